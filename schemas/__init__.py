@@ -1,0 +1,2 @@
+"""placeholder"""
+__distribution__ = "taskhub"
