@@ -1,2 +1,71 @@
-"""placeholder"""
+"""What crosses a topic, the API or the plug-in boundary; nothing else. Below everything, and pure.
+
+Declared once as msgspec structs: they are validated, encoded and decoded by their types alone, and JSON Schemas come from
+the same declarations. Input structs refuse unknown fields by name.
+"""
+
+from .catalogue import CATALOGUE, TERMINAL_TYPES, TYPE_OF_DATA, EventType
+from .commands import (
+    COMMANDS,
+    CancelAttempt,
+    EngineAnnounced,
+    GrantAttempt,
+    RunAttempt,
+    TaskReply,
+    WorkWanted,
+)
+from .envelope import Event, EventBody, MalformedEvent, decode_event, header_map, source_of
+from .ids import check_id, derived_id, node_id, payload_hash, task_id_of_cloudevent, task_id_of_key
+from .reports import REPORTS, Report
+from .tasks import (
+    TERMINAL_STATES,
+    Backoff,
+    Dependency,
+    NodeSpec,
+    RetryPolicy,
+    Submission,
+    TaskError,
+    TaskSpec,
+    TaskState,
+    Timeouts,
+)
+
 __distribution__ = "taskhub"
+
+__all__ = [
+    "CATALOGUE",
+    "COMMANDS",
+    "REPORTS",
+    "TERMINAL_STATES",
+    "TERMINAL_TYPES",
+    "TYPE_OF_DATA",
+    "Backoff",
+    "CancelAttempt",
+    "Dependency",
+    "EngineAnnounced",
+    "Event",
+    "EventBody",
+    "EventType",
+    "GrantAttempt",
+    "MalformedEvent",
+    "NodeSpec",
+    "Report",
+    "RetryPolicy",
+    "RunAttempt",
+    "Submission",
+    "TaskError",
+    "TaskReply",
+    "TaskSpec",
+    "TaskState",
+    "Timeouts",
+    "WorkWanted",
+    "check_id",
+    "decode_event",
+    "derived_id",
+    "header_map",
+    "node_id",
+    "payload_hash",
+    "source_of",
+    "task_id_of_cloudevent",
+    "task_id_of_key",
+]
