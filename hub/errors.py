@@ -1,0 +1,25 @@
+"""The tree of errors that people may see. Each message is a sentence that says what is wrong and, where one is known, the remedy."""
+
+
+class HubError(Exception):
+    """Anything that goes wrong in a way that a user can act on. `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class ConfigurationError(HubError):
+    """A setting, an argument or a file says something that cannot be; the message names it."""
+
+    exit_code = 2
+
+
+class Unreachable(HubError):
+    """A broker (or another server) does not answer at the address that the message gives."""
+
+    exit_code = 3
+
+
+class InUse(HubError):
+    """A port or a data directory belongs to another process."""
+
+    exit_code = 4
