@@ -15,7 +15,8 @@ class RunAttempt(Struct, kw_only=True, omit_defaults=True):
     """Run this attempt. Reports about it go to `partition` of `hub.intake`, with key `root`.
 
     `start_seconds`: not started within this of its arrival, it is dispatched elsewhere. `timeout_seconds`: the attempt's
-    time-out. `dependencies`: result of each dependency by its key (or id). `traceparent` has the attempt's span id.
+    time-out. `dependencies`: result of each dependency by its key (or id), together at most 256 KiB; the keys of those left
+    out are in `dependencies_omitted`. `traceparent` has the attempt's span id.
     """
 
     task: str
@@ -29,6 +30,7 @@ class RunAttempt(Struct, kw_only=True, omit_defaults=True):
     version: str | None = None
     args: Raw = EMPTY_ARGS
     dependencies: dict[str, Raw] = {}
+    dependencies_omitted: list[str] = []
     delivery: Delivery = "at_least_once"
     queue: str = "default"
     priority: int = 0

@@ -8,7 +8,7 @@ from typing import Literal
 
 from msgspec import Raw, Struct
 
-from .tasks import EMPTY_ARGS, Delivery, Dependency, RetryPolicy, Runner, TaskError, Timeouts
+from .tasks import EMPTY_ARGS, Delivery, Dependency, RetryPolicy, TaskError, Timeouts
 
 RejectionCode = Literal[
     "unknown_root",
@@ -42,7 +42,6 @@ class TaskCreated(EventData, kw_only=True):
     version: str | None = None
     args: Raw = EMPTY_ARGS
     delivery: Delivery = "at_least_once"
-    runner: Runner = "worker"
     queue: str = "default"
     priority: int = 0
     key: str | None = None
@@ -113,12 +112,10 @@ class TaskDependencySatisfied(EventData, kw_only=True):
 
 
 class TaskReady(EventData, kw_only=True):
-    """May run now. `token` and `dispatch` are set where the work runs elsewhere (`runner` = external)."""
+    """May run now: nothing but a free worker is missing."""
 
     queue: str
     priority: int = 0
-    token: str | None = None
-    dispatch: int | None = None
 
 
 class TaskRetryScheduled(EventData, kw_only=True):
@@ -309,9 +306,10 @@ class AttemptReportRejected(EventData, kw_only=True):
 
 
 class WorkflowStarted(EventData, kw_only=True):
-    """Its nodes are being created."""
+    """Its nodes are being created; `planned` of them in this batch."""
 
     nodes: int
+    planned: int
 
 
 class WorkflowExpanded(EventData, kw_only=True):

@@ -20,7 +20,6 @@ INLINE_RESULTS_BYTES_MAX = 256 * 1024
 Delivery = Literal["at_least_once", "at_most_once"]
 DependencyOn = Literal["success", "failure", "ended"]
 FailureKind = Literal["error", "timeout", "lost"]
-Runner = Literal["worker", "external"]
 
 EMPTY_ARGS = Raw(b"{}")
 
@@ -49,14 +48,13 @@ class RetryPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
 
 class Timeouts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Seconds. `start`: from ready to the first start (then expired). `attempt`: one attempt. `heartbeat`: the lease.
+    """Seconds. `start`: from ready to the first start (then expired). `attempt`: one attempt, from its start.
 
     `total`: from creation to the end, whatever happens between.
     """
 
     start: float | None = None
     attempt: float | None = None
-    heartbeat: float | None = None
     total: float | None = None
 
 
@@ -84,7 +82,6 @@ class TaskSpec(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=T
     version: str | None = None
     args: Raw = EMPTY_ARGS
     delivery: Delivery = "at_least_once"
-    runner: Runner = "worker"
     queue: str = "default"
     priority: int = 0
     depends_on: list[str | Dependency] = []
