@@ -1,2 +1,44 @@
-"""placeholder"""
+"""Plug-ins of the hub: the interface they are written against (`api.py`) and the built-in ones.
+
+A plug-in imports `subscribers` and `schemas`, never `hub`; the hub finds it by entry point and never names it.
+"""
+
+from .api import (
+    Batch,
+    Context,
+    Delivery,
+    Drop,
+    F,
+    Filter,
+    Handler,
+    Meta,
+    Postpone,
+    Retry,
+    Subscriber,
+    SubscriberSettings,
+    on,
+    parse_duration,
+    parse_filter,
+    subscriber,
+)
+
 __distribution__ = "taskhub"
+
+__all__ = [
+    "Batch",
+    "Context",
+    "Delivery",
+    "Drop",
+    "F",
+    "Filter",
+    "Handler",
+    "Meta",
+    "Postpone",
+    "Retry",
+    "Subscriber",
+    "SubscriberSettings",
+    "on",
+    "parse_duration",
+    "parse_filter",
+    "subscriber",
+]
