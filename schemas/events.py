@@ -20,6 +20,7 @@ RejectionCode = Literal[
     "idempotency_conflict",
     "id_conflict",
     "already_ended",
+    "already_cancelling",
     "malformed",
 ]
 
@@ -34,7 +35,7 @@ class EventData(Struct, kw_only=True, omit_defaults=True):
 class TaskCreated(EventData, kw_only=True):
     """Admitted: everything that was asked for, with defaults filled in. Nothing later reads the submission again.
 
-    `depends_on` holds task ids (resolved from keys). A workflow's root carries its plan in `tasks` (the submitted graph)
+    `depends_on` holds task ids (resolved from keys). `start_after` is a time, or seconds after the last dependency is met. A workflow's root carries its plan in `tasks` (the submitted graph)
     and `nodes`, how many nodes it has. `log_offset`: this and all later events of the task lie at or behind this offset.
     """
 
@@ -48,7 +49,7 @@ class TaskCreated(EventData, kw_only=True):
     depends_on: list[Dependency] = []
     tasks: Raw | None = None
     nodes: int = 0
-    start_after: str | None = None
+    start_after: str | float | None = None
     not_start_after: str | None = None
     timeouts: Timeouts | None = None
     retry: RetryPolicy | None = None
@@ -140,6 +141,7 @@ class TaskDispatched(EventData, kw_only=True):
     token: str
     worker: str
     pool: str
+    inbox: int
     queue: str
     priority: int = 0
 

@@ -11,7 +11,7 @@ from msgspec import Raw, Struct, field
 ARGS_BYTES_MAX = 256 * 1024
 RESULT_BYTES_MAX = 1024 * 1024
 NODES_MAX = 10_000
-DEPTH_MAX = 1_000
+DEPTH_MAX = 10_000
 EDGES_MAX = 100_000
 FAN_OUT_MAX = 10_000
 ANNOTATIONS_MAX = 64
@@ -76,7 +76,11 @@ class TaskError(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class TaskSpec(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a root and a node of a graph have in common. Every field but `name` has a default."""
+    """What a root and a node of a graph have in common. Every field but `name` has a default.
+
+    `start_after` is a point in time, or seconds after the task could otherwise run (after its last dependency was met).
+    `not_start_after` is a point in time, or seconds after creation: not started by then, the task expires.
+    """
 
     name: str
     version: str | None = None

@@ -1,0 +1,1 @@
+"""The decisions of the engine, pure. See README.md for the map; `hub.engine` drives them."""

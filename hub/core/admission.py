@@ -1,0 +1,311 @@
+"""Admission: what a `task.created` report becomes. Decides only; changes nothing.
+
+Everything that is used later is checked and copied into `TaskCreated` here, with the names of fields in every refusal.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from schemas import (
+    Dependency,
+    RetryPolicy,
+    Submission,
+    TaskSpec,
+    check_id,
+    node_id,
+    payload_hash,
+    task_id_of_cloudevent,
+    task_id_of_key,
+)
+from schemas import events as e
+from schemas.tasks import ANNOTATIONS_MAX, ARGS_BYTES_MAX
+
+from .graph import Plan, Refused, check_plan, dependency_of
+from .plans import NewTask
+from .rows import EndedRow, TaskRow
+from .state import PartitionState, Task
+from .times import text_of, us_of, us_of_seconds
+
+#: Nodes that may be added to a live workflow in one report, so that one transaction stays small.
+ADDED_NODES_MAX = 300
+
+#: A year: longer waits are more likely a mistake in units.
+SECONDS_MAX = 366 * 86_400.0
+
+
+class Admitted(NamedTuple):
+    """`tasks` are to be created in this order; `root` is the live workflow they are added to, if any."""
+
+    tasks: list[NewTask]
+    root: Task | None = None
+
+
+class Duplicate(NamedTuple):
+    """The submission is known: the task `task` stands as it is (`live`, or its entry in the ended index)."""
+
+    task: str
+    live: Task | None
+    ended: EndedRow | None
+
+
+class Origin(NamedTuple):
+    """Where a submission came from: the CloudEvents source and id of its record, and the place it was forwarded from."""
+
+    source: str
+    event_id: str
+    forwarded_from: str | None = None
+
+
+def identify(submission: Submission, origin: Origin) -> tuple[str, str] | Refused:
+    """The task's id and its root's id. Several nodes added at once are named by the record that adds them."""
+    if submission.id is not None and submission.idempotency_key is not None:
+        return Refused("invalid_input", "id: give either id or idempotency_key, not both")
+    if submission.root_id is not None:
+        if (problem := check_id(submission.root_id, "root_id")) is not None:
+            return Refused("invalid_input", problem)
+        if submission.idempotency_key is not None:
+            return task_id_of_key(submission.root_id, submission.idempotency_key), submission.root_id
+        if submission.key is not None and submission.id is None:
+            return node_id(submission.root_id, submission.key), submission.root_id
+    if submission.id is not None:
+        if (problem := check_id(submission.id, "id")) is not None:
+            return Refused("invalid_input", problem)
+        task = submission.id
+    elif submission.idempotency_key is not None:
+        task = task_id_of_key(submission.namespace, submission.idempotency_key)
+    else:
+        task = task_id_of_cloudevent(origin.source, origin.event_id)
+    return task, submission.root_id or task
+
+
+def admit(
+    state: PartitionState, submission: Submission, task: str, origin: Origin, *, now_us: int, log_offset: int
+) -> Admitted | Duplicate | Refused:
+    """What becomes of a submission whose task is `task` (see `identify`)."""
+    fingerprint = _fingerprint(submission)
+    known = _known(state, submission, task, fingerprint)
+    if known is not None:
+        return known
+    if submission.idempotency_key is not None and state.ended.full:
+        return Refused("limit_exceeded", "idempotency_key: too many keys are remembered on this partition; try again later")
+    if submission.root_id is not None:
+        return _admit_into(state, submission, task, origin, fingerprint, now_us=now_us, log_offset=log_offset)
+    if submission.depends_on and submission.tasks is None:
+        return Refused("unknown_dependency", "depends_on: a task outside a graph has no other tasks to depend on")
+    if submission.depends_on:
+        return Refused("invalid_input", "depends_on: belongs to the nodes in tasks, not to their root")
+    plan: Plan | None = None
+    if submission.tasks is not None:
+        checked = check_plan(submission.tasks)
+        if isinstance(checked, Refused):
+            return checked
+        for key, node in checked.nodes.items():
+            problem = check_spec(node, f"tasks.{key}.", now_us)
+            if problem is not None:
+                return problem
+        plan = checked
+    problem = check_spec(submission, "", now_us)
+    if problem is not None:
+        return problem
+    data = created_data(submission, now_us=now_us, log_offset=log_offset)
+    data.payload_hash = fingerprint
+    data.parent_id = submission.parent_id
+    data.created_by = submission.created_by
+    data.source = origin.source
+    data.origin = origin.forwarded_from
+    if submission.idempotency_key is not None:
+        data.idempotency_key, data.idempotency_window = submission.idempotency_key, submission.idempotency_window
+    if plan is not None:
+        data.tasks, data.nodes = msgspec.Raw(msgspec.json.encode(submission.tasks)), len(plan.nodes)
+    new = NewTask(task, None, submission.namespace, submission.correlation_id or task, data, plan)
+    return Admitted([new])
+
+
+def _fingerprint(submission: Submission) -> str:
+    canonical = msgspec.json.encode(msgspec.json.decode(submission.args), order="sorted")
+    if submission.tasks is not None:
+        canonical += msgspec.json.encode(msgspec.to_builtins(submission.tasks), order="sorted")
+    return payload_hash(submission.name, submission.version, canonical)
+
+
+def _known(state: PartitionState, submission: Submission, task: str, fingerprint: str) -> Duplicate | Refused | None:
+    live = state.tasks.get(task)
+    ended = state.ended.get(task) if live is None else None
+    known = live.row if live is not None else ended
+    if known is None:
+        return None
+    if known.payload_hash != fingerprint:
+        if submission.idempotency_key is not None:
+            reason = f"idempotency_key: {submission.idempotency_key!r} was used with another name or other arguments"
+            return Refused("idempotency_conflict", reason)
+        return Refused("id_conflict", f"id: {task!r} belongs to a task with another name or other arguments")
+    return Duplicate(task, live, ended)
+
+
+def _admit_into(
+    state: PartitionState, submission: Submission, task: str, origin: Origin, fingerprint: str, *, now_us: int, log_offset: int
+) -> Admitted | Refused:
+    """Nodes for a live workflow: one (the submission itself), or several (`tasks`)."""
+    assert submission.root_id is not None
+    root = state.tasks.get(submission.root_id)
+    if root is None:
+        if submission.root_id in state.ended:
+            return Refused("already_ended", f"root_id: the workflow {submission.root_id!r} has ended")
+        return Refused("unknown_root", f"root_id: there is no workflow {submission.root_id!r}")
+    if root.children is None:
+        return Refused("unknown_root", f"root_id: {submission.root_id!r} is not a workflow")
+    if root.ended or root.row.cancelling:
+        return Refused("already_ended", f"root_id: the workflow {submission.root_id!r} takes no more tasks")
+    nodes: Mapping[str, TaskSpec]
+    if submission.tasks is not None:
+        nodes = submission.tasks
+        if len(nodes) > ADDED_NODES_MAX:
+            return Refused(
+                "limit_exceeded", f"tasks: {len(nodes)} nodes, more than the {ADDED_NODES_MAX} that can be added at once"
+            )
+    else:
+        nodes = {submission.key or task: submission}
+    checked = check_plan(nodes, lambda name: _resolve(state, root, name) is not None)
+    if isinstance(checked, Refused):
+        return checked
+    added = []
+    for key in checked.order:
+        node = checked.nodes[key]
+        problem = check_spec(node, f"tasks.{key}." if submission.tasks is not None else "", now_us)
+        if problem is not None:
+            return problem
+        child = node_id(root.id, key) if submission.tasks is not None else task
+        if child in state.tasks or (root.plan is not None and key in root.plan.nodes and submission.tasks is not None):
+            return Refused("id_conflict", f"tasks.{key}: the workflow has a task of that key")
+        data = node_data(
+            node,
+            root.id,
+            key,
+            now_us=now_us,
+            log_offset=log_offset,
+            resolve=lambda name: node_id(root.id, name) if name in nodes else _resolve(state, root, name) or name,
+        )
+        data.source, data.origin, data.created_by = origin.source, origin.forwarded_from, submission.created_by
+        if submission.tasks is None:
+            data.payload_hash = fingerprint
+            if submission.idempotency_key is not None:
+                data.idempotency_key, data.idempotency_window = submission.idempotency_key, submission.idempotency_window
+        added.append(NewTask(child, root.id, root.row.namespace, root.row.correlation or root.id, data))
+    return Admitted(added, root)
+
+
+def _resolve(state: PartitionState, root: Task, name: str) -> str | None:
+    """The task id that `name` (a key or an id) means inside a workflow."""
+    by_key = node_id(root.id, name)
+    if by_key in state.tasks or (root.plan is not None and name in root.plan.nodes):
+        return by_key
+    by_id = state.tasks.get(name)
+    return name if by_id is not None and by_id.row.root == root.id else None
+
+
+def node_data(
+    node: TaskSpec, root: str, key: str, *, now_us: int, log_offset: int, resolve: Callable[[str], str] | None = None
+) -> e.TaskCreated:
+    """`TaskCreated` of the node `key`; `resolve` gives the id of a dependency (default: a key of the same plan)."""
+    data = created_data(node, now_us=now_us, log_offset=log_offset)
+    data.key = key
+    data.parent_id = root
+    data.depends_on = [
+        Dependency(task=node_id(root, long.task) if resolve is None else resolve(long.task), on=long.on)
+        for long in map(dependency_of, node.depends_on)
+    ]
+    return data
+
+
+def created_data(spec: TaskSpec, *, now_us: int, log_offset: int) -> e.TaskCreated:
+    """The part of `TaskCreated` that comes from the spec alone (already checked)."""
+    expires = spec.not_start_after
+    return e.TaskCreated(
+        name=spec.name,
+        version=spec.version,
+        args=spec.args,
+        delivery=spec.delivery,
+        queue=spec.queue,
+        priority=spec.priority,
+        start_after=spec.start_after,
+        not_start_after=text_of(now_us + us_of_seconds(expires)) if isinstance(expires, int | float) else expires,
+        timeouts=spec.timeouts,
+        retry=spec.retry,
+        external_id=spec.external_id,
+        account_id=spec.account_id,
+        user_id=spec.user_id,
+        category=spec.category,
+        subject=spec.subject,
+        description=spec.description,
+        tags=spec.tags,
+        annotations=spec.annotations,
+        log_offset=log_offset,
+    )
+
+
+def check_spec(spec: TaskSpec, at: str, now_us: int) -> Refused | None:
+    """Why `spec` cannot be admitted, naming the field under `at`; None when it can."""
+    if (problem := check_id(spec.name, f"{at}name")) is not None:
+        return Refused("invalid_input", problem)
+    args = bytes(spec.args)
+    if len(args) > ARGS_BYTES_MAX:
+        return Refused("limit_exceeded", f"{at}args: {len(args)} bytes, more than {ARGS_BYTES_MAX}; pass a reference instead")
+    if args.lstrip()[:1] != b"{":
+        return Refused("invalid_input", f"{at}args: must be a JSON object")
+    if not -1_000_000 <= spec.priority <= 1_000_000:
+        return Refused("invalid_input", f"{at}priority: must lie between -1,000,000 and 1,000,000")
+    if (problem := check_id(spec.queue, f"{at}queue")) is not None:
+        return Refused("invalid_input", problem)
+    if len(spec.tags) > ANNOTATIONS_MAX or len(spec.annotations) > ANNOTATIONS_MAX:
+        return Refused("limit_exceeded", f"{at}tags, {at}annotations: at most {ANNOTATIONS_MAX} entries each")
+    return _check_times(spec, at) or _check_retry(spec.retry, at)
+
+
+def _check_times(spec: TaskSpec, at: str) -> Refused | None:
+    for field, moment in (("start_after", spec.start_after), ("not_start_after", spec.not_start_after)):
+        if isinstance(moment, str):
+            try:
+                us_of(moment)
+            except (ValueError, OverflowError) as error:
+                return Refused("invalid_input", f"{at}{field}: no RFC 3339 time: {error}")
+        elif moment is not None and not 0 <= moment <= SECONDS_MAX:
+            return Refused("invalid_input", f"{at}{field}: seconds must lie between 0 and {SECONDS_MAX:.0f}")
+    if spec.timeouts is not None:
+        for field in spec.timeouts.__struct_fields__:
+            seconds = getattr(spec.timeouts, field)
+            if seconds is not None and not 0 < seconds <= SECONDS_MAX:
+                return Refused("invalid_input", f"{at}timeouts.{field}: seconds must be above 0 and at most {SECONDS_MAX:.0f}")
+    return None
+
+
+def _check_retry(retry: RetryPolicy | None, at: str) -> Refused | None:
+    if retry is None:
+        return None
+    if not 1 <= retry.max_attempts <= 1_000_000:
+        return Refused("invalid_input", f"{at}retry.max_attempts: must be at least 1")
+    if retry.max_lost < 0:
+        return Refused("invalid_input", f"{at}retry.max_lost: must not be negative")
+    if not 0 <= retry.jitter <= 1:
+        return Refused("invalid_input", f"{at}retry.jitter: must lie between 0 and 1")
+    delays = (
+        retry.backoff if isinstance(retry.backoff, list) else [retry.backoff.initial, retry.backoff.max, retry.backoff.multiplier]
+    )
+    if not all(0 <= delay <= SECONDS_MAX for delay in delays):
+        return Refused("invalid_input", f"{at}retry.backoff: numbers must lie between 0 and {SECONDS_MAX:.0f}")
+    return None
+
+
+__all__ = [
+    "Admitted",
+    "Duplicate",
+    "NewTask",
+    "Origin",
+    "TaskRow",
+    "admit",
+    "check_spec",
+    "created_data",
+    "identify",
+    "node_data",
+]

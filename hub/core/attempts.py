@@ -1,0 +1,183 @@
+"""Decisions on attempts: what a worker's report, a time-out or a lost worker makes of a task. Decides only; changes nothing.
+
+Each function returns the events that are to happen to the task, in order, or a `Refusal` that changes nothing.
+"""
+
+from typing import Any, NamedTuple
+
+from schemas import TaskError
+from schemas import events as e
+from schemas import reports as r
+from schemas.tasks import RESULT_BYTES_MAX
+
+from .ending import cancelled, completed, failed
+from .retry import DEFAULT_RETRY, LOST_AT_ONCE, delay_seconds
+from .rows import TaskRow
+from .times import text_of, us_of_seconds
+
+Happening = tuple[str, Any]
+
+
+class Refusal(NamedTuple):
+    """A report that changes nothing: a code of `attempt.report_rejected` and a sentence."""
+
+    code: str
+    reason: str
+
+
+def check_lease(row: TaskRow, report: r.AttemptReport) -> Refusal | None:
+    """Whether the reporter still has the right to speak of this attempt."""
+    if row.state not in ("dispatched", "running"):
+        return Refusal("stale_attempt", f"attempt {report.attempt} is over; the task is {row.state}")
+    if (report.attempt, report.dispatch) != (row.attempt, row.dispatch):
+        return Refusal("stale_attempt", f"attempt {report.attempt}.{report.dispatch} is over; now {row.attempt}.{row.dispatch}")
+    if report.token != row.token:
+        return Refusal("stale_token", "the lease token is not that of this attempt")
+    if report.incarnation != row.worker:
+        return Refusal("foreign_worker", f"the attempt belongs to {row.worker}")
+    if report.number <= row.number:
+        return Refusal("duplicate", f"report {report.number} came before; the last was {row.number}")
+    return None
+
+
+def on_report(task: str, row: TaskRow, report: r.AttemptReport, now: str, now_us: int) -> list[Happening] | Refusal:
+    """What a report of the worker that holds the lease makes of the task."""
+    refusal = check_lease(row, report)
+    if refusal is not None:
+        return refusal
+    match report:
+        case r.AttemptStarted():
+            if row.state != "dispatched":
+                return Refusal("wrong_state", "the attempt has started already")
+            happenings = [_started(row, report)]
+            if row.delivery == "at_most_once":
+                granted = e.AttemptGranted(attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, token=report.token)
+                happenings.append(("attempt.granted", granted))
+            return happenings
+        case r.AttemptReleased():
+            if row.state != "dispatched":
+                return Refusal("wrong_state", "the attempt has started: it cannot be released")
+            released = e.AttemptReleasedEvent(attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, reason=report.reason)
+            return [("attempt.released", released), _cancelled_or_ready(row, now)]
+        case r.AttemptCancelled():
+            return _on_given_up(task, row, report, now, now_us)
+    if row.state == "dispatched" and row.delivery == "at_most_once":
+        return Refusal("wrong_state", "an at-most-once body must not run before its grant")
+    before = [_started(row, report)] if row.state == "dispatched" else []
+    match report:
+        case r.AttemptProgressed():
+            data = e.TaskProgressed(attempt=row.attempt, percent=report.percent, message=report.message, number=report.number)
+            return [*before, ("task.progressed", data)]
+        case r.AttemptCompleted():
+            if len(bytes(report.result)) > RESULT_BYTES_MAX:
+                error = TaskError(type="ResultTooLarge", message=f"result: more than {RESULT_BYTES_MAX} bytes", retryable=False)
+                return [*before, *_on_error(task, row, error, None, report, now, now_us)]
+            return [*before, ("task.completed", completed(row, now, report))]
+        case r.AttemptFailed():
+            if report.timed_out:
+                return [*before, *on_timeout(task, row, now, now_us)]
+            return [*before, *_on_error(task, row, report.error, report.retry_after, report, now, now_us)]
+    raise AssertionError(f"no decision for {type(report).__name__}")
+
+
+def _started(row: TaskRow, report: r.AttemptReport) -> Happening:
+    assert row.worker is not None
+    number = report.number if isinstance(report, r.AttemptStarted) else report.number - 1
+    if row.attempt == 1:
+        return "task.started", e.TaskStarted(attempt=1, worker=row.worker, token=report.token, number=number)
+    data = e.AttemptStartedEvent(attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, token=report.token, number=number)
+    return "attempt.started", data
+
+
+def _on_given_up(task: str, row: TaskRow, report: r.AttemptCancelled, now: str, now_us: int) -> list[Happening]:
+    if not row.cancelling:
+        return on_lost(task, row, now, now_us, reason="the worker gave it up")
+    data = e.AttemptCancelledEvent(attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, number=report.number)
+    return [("attempt.cancelled", data), ("task.cancelled", cancelled(row, now))]
+
+
+def _cancelled_or_ready(row: TaskRow, now: str) -> Happening:
+    if row.cancelling:
+        return "task.cancelled", cancelled(row, now)
+    return "task.ready", e.TaskReady(queue=row.queue, priority=row.priority)
+
+
+def _on_error(
+    task: str, row: TaskRow, error: TaskError, retry_after: float | None, report: Any, now: str, now_us: int
+) -> list[Happening]:
+    data = e.AttemptFailedEvent(
+        attempt=row.attempt,
+        dispatch=row.dispatch,
+        worker=row.worker,
+        number=report.number,
+        error=error,
+        ran_seconds=report.ran_seconds,
+    )
+    first: Happening = ("attempt.failed", data)
+    policy = row.retry or DEFAULT_RETRY
+    failures = row.errors + row.timed_out + 1
+    if row.cancelling:
+        return [first, ("task.cancelled", cancelled(row, now))]
+    if not error.retryable:
+        return [first, ("task.failed", failed(row, now, "permanent", error))]
+    if failures >= policy.max_attempts or row.delivery == "at_most_once":
+        return [first, ("task.failed", failed(row, now, "exhausted", error))]
+    delay = retry_after if retry_after is not None else delay_seconds(policy, failures, task=task, attempt=row.attempt)
+    return [first, _retry(row, delay, "error", error, now_us)]
+
+
+def on_timeout(task: str, row: TaskRow, now: str, now_us: int) -> list[Happening]:
+    """The attempt took too long (told by the worker, or by the agenda)."""
+    seconds = row.timeouts.attempt if row.timeouts and row.timeouts.attempt else 0.0
+    data = e.AttemptTimedOut(attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, timeout_seconds=seconds)
+    first: Happening = ("attempt.timed_out", data)
+    policy = row.retry or DEFAULT_RETRY
+    failures = row.errors + row.timed_out + 1
+    error = TaskError(type="AttemptTimedOut", message=f"attempt {row.attempt} took longer than {seconds:g} s")
+    if row.cancelling:
+        return [first, ("task.cancelled", cancelled(row, now))]
+    if not policy.timeout or failures >= policy.max_attempts or row.delivery == "at_most_once":
+        return [first, ("task.failed", failed(row, now, "timed_out", error))]
+    delay = delay_seconds(policy, failures, task=task, attempt=row.attempt)
+    return [first, _retry(row, delay, "timeout", error, now_us)]
+
+
+def on_lost(
+    task: str, row: TaskRow, now: str, now_us: int, *, reason: str, lease_seconds: float | None = None
+) -> list[Happening]:
+    """The attempt's worker is gone: silent for `lease_seconds`, or known to be dead (`reason`)."""
+    if row.delivery == "at_most_once" and row.state == "dispatched":
+        return on_not_started(row, now, start_seconds=lease_seconds or 0.0)
+    first: Happening
+    if lease_seconds is not None:
+        expired = e.AttemptLeaseExpired(
+            attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, lease_seconds=lease_seconds
+        )
+        first = ("attempt.lease_expired", expired)
+    else:
+        first = ("attempt.lost", e.AttemptLost(attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, reason=reason))
+    lost = row.lost + 1
+    policy = row.retry or DEFAULT_RETRY
+    if row.cancelling:
+        return [first, ("task.cancelled", cancelled(row, now))]
+    error = TaskError(type="WorkerLost", message=f"the worker of attempt {row.attempt} is gone: {reason}")
+    if row.delivery == "at_most_once" or lost > policy.max_lost:
+        return [first, ("task.failed", failed(row, now, "lost", error))]
+    if lost <= LOST_AT_ONCE:
+        return [first, ("task.ready", e.TaskReady(queue=row.queue, priority=row.priority))]
+    delay = delay_seconds(policy, lost - LOST_AT_ONCE, task=task, attempt=row.attempt)
+    return [first, _retry(row, delay, "lost", error, now_us)]
+
+
+def on_not_started(row: TaskRow, now: str, *, start_seconds: float) -> list[Happening]:
+    """A command that was not started by its start deadline: dispatched again under a new number."""
+    data = e.AttemptSuperseded(attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, start_seconds=start_seconds)
+    return [("attempt.superseded", data), _cancelled_or_ready(row, now)]
+
+
+def _retry(row: TaskRow, delay: float, cause: Any, error: TaskError, now_us: int) -> Happening:
+    due = text_of(now_us + us_of_seconds(delay))
+    data = e.TaskRetryScheduled(
+        attempt=row.attempt, next_attempt=row.attempt + 1, delay=round(delay, 6), next_retry_at=due, cause=cause, error=error
+    )
+    return "task.retry_scheduled", data

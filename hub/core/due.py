@@ -1,0 +1,155 @@
+"""What time causes: taking due entries of the agenda inside a turn, and large work done in slices.
+
+Each entry is compared with the row it is about: an entry that the row has moved past is dropped. Provenance:
+`agenda/<partition>/<kind>:<task>[.<mark>]/<due>/<index>`; a slice's mark is its position, so no two are alike.
+"""
+
+from schemas import TaskError, node_id
+from schemas import events as e
+
+from .admission import node_data
+from .attempts import on_timeout
+from .consequences import place, retire_nodes
+from .ending import cancelled, expired, failed
+from .plans import NewTask
+from .rows import TaskRow
+from .state import Task
+from .times import SECOND_US
+from .transitions import ACTIVE, WAITING
+from .turn import Turn
+
+#: Nodes of a graph that are created, or cancelled, in one slice: a transaction stays below about 1,000 events.
+SLICE = 200
+
+#: The worker watches its own time-out first; the engine ends an attempt only when the worker did not.
+TIMEOUT_SLACK_US = SECOND_US // 2
+
+#: How many events a turn may hold before what is still due waits for the next.
+EVENTS_PER_TURN = 1_000
+
+
+def take_due(turn: Turn, *, retention_seconds: float) -> None:
+    """Take what is due, in order, until the turn is full."""
+    agenda = turn.state.agenda
+    while len(turn.events) < EVENTS_PER_TURN:
+        entry = agenda.pop_due(turn.now_us)
+        if entry is None:
+            return
+        due_us, kind, task_id, mark = entry
+        turn.caused_by(f"agenda/{turn.partition}/{kind}:{task_id}.{mark}/{due_us // 1000}", f"agenda:{kind}")
+        if kind == "retire":
+            retire_nodes(turn, task_id, retention_seconds)
+            continue
+        task = turn.state.tasks.get(task_id)
+        if task is not None and not task.ended:
+            _HANDLERS[kind](turn, task, due_us, mark)
+
+
+def _start(turn: Turn, task: Task, due_us: int, mark: int) -> None:
+    if task.row.state == "scheduled" and task.row.start_due_us == due_us:
+        turn.happen(task, "task.ready", _ready(task.row))
+
+
+def _retry(turn: Turn, task: Task, due_us: int, mark: int) -> None:
+    if task.row.state == "retrying" and task.row.dispatch == mark:
+        turn.happen(task, "task.ready", _ready(task.row))
+
+
+def _expire(turn: Turn, task: Task, due_us: int, mark: int) -> None:
+    row = task.row
+    if row.state in WAITING and row.expire_due_us is not None and row.expire_due_us <= turn.now_us:
+        turn.happen(task, "task.expired", expired(row, turn.now, "not started in time"))
+
+
+def _total(turn: Turn, task: Task, due_us: int, mark: int) -> None:
+    row = task.row
+    if row.total_due_us != due_us:
+        return
+    seconds = row.timeouts.total if row.timeouts else None
+    reason = f"not over within {seconds} s of its creation"
+    if task.children is not None:
+        request_cancel(turn, task, reason, "timer")
+        return
+    turn.cancel_command(task, reason)
+    error = TaskError(type="TimedOut", message=reason, retryable=False)
+    turn.happen(task, "task.failed", failed(row, turn.now, "timed_out", error))
+
+
+def _attempt(turn: Turn, task: Task, due_us: int, mark: int) -> None:
+    row = task.row
+    if row.state != "running" or row.dispatch != mark or row.attempt_due_us is None:
+        return
+    if turn.now_us < row.attempt_due_us + TIMEOUT_SLACK_US:
+        turn.state.agenda.add(row.attempt_due_us + TIMEOUT_SLACK_US, "attempt", task.id, mark)
+        return
+    turn.cancel_command(task, "the attempt took too long")
+    turn.happen_all(task, on_timeout(task.id, row, turn.now, turn.now_us))
+
+
+def create_nodes(turn: Turn, root: Task) -> int:
+    """Create the next slice of the root's plan; returns how many of the plan then exist."""
+    plan = root.plan
+    assert plan is not None
+    first = root.row.planned if root.row.state == "running" else 0
+    keys = plan.order[first : first + SLICE]
+    planned = first + len(keys)
+    if first:
+        counts = {name: getattr(root.row, name) for name in ("completed", "failed", "cancelled", "skipped", "expired")}
+        turn.happen(root, "workflow.progressed", e.WorkflowProgressed(nodes=root.row.nodes, planned=planned, **counts))
+    else:
+        turn.happen(root, "workflow.started", e.WorkflowStarted(nodes=root.row.nodes, planned=planned))
+    correlation = root.row.correlation or root.id
+    for key in keys:
+        data = node_data(plan.nodes[key], root.id, key, now_us=turn.now_us, log_offset=root.row.log_offset)
+        new = NewTask(node_id(root.id, key), root.id, root.row.namespace, correlation, data)
+        place(turn, turn.create(new, life=root.row.life, traceparent=root.row.traceparent))
+    if planned < len(plan.order):
+        turn.state.agenda.add(turn.now_us, "plan", root.id, planned)
+    return planned
+
+
+def _plan(turn: Turn, task: Task, due_us: int, mark: int) -> None:
+    if task.row.planned == mark and not task.row.cancelling:
+        create_nodes(turn, task)
+
+
+def request_cancel(turn: Turn, task: Task, reason: str, by: str | None) -> None:
+    """Cancel a task: at once where it waits, by a command where it runs, node by node where it is a workflow."""
+    row = task.row
+    if task.children is not None:
+        turn.happen(task, "task.cancel_requested", e.TaskCancelRequested(reason=reason, by=by))
+        turn.state.agenda.add(turn.now_us, "cancel", task.id)
+    elif row.state in ACTIVE:
+        turn.happen(task, "task.cancel_requested", e.TaskCancelRequested(reason=reason, by=by, attempt=row.attempt))
+        turn.cancel_command(task, reason)
+    else:
+        turn.happen(task, "task.cancelled", cancelled(row, turn.now, reason=reason, by=by))
+
+
+def _cancel(turn: Turn, root: Task, due_us: int, mark: int) -> None:
+    """The next slice of a workflow's nodes, in order of creation; `mark` is the position."""
+    children = root.children or []
+    for child in children[mark : mark + SLICE]:
+        node = turn.state.tasks[child]
+        if not node.ended and not node.row.cancelling:
+            request_cancel(turn, node, root.row.cancel_reason, root.row.cancel_by)
+    if mark + SLICE < len(children):
+        turn.state.agenda.add(turn.now_us, "cancel", root.id, mark + SLICE)
+    turn.counted.setdefault(root.id, {})  # All nodes may have ended already: then nobody else would look.
+
+
+def _ready(row: TaskRow) -> e.TaskReady:
+    return e.TaskReady(queue=row.queue, priority=row.priority)
+
+
+_HANDLERS = {
+    "start": _start,
+    "retry": _retry,
+    "expire": _expire,
+    "total": _total,
+    "attempt": _attempt,
+    "plan": _plan,
+    "cancel": _cancel,
+}
+
+__all__ = ["create_nodes", "request_cancel", "take_due"]

@@ -1,0 +1,252 @@
+"""What an engine partition holds in memory: rows, and what is derived from them.
+
+Durable: the rows (`Task.row`, `ended`, `worker_rows`, `engine_row`), only changed by `evolve`. Derived, rebuilt at a restore:
+dependents, children, ready order, agenda, who holds what. Soft, never on the log: what workers said of themselves
+(credit, last heard) and who waits for a reply.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from heapq import heappop, heappush
+
+from msgspec import Raw
+
+from schemas import TERMINAL_STATES
+from schemas.reports import WorkerReport
+
+from .agenda import Agenda
+from .graph import Plan
+from .ready import ReadyQueue
+from .rows import EndedRow, EngineRow, TaskRow, WorkerRow, ended_row_decoder
+from .times import SECOND_US, us_of, us_of_seconds
+
+
+class Task:
+    """A live task, or an ended node of a live workflow, with what is derived from its row."""
+
+    __slots__ = ("args", "args_row", "children", "id", "plan", "plan_row", "result", "row", "waiters")
+
+    def __init__(self, task_id: str, row: TaskRow, args: Raw) -> None:
+        self.id = task_id
+        self.row = row
+        self.args = args
+        self.result: Raw | None = row.result
+        self.children: list[str] | None = [] if row.nodes else None
+        self.plan: Plan | None = None
+        self.args_row = False
+        self.plan_row = False
+        self.waiters: list[tuple[int, bytes]] | None = None
+
+    @property
+    def root(self) -> str:
+        """The id of its root: itself where it is one."""
+        return self.row.root or self.id
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has reached a terminal state."""
+        return self.row.state in TERMINAL_STATES
+
+
+class Worker:
+    """What a worker said of itself last. Soft state."""
+
+    __slots__ = (
+        "credit",
+        "draining",
+        "inbox",
+        "incarnation",
+        "last_heard_us",
+        "lease_us",
+        "missed",
+        "names",
+        "pool",
+        "queues",
+        "slots",
+        "wanted_us",
+    )
+
+    def __init__(self, incarnation: str, now_us: int, lease_us: int) -> None:
+        self.incarnation = incarnation
+        self.last_heard_us = now_us
+        self.lease_us = lease_us
+        self.pool = ""
+        self.inbox = 0
+        self.queues: frozenset[str] = frozenset()
+        self.names: frozenset[str] = frozenset()
+        self.slots = 0
+        self.credit = 0
+        self.draining = False
+        self.missed = False
+        self.wanted_us = 0
+
+    def heard(self, report: WorkerReport, now_us: int) -> bool:
+        """Take in what it says; whether what it can run has changed."""
+        self.last_heard_us = now_us
+        self.lease_us = us_of_seconds(report.lease_seconds)
+        self.missed = False
+        changed = (report.queues, report.names) != (sorted(self.queues), sorted(self.names)) or not self.pool
+        self.pool, self.inbox, self.slots, self.credit = report.pool, report.inbox, report.slots, report.credit
+        if changed:
+            self.queues, self.names = frozenset(report.queues), frozenset(report.names)
+        return changed
+
+
+class EndedIndex:
+    """Tasks that ended a while ago: id -> encoded `EndedRow`, until its time; at most `entries_max`, oldest first out.
+
+    Entries whose id came with an idempotency key keep their place for the key's whole window: when only such are left, `full`
+    says so and new keyed submissions are refused rather than admitted twice.
+    """
+
+    def __init__(self, entries_max: int) -> None:
+        self.entries_max = entries_max
+        self._rows: dict[str, bytes] = {}
+        self._plain: deque[tuple[int, str]] = deque()
+        self._keyed: list[tuple[int, str]] = []
+        self._keyed_count = 0
+
+    def put(self, task: str, row: EndedRow, encoded: bytes) -> None:
+        """Add an entry (or replace the id's former life)."""
+        self._rows[task] = encoded
+        if row.keyed:
+            heappush(self._keyed, (row.until_us, task))
+        else:
+            self._plain.append((row.until_us, task))
+
+    def get(self, task: str) -> EndedRow | None:
+        """The entry of an id, if it is still known."""
+        encoded = self._rows.get(task)
+        return None if encoded is None else ended_row_decoder.decode(encoded)
+
+    def discard(self, task: str) -> None:
+        """The id begins a new life."""
+        self._rows.pop(task, None)
+
+    @property
+    def full(self) -> bool:
+        """Whether keyed entries alone fill the index."""
+        return len(self._keyed) >= self.entries_max
+
+    def take_expired(self, now_us: int, limit: int) -> list[str]:
+        """Remove up to `limit` entries whose time is over, or that are too many; returns their ids (to be tombstoned)."""
+        gone: list[str] = []
+        while self._plain and len(gone) < limit and (self._plain[0][0] <= now_us or len(self._rows) > self.entries_max):
+            self._remove(*self._plain.popleft(), gone)
+        while self._keyed and len(gone) < limit and self._keyed[0][0] <= now_us:
+            self._remove(*heappop(self._keyed), gone)
+        return gone
+
+    def _remove(self, until_us: int, task: str, gone: list[str]) -> None:
+        row = self.get(task)
+        if row is not None and row.until_us == until_us:  # Not replaced by a later life of the id.
+            del self._rows[task]
+            gone.append(task)
+
+    def next_expiry(self) -> int | None:
+        """When the next entry's time is over."""
+        times = [queue[0][0] for queue in (self._plain, self._keyed) if queue]
+        return min(times) if times else None
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, task: str) -> bool:
+        return task in self._rows
+
+
+class PartitionState:
+    """Everything one engine partition knows. Mutable; dropped and restored on any doubt."""
+
+    def __init__(self, *, ended_entries_max: int) -> None:
+        self.tasks: dict[str, Task] = {}
+        self.live = 0
+        self.ended = EndedIndex(ended_entries_max)
+        self.dependents: dict[str, list[str]] = {}
+        self.worker_rows: dict[str, WorkerRow] = {}
+        self.engine_row = EngineRow()
+        self.workers: dict[str, Worker] = {}
+        self.held: dict[str, set[str]] = {}
+        self.ready = ReadyQueue()
+        self.agenda = Agenda()
+        self.start_deadlines: deque[tuple[int, str, int]] = deque()
+        self.retiring: dict[str, list[str]] = {}
+
+    # What follows keeps the derived parts in step with a row that has just evolved.
+
+    def add(self, task: Task) -> None:
+        """A task was created."""
+        self.tasks[task.id] = task
+        self.live += 1
+        if task.row.root is not None and (root := self.tasks.get(task.row.root)) is not None and root.children is not None:
+            root.children.append(task.id)
+        for dependency in task.row.depends_on:
+            self.dependents.setdefault(dependency.task, []).append(task.id)
+        row = task.row
+        if row.expire_due_us is not None:
+            self.agenda.add(row.expire_due_us, "expire", task.id)
+        if row.total_due_us is not None:
+            self.agenda.add(row.total_due_us, "total", task.id)
+
+    def became_ready(self, task: Task) -> None:
+        """Queue it for dispatch."""
+        row = task.row
+        self.ready.push(task.id, row.queue, row.name, row.priority, us_of(row.created_at))
+        if row.expire_due_us is not None:
+            self.agenda.add(row.expire_due_us, "expire", task.id)
+
+    def became_held(self, task: Task) -> None:
+        """A worker has it now."""
+        worker = task.row.worker
+        assert worker is not None, "a dispatched task names its worker"
+        self.held.setdefault(worker, set()).add(task.id)
+
+    def released(self, task_id: str, worker: str) -> None:
+        """Its worker no longer has it."""
+        holding = self.held.get(worker)
+        if holding is not None:
+            holding.discard(task_id)
+            if not holding and worker not in self.workers:
+                del self.held[worker]
+
+    def free_credit(self, worker: Worker) -> int:
+        """How many more commands the worker would take."""
+        if worker.draining:
+            return 0
+        holding = self.held.get(worker.incarnation)
+        return worker.credit - (len(holding) if holding else 0)
+
+    def forget(self, task: Task) -> None:
+        """Its life is over: it leaves memory, but for its entry in the ended index."""
+        self.tasks.pop(task.id, None)
+        self.dependents.pop(task.id, None)
+
+    def restored(self, tasks: Iterable[Task], now_us: int) -> None:
+        """Build everything derived from the rows of `tasks`, in order of creation."""
+        ordered = sorted(tasks, key=lambda task: (task.row.created_at, task.row.life, task.id))
+        for task in sorted(ordered, key=lambda task: task.row.root is not None):  # Roots first: children look for them.
+            self.add(task)
+            if task.ended:
+                self.live -= 1
+        for task in ordered:
+            self._restore_derived(task, now_us)
+
+    def _restore_derived(self, task: Task, now_us: int) -> None:
+        row = task.row
+        if row.state == "ready":
+            self.became_ready(task)
+        elif row.state == "scheduled" and row.start_due_us is not None:
+            self.agenda.add(row.start_due_us, "start", task.id)
+        elif row.state == "retrying" and row.retry_due_us is not None:
+            self.agenda.add(row.retry_due_us, "retry", task.id, row.dispatch)
+        elif row.state in ("dispatched", "running") and row.worker is not None:
+            self.became_held(task)
+            if row.attempt_due_us is not None:
+                self.agenda.add(row.attempt_due_us, "attempt", task.id, row.dispatch)
+        if row.state == "running" and row.nodes and row.cancelling:
+            self.agenda.add(now_us, "cancel", task.id)
+        if task.plan is not None and row.planned < len(task.plan.order) and not row.cancelling:
+            self.agenda.add(now_us, "plan", task.id, row.planned)
+
+
+__all__ = ["SECOND_US", "EndedIndex", "PartitionState", "Task", "Worker"]

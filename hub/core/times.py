@@ -1,0 +1,26 @@
+"""Time as values: integer microseconds since the epoch (`*_us`) inside, RFC 3339 text in UTC on the log. Reads no clock."""
+
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+
+SECOND_US = 1_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@lru_cache(maxsize=1024)
+def text_of(time_us: int) -> str:
+    """RFC 3339 text with microseconds, e.g. "2026-01-31T12:00:00.123456Z"."""
+    return (_EPOCH + timedelta(microseconds=time_us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def us_of(text: str) -> int:
+    """Microseconds since the epoch of RFC 3339 text. Raises ValueError where it is none or names no offset from UTC."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} names no time zone; end it with Z or an offset such as +02:00")
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def us_of_seconds(seconds: float) -> int:
+    """A duration in microseconds."""
+    return round(seconds * SECOND_US)

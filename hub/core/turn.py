@@ -1,0 +1,265 @@
+"""One turn of an engine partition: what happens in it, collected in order.
+
+A turn is everything that one transaction will hold: events (numbered, with provenance), commands, replies, forwards and
+the keys of the rows that were touched. `happen` is the only way to an event: it evolves the row, keeps what is derived from
+it in step, and notes the consequences (who ended, who holds what) for `consequences.py`.
+"""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from msgspec import Struct
+
+from schemas import TERMINAL_STATES, CancelAttempt, GrantAttempt, TaskReply
+from schemas import events as e
+
+from .evolve import created, evolve_engine, evolve_task, evolve_worker
+from .plans import NewTask
+from .rows import EMPTY, WorkerRow
+from .state import PartitionState, Task, Worker
+from .times import text_of
+from .transitions import is_allowed
+
+
+class Happened(NamedTuple):
+    """An event as it leaves the turn. `namespace`, `taskname`, `root`, `correlation`, `traceparent` are None for workers
+    and the engine; `cause` is the CloudEvents id of the report, or the agenda item."""
+
+    event: str
+    kind: str
+    subject: str
+    sequence: int
+    life: int
+    src: str
+    from_state: str | None
+    to_state: str | None
+    data: Struct
+    cause: str | None
+    namespace: str | None
+    taskname: str | None
+    root: str | None
+    correlation: str | None
+    traceparent: str | None
+
+
+class Command(NamedTuple):
+    """A record for a worker's inbox; `worker` "*" is everybody in it, `key` the task's id."""
+
+    pool: str
+    inbox: int
+    worker: str
+    event: str
+    key: str
+    data: Struct
+
+
+class Reply(NamedTuple):
+    """An answer for the waiting client at (`partition`, `token`) of `hub.replies`."""
+
+    partition: int
+    token: bytes
+    data: TaskReply
+
+
+class Turn:
+    """See the module. `settings` of the partition are passed to those functions that need them."""
+
+    def __init__(self, state: PartitionState, *, partition: int, partitions: int, now_us: int) -> None:
+        self.state = state
+        self.partition = partition
+        self.partitions = partitions
+        self.now_us = now_us
+        self.now = text_of(now_us)
+        self.events: list[Happened] = []
+        self.commands: list[Command] = []
+        self.replies: list[Reply] = []
+        self.forwards: list[tuple[int, Any]] = []
+        self.touched: dict[str, Task] = {}
+        self.touched_workers: set[str] = set()
+        self.engine_touched = False
+        self.retired: dict[str, tuple[Task, bytes]] = {}
+        self.gone: list[str] = []
+        self.ended: list[Task] = []
+        self.met: dict[str, list[str]] = {}
+        self.counted: dict[str, dict[str, int]] = {}
+        self.steps_ready: dict[str, list[str]] = {}
+        self._prefix = ""
+        self._index = 0
+        self._cause: str | None = None
+
+    def caused_by(self, prefix: str, cause: str | None, index: int = 0) -> None:
+        """What follows has the provenance `prefix`/0, /1, ...; the same prefix must never be used in two turns."""
+        self._prefix, self._index, self._cause = prefix, index, cause
+
+    def next_src(self) -> str:
+        """The provenance that the next event will have."""
+        return f"{self._prefix}/{self._index}"
+
+    # Events
+
+    def create(self, new: NewTask, *, life: int, traceparent: str | None) -> Task:
+        """`task.created`: a new task, with its first event."""
+        row = created(
+            new.data,
+            life=life,
+            namespace=new.namespace,
+            root=new.root,
+            correlation=None if new.correlation == (new.root or new.id) else new.correlation,
+            traceparent=traceparent,
+            time=self.now,
+            time_us=self.now_us,
+        )
+        task = Task(new.id, row, new.data.args if bytes(new.data.args) != b"{}" else EMPTY)
+        task.plan = new.plan
+        self.state.ended.discard(new.id)
+        self.state.add(task)
+        self._emit(task, "task.created", new.data, None, "created")
+        return task
+
+    def happen(self, task: Task, event: str, data: Any) -> None:
+        """Let `event` happen to `task`. Raises AssertionError where the table of transitions does not allow it."""
+        row = task.row
+        before = row.state
+        assert is_allowed(event, before), f"{event} on {task.id} in state {before!r}"
+        worker = row.worker
+        evolve_task(row, event, data, self.now, self.now_us)
+        after = row.state
+        self._emit(task, event, data, before, after)
+        if after != before:
+            self._moved(task, before, after, worker)
+
+    def happen_all(self, task: Task, happenings: Iterable[tuple[str, Any]]) -> None:
+        """Several events in order."""
+        for event, data in happenings:
+            self.happen(task, event, data)
+
+    def _moved(self, task: Task, before: str, after: str, worker: str | None) -> None:
+        state, row = self.state, task.row
+        if before == "ready":
+            state.ready.remove(task.id)
+        if worker is not None and row.worker is None:
+            state.released(task.id, worker)
+        if after == "ready":
+            state.became_ready(task)
+        elif after == "dispatched":
+            state.became_held(task)
+        elif after == "running" and row.attempt_due_us is not None:
+            state.agenda.add(row.attempt_due_us, "attempt", task.id, row.dispatch)
+        elif after == "retrying" and row.retry_due_us is not None:
+            state.agenda.add(row.retry_due_us, "retry", task.id, row.dispatch)
+        elif after == "scheduled" and row.start_due_us is not None:
+            state.agenda.add(row.start_due_us, "start", task.id)
+        elif after in TERMINAL_STATES:
+            task.result = row.result
+            task.args = EMPTY
+            state.live -= 1
+            self.ended.append(task)
+
+    def _emit(self, task: Task, event: str, data: Struct, before: str | None, after: str) -> None:
+        row = task.row
+        self.touched[task.id] = task
+        moved = before != after
+        self.events.append(
+            Happened(
+                event,
+                "task",
+                task.id,
+                row.sequence,
+                row.life,
+                f"{self._prefix}/{self._index}",
+                before if moved else None,
+                after if moved else None,
+                data,
+                self._cause,
+                row.namespace,
+                row.name,
+                row.root or task.id,
+                row.correlation,
+                row.traceparent,
+            )
+        )
+        self._index += 1
+
+    def happen_engine(self, event: str, data: Any) -> None:
+        """An event of the partition's own entity: refusals, set-aside input, take-overs."""
+        row = self.state.engine_row
+        before = row.state
+        evolve_engine(row, event, data, self.now)
+        self.engine_touched = True
+        self._emit_other(event, "engine", str(self.partition), row.sequence, 0, data, before, row.state)
+
+    def happen_worker(self, incarnation: str, event: str, data: Any, *, life: int = 0) -> None:
+        """An event of a worker, on its home partition. `life` is given where its life begins."""
+        rows = self.state.worker_rows
+        row = rows.get(incarnation)
+        if row is None:
+            row = rows[incarnation] = WorkerRow(life=life)
+        before = row.state
+        evolve_worker(row, event, data, self.now)
+        self.touched_workers.add(incarnation)
+        self._emit_other(event, "worker", incarnation, row.sequence, row.life, data, before, row.state)
+        if row.state in ("lost", "stopped"):
+            del rows[incarnation]
+
+    def _emit_other(
+        self, event: str, kind: str, subject: str, sequence: int, life: int, data: Struct, before: str, after: str
+    ) -> None:
+        moved = before != after
+        self.events.append(
+            Happened(
+                event,
+                kind,
+                subject,
+                sequence,
+                life,
+                f"{self._prefix}/{self._index}",
+                before if moved else None,
+                after if moved else None,
+                data,
+                self._cause,
+                None,
+                None,
+                None,
+                None,
+                None,
+            )
+        )
+        self._index += 1
+
+    # Refusals
+
+    def reject(self, code: Any, reason: str, *, report: str, task: str | None, reply: tuple[int, bytes] | None) -> None:
+        """`task.rejected`: a submission or a request that changes nothing, told to the log and to who waits."""
+        self.happen_engine("task.rejected", e.TaskRejected(code=code, reason=reason, task=task, report=report))
+        if reply is not None:
+            data = TaskReply(kind="rejected", task=task or "", partition=self.partition, code=code, reason=reason)
+            self.replies.append(Reply(*reply, data))
+
+    # Commands
+
+    def command(self, worker: Worker, event: str, key: str, data: Struct) -> None:
+        """Put a command into the inbox of `worker`."""
+        self.commands.append(Command(worker.pool, worker.inbox, worker.incarnation, event, key, data))
+
+    def grant_command(self, task: Task) -> None:
+        """At most once: tell the worker that has the attempt that its body may run."""
+        row = task.row
+        assert row.worker is not None
+        assert row.token is not None
+        assert row.pool is not None
+        assert row.inbox is not None
+        data = GrantAttempt(task=task.id, attempt=row.attempt, token=row.token)
+        self.commands.append(Command(row.pool, row.inbox, row.worker, "attempt.grant", task.id, data))
+
+    def cancel_command(self, task: Task, reason: str) -> None:
+        """Tell the worker that has the task's attempt, if any, to stop; it stands behind the command it refers to."""
+        row = task.row
+        if row.worker is None or row.token is None or row.pool is None or row.inbox is None:
+            return
+        data = CancelAttempt(task=task.id, attempt=row.attempt, token=row.token, reason=reason)
+        self.commands.append(Command(row.pool, row.inbox, row.worker, "attempt.cancel", task.id, data))
+
+    @property
+    def writes(self) -> bool:
+        """Whether anything has to be committed."""
+        return bool(self.events or self.commands or self.replies or self.forwards or self.gone or self.retired)

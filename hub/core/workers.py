@@ -1,0 +1,121 @@
+"""What workers say of themselves, and what their silence means. Leases are soft state: judged, never written."""
+
+from typing import Any
+
+from schemas import events as e
+from schemas import reports as r
+
+from .attempts import on_lost, on_not_started
+from .state import Worker
+from .times import SECOND_US
+from .turn import Turn
+
+#: The lease of a worker that has not spoken since this partition was taken over.
+DEFAULT_LEASE_US = 10 * SECOND_US
+
+
+def on_worker_report(turn: Turn, report: r.WorkerReport, *, offset: int, home: bool) -> None:
+    """Registration, heartbeat, draining, stopped. On its home partition these are also events."""
+    worker = turn.state.workers.get(report.incarnation)
+    if worker is None:
+        worker = turn.state.workers[report.incarnation] = Worker(report.incarnation, turn.now_us, DEFAULT_LEASE_US)
+    was_missed = worker.missed
+    worker.heard(report, turn.now_us)
+    if isinstance(report, r.WorkerDraining):
+        worker.draining = True
+    row = turn.state.worker_rows.get(report.incarnation)
+    if home and (row is None or was_missed or (row.state == "silent")) and not isinstance(report, r.WorkerStopped):
+        turn.happen_worker(report.incarnation, "worker.registered", _registered(report), life=offset)
+        row = turn.state.worker_rows[report.incarnation]
+    if home and row is not None:
+        about: dict[str, Any] = {"pool": report.pool, "host": report.host, "pid": report.pid, "slots": report.slots}
+        if isinstance(report, r.WorkerDraining) and row.state != "draining":
+            turn.happen_worker(report.incarnation, "worker.draining", e.WorkerDrainingEvent(**about))
+        elif isinstance(report, r.WorkerStopped):
+            turn.happen_worker(report.incarnation, "worker.stopped", e.WorkerStoppedEvent(**about))
+    if isinstance(report, r.WorkerStopped):
+        _lose_attempts(turn, report.incarnation, reason="the worker has stopped", lease_seconds=None)
+        turn.state.workers.pop(report.incarnation, None)
+
+
+def _registered(report: r.WorkerReport) -> e.WorkerRegisteredEvent:
+    return e.WorkerRegisteredEvent(
+        pool=report.pool,
+        inbox=report.inbox,
+        queues=report.queues,
+        names=report.names,
+        slots=report.slots,
+        lease_seconds=report.lease_seconds,
+        host=report.host,
+        pid=report.pid,
+    )
+
+
+def on_worker_lost(turn: Turn, incarnation: str, reason: str) -> None:
+    """A supervisor saw it die: its attempts are lost now, its lease does not have to run out."""
+    _lose(turn, incarnation, reason=reason or "its process has ended", lease_seconds=None)
+
+
+def judge_leases(turn: Turn, cause: str) -> None:
+    """Workers that were silent for a whole lease have lost what they held. Call only when the intake is read to its end.
+
+    Whoever holds attempts and has not been heard of since the take-over gets a full lease from now.
+    """
+    state = turn.state
+    for incarnation in [*state.held, *state.worker_rows]:
+        if incarnation not in state.workers and (state.held.get(incarnation) or incarnation in state.worker_rows):
+            row = state.worker_rows.get(incarnation)
+            lease_us = round(row.lease_seconds * SECOND_US) if row is not None else DEFAULT_LEASE_US
+            state.workers[incarnation] = Worker(incarnation, turn.now_us, lease_us)
+    for worker in list(state.workers.values()):
+        silent_us = turn.now_us - worker.last_heard_us
+        if silent_us >= worker.lease_us:
+            turn.caused_by(f"agenda/{turn.partition}/lease:{worker.incarnation}/{worker.last_heard_us}", cause)
+            lease_seconds = worker.lease_us / SECOND_US
+            _lose(turn, worker.incarnation, reason=f"silent for {silent_us / SECOND_US:.1f} s", lease_seconds=lease_seconds)
+        elif silent_us >= worker.lease_us * 2 // 3 and not worker.missed:
+            worker.missed = True
+            row = state.worker_rows.get(worker.incarnation)
+            if row is not None and row.state != "silent":
+                turn.caused_by(f"agenda/{turn.partition}/silent:{worker.incarnation}/{worker.last_heard_us}", cause)
+                about: dict[str, Any] = {"pool": row.pool, "host": row.host, "pid": row.pid, "slots": row.slots}
+                data = e.WorkerHeartbeatMissed(silent_seconds=round(silent_us / SECOND_US, 3), **about)
+                turn.happen_worker(worker.incarnation, "worker.heartbeat_missed", data)
+
+
+def next_judgement(workers: dict[str, Worker]) -> int | None:
+    """When the next worker could be judged silent or lost."""
+    times = [
+        worker.last_heard_us + (worker.lease_us if worker.missed else worker.lease_us * 2 // 3) for worker in workers.values()
+    ]
+    return min(times) if times else None
+
+
+def _lose(turn: Turn, incarnation: str, *, reason: str, lease_seconds: float | None) -> None:
+    row = turn.state.worker_rows.get(incarnation)
+    if row is not None:
+        data = e.WorkerLostEvent(pool=row.pool, host=row.host, pid=row.pid, slots=row.slots, reason=reason)
+        turn.happen_worker(incarnation, "worker.lost", data)
+    _lose_attempts(turn, incarnation, reason=reason, lease_seconds=lease_seconds)
+    turn.state.workers.pop(incarnation, None)
+
+
+def _lose_attempts(turn: Turn, incarnation: str, *, reason: str, lease_seconds: float | None) -> None:
+    for task_id in sorted(turn.state.held.pop(incarnation, ())):
+        task = turn.state.tasks[task_id]
+        turn.happen_all(task, on_lost(task.id, task.row, turn.now, turn.now_us, reason=reason, lease_seconds=lease_seconds))
+
+
+def judge_starts(turn: Turn, cause: str) -> None:
+    """Commands that were not started by their start deadline are superseded: dispatched again under a new number."""
+    deadlines = turn.state.start_deadlines
+    while deadlines and deadlines[0][0] <= turn.now_us:
+        due_us, task_id, dispatched = deadlines.popleft()
+        task = turn.state.tasks.get(task_id)
+        if task is None or task.row.state != "dispatched" or task.row.dispatch != dispatched:
+            continue
+        turn.caused_by(f"agenda/{turn.partition}/start:{task_id}.{dispatched}/{due_us}", cause)
+        turn.cancel_command(task, "not started in time")
+        worker = turn.state.workers.get(task.row.worker or "")
+        start_seconds = (worker.lease_us if worker else DEFAULT_LEASE_US) / SECOND_US
+        turn.happen_all(task, on_not_started(task.row, turn.now, start_seconds=start_seconds))

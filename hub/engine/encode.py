@@ -1,0 +1,113 @@
+"""A batch as records: what goes to which topic and partition, byte for byte.
+
+Events are CloudEvents 1.0 in binary mode. The headers of a task that do not change are encoded once per batch and task.
+"""
+
+from functools import lru_cache
+from re import compile as pattern
+
+from msgspec import json
+
+from schemas import CATALOGUE, EventBody, source_of
+
+from ..core.times import text_of
+from ..core.turn import Happened
+from ..kafka import EVENTS, INTAKE, REPLIES, STATE, Record, TopicPartition, commands_topic
+from .partition import Batch
+
+_JSON = ("content-type", b"application/json")
+_SPECVERSION = ("ce_specversion", b"1.0")
+_SEVERITY = {row.type: ("ce_severitynumber", str(row.severity).encode()) for row in CATALOGUE.values()}
+_TYPE = {row.type: ("ce_type", row.type.encode()) for row in CATALOGUE.values()}
+_SCHEMA = {row.type: f"/schemas/events/{row.type}/1" for row in CATALOGUE.values()}
+_COMMAND_TYPE: dict[str, tuple[str, bytes]] = {}
+_PLAIN = pattern(r"[A-Za-z0-9._~-]*\Z").match
+_encoder = json.Encoder()
+
+Outputs = dict[TopicPartition, list[Record]]
+Headers = tuple[tuple[str, bytes], ...]
+
+
+def encode(batch: Batch, partition: int) -> Outputs:
+    """The records of `batch` of engine partition `partition`, in the order in which they are to be written."""
+    outputs: Outputs = {}
+    timestamp_ms = batch.now_us // 1000
+    if batch.events:
+        outputs[TopicPartition(EVENTS, partition)] = encode_events(batch.events, batch.epoch, batch.now_us)
+    for pool, inbox, worker, event, key, data in batch.commands:
+        kind = _COMMAND_TYPE.get(event)
+        if kind is None:
+            kind = _COMMAND_TYPE[event] = ("ce_type", event.encode())
+        record = Record(key.encode(), _encoder.encode(data), (("worker", worker.encode()), kind), timestamp_ms)
+        outputs.setdefault(TopicPartition(commands_topic(pool), inbox), []).append(record)
+    if batch.rows:
+        outputs[TopicPartition(STATE, partition)] = [Record(key, value, (), timestamp_ms) for key, value in batch.rows]
+    for reply_partition, token, data in batch.replies:
+        record = Record(token, _encoder.encode(data), (("ce_type", f"reply.{data.kind}".encode()),), timestamp_ms)
+        outputs.setdefault(TopicPartition(REPLIES, reply_partition), []).append(record)
+    for home, original in batch.forwards:
+        headers = [*original.headers, ("hub-origin", f"{partition}/{original.offset}".encode())]
+        record = Record(original.key, original.value, headers, original.timestamp_ms)
+        outputs.setdefault(TopicPartition(INTAKE, home), []).append(record)
+    return outputs
+
+
+def encode_events(events: list[Happened], epoch: int, now_us: int) -> list[Record]:
+    """The records of `events`, all decided at `now_us` by the owner `epoch`."""
+    timestamp_ms = now_us // 1000
+    time = ("ce_time", text_of(now_us).encode())
+    constant: dict[str, tuple[str, str, Headers]] = {}
+    records = []
+    for happened in events:
+        subject = happened.subject
+        known = constant.get(subject)
+        if known is None or known[0] != happened.kind:
+            known = constant[subject] = _constant(happened)
+        _, entity, headers = known
+        event = happened.event
+        body = EventBody(
+            entity=entity,
+            sequence=happened.sequence,
+            life=happened.life,
+            src=happened.src,
+            epoch=epoch,
+            rootid=happened.root,
+            correlationid=happened.correlation or happened.root,
+            causationid=happened.cause,
+            dataschema=_SCHEMA[event],
+            from_=happened.from_state,
+            to=happened.to_state,
+            data=happened.data,
+        )
+        varying = (
+            _TYPE[event],
+            ("ce_id", happened.src.encode()),
+            time,
+            ("ce_sequence", b"%010d" % happened.sequence),
+            _SEVERITY[event],
+        )
+        key = (happened.root or subject).encode()
+        records.append(Record(key, _encoder.encode(body), headers + varying, timestamp_ms))
+    return records
+
+
+def _constant(happened: Happened) -> tuple[str, str, Headers]:
+    """Kind, entity and the headers that are the same for every event of one entity."""
+    entity = f"{happened.kind}/{happened.subject}"
+    headers: Headers = (_SPECVERSION, _JSON, ("ce_source", _source(happened.namespace, entity)), ("ce_subject", happened.subject.encode()))
+    if happened.taskname is not None:
+        headers += (("ce_taskname", happened.taskname.encode()), ("ce_namespace", (happened.namespace or "").encode()))
+    if happened.traceparent is not None:
+        headers += (("ce_traceparent", happened.traceparent.encode()), ("traceparent", happened.traceparent.encode()))
+    return happened.kind, entity, headers
+
+
+def _source(namespace: str | None, entity: str) -> bytes:
+    if _PLAIN(entity.replace("/", "")) and (namespace is None or _PLAIN(namespace)):
+        return f"/hub/{namespace or '-'}/{entity}".encode()
+    return _quoted(namespace, entity)
+
+
+@lru_cache(maxsize=1024)
+def _quoted(namespace: str | None, entity: str) -> bytes:
+    return source_of(namespace, entity).encode()

@@ -1,0 +1,548 @@
+"""One engine partition as a value: `process(records, now_us) -> Batch`. No IO, no clock.
+
+The same object runs in the engine's loop, inside the broker's process, in a simulation and in a benchmark. State is
+changed in place; when the batch it gave is not committed for certain, the object is dropped and another is restored.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from msgspec import DecodeError, Raw, Struct, ValidationError, json
+
+from schemas import EngineAnnounced, Submission, TaskReply, header_map
+from schemas import events as e
+from schemas import reports as r
+
+from ..core.admission import Duplicate, Origin, admit, identify
+from ..core.attempts import Refusal, on_report
+from ..core.consequences import place, reply_of, reply_of_ended, settle
+from ..core.dispatch import dispatch
+from ..core.due import create_nodes, request_cancel, take_due
+from ..core.graph import Refused, check_plan
+from ..core.rows import (
+    EMPTY,
+    META_KEY,
+    MetaRow,
+    ended_row_decoder,
+    engine_row_decoder,
+    meta_row_decoder,
+    task_row_decoder,
+    worker_row_decoder,
+)
+from ..core.state import PartitionState, Task
+from ..core.times import SECOND_US
+from ..core.turn import Command, Happened, Reply, Turn
+from ..core.workers import judge_leases, judge_starts, next_judgement, on_worker_lost, on_worker_report
+from ..kafka import INBOX_PARTITIONS, REPLY_PARTITIONS, StoredRecord, partition_of
+
+#: A report larger than this is set aside unread (the topic itself takes up to 8 MiB).
+REPORT_BYTES_MAX = 8 * 1024 * 1024
+
+#: Entries of the ended index that are tombstoned in one turn, and how long expired ones may lie while nothing else happens.
+EXPIRED_PER_TURN = 500
+EXPIRY_SLACK_US = 60 * SECOND_US
+
+_DECODERS = {name: json.Decoder(report) for name, report in r.REPORTS.items()}
+_STRUCTURED = json.Decoder(dict[str, Raw])
+
+
+class EngineSettings(Struct, frozen=True, kw_only=True):
+    """`retention_seconds`: how long an ended task's id stays known. `ended_entries_max`: bound of the ended index.
+    `waiting_max`: live tasks per partition; beyond it submissions are refused."""
+
+    retention_seconds: float = 3_600.0
+    ended_entries_max: int = 1_000_000
+    waiting_max: int = 1_000_000
+
+
+class Batch(NamedTuple):
+    """What one transaction writes. `rows` are changelog entries (None: tombstone); `offset` the next input to decide."""
+
+    events: list[Happened]
+    commands: list[Command]
+    rows: list[tuple[bytes, bytes | None]]
+    replies: list[Reply]
+    forwards: list[tuple[int, StoredRecord]]
+    offset: int
+    epoch: int
+    now_us: int
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to commit (heartbeats only)."""
+        return not (self.events or self.commands or self.rows or self.replies or self.forwards)
+
+
+class Unreadable(Exception):
+    """Input that is no report; the message says why."""
+
+
+class EnginePartition:
+    """See the module. Use: construct, `restore` the changelog's rows, `take_over`, then `process` batch after batch."""
+
+    def __init__(self, partition: int, partitions: int, settings: EngineSettings | None = None) -> None:
+        self.partition = partition
+        self.partitions = partitions
+        self.settings = settings or EngineSettings()
+        self.state = PartitionState(ended_entries_max=self.settings.ended_entries_max)
+        self.offset = 0
+        self.epoch = 0
+        self.now_us = 0
+        self.events_floor = 0
+        self._judged = False
+
+    # Restoring and taking over
+
+    def restore(self, rows: Iterable[tuple[bytes, bytes]], now_us: int) -> int:
+        """Build the state from the last row of every key; returns how many rows there were. Once, on a fresh object."""
+        tasks: dict[str, Task] = {}
+        args: dict[str, bytes] = {}
+        plans: dict[str, bytes] = {}
+        count = 0
+        for key, value in rows:
+            count += 1
+            kind, _, name = key.decode().partition("/")
+            if kind == "task":
+                if value.startswith(b'{"ended"'):
+                    self.state.ended.put(name, ended_row_decoder.decode(value), value)
+                else:
+                    tasks[name] = Task(name, task_row_decoder.decode(value), EMPTY)
+            elif kind == "args":
+                args[name] = value
+            elif kind == "plan":
+                plans[name] = value
+            elif kind == "worker":
+                self.state.worker_rows[name] = worker_row_decoder.decode(value)
+            elif kind == "engine":
+                self.state.engine_row = engine_row_decoder.decode(value)
+            elif key == META_KEY:
+                self._restore_meta(meta_row_decoder.decode(value))
+        for name, task in tasks.items():
+            task.args_row, task.plan_row = name in args, name in plans
+            task.args = Raw(args[name]) if task.args_row else task.row.args or EMPTY
+            if task.plan_row:
+                nodes = json.decode(plans[name], type=Submission.__annotations__["tasks"])
+                plan = check_plan(nodes)
+                assert not isinstance(plan, Refused), "a plan that was admitted is a plan"
+                task.plan = plan
+        self.now_us = max(self.now_us, now_us)
+        self.state.restored(tasks.values(), self.now_us)
+        self._retire_orphans(tasks)
+        return count
+
+    def _restore_meta(self, meta: MetaRow) -> None:
+        assert meta.partitions == self.partitions, (
+            f"partition {self.partition} was written by a hub of {meta.partitions} partitions; this one has {self.partitions}"
+        )
+        self.offset, self.epoch, self.now_us = meta.offset, meta.epoch, meta.now_us
+
+    def _retire_orphans(self, tasks: dict[str, Task]) -> None:
+        """Nodes whose workflow has ended, but that had not left memory yet."""
+        for name, task in tasks.items():
+            root = task.row.root
+            if root is not None and root not in tasks:
+                self.state.retiring.setdefault(root, []).append(name)
+        for root in self.state.retiring:
+            self.state.agenda.add(self.now_us, "retire", root, self.epoch + 1)
+
+    def take_over(self, now_us: int, *, rows: int, host: str, pid: int, pools: Sequence[str], snapshot: bool = False) -> Batch:
+        """The first batch of a new owner: its epoch, `engine.started`, `engine.restored`, and a word to every inbox."""
+        self.epoch += 1
+        turn = self._turn(now_us)
+        turn.caused_by(f"start/{self.partition}/{self.epoch}", None)
+        started = e.EngineStarted(partitions=self.partitions, input_offset=self.offset, host=host, pid=pid)
+        turn.happen_engine("engine.started", started)
+        turn.happen_engine("engine.restored", e.EngineRestored(rows=rows, live_tasks=self.state.live, snapshot=snapshot))
+        word = EngineAnnounced(partition=self.partition, partitions=self.partitions, epoch=self.epoch)
+        for pool in pools:
+            turn.commands += [Command(pool, inbox, "*", "engine.announced", "", word) for inbox in range(INBOX_PARTITIONS)]
+        return self._batch(turn)
+
+    def leave(self, now_us: int) -> Batch:
+        """The last batch of an owner that goes in order."""
+        turn = self._turn(now_us)
+        turn.caused_by(f"stop/{self.partition}/{self.epoch}", None)
+        turn.happen_engine("engine.stopped", e.EngineStopped(input_offset=self.offset))
+        return self._batch(turn)
+
+    # Processing
+
+    def process(self, records: Sequence[StoredRecord], now_us: int, *, caught_up: bool) -> Batch:
+        """Decide `records` (the next of the intake, in order), then what is due, then dispatch.
+
+        `now_us` is the time of everything in the batch. `caught_up`: the intake has been read up to the end seen at that
+        time, so that silence is silence. The batch must be committed before the next one's is.
+        """
+        turn = self._turn(now_us)
+        for record in records:
+            self._take(turn, record)
+            self.offset = record.offset + 1
+        settle(turn, retention_seconds=self.settings.retention_seconds)
+        if caught_up:
+            judge_starts(turn, "agenda:start")
+            judge_leases(turn, "agenda:lease")
+            settle(turn, retention_seconds=self.settings.retention_seconds)
+            self._judged = True
+        take_due(turn, retention_seconds=self.settings.retention_seconds)
+        settle(turn, retention_seconds=self.settings.retention_seconds)
+        dispatch(turn)
+        self._forget_expired(turn)
+        return self._batch(turn)
+
+    def next_due(self) -> int | None:
+        """When `process` has something to do without any record, in microseconds since the epoch; None: nothing ahead."""
+        state = self.state
+        times = [state.agenda.next_due(), next_judgement(state.workers)]
+        if state.start_deadlines:
+            times.append(state.start_deadlines[0][0])
+        expiry = state.ended.next_expiry()
+        if expiry is not None:
+            times.append(expiry + EXPIRY_SLACK_US)
+        if not self._judged and (state.held or state.worker_rows):
+            times.append(self.now_us)
+        return min((time for time in times if time is not None), default=None)
+
+    def _turn(self, now_us: int) -> Turn:
+        self.now_us = max(self.now_us, now_us)
+        return Turn(self.state, partition=self.partition, partitions=self.partitions, now_us=self.now_us)
+
+    def _forget_expired(self, turn: Turn) -> None:
+        expiry = self.state.ended.next_expiry()
+        over = len(self.state.ended) > self.settings.ended_entries_max
+        if over or (expiry is not None and (turn.writes or expiry + EXPIRY_SLACK_US <= turn.now_us)):
+            turn.gone += self.state.ended.take_expired(turn.now_us, EXPIRED_PER_TURN)
+
+    # One record
+
+    def _take(self, turn: Turn, record: StoredRecord) -> None:
+        """Decide one record. Whatever is wrong with it is said on the log and harms nothing else."""
+        headers = header_map(record.headers)
+        mark = len(turn.events)
+        event_id = headers.get("ce_id", b"").decode(errors="replace") or None
+        turn.caused_by(f"{self.partition}/{record.offset}", event_id)
+        try:
+            report_type, value, headers = _content(record, headers)
+            if report_type == "task.created":
+                self._on_submission(turn, record, headers, value)
+            else:
+                report = _decode(report_type, value)
+                _HANDLERS[report_type](self, turn, record, headers, report)
+        except Unreadable as why:
+            assert len(turn.events) == mark, "a report that cannot be read has changed nothing"
+            self._set_aside(turn, record, headers, str(why))
+
+    def _set_aside(self, turn: Turn, record: StoredRecord, headers: dict[str, bytes], reason: str) -> None:
+        value = record.value or b""
+        data = e.EngineReportDeadLettered(
+            reason=reason,
+            offset=record.offset,
+            sha256=sha256(value).hexdigest(),
+            size_bytes=len(value),
+            report=headers.get("ce_type", b"").decode(errors="replace")[:100] or None,
+            preview=value[:120].decode(errors="replace"),
+        )
+        turn.happen_engine("engine.report_dead_lettered", data)
+
+    def _misplaced(self, turn: Turn, record: StoredRecord, headers: dict[str, bytes], root: str, report_type: str) -> bool:
+        """Send a record on to the partition of its root: once; a second misplacement is set aside."""
+        if self.partitions == 1:
+            return False
+        home = partition_of(root, self.partitions)
+        if home == self.partition:
+            return False
+        if "hub-origin" in headers:
+            raise Unreadable(f"forwarded from {headers['hub-origin'].decode(errors='replace')}, and misplaced again")
+        turn.forwards.append((home, record))
+        turn.happen_engine(
+            "engine.report_forwarded", e.EngineReportForwarded(partition=home, offset=record.offset, report=report_type)
+        )
+        return True
+
+    # Submissions
+
+    def _on_submission(self, turn: Turn, record: StoredRecord, headers: dict[str, bytes], value: bytes) -> None:
+        reply = _reply_to(headers)
+        try:
+            submission = _DECODERS["task.created"].decode(value)
+        except (DecodeError, UnicodeDecodeError, RecursionError) as error:
+            if not isinstance(error, ValidationError):
+                raise Unreadable(f"the value is not JSON: {error}") from None
+            turn.reject("malformed", str(error), report="task.created", task=None, reply=reply)
+            return
+        assert isinstance(submission, Submission)
+        source, event_id = headers.get("ce_source"), headers.get("ce_id")
+        if source is None or event_id is None:
+            raise Unreadable("ce_source or ce_id is missing: a CloudEvent has both")
+        forwarded = headers.get("hub-origin")
+        origin = Origin(
+            _text(source, "ce_source"),
+            _text(event_id, "ce_id"),
+            _text(forwarded, "hub-origin") if forwarded is not None else None,
+        )
+        identity = identify(submission, origin)
+        if isinstance(identity, Refused):
+            turn.reject(identity.code, identity.reason, report="task.created", task=submission.id, reply=reply)
+            return
+        task_id, root_id = identity
+        if self._misplaced(turn, record, headers, root_id, "task.created"):
+            return
+        if self.state.live >= self.settings.waiting_max:
+            reason = f"{self.state.live} tasks are waiting on this partition; try again later"
+            turn.reject("limit_exceeded", reason, report="task.created", task=task_id, reply=reply)
+            return
+        admitted = admit(self.state, submission, task_id, origin, now_us=turn.now_us, log_offset=self.events_floor)
+        if isinstance(admitted, Refused):
+            turn.reject(admitted.code, admitted.reason, report="task.created", task=task_id, reply=reply)
+            return
+        if isinstance(admitted, Duplicate):
+            self._on_duplicate(turn, admitted, submission.idempotency_key, reply)
+            return
+        traceparent = headers.get("ce_traceparent") or headers.get("traceparent")
+        trace = traceparent.decode(errors="replace") if traceparent is not None and len(traceparent) == 55 else None
+        if admitted.root is not None:
+            nodes = admitted.root.row.nodes + len(admitted.tasks)
+            turn.happen(admitted.root, "workflow.expanded", e.WorkflowExpanded(added=len(admitted.tasks), nodes=nodes))
+            trace = trace or admitted.root.row.traceparent
+        for new in admitted.tasks:
+            life = admitted.root.row.life if admitted.root is not None and submission.tasks is not None else record.offset
+            task = turn.create(new, life=life, traceparent=trace)
+            if new.plan is not None:
+                create_nodes(turn, task)
+            else:
+                place(turn, task)
+        if reply is not None and (waited := self.state.tasks.get(task_id)) is not None:
+            _wait(waited, reply)
+
+    def _on_duplicate(self, turn: Turn, known: Duplicate, key: str | None, reply: tuple[int, bytes] | None) -> None:
+        if known.live is not None:
+            life, state = known.live.row.life, known.live.row.state
+        else:
+            assert known.ended is not None
+            life, state = known.ended.life, known.ended.ended
+        data = e.TaskDeduplicated(task=known.task, life=life, state=state, idempotency_key=key)
+        turn.happen_engine("task.deduplicated", data)
+        if reply is not None:
+            self._answer(turn, known.task, reply, wait=True)
+
+    # Requests
+
+    def _on_cancel(self, turn: Turn, record: StoredRecord, headers: dict[str, bytes], report: r.TaskCancel) -> None:
+        if self._misplaced(turn, record, headers, report.root or report.id, "task.cancel"):
+            return
+        reply = _reply_to(headers)
+        task = self.state.tasks.get(report.id)
+        if task is None or task.ended:
+            ended = task is not None or report.id in self.state.ended
+            code = "already_ended" if ended else "unknown_task"
+            reason = "id: the task has ended" if ended else f"id: there is no task {report.id!r} on this partition"
+            turn.reject(code, reason, report="task.cancel", task=report.id, reply=reply)
+        elif task.row.cancelling:
+            turn.reject("already_cancelling", "id: a cancel is under way", report="task.cancel", task=report.id, reply=reply)
+        else:
+            if reply is not None:
+                _wait(task, reply)
+            request_cancel(turn, task, report.reason, report.by)
+
+    def _on_await(self, turn: Turn, record: StoredRecord, headers: dict[str, bytes], report: r.TaskAwait) -> None:
+        if self._misplaced(turn, record, headers, report.root or report.id, "task.await"):
+            return
+        reply = _reply_to(headers)
+        if reply is None:
+            raise Unreadable("a task.await without a replyto header has nobody to answer")
+        self._answer(turn, report.id, reply, wait=report.wait)
+
+    def _answer(self, turn: Turn, task_id: str, reply: tuple[int, bytes], *, wait: bool) -> None:
+        task = self.state.tasks.get(task_id)
+        if task is not None and wait and not task.ended:
+            _wait(task, reply)
+            return
+        if task is not None:
+            data = reply_of(turn, task)
+        elif (ended := self.state.ended.get(task_id)) is not None:
+            data = reply_of_ended(turn, task_id, ended)
+        else:
+            data = TaskReply(kind="unknown", task=task_id, partition=self.partition)
+        turn.replies.append(Reply(*reply, data))
+
+    # Workers
+
+    def _on_attempt(self, turn: Turn, record: StoredRecord, headers: dict[str, bytes], report: r.AttemptReport) -> None:
+        name = headers["ce_type"].decode()
+        if self._misplaced(turn, record, headers, report.root, name):
+            return
+        task = self.state.tasks.get(report.task)
+        decision: list[tuple[str, Any]] | Refusal
+        if task is None:
+            ended = report.task in self.state.ended
+            decision = (
+                Refusal("already_ended", "the task has ended") if ended else Refusal("unknown_task", "no such task is known")
+            )
+        else:
+            decision = on_report(task.id, task.row, report, turn.now, turn.now_us)
+        if isinstance(decision, Refusal):
+            data = e.AttemptReportRejected(
+                code=decision.code,  # type: ignore[arg-type]  # the codes are those of the event
+                reason=decision.reason,
+                task=report.task,
+                report=name,
+                attempt=report.attempt,
+                worker=report.incarnation,
+            )
+            turn.happen_engine("attempt.report_rejected", data)
+            return
+        assert task is not None
+        turn.happen_all(task, decision)
+        if decision[-1][0] == "attempt.granted":
+            turn.grant_command(task)
+
+    def _on_worker(self, turn: Turn, record: StoredRecord, headers: dict[str, bytes], report: r.WorkerReport) -> None:
+        home = partition_of(report.incarnation, self.partitions) == self.partition
+        on_worker_report(turn, report, offset=record.offset, home=home)
+
+    def _on_worker_lost(self, turn: Turn, record: StoredRecord, headers: dict[str, bytes], report: r.WorkerLost) -> None:
+        on_worker_lost(turn, report.incarnation, report.reason)
+
+    # Output
+
+    def _batch(self, turn: Turn) -> Batch:
+        rows: list[tuple[bytes, bytes | None]] = []
+        if turn.writes:
+            rows = _rows(turn)
+            meta = MetaRow(offset=self.offset, epoch=self.epoch, now_us=self.now_us, partitions=self.partitions)
+            rows.append((META_KEY, json.encode(meta)))
+        return Batch(turn.events, turn.commands, rows, turn.replies, turn.forwards, self.offset, self.epoch, self.now_us)
+
+
+def _rows(turn: Turn) -> list[tuple[bytes, bytes | None]]:
+    """The changelog of a turn: one row per touched entity, and tombstones of what is over."""
+    rows: list[tuple[bytes, bytes | None]] = []
+    state = turn.state
+    for task_id, task in turn.touched.items():
+        _side_rows(task, rows)
+        rows.append((f"task/{task_id}".encode(), json.encode(task.row)))
+    for task_id, (task, encoded) in turn.retired.items():
+        _side_rows(task, rows)
+        rows.append((f"task/{task_id}".encode(), encoded))
+    rows += [(f"task/{task_id}".encode(), None) for task_id in turn.gone]
+    for incarnation in turn.touched_workers:
+        worker = state.worker_rows.get(incarnation)
+        rows.append((f"worker/{incarnation}".encode(), None if worker is None else json.encode(worker)))
+    if turn.engine_touched:
+        rows.append((f"engine/{turn.partition}".encode(), json.encode(state.engine_row)))
+    return rows
+
+
+def _side_rows(task: Task, rows: list[tuple[bytes, bytes | None]]) -> None:
+    """What stands beside a task's row: long arguments until it ends, the plan until every node of it exists."""
+    row = task.row
+    if task.args_row:
+        if task.ended:
+            rows.append((f"args/{task.id}".encode(), None))
+            task.args_row = False
+    elif row.args is None and not task.ended and task.args is not EMPTY:
+        rows.append((f"args/{task.id}".encode(), bytes(task.args)))
+        task.args_row = True
+    plan = task.plan
+    if plan is None:
+        return
+    if task.ended or row.planned >= len(plan.order):
+        task.plan = None
+        if task.plan_row:
+            rows.append((f"plan/{task.id}".encode(), None))
+            task.plan_row = False
+    elif not task.plan_row:
+        rows.append((f"plan/{task.id}".encode(), json.encode(plan.nodes)))
+        task.plan_row = True
+
+
+def _content(record: StoredRecord, headers: dict[str, bytes]) -> tuple[str, bytes, dict[str, bytes]]:
+    """Type and value of a report: binary mode, or a structured CloudEvent taken apart into the same form."""
+    value = record.value
+    if value is None:
+        raise Unreadable("the record has no value")
+    if len(value) > REPORT_BYTES_MAX:
+        raise Unreadable(f"{len(value)} bytes, more than {REPORT_BYTES_MAX}")
+    kind = headers.get("ce_type")
+    if kind is None:
+        return _structured(value, headers)
+    name = _text(kind, "ce_type")
+    if name not in _DECODERS:
+        raise Unreadable(f"ce_type {name[:100]!r} is no report; known are: {', '.join(sorted(_DECODERS))}")
+    return name, value, headers
+
+
+def _structured(value: bytes, headers: dict[str, bytes]) -> tuple[str, bytes, dict[str, bytes]]:
+    try:
+        fields = _STRUCTURED.decode(value)
+    except (DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Unreadable(f"no ce_type header, and the value is no structured CloudEvent: {error}") from None
+    if "specversion" not in fields or "type" not in fields:
+        raise Unreadable("no ce_type header, and the value is no structured CloudEvent: specversion or type is missing")
+    taken = dict(headers)
+    for field, raw in fields.items():
+        if field == "data":
+            continue
+        try:
+            text = json.decode(raw)
+        except (DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Unreadable(f"{field}: {error}") from None
+        taken[f"ce_{field}"] = str(text).encode(errors="replace")
+    if "ce_replyto" in taken:
+        taken.setdefault("replyto", taken["ce_replyto"])
+    name = taken["ce_type"].decode()
+    if name not in _DECODERS:
+        raise Unreadable(f"type {name[:100]!r} is no report; known are: {', '.join(sorted(_DECODERS))}")
+    if "data" not in fields:
+        raise Unreadable("data is missing from the structured CloudEvent")
+    return name, bytes(fields["data"]), taken
+
+
+def _decode(name: str, value: bytes) -> Any:
+    try:
+        return _DECODERS[name].decode(value)
+    except (DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Unreadable(f"{name}: {error}") from None
+
+
+def _text(raw: bytes, name: str) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise Unreadable(f"{name} is not UTF-8") from None
+
+
+def _reply_to(headers: dict[str, bytes]) -> tuple[int, bytes] | None:
+    """The waiting client's address, "<partition>:<token>"; None when nobody waits or the address is none."""
+    raw = headers.get("replyto")
+    if raw is None:
+        return None
+    partition, _, token = raw.partition(b":")
+    if not partition.isdigit() or not token or int(partition) >= REPLY_PARTITIONS:
+        return None
+    return int(partition), token
+
+
+def _wait(task: Task, reply: tuple[int, bytes]) -> None:
+    if task.waiters is None:
+        task.waiters = [reply]
+    elif reply not in task.waiters:
+        task.waiters.append(reply)
+
+
+_Handler = Callable[[EnginePartition, Turn, StoredRecord, dict[str, bytes], Any], None]
+_HANDLERS: dict[str, _Handler] = {
+    "task.cancel": EnginePartition._on_cancel,
+    "task.await": EnginePartition._on_await,
+    "attempt.started": EnginePartition._on_attempt,
+    "attempt.progressed": EnginePartition._on_attempt,
+    "attempt.completed": EnginePartition._on_attempt,
+    "attempt.failed": EnginePartition._on_attempt,
+    "attempt.cancelled": EnginePartition._on_attempt,
+    "attempt.released": EnginePartition._on_attempt,
+    "worker.registered": EnginePartition._on_worker,
+    "worker.heartbeat": EnginePartition._on_worker,
+    "worker.draining": EnginePartition._on_worker,
+    "worker.stopped": EnginePartition._on_worker,
+    "worker.lost": EnginePartition._on_worker_lost,
+}
