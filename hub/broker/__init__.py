@@ -1,0 +1,24 @@
+"""The embedded broker: a single node that speaks the Kafka protocol, on files or in memory. See README.md."""
+
+from .broker import Broker
+from .errors import AddressInUse, BrokerError, DataDirectoryInUse, ErrorCode, StorageDamaged
+from .local import Fetched, LocalBroker, Transacted
+from .server import BrokerServer
+from .state import BrokerSettings
+from .storage import MemoryStorage, Storage
+
+__all__ = [
+    "AddressInUse",
+    "Broker",
+    "BrokerError",
+    "BrokerServer",
+    "BrokerSettings",
+    "DataDirectoryInUse",
+    "ErrorCode",
+    "Fetched",
+    "LocalBroker",
+    "MemoryStorage",
+    "Storage",
+    "StorageDamaged",
+    "Transacted",
+]

@@ -1,0 +1,229 @@
+"""Topics as clients see and change them: metadata, creation, deletion, partitions, settings, deleted records, the cluster."""
+
+import uuid
+from typing import Any
+
+from .errors import BrokerError, ErrorCode
+from .state import TOPIC_CONFIG_DEFAULTS, BrokerState, Topic
+from .timing import Deferred
+from .wire import Message
+
+_NO_UUID = uuid.UUID(int=0)
+_TOPIC_RESOURCE, _BROKER_RESOURCE = 2, 4
+_SOURCE_TOPIC, _SOURCE_DEFAULT = 1, 5
+
+
+class AdminApi:
+    """Handlers for the module's requests."""
+
+    def __init__(self, state: BrokerState) -> None:
+        self._state = state
+
+    def handlers(self) -> dict[int, Any]:
+        """Functions by API key."""
+        return {
+            3: self._metadata,
+            19: self._create_topics,
+            20: self._delete_topics,
+            21: self._delete_records,
+            32: self._describe_configs,
+            37: self._create_partitions,
+            60: self._describe_cluster,
+        }
+
+    # --- metadata
+
+    def _node(self) -> Message:
+        return {"node_id": self._state.settings.node_id, "host": self._state.host, "port": self._state.port}
+
+    def _metadata(self, version: int, message: Message, client: Any) -> Message | Deferred:
+        asked = message["topics"]
+        created = False
+        if asked is None or (version == 0 and not asked):
+            topics = [self._describe(topic) for topic in self._state.topics.values()]
+        else:
+            before = len(self._state.topics)
+            topics = [self._find(entry, version, message["allow_auto_topic_creation"]) for entry in asked]
+            created = len(self._state.topics) != before
+        answer = {
+            "brokers": [self._node()],
+            "cluster_id": self._state.settings.cluster_id,
+            "controller_id": self._state.settings.node_id,
+            "topics": topics,
+        }
+        return self._state.when_stable(answer) if created else answer
+
+    def _find(self, entry: Message, version: int, may_create: Any) -> Message:
+        name, topic_id = entry["name"], entry["topic_id"]
+        if name is None:
+            topic = self._state.topics_by_id.get(topic_id)
+            missing = {"error_code": ErrorCode.UNKNOWN_TOPIC_ID, "name": None if version >= 12 else "", "topic_id": topic_id}
+            return missing if topic is None else self._describe(topic)
+        topic = self._state.topics.get(name)
+        if topic is None and may_create and self._state.settings.auto_create_topics and self._state.storage.writable:
+            try:
+                topic = self._state.create_topic(name, self._state.settings.default_partitions, {})
+            except BrokerError as error:
+                return {"error_code": error.code, "name": name}
+        if topic is None:
+            return {"error_code": ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "name": name}
+        return self._describe(topic)
+
+    def _describe(self, topic: Topic) -> Message:
+        node = self._state.settings.node_id
+        return {
+            "error_code": ErrorCode.NONE,
+            "name": topic.name,
+            "topic_id": topic.topic_id,
+            "partitions": [
+                {
+                    "error_code": ErrorCode.NONE,
+                    "partition_index": index,
+                    "leader_id": node,
+                    "leader_epoch": 0,
+                    "replica_nodes": [node],
+                    "isr_nodes": [node],
+                }
+                for index in range(len(topic.logs))
+            ],
+        }
+
+    def _describe_cluster(self, version: int, message: Message, client: Any) -> Message:
+        node = self._node()
+        return {
+            "error_code": ErrorCode.NONE,
+            "cluster_id": self._state.settings.cluster_id,
+            "controller_id": self._state.settings.node_id,
+            "brokers": [{"broker_id": node["node_id"], "host": node["host"], "port": node["port"]}],
+        }
+
+    # --- topics
+
+    def _create_topics(self, version: int, message: Message, client: Any) -> Deferred:
+        results = [self._create_topic(entry, validate_only=message["validate_only"]) for entry in message["topics"]]
+        return self._state.when_stable({"topics": results})
+
+    def _create_topic(self, entry: Message, *, validate_only: bool) -> Message:
+        name, partitions = entry["name"], entry["num_partitions"]
+        configs = {config["name"]: config["value"] for config in entry["configs"] if config["value"] is not None}
+        try:
+            partitions = self._partition_count(entry)
+            self._require_writable()
+            if validate_only:
+                self._state.check_new_topic(name, partitions, configs)
+                topic_id = _NO_UUID
+            else:
+                topic_id = self._state.create_topic(name, partitions, configs).topic_id
+        except BrokerError as error:
+            return {"name": name, "error_code": error.code, "error_message": str(error), "configs": None}
+        return {
+            "name": name,
+            "topic_id": topic_id,
+            "error_code": ErrorCode.NONE,
+            "num_partitions": partitions,
+            "replication_factor": 1,
+            "configs": [_config(key, value, given=key in configs) for key, value in _settings(configs).items()],
+        }
+
+    def _partition_count(self, entry: Message) -> int:
+        assignments = entry["assignments"]
+        if assignments:
+            node = [self._state.settings.node_id]
+            indexes = sorted(assignment["partition_index"] for assignment in assignments)
+            if indexes != list(range(len(indexes))) or any(a["broker_ids"] != node for a in assignments):
+                raise BrokerError(ErrorCode.INVALID_REPLICA_ASSIGNMENT, "this cluster has one node")
+            return len(assignments)
+        if entry["replication_factor"] not in (-1, 1):
+            raise BrokerError(ErrorCode.INVALID_REPLICATION_FACTOR, "this cluster has one node")
+        count: int = entry["num_partitions"]
+        return self._state.settings.default_partitions if count == -1 else count
+
+    def _require_writable(self) -> None:
+        if not self._state.storage.writable:
+            raise BrokerError(ErrorCode.STORAGE_ERROR, "the disk is full")
+
+    def _delete_topics(self, version: int, message: Message, client: Any) -> Deferred:
+        entries = message["topics"] or [{"name": name, "topic_id": _NO_UUID} for name in message["topic_names"]]
+        return self._state.when_stable({"responses": [self._delete_topic(entry) for entry in entries]})
+
+    def _delete_topic(self, entry: Message) -> Message:
+        name, topic_id = entry["name"], entry["topic_id"]
+        topic = self._state.topics_by_id.get(topic_id) if name is None else self._state.topics.get(name)
+        if topic is None:
+            code = ErrorCode.UNKNOWN_TOPIC_ID if name is None else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+            return {"name": name, "topic_id": topic_id, "error_code": code}
+        self._state.delete_topic(topic)
+        return {"name": topic.name, "topic_id": topic.topic_id, "error_code": ErrorCode.NONE}
+
+    def _create_partitions(self, version: int, message: Message, client: Any) -> Deferred:
+        results = [self._grow(entry, validate_only=message["validate_only"]) for entry in message["topics"]]
+        return self._state.when_stable({"results": results})
+
+    def _grow(self, entry: Message, *, validate_only: bool) -> Message:
+        topic = self._state.topics.get(entry["name"])
+        if topic is None:
+            return {"name": entry["name"], "error_code": ErrorCode.UNKNOWN_TOPIC_OR_PARTITION}
+        try:
+            self._require_writable()
+            if not validate_only:
+                self._state.add_partitions(topic, entry["count"])
+        except BrokerError as error:
+            return {"name": entry["name"], "error_code": error.code, "error_message": str(error)}
+        return {"name": entry["name"], "error_code": ErrorCode.NONE}
+
+    def _delete_records(self, version: int, message: Message, client: Any) -> Deferred:
+        results = []
+        for topic in message["topics"]:
+            partitions = [
+                self._delete_before(topic["name"], entry["partition_index"], entry["offset"])
+                for entry in topic["partitions"]
+            ]
+            results.append({"name": topic["name"], "partitions": partitions})
+        return self._state.when_stable({"topics": results})
+
+    def _delete_before(self, name: str, partition: int, offset: int) -> Message:
+        log = self._state.log(name, partition)
+        if log is None:
+            code = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+            return {"partition_index": partition, "low_watermark": -1, "error_code": code}
+        if offset == -1:
+            offset = log.stable_end
+        if not log.start <= offset <= log.stable_end:
+            return {"partition_index": partition, "low_watermark": -1, "error_code": ErrorCode.OFFSET_OUT_OF_RANGE}
+        self._state.record("delete_records", log.key.topic_number, partition, offset)
+        return {"partition_index": partition, "low_watermark": log.start, "error_code": ErrorCode.NONE}
+
+    # --- settings
+
+    def _describe_configs(self, version: int, message: Message, client: Any) -> Message:
+        return {"results": [self._describe_resource(entry) for entry in message["resources"]]}
+
+    def _describe_resource(self, entry: Message) -> Message:
+        kind, name = entry["resource_type"], entry["resource_name"]
+        answer: Message = {"resource_type": kind, "resource_name": name, "error_code": ErrorCode.NONE, "configs": []}
+        if kind == _BROKER_RESOURCE:
+            return answer
+        topic = self._state.topics.get(name) if kind == _TOPIC_RESOURCE else None
+        if topic is None:
+            code = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION if kind == _TOPIC_RESOURCE else ErrorCode.INVALID_REQUEST
+            return {**answer, "error_code": code}
+        wanted = entry["configuration_keys"] or None
+        answer["configs"] = [
+            _config(key, value, given=key in topic.configs)
+            for key, value in _settings(topic.configs).items()
+            if wanted is None or key in wanted
+        ]
+        return answer
+
+
+def _settings(configs: dict[str, str]) -> dict[str, str]:
+    return {**TOPIC_CONFIG_DEFAULTS, **configs}
+
+
+def _config(name: str, value: str, *, given: bool) -> Message:
+    return {
+        "name": name,
+        "value": value,
+        "config_source": _SOURCE_TOPIC if given else _SOURCE_DEFAULT,
+        "is_default": not given,
+    }

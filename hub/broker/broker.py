@@ -1,0 +1,153 @@
+"""The broker's core: requests in, answers out (or later). No sockets, no event loop, no clock of its own.
+
+Whoever drives it (the TCP server, a test, a simulation) calls `handle` with requests, writes the pending block when `on_flush_needed` asks for it
+(`cut` -> `Storage.write` -> `written`), and calls `timers.run_due` when a deadline has come.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from .admin import AdminApi
+from .errors import ErrorCode
+from .fetch import FetchApi
+from .group_api import GroupApi
+from .groups import GroupCoordinator
+from .log import LogKey
+from .offsets_api import OffsetsApi
+from .produce import ProduceApi
+from .state import BrokerSettings, BrokerState, PendingBlock
+from .storage import CheckpointPlan, LogTail, Storage
+from .timing import Clock, Deferred, SystemClock
+from .transaction_api import TransactionApi
+from .transactions import TransactionCoordinator
+from .wire import APIS, Message, decode_request, encode_response
+
+API_VERSIONS_KEY = 18
+TRANSACTION_VERSION = 2
+
+
+class Client(NamedTuple):
+    """Who sent a request."""
+
+    client_id: str
+    host: str
+
+
+Handler = Callable[[int, Message, Client], "Message | Deferred"]
+
+
+class Broker:
+    """See the module."""
+
+    def __init__(
+        self, storage: Storage, *, clock: Clock | None = None, settings: BrokerSettings | None = None
+    ) -> None:
+        self.storage = storage
+        self.state = BrokerState(storage, clock or SystemClock(), settings or BrokerSettings())
+        self.state.register("started", lambda now_ms: None)
+        self.timers = self.state.timers
+        self.groups = GroupCoordinator(self.state)
+        self.transactions = TransactionCoordinator(self.state, self.groups.commit)
+        self._produce = ProduceApi(self.state, self.transactions)
+        self._fetch = FetchApi(self.state)
+        self._handlers: dict[int, Handler] = {
+            API_VERSIONS_KEY: self._api_versions,
+            **AdminApi(self.state).handlers(),
+            **OffsetsApi(self.state, self.groups, self.transactions).handlers(),
+            **GroupApi(self.state, self.groups).handlers(),
+            **TransactionApi(self.state, self.transactions, self.groups).handlers(),
+        }
+
+    # --- requests
+
+    def handle(self, key: int, version: int, buffer: bytes, at: int, client: Client) -> bytes | Deferred | None:
+        """Answer body of the request whose body starts at `at`: now, later, or None for no answer.
+
+        The API and version must be served (see `wire.APIS`). Raises `MalformedRequest`."""
+        if key == 0:
+            return self._produce.handle(version, buffer, at)
+        if key == 1:
+            return self._fetch.handle(version, buffer, at)
+        answer = self._handlers[key](version, decode_request(key, version, buffer, at), client)
+        if not isinstance(answer, Deferred):
+            return encode_response(key, version, answer)
+        encoded = Deferred()
+        encoded.on_abandoned = answer.abandon
+        answer.then(lambda message: encoded.resolve(encode_response(key, version, message)))
+        return encoded
+
+    def _api_versions(self, version: int, message: Message, client: Client) -> Message:
+        return api_versions(ErrorCode.NONE)
+
+    # --- blocks and checkpoints
+
+    def cut(self) -> PendingBlock:
+        """Take the pending journal block."""
+        return self.state.cut()
+
+    def written(self, block: PendingBlock) -> None:
+        """The block is on disk."""
+        self.state.written(block)
+
+    def plan_checkpoint(self, *, clean: bool) -> CheckpointPlan:
+        """The state as of the last block cut. Call when nothing is pending; pass it to the storage once that block is on disk."""
+        tails = []
+        kept: set[LogKey] = set()
+        oldest_ms = self.state.clock.now_ms() - self.state.settings.producer_idle_ms
+        for log in self.state.logs():
+            kept.add(log.key)
+            log.forget_producers(oldest_ms)
+            batches, bases, timestamps = log.unwritten()
+            if batches:
+                tails.append(LogTail(log.key, bases[0], log.end, batches, bases, timestamps))
+        state: dict[str, Any] = {
+            "topics": self.state.snapshot(),
+            "groups": self.groups.snapshot(),
+            "transactions": self.transactions.snapshot(),
+        }
+        return CheckpointPlan(state, tails, kept, clean)
+
+    def checkpointed(self, plan: CheckpointPlan) -> None:
+        """The checkpoint is on disk: its batches are read from segment files from now on."""
+        ends = {tail.key: tail.end for tail in plan.tails}
+        for log in self.state.logs():
+            if log.key in ends:
+                log.written(ends[log.key])
+
+    # --- life
+
+    def recover(self) -> None:
+        """Restore what the storage holds and end what was open. Leaves a pending block to be written."""
+        recovery = self.storage.recover()
+        if recovery.state is not None:
+            self.state.restore(recovery.state["topics"])
+            self.groups.restore(recovery.state["groups"])
+            self.transactions.restore(recovery.state["transactions"])
+        replayed = False
+        for payload in recovery.blocks:
+            self.state.replay(payload)
+            replayed = True
+        self.transactions.resolve_after_restart(clean=recovery.clean and not replayed)
+        self.state.record("started", self.state.clock.now_ms())
+
+
+def api_versions(error: ErrorCode) -> Message:
+    """What is served; with the finalized feature that tells clients to use the repaired transaction protocol."""
+    return {
+        "error_code": error,
+        "api_keys": [
+            {"api_key": api.key, "min_version": api.lowest, "max_version": api.highest}
+            for api in sorted(APIS.values(), key=lambda api: api.key)
+        ],
+        "supported_features": [
+            {"name": "transaction.version", "min_version": 0, "max_version": TRANSACTION_VERSION}
+        ],
+        "finalized_features_epoch": 1,
+        "finalized_features": [
+            {
+                "name": "transaction.version",
+                "max_version_level": TRANSACTION_VERSION,
+                "min_version_level": TRANSACTION_VERSION,
+            }
+        ],
+    }

@@ -1,0 +1,190 @@
+"""One client connection: frames in, answers out, in the order of the requests.
+
+Limits: a frame has at most `frame_bytes_max` bytes; a connection has at most `REQUESTS_MAX` requests unanswered, and nothing is read from it while more wait or while
+it does not take its answers. Bytes that are no request close this connection and no other.
+"""
+
+import asyncio
+import logging
+import struct
+from collections import deque
+from typing import cast
+
+from .broker import API_VERSIONS_KEY, Broker, Client, api_versions
+from .errors import ErrorCode, MalformedRequest
+from .timing import Deferred
+from .wire import APIS, INT16, encode_response, skip_tags
+
+logger = logging.getLogger(__name__)
+
+REQUESTS_MAX = 128
+SLOW_READER_SECONDS = 60.0
+_SIZE = struct.Struct(">i")
+_HEADER = struct.Struct(">hhih")
+_ANSWER = struct.Struct(">ii")
+
+
+class _Slot:
+    """A place in the order of answers."""
+
+    __slots__ = ("deferred", "frame", "ready")
+
+    def __init__(self) -> None:
+        self.ready = False
+        self.frame: bytes | None = None
+        self.deferred: Deferred | None = None
+
+
+class Connection(asyncio.Protocol):
+    """See the module. `connections` is the server's set of open ones."""
+
+    def __init__(self, broker: Broker, connections: set["Connection"], *, frame_bytes_max: int) -> None:
+        self._broker = broker
+        self._connections = connections
+        self._frame_bytes_max = frame_bytes_max
+        self._buffer = bytearray()
+        self._slots: deque[_Slot] = deque()
+        self._transport: asyncio.Transport | None = None
+        self._host = ""
+        self._clients: dict[bytes, Client] = {}
+        self._write_paused = False
+        self._read_paused = False
+        self._slow: asyncio.TimerHandle | None = None
+
+    # --- transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client connected."""
+        self._transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername")
+        self._host = str(peer[0]) if peer else ""
+        self._connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone: nobody waits for its answers."""
+        self._transport = None
+        self._connections.discard(self)
+        if self._slow is not None:
+            self._slow.cancel()
+        for slot in self._slots:
+            if slot.deferred is not None:
+                slot.deferred.abandon()
+        self._slots.clear()
+
+    def close(self) -> None:
+        """Drop the connection."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def pause_writing(self) -> None:
+        """The client takes its answers too slowly: read nothing more from it, and give it up after a while."""
+        self._write_paused = True
+        self._slow = asyncio.get_running_loop().call_later(SLOW_READER_SECONDS, self.close)
+        self._balance()
+
+    def resume_writing(self) -> None:
+        """The client caught up."""
+        self._write_paused = False
+        if self._slow is not None:
+            self._slow.cancel()
+            self._slow = None
+        self._balance()
+
+    def _balance(self) -> None:
+        """Read from the client only while it has not too much outstanding."""
+        pause = self._write_paused or len(self._slots) >= REQUESTS_MAX
+        if self._transport is None or pause == self._read_paused:
+            return
+        self._read_paused = pause
+        if pause:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+            asyncio.get_running_loop().call_soon(self._consume)
+
+    # --- requests
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes arrived."""
+        self._buffer += data
+        self._consume()
+
+    def _consume(self) -> None:
+        buffer = self._buffer
+        while len(buffer) >= 4 and not self._read_paused and self._transport is not None:
+            (size,) = _SIZE.unpack_from(buffer)
+            if not _HEADER.size <= size <= self._frame_bytes_max:
+                self._refuse(f"a frame of {size} bytes")
+                return
+            if len(buffer) < 4 + size:
+                return
+            frame = bytes(memoryview(buffer)[4 : 4 + size])
+            del buffer[: 4 + size]
+            try:
+                self._request(frame)
+            except (MalformedRequest, struct.error, IndexError, UnicodeDecodeError) as error:
+                self._refuse(str(error))
+                return
+
+    def _refuse(self, reason: str) -> None:
+        logger.warning("closing the connection of %s: %s", self._host, reason)
+        self._buffer.clear()
+        self.close()
+
+    def _request(self, frame: bytes) -> None:
+        key, version, correlation_id, name_size = _HEADER.unpack_from(frame)
+        at = _HEADER.size + max(name_size, 0)
+        api = APIS.get(key)
+        if api is None or not api.serves(version):
+            self._answer(correlation_id, b"", self._unsupported(key, version))
+            return
+        flexible = api.flexible(version)
+        name = frame[_HEADER.size : at]
+        if flexible:
+            at = skip_tags(frame, at)
+        body = self._broker.handle(key, version, frame, at, self._client(name))
+        if body is not None:
+            tags = b"\0" if flexible and key != API_VERSIONS_KEY else b""
+            self._answer(correlation_id, tags, body)
+
+    def _client(self, name: bytes) -> Client:
+        client = self._clients.get(name)
+        if client is None:
+            if len(self._clients) >= 16:
+                self._clients.clear()
+            client = self._clients[name] = Client(name.decode(), self._host)
+        return client
+
+    def _unsupported(self, key: int, version: int) -> bytes:
+        if key == API_VERSIONS_KEY:
+            return encode_response(API_VERSIONS_KEY, 0, api_versions(ErrorCode.UNSUPPORTED_VERSION))
+        logger.warning("%s asked for API %d version %d, which is not served", self._host, key, version)
+        return INT16.pack(ErrorCode.UNSUPPORTED_VERSION)
+
+    # --- answers
+
+    def _answer(self, correlation_id: int, tags: bytes, body: bytes | Deferred) -> None:
+        if not isinstance(body, Deferred):
+            frame = b"".join((_ANSWER.pack(4 + len(tags) + len(body), correlation_id), tags, body))
+            if not self._slots and self._transport is not None:
+                self._transport.write(frame)
+                return
+            slot = _Slot()
+            slot.ready, slot.frame = True, frame
+            self._slots.append(slot)
+        else:
+            slot = _Slot()
+            slot.deferred = body
+            self._slots.append(slot)
+            body.then(lambda late: self._late(slot, correlation_id, tags, late))
+        self._balance()
+
+    def _late(self, slot: _Slot, correlation_id: int, tags: bytes, body: bytes) -> None:
+        slot.ready = True
+        slot.frame = b"".join((_ANSWER.pack(4 + len(tags) + len(body), correlation_id), tags, body))
+        slots = self._slots
+        while slots and slots[0].ready:
+            frame = slots.popleft().frame
+            if frame is not None and self._transport is not None:
+                self._transport.write(frame)
+        self._balance()

@@ -1,0 +1,188 @@
+"""The broker's storage on disk: lock, journal, segment files, checkpoint.
+
+    <data_dir>/lock           one process only
+    <data_dir>/checkpoint     the broker's state at a block, the table of segments, and where the journal goes on
+    <data_dir>/journal/       see `journal`
+    <data_dir>/logs/          see `segments`
+
+Recovery: read the checkpoint, cut segments back to its table, replay the journal from its position. A checkpoint is written beside the old one and renamed, so there
+is always a whole one.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from crc32c import crc32c
+
+from .errors import DataDirectoryInUse, StorageDamaged
+from .journal import Journal, Position
+from .log import LogKey
+from .segments import SegmentStore, SegmentTable
+from .storage import CheckpointPlan, Recovery
+
+_MAGIC = b"HCP1"
+
+
+class _Checkpoint(msgspec.Struct):
+    position: tuple[int, int, int]
+    clean: bool
+    segments: SegmentTable
+    state: dict[str, Any]
+
+
+class FileStorage:
+    """Storage in a directory. Raises `DataDirectoryInUse` when another process has it."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        flush: str = "always",
+        journal_file_bytes: int = 16 << 20,
+        checkpoint_bytes: int = 32 << 20,
+        segment_bytes: int = 64 << 20,
+        reserve_bytes: int = 64 << 20,
+    ) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._directory = directory
+        self._lock_file = self._take_lock()
+        self._sync_every_write = flush == "always"
+        self._reserve_bytes = reserve_bytes
+        self._checkpoint_bytes = checkpoint_bytes
+        self._checkpointed_at_bytes = 0
+        self._enough_room = True
+        self._dirty = False
+        self._journal = Journal(directory / "journal", file_bytes=journal_file_bytes)
+        self._segments = SegmentStore(directory / "logs", segment_bytes=segment_bytes)
+
+    def _take_lock(self) -> int:
+        handle = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = os.pread(handle, 32, 0).decode(errors="replace").strip()
+            os.close(handle)
+            raise DataDirectoryInUse(f"{self._directory} is in use by another broker (process {owner or '?'})") from error
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, str(os.getpid()).encode(), 0)
+        return handle
+
+    # --- recovery
+
+    def recover(self) -> Recovery:
+        """State and journal of an earlier run."""
+        checkpoint = self._read_checkpoint()
+        position = Position(*checkpoint.position) if checkpoint else Position(0, 0, 1)
+        self._segments.restore(checkpoint.segments if checkpoint else [])
+        if checkpoint is None:
+            return Recovery(None, self._replay(position), clean=False)
+        return Recovery(checkpoint.state, self._replay(position), checkpoint.clean)
+
+    def _replay(self, position: Position) -> Iterator[bytes]:
+        yield from self._journal.replay(position)
+        self._journal.recycle(position.generation)
+
+    def _read_checkpoint(self) -> _Checkpoint | None:
+        path = self._directory / "checkpoint"
+        if not path.exists():
+            return None
+        raw = path.read_bytes()
+        if raw[:4] != _MAGIC or int.from_bytes(raw[4:8], "big") != crc32c(raw[8:]):
+            raise StorageDamaged(f"{path} is damaged")
+        return msgspec.msgpack.decode(raw[8:], type=_Checkpoint)
+
+    # --- writing
+
+    @property
+    def writable(self) -> bool:
+        """There is a prepared journal file and more free space than the reserve."""
+        return self._enough_room
+
+    @property
+    def checkpoint_due(self) -> bool:
+        """More than `checkpoint_bytes` were journaled since the last one."""
+        return self._journal.bytes_written - self._checkpointed_at_bytes >= self._checkpoint_bytes
+
+    def write(self, parts: Sequence[bytes]) -> None:
+        """One block into the journal, with a sync if the policy is `always`."""
+        self._journal.write(parts)
+        if self._sync_every_write:
+            self._journal.sync()
+        self._dirty = True
+
+    def sync(self) -> None:
+        """Everything written is on disk."""
+        if self._dirty:
+            self._journal.sync()
+            self._dirty = False
+
+    def note_synced(self) -> None:
+        """Record in the journal that its last block is on disk (for a quiet moment)."""
+        if self._dirty:
+            self.sync()
+            self._journal.note_synced()
+
+    def begin_checkpoint(self) -> Position:
+        """Where the journal goes on after what was written so far."""
+        return self._journal.position
+
+    def checkpoint(self, plan: CheckpointPlan, position: Position) -> None:
+        """Segments first, then the checkpoint that names them, then the journal before it is free."""
+        journaled = self._journal.bytes_written
+        for tail in plan.tails:
+            self._segments.append(tail)
+        self._segments.sync()
+        self._write_checkpoint(
+            _Checkpoint((position.generation, position.offset, position.lsn), plan.clean, self._segments_of(plan.kept), plan.state)
+        )
+        self._segments.remove_others(plan.kept)
+        self._journal.recycle(position.generation)
+        self._checkpointed_at_bytes = journaled
+
+    def _segments_of(self, kept: set[LogKey]) -> SegmentTable:
+        return [entry for entry in self._segments.table() if LogKey(entry[0], entry[1]) in kept]
+
+    def _write_checkpoint(self, checkpoint: _Checkpoint) -> None:
+        body = msgspec.msgpack.encode(checkpoint)
+        temporary = self._directory / "checkpoint.new"
+        with temporary.open("wb") as file:
+            file.write(_MAGIC + crc32c(body).to_bytes(4, "big") + body)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(self._directory / "checkpoint")
+        handle = os.open(self._directory, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def maintain(self) -> None:
+        """Prepare journal files and look at the free space; decides `writable`."""
+        room = shutil.disk_usage(self._directory).free > self._reserve_bytes
+        if room:
+            try:
+                self._journal.prepare()
+            except OSError:
+                room = False
+        self._enough_room = room or self._journal.has_spare and shutil.disk_usage(self._directory).free > self._reserve_bytes
+
+    def read(self, key: LogKey, offset: int, max_bytes: int, end: int) -> bytes:
+        """See `SegmentStore.read`."""
+        return self._segments.read(key, offset, max_bytes, end)
+
+    def offset_for_timestamp(self, key: LogKey, timestamp_ms: int) -> int | None:
+        """See `SegmentStore.offset_for_timestamp`."""
+        return self._segments.offset_for_timestamp(key, timestamp_ms)
+
+    def close(self) -> None:
+        """Release everything."""
+        self._journal.close()
+        self._segments.close()
+        os.close(self._lock_file)
+
+

@@ -1,0 +1,161 @@
+"""Drives the core's durability: writes pending blocks, checkpoints, keeps journal files prepared.
+
+Group commit: everything that arrives while one block is written goes into the next. A disk whose sync takes less than `INLINE_SYNC_SECONDS` is synced on the loop
+(measured: a hand-over to a thread costs more than the sync); a slower one in a thread, so that nothing else waits for it.
+
+An error of the journal's write or sync leaves no honest way on: what is on disk is unknown. The process ends.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from .broker import Broker
+from .state import PendingBlock
+from .storage import Storage
+
+logger = logging.getLogger(__name__)
+
+INLINE_SYNC_SECONDS = 0.001
+LAZY_FLUSH_SECONDS = 0.005
+"""How long data that nobody waits for (inside transactions) may stay unwritten."""
+PENDING_BYTES_MAX = 4 << 20
+MAINTENANCE_SECONDS = 1.0
+
+
+def end_process(error: BaseException) -> None:
+    """Stop at once: the journal cannot be trusted any more."""
+    logger.critical("the journal cannot be written, the broker ends", exc_info=error)
+    os._exit(70)
+
+
+class Flusher:
+    """See the module. `sync_seconds` is None when every block is synced, 0 for never, otherwise the interval."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        storage: Storage,
+        *,
+        sync_seconds: float | None,
+        on_fatal: Callable[[BaseException], None] = end_process,
+    ) -> None:
+        self._broker = broker
+        self._storage = storage
+        self._sync_seconds = sync_seconds
+        self._on_fatal = on_fatal
+        self._loop = asyncio.get_running_loop()
+        self._writer = ThreadPoolExecutor(1, "broker-journal")
+        self._background = ThreadPoolExecutor(1, "broker-files")
+        self._scheduled: asyncio.Handle | None = None
+        self._lazy: asyncio.TimerHandle | None = None
+        self._writing = False
+        self._checkpointing: asyncio.Task[None] | None = None
+        self._maintenance: asyncio.Task[None] | None = None
+        self._write_seconds = 0.0
+        broker.state.on_flush_needed = self._request
+
+    def start(self) -> None:
+        """Begin the periodic work."""
+        self._maintenance = self._loop.create_task(self._maintain(), name="broker-maintenance")
+
+    # --- blocks
+
+    def _request(self, urgent: bool) -> None:
+        if urgent or self._broker.state.pending_bytes > PENDING_BYTES_MAX:
+            if self._scheduled is None and not self._writing:
+                self._scheduled = self._loop.call_soon(self._flush)
+        elif self._lazy is None and self._scheduled is None:
+            self._lazy = self._loop.call_later(LAZY_FLUSH_SECONDS, self._flush_lazily)
+
+    def _flush_lazily(self) -> None:
+        self._lazy = None
+        if self._broker.state.has_pending:
+            self._request(True)
+
+    def _flush(self) -> None:
+        self._scheduled = None
+        if self._lazy is not None:
+            self._lazy.cancel()
+            self._lazy = None
+        block = self._broker.cut()
+        if not block.parts:
+            self._broker.written(block)
+        elif self._write_seconds < INLINE_SYNC_SECONDS:
+            self._write(block)
+            self._after(block)
+        else:
+            self._writing = True
+            self._loop.run_in_executor(self._writer, self._write, block).add_done_callback(
+                lambda _: self._after_thread(block)
+            )
+
+    def _write(self, block: PendingBlock) -> None:
+        started = time.perf_counter()
+        try:
+            self._storage.write(block.parts)
+        except BaseException as error:
+            self._on_fatal(error)
+            raise
+        self._write_seconds += (time.perf_counter() - started - self._write_seconds) * 0.05
+
+    def _after_thread(self, block: PendingBlock) -> None:
+        self._writing = False
+        self._after(block)
+        if self._broker.state.has_pending:
+            self._request(True)
+
+    def _after(self, block: PendingBlock) -> None:
+        self._broker.written(block)
+        if self._storage.checkpoint_due and self._checkpointing is None and not self._broker.state.has_pending:
+            self._checkpointing = self._loop.create_task(self._checkpoint(clean=False), name="broker-checkpoint")
+
+    # --- checkpoints and files
+
+    async def _checkpoint(self, *, clean: bool) -> None:
+        try:
+            plan, position = self._broker.plan_checkpoint(clean=clean), self._storage.begin_checkpoint()
+            await self._loop.run_in_executor(self._background, self._storage.checkpoint, plan, position)
+            self._broker.checkpointed(plan)
+        except OSError:
+            logger.exception("a checkpoint failed; the journal keeps what it covers, and it will be tried again")
+        finally:
+            self._checkpointing = None
+
+    async def _maintain(self) -> None:
+        while True:
+            await self._loop.run_in_executor(self._background, self._storage.maintain)
+            if self._sync_seconds and not self._writing:
+                await self._loop.run_in_executor(self._writer, self._sync)
+            await asyncio.sleep(self._sync_seconds or MAINTENANCE_SECONDS)
+
+    def _sync(self) -> None:
+        try:
+            self._storage.sync()
+        except BaseException as error:
+            self._on_fatal(error)
+            raise
+
+    async def stop(self, *, checkpoint: bool) -> None:
+        """Write what is pending, then a last checkpoint."""
+        if self._maintenance is not None:
+            self._maintenance.cancel()
+            await asyncio.wait([self._maintenance])
+        while self._writing or self._broker.state.has_pending:
+            if not self._writing:
+                self._flush()
+            else:
+                await asyncio.sleep(0.001)
+        if self._checkpointing is not None:
+            await asyncio.wait([self._checkpointing])
+        self._sync()
+        if checkpoint:
+            await self._checkpoint(clean=True)
+        for handle in (self._scheduled, self._lazy):
+            if handle is not None:
+                handle.cancel()
+        self._writer.shutdown()
+        self._background.shutdown()

@@ -1,0 +1,502 @@
+"""Consumer groups, classic protocol: members, generations, and committed offsets.
+
+A group is Empty, PreparingRebalance (members are joining), CompletingRebalance (the leader computes the assignment), or Stable. Membership lives in memory:
+after a restart members are unknown and join again. Committed offsets are durable.
+
+Rules followed: KIP-394 (a new member gets its id first and joins with it), KIP-345 (static members keep their place over a restart), KIP-62 (rebalance time-out).
+"""
+
+import uuid
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, NamedTuple
+
+from .errors import ErrorCode
+from .state import BrokerState
+from .timing import Deferred, Timer
+from .wire import Message
+
+PENDING_MEMBER_SECONDS = 10.0
+"""How long a member id that was handed out may stay unused."""
+
+
+class CommittedOffset(NamedTuple):
+    """A group's position in one partition."""
+
+    offset: int
+    leader_epoch: int
+    metadata: str | None
+    committed_ms: int
+
+
+class Phase(Enum):
+    """State of a group, with the names that clients see."""
+
+    EMPTY = "Empty"
+    PREPARING = "PreparingRebalance"
+    COMPLETING = "CompletingRebalance"
+    STABLE = "Stable"
+
+
+@dataclass(slots=True)
+class Member:
+    """One member of a group."""
+
+    member_id: str
+    instance_id: str | None
+    client_id: str
+    client_host: str
+    session_seconds: float
+    rebalance_seconds: float
+    protocols: list[tuple[str, bytes]]
+    assignment: bytes = b""
+    joining: Deferred | None = None
+    syncing: Deferred | None = None
+    session: Timer | None = None
+
+    def metadata(self, protocol: str) -> bytes:
+        """What the member said about a protocol."""
+        return next((metadata for name, metadata in self.protocols if name == protocol), b"")
+
+
+@dataclass(slots=True)
+class Group:
+    """One consumer group."""
+
+    group_id: str
+    phase: Phase = Phase.EMPTY
+    generation: int = 0
+    protocol_type: str = ""
+    protocol: str = ""
+    leader: str = ""
+    members: dict[str, Member] = field(default_factory=dict)
+    instances: dict[str, str] = field(default_factory=dict)
+    """Member id of each static member."""
+    handed_out: dict[str, Timer] = field(default_factory=dict)
+    rebalance: Timer | None = None
+    offsets: dict[tuple[str, int], CommittedOffset] = field(default_factory=dict)
+
+
+class JoinRequest(NamedTuple):
+    """What a member says when it joins."""
+
+    group_id: str
+    member_id: str
+    instance_id: str | None
+    client_id: str
+    client_host: str
+    session_timeout_ms: int
+    rebalance_timeout_ms: int
+    protocol_type: str
+    protocols: list[tuple[str, bytes]]
+    must_know_id: bool
+    """The client understands MEMBER_ID_REQUIRED."""
+
+
+def join_error(code: ErrorCode, member_id: str = "") -> Message:
+    """Answer to a refused join."""
+    return {"error_code": code, "generation_id": -1, "protocol_name": "", "leader": "", "member_id": member_id}
+
+
+class GroupCoordinator:
+    """See the module."""
+
+    def __init__(self, state: BrokerState) -> None:
+        self._state = state
+        self.groups: dict[str, Group] = {}
+        state.register("offsets", self._apply_offsets)
+        state.register("delete_group", self._apply_delete_group)
+
+    # --- joining
+
+    def join(self, request: JoinRequest) -> Deferred | Message:
+        """A member joins or joins again; answered when the next generation starts."""
+        settings = self._state.settings
+        if not request.group_id:
+            return join_error(ErrorCode.INVALID_GROUP_ID)
+        if not settings.session_timeout_ms_min <= request.session_timeout_ms <= settings.session_timeout_ms_max:
+            return join_error(ErrorCode.INVALID_SESSION_TIMEOUT)
+        group = self.groups.get(request.group_id)
+        if group is None:
+            if request.member_id:
+                return join_error(ErrorCode.UNKNOWN_MEMBER_ID, request.member_id)
+            group = self.groups[request.group_id] = Group(request.group_id)
+        if not self._compatible(group, request):
+            return join_error(ErrorCode.INCONSISTENT_GROUP_PROTOCOL, request.member_id)
+        if not request.member_id:
+            return self._join_new(group, request)
+        return self._join_known(group, request)
+
+    def _compatible(self, group: Group, request: JoinRequest) -> bool:
+        if not request.protocol_type or not request.protocols:
+            return False
+        others = [member for member in group.members.values() if member.member_id != request.member_id]
+        if request.instance_id is not None and request.instance_id in group.instances:
+            others = [member for member in others if member.instance_id != request.instance_id]
+        if not others:
+            return True
+        offered = {name for name, _ in request.protocols}
+        common = offered.intersection(*({name for name, _ in member.protocols} for member in others))
+        return group.protocol_type == request.protocol_type and bool(common)
+
+    def _join_new(self, group: Group, request: JoinRequest) -> Deferred | Message:
+        member_id = f"{request.instance_id or request.client_id or 'member'}-{uuid.uuid4()}"
+        known = group.instances.get(request.instance_id) if request.instance_id is not None else None
+        if known is not None:
+            return self._replace_static(group, known, member_id, request)
+        if len(group.members) + len(group.handed_out) >= self._state.settings.group_members_max:
+            return join_error(ErrorCode.GROUP_MAX_SIZE_REACHED)
+        if request.must_know_id and request.instance_id is None:
+            forget = self._state.timers.after(PENDING_MEMBER_SECONDS, lambda: self._forget_pending(group, member_id))
+            group.handed_out[member_id] = forget
+            return join_error(ErrorCode.MEMBER_ID_REQUIRED, member_id)
+        return self._add(group, member_id, request)
+
+    def _forget_pending(self, group: Group, member_id: str) -> None:
+        group.handed_out.pop(member_id, None)
+        if group.phase is Phase.PREPARING:
+            self._complete_join_when_ready(group)
+
+    def _join_known(self, group: Group, request: JoinRequest) -> Deferred | Message:
+        if request.member_id in group.handed_out:
+            group.handed_out.pop(request.member_id).cancel()
+            return self._add(group, request.member_id, request)
+        error = self._identify(group, request.member_id, request.instance_id)
+        if error is not ErrorCode.NONE:
+            return join_error(error, request.member_id)
+        member = group.members[request.member_id]
+        unchanged = member.protocols == request.protocols
+        self._update(member, request)
+        if group.phase is Phase.COMPLETING and unchanged:
+            return self._joined(group, member)
+        if group.phase is Phase.STABLE and unchanged and member.member_id != group.leader:
+            self._touch(group, member)
+            return self._joined(group, member)
+        return self._wait_for_generation(group, member)
+
+    def _identify(self, group: Group, member_id: str, instance_id: str | None) -> ErrorCode:
+        if instance_id is not None:
+            known = group.instances.get(instance_id)
+            if known is None:
+                return ErrorCode.UNKNOWN_MEMBER_ID
+            if known != member_id:
+                return ErrorCode.FENCED_INSTANCE_ID
+        return ErrorCode.NONE if member_id in group.members else ErrorCode.UNKNOWN_MEMBER_ID
+
+    def _add(self, group: Group, member_id: str, request: JoinRequest) -> Deferred:
+        member = Member(
+            member_id, request.instance_id, request.client_id, request.client_host, 0, 0, protocols=request.protocols
+        )
+        self._update(member, request)
+        group.members[member_id] = member
+        group.protocol_type = request.protocol_type
+        if request.instance_id is not None:
+            group.instances[request.instance_id] = member_id
+        if not group.leader:
+            group.leader = member_id
+        return self._wait_for_generation(group, member)
+
+    @staticmethod
+    def _update(member: Member, request: JoinRequest) -> None:
+        member.protocols = request.protocols
+        member.session_seconds = request.session_timeout_ms / 1000
+        timeout_ms = request.rebalance_timeout_ms if request.rebalance_timeout_ms > 0 else request.session_timeout_ms
+        member.rebalance_seconds = timeout_ms / 1000
+
+    def _replace_static(self, group: Group, old_id: str, new_id: str, request: JoinRequest) -> Deferred | Message:
+        """A static member came back under a new id: it takes its old place; no rebalance when nothing else changed."""
+        member = group.members.pop(old_id)
+        for waiting in (member.joining, member.syncing):
+            if waiting is not None:
+                waiting.resolve(join_error(ErrorCode.FENCED_INSTANCE_ID, old_id))
+        member.joining = member.syncing = None
+        unchanged = member.protocols == request.protocols
+        member.member_id, member.client_id, member.client_host = new_id, request.client_id, request.client_host
+        self._update(member, request)
+        group.members[new_id] = member
+        group.instances[request.instance_id or ""] = new_id
+        was_leader = group.leader == old_id
+        if was_leader:
+            group.leader = new_id
+        if group.phase is Phase.STABLE and unchanged:
+            self._touch(group, member)
+            answer = self._joined(group, member)
+            # the assignment stays: as a follower the member only asks for it
+            return {**answer, "leader": old_id if was_leader else group.leader, "members": []}
+        return self._wait_for_generation(group, member)
+
+    def _wait_for_generation(self, group: Group, member: Member) -> Deferred:
+        if member.joining is not None:
+            member.joining.resolve(join_error(ErrorCode.UNKNOWN_MEMBER_ID, member.member_id))
+        member.joining = Deferred()
+        answer = member.joining
+        if member.session is not None:
+            member.session.cancel()
+            member.session = None
+        if group.phase is not Phase.PREPARING:
+            self._prepare(group)
+        self._complete_join_when_ready(group)
+        return answer
+
+    # --- rebalance
+
+    def _prepare(self, group: Group) -> None:
+        first = group.phase is Phase.EMPTY
+        group.phase = Phase.PREPARING
+        for member in group.members.values():
+            if member.syncing is not None:
+                member.syncing.resolve({"error_code": ErrorCode.REBALANCE_IN_PROGRESS})
+                member.syncing = None
+        if first:
+            seconds = self._state.settings.group_initial_delay_ms / 1000
+        else:
+            seconds = max((member.rebalance_seconds for member in group.members.values()), default=0.0)
+        if group.rebalance is not None:
+            group.rebalance.cancel()
+        group.rebalance = self._state.timers.after(seconds, lambda: self._complete_join(group))
+
+    def _complete_join_when_ready(self, group: Group) -> None:
+        """Everybody known has joined. A group that was empty waits out its initial delay instead."""
+        if group.phase is not Phase.PREPARING or group.handed_out:
+            return
+        if group.generation == 0 or not group.members:
+            return
+        if all(member.joining is not None for member in group.members.values()):
+            self._complete_join(group)
+
+    def _complete_join(self, group: Group) -> None:
+        if group.phase is not Phase.PREPARING:
+            return
+        if group.rebalance is not None:
+            group.rebalance.cancel()
+            group.rebalance = None
+        for member in [m for m in group.members.values() if m.joining is None]:
+            if member.instance_id is None:
+                self._drop(group, member)
+        if not any(member.joining is not None for member in group.members.values()):
+            self._empty(group)
+            return
+        group.generation += 1
+        group.protocol = self._choose_protocol(group)
+        if group.leader not in group.members or group.members[group.leader].joining is None:
+            group.leader = next(member.member_id for member in group.members.values() if member.joining is not None)
+        group.phase = Phase.COMPLETING
+        for member in list(group.members.values()):
+            member.assignment = b""
+            if member.joining is not None:
+                answer, member.joining = member.joining, None
+                self._touch(group, member)
+                answer.resolve(self._joined(group, member))
+            else:
+                self._touch(group, member)
+
+    def _empty(self, group: Group) -> None:
+        group.generation += 1
+        group.phase, group.leader, group.protocol = Phase.EMPTY, "", ""
+        for member in list(group.members.values()):
+            self._drop(group, member)
+
+    @staticmethod
+    def _choose_protocol(group: Group) -> str:
+        """The protocol that most members prefer among those that all know."""
+        common = set.intersection(*({name for name, _ in member.protocols} for member in group.members.values()))
+        votes: dict[str, int] = {}
+        for member in group.members.values():
+            choice = next(name for name, _ in member.protocols if name in common)
+            votes[choice] = votes.get(choice, 0) + 1
+        return max(votes, key=lambda name: votes[name])
+
+    def _joined(self, group: Group, member: Member) -> Message:
+        leads = member.member_id == group.leader
+        return {
+            "error_code": ErrorCode.NONE,
+            "generation_id": group.generation,
+            "protocol_type": group.protocol_type,
+            "protocol_name": group.protocol,
+            "leader": group.leader,
+            "member_id": member.member_id,
+            "members": [
+                {"member_id": m.member_id, "group_instance_id": m.instance_id, "metadata": m.metadata(group.protocol)}
+                for m in group.members.values()
+            ]
+            if leads
+            else [],
+        }
+
+    def sync(
+        self, group_id: str, generation: int, member_id: str, instance_id: str | None, assignments: dict[str, bytes]
+    ) -> Deferred | Message:
+        """The leader brings the assignment; everybody else waits for it."""
+        group, error = self._check(group_id, generation, member_id, instance_id)
+        if group is None:
+            return {"error_code": error}
+        member = group.members[member_id]
+        if group.phase is Phase.PREPARING:
+            return {"error_code": ErrorCode.REBALANCE_IN_PROGRESS}
+        self._touch(group, member)
+        if group.phase is Phase.STABLE:
+            return self._synced(group, member)
+        if member_id != group.leader:
+            member.syncing = Deferred()
+            return member.syncing
+        for other in group.members.values():
+            other.assignment = assignments.get(other.member_id, b"")
+        group.phase = Phase.STABLE
+        for other in group.members.values():
+            if other.syncing is not None:
+                answer, other.syncing = other.syncing, None
+                answer.resolve(self._synced(group, other))
+        return self._synced(group, member)
+
+    @staticmethod
+    def _synced(group: Group, member: Member) -> Message:
+        return {
+            "error_code": ErrorCode.NONE,
+            "protocol_type": group.protocol_type,
+            "protocol_name": group.protocol,
+            "assignment": member.assignment,
+        }
+
+    def _check(
+        self, group_id: str, generation: int, member_id: str, instance_id: str | None
+    ) -> tuple[Group | None, ErrorCode]:
+        group = self.groups.get(group_id)
+        if group is None:
+            return None, ErrorCode.UNKNOWN_MEMBER_ID
+        error = self._identify(group, member_id, instance_id)
+        if error is not ErrorCode.NONE:
+            return None, error
+        return (group, ErrorCode.NONE) if generation == group.generation else (None, ErrorCode.ILLEGAL_GENERATION)
+
+    # --- staying and leaving
+
+    def heartbeat(self, group_id: str, generation: int, member_id: str, instance_id: str | None) -> ErrorCode:
+        """A member is alive; it learns whether a rebalance has begun."""
+        group, error = self._check(group_id, generation, member_id, instance_id)
+        if group is None:
+            return error
+        if group.members[member_id].joining is None:
+            self._touch(group, group.members[member_id])
+        return ErrorCode.REBALANCE_IN_PROGRESS if group.phase is Phase.PREPARING else ErrorCode.NONE
+
+    def leave(self, group_id: str, member_id: str, instance_id: str | None) -> ErrorCode:
+        """A member goes; the others share its work. A static member may be named by its instance only."""
+        group = self.groups.get(group_id)
+        if group is None:
+            return ErrorCode.UNKNOWN_MEMBER_ID
+        if instance_id is not None and not member_id:
+            member_id = group.instances.get(instance_id, "")
+        if member_id in group.handed_out:
+            group.handed_out.pop(member_id).cancel()
+            return ErrorCode.NONE
+        error = self._identify(group, member_id, instance_id)
+        if error is ErrorCode.NONE:
+            self._remove(group, group.members[member_id])
+        return error
+
+    def _touch(self, group: Group, member: Member) -> None:
+        if member.session is not None:
+            member.session.cancel()
+        member.session = self._state.timers.after(member.session_seconds, lambda: self._remove(group, member))
+
+    def _remove(self, group: Group, member: Member) -> None:
+        if group.members.get(member.member_id) is not member:
+            return
+        self._drop(group, member)
+        if group.phase in (Phase.STABLE, Phase.COMPLETING):
+            if group.members:
+                self._prepare(group)
+            else:
+                self._empty(group)
+        if group.phase is Phase.PREPARING:
+            if group.members:
+                self._complete_join_when_ready(group)
+            elif group.generation and not group.handed_out:
+                self._complete_join(group)
+
+    @staticmethod
+    def _drop(group: Group, member: Member) -> None:
+        del group.members[member.member_id]
+        if member.instance_id is not None and group.instances.get(member.instance_id) == member.member_id:
+            del group.instances[member.instance_id]
+        if group.leader == member.member_id:
+            group.leader = next(iter(group.members), "")
+        if member.session is not None:
+            member.session.cancel()
+        for waiting in (member.joining, member.syncing):
+            if waiting is not None:
+                waiting.resolve(join_error(ErrorCode.UNKNOWN_MEMBER_ID, member.member_id))
+        member.joining = member.syncing = None
+
+    # --- offsets
+
+    def check_commit(self, group_id: str, generation: int, member_id: str, instance_id: str | None) -> ErrorCode:
+        """Whether this sender may commit offsets. Without a generation: only while the group has no members."""
+        group = self.groups.get(group_id)
+        if generation < 0:
+            if group is None or not group.members:
+                return ErrorCode.NONE
+            return ErrorCode.UNKNOWN_MEMBER_ID
+        if group is None:
+            return ErrorCode.ILLEGAL_GENERATION
+        error = self._identify(group, member_id, instance_id)
+        if error is not ErrorCode.NONE:
+            return error
+        if generation != group.generation:
+            return ErrorCode.ILLEGAL_GENERATION
+        if group.phase is Phase.COMPLETING:
+            return ErrorCode.REBALANCE_IN_PROGRESS
+        return ErrorCode.NONE
+
+    def check_transactional_commit(
+        self, group_id: str, generation: int, member_id: str, instance_id: str | None
+    ) -> ErrorCode:
+        """As `check_commit`, but a sender that names no member is not checked: its transactional id fences it."""
+        if generation < 0 and not member_id and instance_id is None:
+            return ErrorCode.NONE
+        group, error = self._check(group_id, generation, member_id, instance_id)
+        return ErrorCode.NONE if group is not None else error
+
+    def commit(self, group_id: str, offsets: list[tuple[str, int, int, int, str | None]]) -> None:
+        """Store (topic, partition, offset, leader epoch, metadata) for a group."""
+        if offsets:
+            self._state.record("offsets", group_id, offsets, self._state.clock.now_ms())
+
+    def _apply_offsets(self, group_id: str, offsets: list[tuple[str, int, int, int, str | None]], now_ms: int) -> None:
+        group = self.groups.get(group_id)
+        if group is None:
+            group = self.groups[group_id] = Group(group_id)
+        for topic, partition, offset, leader_epoch, metadata in offsets:
+            group.offsets[topic, partition] = CommittedOffset(offset, leader_epoch, metadata, now_ms)
+
+    def delete(self, group_id: str) -> ErrorCode:
+        """Remove an empty group and its offsets."""
+        group = self.groups.get(group_id)
+        if group is None:
+            return ErrorCode.GROUP_ID_NOT_FOUND
+        if group.members or group.handed_out:
+            return ErrorCode.NON_EMPTY_GROUP
+        self._state.record("delete_group", group_id)
+        return ErrorCode.NONE
+
+    def _apply_delete_group(self, group_id: str) -> None:
+        self.groups.pop(group_id, None)
+
+    # --- checkpoints
+
+    def snapshot(self) -> list[Any]:
+        """Committed offsets, for a checkpoint."""
+        return [
+            (group.group_id, [(topic, partition, *value) for (topic, partition), value in group.offsets.items()])
+            for group in self.groups.values()
+            if group.offsets
+        ]
+
+    def restore(self, snapshot: list[Any]) -> None:
+        """Inverse of `snapshot`."""
+        for group_id, offsets in snapshot:
+            group = self.groups[group_id] = Group(group_id)
+            for topic, partition, *value in offsets:
+                group.offsets[topic, partition] = CommittedOffset(*value)
+
+

@@ -1,0 +1,227 @@
+"""The door for code inside the broker's process: no sockets, no encoding.
+
+It offers what a partition owner needs: an identity, whole transactions, and reads. A reader may ask to see what is appended but not on disk yet; whatever it appends
+because of that stands behind it in the same journal, and leaves only when both are on disk.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from .batches import BatchHeader, check_batch
+from .broker import Broker
+from .errors import BrokerError, ErrorCode
+from .log import PartitionLog
+from .timing import Deferred
+
+Partition = tuple[str, int]
+
+
+class Transacted(NamedTuple):
+    """A committed transaction: the identity for the next one, and where each batch went."""
+
+    producer_id: int
+    producer_epoch: int
+    base_offsets: dict[Partition, int]
+
+
+class Fetched(NamedTuple):
+    """Result of a read."""
+
+    data: bytes
+    """Whole batches; the first may begin before the offset asked for."""
+    aborted: list[tuple[int, int]]
+    """(producer id, first offset) of aborted transactions in the data; empty for uncommitted readers."""
+    log_start: int
+    end: int
+    """First offset that this reader must not see yet."""
+
+
+class LocalBroker:
+    """See the module. Use it from the broker's event loop only."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._state = broker.state
+
+    # --- topics
+
+    async def create_topic(
+        self, name: str, partitions: int, configs: Mapping[str, str] | None = None, *, exist_ok: bool = False
+    ) -> None:
+        """Create a topic; returns when it is on disk. Raises `BrokerError`, with `exist_ok` not for one that is there."""
+        if not (exist_ok and name in self._state.topics):
+            self._require_writable()
+            self._state.create_topic(name, partitions, dict(configs or {}))
+        await _result(self._state.when_stable(None))
+
+    async def delete_topic(self, name: str) -> None:
+        """Delete a topic; returns when that is on disk. Raises `BrokerError`."""
+        topic = self._state.topics.get(name)
+        if topic is None:
+            raise BrokerError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, name)
+        self._state.delete_topic(topic)
+        await _result(self._state.when_stable(None))
+
+    def topics(self) -> dict[str, int]:
+        """Number of partitions by topic."""
+        return {topic.name: len(topic.logs) for topic in self._state.topics.values()}
+
+    # --- writing
+
+    async def init_producer(self, transactional_id: str, *, timeout_ms: int) -> tuple[int, int]:
+        """(producer id, epoch): fences the predecessor and ends its open transaction. Raises `BrokerError`."""
+        self._require_writable()
+        result = self._broker.transactions.init_producer(transactional_id, timeout_ms)
+        if result.error is not ErrorCode.NONE:
+            raise BrokerError(result.error, transactional_id)
+        await _result(self._state.when_stable(None))
+        return result.producer_id, result.epoch
+
+    async def transact(
+        self, transactional_id: str, producer_id: int, producer_epoch: int, batches: Mapping[Partition, bytes]
+    ) -> Transacted:
+        """Append one transactional batch per partition and commit them: all or nothing, one journal write.
+
+        Changes memory before the first await, so calls take effect in the order in which they are made. Returns when it is on disk, and with it all that was appended before. Raises `BrokerError`; then nothing was
+        appended."""
+        transacted = self.transact_soon(transactional_id, producer_id, producer_epoch, batches)
+        await _result(self._state.when_stable(None))
+        return transacted
+
+    def transact_soon(
+        self, transactional_id: str, producer_id: int, producer_epoch: int, batches: Mapping[Partition, bytes]
+    ) -> Transacted:
+        """`transact` without the wait: nobody may be told of it before `stable` has returned."""
+        self._require_writable()
+        error, entry = self._broker.transactions.check(transactional_id, producer_id, producer_epoch)
+        if entry is None:
+            raise BrokerError(error, transactional_id)
+        if entry.open:
+            raise BrokerError(ErrorCode.CONCURRENT_TRANSACTIONS, f"{transactional_id} has an open transaction")
+        if not batches:
+            raise BrokerError(ErrorCode.INVALID_TXN_STATE, "an empty transaction")
+        checked = [
+            self._check(partition, batch, producer_id, producer_epoch) for partition, batch in batches.items()
+        ]
+        identity, offsets = self._broker.transactions.commit_whole(entry, checked)
+        return Transacted(identity.producer_id, identity.epoch, dict(zip(batches, offsets, strict=True)))
+
+    def _check(
+        self, partition: Partition, batch: bytes, producer_id: int, producer_epoch: int
+    ) -> tuple[str, PartitionLog, bytes, BatchHeader]:
+        topic = self._state.topics.get(partition[0])
+        log = self._log(*partition)
+        error, header = check_batch(batch, topic.message_bytes_max if topic else 0)
+        if header is None:
+            raise BrokerError(error, f"the batch for {partition[0]}-{partition[1]}")
+        if not header.transactional or (header.producer_id, header.producer_epoch) != (producer_id, producer_epoch):
+            raise BrokerError(ErrorCode.INVALID_RECORD, "not a transactional batch of this producer")
+        error, seen_at = log.check_producer(header)
+        if seen_at is not None:
+            error = ErrorCode.DUPLICATE_SEQUENCE_NUMBER
+        if error is not ErrorCode.NONE:
+            raise BrokerError(error, f"the batch for {partition[0]}-{partition[1]}")
+        return partition[0], log, batch, header
+
+    async def append(self, topic: str, partition: int, batch: bytes) -> int:
+        """Append a plain batch (no producer id); returns its base offset when it is on disk. Raises `BrokerError`."""
+        offset = self.append_soon(topic, partition, batch)
+        await _result(self._state.when_stable(None))
+        return offset
+
+    def append_soon(self, topic: str, partition: int, batch: bytes) -> int:
+        """`append` without the wait: nobody may be told of it before `stable` has returned."""
+        self._require_writable()
+        log = self._log(topic, partition)
+        error, header = check_batch(batch, self._state.topics[topic].message_bytes_max)
+        if header is None:
+            raise BrokerError(error, f"the batch for {topic}-{partition}")
+        if header.producer_id >= 0:
+            raise BrokerError(ErrorCode.INVALID_RECORD, "a plain batch has no producer id")
+        return self._state.append(log, batch, header)
+
+    async def stable(self) -> None:
+        """Returns when everything done so far is on disk."""
+        await _result(self._state.when_stable(None))
+
+    def _require_writable(self) -> None:
+        if not self._state.storage.writable:
+            raise BrokerError(ErrorCode.STORAGE_ERROR, "the disk is full")
+
+    def _log(self, topic: str, partition: int) -> PartitionLog:
+        log = self._state.log(topic, partition)
+        if log is None:
+            raise BrokerError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"{topic}-{partition}")
+        return log
+
+    # --- reading
+
+    def fetch(
+        self,
+        topic: str,
+        partition: int,
+        offset: int,
+        *,
+        max_bytes: int,
+        committed: bool = True,
+        unsynced: bool = False,
+    ) -> Fetched:
+        """Whole batches from the one with `offset` on: at least one if any is visible, otherwise at most `max_bytes`.
+
+        Raises `BrokerError` (OFFSET_OUT_OF_RANGE, UNKNOWN_TOPIC_OR_PARTITION)."""
+        log = self._log(topic, partition)
+        end = log.visible_end(committed=committed, unsynced=unsynced)
+        if not log.start <= offset <= (log.end if unsynced else log.stable_end):
+            raise BrokerError(ErrorCode.OFFSET_OUT_OF_RANGE, f"{topic}-{partition} has {log.start} to {log.end}, not {offset}")
+        data, aborted = log.read(offset, max_bytes, committed=committed, unsynced=unsynced)
+        return Fetched(data, aborted, log.start, end)
+
+    def end(self, topic: str, partition: int, *, committed: bool = True, unsynced: bool = False) -> int:
+        """First offset that such a reader must not see yet. Raises `BrokerError`."""
+        return self._log(topic, partition).visible_end(committed=committed, unsynced=unsynced)
+
+    async def wait(
+        self,
+        topic: str,
+        partition: int,
+        offset: int,
+        *,
+        timeout_seconds: float,
+        committed: bool = True,
+        unsynced: bool = False,
+    ) -> bool:
+        """Whether the visible end goes beyond `offset` within the time. Raises `BrokerError`."""
+        log = self._log(topic, partition)
+        if log.visible_end(committed=committed, unsynced=unsynced) > offset:
+            return True
+        loop = asyncio.get_running_loop()
+        arrived: asyncio.Future[bool] = loop.create_future()
+
+        def look() -> None:
+            if not arrived.done():
+                gone = self._state.log(topic, partition) is not log
+                if gone or log.visible_end(committed=committed, unsynced=unsynced) > offset:
+                    arrived.set_result(not gone)
+
+        waiters: set[Callable[[], None]] = log.append_waiters if unsynced else log.waiters
+        waiters.add(look)
+        def give_up() -> None:
+            if not arrived.done():
+                arrived.set_result(False)
+
+        timer = loop.call_later(timeout_seconds, give_up)
+        try:
+            return await arrived
+        finally:
+            timer.cancel()
+            waiters.discard(look)
+
+
+async def _result(deferred: Deferred) -> object:
+    """Wait for a deferred answer."""
+    if deferred.done:
+        return deferred.value
+    future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    deferred.then(lambda value: None if future.done() else future.set_result(value))
+    return await future

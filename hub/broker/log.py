@@ -1,0 +1,284 @@
+"""One partition's log: what was appended, who may see how much of it, and what its producers did last.
+
+Three positions matter. `end` is where the next record goes. `stable_end` is what the journal has on disk: the high watermark of every reader outside the
+process. The last stable offset lies before the first record of any open transaction; for readers of the stable part also before any transaction whose
+marker is not on disk yet.
+
+The newest batches are held in memory until a checkpoint has written them to segment files; older ones are read from there.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from .batches import BatchHeader, marker_commits, read_header, whole_batches
+from .errors import ErrorCode
+
+REMEMBERED_BATCHES = 5
+"""Batches per producer that are recognised when sent again: as many as a client may have in flight."""
+
+
+class LogKey(NamedTuple):
+    """Identity of a partition log. `topic_number` is never reused, so a topic created again is another log."""
+
+    topic_number: int
+    partition: int
+
+
+class LogReader(Protocol):
+    """Where a log's older batches are read from."""
+
+    def read(self, key: LogKey, offset: int, max_bytes: int, end: int) -> bytes:
+        """Whole batches from the one that holds `offset`, at least one, none at or after `end`."""
+        ...
+
+    def offset_for_timestamp(self, key: LogKey, timestamp_ms: int) -> int | None:
+        """Base offset of a batch at or before the first one with a timestamp of at least `timestamp_ms`."""
+        ...
+
+
+class SentBatch(NamedTuple):
+    """A batch remembered for its producer."""
+
+    first_sequence: int
+    last_sequence: int
+    base_offset: int
+
+
+@dataclass(slots=True)
+class ProducerState:
+    """What a partition knows of one producer id."""
+
+    epoch: int
+    last_timestamp_ms: int
+    batches: deque[SentBatch] = field(default_factory=lambda: deque(maxlen=REMEMBERED_BATCHES))
+
+
+class AbortedTransaction(NamedTuple):
+    """A range of offsets whose records of this producer must not be seen by committed readers."""
+
+    producer_id: int
+    first_offset: int
+    last_offset: int
+
+
+class Slice(NamedTuple):
+    """Result of a read."""
+
+    data: bytes
+    aborted: list[tuple[int, int]]
+    """(producer id, first offset) of aborted transactions that overlap the data."""
+
+
+class PartitionLog:
+    """See the module. Knows nothing of journals: whoever appends writes the same bytes to the journal."""
+
+    def __init__(self, key: LogKey, reader: LogReader) -> None:
+        self.key = key
+        self.start = 0
+        self.end = 0
+        self.stable_end = 0
+        self.open: dict[int, int] = {}
+        """First offset of each producer's open transaction."""
+        self.producers: dict[int, ProducerState] = {}
+        self.waiters: set[Callable[[], None]] = set()
+        """Called when more may have become visible to readers of the stable part."""
+        self.append_waiters: set[Callable[[], None]] = set()
+        """Called at every append."""
+        self._reader = reader
+        self._closing: deque[tuple[int, int]] = deque()
+        """(first offset, marker offset) of transactions whose marker is not stable yet."""
+        self._aborted: list[AbortedTransaction] = []
+        self._tail_start = 0
+        self._bases: list[int] = []
+        self._batches: list[bytes] = []
+        self._max_timestamps: list[int] = []
+
+    # --- writing
+
+    def check_producer(self, header: BatchHeader) -> tuple[ErrorCode, int | None]:
+        """Whether a batch continues its producer's sequence; for one seen before also the offset it got then."""
+        state = self.producers.get(header.producer_id)
+        if state is None:
+            return ErrorCode.NONE, None
+        if header.producer_epoch < state.epoch:
+            return ErrorCode.INVALID_PRODUCER_EPOCH, None
+        if header.producer_epoch > state.epoch:
+            return (ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER if header.base_sequence else ErrorCode.NONE), None
+        if not state.batches:
+            return ErrorCode.NONE, None
+        last_sequence = header.last_sequence
+        for sent in state.batches:
+            if sent.first_sequence == header.base_sequence and sent.last_sequence == last_sequence:
+                return ErrorCode.NONE, sent.base_offset
+        if header.base_sequence != (state.batches[-1].last_sequence + 1) & 0x7FFFFFFF:
+            return ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, None
+        return ErrorCode.NONE, None
+
+    def append(self, batch: bytes, header: BatchHeader) -> None:
+        """Add a batch that is placed at `end`; also used to replay the journal."""
+        base = self.end
+        if not self._batches:
+            self._tail_start = base
+        self._bases.append(base)
+        self._batches.append(batch)
+        self._max_timestamps.append(header.max_timestamp_ms)
+        self.end = base + header.last_offset_delta + 1
+        if header.producer_id < 0:
+            return
+        if header.control:
+            self._end_transaction(batch, header, base)
+            return
+        state = self.producers.get(header.producer_id)
+        if state is None or state.epoch != header.producer_epoch:
+            state = self.producers[header.producer_id] = ProducerState(header.producer_epoch, 0)
+        state.last_timestamp_ms = header.max_timestamp_ms
+        state.batches.append(SentBatch(header.base_sequence, header.last_sequence, base))
+        if header.transactional:
+            self.open.setdefault(header.producer_id, base)
+
+    def _end_transaction(self, marker: bytes, header: BatchHeader, offset: int) -> None:
+        state = self.producers.get(header.producer_id)
+        if state is None or state.epoch < header.producer_epoch:
+            self.producers[header.producer_id] = ProducerState(header.producer_epoch, header.max_timestamp_ms)
+        first = self.open.pop(header.producer_id, None)
+        if first is not None:
+            self._closing.append((first, offset))
+            if not marker_commits(marker):
+                self._aborted.append(AbortedTransaction(header.producer_id, first, offset))
+
+    def advance(self, stable_end: int) -> None:
+        """The journal has everything before `stable_end` on disk."""
+        self.stable_end = max(self.stable_end, stable_end)
+        while self._closing and self._closing[0][1] < self.stable_end:
+            self._closing.popleft()
+
+    def delete_before(self, offset: int) -> None:
+        """Records before `offset` are gone for readers."""
+        self.start = max(self.start, offset)
+        self._aborted = [entry for entry in self._aborted if entry.last_offset >= self.start]
+
+    def forget_producers(self, before_ms: int) -> None:
+        """Drop what is known of producers that wrote nothing since `before_ms` and have no open transaction."""
+        idle = [
+            producer_id
+            for producer_id, state in self.producers.items()
+            if state.last_timestamp_ms < before_ms and producer_id not in self.open
+        ]
+        for producer_id in idle:
+            del self.producers[producer_id]
+
+    # --- reading
+
+    def visible_end(self, *, committed: bool, unsynced: bool = False) -> int:
+        """First offset that such a reader must not see."""
+        end = self.end if unsynced else self.stable_end
+        if committed:
+            if self.open:
+                end = min(end, min(self.open.values()))
+            if self._closing and not unsynced:
+                end = min(end, min(first for first, _ in self._closing))
+        return end
+
+    def read(self, offset: int, max_bytes: int, *, committed: bool, unsynced: bool = False) -> Slice:
+        """Whole batches from the one with `offset` on: at least one if any is visible, otherwise at most `max_bytes`."""
+        end = self.visible_end(committed=committed, unsynced=unsynced)
+        if offset >= end:
+            return Slice(b"", [])
+        if self._batches and offset >= self._tail_start:
+            data, upper = self._read_tail(offset, max_bytes, end)
+        else:
+            data = self._reader.read(self.key, offset, max_bytes, end)
+            upper = end
+        aborted: list[tuple[int, int]] = []
+        if committed and self._aborted:
+            at = bisect_left(self._aborted, offset, key=lambda entry: entry.last_offset)
+            aborted = [(entry.producer_id, entry.first_offset) for entry in self._aborted[at:] if entry.first_offset < upper]
+        return Slice(data, aborted)
+
+    def _read_tail(self, offset: int, max_bytes: int, end: int) -> tuple[bytes, int]:
+        bases, batches = self._bases, self._batches
+        first = bisect_right(bases, offset) - 1
+        stop, size, count = first + 1, len(batches[first]), len(bases)
+        while stop < count and bases[stop] < end:
+            size += len(batches[stop])
+            if size > max_bytes:
+                break
+            stop += 1
+        upper = bases[stop] if stop < count else self.end
+        return (batches[first] if stop == first + 1 else b"".join(batches[first:stop])), upper
+
+    def offset_for_timestamp(self, timestamp_ms: int, *, committed: bool) -> tuple[int, bytes] | None:
+        """A batch (base offset, bytes) that is the first with a record of at least `timestamp_ms`, if one is visible."""
+        at = self._reader.offset_for_timestamp(self.key, timestamp_ms) if self.start < self._memory_start else None
+        offset = max(self.start, self._memory_start if at is None else at)
+        for base, batch in self._walk(offset, self.visible_end(committed=committed)):
+            header = read_header(batch)
+            if header.max_timestamp_ms >= timestamp_ms and header.last_offset + base - header.base_offset >= self.start:
+                return base, batch
+        return None
+
+    def max_timestamp_ms(self, *, committed: bool) -> int:
+        """Largest timestamp of the visible batches, -1 if there are none."""
+        end = self.visible_end(committed=committed)
+        return max((read_header(batch).max_timestamp_ms for _, batch in self._walk(self.start, end)), default=-1)
+
+    @property
+    def _memory_start(self) -> int:
+        return self._tail_start if self._batches else self.end
+
+    def _walk(self, offset: int, end: int) -> Iterator[tuple[int, bytes]]:
+        while offset < end:
+            if self._batches and offset >= self._tail_start:
+                for index in range(bisect_right(self._bases, offset) - 1, len(self._bases)):
+                    if self._bases[index] >= end:
+                        return
+                    yield self._bases[index], self._batches[index]
+                return
+            data = self._reader.read(self.key, offset, 1 << 20, end)
+            for base, start, stop in whole_batches(data):
+                batch = data[start:stop]
+                yield base, batch
+                offset = base + read_header(batch).last_offset_delta + 1
+            if not data:
+                return
+
+    # --- checkpoints
+
+    def unwritten(self) -> tuple[list[bytes], list[int], list[int]]:
+        """Batches held in memory, their base offsets and largest timestamps."""
+        return self._batches[:], self._bases[:], self._max_timestamps[:]
+
+    def written(self, end: int) -> int:
+        """Batches before `end` are in segment files now: drop them from memory. Returns the bytes freed."""
+        count = bisect_left(self._bases, end)
+        freed = sum(map(len, self._batches[:count]))
+        del self._batches[:count], self._bases[:count], self._max_timestamps[:count]
+        if self._bases:
+            self._tail_start = self._bases[0]
+        return freed
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything but the batches, for a checkpoint."""
+        return {
+            "start": self.start,
+            "end": self.end,
+            "open": list(self.open.items()),
+            "aborted": self._aborted,
+            "producers": [
+                (producer_id, state.epoch, state.last_timestamp_ms, list(state.batches))
+                for producer_id, state in self.producers.items()
+            ],
+        }
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Inverse of `snapshot`."""
+        self.start, self.end = snapshot["start"], snapshot["end"]
+        self.stable_end = self._tail_start = self.end
+        self.open = dict(snapshot["open"])
+        self._aborted = [AbortedTransaction(*entry) for entry in snapshot["aborted"]]
+        for producer_id, epoch, timestamp_ms, batches in snapshot["producers"]:
+            state = self.producers[producer_id] = ProducerState(epoch, timestamp_ms)
+            state.batches.extend(SentBatch(*sent) for sent in batches)

@@ -1,0 +1,160 @@
+"""The broker as a service: opens the storage, recovers, listens, and stops in order."""
+
+import asyncio
+import errno
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from .broker import Broker
+from .connection import Connection
+from .errors import AddressInUse
+from .files import FileStorage
+from .flushing import Flusher, end_process
+from .local import LocalBroker
+from .state import BrokerSettings
+from .storage import MemoryStorage, Storage
+from .timing import Clock
+
+logger = logging.getLogger(__name__)
+
+
+def parse_flush(flush: str) -> float | None:
+    """`always` -> None, `os` -> 0.0, `interval:<ms>` -> seconds. Raises ValueError."""
+    if flush == "always":
+        return None
+    if flush == "os":
+        return 0.0
+    kind, _, milliseconds = flush.partition(":")
+    if kind != "interval" or not milliseconds.isdigit() or int(milliseconds) < 1:
+        raise ValueError(f"flush must be always, os or interval:<ms>, not {flush!r}")
+    return int(milliseconds) / 1000
+
+
+class BrokerServer:
+    """A single-node broker on a TCP port.
+
+    `data_dir` None keeps everything in memory. `port` 0 takes a free one (see `port` after `start`). `flush`: `always` answers a produce when it is on disk;
+    `interval:<ms>` and `os` answer when it is written, and bring it to disk at intervals or when the system does.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path | None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        flush: str = "always",
+        *,
+        settings: BrokerSettings | None = None,
+        clock: Clock | None = None,
+        storage: Storage | None = None,
+        frame_bytes_max: int = 100 << 20,
+        advertised_host: str | None = None,
+        on_fatal: Callable[[BaseException], None] = end_process,
+    ) -> None:
+        self.host = host
+        self.port = port
+        self._data_dir = data_dir
+        self._flush = flush
+        self._sync_seconds = parse_flush(flush)
+        self._settings = settings or BrokerSettings()
+        self._clock = clock
+        self._given_storage = storage
+        self._frame_bytes_max = frame_bytes_max
+        self._advertised_host = advertised_host or host
+        self._on_fatal = on_fatal
+        self._connections: set[Connection] = set()
+        self._server: asyncio.Server | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._storage: Storage | None = None
+        self._flusher: Flusher | None = None
+        self._broker: Broker | None = None
+        self._local: LocalBroker | None = None
+
+    @property
+    def broker(self) -> Broker:
+        """The core; only after `start`."""
+        assert self._broker is not None, "the broker is not started"
+        return self._broker
+
+    @property
+    def local(self) -> LocalBroker:
+        """The door for code in this process; only after `start`."""
+        assert self._local is not None, "the broker is not started"
+        return self._local
+
+    @property
+    def bootstrap(self) -> str:
+        """host:port for clients."""
+        return f"{self._advertised_host}:{self.port}"
+
+    async def start(self) -> None:
+        """Recover and listen. Raises `DataDirectoryInUse`, `StorageDamaged`, `AddressInUse`."""
+        storage = self._storage = self._open_storage()
+        try:
+            broker = self._broker = Broker(storage, clock=self._clock, settings=self._settings)
+            broker.timers.on_earlier = self._arm
+            broker.recover()
+            block = broker.cut()
+            storage.write(block.parts)
+            broker.written(block)
+            self._server = await self._listen(broker)
+        except BaseException:
+            storage.close()
+            raise
+        self.port = self._server.sockets[0].getsockname()[1]
+        broker.state.host, broker.state.port = self._advertised_host, self.port
+        self._flusher = Flusher(broker, storage, sync_seconds=self._sync_seconds, on_fatal=self._on_fatal)
+        self._flusher.start()
+        self._local = LocalBroker(broker)
+        await self._server.start_serving()
+
+    def _open_storage(self) -> Storage:
+        if self._given_storage is not None:
+            return self._given_storage
+        return MemoryStorage() if self._data_dir is None else FileStorage(self._data_dir, flush=self._flush)
+
+    async def _listen(self, broker: Broker) -> asyncio.Server:
+        try:
+            return await asyncio.get_running_loop().create_server(
+                lambda: Connection(broker, self._connections, frame_bytes_max=self._frame_bytes_max),
+                self.host,
+                self.port,
+                start_serving=False,
+                backlog=512,
+            )
+        except OSError as error:
+            if error.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
+                raise AddressInUse(f"cannot listen on {self.host}:{self.port}: {error.strerror}") from error
+            raise
+
+    def _arm(self, deadline: float) -> None:
+        """Have the core's timers run when the earliest is due."""
+        if self._timer is not None:
+            self._timer.cancel()
+        delay = max(0.0, deadline - self.broker.state.clock.monotonic())
+        self._timer = asyncio.get_running_loop().call_later(delay, self._run_timers)
+
+    def _run_timers(self) -> None:
+        self._timer = None
+        self.broker.timers.run_due()
+        deadline = self.broker.timers.next_deadline
+        if deadline is not None:
+            self._arm(deadline)
+
+    async def stop(self) -> None:
+        """Close connections, end open transactions, write a last checkpoint. Safe to call twice."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.close()
+        for connection in tuple(self._connections):
+            connection.close()
+        self.broker.transactions.abort_open()
+        assert self._flusher is not None
+        assert self._storage is not None
+        await self._flusher.stop(checkpoint=not isinstance(self._storage, MemoryStorage))
+        if self._timer is not None:
+            self._timer.cancel()
+        self._storage.close()
+        await server.wait_closed()

@@ -1,0 +1,291 @@
+"""The transaction coordinator: producer ids, epochs, and the end of transactions.
+
+Both protocols are served. The older one announces partitions and groups first (AddPartitionsToTxn, AddOffsetsToTxn) and keeps its epoch over many
+transactions. The repaired one (KIP-890; Produce v12, TxnOffsetCommit v5, EndTxn v5) adds them implicitly and gets a new epoch with every transaction, so a
+request of an earlier transaction can never count for a later one.
+
+One node writes the markers of all partitions in the block that ends the transaction, so nobody ever has to wait for an earlier transaction's markers. What belongs
+to an open transaction is not stored here: after a restart it is read off the logs, and every transaction that may have been open is aborted under
+a new epoch before anybody can connect. That is why produce requests inside a transaction need no sync.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from .batches import BatchHeader, marker_batch, read_header
+from .errors import ErrorCode
+from .log import PartitionLog
+from .state import BrokerState
+from .timing import Timer
+
+Offset = tuple[str, int, int, int, str | None]
+"""topic, partition, committed offset, leader epoch, metadata"""
+
+
+class Ended(NamedTuple):
+    """How the last transaction of the repaired protocol ended: its EndTxn may be repeated."""
+
+    producer_id: int
+    epoch: int
+    commit: bool
+
+
+class ProducerIdentity(NamedTuple):
+    """Answer to whoever asks for an identity or ends a transaction."""
+
+    error: ErrorCode
+    producer_id: int = -1
+    epoch: int = -1
+
+
+@dataclass(slots=True)
+class Transactional:
+    """One transactional id."""
+
+    transactional_id: str
+    producer_id: int
+    epoch: int
+    timeout_ms: int
+    ended: Ended | None = None
+    previous_producer_id: int = -1
+    open: bool = False
+    partitions: dict[tuple[str, int], PartitionLog] = field(default_factory=dict)
+    offsets: dict[str, list[Offset]] = field(default_factory=dict)
+    """Offsets to commit with the transaction, by group."""
+    timer: Timer | None = None
+
+
+class TransactionCoordinator:
+    """See the module."""
+
+    def __init__(self, state: BrokerState, commit_offsets: Callable[[str, list[Offset]], None]) -> None:
+        self._state = state
+        self._commit_offsets = commit_offsets
+        self._by_id: dict[str, Transactional] = {}
+        self._next_producer_id = 1000
+        state.register("transactional", self._apply)
+        state.register("producer_id", self._apply_producer_id)
+
+    # --- identities
+
+    def init_producer(
+        self, transactional_id: str | None, timeout_ms: int, producer_id: int = -1, epoch: int = -1
+    ) -> ProducerIdentity:
+        """A new identity; of a transactional id also: end what its predecessor left open, and fence it."""
+        if transactional_id is None:
+            return ProducerIdentity(ErrorCode.NONE, self._new_producer_id(), 0)
+        if not transactional_id:
+            return ProducerIdentity(ErrorCode.INVALID_REQUEST)
+        if not 0 < timeout_ms <= self._state.settings.transaction_timeout_ms_max:
+            return ProducerIdentity(ErrorCode.INVALID_TRANSACTION_TIMEOUT)
+        entry = self._by_id.get(transactional_id)
+        if entry is None:
+            self._store(transactional_id, self._new_producer_id(), 0, timeout_ms, None)
+        else:
+            if producer_id >= 0 and (entry.producer_id, entry.epoch) != (producer_id, epoch):
+                return ProducerIdentity(ErrorCode.PRODUCER_FENCED)
+            self._fence(entry, timeout_ms)
+        entry = self._by_id[transactional_id]
+        return ProducerIdentity(ErrorCode.NONE, entry.producer_id, entry.epoch)
+
+    def _new_producer_id(self) -> int:
+        producer_id = self._next_producer_id
+        self._state.record("producer_id", producer_id + 1)
+        return producer_id
+
+    def _fence(self, entry: Transactional, timeout_ms: int) -> None:
+        """Give the id a new identity; abort its open transaction with markers that the old one cannot follow."""
+        if entry.open:
+            self._write_markers(entry, entry.epoch + 1, commit=False)
+            self._close(entry)
+        self._store(entry.transactional_id, *self._next_identity(entry), timeout_ms, None)
+
+    def _next_identity(self, entry: Transactional) -> tuple[int, int]:
+        if entry.epoch >= self._state.settings.producer_epoch_max - 1:
+            return self._new_producer_id(), 0
+        return entry.producer_id, entry.epoch + 1
+
+    def _store(self, transactional_id: str, producer_id: int, epoch: int, timeout_ms: int, ended: Ended | None) -> None:
+        self._state.record("transactional", transactional_id, producer_id, epoch, timeout_ms, ended)
+
+    def _apply(
+        self, transactional_id: str, producer_id: int, epoch: int, timeout_ms: int, ended: tuple[int, int, bool] | None
+    ) -> None:
+        entry = self._by_id.get(transactional_id)
+        if entry is None:
+            entry = self._by_id[transactional_id] = Transactional(transactional_id, producer_id, epoch, timeout_ms)
+        if entry.producer_id != producer_id:
+            entry.previous_producer_id = entry.producer_id
+        entry.producer_id, entry.epoch, entry.timeout_ms = producer_id, epoch, timeout_ms
+        entry.ended = None if ended is None else Ended(*ended)
+
+    def _apply_producer_id(self, next_producer_id: int) -> None:
+        self._next_producer_id = max(self._next_producer_id, next_producer_id)
+
+    # --- inside a transaction
+
+    def check(self, transactional_id: str | None, producer_id: int, epoch: int) -> tuple[ErrorCode, Transactional | None]:
+        """Whether this is the transactional id's present owner. PRODUCER_FENCED for any other epoch."""
+        entry = self._by_id.get(transactional_id) if transactional_id else None
+        if entry is None or entry.producer_id != producer_id:
+            fenced = entry is not None and entry.previous_producer_id == producer_id
+            return (ErrorCode.PRODUCER_FENCED if fenced else ErrorCode.INVALID_PRODUCER_ID_MAPPING), None
+        if entry.epoch != epoch:
+            return ErrorCode.PRODUCER_FENCED, None
+        return ErrorCode.NONE, entry
+
+    def add_partitions(self, entry: Transactional, partitions: Iterable[tuple[str, int, PartitionLog]]) -> None:
+        """These partitions belong to the open transaction, which starts if none is."""
+        self._begin(entry)
+        for topic, partition, log in partitions:
+            entry.partitions[topic, partition] = log
+
+    def add_group(self, entry: Transactional, group: str) -> None:
+        """Offsets of this group will belong to the transaction."""
+        self._begin(entry)
+        entry.offsets.setdefault(group, [])
+
+    def check_produce(
+        self, transactional_id: str | None, producer_id: int, epoch: int, topic: str, log: PartitionLog, *, implicit: bool
+    ) -> ErrorCode:
+        """Whether a transactional batch may be appended to the log; `implicit` adds its partition to the transaction."""
+        error, entry = self.check(transactional_id, producer_id, epoch)
+        if entry is None:
+            return ErrorCode.INVALID_PRODUCER_EPOCH if error is ErrorCode.PRODUCER_FENCED else error
+        key = (topic, log.key.partition)
+        if entry.partitions.get(key) is not log:
+            if not implicit:
+                return ErrorCode.INVALID_TXN_STATE
+            self.add_partitions(entry, [(*key, log)])
+        return ErrorCode.NONE
+
+    def add_offsets(self, entry: Transactional, group: str, offsets: list[Offset], *, implicit: bool) -> ErrorCode:
+        """Commit these offsets if and when the transaction commits."""
+        if group not in entry.offsets:
+            if not implicit:
+                return ErrorCode.INVALID_TXN_STATE
+            self.add_group(entry, group)
+        entry.offsets[group] += offsets
+        return ErrorCode.NONE
+
+    def has_pending_offsets(self, group: str, topic: str, partition: int) -> bool:
+        """An open transaction is about to commit an offset for this partition."""
+        return any(
+            offset[:2] == (topic, partition)
+            for entry in self._by_id.values()
+            if entry.open
+            for offset in entry.offsets.get(group, ())
+        )
+
+    def _begin(self, entry: Transactional) -> None:
+        if not entry.open:
+            entry.open, entry.ended = True, None
+            entry.timer = self._state.timers.after(entry.timeout_ms / 1000, lambda: self._time_out(entry))
+
+    def _time_out(self, entry: Transactional) -> None:
+        if entry.open:
+            self._fence(entry, entry.timeout_ms)
+
+    # --- ending
+
+    def end(self, transactional_id: str, producer_id: int, epoch: int, *, commit: bool, bump: bool) -> ProducerIdentity:
+        """End a transaction. `bump`: by the repaired protocol, where the answer carries the identity for the next one."""
+        entry = self._by_id.get(transactional_id)
+        if bump and entry is not None and entry.ended is not None and entry.ended[:2] == (producer_id, epoch):
+            error = ErrorCode.NONE if commit == entry.ended.commit else ErrorCode.INVALID_TXN_STATE
+            return ProducerIdentity(error, entry.producer_id, entry.epoch)
+        error, entry = self.check(transactional_id, producer_id, epoch)
+        if entry is None:
+            return ProducerIdentity(error)
+        if bump:
+            return self._end_and_bump(entry, commit=commit)
+        if not entry.open:
+            repeated = entry.ended == (producer_id, epoch, commit)
+            return ProducerIdentity(ErrorCode.NONE if repeated else ErrorCode.INVALID_TXN_STATE)
+        self._write_markers(entry, entry.epoch, commit=commit)
+        self._close(entry)
+        self._store(transactional_id, producer_id, epoch, entry.timeout_ms, Ended(producer_id, epoch, commit))
+        return ProducerIdentity(ErrorCode.NONE, producer_id, epoch)
+
+    def _end_and_bump(self, entry: Transactional, *, commit: bool) -> ProducerIdentity:
+        if not entry.open and commit:
+            return ProducerIdentity(ErrorCode.INVALID_TXN_STATE)
+        return self._end_and_bump_open(entry, commit=commit)
+
+    def _end_and_bump_open(self, entry: Transactional, *, commit: bool) -> ProducerIdentity:
+        ended = Ended(entry.producer_id, entry.epoch, commit)
+        self._write_markers(entry, entry.epoch + 1, commit=commit)
+        self._close(entry)
+        self._store(entry.transactional_id, *self._next_identity(entry), entry.timeout_ms, ended)
+        return ProducerIdentity(ErrorCode.NONE, entry.producer_id, entry.epoch)
+
+    def commit_whole(
+        self, entry: Transactional, batches: list[tuple[str, PartitionLog, bytes, BatchHeader]]
+    ) -> tuple[ProducerIdentity, list[int]]:
+        """Append checked batches and commit them, all in the pending block. Returns the next identity and the base offsets."""
+        offsets = []
+        for topic, log, batch, header in batches:
+            entry.partitions[topic, log.key.partition] = log
+            offsets.append(self._state.append(log, batch, header))
+        return self._end_and_bump_open(entry, commit=True), offsets
+
+    def _write_markers(self, entry: Transactional, epoch: int, *, commit: bool) -> None:
+        now_ms = self._state.clock.now_ms()
+        for (topic, partition), log in entry.partitions.items():
+            if self._state.log(topic, partition) is log:
+                self.append_marker(log, entry.producer_id, epoch, commit=commit, now_ms=now_ms)
+        if commit:
+            for group, offsets in entry.offsets.items():
+                self._commit_offsets(group, offsets)
+
+    def append_marker(self, log: PartitionLog, producer_id: int, epoch: int, *, commit: bool, now_ms: int) -> None:
+        """Write the end of a producer's transaction into one log."""
+        marker = marker_batch(log.end, producer_id, epoch, commit=commit, timestamp_ms=now_ms)
+        self._state.append(log, marker, read_header(marker))
+
+    def _close(self, entry: Transactional) -> None:
+        entry.open, entry.partitions, entry.offsets = False, {}, {}
+        if entry.timer is not None:
+            entry.timer.cancel()
+            entry.timer = None
+
+    # --- restarts
+
+    def abort_open(self) -> None:
+        """End every open transaction and fence its owner (for an orderly shutdown)."""
+        for entry in list(self._by_id.values()):
+            if entry.open:
+                self._fence(entry, entry.timeout_ms)
+
+    def resolve_after_restart(self, *, clean: bool) -> None:
+        """Abort what was open. After a crash every transactional id gets a new epoch: it may have had a transaction of which
+        nothing reached the disk, and its owner must not go on as if it were still there."""
+        left: dict[int, list[PartitionLog]] = {}
+        for log in self._state.logs():
+            for producer_id in log.open:
+                left.setdefault(producer_id, []).append(log)
+        owners = {entry.producer_id: entry for entry in self._by_id.values()}
+        now_ms = self._state.clock.now_ms()
+        for producer_id, logs in left.items():
+            for log in logs:
+                epoch = log.producers[producer_id].epoch + 1
+                self.append_marker(log, producer_id, min(epoch, 32767), commit=False, now_ms=now_ms)
+        for producer_id, entry in owners.items():
+            if not clean or producer_id in left:
+                self._fence(entry, entry.timeout_ms)
+
+    # --- checkpoints
+
+    def snapshot(self) -> dict[str, Any]:
+        """Identities, for a checkpoint. Open transactions are in the logs."""
+        return {
+            "next_producer_id": self._next_producer_id,
+            "ids": [(e.transactional_id, e.producer_id, e.epoch, e.timeout_ms, e.ended) for e in self._by_id.values()],
+        }
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Inverse of `snapshot`."""
+        self._next_producer_id = snapshot["next_producer_id"]
+        for entry in snapshot["ids"]:
+            self._apply(*entry)
