@@ -1,0 +1,329 @@
+"""The check itself: records go in topic by topic, a report comes out.
+
+`check` takes a whole history. `Checker` takes records one by one, so that a long log never lies in memory: events of a
+partition in offset order, the other topics in any order; what is compared across topics is compared in `finish`.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from schemas import CATALOGUE, TERMINAL_TYPES
+
+from .books import Commands, Intake, Replies, StateRows
+from .facts import Fact, Unreadable, read_fact
+from .fold import Ended, Fold, LiveTask
+from .history import Execution, History, Journal, LogRecord, Options
+from .invariants import INVARIANTS
+from .journals import LogIndex, check_executions, check_journal
+from .lane import Lane
+from .placement import partition_of_root
+from .report import Findings, Prefix, Report
+from .tables import STARTS
+from .task_rules import Check, rules_of
+
+
+class Checker:
+    """Verifies one log. `partitions`: P; `starts`: first kept offset of each partition of `hub.events`."""
+
+    def __init__(
+        self,
+        partitions: int,
+        options: Options | None = None,
+        *,
+        starts: dict[int, int] | None = None,
+        acknowledged: Iterable[str] | None = None,
+        journals: list[Journal] | None = None,
+        executions: Iterable[Execution] | None = None,
+    ) -> None:
+        self.options = options or Options()
+        self.found = Findings()
+        self.fold = Fold()
+        self.commands = Commands()
+        self.rows = StateRows()
+        self.intake = Intake()
+        self.replies = Replies()
+        self.inputs = {"require_all_ended"} if self.options.require_all_ended else set()
+        if self.options.earlier:
+            self.inputs.add("earlier")
+        self._partitions = partitions
+        self._lanes = {
+            partition: Lane(partition, (starts or {}).get(partition, 0), self.options.earlier.get(partition))
+            for partition in range(partitions)
+        }
+        self._rules: dict[str, tuple[tuple[str, Check], ...]] = {name: rules_of(name) for name in CATALOGUE}
+        self._sequences: dict[str, tuple[int, int, int]] = {}
+        self._keys: dict[int, tuple[str, str | None, int, float]] = {}
+        self._refused: set[str] = set()
+        self._granted: set[str] = set()
+        self._acknowledged = self._given("acknowledged", None if acknowledged is None else Counter(acknowledged))
+        self._journals = self._given("journals", journals)
+        self._executions = self._given("executions", executions)
+        self._index = LogIndex() if journals is not None else None
+        self._began = time.perf_counter()
+
+    def event(self, partition: int, record: LogRecord) -> None:
+        """A record of `hub.events`; within a partition in offset order."""
+        lane = self._lanes[partition]
+        for invariant, message in lane.pass_record(record):
+            self._note(invariant, message, partition, record.offset)
+        problems: list[str] = []
+        try:
+            fact = read_fact(partition, record, problems)
+        except (Unreadable, UnicodeDecodeError) as error:
+            self._note("I32", str(error), partition, record.offset)
+            return
+        for problem in problems:
+            self._at("I32", problem, fact)
+        for invariant, message in lane.pass_fact(fact):
+            self._at(invariant, message, fact)
+        if self._index is not None:
+            self._index.add(partition, record.offset, fact.src, fact.type)
+        try:
+            if fact.kind == "task":
+                self._task_event(fact, lane, record.timestamp_ms)
+            else:
+                self._entity_event(fact, lane)
+        except ValueError as error:
+            self._at("I32", f"a time in the data is malformed: {error}", fact)
+
+    def command(self, topic: str, partition: int, record: LogRecord) -> None:
+        """A record of `hub.commands.<pool>`."""
+        self.inputs.add("commands")
+        self.commands.take(topic, partition, record, self.found)
+
+    def row(self, partition: int, key: bytes, value: bytes | None) -> None:
+        """A record of `hub.state`, in offset order (or the last one of each key, in any)."""
+        self.inputs.add("state")
+        self.rows.take(partition, key, value)
+
+    def intake_record(self, partition: int, record: LogRecord) -> None:
+        """A record of `hub.intake`, in offset order."""
+        self.inputs.add("intake")
+        self.intake.take(partition, record, self._lanes.get(partition))
+
+    def reply(self, partition: int, record: LogRecord, *, exact: bool = True) -> None:
+        """A record of `hub.replies`; all events must have been taken before."""
+        self.inputs.add("replies")
+        self.replies.take(partition, record, self.fold, self.found, exact=exact)
+
+    def finish(self, *, exact: bool = True) -> Report:
+        """Compare across topics and report. `exact`: nothing was committed while the topics were read."""
+        newer = 0
+        for lane in self._lanes.values():
+            for invariant, message in lane.changed_prefix():
+                self._note(invariant, message, lane.partition)
+        if "state" in self.inputs:
+            newer += self.rows.findings(self.found, self.fold, self._lanes, self._sequences, exact=exact)
+        if "commands" in self.inputs:
+            grace_ms = int(self.options.grace_seconds * 1000)
+            newer += self.commands.findings(self.found, self.fold, exact=exact, grace_ms=grace_ms)
+        if {"intake", "state"} <= self.inputs:
+            self.intake.findings(self.found, self._lanes, self.rows, exact=exact)
+        self._check_ends()
+        if self._acknowledged is not None:
+            self._check_acknowledged(self._acknowledged)
+        for journal in self._journals or ():
+            if self._index is not None:
+                check_journal(journal, self._index, self.found, exact=exact)
+        if self._executions is not None:
+            check_executions(self._executions, self.fold, self._granted, self.found)
+        return self._report(exact, newer)
+
+    def _given(self, name: str, value: Any) -> Any:
+        if value is not None:
+            self.inputs.add(name)
+        return value
+
+    def _note(self, invariant: str, message: str, partition: int, offset: int | None = None, subject: str | None = None) -> None:
+        self.found.add(invariant, message, partition=partition, offset=offset, subject=subject)
+
+    def _at(self, invariant: str, message: str, fact: Fact) -> None:
+        subject = fact.id if fact.kind == "task" else fact.entity
+        self.found.add(invariant, message, partition=fact.partition, offset=fact.offset, subject=subject)
+
+    def _task_event(self, fact: Fact, lane: Lane, timestamp_ms: int) -> None:
+        task = self.fold.live.get(fact.id)
+        if task is None or fact.life != task.life or fact.type == "task.created":
+            if not self._begin(fact, task, lane):
+                return
+            task = self.fold.live[fact.id]
+            if fact.type == "task.created":
+                return
+        elif task.partial:
+            if fact.sequence != task.sequence + 1:
+                self._at("I3", f"sequence {fact.sequence} follows {task.sequence}", fact)
+        else:
+            for invariant, check in self._rules[fact.type]:
+                message = check(fact, task, self.fold)
+                if message is not None:
+                    self._at(invariant, message, fact)
+        if fact.type == "task.dispatched":
+            self.commands.expect(fact, fact.data.worker, timestamp_ms)
+        elif fact.type == "attempt.granted":
+            self._granted.add(fact.id)
+            self.commands.expect(fact, fact.data.worker or (task.lease.worker if task.lease else None), timestamp_ms)
+        self.fold.evolve(task, fact)
+        if fact.type in TERMINAL_TYPES:
+            self.fold.end(task, fact)
+
+    def _begin(self, fact: Fact, task: LiveTask | None, lane: Lane) -> bool:
+        """Whether the event goes on as one of a live task; otherwise it was judged here."""
+
+        def note(invariant: str, message: str) -> None:
+            self._at(invariant, message, fact)
+
+        gone = self.fold.ended.get(fact.id)
+        if task is not None:
+            if fact.life == task.life:
+                note("I3", f"created again at sequence {fact.sequence}, behind sequence {task.sequence}")
+            else:
+                note("I8", f"an event of life {fact.life}, but life {task.life} has not ended")
+            return False
+        if gone is not None and fact.life <= gone.life:
+            self._after_the_end(fact, gone)
+            return False
+        if fact.type != "task.created":
+            if not lane.truncated:
+                note("I3", f"the first event of life {fact.life} is {fact.type} with sequence {fact.sequence}, not task.created")
+            self.fold.adopt(fact)
+            return True
+        if fact.sequence != 1:
+            note("I3", f"task.created has sequence {fact.sequence}")
+        if gone is not None and gone.partition != fact.partition:
+            note("I3", f"an earlier life lay on partition {gone.partition}")
+        if fact.input_offset >= 0 and fact.life != fact.input_offset:
+            note("I3", f"life {fact.life} was begun by intake offset {fact.input_offset}")
+        if fact.root is not None and partition_of_root(fact.root, self._partitions) != fact.partition:
+            wanted = partition_of_root(fact.root, self._partitions)
+            note("I22", f"root {fact.root} belongs on partition {wanted} of {self._partitions}")
+        if fact.root not in (None, fact.id) and fact.root not in self.fold.live and not lane.truncated:
+            note("I8", f"a node of root {fact.root}, which is not live")
+        self._check_key(fact, note)
+        self.fold.begin(fact, truncated=lane.truncated)
+        return True
+
+    def _after_the_end(self, fact: Fact, gone: Ended) -> None:
+        if gone.state == "cancelled" and fact.type in STARTS:
+            self._at("I35", f"{fact.type} after the task was cancelled", fact)
+        else:
+            said = f"{fact.type} of life {fact.life}, sequence {fact.sequence}"
+            self._at("I8", f"{said}; life {gone.life} was {gone.state} at {gone.sequence}", fact)
+
+    def _check_key(self, fact: Fact, note: Callable[[str, str], None]) -> None:
+        data = fact.data
+        if data.idempotency_key is None:
+            return
+        scope = fact.namespace if fact.root == fact.id else fact.root
+        mark = hash((scope, data.idempotency_key))
+        known = self._keys.get(mark)
+        if known is not None:
+            task_id, payload, created_ms, window = known
+            if fact.time_ms - created_ms < window * 1000:
+                if task_id != fact.id:
+                    note("I19", f"its idempotency key stands for {task_id}")
+                elif payload != data.payload_hash:
+                    note("I19", "its idempotency key stood for another payload")
+                else:
+                    note("I19", "created again within the window of its idempotency key")
+        self._keys[mark] = (fact.id, data.payload_hash, fact.time_ms, data.idempotency_window or 0.0)
+
+    def _entity_event(self, fact: Fact, lane: Lane) -> None:
+        """An event of a worker or of the engine itself: sequence, and who was refused."""
+        known = self._sequences.get(fact.entity)
+        if known is None or fact.life > known[0]:
+            if fact.sequence != 1 and not (lane.truncated and known is None):
+                self._at("I3", f"life {fact.life} begins with sequence {fact.sequence}", fact)
+        elif (fact.life, fact.sequence, fact.partition) != (known[0], known[1] + 1, known[2]):
+            before = f"life {known[0]}, sequence {known[1]} of partition {known[2]}"
+            self._at("I3", f"life {fact.life}, sequence {fact.sequence} follows {before}", fact)
+        self._sequences[fact.entity] = (fact.life, fact.sequence, fact.partition)
+        if fact.kind == "engine" and fact.id != str(fact.partition):
+            self._at("I3", f"{fact.entity} writes on partition {fact.partition}", fact)
+        if fact.type in ("task.rejected", "task.deduplicated") and fact.data.task is not None:
+            self._refused.add(fact.data.task)
+            unknown = fact.data.task not in self.fold.live and fact.data.task not in self.fold.ended
+            if fact.type == "task.deduplicated" and unknown and not lane.truncated:
+                self._at("I1", f"deduplicated against {fact.data.task}, which was never created", fact)
+
+    def _check_ends(self) -> None:
+        """I2, I12 and I33: what the end of the log leaves behind."""
+        for task in self.fold.live.values():
+            lane = self._lanes[task.partition]
+            waited = lane.time_ms - task.unmet_ms
+            late = waited >= self.options.wake_seconds * 1000
+            if not task.partial and task.state == "blocked" and not task.waits and not task.unsure and late:
+                why = f"{len(task.broken)} ended otherwise than asked" if task.broken else "all were met"
+                message = f"still blocked {waited} ms after its dependencies ended ({why})"
+                self._note("I12", message, task.partition, task.offset, task.id)
+            if task.state == "" and not task.partial:
+                self._note("I12", "created, and nothing followed", task.partition, task.offset, task.id)
+            if self.options.require_all_ended:
+                self._note("I2", f"has not ended: {task.state or 'unknown'}", task.partition, task.offset, task.id)
+                if task.state == "ready":
+                    self._note("I33", "still waits for a worker", task.partition, task.offset, task.id)
+
+    def _check_acknowledged(self, acknowledged: Counter[str]) -> None:
+        for task_id in acknowledged:
+            gone = self.fold.ended.get(task_id)
+            lives = (gone.lives if gone else 0) + int(task_id in self.fold.live)
+            if lives == 0 and task_id not in self._refused:
+                self.found.add("I1", "acknowledged, but neither created nor refused", subject=task_id)
+            elif lives > 1:
+                self.found.add("I1", f"acknowledged, and created {lives} times", subject=task_id)
+
+    def _report(self, exact: bool, newer: int) -> Report:
+        checked = [row.id for row in INVARIANTS.values() if set(row.reads) <= self.inputs]
+        prefixes: dict[int, Prefix] = {partition: lane.prefix for partition, lane in self._lanes.items()}
+        return Report(
+            events=sum(lane.events for lane in self._lanes.values()),
+            tasks=sum(gone.lives for gone in self.fold.ended.values()) + len(self.fold.live),
+            live_tasks=len(self.fold.live),
+            ended_tasks=sum(gone.lives for gone in self.fold.ended.values()),
+            commands=self.commands.read,
+            state_rows=self.rows.rows_read,
+            intake_records=self.intake.read,
+            replies=self.replies.read,
+            partitions=self._partitions,
+            seconds=time.perf_counter() - self._began,
+            exact=exact,
+            newer=newer,
+            findings=self.found.kept,
+            counts=dict(self.found.counts),
+            checked=checked,
+            skipped=[name for name in INVARIANTS if name not in checked],
+            prefixes=prefixes,
+        )
+
+
+def check(history: History, options: Options | None = None) -> Report:
+    """Verify a whole history: all topics were read after the last commit. Returns what was found."""
+    checker = Checker(
+        history.partitions,
+        options,
+        starts=history.starts,
+        acknowledged=history.acknowledged,
+        journals=history.journals,
+        executions=history.executions,
+    )
+    for partition, records in history.events.items():
+        for record in records:
+            checker.event(partition, record)
+    for name, given in (("state", history.state), ("commands", history.commands), ("intake", history.intake)):
+        if given is not None:
+            checker.inputs.add(name)
+    for partition, rows in (history.state or {}).items():
+        for key, value in rows.items():
+            checker.row(partition, key, value)
+    for topic, parts in (history.commands or {}).items():
+        for partition, records in parts.items():
+            for record in records:
+                checker.command(topic, partition, record)
+    for partition, records in (history.intake or {}).items():
+        for record in records:
+            checker.intake_record(partition, record)
+    for partition, records in (history.replies or {}).items():
+        for record in records:
+            checker.reply(partition, record)
+    return checker.finish()

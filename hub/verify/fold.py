@@ -1,0 +1,270 @@
+"""The second fold: tasks rebuilt from their events alone, sharing nothing with the engine.
+
+Live tasks are kept whole, ended ones as one small tuple, so that a long log fits. Values here are what rules look at; a rule
+sees the task as it was before the event.
+"""
+
+from collections import Counter
+from typing import Any, NamedTuple
+
+from msgspec import Struct, field
+
+from schemas import RetryPolicy
+
+from .facts import Fact, time_ms
+from .tables import ENDS_OF_ATTEMPT, MAY_MEET, MET_BY, STATE_AFTER
+
+_DEFAULT_RETRY = RetryPolicy()
+
+
+class Lease(Struct):
+    """The right of one worker to one attempt. `number`: the last report accepted, of intake offset `number_input`."""
+
+    attempt: int
+    dispatch: int
+    worker: str
+    token: str
+    started: bool = False
+    granted: bool = False
+    number: int = 0
+    number_input: int = -1
+
+
+class LiveTask(Struct):
+    """A task between its creation and its end.
+
+    `shown`: the `to` of its last event that had one. `waits`: its unmet dependencies (id → on); `broken`: those that ended
+    otherwise than asked; `unsure`: a dependency ended in a way that may or may not meet it. `partial`: its beginning lies
+    before the kept log, so only its sequence is known. `last_end`: how its last attempt ended.
+    """
+
+    id: str
+    root: str
+    partition: int
+    life: int
+    sequence: int
+    namespace: str | None = None
+    name: str = ""
+    queue: str = "default"
+    priority: int = 0
+    created_ms: int = 0
+    at_most_once: bool = False
+    attempts_max: int = 1
+    lost_max: int = 100
+    start_after_ms: int = -1
+    not_start_after_ms: int = -1
+    start_seconds: float | None = None
+    state: str = ""
+    shown: str | None = None
+    attempt: int = 0
+    dispatch: int = 0
+    lease: Lease | None = None
+    last_end: str | None = None
+    last_end_started: bool = False
+    errors: int = 0
+    lost: int = 0
+    due_ms: int = -1
+    ready_ms: int = -1
+    cancel_requested: bool = False
+    waits: dict[str, str] = {}
+    broken: list[str] = []
+    unsure: bool = False
+    unmet_ms: int = -1
+    partial: bool = False
+    offset: int = -1
+
+
+class Ended(NamedTuple):
+    """What is kept of a task after its end; `lives`: how many it has had."""
+
+    life: int
+    sequence: int
+    state: str
+    partition: int
+    lives: int
+    at_most_once: bool
+
+
+class Graph(Struct):
+    """The nodes of a live root: how many are live, and how the others ended."""
+
+    live: int = 0
+    ended: Counter[str] = field(default_factory=Counter)
+
+
+class Fold:
+    """All tasks of all partitions."""
+
+    def __init__(self) -> None:
+        self.live: dict[str, LiveTask] = {}
+        self.ended: dict[str, Ended] = {}
+        self.graphs: dict[str, Graph] = {}
+        self._dependents: dict[str, list[str]] = {}
+
+    def begin(self, fact: Fact, *, truncated: bool) -> LiveTask:
+        """A life begins with `fact`, a task.created. `truncated`: unknown dependencies may have ended before the kept log."""
+        data = fact.data
+        retry = data.retry or _DEFAULT_RETRY
+        task = LiveTask(
+            id=fact.id,
+            root=fact.root or fact.id,
+            partition=fact.partition,
+            life=fact.life,
+            sequence=fact.sequence,
+            namespace=fact.namespace,
+            name=data.name,
+            queue=data.queue,
+            priority=data.priority,
+            created_ms=fact.time_ms,
+            at_most_once=data.delivery == "at_most_once",
+            attempts_max=1 if data.delivery == "at_most_once" else retry.max_attempts,
+            lost_max=retry.max_lost,
+            start_after_ms=_ms(data.start_after),
+            not_start_after_ms=_ms(data.not_start_after),
+            start_seconds=data.timeouts.start if data.timeouts else None,
+            shown=fact.to_state,
+            offset=fact.offset,
+        )
+        if data.depends_on:
+            self._depend(task, fact, truncated=truncated)
+        self._enter(task)
+        return task
+
+    def adopt(self, fact: Fact) -> LiveTask:
+        """A task whose beginning was not seen: only its sequence is followed from here."""
+        task = LiveTask(
+            id=fact.id, root=fact.root or fact.id, partition=fact.partition, life=fact.life, sequence=fact.sequence, partial=True
+        )
+        self._enter(task)
+        return task
+
+    def evolve(self, task: LiveTask, fact: Fact) -> None:
+        """Take one more event of a live task into account."""
+        task.sequence = fact.sequence
+        task.offset = fact.offset
+        step = _STEPS.get(fact.type)
+        if step is not None:
+            step(task, fact)
+        after = STATE_AFTER.get(fact.type)
+        if after is not None:
+            task.state = after
+        if fact.to_state is not None:
+            task.shown = fact.to_state
+            if fact.type == "attempt.granted":
+                task.state = fact.to_state
+
+    def end(self, task: LiveTask, fact: Fact) -> None:
+        """The life of `task` ends with `fact`; its dependents learn of it."""
+        state = STATE_AFTER[fact.type]
+        before = self.ended.get(task.id)
+        del self.live[task.id]
+        self.ended[task.id] = Ended(
+            task.life, fact.sequence, state, task.partition, 1 + (before.lives if before else 0), task.at_most_once
+        )
+        self._leave(task, state)
+        for dependent in self._dependents.pop(task.id, ()):
+            waiting = self.live.get(dependent)
+            on = waiting.waits.pop(task.id, None) if waiting is not None else None
+            if waiting is not None and on is not None:
+                _judge(waiting, task.id, on, state)
+                waiting.unmet_ms = fact.time_ms
+
+    def _enter(self, task: LiveTask) -> None:
+        self.live[task.id] = task
+        if task.root != task.id:
+            self.graphs.setdefault(task.root, Graph()).live += 1
+
+    def _leave(self, task: LiveTask, state: str) -> None:
+        if task.root == task.id:
+            self.graphs.pop(task.id, None)
+            return
+        graph = self.graphs.get(task.root)
+        if graph is not None:
+            graph.live -= 1
+            graph.ended[state] += 1
+
+    def _depend(self, task: LiveTask, fact: Fact, *, truncated: bool) -> None:
+        task.waits, task.broken, task.unmet_ms = {}, [], fact.time_ms
+        for dependency in fact.data.depends_on:
+            gone = self.ended.get(dependency.task)
+            if dependency.task in self.live or gone is None:
+                if truncated and dependency.task not in self.live:
+                    task.unsure = True
+                    continue
+                task.waits[dependency.task] = dependency.on
+                self._dependents.setdefault(dependency.task, []).append(task.id)
+            else:
+                _judge(task, dependency.task, dependency.on, gone.state)
+
+
+def _ms(text: str | None) -> int:
+    return -1 if text is None else time_ms(text)
+
+
+def _judge(task: LiveTask, dependency: str, on: str, state: str) -> None:
+    if state in MET_BY[on]:
+        return
+    if state in MAY_MEET.get(on, ()):
+        task.unsure = True
+        return
+    task.broken = [*task.broken, dependency]
+
+
+def _ready(task: LiveTask, fact: Fact) -> None:
+    task.ready_ms = fact.time_ms
+    task.due_ms = -1
+
+
+def _dispatched(task: LiveTask, fact: Fact) -> None:
+    data = fact.data
+    task.attempt, task.dispatch = data.attempt, data.dispatch
+    task.lease = Lease(data.attempt, data.dispatch, data.worker, data.token)
+
+
+def _started(task: LiveTask, fact: Fact) -> None:
+    if task.lease is not None:
+        task.lease.started = True
+    _reported(task, fact)
+
+
+def _granted(task: LiveTask, fact: Fact) -> None:
+    if task.lease is not None:
+        task.lease.granted = True
+    _reported(task, fact)
+
+
+def _reported(task: LiveTask, fact: Fact) -> None:
+    if task.lease is not None and fact.data.number and fact.input_offset >= 0:
+        task.lease.number, task.lease.number_input = fact.data.number, fact.input_offset
+
+
+def _attempt_ended(task: LiveTask, fact: Fact) -> None:
+    how = ENDS_OF_ATTEMPT[fact.type]
+    lease, task.lease = task.lease, None
+    task.last_end = how
+    task.last_end_started = lease is not None and (lease.granted if task.at_most_once else lease.started)
+    if how == "failed":
+        task.errors += 1
+    elif how == "lost":
+        task.lost += 1
+
+
+def _retry_scheduled(task: LiveTask, fact: Fact) -> None:
+    task.due_ms = time_ms(fact.data.next_retry_at)
+
+
+def _cancel_requested(task: LiveTask, fact: Fact) -> None:
+    task.cancel_requested = True
+
+
+_STEPS: dict[str, Any] = {
+    "task.ready": _ready,
+    "task.dispatched": _dispatched,
+    "task.started": _started,
+    "attempt.started": _started,
+    "attempt.granted": _granted,
+    "task.progressed": _reported,
+    "task.retry_scheduled": _retry_scheduled,
+    "task.cancel_requested": _cancel_requested,
+    **dict.fromkeys(ENDS_OF_ATTEMPT, _attempt_ended),
+}

@@ -1,0 +1,122 @@
+"""What a check found: findings that name a place, and counts. Values only; the command line and tests render them."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from msgspec import Struct
+
+FINDINGS_PER_INVARIANT_MAX = 100
+
+
+class Finding(NamedTuple):
+    """One broken promise: the invariant's id, a sentence, and where.
+
+    `partition` and `offset` are of `hub.events` unless the sentence names another topic; `subject`: a task, an entity, a
+    subscriber.
+    """
+
+    invariant: str
+    message: str
+    partition: int | None = None
+    offset: int | None = None
+    subject: str | None = None
+
+    def __str__(self) -> str:
+        offset = "" if self.offset is None else f" offset {self.offset}"
+        place = "" if self.partition is None else f" [partition {self.partition}{offset}]"
+        subject = "" if self.subject is None else f" {self.subject}:"
+        return f"{self.invariant}{place}{subject} {self.message}"
+
+
+class Prefix(NamedTuple):
+    """A partition of `hub.events` as it was read: its start offset, the end, and a digest of all between (I9)."""
+
+    start: int
+    end: int
+    digest: str
+
+
+class Findings:
+    """Collects findings: counts all of them, keeps the first `per_invariant_max` of each invariant."""
+
+    def __init__(self, per_invariant_max: int = FINDINGS_PER_INVARIANT_MAX) -> None:
+        self.kept: list[Finding] = []
+        self.counts: Counter[str] = Counter()
+        self._max = per_invariant_max
+
+    def add(
+        self, invariant: str, message: str, *, partition: int | None = None, offset: int | None = None, subject: str | None = None
+    ) -> None:
+        """Note one finding."""
+        self.counts[invariant] += 1
+        if self.counts[invariant] <= self._max:
+            self.kept.append(Finding(invariant, message, partition, offset, subject))
+
+
+class Report(Struct, kw_only=True):
+    """The outcome of a check. `counts` has every finding per invariant, `findings` the first hundred of each.
+
+    `checked` and `skipped` name invariants: skipped ones lacked their input (say, no subscriber journal was given).
+    `exact`: nothing was committed while the topics were read, so every comparison was strict; otherwise rows and commands
+    newer than the events that were read were left out of the comparison (`newer` of them).
+    """
+
+    events: int
+    tasks: int
+    live_tasks: int
+    ended_tasks: int
+    commands: int
+    state_rows: int
+    intake_records: int
+    replies: int
+    partitions: int
+    seconds: float
+    exact: bool
+    newer: int
+    findings: list[Finding]
+    counts: dict[str, int]
+    checked: list[str]
+    skipped: list[str]
+    prefixes: dict[int, Prefix]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found."""
+        return not self.counts
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report in plain JSON types."""
+        fields: dict[str, Any] = {"ok": self.ok}
+        for name in self.__struct_fields__:
+            fields[name] = getattr(self, name)
+        fields["findings"] = [finding._asdict() for finding in self.findings]
+        fields["prefixes"] = {str(partition): prefix._asdict() for partition, prefix in self.prefixes.items()}
+        return fields
+
+    def render(self, *, findings_max: int = 40, sentences: Iterable[tuple[str, str]] = ()) -> str:
+        """The report as text for a terminal, with at most `findings_max` findings.
+
+        `sentences`: (id, sentence) of invariants, to explain the broken ones.
+        """
+        rate = self.events / self.seconds if self.seconds > 0 else 0.0
+        lines = [
+            f"{self.events:,} events of {self.tasks:,} tasks ({self.live_tasks:,} live) on {self.partitions} partitions",
+            f"{self.commands:,} commands, {self.state_rows:,} state rows, {self.intake_records:,} intake records",
+            f"{self.seconds:.2f} s ({rate:,.0f} events/s)",
+            f"checked: {' '.join(self.checked)}",
+        ]
+        if self.skipped:
+            lines.append(f"not checked (no input for it): {' '.join(self.skipped)}")
+        if not self.exact:
+            lines.append(f"the hub was busy: {self.newer} rows and commands newer than the events read were not compared")
+        if self.ok:
+            return "\n".join([*lines, "no findings"])
+        meaning = dict(sentences)
+        lines.append(f"{sum(self.counts.values()):,} findings:")
+        lines += [f"  {name}: {count:,} {meaning.get(name, '')}".rstrip() for name, count in self.counts.items()]
+        lines += [str(finding) for finding in self.findings[:findings_max]]
+        hidden = sum(self.counts.values()) - min(findings_max, len(self.findings))
+        if hidden > 0:
+            lines.append(f"… and {hidden:,} more")
+        return "\n".join(lines)

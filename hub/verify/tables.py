@@ -1,0 +1,88 @@
+"""What the checker believes about states, as data: written from the promises, not from the engine.
+
+State "" is the moment between `task.created` and the next event of the task.
+"""
+
+from typing import Final
+
+STATE_AFTER: Final[dict[str, str]] = {
+    "task.scheduled": "scheduled",
+    "task.blocked": "blocked",
+    "task.ready": "ready",
+    "task.dispatched": "dispatched",
+    "task.started": "running",
+    "attempt.started": "running",
+    "workflow.started": "running",
+    "task.retry_scheduled": "retrying",
+    "task.completed": "completed",
+    "workflow.completed": "completed",
+    "task.failed": "failed",
+    "workflow.failed": "failed",
+    "task.cancelled": "cancelled",
+    "workflow.cancelled": "cancelled",
+    "task.expired": "expired",
+    "task.skipped": "skipped",
+}
+"""Types that lead to a state, and which."""
+
+_RUNNING = frozenset({"running"})
+_HELD = frozenset({"dispatched", "running"})
+_WAITING = frozenset({"", "scheduled", "blocked", "ready", "dispatched", "retrying"})
+
+STATES_BEFORE: Final[dict[str, frozenset[str]]] = {
+    "task.scheduled": frozenset({"", "blocked"}),
+    "task.blocked": frozenset({"", "scheduled"}),
+    "task.dependency_satisfied": frozenset({"blocked", "scheduled"}),
+    "task.ready": frozenset({"", "scheduled", "blocked", "retrying", "dispatched", "running"}),
+    "task.dispatched": frozenset({"ready"}),
+    "task.started": frozenset({"dispatched"}),
+    "attempt.started": frozenset({"dispatched"}),
+    "attempt.granted": _HELD,
+    "task.progressed": _RUNNING,
+    "task.retry_scheduled": _HELD,
+    "task.completed": _RUNNING,
+    "task.expired": _WAITING,
+    "task.skipped": frozenset({"", "scheduled", "blocked"}),
+    "attempt.failed": _HELD,
+    "attempt.timed_out": _HELD,
+    "attempt.lease_expired": _HELD,
+    "attempt.lost": _HELD,
+    "attempt.cancelled": _HELD,
+    "attempt.released": frozenset({"dispatched"}),
+    "attempt.superseded": frozenset({"dispatched"}),
+    "workflow.started": frozenset({""}),
+    "workflow.expanded": _RUNNING,
+    "workflow.steps_ready": _RUNNING,
+    "workflow.progressed": _RUNNING,
+    "workflow.completed": _RUNNING,
+}
+"""In which states a type may happen; types that are not here may happen in any live state."""
+
+ENDS_OF_ATTEMPT: Final[dict[str, str]] = {
+    "attempt.failed": "failed",
+    "attempt.timed_out": "failed",
+    "attempt.lease_expired": "lost",
+    "attempt.lost": "lost",
+    "attempt.cancelled": "cancelled",
+    "attempt.released": "returned",
+    "attempt.superseded": "returned",
+}
+"""What ends an attempt and how it counts: failed (against max_attempts), lost (against max_lost), returned (not at all)."""
+
+MET_BY: Final[dict[str, frozenset[str]]] = {
+    "success": frozenset({"completed"}),
+    "failure": frozenset({"failed"}),
+    "ended": frozenset({"completed", "failed", "cancelled", "expired", "skipped"}),
+}
+"""By which end states a dependency is met for sure."""
+
+MAY_MEET: Final[dict[str, frozenset[str]]] = {"failure": frozenset({"expired", "cancelled"})}
+"""End states for which the promise leaves it open whether they meet the dependency: neither outcome is a finding."""
+
+SOFT_REPORTS: Final = frozenset(
+    {"worker.registered", "worker.heartbeat", "worker.draining", "worker.stopped", "worker.lost", "task.await"}
+)
+"""Reports that may be decided without an event: soft state, the copies of worker reports, questions."""
+
+STARTS: Final = frozenset({"task.dispatched", "task.started", "attempt.started", "attempt.granted"})
+"""What must not happen to a task that was cancelled."""

@@ -1,0 +1,262 @@
+"""Rules on one event of a task, given the task as it was before it. Each is a function that returns a sentence, or None.
+
+To add one: write the function, decorate it with the id it reports under and the types it looks at (none: every type).
+"""
+
+from collections.abc import Callable
+
+from schemas import CATALOGUE, TERMINAL_TYPES
+
+from .facts import Fact, time_ms
+from .fold import Fold, LiveTask
+from .tables import ENDS_OF_ATTEMPT, STARTS, STATE_AFTER, STATES_BEFORE
+
+Check = Callable[[Fact, LiveTask, Fold], str | None]
+
+CLOCK_TOLERANCE_MS = 1
+"""Times on the log may be rounded to a millisecond."""
+
+_RULES: list[tuple[str, frozenset[str] | None, Check]] = []
+
+
+def rule(invariant: str, *types: str) -> Callable[[Check], Check]:
+    """Register a rule under the id `invariant` for events of `types`."""
+
+    def register(check: Check) -> Check:
+        _RULES.append((invariant, frozenset(types) or None, check))
+        return check
+
+    return register
+
+
+def rules_of(event_type: str) -> tuple[tuple[str, Check], ...]:
+    """The rules that look at `event_type`, in the order of this module."""
+    return tuple((name, check) for name, types, check in _RULES if types is None or event_type in types)
+
+
+@rule("I3")
+def sequence_goes_on(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    if fact.sequence != task.sequence + 1:
+        return f"sequence {fact.sequence} follows {task.sequence}"
+    return None
+
+
+@rule("I3")
+def one_partition(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    if fact.partition != task.partition:
+        return f"the task lived on partition {task.partition}"
+    return None
+
+
+@rule("I22")
+def one_root(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    if fact.root != task.root:
+        return f"the root changed from {task.root} to {fact.root}"
+    return None
+
+
+@rule("T1", *STATES_BEFORE)
+def allowed_in_state(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    if task.state not in STATES_BEFORE[fact.type]:
+        return f"{fact.type} in state {task.state or 'created'!r}"
+    return None
+
+
+@rule("T1", *(set(CATALOGUE) - {"task.created"}))
+def names_both_states(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    after = STATE_AFTER.get(fact.type)
+    if after is not None and fact.to_state != after:
+        return f"{fact.type} leads to {fact.to_state!r}, not to {after!r}"
+    before = task.shown or task.state or None
+    if (fact.to_state is not None or fact.from_state is not None) and fact.from_state != before:
+        return f"{fact.type} comes from {fact.from_state!r}, but the state was {before!r}"
+    return None
+
+
+@rule("I35", *STARTS, "task.ready", "task.retry_scheduled")
+def nothing_starts_after_a_cancel(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    if task.cancel_requested and fact.type in ("task.dispatched", "task.ready", "task.retry_scheduled"):
+        return f"{fact.type} after its cancel was requested"
+    root = fold.ended.get(task.root) if task.root != task.id and fact.type in STARTS else None
+    if root is not None and task.root not in fold.live:
+        return f"{fact.type} after its root {task.root} was {root.state}"
+    return None
+
+
+@rule("I11", "task.dispatched", "task.started", "attempt.started")
+def dependencies_before_dispatch(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    if task.waits:
+        return f"{fact.type} while {_some(task.waits)} had not ended"
+    if task.broken:
+        return f"{fact.type} although {_some(task.broken)} ended otherwise than asked"
+    return None
+
+
+@rule("I12", "task.ready")
+def ready_when_met(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    if task.waits:
+        return f"ready with {len(task.waits)} unmet dependencies ({_some(task.waits)})"
+    if task.broken:
+        return f"ready although {_some(task.broken)} ended otherwise than asked"
+    return None
+
+
+@rule("I12", "task.blocked", "task.dependency_satisfied")
+def counts_its_dependencies(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    if not task.unsure and not task.broken and fact.data.unmet != len(task.waits):
+        return f"tells {fact.data.unmet} unmet dependencies; there are {len(task.waits)}"
+    return None
+
+
+@rule("I12", "task.skipped")
+def skipped_for_a_reason(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    if not task.broken and not task.unsure:
+        return "skipped although no dependency ended otherwise than asked"
+    return None
+
+
+@rule("I13", "task.dispatched")
+def one_lease(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    lease = task.lease
+    if lease is not None:
+        return f"dispatched to {fact.data.worker} while {lease.worker} holds attempt {lease.attempt}, dispatch {lease.dispatch}"
+    return None
+
+
+@rule("I14", "task.ready", "task.retry_scheduled")
+def after_the_attempt(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    if task.lease is not None:
+        return f"{fact.type} while attempt {task.lease.attempt} of {task.lease.worker} has not ended"
+    return None
+
+
+@rule("I14", "task.dispatched")
+def attempts_are_numbered(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    attempt = fact.data.attempt
+    if task.attempt == 0:
+        wanted: tuple[int, ...] = (1,)
+    elif task.last_end == "failed":
+        wanted = (task.attempt + 1,)
+    elif task.last_end == "lost":
+        wanted = (task.attempt, task.attempt + 1)
+    else:
+        wanted = (task.attempt,)
+    if attempt not in wanted:
+        return f"attempt {attempt} follows attempt {task.attempt} ({task.last_end})"
+    if (attempt, fact.data.dispatch) <= (task.attempt, task.dispatch):
+        return f"attempt {attempt}, dispatch {fact.data.dispatch} is not behind attempt {task.attempt}, dispatch {task.dispatch}"
+    return None
+
+
+@rule("I16", "task.started", "attempt.started", "attempt.granted", "task.progressed", "task.completed", *ENDS_OF_ATTEMPT)
+def only_the_holder(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    lease, data = task.lease, fact.data
+    if lease is None:
+        return f"{fact.type} without a lease"
+    if data.attempt != lease.attempt:
+        return f"{fact.type} of attempt {data.attempt}; the current one is {lease.attempt}"
+    if getattr(data, "dispatch", 0) and data.dispatch != lease.dispatch:
+        return f"{fact.type} of dispatch {data.dispatch}; the current one is {lease.dispatch}"
+    worker = getattr(data, "worker", None)
+    if worker is not None and worker != lease.worker:
+        return f"{fact.type} by {worker}; the holder is {lease.worker}"
+    token = getattr(data, "token", None)
+    if token is not None and token != lease.token:
+        return f"{fact.type} with another token than the lease's"
+    return None
+
+
+@rule("I16", "task.started", "attempt.started", "attempt.granted", "task.progressed", "task.completed", "attempt.failed")
+def reports_once(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    lease, number = task.lease, fact.data.number
+    if lease is None or not number or not lease.number or fact.input_offset < 0:
+        return None
+    if number < lease.number or (number == lease.number and fact.input_offset != lease.number_input):
+        return f"{fact.type} from report {number}, accepted after report {lease.number}"
+    return None
+
+
+@rule("I16", "task.completed")
+def completed_after_its_start(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    if task.lease is not None and not task.lease.started and not task.lease.granted:
+        return "completed an attempt that was not started"
+    return None
+
+
+@rule("I18", "task.dispatched")
+def attempts_are_limited(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    if task.errors >= task.attempts_max:
+        return f"dispatched after {task.errors} attempts failed, of {task.attempts_max}"
+    if task.lost > task.lost_max:
+        return f"dispatched after {task.lost} attempts were lost, of {task.lost_max}"
+    return None
+
+
+@rule("I18", "task.dispatched", "task.ready", "task.retry_scheduled")
+def at_most_once_is_not_repeated(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    if task.at_most_once and task.last_end in ("failed", "lost") and task.last_end_started:
+        return f"{fact.type} after the one attempt of an at-most-once task"
+    return None
+
+
+@rule("I18", "task.retry_scheduled")
+def retry_is_allowed_and_later(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    if task.last_end not in ("failed", "lost"):
+        return "a retry without an attempt that failed"
+    if task.errors >= task.attempts_max:
+        return f"a retry after {task.errors} attempts failed, of {task.attempts_max}"
+    if time_ms(fact.data.next_retry_at) + CLOCK_TOLERANCE_MS < fact.time_ms + int(fact.data.delay * 1000):
+        return f"due at {fact.data.next_retry_at}, earlier than {fact.data.delay} s from now"
+    return None
+
+
+@rule("I18", "task.ready")
+def retry_waits(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    if fact.time_ms + CLOCK_TOLERANCE_MS < task.due_ms:
+        return f"ready {task.due_ms - fact.time_ms} ms before its retry is due"
+    if task.last_end == "failed" and task.state != "retrying":
+        return "ready after a failed attempt without a retry being scheduled"
+    return None
+
+
+@rule("I18", "task.failed")
+def exhausted_means_all_attempts(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    if fact.data.kind == "exhausted" and task.errors < task.attempts_max and task.lost <= task.lost_max:
+        return f"exhausted after {task.errors} failed attempts of {task.attempts_max}"
+    return None
+
+
+@rule("I20", "task.ready", "task.dispatched", "task.started")
+def not_before_its_time(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    if fact.time_ms + CLOCK_TOLERANCE_MS < task.start_after_ms:
+        return f"{fact.type} {task.start_after_ms - fact.time_ms} ms before its start_after"
+    return None
+
+
+@rule("I20", "task.expired")
+def not_expired_early(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    limits = [task.not_start_after_ms] if task.not_start_after_ms >= 0 else []
+    if task.start_seconds is not None:
+        limits.append((task.ready_ms if task.ready_ms >= 0 else task.created_ms) + int(task.start_seconds * 1000))
+    if limits and fact.time_ms + CLOCK_TOLERANCE_MS < min(limits):
+        return f"expired {min(limits) - fact.time_ms} ms early"
+    return None
+
+
+@rule("I8", *TERMINAL_TYPES)
+def nodes_end_before_their_root(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    graph = fold.graphs.get(task.id)
+    if graph is None:
+        return None
+    if graph.live:
+        return f"{fact.type} while {graph.live} of its nodes live"
+    for state in ("completed", "failed", "cancelled", "skipped", "expired"):
+        told = getattr(fact.data, state, None)
+        if told is not None and (told < graph.ended[state] or (state in ("completed", "failed") and told != graph.ended[state])):
+            return f"tells {told} {state} nodes; there were {graph.ended[state]}"
+    return None
+
+
+def _some(ids: "dict[str, str] | list[str]") -> str:
+    named = ", ".join(list(ids)[:3])
+    return named if len(ids) <= 3 else f"{named} and {len(ids) - 3} more"
