@@ -9,11 +9,13 @@ they were acknowledged: that is refused (`StorageDamaged`), never skipped. Other
 new file, so nothing behind the cut can ever be taken for a block again.
 """
 
+import mmap
 import os
 import struct
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,7 +59,7 @@ def encode_block(generation: int, lsn: int, synced_lsn: int, parts: Sequence[byt
     return [head + _CRC.pack(crc) + rest, *parts]
 
 
-def decode_block(data: bytes, at: int, generation: int) -> Block | None:
+def decode_block(data: "bytes | mmap.mmap", at: int, generation: int) -> Block | None:
     """The whole block at `at`, or None."""
     body = at + BLOCK_HEADER_BYTES
     if body > len(data) or _HEAD.unpack_from(data, at) != (_MAGIC, generation):
@@ -67,8 +69,7 @@ def decode_block(data: bytes, at: int, generation: int) -> Block | None:
     end = body + length
     if end > len(data):
         return None
-    view = memoryview(data)
-    if crc32c(view[at + _HEAD.size + _CRC.size : end], crc32c(view[at : at + _HEAD.size])) != crc:
+    if crc32c(data[at + _HEAD.size + _CRC.size : end], crc32c(data[at : at + _HEAD.size])) != crc:
         return None
     return Block(lsn, synced_lsn, data[body:end], end)
 
@@ -112,37 +113,61 @@ class Journal:
         found = sorted(int(path.name[len(_PREFIX) :]) for path in self._directory.glob(_PREFIX + "*"))
         if start.lsn > 1 and start.generation not in found and start.offset > 0:
             raise StorageDamaged(f"journal file {self._path(start.generation)} is missing")
-        lsn, synced_lsn = start.lsn, start.lsn - 1
+        lsn = start.lsn
         unread: list[tuple[int, int]] = []
         for generation in found:
             if generation < start.generation:
                 continue
-            data = self._path(generation).read_bytes()
             at = start.offset if generation == start.generation else 0
-            while (block := decode_block(data, at, generation)) is not None and block.lsn == lsn:
-                if block.payload:
-                    yield block.payload
-                at, lsn, synced_lsn = block.end, lsn + 1, max(synced_lsn, block.synced_lsn)
+            with self._mapped(generation) as data:
+                while (block := decode_block(data, at, generation)) is not None and block.lsn == lsn:
+                    if block.payload:
+                        yield block.payload
+                    at, lsn = block.end, lsn + 1
             unread.append((generation, at))
-        for generation, at in unread:
-            self._refuse_damage(generation, at, lsn)
+        untouched = [
+            generation for generation, at in unread if not self._refuse_damage(generation, at, lsn) and at == 0
+        ]
         self._lsn, self._synced_lsn = lsn, lsn - 1
-        self._old.extend(found)
+        self._take_over(found, untouched)
         self._next_generation = max([start.generation, *found]) + 1
-        self._sync_replayed([generation for generation, _ in unread])
+        self._sync_replayed([generation for generation, at in unread if at])
         self._open_next()
 
-    def _refuse_damage(self, generation: int, at: int, lsn: int) -> None:
-        data = self._path(generation).read_bytes()
-        pattern = _HEAD.pack(_MAGIC, generation)
-        at = data.find(pattern, at)
-        while at >= 0:
-            block = decode_block(data, at, generation)
-            if block is not None and block.synced_lsn >= lsn:
-                raise StorageDamaged(
-                    f"block {lsn} of the journal is damaged, but block {block.lsn} in {self._path(generation)} says that it was on disk"
-                )
-            at = data.find(pattern, at + 1)
+    def _take_over(self, found: list[int], untouched: list[int]) -> None:
+        """Files that were prepared but never written are used next; all others are old."""
+        last_written = max((generation for generation in found if generation not in untouched), default=0)
+        for generation in found:
+            path = self._path(generation)
+            if generation > last_written and path.stat().st_size == self._file_bytes:
+                self._spares.append((generation, os.open(path, os.O_RDWR)))
+            else:
+                self._old.append(generation)
+
+    def _refuse_damage(self, generation: int, at: int, lsn: int) -> bool:
+        """Whether anything that looks like a block of this generation follows; raises when it proves damage before it."""
+        traces = False
+        pattern, path = _HEAD.pack(_MAGIC, generation), self._path(generation)
+        with self._mapped(generation) as data:
+            at = data.find(pattern, at)
+            while at >= 0:
+                traces = True
+                block = decode_block(data, at, generation)
+                if block is not None and block.synced_lsn >= lsn:
+                    raise StorageDamaged(
+                        f"block {lsn} of the journal is damaged, but block {block.lsn} in {path} says that it was on disk"
+                    )
+                at = data.find(pattern, at + 1)
+        return traces
+
+    @contextmanager
+    def _mapped(self, generation: int) -> Iterator["mmap.mmap | bytes"]:
+        path = self._path(generation)
+        if path.stat().st_size == 0:
+            yield b""
+            return
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            yield data
 
     def _sync_replayed(self, generations: list[int]) -> None:
         """What was replayed may have been in the page cache only: it is acted upon from now on, so it must be on disk."""

@@ -1,0 +1,108 @@
+"""A client for tests: sends single requests in versions that ordinary clients do not speak. Encoded by kio, not by the broker's own code."""
+
+import asyncio
+import importlib
+import io
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
+from kio.schema.request_header.v1.header import RequestHeader as HeaderV1
+from kio.schema.request_header.v2.header import RequestHeader as HeaderV2
+from kio.serial import entity_reader, entity_writer
+from kio.static.primitive import i32
+
+
+def kio_class(api: str, version: int, kind: str, name: str = "") -> Any:
+    """A message class of kio: `api` in snake case; `name` for a nested struct."""
+    module = importlib.import_module(f"kio.schema.{api}.v{version}.{kind}")
+    return getattr(module, name or "".join(part.capitalize() for part in api.split("_")) + kind.capitalize())
+
+
+class RawClient:
+    """One connection. Use as an async context manager."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._address = (host, port)
+        self._sent = 0
+
+    async def __aenter__(self) -> "RawClient":
+        self.reader, self.writer = await asyncio.open_connection(*self._address)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.writer.close()
+
+    def send(self, request: Any) -> None:
+        """Send a kio request."""
+        self._sent += 1
+        header = (HeaderV2 if request.__flexible__ else HeaderV1)(
+            request_api_key=request.__api_key__,
+            request_api_version=request.__version__,
+            correlation_id=i32(self._sent),
+            client_id="raw",
+        )
+        buffer = io.BytesIO()
+        entity_writer(type(header))(buffer, header)
+        entity_writer(type(request))(buffer, request)
+        self.send_frame(buffer.getvalue())
+
+    def send_frame(self, frame: bytes) -> None:
+        """Send bytes as a frame."""
+        self.writer.write(struct.pack(">i", len(frame)) + frame)
+
+    async def receive_frame(self) -> bytes:
+        """Next frame."""
+        async with asyncio.timeout(10):
+            (size,) = struct.unpack(">i", await self.reader.readexactly(4))
+            return await self.reader.readexactly(size)
+
+    async def receive(self, response: Any) -> Any:
+        """Next answer, read as this kio class."""
+        frame = await self.receive_frame()
+        skip = 5 if response.__flexible__ and response.__api_key__ != 18 else 4
+        answer, size = entity_reader(response)(frame, skip)
+        assert skip + size == len(frame)
+        return answer
+
+    async def ask(self, api: str, version: int, **values: Any) -> Any:
+        """Send a request made of these values and return the answer."""
+        self.send(kio_class(api, version, "request")(**values))
+        return await self.receive(kio_class(api, version, "response"))
+
+
+def batch(
+    values: Sequence[bytes],
+    *,
+    producer_id: int = -1,
+    epoch: int = -1,
+    sequence: int = -1,
+    transactional: bool = False,
+    timestamp_ms: int = 1_700_000_000_000,
+) -> bytes:
+    """A record batch built by aiokafka."""
+    builder = DefaultRecordBatchBuilder(
+        magic=2,
+        compression_type=0,
+        is_transactional=int(transactional),
+        producer_id=producer_id,
+        producer_epoch=epoch,
+        base_sequence=sequence,
+        batch_size=1 << 30,
+    )
+    for index, value in enumerate(values):
+        assert builder.append(index, timestamp_ms + index, None, value, []) is not None
+    return bytes(builder.build())
+
+
+def values_of(data: bytes) -> list[bytes]:
+    """Values of all records in whole batches; markers are left out."""
+    found, at = [], 0
+    while at < len(data):
+        (length,) = struct.unpack_from(">i", data, at + 8)
+        entry = DefaultRecordBatch(data[at : at + 12 + length])
+        if not entry.is_control_batch:
+            found += [record.value for record in entry]
+        at += 12 + length
+    return found
