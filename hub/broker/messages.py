@@ -25,7 +25,7 @@ Produce 0 3-12 flexible 9+
             index int32
             error_code int16
             base_offset int64
-            log_append_time int64?
+            log_append_time int64 =-1
             log_start_offset int64 5+ =-1
             record_errors[] 8+
                 batch_index int32
