@@ -20,6 +20,7 @@ from .api import (
     parse_duration,
     parse_filter,
     subscriber,
+    type_matches,
 )
 
 __distribution__ = "taskhub"
@@ -41,4 +42,5 @@ __all__ = [
     "parse_duration",
     "parse_filter",
     "subscriber",
+    "type_matches",
 ]

@@ -371,9 +371,16 @@ class Handler(NamedTuple):
         for pattern in self.patterns:
             if pattern == event_type:
                 return 1_000_000
-            if "*" in pattern and fnmatchcase(event_type, pattern.replace("[", "[[]").replace("?", "[?]")):
+            if type_matches(pattern, event_type):
                 best = max(best, len(pattern))
         return best
+
+
+def type_matches(pattern: str, event_type: str) -> bool:
+    """Whether `event_type` is `pattern`, in which `*` stands for any text."""
+    return pattern == event_type or (
+        "*" in pattern and fnmatchcase(event_type, pattern.replace("[", "[[]").replace("?", "[?]"))
+    )
 
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -477,6 +484,11 @@ class Subscriber(Generic[SettingsT]):
         cls.handlers = tuple(_handlers_of(cls))
         for event_type in CATALOGUE:
             cls.handler_of(event_type)
+
+    @classmethod
+    def event_types(cls, settings: SettingsT) -> tuple[str, ...]:
+        """Override to let settings narrow what the handlers are given: types, with `*` for any text. By default everything."""
+        return ("*",)
 
     @classmethod
     def handler_of(cls, event_type: str) -> Handler | None:

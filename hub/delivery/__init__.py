@@ -1,0 +1,19 @@
+"""Delivery: runs subscribers against the log of events. See README.md."""
+
+from .config import Plan, SubscriberConfig, parse_configs
+from .discovery import ENTRY_POINT_GROUP, PluginBroken, available, load
+from .service import DeliveryService
+from .status import Counters, SubscriberStatus
+
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "Counters",
+    "DeliveryService",
+    "Plan",
+    "PluginBroken",
+    "SubscriberConfig",
+    "SubscriberStatus",
+    "available",
+    "load",
+    "parse_configs",
+]

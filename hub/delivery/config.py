@@ -1,0 +1,136 @@
+"""What a configured subscriber is, and how its configuration becomes a plan that can run.
+
+    [[subscribers]]
+    use = "console"            # the name of an entry point (`taskhub.subscribers`), or "module:Class"
+    id = "console"             # names the consumer group hub.sub.<id> and the dead letters hub.dlq.<id>
+    settings = { format = "json" }
+
+Rule: whatever is wrong is said with the path of the field, at start.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+
+from subscribers import Delivery, F, Filter, Subscriber, SubscriberSettings, parse_filter
+
+from ..errors import ConfigurationError
+
+ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,200}")
+
+
+class SubscriberConfig(BaseModel):
+    """One entry of `[[subscribers]]`.
+
+    `start_from`: where the first start of this id begins; later ones go on where the group has got to. `delivery` overrides
+    fields of the plug-in's own `Delivery`; `filter` (JSON of the CloudEvents filter dialect) narrows the plug-in's own.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    use: str
+    id: str = ""
+    settings: dict[str, Any] = {}
+    start_from: Literal["latest", "earliest"] = "latest"
+    delivery: dict[str, Any] = {}
+    filter: dict[str, Any] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _id_from_use(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and not values.get("id") and isinstance(values.get("use"), str):
+            return {**values, "id": re.sub(r"[^A-Za-z0-9._-]", "-", values["use"])}
+        return values
+
+    @field_validator("id")
+    @classmethod
+    def _id_is_a_topic_name(cls, value: str) -> str:
+        if not ID_PATTERN.fullmatch(value):
+            raise ValueError("letters, digits, '.', '_' and '-', at most 200")
+        return value
+
+    @property
+    def group(self) -> str:
+        """The consumer group of this instance."""
+        return f"hub.sub.{self.id}"
+
+    @property
+    def dead_letter_topic(self) -> str:
+        """Where events go that could not be delivered."""
+        return f"hub.dlq.{self.id}"
+
+
+class Plan(NamedTuple):
+    """A configured subscriber, checked: everything that is needed to run it."""
+
+    config: SubscriberConfig
+    plugin: type[Subscriber[Any]]
+    settings: SubscriberSettings
+    delivery: Delivery
+    filter: Filter | None
+
+
+def parse_configs(entries: Any) -> list[SubscriberConfig]:
+    """The configurations in `entries` (a list of tables). Raises ConfigurationError with the path of what is wrong."""
+    if not isinstance(entries, list):
+        raise ConfigurationError("subscribers: must be a list of tables")
+    configs = []
+    for index, entry in enumerate(entries):
+        try:
+            configs.append(entry if isinstance(entry, SubscriberConfig) else SubscriberConfig.model_validate(entry))
+        except ValidationError as error:
+            raise ConfigurationError(_sentence(f"subscribers[{index}]", error)) from None
+    check_unique(configs)
+    return configs
+
+
+def check_unique(configs: list[SubscriberConfig]) -> None:
+    """Raise ConfigurationError when two instances have the same id: they would share one group."""
+    seen: dict[str, int] = {}
+    for index, config in enumerate(configs):
+        if config.id in seen:
+            raise ConfigurationError(
+                f"subscribers[{index}].id: {config.id!r} is the id of subscribers[{seen[config.id]}] too; each needs its own"
+            )
+        seen[config.id] = index
+
+
+def plan(config: SubscriberConfig, plugin: type[Subscriber[Any]]) -> Plan:
+    """Check the settings, the delivery and the filter of `config` against its plug-in. Raises ConfigurationError."""
+    where = f"subscribers[{config.id}]"
+    if not plugin.handlers:
+        raise ConfigurationError(f"{where}.use: {plugin.__qualname__} has no method marked with @on")
+    try:
+        settings = plugin.settings_class.model_validate(config.settings)
+    except ValidationError as error:
+        raise ConfigurationError(_sentence(f"{where}.settings", error)) from None
+    try:
+        delivery = _merge(plugin.delivery, config.delivery)
+    except ValidationError as error:
+        raise ConfigurationError(_sentence(f"{where}.delivery", error)) from None
+    try:
+        narrowed = None if config.filter is None else parse_filter(config.filter)
+    except ValueError as error:
+        raise ConfigurationError(f"{where}.filter: {error}") from None
+    filters = [one for one in (plugin.filter, narrowed) if one is not None]
+    return Plan(config, plugin, settings, delivery, F.all(*filters) if filters else None)
+
+
+def _merge(declared: Delivery, overrides: Mapping[str, Any]) -> Delivery:
+    fields = declared.model_dump()
+    for name, value in overrides.items():
+        both_tables = isinstance(value, Mapping) and isinstance(fields.get(name), Mapping)
+        fields[name] = {**fields[name], **value} if both_tables else value
+    return Delivery.model_validate(fields)
+
+
+def _sentence(where: str, error: ValidationError) -> str:
+    """Every fault in `error`, each with the path of its field; values are left out (they may be secret)."""
+    faults = []
+    for one in error.errors(include_url=False, include_input=False):
+        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in one["loc"])
+        reason = "unknown key" if one["type"] == "extra_forbidden" else one["msg"].removeprefix("Value error, ")
+        faults.append(f"{where}{path}: {reason}")
+    return "; ".join(faults)

@@ -1,0 +1,51 @@
+"""Finding plug-ins: by the name of an entry point, or by a reference "module:Class". The hub names none itself."""
+
+import importlib
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from subscribers import Subscriber
+
+from ..errors import ConfigurationError, HubError
+
+ENTRY_POINT_GROUP = "taskhub.subscribers"
+
+
+class PluginBroken(HubError):
+    """A plug-in's code raised while it was imported: its own fault, tried again later, nobody else's trouble."""
+
+
+def available() -> dict[str, EntryPoint]:
+    """The installed plug-ins by name; nothing is imported."""
+    return {one.name: one for one in entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def load(use: str) -> type[Subscriber[Any]]:
+    """The class that `use` names. Raises ConfigurationError when there is none, PluginBroken when its import raises."""
+    try:
+        found = _by_reference(use) if ":" in use else _by_name(use)
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        raise PluginBroken(f"the import of {use!r} raised {type(error).__name__}: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Subscriber)):
+        raise ConfigurationError(f"subscribers: {use!r} is no Subscriber class")
+    return found
+
+
+def _by_name(use: str) -> Any:
+    known = available()
+    if use not in known:
+        names = ", ".join(sorted(known)) or "none"
+        raise ConfigurationError(f'subscribers: no plug-in is called {use!r}; installed: {names}; or give "module:Class"')
+    return known[use].load()
+
+
+def _by_reference(use: str) -> Any:
+    module_name, _, path = use.partition(":")
+    found: Any = importlib.import_module(module_name)
+    for part in path.split("."):
+        if not hasattr(found, part):
+            raise ConfigurationError(f"subscribers: {use!r}: module {module_name} has no {path}")
+        found = getattr(found, part)
+    return found

@@ -1,0 +1,331 @@
+"""Reads the log for one subscriber and hands over what it wants; commits what it has acknowledged.
+
+Lives in the service's loop. One `Feed` is one life of a consumer: on any doubt (an error, a position that does not move although
+there is more, no answer for seconds) it ends with `Disconnected`, and the supervisor makes another. What is committed is
+always right, so that a new life costs repeats of a second at most.
+
+At an assignment: 1. a partition nobody has committed for begins at the end of the log (or at its start), and that place is
+committed at once, so that a crash before the first event loses none; 2. reading begins. At a revocation: 1. nothing more is
+begun, what runs may end; 2. sinks flush; 3. the offsets are committed; 4. the partitions go.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
+
+from aiokafka import ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalStateError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
+
+from ..errors import HubError
+from .selection import Selection
+from .status import Counters
+from .window import Item, Session, Window
+
+POLL_MS = 500
+RECORDS_MAX = 500
+COMMIT_SECONDS = 1.0
+REQUEST_SECONDS = 5.0
+SILENT_SECONDS = 10.0
+STUCK_SECONDS = 6.0
+JOIN_SECONDS = 45.0
+KEEP_ALIVE_SECONDS = 20.0
+UNCOMMITTED_MAX = 50_000
+TOPIC_SECONDS = 1.0
+
+
+class Disconnected(HubError):
+    """This consumer is of no more use; a new one may do better."""
+
+
+class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+    """One life of a subscriber's consumer. `runner` gets what `selection` wants."""
+
+    def __init__(
+        self,
+        consumer: Any,
+        topic: str,
+        selection: Selection,
+        counters: Counters,
+        *,
+        hand_over: Callable[[list[Item]], None],
+        drain: Callable[[Session], Awaitable[None]],
+        limits: tuple[int, int],
+        start_from: Literal["latest", "earliest"],
+        logger: logging.Logger,
+    ) -> None:
+        self.topic_exists = False
+        self.joined = asyncio.Event()
+        self.session: Session | None = None
+        self.lag = 0
+        self._consumer = consumer
+        self._topic = topic
+        self._selection = selection
+        self._counters = counters
+        self._hand_over, self._drain = hand_over, drain
+        self._limits = limits
+        self._start_from = start_from
+        self._log = logger
+        self._resumed = asyncio.Event()
+        self._committed: dict[TopicPartition, int] = {}
+        self._ends: dict[TopicPartition, int] = {}
+        self._progress: dict[TopicPartition, tuple[int, float]] = {}
+        self._paused_windows: set[TopicPartition] = set()
+        self._failure: Exception | None = None
+        self._answered_at = time.monotonic()
+        self._unjoined_since = time.monotonic()
+
+    @property
+    def partitions(self) -> tuple[int, ...]:
+        """The partitions this process reads now."""
+        return () if self.session is None else tuple(sorted(self.session.windows))
+
+    # The life
+
+    async def run(self) -> None:
+        """Read until cancelled. Raises Disconnected; in both cases what is acknowledged has been committed if at all possible."""
+        try:
+            await asyncio.wait_for(self._consumer.start(), 2 * SILENT_SECONDS)
+            await self._wait_for_topic()
+            self._unjoined_since = self._answered_at = time.monotonic()
+            self._consumer.subscribe([self._topic], listener=self)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._pump())
+                tasks.create_task(self._tend())
+        except* (KafkaError, OSError, TimeoutError, IllegalStateError, Disconnected) as group:
+            error = _first(group)
+            raise Disconnected(f"{type(error).__name__}: {error}") from error
+        finally:
+            await self._leave()
+
+    async def _wait_for_topic(self) -> None:
+        while True:
+            known = await asyncio.wait_for(self._consumer.topics(), REQUEST_SECONDS)
+            if self._topic in known:
+                break
+            await asyncio.sleep(TOPIC_SECONDS)
+        self.topic_exists = True
+
+    async def _leave(self) -> None:
+        session = self.session
+        with contextlib.suppress(Exception):
+            await self._give_back()
+        if session is not None:
+            session.revoked = True
+        try:
+            await asyncio.wait_for(self._consumer.stop(), REQUEST_SECONDS)
+        except (Exception, asyncio.CancelledError) as error:
+            self._log.warning("the consumer did not stop in order: %r", error)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+
+    # Assignment (called by the consumer, which swallows what is raised here: so it is kept)
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        try:
+            await self._begin(assigned)
+        except Exception as error:
+            self._failure = error
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        self._unjoined_since = time.monotonic()
+        try:
+            await self._give_back()
+        except Exception as error:
+            self._log.warning("what was acknowledged last could not be committed before a rebalance: %s", error)
+
+    async def _begin(self, assigned: set[TopicPartition]) -> None:
+        loop = asyncio.get_running_loop()
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(self._resumed.set)
+
+        session = Session(*self._limits, wake=wake)
+        first_offsets = {}
+        lows = await self._consumer.beginning_offsets(assigned) if assigned else {}
+        highs = await self._consumer.end_offsets(assigned) if assigned else {}
+        for partition in assigned:
+            position, low, high = await self._consumer.committed(partition), lows[partition], highs[partition]
+            if position is None:
+                position = first_offsets[partition] = low if self._start_from == "earliest" else high
+            elif not low <= position <= high:
+                self._counters.gaps += 1
+                self._log.error("%s wants to go on at %d, but the log holds %d to %d: it goes on at %d",
+                                partition, position, low, high, low)  # fmt: skip
+                position = low
+            self._consumer.seek(partition, position)
+            session.windows[partition.partition] = Window(position)
+            self._committed[partition] = position
+            self._progress[partition] = (position, time.monotonic())
+        if first_offsets:
+            await self._consumer.commit(first_offsets)
+        self._paused_windows.clear()
+        self.session = session
+        self.joined.set()
+        self._resumed.set()
+
+    async def _give_back(self) -> None:
+        session, self.session = self.session, None
+        self.joined.clear()
+        if session is None or session.revoked:
+            return
+        await self._drain(session)
+        await self._commit(session)
+
+    # Reading
+
+    async def _pump(self) -> None:
+        consumer, kept_alive_at = self._consumer, time.monotonic()
+        while True:
+            if self._failure is not None:
+                raise Disconnected(f"the assignment failed: {self._failure}") from self._failure
+            session = self.session
+            room = session.room() if session is not None else RECORDS_MAX
+            if session is not None and room == 0:
+                kept_alive_at = await self._wait_for_room(session, kept_alive_at)
+                continue
+            try:
+                fetched = await consumer.getmany(timeout_ms=POLL_MS, max_records=min(room, RECORDS_MAX))
+            except (NoOffsetForPartitionError, OffsetOutOfRangeError):
+                if session is not None and session is self.session:
+                    raise
+                await asyncio.sleep(0.02)  # the client looked before `_begin` had set the position
+                continue
+            if fetched and session is self.session and session is not None:
+                for partition, records in fetched.items():
+                    self._take(session, partition, records)
+                await asyncio.sleep(0)
+            elif fetched:
+                await self._rewind(fetched)
+
+    async def _rewind(self, fetched: dict[TopicPartition, list[Any]]) -> None:
+        """Records that arrived while the assignment changed: read them again if their partition is (still) ours."""
+        await asyncio.sleep(0)
+        for partition, records in fetched.items():
+            session = self.session
+            if session is not None and partition.partition in session.windows:
+                window = session.windows[partition.partition]
+                if window.position <= records[0].offset:
+                    self._consumer.seek(partition, window.position)
+
+    def _take(self, session: Session, partition: TopicPartition, records: list[Any]) -> None:
+        window = session.windows.get(partition.partition)
+        if window is None:
+            return
+        route_of, wanted = self._selection.route, []
+        for record in records:
+            route = route_of(record.headers)
+            if route is not None:
+                wanted.append(Item(session, route, record))
+        self._counters.filtered += len(records) - len(wanted)
+        window.position = records[-1].offset + 1
+        if wanted:
+            window.pending.extend(wanted)
+            session.fed += len(wanted)
+            session.fed_bytes += sum([item.size for item in wanted])
+            self._hand_over(wanted)
+            if len(window.pending) > UNCOMMITTED_MAX:
+                self._consumer.pause(partition)
+                self._paused_windows.add(partition)
+
+    async def _wait_for_room(self, session: Session, kept_alive_at: float) -> float:
+        """Until the subscriber has caught up. While it lasts the partitions pause, and the group hears that we live."""
+        self._resumed.clear()
+        session.waiting = True
+        if session.has_room(0.5):
+            session.waiting = False
+            return kept_alive_at
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._resumed.wait(), 1.0)
+            return kept_alive_at
+        if session is self.session and time.monotonic() - kept_alive_at > KEEP_ALIVE_SECONDS:
+            kept_alive_at = time.monotonic()
+            ours = self._consumer.assignment()
+            self._consumer.pause(*ours)
+            await self._consumer.getmany(timeout_ms=0)
+            if session is self.session:
+                self._consumer.resume(*(ours - self._paused_windows))
+        return kept_alive_at
+
+    # Commits, lag, and the suspicion that the consumer is stuck
+
+    async def _tend(self) -> None:
+        while True:
+            await asyncio.sleep(COMMIT_SECONDS)
+            now = time.monotonic()
+            session = self.session
+            if session is None:
+                if now - self._unjoined_since > JOIN_SECONDS:
+                    raise Disconnected(f"no assignment for {JOIN_SECONDS:g} s")
+                continue
+            try:
+                await self._look(session)
+                await self._commit(session)
+                self._answered_at = time.monotonic()
+            except (CommitFailedError, IllegalStateError) as error:
+                self._log.info("not committed, the group is changing: %s", error)
+            except (KafkaError, TimeoutError, OSError) as error:
+                self._log.warning("the broker does not answer: %s: %s", type(error).__name__, error)
+                if time.monotonic() - self._answered_at > SILENT_SECONDS:
+                    raise
+            if session is self.session:
+                self._suspect(session)
+
+    async def _look(self, session: Session) -> None:
+        """Ask for the ends of the log; move positions over what is no record (transaction markers)."""
+        partitions = [TopicPartition(self._topic, number) for number in session.windows]
+        if not partitions:
+            self.lag = 0
+            return
+        self._ends = await asyncio.wait_for(self._consumer.end_offsets(partitions), REQUEST_SECONDS)
+        for partition in partitions:
+            if session is not self.session:
+                return
+            position = await asyncio.wait_for(self._consumer.position(partition), REQUEST_SECONDS)
+            window = session.windows[partition.partition]
+            window.position = max(window.position, position)
+            if partition in self._paused_windows and len(window.pending) < UNCOMMITTED_MAX // 2:
+                self._paused_windows.discard(partition)
+                self._consumer.resume(partition)
+
+    async def _commit(self, session: Session) -> None:
+        offsets = {}
+        lag = 0
+        for number, window in session.windows.items():
+            partition = TopicPartition(self._topic, number)
+            offset = window.committable()
+            lag += max(0, self._ends.get(partition, offset) - offset)
+            if offset > self._committed.get(partition, -1):
+                offsets[partition] = offset
+        self.lag = lag
+        if offsets:
+            await asyncio.wait_for(self._consumer.commit(offsets), REQUEST_SECONDS)
+            self._committed.update(offsets)
+
+    def _suspect(self, session: Session) -> None:
+        """A consumer whose position stands still while the log goes on is stuck (aiokafka #1154): raise Disconnected."""
+        now = time.monotonic()
+        for number, window in session.windows.items():
+            partition = TopicPartition(self._topic, number)
+            position, since = self._progress.get(partition, (-1, now))
+            waits = session.room() == 0 or partition in self._paused_windows
+            if window.position != position or waits or self._ends.get(partition, 0) <= window.position:
+                self._progress[partition] = (window.position, now)
+            elif now - since > STUCK_SECONDS:
+                end = self._ends[partition]
+                raise Disconnected(f"{partition} stands at {position} for {now - since:.0f} s, the log ends at {end}")
+
+
+def _first(group: BaseExceptionGroup[Any]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,90 @@
+"""The delivery service: all configured subscribers of one process, each on its own."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+
+from ..errors import ConfigurationError
+from .clients import Clients
+from .config import SubscriberConfig, check_unique
+from .dead_letters import DeadLetters
+from .status import SubscriberStatus
+from .supervisor import Supervisor
+
+EVENTS_TOPIC = "hub.events"
+CHECK_SECONDS = 10.0
+
+
+class DeliveryService:
+    """Runs subscribers against the broker at `bootstrap`; any number of processes may run the same ones and share the work.
+
+    `drain_seconds`: how long a handler that runs may go on when its partition leaves (a rebalance, the end).
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        subscribers: Sequence[SubscriberConfig],
+        *,
+        topic: str = EVENTS_TOPIC,
+        drain_seconds: float = 5.0,
+        client_id: str | None = None,
+    ) -> None:
+        check_unique(list(subscribers))
+        self._configs = list(subscribers)
+        self._bootstrap, self._topic, self._drain_seconds = bootstrap, topic, drain_seconds
+        self._client_id = client_id or f"hub-delivery-{os.getpid()}"
+        self._supervisors: list[Supervisor] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._dead_letters: DeadLetters | None = None
+
+    async def start(self) -> None:
+        """Check every configuration, then let the subscribers run.
+
+        Raises ConfigurationError (after stopping what had begun) for a plug-in that does not exist and for settings that are
+        wrong. A plug-in whose import or `open` raises, or hangs, is tried again later and does not keep the others.
+        """
+        clients = Clients(self._bootstrap, self._client_id)
+        self._dead_letters = DeadLetters(clients, self._topic)
+        for config in self._configs:
+            one = Supervisor(config, clients, self._dead_letters, self._topic, self._drain_seconds)
+            self._supervisors.append(one)
+            self._tasks.append(asyncio.create_task(one.run(), name=f"subscriber {config.id}"))
+        checks = [one.checked for one in self._supervisors]
+        if checks:
+            await asyncio.wait(checks, timeout=CHECK_SECONDS)
+        wrong = [str(error) for one in checks if one.done() and (error := one.exception()) is not None]
+        if wrong:
+            await self.stop()
+            raise ConfigurationError("; ".join(wrong))
+
+    async def ready(self, timeout_seconds: float = 30.0) -> None:
+        """Until every subscriber runs, has failed or is stopped. Raises TimeoutError."""
+        async with asyncio.timeout(timeout_seconds):
+            for one in self._supervisors:
+                await one.settled()
+
+    def status(self) -> list[SubscriberStatus]:
+        """One entry per subscriber, in the order of the configuration."""
+        return [one.status() for one in self._supervisors]
+
+    async def stop(self) -> None:
+        """Let running handlers end, commit, leave the groups, close the subscribers."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        for one in self._supervisors:
+            if one.checked.done() and not one.checked.cancelled():
+                one.checked.exception()
+        if self._dead_letters is not None:
+            await self._dead_letters.close()
+
+    async def run(self) -> None:
+        """Start, and run until cancelled."""
+        await self.start()
+        try:
+            await asyncio.wait(self._tasks) if self._tasks else None
+            await asyncio.Event().wait()
+        finally:
+            await self.stop()

@@ -1,0 +1,262 @@
+"""Keeps one subscriber alive: its thread, its code, its consumer; each is made anew when it fails, with back-off.
+
+    import + settings  ->  open  ->  consumer joins  ->  events flow
+         \\_____________________ failed: wait, again _________________/      (policy "stop": stays stopped)
+
+Nothing that a plug-in does leaves this file as an exception.
+"""
+
+import asyncio
+import logging
+from typing import Any
+
+from subscribers import Context, Subscriber
+
+from ..errors import ConfigurationError
+from .clients import Clients
+from .config import Plan, SubscriberConfig, plan
+from .dead_letters import DeadLetters
+from .discovery import load
+from .feed import Disconnected, Feed
+from .runner import Runner, StoppedByPolicy
+from .selection import Selection
+from .status import Counters, State, SubscriberStatus
+from .thread import SubscriberThread
+from .window import Session
+
+IMPORT_SECONDS = 30.0
+BLOCKED_SECONDS = 3.0
+BACKOFF_INITIAL_SECONDS = 1.0
+BACKOFF_MAX_SECONDS = 60.0
+STEADY_SECONDS = 60.0
+RECONNECT_MAX_SECONDS = 3.0
+
+
+class _Failed(Exception):
+    """The subscriber's code raised where it must not: try all over again, later."""
+
+
+class Supervisor:
+    """One configured subscriber, run until `stop`."""
+
+    def __init__(
+        self, config: SubscriberConfig, clients: Clients, dead_letters: DeadLetters, topic: str, drain_seconds: float
+    ) -> None:
+        self.config = config
+        self.checked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._clients, self._dead_letters, self._topic = clients, dead_letters, topic
+        self._drain_seconds = drain_seconds
+        self._log = logging.getLogger(f"hub.delivery.{config.id}")
+        self._counters = Counters()
+        self._state: State = "starting"
+        self._error: str | None = None
+        self._restarts = self._reconnects = 0
+        self._thread: SubscriberThread | None = None
+        self._runner: Runner | None = None
+        self._feed: Feed | None = None
+        self._changed = asyncio.Event()
+
+    # Seen from outside
+
+    def status(self) -> SubscriberStatus:
+        """What it does now."""
+        feed, counters = self._feed, self._counters
+        state = self._state
+        if state == "running" and self._thread is not None and self._thread.blocked_seconds() > BLOCKED_SECONDS:
+            state = "blocked"
+        session = None if feed is None else feed.session
+        return SubscriberStatus(
+            id=self.config.id,
+            use=self.config.use,
+            state=state,
+            partitions=() if feed is None else feed.partitions,
+            lag=0 if feed is None else feed.lag,
+            in_flight=0 if session is None else session.in_flight,
+            delivered=counters.delivered,
+            retried=counters.retried,
+            postponed=counters.postponed,
+            dropped=counters.dropped,
+            skipped=counters.skipped,
+            dead_lettered=counters.dead_lettered,
+            timed_out=counters.timed_out,
+            filtered=counters.filtered,
+            gaps=counters.gaps,
+            restarts=self._restarts,
+            reconnects=self._reconnects,
+            error=(self._runner.error if self._runner is not None else None) or self._error,
+        )
+
+    async def settled(self) -> None:
+        """Until it runs, has failed or is stopped."""
+        while self._state not in ("running", "failed", "stopped"):
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _set(self, state: State, error: BaseException | None = None) -> None:
+        if error is not None:
+            self._error = str(error) if isinstance(error, Disconnected | StoppedByPolicy) else f"{type(error).__name__}: {error}"
+        if state != self._state:
+            self._log.log(logging.WARNING if error is not None else logging.INFO, "%s: %s", state, self._error if error else "")
+        self._state = state
+        self._changed.set()
+
+    # The life
+
+    async def run(self) -> None:
+        """Until cancelled, or stopped by its policy. Raises ConfigurationError only through `checked`."""
+        loop, delay = asyncio.get_running_loop(), BACKOFF_INITIAL_SECONDS
+        try:
+            while True:
+                began = loop.time()
+                try:
+                    await self._one_life()
+                except StoppedByPolicy as error:
+                    self._set("stopped", error)
+                    return
+                except ConfigurationError as error:
+                    if not self.checked.done():
+                        self.checked.set_exception(error)
+                        return
+                    self._set("failed", error)
+                except Exception as error:
+                    self._set("failed", error)
+                    self._log.error("the subscriber failed, again in %.0f s", delay, exc_info=error)
+                if not self.checked.done():
+                    self.checked.set_result(None)
+                delay = BACKOFF_INITIAL_SECONDS if loop.time() - began > STEADY_SECONDS else delay
+                await asyncio.sleep(delay)
+                delay = min(BACKOFF_MAX_SECONDS, delay * 2)
+                self._restarts += 1
+        finally:
+            if self._state != "stopped":
+                self._set("stopped")
+            if not self.checked.done():
+                self.checked.cancel()
+
+    async def _one_life(self) -> None:
+        self._thread = SubscriberThread(f"hub.sub.{self.config.id}")
+        try:
+            prepared = await self._thread.run(self._prepare(), IMPORT_SECONDS)
+            if not self.checked.done():
+                self.checked.set_result(None)
+            if prepared.delivery.on_error == "dlq":
+                await self._ensure_dead_letter_topic()
+            fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._runner = await self._thread.run(
+                self._open(prepared, asyncio.get_running_loop(), fatal), prepared.delivery.timeout_seconds
+            )
+            try:
+                await self._deliver(prepared, self._runner, fatal)
+            finally:
+                runner, self._runner = self._runner, None
+                if fatal.done():
+                    fatal.exception()  # said above; nobody else asks for it
+                self._error = runner.error or self._error
+                await self._close(runner, prepared)
+        finally:
+            thread, self._thread = self._thread, None
+            if not await thread.stop(2.0):
+                self._log.error("its thread does not come back and is abandoned")
+
+    async def _prepare(self) -> Plan:
+        """Import and check, in the subscriber's thread: an import that hangs or raises is its own trouble."""
+        return plan(self.config, load(self.config.use))
+
+    async def _ensure_dead_letter_topic(self) -> None:
+        delay = 0.2
+        while True:
+            try:
+                return await self._clients.ensure_topic(self.config.dead_letter_topic)
+            except Exception as error:
+                self._set("reconnecting", error)
+                await asyncio.sleep(delay)
+                delay = min(RECONNECT_MAX_SECONDS, delay * 2)
+
+    async def _open(self, prepared: Plan, service_loop: asyncio.AbstractEventLoop, fatal: "asyncio.Future[None]") -> Runner:
+        """In the subscriber's thread: make the instance, open it, start its workers."""
+
+        def on_fatal(error: Exception) -> None:
+            service_loop.call_soon_threadsafe(settle, error)
+
+        def settle(error: Exception) -> None:
+            if not fatal.done():
+                fatal.set_exception(error)
+
+        instance: Subscriber[Any] = prepared.plugin(prepared.settings)
+        logger = logging.getLogger(f"subscribers.{self.config.id}")
+        await instance.open(Context(self.config.id, logger))
+        runner = Runner(prepared, instance, self._dead_letters, self._counters, on_fatal, self._log)
+        runner.start()
+        return runner
+
+    async def _close(self, runner: Runner, prepared: Plan) -> None:
+        if self._thread is None:
+            return
+        try:
+            await self._thread.run(runner.close(), prepared.delivery.timeout_seconds + 2)
+        except Exception as error:
+            self._log.warning("close failed: %s: %s", type(error).__name__, error)
+
+    async def _deliver(self, prepared: Plan, runner: Runner, fatal: "asyncio.Future[None]") -> None:
+        """One consumer after the other until the subscriber itself must not go on (`fatal`)."""
+        selection = Selection(prepared.plugin, prepared.settings, prepared.filter)
+        delay = 0.2
+        while True:
+            feed = self._feed = self._new_feed(prepared, runner, selection)
+            reading = asyncio.create_task(feed.run(), name=f"{self.config.id} feed")
+            watching = asyncio.create_task(self._watch(feed), name=f"{self.config.id} watch")
+            try:
+                await asyncio.wait({reading, fatal}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                watching.cancel()
+                reading.cancel()
+                joined = feed.joined.is_set()
+                await asyncio.wait({reading})
+            if fatal.done():
+                fatal.result()
+            error = None if reading.cancelled() else reading.exception()
+            self._set("reconnecting", error or Disconnected("the consumer ended"))
+            if error is not None and not isinstance(error, Disconnected):
+                self._log.error("reading failed in a way nobody foresaw", exc_info=error)
+            self._reconnects += 1
+            delay = 0.2 if joined else min(RECONNECT_MAX_SECONDS, delay * 2)
+            await asyncio.sleep(delay)
+
+    async def _watch(self, feed: Feed) -> None:
+        while not feed.joined.is_set():
+            self._set("starting" if self._state == "starting" and feed.topic_exists else self._joining(feed))
+            try:
+                await asyncio.wait_for(feed.joined.wait(), 1.0)
+            except TimeoutError:
+                continue
+        self._error = None
+        self._set("running")
+
+    def _joining(self, feed: Feed) -> State:
+        if feed.topic_exists or self._state == "reconnecting":
+            return "reconnecting" if self._state == "reconnecting" else "starting"
+        return "waiting" if self._state in ("starting", "waiting") else "starting"
+
+    def _new_feed(self, prepared: Plan, runner: Runner, selection: Selection) -> Feed:
+        async def drain(session: Session) -> None:
+            thread = self._thread
+            if thread is None:
+                return
+            try:
+                await thread.run(runner.drain(session, self._drain_seconds), 2 * self._drain_seconds + 1)
+            except TimeoutError:
+                self._log.warning("it did not finish in time what it had in hand; that comes again")
+            finally:
+                session.revoked = True
+
+        return Feed(
+            self._clients.consumer(self.config.group),
+            self._topic,
+            selection,
+            self._counters,
+            hand_over=runner.feed,
+            drain=drain,
+            limits=(prepared.delivery.in_flight_max, prepared.delivery.in_flight_bytes_max),
+            start_from=self.config.start_from,
+            logger=self._log,
+        )

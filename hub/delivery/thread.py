@@ -1,0 +1,72 @@
+"""A thread with an event loop, for one subscriber's code: whatever it blocks, it blocks alone.
+
+The consumer of the same subscriber lives in the service's loop, so a handler that blocks does not even cost its place in the
+consumer group. A thread cannot be killed: one that never comes back is a daemon, is abandoned, and its late words are ignored.
+"""
+
+import asyncio
+import concurrent.futures
+import threading
+import time
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """A uvloop where it installs, else asyncio's own."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+class SubscriberThread:
+    """Started at construction. `run` from the service's loop; `stop` when done with it."""
+
+    def __init__(self, name: str) -> None:
+        self.loop = new_event_loop()
+        self._asked_at: float | None = None
+        self._thread = threading.Thread(target=self._main, name=name, daemon=True)
+        self._thread.start()
+
+    def _main(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_forever()
+        finally:
+            leftover = asyncio.all_tasks(self.loop)
+            for task in leftover:
+                task.cancel()
+            if leftover:
+                self.loop.run_until_complete(asyncio.wait(leftover, timeout=1.0))
+            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+            self.loop.close()
+
+    async def run(self, work: Coroutine[Any, Any, T], timeout_seconds: float) -> T:
+        """Run `work` in the thread. Raises TimeoutError (and cancels it) when it takes longer."""
+        future: concurrent.futures.Future[T] = asyncio.run_coroutine_threadsafe(work, self.loop)
+        return await asyncio.wait_for(asyncio.wrap_future(future), timeout_seconds)
+
+    def blocked_seconds(self) -> float:
+        """How long the loop has owed an answer; asks again when it has answered. Call it now and then."""
+        if not self._thread.is_alive():
+            return 0.0
+        if self._asked_at is None:
+            self._asked_at = time.monotonic()
+            self.loop.call_soon_threadsafe(self._answer)
+            return 0.0
+        return time.monotonic() - self._asked_at
+
+    def _answer(self) -> None:
+        self._asked_at = None
+
+    async def stop(self, timeout_seconds: float) -> bool:
+        """End the loop and the thread. False: it does not answer and is abandoned."""
+        if self._thread.is_alive():
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            await asyncio.to_thread(self._thread.join, timeout_seconds)
+        return not self._thread.is_alive()

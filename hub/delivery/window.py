@@ -1,0 +1,94 @@
+"""What is under way: events handed over and not yet acknowledged, per partition, and the offset that may be committed.
+
+Two threads meet here. The feed (the service's loop) appends and reads; the subscriber's thread marks as done. Every field has
+one writer, so no lock is needed: a stale read only delays a commit or a resume.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from .selection import Headers, Route
+
+
+class Item:
+    """One record on its way through a subscriber."""
+
+    __slots__ = ("done", "error", "failures", "first_failure_at", "headers", "key", "offset", "partition", "route", "session",
+                 "size", "timestamp_ms", "value", "wall_first_failure")  # fmt: skip
+
+    def __init__(self, session: "Session", route: Route, record: Any) -> None:
+        self.session = session
+        self.route = route
+        self.partition: int = record.partition
+        self.offset: int = record.offset
+        self.key: bytes | None = record.key
+        self.value: bytes | None = record.value
+        self.headers: Headers = record.headers
+        self.timestamp_ms: int = record.timestamp
+        self.size: int = len(record.value or b"") + 500
+        self.done = False
+        self.failures = 0
+        self.first_failure_at = 0.0
+        self.wall_first_failure = ""
+        self.error: BaseException | None = None
+
+    def finish(self) -> None:
+        """Acknowledged, whatever became of it. Called once, in the subscriber's thread."""
+        self.done = True
+        self.value = self.error = None
+        session = self.session
+        session.finished += 1
+        session.finished_bytes += self.size
+        if session.waiting and session.has_room(0.5):
+            session.waiting = False
+            session.wake()
+
+
+class Window:
+    """One partition: its unacknowledged items in order of offset, and the position up to which everything was looked at."""
+
+    __slots__ = ("pending", "position")
+
+    def __init__(self, position: int) -> None:
+        self.pending: deque[Item] = deque()
+        self.position = position
+
+    def committable(self) -> int:
+        """The lowest offset that is not acknowledged: what may be committed. Filtered-out records advance it too."""
+        pending = self.pending
+        while pending and pending[0].done:
+            pending.popleft()
+        return pending[0].offset if pending else self.position
+
+
+class Session:
+    """One assignment of partitions, from its beginning to its revocation; what belongs to an ended one is ignored."""
+
+    def __init__(self, in_flight_max: int, in_flight_bytes_max: int, wake: Callable[[], None]) -> None:
+        self.windows: dict[int, Window] = {}
+        self.revoked = False
+        self.wake = wake
+        self.waiting = False
+        self.fed = self.fed_bytes = 0
+        self.finished = self.finished_bytes = 0
+        self._in_flight_max = in_flight_max
+        self._in_flight_bytes_max = in_flight_bytes_max
+
+    @property
+    def in_flight(self) -> int:
+        """Events handed over and not yet acknowledged."""
+        return self.fed - self.finished
+
+    def room(self) -> int:
+        """How many more events may be handed over now."""
+        if self.fed_bytes - self.finished_bytes >= self._in_flight_bytes_max:
+            return 0
+        return max(0, self._in_flight_max - self.in_flight)
+
+    def has_room(self, share: float) -> bool:
+        """Whether less than `share` of both bounds is in use."""
+        return (
+            self.in_flight <= self._in_flight_max * share
+            and self.fed_bytes - self.finished_bytes <= self._in_flight_bytes_max * share
+        )

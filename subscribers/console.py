@@ -1,0 +1,153 @@
+"""The console subscriber: one line per event, for a person or (JSON) for a program.
+
+    12:00:03.120  task.failed          charge     9f2c41aa  #2  running -> failed     CardError: declared stolen
+
+A line: local time, type, task name, short id, attempt, states, and what tells most about this kind of event. Coloured by
+severity when the stream is a terminal (and NO_COLOR is not set).
+"""
+
+import os
+import sys
+from datetime import datetime
+from typing import Any, Literal, TextIO
+
+from msgspec import json
+from pydantic import field_validator
+
+from schemas import CATALOGUE, Event
+
+from .api import Context, Delivery, Drop, Meta, Subscriber, SubscriberSettings, on
+
+_COLOURS = ((17, "\x1b[31m"), (13, "\x1b[33m"), (9, ""), (0, "\x1b[2m"))
+_GREEN, _RESET = "\x1b[32m", "\x1b[0m"
+_DETAIL_CHARACTERS_MAX = 160
+_LATE = "(again) "
+
+
+class ConsoleSettings(SubscriberSettings):
+    """`format`: lines for people ("text") or one CloudEvent per line ("json"). `types`: event types, `*` for any text."""
+
+    format: Literal["text", "json"] = "text"
+    types: tuple[str, ...] = ("*",)
+    stream: Literal["stdout", "stderr"] = "stdout"
+
+    @field_validator("types")
+    @classmethod
+    def _types_are_known(cls, types: tuple[str, ...]) -> tuple[str, ...]:
+        for one in types:
+            if "*" not in one and one not in CATALOGUE:
+                raise ValueError(f"{one!r} is no event type of this hub")
+        return types
+
+
+class Console(Subscriber[ConsoleSettings]):
+    """Writes every event that `types` names to a standard stream."""
+
+    name = "console"
+    delivery = Delivery(order="partition", on_error="skip")
+
+    async def open(self, ctx: Context) -> None:
+        """Take the stream; colour only for a terminal."""
+        self.out: TextIO = sys.stderr if self.settings.stream == "stderr" else sys.stdout
+        self.colour = self.out.isatty() and "NO_COLOR" not in os.environ
+
+    @classmethod
+    def event_types(cls, settings: ConsoleSettings) -> tuple[str, ...]:
+        """What the settings name."""
+        return settings.types
+
+    @on("*")
+    async def show(self, event: Event, meta: Meta) -> None:
+        """Write one line."""
+        line = json_line(event) if self.settings.format == "json" else text_line(event, meta, colour=self.colour)
+        try:
+            self.out.write(line + "\n")
+            self.out.flush()
+        except BrokenPipeError:
+            raise Drop("nobody reads the stream any more") from None
+
+
+def json_line(event: Event) -> str:
+    """The event as a structured CloudEvent on one line."""
+    return json.encode(event.as_dict()).decode()
+
+
+def text_line(event: Event, meta: Meta, *, colour: bool = False) -> str:
+    """The event as a line for a person."""
+    data = event.data
+    attempt = getattr(data, "attempt", 0)
+    states = f"{event.from_state or 'new'} -> {event.to_state}" if event.to_state else ""
+    parts = [
+        _clock(event.time),
+        f"{event.type:<23}",
+        f"{event.taskname or '-':<20}",
+        short_id(event.subject),
+        f"#{attempt}" if attempt else "  ",
+        f"{states:<24}",
+        ("" if meta.attempt == 1 else _LATE) + _detail(data),
+    ]
+    line = _one_line("  ".join(parts)).rstrip()
+    if not colour:
+        return line
+    tint = _GREEN if event.to_state == "completed" else next(code for least, code in _COLOURS if event.severitynumber >= least)
+    return f"{tint}{line}{_RESET}" if tint else line
+
+
+def short_id(entity_id: str) -> str:
+    """Eight characters that tell ids apart: the end of a UUID (its beginning is time), the beginning of anything else."""
+    is_uuid = len(entity_id) == 36 and entity_id.count("-") == 4
+    return entity_id[-8:] if is_uuid else f"{entity_id[:8]:<8}"
+
+
+def _clock(time: str) -> str:
+    try:
+        return datetime.fromisoformat(time).astimezone().strftime("%H:%M:%S.%f")[:-3]
+    except ValueError:
+        return time
+
+
+def _detail(data: Any) -> str:
+    """What tells most: the error, the progress, the reason, the worker, in this order; else the first plain fields."""
+    error = getattr(data, "error", None)
+    if error is not None:
+        return _cut(f"{error.type}: {error.message}")
+    told = []
+    for name, form in _TELLING:
+        value = getattr(data, name, None)
+        if value not in (None, "", [], {}):
+            told.append(form.format(value))
+    return _cut(", ".join(told))
+
+
+_TELLING = (
+    ("code", "{}"),
+    ("percent", "{:g} %"),
+    ("message", "{}"),
+    ("reason", "{}"),
+    ("kind", "{}"),
+    ("worker", "on {}"),
+    ("dependency", "because of {}"),
+    ("delay", "again in {:.1f} s"),
+    ("timeout_seconds", "after {:g} s"),
+    ("silent_seconds", "silent for {:.1f} s"),
+    ("ran_seconds", "ran {:.3f} s"),
+    ("start_after", "at {}"),
+    ("unmet", "{} to wait for"),
+    ("queue", "queue {}"),
+    ("nodes", "{} nodes"),
+    ("completed", "{} completed"),
+    ("failed", "{} failed"),
+    ("host", "host {}"),
+    ("slots", "{} slots"),
+    ("live_tasks", "{} live tasks"),
+    ("partitions", "of {} partitions"),
+)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _DETAIL_CHARACTERS_MAX else text[: _DETAIL_CHARACTERS_MAX - 1] + "…"
+
+
+def _one_line(text: str) -> str:
+    """No control character reaches the terminal: what tasks say is not ours."""
+    return "".join(one if one.isprintable() else " " for one in text)
