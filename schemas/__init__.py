@@ -18,6 +18,7 @@ from .envelope import Event, EventBody, MalformedEvent, decode_event, header_map
 from .ids import check_id, derived_id, node_id, payload_hash, task_id_of_cloudevent, task_id_of_key
 from .reports import REPORTS, Report
 from .tasks import (
+    ABSENT,
     TERMINAL_STATES,
     Backoff,
     Dependency,
@@ -33,6 +34,7 @@ from .tasks import (
 __distribution__ = "taskhub"
 
 __all__ = [
+    "ABSENT",
     "CATALOGUE",
     "COMMANDS",
     "REPORTS",

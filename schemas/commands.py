@@ -8,7 +8,7 @@ from typing import Literal
 
 from msgspec import Raw, Struct
 
-from .tasks import EMPTY_ARGS, Delivery, TaskError
+from .tasks import ABSENT, EMPTY_ARGS, Delivery, TaskError
 
 
 class RunAttempt(Struct, kw_only=True, omit_defaults=True):
@@ -91,7 +91,8 @@ class TaskReply(Struct, kw_only=True, omit_defaults=True):
     kind: `ended` (state, result or error), `rejected` (code, reason), `state` (a live task as it is now, `wait` false),
     `unknown` (no such task in the live state or the ended index).
     `log_offset`: the task's events lie at or behind this offset of its partition (`partition`) of `hub.events`.
-    A result too large for the ended index is absent with `result_omitted`: read it from the terminal event.
+    `result` is raw JSON, or ABSENT (falsy). One too large for the ended index is absent with `result_omitted`: read it from
+    the terminal event.
     """
 
     kind: Literal["ended", "rejected", "state", "unknown"]
@@ -102,7 +103,7 @@ class TaskReply(Struct, kw_only=True, omit_defaults=True):
     root: str | None = None
     attempt: int = 0
     sequence: int = 0
-    result: Raw | None = None
+    result: Raw = ABSENT
     result_omitted: bool = False
     error: TaskError | None = None
     code: str | None = None

@@ -8,7 +8,7 @@ from typing import Literal
 
 from msgspec import Raw, Struct
 
-from .tasks import EMPTY_ARGS, Delivery, Dependency, RetryPolicy, TaskError, Timeouts
+from .tasks import ABSENT, EMPTY_ARGS, Delivery, Dependency, RetryPolicy, TaskError, Timeouts
 
 RejectionCode = Literal[
     "unknown_root",
@@ -47,7 +47,7 @@ class TaskCreated(EventData, kw_only=True):
     priority: int = 0
     key: str | None = None
     depends_on: list[Dependency] = []
-    tasks: Raw | None = None
+    tasks: Raw = ABSENT
     nodes: int = 0
     start_after: str | float | None = None
     not_start_after: str | None = None

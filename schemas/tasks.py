@@ -23,6 +23,9 @@ FailureKind = Literal["error", "timeout", "lost"]
 
 EMPTY_ARGS = Raw(b"{}")
 
+#: Raw JSON that is not there. It is falsy; a field that holds it is left out when it is written (msgspec has no `Raw | None`).
+ABSENT = Raw(b"")
+
 
 class Backoff(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Exponential back-off between attempts: `initial * multiplier ** (failures - 1)`, at most `max` (seconds)."""

@@ -124,10 +124,14 @@ def admit(
 
 
 def _fingerprint(submission: Submission) -> str:
-    canonical = msgspec.json.encode(msgspec.json.decode(submission.args), order="sorted")
+    canonical = _canonical(submission.args)
     if submission.tasks is not None:
-        canonical += msgspec.json.encode(msgspec.to_builtins(submission.tasks), order="sorted")
+        canonical += _canonical(msgspec.json.encode(submission.tasks))
     return payload_hash(submission.name, submission.version, canonical)
+
+
+def _canonical(value: bytes | msgspec.Raw) -> bytes:
+    return msgspec.json.encode(msgspec.json.decode(value), order="sorted")
 
 
 def _known(state: PartitionState, submission: Submission, task: str, fingerprint: str) -> Duplicate | Refused | None:

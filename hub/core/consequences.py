@@ -4,7 +4,7 @@ and lives that are over leave memory. Runs at the end of a turn until nothing is
 
 from msgspec import Raw, json
 
-from schemas import Dependency, TaskError, TaskReply
+from schemas import ABSENT, Dependency, TaskError, TaskReply
 from schemas import events as e
 
 from .ending import failed, skipped, workflow_cancelled, workflow_completed, workflow_failed
@@ -150,7 +150,7 @@ def _end_workflow(turn: Turn, root: Task, counts: dict[str, int]) -> None:
     if not failures:
         inner = {entry.task for node in nodes for entry in node.row.depends_on}
         results = (
-            (node.row.key or node.id, node.result if node.result is not None else Raw(b"null"))
+            (node.row.key or node.id, node.result or Raw(b"null"))
             for node in nodes
             if node.id not in inner and node.row.state == "completed"
         )
@@ -176,7 +176,7 @@ def reply_of(turn: Turn, task: Task) -> TaskReply:
         root=row.root,
         attempt=row.attempt,
         sequence=row.sequence,
-        result=task.result if task.ended else None,
+        result=task.result if task.ended else ABSENT,
         error=row.error if row.state != "completed" else None,
         reason=row.cancel_reason or None,
         log_offset=row.log_offset,
@@ -223,7 +223,7 @@ def ended_row(row: TaskRow, now_us: int, retention_seconds: float) -> EndedRow:
     """The entry of the ended index for a task whose row is `row`."""
     keep = row.window if row.window is not None else retention_seconds
     result = row.result
-    small = result is not None and len(bytes(result)) <= INLINE_RESULT_BYTES_MAX
+    small = len(bytes(result)) <= INLINE_RESULT_BYTES_MAX
     return EndedRow(
         ended=row.state,
         life=row.life,
@@ -236,8 +236,8 @@ def ended_row(row: TaskRow, now_us: int, retention_seconds: float) -> EndedRow:
         payload_hash=row.payload_hash,
         keyed=row.window is not None,
         log_offset=row.log_offset,
-        result=result if small else None,
-        result_omitted=result is not None and not small,
+        result=result if small else ABSENT,
+        result_omitted=not small,
         error=row.error if row.state != "completed" else None,
     )
 

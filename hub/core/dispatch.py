@@ -119,7 +119,7 @@ def _dependency_results(turn: Turn, row: TaskRow) -> tuple[dict[str, Raw], list[
     size = 0
     for dependency in row.depends_on:
         before = turn.state.tasks.get(dependency.task)
-        if before is None or before.result is None:
+        if before is None or not before.result:
             continue
         name = before.row.key or before.id
         size += len(bytes(before.result))

@@ -24,8 +24,8 @@ SLICE = 200
 #: The worker watches its own time-out first; the engine ends an attempt only when the worker did not.
 TIMEOUT_SLACK_US = SECOND_US // 2
 
-#: How many events a turn may hold before what is still due waits for the next.
-EVENTS_PER_TURN = 1_000
+#: How many events a turn may hold before what is still due waits for the next (a slice may add some 600).
+EVENTS_PER_TURN = 400
 
 
 def take_due(turn: Turn, *, retention_seconds: float) -> None:

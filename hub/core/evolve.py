@@ -5,8 +5,10 @@ from an empty row gives the same bytes. Rules: never edit the meaning of one aft
 """
 
 from collections.abc import Callable
+from sys import intern
 from typing import Any
 
+from schemas import ABSENT
 from schemas import events as e
 
 from .rows import INLINE_ARGS_BYTES_MAX, EngineRow, TaskRow, WorkerRow
@@ -25,7 +27,10 @@ def created(
     time: str,
     time_us: int,
 ) -> TaskRow:
-    """The row of a new task; `root` is None where the task is its own."""
+    """The row of a new task; `root` is None where the task is its own.
+
+    Words that repeat are interned: it saves memory, and a default is left out of the encoded row by its identity.
+    """
     timeouts = data.timeouts
     return TaskRow(
         life=life,
@@ -33,16 +38,16 @@ def created(
         state="created",
         name=data.name,
         version=data.version,
-        namespace=namespace,
-        queue=data.queue,
+        namespace=intern(namespace),
+        queue=intern(data.queue),
         priority=data.priority,
-        delivery=data.delivery,
+        delivery=intern(data.delivery),
         root=root,
         parent=data.parent_id,
         key=data.key,
         correlation=correlation,
         traceparent=traceparent,
-        args=data.args if 2 < len(bytes(data.args)) <= INLINE_ARGS_BYTES_MAX else None,
+        args=data.args if 2 < len(bytes(data.args)) <= INLINE_ARGS_BYTES_MAX else ABSENT,
         depends_on=data.depends_on,
         unmet=len(data.depends_on),
         tags=data.tags,
@@ -152,7 +157,7 @@ def _ended(row: TaskRow, data: e.Ended, time: str, time_us: int) -> None:
     row.finished_at = time
     row.unmet = 0
     row.worker = row.pool = row.inbox = row.token = None
-    row.args = None
+    row.args = ABSENT
     row.start_due_us = row.expire_due_us = row.total_due_us = row.retry_due_us = row.attempt_due_us = None
 
 

@@ -6,7 +6,7 @@ on the events; what is due later (`*_due_us`) is integer microseconds since the 
 
 from msgspec import Raw, Struct, json
 
-from schemas import Backoff, Dependency, RetryPolicy, TaskError, Timeouts
+from schemas import ABSENT, Backoff, Dependency, RetryPolicy, TaskError, Timeouts
 
 __all__ = ["INLINE_ARGS_BYTES_MAX", "Backoff", "EndedRow", "EngineRow", "MetaRow", "TaskRow", "WorkerRow"]
 
@@ -39,7 +39,7 @@ class TaskRow(Struct, kw_only=True, omit_defaults=True):
     key: str | None = None
     correlation: str | None = None
     traceparent: str | None = None
-    args: Raw | None = None
+    args: Raw = ABSENT
     depends_on: list[Dependency] = []
     unmet: int = 0
     tags: dict[str, str] = {}
@@ -73,7 +73,7 @@ class TaskRow(Struct, kw_only=True, omit_defaults=True):
     percent: float | None = None
     message: str = ""
     error: TaskError | None = None
-    result: Raw | None = None
+    result: Raw = ABSENT
     cancelling: bool = False
     cancel_reason: str = ""
     cancel_by: str | None = None
@@ -100,7 +100,7 @@ class EndedRow(Struct, kw_only=True, omit_defaults=True):
     payload_hash: str | None = None
     keyed: bool = False
     log_offset: int = 0
-    result: Raw | None = None
+    result: Raw = ABSENT
     result_omitted: bool = False
     error: TaskError | None = None
 

@@ -30,7 +30,7 @@ class Task:
         self.id = task_id
         self.row = row
         self.args = args
-        self.result: Raw | None = row.result
+        self.result: Raw = row.result
         self.children: list[str] | None = [] if row.nodes else None
         self.plan: Plan | None = None
         self.args_row = False

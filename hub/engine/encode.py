@@ -94,7 +94,12 @@ def encode_events(events: list[Happened], epoch: int, now_us: int) -> list[Recor
 def _constant(happened: Happened) -> tuple[str, str, Headers]:
     """Kind, entity and the headers that are the same for every event of one entity."""
     entity = f"{happened.kind}/{happened.subject}"
-    headers: Headers = (_SPECVERSION, _JSON, ("ce_source", _source(happened.namespace, entity)), ("ce_subject", happened.subject.encode()))
+    headers: Headers = (
+        _SPECVERSION,
+        _JSON,
+        ("ce_source", _source(happened.namespace, entity)),
+        ("ce_subject", happened.subject.encode()),
+    )
     if happened.taskname is not None:
         headers += (("ce_taskname", happened.taskname.encode()), ("ce_namespace", (happened.namespace or "").encode()))
     if happened.traceparent is not None:

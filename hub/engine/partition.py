@@ -440,7 +440,7 @@ def _side_rows(task: Task, rows: list[tuple[bytes, bytes | None]]) -> None:
         if task.ended:
             rows.append((f"args/{task.id}".encode(), None))
             task.args_row = False
-    elif row.args is None and not task.ended and task.args is not EMPTY:
+    elif not row.args and not task.ended and task.args is not EMPTY:
         rows.append((f"args/{task.id}".encode(), bytes(task.args)))
         task.args_row = True
     plan = task.plan

@@ -1,0 +1,231 @@
+"""The loop around an engine partition: take over, read, decide, commit; on any doubt drop everything and take over again.
+
+Start order (each step needs the one before): 1 open the session, which fences the former owner and ends its transaction;
+2 restore rows from snapshot and changelog up to the last stable offset; 3 the intake at the offset that `!meta` says (never a
+group's); 4 commit the take-over (epoch, `engine.started`); 5 go.
+"""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+from msgspec import Struct
+
+from ..errors import HubError
+from ..kafka import EVENTS, STATE, SessionFailed, SessionFenced, TopicPartition, TransactionalSession
+from .encode import encode
+from .partition import Batch, EnginePartition, EngineSettings
+from .ports import EngineBroker, Intake
+from .snapshots import Rows, read_snapshot, snapshot_path, write_snapshot
+
+log = structlog.get_logger(__name__)
+
+#: Without any record or due item the loop looks around this often (seconds).
+IDLE_SECONDS = 1.0
+
+#: Between attempts to take a partition over (seconds): first, and at most.
+RETRY_SECONDS = (0.05, 2.0)
+
+
+class LoopSettings(Struct, frozen=True, kw_only=True):
+    """`max_records`: reports per transaction. `snapshot_bytes`: a snapshot is written every so many bytes of changelog."""
+
+    max_records: int = 500
+    snapshot_bytes: int = 64 * 1024 * 1024
+    restore_seconds: float = 600.0
+
+
+class MissingHistory(HubError):
+    """The intake no longer holds what has not been decided, or the changelog is gone: going on would lose tasks."""
+
+
+class PartitionLoop:
+    """Owns one engine partition for as long as `run` runs. `on_ready` is called whenever it has taken over."""
+
+    def __init__(
+        self,
+        broker: EngineBroker,
+        partition: int,
+        partitions: int,
+        *,
+        settings: EngineSettings | None = None,
+        loop_settings: LoopSettings | None = None,
+        snapshots: Path | None = None,
+        on_ready: Callable[[int], None] | None = None,
+        now_us: Callable[[], int] | None = None,
+    ) -> None:
+        self._broker = broker
+        self.partition = partition
+        self._partitions = partitions
+        self._settings = settings
+        self._loop_settings = loop_settings or LoopSettings()
+        self._snapshots = snapshots
+        self._on_ready = on_ready
+        self._now_us = now_us or SteadyClock().now_us
+        self._stopping = asyncio.Event()
+        self._changelog_bytes = 0
+        self._snapshotting: asyncio.Task[None] | None = None
+        self.fenced = False
+        self.offset = 0
+        self.transactions = 0
+
+    def stop(self) -> None:
+        """Ask the loop to end after the transaction at hand; `run` then says `engine.stopped` and returns."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Own the partition until `stop`, or until another owner has fenced this one (`fenced` is then true).
+
+        Raises MissingHistory, and whatever breaks an invariant; a broker that is away is waited for.
+        """
+        delay = RETRY_SECONDS[0]
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            try:
+                await self._own()
+            except SessionFenced:
+                self.fenced = True
+                log.warning("another owner has taken over", action="engine_fenced", partition=self.partition)
+                return
+            except (SessionFailed, ConnectionError, TimeoutError, OSError) as reason:
+                if time.monotonic() - began > 10:
+                    delay = RETRY_SECONDS[0]
+                log.warning("starting over", action="engine_retry", partition=self.partition, reason=repr(reason), seconds=delay)
+                await _wait(self._stopping, delay)
+                delay = min(delay * 2, RETRY_SECONDS[1])
+
+    async def _own(self) -> None:
+        session = await self._broker.session(self.partition)
+        try:
+            partition, rows, from_snapshot = await self._restore()
+            intake = await self._broker.intake(self.partition, partition.offset)
+            try:
+                if partition.epoch == 0 and intake.log_start > 0:
+                    raise MissingHistory(
+                        f"partition {self.partition} has no state, but its intake begins at offset {intake.log_start}: the changelog "
+                        "hub.state was lost. Restore it, or start with new topics."
+                    )
+                pools = await self._broker.pools()
+                batch = partition.take_over(
+                    self._now_us(), rows=rows, host=socket.gethostname(), pid=os.getpid(), pools=pools, snapshot=from_snapshot
+                )
+                await self._commit(session, partition, batch)
+                log.info(
+                    "partition taken over", action="engine_started", partition=self.partition, epoch=partition.epoch, rows=rows
+                )
+                if self._on_ready is not None:
+                    self._on_ready(self.partition)
+                await self._go(session, partition, intake)
+            finally:
+                await intake.close()
+        finally:
+            if self._snapshotting is not None:
+                self._snapshotting.cancel()
+                self._snapshotting = None
+            await session.close()
+
+    async def _go(self, session: TransactionalSession, partition: EnginePartition, intake: Intake) -> None:
+        max_records = self._loop_settings.max_records
+        stopping = self._stopping.is_set
+        timeout = 0.0
+        while not stopping():
+            records = await intake.read(max_records, timeout)
+            batch = partition.process(records, self._now_us(), caught_up=intake.caught_up)
+            self.offset = batch.offset
+            if not batch.empty:
+                await self._commit(session, partition, batch)
+                self._consider_snapshot()
+            timeout = self._idle_seconds(partition)
+        await self._commit(session, partition, partition.leave(self._now_us()))
+
+    async def _commit(self, session: TransactionalSession, partition: EnginePartition, batch: Batch) -> None:
+        offsets = await session.commit(encode(batch, self.partition))
+        self.transactions += 1
+        events = TopicPartition(EVENTS, self.partition)
+        if events in offsets:
+            partition.events_floor = offsets[events] + len(batch.events)
+        self._changelog_bytes += sum(len(key) + len(value or b"") for key, value in batch.rows)
+
+    def _idle_seconds(self, partition: EnginePartition) -> float:
+        due_us = partition.next_due()
+        if due_us is None:
+            return IDLE_SECONDS
+        return min(max((due_us - self._now_us()) / 1e6, 0.0), IDLE_SECONDS)
+
+    # Restoring
+
+    async def _restore(self) -> tuple[EnginePartition, int, bool]:
+        async with asyncio.timeout(self._loop_settings.restore_seconds):
+            rows, _, from_snapshot = await self._fold_changelog()
+        partition = EnginePartition(self.partition, self._partitions, self._settings)
+        count = partition.restore(rows.items(), self._now_us())
+        partition.events_floor = await self._broker.events_end(self.partition)
+        self.offset = partition.offset
+        return partition, count, from_snapshot
+
+    async def _fold_changelog(self) -> tuple[Rows, int, bool]:
+        """The last row of every key, from the snapshot and what came after it; and the changelog offset it reaches."""
+        rows: Rows = {}
+        offset = 0
+        if self._snapshots is not None:
+            path = snapshot_path(self._snapshots, self.partition)
+            rows, offset = await asyncio.to_thread(read_snapshot, path, partitions=self._partitions)
+        from_snapshot = bool(rows)
+        replayed = 0
+        async for record in self._broker.changelog(self.partition, offset):
+            if record.key is None:
+                continue
+            replayed += len(record.key) + len(record.value or b"")
+            if record.value is None:
+                rows.pop(record.key, None)
+            else:
+                rows[record.key] = record.value
+            offset = record.offset + 1
+        self._changelog_bytes = replayed
+        return rows, offset, from_snapshot
+
+    def _consider_snapshot(self) -> None:
+        if self._snapshots is None or self._changelog_bytes < self._loop_settings.snapshot_bytes:
+            return
+        if self._snapshotting is None or self._snapshotting.done():
+            self._changelog_bytes = 0
+            self._snapshotting = asyncio.get_running_loop().create_task(self._write_snapshot())
+
+    async def _write_snapshot(self) -> None:
+        """From the last snapshot and the committed changelog, not from memory: what is not committed can't get into it."""
+        assert self._snapshots is not None
+        try:
+            rows, offset, _ = await self._fold_changelog()
+            path = snapshot_path(self._snapshots, self.partition)
+            await asyncio.to_thread(write_snapshot, path, rows, offset=offset, partitions=self._partitions)
+            self._changelog_bytes = 0
+            log.info("snapshot written", action="snapshot_written", partition=self.partition, rows=len(rows), offset=offset)
+        except (OSError, ConnectionError, TimeoutError, HubError) as reason:
+            log.warning("no snapshot", action="snapshot_failed", partition=self.partition, reason=repr(reason))
+
+
+class SteadyClock:
+    """Wall clock at the start plus monotonic time since: never jumps, whatever happens to the system's clock."""
+
+    def __init__(self) -> None:
+        self._wall_us = time.time_ns() // 1000
+        self._monotonic_ns = time.monotonic_ns()
+
+    def now_us(self) -> int:
+        """Microseconds since the epoch."""
+        return self._wall_us + (time.monotonic_ns() - self._monotonic_ns) // 1000
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return
+
+
+__all__ = ["STATE", "LoopSettings", "MissingHistory", "PartitionLoop", "SteadyClock"]

@@ -1,0 +1,55 @@
+"""What the engine's loop needs of a broker, as small ports. Two adapters: `over_tcp.py` (any Kafka) and `in_process.py`."""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from ..kafka import StoredRecord, TransactionalSession
+
+
+class Intake(Protocol):
+    """The intake of one partition, read in order from a position that we set."""
+
+    log_start: int
+
+    async def read(self, max_records: int, timeout_seconds: float) -> list[StoredRecord]:
+        """The next records: at once when there are some, else after at most `timeout_seconds` (then maybe none).
+
+        Raises OffsetOutOfRange, loudly, where the position lies outside the log.
+        """
+        ...
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether the last `read` reached the end that the broker showed with it."""
+        ...
+
+    async def close(self) -> None:
+        """Release everything."""
+        ...
+
+
+class EngineBroker(Protocol):
+    """Where an engine partition reads and writes."""
+
+    async def session(self, partition: int) -> TransactionalSession:
+        """An opened session of the partition's transactional id: every earlier owner is fenced when this returns."""
+        ...
+
+    def changelog(self, partition: int, from_offset: int) -> AsyncIterator[StoredRecord]:
+        """The committed rows of `hub.state` from an offset (or the log's start, where that is later) to its end."""
+        ...
+
+    async def intake(self, partition: int, offset: int) -> Intake:
+        """The intake, positioned at `offset`."""
+        ...
+
+    async def events_end(self, partition: int) -> int:
+        """The end offset of the partition's events: later ones lie at or behind it."""
+        ...
+
+    async def pools(self) -> list[str]:
+        """The pools that have a commands topic."""
+        ...
+
+
+__all__ = ["EngineBroker", "Intake"]

@@ -1,0 +1,210 @@
+"""One engine partition with a scripted world around it: no broker, no clock. What it writes is kept as the topics would keep it."""
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from hub.core.evolve import created, evolve_task
+from hub.core.times import us_of
+from hub.engine.encode import encode
+from hub.engine.partition import Batch, EnginePartition, EngineSettings
+from hub.kafka import Record, StoredRecord, TopicPartition
+from schemas import Event, RunAttempt, decode_event
+
+START_US = 1_700_000_000_000_000
+SECOND = 1_000_000
+
+
+class World:
+    """Feeds reports, keeps events, rows, commands and replies; `crash` drops the partition and restores another."""
+
+    def __init__(self, *, partition: int = 0, partitions: int = 1, settings: EngineSettings | None = None) -> None:
+        self.number, self.partitions, self.settings = partition, partitions, settings
+        self.now_us = START_US
+        self.intake: list[StoredRecord] = []
+        self.rows: dict[bytes, bytes] = {}
+        self.events: list[Event] = []
+        self.commands: list[tuple[str, str, Any]] = []
+        self.replies: dict[bytes, Any] = {}
+        self.forwarded: list[tuple[int, Record]] = []
+        self.topics: dict[TopicPartition, list[Record]] = {}
+        self.engine = self._fresh()
+        self.take_over()
+
+    def _fresh(self) -> EnginePartition:
+        return EnginePartition(self.number, self.partitions, self.settings)
+
+    def take_over(self) -> None:
+        batch = self.engine.take_over(self.now_us, rows=len(self.rows), host="test", pid=1, pools=["default"])
+        self.commit(batch)
+
+    def crash(self) -> None:
+        """The process dies with nothing uncommitted saved; a new owner restores what was committed."""
+        self.engine = self._fresh()
+        self.engine.restore(self.rows.items(), self.now_us)
+        self.take_over()
+
+    def put(self, kind: str, value: Any, *, id: str | None = None, source: str = "/test", **headers: bytes) -> StoredRecord:
+        """Append a report to the intake; it is decided by the next `step`."""
+        offset = len(self.intake)
+        raw = value if isinstance(value, bytes) else msgspec.json.encode(value)
+        attributes = [
+            ("ce_specversion", b"1.0"),
+            ("ce_type", kind.encode()),
+            ("ce_source", source.encode()),
+            ("ce_id", (id or f"e{offset}").encode()),
+            *headers.items(),
+        ]
+        record = StoredRecord(offset, 0, b"key", raw, attributes)
+        self.intake.append(record)
+        return record
+
+    def step(self, *, seconds: float = 0.0, limit: int | None = None, caught_up: bool = True, commit: bool = True) -> Batch:
+        """Let time pass, then decide what lies in the intake. With `commit` false the batch is lost (as in a crash)."""
+        self.now_us += round(seconds * SECOND)
+        records = self.intake[self.engine.offset :]
+        if limit is not None:
+            records = records[:limit]
+        batch = self.engine.process(records, self.now_us, caught_up=caught_up)
+        if commit:
+            self.commit(batch)
+        return batch
+
+    def until_quiet(self, seconds: float = 3600.0) -> None:
+        """Steps, jumping to whatever is due next, until nothing is due within `seconds`."""
+        end_us = self.now_us + round(seconds * SECOND)
+        self.step()
+        while (due := self.engine.next_due()) is not None and due <= end_us:
+            self.now_us = max(self.now_us, due)
+            self.step()
+
+    def commit(self, batch: Batch) -> None:
+        if batch.empty:
+            return
+        for place, records in encode(batch, self.number).items():
+            self.topics.setdefault(place, []).extend(records)
+            for record in records:
+                self._keep(place, record)
+
+    def _keep(self, place: TopicPartition, record: Record) -> None:
+        if place.topic == "hub.events":
+            self.events.append(decode_event(record.value, record.headers))
+        elif place.topic == "hub.state":
+            assert record.key is not None
+            if record.value is None:
+                self.rows.pop(record.key, None)
+            else:
+                self.rows[record.key] = record.value
+        elif place.topic == "hub.intake":
+            self.forwarded.append((place.partition, record))
+        elif place.topic == "hub.replies":
+            assert record.key is not None
+            self.replies[record.key] = msgspec.json.decode(record.value or b"null")
+        else:
+            kind = dict(record.headers)["ce_type"].decode()
+            worker = dict(record.headers)["worker"].decode()
+            data = msgspec.json.decode(record.value or b"", type=RunAttempt) if kind == "attempt.run" else record.value
+            self.commands.append((kind, worker, data))
+
+    # What tests ask and say
+
+    def submit(self, **fields: Any) -> None:
+        self.put("task.created", fields)
+
+    def worker(self, incarnation: str = "w1", *, kind: str = "worker.registered", credit: int = 10, **fields: Any) -> None:
+        report = {
+            "incarnation": incarnation,
+            "pool": "default",
+            "inbox": 3,
+            "queues": ["default"],
+            "names": ["a", "b"],
+            "slots": 10,
+            "credit": credit,
+            "lease_seconds": 10.0,
+            **fields,
+        }
+        self.put(kind, report)
+
+    def runs(self) -> list[RunAttempt]:
+        """The `attempt.run` commands since the last call."""
+        taken = [data for kind, _, data in self.commands if kind == "attempt.run"]
+        self.commands = [command for command in self.commands if command[0] != "attempt.run"]
+        return taken
+
+    def report(self, run: RunAttempt, kind: str, *, incarnation: str = "w1", number: int = 2, **fields: Any) -> None:
+        about = {"task": run.task, "root": run.root, "attempt": run.attempt, "dispatch": run.dispatch, "token": run.token}
+        self.put(kind, {**about, "incarnation": incarnation, "number": number, **fields})
+
+    def complete(self, run: RunAttempt, result: Any = None, **more: Any) -> None:
+        self.report(run, "attempt.completed", result=result, **more)
+
+    def fail(self, run: RunAttempt, *, retryable: bool = True, **more: Any) -> None:
+        self.report(run, "attempt.failed", error={"type": "E", "message": "no", "retryable": retryable}, **more)
+
+    def types(self, subject: str | None = None) -> list[str]:
+        """The event types so far (of one entity, or all)."""
+        return [event.type for event in self.events if subject is None or event.subject == subject]
+
+    def last(self, kind: str) -> Event:
+        return next(event for event in reversed(self.events) if event.type == kind)
+
+    def state_of(self, task: str) -> str:
+        row = msgspec.json.decode(self.rows[f"task/{task}".encode()])
+        return str(row.get("ended") or row["state"])
+
+
+def fold(events: list[Event]) -> Iterator[tuple[str, bytes]]:
+    """The rows of all live tasks, made from nothing but their events."""
+    rows: dict[str, Any] = {}
+    for event in events:
+        kind, _, name = event.entity.partition("/")
+        if kind != "task":
+            continue
+        if event.type == "task.created":
+            rows[name] = created(
+                event.data,
+                life=event.life,
+                namespace=event.namespace or "",
+                root=None if event.rootid == name else event.rootid,
+                correlation=None if event.correlationid == event.rootid else event.correlationid,
+                traceparent=event.traceparent,
+                time=event.time,
+                time_us=us_of(event.time),
+            )
+        else:
+            evolve_task(rows[name], event.type, event.data, event.time, us_of(event.time))
+    for name, row in rows.items():
+        yield name, msgspec.json.encode(row)
+
+
+def check_fold(world: World) -> None:
+    """Promise 2: the durable state of every task is the fold of its events, byte for byte."""
+    for name, encoded in fold(world.events):
+        stored = world.rows.get(f"task/{name}".encode())
+        if stored is not None and not stored.startswith(b'{"ended"'):
+            assert stored == encoded, f"{name}: stored {stored!r}, folded {encoded!r}"
+        elif stored is not None:
+            ended, row = msgspec.json.decode(stored), msgspec.json.decode(encoded)
+            assert (ended["ended"], ended["life"], ended["sequence"]) == (row["state"], row["life"], row["sequence"])
+
+
+def check_log(world: World) -> None:
+    """Sequences without a gap per life, unique provenance, states that follow each other, nothing after the end."""
+    last: dict[tuple[str, int], tuple[int, str | None]] = {}
+    seen: set[str] = set()
+    for event in world.events:
+        assert event.src not in seen, f"{event.src} twice"
+        seen.add(event.src)
+        sequence, state = last.get((event.entity, event.life), (0, None))
+        assert event.sequence == sequence + 1, f"{event.entity}: {event.sequence} after {sequence}"
+        if event.to_state is not None:
+            assert event.from_state == state or (state is None and not event.from_state), f"{event}"
+            state = event.to_state
+        last[event.entity, event.life] = (event.sequence, state)
+
+
+def chooser(seed: int) -> random.Random:
+    """The randomness of one schedule."""
+    return random.Random(seed)

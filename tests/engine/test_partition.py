@@ -1,0 +1,582 @@
+"""What one engine partition decides: each test is one sentence about behaviour, on values alone."""
+
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from hub.engine.partition import EngineSettings
+from schemas import RunAttempt, node_id
+
+from .harness import SECOND, World, check_fold, check_log
+
+DIAMOND = {
+    "name": "order",
+    "id": "root",
+    "tasks": {
+        "reserve": {"name": "a"},
+        "charge": {"name": "a", "depends_on": ["reserve"]},
+        "pack": {"name": "b", "depends_on": ["reserve"]},
+        "ship": {"name": "b", "depends_on": ["charge", "pack"]},
+    },
+}
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """A partition with one worker; afterwards its log and its state are checked, whatever the test did."""
+    world = World()
+    world.worker()
+    world.step()
+    yield world
+    check_log(world)
+    check_fold(world)
+
+
+def run_one(world: World, **fields: object) -> RunAttempt:
+    world.submit(**{"name": "a", "id": "t", **fields})
+    world.step()
+    (run,) = world.runs()
+    return run
+
+
+def test_the_happy_path_is_five_events(world: World) -> None:
+    world.complete(run_one(world), {"ok": 1})
+    world.step()
+    assert world.types("t") == ["task.created", "task.ready", "task.dispatched", "task.started", "task.completed"]
+    assert world.state_of("t") == "completed"
+
+
+def test_a_start_that_is_reported_is_not_told_twice(world: World) -> None:
+    run = run_one(world)
+    world.report(run, "attempt.started", number=1)
+    world.step()
+    world.complete(run)
+    world.step()
+    assert world.types("t").count("task.started") == 1
+
+
+def test_a_waiter_gets_the_result(world: World) -> None:
+    world.put("task.created", {"name": "a", "id": "t"}, replyto=b"2:tok")
+    world.step()
+    world.complete(world.runs()[0], 42)
+    world.step()
+    assert world.replies[b"tok"]["result"] == 42
+
+
+def test_a_late_waiter_is_answered_from_the_ended_index(world: World) -> None:
+    world.complete(run_one(world), 42)
+    world.step()
+    world.crash()
+    world.put("task.await", {"id": "t"}, replyto=b"2:late")
+    world.put("task.await", {"id": "nobody"}, replyto=b"2:unknown")
+    world.step()
+    assert world.replies[b"late"]["result"] == 42
+    assert world.replies[b"unknown"]["kind"] == "unknown"
+
+
+def test_a_submission_sent_twice_makes_one_task_also_after_its_end_and_a_restart(world: World) -> None:
+    world.put("task.created", {"name": "a", "args": {"n": 1}}, id="same", source="/shop")
+    world.put("task.created", {"name": "a", "args": {"n": 1}}, id="same", source="/shop")
+    world.step()
+    (run,) = world.runs()
+    world.complete(run)
+    world.step()
+    world.crash()
+    world.worker("w2")
+    world.put("task.created", {"name": "a", "args": {"n": 1}}, id="same", source="/shop")
+    world.step()
+    assert world.types().count("task.created") == 1
+    assert world.types().count("task.deduplicated") == 2
+    assert not world.runs()
+
+
+def test_a_key_with_another_payload_is_a_conflict_and_with_the_same_one_a_duplicate(world: World) -> None:
+    world.submit(name="a", idempotency_key="k", args={"x": 1, "y": 2})
+    world.submit(name="a", idempotency_key="k", args={"y": 2, "x": 1})
+    world.submit(name="a", idempotency_key="k", args={"x": 2})
+    world.step()
+    assert world.types().count("task.created") == 1
+    assert world.types().count("task.deduplicated") == 1
+    assert world.last("task.rejected").data.code == "idempotency_conflict"
+
+
+def test_an_ended_id_begins_a_new_life_after_its_retention(world: World) -> None:
+    world.complete(run_one(world))
+    world.step()
+    world.step(seconds=4000)
+    world.worker(kind="worker.heartbeat")
+    world.step(seconds=100)
+    world.complete(run_one(world))
+    world.step()
+    lives = {event.life for event in world.events if event.subject == "t"}
+    assert len(lives) == 2
+
+
+def test_a_diamond_runs_in_order_and_joins(world: World) -> None:
+    world.put("task.created", DIAMOND, replyto=b"1:tok")
+    world.step()
+    order = []
+    for _ in range(3):
+        for run in world.runs():
+            order.append(run.key)
+            world.complete(run, run.key)
+        world.step()
+    assert order == ["reserve", "charge", "pack", "ship"]
+    assert world.replies[b"tok"]["result"] == {"ship": "ship"}
+    assert world.last("workflow.completed").data.completed == 4
+    assert all(not key.startswith(b"plan/") for key in world.rows)
+
+
+def test_the_results_of_dependencies_are_handed_on(world: World) -> None:
+    world.submit(**DIAMOND)
+    world.step()
+    world.complete(world.runs()[0], {"sku": 7})
+    world.step()
+    assert {key: msgspec.json.decode(value) for key, value in world.runs()[0].dependencies.items()} == {"reserve": {"sku": 7}}
+
+
+def test_a_failed_step_fails_what_needs_it_and_the_workflow(world: World) -> None:
+    world.submit(**DIAMOND)
+    world.step()
+    world.fail(world.runs()[0], retryable=False)
+    world.step()
+    assert world.state_of("root") == "failed"
+    failed = world.last("workflow.failed").data
+    assert failed.failed_steps == ["reserve"]
+    assert failed.failed == 4
+
+
+def test_a_step_on_failure_handles_it_and_is_skipped_otherwise(world: World) -> None:
+    tasks = {
+        "try": {"name": "a", "retry": {"max_attempts": 1}},
+        "undo": {"name": "b", "depends_on": [{"task": "try", "on": "failure"}]},
+        "always": {"name": "b", "depends_on": [{"task": "undo", "on": "ended"}]},
+    }
+    world.submit(name="w", id="bad", tasks=tasks)
+    world.step()
+    world.fail(world.runs()[0])
+    world.step()
+    for _ in range(2):
+        for run in world.runs():
+            world.complete(run)
+        world.step()
+    assert world.state_of("bad") == "completed"
+    world.submit(name="w", id="good", tasks=tasks)
+    world.step()
+    world.complete(world.runs()[0])
+    world.step()
+    assert world.types(node_id("good", "undo"))[-1] == "task.skipped"
+    world.complete(world.runs()[0])
+    world.step()
+    assert world.state_of("good") == "completed"
+
+
+@pytest.mark.parametrize(
+    ("tasks", "code", "words"),
+    [
+        ({"x": {"name": "a", "depends_on": ["y"]}, "y": {"name": "a", "depends_on": ["x"]}}, "cycle", "x -> y -> x"),
+        ({"x": {"name": "a", "depends_on": ["x"]}}, "cycle", "depends on itself"),
+        ({"x": {"name": "a", "depends_on": ["gone"]}}, "unknown_dependency", "tasks.x.depends_on"),
+        ({"x": {"name": "a", "args": [1]}}, "invalid_input", "tasks.x.args"),
+        ({"x": {"name": ""}}, "invalid_input", "tasks.x.name"),
+        ({}, "invalid_input", "tasks"),
+    ],
+)
+def test_a_bad_graph_is_refused_whole_naming_the_field(world: World, tasks: object, code: str, words: str) -> None:
+    world.submit(name="w", id="bad", tasks=tasks)
+    world.step()
+    rejected = world.last("task.rejected").data
+    assert (rejected.code, words in rejected.reason) == (code, True)
+    assert "task.created" not in world.types()
+
+
+def test_nodes_can_be_added_to_a_live_workflow_and_hold_it_open(world: World) -> None:
+    world.submit(name="w", id="root", tasks={"x": {"name": "a"}})
+    world.step()
+    (run,) = world.runs()
+    world.submit(name="b", root_id="root", key="more", depends_on=["x"])
+    world.complete(run, 1)
+    world.step()
+    (more,) = world.runs()
+    assert more.key == "more"
+    assert "workflow.completed" not in world.types("root")
+    world.complete(more, 2)
+    world.step()
+    assert world.last("workflow.completed").data.nodes == 2
+    world.submit(name="b", root_id="root", key="late")
+    world.step()
+    assert world.last("task.rejected").data.code == "already_ended"
+
+
+def test_a_large_fan_out_is_made_in_slices_and_joined(world: World) -> None:
+    world.worker(kind="worker.heartbeat", credit=2000, slots=2000)
+    fan: dict[str, object] = {f"n{i}": {"name": "a", "depends_on": ["first"]} for i in range(1000)}
+    world.submit(name="w", id="root", tasks={"first": {"name": "a"}, **fan, "join": {"name": "b", "depends_on": list(fan)}})
+    batch = world.step()
+    assert len(batch.events) < 1000
+    assert b"plan/root" in world.rows
+    world.crash()
+    world.worker("w1", kind="worker.heartbeat", credit=2000, slots=2000)
+    world.until_quiet(1)
+    assert b"plan/root" not in world.rows
+    for expected in (1, 1000, 1):
+        runs = world.runs()
+        assert len(runs) == expected
+        for run in runs:
+            world.complete(run, 1)
+        world.step()
+    world.until_quiet(1)
+    assert world.state_of("root") == "completed"
+    assert not world.engine.state.tasks
+
+
+def test_an_attempt_that_fails_is_retried_with_back_off_until_it_is_exhausted(world: World) -> None:
+    run = run_one(world, retry={"max_attempts": 3, "backoff": [5, 7], "jitter": 0})
+    for delay in (5, 7):
+        world.fail(run)
+        world.step()
+        assert world.last("task.retry_scheduled").data.delay == delay
+        world.step(seconds=delay - 0.01)
+        assert not world.runs()
+        world.worker(kind="worker.heartbeat")
+        world.step(seconds=0.02)
+        (run,) = world.runs()
+    assert run.attempt == 3
+    world.fail(run)
+    world.step()
+    failed = world.last("task.failed").data
+    assert (failed.kind, failed.attempt) == ("exhausted", 3)
+
+
+def test_a_permanent_error_ends_it_and_retry_after_wins(world: World) -> None:
+    run = run_one(world, retry={"backoff": [100]})
+    world.report(run, "attempt.failed", error={"type": "Retry", "message": "busy"}, retry_after=1)
+    world.step()
+    assert world.last("task.retry_scheduled").data.delay == 1
+    world.step(seconds=1)
+    world.fail(world.runs()[0], retryable=False)
+    world.step()
+    assert world.last("task.failed").data.kind == "permanent"
+
+
+def test_a_delayed_task_starts_at_its_time(world: World) -> None:
+    world.submit(name="a", id="t", start_after=3)
+    world.step()
+    assert world.types("t")[-1] == "task.scheduled"
+    world.step(seconds=2.9)
+    assert not world.runs()
+    world.crash()
+    world.worker(kind="worker.heartbeat")
+    world.step(seconds=0.2)
+    assert len(world.runs()) == 1
+
+
+def test_an_attempt_that_takes_too_long_is_ended_by_the_engine_when_the_worker_is_silent(world: World) -> None:
+    run = run_one(world, timeouts={"attempt": 2}, retry={"backoff": [0]})
+    world.report(run, "attempt.started", number=1)
+    world.step()
+    world.step(seconds=3)
+    assert "attempt.timed_out" in world.types("t")
+    assert [kind for kind, _, _ in world.commands if kind == "attempt.cancel"]
+    world.complete(run, number=2)
+    world.step()
+    assert world.last("attempt.report_rejected").data.code == "stale_attempt"
+
+
+def test_a_task_not_started_in_time_expires(world: World) -> None:
+    world.submit(name="nobody-knows-it", id="t", timeouts={"start": 5})
+    world.step()
+    world.until_quiet(6)
+    assert world.state_of("t") == "expired"
+
+
+def test_a_task_not_over_in_time_fails(world: World) -> None:
+    run = run_one(world, timeouts={"total": 5})
+    world.report(run, "attempt.started", number=1)
+    world.step()
+    world.worker(kind="worker.heartbeat")
+    world.step(seconds=4)
+    world.step(seconds=1.1)
+    assert world.last("task.failed").data.kind == "timed_out"
+
+
+def test_a_silent_worker_loses_its_attempts_after_a_lease_and_they_run_elsewhere(world: World) -> None:
+    run = run_one(world)
+    world.report(run, "attempt.started", number=1)
+    world.step()
+    world.step(seconds=7)
+    assert "worker.heartbeat_missed" in world.types("w1")
+    world.worker("w2")
+    world.step(seconds=3.1)
+    assert "attempt.lease_expired" in world.types("t")
+    assert "worker.lost" in world.types("w1")
+    (again,) = world.runs()
+    assert (again.attempt, again.token != run.token) == (2, True)
+    world.complete(run)
+    world.step()
+    assert world.last("attempt.report_rejected").data.code == "stale_attempt"
+    world.complete(again, incarnation="w2")
+    world.step()
+    assert world.state_of("t") == "completed"
+
+
+def test_a_heartbeat_keeps_the_lease_and_writes_nothing(world: World) -> None:
+    run_one(world)
+    world.report(RunAttempt(**{**msgspec.structs.asdict(run_one(world, id="u")), "task": "u"}), "attempt.started", number=1)
+    world.step()
+    for _ in range(10):
+        world.worker(kind="worker.heartbeat")
+        world.commands.clear()
+        batch = world.step(seconds=3, caught_up=False)
+        assert batch.empty
+
+
+def test_silence_is_not_judged_before_the_intake_is_read_to_its_end(world: World) -> None:
+    run = run_one(world)
+    world.report(run, "attempt.started", number=1)
+    world.step()
+    world.step(seconds=100, caught_up=False)
+    world.worker(kind="worker.heartbeat")
+    world.step()
+    assert "attempt.lease_expired" not in world.types("t")
+
+
+def test_a_new_owner_gives_running_attempts_a_full_lease(world: World) -> None:
+    run = run_one(world)
+    world.report(run, "attempt.started", number=1)
+    world.step()
+    world.now_us += 1000 * SECOND
+    world.crash()
+    world.step()
+    world.step(seconds=9)
+    world.complete(run)
+    world.step()
+    assert world.state_of("t") == "completed"
+    assert "attempt.lease_expired" not in world.types("t")
+
+
+def test_a_worker_seen_to_die_loses_its_attempts_at_once(world: World) -> None:
+    run_one(world)
+    world.worker("w2")
+    world.put("worker.lost", {"incarnation": "w1"})
+    world.step()
+    assert world.types("t")[-3:] == ["attempt.lost", "task.ready", "task.dispatched"]
+
+
+def test_a_command_that_is_not_started_in_time_is_dispatched_again_under_a_new_number(world: World) -> None:
+    run = run_one(world)
+    for _ in range(4):
+        world.worker(kind="worker.heartbeat")
+        world.step(seconds=3)
+    (again,) = world.runs()
+    assert (again.attempt, again.dispatch) == (run.attempt, run.dispatch + 1)
+    assert "attempt.superseded" in world.types("t")
+
+
+def test_a_released_attempt_is_not_counted(world: World) -> None:
+    run = run_one(world)
+    world.report(run, "attempt.released", number=1, reason="drain")
+    world.step()
+    (again,) = world.runs()
+    assert (again.attempt, again.dispatch) == (1, 2)
+
+
+def test_at_most_once_waits_for_a_grant_and_a_lost_run_is_failed_never_repeated(world: World) -> None:
+    run = run_one(world, delivery="at_most_once")
+    world.report(run, "attempt.started", number=1)
+    world.step()
+    assert [kind for kind, _, _ in world.commands if kind == "attempt.grant"]
+    assert "attempt.granted" in world.types("t")
+    world.put("worker.lost", {"incarnation": "w1"})
+    world.worker("w2")
+    world.step()
+    assert world.last("task.failed").data.kind == "lost"
+    assert not world.runs()
+
+
+def test_at_most_once_not_yet_granted_may_be_dispatched_again(world: World) -> None:
+    run = run_one(world, delivery="at_most_once")
+    world.worker("w2")
+    world.put("worker.lost", {"incarnation": "w1"})
+    world.step()
+    (again,) = world.runs()
+    assert again.attempt == run.attempt == 1
+    world.complete(again, incarnation="w2", number=1)
+    world.step()
+    assert world.last("attempt.report_rejected").data.code == "wrong_state"
+
+
+def test_a_waiting_task_is_cancelled_at_once_and_a_running_one_by_its_worker(world: World) -> None:
+    world.submit(name="unknown", id="waits")
+    run = run_one(world)
+    world.put("task.cancel", {"id": "waits", "reason": "no need"})
+    world.put("task.cancel", {"id": "t", "reason": "stop"})
+    world.step()
+    assert world.state_of("waits") == "cancelled"
+    assert world.types("t")[-1] == "task.cancel_requested"
+    world.report(run, "attempt.cancelled", number=2)
+    world.step()
+    cancelled = world.last("task.cancelled").data
+    assert (cancelled.reason, world.state_of("t")) == ("stop", "cancelled")
+
+
+def test_cancelling_a_workflow_reaches_every_node(world: World) -> None:
+    world.submit(**DIAMOND)
+    world.step()
+    (run,) = world.runs()
+    world.put("task.cancel", {"id": "root"})
+    world.step()
+    assert world.types(node_id("root", "ship"))[-1] == "task.cancelled"
+    world.report(run, "attempt.cancelled", number=2)
+    world.step()
+    assert world.state_of("root") == "cancelled"
+
+
+def test_a_report_of_a_worker_without_the_lease_changes_nothing(world: World) -> None:
+    run = run_one(world)
+    for fields, code in [
+        ({"incarnation": "w9"}, "foreign_worker"),
+        ({"token": "x"}, "stale_token"),
+        ({"attempt": 9}, "stale_attempt"),
+        ({"task": "nobody"}, "unknown_task"),
+    ]:
+        before = world.rows[b"task/t"]
+        about = {
+            "task": run.task,
+            "root": run.root,
+            "attempt": 1,
+            "dispatch": 1,
+            "token": run.token,
+            "incarnation": "w1",
+            "number": 1,
+        }
+        world.put("attempt.completed", {**about, **fields})
+        world.step()
+        assert world.last("attempt.report_rejected").data.code == code
+        assert world.rows[b"task/t"] == before
+    world.report(run, "attempt.progressed", number=2, percent=50.0, message="half")
+    world.report(run, "attempt.progressed", number=2, percent=50.0, message="half")
+    world.step()
+    assert world.types("t").count("task.progressed") == 1
+    assert world.last("attempt.report_rejected").data.code == "duplicate"
+
+
+def test_urgent_tasks_go_first_and_equal_ones_in_order(world: World) -> None:
+    world.worker(kind="worker.heartbeat", credit=0)
+    for name, priority in [("x", 0), ("y", 5), ("z", 0), ("v", 5)]:
+        world.submit(name="a", id=name, priority=priority)
+    world.step()
+    world.worker(kind="worker.heartbeat", credit=4)
+    world.step()
+    assert [run.task for run in world.runs()] == ["y", "v", "x", "z"]
+
+
+def test_the_worker_with_most_free_slots_gets_the_task_and_none_gets_more_than_its_credit() -> None:
+    world = World()
+    world.worker("w1", credit=1)
+    world.worker("w2", credit=3)
+    world.step()
+    for i in range(6):
+        world.submit(name="a", id=f"t{i}")
+    world.step()
+    by_worker = [worker for kind, worker, _ in world.commands if kind == "attempt.run"]
+    assert (by_worker[:2], sorted(by_worker)) == (["w2", "w2"], ["w1", "w2", "w2", "w2"])
+
+
+GARBAGE = [
+    (b"\xff\xfe\x00random", "engine.report_dead_lettered"),
+    (b"", "engine.report_dead_lettered"),
+    (b"{", "engine.report_dead_lettered"),
+    (b"[" * 100_000, "task.rejected"),
+    (b'{"name": "a", "args": ' + b'{"x": ' * 100_000, "engine.report_dead_lettered"),
+    (b"{}", "task.rejected"),
+    (b'{"name": 7}', "task.rejected"),
+    (b'{"name": "a", "prioritty": 7}', "task.rejected"),
+    (b'{"name": "a", "priority": 1e400}', "task.rejected"),
+    (b'{"name": "a", "args": "x"}', "task.rejected"),
+    (b'{"name": "a", "args": {"x": "' + b"y" * 900_000 + b'"}}', "task.rejected"),
+    (b'{"name": "a", "id": "x", "idempotency_key": "y"}', "task.rejected"),
+    (b'{"name": "a", "depends_on": ["x"]}', "task.rejected"),
+    (b'{"name": "a", "start_after": "tomorrow"}', "task.rejected"),
+    (b'{"name": "a", "retry": {"max_attempts": 0}}', "task.rejected"),
+]
+
+
+@pytest.mark.parametrize(("value", "expected"), GARBAGE)
+def test_garbage_is_set_aside_with_a_reason_and_the_rest_goes_on(world: World, value: bytes, expected: str) -> None:
+    world.put("task.created", value)
+    world.submit(name="a", id="good")
+    world.step()
+    assert world.types().count(expected) == 1
+    assert world.last(expected).data.reason
+    assert len(world.runs()) == 1
+
+
+def test_unknown_types_and_reports_without_headers_are_set_aside(world: World) -> None:
+    world.put("task.crated", {"name": "a"})
+    world.put("attempt.completed", {"task": 1})
+    record = world.put("x", b"\x00\x01")
+    world.intake[-1] = record._replace(headers=[])
+    record = world.put("x", None)
+    world.intake[-1] = record._replace(value=None)
+    world.step()
+    assert world.types().count("engine.report_dead_lettered") == 4
+
+
+def test_a_structured_cloudevent_makes_a_task(world: World) -> None:
+    event = {"specversion": "1.0", "type": "task.created", "source": "/console", "id": "1", "data": {"name": "a"}}
+    record = world.put("x", event)
+    world.intake[-1] = record._replace(headers=[])
+    world.step()
+    assert len(world.runs()) == 1
+
+
+def test_a_misplaced_report_is_forwarded_once_and_set_aside_the_second_time() -> None:
+    worlds = [World(partition=number, partitions=4) for number in range(4)]
+    forwards = []
+    for world in worlds:
+        world.submit(name="a", id="somewhere")
+        world.step()
+        forwards += world.forwarded
+    assert len(forwards) == 3
+    home, record = forwards[0]
+    assert sum("task.created" in world.types() for world in worlds) == 1
+    assert "task.created" in worlds[home].types()
+    wrong = worlds[(home + 1) % 4]
+    wrong.put("task.created", record.value, **{"hub-origin": b"9/9"})
+    wrong.step()
+    assert "engine.report_dead_lettered" in wrong.types()
+
+
+def test_long_arguments_have_a_row_of_their_own_until_the_task_ends(world: World) -> None:
+    run = run_one(world, args={"text": "x" * 1000})
+    assert b"args/t" in world.rows
+    world.crash()
+    world.worker("w2")
+    world.put("worker.lost", {"incarnation": "w1"})
+    world.step()
+    (again,) = world.runs()
+    assert again.args == run.args
+    world.complete(again, incarnation="w2")
+    world.step()
+    assert b"args/t" not in world.rows
+
+
+def test_the_ended_index_is_bounded_and_refuses_keys_when_keys_fill_it() -> None:
+    world = World(settings=EngineSettings(ended_entries_max=3))
+    world.worker()
+    for i in range(5):
+        world.submit(name="a", idempotency_key=f"k{i}")
+        world.step()
+        for run in world.runs():
+            world.complete(run)
+        world.step()
+    assert world.types().count("task.completed") == 3
+    assert world.last("task.rejected").data.code == "limit_exceeded"
+    for i in range(5):
+        world.submit(name="a", id=f"plain{i}")
+        world.step()
+        world.complete(world.runs()[0])
+        world.step()
+    assert len(world.engine.state.ended) == 3
