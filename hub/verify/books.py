@@ -217,7 +217,8 @@ class Commands:
         """An event that has a command: task.dispatched or attempt.granted."""
         data = fact.data
         if fact.type == "task.dispatched":
-            mark = hash(("run", fact.id, data.attempt, data.dispatch, data.token, worker, fact.partition, fact.root, data.pool))
+            attempt = fact.id, data.attempt, data.dispatch, data.token, worker
+            mark = hash(("run", *attempt, fact.partition, fact.root, f"{COMMANDS_PREFIX}{data.pool}", data.inbox))
         else:
             mark = hash(("grant", fact.id, data.attempt, data.token, worker))
         if self._early.pop(mark, None) is None:
@@ -241,7 +242,8 @@ class Commands:
             return
         worker = headers.get("worker", b"").decode(errors="replace")
         if isinstance(command, RunAttempt):
-            mark = hash(("run", *_run_fields(command, worker), topic.removeprefix(COMMANDS_PREFIX)))
+            attempt = command.task, command.attempt, command.dispatch, command.token, worker
+            mark = hash(("run", *attempt, command.partition, command.root, topic, partition))
         elif isinstance(command, GrantAttempt):
             mark = hash(("grant", command.task, command.attempt, command.token, worker))
         else:
@@ -268,16 +270,17 @@ class Commands:
             found.add("I23", "no command matches this event", partition=partition, offset=offset, subject=task_id)
         for place, command in self._early.values():
             task = fold.live.get(command.task)
-            issued = (command.attempt, getattr(command, "dispatch", 0))
-            if not exact and command.task not in fold.ended and (task is None or issued > (task.attempt, task.dispatch)):
+            if not exact and command.task not in fold.ended and (task is None or _is_newer(command, task)):
                 newer += 1
                 continue
             found.add("I23", f"{place}: attempt {command.attempt} has no event of its own", subject=command.task)
         return newer
 
 
-def _run_fields(command: RunAttempt, worker: str) -> tuple[Any, ...]:
-    return command.task, command.attempt, command.dispatch, command.token, worker, command.partition, command.root
+def _is_newer(command: RunAttempt | GrantAttempt, task: LiveTask) -> bool:
+    if isinstance(command, RunAttempt):
+        return (command.attempt, command.dispatch) > (task.attempt, task.dispatch)
+    return task.lease is None or not task.lease.granted or command.attempt > task.attempt
 
 
 class Intake:

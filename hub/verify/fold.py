@@ -36,6 +36,7 @@ class LiveTask(Struct):
     `shown`: the `to` of its last event that had one. `waits`: its unmet dependencies (id → on); `broken`: those that ended
     otherwise than asked; `unsure`: a dependency ended in a way that may or may not meet it. `partial`: its beginning lies
     before the kept log, so only its sequence is known. `last_end`: how its last attempt ended.
+    `start_delay_ms`: not before this long after its creation, or after its last dependency ended (`unmet_ms`).
     """
 
     id: str
@@ -52,6 +53,7 @@ class LiveTask(Struct):
     attempts_max: int = 1
     lost_max: int = 100
     start_after_ms: int = -1
+    start_delay_ms: int = 0
     not_start_after_ms: int = -1
     start_seconds: float | None = None
     state: str = ""
@@ -72,6 +74,13 @@ class LiveTask(Struct):
     unmet_ms: int = -1
     partial: bool = False
     offset: int = -1
+
+    @property
+    def earliest_ms(self) -> int:
+        """Not to be ready before this; -1 when it need not wait."""
+        if self.start_delay_ms:
+            return (self.unmet_ms if self.unmet_ms >= 0 else self.created_ms) + self.start_delay_ms
+        return self.start_after_ms
 
 
 class Ended(NamedTuple):
@@ -119,7 +128,8 @@ class Fold:
             at_most_once=data.delivery == "at_most_once",
             attempts_max=1 if data.delivery == "at_most_once" else retry.max_attempts,
             lost_max=retry.max_lost,
-            start_after_ms=_ms(data.start_after),
+            start_after_ms=time_ms(data.start_after) if isinstance(data.start_after, str) else -1,
+            start_delay_ms=int(data.start_after * 1000) if isinstance(data.start_after, int | float) else 0,
             not_start_after_ms=_ms(data.not_start_after),
             start_seconds=data.timeouts.start if data.timeouts else None,
             shown=fact.to_state,

@@ -228,8 +228,8 @@ def exhausted_means_all_attempts(fact: Fact, task: LiveTask, fold: Fold) -> str 
 
 @rule("I20", "task.ready", "task.dispatched", "task.started")
 def not_before_its_time(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
-    if fact.time_ms + CLOCK_TOLERANCE_MS < task.start_after_ms:
-        return f"{fact.type} {task.start_after_ms - fact.time_ms} ms before its start_after"
+    if fact.time_ms + CLOCK_TOLERANCE_MS < task.earliest_ms:
+        return f"{fact.type} {task.earliest_ms - fact.time_ms} ms before its start_after"
     return None
 
 

@@ -1,0 +1,357 @@
+"""Builds good histories of the hub, step by step: what the engine would have written, by hand.
+
+`LogBuilder` has one method per thing that can happen; each is one transaction on one partition (its events have consecutive
+offsets, the commit marker takes one more). Everything stays editable until `history()`, so that a test can spoil one place.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import Any, NamedTuple
+
+from hub.verify import History
+from hub.verify.placement import partition_of_root
+from msgspec import json
+from schemas import CATALOGUE, TERMINAL_TYPES, node_id
+
+INBOX = 3
+BEGIN_MS = 1_700_000_000_000
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+TO = {
+    "task.scheduled": "scheduled",
+    "task.blocked": "blocked",
+    "task.ready": "ready",
+    "task.dispatched": "dispatched",
+    "task.started": "running",
+    "attempt.started": "running",
+    "workflow.started": "running",
+    "task.retry_scheduled": "retrying",
+    "task.completed": "completed",
+    "workflow.completed": "completed",
+    "task.failed": "failed",
+    "workflow.failed": "failed",
+    "task.cancelled": "cancelled",
+    "workflow.cancelled": "cancelled",
+    "task.expired": "expired",
+    "task.skipped": "skipped",
+}
+
+
+class Row(NamedTuple):
+    """A record as a reader gives it."""
+
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+
+
+@dataclass
+class Entry:
+    """One record under construction; `body` is its JSON value."""
+
+    offset: int
+    time_ms: int
+    key: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+    @property
+    def type(self) -> str:
+        return self.headers["ce_type"]
+
+    @property
+    def data(self) -> dict[str, Any]:
+        return self.body["data"]
+
+    def row(self) -> Row:
+        headers = tuple((name, value.encode()) for name, value in self.headers.items())
+        return Row(self.offset, self.time_ms, self.key.encode(), json.encode(self.body), headers)
+
+
+@dataclass
+class Task:
+    """What the builder remembers of a task to write its next events and its row."""
+
+    id: str
+    root: str
+    partition: int
+    life: int
+    name: str
+    created_ms: int
+    sequence: int = 0
+    state: str | None = None
+    attempt: int = 0
+    dispatch: int = 0
+    worker: str | None = None
+    token: str | None = None
+    number: int = 0
+    unmet: int = 0
+
+    def row(self) -> dict[str, Any]:
+        if self.state in ("completed", "failed", "cancelled", "expired", "skipped"):
+            return {"ended": self.state, "sequence": self.sequence, "life": self.life}
+        fields = {"life": self.life, "sequence": self.sequence, "state": self.state, "name": self.name, "root": self.root}
+        fields |= {"attempt": self.attempt, "dispatch": self.dispatch, "worker": self.worker, "token": self.token}
+        return fields | {"unmet": self.unmet, "created_at": rfc3339(self.created_ms)}
+
+
+@dataclass
+class Partition:
+    """One partition of the hub: its log, its intake, its engine."""
+
+    number: int
+    events: list[Entry] = field(default_factory=list)
+    intake: list[Entry] = field(default_factory=list)
+    next_offset: int = 0
+    epoch: int = 0
+    engine_sequence: int = 0
+    items: int = 0
+
+
+def rfc3339(time_ms: int) -> str:
+    return (EPOCH + timedelta(milliseconds=time_ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class LogBuilder:
+    """A hub of `count` partitions; `now_ms` advances by 10 ms with every transaction."""
+
+    def __init__(self, count: int = 1) -> None:
+        self.now_ms = BEGIN_MS
+        self.partitions = [Partition(number) for number in range(count)]
+        self.tasks: dict[str, Task] = {}
+        self.workers: dict[str, tuple[int, int]] = {}
+        self.commands: list[Entry] = []
+        self.extra_rows: dict[tuple[int, str], dict[str, Any]] = {}
+        for partition in self.partitions:
+            self.take_over(partition.number)
+
+    # What a test reads
+
+    def event(self, subject: str, event_type: str) -> Entry:
+        """The last event of this type of an entity."""
+        return [entry for entry in self.all_events() if entry.type == event_type and entry.headers["ce_subject"] == subject][-1]
+
+    def all_events(self) -> Iterator[Entry]:
+        for partition in self.partitions:
+            yield from partition.events
+
+    def history(self, **fields: Any) -> History:
+        events = {partition.number: [entry.row() for entry in partition.events] for partition in self.partitions}
+        intake = {partition.number: [entry.row() for entry in partition.intake] for partition in self.partitions}
+        given = {
+            "partitions": len(self.partitions),
+            "events": events,
+            "intake": intake,
+            "state": self.state(),
+            "commands": {"hub.commands.default": {INBOX: [entry.row() for entry in self.commands]}},
+        }
+        return History(**(given | fields))
+
+    def state(self) -> dict[int, dict[bytes, bytes | None]]:
+        rows: dict[int, dict[bytes, bytes | None]] = {partition.number: {} for partition in self.partitions}
+        for partition in self.partitions:
+            meta = {"offset": len(partition.intake), "epoch": partition.epoch}
+            rows[partition.number][b"!meta"] = json.encode(meta)
+            engine = {"sequence": partition.engine_sequence}
+            rows[partition.number][f"engine/{partition.number}".encode()] = json.encode(engine)
+        for task in self.tasks.values():
+            rows[task.partition][f"task/{task.id}".encode()] = json.encode(task.row())
+        for worker, (home, sequence) in self.workers.items():
+            rows[home][f"worker/{worker}".encode()] = json.encode({"life": 0, "sequence": sequence})
+        for (number, key), row in self.extra_rows.items():
+            rows[number][key.encode()] = json.encode(row)
+        return rows
+
+    # What the engine does
+
+    def transaction(self, number: int, cause: str, events: list[tuple[str, str, dict[str, Any]]]) -> list[Entry]:
+        """Commit (entity, type, data) triples that `cause` made; returns the entries."""
+        partition = self.partitions[number]
+        self.now_ms += 10
+        entries = []
+        for index, (entity, event_type, data) in enumerate(events):
+            entries.append(self._entry(partition, f"{cause}/{index}", entity, event_type, data))
+            partition.events.append(entries[-1])
+            partition.next_offset += 1
+        partition.next_offset += 1
+        return entries
+
+    def _entry(self, partition: Partition, src: str, entity: str, event_type: str, data: dict[str, Any]) -> Entry:
+        kind, _, name = entity.partition("/")
+        body: dict[str, Any] = {"entity": entity, "src": src, "epoch": partition.epoch}
+        headers = {"ce_specversion": "1.0", "ce_type": event_type, "ce_id": src, "ce_subject": name}
+        headers["ce_time"] = rfc3339(self.now_ms)
+        key = name
+        if kind == "task":
+            task = self.tasks[name]
+            task.sequence += 1
+            key = task.root
+            body |= {"sequence": task.sequence, "life": task.life, "rootid": task.root}
+            if event_type in TO:
+                if task.state is not None:
+                    body["from"] = task.state
+                body["to"] = task.state = TO[event_type]
+            headers |= {"ce_source": f"/hub/default/{entity}", "ce_namespace": "default", "ce_taskname": task.name}
+        elif kind == "engine":
+            partition.engine_sequence += 1
+            body |= {"sequence": partition.engine_sequence, "life": 0}
+            headers["ce_source"] = f"/hub/-/{entity}"
+        else:
+            home, sequence = self.workers.get(name, (partition.number, 0))
+            self.workers[name] = (home, sequence + 1)
+            body |= {"sequence": sequence + 1, "life": 0}
+            headers["ce_source"] = f"/hub/-/{entity}"
+        headers["ce_sequence"] = f"{body['sequence']:010d}"
+        headers["ce_severitynumber"] = str(CATALOGUE[event_type].severity)
+        body["data"] = data
+        return Entry(partition.next_offset, self.now_ms, key, headers, body)
+
+    def report(self, number: int, report_type: str, key: str, value: dict[str, Any] | None = None) -> str:
+        """A record on hub.intake; returns the cause it is for events."""
+        intake = self.partitions[number].intake
+        intake.append(Entry(len(intake), self.now_ms, key, {"ce_type": report_type}, value or {}))
+        return f"{number}/{len(intake) - 1}"
+
+    def agenda(self, number: int, item: str, due_ms: int | None = None) -> str:
+        """The cause of an agenda item that is due now, or was at `due_ms`."""
+        partition = self.partitions[number]
+        partition.items += 1
+        return f"agenda/{number}/{item}-{partition.items}/{due_ms if due_ms is not None else self.now_ms}"
+
+    def take_over(self, number: int) -> None:
+        partition = self.partitions[number]
+        partition.epoch += 1
+        data = {"partitions": len(self.partitions), "input_offset": len(partition.intake)}
+        self.transaction(number, f"start/{number}/{partition.epoch}", [(f"engine/{number}", "engine.started", data)])
+
+    def worker(self, name: str) -> None:
+        cause = self.report(0, "worker.registered", name)
+        self.transaction(0, cause, [(f"worker/{name}", "worker.registered", {"pool": "default", "inbox": INBOX})])
+
+    def heartbeat(self, name: str) -> None:
+        for partition in self.partitions:
+            self.report(partition.number, "worker.heartbeat", name)
+
+    def submit(self, task_id: str, *, name: str = "charge", after: str = "ready", **data: Any) -> Task:
+        """A single task; `after`: the state it begins in (ready or scheduled)."""
+        number = partition_of_root(task_id, len(self.partitions))
+        cause = self.report(number, "task.created", task_id)
+        life = int(cause.split("/")[1])
+        self.tasks[task_id] = Task(task_id, task_id, number, life, name, self.now_ms + 10)
+        events = [(f"task/{task_id}", "task.created", {"name": name, **data})]
+        if after == "scheduled":
+            events.append((f"task/{task_id}", "task.scheduled", {"start_after": data["start_after"]}))
+        else:
+            events.append((f"task/{task_id}", "task.ready", {"queue": "default"}))
+        self.transaction(number, cause, events)
+        return self.tasks[task_id]
+
+    def workflow(self, root: str, nodes: dict[str, list[dict[str, str]]]) -> dict[str, Task]:
+        """A graph: key → dependencies ({"task": key, "on": …}); returns the nodes' tasks by key."""
+        number = partition_of_root(root, len(self.partitions))
+        cause = self.report(number, "task.created", root)
+        life, entity = int(cause.split("/")[1]), f"task/{root}"
+        self.tasks[root] = Task(root, root, number, life, "flow", self.now_ms + 10)
+        events = [(entity, "task.created", {"name": "flow", "nodes": len(nodes)})]
+        events.append((entity, "workflow.started", {"nodes": len(nodes), "planned": len(nodes)}))
+        made = {}
+        for key, dependencies in nodes.items():
+            task_id = node_id(root, key)
+            made[key] = self.tasks[task_id] = Task(task_id, root, number, life, key, self.now_ms + 10, unmet=len(dependencies))
+            needs = [needed | {"task": node_id(root, needed["task"])} for needed in dependencies]
+            events.append((f"task/{task_id}", "task.created", {"name": key, "key": key, "depends_on": needs, "parent_id": root}))
+            if dependencies:
+                events.append((f"task/{task_id}", "task.blocked", {"unmet": len(dependencies)}))
+            else:
+                events.append((f"task/{task_id}", "task.ready", {"queue": "default"}))
+        self.transaction(number, cause, events)
+        return made
+
+    def refuse(self, root: str, event_type: str = "task.rejected", **data: Any) -> None:
+        number = partition_of_root(root, len(self.partitions))
+        cause = self.report(number, "task.created", root)
+        self.transaction(number, cause, [(f"engine/{number}", event_type, {"task": root, **data})])
+
+    def dispatch(self, task: Task, worker: str, *, attempt: int | None = None) -> None:
+        task.attempt = attempt or task.attempt or 1
+        task.dispatch += 1
+        task.worker, task.token = worker, f"{task.id}.{task.attempt}.{task.dispatch}"
+        given = {"token": task.token, "worker": worker, "dispatch": task.dispatch}
+        self.act(task, "task.dispatched", pool="default", inbox=INBOX, queue="default", **given)
+        shared = {"task": task.id, "root": task.root, "partition": task.partition, "attempt": task.attempt}
+        body = shared | {"dispatch": task.dispatch, "token": task.token, "namespace": "default", "name": task.name}
+        self.command("attempt.run", task, body)
+        task.number = 0
+
+    def command(self, kind: str, task: Task, body: dict[str, Any]) -> None:
+        headers = {"ce_type": kind, "worker": task.worker or ""}
+        self.commands.append(Entry(len(self.commands), self.now_ms, task.id, headers, body))
+
+    def act(self, task: Task, event_type: str, *, due_ms: int | None = None, **data: Any) -> Entry:
+        """One event of a task that time (or the engine) caused."""
+        if event_type != "task.skipped" and (event_type in TERMINAL_TYPES or event_type.startswith("attempt.")):
+            data = self._held(task, event_type) | data
+        elif event_type in ("task.dispatched", "task.retry_scheduled"):
+            data = {"attempt": task.attempt} | data
+        if event_type in TERMINAL_TYPES:
+            data = {"created_at": rfc3339(task.created_ms), "finished_at": rfc3339(self.now_ms)} | data
+        cause = self.agenda(task.partition, event_type, due_ms)
+        return self.transaction(task.partition, cause, [(f"task/{task.id}", event_type, data)])[0]
+
+    def told(self, task: Task, report_type: str, *steps: tuple[str, dict[str, Any]]) -> None:
+        """A report of the task's worker and the events that it caused, all with the report's number."""
+        cause = self.report(task.partition, report_type, task.root)
+        number = {} if report_type == "task.cancel" else {"number": task.number + 1}
+        task.number += len(number)
+        events = []
+        for event_type, data in steps:
+            held = self._held(task, event_type) | number
+            if event_type in TERMINAL_TYPES:
+                held |= {"created_at": rfc3339(task.created_ms), "finished_at": rfc3339(self.now_ms)}
+            events.append((f"task/{task.id}", event_type, held | data))
+        self.transaction(task.partition, cause, events)
+
+    def _held(self, task: Task, event_type: str) -> dict[str, Any]:
+        held: dict[str, Any] = {"attempt": task.attempt}
+        if task.worker is not None and event_type not in ("task.progressed", "task.cancel_requested"):
+            held["worker"] = task.worker
+        if event_type.startswith("attempt."):
+            held["dispatch"] = task.dispatch
+        if event_type in ("task.started", "attempt.started", "attempt.granted"):
+            held["token"] = task.token
+        return held
+
+    # Whole steps
+
+    def started(self, task: Task) -> None:
+        self.told(task, "attempt.started", ("task.started" if task.attempt == 1 else "attempt.started", {}))
+
+    def completed(self, task: Task) -> None:
+        self.told(task, "attempt.completed", ("task.completed", {"result": {"paid": True}}))
+
+    def retried(self, task: Task, worker: str) -> None:
+        """The attempt fails, a retry is scheduled, becomes due and is dispatched."""
+        self.told(task, "attempt.failed", ("attempt.failed", {"error": {"type": "ValueError", "message": "no"}}))
+        due_ms = self.now_ms + 1_010
+        data = {"next_attempt": task.attempt + 1, "delay": 1.0, "next_retry_at": rfc3339(due_ms), "cause": "error"}
+        self.act(task, "task.retry_scheduled", **data)
+        self.now_ms = due_ms
+        self.act(task, "task.ready", due_ms=due_ms, queue="default")
+        self.dispatch(task, worker, attempt=task.attempt + 1)
+
+    def finish_workflow(self, root: str, event_type: str = "workflow.completed", **data: Any) -> None:
+        task = self.tasks[root]
+        ended = [node.state for node in self.tasks.values() if node.root == root and node.id != root]
+        counts = {state: ended.count(state) for state in ("completed", "failed", "cancelled", "skipped", "expired")}
+        self.act(task, event_type, **({"nodes": len(ended), "attempt": 0} | counts | data))
+
+    def met(self, task: Task, *, by: int = 1) -> None:
+        """`by` dependencies of a blocked task were met; it becomes ready with the last one."""
+        task.unmet -= by
+        if task.unmet:
+            self.act(task, "task.dependency_satisfied", unmet=task.unmet, count=by)
+        else:
+            self.act(task, "task.ready", queue="default")

@@ -1,0 +1,174 @@
+"""Lives of tasks as generators over a `LogBuilder`: each `yield` is a place where another task may act in between."""
+
+from collections.abc import Callable, Generator, Iterable
+
+from hub.verify import Report, check
+from log_builder import LogBuilder, rfc3339
+
+Steps = Generator[None, None, None]
+Scenario = Callable[[LogBuilder, str], Steps]
+
+
+def plain(log: LogBuilder, task_id: str) -> Steps:
+    task = log.submit(task_id)
+    yield
+    log.dispatch(task, "w1")
+    yield
+    log.told(task, "attempt.completed", ("task.started", {}), ("task.completed", {"result": 1}))
+
+
+def with_progress(log: LogBuilder, task_id: str) -> Steps:
+    task = log.submit(task_id, idempotency_key=f"key of {task_id}", idempotency_window=60.0, payload_hash="p")
+    yield
+    log.dispatch(task, "w2")
+    yield
+    log.started(task)
+    yield
+    log.told(task, "attempt.progressed", ("task.progressed", {"percent": 50.0}))
+    yield
+    log.completed(task)
+
+
+def retried(log: LogBuilder, task_id: str) -> Steps:
+    task = log.submit(task_id, retry={"max_attempts": 2})
+    yield
+    log.dispatch(task, "w1")
+    yield
+    log.started(task)
+    yield
+    log.retried(task, "w2")
+    yield
+    log.started(task)
+    log.told(task, "attempt.failed", ("attempt.failed", {"error": {"type": "E"}}))
+    yield
+    log.act(task, "task.failed", kind="exhausted", error={"type": "E"})
+
+
+def redispatched(log: LogBuilder, task_id: str) -> Steps:
+    task = log.submit(task_id)
+    yield
+    log.dispatch(task, "w1")
+    yield
+    log.act(task, "attempt.superseded", start_seconds=1.0)
+    log.act(task, "task.ready", queue="default")
+    yield
+    log.dispatch(task, "w2")
+    log.started(task)
+    yield
+    log.act(task, "attempt.lease_expired", lease_seconds=1.0)
+    log.act(task, "task.ready", queue="default")
+    yield
+    log.dispatch(task, "w2", attempt=2)
+    log.started(task)
+    log.completed(task)
+
+
+def granted(log: LogBuilder, task_id: str) -> Steps:
+    task = log.submit(task_id, delivery="at_most_once")
+    yield
+    log.dispatch(task, "w1")
+    yield
+    log.told(task, "attempt.started", ("attempt.granted", {}), ("task.started", {}))
+    log.command("attempt.grant", task, {"task": task.id, "attempt": 1, "token": task.token})
+    yield
+    log.act(task, "attempt.lost")
+    log.act(task, "task.failed", kind="lost", error={"type": "lost"})
+
+
+def delayed(log: LogBuilder, task_id: str) -> Steps:
+    due_ms = log.now_ms + 500
+    task = log.submit(task_id, after="scheduled", start_after=rfc3339(due_ms))
+    yield
+    log.now_ms = max(log.now_ms, due_ms)
+    log.act(task, "task.ready", due_ms=due_ms, queue="default")
+    yield
+    log.dispatch(task, "w1")
+    log.started(task)
+    log.completed(task)
+
+
+def cancelled(log: LogBuilder, task_id: str) -> Steps:
+    task = log.submit(task_id)
+    yield
+    log.dispatch(task, "w1")
+    log.started(task)
+    yield
+    log.told(task, "task.cancel", ("task.cancel_requested", {}))
+    yield
+    log.told(task, "attempt.cancelled", ("attempt.cancelled", {}), ("task.cancelled", {}))
+
+
+def expired(log: LogBuilder, task_id: str) -> Steps:
+    due_ms = log.now_ms + 200
+    task = log.submit(task_id, not_start_after=rfc3339(due_ms))
+    yield
+    log.now_ms = max(log.now_ms, due_ms)
+    log.act(task, "task.expired", due_ms=due_ms)
+
+
+def refused(log: LogBuilder, task_id: str) -> Steps:
+    log.refuse(task_id, code="invalid_input", reason="unknown field nmae")
+    yield
+    log.heartbeat("w1")
+
+
+def repeated(log: LogBuilder, task_id: str) -> Steps:
+    yield from plain(log, task_id)
+    yield
+    log.refuse(task_id, "task.deduplicated", life=log.tasks[task_id].life, state="completed")
+
+
+def workflow(log: LogBuilder, task_id: str) -> Steps:
+    nodes = log.workflow(task_id, {"a": [], "b": [], "c": [{"task": "a"}, {"task": "b"}], "d": [{"task": "c", "on": "failure"}]})
+    yield
+    for key, met in (("a", 1), ("b", 1), ("c", 0)):
+        log.dispatch(nodes[key], "w1")
+        yield
+        log.started(nodes[key])
+        log.completed(nodes[key])
+        if met:
+            log.met(nodes["c"])
+        yield
+    log.act(nodes["d"], "task.skipped", dependency=nodes["c"].id)
+    yield
+    log.finish_workflow(task_id)
+
+
+def left_waiting(log: LogBuilder, task_id: str) -> Steps:
+    log.submit(task_id)
+    yield
+    log.submit(f"{task_id}-held")
+    log.dispatch(log.tasks[f"{task_id}-held"], "w1")
+
+
+ENDING: tuple[Scenario, ...] = (
+    plain, with_progress, retried, redispatched, granted, delayed, cancelled, expired, refused, repeated, workflow,
+)  # fmt: skip
+ALL = (*ENDING, left_waiting)
+
+
+def run(log: LogBuilder, lives: Iterable[Steps]) -> LogBuilder:
+    """Let the lives take turns until all are over."""
+    running = list(lives)
+    while running:
+        running = [life for life in running if next(life, StopIteration) is not StopIteration]
+    return log
+
+
+def good_log(count: int, scenarios: Iterable[Scenario] = ALL) -> LogBuilder:
+    """Every scenario once, taking turns, on `count` partitions; one engine is replaced on the way."""
+    log = LogBuilder(count)
+    log.worker("w1")
+    log.worker("w2")
+    run(log, [scenario(log, f"{scenario.__name__}-{number}") for number, scenario in enumerate(scenarios)])
+    log.take_over(count - 1)
+    return run(log, [scenario(log, f"{scenario.__name__}-again") for scenario in (plain, workflow)])
+
+
+def broken(report: Report) -> set[str]:
+    """The invariants that have findings."""
+    return set(report.counts)
+
+
+def verify_log(log: LogBuilder) -> Report:
+    return check(log.history())
