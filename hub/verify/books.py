@@ -15,7 +15,7 @@ from schemas import COMMANDS, GrantAttempt, RunAttempt, TaskReply
 
 from .facts import Fact, time_ms
 from .fold import Ended, Fold, LiveTask
-from .history import LogRecord
+from .history import LogRecord, headers_of
 from .lane import Lane
 from .report import Findings
 from .tables import SOFT_REPORTS
@@ -229,7 +229,7 @@ class Commands:
         self.read += 1
         place = f"{topic} partition {partition} offset {record.offset}"
         self._first.setdefault(f"{topic}/{partition}", (record.offset, record.timestamp_ms))
-        headers = dict(record.headers)
+        headers = headers_of(record)
         kind = headers.get("ce_type", b"").decode(errors="replace")
         struct = COMMANDS.get(kind)
         if struct is None:
@@ -351,9 +351,9 @@ class _Typed(Struct):
 
 
 def _report_type(record: LogRecord) -> str:
-    for name, value in record.headers:
-        if name == "ce_type":
-            return value.decode(errors="replace")
+    named = headers_of(record).get("ce_type")
+    if named is not None:
+        return named.decode(errors="replace")
     try:
         return json.decode(record.value or b"", type=_Typed).type
     except (DecodeError, ValidationError):

@@ -12,7 +12,7 @@ from msgspec import DecodeError, Raw, Struct, ValidationError, defstruct, json
 
 from schemas import CATALOGUE, source_of
 
-from .history import LogRecord
+from .history import LogRecord, headers_of
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -106,7 +106,7 @@ def cause_of(src: str) -> tuple[str, int, int, int, int, int]:
 
 def read_fact(partition: int, record: LogRecord, problems: list[str]) -> Fact:
     """The fact in `record`; lesser deviations are appended to `problems`. Raises Unreadable."""
-    headers = dict(record.headers)
+    headers = headers_of(record)
     try:
         event_type = headers["ce_type"].decode()
         if event_type not in CATALOGUE:

@@ -27,10 +27,15 @@ class LogRecord(Protocol):
     def value(self) -> bytes | None: ...
 
     @property
-    def headers(self) -> Iterable[tuple[str, bytes]]: ...
+    def headers(self) -> Iterable[tuple[str, bytes | None]]: ...
 
 
 Partitions = Mapping[int, Iterable[LogRecord]]
+
+
+def headers_of(record: LogRecord) -> dict[str, bytes]:
+    """The headers of a record by name; one without a value counts as missing."""
+    return {name: value for name, value in record.headers if value is not None}
 
 
 class Delivery(NamedTuple):

@@ -6,17 +6,18 @@ offsets, the commit marker takes one more). Everything stays editable until `his
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
+
+from msgspec import json
 
 from hub.verify import History
 from hub.verify.placement import partition_of_root
-from msgspec import json
 from schemas import CATALOGUE, TERMINAL_TYPES, node_id
 
 INBOX = 3
 BEGIN_MS = 1_700_000_000_000
-EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 TO = {
     "task.scheduled": "scheduled",

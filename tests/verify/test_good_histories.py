@@ -1,10 +1,11 @@
 """Nothing is found in a history that keeps every promise."""
 
 import pytest
+from log_builder import LogBuilder
+from scenarios import ALL, ENDING, good_log, run
+
 from hub.verify import INVARIANTS, Checker, Options, check
 from hub.verify.placement import murmur2
-from scenarios import ALL, ENDING, good_log, run
-from log_builder import LogBuilder
 
 
 @pytest.mark.parametrize("count", [1, 4])
@@ -38,7 +39,9 @@ def test_what_lacks_its_input_is_named_as_skipped() -> None:
 
 def test_a_log_whose_beginning_was_deleted_is_accepted() -> None:
     log = good_log(1)
-    cut = next(number for number, entry in enumerate(log.partitions[0].events) if number > 20 and entry.body["src"].endswith("/0"))
+    cut = next(
+        number for number, entry in enumerate(log.partitions[0].events) if number > 20 and entry.body["src"].endswith("/0")
+    )
     del log.partitions[0].events[:cut]
     start = log.partitions[0].events[0].offset
     report = check(log.history(starts={0: start}, commands=None))
