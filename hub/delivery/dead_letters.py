@@ -1,7 +1,7 @@
 """Dead letters: events that could not be delivered, set aside on `hub.dlq.<id>` with their original bytes and headers.
 
 Added headers (UTF-8 text): dlq_subscriber, dlq_topic, dlq_partition, dlq_offset, dlq_attempts, dlq_first_failure (RFC 3339),
-dlq_failed_at, dlq_error ("Type: message"), dlq_traceback. The key is the original one. An event is acknowledged only after its
+dlq_failed_at, dlq_error ("Type: message"), dlq_traceback, and dlq_value_was_null where key and value were null. The key is the original one. An event is acknowledged only after its
 dead letter is: a crash in between writes it twice, never not at all.
 """
 
@@ -35,9 +35,11 @@ class DeadLetters:
 
     async def put(self, plan: Plan, item: Item) -> None:
         """Return when the dead letter is acknowledged; tries until then (or until cancelled)."""
-        headers = [*item.headers, *self._headers(plan, item)]
+        headers, value = [*item.headers, *self._headers(plan, item)], item.value
+        if item.key is None and value is None:  # the client refuses a record that has neither
+            headers, value = [*headers, ("dlq_value_was_null", b"1")], b""
         sending = asyncio.run_coroutine_threadsafe(
-            self._send(plan.config.dead_letter_topic, item.key, item.value, headers, item.timestamp_ms), self._loop
+            self._send(plan.config.dead_letter_topic, item.key, value, headers, item.timestamp_ms), self._loop
         )
         try:
             await asyncio.wrap_future(sending)

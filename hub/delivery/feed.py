@@ -152,7 +152,7 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         first_offsets = {}
         lows = await self._consumer.beginning_offsets(assigned) if assigned else {}
         highs = await self._consumer.end_offsets(assigned) if assigned else {}
-        for partition in assigned:
+        for partition in sorted(assigned):
             position, low, high = await self._consumer.committed(partition), lows[partition], highs[partition]
             if position is None:
                 position = first_offsets[partition] = low if self._start_from == "earliest" else high
@@ -168,6 +168,8 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         if first_offsets:
             await self._consumer.commit(first_offsets)
         self._paused_windows.clear()
+        self._ends = dict(highs)
+        self.lag = sum(highs[one] - self._committed[one] for one in assigned)
         self.session = session
         self.joined.set()
         self._resumed.set()

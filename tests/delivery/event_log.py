@@ -1,0 +1,138 @@
+"""Writes events to a topic as the engine would: same headers, same bodies, transactions."""
+
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from msgspec import json
+
+from schemas import CATALOGUE, EventBody, source_of
+from schemas.events import TaskCompleted, TaskCreated, TaskProgressed, TaskReady
+
+NOW = "2026-01-01T12:00:00.000Z"
+Headers = list[tuple[str, bytes]]
+Written = tuple[bytes | None, bytes | None, Headers]
+
+
+def event_record(
+    event_type: str,
+    task: str,
+    sequence: int,
+    data: Any,
+    *,
+    name: str = "charge",
+    namespace: str = "default",
+    states: tuple[str | None, str | None] = (None, None),
+    life: int = 1,
+) -> Written:
+    """Key, value and headers of one event of a task."""
+    entity = f"task/{task}"
+    src = f"0/{life}/{task}-{sequence}"
+    body = EventBody(
+        entity=entity, sequence=sequence, life=life, src=src, epoch=1, rootid=task, from_=states[0], to=states[1], data=data
+    )
+    headers = [
+        ("ce_specversion", b"1.0"),
+        ("ce_type", event_type.encode()),
+        ("ce_source", source_of(namespace, entity).encode()),
+        ("ce_id", src.encode()),
+        ("ce_subject", task.encode()),
+        ("ce_time", NOW.encode()),
+        ("ce_namespace", namespace.encode()),
+        ("ce_taskname", name.encode()),
+        ("ce_severitynumber", b"%d" % CATALOGUE[event_type].severity),
+    ]
+    return task.encode(), json.encode(body), headers
+
+
+def progress(task: str, sequence: int, **how: Any) -> Written:
+    """A task.progressed whose percent is its sequence number."""
+    return event_record("task.progressed", task, sequence, TaskProgressed(attempt=1, percent=float(sequence)), **how)
+
+
+def ready(task: str, sequence: int, **how: Any) -> Written:
+    """A task.ready."""
+    return event_record("task.ready", task, sequence, TaskReady(queue="default"), **how)
+
+
+def created(task: str, sequence: int = 1, **how: Any) -> Written:
+    """A task.created."""
+    return event_record("task.created", task, sequence, TaskCreated(name="charge"), **how)
+
+
+def completed(task: str, sequence: int, **how: Any) -> Written:
+    """A task.completed."""
+    data = TaskCompleted(created_at=NOW, finished_at=NOW, attempt=1)
+    return event_record("task.completed", task, sequence, data, states=("running", "completed"), **how)
+
+
+async def create_topic(bootstrap: str, topic: str, partitions: int = 1) -> None:
+    """Make the topic and wait until it can be written to."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(topic, partitions, 1)])
+    finally:
+        await admin.close()
+
+
+async def write(bootstrap: str, topic: str, records: Sequence[Written], *, partition_of: Callable[[bytes], int] | None = None) -> None:
+    """Append the records in one transaction, each to its partition (0 unless told)."""
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id=f"test-{uuid.uuid4().hex}", linger_ms=1)
+    await producer.start()
+    try:
+        async with producer.transaction():
+            futures = []
+            for key, value, headers in records:
+                partition = 0 if partition_of is None else partition_of(key or b"")
+                futures.append(await producer.send(topic, value=value, key=key, headers=headers, partition=partition))
+            for future in futures:
+                await future
+    finally:
+        await producer.stop()
+
+
+async def read_all(bootstrap: str, topic: str, count: int, timeout_seconds: float = 10.0) -> list[Any]:
+    """The first `count` committed records of partition 0 of the topic."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, isolation_level="read_committed", auto_offset_reset="earliest")
+    await consumer.start()
+    partition = TopicPartition(topic, 0)
+    consumer.assign([partition])
+    found: list[Any] = []
+    deadline = datetime.now(UTC).timestamp() + timeout_seconds
+    try:
+        while len(found) < count and datetime.now(UTC).timestamp() < deadline:
+            for records in (await consumer.getmany(timeout_ms=200)).values():
+                found.extend(records)
+    finally:
+        await consumer.stop()
+    return found
+
+
+async def committed_offset(bootstrap: str, group: str, topic: str, partition: int = 0) -> int | None:
+    """What the group has committed."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=group, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        offset: int | None = await consumer.committed(TopicPartition(topic, partition))
+        return offset
+    finally:
+        await consumer.stop()
+
+
+@asynccontextmanager
+async def running(service: Any, *, timeout_seconds: float = 20.0) -> AsyncIterator[Any]:
+    """Start the service, wait until it is ready, stop it at the end."""
+    await service.start()
+    try:
+        await service.ready(timeout_seconds)
+        yield service
+    finally:
+        await service.stop()
+
+
+Waiter = Callable[[], Awaitable[None]]
