@@ -16,6 +16,9 @@ from .state import Task, Worker
 from .times import SECOND_US
 from .turn import Turn
 
+#: Bytes of commands that one turn issues, about: a transaction's batch must fit into `max.message.bytes`.
+BYTES_PER_TURN = 2 * 1024 * 1024
+
 #: A worker without credit left is told at most this often that work waits for it here.
 WANTED_EVERY_US = 200_000
 
@@ -28,7 +31,13 @@ def dispatch(turn: Turn) -> None:
     free: dict[str, int] = {}
     candidates: dict[Bucket, list[Worker]] = {}
     heads = state.ready.heads()
+    size = 0
     while heads:
+        if size > BYTES_PER_TURN:
+            state.agenda.add(
+                turn.now_us, "dispatch", "", len(turn.commands) + turn.now_us % 1000
+            )  # The rest goes with the next transaction.
+            return
         _, _, task_id, bucket = heappop(heads)
         workers = candidates.get(bucket)
         if workers is None:
@@ -39,7 +48,7 @@ def dispatch(turn: Turn) -> None:
             continue
         state.ready.pop(bucket)
         free[worker.incarnation] -= 1
-        _issue(turn, state.tasks[task_id], worker)
+        size += _issue(turn, state.tasks[task_id], worker)
         head = state.ready.head(bucket)
         if head is not None:
             heappush(heads, (*head, bucket))
@@ -63,7 +72,8 @@ def _want(turn: Turn, workers: list[Worker]) -> None:
             turn.command(worker, "engine.work_wanted", "", WorkWanted(partition=turn.partition, waiting=len(turn.state.ready)))
 
 
-def _issue(turn: Turn, task: Task, worker: Worker) -> None:
+def _issue(turn: Turn, task: Task, worker: Worker) -> int:
+    """Dispatch one task; returns about how many bytes its command takes."""
     row = task.row
     token = turn.next_src()
     attempt, dispatched = row.attempt + 1, row.dispatch + 1
@@ -111,6 +121,7 @@ def _issue(turn: Turn, task: Task, worker: Worker) -> None:
     )
     turn.command(worker, "attempt.run", task.id, command)
     turn.state.start_deadlines.append((turn.now_us + worker.lease_us, task.id, dispatched))
+    return 500 + len(bytes(task.args)) + sum(len(bytes(result)) for result in results.values())
 
 
 def _dependency_results(turn: Turn, row: TaskRow) -> tuple[dict[str, Raw], list[str]]:

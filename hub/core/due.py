@@ -11,6 +11,7 @@ from .admission import node_data
 from .attempts import on_timeout
 from .consequences import place, retire_nodes
 from .ending import cancelled, expired, failed
+from .graph import Plan
 from .plans import NewTask
 from .rows import TaskRow
 from .state import Task
@@ -20,6 +21,7 @@ from .turn import Turn
 
 #: Nodes of a graph that are created, or cancelled, in one slice: a transaction stays below about 1,000 events.
 SLICE = 200
+SLICE_BYTES = 1024 * 1024
 
 #: The worker watches its own time-out first; the engine ends an attempt only when the worker did not.
 TIMEOUT_SLACK_US = SECOND_US // 2
@@ -36,13 +38,17 @@ def take_due(turn: Turn, *, retention_seconds: float) -> None:
         if entry is None:
             return
         due_us, kind, task_id, mark = entry
+        before, happened = turn.provenance, len(turn.events)
         turn.caused_by(f"agenda/{turn.partition}/{kind}:{task_id}.{mark}/{due_us // 1000}", f"agenda:{kind}")
+        if kind == "dispatch":
+            continue  # Only there so that the turn takes place, and as the cause of what it dispatches.
+        task = turn.state.tasks.get(task_id)
         if kind == "retire":
             retire_nodes(turn, task_id, retention_seconds)
-            continue
-        task = turn.state.tasks.get(task_id)
-        if task is not None and not task.ended:
+        elif task is not None and not task.ended:
             _HANDLERS[kind](turn, task, due_us, mark)
+        if len(turn.events) == happened:
+            turn.caused_by(*before)  # It had nothing to say: what follows has another cause.
 
 
 def _start(turn: Turn, task: Task, due_us: int, mark: int) -> None:
@@ -91,7 +97,7 @@ def create_nodes(turn: Turn, root: Task) -> int:
     plan = root.plan
     assert plan is not None
     first = root.row.planned if root.row.state == "running" else 0
-    keys = plan.order[first : first + SLICE]
+    keys = _slice(plan, first)
     planned = first + len(keys)
     if first:
         counts = {name: getattr(root.row, name) for name in ("completed", "failed", "cancelled", "skipped", "expired")}
@@ -106,6 +112,16 @@ def create_nodes(turn: Turn, root: Task) -> int:
     if planned < len(plan.order):
         turn.state.agenda.add(turn.now_us, "plan", root.id, planned)
     return planned
+
+
+def _slice(plan: Plan, first: int) -> tuple[str, ...]:
+    """The keys of the next slice: at most SLICE nodes and about SLICE_BYTES of arguments, at least one node."""
+    size = 0
+    for count, key in enumerate(plan.order[first : first + SLICE]):
+        size += len(bytes(plan.nodes[key].args))
+        if size > SLICE_BYTES and count > 0:
+            return plan.order[first : first + count]
+    return plan.order[first : first + SLICE]
 
 
 def _plan(turn: Turn, task: Task, due_us: int, mark: int) -> None:

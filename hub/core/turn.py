@@ -84,12 +84,21 @@ class Turn:
         self.counted: dict[str, dict[str, int]] = {}
         self.steps_ready: dict[str, list[str]] = {}
         self._prefix = ""
+        self._used: dict[str, int] = {}
         self._index = 0
         self._cause: str | None = None
 
-    def caused_by(self, prefix: str, cause: str | None, index: int = 0) -> None:
+    def caused_by(self, prefix: str, cause: str | None) -> None:
         """What follows has the provenance `prefix`/0, /1, ...; the same prefix must never be used in two turns."""
-        self._prefix, self._index, self._cause = prefix, index, cause
+        if prefix != self._prefix:
+            self._used[self._prefix] = self._index
+            self._prefix, self._index = prefix, self._used.get(prefix, 0)
+        self._cause = cause
+
+    @property
+    def provenance(self) -> tuple[str, str | None]:
+        """What `caused_by` was told last."""
+        return self._prefix, self._cause
 
     def next_src(self) -> str:
         """The provenance that the next event will have."""

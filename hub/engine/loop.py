@@ -106,8 +106,8 @@ class PartitionLoop:
             try:
                 if partition.epoch == 0 and intake.log_start > 0:
                     raise MissingHistory(
-                        f"partition {self.partition} has no state, but its intake begins at offset {intake.log_start}: the changelog "
-                        "hub.state was lost. Restore it, or start with new topics."
+                        f"partition {self.partition} has no state, but its intake begins at offset {intake.log_start}: "
+                        "the changelog hub.state was lost. Restore it, or start with new topics."
                     )
                 pools = await self._broker.pools()
                 batch = partition.take_over(

@@ -36,8 +36,9 @@ from ..core.turn import Command, Happened, Reply, Turn
 from ..core.workers import judge_leases, judge_starts, next_judgement, on_worker_lost, on_worker_report
 from ..kafka import INBOX_PARTITIONS, REPLY_PARTITIONS, StoredRecord, partition_of
 
-#: A report larger than this is set aside unread (the topic itself takes up to 8 MiB).
-REPORT_BYTES_MAX = 8 * 1024 * 1024
+#: A report larger than this is set aside unread. The topics take records of up to 8 MiB: what is admitted must fit
+#: into an event together with its envelope, and into a row.
+REPORT_BYTES_MAX = 4 * 1024 * 1024
 
 #: Entries of the ended index that are tombstoned in one turn, and how long expired ones may lie while nothing else happens.
 EXPIRED_PER_TURN = 500

@@ -1,4 +1,4 @@
-"""One engine partition with a scripted world around it: no broker, no clock. What it writes is kept as the topics would keep it."""
+"""One engine partition with a scripted world around it: no broker, no clock. What it writes is kept as the topics do."""
 
 import random
 from collections.abc import Iterator

@@ -1,0 +1,181 @@
+"""The engine inside the broker's process: the ports of `ports.py` on the broker's own door, without sockets.
+
+It may decide on input that is appended but not on disk yet: what it appends stands behind that input in the same journal,
+and the broker shows nothing to anybody before both are on disk. So `commit` needs not wait for the disk: one sync of the
+journal covers input and output, and the next batch is decided meanwhile.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from ..broker import BrokerError, ErrorCode, LocalBroker
+from ..kafka import (
+    EVENTS,
+    INTAKE,
+    STATE,
+    Record,
+    SessionFailed,
+    SessionFenced,
+    StoredRecord,
+    TopicPartition,
+    TransactionalSession,
+    build_batch,
+    pool_of,
+    read_batches,
+    transactional_id,
+)
+from .ports import Intake
+
+FETCH_BYTES = 1024 * 1024
+
+#: What one turn decides: bounded in bytes, because what comes out must fit into one batch per partition.
+TURN_BYTES = 2 * 1024 * 1024
+
+_FENCED = {ErrorCode.INVALID_PRODUCER_EPOCH, ErrorCode.PRODUCER_FENCED}
+
+
+class InProcessSession:
+    """The transactional session on `LocalBroker`. One batch per partition in a transaction: the caller bounds its size."""
+
+    def __init__(self, local: LocalBroker, transactional_id: str, *, transaction_timeout_ms: int = 10_000) -> None:
+        self._local = local
+        self._id = transactional_id
+        self._timeout_ms = transaction_timeout_ms
+        self._producer: tuple[int, int] = (-1, -1)
+
+    async def open(self) -> None:
+        """Fence the predecessor, end its transaction."""
+        try:
+            self._producer = await self._local.init_producer(self._id, timeout_ms=self._timeout_ms)
+        except BrokerError as error:
+            raise _session_error(error) from error
+
+    async def commit(self, outputs: Mapping[TopicPartition, Sequence[Record]]) -> Mapping[TopicPartition, int]:
+        """One transaction, appended whole. Nobody sees it before it is on disk, but this returns before that."""
+        producer_id, epoch = self._producer
+        batches = {
+            (place.topic, place.partition): build_batch(
+                records, producer_id=producer_id, producer_epoch=epoch, base_sequence=0, transactional=True
+            )
+            for place, records in outputs.items()
+            if records
+        }
+        if not batches:
+            return {}
+        try:
+            done = self._local.transact_soon(self._id, producer_id, epoch, batches)
+        except BrokerError as error:
+            raise _session_error(error) from error
+        self._producer = (done.producer_id, done.producer_epoch)
+        return {TopicPartition(*place): offset for place, offset in done.base_offsets.items()}
+
+    async def close(self) -> None:
+        """Wait until all that was committed is on disk."""
+        await self._local.stable()
+
+
+def _session_error(error: BrokerError) -> SessionFenced | SessionFailed:
+    if error.code in _FENCED:
+        return SessionFenced(str(error))
+    return SessionFailed(str(error))
+
+
+class InProcessIntake:
+    """The intake at the append position: last stable offset and aborted ranges are obeyed there."""
+
+    def __init__(self, local: LocalBroker, partition: int, offset: int) -> None:
+        self._local = local
+        self._partition = partition
+        self._position = offset
+        self._buffer: list[StoredRecord] = []
+        self._end = offset
+        self.log_start = local.fetch(INTAKE, partition, offset, max_bytes=1, unsynced=True).log_start
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether nothing readable is left."""
+        return not self._buffer and self._position >= self._end
+
+    async def read(self, max_records: int, timeout_seconds: float) -> list[StoredRecord]:
+        """The next records; other tasks of the broker's loop get their turn first."""
+        await asyncio.sleep(0)
+        if not self._buffer:
+            self._fetch()
+            if not self._buffer and timeout_seconds > 0:
+                await self._local.wait(INTAKE, self._partition, self._position, timeout_seconds=timeout_seconds, unsynced=True)
+                self._fetch()
+        return self._take(max_records)
+
+    def _fetch(self) -> None:
+        while not self._buffer:
+            fetched = self._local.fetch(INTAKE, self._partition, self._position, max_bytes=FETCH_BYTES, unsynced=True)
+            self._end = fetched.end
+            if self._position >= fetched.end or not fetched.data:
+                return
+            last, records = _decode(fetched.data, fetched.aborted)
+            self._buffer = [record for record in records if record.offset >= self._position]
+            self._position = min(last, fetched.end)
+
+    def _take(self, max_records: int) -> list[StoredRecord]:
+        size = 0
+        for count, record in enumerate(self._buffer):
+            size += len(record.value or b"")
+            if count == max_records or (size > TURN_BYTES and count > 0):
+                taken, self._buffer = self._buffer[:count], self._buffer[count:]
+                return taken
+        taken, self._buffer = self._buffer, []
+        return taken
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+
+def _decode(data: bytes, aborted: Sequence[tuple[int, int]]) -> tuple[int, list[StoredRecord]]:
+    """The offset behind the last batch in `data` (base offset + last offset delta + 1), and the records to be seen."""
+    position = end = 0
+    while position + 27 <= len(data):
+        end = (
+            int.from_bytes(data[position : position + 8], "big") + int.from_bytes(data[position + 23 : position + 27], "big") + 1
+        )
+        position += 12 + int.from_bytes(data[position + 8 : position + 12], "big")
+    return end, read_batches(data, aborted=aborted)
+
+
+class InProcessBroker:
+    """The engine's ports on `LocalBroker`. `cluster` is the first part of the transactional ids."""
+
+    def __init__(self, local: LocalBroker, *, cluster: str = "hub") -> None:
+        self._local = local
+        self._cluster = cluster
+
+    async def session(self, partition: int) -> TransactionalSession:
+        """An opened session: earlier owners are fenced."""
+        session = InProcessSession(self._local, transactional_id(self._cluster, partition))
+        await session.open()
+        return session
+
+    async def changelog(self, partition: int, from_offset: int) -> AsyncIterator[StoredRecord]:
+        """The committed rows, in order, up to the end that was seen first."""
+        end = self._local.end(STATE, partition, unsynced=True)
+        position = max(from_offset, self._local.fetch(STATE, partition, end, max_bytes=1, unsynced=True).log_start)
+        while position < end:
+            fetched = self._local.fetch(STATE, partition, position, max_bytes=4 * FETCH_BYTES, unsynced=True)
+            last, records = _decode(fetched.data, fetched.aborted)
+            for record in records:
+                if position <= record.offset < end:
+                    yield record
+            assert last > position, "a fetch below the end gives data"
+            position = last
+            await asyncio.sleep(0)
+
+    async def intake(self, partition: int, offset: int) -> Intake:
+        """The intake, positioned."""
+        return InProcessIntake(self._local, partition, offset)
+
+    async def events_end(self, partition: int) -> int:
+        """The end of the partition's events."""
+        return self._local.end(EVENTS, partition, unsynced=True)
+
+    async def pools(self) -> list[str]:
+        """The pools that have a commands topic."""
+        return [pool for topic in self._local.topics() if (pool := pool_of(topic)) is not None]
