@@ -12,10 +12,11 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from .broker import Broker
 from .state import PendingBlock
-from .storage import Storage
+from .storage import CheckpointPlan, Storage
 
 logger = logging.getLogger(__name__)
 
@@ -84,13 +85,17 @@ class Flusher:
         block = self._broker.cut()
         if not block.parts:
             self._broker.written(block)
-        elif self._write_seconds < INLINE_SYNC_SECONDS:
+            return
+        # the plan is the state at the end of this block: nothing may change between cut and plan
+        due = self._storage.checkpoint_due and self._checkpointing is None
+        plan = self._broker.plan_checkpoint(clean=False) if due else None
+        if self._write_seconds < INLINE_SYNC_SECONDS:
             self._write(block)
-            self._after(block)
+            self._after(block, plan)
         else:
             self._writing = True
             self._loop.run_in_executor(self._writer, self._write, block).add_done_callback(
-                lambda _: self._after_thread(block)
+                lambda written: self._after_thread(block, plan, written)
             )
 
     def _write(self, block: PendingBlock) -> None:
@@ -102,22 +107,23 @@ class Flusher:
             raise
         self._write_seconds += (time.perf_counter() - started - self._write_seconds) * 0.05
 
-    def _after_thread(self, block: PendingBlock) -> None:
+    def _after_thread(self, block: PendingBlock, plan: CheckpointPlan | None, written: asyncio.Future[None]) -> None:
         self._writing = False
-        self._after(block)
-        if self._broker.state.has_pending:
-            self._request(True)
+        if written.exception() is None:
+            self._after(block, plan)
+            if self._broker.state.has_pending:
+                self._request(True)
 
-    def _after(self, block: PendingBlock) -> None:
+    def _after(self, block: PendingBlock, plan: CheckpointPlan | None) -> None:
+        if plan is not None:
+            position = self._storage.begin_checkpoint()
+            self._checkpointing = self._loop.create_task(self._checkpoint(plan, position), name="broker-checkpoint")
         self._broker.written(block)
-        if self._storage.checkpoint_due and self._checkpointing is None and not self._broker.state.has_pending:
-            self._checkpointing = self._loop.create_task(self._checkpoint(clean=False), name="broker-checkpoint")
 
     # --- checkpoints and files
 
-    async def _checkpoint(self, *, clean: bool) -> None:
+    async def _checkpoint(self, plan: CheckpointPlan, position: Any) -> None:
         try:
-            plan, position = self._broker.plan_checkpoint(clean=clean), self._storage.begin_checkpoint()
             await self._loop.run_in_executor(self._background, self._storage.checkpoint, plan, position)
             self._broker.checkpointed(plan)
         except OSError:
@@ -153,7 +159,7 @@ class Flusher:
             await asyncio.wait([self._checkpointing])
         self._sync()
         if checkpoint:
-            await self._checkpoint(clean=True)
+            await self._checkpoint(self._broker.plan_checkpoint(clean=True), self._storage.begin_checkpoint())
         for handle in (self._scheduled, self._lazy):
             if handle is not None:
                 handle.cancel()

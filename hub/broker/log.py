@@ -52,7 +52,7 @@ class ProducerState:
     """What a partition knows of one producer id."""
 
     epoch: int
-    last_timestamp_ms: int
+    seen_ms: int
     batches: deque[SentBatch] = field(default_factory=lambda: deque(maxlen=REMEMBERED_BATCHES))
 
 
@@ -117,7 +117,7 @@ class PartitionLog:
             return ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, None
         return ErrorCode.NONE, None
 
-    def append(self, batch: bytes, header: BatchHeader) -> None:
+    def append(self, batch: bytes, header: BatchHeader, now_ms: int) -> None:
         """Add a batch that is placed at `end`; also used to replay the journal."""
         base = self.end
         if not self._batches:
@@ -129,20 +129,20 @@ class PartitionLog:
         if header.producer_id < 0:
             return
         if header.control:
-            self._end_transaction(batch, header, base)
+            self._end_transaction(batch, header, base, now_ms)
             return
         state = self.producers.get(header.producer_id)
         if state is None or state.epoch != header.producer_epoch:
             state = self.producers[header.producer_id] = ProducerState(header.producer_epoch, 0)
-        state.last_timestamp_ms = header.max_timestamp_ms
+        state.seen_ms = now_ms
         state.batches.append(SentBatch(header.base_sequence, header.last_sequence, base))
         if header.transactional:
             self.open.setdefault(header.producer_id, base)
 
-    def _end_transaction(self, marker: bytes, header: BatchHeader, offset: int) -> None:
+    def _end_transaction(self, marker: bytes, header: BatchHeader, offset: int, now_ms: int) -> None:
         state = self.producers.get(header.producer_id)
         if state is None or state.epoch < header.producer_epoch:
-            self.producers[header.producer_id] = ProducerState(header.producer_epoch, header.max_timestamp_ms)
+            self.producers[header.producer_id] = ProducerState(header.producer_epoch, now_ms)
         first = self.open.pop(header.producer_id, None)
         if first is not None:
             self._closing.append((first, offset))
@@ -165,7 +165,7 @@ class PartitionLog:
         idle = [
             producer_id
             for producer_id, state in self.producers.items()
-            if state.last_timestamp_ms < before_ms and producer_id not in self.open
+            if state.seen_ms < before_ms and producer_id not in self.open
         ]
         for producer_id in idle:
             del self.producers[producer_id]
@@ -268,7 +268,7 @@ class PartitionLog:
             "open": list(self.open.items()),
             "aborted": self._aborted,
             "producers": [
-                (producer_id, state.epoch, state.last_timestamp_ms, list(state.batches))
+                (producer_id, state.epoch, state.seen_ms, list(state.batches))
                 for producer_id, state in self.producers.items()
             ],
         }

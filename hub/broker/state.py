@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from .batches import BatchHeader, placed, read_header
-from .errors import BrokerError, ErrorCode
+from .errors import BrokerError, ErrorCode, StorageDamaged
 from .log import LogKey, PartitionLog
 from .storage import Storage
 from .timing import Clock, Deferred, Timers
@@ -152,7 +152,7 @@ class BrokerState:
         batch = placed(batch, base)
         self._parts += (_ENTRY.pack(_APPEND, len(batch) + _LOG.size), _LOG.pack(*log.key), batch)
         self.pending_bytes += len(batch)
-        log.append(batch, header)
+        log.append(batch, header, self.clock.now_ms())
         self._touched[log] = None
         for wake in tuple(log.append_waiters):
             wake()
@@ -201,13 +201,18 @@ class BrokerState:
                 batch = payload[at + _LOG.size : at + length]
                 topic = self._topics_by_number.get(number)
                 if topic is not None:
-                    log = topic.logs[partition]
-                    log.append(batch, read_header(batch))
-                    log.advance(log.end)
+                    self._replay_batch(topic.logs[partition], batch)
             else:
                 operation, *arguments = msgspec.msgpack.decode(payload[at : at + length])
                 self._appliers[operation](*arguments)
             at += length
+
+    def _replay_batch(self, log: PartitionLog, batch: bytes) -> None:
+        header = read_header(batch)
+        if header.base_offset != log.end:
+            raise StorageDamaged(f"{log.key}: the journal continues at {header.base_offset}, the log ends at {log.end}")
+        log.append(batch, header, self.clock.now_ms())
+        log.advance(log.end)
 
     # --- topics
 

@@ -1,0 +1,127 @@
+"""The journal alone: whole blocks come back, torn ones are cut, damage is refused."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hub.broker.errors import StorageDamaged
+from hub.broker.journal import BLOCK_HEADER_BYTES, Journal, Position
+
+START = Position(0, 0, 1)
+FILE_BYTES = 2048
+
+
+def opened(directory: Path, start: Position = START) -> tuple[Journal, list[bytes]]:
+    journal = Journal(directory, file_bytes=FILE_BYTES)
+    return journal, list(journal.replay(start))
+
+
+def written(directory: Path, payloads: list[bytes], *, sync: bool = True) -> Path:
+    """A journal with these blocks, as a crash leaves it. Returns the file with the last block."""
+    journal, _ = opened(directory)
+    for payload in payloads:
+        journal.write([payload])
+        if sync:
+            journal.sync()
+    path = journal._path(journal.position.generation)
+    journal.close()
+    return path
+
+
+def test_blocks_come_back_in_order_over_several_files(tmp_path: Path) -> None:
+    payloads = [b"%04d" % number * 50 for number in range(40)]
+    written(tmp_path, payloads)
+    assert opened(tmp_path)[1] == payloads
+
+
+def test_a_block_larger_than_a_file_is_whole(tmp_path: Path) -> None:
+    payloads = [b"a", b"b" * FILE_BYTES * 3, b"c"]
+    written(tmp_path, payloads)
+    assert opened(tmp_path)[1] == payloads
+
+
+def test_a_torn_tail_is_cut_at_every_byte(tmp_path: Path) -> None:
+    payloads = [b"first" * 3, b"second" * 5, b"third" * 7]
+    path = written(tmp_path / "whole", payloads, sync=False)
+    raw = path.read_bytes()
+    ends, end = [], 0
+    for payload in payloads:
+        end += BLOCK_HEADER_BYTES + len(payload)
+        ends.append(end)
+    for cut in range(end + 1):
+        torn = tmp_path / "torn"
+        shutil.copytree(tmp_path / "whole", torn)
+        (torn / path.name).write_bytes(raw[:cut] + bytes(len(raw) - cut))
+        expected = payloads[: sum(cut >= end for end in ends)]
+        journal, found = opened(torn)
+        assert found == expected, cut
+        journal.write([b"after"])
+        journal.close()
+        assert opened(torn)[1] == [*expected, b"after"], cut
+        shutil.rmtree(torn)
+
+
+def test_what_a_crash_left_behind_a_hole_is_never_taken_for_new(tmp_path: Path) -> None:
+    payloads = [b"one", b"two", b"three"]
+    path = written(tmp_path, payloads, sync=False)
+    raw = bytearray(path.read_bytes())
+    raw[BLOCK_HEADER_BYTES + 3 + 10] ^= 1  # inside the second block: written, never synced
+    path.write_bytes(raw)
+    journal, found = opened(tmp_path)
+    assert found == [b"one"]
+    journal.write([b"owt"])
+    journal.close()
+    assert opened(tmp_path)[1] == [b"one", b"owt"]
+
+
+def test_damage_below_the_synced_point_is_refused(tmp_path: Path) -> None:
+    payloads = [b"first" * 3, b"second" * 5, b"third" * 7]
+    path = written(tmp_path, payloads)
+    raw = path.read_bytes()
+    for at in range(BLOCK_HEADER_BYTES * 2 + len(payloads[0]) + len(payloads[1])):
+        damaged = bytearray(raw)
+        damaged[at] ^= 0x40
+        path.write_bytes(damaged)
+        with pytest.raises(StorageDamaged):
+            opened(tmp_path)
+    path.write_bytes(raw)
+    assert opened(tmp_path)[1] == payloads
+
+
+def test_a_quiet_moment_protects_the_last_block_too(tmp_path: Path) -> None:
+    journal, _ = opened(tmp_path)
+    journal.write([b"last"])
+    journal.sync()
+    journal.note_synced()
+    path = journal._path(journal.position.generation)
+    journal.close()
+    raw = bytearray(path.read_bytes())
+    raw[BLOCK_HEADER_BYTES] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(StorageDamaged):
+        opened(tmp_path)
+
+
+def test_recycled_files_hold_nothing_of_their_former_life(tmp_path: Path) -> None:
+    journal, _ = opened(tmp_path)
+    for number in range(60):
+        journal.write([b"old %03d" % number * 20])
+        journal.sync()
+        journal.recycle(journal.position.generation)
+    start = journal.position
+    journal.write([b"new"])
+    journal.sync()
+    journal.close()
+    assert len(list(tmp_path.iterdir())) <= 4
+    assert opened(tmp_path, start)[1] == [b"new"]
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    journal, _ = opened(tmp_path)
+    journal.write([b"x"])
+    start = journal.position
+    journal.close()
+    shutil.rmtree(tmp_path)
+    with pytest.raises(StorageDamaged):
+        opened(tmp_path, start)
