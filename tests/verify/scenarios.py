@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Generator, Iterable
 
-from log_builder import LogBuilder, rfc3339
-
 from hub.verify import Report, check
+
+from .log_builder import LogBuilder, rfc3339
 
 Steps = Generator[None, None, None]
 Scenario = Callable[[LogBuilder, str], Steps]

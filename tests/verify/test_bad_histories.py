@@ -6,12 +6,13 @@ Each row is a sentence, the invariant that must be among the findings, and a fun
 from collections.abc import Callable, Iterator
 
 import pytest
-from log_builder import BEGIN_MS, Entry, LogBuilder, Row, rfc3339
 from msgspec import json
-from scenarios import good_log
 
 from hub.verify import INVARIANTS, Delivery, Execution, Journal, Options, Position, Report, check
 from hub.verify.placement import partition_of_root
+
+from .log_builder import BEGIN_MS, Entry, LogBuilder, Row, rfc3339
+from .scenarios import good_log
 
 Spoil = Callable[[LogBuilder], Report | None]
 CASES: list[tuple[str, str, Spoil]] = []

@@ -1,11 +1,12 @@
 """Nothing is found in a history that keeps every promise."""
 
 import pytest
-from log_builder import LogBuilder
-from scenarios import ALL, ENDING, good_log, run
 
 from hub.verify import INVARIANTS, Checker, Options, check
 from hub.verify.placement import murmur2
+
+from .log_builder import LogBuilder
+from .scenarios import ALL, ENDING, good_log, run
 
 
 @pytest.mark.parametrize("count", [1, 4])

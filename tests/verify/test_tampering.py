@@ -2,10 +2,11 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from log_builder import LogBuilder
-from scenarios import ALL, Scenario, run
 
 from hub.verify import check
+
+from .log_builder import LogBuilder
+from .scenarios import ALL, Scenario, run
 
 LIVES = st.lists(st.sampled_from(ALL), min_size=1, max_size=6)
 

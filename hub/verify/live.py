@@ -1,0 +1,145 @@
+"""The check of a running hub: all topics, committed records only, up to one cut.
+
+How the cut is made: events are read first, then commands, state and intake, each up to its committed end. Then everything is
+looked at again, and what was committed meanwhile is read too, in the same order. When a whole round finds nothing new, the
+cut is exact and every comparison strict. A hub that never rests is read until `settle_seconds` are over; then rows and
+commands newer than the events are counted, not judged. Replies are read last: they are compared with ends.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+from ..errors import ConfigurationError
+from .checker import Checker
+from .history import Execution, Journal, LogRecord, Options
+from .report import Prefix, Report
+
+EVENTS, STATE, INTAKE, REPLIES, COMMANDS_PREFIX = "hub.events", "hub.state", "hub.intake", "hub.replies", "hub.commands."
+SETTLE_SECONDS = 5.0
+ROUND_SECONDS = 0.05
+BUSY_WAKE_SECONDS = 5.0
+
+Progress = Callable[[str, int, int], None]
+"""Called with (topic, records read so far, offsets to read): the second is approximate, markers take offsets too."""
+
+
+class Span(NamedTuple):
+    """Offsets of a partition: the first kept, behind the last committed one, and behind the last of all."""
+
+    start: int
+    committed: int
+    end: int
+
+
+class Source(Protocol):
+    """A way to read a hub's topics."""
+
+    async def topics(self) -> dict[str, int]:
+        """Number of partitions by topic."""
+
+    async def span(self, topic: str, partition: int) -> Span:
+        """What the partition holds now."""
+
+    def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[Sequence[LogRecord]]:
+        """Committed records with start <= offset < end, in order, in portions."""
+
+
+class _Reading:
+    """Where each partition has been read to, and the reading on from there."""
+
+    def __init__(self, source: Source, progress: Progress | None) -> None:
+        self._source = source
+        self._progress = progress
+        self._positions: dict[tuple[str, int], int] = {}
+        self._counts: dict[str, int] = {}
+        self.open_transactions: set[tuple[str, int]] = set()
+
+    async def on(self, topic: str, partitions: int, take: Callable[[int, LogRecord], None]) -> int:
+        """Read every partition of `topic` to its committed end; returns how many offsets were new."""
+        new = 0
+        for partition in range(partitions):
+            place = (topic, partition)
+            span = await self._source.span(topic, partition)
+            (self.open_transactions.add if span.committed < span.end else self.open_transactions.discard)(place)
+            position = max(self._positions.get(place, 0), span.start)
+            if position >= span.committed:
+                continue
+            new += span.committed - position
+            async for records in self._source.read(topic, partition, position, span.committed):
+                for record in records:
+                    take(partition, record)
+                self._counts[topic] = self._counts.get(topic, 0) + len(records)
+                if self._progress is not None:
+                    self._progress(topic, self._counts[topic], new)
+            self._positions[place] = span.committed
+        return new
+
+
+async def verify_source(
+    source: Source,
+    *,
+    require_all_ended: bool = False,
+    acknowledged: Iterable[str] | None = None,
+    journals: list[Journal] | None = None,
+    executions: Iterable[Execution] | None = None,
+    earlier: dict[int, Prefix] | None = None,
+    progress: Progress | None = None,
+    settle_seconds: float = SETTLE_SECONDS,
+) -> Report:
+    """Check the hub behind `source`; see the module for the cut. Raises ConfigurationError when it has no `hub.events`."""
+    topics = await source.topics()
+    if EVENTS not in topics:
+        raise ConfigurationError(f"There is no topic {EVENTS} at this address: is it the hub's broker, and has the hub run?")
+    starts = {partition: (await source.span(EVENTS, partition)).start for partition in range(topics[EVENTS])}
+    options = Options(
+        require_all_ended=require_all_ended, wake_seconds=0.0 if require_all_ended else BUSY_WAKE_SECONDS, earlier=earlier or {}
+    )
+    checker = Checker(topics[EVENTS], options, starts=starts, acknowledged=acknowledged, journals=journals, executions=executions)
+    reading = _Reading(source, progress)
+    exact = await _settle(checker, reading, topics, settle_seconds)
+    if REPLIES in topics:
+        await reading.on(REPLIES, topics[REPLIES], lambda partition, record: checker.reply(partition, record, exact=exact))
+    if require_all_ended:
+        for topic, partition in sorted(reading.open_transactions):
+            checker.found.add("I33", f"{topic} has a transaction that is still open", partition=partition)
+    return checker.finish(exact=exact)
+
+
+async def _settle(checker: Checker, reading: _Reading, topics: dict[str, int], settle_seconds: float) -> bool:
+    """Read round after round; True when one found nothing new and no open transaction."""
+    deadline = asyncio.get_running_loop().time() + settle_seconds
+    inboxes = sorted(topic for topic in topics if topic.startswith(COMMANDS_PREFIX))
+    _announce(checker, topics)
+    rounds = 0
+    while True:
+        rounds += 1
+        new = await reading.on(EVENTS, topics[EVENTS], checker.event)
+        for topic in inboxes:
+            new += await reading.on(topic, topics[topic], _taker(checker, topic))
+        if STATE in topics:
+            new += await reading.on(STATE, topics[STATE], lambda partition, record: _take_row(checker, partition, record))
+        if INTAKE in topics:
+            await reading.on(INTAKE, topics[INTAKE], checker.intake_record)
+        if not new and not reading.open_transactions:
+            return True
+        if rounds > 1 and asyncio.get_running_loop().time() >= deadline:
+            return False
+        if rounds > 1:
+            await asyncio.sleep(ROUND_SECONDS)
+
+
+def _announce(checker: Checker, topics: dict[str, int]) -> None:
+    """An empty topic is read, too: its invariants are checked."""
+    checker.inputs |= {name for name, topic in (("state", STATE), ("intake", INTAKE), ("replies", REPLIES)) if topic in topics}
+    if any(topic.startswith(COMMANDS_PREFIX) for topic in topics):
+        checker.inputs.add("commands")
+
+
+def _taker(checker: Checker, topic: str) -> Callable[[int, LogRecord], None]:
+    return lambda partition, record: checker.command(topic, partition, record)
+
+
+def _take_row(checker: Checker, partition: int, record: LogRecord) -> None:
+    if record.key is not None:
+        checker.row(partition, record.key, record.value)

@@ -1,0 +1,56 @@
+"""Reading the topics of a broker in this process, through its door: no sockets. For simulations and tests of the hub."""
+
+import struct
+from collections.abc import AsyncIterator, Sequence
+
+from ..broker import LocalBroker
+from ..kafka.codec import read_batches
+from .history import LogRecord
+from .live import Span
+
+FETCH_BYTES = 1 << 20
+_BATCH_HEAD = struct.Struct(">qi")
+_LAST_OFFSET_DELTA = struct.Struct(">i")
+
+
+class LocalSource:
+    """The topics of `broker` as a `Source`."""
+
+    def __init__(self, broker: LocalBroker) -> None:
+        self._broker = broker
+
+    async def topics(self) -> dict[str, int]:
+        """Number of partitions by topic."""
+        return self._broker.topics()
+
+    async def span(self, topic: str, partition: int) -> Span:
+        """What the partition holds now; uncommitted means appended and on disk."""
+        committed = self._broker.end(topic, partition)
+        fetched = self._broker.fetch(topic, partition, committed, max_bytes=1)
+        return Span(fetched.log_start, committed, self._broker.end(topic, partition, committed=False))
+
+    async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[Sequence[LogRecord]]:
+        """Committed records with start <= offset < end, one fetch at a time."""
+        position = start
+        while position < end:
+            fetched = self._broker.fetch(topic, partition, position, max_bytes=FETCH_BYTES)
+            if not fetched.data:
+                return
+            records = read_batches(fetched.data, aborted=fetched.aborted)
+            yield [record for record in records if position <= record.offset < end]
+            position = _end_of(fetched.data)
+
+
+def _end_of(data: bytes) -> int:
+    """The offset behind the last whole batch in `data`, control batches included.
+
+    Record batch v2: base offset (8 bytes), length (4), and at byte 23 the last offset's delta.
+    """
+    position = behind = 0
+    while position + _BATCH_HEAD.size <= len(data):
+        base, length = _BATCH_HEAD.unpack_from(data, position)
+        if position + _BATCH_HEAD.size + length > len(data):
+            break
+        behind = base + _LAST_OFFSET_DELTA.unpack_from(data, position + 23)[0] + 1
+        position += _BATCH_HEAD.size + length
+    return behind
