@@ -125,6 +125,11 @@ class Connection(asyncio.Protocol):
             except (MalformedRequest, struct.error, IndexError, UnicodeDecodeError) as error:
                 self._refuse(str(error))
                 return
+            except Exception:
+                logger.exception("a request of %s failed, closing its connection", self._host)
+                self._buffer.clear()
+                self.close()
+                return
 
     def _refuse(self, reason: str) -> None:
         logger.warning("closing the connection of %s: %s", self._host, reason)

@@ -1,0 +1,149 @@
+"""kill -9 of a real broker process under load: everything acknowledged is there, transactions are whole."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from hub.broker import BrokerServer
+
+from .client import values_of
+
+PROGRAM = """
+import asyncio, pathlib, sys
+from hub.broker import BrokerServer
+
+async def main() -> None:
+    server = BrokerServer(pathlib.Path(sys.argv[1]))
+    await server.start()
+    await server.local.create_topic("t", 2, exist_ok=True)
+    print(server.port, flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+@asynccontextmanager
+async def broker_process(directory: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """A broker in a process of its own and its address; killed at the end."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PROGRAM, str(directory), stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(20):
+            port = int(await process.stdout.readline())
+        yield process, f"127.0.0.1:{port}"
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def all_values(directory: Path, partition: int) -> list[bytes]:
+    """What a committed reader finds after recovery, aborted transactions left out."""
+    server = BrokerServer(directory)
+    await server.start()
+    found: list[bytes] = []
+    offset, end = 0, server.local.end("t", partition)
+    while offset < end:
+        fetched = server.local.fetch("t", partition, offset, max_bytes=1)
+        header_delta = int.from_bytes(fetched.data[23:27], "big")
+        producer_id = int.from_bytes(fetched.data[43:51], "big", signed=True)
+        if not any(producer_id == aborted and first <= offset for aborted, first in fetched.aborted):
+            found += values_of(fetched.data)
+        offset = int.from_bytes(fetched.data[:8], "big") + header_delta + 1
+    await server.stop()
+    return found
+
+
+@pytest.mark.parametrize("acknowledged_before", [200, 3000])
+async def test_acknowledged_records_survive_kill_9(tmp_path: Path, acknowledged_before: int) -> None:
+    acknowledged: list[list[int]] = [[], []]
+    async with broker_process(tmp_path) as (process, bootstrap):
+        producer = AIOKafkaProducer(
+            bootstrap_servers=bootstrap, enable_idempotence=True, request_timeout_ms=1000, max_batch_size=2000
+        )
+        await producer.start()
+
+        async def send(number: int) -> None:
+            await (await producer.send("t", b"%d" % number, partition=number % 2))
+            acknowledged[number % 2].append(number)
+            if sum(map(len, acknowledged)) == acknowledged_before:
+                process.kill()
+
+        tasks = [asyncio.create_task(send(number)) for number in range(acknowledged_before * 2)]
+        async with asyncio.timeout(30):
+            await process.wait()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        producer._sender._sender_task.cancel()
+        await asyncio.gather(producer._sender._sender_task, return_exceptions=True)
+        await producer.client.close()
+        producer._closed = True
+    for partition in (0, 1):
+        found = [int(value) for value in await all_values(tmp_path, partition)]
+        assert set(acknowledged[partition]) <= set(found)
+        assert found == sorted(set(found))
+
+
+async def test_transactions_are_whole_after_kill_9(tmp_path: Path) -> None:
+    committed = 0
+    async with broker_process(tmp_path) as (process, bootstrap):
+        producer = AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id="tx", request_timeout_ms=1000)
+        await producer.start()
+        for number in range(30):
+            async with producer.transaction():
+                for partition in (0, 1):
+                    await producer.send_and_wait("t", b"%d" % number, partition=partition)
+            committed += 1
+        await producer.begin_transaction()
+        await producer.send_and_wait("t", b"never committed", partition=0)
+        process.kill()
+        await process.wait()
+    async with broker_process(tmp_path) as (process, bootstrap):
+        old, producer = producer, AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id="tx")
+        await producer.start()
+        async with producer.transaction():
+            for partition in (0, 1):
+                await producer.send_and_wait("t", b"30", partition=partition)
+        await producer.stop()
+    old._sender._sender_task.cancel()
+    await asyncio.gather(old._sender._sender_task, return_exceptions=True)
+    await old.client.close()
+    old._closed = True
+    for partition in (0, 1):
+        assert await all_values(tmp_path, partition) == [b"%d" % number for number in range(31)]
+
+
+async def test_the_producer_goes_on_when_the_broker_is_back(tmp_path: Path) -> None:
+    """An idempotent producer repeats what was not acknowledged; nothing is lost or doubled."""
+    server = BrokerServer(tmp_path)
+    await server.start()
+    await server.local.create_topic("t", 1)
+    port = server.port
+    producer = AIOKafkaProducer(
+        bootstrap_servers=server.bootstrap, enable_idempotence=True, retry_backoff_ms=20, request_timeout_ms=10_000
+    )
+    await producer.start()
+    for number in range(60):
+        if number in (20, 40):
+            await server.stop()
+            server = BrokerServer(tmp_path, port=port)
+            restart = asyncio.create_task(server.start())
+        try:
+            await producer.send_and_wait("t", b"%d" % number)
+        except KafkaError:
+            pytest.fail("an idempotent producer must come through a restart")
+        if number in (20, 40):
+            await restart
+    await producer.stop()
+    await server.stop()
+    assert await all_values(tmp_path, 0) == [b"%d" % number for number in range(60)]

@@ -1,0 +1,152 @@
+"""The door inside the process: whole transactions, and reads at the append position."""
+
+import asyncio
+
+import pytest
+
+from hub.broker import BrokerError, BrokerServer, ErrorCode
+
+from .client import RawClient, batch, values_of
+from .test_repaired_transactions import Session
+
+
+def transactional(identity: tuple[int, int], *values: bytes, sequence: int = 0) -> bytes:
+    return batch(values, producer_id=identity[0], epoch=identity[1], sequence=sequence, transactional=True)
+
+
+def seen(server: BrokerServer, topic: str, **options: bool) -> list[bytes]:
+    return values_of(server.local.fetch(topic, 0, 0, max_bytes=1 << 30, **options).data)
+
+
+async def test_a_transaction_over_several_partitions_is_one_journal_write(disk_broker: BrokerServer) -> None:
+    local = disk_broker.local
+    for topic in ("a", "b", "c"):
+        await local.create_topic(topic, 1)
+    identity = await local.init_producer("tx", timeout_ms=1000)
+    storage = disk_broker._storage
+    lsn = storage._journal.position.lsn  # type: ignore[union-attr]
+    for number in range(5):
+        batches = {(topic, 0): transactional(identity, b"%d" % number) for topic in ("a", "b", "c")}
+        done = await local.transact("tx", *identity, batches)
+        assert set(done.base_offsets.values()) == {number * 2}
+        assert done.producer_epoch == identity[1] + 1
+        identity = done.producer_id, done.producer_epoch
+    assert storage._journal.position.lsn == lsn + 5  # type: ignore[union-attr]
+    for topic in ("a", "b", "c"):
+        assert seen(disk_broker, topic) == [b"0", b"1", b"2", b"3", b"4"]
+
+
+async def test_unsynced_readers_see_what_others_do_not_yet(disk_broker: BrokerServer) -> None:
+    local = disk_broker.local
+    await local.create_topic("t", 1)
+    assert local.append_soon("t", 0, batch([b"input"])) == 0
+    assert seen(disk_broker, "t") == []
+    assert seen(disk_broker, "t", unsynced=True) == [b"input"]
+    assert local.end("t", 0) == 0
+    assert local.end("t", 0, unsynced=True) == 1
+    await local.stable()
+    assert seen(disk_broker, "t") == [b"input"]
+
+
+async def test_unsynced_readers_obey_open_and_aborted_transactions(disk_broker: BrokerServer) -> None:
+    local = disk_broker.local
+    await local.create_topic("t", 1)
+    async with RawClient(disk_broker.host, disk_broker.port) as client:
+        session = Session(client)
+        await session.open()
+        await session.produce(b"open")
+        local.append_soon("t", 0, batch([b"after"]))
+        assert local.end("t", 0, unsynced=True) == 0
+        await session.end(commit=False)
+    fetched = local.fetch("t", 0, 0, max_bytes=1 << 20, unsynced=True)
+    assert fetched.aborted == [(session.producer_id, 0)]
+    assert fetched.end == 3
+
+
+async def test_an_appended_commit_is_unstable_for_others_until_it_is_on_disk(disk_broker: BrokerServer) -> None:
+    local = disk_broker.local
+    await local.create_topic("t", 1)
+    identity = await local.init_producer("tx", timeout_ms=1000)
+    local.transact_soon("tx", *identity, {("t", 0): transactional(identity, b"x")})
+    assert local.end("t", 0, unsynced=True) == 2
+    assert local.end("t", 0) == 0
+    await local.stable()
+    assert local.end("t", 0) == 2
+
+
+async def test_waiting_ends_with_the_append_or_with_the_sync(disk_broker: BrokerServer) -> None:
+    local = disk_broker.local
+    await local.create_topic("t", 1)
+    assert not await local.wait("t", 0, 0, timeout_seconds=0.01)
+    early = asyncio.create_task(local.wait("t", 0, 0, timeout_seconds=5, unsynced=True))
+    stable = asyncio.create_task(local.wait("t", 0, 0, timeout_seconds=5))
+    await asyncio.sleep(0)
+    local.append_soon("t", 0, batch([b"x"]))
+    assert await early
+    assert await stable
+    assert await local.wait("t", 0, 0, timeout_seconds=0)
+    gone = asyncio.create_task(local.wait("t", 0, 1, timeout_seconds=5))
+    await asyncio.sleep(0)
+    await local.delete_topic("t")
+    assert not await gone
+    with pytest.raises(BrokerError):
+        await local.wait("t", 0, 0, timeout_seconds=1)
+
+
+async def test_a_refused_transaction_appends_nothing(broker: BrokerServer) -> None:
+    local = broker.local
+    await local.create_topic("t", 1)
+    identity = await local.init_producer("tx", timeout_ms=1000)
+    good = transactional(identity, b"x")
+    for batches, code in (
+        ({("t", 0): good, ("missing", 0): good}, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION),
+        ({("t", 0): good, ("t", 1): good}, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION),
+        ({("t", 0): good[:-1] + b"?"}, ErrorCode.CORRUPT_MESSAGE),
+        ({("t", 0): batch([b"plain"])}, ErrorCode.INVALID_RECORD),
+        ({}, ErrorCode.INVALID_TXN_STATE),
+    ):
+        with pytest.raises(BrokerError) as refused:
+            await local.transact("tx", *identity, batches)
+        assert refused.value.code is code
+        assert local.end("t", 0, unsynced=True, committed=False) == 0
+    assert (await local.transact("tx", *identity, {("t", 0): good})).base_offsets == {("t", 0): 0}
+
+
+async def test_a_successor_fences_across_both_doors(broker: BrokerServer) -> None:
+    local = broker.local
+    await local.create_topic("t", 1)
+    identity = await local.init_producer("tx", timeout_ms=1000)
+    async with RawClient(broker.host, broker.port) as client:
+        session = Session(client)
+        await session.open()
+        with pytest.raises(BrokerError) as refused:
+            await local.transact("tx", *identity, {("t", 0): transactional(identity, b"late")})
+        assert refused.value.code is ErrorCode.PRODUCER_FENCED
+        await session.produce(b"open")
+        with pytest.raises(BrokerError) as refused:
+            await local.transact("tx", *session.identity, {("t", 0): transactional(session.identity, b"x")})
+        assert refused.value.code is ErrorCode.CONCURRENT_TRANSACTIONS
+        await local.init_producer("tx", timeout_ms=1000)
+        assert (await session.end()).error_code.value == ErrorCode.PRODUCER_FENCED
+    assert broker.local.fetch("t", 0, 0, max_bytes=1).aborted == [(session.producer_id, 0)]
+
+
+async def test_errors_are_told_in_the_protocols_terms(broker: BrokerServer) -> None:
+    local = broker.local
+    await local.create_topic("t", 1)
+    await local.create_topic("t", 1, exist_ok=True)
+    for call, code in (
+        (lambda: local.create_topic("t", 1), ErrorCode.TOPIC_ALREADY_EXISTS),
+        (lambda: local.create_topic("a b", 1), ErrorCode.INVALID_TOPIC_EXCEPTION),
+        (lambda: local.create_topic("u", 0), ErrorCode.INVALID_PARTITIONS),
+        (lambda: local.create_topic("u", 1, {"no.such": "x"}), ErrorCode.INVALID_CONFIG),
+        (lambda: local.delete_topic("u"), ErrorCode.UNKNOWN_TOPIC_OR_PARTITION),
+        (lambda: local.init_producer("tx", timeout_ms=0), ErrorCode.INVALID_TRANSACTION_TIMEOUT),
+        (lambda: local.append("t", 3, batch([b"x"])), ErrorCode.UNKNOWN_TOPIC_OR_PARTITION),
+    ):
+        with pytest.raises(BrokerError) as refused:
+            await call()  # type: ignore[no-untyped-call]
+        assert refused.value.code is code
+    with pytest.raises(BrokerError) as refused:
+        local.fetch("t", 0, 1, max_bytes=1)
+    assert refused.value.code is ErrorCode.OFFSET_OUT_OF_RANGE
