@@ -121,11 +121,9 @@ class FileStorage:
             self._journal.sync()
             self._dirty = False
 
-    def note_synced(self) -> None:
-        """Record in the journal that its last block is on disk (for a quiet moment)."""
-        if self._dirty:
-            self.sync()
-            self._journal.note_synced()
+    def rest(self) -> None:
+        """Record in the journal that its last block is on disk."""
+        self._journal.note_synced()
 
     def begin_checkpoint(self) -> Position:
         """Where the journal goes on after what was written so far."""

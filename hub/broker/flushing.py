@@ -136,6 +136,8 @@ class Flusher:
             await self._loop.run_in_executor(self._background, self._storage.maintain)
             if self._sync_seconds and not self._writing:
                 await self._loop.run_in_executor(self._writer, self._sync)
+            if not self._writing and not self._broker.state.has_pending:
+                self._storage.rest()
             await asyncio.sleep(self._sync_seconds or MAINTENANCE_SECONDS)
 
     def _sync(self) -> None:

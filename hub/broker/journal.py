@@ -90,6 +90,7 @@ class Journal:
         self._file_bytes = file_bytes
         self._spare_files = spare_files
         self._lock = threading.Lock()
+        self._file_lock = threading.Lock()
         self._spares: deque[tuple[int, int]] = deque()
         """(generation, open file) of files that are ready to be written, in order."""
         self._old: deque[int] = deque()
@@ -100,6 +101,7 @@ class Journal:
         self._offset = 0
         self._lsn = 1
         self._synced_lsn = 0
+        self._noted_lsn = 0
         self.bytes_written = 0
 
     def _path(self, generation: int) -> Path:
@@ -201,24 +203,30 @@ class Journal:
         written = os.pwrite(self._file, data, self._offset)
         while written < size:
             written += os.pwrite(self._file, data[written:], self._offset + written)
-        self._offset += size
-        self._lsn += 1
+        with self._file_lock:
+            self._offset += size
+            self._lsn += 1
         self.bytes_written += size
 
     def sync(self) -> None:
-        """All written blocks are on disk when this returns."""
-        lsn = self._lsn - 1
-        os.fdatasync(self._file)
-        self._synced_lsn = lsn
+        """All blocks written before the call are on disk when this returns. May run beside `write`."""
+        with self._file_lock:
+            lsn, file = self._lsn - 1, os.dup(self._file)
+        try:
+            os.fdatasync(file)
+        finally:
+            os.close(file)
+        self._synced_lsn = max(self._synced_lsn, lsn)
 
     def note_synced(self) -> None:
         """Leave a trace that the last block is on disk, so that damage to it is noticed. Needs no sync of its own."""
-        self.write(())
+        if self._synced_lsn == self._lsn - 1 > self._noted_lsn:
+            self.write(())
+            self._noted_lsn = self._lsn - 1
 
     def _rotate(self) -> None:
         os.fdatasync(self._file)
         self._synced_lsn = self._lsn - 1
-        os.close(self._file)
         self._old.append(self._generation)
         self._open_next()
 
@@ -226,8 +234,11 @@ class Journal:
         if not self._spares:
             self._add_spare()
         with self._lock:
-            self._generation, self._file = self._spares.popleft()
-        self._offset = 0
+            generation, file = self._spares.popleft()
+        with self._file_lock:
+            old, self._file, self._generation, self._offset = self._file, file, generation, 0
+        if old >= 0:
+            os.close(old)
 
     # --- files
 

@@ -68,6 +68,10 @@ class Storage(LogReader, Protocol):
         """Bring every written block to disk."""
         ...
 
+    def rest(self) -> None:
+        """Nothing is being written: a moment for what costs next to nothing."""
+        ...
+
     def begin_checkpoint(self) -> Any:
         """Journal position after the last block, to be passed to `checkpoint`."""
         ...
@@ -98,6 +102,9 @@ class MemoryStorage:
         return None
 
     def sync(self) -> None:
+        return None
+
+    def rest(self) -> None:
         return None
 
     def begin_checkpoint(self) -> Any:

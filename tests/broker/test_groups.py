@@ -1,0 +1,230 @@
+"""The group coordinator, driven without sockets and with a clock that moves when told."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from hub.broker import Broker, ErrorCode, MemoryStorage
+from hub.broker.groups import JoinRequest
+from hub.broker.timing import Deferred
+
+
+class ManualClock:
+    """Time that stands still until `advance`."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def now_ms(self) -> int:
+        return int(self.seconds * 1000)
+
+
+class House:
+    """A core and its clock."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.broker = Broker(MemoryStorage(), clock=self.clock)
+        self.groups = self.broker.groups
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, timer by timer."""
+        end = self.clock.seconds + seconds
+        while (deadline := self.broker.timers.next_deadline) is not None and deadline <= end:
+            self.clock.seconds = max(self.clock.seconds, deadline)
+            self.broker.timers.run_due()
+        self.clock.seconds = end
+
+    def join(self, member_id: str = "", instance_id: str | None = None, **options: Any) -> Any:
+        """Send a join: a refusal, or the answer that is still to come."""
+        values = {
+            "group_id": "g",
+            "member_id": member_id,
+            "instance_id": instance_id,
+            "client_id": "c",
+            "client_host": "h",
+            "session_timeout_ms": 10_000,
+            "rebalance_timeout_ms": 30_000,
+            "protocol_type": "consumer",
+            "protocols": [("range", b"meta")],
+            "must_know_id": False,
+        }
+        return self.groups.join(JoinRequest(**{**values, **options}))
+
+    def stable(self, count: int) -> list[str]:
+        """A stable group of this many members; the first leads."""
+        answers = [self.join() for _ in range(count)]
+        self.advance(0.1)
+        members = [answer.value["member_id"] for answer in answers]
+        self.sync_all(members)
+        return members
+
+    def sync_all(self, members: list[str]) -> None:
+        group = self.groups.groups["g"]
+        assignments = {member: member.encode() for member in members}
+        waiting = [
+            self.groups.sync("g", group.generation, member, None, {})
+            for member in members
+            if member != group.leader
+        ]
+        answer = self.groups.sync("g", group.generation, group.leader, None, assignments)
+        assert value(answer)["assignment"] == group.leader.encode()
+        assert all(value(late)["error_code"] == ErrorCode.NONE for late in waiting)
+
+    @property
+    def generation(self) -> int:
+        return self.groups.groups["g"].generation
+
+    @property
+    def phase(self) -> str:
+        return self.groups.groups["g"].phase.value
+
+
+def value(answer: Any) -> Any:
+    """The answer, which must be there."""
+    if isinstance(answer, Deferred):
+        assert answer.done
+        return answer.value
+    return answer
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+def test_members_that_come_together_are_one_generation(house: House) -> None:
+    answers = [house.join() for _ in range(3)]
+    assert not any(answer.done for answer in answers)
+    house.advance(0.1)
+    assert [answer.value["generation_id"] for answer in answers] == [1, 1, 1]
+    leaders = {answer.value["leader"] for answer in answers}
+    assert len(leaders) == 1
+    assert [len(answer.value["members"]) for answer in answers] == [3, 0, 0]
+
+
+def test_a_new_member_learns_its_id_first_when_it_can(house: House) -> None:
+    refused = house.join(must_know_id=True)
+    assert refused["error_code"] is ErrorCode.MEMBER_ID_REQUIRED
+    joined = house.join(refused["member_id"], must_know_id=True)
+    house.advance(0.1)
+    assert value(joined)["member_id"] == refused["member_id"]
+    assert house.join("never handed out")["error_code"] is ErrorCode.UNKNOWN_MEMBER_ID
+
+
+def test_a_rebalance_waits_for_those_who_know_only_by_heartbeat(house: House) -> None:
+    (first,) = house.stable(1)
+    second = house.join()
+    assert not second.done
+    assert house.groups.heartbeat("g", 1, first, None) is ErrorCode.REBALANCE_IN_PROGRESS
+    again = house.join(first)
+    assert value(second)["generation_id"] == value(again)["generation_id"] == 2
+    assert house.groups.heartbeat("g", 1, first, None) is ErrorCode.ILLEGAL_GENERATION
+
+
+def test_a_member_that_does_not_rejoin_in_time_is_left_out(house: House) -> None:
+    first, second = house.stable(2)
+    third = house.join()
+    house.join(first)
+    for _ in range(4):
+        house.advance(8)
+        house.groups.heartbeat("g", 1, second, None)
+    assert value(third)["generation_id"] == 2
+    assert house.groups.heartbeat("g", 1, second, None) is ErrorCode.UNKNOWN_MEMBER_ID
+
+
+def test_a_silent_member_is_dropped_after_its_session(house: House) -> None:
+    first, second = house.stable(2)
+    for _ in range(3):
+        house.advance(4)
+        house.groups.heartbeat("g", 1, first, None)
+    assert house.phase == "PreparingRebalance"
+    assert house.groups.heartbeat("g", 1, second, None) is ErrorCode.UNKNOWN_MEMBER_ID
+    assert value(house.join(first))["generation_id"] == 2
+
+
+def test_the_last_member_to_leave_empties_the_group(house: House) -> None:
+    (only,) = house.stable(1)
+    assert house.groups.delete("g") is ErrorCode.NON_EMPTY_GROUP
+    assert house.groups.leave("g", only, None) is ErrorCode.NONE
+    assert house.phase == "Empty"
+    assert house.groups.delete("g") is ErrorCode.NONE
+    assert house.groups.delete("g") is ErrorCode.GROUP_ID_NOT_FOUND
+
+
+def test_a_follower_waits_for_the_leaders_assignment(house: House) -> None:
+    answers = [house.join() for _ in range(2)]
+    house.advance(0.1)
+    leader, follower = (answer.value["member_id"] for answer in answers)
+    waiting = house.groups.sync("g", 1, follower, None, {})
+    assert isinstance(waiting, Deferred)
+    assert not waiting.done
+    house.groups.sync("g", 1, leader, None, {follower: b"yours"})
+    assert value(waiting)["assignment"] == b"yours"
+    assert value(house.groups.sync("g", 1, follower, None, {}))["assignment"] == b"yours"
+    assert house.groups.sync("g", 9, follower, None, {})["error_code"] is ErrorCode.ILLEGAL_GENERATION
+
+
+def test_a_follower_that_waits_is_told_of_the_next_rebalance(house: House) -> None:
+    answers = [house.join() for _ in range(2)]
+    house.advance(0.1)
+    waiting = house.groups.sync("g", 1, answers[1].value["member_id"], None, {})
+    house.join()
+    assert value(waiting)["error_code"] is ErrorCode.REBALANCE_IN_PROGRESS
+
+
+def test_members_without_a_common_protocol_are_refused(house: House) -> None:
+    house.stable(1)
+    assert house.join(protocols=[("other", b"")])["error_code"] is ErrorCode.INCONSISTENT_GROUP_PROTOCOL
+    assert house.join(protocol_type="connect")["error_code"] is ErrorCode.INCONSISTENT_GROUP_PROTOCOL
+    assert house.join(protocols=[])["error_code"] is ErrorCode.INCONSISTENT_GROUP_PROTOCOL
+
+
+def test_a_static_member_comes_back_without_a_rebalance(house: House) -> None:
+    joined = house.join(instance_id="a")
+    house.advance(0.1)
+    old = value(joined)["member_id"]
+    house.sync_all([old])
+    back = house.join(instance_id="a")
+    assert back["generation_id"] == 1
+    assert back["member_id"] != old
+    assert house.groups.sync("g", 1, back["member_id"], "a", {})["assignment"] == old.encode()
+    assert house.groups.heartbeat("g", 1, old, "a") is ErrorCode.FENCED_INSTANCE_ID
+    assert house.groups.leave("g", "", "a") is ErrorCode.NONE
+    assert house.phase == "Empty"
+
+
+@pytest.mark.parametrize(
+    ("generation", "member", "expected"),
+    [
+        (1, "member", ErrorCode.NONE),
+        (2, "member", ErrorCode.ILLEGAL_GENERATION),
+        (1, "stranger", ErrorCode.UNKNOWN_MEMBER_ID),
+        (-1, "", ErrorCode.UNKNOWN_MEMBER_ID),
+    ],
+)
+def test_only_members_of_this_generation_commit(
+    house: House, generation: int, member: str, expected: ErrorCode
+) -> None:
+    (only,) = house.stable(1)
+    sender = only if member == "member" else member
+    assert house.groups.check_commit("g", generation, sender, None) is expected
+
+
+def test_anybody_commits_for_a_group_without_members(house: House) -> None:
+    check: Callable[..., ErrorCode] = house.groups.check_commit
+    assert check("g", -1, "", None) is ErrorCode.NONE
+    assert check("g", 3, "x", None) is ErrorCode.ILLEGAL_GENERATION
+
+
+def test_transactional_commits_are_checked_only_when_they_name_a_member(house: House) -> None:
+    (only,) = house.stable(1)
+    check = house.groups.check_transactional_commit
+    assert check("g", -1, "", None) is ErrorCode.NONE
+    assert check("g", 1, only, None) is ErrorCode.NONE
+    assert check("g", 0, only, None) is ErrorCode.ILLEGAL_GENERATION
+    assert check("g", 1, "stranger", None) is ErrorCode.UNKNOWN_MEMBER_ID
