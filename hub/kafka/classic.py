@@ -1,0 +1,207 @@
+"""A transactional session on aiokafka's producer, for clusters without KIP-890.
+
+The older protocol does not tell a late request of one transaction from the next one's, so here a lost answer to EndTxn is never followed
+by a second EndTxn: the session ends, and the next owner's InitProducerId decides. aiokafka commits even if a send failed: hence every
+send future is awaited before.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.client import CoordinationType
+from aiokafka.errors import InvalidProducerEpoch, KafkaConnectionError, KafkaError, ProducerClosed, ProducerFenced
+from aiokafka.producer.sender import EndTxnHandler
+
+from .clients import make_transactional_producer
+from .codec import BATCH_BYTES_MAX, size_of
+from .connection import REQUEST_SECONDS
+from .errors import BrokerUnreachable, RecordTooLarge, SessionFailed, SessionFenced
+from .records import Record, TopicPartition
+from .session import OPEN_SECONDS, RETRY_SECONDS, TRANSACTION_TIMEOUT_MS
+
+STOP_SECONDS = 5.0
+
+
+class ClassicSession:
+    """See `TransactionalSession` for what is promised."""
+
+    def __init__(
+        self,
+        bootstrap: str,
+        transactional_id: str,
+        *,
+        transaction_timeout_ms: int = TRANSACTION_TIMEOUT_MS,
+        compression: str = "none",
+        client_id: str | None = None,
+        request_seconds: float = REQUEST_SECONDS,
+        retry_seconds: float = RETRY_SECONDS,
+        open_seconds: float = OPEN_SECONDS,
+    ) -> None:
+        self.transactional_id = transactional_id
+        self._bootstrap = bootstrap
+        self._settings: dict[str, Any] = {
+            "transaction_timeout_ms": transaction_timeout_ms,
+            "compression_type": None if compression == "none" else compression,
+            "client_id": client_id,
+            "request_timeout_ms": int(request_seconds * 1000),
+        }
+        self._commit_seconds = request_seconds + retry_seconds
+        self._retry_seconds = retry_seconds
+        self._open_seconds = open_seconds
+        self._producer: AIOKafkaProducer | None = None
+        self._ended: str | None = "it was not opened"
+        self._committing = False
+
+    async def open(self) -> None:
+        """See `TransactionalSession.open`."""
+        self._producer = producer = make_transactional_producer(self._bootstrap, self.transactional_id, **self._settings)
+        try:
+            async with asyncio.timeout(self._open_seconds):
+                await producer.start()
+        except (TimeoutError, KafkaError) as failure:
+            await self._end(f"it did not open: {failure or type(failure).__name__}")
+            if isinstance(failure, TimeoutError | KafkaConnectionError):
+                raise BrokerUnreachable(self._bootstrap, str(failure) or f"waited {self._open_seconds:g} s") from failure
+            if isinstance(failure, ProducerFenced | InvalidProducerEpoch):
+                raise SessionFenced(f"Another session took {self.transactional_id!r} ({failure!r}).") from failure
+            raise SessionFailed(f"The coordinator did not take {self.transactional_id!r}: {failure!r}.") from failure
+        _send_end_txn_once(producer)
+        self._ended = None
+
+    async def commit(self, outputs: Mapping[TopicPartition, Sequence[Record]]) -> Mapping[TopicPartition, int]:
+        """See `TransactionalSession.commit`."""
+        assert not self._committing, "a session commits one transaction at a time"
+        if self._ended is not None:
+            raise SessionFailed(f"The session of {self.transactional_id!r} has ended: {self._ended}.")
+        work = {TopicPartition(*partition): records for partition, records in outputs.items() if records}
+        if not work:
+            return {}
+        _check_sizes(work)
+        self._committing, self._ended = True, "its last transaction was interrupted"
+        try:
+            offsets = await self._transact(work)
+        except BaseException as failure:
+            await self._end(f"{failure!r}")
+            raise self._judged(failure) from failure
+        finally:
+            self._committing = False
+        self._ended = None
+        return offsets
+
+    def _judged(self, failure: BaseException) -> BaseException:
+        if isinstance(failure, ProducerFenced | InvalidProducerEpoch):
+            return SessionFenced(f"Another session took {self.transactional_id!r}, or a transaction took too long ({failure!r}).")
+        if isinstance(failure, KafkaError | TimeoutError | AssertionError):  # aiokafka asserts that it knows the partition
+            return SessionFailed(f"A transaction of {self.transactional_id!r} has no certain end: {failure!r}.")
+        return failure
+
+    async def _transact(self, work: Mapping[TopicPartition, Sequence[Record]]) -> dict[TopicPartition, int]:
+        producer = self._producer
+        assert producer is not None
+        async with asyncio.timeout(self._commit_seconds):
+            async with asyncio.timeout(self._retry_seconds):
+                await self._know(producer, work)
+            await producer.begin_transaction()
+            sent = {partition: await self._send(producer, partition, records) for partition, records in work.items()}
+            results = await asyncio.gather(*(future for futures in sent.values() for future in futures), return_exceptions=True)
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
+            await producer.commit_transaction()
+        return {partition: futures[0].result().offset for partition, futures in sent.items()}
+
+    async def _know(self, producer: AIOKafkaProducer, work: Mapping[TopicPartition, Sequence[Record]]) -> None:
+        """Wait until the client knows these partitions: a new topic takes a moment to be known."""
+        for topic, partition in work:
+            while partition not in (producer.client.cluster.partitions_for_topic(topic) or ()):
+                producer.client.add_topic(topic)
+                await producer.client.force_metadata_update()
+                await asyncio.sleep(self._producer_backoff)
+
+    @property
+    def _producer_backoff(self) -> float:
+        return 0.02
+
+    async def _send(
+        self, producer: AIOKafkaProducer, partition: TopicPartition, records: Sequence[Record]
+    ) -> list["asyncio.Future[Any]"]:
+        futures = []
+        batch = producer.create_batch()
+        for key, value, headers, timestamp_ms in records:
+            if batch.append(timestamp=timestamp_ms, key=key, value=value, headers=list(headers)) is None:
+                futures.append(await producer.send_batch(batch, partition.topic, partition=partition.partition))
+                batch = producer.create_batch()
+                batch.append(timestamp=timestamp_ms, key=key, value=value, headers=list(headers))
+        batch.close()
+        futures.append(await producer.send_batch(batch, partition.topic, partition=partition.partition))
+        return futures
+
+    async def _end(self, reason: str) -> None:
+        """Close without flushing anything: what was not acknowledged is for the next owner to end."""
+        self._ended = reason
+        producer, self._producer = self._producer, None
+        if producer is None:
+            return
+        producer._message_accumulator.fail_all(ProducerClosed())
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await producer.stop()
+        except (TimeoutError, KafkaError):
+            await producer.client.close()
+        _retrieve_exceptions(producer)
+
+    async def close(self) -> None:
+        """See `TransactionalSession.close`."""
+        await self._end("it was closed")
+
+
+def _check_sizes(work: Mapping[TopicPartition, Sequence[Record]]) -> None:
+    for partition, records in work.items():
+        largest = max(map(size_of, records))
+        if largest > BATCH_BYTES_MAX - 128:
+            raise RecordTooLarge(partition.topic, largest, BATCH_BYTES_MAX)
+
+
+def _retrieve_exceptions(producer: AIOKafkaProducer) -> None:
+    """Look at the failures that aiokafka leaves in futures which nobody waits for: asyncio would report them as never retrieved."""
+    accumulator = producer._message_accumulator
+    batches = [*accumulator._pending_batches, *(batch for queue in accumulator._batches.values() for batch in queue)]
+    futures = [future for batch in batches for future in (batch.future, batch._drain_waiter)]
+    for future in [*futures, producer._txn_manager._transaction_waiter]:
+        if future is not None and future.done() and not future.cancelled():
+            future.exception()
+
+
+class EndTxnUnanswered(KafkaError):  # type: ignore[misc]
+    """The answer to EndTxn was lost."""
+
+
+class EndTxnOnce(EndTxnHandler):  # type: ignore[misc]
+    """aiokafka's EndTxn, except that a lost answer is an error and not a reason to ask again."""
+
+    async def do(self, node_id: int) -> bool:
+        try:
+            answer = await self._sender.client.send(node_id, self.create_request(), group=self.group)
+        except KafkaError as lost:
+            raise EndTxnUnanswered(repr(lost)) from lost
+        backoff = self.handle_response(answer)
+        if backoff is not None:
+            await asyncio.sleep(backoff)
+        return backoff is None
+
+
+def _send_end_txn_once(producer: AIOKafkaProducer) -> None:
+    """Replace the sender's commit step. Its parts are private: tests/kafka/test_classic_parts.py fails when one of them changes upstream."""
+    sender = producer._sender
+
+    async def commit(commit_result: Any) -> None:
+        await sender._message_accumulator.flush_for_commit()
+        if sender._txn_manager.is_empty_transaction():
+            sender._txn_manager.complete_transaction()
+            return
+        node_id = await sender._find_coordinator(CoordinationType.TRANSACTION, sender._txn_manager.transactional_id)
+        await EndTxnOnce(sender, commit_result).do(node_id)
+
+    sender._do_txn_commit = commit

@@ -1,0 +1,134 @@
+"""aiokafka's producer, consumer and admin client with our settings, and the only place where they are made.
+
+The settings are data, so that a test can assert them and a reader can see them in one screen. Clients are made inside a running event loop,
+and not started: `await client.start()`, `await client.stop()`.
+"""
+
+import asyncio
+import logging
+import os
+from typing import Any
+
+import aiokafka.producer.sender
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+
+from .codec import BATCH_BYTES_MAX
+from .connection import Connection, addresses_of, ask_versions
+from .errors import BrokerUnreachable, ConnectionLost
+
+BACKOFF_SECONDS = 0.002
+"""Instead of aiokafka's fixed 20 ms after CONCURRENT_TRANSACTIONS, which would be paid by nearly every transaction."""
+aiokafka.producer.sender.BACKOFF_OVERRIDE = BACKOFF_SECONDS
+
+REQUEST_BYTES_MAX = BATCH_BYTES_MAX
+PRODUCER: dict[str, Any] = {
+    "acks": "all",
+    "enable_idempotence": True,
+    "linger_ms": 0,
+    "max_batch_size": 1 << 20,
+    "max_request_size": REQUEST_BYTES_MAX,
+    "request_timeout_ms": 10_000,
+    "retry_backoff_ms": 20,
+    "compression_type": None,
+}
+TRANSACTIONAL_PRODUCER: dict[str, Any] = PRODUCER | {
+    "max_batch_size": 4 << 20,
+    "retry_backoff_ms": 2,  # NOT_ENOUGH_REPLICAS and CONCURRENT_TRANSACTIONS are usual right after a commit, and pass within milliseconds
+}
+CONSUMER: dict[str, Any] = {
+    "isolation_level": "read_committed",
+    "enable_auto_commit": False,  # positions are ours
+    "auto_offset_reset": "none",  # out of range fails loudly, never a silent jump
+    "fetch_max_wait_ms": 500,
+    "fetch_min_bytes": 1,
+    "fetch_max_bytes": 52_428_800,
+    "max_partition_fetch_bytes": BATCH_BYTES_MAX + (1 << 20),
+    "check_crcs": True,
+    "request_timeout_ms": 10_000,
+    "retry_backoff_ms": 50,
+    "metadata_max_age_ms": 30_000,
+    "session_timeout_ms": 6_000,
+    "heartbeat_interval_ms": 1_000,
+    "max_poll_interval_ms": 300_000,
+}
+ADMIN: dict[str, Any] = {"request_timeout_ms": 15_000, "retry_backoff_ms": 50}
+
+LOG_LEVELS = {
+    "aiokafka": logging.ERROR,  # each lost connection and each retry is a warning there; what matters is raised to us
+    "aiokafka.producer.sender": logging.CRITICAL,  # logs a traceback for what it also raises
+    "aiokafka.consumer.group_coordinator": logging.ERROR,
+}
+
+
+def quiet_client_logs() -> None:
+    """Set the levels of aiokafka's loggers that nobody has set yet."""
+    for name, level in LOG_LEVELS.items():
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(level)
+
+
+quiet_client_logs()
+
+
+def make_producer(bootstrap: str, *, client_id: str | None = None, **settings: Any) -> AIOKafkaProducer:
+    """An idempotent producer: a send future that resolves means stored on all in-sync replicas. `settings` override `PRODUCER`."""
+    return AIOKafkaProducer(bootstrap_servers=bootstrap, client_id=client_id or _client_id("producer"), **PRODUCER | settings)
+
+
+def make_transactional_producer(
+    bootstrap: str, transactional_id: str, *, transaction_timeout_ms: int, client_id: str | None = None, **settings: Any
+) -> AIOKafkaProducer:
+    """What the classic session is built on; everybody else uses sessions."""
+    return AIOKafkaProducer(
+        bootstrap_servers=bootstrap,
+        client_id=client_id or _client_id("session"),
+        transactional_id=transactional_id,
+        transaction_timeout_ms=transaction_timeout_ms,
+        **TRANSACTIONAL_PRODUCER | settings,
+    )
+
+
+def make_consumer(bootstrap: str, *, group: str | None = None, client_id: str | None = None, **settings: Any) -> AIOKafkaConsumer:
+    """A consumer of committed records. Without a group: assign partitions and seek. With one: subscribe, and commit by hand.
+
+    A new group has no offsets, and `auto_offset_reset` is "none": whoever wants "earliest" says so. `settings` override `CONSUMER`."""
+    return AIOKafkaConsumer(
+        bootstrap_servers=bootstrap, group_id=group, client_id=client_id or _client_id("consumer"), **CONSUMER | settings
+    )
+
+
+def make_admin(bootstrap: str, *, client_id: str | None = None, **settings: Any) -> AIOKafkaAdminClient:
+    """An admin client. Its answers carry error codes that it does not raise."""
+    return AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id=client_id or _client_id("admin"), **ADMIN | settings)
+
+
+def _client_id(role: str) -> str:
+    return f"hub-{role}-{os.getpid()}"
+
+
+async def wait_until_reachable(bootstrap: str, timeout_seconds: float) -> None:
+    """Return when a broker at one of the addresses answers; raise `BrokerUnreachable` when none did in that time."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_seconds
+    while True:
+        reason = "no address given"
+        for host, port in addresses_of(bootstrap):
+            try:
+                return await _probe(host, port, max(0.1, deadline - loop.time()))
+            except BrokerUnreachable as unreachable:
+                reason = unreachable.reason
+            except ConnectionLost as lost:
+                reason = str(lost)
+        if loop.time() + 0.1 > deadline:
+            raise BrokerUnreachable(bootstrap, f"{reason}; waited {timeout_seconds:g} s")
+        await asyncio.sleep(0.1)
+
+
+async def _probe(host: str, port: int, timeout_seconds: float) -> None:
+    connection = await Connection.open(host, port, client_id=_client_id("probe"), timeout_seconds=timeout_seconds)
+    try:
+        await ask_versions(connection, timeout_seconds=timeout_seconds)
+    finally:
+        connection.close()

@@ -1,0 +1,81 @@
+"""What can go wrong between us and a Kafka cluster. Messages are sentences with the address or the name concerned and, where there is one, the remedy."""
+
+from ..errors import ConfigurationError, HubError, Unreachable
+
+
+class BrokerUnreachable(Unreachable):
+    """No broker answered at the address that the message gives."""
+
+    def __init__(self, bootstrap: str, reason: str) -> None:
+        super().__init__(
+            f"No Kafka broker answers at {bootstrap} ({reason}). Start one with `hub up`, or name another address (setting `bootstrap`)."
+        )
+        self.bootstrap = bootstrap
+        self.reason = reason
+
+
+class ConnectionLost(Unreachable):
+    """A connection to a broker ended, or an answer did not come in time: what was asked may have happened or not."""
+
+
+class CorruptBatch(HubError):
+    """Bytes that should be record batches are not: wrong checksum or structure."""
+
+
+class OffsetOutOfRange(HubError):
+    """The record to read next is no longer (or not yet) in the partition. Never answered by a silent jump."""
+
+    def __init__(self, topic: str, partition: int, offset: int) -> None:
+        super().__init__(
+            f"{topic}-{partition} has no offset {offset}: records before it were deleted, or the topic was made anew."
+            " Reading on elsewhere would lose records, so it is not done."
+        )
+        self.topic = topic
+        self.partition = partition
+        self.offset = offset
+
+
+class RecordTooLarge(HubError):
+    """A record is larger than the hub's topics accept. Nothing was sent; the session that refused it goes on."""
+
+    def __init__(self, topic: str, size: int, limit: int) -> None:
+        super().__init__(f"A record for {topic} takes about {size} bytes; topics accept {limit}. Keep large values elsewhere and refer to them.")
+        self.topic = topic
+        self.size = size
+        self.limit = limit
+
+
+class SessionFailed(HubError):
+    """A transaction could not be brought to a certain end. It may be committed or not; nothing in between.
+
+    The session is over. Drop what was decided since the last known commit, open a new session (which ends the transaction one way or the
+    other) and restore from the log."""
+
+
+class SessionFenced(HubError):
+    """This session no longer owns its transactional id: another one was opened with it, or the broker ended our transaction because it
+    took longer than the transaction time-out. The session is over, and its last transaction has no effect unless it was acknowledged."""
+
+
+class TopicMismatch(ConfigurationError):
+    """An existing topic has a setting that the hub cannot work with."""
+
+    def __init__(self, topic: str, setting: str, found: str, wanted: str, remedy: str) -> None:
+        super().__init__(f"Topic {topic} has {setting} = {found}, and the hub needs {wanted}. {remedy}")
+        self.topic = topic
+        self.setting = setting
+        self.found = found
+        self.wanted = wanted
+        self.remedy = remedy
+
+
+class TopicMissing(ConfigurationError):
+    """A topic that the hub needs does not exist."""
+
+    def __init__(self, topic: str, bootstrap: str) -> None:
+        super().__init__(f"Topic {topic} does not exist at {bootstrap}. Create the hub's topics with `hub init` or `hub up`.")
+        self.topic = topic
+
+
+class UnsupportedBroker(ConfigurationError):
+    """The broker speaks no version of a request that we need."""

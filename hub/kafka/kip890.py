@@ -1,0 +1,317 @@
+"""A transactional session with Kafka's repaired transaction protocol (KIP-890): every EndTxn changes the producer's epoch, so a delayed or
+repeated request of an earlier transaction is refused by the broker, and partitions need not be announced to the coordinator.
+
+One transaction is Produce to all leaders side by side, then EndTxn: two round trips. The epoch runs out after 32,766 transactions; EndTxn
+then answers another producer id, which is a step like any other.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
+
+from . import wire
+from .codec import BATCH_BYTES_MAX, build_batches
+from .connection import REQUEST_SECONDS, Connection, connect_any
+from .errors import BrokerUnreachable, ConnectionLost, RecordTooLarge, SessionFailed, SessionFenced
+from .records import Record, TopicPartition
+from .session import OPEN_SECONDS, RETRY_SECONDS, RUN_BYTES_MAX, TRANSACTION_TIMEOUT_MS
+from .wire import Code
+
+FENCED = {Code.INVALID_PRODUCER_EPOCH, Code.PRODUCER_FENCED}
+PASSING = {
+    Code.CONCURRENT_TRANSACTIONS,
+    Code.COORDINATOR_LOAD_IN_PROGRESS,
+    Code.NOT_COORDINATOR,
+    Code.UNKNOWN_TOPIC_OR_PARTITION,
+    Code.NOT_LEADER_OR_FOLLOWER,
+}
+"""Refusals of a produce for a passing reason. The same bytes may go again: what was appended nevertheless is known by its sequence.
+A new topic's partitions answer UNKNOWN_TOPIC_OR_PARTITION or NOT_LEADER_OR_FOLLOWER until their leader is at work."""
+LEADER_UNKNOWN = {Code.UNKNOWN_TOPIC_OR_PARTITION, Code.NOT_LEADER_OR_FOLLOWER}
+COORDINATOR_MOVED = {Code.COORDINATOR_NOT_AVAILABLE, Code.NOT_COORDINATOR}
+COORDINATOR_BUSY = {Code.CONCURRENT_TRANSACTIONS, Code.COORDINATOR_LOAD_IN_PROGRESS}
+REQUEST_BYTES_MAX = 16 << 20
+"""A produce request is cut at about this size; brokers take 100 MiB at most."""
+MARKERS_PENDING_SECONDS = 0.001
+"""Pause after CONCURRENT_TRANSACTIONS: the markers of the previous transaction are written within a millisecond or two."""
+BACKOFF_SECONDS = 0.02
+
+Address = tuple[str, int]
+BOOTSTRAP: Address = ("", 0)
+"""Stands for the connection to whichever bootstrap address answered."""
+
+
+class Kip890Session:
+    """See `TransactionalSession` for what is promised."""
+
+    def __init__(
+        self,
+        bootstrap: str,
+        transactional_id: str,
+        *,
+        transaction_timeout_ms: int = TRANSACTION_TIMEOUT_MS,
+        compression: str = "none",
+        client_id: str | None = None,
+        request_seconds: float = REQUEST_SECONDS,
+        retry_seconds: float = RETRY_SECONDS,
+        open_seconds: float = OPEN_SECONDS,
+    ) -> None:
+        self.transactional_id = transactional_id
+        self.producer_id = -1
+        self.producer_epoch = -1
+        self._bootstrap = bootstrap
+        self._transaction_timeout_ms = transaction_timeout_ms
+        self._compression = compression
+        self._client_id = client_id or f"hub-session-{os.getpid()}"
+        self._request_seconds = request_seconds
+        self._retry_seconds = retry_seconds
+        self._open_seconds = open_seconds
+        self._connections: dict[Address, Connection] = {}
+        self._leaders: dict[TopicPartition, Address] = {}
+        self._coordinator: Address | None = None
+        self._ended: str | None = "it was not opened"
+        self._committing = False
+
+    # --- open
+
+    async def open(self) -> None:
+        """See `TransactionalSession.open`. Repeats InitProducerId after a lost answer: that only changes the epoch once more."""
+        deadline = _now() + self._open_seconds
+        while True:
+            try:
+                identity = await self._init_producer_id(deadline)
+                break
+            except (ConnectionLost, BrokerUnreachable):
+                self._coordinator = None
+                if _now() > deadline:
+                    raise
+                await asyncio.sleep(BACKOFF_SECONDS)
+        self.producer_id, self.producer_epoch = identity.producer_id, identity.producer_epoch
+        self._ended = None
+        if bootstrap := self._connections.pop(BOOTSTRAP, None):
+            bootstrap.close()
+
+    async def _init_producer_id(self, deadline: float) -> wire.Identity:
+        body = wire.init_producer_id_request(self.transactional_id, self._transaction_timeout_ms)
+        while True:
+            coordinator = await self._connect_coordinator(deadline)
+            identity = wire.read_identity(await self._ask(coordinator, wire.INIT_PRODUCER_ID, body))
+            if identity.code == Code.NONE:
+                return identity
+            await self._pause_at_coordinator(identity.code, "take", deadline)
+
+    async def _pause_at_coordinator(self, code: int, verb: str, deadline: float) -> None:
+        """After a refusal by the coordinator: wait a moment if the reason passes, otherwise raise."""
+        if code in FENCED:
+            raise SessionFenced(f"Another session took {self.transactional_id!r} ({wire.name_of(code)}).")
+        if code not in COORDINATOR_BUSY | COORDINATOR_MOVED or _now() > deadline:
+            raise SessionFailed(f"The coordinator did not {verb} {self.transactional_id!r}: {wire.name_of(code)}.")
+        if code in COORDINATOR_MOVED:
+            self._coordinator = None
+        await asyncio.sleep(BACKOFF_SECONDS if code in COORDINATOR_MOVED else MARKERS_PENDING_SECONDS)
+
+    async def _connect_coordinator(self, deadline: float) -> Connection:
+        while self._coordinator is None:
+            body = wire.find_coordinator_request(self.transactional_id)
+            connection = await self._connect_any()
+            found = wire.read_find_coordinator(await self._ask(connection, wire.FIND_COORDINATOR, body))
+            if found.code == Code.NONE:
+                self._coordinator = (found.host, found.port)
+            else:
+                await self._pause_at_coordinator(found.code, "turn up for", deadline)
+        return await self._connect(self._coordinator)
+
+    # --- commit
+
+    async def commit(self, outputs: Mapping[TopicPartition, Sequence[Record]]) -> Mapping[TopicPartition, int]:
+        """See `TransactionalSession.commit`."""
+        assert not self._committing, "a session commits one transaction at a time"
+        if self._ended is not None:
+            raise SessionFailed(f"The session of {self.transactional_id!r} has ended: {self._ended}.")
+        rounds = self._build_rounds(outputs)
+        if not rounds:
+            return {}
+        self._committing, self._ended = True, "its last transaction was interrupted"
+        try:
+            offsets = await self._transact(rounds)
+        except (ConnectionLost, BrokerUnreachable) as lost:
+            self._end(str(lost))
+            raise SessionFailed(f"A transaction of {self.transactional_id!r} has no certain end. {lost}") from lost
+        except BaseException as failure:
+            self._end(str(failure) or type(failure).__name__)
+            raise
+        finally:
+            self._committing = False
+        self._ended = None
+        return offsets
+
+    def _build_rounds(self, outputs: Mapping[TopicPartition, Sequence[Record]]) -> list[dict[TopicPartition, bytes]]:
+        """The batches of a transaction: one per partition in each round, a round begins when the one before is acknowledged."""
+        partitions, columns = [], []
+        for partition, records in outputs.items():
+            if not records:
+                continue
+            batches = build_batches(
+                records,
+                RUN_BYTES_MAX,
+                producer_id=self.producer_id,
+                producer_epoch=self.producer_epoch,
+                compression=self._compression,
+            )
+            largest = max(map(len, batches))
+            if largest > BATCH_BYTES_MAX:
+                raise RecordTooLarge(partition[0], largest, BATCH_BYTES_MAX)
+            partitions.append(TopicPartition(*partition))
+            columns.append(batches)
+        return [
+            {partition: batch for partition, batch in zip(partitions, row, strict=True) if batch is not None}
+            for row in zip_longest(*columns)
+        ]
+
+    async def _transact(self, rounds: list[dict[TopicPartition, bytes]]) -> dict[TopicPartition, int]:
+        offsets: dict[TopicPartition, int] = {}
+        for batches in rounds:
+            offsets = await self._produce(batches) | offsets
+        await self._end_transaction()
+        return offsets
+
+    async def _produce(self, batches: Mapping[TopicPartition, bytes]) -> dict[TopicPartition, int]:
+        """Every batch acknowledged: the base offsets. Batches refused for a passing reason are sent again as they are."""
+        offsets: dict[TopicPartition, int] = {}
+        deadline = _now() + self._retry_seconds
+        refused: Mapping[TopicPartition, bytes] = batches
+        while True:
+            answers = await self._send(refused, deadline)
+            offsets.update((partition, answer.base_offset) for partition, answer in answers.items() if not answer.code)
+            failures = {partition: answer for partition, answer in answers.items() if answer.code}
+            if not failures:
+                return offsets
+            self._judge(failures, deadline)
+            refused = {partition: batches[partition] for partition in failures}
+            await asyncio.sleep(self._pause_after(failures))
+
+    def _judge(self, failures: Mapping[TopicPartition, wire.Produced], deadline: float) -> None:
+        """Raise unless all of these pass."""
+        for (topic, partition), answer in failures.items():
+            if answer.code in FENCED:
+                raise SessionFenced(f"Another session took {self.transactional_id!r}, or a transaction took too long ({wire.name_of(answer.code)}).")
+            if answer.code not in PASSING or _now() > deadline:
+                raise SessionFailed(f"A batch for {topic}-{partition} was refused: {wire.name_of(answer.code)} {answer.message}".rstrip() + ".")
+
+    def _pause_after(self, failures: Mapping[TopicPartition, wire.Produced]) -> float:
+        seconds = MARKERS_PENDING_SECONDS
+        for partition, answer in failures.items():
+            if answer.code in LEADER_UNKNOWN:
+                self._leaders.pop(partition, None)
+            if answer.code != Code.CONCURRENT_TRANSACTIONS:
+                seconds = BACKOFF_SECONDS
+        return seconds
+
+    async def _send(self, batches: Mapping[TopicPartition, bytes], deadline: float) -> dict[TopicPartition, wire.Produced]:
+        """One or more produce requests to each leader, side by side."""
+        await self._find_leaders(batches, deadline)
+        by_leader: dict[Address, dict[TopicPartition, bytes]] = {}
+        for partition, batch in batches.items():
+            by_leader.setdefault(self._leaders[partition], {})[partition] = batch
+        requests = [(await self._connect(address), part) for address, whole in by_leader.items() for part in _cut(whole)]
+        if len(requests) == 1:
+            return await self._send_one(*requests[0])
+        answers: dict[TopicPartition, wire.Produced] = {}
+        for result in await asyncio.gather(*(self._send_one(*request) for request in requests), return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+            answers.update(result)
+        return answers
+
+    async def _send_one(
+        self, connection: Connection, batches: Mapping[TopicPartition, bytes]
+    ) -> dict[TopicPartition, wire.Produced]:
+        body = wire.produce_request(self.transactional_id, int(self._request_seconds * 1000), batches)
+        answers = wire.read_produce(await self._ask(connection, wire.PRODUCE, body))
+        if answers.keys() != batches.keys():
+            raise SessionFailed(f"{connection.address} answered a produce request for other partitions than were sent.")
+        return answers
+
+    async def _find_leaders(self, partitions: Iterable[TopicPartition], deadline: float) -> None:
+        while missing := {partition for partition in partitions if partition not in self._leaders}:
+            connection = await self._connect_any()
+            body = wire.metadata_request(sorted({topic for topic, _ in missing}))
+            self._leaders.update(wire.read_metadata(await self._ask(connection, wire.METADATA, body)).addresses)
+            if missing <= self._leaders.keys():
+                return
+            if _now() > deadline:
+                names = ", ".join(f"{topic}-{partition}" for topic, partition in sorted(missing - self._leaders.keys()))
+                raise SessionFailed(f"No leader for {names}: unknown to the broker, or not available, for {self._retry_seconds:g} s.")
+            await asyncio.sleep(BACKOFF_SECONDS)
+
+    async def _end_transaction(self) -> None:
+        """Commit. After a lost answer the same EndTxn is sent again: the broker knows it by its epoch and answers as it did."""
+        body = wire.end_txn_request(self.transactional_id, self.producer_id, self.producer_epoch, committed=True)
+        deadline = _now() + self._request_seconds
+        while True:
+            try:
+                coordinator = await self._connect_coordinator(deadline)
+                answer = await coordinator.request(wire.END_TXN, body, timeout_seconds=self._request_seconds / 2)
+                identity = wire.read_identity(answer)
+            except (ConnectionLost, BrokerUnreachable):
+                if _now() > deadline:
+                    raise
+                self._coordinator = None
+                await asyncio.sleep(BACKOFF_SECONDS)
+                continue
+            if identity.code == Code.NONE:
+                break
+            await self._pause_at_coordinator(identity.code, "commit", deadline)
+        if (identity.producer_id, identity.producer_epoch) == (self.producer_id, self.producer_epoch):
+            raise SessionFailed(f"The broker committed for {self.transactional_id!r} without a new epoch: it no longer speaks KIP-890.")
+        self.producer_id, self.producer_epoch = identity.producer_id, identity.producer_epoch
+
+    # --- connections
+
+    async def _ask(self, connection: Connection, api: wire.Api, body: bytes) -> bytes:
+        return await connection.request(api, body, timeout_seconds=self._request_seconds)
+
+    async def _connect(self, address: Address) -> Connection:
+        connection = self._connections.get(address)
+        if connection is None or not connection.is_open:
+            connection = await Connection.open(*address, client_id=self._client_id)
+            self._connections[address] = connection
+        return connection
+
+    async def _connect_any(self) -> Connection:
+        for connection in self._connections.values():
+            if connection.is_open:
+                return connection
+        connection = await connect_any(self._bootstrap, client_id=self._client_id)
+        self._connections[BOOTSTRAP] = connection
+        return connection
+
+    # --- the end
+
+    def _end(self, reason: str) -> None:
+        self._ended = reason.rstrip(".")
+        for connection in self._connections.values():
+            connection.close()
+        self._connections.clear()
+
+    async def close(self) -> None:
+        """See `TransactionalSession.close`."""
+        self._end("it was closed")
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _cut(batches: Mapping[TopicPartition, bytes]) -> list[dict[TopicPartition, bytes]]:
+    """The batches for one leader as parts of at most about `REQUEST_BYTES_MAX`."""
+    parts: list[dict[TopicPartition, bytes]] = [{}]
+    size = 0
+    for partition, batch in batches.items():
+        if size and size + len(batch) > REQUEST_BYTES_MAX:
+            parts.append({})
+            size = 0
+        parts[-1][partition] = batch
+        size += len(batch)
+    return parts

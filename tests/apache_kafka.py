@@ -1,0 +1,245 @@
+"""A real single-node Apache Kafka (KRaft, combined mode) from Maven jars, without Docker.
+
+The jars are fetched once into a cache outside the checkout, and so is a formatted, empty data directory; a broker is a copy of it in a
+temporary directory and a JVM on two free loopback ports. Several test processes share one broker through a lock file.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+KAFKA_VERSION = "4.3.1"
+POM = Path(__file__).parent / "kafka-dist" / "pom.xml"
+COPY_JARS = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
+CLUSTER_ID = "dGFza2h1Yi10ZXN0cy0wMQ"
+START_SECONDS = 60
+JVM_OPTIONS = (
+    "-Xms128m -Xmx384m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:+ExitOnOutOfMemoryError -Djava.awt.headless=true -Xshare:auto".split()
+)
+LOGGING = """
+status = error
+name = taskhub-tests
+appender.out.type = Console
+appender.out.name = out
+appender.out.layout.type = PatternLayout
+appender.out.layout.pattern = %d %p %m (%c)%n
+rootLogger.level = warn
+rootLogger.appenderRef.out.ref = out
+"""
+SETTINGS = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "inter.broker.listener.name": "PLAINTEXT",
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "3",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "3",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "share.coordinator.state.topic.num.partitions": "1",
+    "default.replication.factor": "1",
+    "min.insync.replicas": "1",
+    "num.partitions": "1",
+    "auto.create.topics.enable": "false",
+    "group.initial.rebalance.delay.ms": "0",
+    "group.coordinator.append.linger.ms": "0",
+    "group.min.session.timeout.ms": "1000",
+    "add.partitions.to.txn.retry.backoff.ms": "1",  # otherwise back-to-back transactions wait 20 ms for the markers of the previous one
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
+    "transaction.max.timeout.ms": "60000",
+    "num.network.threads": "2",
+    "num.io.threads": "2",
+    "background.threads": "2",
+    "num.recovery.threads.per.data.dir": "1",
+    "log.cleaner.threads": "1",
+    "log.cleaner.dedupe.buffer.size": "4194304",  # the default takes 128 MB
+    "log.cleaner.backoff.ms": "1000",
+    "log.segment.bytes": "16777216",
+    "log.retention.check.interval.ms": "5000",
+    "controlled.shutdown.enable": "false",
+}
+
+
+class KafkaUnavailable(Exception):
+    """This machine cannot run Apache Kafka; the message says why."""
+
+
+def cache_dir() -> Path:
+    """Where jars and the formatted directory live."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "taskhub" / f"kafka-{KAFKA_VERSION}"
+
+
+def why_unavailable() -> str | None:
+    """What is missing, as a phrase; None if a broker can be tried."""
+    if shutil.which("java") is None:
+        return "no `java` on the path (17 or newer is needed)"
+    if not (cache_dir() / "libs").is_dir() and shutil.which("mvn") is None:
+        return f"no jars in {cache_dir()} and no `mvn` on the path to fetch them"
+    return None
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock between processes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def free_ports(count: int) -> list[int]:
+    """Loopback ports that were free a moment ago."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    try:
+        return [s.getsockname()[1] for s in sockets]
+    finally:
+        for s in sockets:
+            s.close()
+
+
+def _run(command: list[str], doing: str, seconds: float) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired as late:
+        raise KafkaUnavailable(f"{doing} took longer than {seconds:.0f} s") from late
+    if done.returncode != 0:
+        raise KafkaUnavailable(f"{doing} failed: {(done.stdout + done.stderr).strip()[-400:]}")
+
+
+def _java(libs: Path, log4j: Path) -> list[str]:
+    return ["java", *JVM_OPTIONS, f"-Dlog4j2.configurationFile={log4j}", "-cp", f"{libs}/*"]
+
+
+def _write_settings(path: Path, data: Path, port: int, controller_port: int) -> None:
+    settings = SETTINGS | {
+        "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
+        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "log.dirs": str(data),
+    }
+    path.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+
+
+def prepare() -> Path:
+    """Fill the cache (jars, logging settings, formatted data directory) if it is not there. Raises `KafkaUnavailable`."""
+    reason = why_unavailable()
+    if reason:
+        raise KafkaUnavailable(reason)
+    cache = cache_dir()
+    with locked(cache / "lock"):
+        libs, log4j, formatted = cache / "libs", cache / "log4j2.properties", cache / "formatted"
+        if not libs.is_dir():
+            partial = cache / "libs.partial"
+            _run(
+                ["mvn", "-B", "-q", "-f", str(POM), COPY_JARS, "-DincludeScope=runtime", f"-DoutputDirectory={partial}"],
+                "fetching the jars of Apache Kafka with Maven",
+                600,
+            )
+            partial.rename(libs)
+        log4j.write_text(LOGGING)
+        if not formatted.is_dir():
+            partial = cache / "formatted.partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            _write_settings(cache / "format.properties", partial, 1, 2)
+            tool = [*_java(libs, log4j), "kafka.tools.StorageTool"]
+            _run([*tool, "format", "-t", CLUSTER_ID, "-c", str(cache / "format.properties")], "formatting a directory for Kafka", 60)
+            partial.rename(formatted)
+    return cache
+
+
+class ApacheKafka:
+    """One broker in a directory of its own. `start` and `kill` may be repeated: the ports and the data stay."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.port, self.controller_port = free_ports(2)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        """host:port for clients."""
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start and wait until it takes connections. Raises `KafkaUnavailable`."""
+        cache = prepare()
+        if not (self.directory / "data").is_dir():
+            shutil.copytree(cache / "formatted", self.directory / "data")
+        settings = self.directory / "server.properties"
+        _write_settings(settings, self.directory / "data", self.port, self.controller_port)
+        with (self.directory / "kafka.log").open("ab") as log:
+            command = [*_java(cache / "libs", cache / "log4j2.properties"), "kafka.Kafka", str(settings)]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+        deadline = time.monotonic() + START_SECONDS
+        while not self._listening():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise KafkaUnavailable(f"the broker did not start: {(self.directory / 'kafka.log').read_text()[-600:]}")
+            time.sleep(0.05)
+
+    def _listening(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    def kill(self) -> None:
+        """End it at once, as a power cut of the process would."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+@contextmanager
+def shared_broker(directory: Path) -> Iterator[str]:
+    """The bootstrap address of a broker that all test processes of a run share; the last one out ends it. Raises `KafkaUnavailable`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    note = directory / "shared.json"
+    with locked(directory / "lock"):
+        state = json.loads(note.read_text()) if note.exists() else None
+        if state is None:
+            broker = ApacheKafka(Path(_fresh(directory)))
+            broker.start()
+            assert broker.process is not None
+            state = {"pid": broker.process.pid, "bootstrap": broker.bootstrap, "users": 0, "directory": str(broker.directory)}
+        state["users"] += 1
+        note.write_text(json.dumps(state))
+    try:
+        yield state["bootstrap"]
+    finally:
+        with locked(directory / "lock"):
+            state = json.loads(note.read_text())
+            state["users"] -= 1
+            if state["users"] == 0:
+                _end(state["pid"])
+                shutil.rmtree(state["directory"], ignore_errors=True)
+                note.unlink()
+            else:
+                note.write_text(json.dumps(state))
+
+
+def _fresh(directory: Path) -> str:
+    path = directory / f"broker-{os.getpid()}-{time.monotonic_ns()}"
+    path.mkdir()
+    return str(path)
+
+
+def _end(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    except (ProcessLookupError, ChildProcessError):
+        return  # gone already, or started by another test process, which collects it

@@ -1,0 +1,95 @@
+"""Brokers for tests: the embedded one and Apache Kafka, behind the same fixtures.
+
+`kafka_bootstrap` is the address of one Apache Kafka per test session; `embedded_bootstrap` of one embedded broker (in memory, in a thread
+of its own); `bootstrap` runs a test on both. Topics, groups and transactional ids are unique per test: `unique(name)`.
+"""
+
+import asyncio
+import itertools
+import os
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hub.broker import BrokerServer
+from tests.apache_kafka import KafkaUnavailable, shared_broker, why_unavailable
+
+START_SECONDS = 10
+BROKERS = [pytest.param("embedded", id="embedded"), pytest.param("kafka", id="kafka", marks=pytest.mark.kafka)]
+_run_id = uuid.uuid4().hex[:6]
+_count = itertools.count(1)
+
+
+def unique(name: str) -> str:
+    """`name` with an ending that no other test uses."""
+    return f"{name}-{_run_id}-{next(_count)}"
+
+
+def kafka_required() -> bool:
+    """Whether a missing Apache Kafka is a failure."""
+    return "kafka" in os.environ.get("HUB_REQUIRE", "").replace(",", " ").split()
+
+
+@contextmanager
+def broker_in_thread(data_dir: Path | None = None, **options: Any) -> Iterator[BrokerServer]:
+    """An embedded broker with an event loop and a thread of its own, as far from the test's loop as another process."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="embedded-broker", daemon=True)
+    thread.start()
+    server = BrokerServer(data_dir, "127.0.0.1", 0, **options)
+    try:
+        asyncio.run_coroutine_threadsafe(server.start(), loop).result(START_SECONDS)
+        try:
+            yield server
+        finally:
+            asyncio.run_coroutine_threadsafe(server.stop(), loop).result(START_SECONDS)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(START_SECONDS)
+        loop.close()
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """host:port of Apache Kafka: the one that KAFKA_BOOTSTRAP names, or one of our own.
+
+    Skips (or fails, if `HUB_REQUIRE` names kafka) where it cannot run."""
+    if running := os.environ.get("KAFKA_BOOTSTRAP"):
+        yield running
+        return
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    try:
+        with shared_broker(shared / "apache-kafka") as address:
+            yield address
+    except KafkaUnavailable as reason:
+        if kafka_required():
+            pytest.fail(f"Apache Kafka is required and cannot run: {reason}", pytrace=False)
+        pytest.skip(f"Apache Kafka cannot run: {reason}")
+
+
+@pytest.fixture(scope="session")
+def embedded_bootstrap() -> Iterator[str]:
+    """host:port of an embedded broker in memory."""
+    with broker_in_thread() as server:
+        yield server.bootstrap
+
+
+@pytest.fixture(params=BROKERS)
+def bootstrap(request: pytest.FixtureRequest) -> str:
+    """host:port, once of the embedded broker and once of Apache Kafka."""
+    address: str = request.getfixturevalue(f"{request.param}_bootstrap")
+    return address
+
+
+def summary_line() -> str | None:
+    """What the end of a test run says when Apache Kafka could not take part."""
+    reason = None if os.environ.get("KAFKA_BOOTSTRAP") else why_unavailable()
+    if reason is None:
+        return None
+    return f"tests marked `kafka` did not run: {reason}; HUB_REQUIRE=kafka makes that a failure"
