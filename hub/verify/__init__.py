@@ -3,7 +3,10 @@
 from .checker import Checker, check
 from .history import Delivery, Execution, History, Journal, LogRecord, Options, Position
 from .invariants import INVARIANTS, Invariant
+from .live import verify, verify_source
+from .local_source import LocalSource
 from .report import Finding, Prefix, Report
+from .source import Source, Span
 
 __all__ = [
     "INVARIANTS",
@@ -14,10 +17,15 @@ __all__ = [
     "History",
     "Invariant",
     "Journal",
+    "LocalSource",
     "LogRecord",
     "Options",
     "Position",
     "Prefix",
     "Report",
+    "Source",
+    "Span",
     "check",
+    "verify",
+    "verify_source",
 ]

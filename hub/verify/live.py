@@ -7,13 +7,15 @@ commands newer than the events are counted, not judged. Replies are read last: t
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from ..errors import ConfigurationError
 from .checker import Checker
 from .history import Execution, Journal, LogRecord, Options
+from .kafka_source import kafka_source
 from .report import Prefix, Report
+from .source import Source
 
 EVENTS, STATE, INTAKE, REPLIES, COMMANDS_PREFIX = "hub.events", "hub.state", "hub.intake", "hub.replies", "hub.commands."
 SETTLE_SECONDS = 5.0
@@ -22,27 +24,6 @@ BUSY_WAKE_SECONDS = 5.0
 
 Progress = Callable[[str, int, int], None]
 """Called with (topic, records read so far, offsets to read): the second is approximate, markers take offsets too."""
-
-
-class Span(NamedTuple):
-    """Offsets of a partition: the first kept, behind the last committed one, and behind the last of all."""
-
-    start: int
-    committed: int
-    end: int
-
-
-class Source(Protocol):
-    """A way to read a hub's topics."""
-
-    async def topics(self) -> dict[str, int]:
-        """Number of partitions by topic."""
-
-    async def span(self, topic: str, partition: int) -> Span:
-        """What the partition holds now."""
-
-    def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[Sequence[LogRecord]]:
-        """Committed records with start <= offset < end, in order, in portions."""
 
 
 class _Reading:
@@ -55,12 +36,11 @@ class _Reading:
         self._counts: dict[str, int] = {}
         self.open_transactions: set[tuple[str, int]] = set()
 
-    async def on(self, topic: str, partitions: int, take: Callable[[int, LogRecord], None]) -> int:
+    async def on(self, topic: str, take: Callable[[int, LogRecord], None]) -> int:
         """Read every partition of `topic` to its committed end; returns how many offsets were new."""
         new = 0
-        for partition in range(partitions):
+        for partition, span in sorted((await self._source.spans(topic)).items()):
             place = (topic, partition)
-            span = await self._source.span(topic, partition)
             (self.open_transactions.add if span.committed < span.end else self.open_transactions.discard)(place)
             position = max(self._positions.get(place, 0), span.start)
             if position >= span.committed:
@@ -76,6 +56,26 @@ class _Reading:
         return new
 
 
+async def verify(
+    bootstrap: str,
+    *,
+    require_all_ended: bool = False,
+    acknowledged: Iterable[str] | None = None,
+    progress: Progress | None = None,
+    **more: Any,
+) -> Report:
+    """Check the hub whose broker answers at `bootstrap`: every topic, committed records only, up to one cut.
+
+    `require_all_ended`: a live task, a waiting one or an open transaction is a finding. `acknowledged`: ids of acknowledged
+    submissions. `progress` is called while reading. `more`: see `verify_source`. Raises BrokerUnreachable,
+    ConfigurationError when the broker has no hub.
+    """
+    async with kafka_source(bootstrap) as source:
+        return await verify_source(
+            source, require_all_ended=require_all_ended, acknowledged=acknowledged, progress=progress, **more
+        )
+
+
 async def verify_source(
     source: Source,
     *,
@@ -89,9 +89,9 @@ async def verify_source(
 ) -> Report:
     """Check the hub behind `source`; see the module for the cut. Raises ConfigurationError when it has no `hub.events`."""
     topics = await source.topics()
-    if EVENTS not in topics:
+    if not topics.get(EVENTS):
         raise ConfigurationError(f"There is no topic {EVENTS} at this address: is it the hub's broker, and has the hub run?")
-    starts = {partition: (await source.span(EVENTS, partition)).start for partition in range(topics[EVENTS])}
+    starts = {partition: span.start for partition, span in (await source.spans(EVENTS)).items()}
     options = Options(
         require_all_ended=require_all_ended, wake_seconds=0.0 if require_all_ended else BUSY_WAKE_SECONDS, earlier=earlier or {}
     )
@@ -99,7 +99,7 @@ async def verify_source(
     reading = _Reading(source, progress)
     exact = await _settle(checker, reading, topics, settle_seconds)
     if REPLIES in topics:
-        await reading.on(REPLIES, topics[REPLIES], lambda partition, record: checker.reply(partition, record, exact=exact))
+        await reading.on(REPLIES, lambda partition, record: checker.reply(partition, record, exact=exact))
     if require_all_ended:
         for topic, partition in sorted(reading.open_transactions):
             checker.found.add("I33", f"{topic} has a transaction that is still open", partition=partition)
@@ -114,13 +114,13 @@ async def _settle(checker: Checker, reading: _Reading, topics: dict[str, int], s
     rounds = 0
     while True:
         rounds += 1
-        new = await reading.on(EVENTS, topics[EVENTS], checker.event)
+        new = await reading.on(EVENTS, checker.event)
         for topic in inboxes:
-            new += await reading.on(topic, topics[topic], _taker(checker, topic))
+            new += await reading.on(topic, _taker(checker, topic))
         if STATE in topics:
-            new += await reading.on(STATE, topics[STATE], lambda partition, record: _take_row(checker, partition, record))
+            new += await reading.on(STATE, lambda partition, record: _take_row(checker, partition, record))
         if INTAKE in topics:
-            await reading.on(INTAKE, topics[INTAKE], checker.intake_record)
+            await reading.on(INTAKE, checker.intake_record)
         if not new and not reading.open_transactions:
             return True
         if rounds > 1 and asyncio.get_running_loop().time() >= deadline:

@@ -4,9 +4,9 @@ import struct
 from collections.abc import AsyncIterator, Sequence
 
 from ..broker import LocalBroker
-from ..kafka.codec import read_batches
+from ..kafka import read_batches
 from .history import LogRecord
-from .live import Span
+from .source import Span
 
 FETCH_BYTES = 1 << 20
 _BATCH_HEAD = struct.Struct(">qi")
@@ -23,8 +23,11 @@ class LocalSource:
         """Number of partitions by topic."""
         return self._broker.topics()
 
-    async def span(self, topic: str, partition: int) -> Span:
-        """What the partition holds now; uncommitted means appended and on disk."""
+    async def spans(self, topic: str) -> dict[int, Span]:
+        """What each partition of the topic holds now; uncommitted means appended and on disk."""
+        return {partition: self._span(topic, partition) for partition in range(self._broker.topics()[topic])}
+
+    def _span(self, topic: str, partition: int) -> Span:
         committed = self._broker.end(topic, partition)
         fetched = self._broker.fetch(topic, partition, committed, max_bytes=1)
         return Span(fetched.log_start, committed, self._broker.end(topic, partition, committed=False))

@@ -6,10 +6,9 @@ import pytest
 
 from hub.broker import BrokerServer, LocalBroker
 from hub.errors import ConfigurationError
-from hub.kafka.codec import build_batch
-from hub.kafka.records import Record
-from hub.verify.live import verify_source
-from hub.verify.local_source import LocalSource
+from hub.kafka import Record, build_batch
+from hub.kafka.clients import make_transactional_producer
+from hub.verify import LocalSource, Span, verify, verify_source
 
 from .conftest import PARTITIONS
 from .log_builder import Entry, LogBuilder
@@ -121,11 +120,11 @@ class LateSource(LocalSource):
         self._local = local
         self.wrote = False
 
-    async def span(self, topic: str, partition: int):  # type: ignore[no-untyped-def]
+    async def spans(self, topic: str) -> dict[int, Span]:
         if topic == "hub.state" and not self.wrote:
             self.wrote = True
             await self._write_more()
-        return await super().span(topic, partition)
+        return await super().spans(topic)
 
     async def _write_more(self) -> None:
         log = good_log(PARTITIONS)
@@ -147,3 +146,35 @@ async def test_a_broker_without_a_hub_is_named_as_such() -> None:
     with pytest.raises(ConfigurationError, match=r"hub\.events"):
         await verify_source(LocalSource(server.local))
     await server.stop()
+
+
+async def test_over_the_network_nothing_is_found_on_a_good_log(broker: BrokerServer) -> None:
+    log = good_log(PARTITIONS, ENDING)
+    await write(broker.local, log)
+    report = await verify(f"127.0.0.1:{broker.port}", require_all_ended=True, acknowledged=["plain-0"])
+    assert report.ok, report.render()
+    assert report.exact
+    assert report.events == len(list(log.all_events()))
+    assert report.commands == len(log.commands)
+
+
+async def test_over_the_network_a_lost_command_is_found(broker: BrokerServer) -> None:
+    log = good_log(PARTITIONS)
+    del log.commands[3]
+    await write(broker.local, log)
+    report = await verify(f"127.0.0.1:{broker.port}")
+    assert set(report.counts) == {"I23"}, report.render()
+
+
+async def test_what_an_aborted_transaction_wrote_is_not_read(broker: BrokerServer) -> None:
+    await write(broker.local, good_log(PARTITIONS, ENDING))
+    producer = make_transactional_producer(f"127.0.0.1:{broker.port}", "dead", transaction_timeout_ms=10_000)
+    await producer.start()
+    await producer.begin_transaction()
+    await producer.send_and_wait("hub.events", b"no event", partition=0)
+    during = await verify(f"127.0.0.1:{broker.port}", require_all_ended=True, settle_seconds=0.1)
+    await producer.abort_transaction()
+    await producer.stop()
+    after = await verify(f"127.0.0.1:{broker.port}", require_all_ended=True)
+    assert set(during.counts) == {"I33"}, during.render()
+    assert after.ok, after.render()

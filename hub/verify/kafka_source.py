@@ -1,0 +1,84 @@
+"""Reading the topics of a broker over the network, with consumers that belong to no group."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from ..errors import Unreachable
+from ..kafka import StoredRecord, TopicPartition, make_admin, make_consumer, wait_until_reachable
+from .history import LogRecord
+from .source import Span
+
+REACHABLE_SECONDS = 10.0
+FETCH_WAIT_MS = 5
+POLL_MS_MIN, POLL_MS_MAX = 5, 1_000
+"""A poll that brings nothing (only commit markers were left, say) is followed by one of twice the length."""
+SILENT_MS_MAX = 15_000
+"""A partition that must have more and gives nothing for so long is given up."""
+RECORDS_PER_POLL = 5_000
+
+
+class KafkaSource:
+    """The topics of a cluster as a `Source`: `committed` reads, `uncommitted` only tells where partitions end."""
+
+    def __init__(self, bootstrap: str, topics: dict[str, int], committed: Any, uncommitted: Any) -> None:
+        self._bootstrap = bootstrap
+        self._topics = topics
+        self._committed = committed
+        self._uncommitted = uncommitted
+
+    async def topics(self) -> dict[str, int]:
+        """Number of partitions by topic, as they were when the source was opened."""
+        return self._topics
+
+    async def spans(self, topic: str) -> dict[int, Span]:
+        """What each partition of the topic holds now."""
+        places = [TopicPartition(topic, number) for number in range(self._topics[topic])]
+        starts = await self._committed.beginning_offsets(places)
+        stable = await self._committed.end_offsets(places)
+        ends = await self._uncommitted.end_offsets(places)
+        return {place.partition: Span(starts[place], stable[place], ends[place]) for place in places}
+
+    async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[Sequence[LogRecord]]:
+        """Committed records with start <= offset < end. Raises Unreachable when the broker stops giving them."""
+        place = TopicPartition(topic, partition)
+        self._committed.assign([place])
+        self._committed.seek(place, start)
+        poll_ms, silent_ms = POLL_MS_MIN, 0
+        while await self._committed.position(place) < end:
+            polled = await self._committed.getmany(timeout_ms=poll_ms, max_records=RECORDS_PER_POLL)
+            records = polled.get(place, ())
+            silent_ms = 0 if records else silent_ms + poll_ms
+            poll_ms = POLL_MS_MIN if records else min(2 * poll_ms, POLL_MS_MAX)
+            if silent_ms > SILENT_MS_MAX:
+                raise Unreachable(f"{self._bootstrap} gives no more records of {topic}-{partition}, which go on to offset {end}.")
+            yield [
+                StoredRecord(record.offset, record.timestamp, record.key, record.value, record.headers)
+                for record in records
+                if record.offset < end
+            ]
+
+
+@asynccontextmanager
+async def kafka_source(bootstrap: str) -> AsyncIterator[KafkaSource]:
+    """A source for the cluster at `bootstrap`. Raises BrokerUnreachable when nobody answers."""
+    await wait_until_reachable(bootstrap, REACHABLE_SECONDS)
+    topics = await _topics(bootstrap)
+    committed = make_consumer(bootstrap, fetch_max_wait_ms=FETCH_WAIT_MS)
+    uncommitted = make_consumer(bootstrap, isolation_level="read_uncommitted")
+    try:
+        await committed.start()
+        await uncommitted.start()
+        yield KafkaSource(bootstrap, topics, committed, uncommitted)
+    finally:
+        await committed.stop()
+        await uncommitted.stop()
+
+
+async def _topics(bootstrap: str) -> dict[str, int]:
+    admin = make_admin(bootstrap)
+    try:
+        await admin.start()
+        return {row["topic"]: len(row["partitions"]) for row in await admin.describe_topics()}
+    finally:
+        await admin.close()
