@@ -34,9 +34,8 @@ def dispatch(turn: Turn) -> None:
     size = 0
     while heads:
         if size > BYTES_PER_TURN:
-            state.agenda.add(
-                turn.now_us, "dispatch", "", len(turn.commands) + turn.now_us % 1000
-            )  # The rest goes with the next transaction.
+            # The rest goes with the next transaction; the mark makes its provenance one of its own.
+            state.agenda.add(turn.now_us, "dispatch", "", len(turn.commands) + turn.now_us % 1000)
             return
         _, _, task_id, bucket = heappop(heads)
         workers = candidates.get(bucket)

@@ -7,6 +7,7 @@ journal covers input and output, and the next batch is decided meanwhile.
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from struct import Struct
 
 from ..broker import BrokerError, ErrorCode, LocalBroker
 from ..kafka import (
@@ -30,6 +31,9 @@ FETCH_BYTES = 1024 * 1024
 
 #: What one turn decides: bounded in bytes, because what comes out must fit into one batch per partition.
 TURN_BYTES = 2 * 1024 * 1024
+
+#: Base offset, length, and (behind leader epoch, magic, CRC and attributes) the last offset delta of a v2 record batch.
+_BATCH_HEAD = Struct(">qi11xi")
 
 _FENCED = {ErrorCode.INVALID_PRODUCER_EPOCH, ErrorCode.PRODUCER_FENCED}
 
@@ -134,10 +138,9 @@ def _decode(data: bytes, aborted: Sequence[tuple[int, int]]) -> tuple[int, list[
     """The offset behind the last batch in `data` (base offset + last offset delta + 1), and the records to be seen."""
     position = end = 0
     while position + 27 <= len(data):
-        end = (
-            int.from_bytes(data[position : position + 8], "big") + int.from_bytes(data[position + 23 : position + 27], "big") + 1
-        )
-        position += 12 + int.from_bytes(data[position + 8 : position + 12], "big")
+        base_offset, length, last_delta = _BATCH_HEAD.unpack_from(data, position)
+        end = base_offset + last_delta + 1
+        position += 12 + length
     return end, read_batches(data, aborted=aborted)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 from msgspec import Struct
 
-from ..errors import HubError
+from ..errors import HubError, Unreachable
 from ..kafka import EVENTS, STATE, SessionFailed, SessionFenced, TopicPartition, TransactionalSession
 from .encode import encode
 from .partition import Batch, EnginePartition, EngineSettings
@@ -91,7 +91,7 @@ class PartitionLoop:
                 self.fenced = True
                 log.warning("another owner has taken over", action="engine_fenced", partition=self.partition)
                 return
-            except (SessionFailed, ConnectionError, TimeoutError, OSError) as reason:
+            except (SessionFailed, Unreachable, TimeoutError, OSError) as reason:
                 if time.monotonic() - began > 10:
                     delay = RETRY_SECONDS[0]
                 log.warning("starting over", action="engine_retry", partition=self.partition, reason=repr(reason), seconds=delay)
@@ -204,7 +204,7 @@ class PartitionLoop:
             await asyncio.to_thread(write_snapshot, path, rows, offset=offset, partitions=self._partitions)
             self._changelog_bytes = 0
             log.info("snapshot written", action="snapshot_written", partition=self.partition, rows=len(rows), offset=offset)
-        except (OSError, ConnectionError, TimeoutError, HubError) as reason:
+        except (OSError, TimeoutError, HubError) as reason:
             log.warning("no snapshot", action="snapshot_failed", partition=self.partition, reason=repr(reason))
 
 

@@ -91,9 +91,8 @@ class Schedule:
             node = self.fields()
             del node["id"]
             before = self.random.sample(list(nodes), self.random.randrange(min(3, len(nodes)) + 1))
-            node["depends_on"] = [
-                {"task": key, "on": self.random.choice(["success", "success", "failure", "ended"])} for key in before
-            ]
+            outcomes = ["success", "success", "failure", "ended"]
+            node["depends_on"] = [{"task": key, "on": self.random.choice(outcomes)} for key in before]
             nodes[f"n{index}"] = node
         self.names += 1
         root = f"w{self.names}"
@@ -135,9 +134,7 @@ class Schedule:
             return
         index = self.random.randrange(len(self.running))
         run, worker, number = self.running[index]
-        kind = self.random.choice(
-            ["attempt.started", "attempt.progressed", "attempt.completed", "attempt.failed", "attempt.released"]
-        )
+        kind = "attempt." + self.random.choice(["started", "progressed", "completed", "failed", "released"])
         if run.delivery == "at_most_once" and number == 0:
             kind = "attempt.started"
         if number > 0 and kind in ("attempt.released", "attempt.started"):
@@ -180,9 +177,8 @@ class Schedule:
             self.world.commands.clear()
             if not self.world.engine.state.live:
                 return
-        raise AssertionError(
-            f"never ended: {[(t.id, t.row.state) for t in self.world.engine.state.tasks.values() if not t.ended]}"
-        )
+        tasks = self.world.engine.state.tasks.values()
+        raise AssertionError(f"never ended: {[(task.id, task.row.state) for task in tasks if not task.ended]}")
 
     def _stopped(self, name: str) -> dict[str, object]:
         return {"incarnation": name, "pool": "default", "inbox": 3, "queues": [], "names": [], "slots": 0, "credit": 0}

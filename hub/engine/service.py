@@ -1,0 +1,258 @@
+"""The engine as a service: which partitions this process owns, and their loops.
+
+`EmbeddedEngine` runs inside the broker's process and owns every partition. `EngineService` speaks to any Kafka over TCP and
+shares the partitions with other engine processes: a consumer group says who has which. The group is used for assignment
+only; who may write is decided by the transactional id alone.
+"""
+
+import asyncio
+from pathlib import Path
+
+import structlog
+
+from ..broker import LocalBroker
+from ..kafka import INTAKE, GroupMembership, describe_partitions
+from .in_process import InProcessBroker
+from .loop import LoopSettings, PartitionLoop
+from .over_tcp import TcpBroker
+from .partition import EngineSettings
+from .ports import EngineBroker
+
+log = structlog.get_logger(__name__)
+
+ENGINE_GROUP = "hub.engine"
+
+#: A partition that leaves for another process has this long to finish the transaction at hand (seconds).
+LEAVE_SECONDS = 5.0
+
+#: Reports per turn inside the broker's process: the broker's clients wait while a turn is decided (some 40 µs a report).
+EMBEDDED_MAX_RECORDS = 128
+
+
+class EngineStopped(Exception):
+    """A partition's loop ended by itself: a broken invariant, or history that is missing. The cause says which."""
+
+
+class _Owner:
+    """The loops of the partitions that this process owns now."""
+
+    def __init__(
+        self,
+        broker: EngineBroker,
+        partitions: int,
+        settings: EngineSettings | None,
+        loop_settings: LoopSettings | None,
+        snapshots: Path | None,
+    ) -> None:
+        self._broker = broker
+        self.partitions = partitions
+        self._settings = settings
+        self._loop_settings = loop_settings
+        self._snapshots = snapshots
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._ready: set[int] = set()
+        self.loops: dict[int, PartitionLoop] = {}
+        self.failure: BaseException | None = None
+        self.failed = asyncio.Event()
+
+    async def own(self, wanted: set[int]) -> None:
+        """Make the owned partitions those of `wanted`: loops of the difference are stopped and started, the others go on."""
+        leaving = [partition for partition in self.loops if partition not in wanted]
+        for partition in leaving:
+            self.loops[partition].stop()
+        for partition in leaving:
+            await self._ended(partition)
+        for partition in sorted(wanted):
+            if partition not in self.loops:
+                self._begin(partition)
+
+    def _begin(self, partition: int) -> None:
+        loop = PartitionLoop(
+            self._broker,
+            partition,
+            self.partitions,
+            settings=self._settings,
+            loop_settings=self._loop_settings,
+            snapshots=self._snapshots,
+            on_ready=self._is_ready,
+        )
+        self.loops[partition] = loop
+        task = asyncio.get_running_loop().create_task(loop.run(), name=f"engine-{partition}")
+        task.add_done_callback(lambda done: self._over(partition, loop, done))
+        self._tasks[partition] = task
+
+    def _is_ready(self, partition: int) -> None:
+        self._ready.add(partition)
+
+    def _over(self, partition: int, loop: PartitionLoop, task: asyncio.Task[None]) -> None:
+        self._ready.discard(partition)
+        if self.loops.get(partition) is loop:
+            del self.loops[partition]
+            del self._tasks[partition]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("partition stopped", action="engine_partition_stopped", partition=partition, exc_info=error)
+            self.failure = error
+            self.failed.set()
+
+    async def _ended(self, partition: int) -> None:
+        task = self._tasks.get(partition)
+        if task is None:
+            return
+        done, _ = await asyncio.wait([task], timeout=LEAVE_SECONDS)
+        if not done:
+            task.cancel()
+            await asyncio.wait([task], timeout=LEAVE_SECONDS)
+
+    @property
+    def ready(self) -> set[int]:
+        """The partitions that have been taken over."""
+        return self._ready & set(self.loops)
+
+    def status(self) -> list[dict[str, int]]:
+        """Per owned partition: the next input offset and how many transactions were committed."""
+        return [
+            {"partition": partition, "offset": loop.offset, "transactions": loop.transactions}
+            for partition, loop in sorted(self.loops.items())
+        ]
+
+
+class EmbeddedEngine:
+    """Every partition, inside the broker's process. The topics exist already."""
+
+    def __init__(
+        self,
+        local: LocalBroker,
+        *,
+        data_dir: Path | None = None,
+        settings: EngineSettings | None = None,
+        loop_settings: LoopSettings | None = None,
+    ) -> None:
+        partitions = local.topics()[INTAKE]
+        loop_settings = loop_settings or LoopSettings(max_records=EMBEDDED_MAX_RECORDS)
+        self._owner = _Owner(InProcessBroker(local), partitions, settings, loop_settings, data_dir)
+        self._following: asyncio.Task[None] | None = None
+
+    @property
+    def partitions(self) -> list[int]:
+        """The partitions that are owned and ready."""
+        return sorted(self._owner.ready)
+
+    async def start(self, *, timeout_seconds: float = 60.0) -> None:
+        """Take every partition over; returns when all are ready. Raises EngineStopped, TimeoutError."""
+        wanted = set(range(self._owner.partitions))
+        self._following = asyncio.get_running_loop().create_task(self._follow(wanted), name="engine-partitions")
+        async with asyncio.timeout(timeout_seconds):
+            while self._owner.ready != wanted:
+                self._raise_failure()
+                await asyncio.sleep(0.002)
+
+    async def _follow(self, wanted: set[int]) -> None:
+        """Begin every partition, and again those whose loop was fenced (its transaction took too long)."""
+        while True:
+            await self._owner.own(wanted)
+            await asyncio.sleep(1.0)
+
+    async def watch(self) -> None:
+        """Returns never; raises EngineStopped when a partition's loop has ended by itself."""
+        await self._owner.failed.wait()
+        self._raise_failure()
+
+    def _raise_failure(self) -> None:
+        if self._owner.failure is not None:
+            raise EngineStopped(str(self._owner.failure)) from self._owner.failure
+
+    async def stop(self) -> None:
+        """Finish the transactions at hand, say `engine.stopped`, end."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait([self._following])
+        await self._owner.own(set())
+
+    def status(self) -> list[dict[str, int]]:
+        """See `_Owner.status`."""
+        return self._owner.status()
+
+
+class EngineService:
+    """A share of the partitions, over TCP."""
+
+    def __init__(
+        self,
+        bootstrap: str,
+        *,
+        data_dir: Path | None = None,
+        settings: EngineSettings | None = None,
+        loop_settings: LoopSettings | None = None,
+        client_id: str = "hub-engine",
+    ) -> None:
+        self._bootstrap = bootstrap
+        self._data_dir = data_dir
+        self._settings = settings
+        self._loop_settings = loop_settings
+        self._client_id = client_id
+        self._owner: _Owner | None = None
+        self._membership: GroupMembership | None = None
+        self._following: asyncio.Task[None] | None = None
+        self._broker: TcpBroker | None = None
+        self._assigned: set[int] = set()
+
+    @property
+    def partitions(self) -> list[int]:
+        """The partitions that are owned and ready."""
+        return sorted(self._owner.ready) if self._owner is not None else []
+
+    async def start(self) -> None:
+        """Join the group and begin to follow its assignments. Raises HubError where the broker or the topics are not there."""
+        partitions = await describe_partitions(self._bootstrap)
+        self._broker = TcpBroker(self._bootstrap, client_id=self._client_id)
+        self._owner = _Owner(self._broker, partitions, self._settings, self._loop_settings, self._data_dir)
+        self._membership = GroupMembership(self._bootstrap, ENGINE_GROUP, INTAKE, client_id=self._client_id)
+        await self._membership.start()
+        self._following = asyncio.get_running_loop().create_task(self._follow(), name="engine-assignment")
+
+    async def ready(self, *, timeout_seconds: float = 60.0) -> None:
+        """Returns when every partition that is assigned now has been taken over. Raises EngineStopped, TimeoutError."""
+        assert self._owner is not None
+        assert self._membership is not None
+        async with asyncio.timeout(timeout_seconds):
+            await self._membership.joined.wait()
+            while self._owner.ready != self._membership.assigned:
+                self._raise_failure()
+                await asyncio.sleep(0.005)
+
+    async def _follow(self) -> None:
+        """Compare assignments by difference: a partition that comes back keeps its memory and its session.
+
+        A loop that was fenced though its partition is still assigned here (the other owner may be a zombie that woke up, or
+        the assignment is about to move) is begun again after a moment.
+        """
+        assert self._owner is not None
+        assert self._membership is not None
+        while True:
+            await self._owner.own(set(self._membership.assigned))
+            await self._membership.commit({partition: loop.offset for partition, loop in self._owner.loops.items()})
+            await self._membership.changed(timeout_seconds=1.0)
+
+    async def watch(self) -> None:
+        """Returns never; raises EngineStopped when a partition's loop has ended by itself."""
+        assert self._owner is not None
+        await self._owner.failed.wait()
+        self._raise_failure()
+
+    def _raise_failure(self) -> None:
+        if self._owner is not None and self._owner.failure is not None:
+            raise EngineStopped(str(self._owner.failure)) from self._owner.failure
+
+    async def stop(self) -> None:
+        """Finish the transactions at hand, leave the group, end."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait([self._following])
+        if self._owner is not None:
+            await self._owner.own(set())
+        if self._membership is not None:
+            await self._membership.stop()
+
+    def status(self) -> list[dict[str, int]]:
+        """See `_Owner.status`."""
+        return self._owner.status() if self._owner is not None else []
