@@ -299,14 +299,17 @@ class Intake:
             self._silent.setdefault(partition, array("q")).append(record.offset)
 
     def findings(self, found: Findings, lanes: dict[int, Lane], rows: StateRows, *, exact: bool) -> None:
-        """Report what nobody accounted for."""
+        """Report what nobody accounted for; where the log's beginning was deleted, only from its first cause on."""
+        for lane in lanes.values():
+            lane.sort()
         for partition, offsets in self._silent.items():
-            lane = lanes.get(partition)
+            known = lanes.get(partition)
             decided_to = rows.meta_offset(partition)
-            if lane is not None and not exact:
-                decided_to = min(decided_to, lane.input_last + 1)
+            if known is not None and not exact:
+                decided_to = min(decided_to, known.input_last + 1)
+            decided_from = known.decided[0] if known is not None and known.truncated and known.decided else 0
             for offset in offsets:
-                if offset < decided_to and not (lane is not None and (lane.truncated or lane.has_decided(offset))):
+                if decided_from <= offset < decided_to and not (known is not None and known.has_decided(offset)):
                     found.add("I31", f"hub.intake offset {offset} was passed over without a trace", partition=partition)
         for partition, lane in lanes.items():
             present = self._offsets.get(partition, array("q"))

@@ -241,11 +241,12 @@ class Checker:
         self._sequences[fact.entity] = (fact.life, fact.sequence, fact.partition)
         if fact.kind == "engine" and fact.id != str(fact.partition):
             self._at("I3", f"{fact.entity} writes on partition {fact.partition}", fact)
-        if fact.type in ("task.rejected", "task.deduplicated") and fact.data.task is not None:
+        if fact.type == "task.deduplicated":
             self._refused.add(fact.data.task)
-            unknown = fact.data.task not in self.fold.live and fact.data.task not in self.fold.ended
-            if fact.type == "task.deduplicated" and unknown and not lane.truncated:
+            if fact.data.task not in self.fold.live and fact.data.task not in self.fold.ended and not lane.truncated:
                 self._at("I1", f"deduplicated against {fact.data.task}, which was never created", fact)
+        elif fact.type == "task.rejected" and fact.data.task is not None and fact.data.report == "task.created":
+            self._refused.add(fact.data.task)
 
     def _check_ends(self) -> None:
         """I2, I12 and I33: what the end of the log leaves behind."""

@@ -49,6 +49,12 @@ def _(log):
     return check(log.history(acknowledged=["plain-0"]))
 
 
+@bad("I1", "an acknowledged submission is nowhere, and only its cancel was refused")
+def _(log):
+    log.refuse("lost-submission", code="unknown_task", reason="no such task", report="task.cancel")
+    return check(log.history(acknowledged=["lost-submission"]))
+
+
 @bad("I1", "a submission is deduplicated against nothing")
 def _(log):
     log.refuse("never-created", "task.deduplicated", life=3, state="completed")
