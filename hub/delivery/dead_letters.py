@@ -1,8 +1,8 @@
 """Dead letters: events that could not be delivered, set aside on `hub.dlq.<id>` with their original bytes and headers.
 
 Added headers (UTF-8 text): dlq_subscriber, dlq_topic, dlq_partition, dlq_offset, dlq_attempts, dlq_first_failure (RFC 3339),
-dlq_failed_at, dlq_error ("Type: message"), dlq_traceback, and dlq_value_was_null where key and value were null. The key is the original one. An event is acknowledged only after its
-dead letter is: a crash in between writes it twice, never not at all.
+dlq_failed_at, dlq_error ("Type: message"), dlq_traceback; dlq_value_was_null where key and value were null. The key is the
+original one. An event is acknowledged only after its dead letter is: a crash in between writes it twice, never not at all.
 """
 
 import asyncio
@@ -81,7 +81,11 @@ class DeadLetters:
         async with self._lock:
             if self._producer is None:
                 producer = self._clients.producer()
-                await producer.start()
+                try:
+                    await producer.start()
+                except BaseException:
+                    await _quietly(producer)
+                    raise
                 self._producer = producer
             return self._producer
 

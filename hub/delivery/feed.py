@@ -161,12 +161,14 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
                 self._log.error("%s wants to go on at %d, but the log holds %d to %d: it goes on at %d",
                                 partition, position, low, high, low)  # fmt: skip
                 position = low
-            self._consumer.seek(partition, position)
             session.windows[partition.partition] = Window(position)
             self._committed[partition] = position
             self._progress[partition] = (position, time.monotonic())
         if first_offsets:
             await self._consumer.commit(first_offsets)
+        # No await from here on: what the client may have read ahead of the session is read again.
+        for partition in assigned:
+            self._consumer.seek(partition, session.windows[partition.partition].position)
         self._paused_windows.clear()
         self._ends = dict(highs)
         self.lag = sum(highs[one] - self._committed[one] for one in assigned)
@@ -190,33 +192,36 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
             if self._failure is not None:
                 raise Disconnected(f"the assignment failed: {self._failure}") from self._failure
             session = self.session
-            room = session.room() if session is not None else RECORDS_MAX
-            if session is not None and room == 0:
+            if session is None:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.joined.wait(), 1.0)
+                continue
+            room = session.room()
+            if room == 0:
                 kept_alive_at = await self._wait_for_room(session, kept_alive_at)
                 continue
             try:
                 fetched = await consumer.getmany(timeout_ms=POLL_MS, max_records=min(room, RECORDS_MAX))
             except (NoOffsetForPartitionError, OffsetOutOfRangeError):
-                if session is not None and session is self.session:
+                if session is self.session:
                     raise
-                await asyncio.sleep(0.02)  # the client looked before `_begin` had set the position
-                continue
-            if fetched and session is self.session and session is not None:
+                continue  # the client looked before `_begin` had set the position
+            if fetched and session is self.session:
                 for partition, records in fetched.items():
                     self._take(session, partition, records)
                 await asyncio.sleep(0)
             elif fetched:
-                await self._rewind(fetched)
+                self._rewind(fetched)
 
-    async def _rewind(self, fetched: dict[TopicPartition, list[Any]]) -> None:
+    def _rewind(self, fetched: dict[TopicPartition, list[Any]]) -> None:
         """Records that arrived while the assignment changed: read them again if their partition is (still) ours."""
-        await asyncio.sleep(0)
-        for partition, records in fetched.items():
-            session = self.session
-            if session is not None and partition.partition in session.windows:
-                window = session.windows[partition.partition]
-                if window.position <= records[0].offset:
-                    self._consumer.seek(partition, window.position)
+        session = self.session
+        if session is None:  # `_begin` is under way and will set the positions
+            return
+        for partition in fetched:
+            window = session.windows.get(partition.partition)
+            if window is not None:
+                self._consumer.seek(partition, window.position)
 
     def _take(self, session: Session, partition: TopicPartition, records: list[Any]) -> None:
         window = session.windows.get(partition.partition)

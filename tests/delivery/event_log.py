@@ -1,7 +1,7 @@
 """Writes events to a topic as the engine would: same headers, same bodies, transactions."""
 
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -80,7 +80,9 @@ async def create_topic(bootstrap: str, topic: str, partitions: int = 1) -> None:
         await admin.close()
 
 
-async def write(bootstrap: str, topic: str, records: Sequence[Written], *, partition_of: Callable[[bytes], int] | None = None) -> None:
+async def write(
+    bootstrap: str, topic: str, records: Sequence[Written], *, partition_of: Callable[[bytes], int] | None = None
+) -> None:
     """Append the records in one transaction, each to its partition (0 unless told)."""
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id=f"test-{uuid.uuid4().hex}", linger_ms=1)
     await producer.start()
@@ -133,6 +135,3 @@ async def running(service: Any, *, timeout_seconds: float = 20.0) -> AsyncIterat
         yield service
     finally:
         await service.stop()
-
-
-Waiter = Callable[[], Awaitable[None]]

@@ -331,7 +331,8 @@ async def test_several_delivery_processes_share_the_partitions_and_lose_nothing_
             )
             await write(bootstrap, name, [progress(f"t{n}", 2) for n in range(40)], partition_of=place)
             await until(lambda: len(set(seen.events)) == 80, "80 events")
-            assert first.status()[0].delivered and second.status()[0].delivered
+            assert first.status()[0].delivered
+            assert second.status()[0].delivered
         await write(bootstrap, name, [progress(f"t{n}", 3) for n in range(40)], partition_of=place)
         await until(lambda: len(set(seen.events)) == 120, "120 events", 30)
         await until(lambda: len(first.status()[0].partitions) == 4, "all partitions back")
