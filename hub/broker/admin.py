@@ -1,4 +1,5 @@
-"""Topics as clients see and change them: metadata, creation, deletion, partitions, settings, deleted records, the cluster."""
+"""Topics as clients see and change them: metadata, creation, deletion, partitions, settings, deleted records, the
+cluster."""
 
 import uuid
 from typing import Any

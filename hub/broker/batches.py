@@ -1,7 +1,7 @@
 """Record batches (format v2) as opaque bytes: header, checks, offset patching, transaction markers.
 
-A batch is stored as the producer built it; only the base offset (bytes 0-7) and the leader epoch (12-15) are set, and both are outside its checksum.
-Format: https://kafka.apache.org/documentation/#recordbatch
+A batch is stored as the producer built it; only the base offset (bytes 0-7) and the leader epoch (12-15) are set, and
+both are outside its checksum. Format: https://kafka.apache.org/documentation/#recordbatch
 """
 
 import gzip

@@ -25,7 +25,8 @@ async def time_transactions(
     build: Callable[[int, int], bytes],
     transactional_id: str = "bench",
 ) -> dict[str, float]:
-    """One-batch transactions through the in-process door, one after the other. `build(producer_id, epoch)` makes a batch. Milliseconds."""
+    """One-batch transactions through the in-process door, one after the other. `build(producer_id, epoch)` makes a
+    batch. Milliseconds."""
     identity = await local.init_producer(transactional_id, timeout_ms=10_000)
     durations: list[float] = []
     for _ in range(count):

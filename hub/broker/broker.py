@@ -1,7 +1,8 @@
 """The broker's core: requests in, answers out (or later). No sockets, no event loop, no clock of its own.
 
-Whoever drives it (the TCP server, a test, a simulation) calls `handle` with requests, writes the pending block when `on_flush_needed` asks for it
-(`cut` -> `Storage.write` -> `written`), and calls `timers.run_due` when a deadline has come.
+Whoever drives it (the TCP server, a test, a simulation) calls `handle` with requests, writes the pending block when
+`on_flush_needed` asks for it (`cut` -> `Storage.write` -> `written`), and calls `timers.run_due` when a deadline has
+come.
 """
 
 from collections.abc import Callable
@@ -90,7 +91,8 @@ class Broker:
         self.state.written(block)
 
     def plan_checkpoint(self, *, clean: bool) -> CheckpointPlan:
-        """The state as of the last block cut. Call when nothing is pending; pass it to the storage once that block is on disk."""
+        """The state as of the last block cut. Call when nothing is pending; pass it to the storage once that block is
+        on disk."""
         tails = []
         kept: set[LogKey] = set()
         oldest_ms = self.state.clock.now_ms() - self.state.settings.producer_idle_ms

@@ -1,7 +1,8 @@
 """One client connection: frames in, answers out, in the order of the requests.
 
-Limits: a frame has at most `frame_bytes_max` bytes; a connection has at most `REQUESTS_MAX` requests unanswered, and nothing is read from it while more wait or while
-it does not take its answers. Bytes that are no request close this connection and no other.
+Limits: a frame has at most `frame_bytes_max` bytes; a connection has at most `REQUESTS_MAX` requests unanswered, and
+nothing is read from it while more wait or while it does not take its answers. Bytes that are no request close this
+connection and no other.
 """
 
 import asyncio

@@ -1,6 +1,7 @@
 """Errors of the broker: the protocol's codes, and the exceptions of this package.
 
-A code is a value that goes into an answer; an exception is for the door inside the process (`BrokerError`) or for a broker that cannot start or go on.
+A code is a value that goes into an answer; an exception is for the door inside the process (`BrokerError`) or for a
+broker that cannot start or go on.
 """
 
 from enum import IntEnum
@@ -70,7 +71,8 @@ class AddressInUse(Exception):
 
 
 class StorageDamaged(Exception):
-    """Stored bytes that were known to be on disk are not what was written. The broker refuses to start rather than serve a different log."""
+    """Stored bytes that were known to be on disk are not what was written. The broker refuses to start rather than
+    serve a different log."""
 
 
 class MalformedRequest(ValueError):

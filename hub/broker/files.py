@@ -5,8 +5,8 @@
     <data_dir>/journal/       see `journal`
     <data_dir>/logs/          see `segments`
 
-Recovery: read the checkpoint, cut segments back to its table, replay the journal from its position. A checkpoint is written beside the old one and renamed, so there
-is always a whole one.
+Recovery: read the checkpoint, cut segments back to its table, replay the journal from its position. A checkpoint is
+written beside the old one and renamed, so there is always a whole one.
 """
 
 import fcntl
@@ -135,9 +135,8 @@ class FileStorage:
         for tail in plan.tails:
             self._segments.append(tail)
         self._segments.sync()
-        self._write_checkpoint(
-            _Checkpoint((position.generation, position.offset, position.lsn), plan.clean, self._segments_of(plan.kept), plan.state)
-        )
+        place = (position.generation, position.offset, position.lsn)
+        self._write_checkpoint(_Checkpoint(place, plan.clean, self._segments_of(plan.kept), plan.state))
         self._segments.remove_others(plan.kept)
         self._journal.recycle(position.generation)
         self._checkpointed_at_bytes = journaled
@@ -166,8 +165,8 @@ class FileStorage:
             try:
                 self._journal.prepare()
             except OSError:
-                room = False
-        self._enough_room = room or self._journal.has_spare and shutil.disk_usage(self._directory).free > self._reserve_bytes
+                room = self._journal.has_spare
+        self._enough_room = room
 
     def read(self, key: LogKey, offset: int, max_bytes: int, end: int) -> bytes:
         """See `SegmentStore.read`."""

@@ -1,7 +1,8 @@
 """Drives the core's durability: writes pending blocks, checkpoints, keeps journal files prepared.
 
-Group commit: everything that arrives while one block is written goes into the next. A disk whose sync takes less than `INLINE_SYNC_SECONDS` is synced on the loop
-(measured: a hand-over to a thread costs more than the sync); a slower one in a thread, so that nothing else waits for it.
+Group commit: everything that arrives while one block is written goes into the next. A disk whose sync takes less than
+`INLINE_SYNC_SECONDS` is synced on the loop (measured: a hand-over to a thread costs more than the sync); a slower one
+in a thread, so that nothing else waits for it.
 
 An error of the journal's write or sync leaves no honest way on: what is on disk is unknown. The process ends.
 """

@@ -1,9 +1,10 @@
 """Consumer groups, classic protocol: members, generations, and committed offsets.
 
-A group is Empty, PreparingRebalance (members are joining), CompletingRebalance (the leader computes the assignment), or Stable. Membership lives in memory:
-after a restart members are unknown and join again. Committed offsets are durable.
+A group is Empty, PreparingRebalance (members are joining), CompletingRebalance (the leader computes the assignment), or
+Stable. Membership lives in memory: after a restart members are unknown and join again. Committed offsets are durable.
 
-Rules followed: KIP-394 (a new member gets its id first and joins with it), KIP-345 (static members keep their place over a restart), KIP-62 (rebalance time-out).
+Rules followed: KIP-394 (a new member gets its id first and joins with it), KIP-345 (static members keep their place
+over a restart), KIP-62 (rebalance time-out).
 """
 
 import uuid

@@ -1,12 +1,14 @@
 """The journal: one sequence of blocks over several files, written whole or cut at recovery.
 
-A block is a header and a payload. The header holds the file's generation, the block's number (LSN, counted over all files), and the highest LSN known to be
-on disk when the block was written; a CRC covers all of it and the payload. Files are filled with zeros in advance and used again under a new generation, so
-a write changes no file size and its sync is cheap; what an old generation left behind is recognised by its generation.
+A block is a header and a payload. The header holds the file's generation, the block's number (LSN, counted over all
+files), and the highest LSN known to be on disk when the block was written; a CRC covers all of it and the payload.
+Files are filled with zeros in advance and used again under a new generation, so a write changes no file size and its
+sync is cheap; what an old generation left behind is recognised by its generation.
 
-Replay reads blocks in order and stops at the first that is not whole. If a later block says that the missing one had been on disk, bytes were damaged after
-they were acknowledged: that is refused (`StorageDamaged`), never skipped. Otherwise the tail was torn by a crash and is cut. A recovered journal goes on in a
-new file, so nothing behind the cut can ever be taken for a block again.
+Replay reads blocks in order and stops at the first that is not whole. If a later block says that the missing one had
+been on disk, bytes were damaged after they were acknowledged: that is refused (`StorageDamaged`), never skipped.
+Otherwise the tail was torn by a crash and is cut. A recovered journal goes on in a new file, so nothing behind the cut
+can ever be taken for a block again.
 """
 
 import mmap
@@ -110,7 +112,8 @@ class Journal:
     # --- recovery
 
     def replay(self, start: Position) -> Iterator[bytes]:
-        """Payloads of all blocks from `start` on. Afterwards the journal is ready to be written. Raises `StorageDamaged`."""
+        """Payloads of all blocks from `start` on. Afterwards the journal is ready to be written. Raises
+        `StorageDamaged`."""
         self._directory.mkdir(parents=True, exist_ok=True)
         found = sorted(int(path.name[len(_PREFIX) :]) for path in self._directory.glob(_PREFIX + "*"))
         if start.lsn > 1 and start.generation not in found and start.offset > 0:
@@ -147,7 +150,8 @@ class Journal:
                 self._old.append(generation)
 
     def _refuse_damage(self, generation: int, at: int, lsn: int) -> bool:
-        """Whether anything that looks like a block of this generation follows; raises when it proves damage before it."""
+        """Whether anything that looks like a block of this generation follows; raises when it proves damage before
+        it."""
         traces = False
         pattern, path = _HEAD.pack(_MAGIC, generation), self._path(generation)
         with self._mapped(generation) as data:
@@ -172,7 +176,8 @@ class Journal:
             yield data
 
     def _sync_replayed(self, generations: list[int]) -> None:
-        """What was replayed may have been in the page cache only: it is acted upon from now on, so it must be on disk."""
+        """What was replayed may have been in the page cache only: it is acted upon from now on, so it must be on
+        disk."""
         for generation in generations:
             handle = os.open(self._path(generation), os.O_RDONLY)
             try:

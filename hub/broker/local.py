@@ -1,7 +1,8 @@
 """The door for code inside the broker's process: no sockets, no encoding.
 
-It offers what a partition owner needs: an identity, whole transactions, and reads. A reader may ask to see what is appended but not on disk yet; whatever it appends
-because of that stands behind it in the same journal, and leaves only when both are on disk.
+It offers what a partition owner needs: an identity, whole transactions, and reads. A reader may ask to see what is
+appended but not on disk yet; whatever it appends because of that stands behind it in the same journal, and leaves only
+when both are on disk.
 """
 
 import asyncio
@@ -49,7 +50,8 @@ class LocalBroker:
     async def create_topic(
         self, name: str, partitions: int, configs: Mapping[str, str] | None = None, *, exist_ok: bool = False
     ) -> None:
-        """Create a topic; returns when it is on disk. Raises `BrokerError`, with `exist_ok` not for one that is there."""
+        """Create a topic; returns when it is on disk. Raises `BrokerError`, with `exist_ok` not for one that is
+        there."""
         if not (exist_ok and name in self._state.topics):
             self._require_writable()
             self._state.create_topic(name, partitions, dict(configs or {}))
@@ -83,8 +85,8 @@ class LocalBroker:
     ) -> Transacted:
         """Append one transactional batch per partition and commit them: all or nothing, one journal write.
 
-        Changes memory before the first await, so calls take effect in the order in which they are made. Returns when it is on disk, and with it all that was appended before. Raises `BrokerError`; then nothing was
-        appended."""
+        Changes memory before the first await, so calls take effect in the order in which they are made. Returns when it
+        is on disk, and with it all that was appended before. Raises `BrokerError`; then nothing was appended."""
         transacted = self.transact_soon(transactional_id, producer_id, producer_epoch, batches)
         await _result(self._state.when_stable(None))
         return transacted

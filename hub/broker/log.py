@@ -1,10 +1,11 @@
 """One partition's log: what was appended, who may see how much of it, and what its producers did last.
 
-Three positions matter. `end` is where the next record goes. `stable_end` is what the journal has on disk: the high watermark of every reader outside the
-process. The last stable offset lies before the first record of any open transaction; for readers of the stable part also before any transaction whose
-marker is not on disk yet.
+Three positions matter. `end` is where the next record goes. `stable_end` is what the journal has on disk: the high
+watermark of every reader outside the process. The last stable offset lies before the first record of any open
+transaction; for readers of the stable part also before any transaction whose marker is not on disk yet.
 
-The newest batches are held in memory until a checkpoint has written them to segment files; older ones are read from there.
+The newest batches are held in memory until a checkpoint has written them to segment files; older ones are read from
+there.
 """
 
 from bisect import bisect_left, bisect_right
@@ -183,7 +184,8 @@ class PartitionLog:
         return end
 
     def read(self, offset: int, max_bytes: int, *, committed: bool, unsynced: bool = False) -> Slice:
-        """Whole batches from the one with `offset` on: at least one if any is visible, otherwise at most `max_bytes`."""
+        """Whole batches from the one with `offset` on: at least one if any is visible, otherwise at most
+        `max_bytes`."""
         end = self.visible_end(committed=committed, unsynced=unsynced)
         if offset >= end:
             return Slice(b"", [])
@@ -211,7 +213,8 @@ class PartitionLog:
         return (batches[first] if stop == first + 1 else b"".join(batches[first:stop])), upper
 
     def offset_for_timestamp(self, timestamp_ms: int, *, committed: bool) -> tuple[int, bytes] | None:
-        """A batch (base offset, bytes) that is the first with a record of at least `timestamp_ms`, if one is visible."""
+        """A batch (base offset, bytes) that is the first with a record of at least `timestamp_ms`, if one is
+        visible."""
         at = self._reader.offset_for_timestamp(self.key, timestamp_ms) if self.start < self._memory_start else None
         offset = max(self.start, self._memory_start if at is None else at)
         for base, batch in self._walk(offset, self.visible_end(committed=committed)):

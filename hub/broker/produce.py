@@ -1,6 +1,7 @@
 """Produce: the request is read and the answer written by hand, because every message passes here.
 
-Versions 3 to 12; from 9 on with compact lengths and tag sections. Tested against an independent implementation of the format.
+Versions 3 to 12; from 9 on with compact lengths and tag sections. Tested against an independent implementation of the
+format.
 """
 
 import struct
@@ -120,7 +121,8 @@ class ProduceApi:
         self._transactions = transactions
 
     def handle(self, version: int, buffer: bytes, at: int) -> bytes | Deferred | None:
-        """One request. None when the client wants no answer. Inside a transaction the answer does not wait for the disk."""
+        """One request. None when the client wants no answer. Inside a transaction the answer does not wait for the
+        disk."""
         try:
             request = read_produce(buffer, at, version)
         except (struct.error, IndexError, UnicodeDecodeError) as error:

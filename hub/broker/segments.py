@@ -1,8 +1,9 @@
 """Segment files: the logs' older batches, written behind the journal.
 
-One directory per log; a segment is a file of batches named by its first offset, with a sparse index beside it: one entry about every 16 KiB. What counts is the
-checkpoint's table of lengths: bytes behind it are cut at start, they are replayed from the journal. The index is only an aid: one that does not
-fit its segment is made again by reading the segment.
+One directory per log; a segment is a file of batches named by its first offset, with a sparse index beside it: one
+entry about every 16 KiB. What counts is the checkpoint's table of lengths: bytes behind it are cut at start, they are
+replayed from the journal. The index is only an aid: one that does not fit its segment is made again by reading the
+segment.
 """
 
 import os
@@ -64,7 +65,8 @@ class Segment:
 
 
 class SegmentStore:
-    """All logs' segments. `append`, `sync` and `remove_others` belong to the checkpointing thread; reads may come from another."""
+    """All logs' segments. `append`, `sync` and `remove_others` belong to the checkpointing thread; reads may come from
+    another."""
 
     def __init__(self, directory: Path, *, segment_bytes: int) -> None:
         self._directory = directory
@@ -87,7 +89,8 @@ class SegmentStore:
         ]
 
     def restore(self, table: SegmentTable) -> None:
-        """Take over the segments of a checkpoint; cut what was written behind it. Raises `StorageDamaged` when bytes are missing."""
+        """Take over the segments of a checkpoint; cut what was written behind it. Raises `StorageDamaged` when bytes
+        are missing."""
         self._directory.mkdir(parents=True, exist_ok=True)
         for topic_number, partition, entries in table:
             key = LogKey(topic_number, partition)

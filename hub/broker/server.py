@@ -34,8 +34,9 @@ def parse_flush(flush: str) -> float | None:
 class BrokerServer:
     """A single-node broker on a TCP port.
 
-    `data_dir` None keeps everything in memory. `port` 0 takes a free one (see `port` after `start`). `flush`: `always` answers a produce when it is on disk;
-    `interval:<ms>` and `os` answer when it is written, and bring it to disk at intervals or when the system does.
+    `data_dir` None keeps everything in memory. `port` 0 takes a free one (see `port` after `start`). `flush`: `always`
+    answers a produce when it is on disk; `interval:<ms>` and `os` answer when it is written, and bring it to disk at
+    intervals or when the system does.
     """
 
     def __init__(

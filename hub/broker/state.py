@@ -1,8 +1,8 @@
 """What all parts of the core share: topics and their logs, and the pending journal block.
 
-Every change of durable state goes through `append` (record batches) or `record` (everything else): both change memory at once and add an entry to the
-pending block. Nothing is visible to clients, and no answer that promises durability leaves, before the block is written. Replay runs the same
-functions on the entries read back.
+Every change of durable state goes through `append` (record batches) or `record` (everything else): both change memory
+at once and add an entry to the pending block. Nothing is visible to clients, and no answer that promises durability
+leaves, before the block is written. Replay runs the same functions on the entries read back.
 """
 
 import re

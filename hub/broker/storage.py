@@ -1,7 +1,8 @@
 """What the broker needs of its storage, and the implementation that keeps everything in memory.
 
-The broker appends to one journal: a block is everything that happened between two flushes, written whole or not at all. From time to time it hands over a
-checkpoint: its state at a block's end, and the batches that belong into segment files. `FileStorage` (module `files`) does this on disk.
+The broker appends to one journal: a block is everything that happened between two flushes, written whole or not at all.
+From time to time it hands over a checkpoint: its state at a block's end, and the batches that belong into segment
+files. `FileStorage` (module `files`) does this on disk.
 """
 
 from collections.abc import Iterable, Sequence

@@ -15,7 +15,8 @@ _BUMP_FROM = 5
 
 
 def _code(error: ErrorCode, version: int, fenced_since: int) -> ErrorCode:
-    """PRODUCER_FENCED is known to clients only from some version of each request on; before, it is INVALID_PRODUCER_EPOCH."""
+    """PRODUCER_FENCED is known to clients only from some version of each request on; before, it is
+    INVALID_PRODUCER_EPOCH."""
     if error is ErrorCode.PRODUCER_FENCED and version < fenced_since:
         return ErrorCode.INVALID_PRODUCER_EPOCH
     return error

@@ -1,12 +1,14 @@
 """The transaction coordinator: producer ids, epochs, and the end of transactions.
 
-Both protocols are served. The older one announces partitions and groups first (AddPartitionsToTxn, AddOffsetsToTxn) and keeps its epoch over many
-transactions. The repaired one (KIP-890; Produce v12, TxnOffsetCommit v5, EndTxn v5) adds them implicitly and gets a new epoch with every transaction, so a
-request of an earlier transaction can never count for a later one.
+Both protocols are served. The older one announces partitions and groups first (AddPartitionsToTxn, AddOffsetsToTxn) and
+keeps its epoch over many transactions. The repaired one (KIP-890; Produce v12, TxnOffsetCommit v5, EndTxn v5) adds them
+implicitly and gets a new epoch with every transaction, so a request of an earlier transaction can never count for a
+later one.
 
-One node writes the markers of all partitions in the block that ends the transaction, so nobody ever has to wait for an earlier transaction's markers. What belongs
-to an open transaction is not stored here: after a restart it is read off the logs, and every transaction that may have been open is aborted under
-a new epoch before anybody can connect. That is why produce requests inside a transaction need no sync.
+One node writes the markers of all partitions in the block that ends the transaction, so nobody ever has to wait for an
+earlier transaction's markers. What belongs to an open transaction is not stored here: after a restart it is read off
+the logs, and every transaction that may have been open is aborted under a new epoch before anybody can connect. That is
+why produce requests inside a transaction need no sync.
 """
 
 from collections.abc import Callable, Iterable
@@ -149,7 +151,8 @@ class TransactionCoordinator:
     def check_produce(
         self, transactional_id: str | None, producer_id: int, epoch: int, topic: str, log: PartitionLog, *, implicit: bool
     ) -> ErrorCode:
-        """Whether a transactional batch may be appended to the log; `implicit` adds its partition to the transaction."""
+        """Whether a transactional batch may be appended to the log; `implicit` adds its partition to the
+        transaction."""
         error, entry = self.check(transactional_id, producer_id, epoch)
         if entry is None:
             return ErrorCode.INVALID_PRODUCER_EPOCH if error is ErrorCode.PRODUCER_FENCED else error
@@ -190,7 +193,8 @@ class TransactionCoordinator:
     # --- ending
 
     def end(self, transactional_id: str, producer_id: int, epoch: int, *, commit: bool, bump: bool) -> ProducerIdentity:
-        """End a transaction. `bump`: by the repaired protocol, where the answer carries the identity for the next one."""
+        """End a transaction. `bump`: by the repaired protocol, where the answer carries the identity for the next
+        one."""
         entry = self._by_id.get(transactional_id)
         if bump and entry is not None and entry.ended is not None and entry.ended[:2] == (producer_id, epoch):
             error = ErrorCode.NONE if commit == entry.ended.commit else ErrorCode.INVALID_TXN_STATE
@@ -223,7 +227,8 @@ class TransactionCoordinator:
     def commit_whole(
         self, entry: Transactional, batches: list[tuple[str, PartitionLog, bytes, BatchHeader]]
     ) -> tuple[ProducerIdentity, list[int]]:
-        """Append checked batches and commit them, all in the pending block. Returns the next identity and the base offsets."""
+        """Append checked batches and commit them, all in the pending block. Returns the next identity and the base
+        offsets."""
         offsets = []
         for topic, log, batch, header in batches:
             entry.partitions[topic, log.key.partition] = log
@@ -259,8 +264,8 @@ class TransactionCoordinator:
                 self._fence(entry, entry.timeout_ms)
 
     def resolve_after_restart(self, *, clean: bool) -> None:
-        """Abort what was open. After a crash every transactional id gets a new epoch: it may have had a transaction of which
-        nothing reached the disk, and its owner must not go on as if it were still there."""
+        """Abort what was open. After a crash every transactional id gets a new epoch: it may have had a transaction of
+        which nothing reached the disk, and its owner must not go on as if it were still there."""
         left: dict[int, list[PartitionLog]] = {}
         for log in self._state.logs():
             for producer_id in log.open:

@@ -1,7 +1,8 @@
 """The protocol's encoding: readers and writers made from the definitions in `messages`.
 
-A message is a plain dict, whatever its version: fields that a version lacks have their default after reading and are left out when writing. Readers and
-writers are made on first use for each (API, version) and kept. Every read is bounded by the buffer: bytes that do not fit raise `MalformedRequest`.
+A message is a plain dict, whatever its version: fields that a version lacks have their default after reading and are
+left out when writing. Readers and writers are made on first use for each (API, version) and kept. Every read is bounded
+by the buffer: bytes that do not fit raise `MalformedRequest`.
 
 Format: https://kafka.apache.org/protocol#protocol_types, flexible versions: KIP-482.
 """

@@ -1,10 +1,13 @@
-"""A client for tests: sends single requests in versions that ordinary clients do not speak. Encoded by kio, not by the broker's own code."""
+"""A client for tests: sends single requests in versions that ordinary clients do not speak.
+
+Encoded by kio, not by the broker's own code.
+"""
 
 import asyncio
 import importlib
 import io
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
@@ -106,3 +109,10 @@ def values_of(data: bytes) -> list[bytes]:
             found += [record.value for record in entry]
         at += 12 + length
     return found
+
+
+async def until(condition: Callable[[], bool], *, seconds: float = 10) -> None:
+    """Return as soon as the condition holds; TimeoutError when it does not in time."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - what is waited for happens in other processes and libraries
+            await asyncio.sleep(0.005)

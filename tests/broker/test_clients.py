@@ -19,6 +19,8 @@ from aiokafka.errors import (
 
 from hub.broker import BrokerServer
 
+from .client import until
+
 
 @asynccontextmanager
 async def started(client: Any) -> AsyncIterator[Any]:
@@ -97,26 +99,20 @@ async def test_two_members_share_the_partitions_and_one_takes_over(broker: Broke
     await broker.local.create_topic("t", 4)
     timing = {"group_id": "g", "session_timeout_ms": 2000, "heartbeat_interval_ms": 50, "rebalance_timeout_ms": 2000}
     async with consumer(broker, "t", **timing) as first:
-        async with consumer(broker, "t", **timing) as second, asyncio.timeout(10):
-            while not (len(first.assignment()) == len(second.assignment()) == 2):
-                await asyncio.sleep(0.02)
+        async with consumer(broker, "t", **timing) as second:
+            await until(lambda: len(first.assignment()) == len(second.assignment()) == 2)
             assert not first.assignment() & second.assignment()
-        async with asyncio.timeout(10):
-            while len(first.assignment()) != 4:
-                await asyncio.sleep(0.02)
+        await until(lambda: len(first.assignment()) == 4)
 
 
 async def test_a_silent_member_loses_its_place(broker: BrokerServer) -> None:
     await broker.local.create_topic("t", 2)
     timing = {"group_id": "g", "session_timeout_ms": 300, "heartbeat_interval_ms": 50}
     async with consumer(broker, "t", **timing) as first, consumer(broker, "t", **timing) as second:
-        async with asyncio.timeout(10):
-            while not (len(first.assignment()) == len(second.assignment()) == 1):
-                await asyncio.sleep(0.02)
-            second._coordinator._coordination_task.cancel()
-            second._coordinator._heartbeat_task.cancel()
-            while len(first.assignment()) != 2:
-                await asyncio.sleep(0.02)
+        await until(lambda: len(first.assignment()) == len(second.assignment()) == 1)
+        second._coordinator._coordination_task.cancel()
+        second._coordinator._heartbeat_task.cancel()
+        await until(lambda: len(first.assignment()) == 2)
 
 
 async def test_transactions_show_committed_records_only(broker: BrokerServer) -> None:
@@ -213,9 +209,8 @@ async def test_topics_are_created_described_grown_and_deleted(broker: BrokerServ
 async def test_groups_are_listed_and_described(broker: BrokerServer) -> None:
     await broker.local.create_topic("t", 1)
     async with consumer(broker, "t", group_id="g"), admin(broker) as admins:
-        async with asyncio.timeout(5):
-            while (await admins.describe_consumer_groups(["g"]))[0].groups[0][2] != "Stable":
-                await asyncio.sleep(0.02)
+        await until(lambda: broker.broker.groups.groups["g"].phase.value == "Stable")
+        assert (await admins.describe_consumer_groups(["g"]))[0].groups[0][2] == "Stable"
         assert ("g", "consumer") in await admins.list_consumer_groups()
 
 

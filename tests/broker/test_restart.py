@@ -84,8 +84,9 @@ async def test_a_batch_sent_again_after_a_restart_is_recognised(tmp_path: Path) 
 
 async def idempotent(server: BrokerServer, raw: bytes) -> tuple[ErrorCode, int]:
     """Produce through a socket: (error, base offset)."""
-    from kio.static.primitive import Records, i16, i32, i32Timedelta
     import datetime
+
+    from kio.static.primitive import Records, i16, i32, i32Timedelta
 
     from .client import kio_class
 

@@ -11,7 +11,7 @@ import pytest
 from hub.broker import AddressInUse, BrokerServer
 from hub.broker.wire import APIS, decode_request, request_writer, response_reader
 
-from .client import RawClient, batch
+from .client import RawClient, batch, until
 
 
 async def is_alive(broker: BrokerServer) -> bool:
@@ -127,12 +127,8 @@ async def test_a_connection_that_is_gone_leaves_no_waiters(broker: BrokerServer)
     log = broker.broker.state.topics["t"].logs[0]
     async with RawClient(broker.host, broker.port) as client:
         client.send_frame(fetch_frame(1, 0, max_wait_ms=60_000))
-        async with asyncio.timeout(5):
-            while not log.waiters:
-                await asyncio.sleep(0.005)
-    async with asyncio.timeout(5):
-        while log.waiters:
-            await asyncio.sleep(0.005)
+        await until(lambda: bool(log.waiters))
+    await until(lambda: not log.waiters)
 
 
 async def test_a_client_that_reads_nothing_is_not_read_from(broker: BrokerServer) -> None:

@@ -1,4 +1,7 @@
-"""A state machine over core and disk: what readers see is exactly what was committed, through flushes, checkpoints, crashes and restarts."""
+"""A state machine over core and disk: what readers see is exactly what was committed.
+
+Through flushes, checkpoints (also failing ones), crashes and restarts.
+"""
 
 import shutil
 import tempfile

@@ -8,8 +8,8 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 import pytest
-from kio.serial import entity_reader, entity_writer
 from kio.schema.errors import ErrorCode as KioErrorCode
+from kio.serial import entity_reader, entity_writer
 
 from hub.broker.errors import ErrorCode, MalformedRequest
 from hub.broker.fetch import PartitionData, PartitionFetch, read_fetch, write_fetch

@@ -1,0 +1,85 @@
+"""Group commit and the two ways of syncing: on the loop for fast disks, in a thread for slow ones."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from hub.broker import BrokerServer
+from hub.broker.files import FileStorage
+from hub.broker.flushing import INLINE_SYNC_SECONDS
+
+from .client import batch, values_of
+
+
+class SlowDisk(FileStorage):
+    """A disk whose every write takes 10 ms."""
+
+    def __init__(self, directory: Path, **sizes: int) -> None:
+        super().__init__(directory, **sizes)
+        self.writes = 0
+        self.threads: set[str] = set()
+
+    def write(self, parts: Sequence[bytes]) -> None:
+        self.writes += 1
+        self.threads.add(threading.current_thread().name)
+        time.sleep(0.01)
+        super().write(parts)
+
+
+async def test_a_slow_disk_is_written_in_a_thread_and_shared_by_many(tmp_path: Path) -> None:
+    storage = SlowDisk(tmp_path, journal_file_bytes=20_000, checkpoint_bytes=20_000)
+    server = BrokerServer(tmp_path, storage=storage)
+    await server.start()
+    await server.local.create_topic("t", 1)
+    flusher = server._flusher
+    assert flusher is not None
+    while flusher._write_seconds < INLINE_SYNC_SECONDS:
+        await server.local.append("t", 0, batch([b"warm"]))
+    before = storage.writes
+
+    async def append(number: int) -> int:
+        await asyncio.sleep(0.0005 * number)
+        return await server.local.append("t", 0, batch([b"%d" % number]))
+
+    offsets = await asyncio.gather(*(append(number) for number in range(200)))
+    assert len(set(offsets)) == 200
+    assert storage.writes - before < 60
+    assert any(name.startswith("broker-journal") for name in storage.threads)
+    for _ in range(60):
+        await asyncio.gather(*(server.local.append("t", 0, batch([bytes(3000)])) for _ in range(5)))
+    assert len(server.broker.state.topics["t"].logs[0]._batches) < 150
+    end = server.local.end("t", 0)
+    await server.stop()
+    again = BrokerServer(tmp_path)
+    await again.start()
+    assert again.local.end("t", 0) == end
+    fetched = again.local.fetch("t", 0, offsets[0], max_bytes=1)
+    assert values_of(fetched.data) == [b"0"]
+    await again.stop()
+
+
+async def test_what_happens_in_one_moment_is_one_write(tmp_path: Path) -> None:
+    storage = FileStorage(tmp_path)
+    server = BrokerServer(tmp_path, storage=storage)
+    await server.start()
+    await server.local.create_topic("t", 4)
+    lsn = storage._journal.position.lsn
+    await asyncio.gather(*(server.local.append("t", number % 4, batch([b"x"])) for number in range(100)))
+    assert storage._journal.position.lsn == lsn + 1
+    await server.stop()
+
+
+async def test_intervals_sync_beside_the_writes(tmp_path: Path) -> None:
+    storage = FileStorage(tmp_path, flush="interval:1", journal_file_bytes=8000, checkpoint_bytes=1 << 30)
+    server = BrokerServer(tmp_path, flush="interval:1", storage=storage)
+    await server.start()
+    await server.local.create_topic("t", 1)
+    for number in range(1500):
+        await server.local.append("t", 0, batch([b"%d" % number]))
+    await server.stop()
+    again = BrokerServer(tmp_path)
+    await again.start()
+    assert again.local.end("t", 0) == 1500
+    await again.stop()
