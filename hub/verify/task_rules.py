@@ -4,6 +4,7 @@ To add one: write the function, decorate it with the id it reports under and the
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from schemas import CATALOGUE, TERMINAL_TYPES
 
@@ -16,14 +17,23 @@ Check = Callable[[Fact, LiveTask, Fold], str | None]
 CLOCK_TOLERANCE_MS = 1
 """Times on the log may be rounded to a millisecond."""
 
-_RULES: list[tuple[str, frozenset[str] | None, Check]] = []
+
+class Rule(NamedTuple):
+    """A check, the invariant it reports under, and the types it looks at (None: every type)."""
+
+    invariant: str
+    types: frozenset[str] | None
+    check: Check
+
+
+RULES: list[Rule] = []
 
 
 def rule(invariant: str, *types: str) -> Callable[[Check], Check]:
     """Register a rule under the id `invariant` for events of `types`."""
 
     def register(check: Check) -> Check:
-        _RULES.append((invariant, frozenset(types) or None, check))
+        RULES.append(Rule(invariant, frozenset(types) or None, check))
         return check
 
     return register
@@ -31,7 +41,7 @@ def rule(invariant: str, *types: str) -> Callable[[Check], Check]:
 
 def rules_of(event_type: str) -> tuple[tuple[str, Check], ...]:
     """The rules that look at `event_type`, in the order of this module."""
-    return tuple((name, check) for name, types, check in _RULES if types is None or event_type in types)
+    return tuple((name, check) for name, types, check in RULES if types is None or event_type in types)
 
 
 @rule("I3")
@@ -173,13 +183,6 @@ def reports_once(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
         return None
     if number < lease.number or (number == lease.number and fact.input_offset != lease.number_input):
         return f"{fact.type} from report {number}, accepted after report {lease.number}"
-    return None
-
-
-@rule("I16", "task.completed")
-def completed_after_its_start(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
-    if task.lease is not None and not task.lease.started and not task.lease.granted:
-        return "completed an attempt that was not started"
     return None
 
 

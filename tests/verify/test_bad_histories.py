@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from msgspec import json
 
-from hub.verify import INVARIANTS, Delivery, Execution, Journal, Options, Position, Report, check
+from hub.verify import INVARIANTS, Delivery, Execution, Journal, Options, Position, Report, check, task_rules
 from hub.verify.placement import partition_of_root
 
 from .log_builder import BEGIN_MS, Entry, LogBuilder, Row, rfc3339
@@ -77,8 +77,8 @@ def _(log):
 
 @bad("I3", "a task goes on, on another partition")
 def _(log):
-    task = fresh(log)
-    task.partition = 1 - task.partition
+    task = fresh(log, on_partition(0, log))
+    task.partition = 1
     log.started(task)
 
 
@@ -352,6 +352,23 @@ def _(log):
     task = fresh(log, retry={"max_attempts": 1})
     log.started(task)
     log.retried(task, "w2")
+
+
+@bad("I18", "a task is dispatched after more losses than allowed")
+def _(log):
+    task = fresh(log, retry={"max_lost": 0})
+    log.act(task, "attempt.lost")
+    log.act(task, "task.ready", queue="default")
+    log.dispatch(task, "w2")
+
+
+@bad("I18", "a retry is due earlier than its delay")
+def _(log):
+    task = fresh(log)
+    log.started(task)
+    log.told(task, "attempt.failed", ("attempt.failed", {"error": {"type": "E"}}))
+    due = rfc3339(log.now_ms + 20)
+    log.act(task, "task.retry_scheduled", next_attempt=2, delay=1.0, next_retry_at=due, cause="error")
 
 
 @bad("I18", "a retry does not wait until it is due")
@@ -727,6 +744,19 @@ def test_i10_the_count_of_dependencies_in_a_row_counts() -> None:
     nodes = log.workflow("flow", {"a": [], "b": [{"task": "a"}]})
     assert check(log.history()).ok
     assert set(spoiled_row(log, nodes["b"].id, unmet=0).counts) == {"I10"}
+
+
+@pytest.mark.parametrize("rule", task_rules.RULES, ids=lambda rule: rule.check.__name__)
+def test_a_bad_history_is_missed_without_this_rule(rule: task_rules.Rule, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No rule is there in vain: some row of the table is found by it alone."""
+    monkeypatch.setattr(task_rules, "RULES", [other for other in task_rules.RULES if other is not rule])
+    rows = [(sentence, spoil) for invariant, sentence, spoil in CASES if invariant == rule.invariant]
+    assert any(rule.invariant not in reported(spoil) for _, spoil in rows)
+
+
+def reported(spoil: Spoil) -> dict[str, int]:
+    log = good_log(2)
+    return (spoil(log) or check(log.history())).counts
 
 
 def test_every_invariant_has_a_bad_history() -> None:
