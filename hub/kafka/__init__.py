@@ -1,11 +1,7 @@
 """The one Kafka client layer of the hub: records, topics, partitions, clients, sessions. See README.md."""
 
-from .clients import (
-    make_admin,
-    make_consumer,
-    make_producer,
-    wait_until_reachable,
-)
+from .classic import ClassicSession
+from .clients import make_admin, make_consumer, make_producer, wait_until_reachable
 from .codec import BATCH_BYTES_MAX, build_batch, build_batches, read_batches
 from .errors import (
     BrokerUnreachable,
@@ -17,19 +13,51 @@ from .errors import (
     SessionFenced,
     TopicMismatch,
     TopicMissing,
+    TopicRefused,
 )
+from .kip890 import Kip890Session
 from .opening import open_session, supports_kip890
 from .partition import INBOX_PARTITIONS, inbox_of, murmur2, partition_of
 from .records import Record, StoredRecord, TopicPartition
+from .reader import PartitionReader, read_all
 from .session import TransactionalSession
+from .topics import (
+    DEFAULT_POOL,
+    DLQ_PREFIX,
+    EVENTS,
+    INTAKE,
+    REPLIES,
+    REPLY_PARTITIONS,
+    STATE,
+    TopicSpec,
+    commands_topic,
+    describe_partitions,
+    dlq_topic,
+    ensure_dlq,
+    ensure_pool,
+    ensure_topics,
+    hub_topics,
+    list_pools,
+    pool_topic,
+)
 
 __all__ = [
     "BATCH_BYTES_MAX",
+    "DEFAULT_POOL",
+    "DLQ_PREFIX",
+    "EVENTS",
     "INBOX_PARTITIONS",
+    "INTAKE",
+    "REPLIES",
+    "REPLY_PARTITIONS",
+    "STATE",
     "BrokerUnreachable",
+    "ClassicSession",
     "ConnectionLost",
     "CorruptBatch",
+    "Kip890Session",
     "OffsetOutOfRange",
+    "PartitionReader",
     "Record",
     "RecordTooLarge",
     "SessionFailed",
@@ -38,16 +66,28 @@ __all__ = [
     "TopicMismatch",
     "TopicMissing",
     "TopicPartition",
+    "TopicRefused",
+    "TopicSpec",
     "TransactionalSession",
     "build_batch",
     "build_batches",
+    "commands_topic",
+    "describe_partitions",
+    "dlq_topic",
+    "ensure_dlq",
+    "ensure_pool",
+    "ensure_topics",
+    "hub_topics",
     "inbox_of",
+    "list_pools",
     "make_admin",
     "make_consumer",
     "make_producer",
     "murmur2",
     "open_session",
     "partition_of",
+    "pool_topic",
+    "read_all",
     "read_batches",
     "supports_kip890",
     "wait_until_reachable",

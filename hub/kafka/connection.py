@@ -4,6 +4,7 @@ doubt, and what a doubt means is for the caller to decide."""
 import asyncio
 import struct
 from collections.abc import Iterator
+from typing import cast
 
 from . import wire
 from .errors import BrokerUnreachable, ConnectionLost
@@ -82,8 +83,7 @@ class Connection(asyncio.Protocol):
     # --- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's transports are no instances of asyncio's classes
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer

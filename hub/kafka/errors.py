@@ -77,5 +77,10 @@ class TopicMissing(ConfigurationError):
         self.topic = topic
 
 
-class UnsupportedBroker(ConfigurationError):
-    """The broker speaks no version of a request that we need."""
+class TopicRefused(ConfigurationError):
+    """The broker would not create or describe a topic."""
+
+    def __init__(self, topic: str, verb: str, code: int, message: str | None) -> None:
+        super().__init__(f"The broker did not {verb} topic {topic}: {message or f'error {code}'}.")
+        self.topic = topic
+        self.code = code

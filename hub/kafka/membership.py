@@ -62,7 +62,9 @@ class GroupMembership:
 
     async def commit(self, offsets: Mapping[int, int]) -> None:
         """Show how far the owner of each partition is, for tools that display lag. Nothing depends on it."""
-        shown = {ClientPartition(self._topic, partition): offset for partition, offset in offsets.items() if partition in self.assigned}
+        shown = {
+            ClientPartition(self._topic, partition): offset for partition, offset in offsets.items() if partition in self.assigned
+        }
         if shown:
             with contextlib.suppress(KafkaError):  # For display only, and tried again soon.
                 await self._consumer.commit(shown)

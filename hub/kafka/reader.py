@@ -1,0 +1,146 @@
+"""Reading a partition from an offset that we know: no group, committed records only, out of range fails loudly.
+
+`PartitionReader` goes on and on (an engine's intake, a worker's inbox); `read_all` reads what is there now and ends (a restore).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Self
+
+import aiokafka
+from aiokafka.errors import (
+    CorruptRecordException,
+    KafkaConnectionError,
+    KafkaError,
+    OffsetOutOfRangeError,
+)
+
+from .clients import make_consumer
+from .errors import BrokerUnreachable, ConnectionLost, CorruptBatch, OffsetOutOfRange, TopicMissing
+from .records import StoredRecord
+
+OPEN_SECONDS = 10.0
+STALL_SECONDS = 30.0
+"""`read_all` gives up when it got nothing for so long although there is more."""
+READ_RECORDS = 2_000
+READ_ALL_WAIT_MS = 20
+"""Short: the last thing to read is mostly a commit marker, which gives no record, and so the wait is for nothing."""
+
+
+class PartitionReader:
+    """Reads one partition in order. `async with PartitionReader(bootstrap) as reader: await reader.open(topic, partition, offset)`."""
+
+    def __init__(self, bootstrap: str, **settings: Any) -> None:
+        """`settings` override `clients.CONSUMER`."""
+        self._bootstrap = bootstrap
+        self._settings = settings
+        self._consumer: aiokafka.AIOKafkaConsumer | None = None
+        self._partition = aiokafka.TopicPartition("", 0)
+
+    async def open(self, topic: str, partition: int, offset: int) -> None:
+        """Begin at `offset`. Raises `BrokerUnreachable`, `TopicMissing`."""
+        assert self._consumer is None, "a reader is opened once"
+        self._consumer = consumer = make_consumer(self._bootstrap, **self._settings)
+        self._partition = aiokafka.TopicPartition(topic, partition)
+        try:
+            async with asyncio.timeout(OPEN_SECONDS):
+                await consumer.start()
+                await self._find(consumer)
+        except (KafkaConnectionError, OSError) as failure:
+            raise BrokerUnreachable(self._bootstrap, str(failure) or "no answer") from failure
+        except TimeoutError as late:
+            raise TopicMissing(f"{topic} (partition {partition})", self._bootstrap) from late
+        consumer.assign([self._partition])
+        consumer.seek(self._partition, offset)
+
+    async def _find(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
+        """A new topic takes a moment to be known."""
+        topic, partition = self._partition
+        consumer._client.add_topic(topic)
+        while partition not in (consumer.partitions_for_topic(topic) or ()):
+            await consumer._client.force_metadata_update()
+            await asyncio.sleep(0.02)
+
+    @property
+    def _open(self) -> aiokafka.AIOKafkaConsumer:
+        assert self._consumer is not None, "the reader is not open"
+        return self._consumer
+
+    async def read(self, max_records: int = 500, timeout_ms: int = 1_000) -> list[StoredRecord]:
+        """The next records, waiting up to `timeout_ms` for the first. May be empty although the position moved: control records and
+        aborted transactions are skipped. Raises `OffsetOutOfRange`, `CorruptBatch`, `ConnectionLost`."""
+        try:
+            found = await self._open.getmany(self._partition, timeout_ms=timeout_ms, max_records=max_records)
+        except OffsetOutOfRangeError as gone:
+            (offset,) = gone.args[0].values()
+            raise OffsetOutOfRange(self._partition.topic, self._partition.partition, offset) from gone
+        except CorruptRecordException as broken:
+            raise CorruptBatch(f"{self._name()}: {broken}") from broken
+        except KafkaError as failure:
+            raise ConnectionLost(f"Reading {self._name()} at {self._bootstrap} failed: {failure!r}.") from failure
+        return [
+            StoredRecord(r.offset, r.timestamp, r.key, r.value, r.headers) for r in found.get(self._partition, ())
+        ]
+
+    def seek(self, offset: int) -> None:
+        """Go on reading at `offset`."""
+        self._open.seek(self._partition, offset)
+
+    async def position(self) -> int:
+        """The offset to be read next."""
+        position: int = await self._open.position(self._partition)
+        return position
+
+    async def end_offset(self) -> int:
+        """The last stable offset: the first one that a reader of committed records may not see yet. Raises `ConnectionLost`."""
+        return await self._limit(self._open.end_offsets)
+
+    async def start_offset(self) -> int:
+        """The first offset that is still there. Raises `ConnectionLost`."""
+        return await self._limit(self._open.beginning_offsets)
+
+    async def _limit(self, ask: Any) -> int:
+        try:
+            offset: int = (await ask([self._partition]))[self._partition]
+        except KafkaError as failure:
+            raise ConnectionLost(f"{self._bootstrap} did not say where {self._name()} ends: {failure!r}.") from failure
+        return offset
+
+    def _name(self) -> str:
+        return f"{self._partition.topic}-{self._partition.partition}"
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await consumer.stop()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+async def read_all(
+    bootstrap: str, topic: str, partition: int, from_offset: int | None = None, **settings: Any
+) -> AsyncIterator[StoredRecord]:
+    """Every committed record from `from_offset` (default: the first there is) up to the last stable offset of this moment, in order.
+
+    Raises `OffsetOutOfRange`, `CorruptBatch`, `ConnectionLost`, `BrokerUnreachable`, `TopicMissing`."""
+    loop = asyncio.get_running_loop()
+    async with PartitionReader(bootstrap, **settings) as reader:
+        await reader.open(topic, partition, from_offset or 0)
+        if from_offset is None:
+            reader.seek(await reader.start_offset())
+        end = await reader.end_offset()
+        progress_at, position = loop.time(), await reader.position()
+        while position < end:
+            for record in await reader.read(READ_RECORDS, READ_ALL_WAIT_MS):
+                if record.offset < end:
+                    yield record
+            before, position = position, await reader.position()
+            if position > before:
+                progress_at = loop.time()
+            elif loop.time() - progress_at > STALL_SECONDS:
+                raise ConnectionLost(f"{topic}-{partition} gave nothing for {STALL_SECONDS:g} s, at {position} of {end}.")
