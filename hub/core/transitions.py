@@ -77,3 +77,9 @@ def diagram() -> str:
         lines += [f"    {source or '[*]'} --> {row.target}: {row.event}" for source in row.sources]
     lines += [f"    {state} --> [*]" for state in sorted(TERMINAL_STATES)]
     return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(diagram())

@@ -11,7 +11,7 @@ from hub.core.times import us_of
 from hub.engine.encode import encode
 from hub.engine.partition import Batch, EnginePartition, EngineSettings
 from hub.kafka import Record, StoredRecord, TopicPartition
-from schemas import Event, RunAttempt, decode_event
+from schemas import Event, RunAttempt, decode_event, header_map
 
 START_US = 1_700_000_000_000_000
 SECOND = 1_000_000
@@ -103,8 +103,8 @@ class World:
             assert record.key is not None
             self.replies[record.key] = msgspec.json.decode(record.value or b"null")
         else:
-            kind = dict(record.headers)["ce_type"].decode()
-            worker = dict(record.headers)["worker"].decode()
+            headers = header_map(record.headers)
+            kind, worker = headers["ce_type"].decode(), headers["worker"].decode()
             data = msgspec.json.decode(record.value or b"", type=RunAttempt) if kind == "attempt.run" else record.value
             self.commands.append((kind, worker, data))
 

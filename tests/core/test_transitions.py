@@ -1,0 +1,53 @@
+"""The table of transitions, row by row, and what is made from it."""
+
+from pathlib import Path
+
+import pytest
+
+from hub.core.evolve import TASK_EVOLVERS
+from hub.core.transitions import BY_EVENT, LIVE, TRANSITIONS, Transition, diagram, is_allowed
+from schemas import CATALOGUE, TERMINAL_STATES, TERMINAL_TYPES
+
+STATES = {"", *LIVE, *TERMINAL_STATES}
+HUB_README = Path(__file__).parents[2] / "hub" / "README.md"
+
+
+@pytest.mark.parametrize("row", TRANSITIONS, ids=lambda row: row.event)
+def test_every_row_is_an_event_of_a_task_in_the_catalogue_and_has_an_evolver(row: Transition) -> None:
+    assert CATALOGUE[row.event].entity == "task"
+    assert row.event == "task.created" or row.event in TASK_EVOLVERS
+    assert set(row.sources) <= STATES
+    assert row.target is None or row.target in STATES
+    assert set(row.causes) <= {"producer", "worker", "operator", "timer", "engine"}
+    assert row.causes
+
+
+@pytest.mark.parametrize("row", TRANSITIONS, ids=lambda row: row.event)
+def test_an_event_is_allowed_in_its_sources_and_nowhere_else(row: Transition) -> None:
+    assert {state for state in STATES if is_allowed(row.event, state)} == set(row.sources)
+
+
+def test_every_event_of_a_task_has_a_row_once() -> None:
+    assert sorted(BY_EVENT) == sorted(row.type for row in CATALOGUE.values() if row.entity == "task")
+    assert len(BY_EVENT) == len(TRANSITIONS)
+
+
+def test_terminal_events_end_in_terminal_states_and_nothing_leaves_them() -> None:
+    for row in TRANSITIONS:
+        assert (row.target in TERMINAL_STATES) == (row.event in TERMINAL_TYPES)
+        assert not set(row.sources) & TERMINAL_STATES
+
+
+def test_every_state_can_be_reached_and_every_live_state_can_end() -> None:
+    reachable = {""}
+    for _ in TRANSITIONS:
+        reachable |= {row.target for row in TRANSITIONS if row.target and set(row.sources) & reachable}
+    assert reachable == STATES
+    ending = set(TERMINAL_STATES)
+    for _ in TRANSITIONS:
+        ending |= {source for row in TRANSITIONS if row.target in ending for source in row.sources}
+    assert ending == STATES
+
+
+def test_the_diagram_in_the_readme_is_that_of_the_table() -> None:
+    assert diagram() in HUB_README.read_text(), "run `python -m hub.core.transitions` and put what it prints into hub/README.md"

@@ -1,0 +1,118 @@
+"""The small values of the core: graphs, retry delays, ready order, agenda, times, derived ids."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.core.agenda import Agenda
+from hub.core.graph import Plan, Refused, check_plan, dependency_of
+from hub.core.ready import AGING_SECONDS, ReadyQueue
+from hub.core.retry import delay_seconds
+from hub.core.times import text_of, us_of
+from schemas import Backoff, NodeSpec, RetryPolicy, derived_id, node_id, task_id_of_cloudevent, task_id_of_key
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> dict[str, NodeSpec]:
+    """Random graphs, cycles included."""
+    keys = [f"n{i}" for i in range(draw(st.integers(1, 8)))]
+    edges = st.lists(st.sampled_from(keys), unique=True, max_size=4)
+    return {key: NodeSpec(name="a", depends_on=draw(edges)) for key in keys}
+
+
+@given(graphs())
+def test_a_plan_puts_every_node_behind_what_it_depends_on_or_names_a_circle(nodes: dict[str, NodeSpec]) -> None:
+    plan = check_plan(nodes)
+    if isinstance(plan, Plan):
+        place = {key: index for index, key in enumerate(plan.order)}
+        assert set(place) == set(nodes)
+        for key, node in nodes.items():
+            assert all(place[dependency_of(entry).task] < place[key] for entry in node.depends_on)
+    else:
+        assert plan.code == "cycle"
+        circle = plan.reason.rpartition(": ")[2].split(" -> ")
+        if len(circle) > 1:
+            for dependent, dependency in zip(circle, circle[1:], strict=False):
+                assert dependency in [dependency_of(entry).task for entry in nodes[dependent].depends_on]
+
+
+def test_too_many_dependents_of_one_node_are_refused() -> None:
+    nodes = {"hub": NodeSpec(name="a")} | {f"n{i}": NodeSpec(name="a", depends_on=["hub"]) for i in range(9_999)}
+    assert isinstance(check_plan(nodes), Plan)
+    refused = check_plan(nodes | {"one-more": NodeSpec(name="a", depends_on=["hub"])})
+    assert isinstance(refused, Refused)
+    assert refused.code == "limit_exceeded"
+
+
+def test_delays_grow_up_to_the_maximum_and_a_list_repeats_its_last() -> None:
+    policy = RetryPolicy(backoff=Backoff(initial=1, multiplier=3, max=20), jitter=0)
+    assert [delay_seconds(policy, n, task="t", attempt=n) for n in range(1, 6)] == [1, 3, 9, 20, 20]
+    assert delay_seconds(policy, 10_000, task="t", attempt=1) == 20
+    listed = RetryPolicy(backoff=[1, 5], jitter=0)
+    assert [delay_seconds(listed, n, task="t", attempt=n) for n in range(1, 4)] == [1, 5, 5]
+    assert delay_seconds(RetryPolicy(backoff=[]), 1, task="t", attempt=1) == 0
+
+
+@given(st.text(min_size=1), st.integers(1, 50), st.floats(0, 1))
+def test_jitter_stays_in_its_share_and_a_replay_gives_the_same_delay(task: str, attempt: int, jitter: float) -> None:
+    policy = RetryPolicy(backoff=[10], jitter=jitter)
+    delay = delay_seconds(policy, 1, task=task, attempt=attempt)
+    assert 10 * (1 - jitter) - 1e-9 <= delay <= 10 * (1 + jitter) + 1e-9
+    assert delay == delay_seconds(policy, 1, task=task, attempt=attempt)
+
+
+def test_priority_goes_first_until_age_outweighs_it() -> None:
+    queue = ReadyQueue()
+    queue.push("old", "q", "n", 0, 0)
+    queue.push("urgent", "q", "n", 1, (AGING_SECONDS - 1) * 1_000_000)
+    queue.push("too late", "q", "n", 1, (AGING_SECONDS + 1) * 1_000_000)
+    order = [queue.pop(("q", "n")) for _ in range(3)]
+    assert order == ["urgent", "old", "too late"]
+
+
+def test_a_task_that_is_ready_no_more_is_passed_over() -> None:
+    queue = ReadyQueue()
+    for name in ("x", "y"):
+        queue.push(name, "q", "n", 0, 0)
+    queue.remove("x")
+    head = queue.head(("q", "n"))
+    assert head is not None
+    assert head[2] == "y"
+    queue.remove("y")
+    assert queue.heads() == []
+    assert queue.buckets == {}
+
+
+def test_the_agenda_gives_what_is_due_in_order_and_nothing_early() -> None:
+    agenda = Agenda()
+    for due in (30, 10, 20, 10):
+        agenda.add(due, "retry", f"t{due}", len(agenda))
+    assert agenda.next_due() == 10
+    taken = []
+    while (entry := agenda.pop_due(20)) is not None:
+        taken.append((entry[0], entry[3]))
+    assert taken == [(10, 1), (10, 3), (20, 2)]
+    assert len(agenda) == 1
+
+
+@given(st.integers(0, 4_000_000_000_000_000))
+def test_times_survive_the_way_through_text(time_us: int) -> None:
+    assert us_of(text_of(time_us)) == time_us
+
+
+@pytest.mark.parametrize("text", ["", "tomorrow", "2026-01-01T00:00:00", "2026-13-01T00:00:00Z"])
+def test_text_that_is_no_time_or_names_no_zone_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="."):
+        us_of(text)
+
+
+@given(st.lists(st.text(), min_size=1, max_size=3), st.lists(st.text(), min_size=1, max_size=3))
+def test_derived_ids_are_equal_only_for_equal_parts(left: list[str], right: list[str]) -> None:
+    assert (derived_id("p", *left) == derived_id("p", *right)) == (left == right)
+    assert derived_id("p", *left) != derived_id("q", *left)
+
+
+def test_derived_ids_are_what_they_were_in_earlier_releases() -> None:
+    assert node_id("root", "x") == "e1fe04a8-4554-8f7f-85bb-00ecef9c107c"
+    assert task_id_of_cloudevent("/shop", "1") == "820a1489-2664-8cd6-915b-8b7a0f7c5807"
+    assert task_id_of_key("default", "k") == "8d0492e4-cf01-8795-a4b7-37d64743017a"
