@@ -1,7 +1,7 @@
 """Brokers for tests: the embedded one and Apache Kafka, behind the same fixtures.
 
 `kafka_bootstrap` is the address of one Apache Kafka per test session; `embedded_bootstrap` of one embedded broker (in memory, in a thread
-of its own); `bootstrap` runs a test on both. Topics, groups and transactional ids are unique per test: `unique(name)`.
+of its own); `bootstrap` runs a test on both; `empty_bootstrap` does so on brokers without topics, for tests that make a whole hub. Topics, groups and transactional ids are unique per test: `unique(name)`.
 """
 
 import asyncio
@@ -12,12 +12,13 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from hub.broker import BrokerServer
-from tests.apache_kafka import KafkaUnavailable, shared_broker, why_unavailable
+from hub.kafka import make_admin
+from tests.apache_kafka import ApacheKafka, KafkaUnavailable, shared_broker, why_unavailable
 
 START_SECONDS = 10
 BROKERS = [pytest.param("embedded", id="embedded"), pytest.param("kafka", id="kafka", marks=pytest.mark.kafka)]
@@ -33,6 +34,12 @@ def unique(name: str) -> str:
 def kafka_required() -> bool:
     """Whether a missing Apache Kafka is a failure."""
     return "kafka" in os.environ.get("HUB_REQUIRE", "").replace(",", " ").split()
+
+
+def _give_up(reason: KafkaUnavailable) -> NoReturn:
+    if kafka_required():
+        pytest.fail(f"Apache Kafka is required and cannot run: {reason}", pytrace=False)
+    pytest.skip(f"Apache Kafka cannot run: {reason}")
 
 
 @contextmanager
@@ -68,9 +75,7 @@ def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         with shared_broker(shared / "apache-kafka") as address:
             yield address
     except KafkaUnavailable as reason:
-        if kafka_required():
-            pytest.fail(f"Apache Kafka is required and cannot run: {reason}", pytrace=False)
-        pytest.skip(f"Apache Kafka cannot run: {reason}")
+        _give_up(reason)
 
 
 @pytest.fixture(scope="session")
@@ -78,6 +83,44 @@ def embedded_bootstrap() -> Iterator[str]:
     """host:port of an embedded broker in memory."""
     with broker_in_thread() as server:
         yield server.bootstrap
+
+
+@pytest.fixture(scope="session")
+def private_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """host:port of an Apache Kafka that only this test process uses."""
+    broker = ApacheKafka(tmp_path_factory.mktemp("private-kafka"))
+    try:
+        broker.start()
+    except KafkaUnavailable as reason:
+        _give_up(reason)
+    try:
+        yield broker.bootstrap
+    finally:
+        broker.kill()
+
+
+async def delete_topics(bootstrap: str) -> None:
+    """Remove every topic that is not Kafka's own."""
+    admin = make_admin(bootstrap)
+    try:
+        await admin.start()
+        names = [name for name in await admin.list_topics() if not name.startswith("__")]
+        if names:
+            await admin.delete_topics(names)
+    finally:
+        await admin.close()
+
+
+@pytest.fixture(params=BROKERS)
+def empty_bootstrap(request: pytest.FixtureRequest) -> Iterator[str]:
+    """host:port of a broker without topics and for this test alone: for tests that make a whole hub, whose topics have fixed names."""
+    if request.param == "embedded":
+        with broker_in_thread() as server:
+            yield server.bootstrap
+    else:
+        address: str = request.getfixturevalue("private_kafka")
+        asyncio.run(delete_topics(address))
+        yield address
 
 
 @pytest.fixture(params=BROKERS)

@@ -2,9 +2,16 @@
 
 import pytest
 
-from tests.brokers import bootstrap, embedded_bootstrap, kafka_bootstrap, summary_line
+from tests.brokers import (
+    bootstrap,
+    embedded_bootstrap,
+    empty_bootstrap,
+    kafka_bootstrap,
+    private_kafka,
+    summary_line,
+)
 
-__all__ = ["bootstrap", "embedded_bootstrap", "kafka_bootstrap"]
+__all__ = ["bootstrap", "embedded_bootstrap", "empty_bootstrap", "kafka_bootstrap", "private_kafka"]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

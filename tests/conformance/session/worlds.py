@@ -1,0 +1,114 @@
+"""Where a transactional session is tried: a broker, a way to make sessions on it, and a reader that trusts none of them.
+
+One more adapter: append a `SessionFactory` to `SESSION_FACTORIES`; every test of this folder then runs on it.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pytest
+from aiokafka.admin import NewTopic
+
+from hub.kafka import (
+    ClassicSession,
+    Kip890Session,
+    PartitionReader,
+    Record,
+    StoredRecord,
+    TopicPartition,
+    TransactionalSession,
+    make_admin,
+    read_all,
+)
+from tests.brokers import unique
+
+Outputs = Mapping[TopicPartition, Sequence[Record]]
+
+
+@dataclass
+class World:
+    """A broker and one kind of session on it. `make` takes a bootstrap address, a transactional id and settings."""
+
+    bootstrap: str
+    make: Callable[..., TransactionalSession]
+
+    def session(self, transactional_id: str, **settings: Any) -> TransactionalSession:
+        """A session, not open yet."""
+        return self.make(self.bootstrap, transactional_id, **settings)
+
+    async def topic(self, partitions: int = 1) -> str:
+        """A new topic."""
+        name = unique("topic")
+        await self.create(name, partitions)
+        return name
+
+    async def create(self, name: str, partitions: int) -> None:
+        """Create a topic that takes batches of 8 MiB."""
+        admin = make_admin(self.bootstrap)
+        try:
+            await admin.start()
+            config = {"max.message.bytes": str(8 << 20)}
+            answer = await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=config)])
+            assert [error[1] for error in answer.topic_errors] == [0]
+        finally:
+            await admin.close()
+
+    async def committed(self, topic: str, partition: int = 0) -> list[StoredRecord]:
+        """What a reader of committed records can see now."""
+        return [record async for record in read_all(self.bootstrap, topic, partition, 0)]
+
+    async def values(self, topic: str, partition: int = 0) -> list[bytes | None]:
+        """The values of `committed`."""
+        return [record.value for record in await self.committed(topic, partition)]
+
+    async def ends(self, topic: str, partition: int = 0) -> tuple[int, int]:
+        """(last stable offset, end of the log): different while a transaction is open."""
+        stable = await self._end(topic, partition, "read_committed")
+        return stable, await self._end(topic, partition, "read_uncommitted")
+
+    async def _end(self, topic: str, partition: int, isolation: str) -> int:
+        async with PartitionReader(self.bootstrap, isolation_level=isolation) as reader:
+            await reader.open(topic, partition, 0)
+            return await reader.end_offset()
+
+    async def abandon(self, transactional_id: str, outputs: Outputs, *, transaction_timeout_ms: int = 60_000) -> None:
+        """Take the id, produce, and vanish before the end of the transaction."""
+        session = Kip890Session(self.bootstrap, transactional_id, transaction_timeout_ms=transaction_timeout_ms)
+        await session.open()
+        for batches in session._build_rounds(outputs):
+            await session._produce(batches)
+        await session.close()
+
+
+class SessionFactory(NamedTuple):
+    """`enter` gets pytest's request (for fixtures) and gives a world for one test."""
+
+    name: str
+    enter: Callable[[pytest.FixtureRequest], AbstractContextManager[World]]
+    marks: Sequence[pytest.MarkDecorator] = ()
+
+
+def over_tcp(kind: Callable[..., TransactionalSession], fixture: str) -> Callable[[pytest.FixtureRequest], AbstractContextManager[World]]:
+    """A world on the broker of a session fixture."""
+
+    @contextmanager
+    def enter(request: pytest.FixtureRequest) -> Iterator[World]:
+        yield World(request.getfixturevalue(fixture), kind)
+
+    return enter
+
+
+SESSION_FACTORIES = [
+    SessionFactory("kip890-embedded", over_tcp(Kip890Session, "embedded_bootstrap")),
+    SessionFactory("classic-embedded", over_tcp(ClassicSession, "embedded_bootstrap")),
+    SessionFactory("kip890-kafka", over_tcp(Kip890Session, "kafka_bootstrap"), [pytest.mark.kafka]),
+    SessionFactory("classic-kafka", over_tcp(ClassicSession, "kafka_bootstrap"), [pytest.mark.kafka]),
+]
+
+
+def record(value: bytes | str, key: bytes | None = b"key") -> Record:
+    """A record of now."""
+    return Record(key, value.encode() if isinstance(value, str) else value, (), int(time.time() * 1000))
