@@ -32,7 +32,7 @@ class _Slot:
 
     def __init__(self) -> None:
         self.ready = False
-        self.frame: bytes | None = None
+        self.frame = b""
         self.deferred: Deferred | None = None
 
 
@@ -188,9 +188,9 @@ class Connection(asyncio.Protocol):
     def _late(self, slot: _Slot, correlation_id: int, tags: bytes, body: bytes) -> None:
         slot.ready = True
         slot.frame = b"".join((_ANSWER.pack(4 + len(tags) + len(body), correlation_id), tags, body))
-        slots = self._slots
+        slots, frames = self._slots, []
         while slots and slots[0].ready:
-            frame = slots.popleft().frame
-            if frame is not None and self._transport is not None:
-                self._transport.write(frame)
+            frames.append(slots.popleft().frame)
+        if frames and self._transport is not None:
+            self._transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
         self._balance()

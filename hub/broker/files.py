@@ -26,6 +26,8 @@ from .segments import SegmentStore, SegmentTable
 from .storage import CheckpointPlan, Recovery
 
 _MAGIC = b"HCP1"
+OVERDUE = 3
+"""A checkpoint that is still running after this many times the bytes that start one is waited for."""
 
 
 class _Checkpoint(msgspec.Struct):
@@ -43,8 +45,8 @@ class FileStorage:
         directory: Path,
         *,
         flush: str = "always",
-        journal_file_bytes: int = 16 << 20,
-        checkpoint_bytes: int = 32 << 20,
+        journal_file_bytes: int = 8 << 20,
+        checkpoint_bytes: int = 16 << 20,
         segment_bytes: int = 64 << 20,
         reserve_bytes: int = 64 << 20,
     ) -> None:
@@ -100,13 +102,22 @@ class FileStorage:
 
     @property
     def writable(self) -> bool:
-        """There is a prepared journal file and more free space than the reserve."""
-        return self._enough_room
+        """There is a prepared journal file and more free space than the reserve, and checkpoints come through."""
+        return self._enough_room and self._backlog_bytes < OVERDUE * 2 * self._checkpoint_bytes
+
+    @property
+    def _backlog_bytes(self) -> int:
+        return self._journal.bytes_written - self._checkpointed_at_bytes
+
+    @property
+    def checkpoint_overdue(self) -> bool:
+        """So much is waiting for a checkpoint that memory would grow: hold new writes until it is through."""
+        return self._backlog_bytes >= OVERDUE * self._checkpoint_bytes
 
     @property
     def checkpoint_due(self) -> bool:
         """More than `checkpoint_bytes` were journaled since the last one."""
-        return self._journal.bytes_written - self._checkpointed_at_bytes >= self._checkpoint_bytes
+        return self._backlog_bytes >= self._checkpoint_bytes
 
     def write(self, parts: Sequence[bytes]) -> None:
         """One block into the journal, with a sync if the policy is `always`."""

@@ -83,6 +83,8 @@ class Flusher:
         if self._lazy is not None:
             self._lazy.cancel()
             self._lazy = None
+        if self._checkpointing is not None and self._storage.checkpoint_overdue:
+            return  # everybody waits until it is through: memory is bounded by that
         block = self._broker.cut()
         if not block.parts:
             self._broker.written(block)
@@ -131,6 +133,8 @@ class Flusher:
             logger.exception("a checkpoint failed; the journal keeps what it covers, and it will be tried again")
         finally:
             self._checkpointing = None
+            if self._broker.state.has_pending:
+                self._request(True)
 
     async def _maintain(self) -> None:
         while True:
@@ -153,11 +157,12 @@ class Flusher:
         if self._maintenance is not None:
             self._maintenance.cancel()
             await asyncio.wait([self._maintenance])
+        if self._checkpointing is not None:
+            await asyncio.wait([self._checkpointing])
         while self._writing or self._broker.state.has_pending:
             if not self._writing:
                 self._flush()
-            else:
-                await asyncio.sleep(0.001)
+            await asyncio.sleep(0.001 if self._writing else 0)
         if self._checkpointing is not None:
             await asyncio.wait([self._checkpointing])
         self._sync()

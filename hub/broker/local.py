@@ -69,6 +69,24 @@ class LocalBroker:
         """Number of partitions by topic."""
         return {topic.name: len(topic.logs) for topic in self._state.topics.values()}
 
+    # --- groups
+
+    async def commit_offsets(self, group: str, offsets: Mapping[Partition, int]) -> None:
+        """Store a group's positions; returns when they are on disk. For groups without members. Raises `BrokerError`."""
+        self._require_writable()
+        error = self._broker.groups.check_commit(group, -1, "", None)
+        if error is not ErrorCode.NONE:
+            raise BrokerError(error, f"group {group} has members")
+        for partition in offsets:
+            self._log(*partition)
+        self._broker.groups.commit(group, [(*partition, offset, -1, "") for partition, offset in offsets.items()])
+        await _result(self._state.when_stable(None))
+
+    def committed_offsets(self, group: str) -> dict[Partition, int]:
+        """A group's stored positions; empty for an unknown group."""
+        found = self._broker.groups.groups.get(group)
+        return {} if found is None else {partition: entry.offset for partition, entry in found.offsets.items()}
+
     # --- writing
 
     async def init_producer(self, transactional_id: str, *, timeout_ms: int) -> tuple[int, int]:

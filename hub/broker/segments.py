@@ -75,6 +75,7 @@ class SegmentStore:
         self._unsynced: set[Path] = set()
         self._files: OrderedDict[Path, int] = OrderedDict()
         self._lock = threading.Lock()
+        self._index_lock = threading.Lock()
 
     def _log_directory(self, key: LogKey) -> Path:
         return self._directory / f"{key.topic_number}-{key.partition}"
@@ -150,7 +151,7 @@ class SegmentStore:
             position += len(tail.batches[at])
         with segment.path.open("r+b") as file:
             file.seek(segment.size)
-            file.write(b"".join(tail.batches[start:stop]))
+            file.writelines(tail.batches[start:stop])
             file.truncate()
         with segment.index_path.open("ab") as file:
             file.write(b"".join(_ENTRY.pack(*entry) for entry in entries))
@@ -247,9 +248,10 @@ class SegmentStore:
             return os.pread(handle, min(size, segment.size - position), position)
 
     def _index(self, segment: Segment) -> SegmentIndex:
-        if segment.index is None:
-            segment.index = self._load_index(segment) or self._rebuild_index(segment)
-        return segment.index
+        with self._index_lock:
+            if segment.index is None:
+                segment.index = self._load_index(segment) or self._rebuild_index(segment)
+            return segment.index
 
     def _load_index(self, segment: Segment) -> SegmentIndex | None:
         if not segment.index_path.exists():

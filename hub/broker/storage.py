@@ -57,6 +57,11 @@ class Storage(LogReader, Protocol):
         """Enough was journaled since the last checkpoint."""
         ...
 
+    @property
+    def checkpoint_overdue(self) -> bool:
+        """So much was journaled since that a running checkpoint must be waited for."""
+        ...
+
     def recover(self) -> Recovery:
         """State and journal of an earlier run. Called once, before any write."""
         ...
@@ -95,6 +100,7 @@ class MemoryStorage:
 
     writable = True
     checkpoint_due = False
+    checkpoint_overdue = False
 
     def recover(self) -> Recovery:
         return Recovery(None, (), clean=True)

@@ -28,18 +28,25 @@ class SystemClock:
         return time.time_ns() // 1_000_000
 
 
+COMPACT_FROM = 256
+"""Timers are nearly always cancelled: when more than half of at least this many are, the heap is made anew."""
+
+
 class Timer:
     """A callback at a time; cancelled ones are skipped."""
 
-    __slots__ = ("callback", "deadline")
+    __slots__ = ("_timers", "callback", "deadline")
 
-    def __init__(self, deadline: float, callback: Callable[[], None]) -> None:
+    def __init__(self, timers: "Timers", deadline: float, callback: Callable[[], None]) -> None:
+        self._timers = timers
         self.deadline = deadline
         self.callback: Callable[[], None] | None = callback
 
     def cancel(self) -> None:
         """The callback will not run."""
-        self.callback = None
+        if self.callback is not None:
+            self.callback = None
+            self._timers.cancelled()
 
     def __lt__(self, other: "Timer") -> bool:
         return self.deadline < other.deadline
@@ -51,22 +58,32 @@ class Timers:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._heap: list[Timer] = []
+        self._dead = 0
         self.on_earlier: Callable[[float], None] = lambda deadline: None
         """Called with the new earliest deadline whenever it moves forward."""
 
     def after(self, seconds: float, callback: Callable[[], None]) -> Timer:
         """Run `callback` once, `seconds` from now."""
-        timer = Timer(self._clock.monotonic() + seconds, callback)
+        timer = Timer(self, self._clock.monotonic() + seconds, callback)
         heapq.heappush(self._heap, timer)
         if self._heap[0] is timer:
             self.on_earlier(timer.deadline)
         return timer
+
+    def cancelled(self) -> None:
+        """A timer in the heap was cancelled."""
+        self._dead += 1
+        if self._dead * 2 > len(self._heap) >= COMPACT_FROM:
+            self._heap = [timer for timer in self._heap if timer.callback is not None]
+            heapq.heapify(self._heap)
+            self._dead = 0
 
     @property
     def next_deadline(self) -> float | None:
         """Earliest deadline, if there is one."""
         while self._heap and self._heap[0].callback is None:
             heapq.heappop(self._heap)
+            self._dead -= 1
         return self._heap[0].deadline if self._heap else None
 
     def run_due(self) -> None:
@@ -74,8 +91,11 @@ class Timers:
         now = self._clock.monotonic()
         while self._heap and (self._heap[0].callback is None or self._heap[0].deadline <= now):
             timer = heapq.heappop(self._heap)
-            if timer.callback is not None:
-                timer.callback()
+            if timer.callback is None:
+                self._dead -= 1
+            else:
+                callback, timer.callback = timer.callback, None
+                callback()
 
 
 class Deferred:

@@ -150,3 +150,13 @@ async def test_errors_are_told_in_the_protocols_terms(broker: BrokerServer) -> N
     with pytest.raises(BrokerError) as refused:
         local.fetch("t", 0, 1, max_bytes=1)
     assert refused.value.code is ErrorCode.OFFSET_OUT_OF_RANGE
+
+
+async def test_offsets_are_stored_for_display(broker: BrokerServer) -> None:
+    await broker.local.create_topic("t", 2)
+    assert broker.local.committed_offsets("g") == {}
+    await broker.local.commit_offsets("g", {("t", 0): 5, ("t", 1): 6})
+    await broker.local.commit_offsets("g", {("t", 1): 7})
+    assert broker.local.committed_offsets("g") == {("t", 0): 5, ("t", 1): 7}
+    with pytest.raises(BrokerError):
+        await broker.local.commit_offsets("g", {("missing", 0): 1})
