@@ -21,11 +21,10 @@ from ..kafka import (
     TopicPartition,
     TransactionalSession,
     build_batch,
-    pool_of,
+    commands_topic,
     read_batches,
-    transactional_id,
 )
-from .ports import Intake
+from .ports import Intake, transactional_id
 
 FETCH_BYTES = 1024 * 1024
 
@@ -181,4 +180,5 @@ class InProcessBroker:
 
     async def pools(self) -> list[str]:
         """The pools that have a commands topic."""
-        return [pool for topic in self._local.topics() if (pool := pool_of(topic)) is not None]
+        prefix = commands_topic("")
+        return [topic.removeprefix(prefix) for topic in self._local.topics() if topic.startswith(prefix)]

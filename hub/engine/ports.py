@@ -52,4 +52,9 @@ class EngineBroker(Protocol):
         ...
 
 
-__all__ = ["EngineBroker", "Intake"]
+def transactional_id(cluster: str, partition: int) -> str:
+    """The identity that fences: one per engine partition."""
+    return f"{cluster}.engine.{partition}"
+
+
+__all__ = ["EngineBroker", "Intake", "transactional_id"]

@@ -1,0 +1,107 @@
+"""The engine's ports on any Kafka, over TCP: Apache Kafka, or the embedded broker from another process."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from ..kafka import (
+    EVENTS,
+    INTAKE,
+    STATE,
+    ConnectionLost,
+    OffsetOutOfRange,
+    PartitionReader,
+    StoredRecord,
+    TransactionalSession,
+    list_pools,
+    open_session,
+    read_all,
+)
+from .ports import Intake, transactional_id
+
+#: A reader that gives nothing for so long is asked whether it is really at the end (seconds).
+CHECK_SECONDS = 5.0
+
+
+class TcpIntake:
+    """The intake through a consumer without a group. Committed records only; nothing is skipped silently."""
+
+    def __init__(self, reader: PartitionReader, partition: int, log_start: int) -> None:
+        self._reader = reader
+        self._partition = partition
+        self.log_start = log_start
+        self._caught_up = False
+        self._heard_at = 0.0
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether the last read reached the end that the broker showed."""
+        return self._caught_up
+
+    async def read(self, max_records: int, timeout_seconds: float) -> list[StoredRecord]:
+        """The next records. Raises OffsetOutOfRange, ConnectionLost (also where the client is stuck)."""
+        records = await self._reader.read(max_records, round(timeout_seconds * 1000))
+        now = asyncio.get_running_loop().time()
+        if records:
+            self._heard_at = now
+        elif now - self._heard_at > CHECK_SECONDS:
+            await self._check()
+            self._heard_at = now
+        end = self._reader.seen_end
+        self._caught_up = end is not None and len(records) < max_records and await self._reader.position() >= end
+        return records
+
+    async def _check(self) -> None:
+        """Nothing came for a while: is there really nothing? A client can hang behind a broker that was restarted."""
+        async with asyncio.timeout(CHECK_SECONDS):
+            end, start = await self._reader.end_offset(), await self._reader.start_offset()
+        position = await self._reader.position()
+        if position < start or position > end:
+            raise OffsetOutOfRange(INTAKE, self._partition, position)
+        seen = self._reader.seen_end
+        if position < end and (seen is None or seen < end):
+            raise ConnectionLost(f"{INTAKE}-{self._partition} has records up to {end}, but none comes after {position}.")
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._reader.close()
+
+
+class TcpBroker:
+    """See `ports.EngineBroker`. `cluster` is the first part of the transactional ids."""
+
+    def __init__(self, bootstrap: str, *, cluster: str = "hub", client_id: str = "hub-engine") -> None:
+        self._bootstrap = bootstrap
+        self._cluster = cluster
+        self._client_id = client_id
+
+    async def session(self, partition: int) -> TransactionalSession:
+        """An opened session of the best kind that the cluster takes."""
+        return await open_session(self._bootstrap, transactional_id(self._cluster, partition), client_id=self._client_id)
+
+    async def changelog(self, partition: int, from_offset: int) -> AsyncIterator[StoredRecord]:
+        """The committed rows from an offset, or from the start where compaction has moved it behind that offset."""
+        try:
+            async for record in read_all(self._bootstrap, STATE, partition, from_offset or None, client_id=self._client_id):
+                yield record
+        except OffsetOutOfRange as gone:
+            raise ConnectionLost(f"{STATE}-{partition} moved while it was read: {gone}") from gone
+
+    async def intake(self, partition: int, offset: int) -> Intake:
+        """The intake, positioned."""
+        reader = PartitionReader(self._bootstrap, client_id=self._client_id)
+        try:
+            await reader.open(INTAKE, partition, offset)
+            return TcpIntake(reader, partition, await reader.start_offset())
+        except BaseException:
+            await reader.close()
+            raise
+
+    async def events_end(self, partition: int) -> int:
+        """The end of the partition's events."""
+        async with PartitionReader(self._bootstrap, client_id=self._client_id) as reader:
+            await reader.open(EVENTS, partition, 0)
+            return await reader.end_offset()
+
+    async def pools(self) -> list[str]:
+        """The pools that have a commands topic."""
+        return await list_pools(self._bootstrap)
