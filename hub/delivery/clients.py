@@ -1,13 +1,14 @@
-"""The Kafka clients of delivery, with their settings pinned in one place and the reason beside each."""
+"""The Kafka clients of delivery: those of `hub.kafka` with what differs here, and the reason beside it."""
 
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
-MESSAGE_BYTES_MAX = 8 * 1024 * 1024
-DEAD_LETTER_RETENTION_MS = 14 * 86_400_000
+from ..kafka import BATCH_BYTES_MAX, TopicMissing, hub_topics, make_admin, make_consumer, make_producer
+
+DEAD_LETTER_BYTES = 64 * 1024
+"""What a dead letter may be larger than the event in it: headers that say why it is there."""
 
 
 class Clients:
@@ -18,48 +19,31 @@ class Clients:
         self._client_id = client_id
 
     def consumer(self, group: str) -> Any:
-        """A group consumer of committed events that never commits or jumps by itself."""
-        return AIOKafkaConsumer(
-            bootstrap_servers=self.bootstrap,
-            client_id=self._client_id,
-            group_id=group,
-            enable_auto_commit=False,
-            isolation_level="read_committed",
-            auto_offset_reset="none",  # out of range is said, never jumped over in silence
-            session_timeout_ms=10_000,
-            heartbeat_interval_ms=1_000,
-            rebalance_timeout_ms=30_000,  # a rebalance waits for handlers that run
-            request_timeout_ms=15_000,
-            retry_backoff_ms=100,
-            metadata_max_age_ms=30_000,
-            fetch_max_wait_ms=250,
-            max_partition_fetch_bytes=MESSAGE_BYTES_MAX // 8,
-            fetch_max_bytes=MESSAGE_BYTES_MAX,
-        )
+        """A member of `group`; a rebalance waits for handlers that run."""
+        return make_consumer(self.bootstrap, group=group, client_id=self._client_id, rebalance_timeout_ms=30_000)
 
     def producer(self) -> Any:
-        """An idempotent producer that is acknowledged by all replicas."""
-        return AIOKafkaProducer(
-            bootstrap_servers=self.bootstrap,
-            client_id=self._client_id,
-            enable_idempotence=True,
-            acks="all",
-            linger_ms=2,
-            max_batch_size=256 * 1024,
-            max_request_size=MESSAGE_BYTES_MAX + 128 * 1024,  # an event of the largest size, and why it is here
-            request_timeout_ms=10_000,
+        """For dead letters."""
+        return make_producer(
+            self.bootstrap, client_id=self._client_id, max_request_size=BATCH_BYTES_MAX + DEAD_LETTER_BYTES
         )
 
-    async def ensure_topic(self, topic: str) -> None:
-        """Create a topic of dead letters unless it is there."""
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap, client_id=self._client_id, request_timeout_ms=10_000)
+    async def ensure_dead_letter_topic(self, subscriber: str, events_topic: str) -> None:
+        """Create the dead-letter topic of a subscriber unless it is there, with as many partitions as the events have.
+
+        Raises TopicMissing when the topic of events does not exist, aiokafka's errors when the broker does not answer."""
+        admin = make_admin(self.bootstrap, client_id=self._client_id)
         await admin.start()
         try:
-            replicas = min(3, len((await admin.describe_cluster())["brokers"]))
-            settings = {"retention.ms": str(DEAD_LETTER_RETENTION_MS), "max.message.bytes": str(MESSAGE_BYTES_MAX + 128 * 1024)}
-            answer = await admin.create_topics([NewTopic(topic, 1, replicas, topic_configs=settings)])
-            for error in answer.topic_errors:
-                if error[1] and not issubclass(for_code(error[1]), TopicAlreadyExistsError):
-                    raise for_code(error[1])(topic)
+            (events,) = await admin.describe_topics([events_topic])
+            if events["error_code"] or not events["partitions"]:
+                raise TopicMissing(events_topic, self.bootstrap)
+            spec = hub_topics(len(events["partitions"]), pools=(), subscribers=[subscriber])[-1]
+            brokers = len((await admin.describe_cluster())["brokers"])
+            config = {**spec.config, "max.message.bytes": str(int(spec.config["max.message.bytes"]) + DEAD_LETTER_BYTES)}
+            topic = NewTopic(spec.name, spec.partitions, min(3, brokers), topic_configs=config)
+            for _, code, *message in (await admin.create_topics([topic])).topic_errors:
+                if code and not issubclass(for_code(code), TopicAlreadyExistsError):
+                    raise for_code(code)(f"{spec.name}: {message}")
         finally:
             await admin.close()

@@ -13,6 +13,7 @@ from typing import Any
 from subscribers import Context, Subscriber
 
 from ..errors import ConfigurationError
+from ..kafka import TopicMissing
 from .clients import Clients
 from .config import Plan, SubscriberConfig, plan
 from .dead_letters import DeadLetters
@@ -166,11 +167,13 @@ class Supervisor:
         delay = 0.2
         while True:
             try:
-                return await self._clients.ensure_topic(self.config.dead_letter_topic)
+                return await self._clients.ensure_dead_letter_topic(self.config.id, self._topic)
+            except TopicMissing as error:
+                self._set("waiting", error)
             except Exception as error:
                 self._set("reconnecting", error)
-                await asyncio.sleep(delay)
-                delay = min(RECONNECT_MAX_SECONDS, delay * 2)
+            await asyncio.sleep(delay)
+            delay = min(RECONNECT_MAX_SECONDS, delay * 2)
 
     async def _open(self, prepared: Plan, service_loop: asyncio.AbstractEventLoop, fatal: "asyncio.Future[None]") -> Runner:
         """In the subscriber's thread: make the instance, open it, start its workers."""

@@ -1,0 +1,89 @@
+"""What the console shows of an event."""
+
+import io
+import json
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from hub.delivery import load
+from schemas import CATALOGUE, TaskError, decode_event
+from schemas.events import TaskCompleted, TaskFailed, TaskProgressed
+from subscribers import Context, Meta
+from subscribers.console import Console, ConsoleSettings, short_id, text_line
+from tests.delivery.event_log import NOW, event_record, progress
+
+TASK = "019a7f00-1234-7abc-8def-0123456789ab"
+ENDED = {"created_at": NOW, "finished_at": NOW, "attempt": 2}
+
+
+def event_of(record: Any) -> tuple[Any, Meta]:
+    """The record, decoded."""
+    event = decode_event(record[1], record[2])
+    return event, Meta(event, 0, 7)
+
+
+def failed() -> tuple[Any, Meta]:
+    """A failed task."""
+    data = TaskFailed(**ENDED, kind="exhausted", error=TaskError(type="CardError", message="declared\nstolen\x1b[2J"))
+    return event_of(event_record("task.failed", TASK, 9, data, states=("running", "failed")))
+
+
+def test_a_line_says_who_what_and_why() -> None:
+    line = text_line(*failed())
+    assert "task.failed" in line
+    assert "charge" in line
+    assert "456789ab" in line
+    assert "#2" in line
+    assert "running -> failed" in line
+    assert line.endswith("CardError: declared stolen [2J"), "and no control character of a task reaches the terminal"
+
+
+def test_progress_and_redelivery_are_told() -> None:
+    event, meta = event_of(event_record("task.progressed", TASK, 3, TaskProgressed(attempt=1, percent=40, message="packing")))
+    assert text_line(event, meta).endswith("40 %, packing")
+    meta.attempt = 2
+    assert "(again)" in text_line(event, meta)
+
+
+def test_colour_follows_severity_and_success() -> None:
+    done = event_of(event_record("task.completed", TASK, 5, TaskCompleted(**ENDED), states=("running", "completed")))
+    assert text_line(*failed(), colour=True).startswith("\x1b[31m")
+    assert text_line(*done, colour=True).startswith("\x1b[32m")
+    assert text_line(*event_of(progress(TASK, 1)), colour=True).startswith("\x1b[2m")
+    assert "\x1b" not in text_line(*done)
+
+
+def test_short_ids_tell_ids_apart() -> None:
+    assert short_id(TASK) == "456789ab"
+    assert short_id("order-17-of-may") == "order-17"
+    assert short_id("a") == "a       "
+
+
+@pytest.mark.parametrize("format", ["text", "json"])
+async def test_one_event_is_one_line_on_the_stream(format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr("sys.stderr", out)
+    console = Console(ConsoleSettings.model_validate({"format": format, "stream": "stderr"}))
+    import logging
+
+    await console.open(Context("console", logging.getLogger("test")))
+    await console.show(*failed())
+    (line,) = out.getvalue().splitlines()
+    if format == "json":
+        event = json.loads(line)
+        assert (event["specversion"], event["type"], event["subject"]) == ("1.0", "task.failed", TASK)
+        assert event["data"]["error"]["type"] == "CardError"
+        assert (event["from"], event["to"]) == ("running", "failed")
+
+
+def test_types_are_checked_and_narrow_what_is_taken() -> None:
+    assert Console.event_types(ConsoleSettings(types=("task.*",))) == ("task.*",)
+    with pytest.raises(ValidationError, match="is no event type"):
+        ConsoleSettings(types=("task.finished",))
+
+
+def test_it_takes_every_type_there_is_and_is_found_by_its_name() -> None:
+    assert load("console") is Console
+    assert all(Console.handler_of(one) for one in CATALOGUE)
