@@ -12,6 +12,7 @@ from .wire import Message
 _NO_UUID = uuid.UUID(int=0)
 _TOPIC_RESOURCE, _BROKER_RESOURCE = 2, 4
 _SOURCE_TOPIC, _SOURCE_DEFAULT = 1, 5
+_SET, _DELETE, _APPEND, _SUBTRACT = range(4)
 
 
 class AdminApi:
@@ -28,7 +29,9 @@ class AdminApi:
             20: self._delete_topics,
             21: self._delete_records,
             32: self._describe_configs,
+            33: self._alter_configs,
             37: self._create_partitions,
+            44: self._alter_configs,
             60: self._describe_cluster,
         }
 
@@ -215,6 +218,51 @@ class AdminApi:
             if wanted is None or key in wanted
         ]
         return answer
+
+    def _alter_configs(self, version: int, message: Message, client: Any) -> Deferred:
+        """Both forms: all settings at once, or single operations (whose entries have a `config_operation`)."""
+        validate_only = message["validate_only"]
+        answers = [self._alter_resource(entry, validate_only=validate_only) for entry in message["resources"]]
+        return self._state.when_stable({"responses": answers})
+
+    def _alter_resource(self, entry: Message, *, validate_only: bool) -> Message:
+        kind, name = entry["resource_type"], entry["resource_name"]
+        answer: Message = {"resource_type": kind, "resource_name": name, "error_code": ErrorCode.NONE}
+        topic = self._state.topics.get(name)
+        try:
+            self._require_writable()
+            if kind != _TOPIC_RESOURCE:
+                raise BrokerError(ErrorCode.INVALID_REQUEST, "only topics have settings that can be changed")
+            if topic is None:
+                raise BrokerError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, name)
+            configs = _changed(topic.configs, entry["configs"])
+            self._state.check_configs(configs)
+            if not validate_only:
+                self._state.record("configs", topic.number, configs)
+        except BrokerError as error:
+            return {**answer, "error_code": error.code, "error_message": str(error)}
+        return answer
+
+
+def _changed(configs: dict[str, str], entries: list[Message]) -> dict[str, str]:
+    """Settings after the given changes. Without operations the entries replace everything."""
+    if not any("config_operation" in entry for entry in entries):
+        return {entry["name"]: entry["value"] for entry in entries if entry["value"] is not None}
+    result = dict(configs)
+    for entry in entries:
+        name, value, operation = entry["name"], entry["value"] or "", entry["config_operation"]
+        parts = [part for part in result.get(name, TOPIC_CONFIG_DEFAULTS.get(name, "")).split(",") if part]
+        if operation == _SET:
+            result[name] = value
+        elif operation == _DELETE:
+            result.pop(name, None)
+        elif operation in (_APPEND, _SUBTRACT) and name == "cleanup.policy":
+            given = value.split(",")
+            kept = [part for part in parts if part not in given]
+            result[name] = ",".join(kept + given if operation == _APPEND else kept)
+        else:
+            raise BrokerError(ErrorCode.INVALID_CONFIG, f"{name} is no list")
+    return result
 
 
 def _settings(configs: dict[str, str]) -> dict[str, str]:

@@ -493,6 +493,23 @@ DescribeConfigs 32 1-4 flexible 4+
             config_type int8 3+
             documentation string? 3+
 
+AlterConfigs 33 0-2 flexible 2+
+  request
+    resources[]
+        resource_type int8
+        resource_name string
+        configs[]
+            name string
+            value string?
+    validate_only bool
+  response
+    throttle_time_ms int32
+    responses[]
+        error_code int16
+        error_message string?
+        resource_type int8
+        resource_name string
+
 CreatePartitions 37 0-3 flexible 2+
   request
     topics[]
@@ -517,6 +534,24 @@ DeleteGroups 42 0-2 flexible 2+
     results[]
         group_id string
         error_code int16
+
+IncrementalAlterConfigs 44 0-1 flexible 1+
+  request
+    resources[]
+        resource_type int8
+        resource_name string
+        configs[]
+            name string
+            config_operation int8
+            value string?
+    validate_only bool
+  response
+    throttle_time_ms int32
+    responses[]
+        error_code int16
+        error_message string?
+        resource_type int8
+        resource_name string
 
 DescribeCluster 60 0-1 flexible 0+
   request

@@ -198,6 +198,8 @@ async def test_topics_are_created_described_grown_and_deleted(broker: BrokerServ
         answers = await admins.describe_configs([ConfigResource(ConfigResourceType.TOPIC, "t")])
         settings = {entry[0]: entry[1] for entry in answers[0].resources[0][4]}
         assert settings["cleanup.policy"] == "compact"
+        await admins.alter_configs([ConfigResource(ConfigResourceType.TOPIC, "t", {"retention.ms": "1000"})])
+        assert broker.broker.state.topics["t"].configs == {"retention.ms": "1000"}
         await admins.create_partitions({"t": NewPartitions(5)})
         assert len((await admins.describe_topics(["t"]))[0]["partitions"]) == 5
         assert await admins.list_topics() == ["t"]

@@ -180,3 +180,29 @@ def test_reading_a_request_is_bounded_by_its_bytes() -> None:
     with pytest.raises(MalformedRequest):
         decode_request(20, 1, endless, 0)
     assert time.monotonic() - started < 1
+
+
+async def test_single_settings_are_changed(broker: BrokerServer) -> None:
+    from kio.static.primitive import i8
+
+    from .client import kio_class
+
+    await broker.local.create_topic("t", 1, {"retention.ms": "5"})
+    change = kio_class("incremental_alter_configs", 1, "request", "AlterableConfig")
+    resource = kio_class("incremental_alter_configs", 1, "request", "AlterConfigsResource")
+
+    async def alter(*changes: tuple[str, int, str | None]) -> int:
+        configs = tuple(change(name=name, config_operation=i8(kind), value=value) for name, kind, value in changes)
+        entry = resource(resource_type=i8(2), resource_name="t", configs=configs)
+        async with RawClient(broker.host, broker.port) as client:
+            answer = await client.ask("incremental_alter_configs", 1, resources=(entry,), validate_only=False)
+        return int(answer.responses[0].error_code.value)
+
+    topic = broker.broker.state.topics["t"]
+    assert await alter(("max.message.bytes", 0, "1000"), ("cleanup.policy", 2, "compact")) == 0
+    assert topic.configs == {"retention.ms": "5", "max.message.bytes": "1000", "cleanup.policy": "delete,compact"}
+    assert topic.message_bytes_max == 1000
+    assert await alter(("cleanup.policy", 3, "delete"), ("retention.ms", 1, None)) == 0
+    assert topic.configs == {"max.message.bytes": "1000", "cleanup.policy": "compact"}
+    assert await alter(("no.such", 0, "x")) == 40
+    assert await alter(("max.message.bytes", 0, "many")) == 40

@@ -83,7 +83,7 @@ class Visibility(RuleBasedStateMachine):
 
     def reopen(self) -> None:
         self.storage = FileStorage(
-            self.directory / "data", journal_file_bytes=4096, checkpoint_bytes=1, segment_bytes=3000
+            self.directory / "data", journal_file_bytes=4096, checkpoint_bytes=1 << 20, segment_bytes=3000
         )
         self.core = Broker(self.storage, settings=BrokerSettings(producer_epoch_max=5))
         self.core.recover()
