@@ -122,15 +122,15 @@ class FileStorage:
     def write(self, parts: Sequence[bytes]) -> None:
         """One block into the journal, with a sync if the policy is `always`."""
         self._journal.write(parts)
-        if self._sync_every_write:
-            self._journal.sync()
         self._dirty = True
+        if self._sync_every_write:
+            self.sync()
 
     def sync(self) -> None:
         """Everything written is on disk."""
         if self._dirty:
+            self._dirty = False  # before the sync: a block written meanwhile needs the next one
             self._journal.sync()
-            self._dirty = False
 
     def rest(self) -> None:
         """Record in the journal that its last block is on disk."""

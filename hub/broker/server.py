@@ -92,17 +92,21 @@ class BrokerServer:
     async def start(self) -> None:
         """Recover and listen. Raises `DataDirectoryInUse`, `StorageDamaged`, `AddressInUse`."""
         storage = self._storage = self._open_storage()
+        server: asyncio.Server | None = None
         try:
             broker = self._broker = Broker(storage, clock=self._clock, settings=self._settings)
             broker.timers.on_earlier = self._arm
+            server = await self._listen(broker)  # first: a taken port must leave the data as it is
             broker.recover()
             block = broker.cut()
             storage.write(block.parts)
             broker.written(block)
-            self._server = await self._listen(broker)
         except BaseException:
+            if server is not None:
+                server.close()
             storage.close()
             raise
+        self._server = server
         self.port = self._server.sockets[0].getsockname()[1]
         broker.state.host, broker.state.port = self._advertised_host, self.port
         self._flusher = Flusher(broker, storage, sync_seconds=self._sync_seconds, on_fatal=self._on_fatal)
