@@ -94,10 +94,10 @@ class Broker:
         """The state as of the last block cut. Call when nothing is pending; pass it to the storage once that block is
         on disk."""
         tails = []
-        kept: set[LogKey] = set()
+        starts: dict[LogKey, int] = {}
         oldest_ms = self.state.clock.now_ms() - self.state.settings.producer_idle_ms
         for log in self.state.logs():
-            kept.add(log.key)
+            starts[log.key] = log.start
             log.forget_producers(oldest_ms)
             batches, bases, timestamps = log.unwritten()
             if batches:
@@ -107,7 +107,7 @@ class Broker:
             "groups": self.groups.snapshot(),
             "transactions": self.transactions.snapshot(),
         }
-        return CheckpointPlan(state, tails, kept, clean)
+        return CheckpointPlan(state, tails, starts, clean)
 
     def checkpointed(self, plan: CheckpointPlan) -> None:
         """The checkpoint is on disk: its batches are read from segment files from now on."""

@@ -146,14 +146,12 @@ class FileStorage:
         for tail in plan.tails:
             self._segments.append(tail)
         self._segments.sync()
+        self._segments.leave_out_before(plan.starts)
         place = (position.generation, position.offset, position.lsn)
-        self._write_checkpoint(_Checkpoint(place, plan.clean, self._segments_of(plan.kept), plan.state))
-        self._segments.remove_others(plan.kept)
+        self._write_checkpoint(_Checkpoint(place, plan.clean, self._segments.table(), plan.state))
+        self._segments.remove_others()
         self._journal.recycle(position.generation)
         self._checkpointed_at_bytes = journaled
-
-    def _segments_of(self, kept: set[LogKey]) -> SegmentTable:
-        return [entry for entry in self._segments.table() if LogKey(entry[0], entry[1]) in kept]
 
     def _write_checkpoint(self, checkpoint: _Checkpoint) -> None:
         body = msgspec.msgpack.encode(checkpoint)

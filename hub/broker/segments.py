@@ -7,13 +7,12 @@ segment.
 """
 
 import os
-import shutil
 import struct
 import threading
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,10 +103,7 @@ class SegmentStore:
                 if found > size:
                     os.truncate(path, size)
                 segments.append(Segment(base, size, end, timestamp_ms, path))
-            known = {segment.path for segment in segments} | {segment.index_path for segment in segments}
-            for path in set(self._log_directory(key).glob("*")) - known:
-                path.unlink()
-        self.remove_others(self._logs)
+        self.remove_others()
 
     # --- writing
 
@@ -170,15 +166,27 @@ class SegmentStore:
                 os.close(handle)
         self._unsynced.clear()
 
-    def remove_others(self, kept: Iterable[LogKey]) -> None:
-        """Remove the files of logs that do not exist any more."""
-        names = {self._log_directory(key).name for key in kept}
-        for key in [key for key in self._logs if self._log_directory(key).name not in names]:
-            for segment in self._logs.pop(key):
-                self._forget_file(segment.path)
-        for path in self._directory.iterdir():
-            if path.name not in names:
-                shutil.rmtree(path)
+    def leave_out_before(self, starts: Mapping[LogKey, int]) -> None:
+        """Forget logs that are not named and segments that end at or before their log's start. Their files stay until
+        a checkpoint without them is on disk (`remove_others`)."""
+        for key in list(self._logs):
+            if key not in starts:
+                del self._logs[key]
+            else:
+                self._logs[key] = [segment for segment in self._logs[key] if segment.end > starts[key]]
+
+    def remove_others(self) -> None:
+        """Remove the files of forgotten logs and segments."""
+        directories = {self._log_directory(key): segments for key, segments in self._logs.items()}
+        for directory in self._directory.iterdir():
+            segments = directories.get(directory, [])
+            known = {segment.path for segment in segments} | {segment.index_path for segment in segments}
+            for path in directory.iterdir():
+                if path not in known:
+                    self._forget_file(path)
+                    path.unlink()
+            if directory not in directories:
+                directory.rmdir()
 
     # --- reading
 

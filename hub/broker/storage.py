@@ -28,8 +28,8 @@ class CheckpointPlan(NamedTuple):
 
     state: dict[str, Any]
     tails: list[LogTail]
-    kept: set[LogKey]
-    """Logs that exist; files of any other may be removed."""
+    starts: dict[LogKey, int]
+    """First offset of every log that exists: what lies before, and files of any other log, may be removed."""
     clean: bool
     """Written by an orderly shutdown: nothing acknowledged is missing."""
 

@@ -39,7 +39,8 @@ def crash(server: BrokerServer, directory: Path) -> Path:
 def stored(server: BrokerServer, topic: str = "t", partition: int = 0) -> list[bytes]:
     """All values that a committed reader sees, read in steps."""
     found: list[bytes] = []
-    offset, end = server.local.fetch(topic, partition, 0, max_bytes=1).log_start, server.local.end(topic, partition)
+    log = server.broker.state.topics[topic].logs[partition]
+    offset, end = log.start, server.local.end(topic, partition)
     while offset < end:
         data = server.local.fetch(topic, partition, offset, max_bytes=5000).data
         values = values_of(data)
@@ -179,6 +180,29 @@ async def test_old_records_are_read_from_segment_files(tmp_path: Path) -> None:
             for offset in (0, 7, 1234, 3999):
                 data = server.local.fetch("t", 0, offset, max_bytes=1).data
                 assert values_of(data) == sent[offset // 10 * 10 : offset // 10 * 10 + 10]
+
+
+async def test_files_of_deleted_records_and_topics_are_removed(tmp_path: Path) -> None:
+    sizes = {"journal_file_bytes": 20_000, "checkpoint_bytes": 1 << 20, "segment_bytes": 5000}
+    for _ in range(2):
+        async with running(tmp_path, **sizes) as server:
+            await server.local.create_topic("t", 1, exist_ok=True)
+            await server.local.create_topic("gone", 1)
+            for topic in ("t", "gone"):
+                for _ in range(20):
+                    await server.local.append(topic, 0, batch([bytes(1000)]))
+        assert len(list((tmp_path / "logs").glob("*/*.log"))) > 4
+        async with running(tmp_path, **sizes) as server:
+            log = server.broker.state.topics["t"].logs[0]
+            assert log.start == 0 or log.end == 40
+            server.broker.state.record("delete_records", log.key.topic_number, 0, log.end - 1)
+            await server.local.delete_topic("gone")
+        (left,) = (tmp_path / "logs").glob("*/*.log")
+        async with running(tmp_path, **sizes) as server:
+            assert len(stored(server)) == 1
+            with pytest.raises(BrokerError):
+                server.local.fetch("t", 0, 0, max_bytes=1)
+        assert left.exists()
 
 
 async def test_a_damaged_checkpoint_or_segment_is_refused(tmp_path: Path) -> None:
