@@ -13,8 +13,9 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 KAFKA_VERSION = "4.3.1"
 POM = Path(__file__).parent / "kafka-dist" / "pom.xml"
@@ -195,6 +196,22 @@ class ApacheKafka:
             return False
         return True
 
+    @property
+    def pid(self) -> int:
+        """The JVM's process id, while it runs."""
+        assert self.process is not None
+        return self.process.pid
+
+    def as_note(self) -> dict[str, Any]:
+        """What other processes need to know."""
+        return {"pid": self.pid, "bootstrap": self.bootstrap, "directory": str(self.directory), "users": 0}
+
+    def disown(self) -> None:
+        """Leave it to another process to end it."""
+        assert self.process is not None
+        self.process.returncode = 0
+        self.process = None
+
     def kill(self) -> None:
         """End it at once, as a power cut of the process would."""
         if self.process is not None:
@@ -208,38 +225,38 @@ def shared_broker(directory: Path) -> Iterator[str]:
     """The bootstrap address of a broker that all test processes of a run share; the last one out ends it. Raises `KafkaUnavailable`."""
     directory.mkdir(parents=True, exist_ok=True)
     note = directory / "shared.json"
+    mine: ApacheKafka | None = None
     with locked(directory / "lock"):
-        state = json.loads(note.read_text()) if note.exists() else None
-        if state is None:
-            broker = ApacheKafka(Path(_fresh(directory)))
-            broker.start()
-            assert broker.process is not None
-            state = {"pid": broker.process.pid, "bootstrap": broker.bootstrap, "users": 0, "directory": str(broker.directory)}
-        state["users"] += 1
-        note.write_text(json.dumps(state))
+        if not note.exists():
+            mine = _start_in(directory)
+        state = mine.as_note() if mine else json.loads(note.read_text())
+        note.write_text(json.dumps(state | {"users": state["users"] + 1}))
     try:
         yield state["bootstrap"]
     finally:
         with locked(directory / "lock"):
             state = json.loads(note.read_text())
-            state["users"] -= 1
-            if state["users"] == 0:
-                _end(state["pid"])
+            if state["users"] == 1:
+                _end(mine, state["pid"])
                 shutil.rmtree(state["directory"], ignore_errors=True)
                 note.unlink()
             else:
-                note.write_text(json.dumps(state))
+                note.write_text(json.dumps(state | {"users": state["users"] - 1}))
+                if mine is not None:
+                    mine.disown()
 
 
-def _fresh(directory: Path) -> str:
+def _start_in(directory: Path) -> ApacheKafka:
     path = directory / f"broker-{os.getpid()}-{time.monotonic_ns()}"
     path.mkdir()
-    return str(path)
+    broker = ApacheKafka(path)
+    broker.start()
+    return broker
 
 
-def _end(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-    except (ProcessLookupError, ChildProcessError):
-        return  # gone already, or started by another test process, which collects it
+def _end(mine: ApacheKafka | None, pid: int) -> None:
+    if mine is not None and mine.pid == pid:
+        mine.kill()
+    else:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

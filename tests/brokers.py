@@ -48,7 +48,7 @@ def broker_in_thread(data_dir: Path | None = None, **options: Any) -> Iterator[B
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="embedded-broker", daemon=True)
     thread.start()
-    server = BrokerServer(data_dir, "127.0.0.1", 0, **options)
+    server = BrokerServer(data_dir, "127.0.0.1", **options)
     try:
         asyncio.run_coroutine_threadsafe(server.start(), loop).result(START_SECONDS)
         try:
@@ -104,9 +104,13 @@ async def delete_topics(bootstrap: str) -> None:
     admin = make_admin(bootstrap)
     try:
         await admin.start()
-        names = [name for name in await admin.list_topics() if not name.startswith("__")]
+        names = {name for name in await admin.list_topics() if not name.startswith("__")}
         if names:
-            await admin.delete_topics(names)
+            answer = await admin.delete_topics(sorted(names))
+            assert {code for _, code in answer.topic_error_codes} == {0}, answer
+            async with asyncio.timeout(START_SECONDS):
+                while not names.isdisjoint(await admin.list_topics()):
+                    await asyncio.sleep(0.01)
     finally:
         await admin.close()
 

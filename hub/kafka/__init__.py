@@ -16,10 +16,12 @@ from .errors import (
     TopicRefused,
 )
 from .kip890 import Kip890Session
+from .membership import GroupMembership
 from .opening import open_session, supports_kip890
 from .partition import INBOX_PARTITIONS, inbox_of, murmur2, partition_of
 from .records import Record, StoredRecord, TopicPartition
 from .reader import PartitionReader, read_all
+from .sender import Outgoing, Sender
 from .session import TransactionalSession
 from .topics import (
     DEFAULT_POOL,
@@ -55,11 +57,14 @@ __all__ = [
     "ClassicSession",
     "ConnectionLost",
     "CorruptBatch",
+    "GroupMembership",
     "Kip890Session",
     "OffsetOutOfRange",
+    "Outgoing",
     "PartitionReader",
     "Record",
     "RecordTooLarge",
+    "Sender",
     "SessionFailed",
     "SessionFenced",
     "StoredRecord",

@@ -57,7 +57,7 @@ ADMIN: dict[str, Any] = {"request_timeout_ms": 15_000, "retry_backoff_ms": 50}
 LOG_LEVELS = {
     "aiokafka": logging.ERROR,  # each lost connection and each retry is a warning there; what matters is raised to us
     "aiokafka.producer.sender": logging.CRITICAL,  # logs a traceback for what it also raises
-    "aiokafka.consumer.group_coordinator": logging.ERROR,
+    "aiokafka.cluster": logging.CRITICAL,  # a topic that is not there (yet) is an error there, twenty times a second
 }
 
 

@@ -45,9 +45,11 @@ class PartitionReader:
         try:
             async with asyncio.timeout(OPEN_SECONDS):
                 await consumer.start()
-                await self._find(consumer)
         except (KafkaConnectionError, OSError) as failure:
-            raise BrokerUnreachable(self._bootstrap, str(failure) or "no answer") from failure
+            raise BrokerUnreachable(self._bootstrap, str(failure) or f"waited {OPEN_SECONDS:g} s") from failure
+        try:
+            async with asyncio.timeout(OPEN_SECONDS):
+                await self._find(consumer)
         except TimeoutError as late:
             raise TopicMissing(f"{topic} (partition {partition})", self._bootstrap) from late
         consumer.assign([self._partition])
@@ -81,6 +83,12 @@ class PartitionReader:
         return [
             StoredRecord(r.offset, r.timestamp, r.key, r.value, r.headers) for r in found.get(self._partition, ())
         ]
+
+    @property
+    def seen_end(self) -> int | None:
+        """The last stable offset that the latest answer of the broker told; None before the first."""
+        end: int | None = self._open.last_stable_offset(self._partition)
+        return end
 
     def seek(self, offset: int) -> None:
         """Go on reading at `offset`."""

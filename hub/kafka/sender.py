@@ -1,0 +1,208 @@
+"""Sending reports so that they arrive: a plain idempotent producer that is replaced when it breaks, and what was not acknowledged sent
+again. A report may therefore arrive twice; the engine recognises it (ids of tasks, numbers of an attempt's reports).
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from .clients import make_producer
+from .errors import BrokerUnreachable, RecordTooLarge
+from .codec import BATCH_BYTES_MAX
+
+log = structlog.get_logger(__name__)
+
+SEND_SECONDS = 60.0
+"""How long `send` tries before it says that the broker does not answer."""
+IN_FLIGHT_MAX = 10_000
+"""Posted and not yet acknowledged: beyond it `post` waits."""
+PAUSE_SECONDS = (0.05, 1.0)
+STOP_SECONDS = 5.0
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class Outgoing(NamedTuple):
+    """A record on its way."""
+
+    topic: str
+    partition: int
+    key: bytes
+    value: bytes
+    headers: Headers
+
+
+class Sender:
+    """See the module. One per client or worker; use from one event loop."""
+
+    def __init__(self, bootstrap: str, *, client_id: str | None = None, linger_ms: int = 0) -> None:
+        self._bootstrap = bootstrap
+        self._client_id = client_id
+        self._linger_ms = linger_ms
+        self._producer: AIOKafkaProducer | None = None
+        self._renewing = asyncio.Lock()
+        self._failed: deque[Outgoing] = deque()
+        self._in_flight = 0
+        self._room = asyncio.Condition()
+        self._repairing: asyncio.Task[None] | None = None
+        self.acknowledged_at = 0.0
+
+    async def start(self) -> None:
+        """Connect. Raises BrokerUnreachable."""
+        self._producer = await self._connect()
+        self.acknowledged_at = asyncio.get_running_loop().time()
+
+    async def _connect(self) -> AIOKafkaProducer:
+        producer = make_producer(self._bootstrap, client_id=self._client_id, linger_ms=self._linger_ms)
+        try:
+            await producer.start()
+        except (KafkaError, OSError) as error:
+            await producer.stop()
+            raise BrokerUnreachable(self._bootstrap, str(error) or type(error).__name__) from error
+        return producer
+
+    async def send(self, outgoing: Outgoing, *, timeout_seconds: float = SEND_SECONDS) -> None:
+        """Returns when it is stored. Raises RecordTooLarge, BrokerUnreachable (it may have been stored all the same)."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_seconds
+        pause = PAUSE_SECONDS[0]
+        while True:
+            producer = self._producer
+            assert producer is not None, "the sender is not started"
+            try:
+                await (await self._hand_over(producer, outgoing))
+                self.acknowledged_at = loop.time()
+                return
+            except MessageSizeTooLargeError as error:
+                raise RecordTooLarge(outgoing.topic, len(outgoing.value), BATCH_BYTES_MAX) from error
+            except (KafkaError, OSError, RuntimeError) as error:
+                if loop.time() > deadline:
+                    raise BrokerUnreachable(self._bootstrap, str(error) or type(error).__name__) from error
+                await self._renew(producer, error)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, PAUSE_SECONDS[1])
+
+    async def post(self, outgoing: Outgoing) -> None:
+        """Returns when it is handed over; it is sent again until it is stored. Waits while too much is on its way."""
+        if self._in_flight >= IN_FLIGHT_MAX:
+            async with self._room:
+                await self._room.wait_for(lambda: self._in_flight < IN_FLIGHT_MAX)
+        self._in_flight += 1
+        if self._failed:
+            self._failed.append(outgoing)  # Behind what waits already.
+            return
+        await self._attempt(outgoing)
+
+    async def _attempt(self, outgoing: Outgoing) -> None:
+        producer = self._producer
+        assert producer is not None, "the sender is not started"
+        try:
+            future = await self._hand_over(producer, outgoing)
+        except MessageSizeTooLargeError:
+            self._settled()
+            raise RecordTooLarge(outgoing.topic, len(outgoing.value), BATCH_BYTES_MAX) from None
+        except (KafkaError, OSError, RuntimeError) as error:
+            self._broken(producer, outgoing, error)
+            return
+        future.add_done_callback(lambda done: self._done(producer, outgoing, done))
+
+    @staticmethod
+    async def _hand_over(producer: AIOKafkaProducer, outgoing: Outgoing) -> "asyncio.Future[Any]":
+        topic, partition, key, value, headers = outgoing
+        future: asyncio.Future[Any] = await producer.send(topic, value, key=key, partition=partition, headers=headers)
+        return future
+
+    def _done(self, producer: AIOKafkaProducer, outgoing: Outgoing, done: "asyncio.Future[Any]") -> None:
+        if done.cancelled():
+            self._broken(producer, outgoing, RuntimeError("the producer was stopped"))
+        elif (error := done.exception()) is not None:
+            self._broken(producer, outgoing, error)
+        else:
+            self.acknowledged_at = asyncio.get_running_loop().time()
+            self._settled()
+
+    def _settled(self) -> None:
+        self._in_flight -= 1
+        if self._in_flight == IN_FLIGHT_MAX - 1 or self._in_flight == 0:
+            asyncio.get_running_loop().create_task(self._notify())
+
+    async def _notify(self) -> None:
+        async with self._room:
+            self._room.notify_all()
+
+    def _broken(self, producer: AIOKafkaProducer, outgoing: Outgoing, error: BaseException) -> None:
+        self._failed.append(outgoing)
+        if self._repairing is None or self._repairing.done():
+            self._repairing = asyncio.get_running_loop().create_task(self._repair(producer, error), name="sender-repair")
+
+    async def _repair(self, producer: AIOKafkaProducer, error: BaseException) -> None:
+        """Send what failed again, in order, with a producer that works, until nothing is left."""
+        pause = PAUSE_SECONDS[0]
+        while self._failed:
+            await self._renew(producer, error)
+            current = self._producer
+            assert current is not None
+            waiting = list(self._failed)
+            futures = []
+            try:
+                futures = [await self._hand_over(current, outgoing) for outgoing in waiting]
+                for future in futures:
+                    await future
+                    self._failed.popleft()
+                    self._settled()
+                self.acknowledged_at = asyncio.get_running_loop().time()
+            except (KafkaError, OSError, RuntimeError) as again:
+                for future in futures:
+                    future.add_done_callback(_seen)
+                producer, error = current, again
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, PAUSE_SECONDS[1])
+
+    async def _renew(self, broken: AIOKafkaProducer, reason: BaseException) -> None:
+        """Replace the producer, once, however many found it broken."""
+        async with self._renewing:
+            if self._producer is not broken:
+                return
+            log.info("producer replaced", action="producer_replaced", reason=repr(reason))
+            try:
+                replacement = await self._connect()
+            except BrokerUnreachable as error:
+                log.debug("broker away", action="producer_waits", reason=str(error))
+                return
+            self._producer = replacement
+            await _stop(broken)
+
+    async def flush(self, *, timeout_seconds: float) -> bool:
+        """Whether everything that was posted is stored within the time."""
+        try:
+            async with asyncio.timeout(timeout_seconds), self._room:
+                await self._room.wait_for(lambda: self._in_flight == 0)
+        except TimeoutError:
+            return False
+        return True
+
+    async def stop(self) -> None:
+        """End. Call `flush` before, where it matters."""
+        if self._repairing is not None:
+            self._repairing.cancel()
+            await asyncio.wait([self._repairing])
+        if self._producer is not None:
+            await _stop(self._producer)
+
+
+def _seen(done: "asyncio.Future[Any]") -> None:
+    if not done.cancelled():
+        done.exception()
+
+
+async def _stop(producer: AIOKafkaProducer) -> None:
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            await producer.stop()
+    except (KafkaError, OSError, TimeoutError) as error:
+        log.debug("producer not stopped in order", action="producer_stop", reason=repr(error))

@@ -1,0 +1,88 @@
+"""The settings of aiokafka's clients are ours, and in one place."""
+
+import asyncio
+import importlib.metadata
+import logging
+import socket
+import subprocess
+import sys
+
+import aiokafka.producer.sender as sender
+import pytest
+
+from hub.errors import Unreachable
+from hub.kafka import BrokerUnreachable, clients, make_consumer, make_producer, wait_until_reachable
+from hub.kafka.connection import addresses_of
+from tests.apache_kafka import free_ports
+from tests.brokers import broker_in_thread
+
+
+def test_producers_wait_for_every_replica_and_repeat_nothing() -> None:
+    assert clients.PRODUCER["acks"] == "all"
+    assert clients.PRODUCER["enable_idempotence"] is True
+    assert clients.PRODUCER["max_batch_size"] == 1 << 20
+    assert clients.PRODUCER["max_request_size"] == 8 << 20
+
+
+def test_consumers_see_committed_records_and_never_move_by_themselves() -> None:
+    assert clients.CONSUMER["isolation_level"] == "read_committed"
+    assert clients.CONSUMER["enable_auto_commit"] is False
+    assert clients.CONSUMER["auto_offset_reset"] == "none"
+    assert clients.CONSUMER["max_partition_fetch_bytes"] > 8 << 20
+    assert clients.CONSUMER["session_timeout_ms"] == 6_000
+    assert clients.CONSUMER["heartbeat_interval_ms"] == 1_000
+
+
+def test_the_pause_between_transactions_is_short() -> None:
+    """aiokafka's is fixed at 20 ms. When the name has gone upstream, look for what replaced it: see hub/kafka/clients.py."""
+    assert sender.BACKOFF_OVERRIDE == clients.BACKOFF_SECONDS == 0.002
+    assert "BACKOFF_OVERRIDE" in sender.AddPartitionsToTxnHandler.handle_response.__code__.co_names
+    assert importlib.metadata.version("aiokafka").startswith("0.14.")
+
+
+def test_the_clients_log_errors_only() -> None:
+    assert logging.getLogger("aiokafka.conn").getEffectiveLevel() >= logging.ERROR
+    assert logging.getLogger("aiokafka.producer.sender").getEffectiveLevel() >= logging.CRITICAL
+
+
+async def test_factories_take_overrides() -> None:
+    producer = make_producer("127.0.0.1:1", linger_ms=5)
+    consumer = make_consumer("127.0.0.1:1", group="g", auto_offset_reset="earliest")
+    assert producer._message_accumulator._linger_time == 0.005
+    assert consumer._group_id == "g"
+    await producer.stop()
+    await consumer.stop()
+
+
+def test_bootstrap_addresses() -> None:
+    assert list(addresses_of("a:1, b,[::1]:3 ,[::1]")) == [("a", 1), ("b", 9092), ("::1", 3), ("::1", 9092)]
+    with pytest.raises(BrokerUnreachable, match="not host:port"):
+        list(addresses_of("a:x"))
+
+
+async def test_a_broker_that_is_not_there_is_reported_with_address_and_remedy() -> None:
+    (port,) = free_ports(1)
+    with pytest.raises(BrokerUnreachable, match=rf"127\.0\.0\.1:{port}.*hub up") as unreachable:
+        await wait_until_reachable(f"127.0.0.1:{port}", 0.3)
+    assert isinstance(unreachable.value, Unreachable)
+    assert unreachable.value.exit_code == 3
+
+
+async def test_something_else_that_listens_is_not_taken_for_a_broker() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        with pytest.raises(BrokerUnreachable, match="did not answer"):
+            await wait_until_reachable(f"127.0.0.1:{mute.getsockname()[1]}", 0.3)
+
+
+async def test_waiting_ends_when_the_broker_comes_up() -> None:
+    (port,) = free_ports(1)
+    waiting = asyncio.create_task(wait_until_reachable(f"127.0.0.1:1,127.0.0.1:{port}", 10))
+    done, _ = await asyncio.wait({waiting}, timeout=0.2)
+    assert not done
+    with broker_in_thread(port=port):
+        await waiting
+
+
+def test_importing_the_layer_imports_no_schema_library() -> None:
+    code = "import sys, hub.kafka; print(sorted(m for m in sys.modules if m.split('.')[0] in ('kio', 'pydantic', 'faust')))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -1,0 +1,120 @@
+"""Record batches to bytes and back."""
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kio.records.readers import read_batch
+
+from hub.kafka import CorruptBatch, Record, build_batch, build_batches, read_batches
+from hub.kafka.codec import COMPRESSIONS, size_of, split
+
+texts = st.binary(max_size=300)
+headers = st.lists(st.tuples(st.text(max_size=20), texts), max_size=4)
+record_values = st.builds(Record, st.none() | texts, st.none() | texts, headers, st.integers(0, 1 << 45))
+record_lists = st.lists(record_values, min_size=1, max_size=30)
+
+
+def placed(batch: bytes, offset: int) -> bytes:
+    """The batch as a broker stores it: only the base offset changes."""
+    return struct.pack(">q", offset) + batch[8:]
+
+
+def control(producer_id: int, offset: int, commit: bool) -> bytes:
+    """A transaction marker, made by hand: the builder makes none."""
+    key, value = struct.pack(">hh", 0, int(commit)), struct.pack(">hi", 0, 0)
+    batch = bytearray(build_batch([Record(key, value, (), 1)], producer_id=producer_id, producer_epoch=0, transactional=True))
+    struct.pack_into(">h", batch, 21, 0x30)
+    from aiokafka.record.util import calc_crc32c
+
+    struct.pack_into(">I", batch, 17, calc_crc32c(bytes(batch[21:])))
+    return placed(bytes(batch), offset)
+
+
+@given(record_lists, st.sampled_from(sorted(COMPRESSIONS)))
+def test_what_is_built_is_read(records: list[Record], compression: str) -> None:
+    stored = read_batches(build_batch(records, compression=compression))
+    assert [(r.key, r.value, list(r.headers), r.timestamp_ms) for r in stored] == [(r.key, r.value, r.headers, r.timestamp_ms) for r in records]
+    assert [r.offset for r in stored] == list(range(len(records)))
+
+
+@given(record_lists)
+def test_size_of_is_an_upper_bound(records: list[Record]) -> None:
+    assert len(build_batch(records)) <= 61 + sum(map(size_of, records))
+
+
+@given(record_lists, st.integers(1, 2_000))
+def test_runs_keep_every_record_in_order_and_stay_within_the_limit(records: list[Record], bytes_max: int) -> None:
+    runs = split(records, bytes_max)
+    assert [record for run in runs for record in run] == records
+    assert all(len(run) == 1 or sum(map(size_of, run)) <= bytes_max for run in runs)
+
+
+def test_an_independent_reader_sees_the_same_batch() -> None:
+    records = [Record(b"k", b"v", [("h", b"1")], 1_700_000_000_000), Record(None, None, (), 1_700_000_000_005)]
+    batch = build_batch(records, producer_id=7, producer_epoch=3, base_sequence=11, transactional=True)
+    read = _read_with_kio(batch)
+    assert (read.producer_id, read.producer_epoch, read.base_sequence) == (7, 3, 11)
+    assert [(r.key, r.value) for r in read.records] == [(b"k", b"v"), (None, None)]
+
+
+def _read_with_kio(batch: bytes):  # type: ignore[no-untyped-def]
+    read = read_batch(batch, 0)
+    return read[0] if isinstance(read, tuple) else read
+
+
+def test_sequences_go_on_over_the_batches_of_one_transaction() -> None:
+    records = [Record(None, bytes(100), (), n) for n in range(50)]
+    batches = build_batches(records, 1_000, producer_id=1, producer_epoch=0)
+    sequences = [struct.unpack_from(">i", batch, 53)[0] for batch in batches]
+    counts = [struct.unpack_from(">i", batch, 57)[0] for batch in batches]
+    assert sequences == [sum(counts[:n]) for n in range(len(batches))]
+    assert sum(counts) == 50
+    assert max(map(len, batches)) <= 1_100
+
+
+def test_several_batches_and_a_cut_off_last_one_are_read() -> None:
+    one, two = build_batch([Record(b"a", b"1", (), 1)]), placed(build_batch([Record(b"b", b"2", (), 1)] * 2), 1)
+    assert [r.offset for r in read_batches(one + two)] == [0, 1, 2]
+    assert [r.offset for r in read_batches(memoryview(one + two[:-1]))] == [0]
+    assert read_batches(b"") == []
+
+
+def test_aborted_transactions_and_markers_are_left_out() -> None:
+    def batch(producer: int, offset: int) -> bytes:
+        return placed(build_batch([Record(b"k", b"%d" % offset, (), 1)], producer_id=producer, producer_epoch=0, transactional=True), offset)
+
+    log = b"".join([
+        batch(1, 0), batch(2, 1), control(1, 2, commit=False), batch(1, 3), control(2, 4, commit=True), control(1, 5, commit=True), batch(2, 6),
+        control(2, 7, commit=False),
+    ])
+    assert [r.offset for r in read_batches(log, aborted=[(2, 6), (1, 0)])] == [1, 3]
+    assert [r.offset for r in read_batches(log)] == [0, 1, 3, 6]
+
+
+@given(st.data())
+def test_a_changed_bit_is_found(data: st.DataObject) -> None:
+    batch = bytearray(build_batch([Record(b"key", b"value" * 20, [("h", b"x")], 5)] * 3))
+    position = data.draw(st.integers(21, len(batch) - 1))
+    batch[position] ^= 1 << data.draw(st.integers(0, 7))
+    with pytest.raises(CorruptBatch):
+        read_batches(bytes(batch))
+
+
+@given(st.binary(max_size=200))
+def test_garbage_is_refused_or_taken_for_a_cut_off_batch(data: bytes) -> None:
+    try:
+        assert read_batches(data) == []
+    except CorruptBatch as refused:
+        assert str(refused)
+
+
+def test_eight_mebibytes_fit_in_one_batch() -> None:
+    records = [Record(None, bytes(1 << 20), (), n) for n in range(8)]
+    assert [r.value for r in read_batches(build_batch(records))] == [r.value for r in records]
+
+
+def test_a_batch_has_at_least_one_record() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        build_batch([])

@@ -1,0 +1,107 @@
+"""The hub's topics: made when missing, refused when wrong."""
+
+import pytest
+from aiokafka.admin import NewTopic
+
+from hub.kafka import (
+    TopicMismatch,
+    TopicMissing,
+    describe_partitions,
+    ensure_dlq,
+    ensure_pool,
+    ensure_topics,
+    hub_topics,
+    list_pools,
+    make_admin,
+)
+
+WANTED = {
+    "hub.intake": 4,
+    "hub.events": 4,
+    "hub.state": 4,
+    "hub.replies": 8,
+    "hub.commands.default": 16,
+    "hub.commands.gpu": 16,
+    "hub.dlq.console": 4,
+}
+
+
+async def create(bootstrap: str, name: str, partitions: int, **config: str) -> None:
+    admin = make_admin(bootstrap)
+    try:
+        await admin.start()
+        settings = {key.replace("_", "."): value for key, value in config.items()}
+        await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=settings)])
+    finally:
+        await admin.close()
+
+
+def test_every_topic_takes_batches_of_eight_mebibytes() -> None:
+    assert {spec.config["max.message.bytes"] for spec in hub_topics(4, subscribers=["x"])} == {str(8 << 20)}
+
+
+def test_only_the_changelog_is_compacted_and_only_the_intake_kept_for_ever() -> None:
+    specs = {spec.name: spec.config for spec in hub_topics(4, subscribers=["x"])}
+    assert [name for name, config in specs.items() if config["cleanup.policy"] == "compact"] == ["hub.state"]
+    assert [name for name, config in specs.items() if config.get("retention.ms") == "-1"] == ["hub.intake"]
+
+
+async def test_missing_topics_are_created_once(empty_bootstrap: str) -> None:
+    created = await ensure_topics(empty_bootstrap, partitions=4, pools=["default", "gpu"], subscribers=["console"])
+    assert created == list(WANTED)
+    assert await ensure_topics(empty_bootstrap, partitions=4, pools=["default", "gpu"], subscribers=["console"]) == []
+    admin = make_admin(empty_bootstrap)
+    try:
+        await admin.start()
+        found = {t["topic"]: len(t["partitions"]) for t in await admin.describe_topics(list(WANTED))}
+    finally:
+        await admin.close()
+    assert found == WANTED
+    assert await describe_partitions(empty_bootstrap) == 4
+    assert await list_pools(empty_bootstrap) == ["default", "gpu"]
+
+
+async def test_pools_and_dead_letters_can_be_added_later(empty_bootstrap: str) -> None:
+    await ensure_topics(empty_bootstrap, partitions=1)
+    for _ in range(2):
+        await ensure_pool(empty_bootstrap, "late")
+        await ensure_dlq(empty_bootstrap, "slack")
+    assert await list_pools(empty_bootstrap) == ["default", "late"]
+
+
+async def test_another_number_of_partitions_is_refused_with_the_remedy(empty_bootstrap: str) -> None:
+    await ensure_topics(empty_bootstrap, partitions=1)
+    with pytest.raises(TopicMismatch, match=r"hub\.intake has partitions = 1, and the hub needs 4.*partitions = 1") as mismatch:
+        await ensure_topics(empty_bootstrap, partitions=4)
+    assert (mismatch.value.topic, mismatch.value.setting, mismatch.value.found, mismatch.value.wanted) == ("hub.intake", "partitions", "1", "4")
+
+
+@pytest.mark.parametrize(
+    ("name", "partitions", "config", "setting"),
+    [
+        ("hub.state", 1, {"cleanup_policy": "delete", "max_message_bytes": str(8 << 20)}, "cleanup.policy"),
+        ("hub.events", 1, {"max_message_bytes": "1000000"}, "max.message.bytes"),
+        ("hub.commands.default", 3, {"max_message_bytes": str(8 << 20)}, "partitions"),
+    ],
+)
+async def test_wrong_settings_of_an_existing_topic_are_refused_and_nothing_is_created(
+    empty_bootstrap: str, name: str, partitions: int, config: dict[str, str], setting: str
+) -> None:
+    await create(empty_bootstrap, name, partitions, **config)
+    with pytest.raises(TopicMismatch) as mismatch:
+        await ensure_topics(empty_bootstrap, partitions=1)
+    assert (mismatch.value.topic, mismatch.value.setting) == (name, setting)
+    assert mismatch.value.remedy
+    with pytest.raises(TopicMissing):
+        await describe_partitions(empty_bootstrap)
+
+
+async def test_larger_batches_and_other_retention_are_the_operators_choice(empty_bootstrap: str) -> None:
+    await create(empty_bootstrap, "hub.events", 1, max_message_bytes=str(16 << 20), retention_ms="1000000")
+    assert "hub.events" not in await ensure_topics(empty_bootstrap, partitions=1)
+
+
+async def test_a_broker_without_a_hub_says_so(empty_bootstrap: str) -> None:
+    with pytest.raises(TopicMissing, match="hub init"):
+        await describe_partitions(empty_bootstrap)
+    assert await list_pools(empty_bootstrap) == []
