@@ -19,6 +19,7 @@ TRACEBACK_BYTES_MAX = 16 * 1024
 ERROR_BYTES_MAX = 4 * 1024
 PUT_TIMEOUT_SECONDS = 15.0
 RETRY_SECONDS = 0.5
+STOP_SECONDS = 3.0
 
 _log = logging.getLogger(__name__)
 
@@ -101,6 +102,7 @@ class DeadLetters:
 
 async def _quietly(producer: Any) -> None:
     try:
-        await asyncio.wait_for(producer.stop(), 3.0)
+        async with asyncio.timeout(STOP_SECONDS):
+            await producer.stop()
     except Exception as error:
         _log.debug("the producer of dead letters did not stop in order: %s", error)

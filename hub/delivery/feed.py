@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Literal
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
@@ -63,6 +63,7 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         logger: logging.Logger,
     ) -> None:
         self.topic_exists = False
+        self.ending = False
         self.joined = asyncio.Event()
         self.session: Session | None = None
         self.lag = 0
@@ -93,26 +94,35 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
     async def run(self) -> None:
         """Read until cancelled. Raises Disconnected; in both cases what is acknowledged has been committed if at all possible."""
         try:
-            await asyncio.wait_for(self._consumer.start(), 2 * SILENT_SECONDS)
+            async with asyncio.timeout(2 * SILENT_SECONDS):
+                await self._consumer.start()
             await self._wait_for_topic()
             self._unjoined_since = self._answered_at = time.monotonic()
             self._consumer.subscribe([self._topic], listener=self)
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._pump())
-                tasks.create_task(self._tend())
+                tasks.create_task(self._until_the_end(self._pump()))
+                tasks.create_task(self._until_the_end(self._tend()))
         except* (KafkaError, OSError, TimeoutError, IllegalStateError, Disconnected) as group:
             error = _first(group)
             raise Disconnected(f"{type(error).__name__}: {error}") from error
         finally:
             await self._leave()
 
+    async def _until_the_end(self, loop: Coroutine[Any, Any, None]) -> None:
+        """Cancelling alone is not enough: the client waits with `asyncio.wait_for`, which can swallow it (before Python 3.12)."""
+        try:
+            await loop
+        finally:
+            self.ending = True
+
     async def _wait_for_topic(self) -> None:
-        while True:
-            known = await asyncio.wait_for(self._consumer.topics(), REQUEST_SECONDS)
+        while not self.ending:
+            async with asyncio.timeout(REQUEST_SECONDS):
+                known = await self._consumer.topics()
             if self._topic in known:
-                break
+                self.topic_exists = True
+                return
             await asyncio.sleep(TOPIC_SECONDS)
-        self.topic_exists = True
 
     async def _leave(self) -> None:
         session = self.session
@@ -121,7 +131,8 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         if session is not None:
             session.revoked = True
         try:
-            await asyncio.wait_for(self._consumer.stop(), REQUEST_SECONDS)
+            async with asyncio.timeout(REQUEST_SECONDS):
+                await self._consumer.stop()
         except (Exception, asyncio.CancelledError) as error:
             self._log.warning("the consumer did not stop in order: %r", error)
             if isinstance(error, asyncio.CancelledError):
@@ -188,13 +199,14 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
 
     async def _pump(self) -> None:
         consumer, kept_alive_at = self._consumer, time.monotonic()
-        while True:
+        while not self.ending:
             if self._failure is not None:
                 raise Disconnected(f"the assignment failed: {self._failure}") from self._failure
             session = self.session
             if session is None:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.joined.wait(), 1.0)
+                    async with asyncio.timeout(1.0):
+                        await self.joined.wait()
                 continue
             room = session.room()
             if room == 0:
@@ -251,7 +263,8 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
             session.waiting = False
             return kept_alive_at
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._resumed.wait(), 1.0)
+            async with asyncio.timeout(1.0):
+                await self._resumed.wait()
             return kept_alive_at
         if session is self.session and time.monotonic() - kept_alive_at > KEEP_ALIVE_SECONDS:
             kept_alive_at = time.monotonic()
@@ -265,7 +278,7 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
     # Commits, lag, and the suspicion that the consumer is stuck
 
     async def _tend(self) -> None:
-        while True:
+        while not self.ending:
             await asyncio.sleep(COMMIT_SECONDS)
             now = time.monotonic()
             session = self.session
@@ -292,11 +305,15 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         if not partitions:
             self.lag = 0
             return
-        self._ends = await asyncio.wait_for(self._consumer.end_offsets(partitions), REQUEST_SECONDS)
+        async with asyncio.timeout(REQUEST_SECONDS):
+            self._ends = await self._consumer.end_offsets(partitions)
         for partition in partitions:
             if session is not self.session:
                 return
-            position = await asyncio.wait_for(self._consumer.position(partition), REQUEST_SECONDS)
+            async with asyncio.timeout(REQUEST_SECONDS):
+                position = await self._consumer.position(partition)
+            if session is not self.session:
+                return
             window = session.windows[partition.partition]
             window.position = max(window.position, position)
             if partition in self._paused_windows and len(window.pending) < UNCOMMITTED_MAX // 2:
@@ -314,7 +331,8 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
                 offsets[partition] = offset
         self.lag = lag
         if offsets:
-            await asyncio.wait_for(self._consumer.commit(offsets), REQUEST_SECONDS)
+            async with asyncio.timeout(REQUEST_SECONDS):
+                await self._consumer.commit(offsets)
             self._committed.update(offsets)
 
     def _suspect(self, session: Session) -> None:

@@ -375,7 +375,8 @@ class Runner:
         while self._working() and (left := deadline - self._loop.time()) > 0:
             self._rested.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._rested.wait(), left)
+                async with asyncio.timeout(left):
+                    await self._rested.wait()
         for slot in self._slots:
             if slot.active and slot.task is not None:
                 slot.abandoned = True
@@ -393,8 +394,8 @@ class Runner:
     def _working(self) -> bool:
         return any(slot.active for slot in self._slots)
 
-    async def close(self) -> None:
-        """End the workers, then the subscriber."""
+    async def close(self, timeout_seconds: float) -> None:
+        """End the workers, then the subscriber, which has `timeout_seconds` for it."""
         self._halted = True
         for task in self._tasks:
             task.cancel()
@@ -402,7 +403,7 @@ class Runner:
         for slot in self._slots:
             if slot.timer is not None:
                 slot.timer.cancel()
-        async with asyncio.timeout(self._plan.delivery.timeout_seconds):
+        async with asyncio.timeout(timeout_seconds):
             await self._instance.close()
 
 

@@ -13,6 +13,7 @@ from .supervisor import Supervisor
 
 EVENTS_TOPIC = "hub.events"
 CHECK_SECONDS = 10.0
+STOP_SECONDS = 15.0
 
 
 class DeliveryService:
@@ -70,10 +71,11 @@ class DeliveryService:
 
     async def stop(self) -> None:
         """Let running handlers end, commit, leave the groups, close the subscribers."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        running = set(self._tasks)
+        while running:
+            for task in running:
+                task.cancel()  # again, for one that a client has swallowed
+            _, running = await asyncio.wait(running, timeout=4 * self._drain_seconds + STOP_SECONDS)
         for one in self._supervisors:
             if one.checked.done() and not one.checked.cancelled():
                 one.checked.exception()

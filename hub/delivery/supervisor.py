@@ -7,6 +7,7 @@ Nothing that a plug-in does leaves this file as an exception.
 """
 
 import asyncio
+import contextlib
 import logging
 from typing import Any
 
@@ -153,7 +154,7 @@ class Supervisor:
                 if fatal.done():
                     fatal.exception()  # said above; nobody else asks for it
                 self._error = runner.error or self._error
-                await self._close(runner, prepared)
+                await self._close(runner)
         finally:
             thread, self._thread = self._thread, None
             if not await thread.stop(2.0):
@@ -192,11 +193,11 @@ class Supervisor:
         runner.start()
         return runner
 
-    async def _close(self, runner: Runner, prepared: Plan) -> None:
-        if self._thread is None:
-            return
+    async def _close(self, runner: Runner) -> None:
+        if self._thread is None or self._thread.blocked_seconds() > self._drain_seconds:
+            return  # it would not hear it
         try:
-            await self._thread.run(runner.close(), prepared.delivery.timeout_seconds + 2)
+            await self._thread.run(runner.close(self._drain_seconds), self._drain_seconds + 2)
         except Exception as error:
             self._log.warning("close failed: %s: %s", type(error).__name__, error)
 
@@ -211,10 +212,11 @@ class Supervisor:
             try:
                 await asyncio.wait({reading, fatal}, return_when=asyncio.FIRST_COMPLETED)
             finally:
+                joined = feed.joined.is_set()
+                feed.ending = True
                 watching.cancel()
                 reading.cancel()
-                joined = feed.joined.is_set()
-                await asyncio.wait({reading})
+                await asyncio.wait({reading, watching})
             if fatal.done():
                 fatal.result()
             error = None if reading.cancelled() else reading.exception()
@@ -228,10 +230,9 @@ class Supervisor:
     async def _watch(self, feed: Feed) -> None:
         while not feed.joined.is_set():
             self._set("starting" if self._state == "starting" and feed.topic_exists else self._joining(feed))
-            try:
-                await asyncio.wait_for(feed.joined.wait(), 1.0)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await feed.joined.wait()
         self._error = None
         self._set("running")
 
@@ -245,6 +246,7 @@ class Supervisor:
             thread = self._thread
             if thread is None:
                 return
+            thread.blocked_seconds()  # begins to count, if it has not: `_close` wants to know
             try:
                 await thread.run(runner.drain(session, self._drain_seconds), 2 * self._drain_seconds + 1)
             except TimeoutError:

@@ -49,7 +49,8 @@ class SubscriberThread:
     async def run(self, work: Coroutine[Any, Any, T], timeout_seconds: float) -> T:
         """Run `work` in the thread. Raises TimeoutError (and cancels it) when it takes longer."""
         future: concurrent.futures.Future[T] = asyncio.run_coroutine_threadsafe(work, self.loop)
-        return await asyncio.wait_for(asyncio.wrap_future(future), timeout_seconds)
+        async with asyncio.timeout(timeout_seconds):
+            return await asyncio.wrap_future(future)
 
     def blocked_seconds(self) -> float:
         """How long the loop has owed an answer; asks again when it has answered. Call it now and then."""

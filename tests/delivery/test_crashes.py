@@ -52,7 +52,7 @@ async def test_a_delivery_process_killed_again_and_again_misses_nothing(embedded
         for sequence in range(1, rounds + 1):
             records = [progress(f"t{task}", sequence) for task in range(tasks)]
             await write(embedded_bootstrap, topic, records, partition_of=lambda key: int(key[1:]) % 2)
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.1)  # spread over the kills
 
     producing = asyncio.create_task(produce())
     for _ in range(kills):
@@ -96,7 +96,7 @@ async def test_a_broker_that_is_killed_and_comes_back_is_found_again(tmp_path: P
         await first.wait()
     try:
         for kill in range(2):
-            await asyncio.sleep(away_seconds)
+            await asyncio.sleep(away_seconds)  # the fault itself: a broker that is away for so long
             async with process("broker_process", data, port) as (again, _):
                 sequences = range(51 + 50 * kill, 101 + 50 * kill)
                 await write(bootstrap, topic, [progress("a", n) for n in sequences])

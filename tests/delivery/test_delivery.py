@@ -1,6 +1,8 @@
 """What a subscriber is promised, on a real broker."""
 
 import asyncio
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -225,7 +227,7 @@ async def test_a_poisoned_batch_is_halved_until_the_culprit_stands_alone(bootstr
 
 
 async def test_a_buffering_sink_is_acknowledged_only_after_its_flush(bootstrap: str, topic: str) -> None:
-    import threading
+
 
     config = configured("Sink")
     seen = SEEN[config.id]
@@ -243,7 +245,7 @@ async def test_a_buffering_sink_is_acknowledged_only_after_its_flush(bootstrap: 
 
 
 async def test_reading_pauses_at_the_bound_and_goes_on_after(bootstrap: str, topic: str) -> None:
-    import threading
+
 
     config = configured("Blocking", delivery={"in_flight_max": 10})
     seen = SEEN[config.id]
@@ -258,7 +260,7 @@ async def test_reading_pauses_at_the_bound_and_goes_on_after(bootstrap: str, top
 
 
 async def test_a_subscriber_that_blocks_hangs_or_breaks_slows_no_other(bootstrap: str, topic: str) -> None:
-    import threading
+
 
     healthy = configured("Recorder")
     blocking, failing, hanging = configured("Blocking"), configured("Recorder"), configured("Hanging")
@@ -276,6 +278,23 @@ async def test_a_subscriber_that_blocks_hangs_or_breaks_slows_no_other(bootstrap
         await until(lambda: len(SEEN[healthy.id].events) == 100, "all events at the healthy one", 5)
         assert SEEN[blocking.id].events == []
         SEEN[blocking.id].gate.set()
+
+
+async def test_a_handler_that_never_comes_back_does_not_hold_up_the_end(bootstrap: str, topic: str) -> None:
+
+
+
+    config = configured("Blocking")
+    gate = SEEN[config.id].gate = threading.Event()
+    await write(bootstrap, topic, [progress("a", 1), progress("a", 2)])
+    service = DeliveryService(bootstrap, [config], topic=topic, drain_seconds=0.5)
+    await service.start()
+    await until(lambda: SEEN[config.id].calls.count("blocks"), "the block")
+    began = time.monotonic()
+    await service.stop()
+    assert time.monotonic() - began < 6
+    gate.set()
+    assert await committed_offset(bootstrap, config.group, topic) == 0, "it comes again"
 
 
 async def test_an_open_that_raised_is_tried_again(bootstrap: str, topic: str) -> None:
