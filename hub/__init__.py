@@ -1,1 +1,91 @@
-"""taskhub."""
+"""taskhub: an event-driven observability and orchestration hub. What users import; everything is loaded when it is first named.
+
+>>> from hub import Hub, TaskRegistry, Workflow, Retry, Permanent, Context
+"""
+
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+__distribution__ = "taskhub"
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Context": ".worker",
+    "Hub": ".client",
+    "HubError": ".errors",
+    "InvalidSubmission": ".client",
+    "Permanent": ".worker",
+    "Retry": ".worker",
+    "TaskCancelled": ".client",
+    "TaskExpired": ".client",
+    "TaskFailed": ".client",
+    "TaskHandle": ".client",
+    "TaskRegistry": ".worker",
+    "TaskRejected": ".client",
+    "TaskSkipped": ".client",
+    "TaskUnknown": ".client",
+    "Worker": ".worker",
+    "WorkerSettings": ".worker",
+    "Workflow": ".client",
+}
+
+__all__ = [
+    "Backoff",
+    "Context",
+    "Event",
+    "Hub",
+    "HubError",
+    "InvalidSubmission",
+    "Permanent",
+    "Retry",
+    "RetryPolicy",
+    "TaskCancelled",
+    "TaskExpired",
+    "TaskFailed",
+    "TaskHandle",
+    "TaskRegistry",
+    "TaskRejected",
+    "TaskSkipped",
+    "TaskUnknown",
+    "Worker",
+    "WorkerSettings",
+    "Workflow",
+]
+
+for _name in ("schemas", "subscribers"):
+    _spec = find_spec(_name)
+    _origin = _spec.origin if _spec is not None else None
+    if _origin is None or f'__distribution__ = "{__distribution__}"' not in Path(_origin).read_text():
+        raise ImportError(
+            f"{_name!r} resolves to {_origin}, which is not taskhub's; another module of that name shadows it. "
+            "Rename yours, or give the hub an environment of its own."
+        )
+
+if TYPE_CHECKING:
+    from schemas import Backoff, Event, RetryPolicy
+
+    from .client import (
+        Hub,
+        InvalidSubmission,
+        TaskCancelled,
+        TaskExpired,
+        TaskFailed,
+        TaskHandle,
+        TaskRejected,
+        TaskSkipped,
+        TaskUnknown,
+        Workflow,
+    )
+    from .errors import HubError
+    from .worker import Context, Permanent, Retry, TaskRegistry, Worker, WorkerSettings
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Backoff", "Event", "RetryPolicy"):
+        return getattr(import_module("schemas"), name)
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'hub' has no attribute {name!r}")
+    return getattr(import_module(home, __name__), name)

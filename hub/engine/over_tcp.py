@@ -25,9 +25,8 @@ CHECK_SECONDS = 5.0
 class TcpIntake:
     """The intake through a consumer without a group. Committed records only; nothing is skipped silently."""
 
-    def __init__(self, reader: PartitionReader, partition: int, log_start: int) -> None:
+    def __init__(self, reader: PartitionReader, log_start: int) -> None:
         self._reader = reader
-        self._partition = partition
         self.log_start = log_start
         self._caught_up = False
         self._heard_at = 0.0
@@ -44,22 +43,11 @@ class TcpIntake:
         if records:
             self._heard_at = now
         elif now - self._heard_at > CHECK_SECONDS:
-            await self._check()
+            await self._reader.ensure_moving()
             self._heard_at = now
         end = self._reader.seen_end
         self._caught_up = end is not None and len(records) < max_records and await self._reader.position() >= end
         return records
-
-    async def _check(self) -> None:
-        """Nothing came for a while: is there really nothing? A client can hang behind a broker that was restarted."""
-        async with asyncio.timeout(CHECK_SECONDS):
-            end, start = await self._reader.end_offset(), await self._reader.start_offset()
-        position = await self._reader.position()
-        if position < start or position > end:
-            raise OffsetOutOfRange(INTAKE, self._partition, position)
-        seen = self._reader.seen_end
-        if position < end and (seen is None or seen < end):
-            raise ConnectionLost(f"{INTAKE}-{self._partition} has records up to {end}, but none comes after {position}.")
 
     async def close(self) -> None:
         """Let go of the connections."""
@@ -91,7 +79,7 @@ class TcpBroker:
         reader = PartitionReader(self._bootstrap, client_id=self._client_id)
         try:
             await reader.open(INTAKE, partition, offset)
-            return TcpIntake(reader, partition, await reader.start_offset())
+            return TcpIntake(reader, await reader.start_offset())
         except BaseException:
             await reader.close()
             raise

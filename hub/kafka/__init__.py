@@ -19,8 +19,8 @@ from .kip890 import Kip890Session
 from .membership import GroupMembership
 from .opening import open_session, supports_kip890
 from .partition import INBOX_PARTITIONS, inbox_of, murmur2, partition_of
-from .records import Record, StoredRecord, TopicPartition
 from .reader import PartitionReader, read_all
+from .records import Record, StoredRecord, TopicPartition
 from .sender import Outgoing, Sender
 from .session import TransactionalSession
 from .topics import (

@@ -1,6 +1,7 @@
 """Reading a partition from an offset that we know: no group, committed records only, out of range fails loudly.
 
-`PartitionReader` goes on and on (an engine's intake, a worker's inbox); `read_all` reads what is there now and ends (a restore).
+`PartitionReader` goes on and on (an engine's intake, a worker's inbox); `read_all` reads what is there now and ends (a
+restore).
 """
 
 import asyncio
@@ -28,7 +29,8 @@ READ_ALL_WAIT_MS = 20
 
 
 class PartitionReader:
-    """Reads one partition in order. `async with PartitionReader(bootstrap) as reader: await reader.open(topic, partition, offset)`."""
+    """Reads one partition in order. `async with PartitionReader(bootstrap) as reader: await reader.open(topic,
+    partition, offset)`."""
 
     def __init__(self, bootstrap: str, **settings: Any) -> None:
         """`settings` override `clients.CONSUMER`."""
@@ -69,8 +71,8 @@ class PartitionReader:
         return self._consumer
 
     async def read(self, max_records: int = 500, timeout_ms: int = 1_000) -> list[StoredRecord]:
-        """The next records, waiting up to `timeout_ms` for the first. May be empty although the position moved: control records and
-        aborted transactions are skipped. Raises `OffsetOutOfRange`, `CorruptBatch`, `ConnectionLost`."""
+        """The next records, waiting up to `timeout_ms` for the first. May be empty although the position moved: control
+        records and aborted transactions are skipped. Raises `OffsetOutOfRange`, `CorruptBatch`, `ConnectionLost`."""
         try:
             found = await self._open.getmany(self._partition, timeout_ms=timeout_ms, max_records=max_records)
         except OffsetOutOfRangeError as gone:
@@ -80,9 +82,22 @@ class PartitionReader:
             raise CorruptBatch(f"{self._name()}: {broken}") from broken
         except KafkaError as failure:
             raise ConnectionLost(f"Reading {self._name()} at {self._bootstrap} failed: {failure!r}.") from failure
-        return [
-            StoredRecord(r.offset, r.timestamp, r.key, r.value, r.headers) for r in found.get(self._partition, ())
-        ]
+        return [StoredRecord(r.offset, r.timestamp, r.key, r.value, r.headers) for r in found.get(self._partition, ())]
+
+    async def ensure_moving(self) -> None:
+        """For a reader that got nothing for a while: is there really nothing? A client can hang behind a restarted broker.
+
+        Raises `OffsetOutOfRange`, `ConnectionLost` (then make another reader)."""
+        try:
+            async with asyncio.timeout(OPEN_SECONDS):
+                end, start, position = await self.end_offset(), await self.start_offset(), await self.position()
+        except TimeoutError as late:
+            raise ConnectionLost(f"{self._bootstrap} does not say where {self._name()} ends.") from late
+        if position < start or position > end:
+            raise OffsetOutOfRange(self._partition.topic, self._partition.partition, position)
+        seen = self.seen_end
+        if position < end and (seen is None or seen < end):
+            raise ConnectionLost(f"{self._name()} has records up to {end}, but none comes after {position}.")
 
     @property
     def seen_end(self) -> int | None:
@@ -100,7 +115,8 @@ class PartitionReader:
         return position
 
     async def end_offset(self) -> int:
-        """The last stable offset: the first one that a reader of committed records may not see yet. Raises `ConnectionLost`."""
+        """The last stable offset: the first one that a reader of committed records may not see yet. Raises
+        `ConnectionLost`."""
         return await self._limit(self._open.end_offsets)
 
     async def start_offset(self) -> int:
@@ -133,7 +149,8 @@ class PartitionReader:
 async def read_all(
     bootstrap: str, topic: str, partition: int, from_offset: int | None = None, **settings: Any
 ) -> AsyncIterator[StoredRecord]:
-    """Every committed record from `from_offset` (default: the first there is) up to the last stable offset of this moment, in order.
+    """Every committed record from `from_offset` (default: the first there is) up to the last stable offset of this
+    moment, in order.
 
     Raises `OffsetOutOfRange`, `CorruptBatch`, `ConnectionLost`, `BrokerUnreachable`, `TopicMissing`."""
     loop = asyncio.get_running_loop()
@@ -151,4 +168,6 @@ async def read_all(
             if position > before:
                 progress_at = loop.time()
             elif loop.time() - progress_at > STALL_SECONDS:
-                raise ConnectionLost(f"{topic}-{partition} gave nothing for {STALL_SECONDS:g} s, at {position} of {end}.")
+                raise ConnectionLost(
+                    f"{topic}-{partition} gave nothing for {STALL_SECONDS:g} s, at {position} of {end}."
+                )

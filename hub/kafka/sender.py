@@ -1,5 +1,5 @@
-"""Sending reports so that they arrive: a plain idempotent producer that is replaced when it breaks, and what was not acknowledged sent
-again. A report may therefore arrive twice; the engine recognises it (ids of tasks, numbers of an attempt's reports).
+"""Sending reports so that they arrive: a plain idempotent producer that is replaced when it breaks, and what was not acknowledged
+sent again. A report may therefore arrive twice; the engine recognises it (ids of tasks, numbers of an attempt's reports).
 """
 
 import asyncio
@@ -12,8 +12,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from .clients import make_producer
-from .errors import BrokerUnreachable, RecordTooLarge
 from .codec import BATCH_BYTES_MAX
+from .errors import BrokerUnreachable, RecordTooLarge
 
 log = structlog.get_logger(__name__)
 

@@ -1,0 +1,32 @@
+"""What users import to submit, wait, watch and cancel. See README.md."""
+
+from .errors import (
+    InvalidSubmission,
+    TaskCancelled,
+    TaskExpired,
+    TaskFailed,
+    TaskNotCompleted,
+    TaskRejected,
+    TaskSkipped,
+    TaskUnknown,
+    error_of,
+)
+from .handle import TaskHandle
+from .hub import DEFAULT_BOOTSTRAP, Hub
+from .workflow import Workflow
+
+__all__ = [
+    "DEFAULT_BOOTSTRAP",
+    "Hub",
+    "InvalidSubmission",
+    "TaskCancelled",
+    "TaskExpired",
+    "TaskFailed",
+    "TaskHandle",
+    "TaskNotCompleted",
+    "TaskRejected",
+    "TaskSkipped",
+    "TaskUnknown",
+    "Workflow",
+    "error_of",
+]

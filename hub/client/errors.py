@@ -1,0 +1,67 @@
+"""How a task ended otherwise than well, as exceptions. Each carries the reply that said so."""
+
+from schemas import TaskError, TaskReply
+
+from ..errors import HubError
+
+
+class TaskNotCompleted(HubError):
+    """The base: `task` is the id, `reply` what the engine answered."""
+
+    def __init__(self, message: str, reply: TaskReply) -> None:
+        super().__init__(message)
+        self.task = reply.task
+        self.reply = reply
+
+    @property
+    def error(self) -> TaskError | None:
+        """Why the last attempt failed, where there was one."""
+        return self.reply.error
+
+
+class TaskFailed(TaskNotCompleted):
+    """It failed for good."""
+
+
+class TaskCancelled(TaskNotCompleted):
+    """Somebody cancelled it."""
+
+
+class TaskExpired(TaskNotCompleted):
+    """It was not started in time."""
+
+
+class TaskSkipped(TaskNotCompleted):
+    """It can never run: a dependency ended otherwise than needed."""
+
+
+class TaskRejected(TaskNotCompleted):
+    """It was refused; `reply.code` and `reply.reason` say why."""
+
+
+class TaskUnknown(TaskNotCompleted):
+    """Neither alive nor among the tasks that ended lately."""
+
+
+class InvalidSubmission(HubError, ValueError):
+    """What was to be submitted cannot be: the message names the field."""
+
+    exit_code = 2
+
+
+_BY_STATE = {"failed": TaskFailed, "cancelled": TaskCancelled, "expired": TaskExpired, "skipped": TaskSkipped}
+
+
+def error_of(reply: TaskReply) -> TaskNotCompleted | None:
+    """The exception for a reply; None where it tells of a completed task, or of one that still lives."""
+    if reply.kind == "rejected":
+        return TaskRejected(f"Task {reply.task} was rejected ({reply.code}): {reply.reason}", reply)
+    if reply.kind == "unknown":
+        return TaskUnknown(f"Task {reply.task} is not known (any more).", reply)
+    kind = _BY_STATE.get(reply.state or "")
+    if kind is None:
+        return None
+    why = (
+        f": {reply.error.type}: {reply.error.message}" if reply.error is not None else f": {reply.reason}" if reply.reason else ""
+    )
+    return kind(f"Task {reply.task} ({reply.name}) {reply.state}{why}", reply)

@@ -1,0 +1,44 @@
+"""What `submit` gives: a hold on one task."""
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from schemas import Event, TaskReply
+
+if TYPE_CHECKING:
+    from .hub import Hub
+
+
+class TaskHandle:
+    """A task that was submitted, by its id. Knows the hub it was submitted to."""
+
+    def __init__(self, hub: "Hub", task: str, root: str, *, token: bytes | None = None, future: Any = None) -> None:
+        self.id = task
+        self.root = root
+        self._hub = hub
+        self._token = token
+        self._future = future
+
+    def __repr__(self) -> str:
+        return f"TaskHandle({self.id!r})"
+
+    async def result(self, *, timeout_seconds: float | None = None) -> Any:
+        """The task's result, when it has one. Raises TaskFailed, TaskCancelled, TaskExpired, TaskSkipped, TaskRejected,
+        TaskUnknown; TimeoutError."""
+        return await self._hub.result_of(self, timeout_seconds=timeout_seconds)
+
+    async def outcome(self, *, timeout_seconds: float | None = None) -> TaskReply:
+        """How it ended, without raising for a bad end. Raises TimeoutError."""
+        return await self._hub.outcome_of(self, timeout_seconds=timeout_seconds)
+
+    async def state(self) -> TaskReply:
+        """The task as it is now. Raises TimeoutError when the engine does not answer."""
+        return await self._hub.get(self.id, root=self.root)
+
+    async def cancel(self, reason: str = "") -> None:
+        """Ask that it ends; returns when the request is stored."""
+        await self._hub.cancel(self.id, root=self.root, reason=reason)
+
+    def watch(self) -> AsyncIterator[Event]:
+        """Its events from the first on, up to its end (a workflow's include those of its steps)."""
+        return self._hub.watch(self.id, root=self.root)

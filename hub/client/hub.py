@@ -1,0 +1,251 @@
+"""`Hub`: submit, wait, watch, cancel. What users import."""
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, Self
+
+import uuid_utils
+from msgspec import MsgspecError, json
+
+from schemas import TERMINAL_STATES, Event, MalformedEvent, Submission, TaskReply, check_id, decode_event, node_id, task_id_of_key
+
+from ..kafka import EVENTS, INTAKE, Outgoing, PartitionReader, Sender, describe_partitions, partition_of
+from .errors import InvalidSubmission, TaskUnknown, error_of
+from .handle import TaskHandle
+from .replies import ReplyReader
+from .workflow import Workflow, task_name_and_options
+
+DEFAULT_BOOTSTRAP = "127.0.0.1:9092"
+
+#: How long the engine may take to answer a question about a task (seconds).
+ANSWER_SECONDS = 15.0
+
+_BASE = (("ce_specversion", b"1.0"), ("content-type", b"application/json"))
+_SUBMISSION_FIELDS = frozenset(Submission.__struct_fields__)
+
+
+class Hub:
+    """A client of one hub, at the address of its Kafka broker. `async with Hub() as hub: ...`"""
+
+    def __init__(
+        self, bootstrap: str | None = None, *, source: str | None = None, linger_ms: int = 0, client_id: str | None = None
+    ) -> None:
+        """`bootstrap` defaults to the setting HUB_BOOTSTRAP, else the embedded broker's address. `source` is the CloudEvents
+        source of what this client sends."""
+        self.bootstrap = bootstrap or os.environ.get("HUB_BOOTSTRAP") or DEFAULT_BOOTSTRAP
+        self._client_id = client_id or f"hub-client-{os.getpid()}"
+        self.source = source or f"/client/{socket.gethostname()}/{os.getpid()}"
+        self._source_header = ("ce_source", self.source.encode())
+        self._sender = Sender(self.bootstrap, client_id=self._client_id, linger_ms=linger_ms)
+        self._replies: ReplyReader | None = None
+        self._replies_starting = asyncio.Lock()
+        self.partitions = 0
+
+    async def start(self) -> None:
+        """Connect. Raises Unreachable where no broker answers, TopicMissing where it is no hub's."""
+        self.partitions = await describe_partitions(self.bootstrap)
+        await self._sender.start()
+
+    async def stop(self) -> None:
+        """Disconnect; everything acknowledged is safe without this client."""
+        if self._replies is not None:
+            await self._replies.stop()
+        await self._sender.stop()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    # Submitting
+
+    async def submit(self, task: Any, args: dict[str, Any] | None = None, *, reply: bool = True, **fields: Any) -> TaskHandle:
+        """Submit a task: by name, by a registered function (its options are the defaults), or a Workflow. `fields` are fields of
+        a submission: id, idempotency_key, priority, queue, start_after, retry, timeouts, tags, root_id, key, depends_on, ...
+
+        Returns when the submission is stored: from then on it is not lost. `reply` false: nobody will wait here for its result.
+        Raises InvalidSubmission naming the field, BrokerUnreachable.
+        """
+        submission = self._build(task, args, fields)
+        return await self._submit(submission, reply=reply)
+
+    async def submit_many(self, submissions: Iterable[dict[str, Any]], *, reply: bool = True) -> list[TaskHandle]:
+        """Submit plain submissions (`{"name": ..., "args": ...}`) side by side; the handles in the same order."""
+        built = [self._check(dict(fields)) for fields in submissions]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._submit(submission, reply=reply)) for submission in built]
+        return [task.result() for task in tasks]
+
+    async def run(
+        self, task: Any, args: dict[str, Any] | None = None, *, timeout_seconds: float | None = None, **fields: Any
+    ) -> Any:
+        """Submit and wait: the result. Raises as `submit` and `TaskHandle.result` do."""
+        handle = await self.submit(task, args, **fields)
+        return await handle.result(timeout_seconds=timeout_seconds)
+
+    def _build(self, task: Any, args: dict[str, Any] | None, fields: dict[str, Any]) -> Submission:
+        if isinstance(task, Workflow):
+            return self._check({**task.to_json(), **fields, **({"args": args} if args else {})})
+        name, defaults = task_name_and_options(task)
+        return self._check({"name": name, **defaults, **fields, **({"args": args} if args else {})})
+
+    def _check(self, fields: dict[str, Any]) -> Submission:
+        unknown = fields.keys() - _SUBMISSION_FIELDS
+        if unknown:
+            raise InvalidSubmission(f"{min(unknown)}: a submission has no such field")
+        try:
+            submission = json.decode(json.encode(fields), type=Submission)
+        except (MsgspecError, TypeError) as error:
+            raise InvalidSubmission(f"the submission of {fields.get('name')!r}: {error}") from None
+        if submission.id is not None and submission.idempotency_key is not None:
+            raise InvalidSubmission("id: give either id or idempotency_key, not both")
+        for field in ("name", "id", "root_id"):
+            value = getattr(submission, field)
+            if value is not None and (problem := check_id(value, field)) is not None:
+                raise InvalidSubmission(problem)
+        return submission
+
+    def _identity(self, submission: Submission) -> tuple[str, str]:
+        root = submission.root_id
+        if submission.idempotency_key is not None:
+            task = task_id_of_key(root or submission.namespace, submission.idempotency_key)
+        elif root is not None and submission.key is not None and submission.id is None:
+            task = node_id(root, submission.key)
+        else:
+            if submission.id is None:
+                submission.id = str(uuid_utils.uuid7())
+            task = submission.id
+        return task, root or task
+
+    async def _submit(self, submission: Submission, *, reply: bool) -> TaskHandle:
+        task, root = self._identity(submission)
+        headers = [*_BASE, ("ce_type", b"task.created"), self._source_header, ("ce_id", task.encode())]
+        trace = _current_traceparent()
+        if trace is not None:
+            headers.append(("traceparent", trace))
+        handle = TaskHandle(self, task, root)
+        if reply:
+            replies = await self._reader()
+            handle._token, address, handle._future = replies.expect(self._asker(task, root))
+            headers.append(("replyto", address))
+        await self._put(root, json.encode(submission), headers)
+        return handle
+
+    def _put(self, root: str, value: bytes, headers: list[tuple[str, bytes]]) -> Any:
+        return self._sender.send(Outgoing(INTAKE, partition_of(root, self.partitions), root.encode(), value, headers))
+
+    async def _ask(self, kind: str, root: str, value: dict[str, Any], replyto: bytes | None = None) -> None:
+        headers = [*_BASE, ("ce_type", kind.encode()), self._source_header, ("ce_id", str(uuid_utils.uuid7()).encode())]
+        if replyto is not None:
+            headers.append(("replyto", replyto))
+        await self._put(root, json.encode(value), headers)
+
+    # Waiting
+
+    async def _reader(self) -> ReplyReader:
+        if self._replies is None:
+            async with self._replies_starting:
+                if self._replies is None:
+                    replies = ReplyReader(self.bootstrap, self._client_id)
+                    await replies.start()
+                    self._replies = replies
+        return self._replies
+
+    def _asker(self, task: str, root: str) -> Any:
+        return lambda address: self._ask("task.await", root, {"id": task, "root": root}, address)
+
+    async def outcome_of(self, handle: TaskHandle, *, timeout_seconds: float | None = None) -> TaskReply:
+        """See TaskHandle.outcome."""
+        replies = await self._reader()
+        if handle._future is None:
+            handle._token, address, handle._future = replies.expect(self._asker(handle.id, handle.root))
+            await self._ask("task.await", handle.root, {"id": handle.id, "root": handle.root}, address)
+        async with asyncio.timeout(timeout_seconds):
+            reply: TaskReply = await asyncio.shield(handle._future)
+        replies.forget(handle._token or b"")
+        if reply.result_omitted:
+            await self._fill_in(reply, handle)
+        return reply
+
+    async def result_of(self, handle: TaskHandle, *, timeout_seconds: float | None = None) -> Any:
+        """See TaskHandle.result."""
+        reply = await self.outcome_of(handle, timeout_seconds=timeout_seconds)
+        error = error_of(reply)
+        if error is not None:
+            raise error
+        return json.decode(reply.result) if reply.result else None
+
+    async def _fill_in(self, reply: TaskReply, handle: TaskHandle) -> None:
+        """A result too large for the ended index is on the terminal event."""
+        async for event in self._events_of(handle.id, handle.root, reply.log_offset):
+            if event.subject == handle.id and event.sequence == reply.sequence:
+                reply.result, reply.result_omitted = event.data.result, False
+
+    # Asking
+
+    async def get(self, task: str, *, root: str | None = None, timeout_seconds: float = ANSWER_SECONDS) -> TaskReply:
+        """The task as it is now (kind `state`, `ended` or `unknown`). `root` is needed for a step of a workflow.
+
+        Raises TimeoutError when the engine does not answer."""
+        replies = await self._reader()
+
+        def ask(address: bytes) -> Any:
+            return self._ask("task.await", root or task, {"id": task, "root": root or task, "wait": False}, address)
+
+        token, address, future = replies.expect(ask)
+        try:
+            await ask(address)
+            async with asyncio.timeout(timeout_seconds):
+                return await future
+        finally:
+            replies.forget(token)
+
+    async def cancel(self, task: str, *, root: str | None = None, reason: str = "", by: str | None = None) -> None:
+        """Ask that a task or a whole workflow ends; returns when the request is stored."""
+        await self._ask("task.cancel", root or task, {"id": task, "root": root, "reason": reason, "by": by or self.source})
+
+    async def watch(self, task: str, *, root: str | None = None) -> AsyncIterator[Event]:
+        """The events of a task from its first on, live, up to its end; those of a workflow include its steps'.
+
+        Raises TaskUnknown where the engine knows nothing of it."""
+        reply = await self.get(task, root=root)
+        if reply.kind == "unknown":
+            raise TaskUnknown(f"Task {task} is not known (any more).", reply)
+        async for event in self._events_of(task, root or task, reply.log_offset):
+            yield event
+
+    async def _events_of(self, task: str, root: str, offset: int) -> AsyncIterator[Event]:
+        async with PartitionReader(self.bootstrap, client_id=self._client_id) as reader:
+            await reader.open(EVENTS, partition_of(root, self.partitions), 0)
+            reader.seek(max(offset, await reader.start_offset()))
+            while True:
+                for record in await reader.read(1000, 1000):
+                    try:
+                        event = decode_event(record.value, record.headers)
+                    except MalformedEvent:
+                        continue  # Not ours to judge: `hub verify` reports it.
+                    if event.subject != task and event.rootid != task:
+                        continue
+                    yield event
+                    if event.subject == task and event.to_state in TERMINAL_STATES:
+                        return
+
+
+def _current_traceparent() -> bytes | None:
+    """The W3C trace context of the current OpenTelemetry span, where the program traces."""
+    trace = sys.modules.get("opentelemetry.trace")
+    if trace is None:
+        return None
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid:
+        return None
+    return b"00-%032x-%016x-%02x" % (context.trace_id, context.span_id, int(context.trace_flags))

@@ -1,0 +1,138 @@
+"""Answers for waiting callers: one partition of `hub.replies`, read from its end, and a future per token.
+
+A reply is a hint: whoever waits asks again every two seconds (`task.await`) and is answered from the engine's state.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+import structlog
+from msgspec import MsgspecError, json
+
+from schemas import TaskReply
+
+from ..errors import HubError
+from ..kafka import REPLIES, REPLY_PARTITIONS, PartitionReader
+
+log = structlog.get_logger(__name__)
+
+ASK_AGAIN_SECONDS = 2.0
+ASKED_AT_ONCE = 1_000
+RECONNECT_SECONDS = 0.2
+READ_RECORDS = 2_000
+
+_decoder = json.Decoder(TaskReply)
+
+
+Ask = Callable[[bytes], Awaitable[None]]
+
+
+class Waiting:
+    """Somebody who waits: for what, since when, and how to ask again."""
+
+    __slots__ = ("address", "ask", "ask_at", "future")
+
+    def __init__(self, future: "asyncio.Future[TaskReply]", ask_at: float, ask: Ask, address: bytes) -> None:
+        self.future, self.ask_at, self.ask, self.address = future, ask_at, ask, address
+
+
+class ReplyReader:
+    """See the module. Owned by one client; `start` before the first token is given out."""
+
+    def __init__(self, bootstrap: str, client_id: str) -> None:
+        self._bootstrap = bootstrap
+        self._client_id = client_id
+        self.partition = random.randrange(REPLY_PARTITIONS)  # spreads clients; nothing depends on it
+        self._waiting: dict[bytes, Waiting] = {}
+        self._count = 0
+        self._prefix = f"{random.getrandbits(48):x}"
+        self._reader: PartitionReader | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Find the end of the partition and begin to read there. Raises Unreachable, TopicMissing."""
+        self._reader = await self._open(None)
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._read(), name="replies"), loop.create_task(self._ask_again(), name="replies-again")]
+
+    async def _open(self, position: int | None) -> PartitionReader:
+        reader = PartitionReader(self._bootstrap, client_id=self._client_id)
+        try:
+            await reader.open(REPLIES, self.partition, position or 0)
+            if position is None:
+                reader.seek(await reader.end_offset())
+        except BaseException:
+            await reader.close()
+            raise
+        return reader
+
+    async def _read(self) -> None:
+        while True:
+            try:
+                if self._reader is None:
+                    self._reader = await self._open(None)  # What came meanwhile is asked for again.
+                for record in await self._reader.read(READ_RECORDS, 1000):
+                    self._take(record.key, record.value)
+            except (HubError, TimeoutError, OSError) as error:
+                log.debug("replies interrupted", action="replies_interrupted", reason=repr(error))
+                await self._drop_reader()
+                await asyncio.sleep(RECONNECT_SECONDS)
+
+    def _take(self, token: bytes | None, value: bytes | None) -> None:
+        waiting = self._waiting.pop(token or b"", None)
+        if waiting is None or waiting.future.done() or value is None:
+            return
+        try:
+            waiting.future.set_result(_decoder.decode(value))
+        except MsgspecError as error:
+            log.warning("reply unreadable", action="reply_unreadable", reason=str(error))
+
+    async def _drop_reader(self) -> None:
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            try:
+                async with asyncio.timeout(5):
+                    await reader.close()
+            except (HubError, TimeoutError, OSError) as error:
+                log.debug("reader not closed", action="replies_close_failed", reason=repr(error))
+
+    def expect(self, ask: Ask) -> tuple[bytes, bytes, "asyncio.Future[TaskReply]"]:
+        """A new token, the header `replyto` for it, and the future of its reply. `ask` is called with that header when none
+        has come for a while. Give the token back with `forget`."""
+        self._count += 1
+        token = f"{self._prefix}.{self._count:x}".encode()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[TaskReply] = loop.create_future()
+        address = b"%d:%s" % (self.partition, token)
+        self._waiting[token] = Waiting(future, loop.time() + ASK_AGAIN_SECONDS, ask, address)
+        return token, address, future
+
+    def forget(self, token: bytes) -> None:
+        """Nobody waits for this token any more."""
+        self._waiting.pop(token, None)
+
+    async def _ask_again(self) -> None:
+        """One sweep for everybody who waits, instead of a timer each."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(ASK_AGAIN_SECONDS / 4)
+            now = loop.time()
+            late = [waiting for waiting in self._waiting.values() if waiting.ask_at <= now and not waiting.future.done()]
+            for waiting in late[:ASKED_AT_ONCE]:
+                waiting.ask_at = now + ASK_AGAIN_SECONDS
+                try:
+                    await waiting.ask(waiting.address)
+                except HubError as error:
+                    log.debug("not asked", action="replies_ask_failed", reason=repr(error))
+
+    async def stop(self) -> None:
+        """End; who still waits is cancelled."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._drop_reader()
+        for waiting in self._waiting.values():
+            waiting.future.cancel()
+        self._waiting.clear()

@@ -1,0 +1,21 @@
+"""Workers: a registry of handlers, an executor, leases, drain. See README.md."""
+
+from .context import Context, Permanent, Retry
+from .outcome import Cancelled, Failed, Outcome, Succeeded
+from .registry import TaskDefinition, TaskRegistry, load_registry
+from .worker import Worker, WorkerSettings
+
+__all__ = [
+    "Cancelled",
+    "Context",
+    "Failed",
+    "Outcome",
+    "Permanent",
+    "Retry",
+    "Succeeded",
+    "TaskDefinition",
+    "TaskRegistry",
+    "Worker",
+    "WorkerSettings",
+    "load_registry",
+]

@@ -1,0 +1,102 @@
+"""What a handler gets and may raise."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import json
+
+from schemas import RunAttempt
+
+
+class Retry(Exception):
+    """Raised by a handler: run it again, after `after` seconds (else after the policy's back-off)."""
+
+    def __init__(self, reason: str = "", *, after: float | None = None) -> None:
+        super().__init__(reason or "the handler asked for another attempt")
+        self.after = after
+
+
+class Permanent(Exception):
+    """Raised by a handler: another attempt would not help."""
+
+
+class Context:
+    """One attempt, as its handler sees it. Safe to use from the handler's thread."""
+
+    __slots__ = ("_cancelled", "_dependencies", "_progress", "_run", "logger")
+
+    def __init__(self, run: RunAttempt, progress: Callable[[float | None, str], None]) -> None:
+        self._run = run
+        self._progress = progress
+        self._cancelled = False
+        self._dependencies: dict[str, Any] | None = None
+        self.logger = logging.getLogger(f"hub.task.{run.name}")
+
+    @property
+    def task_id(self) -> str:
+        """The task's id: the same in every attempt, so a good idempotency key for what the handler calls."""
+        return self._run.task
+
+    @property
+    def root_id(self) -> str:
+        """The id of the workflow's root, or the task's own."""
+        return self._run.root
+
+    @property
+    def key(self) -> str | None:
+        """The step's key in its workflow."""
+        return self._run.key
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return self._run.name
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt, from 1."""
+        return self._run.attempt
+
+    @property
+    def max_attempts(self) -> int:
+        """After how many failed attempts the task fails."""
+        return self._run.max_attempts
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The task's tags."""
+        return self._run.tags
+
+    @property
+    def correlation_id(self) -> str | None:
+        """What the flow belongs to."""
+        return self._run.correlation_id
+
+    @property
+    def traceparent(self) -> str | None:
+        """W3C trace context of this attempt: spans made under it nest below the attempt's span."""
+        return self._run.traceparent
+
+    @property
+    def dependencies(self) -> dict[str, Any]:
+        """The results of the steps that this one waited for, by key. Raises LookupError where they were too large to hand on."""
+        if self._run.dependencies_omitted:
+            names = ", ".join(self._run.dependencies_omitted)
+            raise LookupError(f"results too large to hand on: {names}; let those steps return a reference")
+        if self._dependencies is None:
+            self._dependencies = {key: json.decode(value) for key, value in self._run.dependencies.items()}
+        return self._dependencies
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the handler should stop: cancelled, timed out, or its lease is lost. Async handlers are cancelled besides."""
+        return self._cancelled
+
+    def progress(self, percent: float | None = None, message: str = "") -> None:
+        """Say how far it is (0..100). Sent in the background; may be called often, from any thread."""
+        self._progress(percent, message)
+
+    def cancel(self) -> None:
+        """Called by the worker."""
+        self._cancelled = True

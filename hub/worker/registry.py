@@ -1,0 +1,176 @@
+"""Handlers by task name. A registry has no connection and starts nothing; a worker runs one."""
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from msgspec import MsgspecError, convert, json, to_builtins
+
+from schemas import RetryPolicy
+
+from ..errors import ConfigurationError
+from .context import Context
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+class InvalidArguments(Exception):
+    """The arguments of a task do not fit its handler; the message names the field."""
+
+
+class TaskDefinition:
+    """A handler, how to call it, and what its registration says about submissions of it."""
+
+    def __init__(self, name: str, function: Callable[..., Any], submission_options: dict[str, Any]) -> None:
+        self.name = name
+        self.function = function
+        self.submission_options = submission_options
+        self.is_async = inspect.iscoroutinefunction(function)
+        self._context_name, self._parameters = _parameters_of(function)
+        self._model: Any = None
+
+    def bind(self, args: bytes, context: Context) -> dict[str, Any]:
+        """The keyword arguments of a call. Raises InvalidArguments naming the field."""
+        if self._parameters is None:
+            try:
+                values = json.decode(args)
+            except MsgspecError as error:
+                raise InvalidArguments(f"args: {error}") from None
+        else:
+            values = self._validated(args)
+        if self._context_name is not None:
+            values[self._context_name] = context
+        return values  # type: ignore[no-any-return]  # admission has checked that args is an object
+
+    def _validated(self, args: bytes) -> dict[str, Any]:
+        from pydantic import ValidationError
+
+        if self._model is None:
+            self._model = _model_of(self.name, self._parameters or {})
+        try:
+            model = self._model.model_validate_json(args)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            field = ".".join(str(part) for part in first["loc"]) or "args"
+            raise InvalidArguments(f"args.{field}: {first['msg']}") from None
+        return {name: getattr(model, name) for name in self._parameters or {}}
+
+    def input_schema(self) -> dict[str, Any] | None:
+        """JSON Schema of the arguments; None where the handler takes anything."""
+        if self._parameters is None:
+            return None
+        if self._model is None:
+            self._model = _model_of(self.name, self._parameters)
+        return self._model.model_json_schema()  # type: ignore[no-any-return]
+
+
+def _parameters_of(function: Callable[..., Any]) -> tuple[str | None, dict[str, Any] | None]:
+    """The name of the context's parameter, and (annotation, default) of the others; None where nothing is to be checked."""
+    signature = inspect.signature(function)
+    try:
+        hints = get_type_hints(function)
+    except (NameError, TypeError):
+        hints = {}
+    context_name = None
+    parameters: dict[str, Any] = {}
+    for name, parameter in signature.parameters.items():
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            return context_name, None
+        if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_ONLY):
+            raise ConfigurationError(f"{function.__qualname__}: {parameter} cannot be filled from JSON; use named parameters.")
+        if hints.get(name) is Context or (name == "ctx" and name not in hints):
+            context_name = name
+            continue
+        default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+        parameters[name] = (hints.get(name, Any), default)
+    return context_name, parameters
+
+
+def _model_of(name: str, parameters: dict[str, Any]) -> Any:
+    from pydantic import ConfigDict, create_model
+
+    return create_model(f"{name} arguments", __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True), **parameters)
+
+
+class TaskRegistry:
+    """Tasks by name.
+
+    >>> tasks = TaskRegistry()
+    >>> @tasks.task("charge", retry={"max_attempts": 5})
+    ... async def charge(order: int, amount: str, ctx: Context) -> dict: ...
+    """
+
+    def __init__(self) -> None:
+        self._definitions: dict[str, TaskDefinition] = {}
+
+    def task(
+        self,
+        name: str | None = None,
+        *,
+        queue: str | None = None,
+        priority: int | None = None,
+        retry: RetryPolicy | dict[str, Any] | None = None,
+        timeout_seconds: float | None = None,
+        delivery: str | None = None,
+    ) -> Callable[[Handler], Handler]:
+        """Register an async function, or a plain one (it then runs in a thread). `name` defaults to the function's.
+
+        The options are the defaults of submissions that are made with the function itself; a submission by name says its own.
+        Parameters are checked against their annotations; one named `ctx`, or annotated Context, gets the context.
+        """
+        plain = {"queue": queue, "priority": priority, "delivery": delivery}
+        options: dict[str, Any] = {field: value for field, value in plain.items() if value is not None}
+        if retry is not None:
+            options["retry"] = to_builtins(convert(retry, RetryPolicy) if isinstance(retry, dict) else retry)
+        if timeout_seconds is not None:
+            options["timeouts"] = {"attempt": timeout_seconds}
+
+        def register(function: Handler) -> Handler:
+            definition = TaskDefinition(name or function.__name__, function, options)
+            if definition.name in self._definitions:
+                raise ConfigurationError(f"The task {definition.name!r} is registered twice.")
+            self._definitions[definition.name] = definition
+            function.__hub_task__ = definition  # type: ignore[attr-defined]  # how `Hub.submit(function)` finds its name
+            return function
+
+        return register
+
+    def get(self, name: str) -> TaskDefinition | None:
+        """The definition of a task."""
+        return self._definitions.get(name)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all tasks, sorted."""
+        return sorted(self._definitions)
+
+
+def load_registry(reference: str) -> TaskRegistry:
+    """The registry at "module:attribute" (attribute defaults to `tasks`); the current folder is searched first.
+
+    Raises ConfigurationError that says what is wrong and what there is."""
+    module_name, _, attribute = reference.partition(":")
+    attribute = attribute or "tasks"
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name == module_name
+        why = f"there is no module {module_name!r} in {folder} or on the path" if missing else f"{type(error).__name__}: {error}"
+        raise ConfigurationError(
+            f"The worker module {module_name!r} does not import: {why}. Give it as module:registry."
+        ) from error
+    found = getattr(module, attribute, None)
+    if isinstance(found, TaskRegistry):
+        return found
+    there = [name for name, value in vars(module).items() if isinstance(value, TaskRegistry)]
+    close = get_close_matches(attribute, there, 1)
+    hint = f" Did you mean {module_name}:{close[0]}?" if close else f" It has: {', '.join(there)}." if there else " It has none."
+    what = "is no TaskRegistry" if found is not None else "is not there"
+    raise ConfigurationError(f"The registry {attribute!r} of the module {module_name!r} {what}.{hint}")
