@@ -1,7 +1,8 @@
 """A real single-node Apache Kafka (KRaft, combined mode) from Maven jars, without Docker.
 
-The jars are fetched once into a cache outside the checkout, and so is a formatted, empty data directory; a broker is a copy of it in a
-temporary directory and a JVM on two free loopback ports. Several test processes share one broker through a lock file.
+The jars are fetched once into a cache outside the checkout, and so is a formatted, empty data directory; a broker is a
+copy of it in a temporary directory and a JVM on two free loopback ports. Several test processes share one broker
+through a lock file.
 """
 
 import fcntl
@@ -22,9 +23,15 @@ POM = Path(__file__).parent / "kafka-dist" / "pom.xml"
 COPY_JARS = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
 CLUSTER_ID = "dGFza2h1Yi10ZXN0cy0wMQ"
 START_SECONDS = 60
-JVM_OPTIONS = (
-    "-Xms128m -Xmx384m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:+ExitOnOutOfMemoryError -Djava.awt.headless=true -Xshare:auto".split()
-)
+JVM_OPTIONS = [
+    "-Xms128m",
+    "-Xmx384m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-XX:+ExitOnOutOfMemoryError",
+    "-Djava.awt.headless=true",
+    "-Xshare:auto",
+]
 LOGGING = """
 status = error
 name = taskhub-tests
@@ -56,7 +63,7 @@ SETTINGS = {
     "group.initial.rebalance.delay.ms": "0",
     "group.coordinator.append.linger.ms": "0",
     "group.min.session.timeout.ms": "1000",
-    "add.partitions.to.txn.retry.backoff.ms": "1",  # otherwise back-to-back transactions wait 20 ms for the markers of the previous one
+    "add.partitions.to.txn.retry.backoff.ms": "1",  # otherwise 20 ms between transactions
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
     "transaction.max.timeout.ms": "60000",
     "num.network.threads": "2",
@@ -133,7 +140,7 @@ def _write_settings(path: Path, data: Path, port: int, controller_port: int) -> 
 
 
 def prepare() -> Path:
-    """Fill the cache (jars, logging settings, formatted data directory) if it is not there. Raises `KafkaUnavailable`."""
+    """Fill the cache (jars, logging settings, a formatted data directory). Raises `KafkaUnavailable`."""
     reason = why_unavailable()
     if reason:
         raise KafkaUnavailable(reason)
@@ -143,7 +150,16 @@ def prepare() -> Path:
         if not libs.is_dir():
             partial = cache / "libs.partial"
             _run(
-                ["mvn", "-B", "-q", "-f", str(POM), COPY_JARS, "-DincludeScope=runtime", f"-DoutputDirectory={partial}"],
+                [
+                    "mvn",
+                    "-B",
+                    "-q",
+                    "-f",
+                    str(POM),
+                    COPY_JARS,
+                    "-DincludeScope=runtime",
+                    f"-DoutputDirectory={partial}",
+                ],
                 "fetching the jars of Apache Kafka with Maven",
                 600,
             )
@@ -154,7 +170,11 @@ def prepare() -> Path:
             shutil.rmtree(partial, ignore_errors=True)
             _write_settings(cache / "format.properties", partial, 1, 2)
             tool = [*_java(libs, log4j), "kafka.tools.StorageTool"]
-            _run([*tool, "format", "-t", CLUSTER_ID, "-c", str(cache / "format.properties")], "formatting a directory for Kafka", 60)
+            _run(
+                [*tool, "format", "-t", CLUSTER_ID, "-c", str(cache / "format.properties")],
+                "formatting a directory for Kafka",
+                60,
+            )
             partial.rename(formatted)
     return cache
 
@@ -181,7 +201,9 @@ class ApacheKafka:
         _write_settings(settings, self.directory / "data", self.port, self.controller_port)
         with (self.directory / "kafka.log").open("ab") as log:
             command = [*_java(cache / "libs", cache / "log4j2.properties"), "kafka.Kafka", str(settings)]
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+            )
         deadline = time.monotonic() + START_SECONDS
         while not self._listening():
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -222,7 +244,9 @@ class ApacheKafka:
 
 @contextmanager
 def shared_broker(directory: Path) -> Iterator[str]:
-    """The bootstrap address of a broker that all test processes of a run share; the last one out ends it. Raises `KafkaUnavailable`."""
+    """The address of a broker that all test processes of a run share; the last one out ends it.
+
+    Raises `KafkaUnavailable`."""
     directory.mkdir(parents=True, exist_ok=True)
     note = directory / "shared.json"
     mine: ApacheKafka | None = None

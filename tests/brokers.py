@@ -1,7 +1,8 @@
 """Brokers for tests: the embedded one and Apache Kafka, behind the same fixtures.
 
-`kafka_bootstrap` is the address of one Apache Kafka per test session; `embedded_bootstrap` of one embedded broker (in memory, in a thread
-of its own); `bootstrap` runs a test on both; `empty_bootstrap` does so on brokers without topics, for tests that make a whole hub. Topics, groups and transactional ids are unique per test: `unique(name)`.
+`kafka_bootstrap` is the address of one Apache Kafka per test session; `embedded_bootstrap` of one embedded broker (in
+memory, in a thread of its own); `bootstrap` runs a test on both; `empty_bootstrap` does so on brokers without topics,
+for tests that make a whole hub. Topics, groups and transactional ids are unique per test: `unique(name)`.
 """
 
 import asyncio
@@ -109,7 +110,7 @@ async def delete_topics(bootstrap: str) -> None:
             answer = await admin.delete_topics(sorted(names))
             assert {code for _, code in answer.topic_error_codes} == {0}, answer
             async with asyncio.timeout(START_SECONDS):
-                while not names.isdisjoint(await admin.list_topics()):
+                while not names.isdisjoint(await admin.list_topics()):  # noqa: ASYNC110 - a broker sends no events
                     await asyncio.sleep(0.01)
     finally:
         await admin.close()
@@ -117,7 +118,8 @@ async def delete_topics(bootstrap: str) -> None:
 
 @pytest.fixture(params=BROKERS)
 def empty_bootstrap(request: pytest.FixtureRequest) -> Iterator[str]:
-    """host:port of a broker without topics and for this test alone: for tests that make a whole hub, whose topics have fixed names."""
+    """host:port of a broker without topics and for this test alone: for tests that make a whole hub, whose topics have
+    fixed names."""
     if request.param == "embedded":
         with broker_in_thread() as server:
             yield server.bootstrap

@@ -1,8 +1,8 @@
 """A transactional session on aiokafka's producer, for clusters without KIP-890.
 
-The older protocol does not tell a late request of one transaction from the next one's, so here a lost answer to EndTxn is never followed
-by a second EndTxn: the session ends, and the next owner's InitProducerId decides. aiokafka commits even if a send failed: hence every
-send future is awaited before.
+The older protocol does not tell a late request of one transaction from the next one's, so here a lost answer to EndTxn
+is never followed by a second EndTxn: the session ends, and the next owner's InitProducerId decides. aiokafka commits
+even if a send failed: hence every send future is awaited before.
 """
 
 import asyncio
@@ -56,14 +56,18 @@ class ClassicSession:
 
     async def open(self) -> None:
         """See `TransactionalSession.open`."""
-        self._producer = producer = make_transactional_producer(self._bootstrap, self.transactional_id, **self._settings)
+        self._producer = producer = make_transactional_producer(
+            self._bootstrap, self.transactional_id, **self._settings
+        )
         try:
             async with asyncio.timeout(self._open_seconds):
                 await producer.start()
         except (TimeoutError, KafkaError) as failure:
             await self._end(f"it did not open: {failure or type(failure).__name__}")
             if isinstance(failure, TimeoutError | KafkaConnectionError):
-                raise BrokerUnreachable(self._bootstrap, str(failure) or f"waited {self._open_seconds:g} s") from failure
+                raise BrokerUnreachable(
+                    self._bootstrap, str(failure) or f"waited {self._open_seconds:g} s"
+                ) from failure
             if isinstance(failure, ProducerFenced | InvalidProducerEpoch):
                 raise SessionFenced(f"Another session took {self.transactional_id!r} ({failure!r}).") from failure
             raise SessionFailed(f"The coordinator did not take {self.transactional_id!r}: {failure!r}.") from failure
@@ -92,8 +96,12 @@ class ClassicSession:
 
     def _judged(self, failure: BaseException) -> BaseException:
         if isinstance(failure, ProducerFenced | InvalidProducerEpoch):
-            return SessionFenced(f"Another session took {self.transactional_id!r}, or a transaction took too long ({failure!r}).")
-        if isinstance(failure, KafkaError | TimeoutError | AssertionError):  # aiokafka asserts that it knows the partition
+            return SessionFenced(
+                f"Another session took {self.transactional_id!r}, or a transaction took too long ({failure!r})."
+            )
+        if isinstance(
+            failure, KafkaError | TimeoutError | AssertionError
+        ):  # aiokafka asserts that it knows the partition
             return SessionFailed(f"A transaction of {self.transactional_id!r} has no certain end: {failure!r}.")
         return failure
 
@@ -105,7 +113,9 @@ class ClassicSession:
                 await self._know(producer, work)
             await producer.begin_transaction()
             sent = {partition: await self._send(producer, partition, records) for partition, records in work.items()}
-            results = await asyncio.gather(*(future for futures in sent.values() for future in futures), return_exceptions=True)
+            results = await asyncio.gather(
+                *(future for futures in sent.values() for future in futures), return_exceptions=True
+            )
             for result in results:
                 if isinstance(result, BaseException):
                     raise result
@@ -165,7 +175,8 @@ def _check_sizes(work: Mapping[TopicPartition, Sequence[Record]]) -> None:
 
 
 def _retrieve_exceptions(producer: AIOKafkaProducer) -> None:
-    """Look at the failures that aiokafka leaves in futures which nobody waits for: asyncio would report them as never retrieved."""
+    """Look at the failures that aiokafka leaves in futures which nobody waits for: asyncio would report them as never
+    retrieved."""
     accumulator = producer._message_accumulator
     batches = [*accumulator._pending_batches, *(batch for queue in accumulator._batches.values() for batch in queue)]
     futures = [future for batch in batches for future in (batch.future, batch._drain_waiter)]
@@ -193,7 +204,8 @@ class EndTxnOnce(EndTxnHandler):  # type: ignore[misc]
 
 
 def _send_end_txn_once(producer: AIOKafkaProducer) -> None:
-    """Replace the sender's commit step. Its parts are private: tests/kafka/test_classic_parts.py fails when one of them changes upstream."""
+    """Replace the sender's commit step. Its parts are private: tests/kafka/test_classic_parts.py fails when one of them
+    changes upstream."""
     sender = producer._sender
 
     async def commit(commit_result: Any) -> None:

@@ -1,7 +1,7 @@
 """aiokafka's producer, consumer and admin client with our settings, and the only place where they are made.
 
-The settings are data, so that a test can assert them and a reader can see them in one screen. Clients are made inside a running event loop,
-and not started: `await client.start()`, `await client.stop()`.
+The settings are data, so that a test can assert them and a reader can see them in one screen. Clients are made inside a
+running event loop, and not started: `await client.start()`, `await client.stop()`.
 """
 
 import asyncio
@@ -32,9 +32,10 @@ PRODUCER: dict[str, Any] = {
     "retry_backoff_ms": 20,
     "compression_type": None,
 }
-TRANSACTIONAL_PRODUCER: dict[str, Any] = PRODUCER | {
+TRANSACTIONAL_PRODUCER: dict[str, Any] = {
+    **PRODUCER,
     "max_batch_size": 4 << 20,
-    "retry_backoff_ms": 2,  # NOT_ENOUGH_REPLICAS and CONCURRENT_TRANSACTIONS are usual right after a commit, and pass within milliseconds
+    "retry_backoff_ms": 2,  # NOT_ENOUGH_REPLICAS is usual right after a commit, and passes within milliseconds
 }
 CONSUMER: dict[str, Any] = {
     "isolation_level": "read_committed",
@@ -73,8 +74,11 @@ quiet_client_logs()
 
 
 def make_producer(bootstrap: str, *, client_id: str | None = None, **settings: Any) -> AIOKafkaProducer:
-    """An idempotent producer: a send future that resolves means stored on all in-sync replicas. `settings` override `PRODUCER`."""
-    return AIOKafkaProducer(bootstrap_servers=bootstrap, client_id=client_id or _client_id("producer"), **PRODUCER | settings)
+    """An idempotent producer: a send future that resolves means stored on all in-sync replicas. `settings` override
+    `PRODUCER`."""
+    return AIOKafkaProducer(
+        bootstrap_servers=bootstrap, client_id=client_id or _client_id("producer"), **PRODUCER | settings
+    )
 
 
 def make_transactional_producer(
@@ -90,18 +94,27 @@ def make_transactional_producer(
     )
 
 
-def make_consumer(bootstrap: str, *, group: str | None = None, client_id: str | None = None, **settings: Any) -> AIOKafkaConsumer:
-    """A consumer of committed records. Without a group: assign partitions and seek. With one: subscribe, and commit by hand.
+def make_consumer(
+    bootstrap: str, *, group: str | None = None, client_id: str | None = None, **settings: Any
+) -> AIOKafkaConsumer:
+    """A consumer of committed records. Without a group: assign partitions and seek. With one: subscribe, and commit by
+    hand.
 
-    A new group has no offsets, and `auto_offset_reset` is "none": whoever wants "earliest" says so. `settings` override `CONSUMER`."""
+    A new group has no offsets, and `auto_offset_reset` is "none": whoever wants "earliest" says so. `settings` override
+    `CONSUMER`."""
     return AIOKafkaConsumer(
-        bootstrap_servers=bootstrap, group_id=group, client_id=client_id or _client_id("consumer"), **CONSUMER | settings
+        bootstrap_servers=bootstrap,
+        group_id=group,
+        client_id=client_id or _client_id("consumer"),
+        **CONSUMER | settings,
     )
 
 
 def make_admin(bootstrap: str, *, client_id: str | None = None, **settings: Any) -> AIOKafkaAdminClient:
     """An admin client. Its answers carry error codes that it does not raise."""
-    return AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id=client_id or _client_id("admin"), **ADMIN | settings)
+    return AIOKafkaAdminClient(
+        bootstrap_servers=bootstrap, client_id=client_id or _client_id("admin"), **ADMIN | settings
+    )
 
 
 def _client_id(role: str) -> str:

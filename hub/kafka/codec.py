@@ -1,6 +1,8 @@
-"""Record batches (format v2, https://kafka.apache.org/documentation/#recordbatch) to bytes and back, on aiokafka's compiled builder and reader.
+"""Record batches (format v2, https://kafka.apache.org/documentation/#recordbatch) to bytes and back, on aiokafka's
+compiled builder and reader.
 
-A batch is the unit that a broker stores, checks and hands out; brokers patch only its base offset. Compression is of whole batches.
+A batch is the unit that a broker stores, checks and hands out; brokers patch only its base offset. Compression is of
+whole batches.
 """
 
 import struct
@@ -57,7 +59,8 @@ def size_of(record: Record) -> int:
 
 
 def split(records: Sequence[Record], bytes_max: int) -> list[Sequence[Record]]:
-    """The records in order, cut into runs of at most `bytes_max` (by `size_of`). A single larger record is a run of its own."""
+    """The records in order, cut into runs of at most `bytes_max` (by `size_of`). A single larger record is a run of its
+    own."""
     runs: list[Sequence[Record]] = []
     start = size = 0
     for index, record in enumerate(records):
@@ -79,7 +82,8 @@ def build_batches(
     producer_epoch: int,
     compression: str = "none",
 ) -> list[bytes]:
-    """Transactional batches of at most about `bytes_max` each, with sequences from 0 on. A single larger record is a batch of its own."""
+    """Transactional batches of at most about `bytes_max` each, with sequences from 0 on. A single larger record is a
+    batch of its own."""
 
     def build(run: Sequence[Record], sequence: int) -> bytes:
         return build_batch(
@@ -104,9 +108,9 @@ def build_batches(
 def read_batches(data: bytes | memoryview, *, aborted: Iterable[tuple[int, int]] = ()) -> list[StoredRecord]:
     """The records of the whole batches in `data`, without control records and without those of aborted transactions.
 
-    `aborted` lists (producer id, first offset) as a fetch answers them to read_committed readers. A cut-off last batch is ignored, as a
-    fetch may end in one. The first batch may begin before the offset that was asked for: the caller leaves those records out.
-    Raises `CorruptBatch` on a wrong checksum or structure."""
+    `aborted` lists (producer id, first offset) as a fetch answers them to read_committed readers. A cut-off last batch
+    is ignored, as a fetch may end in one. The first batch may begin before the offset that was asked for: the caller
+    leaves those records out. Raises `CorruptBatch` on a wrong checksum or structure."""
     try:
         return _read(MemoryRecords(bytes(data)), sorted(aborted, key=lambda entry: entry[1]))
     except (CorruptRecordException, ValueError, IndexError, struct.error) as broken:
@@ -128,9 +132,7 @@ def _read(batches: Any, pending: list[tuple[int, int]]) -> list[StoredRecord]:
             if _is_abort(batch):
                 aborting.discard(batch.producer_id)
         elif not (batch.is_transactional and batch.producer_id in aborting):
-            records.extend(
-                [StoredRecord(r.offset, r.timestamp, r.key, r.value, r.headers) for r in batch]
-            )
+            records.extend([StoredRecord(r.offset, r.timestamp, r.key, r.value, r.headers) for r in batch])
     return records
 
 

@@ -1,4 +1,5 @@
-"""What can go wrong between us and a Kafka cluster. Messages are sentences with the address or the name concerned and, where there is one, the remedy."""
+"""What can go wrong between us and a Kafka cluster. Messages are sentences with the address or the name concerned and,
+where there is one, the remedy."""
 
 from ..errors import ConfigurationError, HubError, Unreachable
 
@@ -8,7 +9,8 @@ class BrokerUnreachable(Unreachable):
 
     def __init__(self, bootstrap: str, reason: str) -> None:
         super().__init__(
-            f"No Kafka broker answers at {bootstrap} ({reason}). Start one with `hub up`, or name another address (setting `bootstrap`)."
+            f"No Kafka broker answers at {bootstrap} ({reason})."
+            " Start one with `hub up`, or name another address (setting `bootstrap`)."
         )
         self.bootstrap = bootstrap
         self.reason = reason
@@ -39,7 +41,10 @@ class RecordTooLarge(HubError):
     """A record is larger than the hub's topics accept. Nothing was sent; the session that refused it goes on."""
 
     def __init__(self, topic: str, size: int, limit: int) -> None:
-        super().__init__(f"A record for {topic} takes about {size} bytes; topics accept {limit}. Keep large values elsewhere and refer to them.")
+        super().__init__(
+            f"A record for {topic} takes about {size} bytes; topics accept {limit}."
+            " Keep large values elsewhere and refer to them."
+        )
         self.topic = topic
         self.size = size
         self.limit = limit
@@ -48,13 +53,14 @@ class RecordTooLarge(HubError):
 class SessionFailed(HubError):
     """A transaction could not be brought to a certain end. It may be committed or not; nothing in between.
 
-    The session is over. Drop what was decided since the last known commit, open a new session (which ends the transaction one way or the
-    other) and restore from the log."""
+    The session is over. Drop what was decided since the last known commit, open a new session (which ends the
+    transaction one way or the other) and restore from the log."""
 
 
 class SessionFenced(HubError):
-    """This session no longer owns its transactional id: another one was opened with it, or the broker ended our transaction because it
-    took longer than the transaction time-out. The session is over, and its last transaction has no effect unless it was acknowledged."""
+    """This session no longer owns its transactional id: another one was opened with it, or the broker ended our
+    transaction because it took longer than the transaction time-out. The session is over, and its last transaction has
+    no effect unless it was acknowledged."""
 
 
 class TopicMismatch(ConfigurationError):
@@ -73,7 +79,9 @@ class TopicMissing(ConfigurationError):
     """A topic that the hub needs does not exist."""
 
     def __init__(self, topic: str, bootstrap: str) -> None:
-        super().__init__(f"Topic {topic} does not exist at {bootstrap}. Create the hub's topics with `hub init` or `hub up`.")
+        super().__init__(
+            f"Topic {topic} does not exist at {bootstrap}. Create the hub's topics with `hub init` or `hub up`."
+        )
         self.topic = topic
 
 

@@ -1,8 +1,9 @@
-"""A transactional session with Kafka's repaired transaction protocol (KIP-890): every EndTxn changes the producer's epoch, so a delayed or
-repeated request of an earlier transaction is refused by the broker, and partitions need not be announced to the coordinator.
+"""A transactional session with Kafka's repaired transaction protocol (KIP-890): every EndTxn changes the producer's
+epoch, so a delayed or repeated request of an earlier transaction is refused by the broker, and partitions need not be
+announced to the coordinator.
 
-One transaction is Produce to all leaders side by side, then EndTxn: two round trips. The epoch runs out after 32,766 transactions; EndTxn
-then answers another producer id, which is a step like any other.
+One transaction is Produce to all leaders side by side, then EndTxn: two round trips. The epoch runs out after 32,766
+transactions; EndTxn then answers another producer id, which is a step like any other.
 """
 
 import asyncio
@@ -26,15 +27,17 @@ PASSING = {
     Code.UNKNOWN_TOPIC_OR_PARTITION,
     Code.NOT_LEADER_OR_FOLLOWER,
 }
-"""Refusals of a produce for a passing reason. The same bytes may go again: what was appended nevertheless is known by its sequence.
-A new topic's partitions answer UNKNOWN_TOPIC_OR_PARTITION or NOT_LEADER_OR_FOLLOWER until their leader is at work."""
+"""Refusals of a produce for a passing reason. The same bytes may go again: what was appended nevertheless is known by
+its sequence. A new topic's partitions answer UNKNOWN_TOPIC_OR_PARTITION or NOT_LEADER_OR_FOLLOWER until their leader is
+at work."""
 LEADER_UNKNOWN = {Code.UNKNOWN_TOPIC_OR_PARTITION, Code.NOT_LEADER_OR_FOLLOWER}
 COORDINATOR_MOVED = {Code.COORDINATOR_NOT_AVAILABLE, Code.NOT_COORDINATOR}
 COORDINATOR_BUSY = {Code.CONCURRENT_TRANSACTIONS, Code.COORDINATOR_LOAD_IN_PROGRESS}
 REQUEST_BYTES_MAX = 16 << 20
 """A produce request is cut at about this size; brokers take 100 MiB at most."""
 MARKERS_PENDING_SECONDS = 0.001
-"""Pause after CONCURRENT_TRANSACTIONS: the markers of the previous transaction are written within a millisecond or two."""
+"""Pause after CONCURRENT_TRANSACTIONS: the markers of the previous transaction are written within a millisecond or two.
+"""
 BACKOFF_SECONDS = 0.02
 
 Address = tuple[str, int]
@@ -76,7 +79,8 @@ class Kip890Session:
     # --- open
 
     async def open(self) -> None:
-        """See `TransactionalSession.open`. Repeats InitProducerId after a lost answer: that only changes the epoch once more."""
+        """See `TransactionalSession.open`. Repeats InitProducerId after a lost answer: that only changes the epoch once
+        more."""
         deadline = _now() + self._open_seconds
         while True:
             try:
@@ -147,7 +151,8 @@ class Kip890Session:
         return offsets
 
     def _build_rounds(self, outputs: Mapping[TopicPartition, Sequence[Record]]) -> list[dict[TopicPartition, bytes]]:
-        """The batches of a transaction: one per partition in each round, a round begins when the one before is acknowledged."""
+        """The batches of a transaction: one per partition in each round, a round begins when the one before is
+        acknowledged."""
         partitions, columns = [], []
         for partition, records in outputs.items():
             if not records:
@@ -177,7 +182,7 @@ class Kip890Session:
         return offsets
 
     async def _produce(self, batches: Mapping[TopicPartition, bytes]) -> dict[TopicPartition, int]:
-        """Every batch acknowledged: the base offsets. Batches refused for a passing reason are sent again as they are."""
+        """Every batch acknowledged: the base offsets. What was refused for a passing reason is sent again as it is."""
         offsets: dict[TopicPartition, int] = {}
         deadline = _now() + self._retry_seconds
         refused: Mapping[TopicPartition, bytes] = batches
@@ -195,9 +200,11 @@ class Kip890Session:
         """Raise unless all of these pass."""
         for (topic, partition), answer in failures.items():
             if answer.code in FENCED:
-                raise SessionFenced(f"Another session took {self.transactional_id!r}, or a transaction took too long ({wire.name_of(answer.code)}).")
+                reason = f"took {self.transactional_id!r}, or a transaction took too long"
+                raise SessionFenced(f"Another session {reason} ({wire.name_of(answer.code)}).")
             if answer.code not in PASSING or _now() > deadline:
-                raise SessionFailed(f"A batch for {topic}-{partition} was refused: {wire.name_of(answer.code)} {answer.message}".rstrip() + ".")
+                reason = f"{wire.name_of(answer.code)} {answer.message}".strip()
+                raise SessionFailed(f"A batch for {topic}-{partition} was refused: {reason}.")
 
     def _pause_after(self, failures: Mapping[TopicPartition, wire.Produced]) -> float:
         seconds = MARKERS_PENDING_SECONDS
@@ -208,13 +215,17 @@ class Kip890Session:
                 seconds = BACKOFF_SECONDS
         return seconds
 
-    async def _send(self, batches: Mapping[TopicPartition, bytes], deadline: float) -> dict[TopicPartition, wire.Produced]:
+    async def _send(
+        self, batches: Mapping[TopicPartition, bytes], deadline: float
+    ) -> dict[TopicPartition, wire.Produced]:
         """One or more produce requests to each leader, side by side."""
         await self._find_leaders(batches, deadline)
         by_leader: dict[Address, dict[TopicPartition, bytes]] = {}
         for partition, batch in batches.items():
             by_leader.setdefault(self._leaders[partition], {})[partition] = batch
-        requests = [(await self._connect(address), part) for address, whole in by_leader.items() for part in _cut(whole)]
+        requests = [
+            (await self._connect(address), part) for address, whole in by_leader.items() for part in _cut(whole)
+        ]
         if len(requests) == 1:
             return await self._send_one(*requests[0])
         answers: dict[TopicPartition, wire.Produced] = {}
@@ -242,11 +253,14 @@ class Kip890Session:
                 return
             if _now() > deadline:
                 names = ", ".join(f"{topic}-{partition}" for topic, partition in sorted(missing - self._leaders.keys()))
-                raise SessionFailed(f"No leader for {names}: unknown to the broker, or not available, for {self._retry_seconds:g} s.")
+                raise SessionFailed(
+                    f"No leader for {names}: unknown to the broker, or not available, for {self._retry_seconds:g} s."
+                )
             await asyncio.sleep(BACKOFF_SECONDS)
 
     async def _end_transaction(self) -> None:
-        """Commit. After a lost answer the same EndTxn is sent again: the broker knows it by its epoch and answers as it did."""
+        """Commit. After a lost answer the same EndTxn is sent again: the broker knows it by its epoch and answers as it
+        did."""
         body = wire.end_txn_request(self.transactional_id, self.producer_id, self.producer_epoch, committed=True)
         deadline = _now() + self._request_seconds
         while True:
@@ -264,7 +278,9 @@ class Kip890Session:
                 break
             await self._pause_at_coordinator(identity.code, "commit", deadline)
         if (identity.producer_id, identity.producer_epoch) == (self.producer_id, self.producer_epoch):
-            raise SessionFailed(f"The broker committed for {self.transactional_id!r} without a new epoch: it no longer speaks KIP-890.")
+            raise SessionFailed(
+                f"The broker committed for {self.transactional_id!r} without a new epoch: it no longer speaks KIP-890."
+            )
         self.producer_id, self.producer_epoch = identity.producer_id, identity.producer_epoch
 
     # --- connections

@@ -17,8 +17,9 @@ async def open_session(
     compression: str = "none",
     client_id: str | None = None,
 ) -> TransactionalSession:
-    """An open session of the best kind that the cluster takes: with KIP-890 where its feature `transaction.version` is 2 or more
-    (Apache Kafka from 4.0 on, the embedded broker), otherwise on aiokafka's producer. Raises as `TransactionalSession.open` does."""
+    """An open session of the best kind that the cluster takes: with KIP-890 where its feature `transaction.version` is
+    2 or more (Apache Kafka from 4.0 on, the embedded broker), otherwise on aiokafka's producer. Raises as
+    `TransactionalSession.open` does."""
     kind = Kip890Session if await supports_kip890(bootstrap) else ClassicSession
     session: TransactionalSession = kind(
         bootstrap,
@@ -32,7 +33,8 @@ async def open_session(
 
 
 async def supports_kip890(bootstrap: str, *, timeout_seconds: float = REQUEST_SECONDS) -> bool:
-    """Whether the cluster has the repaired transaction protocol switched on. Raises `BrokerUnreachable`, `ConnectionLost`."""
+    """Whether the cluster has the repaired transaction protocol switched on. Raises `BrokerUnreachable`,
+    `ConnectionLost`."""
     connection = await connect_any(bootstrap, client_id="hub-probe", timeout_seconds=timeout_seconds)
     try:
         versions = await ask_versions(connection, timeout_seconds=timeout_seconds)

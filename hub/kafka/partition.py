@@ -1,6 +1,8 @@
-"""Which partition a key belongs to: Kafka's murmur2, computed by us and never left to a client's partitioner, since clients differ.
+"""Which partition a key belongs to: Kafka's murmur2, computed by us and never left to a client's partitioner, since
+clients differ.
 
-Source: `org.apache.kafka.common.utils.Utils.murmur2`. `partition_vectors.json`, beside this file, has test vectors for other languages.
+Source: `org.apache.kafka.common.utils.Utils.murmur2`. `partition_vectors.json`, beside this file, has test vectors for
+other languages.
 """
 
 import struct
@@ -29,7 +31,7 @@ def murmur2(data: bytes) -> int:
 
 @lru_cache(maxsize=65_536)
 def partition_of(root_id: str, partitions: int) -> int:
-    """The partition, of `partitions`, that a root id belongs to: murmur2 of its UTF-8 bytes, sign bit cleared, modulo."""
+    """The partition, of `partitions`, of a root id: murmur2 of its UTF-8 bytes, sign bit cleared, modulo."""
     if partitions == 1:
         return 0
     return (murmur2(root_id.encode()) & 0x7FFFFFFF) % partitions

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaConnectionError
 
 from .clients import make_admin
 from .codec import BATCH_BYTES_MAX
@@ -64,21 +64,26 @@ def hub_topics(
 ) -> list[TopicSpec]:
     """Every topic of a hub with this many engine partitions.
 
-    `hub.intake` keeps everything: the engine deletes what lies far enough behind what it has decided. `hub.state` is compacted in small
-    segments and soon, since its length is what a restart reads."""
+    `hub.intake` keeps everything: the engine deletes what lies far enough behind what it has decided. `hub.state` is
+    compacted in small segments and soon, since its length is what a restart reads."""
     return [
         _spec(INTAKE, partitions, "delete", retention_ms=-1, retention_bytes=-1),
         _spec(EVENTS, partitions, "delete", retention_ms=30 * _DAY_MS),
         _spec(STATE, partitions, "compact", segment_bytes=64 << 20, max_compaction_lag_ms=600_000),
         _spec(REPLIES, REPLY_PARTITIONS, "delete", retention_ms=_HOUR_MS),
         *(pool_topic(pool) for pool in pools),
-        *(_spec(dlq_topic(subscriber), partitions, "delete", retention_ms=14 * _DAY_MS) for subscriber in subscribers),
+        *(dlq_spec(subscriber, partitions) for subscriber in subscribers),
     ]
 
 
 def pool_topic(pool: str) -> TopicSpec:
     """The commands topic of one pool."""
     return _spec(commands_topic(pool), INBOX_PARTITIONS, "delete", retention_ms=_DAY_MS)
+
+
+def dlq_spec(subscriber: str, partitions: int) -> TopicSpec:
+    """The dead-letter topic of one subscriber."""
+    return _spec(dlq_topic(subscriber), partitions, "delete", retention_ms=14 * _DAY_MS)
 
 
 async def ensure_topics(
@@ -89,10 +94,11 @@ async def ensure_topics(
     subscribers: Iterable[str] = (),
     retention_ms: Mapping[str, int] | None = None,
 ) -> list[str]:
-    """Create the missing topics of a hub and check those that exist; returns the names of the created ones. May run anywhere, any time.
+    """Create the missing topics of a hub and check those that exist; returns the names of the created ones. May run
+    anywhere, any time.
 
-    `retention_ms` by topic name overrides the retention of topics that are created. Raises `TopicMismatch` (an existing topic cannot be
-    worked with; nothing was created), `TopicRefused`, `BrokerUnreachable`."""
+    `retention_ms` by topic name overrides the retention of topics that are created. Raises `TopicMismatch` (an existing
+    topic cannot be worked with; nothing was created), `TopicRefused`, `BrokerUnreachable`."""
     specs = [_retain(spec, retention_ms or {}) for spec in hub_topics(partitions, pools=pools, subscribers=subscribers)]
     async with _admin(bootstrap) as admin:
         return await _ensure(admin, bootstrap, specs)
@@ -105,10 +111,11 @@ async def ensure_pool(bootstrap: str, pool: str) -> None:
 
 
 async def ensure_dlq(bootstrap: str, subscriber: str) -> None:
-    """Create the dead-letter topic of a subscriber if it is missing. Raises as `ensure_topics` does, and `TopicMissing`."""
+    """Create the dead-letter topic of a subscriber if it is missing. Raises as `ensure_topics` does, and
+    `TopicMissing`."""
     partitions = await describe_partitions(bootstrap)
     async with _admin(bootstrap) as admin:
-        await _ensure(admin, bootstrap, [spec for spec in hub_topics(partitions, pools=(), subscribers=[subscriber])][-1:])
+        await _ensure(admin, bootstrap, [dlq_spec(subscriber, partitions)])
 
 
 async def describe_partitions(bootstrap: str) -> int:
@@ -128,6 +135,7 @@ async def list_pools(bootstrap: str) -> list[str]:
 
 
 # --- steps
+
 
 def _retain(spec: TopicSpec, retention_ms: Mapping[str, int]) -> TopicSpec:
     if spec.name not in retention_ms:
@@ -210,7 +218,8 @@ async def _check_settings(admin: AIOKafkaAdminClient, specs: list[TopicSpec]) ->
 def _check_setting(topic: str, setting: str, found: str, wanted: str) -> None:
     fits = int(found) >= int(wanted) if setting == "max.message.bytes" else found == wanted
     if not fits:
-        remedy = f"Set it: kafka-configs.sh --alter --entity-type topics --entity-name {topic} --add-config {setting}={wanted}"
+        change = f"--entity-type topics --entity-name {topic} --add-config {setting}={wanted}"
+        remedy = f"Set it: kafka-configs.sh --alter {change}"
         raise TopicMismatch(topic, setting, found, wanted, remedy)
 
 

@@ -1,9 +1,11 @@
 """The six requests of a transactional session, encoded by hand: Kafka's flexible format (KIP-482), one version each.
 
-By hand, because a general library costs more here than it saves: kio takes 130 ms to import and 20 times as long to encode a small
-produce request. The tests hold every function against kio. Source of the layouts: `clients/src/main/resources/common/message` of Apache Kafka.
+By hand, because a general library costs more here than it saves: kio takes 130 ms to import and 20 times as long to
+encode a small produce request. The tests hold every function against kio. Source of the layouts:
+`clients/src/main/resources/common/message` of Apache Kafka.
 
-Functions named `*_request` return the body that follows the header; functions named `read_*` take the body that follows the answer's header.
+Functions named `*_request` return the body that follows the header; functions named `read_*` take the body that follows
+the answer's header.
 """
 
 import struct
@@ -86,7 +88,13 @@ def frame(api: Api, correlation_id: int, client_id: bytes, body: bytes) -> bytes
     """A whole request: length, header version 2, body."""
     length = 11 + len(client_id) + len(body)
     return b"".join(
-        (_HEADER.pack(length, api.key, api.version, correlation_id), _INT16.pack(len(client_id)), client_id, _NO_TAGS, body)
+        (
+            _HEADER.pack(length, api.key, api.version, correlation_id),
+            _INT16.pack(len(client_id)),
+            client_id,
+            _NO_TAGS,
+            body,
+        )
     )
 
 
@@ -164,6 +172,7 @@ class Reader:
 
 # --- ApiVersions
 
+
 class ApiVersions(NamedTuple):
     """What a broker speaks: (lowest, highest) version by request key, and the finalized features of its cluster."""
 
@@ -181,7 +190,8 @@ def api_versions_request(software: str, version: str) -> bytes:
 
 
 def read_api_versions(body: bytes) -> ApiVersions:
-    """A broker that is too old for this version says only that (in the oldest layout): it then has no versions and no features."""
+    """A broker that is too old for this version says only that (in the oldest layout): it then has no versions and no
+    features."""
     reader = Reader(body)
     if reader.int16() != Code.NONE:
         return ApiVersions({}, {})
@@ -206,6 +216,7 @@ def _read_finalized_features(data: bytes) -> dict[str, int]:
 
 
 # --- FindCoordinator
+
 
 class Coordinator(NamedTuple):
     """Who coordinates the transactions of an id; host and port hold if `code` is NONE."""
@@ -232,6 +243,7 @@ def read_find_coordinator(body: bytes) -> Coordinator:
 
 
 # --- InitProducerId and EndTxn
+
 
 class Identity(NamedTuple):
     """A producer's identity; it holds if `code` is NONE."""
@@ -262,6 +274,7 @@ def read_identity(body: bytes) -> Identity:
 
 
 # --- Metadata
+
 
 class Leaders(NamedTuple):
     """Address of the leader of each partition that has one."""
@@ -315,8 +328,10 @@ def _read_partitions(reader: Reader) -> list[tuple[int, int]]:
 
 # --- Produce
 
+
 class Produced(NamedTuple):
-    """What became of one partition's batch: `base_offset` holds if `code` is NONE; `message` is the broker's explanation or empty."""
+    """What became of one partition's batch: `base_offset` holds if `code` is NONE; `message` is the broker's
+    explanation or empty."""
 
     code: int
     base_offset: int

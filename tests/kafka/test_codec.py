@@ -1,6 +1,7 @@
 """Record batches to bytes and back."""
 
 import struct
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -24,7 +25,9 @@ def placed(batch: bytes, offset: int) -> bytes:
 def control(producer_id: int, offset: int, commit: bool) -> bytes:
     """A transaction marker, made by hand: the builder makes none."""
     key, value = struct.pack(">hh", 0, int(commit)), struct.pack(">hi", 0, 0)
-    batch = bytearray(build_batch([Record(key, value, (), 1)], producer_id=producer_id, producer_epoch=0, transactional=True))
+    batch = bytearray(
+        build_batch([Record(key, value, (), 1)], producer_id=producer_id, producer_epoch=0, transactional=True)
+    )
     struct.pack_into(">h", batch, 21, 0x30)
     from aiokafka.record.util import calc_crc32c
 
@@ -35,7 +38,9 @@ def control(producer_id: int, offset: int, commit: bool) -> bytes:
 @given(record_lists, st.sampled_from(sorted(COMPRESSIONS)))
 def test_what_is_built_is_read(records: list[Record], compression: str) -> None:
     stored = read_batches(build_batch(records, compression=compression))
-    assert [(r.key, r.value, list(r.headers), r.timestamp_ms) for r in stored] == [(r.key, r.value, r.headers, r.timestamp_ms) for r in records]
+    assert [(r.key, r.value, list(r.headers), r.timestamp_ms) for r in stored] == [
+        (r.key, r.value, r.headers, r.timestamp_ms) for r in records
+    ]
     assert [r.offset for r in stored] == list(range(len(records)))
 
 
@@ -83,12 +88,25 @@ def test_several_batches_and_a_cut_off_last_one_are_read() -> None:
 
 def test_aborted_transactions_and_markers_are_left_out() -> None:
     def batch(producer: int, offset: int) -> bytes:
-        return placed(build_batch([Record(b"k", b"%d" % offset, (), 1)], producer_id=producer, producer_epoch=0, transactional=True), offset)
+        return placed(
+            build_batch(
+                [Record(b"k", b"%d" % offset, (), 1)], producer_id=producer, producer_epoch=0, transactional=True
+            ),
+            offset,
+        )
 
-    log = b"".join([
-        batch(1, 0), batch(2, 1), control(1, 2, commit=False), batch(1, 3), control(2, 4, commit=True), control(1, 5, commit=True), batch(2, 6),
-        control(2, 7, commit=False),
-    ])
+    log = b"".join(
+        [
+            batch(1, 0),
+            batch(2, 1),
+            control(1, 2, commit=False),
+            batch(1, 3),
+            control(2, 4, commit=True),
+            control(1, 5, commit=True),
+            batch(2, 6),
+            control(2, 7, commit=False),
+        ]
+    )
     assert [r.offset for r in read_batches(log, aborted=[(2, 6), (1, 0)])] == [1, 3]
     assert [r.offset for r in read_batches(log)] == [0, 1, 3, 6]
 
@@ -104,10 +122,8 @@ def test_a_changed_bit_is_found(data: st.DataObject) -> None:
 
 @given(st.binary(max_size=200))
 def test_garbage_is_refused_or_taken_for_a_cut_off_batch(data: bytes) -> None:
-    try:
+    with suppress(CorruptBatch):
         assert read_batches(data) == []
-    except CorruptBatch as refused:
-        assert str(refused)
 
 
 def test_eight_mebibytes_fit_in_one_batch() -> None:

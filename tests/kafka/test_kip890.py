@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from hub.broker import BrokerSettings
 from hub.kafka import (
     ConnectionLost,
     Kip890Session,
@@ -20,11 +21,11 @@ from hub.kafka import (
 from hub.kafka.connection import Connection
 from tests.brokers import broker_in_thread, unique
 from tests.conformance.session.worlds import World, record
-from hub.broker import BrokerSettings
 
 
 class Fault:
-    """Cuts the connection around the next requests of one kind: `after` the broker has answered, or before it was asked."""
+    """Cuts the connection around the next requests of one kind: `after` the broker has answered, or before it was
+    asked."""
 
     def __init__(self) -> None:
         self.api: wire.Api | None = None
@@ -38,7 +39,7 @@ class Fault:
 
 
 @pytest.fixture
-def fault(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fault]:
+def fault(monkeypatch: pytest.MonkeyPatch) -> Fault:
     """Every connection of sessions made in this test obeys this fault."""
     armed = Fault()
 
@@ -54,7 +55,7 @@ def fault(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fault]:
             raise ConnectionLost("cut by the test")
 
     monkeypatch.setattr(kip890, "Connection", Unreliable)
-    yield armed
+    return armed
 
 
 @pytest.fixture
@@ -192,7 +193,7 @@ async def test_a_transaction_that_took_too_long_cannot_be_committed(world: World
     topic, session = await world.topic(), await opened(world, owner, transaction_timeout_ms=1_000)
     await session._produce(session._build_rounds({TopicPartition(topic, 0): [record("slow")]})[0])
     async with asyncio.timeout(15):
-        while (await world.ends(topic))[0] == 0:
+        while (await world.ends(topic))[0] == 0:  # noqa: ASYNC110 - a broker sends no events
             await asyncio.sleep(0.05)
     with pytest.raises((SessionFenced, SessionFailed)):
         await session._end_transaction()

@@ -31,7 +31,9 @@ async def write(world: World, topic: str, *values: str) -> int:
     """One transaction with these values; the offset of the first."""
     session = world.session(unique("writer"))
     await session.open()
-    offsets = await session.commit({TopicPartition(topic, 0): [record(value)._replace(headers=[("ce_type", b"t")]) for value in values]})
+    offsets = await session.commit(
+        {TopicPartition(topic, 0): [record(value)._replace(headers=[("ce_type", b"t")]) for value in values]}
+    )
     await session.close()
     return offsets[TopicPartition(topic, 0)]
 

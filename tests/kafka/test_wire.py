@@ -1,4 +1,6 @@
 """Our encodings against kio's, which is generated from Kafka's own schema."""
+# mypy: disable-error-code="arg-type"
+# (kio has a type of its own for each kind of name and id, which are plain strings and numbers to us)
 
 import datetime as dt
 import io
@@ -43,7 +45,9 @@ def milliseconds(number: int) -> i32Timedelta:
 
 
 def test_a_frame_is_length_header_and_body() -> None:
-    header = RequestHeader(request_api_key=i16(26), request_api_version=i16(5), correlation_id=i32(77), client_id="hub-engine-1")
+    header = RequestHeader(
+        request_api_key=i16(26), request_api_version=i16(5), correlation_id=i32(77), client_id="hub-engine-1"
+    )
     frame = wire.frame(wire.END_TXN, 77, b"hub-engine-1", b"body")
     assert frame == (len(frame) - 4).to_bytes(4, "big") + written(header) + b"body"
 
@@ -62,10 +66,14 @@ def test_api_versions_answer() -> None:
             api_versions_r.ApiVersion(api_key=i16(26), min_version=i16(0), max_version=i16(5)),
         ),
         throttle_time=ZERO,
-        supported_features=(api_versions_r.SupportedFeatureKey(name="transaction.version", min_version=i16(0), max_version=i16(3)),),
+        supported_features=(
+            api_versions_r.SupportedFeatureKey(name="transaction.version", min_version=i16(0), max_version=i16(3)),
+        ),
         finalized_features_epoch=i64(9),
         finalized_features=(
-            api_versions_r.FinalizedFeatureKey(name="transaction.version", max_version_level=i16(2), min_version_level=i16(1)),
+            api_versions_r.FinalizedFeatureKey(
+                name="transaction.version", max_version_level=i16(2), min_version_level=i16(1)
+            ),
         ),
     )
     versions = wire.read_api_versions(written(answer))
@@ -83,7 +91,12 @@ def test_find_coordinator(transactional_id: str) -> None:
     request = find_q.FindCoordinatorRequest(key_type=i8(1), coordinator_keys=(transactional_id,))
     assert wire.find_coordinator_request(transactional_id) == written(request)
     coordinator = find_r.Coordinator(
-        key=transactional_id, node_id=i32(3), host="localhost", port=i32(9093), error_code=ErrorCode.not_coordinator, error_message="no"
+        key=transactional_id,
+        node_id=i32(3),
+        host="localhost",
+        port=i32(9093),
+        error_code=ErrorCode.not_coordinator,
+        error_message="no",
     )
     answer = find_r.FindCoordinatorResponse(throttle_time=ZERO, coordinators=(coordinator,))
     assert wire.read_find_coordinator(written(answer)) == wire.Coordinator(16, "localhost", 9093)
@@ -91,10 +104,15 @@ def test_find_coordinator(transactional_id: str) -> None:
 
 @given(names, st.integers(1, 900_000))
 def test_init_producer_id(transactional_id: str, timeout_ms: int) -> None:
-    request = init_q.InitProducerIdRequest(transactional_id=transactional_id, transaction_timeout=milliseconds(timeout_ms))
+    request = init_q.InitProducerIdRequest(
+        transactional_id=transactional_id, transaction_timeout=milliseconds(timeout_ms)
+    )
     assert wire.init_producer_id_request(transactional_id, timeout_ms) == written(request)
     answer = init_r.InitProducerIdResponse(
-        throttle_time=ZERO, error_code=ErrorCode.concurrent_transactions, producer_id=i64(1 << 40), producer_epoch=i16(12)
+        throttle_time=ZERO,
+        error_code=ErrorCode.concurrent_transactions,
+        producer_id=i64(1 << 40),
+        producer_epoch=i16(12),
     )
     assert wire.read_identity(written(answer)) == wire.Identity(51, 1 << 40, 12)
 
@@ -141,7 +159,8 @@ def test_metadata_answer() -> None:
     answer = metadata_r.MetadataResponse(
         throttle_time=ZERO,
         brokers=tuple(
-            metadata_r.MetadataResponseBroker(node_id=i32(n), host=f"host{n}", port=i32(9000 + n), rack=None) for n in (1, 2)
+            metadata_r.MetadataResponseBroker(node_id=i32(n), host=f"host{n}", port=i32(9000 + n), rack=None)
+            for n in (1, 2)
         ),
         cluster_id="cluster",
         controller_id=i32(1),
@@ -168,7 +187,9 @@ def test_produce_request(transactional_id: str, contents: dict[tuple[str, int], 
         transactional_id=transactional_id,
         acks=i16(-1),
         timeout=milliseconds(10_000),
-        topic_data=tuple(produce_q.TopicProduceData(name=name, partition_data=tuple(parts)) for name, parts in topics.items()),
+        topic_data=tuple(
+            produce_q.TopicProduceData(name=name, partition_data=tuple(parts)) for name, parts in topics.items()
+        ),
     )
     batches = {TopicPartition(*where): batch for where, batch in contents.items()}
     assert wire.produce_request(transactional_id, 10_000, batches) == written(request)
@@ -177,14 +198,22 @@ def test_produce_request(transactional_id: str, contents: dict[tuple[str, int], 
 def test_produce_answer() -> None:
     def partition(index: int, error: ErrorCode, offset: int, **more: Any) -> Any:
         return produce_r.PartitionProduceResponse(
-            index=i32(index), error_code=error, base_offset=i64(offset), record_errors=more.pop("record_errors", ()), **more
+            index=i32(index),
+            error_code=error,
+            base_offset=i64(offset),
+            record_errors=more.pop("record_errors", ()),
+            **more,
         )
 
     bad = produce_r.BatchIndexAndErrorMessage(batch_index=i32(3), batch_index_error_message="no key")
     answer = produce_r.ProduceResponse(
         responses=(
             produce_r.TopicProduceResponse(
-                name="a", partition_responses=(partition(0, ErrorCode.none, 55), partition(1, ErrorCode.concurrent_transactions, -1))
+                name="a",
+                partition_responses=(
+                    partition(0, ErrorCode.none, 55),
+                    partition(1, ErrorCode.concurrent_transactions, -1),
+                ),
             ),
             produce_r.TopicProduceResponse(
                 name="b",

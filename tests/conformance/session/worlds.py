@@ -1,4 +1,5 @@
-"""Where a transactional session is tried: a broker, a way to make sessions on it, and a reader that trusts none of them.
+"""Where a transactional session is tried: a broker, a way to make sessions on it, and a reader that trusts none of
+them.
 
 One more adapter: append a `SessionFactory` to `SESSION_FACTORIES`; every test of this folder then runs on it.
 """
@@ -91,7 +92,9 @@ class SessionFactory(NamedTuple):
     marks: Sequence[pytest.MarkDecorator] = ()
 
 
-def over_tcp(kind: Callable[..., TransactionalSession], fixture: str) -> Callable[[pytest.FixtureRequest], AbstractContextManager[World]]:
+def over_tcp(
+    kind: Callable[..., TransactionalSession], fixture: str
+) -> Callable[[pytest.FixtureRequest], AbstractContextManager[World]]:
     """A world on the broker of a session fixture."""
 
     @contextmanager
