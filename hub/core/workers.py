@@ -1,12 +1,14 @@
 """What workers say of themselves, and what their silence means. Leases are soft state: judged, never written."""
 
+from collections import deque
 from typing import Any
 
+from schemas import CancelAttempt
 from schemas import events as e
 from schemas import reports as r
 
 from .attempts import on_lost, on_not_started
-from .state import Worker
+from .state import PartitionState, Worker
 from .times import SECOND_US
 from .turn import Turn
 
@@ -33,9 +35,19 @@ def on_worker_report(turn: Turn, report: r.WorkerReport, *, offset: int, home: b
             turn.happen_worker(report.incarnation, "worker.draining", e.WorkerDrainingEvent(**about))
         elif isinstance(report, r.WorkerStopped):
             turn.happen_worker(report.incarnation, "worker.stopped", e.WorkerStoppedEvent(**about))
+    if isinstance(report, r.WorkerHeartbeat):
+        _stop_strays(turn, worker, report.holding)
     if isinstance(report, r.WorkerStopped):
         _lose_attempts(turn, report.incarnation, reason="the worker has stopped", lease_seconds=None)
         turn.state.workers.pop(report.incarnation, None)
+
+
+def _stop_strays(turn: Turn, worker: Worker, holding: list[str]) -> None:
+    """Tell the worker to stop what it runs without a lease (it was silent too long, or its command was superseded)."""
+    known = {turn.state.tasks[task].row.token for task in turn.state.held.get(worker.incarnation, ())}
+    for token in holding:
+        if token not in known:
+            turn.command(worker, "attempt.cancel", "", CancelAttempt(task="", attempt=0, token=token, reason="the lease is over"))
 
 
 def _registered(report: r.WorkerReport) -> e.WorkerRegisteredEvent:
@@ -81,6 +93,13 @@ def judge_leases(turn: Turn, cause: str) -> None:
                 about: dict[str, Any] = {"pool": row.pool, "host": row.host, "pid": row.pid, "slots": row.slots}
                 data = e.WorkerHeartbeatMissed(silent_seconds=round(silent_us / SECOND_US, 3), **about)
                 turn.happen_worker(worker.incarnation, "worker.heartbeat_missed", data)
+
+
+def forgive_silence(state: PartitionState, gap_us: int) -> None:
+    """Move everything that silence is judged by `gap_us` into the future."""
+    for worker in state.workers.values():
+        worker.last_heard_us += gap_us
+    state.start_deadlines = deque((due_us + gap_us, task, mark) for due_us, task, mark in state.start_deadlines)
 
 
 def next_judgement(workers: dict[str, Worker]) -> int | None:

@@ -27,6 +27,10 @@ log = structlog.get_logger(__name__)
 #: Without any record or due item the loop looks around this often (seconds).
 IDLE_SECONDS = 1.0
 
+#: The loop looks around at least every second. A much longer gap means that this process did not run (it was stopped, or
+#: starved): then workers may have been stopped, too, and their silence says nothing.
+STOPPED_US = 4_000_000
+
 #: Between attempts to take a partition over (seconds): first, and at most.
 RETRY_SECONDS = (0.05, 2.0)
 
@@ -132,9 +136,17 @@ class PartitionLoop:
         max_records = self._loop_settings.max_records
         stopping = self._stopping.is_set
         timeout = 0.0
+        looked_us = self._now_us()
         while not stopping():
             records = await intake.read(max_records, timeout)
-            batch = partition.process(records, self._now_us(), caught_up=intake.caught_up)
+            now_us = self._now_us()
+            if now_us - looked_us > STOPPED_US:
+                log.warning(
+                    "this process was stopped for a while", action="engine_was_stopped", seconds=(now_us - looked_us) / 1e6
+                )
+                partition.forgive(now_us - looked_us)
+            looked_us = now_us
+            batch = partition.process(records, now_us, caught_up=intake.caught_up)
             self.offset = batch.offset
             if not batch.empty:
                 await self._commit(session, partition, batch)

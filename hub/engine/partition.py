@@ -33,7 +33,7 @@ from ..core.rows import (
 from ..core.state import PartitionState, Task
 from ..core.times import SECOND_US
 from ..core.turn import Command, Happened, Reply, Turn
-from ..core.workers import judge_leases, judge_starts, next_judgement, on_worker_lost, on_worker_report
+from ..core.workers import forgive_silence, judge_leases, judge_starts, next_judgement, on_worker_lost, on_worker_report
 from ..kafka import INBOX_PARTITIONS, REPLY_PARTITIONS, StoredRecord, partition_of
 
 #: A report larger than this is set aside unread. The topics take records of up to 8 MiB: what is admitted must fit
@@ -203,6 +203,10 @@ class EnginePartition:
         if not self._judged and (state.held or state.worker_rows):
             times.append(self.now_us)
         return min((time for time in times if time is not None), default=None)
+
+    def forgive(self, gap_us: int) -> None:
+        """This process was itself stopped for `gap_us`: whoever was silent in that time loses nothing by it."""
+        forgive_silence(self.state, gap_us)
 
     def _turn(self, now_us: int) -> Turn:
         self.now_us = max(self.now_us, now_us)

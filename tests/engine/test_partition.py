@@ -580,3 +580,24 @@ def test_the_ended_index_is_bounded_and_refuses_keys_when_keys_fill_it() -> None
         world.complete(world.runs()[0])
         world.step()
     assert len(world.engine.state.ended) == 3
+
+
+def test_silence_while_the_engine_itself_was_stopped_costs_nobody_a_lease(world: World) -> None:
+    run = run_one(world)
+    world.report(run, "attempt.started", number=1)
+    world.step()
+    world.now_us += 60 * SECOND
+    world.engine.forgive(60 * SECOND)
+    world.step()
+    assert "attempt.lease_expired" not in world.types("t")
+    world.step(seconds=11)
+    assert "attempt.lease_expired" in world.types("t")
+
+
+def test_a_worker_is_told_to_stop_what_it_runs_without_a_lease(world: World) -> None:
+    run = run_one(world)
+    world.commands.clear()
+    world.worker(kind="worker.heartbeat", holding=[run.token, "a token from before"])
+    world.step()
+    cancels = [msgspec.json.decode(data)["token"] for kind, _, data in world.commands if kind == "attempt.cancel"]
+    assert cancels == ["a token from before"]
