@@ -114,7 +114,7 @@ def _detail(data: Any) -> str:
     told = []
     for name, form in _TELLING:
         value = getattr(data, name, None)
-        if value not in (None, "", [], {}):
+        if value not in (None, "", [], {}) and (value or name == "percent"):
             told.append(form.format(value))
     return _cut(", ".join(told))
 
