@@ -4,7 +4,8 @@ What filters need is in the headers; the rest of the envelope is in the value, a
 the id is the event's provenance `src`, so a repeated emission would carry the same id and be visible.
 
 Provenance `src`: "<intake partition>/<offset>/<index>" for what a report caused,
-"agenda/<partition>/<item>/<due in ms>/<index>" for what time caused, "start/<partition>/<epoch>/<index>" for a take-over.
+"agenda/<partition>/<item>/<due in ms>/<index>" for what time caused, "start/<partition>/<epoch>/<index>" for a take-over
+("stop/..." for an orderly end).
 """
 
 from typing import Any, NamedTuple

@@ -61,7 +61,7 @@ def error_of(reply: TaskReply) -> TaskNotCompleted | None:
     kind = _BY_STATE.get(reply.state or "")
     if kind is None:
         return None
-    why = (
-        f": {reply.error.type}: {reply.error.message}" if reply.error is not None else f": {reply.reason}" if reply.reason else ""
-    )
-    return kind(f"Task {reply.task} ({reply.name}) {reply.state}{why}", reply)
+    why = reply.reason or "no reason was given"
+    if reply.error is not None and reply.state != "cancelled":
+        why = f"{reply.error.type}: {reply.error.message}"
+    return kind(f"Task {reply.task} ({reply.name}) {reply.state}: {why}", reply)

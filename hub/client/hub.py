@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from typing import Any, Self
 
 import uuid_utils
@@ -213,7 +213,7 @@ class Hub:
         """Ask that a task or a whole workflow ends; returns when the request is stored."""
         await self._ask("task.cancel", root or task, {"id": task, "root": root, "reason": reason, "by": by or self.source})
 
-    async def watch(self, task: str, *, root: str | None = None) -> AsyncIterator[Event]:
+    async def watch(self, task: str, *, root: str | None = None) -> AsyncGenerator[Event, None]:
         """The events of a task from its first on, live, up to its end; those of a workflow include its steps'.
 
         Raises TaskUnknown where the engine knows nothing of it."""
@@ -223,7 +223,7 @@ class Hub:
         async for event in self._events_of(task, root or task, reply.log_offset):
             yield event
 
-    async def _events_of(self, task: str, root: str, offset: int) -> AsyncIterator[Event]:
+    async def _events_of(self, task: str, root: str, offset: int) -> AsyncGenerator[Event, None]:
         async with PartitionReader(self.bootstrap, client_id=self._client_id) as reader:
             await reader.open(EVENTS, partition_of(root, self.partitions), 0)
             reader.seek(max(offset, await reader.start_offset()))

@@ -197,6 +197,7 @@ def reply_of_ended(turn: Turn, task: str, row: EndedRow) -> TaskReply:
         result=row.result,
         result_omitted=row.result_omitted,
         error=row.error,
+        reason=row.reason or None,
         log_offset=row.log_offset,
     )
 
@@ -239,6 +240,7 @@ def ended_row(row: TaskRow, now_us: int, retention_seconds: float) -> EndedRow:
         result=result if small else ABSENT,
         result_omitted=not small,
         error=row.error if row.state != "completed" else None,
+        reason=row.cancel_reason,
     )
 
 

@@ -161,6 +161,11 @@ def _ended(row: TaskRow, data: e.Ended, time: str, time_us: int) -> None:
     row.start_due_us = row.expire_due_us = row.total_due_us = row.retry_due_us = row.attempt_due_us = None
 
 
+def _cancelled(row: TaskRow, data: e.TaskCancelled, time: str, time_us: int) -> None:
+    _ended(row, data, time, time_us)
+    row.cancel_reason, row.cancel_by = data.reason, data.by
+
+
 def _workflow_ended(row: TaskRow, data: e.WorkflowEnded, time: str, time_us: int) -> None:
     _ended(row, data, time, time_us)
     _counted(row, data)
@@ -223,7 +228,7 @@ TASK_EVOLVERS: dict[str, Callable[[TaskRow, Any, str, int], None]] = {
     "task.cancel_requested": _cancel_requested,
     "task.completed": _completed,
     "task.failed": _failed,
-    "task.cancelled": _ended,
+    "task.cancelled": _cancelled,
     "task.expired": _ended,
     "task.skipped": _ended,
     "workflow.started": _workflow_started,

@@ -103,6 +103,7 @@ class EndedRow(Struct, kw_only=True, omit_defaults=True):
     result: Raw = ABSENT
     result_omitted: bool = False
     error: TaskError | None = None
+    reason: str = ""
 
 
 class WorkerRow(Struct, kw_only=True, omit_defaults=True):

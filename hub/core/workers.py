@@ -82,14 +82,16 @@ def judge_leases(turn: Turn, cause: str) -> None:
     for worker in list(state.workers.values()):
         silent_us = turn.now_us - worker.last_heard_us
         if silent_us >= worker.lease_us:
-            turn.caused_by(f"agenda/{turn.partition}/lease:{worker.incarnation}/{worker.last_heard_us}", cause)
+            turn.caused_by(
+                f"agenda/{turn.partition}/lease:{worker.incarnation}/{(worker.last_heard_us + worker.lease_us) // 1000}", cause
+            )
             lease_seconds = worker.lease_us / SECOND_US
             _lose(turn, worker.incarnation, reason=f"silent for {silent_us / SECOND_US:.1f} s", lease_seconds=lease_seconds)
         elif silent_us >= worker.lease_us * 2 // 3 and not worker.missed:
             worker.missed = True
             row = state.worker_rows.get(worker.incarnation)
             if row is not None and row.state != "silent":
-                turn.caused_by(f"agenda/{turn.partition}/silent:{worker.incarnation}/{worker.last_heard_us}", cause)
+                turn.caused_by(f"agenda/{turn.partition}/silent:{worker.incarnation}/{worker.last_heard_us // 1000}", cause)
                 about: dict[str, Any] = {"pool": row.pool, "host": row.host, "pid": row.pid, "slots": row.slots}
                 data = e.WorkerHeartbeatMissed(silent_seconds=round(silent_us / SECOND_US, 3), **about)
                 turn.happen_worker(worker.incarnation, "worker.heartbeat_missed", data)
@@ -133,7 +135,7 @@ def judge_starts(turn: Turn, cause: str) -> None:
         task = turn.state.tasks.get(task_id)
         if task is None or task.row.state != "dispatched" or task.row.dispatch != dispatched:
             continue
-        turn.caused_by(f"agenda/{turn.partition}/start:{task_id}.{dispatched}/{due_us}", cause)
+        turn.caused_by(f"agenda/{turn.partition}/start:{task_id}.{dispatched}/{due_us // 1000}", cause)
         turn.cancel_command(task, "not started in time")
         worker = turn.state.workers.get(task.row.worker or "")
         start_seconds = (worker.lease_us if worker else DEFAULT_LEASE_US) / SECOND_US

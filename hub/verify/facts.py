@@ -97,7 +97,7 @@ def cause_of(src: str) -> tuple[str, int, int, int, int, int]:
         _, partition, item = cause.split("/", 2)
         _, _, due = item.rpartition("/")
         return cause, int(partition), int(index), -1, int(due), -1
-    if cause.startswith("start/"):
+    if cause.startswith(("start/", "stop/")):
         _, partition, epoch = cause.split("/")
         return cause, int(partition), int(index), -1, -1, int(epoch)
     partition, offset = cause.split("/")

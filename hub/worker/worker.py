@@ -89,6 +89,7 @@ class Worker:
         self._held: list[set[str]] = []
         self._event_id = 0
         self._draining = False
+        self._stopped = False
         self._idle = asyncio.Event()
         self._stop_asked = asyncio.Event()
         self._services: list[asyncio.Task[None]] = []
@@ -144,7 +145,9 @@ class Worker:
 
     async def stop(self) -> None:
         """Drain: take nothing new, hand back what waits, finish what runs (within the grace time), say goodbye."""
-        self._draining = True
+        if self._stopped:
+            return
+        self._draining = self._stopped = True
         if self._heartbeats is None:
             await self._sender.stop()
             return

@@ -9,7 +9,7 @@ from hub.core.graph import Plan, Refused, check_plan, dependency_of
 from hub.core.ready import AGING_SECONDS, ReadyQueue
 from hub.core.retry import delay_seconds
 from hub.core.times import text_of, us_of
-from schemas import Backoff, NodeSpec, RetryPolicy, derived_id, node_id, task_id_of_cloudevent, task_id_of_key
+from schemas import Backoff, Dependency, NodeSpec, RetryPolicy, derived_id, node_id, task_id_of_cloudevent, task_id_of_key
 
 
 @st.composite
@@ -17,7 +17,7 @@ def graphs(draw: st.DrawFn) -> dict[str, NodeSpec]:
     """Random graphs, cycles included."""
     keys = [f"n{i}" for i in range(draw(st.integers(1, 8)))]
     edges = st.lists(st.sampled_from(keys), unique=True, max_size=4)
-    return {key: NodeSpec(name="a", depends_on=draw(edges)) for key in keys}
+    return {key: NodeSpec(name="a", depends_on=list[str | Dependency](draw(edges))) for key in keys}
 
 
 @given(graphs())

@@ -148,7 +148,8 @@ class World:
         return [event.type for event in self.events if subject is None or event.subject == subject]
 
     def last(self, kind: str) -> Event:
-        return next(event for event in reversed(self.events) if event.type == kind)
+        found: list[Event] = [event for event in self.events if event.type == kind]
+        return found[-1]
 
     def state_of(self, task: str) -> str:
         row = msgspec.json.decode(self.rows[f"task/{task}".encode()])

@@ -435,12 +435,13 @@ def test_cancelling_a_workflow_reaches_every_node(world: World) -> None:
 
 def test_a_report_of_a_worker_without_the_lease_changes_nothing(world: World) -> None:
     run = run_one(world)
-    for fields, code in [
+    wrong: list[tuple[dict[str, object], str]] = [
         ({"incarnation": "w9"}, "foreign_worker"),
         ({"token": "x"}, "stale_token"),
         ({"attempt": 9}, "stale_attempt"),
         ({"task": "nobody"}, "unknown_task"),
-    ]:
+    ]
+    for fields, code in wrong:
         before = world.rows[b"task/t"]
         about = {
             "task": run.task,
@@ -544,7 +545,8 @@ def test_a_misplaced_report_is_forwarded_once_and_set_aside_the_second_time() ->
     assert sum("task.created" in world.types() for world in worlds) == 1
     assert "task.created" in worlds[home].types()
     wrong = worlds[(home + 1) % 4]
-    wrong.put("task.created", record.value, **{"hub-origin": b"9/9"})
+    astray = wrong.put("task.created", record.value)
+    wrong.intake[-1] = astray._replace(headers=[*astray.headers, ("hub-origin", b"9/9")])
     wrong.step()
     assert "engine.report_dead_lettered" in wrong.types()
 
