@@ -76,6 +76,8 @@ SETTINGS = {
     "log.segment.bytes": "16777216",
     "log.retention.check.interval.ms": "5000",
     "controlled.shutdown.enable": "false",
+    "broker.heartbeat.interval.ms": "500",
+    "broker.session.timeout.ms": "3000",  # a killed broker may come back after this time
 }
 
 

@@ -22,6 +22,8 @@ from .records import Record, TopicPartition
 from .session import OPEN_SECONDS, RETRY_SECONDS, TRANSACTION_TIMEOUT_MS
 
 STOP_SECONDS = 5.0
+METADATA_SECONDS = 0.02
+"""Pause between two looks for a topic that is not known yet."""
 
 
 class ClassicSession:
@@ -128,11 +130,7 @@ class ClassicSession:
             while partition not in (producer.client.cluster.partitions_for_topic(topic) or ()):
                 producer.client.add_topic(topic)
                 await producer.client.force_metadata_update()
-                await asyncio.sleep(self._producer_backoff)
-
-    @property
-    def _producer_backoff(self) -> float:
-        return 0.02
+                await asyncio.sleep(METADATA_SECONDS)
 
     async def _send(
         self, producer: AIOKafkaProducer, partition: TopicPartition, records: Sequence[Record]

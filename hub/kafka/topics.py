@@ -225,9 +225,8 @@ def _check_setting(topic: str, setting: str, found: str, wanted: str) -> None:
 
 async def _create(admin: AIOKafkaAdminClient, specs: list[TopicSpec]) -> list[str]:
     """The names of those that were made by us; others made the rest meanwhile."""
-    replication = min(3, len((await admin.describe_cluster())["brokers"]))
-    durable = {"min.insync.replicas": "2"} if replication == 3 else {}
-    topics = [NewTopic(s.name, s.partitions, replication, topic_configs={**s.config, **durable}) for s in specs]
+    replicas, durable = durability(len((await admin.describe_cluster())["brokers"]))
+    topics = [NewTopic(s.name, s.partitions, replicas, topic_configs={**s.config, **durable}) for s in specs]
     answer = await admin.create_topics(topics)
     created = []
     for name, code, *message in answer.topic_errors:
@@ -236,6 +235,12 @@ async def _create(admin: AIOKafkaAdminClient, specs: list[TopicSpec]) -> list[st
         elif code != _TOPIC_ALREADY_EXISTS:
             raise TopicRefused(name, "create", code, message[0] if message else None)
     return created
+
+
+def durability(brokers: int) -> tuple[int, dict[str, str]]:
+    """Replicas of a new topic in a cluster of this size, and the settings that go with it."""
+    replicas = min(3, brokers)
+    return replicas, {"min.insync.replicas": "2"} if replicas == 3 else {}
 
 
 async def _wait_for_leaders(admin: AIOKafkaAdminClient, bootstrap: str, specs: list[TopicSpec]) -> None:

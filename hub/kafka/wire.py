@@ -1,6 +1,6 @@
 """The six requests of a transactional session, encoded by hand: Kafka's flexible format (KIP-482), one version each.
 
-By hand, because a general library costs more here than it saves: kio takes 130 ms to import and 20 times as long to
+By hand, because a general library costs more here than it saves: kio takes 130 ms to import and seven times as long to
 encode a small produce request. The tests hold every function against kio. Source of the layouts:
 `clients/src/main/resources/common/message` of Apache Kafka.
 

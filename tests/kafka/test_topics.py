@@ -14,6 +14,7 @@ from hub.kafka import (
     list_pools,
     make_admin,
 )
+from hub.kafka.topics import durability
 
 WANTED = {
     "hub.intake": 4,
@@ -44,6 +45,16 @@ def test_only_the_changelog_is_compacted_and_only_the_intake_kept_for_ever() -> 
     specs = {spec.name: spec.config for spec in hub_topics(4, subscribers=["x"])}
     assert [name for name, config in specs.items() if config["cleanup.policy"] == "compact"] == ["hub.state"]
     assert [name for name, config in specs.items() if config.get("retention.ms") == "-1"] == ["hub.intake"]
+
+
+@pytest.mark.parametrize(
+    ("brokers", "wanted"),
+    [(1, (1, {})), (2, (2, {})), (3, (3, {"min.insync.replicas": "2"})), (9, (3, {"min.insync.replicas": "2"}))],
+)
+def test_three_brokers_or_more_keep_three_replicas_of_which_two_must_answer(
+    brokers: int, wanted: tuple[int, dict[str, str]]
+) -> None:
+    assert durability(brokers) == wanted
 
 
 async def test_missing_topics_are_created_once(empty_bootstrap: str) -> None:

@@ -1,0 +1,66 @@
+"""Sessions across the death of the broker: what was acknowledged is there once, what was in doubt once or never."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from hub.kafka import ClassicSession, Kip890Session, SessionFailed, SessionFenced, TopicPartition, read_all
+from tests.apache_kafka import ApacheKafka
+from tests.brokers import unique
+from tests.conformance.session.worlds import World, record
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+
+@pytest.mark.usefixtures("kafka_bootstrap")  # skips where Apache Kafka cannot run
+@pytest.mark.parametrize("kind", [Kip890Session, ClassicSession])
+async def test_a_killed_broker_costs_the_session_and_nothing_else(
+    tmp_path: Path, kind: type[Kip890Session] | type[ClassicSession]
+) -> None:
+    broker = ApacheKafka(tmp_path)
+    await asyncio.to_thread(broker.start)
+    try:
+        acknowledged, tried, topic = await commit_across_a_kill(broker, World(broker.bootstrap, kind))
+        values = [int(r.value or b"") async for r in read_all(broker.bootstrap, topic, 0)]
+    finally:
+        await asyncio.to_thread(broker.kill)
+    assert values == sorted(set(values))
+    assert set(acknowledged) <= set(values) <= set(tried)
+    assert len(acknowledged) > 400
+
+
+async def commit_across_a_kill(broker: ApacheKafka, world: World) -> tuple[list[int], list[int], str]:
+    """Kill and restart the broker while a session commits numbers; go on with a new session after a failure."""
+    topic, owner = await world.topic(), unique("owner")
+    session = world.session(owner)
+    await session.open()
+    acknowledged: list[int] = []
+    tried: list[int] = []
+
+    async def commit_until(count: int) -> None:
+        nonlocal session
+        while len(acknowledged) < count:
+            tried.append(len(tried))
+            try:
+                await session.commit({TopicPartition(topic, 0): [record(f"{tried[-1]}")]})
+                acknowledged.append(tried[-1])
+            except (SessionFailed, SessionFenced):
+                await session.close()
+                session = world.session(owner)
+                await session.open()
+
+    async with asyncio.timeout(60):
+        await commit_until(200)
+        killing = asyncio.create_task(asyncio.to_thread(restart, broker))
+        await commit_until(201)
+        await killing
+        await commit_until(401)
+    await session.close()
+    return acknowledged, tried, topic
+
+
+def restart(broker: ApacheKafka) -> None:
+    """Power off and on."""
+    broker.kill()
+    broker.start()
