@@ -1,4 +1,4 @@
-"""The tree of errors that people may see. Each message is a sentence that says what is wrong and, where one is known, the remedy."""
+"""The tree of errors that people may see. Each message is a sentence: what is wrong and, where one is known, the remedy."""
 
 
 class HubError(Exception):

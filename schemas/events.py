@@ -35,8 +35,9 @@ class EventData(Struct, kw_only=True, omit_defaults=True):
 class TaskCreated(EventData, kw_only=True):
     """Admitted: everything that was asked for, with defaults filled in. Nothing later reads the submission again.
 
-    `depends_on` holds task ids (resolved from keys). `start_after` is a time, or seconds after the last dependency is met. A workflow's root carries its plan in `tasks` (the submitted graph)
-    and `nodes`, how many nodes it has. `log_offset`: this and all later events of the task lie at or behind this offset.
+    `depends_on` holds task ids (resolved from keys). `start_after` is a time, or seconds after the last dependency is met.
+    A workflow's root carries its plan in `tasks` (the submitted graph) and `nodes`, how many nodes it has. `log_offset`: this
+    and all later events of the task lie at or behind this offset.
     """
 
     name: str

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hub.broker import BrokerServer
 from hub.broker.files import FileStorage
@@ -16,7 +17,7 @@ from .client import batch, values_of
 class SlowDisk(FileStorage):
     """A disk whose every write takes 10 ms."""
 
-    def __init__(self, directory: Path, **sizes: int) -> None:
+    def __init__(self, directory: Path, **sizes: Any) -> None:
         super().__init__(directory, **sizes)
         self.writes = 0
         self.threads: set[str] = set()

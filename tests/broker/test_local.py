@@ -145,7 +145,7 @@ async def test_errors_are_told_in_the_protocols_terms(broker: BrokerServer) -> N
         (lambda: local.append("t", 3, batch([b"x"])), ErrorCode.UNKNOWN_TOPIC_OR_PARTITION),
     ):
         with pytest.raises(BrokerError) as refused:
-            await call()  # type: ignore[no-untyped-call]
+            await call()
         assert refused.value.code is code
     with pytest.raises(BrokerError) as refused:
         local.fetch("t", 0, 1, max_bytes=1)

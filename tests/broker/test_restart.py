@@ -5,6 +5,7 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from .test_repaired_transactions import Session
 
 
 @asynccontextmanager
-async def running(directory: Path, **sizes: int) -> AsyncIterator[BrokerServer]:
+async def running(directory: Path, **sizes: Any) -> AsyncIterator[BrokerServer]:
     storage = FileStorage(directory, **sizes) if sizes else None
     server = BrokerServer(directory, storage=storage)
     await server.start()

@@ -1,5 +1,8 @@
 """Timers of the core."""
 
+from functools import partial
+from typing import Any
+
 from hub.broker.timing import COMPACT_FROM, Deferred, Timers
 
 from .test_groups import ManualClock
@@ -7,11 +10,12 @@ from .test_groups import ManualClock
 
 def test_timers_run_in_order_and_only_once() -> None:
     clock = ManualClock()
-    timers, ran = Timers(clock), []
+    timers = Timers(clock)
+    ran: list[object] = []
     earlier: list[float] = []
     timers.on_earlier = earlier.append
     for seconds in (3, 1, 2):
-        timers.after(seconds, lambda seconds=seconds: ran.append(seconds))
+        timers.after(seconds, partial(ran.append, seconds))
     timers.after(2.5, lambda: ran.append("cancelled")).cancel()
     assert earlier == [1003.0, 1001.0]
     clock.seconds += 2
@@ -36,7 +40,9 @@ def test_cancelled_timers_take_no_room() -> None:
 
 
 def test_an_answer_is_given_once() -> None:
-    answer, got, undone = Deferred(), [], []
+    answer = Deferred()
+    got: list[Any] = []
+    undone: list[int] = []
     answer.on_abandoned = lambda: undone.append(1)
     answer.then(got.append)
     answer.resolve("first")

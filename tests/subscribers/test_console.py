@@ -15,7 +15,7 @@ from subscribers.console import Console, ConsoleSettings, short_id, text_line
 from tests.delivery.event_log import NOW, event_record, progress
 
 TASK = "019a7f00-1234-7abc-8def-0123456789ab"
-ENDED = {"created_at": NOW, "finished_at": NOW, "attempt": 2}
+ENDED: dict[str, Any] = {"created_at": NOW, "finished_at": NOW, "attempt": 2}
 
 
 def event_of(record: Any) -> tuple[Any, Meta]:

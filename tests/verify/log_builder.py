@@ -65,7 +65,8 @@ class Entry:
 
     @property
     def data(self) -> dict[str, Any]:
-        return self.body["data"]
+        data: dict[str, Any] = self.body["data"]
+        return data
 
     def row(self) -> Row:
         headers = tuple((name, value.encode()) for name, value in self.headers.items())
@@ -142,7 +143,7 @@ class LogBuilder:
     def history(self, **fields: Any) -> History:
         events = {partition.number: [entry.row() for entry in partition.events] for partition in self.partitions}
         intake = {partition.number: [entry.row() for entry in partition.intake] for partition in self.partitions}
-        given = {
+        given: dict[str, Any] = {
             "partitions": len(self.partitions),
             "events": events,
             "intake": intake,
@@ -280,7 +281,7 @@ class LogBuilder:
         task.attempt = attempt or task.attempt or 1
         task.dispatch += 1
         task.worker, task.token = worker, f"{task.id}.{task.attempt}.{task.dispatch}"
-        given = {"token": task.token, "worker": worker, "dispatch": task.dispatch}
+        given: dict[str, Any] = {"token": task.token, "worker": worker, "dispatch": task.dispatch}
         self.act(task, "task.dispatched", pool="default", inbox=INBOX, queue="default", **given)
         shared = {"task": task.id, "root": task.root, "partition": task.partition, "attempt": task.attempt}
         body = shared | {"dispatch": task.dispatch, "token": task.token, "namespace": "default", "name": task.name}
@@ -337,7 +338,8 @@ class LogBuilder:
         """The attempt fails, a retry is scheduled, becomes due and is dispatched."""
         self.told(task, "attempt.failed", ("attempt.failed", {"error": {"type": "ValueError", "message": "no"}}))
         due_ms = self.now_ms + 1_010
-        data = {"next_attempt": task.attempt + 1, "delay": 1.0, "next_retry_at": rfc3339(due_ms), "cause": "error"}
+        data: dict[str, Any] = {"next_attempt": task.attempt + 1, "delay": 1.0, "cause": "error"}
+        data["next_retry_at"] = rfc3339(due_ms)
         self.act(task, "task.retry_scheduled", **data)
         self.now_ms = due_ms
         self.act(task, "task.ready", due_ms=due_ms, queue="default")

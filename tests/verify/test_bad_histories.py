@@ -4,6 +4,7 @@ Each row is a sentence, the invariant that must be among the findings, and a fun
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from msgspec import json
@@ -11,7 +12,7 @@ from msgspec import json
 from hub.verify import INVARIANTS, Delivery, Execution, Journal, Options, Position, Report, check, task_rules
 from hub.verify.placement import partition_of_root
 
-from .log_builder import BEGIN_MS, Entry, LogBuilder, Row, rfc3339
+from .log_builder import BEGIN_MS, Entry, LogBuilder, Row, Task, rfc3339
 from .scenarios import good_log
 
 Spoil = Callable[[LogBuilder], Report | None]
@@ -26,7 +27,7 @@ def bad(invariant: str, sentence: str) -> Callable[[Spoil], Spoil]:
     return register
 
 
-def fresh(log: LogBuilder, name: str = "late", **data: object) -> object:
+def fresh(log: LogBuilder, name: str = "late", **data: Any) -> Task:
     """One more task, dispatched to w1."""
     task = log.submit(name, **data)
     log.dispatch(task, "w1")
@@ -39,75 +40,75 @@ def drop(log: LogBuilder, entry: Entry) -> None:
 
 
 @bad("I1", "an acknowledged submission is nowhere")
-def _(log):
+def _(log: LogBuilder) -> Report:
     return check(log.history(acknowledged=["plain-0", "lost-submission"]))
 
 
 @bad("I1", "an acknowledged submission was created twice")
-def _(log):
+def _(log: LogBuilder) -> Report:
     log.submit("plain-0")
     return check(log.history(acknowledged=["plain-0"]))
 
 
 @bad("I1", "an acknowledged submission is nowhere, and only its cancel was refused")
-def _(log):
+def _(log: LogBuilder) -> Report:
     log.refuse("lost-submission", code="unknown_task", reason="no such task", report="task.cancel")
     return check(log.history(acknowledged=["lost-submission"]))
 
 
 @bad("I1", "a submission is deduplicated against nothing")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.refuse("never-created", "task.deduplicated", life=3, state="completed")
 
 
 @bad("I2", "a task has not ended when all must have")
-def _(log):
+def _(log: LogBuilder) -> Report:
     return check(log.history(), Options(require_all_ended=True))
 
 
 @bad("I33", "a ready task still waits when all is at rest")
-def _(log):
+def _(log: LogBuilder) -> Report:
     return check(log.history(), Options(require_all_ended=True))
 
 
 @bad("I3", "an event of a task is missing")
-def _(log):
+def _(log: LogBuilder) -> None:
     drop(log, log.event("plain-0", "task.dispatched"))
 
 
 @bad("I3", "a task goes on, on another partition")
-def _(log):
+def _(log: LogBuilder) -> None:
     task = fresh(log, on_partition(0, log))
     task.partition = 1
     log.started(task)
 
 
 @bad("I3", "a life is not the intake offset that began it")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.event("plain-0", "task.created").body["life"] += 1
 
 
 @bad("I3", "a refusal of the engine is missing")
-def _(log):
+def _(log: LogBuilder) -> None:
     for _ in range(3):
         log.refuse("refused", code="malformed", reason="no")
     drop(log, [entry for entry in log.all_events() if entry.type == "task.rejected"][-2])
 
 
 @bad("I4", "the second event of a report is missing")
-def _(log):
+def _(log: LogBuilder) -> None:
     task = fresh(log)
     log.told(task, "attempt.completed", ("task.started", {}), ("task.progressed", {}), ("task.completed", {}))
     drop(log, log.event("late", "task.progressed"))
 
 
 @bad("I4", "the first event of a report is missing")
-def _(log):
+def _(log: LogBuilder) -> None:
     drop(log, log.event("left_waiting-11", "task.created"))
 
 
 @bad("I4", "the events of one report lie in two transactions")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.event("left_waiting-11", "task.ready").offset += 1
     for entry in log.partitions[log.tasks["left_waiting-11"].partition].events:
         if entry.offset >= log.event("left_waiting-11", "task.ready").offset and entry.headers["ce_subject"] != "left_waiting-11":
@@ -115,26 +116,26 @@ def _(log):
 
 
 @bad("I5", "an event of an older epoch follows")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.partitions[1].epoch -= 1
     log.submit(on_partition(1, log))
 
 
 @bad("I26", "a fenced owner writes behind its successor")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.partitions[1].epoch -= 1
     log.submit(on_partition(1, log))
 
 
 @bad("I26", "!meta is of an older epoch than the log")
-def _(log):
+def _(log: LogBuilder) -> Report:
     state = log.state()
     state[1][b"!meta"] = json.encode({"offset": len(log.partitions[1].intake), "epoch": 1})
     return check(log.history(state=state))
 
 
 @bad("I6", "an intake record is decided again after a take-over")
-def _(log):
+def _(log: LogBuilder) -> None:
     task = fresh(log)
     log.started(task)
     intake = log.partitions[task.partition].intake
@@ -147,7 +148,7 @@ def _(log):
 
 
 @bad("I6", "an agenda item is taken twice")
-def _(log):
+def _(log: LogBuilder) -> None:
     task = fresh(log)
     cause = log.agenda(task.partition, "lease")
     log.transaction(task.partition, cause, [(f"task/{task.id}", "attempt.lease_expired", {"attempt": 1, "lease_seconds": 1.0})])
@@ -156,12 +157,12 @@ def _(log):
 
 
 @bad("I6", "a src names an intake record that does not exist")
-def _(log):
+def _(log: LogBuilder) -> Report:
     return check(log.history(intake={n: [e.row() for e in p.intake if e.offset != 5] for n, p in enumerate(log.partitions)}))
 
 
 @bad("I7", "reports are decided out of order")
-def _(log):
+def _(log: LogBuilder) -> None:
     number = 0
     later = log.report(number, "task.created", "x"), log.report(number, "task.created", "y")
     for cause in reversed(later):
@@ -169,42 +170,42 @@ def _(log):
 
 
 @bad("I7", "!meta stands before what was decided")
-def _(log):
+def _(log: LogBuilder) -> Report:
     state = log.state()
     state[1][b"!meta"] = json.encode({"offset": 2, "epoch": log.partitions[1].epoch})
     return check(log.history(state=state))
 
 
 @bad("I7", "there is no !meta")
-def _(log):
+def _(log: LogBuilder) -> Report:
     state = log.state()
     del state[0][b"!meta"]
     return check(log.history(state=state))
 
 
 @bad("I8", "a task goes on after its end")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.act(log.tasks["plain-0"], "task.cancel_requested")
 
 
 @bad("I8", "a life begins while the last one lives")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.submit("left_waiting-11")
 
 
 @bad("I8", "a workflow ends while a node lives")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.workflow("flow", {"a": []})
     log.finish_workflow("flow")
 
 
 @bad("I8", "a workflow counts its nodes wrongly")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.event("workflow-10", "workflow.completed").data["completed"] = 2
 
 
 @bad("I9", "the log is not what an earlier check read")
-def _(log):
+def _(log: LogBuilder) -> Report:
     earlier = check(log.history()).prefixes
     log.submit("one-more")
     log.event("plain-0", "task.completed").data["result"] = 2
@@ -212,7 +213,7 @@ def _(log):
 
 
 @bad("I9", "the log has lost its end since an earlier check")
-def _(log):
+def _(log: LogBuilder) -> Report:
     log.submit("one-more")
     earlier = check(log.history()).prefixes
     drop(log, log.event("one-more", "task.ready"))
@@ -223,46 +224,48 @@ def spoiled_row(log: LogBuilder, task_id: str, **fields: object) -> Report:
     state = log.state()
     rows = state[log.tasks[task_id].partition]
     key = f"task/{task_id}".encode()
-    rows[key] = json.encode(json.decode(rows[key]) | fields)
+    row = rows[key]
+    assert row is not None
+    rows[key] = json.encode(json.decode(row) | fields)
     return check(log.history(state=state))
 
 
 @bad("I10", "a live task has no row")
-def _(log):
+def _(log: LogBuilder) -> Report:
     state = log.state()
     del state[log.tasks["left_waiting-11"].partition][b"task/left_waiting-11"]
     return check(log.history(state=state))
 
 
 @bad("I10", "a row belongs to no task")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.extra_rows[0, "task/ghost"] = {"life": 3, "sequence": 2, "state": "ready", "name": "charge"}
 
 
 @bad("I10", "an ended task has a live row")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.tasks["plain-0"].state = "running"
 
 
 @bad("I10", "a live task has an ended row")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.tasks["left_waiting-11"].state = "completed"
 
 
 @bad("I10", "the engine's row is behind the log")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.partitions[0].engine_sequence -= 1
 
 
 @bad("I11", "a step is dispatched before its dependency ended")
-def _(log):
+def _(log: LogBuilder) -> None:
     nodes = log.workflow("flow", {"a": [], "b": [{"task": "a"}]})
     log.met(nodes["b"])
     log.dispatch(nodes["b"], "w1")
 
 
 @bad("I11", "a step is dispatched although its dependency failed")
-def _(log):
+def _(log: LogBuilder) -> None:
     nodes = log.workflow("flow", {"a": [], "b": [{"task": "a"}]})
     log.act(nodes["a"], "task.failed", kind="permanent", error={"type": "E"})
     log.met(nodes["b"])
@@ -270,13 +273,13 @@ def _(log):
 
 
 @bad("I12", "a task is ready with an unmet dependency")
-def _(log):
+def _(log: LogBuilder) -> None:
     nodes = log.workflow("flow", {"a": [], "b": [{"task": "a"}]})
     log.met(nodes["b"])
 
 
 @bad("I12", "a wake-up is lost")
-def _(log):
+def _(log: LogBuilder) -> None:
     nodes = log.workflow("flow", {"a": [], "b": [{"task": "a"}]})
     log.dispatch(nodes["a"], "w1")
     log.started(nodes["a"])
@@ -284,35 +287,35 @@ def _(log):
 
 
 @bad("I12", "a task tells another count of dependencies than it has")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.event(log.tasks["workflow-10"].id, "task.created")
     nodes = log.workflow("flow", {"a": [], "b": [{"task": "a"}]})
     log.event(nodes["b"].id, "task.blocked").data["unmet"] = 2
 
 
 @bad("I12", "a task is skipped for no reason")
-def _(log):
+def _(log: LogBuilder) -> None:
     nodes = log.workflow("flow", {"a": [], "b": [{"task": "a"}]})
     log.act(nodes["b"], "task.skipped")
 
 
 @bad("I13", "a task is dispatched to two workers")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.dispatch(fresh(log), "w2")
 
 
 @bad("I14", "a task is ready again while its attempt runs")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.act(fresh(log), "task.ready", queue="default")
 
 
 @bad("I14", "an attempt is left out")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.dispatch(log.submit("late"), "w1", attempt=2)
 
 
 @bad("I14", "a dispatch number is used again")
-def _(log):
+def _(log: LogBuilder) -> None:
     task = fresh(log)
     log.act(task, "attempt.superseded", start_seconds=1.0)
     log.act(task, "task.ready", queue="default")
@@ -321,26 +324,26 @@ def _(log):
 
 
 @bad("I16", "another worker than the holder starts")
-def _(log):
+def _(log: LogBuilder) -> None:
     task = fresh(log)
     log.told(task, "attempt.started", ("task.started", {"worker": "w2"}))
 
 
 @bad("I16", "a start with a stale token is accepted")
-def _(log):
+def _(log: LogBuilder) -> None:
     task = fresh(log)
     log.told(task, "attempt.started", ("task.started", {"token": "stale"}))
 
 
 @bad("I16", "the end of an earlier attempt is accepted")
-def _(log):
+def _(log: LogBuilder) -> None:
     task = fresh(log)
     log.started(task)
     log.told(task, "attempt.completed", ("task.completed", {"attempt": 3}))
 
 
 @bad("I16", "a repeated report is accepted")
-def _(log):
+def _(log: LogBuilder) -> None:
     task = fresh(log)
     log.started(task)
     for _ in range(2):
@@ -348,14 +351,14 @@ def _(log):
 
 
 @bad("I18", "a task is tried more often than allowed")
-def _(log):
+def _(log: LogBuilder) -> None:
     task = fresh(log, retry={"max_attempts": 1})
     log.started(task)
     log.retried(task, "w2")
 
 
 @bad("I18", "a task is dispatched after more losses than allowed")
-def _(log):
+def _(log: LogBuilder) -> None:
     task = fresh(log, retry={"max_lost": 0})
     log.act(task, "attempt.lost")
     log.act(task, "task.ready", queue="default")
@@ -363,7 +366,7 @@ def _(log):
 
 
 @bad("I18", "a retry is due earlier than its delay")
-def _(log):
+def _(log: LogBuilder) -> None:
     task = fresh(log)
     log.started(task)
     log.told(task, "attempt.failed", ("attempt.failed", {"error": {"type": "E"}}))
@@ -372,17 +375,17 @@ def _(log):
 
 
 @bad("I18", "a retry does not wait until it is due")
-def _(log):
+def _(log: LogBuilder) -> None:
     task = fresh(log)
     log.started(task)
     log.told(task, "attempt.failed", ("attempt.failed", {"error": {"type": "E"}}))
-    data = {"next_attempt": 2, "delay": 1.0, "next_retry_at": rfc3339(log.now_ms + 1_010), "cause": "error"}
+    data: dict[str, Any] = {"next_attempt": 2, "delay": 1.0, "next_retry_at": rfc3339(log.now_ms + 1_010), "cause": "error"}
     log.act(task, "task.retry_scheduled", **data)
     log.act(task, "task.ready", queue="default")
 
 
 @bad("I18", "an at-most-once body is given to a second worker")
-def _(log):
+def _(log: LogBuilder) -> None:
     task = fresh(log, delivery="at_most_once")
     log.told(task, "attempt.started", ("attempt.granted", {}), ("task.started", {}))
     log.command("attempt.grant", task, {"task": task.id, "attempt": 1, "token": task.token})
@@ -391,7 +394,7 @@ def _(log):
 
 
 @bad("I18", "a task is exhausted before its attempts are")
-def _(log):
+def _(log: LogBuilder) -> None:
     task = fresh(log)
     log.started(task)
     log.told(task, "attempt.failed", ("attempt.failed", {"error": {"type": "E"}}))
@@ -399,46 +402,46 @@ def _(log):
 
 
 @bad("I19", "a key stands for two tasks")
-def _(log):
+def _(log: LogBuilder) -> None:
     for name in ("one", "two"):
         log.submit(name, idempotency_key="k", idempotency_window=60.0, payload_hash="p")
 
 
 @bad("I19", "a key stands for two payloads")
-def _(log):
+def _(log: LogBuilder) -> None:
     for payload in ("p", "q"):
         task = log.submit("one", idempotency_key="k", idempotency_window=60.0, payload_hash=payload)
         log.act(task, "task.cancelled")
 
 
 @bad("I20", "a delayed task is ready early")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.submit("late", start_after=rfc3339(log.now_ms + 5_000))
 
 
 @bad("I20", "a delay in seconds is not waited for")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.submit("late", start_after=5.0)
 
 
 @bad("I20", "an agenda item is taken before it is due")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.act(log.submit("late"), "task.cancelled", due_ms=log.now_ms + 1_000)
 
 
 @bad("I20", "a task expires early")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.act(log.submit("late", not_start_after=rfc3339(log.now_ms + 5_000)), "task.expired")
 
 
 @bad("I20", "the engine's time goes back")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.now_ms = BEGIN_MS
     log.submit("late")
 
 
 @bad("I22", "a root lies on the wrong partition")
-def _(log):
+def _(log: LogBuilder) -> None:
     right = on_partition(0, log)
     wrong = on_partition(1, log)
     log.submit(right)
@@ -450,55 +453,55 @@ def _(log):
 
 
 @bad("I22", "a task changes its root")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.event("plain-0", "task.dispatched").body["rootid"] = "plain-9"
 
 
 @bad("I23", "a dispatch has no command")
-def _(log):
+def _(log: LogBuilder) -> None:
     del log.commands[2]
 
 
 @bad("I23", "a command is issued twice")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.commands.append(Entry(900, log.now_ms, log.commands[0].key, log.commands[0].headers, log.commands[0].body))
 
 
 @bad("I23", "a command has no dispatch")
-def _(log):
+def _(log: LogBuilder) -> None:
     body = log.commands[0].body | {"dispatch": 9}
     log.commands.append(Entry(900, log.now_ms, log.commands[0].key, log.commands[0].headers, body))
 
 
 @bad("I23", "a command is in another worker's name")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.commands[0].headers = log.commands[0].headers | {"worker": "w9"}
 
 
 @bad("I23", "a grant has no command")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.commands[:] = [command for command in log.commands if command.type != "attempt.grant"]
 
 
 @bad("I24", "a new owner begins before what was decided")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.event("1", "engine.started").data["input_offset"] = 3
 
 
 @bad("I24", "a new owner goes back behind where it began")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.event("1", "engine.started").data["input_offset"] = 500
     log.submit(on_partition(1, log))
 
 
 @bad("I25", "an epoch is left out")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.partitions[0].epoch += 1
     log.take_over(0)
 
 
 @bad("I25", "an epoch begins without its engine.started")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.partitions[0].epoch += 1
     log.submit(on_partition(0, log))
 
@@ -517,14 +520,14 @@ def with_journal(log: LogBuilder, journal: Journal) -> Report:
 
 
 @bad("I27", "an event was not delivered")
-def _(log):
+def _(log: LogBuilder) -> Report:
     journal = journal_of(log)
     del journal.deliveries[9]
     return with_journal(log, journal)
 
 
 @bad("I28", "two events of a task were delivered in the wrong order")
-def _(log):
+def _(log: LogBuilder) -> Report:
     journal = journal_of(log)
     first, second = places(journal)
     journal.deliveries[first], journal.deliveries[second] = journal.deliveries[second], journal.deliveries[first]
@@ -537,87 +540,87 @@ def places(journal: Journal) -> tuple[int, int]:
 
 
 @bad("I29", "a position goes back without a replay")
-def _(log):
+def _(log: LogBuilder) -> Report:
     return with_journal(log, journal_of(log, positions=[Position(0, 9), Position(0, 4)]))
 
 
 @bad("I29", "a position is behind the end of the log")
-def _(log):
+def _(log: LogBuilder) -> Report:
     return with_journal(log, journal_of(log, positions=[Position(0, 90_000)]))
 
 
 @bad("I30", "a repeat has other bytes")
-def _(log):
+def _(log: LogBuilder) -> Report:
     journal = journal_of(log)
     journal.deliveries.append(journal.deliveries[4]._replace(digest="another"))
     return with_journal(log, journal)
 
 
 @bad("I30", "a delivered event is not on the log")
-def _(log):
+def _(log: LogBuilder) -> Report:
     journal = journal_of(log)
     journal.deliveries[4] = journal.deliveries[4]._replace(id="0/999/0")
     return with_journal(log, journal)
 
 
 @bad("I31", "a submission was passed over")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.report(0, "task.created", "x")
 
 
 @bad("I31", "a report that says nothing of its type was passed over")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.report(0, "task.created", "x")
     log.partitions[0].intake[-1].headers = {}
 
 
 @bad("I32", "an event is of no known type")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.event("plain-0", "task.started").headers["ce_type"] = "task.begun"
 
 
 @bad("I32", "a required field is missing")
-def _(log):
+def _(log: LogBuilder) -> None:
     del log.event("plain-0", "task.started").data["worker"]
 
 
 @bad("I32", "the data has an unknown field")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.event("plain-0", "task.started").data["colour"] = "red"
 
 
 @bad("I32", "the body has an unknown field")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.event("plain-0", "task.started").body["colour"] = "red"
 
 
 @bad("I32", "a header is missing")
-def _(log):
+def _(log: LogBuilder) -> None:
     del log.event("plain-0", "task.started").headers["ce_time"]
 
 
 @bad("I32", "a time is not RFC 3339")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.event("plain-0", "task.started").headers["ce_time"] = "yesterday"
 
 
 @bad("I32", "a time in the data is not RFC 3339")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.event("plain-0", "task.created").data["start_after"] = "tomorrow"
 
 
 @bad("I32", "a src has no known form")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.event("plain-0", "task.started").body["src"] = "somewhere"
 
 
 @bad("I32", "a key is not the root")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.event("plain-0", "task.started").key = "other"
 
 
 @bad("I32", "a command does not fit its schema")
-def _(log):
+def _(log: LogBuilder) -> None:
     del log.commands[0].body["namespace"]
 
 
@@ -634,26 +637,26 @@ def test_i32_a_wrong_attribute_is_found(header: str) -> None:
 
 
 @bad("I34", "an at-most-once body ran twice")
-def _(log):
+def _(log: LogBuilder) -> Report:
     runs = [Execution("granted-4", 1), Execution("granted-4", 1)]
     return check(log.history(executions=runs))
 
 
 @bad("I34", "an at-most-once body ran without a grant")
-def _(log):
+def _(log: LogBuilder) -> Report:
     fresh(log, delivery="at_most_once")
     return check(log.history(executions=[Execution("late", 1)]))
 
 
 @bad("I35", "a cancelled task starts")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.act(
         log.tasks["cancelled-6"], "task.dispatched", pool="default", inbox=3, queue="default", token="t", worker="w1", dispatch=2
     )
 
 
 @bad("I35", "a task is ready again after its cancel was requested")
-def _(log):
+def _(log: LogBuilder) -> None:
     task = fresh(log)
     log.act(task, "task.cancel_requested")
     log.act(task, "attempt.lost")
@@ -661,24 +664,24 @@ def _(log):
 
 
 @bad("I35", "a step starts after its workflow was cancelled")
-def _(log):
+def _(log: LogBuilder) -> None:
     nodes = log.workflow("flow", {"a": []})
     log.finish_workflow("flow", "workflow.cancelled")
     log.dispatch(nodes["a"], "w1")
 
 
 @bad("T1", "an event comes from another state than the last one left")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.event("plain-0", "task.dispatched").body["from"] = "blocked"
 
 
 @bad("T1", "an event does not name its state")
-def _(log):
+def _(log: LogBuilder) -> None:
     del log.event("plain-0", "task.ready").body["to"]
 
 
 @bad("T1", "a task completes without a start")
-def _(log):
+def _(log: LogBuilder) -> None:
     log.completed(fresh(log))
 
 
@@ -688,12 +691,12 @@ def reply(task: str, **fields: object) -> dict[int, list[Row]]:
 
 
 @bad("R1", "a reply tells of another end")
-def _(log):
+def _(log: LogBuilder) -> Report:
     return check(log.history(replies=reply("plain-0", state="failed", sequence=5)))
 
 
 @bad("R1", "a reply tells of an end that is not on the log")
-def _(log):
+def _(log: LogBuilder) -> Report:
     return check(log.history(replies=reply("left_waiting-11", state="completed", sequence=5)))
 
 

@@ -1,12 +1,14 @@
 """Nothing is found in a history that keeps every promise."""
 
+from typing import Any
+
 import pytest
 
 from hub.verify import INVARIANTS, Checker, Options, check
 from hub.verify.placement import murmur2
 
 from .log_builder import LogBuilder
-from .scenarios import ALL, ENDING, good_log, run
+from .scenarios import ALL, ENDING, Scenario, good_log, run
 
 
 @pytest.mark.parametrize("count", [1, 4])
@@ -18,7 +20,7 @@ def test_a_good_history_has_no_findings(count: int) -> None:
 
 
 @pytest.mark.parametrize("scenario", ALL, ids=lambda scenario: scenario.__name__)
-def test_each_life_of_a_task_is_accepted(scenario) -> None:
+def test_each_life_of_a_task_is_accepted(scenario: Scenario) -> None:
     log = LogBuilder(4)
     log.worker("w1")
     report = check(run(log, [scenario(log, "only")]).history())
@@ -51,7 +53,7 @@ def test_a_log_whose_beginning_was_deleted_is_accepted() -> None:
 
 def test_a_busy_hub_is_checked_up_to_what_was_read() -> None:
     whole = good_log(1)
-    history = whole.history()
+    history: Any = whole.history()  # its parts are known to be there and to be lists
     checker = Checker(1)
     for record in history.events[0][:40]:
         checker.event(0, record)
