@@ -1,0 +1,251 @@
+"""`hub events`: follow the log, and look things up in the catalogue of event types."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .render import event_line, print_fields, print_json, print_json_line, print_table
+from .shell import DEFAULT_BOOTSTRAP, Bootstrap, Json, run
+
+if TYPE_CHECKING:
+    from schemas import Event
+
+QUEUED_MAX = 10_000
+_SHORTER = (("typing.", ""), ("schemas.tasks.", ""), ("NoneType", "null"), ("None", "null"))
+SEVERITIES = {5: "debug", 9: "info", 13: "warn", 17: "error"}
+
+
+class Start(StrEnum):
+    """Where `tail` begins."""
+
+    beginning = "beginning"
+    end = "end"
+
+
+def register(app: typer.Typer) -> None:
+    """Add `hub events` to the command line."""
+    events = typer.Typer(no_args_is_help=True, help="Follow the events of the hub, and look up what each type means.")
+    events.command("tail")(tail)
+    events.command("list")(list_types)
+    events.command("show")(show)
+    app.add_typer(events, name="events")
+
+
+def tail(
+    event_type: Annotated[
+        str | None, typer.Option("--type", metavar="GLOB", help="Only these types, for example 'task.*' or 'workflow.failed'.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(metavar="ID", help="Only this task, or this workflow and its steps.")] = None,
+    start: Annotated[Start, typer.Option("--from", help="Begin with the first event kept, or with the next one.")] = Start.end,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
+    follow: Annotated[bool, typer.Option(help="Go on for ever, or stop at the end of the log as it is now.")] = True,
+    as_json: Json = False,
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+) -> None:
+    """Print events as they are committed, one line each, in order within every task.
+
+    With --json every line is a structured CloudEvent. Ends with Ctrl-C, at --limit, or at the end with --no-follow.
+    Exit codes: 0 ended as asked; 3 no broker answers; 130 Ctrl-C.
+    """
+    run(_tail(bootstrap, event_type, task, start, limit, follow, as_json))
+
+
+async def _tail(
+    bootstrap: str, event_type: str | None, task: str | None, start: Start, limit: int | None, follow: bool, as_json: bool
+) -> None:
+    left = limit
+    async for event in read_events(bootstrap, from_beginning=start is Start.beginning, follow=follow):
+        if not fits(event, event_type=event_type, task=task):
+            continue
+        print_json_line(event.as_dict()) if as_json else print(event_line(event), flush=True)
+        if left is not None:
+            left -= 1
+            if left == 0:
+                return
+
+
+def fits(event: "Event", *, event_type: str | None, task: str | None) -> bool:
+    """Whether an event is asked for."""
+    if event_type is not None and not fnmatchcase(event.type, event_type):
+        return False
+    return task is None or task in (event.subject, event.rootid)
+
+
+async def read_events(bootstrap: str, *, from_beginning: bool, follow: bool) -> AsyncIterator["Event"]:
+    """Committed events of all partitions, in order within each. A record that is no event is told on stderr.
+
+    Raises Unreachable, TopicMissing."""
+    from schemas import MalformedEvent, decode_event
+
+    from ..kafka import EVENTS, PartitionReader, StoredRecord, describe_partitions
+
+    queue: asyncio.Queue[tuple[int, StoredRecord] | None] = asyncio.Queue(QUEUED_MAX)
+    partitions = await describe_partitions(bootstrap)
+
+    async def read(partition: int) -> None:
+        async with PartitionReader(bootstrap) as reader:
+            await reader.open(EVENTS, partition, 0)
+            end = await reader.end_offset()
+            reader.seek(await reader.start_offset() if from_beginning else end)
+            while follow or await reader.position() < end:
+                for record in await reader.read(1000, 1000 if follow else 20):
+                    await queue.put((partition, record))
+        await queue.put(None)
+
+    readers = [asyncio.create_task(read(partition), name=f"tail-{partition}") for partition in range(partitions)]
+    try:
+        while partitions:
+            item = await _next(queue, readers)
+            if item is None:
+                partitions -= 1
+                continue
+            partition, record = item
+            try:
+                yield decode_event(record.value, record.headers)
+            except MalformedEvent as error:
+                typer.echo(f"{EVENTS}-{partition} offset {record.offset} is no event of this hub: {error}", err=True)
+    finally:
+        for reader in readers:
+            reader.cancel()
+        await asyncio.wait(readers, timeout=5)
+
+
+async def _next(queue: "asyncio.Queue[Any]", readers: list["asyncio.Task[None]"]) -> Any:
+    """The next item; raises what a reader raised, instead of waiting for it for ever."""
+    while True:
+        try:
+            async with asyncio.timeout(1.0):
+                return await queue.get()
+        except TimeoutError:
+            for reader in readers:
+                if reader.done() and not reader.cancelled() and (error := reader.exception()) is not None:
+                    raise error from None
+
+
+def list_types(as_json: Json = False) -> None:
+    """List every type of event that the hub emits, with when it is emitted."""
+    from schemas import CATALOGUE
+
+    rows = [
+        {
+            "type": row.type,
+            "entity": row.entity,
+            "severity": SEVERITIES[row.severity],
+            "terminal": row.terminal,
+            "since": row.since,
+            "when": row.when,
+        }
+        for row in CATALOGUE.values()
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    table = [(row["type"], row["entity"], row["severity"], "ends" if row["terminal"] else "", row["when"]) for row in rows]
+    print_table(("TYPE", "ENTITY", "SEVERITY", "", "WHEN"), table)
+
+
+def show(
+    event_type: Annotated[str, typer.Argument(metavar="TYPE", help="A type of event, for example task.completed.")],
+    as_json: Json = False,
+) -> None:
+    """Show one type of event: when it is emitted, and the fields of its data. With --json: the JSON Schema of the data.
+
+    Exit codes: 0 shown; 2 there is no such type.
+    """
+    import inspect
+    from difflib import get_close_matches
+
+    import msgspec
+
+    from schemas import CATALOGUE
+
+    row = CATALOGUE.get(event_type)
+    if row is None:
+        close = get_close_matches(event_type, list(CATALOGUE), 1)
+        hint = f" Did you mean {close[0]}?" if close else " See `hub events list`."
+        raise typer.BadParameter(f"there is no event type {event_type!r}.{hint}", param_hint="TYPE")
+    if as_json:
+        print_json(json_schema(row.data))
+        return
+    meaning = " ".join((inspect.getdoc(row.data) or "").split())
+    print_fields(
+        (
+            ("type", row.type),
+            ("when", row.when),
+            ("data", meaning),
+            ("entity", row.entity),
+            ("severity", SEVERITIES[row.severity]),
+            ("ends the task", "yes" if row.terminal else "no"),
+            ("since", row.since),
+        )
+    )
+    print()
+    print_table(("FIELD", "TYPE", "DEFAULT"), [_field(field) for field in msgspec.structs.fields(row.data)])
+
+
+def json_schema(struct: Any) -> dict[str, Any]:
+    """The JSON Schema of an event's data. msgspec cannot tell the default of a field of raw JSON; such a field has none here."""
+    import inspect
+
+    import msgspec
+
+    raw = [field.name for field in msgspec.structs.fields(struct) if field.type is msgspec.Raw]
+    fields = [
+        (field.name, Any, None) if field.name in raw and not field.required else (field.name, field.type, _declared(field))
+        for field in msgspec.structs.fields(struct)
+    ]
+    same = msgspec.defstruct(struct.__name__, fields, kw_only=True, namespace={"__doc__": inspect.getdoc(struct)})
+    schema = msgspec.json.schema(same)
+    for name in raw:
+        schema["$defs"][struct.__name__]["properties"][name].pop("default", None)
+    return schema
+
+
+def _declared(field: Any) -> Any:
+    import msgspec
+
+    if field.required:
+        return msgspec.NODEFAULT
+    if field.default_factory is not msgspec.NODEFAULT:
+        return msgspec.field(default_factory=field.default_factory)
+    return field.default
+
+
+def _field(field: Any) -> tuple[str, str, str]:
+    import msgspec
+
+    if field.required:
+        default = "required"
+    elif field.default is not msgspec.NODEFAULT:
+        default = _default(field.default)
+    else:
+        default = _default(field.default_factory())
+    return field.encode_name, type_name(field.type), default
+
+
+def _default(value: Any) -> str:
+    import msgspec
+
+    if isinstance(value, msgspec.Raw):
+        return bytes(value).decode() or "absent"
+    return msgspec.json.encode(value).decode()
+
+
+def type_name(annotation: Any) -> str:
+    """A type in the words of JSON's users, as short as it can be said."""
+    import msgspec
+
+    if annotation is msgspec.Raw:
+        return "any JSON"
+    if annotation is type(None):
+        return "null"
+    if isinstance(annotation, type) and not getattr(annotation, "__args__", None):
+        return annotation.__name__
+    text = str(annotation)
+    for long, short in _SHORTER:
+        text = text.replace(long, short)
+    return text

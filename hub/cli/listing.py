@@ -1,0 +1,105 @@
+"""The tasks that `hub.state` tells of, as rows for a list: the last row per key, live ones and the index of ended ones."""
+
+from datetime import datetime
+from fnmatch import fnmatchcase
+
+from msgspec import Struct
+
+from ..core.rows import EndedRow, TaskRow, ended_row_decoder, task_row_decoder
+from ..kafka import STATE, describe_partitions, read_all
+
+TASK_PREFIX = b"task/"
+ENDED_PREFIX = b'{"ended":'
+
+
+class ListedTask(Struct, kw_only=True):
+    """One line of the list. `since`: when it ended, else when it was created; `seconds`: from creation to now unknown, so
+    only what the row itself tells."""
+
+    id: str
+    name: str
+    state: str
+    attempt: int
+    partition: int
+    root: str | None
+    since: str
+    live: bool
+    seconds: float | None = None
+    remark: str = ""
+
+
+async def read_tasks(bootstrap: str, *, state: str | None = None, name: str | None = None) -> list[ListedTask]:
+    """All tasks of the hub that fit, the newest first. Raises Unreachable, TopicMissing."""
+    found: list[ListedTask] = []
+    for partition in range(await describe_partitions(bootstrap)):
+        rows: dict[bytes, bytes] = {}
+        async for record in read_all(bootstrap, STATE, partition):
+            if record.key is None or not record.key.startswith(TASK_PREFIX):
+                continue
+            if record.value is None:
+                rows.pop(record.key, None)
+            else:
+                rows[record.key] = record.value
+        found += [listed_task(key, value, partition) for key, value in rows.items()]
+    fitting = [task for task in found if fits(task, state=state, name=name)]
+    return sorted(fitting, key=lambda task: task.since, reverse=True)
+
+
+def fits(task: ListedTask, *, state: str | None, name: str | None) -> bool:
+    """Whether a task is asked for."""
+    return (state is None or task.state == state) and (name is None or fnmatchcase(task.name, name))
+
+
+def listed_task(key: bytes, value: bytes, partition: int) -> ListedTask:
+    """The line of one row of `hub.state`."""
+    task_id = key.removeprefix(TASK_PREFIX).decode()
+    if value.startswith(ENDED_PREFIX):
+        return _ended(task_id, ended_row_decoder.decode(value), partition)
+    return _live(task_id, task_row_decoder.decode(value), partition)
+
+
+def _ended(task_id: str, row: EndedRow, partition: int) -> ListedTask:
+    remark = f"{row.error.type}: {row.error.message}" if row.error is not None else row.reason
+    return ListedTask(
+        id=task_id,
+        name=row.name,
+        state=row.ended,
+        attempt=row.attempt,
+        partition=partition,
+        root=row.root,
+        since=row.finished_at,
+        live=False,
+        remark=remark,
+    )
+
+
+def _live(task_id: str, row: TaskRow, partition: int) -> ListedTask:
+    return ListedTask(
+        id=task_id,
+        name=row.name,
+        state=row.state,
+        attempt=row.attempt,
+        partition=partition,
+        root=row.root,
+        since=row.finished_at or row.created_at,
+        live=row.finished_at is None,
+        seconds=_between(row.started_at, row.finished_at),
+        remark=_remark(row),
+    )
+
+
+def _remark(row: TaskRow) -> str:
+    if row.nodes:
+        ended = row.completed + row.failed + row.cancelled + row.skipped + row.expired
+        return f"{ended} of {row.nodes} steps ended"
+    if row.error is not None:
+        return f"{row.error.type}: {row.error.message}"
+    if row.percent is not None:
+        return f"{row.percent:g} % {row.message}".rstrip()
+    return row.message
+
+
+def _between(start: str | None, end: str | None) -> float | None:
+    if start is None or end is None:
+        return None
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()

@@ -1,0 +1,157 @@
+"""Text for people and JSON for machines.
+
+Rule: decoration (colours, boxes, moving lines) only on a terminal, and no colours where NO_COLOR is set; anything else reads
+as plain lines, one thing a line, nothing cut off.
+"""
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from schemas import Event
+
+STATE_STYLES = {
+    "scheduled": "cyan",
+    "blocked": "dim",
+    "ready": "cyan",
+    "dispatched": "blue",
+    "running": "bold blue",
+    "retrying": "yellow",
+    "completed": "green",
+    "failed": "bold red",
+    "cancelled": "magenta",
+    "expired": "red",
+    "skipped": "dim",
+}
+
+STATE_MARKS = {
+    "scheduled": "◷",
+    "blocked": "·",
+    "ready": "○",
+    "dispatched": "○",
+    "running": "●",
+    "retrying": "↻",
+    "completed": "✓",
+    "failed": "✗",
+    "cancelled": "⊘",
+    "expired": "⊘",
+    "skipped": "-",
+}
+
+
+def on_terminal() -> bool:
+    """Whether somebody looks at what is printed."""
+    return sys.stdout.isatty()
+
+
+def make_console() -> "Console":
+    """A console on stdout; it heeds NO_COLOR and decorates nothing where there is no terminal."""
+    from rich.console import Console
+
+    return Console(highlight=False, emoji=False)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document, indented."""
+    print(msgspec.json.format(encode_json(value), indent=2).decode())
+
+
+def print_json_line(value: Any) -> None:
+    """One line of a stream of JSON documents, written at once."""
+    print(encode_json(value).decode(), flush=True)
+
+
+def encode_json(value: Any) -> bytes:
+    """JSON of plain values and of msgspec structs."""
+    return msgspec.json.encode(value)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, state_column: str | None = None) -> None:
+    """A table: boxed on a terminal, aligned plain columns elsewhere. `state_column` names the one that is coloured by state."""
+    texts = [[_text(cell) for cell in row] for row in rows]
+    if not on_terminal():
+        _print_plain(columns, texts)
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    coloured = columns.index(state_column) if state_column is not None else -1
+    for row in texts:
+        cells = [
+            Text(cell, STATE_STYLES.get(cell, "") if index == coloured else "", overflow="fold") for index, cell in enumerate(row)
+        ]
+        table.add_row(*cells)
+    make_console().print(table)
+
+
+def _print_plain(columns: Sequence[str], rows: list[list[str]]) -> None:
+    widths = [max(len(row[index]) for row in [list(columns), *rows]) for index in range(len(columns))]
+    for row in [list(columns), *rows]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def print_fields(fields: Iterable[tuple[str, Any]]) -> None:
+    """One line a field, name first; fields that are None or empty are left out."""
+    there = [(name, _text(value)) for name, value in fields if value not in (None, "")]
+    width = max((len(name) for name, _ in there), default=0)
+    for name, value in there:
+        print(f"{name.ljust(width)}  {value}")
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:,.2f}"
+    return str(value)
+
+
+def duration(seconds: float | None) -> str:
+    """A length of time in the unit that reads best; empty for None."""
+    if seconds is None:
+        return ""
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def clock(time: str) -> str:
+    """The time of day, to the millisecond, of an RFC 3339 point in time."""
+    _, _, rest = time.partition("T")
+    return rest.rstrip("Z")[:12]
+
+
+def event_line(event: "Event") -> str:
+    """An event as one plain line: when, what, of whom, from which state to which, and what matters of its data."""
+    change = f"{event.from_state or ''}→{event.to_state}" if event.to_state is not None else ""
+    entity = f"{event.entity} #{event.sequence}"
+    parts = (clock(event.time), event.type.ljust(24), entity, event.taskname, change, detail_of(event))
+    return "  ".join(part for part in parts if part)
+
+
+_DETAILS = ("code", "reason", "message", "worker", "next_retry_at", "start_after", "unmet", "count", "nodes", "silent_seconds")
+
+
+def detail_of(event: "Event") -> str:
+    """What matters of an event's data, in few words."""
+    data, parts = event.data, []
+    attempt = getattr(data, "attempt", 0)
+    if attempt:
+        parts.append(f"attempt {attempt}")
+    percent = getattr(data, "percent", None)
+    if percent is not None:
+        parts.append(f"{percent:g} %")
+    error = getattr(data, "error", None)
+    if error is not None:
+        parts.append(f"{error.type}: {error.message}")
+    parts += [f"{name} {value}" for name in _DETAILS if (value := getattr(data, name, None)) not in (None, "", 0)]
+    return ", ".join(parts)

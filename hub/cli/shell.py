@@ -1,0 +1,51 @@
+"""What the commands that talk to a hub share: the option `--bootstrap`, exit codes, and running a coroutine to its end."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Coroutine
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+Result = TypeVar("Result")
+
+DEFAULT_BOOTSTRAP = "127.0.0.1:9092"
+
+#: The task ended otherwise than completed, the check found something, or the hub refused.
+EXIT_NOT_COMPLETED = 1
+#: The command line or a file says something that cannot be.
+EXIT_USAGE = 2
+#: The time of `--timeout` is over; what was waited for goes on.
+EXIT_TIMED_OUT = 5
+EXIT_INTERRUPTED = 130
+
+Bootstrap = Annotated[
+    str, typer.Option("--bootstrap", envvar="HUB_BOOTSTRAP", metavar="HOST:PORT", help="The address of the hub's Kafka broker.")
+]
+OptionalBootstrap = Annotated[
+    str | None,
+    typer.Option(
+        "--bootstrap",
+        metavar="HOST:PORT",
+        help="The address of a running hub's Kafka broker; without one, a hub of its own is started and ended.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text for people.")]
+
+
+def run(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run `work` to its end. Ctrl-C ends the process with 130, a reader that went away ends it quietly."""
+    try:
+        return asyncio.run(work)
+    except KeyboardInterrupt:
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what the interpreter still flushes goes nowhere
+        raise typer.Exit(0) from None
+
+
+def timed_out(what: str) -> typer.Exit:
+    """Say on stderr that `what` took too long; the exit to raise."""
+    typer.echo(what, err=True)
+    return typer.Exit(EXIT_TIMED_OUT)

@@ -1,0 +1,266 @@
+"""`hub task`: create, get, list, watch, cancel."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .render import clock, duration, on_terminal, print_fields, print_json, print_json_line, print_table
+from .shell import DEFAULT_BOOTSTRAP, EXIT_NOT_COMPLETED, Bootstrap, Json, run, timed_out
+
+if TYPE_CHECKING:
+    from schemas import TaskReply
+
+Root = Annotated[
+    str | None, typer.Option("--root", metavar="ID", help="The id of the workflow's root, when ID is one of its steps.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add `hub task` to the command line."""
+    tasks = typer.Typer(no_args_is_help=True, help="Create tasks and workflows, look at them, watch them live, cancel them.")
+    tasks.command("create")(create)
+    tasks.command("get")(get)
+    tasks.command("list")(list_tasks)
+    tasks.command("watch")(watch)
+    tasks.command("cancel")(cancel)
+    app.add_typer(tasks, name="task")
+
+
+def create(
+    name: Annotated[str | None, typer.Argument(help="The name of the task, as its worker registered it.")] = None,
+    args: Annotated[
+        str | None, typer.Option("--args", metavar="JSON|@FILE|-", help="The arguments: a JSON object, @file, or - for stdin.")
+    ] = None,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            "--file", "-f", metavar="FILE|-", help="A whole submission as JSON (a workflow too); the other options override it."
+        ),
+    ] = None,
+    task_id: Annotated[str | None, typer.Option("--id", help="The task's id; the same id again makes no second task.")] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", help="An idempotency key: the same key and arguments again make no second task.")
+    ] = None,
+    priority: Annotated[int | None, typer.Option(help="Higher numbers are dispatched first.")] = None,
+    queue: Annotated[str | None, typer.Option(help="The queue whose workers may take it.")] = None,
+    start_after: Annotated[
+        str | None, typer.Option(metavar="SECONDS|TIME", help="Not before so many seconds, or not before an RFC 3339 time.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end and print the result.")] = False,
+    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="With --wait: wait at most so long.")] = None,
+    as_json: Json = False,
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+) -> None:
+    """Submit a task, or a workflow from a file, and print its id once it is stored.
+
+    Exit codes: 0 stored, or completed with --wait; 1 ended otherwise (failed, cancelled, expired, skipped, rejected);
+    2 the submission cannot be; 3 no broker answers; 5 the time of --timeout is over and the task goes on.
+    """
+    submission: dict[str, Any] = _object(file, "--file") if file is not None else {}
+    given = {"name": name, "id": task_id, "idempotency_key": key, "priority": priority, "queue": queue}
+    submission.update({field: value for field, value in given.items() if value is not None})
+    if start_after is not None:
+        submission["start_after"] = _seconds_or_time(start_after)
+    if args is not None:
+        submission["args"] = _arguments(args)
+    if "name" not in submission:
+        raise typer.BadParameter("say the name of the task, or give --file with a submission that has one.", param_hint="NAME")
+    code = run(_create(bootstrap, submission, wait, timeout, as_json))
+    raise typer.Exit(code)
+
+
+async def _create(bootstrap: str, submission: dict[str, Any], wait: bool, timeout: float | None, as_json: bool) -> int:
+    from ..client import Hub
+
+    async with Hub(bootstrap) as hub:
+        handle = (await hub.submit_many([submission], reply=wait))[0]
+        if not wait:
+            print_json({"id": handle.id, "root": handle.root}) if as_json else print(handle.id)
+            return 0
+        try:
+            reply = await handle.outcome(timeout_seconds=timeout)
+        except TimeoutError:
+            raise timed_out(f"Task {handle.id} has not ended within {timeout:g} s; it goes on.") from None
+    if as_json:
+        print_json(reply)
+    elif reply.state == "completed":
+        print(bytes(reply.result).decode() or "null")
+    else:
+        _print_reply(reply)
+    return exit_code_of(reply.state)
+
+
+def _object(source: str, option: str) -> dict[str, Any]:
+    """The JSON object in a file, or on stdin for "-"."""
+    import msgspec
+
+    try:
+        raw = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+        return msgspec.json.decode(raw, type=dict[str, Any])
+    except OSError as error:
+        raise typer.BadParameter(f"{source} cannot be read: {error.strerror}.", param_hint=option) from None
+    except msgspec.MsgspecError as error:
+        raise typer.BadParameter(f"{source} is not a JSON object: {error}.", param_hint=option) from None
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    import msgspec
+
+    if text == "-" or text.startswith("@"):
+        return _object(text.removeprefix("@"), "--args")
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.MsgspecError as error:
+        raise typer.BadParameter(
+            f"{text!r} is not a JSON object ({error}); write for example --args '{{\"order\": 1}}'.", param_hint="--args"
+        ) from None
+
+
+def _seconds_or_time(text: str) -> str | float:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def exit_code_of(state: str | None) -> int:
+    """0 for a completed task, 1 for any other end."""
+    return 0 if state == "completed" else EXIT_NOT_COMPLETED
+
+
+def _print_reply(reply: "TaskReply") -> None:
+    result = bytes(reply.result).decode() if reply.result else None
+    error = f"{reply.error.type}: {reply.error.message}" if reply.error is not None else None
+    print_fields(
+        (
+            ("task", reply.task),
+            ("name", reply.name),
+            ("state", reply.state or reply.kind),
+            ("root", reply.root if reply.root != reply.task else None),
+            ("attempt", reply.attempt or None),
+            ("result", "(large: read it with `hub task watch --json`)" if reply.result_omitted else result),
+            ("error", error),
+            ("code", reply.code),
+            ("reason", reply.reason),
+            ("partition", reply.partition),
+            ("log offset", reply.log_offset),
+        )
+    )
+
+
+def get(
+    task_id: Annotated[str, typer.Argument(metavar="ID", help="The task's id.")],
+    root: Root = None,
+    as_json: Json = False,
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+) -> None:
+    """Show a task as it is now: its state, its attempt, its result or error.
+
+    Exit codes: 0 it is known; 1 it is not known (any more); 3 no broker answers; 5 the engine does not answer.
+    """
+
+    async def ask() -> "TaskReply":
+        from ..client import Hub
+
+        async with Hub(bootstrap) as hub:
+            try:
+                return await hub.get(task_id, root=root)
+            except TimeoutError:
+                raise timed_out(f"The engine at {bootstrap} does not answer. Is it running? See `hub status`.") from None
+
+    reply = run(ask())
+    if as_json:
+        print_json(reply)
+    elif reply.kind == "unknown":
+        hint = "" if root else " If it is a step of a workflow, say the workflow's id with --root."
+        typer.echo(f"Task {task_id} is not known (any more).{hint}", err=True)
+    else:
+        _print_reply(reply)
+    if reply.kind == "unknown":
+        raise typer.Exit(EXIT_NOT_COMPLETED)
+
+
+def list_tasks(
+    state: Annotated[str | None, typer.Option(help="Only tasks in this state, for example running or failed.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="GLOB", help="Only tasks of this name; * stands for anything.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 50,
+    as_json: Json = False,
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+) -> None:
+    """List the live tasks and those that ended lately, the newest first.
+
+    Reads the hub's state from the topic hub.state; nothing is asked of the engine. Exit codes: 0 listed; 3 no broker answers.
+    """
+    from .listing import read_tasks
+
+    found = run(read_tasks(bootstrap, state=state, name=name))
+    shown = found[:limit]
+    if as_json:
+        print_json({"tasks": shown, "total": len(found)})
+        return
+    rows = [
+        (task.id, task.name, task.state, task.attempt or "", clock(task.since), duration(task.seconds), task.remark)
+        for task in shown
+    ]
+    print_table(("ID", "NAME", "STATE", "ATTEMPT", "SINCE", "TOOK", "REMARK"), rows, state_column="STATE")
+    if len(found) > len(shown):
+        typer.echo(f"{len(found) - len(shown):,} more; see --limit.", err=True)
+
+
+def watch(
+    task_id: Annotated[str, typer.Argument(metavar="ID", help="The id of a task or of a workflow.")],
+    root: Root = None,
+    as_json: Json = False,
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+) -> None:
+    """Watch a task or a workflow live until it ends: a tree on a terminal, one line an event elsewhere.
+
+    With --json every event is one line of JSON, a structured CloudEvent. Exit codes: 0 completed; 1 ended otherwise, or not
+    known; 3 no broker answers; 5 the engine does not answer.
+    """
+    raise typer.Exit(run(_watch(bootstrap, task_id, root, as_json)))
+
+
+async def _watch(bootstrap: str, task_id: str, root: str | None, as_json: bool) -> int:
+    from ..client import Hub
+    from .tree import TreeView, follow
+
+    view = TreeView(task_id)
+    async with Hub(bootstrap) as hub:
+        try:
+            if as_json:
+                async for event in hub.watch(task_id, root=root):
+                    view.take(event)
+                    print_json_line(event.as_dict())
+            else:
+                await follow(view, hub.watch(task_id, root=root), live=on_terminal())
+        except TimeoutError:
+            raise timed_out(f"The engine at {bootstrap} does not answer. Is it running? See `hub status`.") from None
+    return exit_code_of(view.state)
+
+
+def cancel(
+    task_id: Annotated[str, typer.Argument(metavar="ID", help="The id of a task or of a workflow.")],
+    root: Root = None,
+    reason: Annotated[str, typer.Option(help="Why; it is kept on the events.")] = "",
+    as_json: Json = False,
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+) -> None:
+    """Ask that a task, or a whole workflow, ends. Returns when the request is stored; the end is an event of the task.
+
+    Exit codes: 0 asked; 3 no broker answers.
+    """
+
+    async def ask() -> None:
+        from ..client import Hub
+
+        async with Hub(bootstrap) as hub:
+            await hub.cancel(task_id, root=root, reason=reason)
+
+    run(ask())
+    if as_json:
+        print_json({"id": task_id, "requested": True})
+    else:
+        print(f"Asked that {task_id} ends; see it with `hub task get {task_id}{f' --root {root}' if root else ''}`.")

@@ -1,0 +1,60 @@
+"""`hub verify`: the checker."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .render import on_terminal, print_json
+from .shell import DEFAULT_BOOTSTRAP, EXIT_NOT_COMPLETED, Bootstrap, Json, run
+
+if TYPE_CHECKING:
+    from ..verify import Report
+
+
+def register(app: typer.Typer) -> None:
+    """Add `hub verify` to the command line."""
+    app.command("verify")(verify)
+
+
+def verify(
+    require_all_ended: Annotated[
+        bool, typer.Option("--require-all-ended", help="A task that has not ended is a finding, too.")
+    ] = False,
+    as_json: Json = False,
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+) -> None:
+    """Check everything that the hub promises, from its topics alone: order, exactly once, leases, dependencies, state.
+
+    The hub may be running. Exit codes: 0 nothing was found; 1 something was; 2 there is no hub on this broker; 3 no broker
+    answers.
+    """
+    with _progress(shown=on_terminal() and not as_json) as progress:
+        report = run(_check(bootstrap, require_all_ended, progress))
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        from ..verify import INVARIANTS
+
+        print(report.render(sentences=[(invariant.id, invariant.sentence) for invariant in INVARIANTS.values()]))
+    if not report.ok:
+        raise typer.Exit(EXIT_NOT_COMPLETED)
+
+
+async def _check(bootstrap: str, require_all_ended: bool, progress: Callable[[str, int, int], None] | None) -> "Report":
+    from ..verify import verify as check
+
+    return await check(bootstrap, require_all_ended=require_all_ended, progress=progress)
+
+
+@contextlib.contextmanager
+def _progress(*, shown: bool) -> Iterator[Callable[[str, int, int], None] | None]:
+    """What is read at the moment, on a line that moves; nothing where nobody looks."""
+    if not shown:
+        yield None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("connecting") as status:
+        yield lambda topic, count, _: status.update(f"reading {topic}: {count:,} records")
