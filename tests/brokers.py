@@ -46,6 +46,13 @@ def _give_up(reason: KafkaUnavailable) -> NoReturn:
 @contextmanager
 def broker_in_thread(data_dir: Path | None = None, **options: Any) -> Iterator[BrokerServer]:
     """An embedded broker with an event loop and a thread of its own, as far from the test's loop as another process."""
+    with broker_and_loop(data_dir, **options) as (server, _):
+        yield server
+
+
+@contextmanager
+def broker_and_loop(data_dir: Path | None = None, **options: Any) -> Iterator[tuple[BrokerServer, asyncio.AbstractEventLoop]]:
+    """The same with its loop, for tests that go in by the door inside the process."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="embedded-broker", daemon=True)
     thread.start()
@@ -53,7 +60,7 @@ def broker_in_thread(data_dir: Path | None = None, **options: Any) -> Iterator[B
     try:
         asyncio.run_coroutine_threadsafe(server.start(), loop).result(START_SECONDS)
         try:
-            yield server
+            yield server, loop
         finally:
             asyncio.run_coroutine_threadsafe(server.stop(), loop).result(START_SECONDS)
     finally:

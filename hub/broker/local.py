@@ -6,7 +6,8 @@ when both are on disk.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from .batches import BatchHeader, check_batch
@@ -99,9 +100,9 @@ class LocalBroker:
         return result.producer_id, result.epoch
 
     async def transact(
-        self, transactional_id: str, producer_id: int, producer_epoch: int, batches: Mapping[Partition, bytes]
+        self, transactional_id: str, producer_id: int, producer_epoch: int, batches: Mapping[Partition, bytes | Sequence[bytes]]
     ) -> Transacted:
-        """Append one transactional batch per partition and commit them: all or nothing, one journal write.
+        """Append transactional batches, one or several per partition, and commit them: all or nothing, one journal write.
 
         Changes memory before the first await, so calls take effect in the order in which they are made. Returns when it
         is on disk, and with it all that was appended before. Raises `BrokerError`; then nothing was appended."""
@@ -110,7 +111,7 @@ class LocalBroker:
         return transacted
 
     def transact_soon(
-        self, transactional_id: str, producer_id: int, producer_epoch: int, batches: Mapping[Partition, bytes]
+        self, transactional_id: str, producer_id: int, producer_epoch: int, batches: Mapping[Partition, bytes | Sequence[bytes]]
     ) -> Transacted:
         """`transact` without the wait: nobody may be told of it before `stable` has returned."""
         self._require_writable()
@@ -122,10 +123,30 @@ class LocalBroker:
         if not batches:
             raise BrokerError(ErrorCode.INVALID_TXN_STATE, "an empty transaction")
         checked = [
-            self._check(partition, batch, producer_id, producer_epoch) for partition, batch in batches.items()
+            self._check_all(partition, [given] if isinstance(given, bytes) else given, producer_id, producer_epoch)
+            for partition, given in batches.items()
         ]
-        identity, offsets = self._broker.transactions.commit_whole(entry, checked)
-        return Transacted(identity.producer_id, identity.epoch, dict(zip(batches, offsets, strict=True)))
+        identity, offsets = self._broker.transactions.commit_whole(entry, [one for each in checked for one in each])
+        firsts = accumulate((len(each) for each in checked[:-1]), initial=0)
+        bases = {partition: offsets[first] for partition, first in zip(batches, firsts, strict=True)}
+        return Transacted(identity.producer_id, identity.epoch, bases)
+
+    def _check_all(
+        self, partition: Partition, batches: Sequence[bytes], producer_id: int, producer_epoch: int
+    ) -> list[tuple[str, PartitionLog, bytes, BatchHeader]]:
+        """The batches of one partition: the first must continue what the log has, each later one the one before it."""
+        checked = [self._check(partition, batches[0], producer_id, producer_epoch)]
+        for batch in batches[1:]:
+            name, log, _, before = checked[-1]
+            error, header = check_batch(batch, self._state.topics[name].message_bytes_max)
+            if header is None:
+                raise BrokerError(error, f"the batch for {partition[0]}-{partition[1]}")
+            if (header.transactional, header.producer_id, header.producer_epoch) != (True, producer_id, producer_epoch):
+                raise BrokerError(ErrorCode.INVALID_RECORD, "not a transactional batch of this producer")
+            if header.base_sequence != (before.last_sequence + 1) & 0x7FFFFFFF:
+                raise BrokerError(ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, f"the batch for {partition[0]}-{partition[1]}")
+            checked.append((name, log, batch, header))
+        return checked
 
     def _check(
         self, partition: Partition, batch: bytes, producer_id: int, producer_epoch: int
@@ -226,6 +247,7 @@ class LocalBroker:
 
         waiters: set[Callable[[], None]] = log.append_waiters if unsynced else log.waiters
         waiters.add(look)
+
         def give_up() -> None:
             if not arrived.done():
                 arrived.set_result(False)

@@ -9,24 +9,33 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from struct import Struct
 
-from ..broker import BrokerError, ErrorCode, LocalBroker
+from ..broker import BrokerError, ErrorCode, LocalBroker, Transacted
 from ..kafka import (
+    BATCH_BYTES_MAX,
     EVENTS,
     INTAKE,
     STATE,
     Record,
+    RecordTooLarge,
     SessionFailed,
     SessionFenced,
     StoredRecord,
     TopicPartition,
     TransactionalSession,
-    build_batch,
+    build_batches,
     commands_topic,
     read_batches,
 )
 from .ports import Intake, transactional_id
 
 FETCH_BYTES = 1024 * 1024
+
+#: Larger outputs for one partition go as several batches in the same transaction.
+RUN_BYTES_MAX = 4 * 1024 * 1024
+
+#: How long a topic that is not there yet is waited for, and how often it is looked for (seconds).
+RETRY_SECONDS = 5.0
+RETRY_PAUSE_SECONDS = 0.01
 
 #: What one turn decides: bounded in bytes, because what comes out must fit into one batch per partition.
 TURN_BYTES = 2 * 1024 * 1024
@@ -38,42 +47,90 @@ _FENCED = {ErrorCode.INVALID_PRODUCER_EPOCH, ErrorCode.PRODUCER_FENCED}
 
 
 class InProcessSession:
-    """The transactional session on `LocalBroker`. One batch per partition in a transaction: the caller bounds its size."""
+    """The transactional session on `LocalBroker`, with the promises of `TransactionalSession`.
 
-    def __init__(self, local: LocalBroker, transactional_id: str, *, transaction_timeout_ms: int = 10_000) -> None:
+    With `behind_input`, `commit` returns when the transaction is appended and not when it is on disk: nobody is shown it (or
+    what it was decided from) before, so the engine can go on. `close` waits for the disk.
+    """
+
+    def __init__(
+        self,
+        local: LocalBroker,
+        transactional_id: str,
+        *,
+        transaction_timeout_ms: int = 10_000,
+        compression: str = "none",
+        retry_seconds: float = RETRY_SECONDS,
+        behind_input: bool = False,
+    ) -> None:
         self._local = local
         self._id = transactional_id
         self._timeout_ms = transaction_timeout_ms
+        self._compression = compression
+        self._retry_seconds = retry_seconds
+        self._behind_input = behind_input
         self._producer: tuple[int, int] = (-1, -1)
+        self._ended: str | None = "it was not opened"
 
     async def open(self) -> None:
         """Fence the predecessor, end its transaction."""
         try:
             self._producer = await self._local.init_producer(self._id, timeout_ms=self._timeout_ms)
         except BrokerError as error:
-            raise _session_error(error) from error
+            raise self._end(error) from error
+        self._ended = None
 
     async def commit(self, outputs: Mapping[TopicPartition, Sequence[Record]]) -> Mapping[TopicPartition, int]:
-        """One transaction, appended whole. Nobody sees it before it is on disk, but this returns before that."""
-        producer_id, epoch = self._producer
-        batches = {
-            (place.topic, place.partition): build_batch(
-                records, producer_id=producer_id, producer_epoch=epoch, base_sequence=0, transactional=True
-            )
-            for place, records in outputs.items()
-            if records
-        }
+        """See `TransactionalSession.commit`."""
+        if self._ended is not None:
+            raise SessionFailed(f"The session of {self._id!r} has ended: {self._ended}.")
+        batches = self._build(outputs)
         if not batches:
             return {}
         try:
-            done = self._local.transact_soon(self._id, producer_id, epoch, batches)
+            done = await self._transact(batches)
         except BrokerError as error:
-            raise _session_error(error) from error
+            raise self._end(error) from error
         self._producer = (done.producer_id, done.producer_epoch)
+        if not self._behind_input:
+            self._ended = "its last transaction was interrupted"
+            await self._local.stable()
+            self._ended = None
         return {TopicPartition(*place): offset for place, offset in done.base_offsets.items()}
+
+    def _build(self, outputs: Mapping[TopicPartition, Sequence[Record]]) -> dict[tuple[str, int], Sequence[bytes]]:
+        producer_id, epoch = self._producer
+        built: dict[tuple[str, int], Sequence[bytes]] = {}
+        for place, records in outputs.items():
+            if not records:
+                continue
+            batches = build_batches(
+                records, RUN_BYTES_MAX, producer_id=producer_id, producer_epoch=epoch, compression=self._compression
+            )
+            if (largest := max(map(len, batches))) > BATCH_BYTES_MAX:
+                raise RecordTooLarge(place.topic, largest, BATCH_BYTES_MAX)
+            built[place.topic, place.partition] = batches
+        return built
+
+    async def _transact(self, batches: Mapping[tuple[str, int], Sequence[bytes]]) -> Transacted:
+        """Append; a topic that is not there (yet) is waited for."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._retry_seconds
+        while True:
+            try:
+                return self._local.transact_soon(self._id, *self._producer, batches)
+            except BrokerError as error:
+                if error.code is not ErrorCode.UNKNOWN_TOPIC_OR_PARTITION or loop.time() > deadline:
+                    raise
+            await asyncio.sleep(RETRY_PAUSE_SECONDS)
+
+    def _end(self, error: BrokerError) -> SessionFenced | SessionFailed:
+        self._ended = str(error)
+        return _session_error(error)
 
     async def close(self) -> None:
         """Wait until all that was committed is on disk."""
+        self._ended = self._ended or "it was closed"
         await self._local.stable()
 
 
@@ -152,7 +209,7 @@ class InProcessBroker:
 
     async def session(self, partition: int) -> TransactionalSession:
         """An opened session: earlier owners are fenced."""
-        session = InProcessSession(self._local, transactional_id(self._cluster, partition))
+        session = InProcessSession(self._local, transactional_id(self._cluster, partition), behind_input=True)
         await session.open()
         return session
 

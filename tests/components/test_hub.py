@@ -64,8 +64,8 @@ async def once(ctx: Context) -> int:
     return seen.count(ctx.task_id)
 
 
-async def test_results_errors_retries_and_bad_arguments_come_back(bootstrap: str) -> None:
-    async with running(bootstrap, tasks) as world:
+async def test_results_errors_retries_and_bad_arguments_come_back(empty_bootstrap: str) -> None:
+    async with running(empty_bootstrap, tasks) as world:
         hub = world.hub
         assert await hub.run(add, {"a": 2}, timeout_seconds=20) == 3
         assert await hub.run(flaky, timeout_seconds=20) == 3
@@ -87,9 +87,9 @@ async def test_results_errors_retries_and_bad_arguments_come_back(bootstrap: str
         assert unknown.kind == "unknown"
 
 
-async def test_a_workflow_joins_and_can_be_watched(bootstrap: str) -> None:
+async def test_a_workflow_joins_and_can_be_watched(empty_bootstrap: str) -> None:
     flow = Workflow("sum").step("x", add, {"a": 1}).step("y", add, {"a": 2}).step("z", join, after=["x", "y"])
-    async with running(bootstrap, tasks) as world:
+    async with running(empty_bootstrap, tasks) as world:
         handle = await world.hub.submit(flow)
         assert await handle.result(timeout_seconds=20) == {"z": {"x": 2, "y": 3}}
         events = [event async for event in handle.watch()]
@@ -100,12 +100,12 @@ async def test_a_workflow_joins_and_can_be_watched(bootstrap: str) -> None:
             assert numbers == list(range(1, len(numbers) + 1))
 
 
-async def test_the_same_submission_makes_one_task_and_a_second_client_gets_its_result(bootstrap: str) -> None:
+async def test_the_same_submission_makes_one_task_and_a_second_client_gets_its_result(empty_bootstrap: str) -> None:
     key = unique("key")
-    async with running(bootstrap, tasks) as world:
+    async with running(empty_bootstrap, tasks) as world:
         first = await world.hub.submit("add", {"a": 1}, idempotency_key=key)
         assert await first.result(timeout_seconds=20) == 2
-        async with Hub(bootstrap) as other:
+        async with Hub(empty_bootstrap) as other:
             again = await other.submit("add", {"a": 1}, idempotency_key=key)
             assert again.id == first.id
             assert await again.result(timeout_seconds=20) == 2
@@ -113,8 +113,8 @@ async def test_the_same_submission_makes_one_task_and_a_second_client_gets_its_r
                 await (await other.submit("add", {"a": 9}, idempotency_key=key)).result(timeout_seconds=20)
 
 
-async def test_a_cancel_reaches_running_code_async_and_plain(bootstrap: str) -> None:
-    async with running(bootstrap, tasks) as world:
+async def test_a_cancel_reaches_running_code_async_and_plain(empty_bootstrap: str) -> None:
+    async with running(empty_bootstrap, tasks) as world:
         for name, args in (("sleeps", {"seconds": 60}), ("patient", {})):
             handle = await world.hub.submit(name, args)
 
@@ -127,23 +127,23 @@ async def test_a_cancel_reaches_running_code_async_and_plain(bootstrap: str) -> 
                 await handle.result(timeout_seconds=20)
 
 
-async def test_a_large_result_is_read_from_the_log_when_the_index_has_let_it_go(bootstrap: str) -> None:
+async def test_a_large_result_is_read_from_the_log_when_the_index_has_let_it_go(empty_bootstrap: str) -> None:
     large = TaskRegistry()
 
     @large.task("large")
     async def give() -> str:
         return "x" * 100_000
 
-    async with running(bootstrap, large) as world:
+    async with running(empty_bootstrap, large) as world:
         handle = await world.hub.submit("large")
         assert len(await handle.result(timeout_seconds=20)) == 100_000
-        async with Hub(bootstrap) as other:
+        async with Hub(empty_bootstrap) as other:
             late = await other.submit("large", id=handle.id)
             assert len(await late.result(timeout_seconds=20)) == 100_000
 
 
-async def test_a_drained_worker_finishes_what_runs_and_another_takes_the_rest(bootstrap: str) -> None:
-    async with running(bootstrap, tasks, slots=4) as world:
+async def test_a_drained_worker_finishes_what_runs_and_another_takes_the_rest(empty_bootstrap: str) -> None:
+    async with running(empty_bootstrap, tasks, slots=4) as world:
         handles = await world.hub.submit_many([{"name": "sleeps", "args": {"seconds": 0.2}}] * 12)
         await until(lambda: world.workers[0].stats()["running"] > 0)
         second = await world.worker(slots=4)
@@ -154,19 +154,19 @@ async def test_a_drained_worker_finishes_what_runs_and_another_takes_the_rest(bo
         assert [(await handle.outcome()).attempt for handle in handles] == [1] * 12
 
 
-async def test_two_engines_share_the_partitions_and_one_takes_over_from_the_other(bootstrap: str) -> None:
-    async with running(bootstrap, tasks, engines=2) as world:
+async def test_two_engines_share_the_partitions_and_one_takes_over_from_the_other(empty_bootstrap: str) -> None:
+    async with running(empty_bootstrap, tasks, engines=2) as world:
         await world.owned()
         handles = await world.hub.submit_many([{"name": "sleeps", "args": {"seconds": 0.05}}] * 40)
         await world.engines[0].stop()
         world.engines.pop(0)
         async with asyncio.timeout(40):
             assert [await handle.result() for handle in handles] == ["woke"] * 40
-        report = await verify(bootstrap)
+        report = await verify(empty_bootstrap)
         assert report.ok, report.render()
 
 
-async def test_an_unknown_task_is_said_to_be_unknown(bootstrap: str) -> None:
-    async with running(bootstrap, tasks) as world:
+async def test_an_unknown_task_is_said_to_be_unknown(empty_bootstrap: str) -> None:
+    async with running(empty_bootstrap, tasks) as world:
         with pytest.raises(TaskUnknown):
             await anext(world.hub.watch(unique("nobody")))

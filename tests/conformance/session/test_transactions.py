@@ -9,16 +9,12 @@ from tests.brokers import unique
 from tests.conformance.session.worlds import World, record
 
 
-async def test_a_committed_transaction_is_visible_in_every_partition_when_commit_returns(
-    world: World, owner: str
-) -> None:
+async def test_a_committed_transaction_is_visible_in_every_partition_when_commit_returns(world: World, owner: str) -> None:
     first, second = await world.topic(4), await world.topic(2)
     session = world.session(owner)
     await session.open()
     outputs = {
-        TopicPartition(t, p): [record(f"{t}/{p}/{n}") for n in range(3)]
-        for t, ps in ((first, 4), (second, 2))
-        for p in range(ps)
+        TopicPartition(t, p): [record(f"{t}/{p}/{n}") for n in range(3)] for t, ps in ((first, 4), (second, 2)) for p in range(ps)
     }
     await session.commit(outputs)
     for (topic, partition), records in outputs.items():
@@ -31,15 +27,11 @@ async def test_base_offsets_are_where_the_records_are(world: World, owner: str) 
     session = world.session(owner)
     await session.open()
     for turn in range(5):
-        offsets = await session.commit(
-            {TopicPartition(topic, p): [record(f"{turn}-{n}") for n in range(p + 2)] for p in (0, 1)}
-        )
+        offsets = await session.commit({TopicPartition(topic, p): [record(f"{turn}-{n}") for n in range(p + 2)] for p in (0, 1)})
         for partition in (0, 1):
             stored = {r.offset: r.value for r in await world.committed(topic, partition)}
             assert stored[offsets[TopicPartition(topic, partition)]] == f"{turn}-0".encode()
-            assert (
-                stored[offsets[TopicPartition(topic, partition)] + partition + 1] == f"{turn}-{partition + 1}".encode()
-            )
+            assert stored[offsets[TopicPartition(topic, partition)] + partition + 1] == f"{turn}-{partition + 1}".encode()
     await session.close()
 
 
@@ -47,12 +39,8 @@ async def test_keys_tombstones_headers_and_times_come_back_as_written(world: Wor
     topic = await world.topic()
     session = world.session(owner)
     await session.open()
-    written = record("v")._replace(
-        headers=[("ce_type", b"task.created"), ("empty", b"")], timestamp_ms=1_700_000_000_123
-    )
-    await session.commit(
-        {TopicPartition(topic, 0): [written, record("x", None), record("x")._replace(value=None, headers=())]}
-    )
+    written = record("v")._replace(headers=[("ce_type", b"task.created"), ("empty", b"")], timestamp_ms=1_700_000_000_123)
+    await session.commit({TopicPartition(topic, 0): [written, record("x", None), record("x")._replace(value=None, headers=())]})
     one, two, three = await world.committed(topic)
     assert (one.key, one.value, list(one.headers), one.timestamp_ms) == (
         b"key",
@@ -106,9 +94,7 @@ async def test_a_record_that_no_topic_accepts_is_refused_before_anything_is_sent
     session = world.session(owner)
     await session.open()
     with pytest.raises(RecordTooLarge) as refused:
-        await session.commit(
-            {TopicPartition(topic, 0): [record("x")], TopicPartition(topic, 1): [record(b"x" * (9 << 20))]}
-        )
+        await session.commit({TopicPartition(topic, 0): [record("x")], TopicPartition(topic, 1): [record(b"x" * (9 << 20))]})
     assert refused.value.topic == topic
     assert await world.ends(topic, 0) == (0, 0)
     await session.commit({TopicPartition(topic, 0): [record("goes on")]})
@@ -146,9 +132,7 @@ async def test_a_topic_that_does_not_appear_fails_the_session_and_nothing_is_vis
     session = world.session(owner, retry_seconds=0.5)
     await session.open()
     with pytest.raises(SessionFailed):
-        await session.commit(
-            {TopicPartition(known, 0): [record("a")], TopicPartition(unique("never"), 0): [record("b")]}
-        )
+        await session.commit({TopicPartition(known, 0): [record("a")], TopicPartition(unique("never"), 0): [record("b")]})
     with pytest.raises(SessionFailed, match="ended"):
         await session.commit({TopicPartition(known, 0): [record("again")]})
     await session.close()

@@ -4,15 +4,17 @@ them.
 One more adapter: append a `SessionFactory` to `SESSION_FACTORIES`; every test of this folder then runs on it.
 """
 
+import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import pytest
 from aiokafka.admin import NewTopic
 
+from hub.engine.in_process import InProcessSession
 from hub.kafka import (
     ClassicSession,
     Kip890Session,
@@ -24,8 +26,9 @@ from hub.kafka import (
     make_admin,
     read_all,
 )
-from tests.brokers import unique
+from tests.brokers import broker_and_loop, unique
 
+T = TypeVar("T")
 Outputs = Mapping[TopicPartition, Sequence[Record]]
 
 
@@ -35,6 +38,8 @@ class World:
 
     bootstrap: str
     make: Callable[..., TransactionalSession]
+    at_once: bool = False
+    """Whether a commit can be over before anybody could cancel it."""
 
     def session(self, transactional_id: str, **settings: Any) -> TransactionalSession:
         """A session, not open yet."""
@@ -115,3 +120,36 @@ SESSION_FACTORIES = [
 def record(value: bytes | str, key: bytes | None = b"key") -> Record:
     """A record of now."""
     return Record(key, value.encode() if isinstance(value, str) else value, (), int(time.time() * 1000))
+
+
+class _OnBrokersLoop:
+    """An in-process session seen from the test's loop: every call runs on the broker's."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, session: InProcessSession) -> None:
+        self._loop, self._session = loop, session
+
+    def _there(self, call: Coroutine[Any, Any, T]) -> "asyncio.Future[T]":
+        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, self._loop))
+
+    async def open(self) -> None:
+        await self._there(self._session.open())
+
+    async def commit(self, outputs: Outputs) -> Mapping[TopicPartition, int]:
+        return await self._there(self._session.commit(outputs))
+
+    async def close(self) -> None:
+        await self._there(self._session.close())
+
+
+@contextmanager
+def in_process(request: pytest.FixtureRequest) -> Iterator[World]:
+    """A broker of its own, and sessions inside its process."""
+    with broker_and_loop() as (server, loop):
+
+        def make(bootstrap: str, transactional_id: str, **settings: Any) -> TransactionalSession:
+            return _OnBrokersLoop(loop, InProcessSession(server.local, transactional_id, **settings))
+
+        yield World(server.bootstrap, make, at_once=True)
+
+
+SESSION_FACTORIES.append(SessionFactory("in-process", in_process))
