@@ -1,0 +1,48 @@
+"""The command line: tables for people, JSON for machines, one sentence for what goes wrong. See README.md.
+
+Each module of commands has `register(app)`; nothing heavy is imported before a command runs.
+"""
+
+import sys
+from importlib import import_module
+
+import typer
+
+from ..errors import HubError
+
+MODULES = ("processes", "task", "events", "verify", "bench", "demo")
+
+
+def build() -> typer.Typer:
+    """The command line with every command."""
+    app = typer.Typer(
+        name="hub",
+        help="taskhub: every task's life is an ordered, durable, replayable log.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        epilog=(
+            "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 nothing answers at the address, "
+            "4 a port or data directory is in use."
+        ),
+    )
+    for name in MODULES:
+        try:
+            module = import_module(f".{name}", __name__)
+        except ModuleNotFoundError as error:
+            if error.name != f"{__name__}.{name}":
+                raise
+            continue
+        module.register(app)
+    return app
+
+
+def main() -> None:
+    """Entry point of `hub`. What a user can act on ends as a sentence on stderr and the exit code of its class."""
+    app = build()
+    try:
+        app()
+    except HubError as error:
+        sys.stderr.write(f"hub: {error}\n")
+        sys.exit(error.exit_code)

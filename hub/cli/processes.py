@@ -1,0 +1,124 @@
+"""Commands that are processes: `hub broker`, `engine`, `worker`, `delivery`, `init`.
+
+Each prints one line `ready <role> <json>` on stdout when it serves, logs to stderr, drains on SIGTERM or Ctrl-C and then ends
+with 0; a second signal ends it at once.
+"""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .. import config
+
+if TYPE_CHECKING:
+    from ..runtime import Process
+
+Bootstrap = Annotated[str, typer.Option(help="Address of the broker, host:port[,host:port].", envvar="HUB_BOOTSTRAP")]
+Parent = Annotated[int, typer.Option(hidden=True, help="Process id of the supervisor, to end with it.")]
+Wait = Annotated[float, typer.Option(help="Seconds to wait for the broker and the hub's topics.")]
+LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.", envvar="HUB_LOG_LEVEL")]
+WAIT_SECONDS = 5.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    for command in (broker, engine, worker, delivery, init):
+        app.command()(command)
+
+
+def broker(
+    data: Annotated[Path | None, typer.Option(help="Directory of the log. Without it everything is kept in memory.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = config.DEFAULT_HOST,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = config.DEFAULT_PORT,
+    advertised_host: Annotated[str | None, typer.Option(help="Host that clients are told, where it is not --host.")] = None,
+    engine: Annotated[bool, typer.Option("--engine", help="Run the engine inside this process, for every partition.")] = False,
+    partitions: Annotated[
+        int | None, typer.Option(min=1, help="Engine partitions of a new hub (default 1). An existing hub keeps its number.")
+    ] = None,
+    flush: Annotated[str, typer.Option(help="When a write is answered: always (on disk), interval:<ms>, os.")] = "always",
+    log_level: LogLevel = "info",
+    parent: Parent = 0,
+) -> None:
+    """Run the embedded Kafka broker."""
+    from ..runtime import BrokerOptions, serve_broker
+
+    options = BrokerOptions(data, host, port, advertised_host, engine, partitions, flush)
+    _run("broker+engine" if engine else "broker", lambda process: serve_broker(process, options), log_level, parent)
+
+
+def engine(
+    bootstrap: Bootstrap = config.DEFAULT_BOOTSTRAP,
+    data: Annotated[Path | None, typer.Option(help="Directory for snapshots, which shorten a restart.")] = None,
+    wait: Wait = WAIT_SECONDS,
+    log_level: LogLevel = "info",
+    parent: Parent = 0,
+) -> None:
+    """Run an engine for its share of the partitions. Start as many as you like."""
+    from ..runtime import serve_engine
+
+    _run("engine", lambda process: serve_engine(process, bootstrap, data_dir=data, wait_seconds=wait), log_level, parent)
+
+
+def worker(
+    tasks: Annotated[str, typer.Argument(metavar="MODULE:REGISTRY", help="Where the tasks are, e.g. app:tasks.")],
+    bootstrap: Bootstrap = config.DEFAULT_BOOTSTRAP,
+    pool: Annotated[str, typer.Option(help="Pool of workers this one belongs to.")] = "default",
+    queue: Annotated[list[str] | None, typer.Option(help="Queue to serve (repeatable; default: default).")] = None,
+    slots: Annotated[int, typer.Option(min=1, help="Tasks that run at once.")] = 64,
+    lease_seconds: Annotated[
+        float, typer.Option(min=0.1, help="Seconds of silence after which this worker counts as dead.")
+    ] = 10.0,
+    grace_seconds: Annotated[float, typer.Option(min=0, help="Seconds that running tasks have to end in a drain.")] = 30.0,
+    wait: Wait = WAIT_SECONDS,
+    log_level: LogLevel = "info",
+    parent: Parent = 0,
+) -> None:
+    """Run a worker with the tasks of a module."""
+    from ..runtime import serve_worker
+    from ..worker import WorkerSettings, load_registry
+
+    registry = load_registry(tasks)
+    settings = WorkerSettings(
+        pool=pool, queues=tuple(queue or ["default"]), slots=slots, lease_seconds=lease_seconds, grace_seconds=grace_seconds
+    )
+    _run("worker", lambda process: serve_worker(process, bootstrap, registry, settings, wait_seconds=wait), log_level, parent)
+
+
+def delivery(
+    bootstrap: Bootstrap = config.DEFAULT_BOOTSTRAP,
+    subscriber: Annotated[list[str] | None, typer.Option(help="Subscriber to run: a plug-in's name, or module:Class.")] = None,
+    wait: Wait = WAIT_SECONDS,
+    log_level: LogLevel = "info",
+    parent: Parent = 0,
+) -> None:
+    """Run subscribers against the log of events."""
+    from ..delivery import parse_configs
+    from ..runtime import serve_delivery
+
+    subscribers = parse_configs([{"use": one} for one in subscriber or ["console"]])
+    _run("delivery", lambda process: serve_delivery(process, bootstrap, subscribers, wait_seconds=wait), log_level, parent)
+
+
+def init(
+    bootstrap: Bootstrap = config.DEFAULT_BOOTSTRAP,
+    partitions: Annotated[int, typer.Option(min=1, help="Engine partitions; fixed when the hub is made.")] = 16,
+) -> None:
+    """Create the hub's topics on a Kafka cluster, and check those that exist."""
+    import asyncio
+
+    from ..kafka import ensure_topics
+
+    created = asyncio.run(ensure_topics(bootstrap, partitions=partitions))
+    typer.echo(f"created {', '.join(sorted(created))}" if created else "every topic was there already")
+
+
+def _run(role: str, main: "Callable[[Process], Awaitable[None]]", log_level: str, parent: int) -> None:
+    from ..runtime import die_with_parent, run_process
+    from ..telemetry import configure_logging
+
+    if parent:
+        die_with_parent(parent)
+    configure_logging(role, log_level)
+    run_process(role, main)

@@ -1,0 +1,24 @@
+"""What keeps a process of the hub from serving, each a sentence with its remedy."""
+
+from ..errors import HubError, InUse
+
+
+class PortTaken(InUse):
+    """Another process listens where the embedded broker should."""
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        super().__init__(
+            f"The embedded broker cannot listen on {host}:{port} ({reason})."
+            " Stop what listens there, or choose another port with --port (0 takes a free one)."
+        )
+
+
+class DataDirectoryTaken(InUse):
+    """Another hub runs on the data directory."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The data directory {reason}. Stop that hub, or give this one a directory of its own with --data.")
+
+
+class ProcessFailed(HubError):
+    """A service inside this process ended by itself, or a child process does not come up."""

@@ -1,0 +1,94 @@
+"""The frame of every process: one loop, two signals, one `ready` line, an exit code.
+
+The first SIGTERM or SIGINT drains; a second ends the process at once. stdout carries nothing but the line
+`ready <role> <json>`; logs go to stderr.
+"""
+
+import asyncio
+import ctypes
+import json
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+DRAINING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_PR_SET_PDEATHSIG = 1
+
+
+class Process:
+    """What a role's main function is given: when to stop, and how to say that it serves."""
+
+    def __init__(self, role: str) -> None:
+        self.role = role
+        self.stopping = asyncio.Event()
+
+    def on_signal(self, number: int) -> None:
+        """First: drain. Second: end at once."""
+        if self.stopping.is_set():
+            os._exit(128 + number)
+        self.stopping.set()
+
+    def ready(self, **facts: Any) -> None:
+        """Say on stdout that this process serves; the supervisor waits for this line."""
+        print_line(f"ready {self.role} {json.dumps({'role': self.role, 'pid': os.getpid(), **facts})}")
+
+    async def until_stopped(self, work: Awaitable[Any]) -> bool:
+        """Wait for `work`: True when it is done, False when a signal came first (`work` is cancelled). Raises what it raises."""
+        task = asyncio.ensure_future(work)  # noqa: TID251 - awaited right here
+        asked = asyncio.get_running_loop().create_task(self.stopping.wait())
+        try:
+            await asyncio.wait([task, asked], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            asked.cancel()
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task])
+        if task.cancelled():
+            return False
+        task.result()
+        return True
+
+
+def print_line(line: str) -> None:
+    """One line on stdout, at once. Nobody reading is no failure."""
+    try:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
+
+
+def run_process(role: str, main: Callable[[Process], Awaitable[None]], *, uvloop: bool = True) -> None:
+    """Run `main` to its end in a new event loop, with the two signals. Raises what `main` raises."""
+
+    async def supervised() -> None:
+        process = Process(role)
+        loop = asyncio.get_running_loop()
+        for number in DRAINING_SIGNALS:
+            loop.add_signal_handler(number, process.on_signal, number)
+        await main(process)
+
+    with asyncio.Runner(loop_factory=_uvloop_factory() if uvloop else None) as runner:
+        runner.run(supervised())
+
+
+def _uvloop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        from uvloop import new_event_loop
+    except ImportError:  # there is none on this system
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = new_event_loop
+    return factory
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel end this process when the supervisor `parent` is gone (Linux; elsewhere nothing happens).
+
+    Whatever runs is then ended like in a crash, which the log is made for: nobody is left to drain in order."""
+    if not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it went before we asked
+        os._exit(1)

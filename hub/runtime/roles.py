@@ -1,0 +1,175 @@
+"""What each role's process does: compose the services of the rooms, say `ready`, serve, drain.
+
+Everything heavy is imported inside the function of the role that needs it: a process loads what it runs.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..errors import ConfigurationError
+from .errors import DataDirectoryTaken, PortTaken, ProcessFailed
+from .process import Process
+
+if TYPE_CHECKING:
+    from ..broker import BrokerServer
+    from ..delivery import SubscriberConfig
+    from ..engine import EngineService
+    from ..worker import TaskRegistry, WorkerSettings
+
+DEFAULT_PARTITIONS = 1
+"""Of a new hub on the embedded broker: one process writes the journal, more partitions would not make it faster."""
+
+
+class BrokerOptions(NamedTuple):
+    """`data_dir` None keeps everything in memory. `partitions` None: as many as there are, or one for a new hub."""
+
+    data_dir: Path | None
+    host: str
+    port: int
+    advertised_host: str | None = None
+    engine: bool = False
+    partitions: int | None = None
+    flush: str = "always"
+
+
+async def serve_broker(process: Process, options: BrokerOptions) -> None:
+    """The embedded broker, with the engine inside or alone. Raises HubError."""
+    from ..broker import BrokerServer
+
+    try:
+        server = BrokerServer(
+            options.data_dir, options.host, options.port, options.flush, advertised_host=options.advertised_host
+        )
+    except ValueError as error:
+        raise ConfigurationError(f"--flush: {error}.") from error
+    await _start_broker(server, options)
+    try:
+        await _serve_hub(process, server, options)
+    finally:
+        await server.stop()
+
+
+async def _serve_hub(process: Process, server: "BrokerServer", options: BrokerOptions) -> None:
+    from ..kafka import INTAKE, ensure_topics
+
+    partitions = options.partitions or server.local.topics().get(INTAKE) or DEFAULT_PARTITIONS
+    if not await process.until_stopped(ensure_topics(server.bootstrap, partitions=partitions)):
+        return
+    if not options.engine:
+        process.ready(address=server.bootstrap, data=_text(options.data_dir))
+        await process.stopping.wait()
+        return
+    from ..engine import EmbeddedEngine
+
+    engine = EmbeddedEngine(server.local, data_dir=options.data_dir)
+    with _engine_errors():
+        try:
+            if await process.until_stopped(engine.start()):
+                process.ready(address=server.bootstrap, data=_text(options.data_dir), partitions=engine.partitions)
+                await process.until_stopped(engine.watch())
+        finally:
+            await engine.stop()
+
+
+async def _start_broker(server: "BrokerServer", options: BrokerOptions) -> None:
+    from ..broker import AddressInUse, DataDirectoryInUse, StorageDamaged
+
+    try:
+        await server.start()
+    except AddressInUse as error:
+        raise PortTaken(options.host, options.port, _reason(error)) from error
+    except DataDirectoryInUse as error:
+        raise DataDirectoryTaken(str(error)) from error
+    except StorageDamaged as error:
+        raise ProcessFailed(
+            f"The data in {options.data_dir} is damaged: {error}."
+            " It is left as it is; restore it from a copy, or start anew with another --data."
+        ) from error
+    except OSError as error:
+        raise ConfigurationError(f"The data directory {options.data_dir} cannot be used: {error.strerror or error}.") from error
+
+
+async def serve_engine(process: Process, bootstrap: str, *, data_dir: Path | None, wait_seconds: float) -> None:
+    """An engine over TCP, for its share of the partitions. Raises HubError."""
+    from ..engine import EngineService
+    from .waiting import wait_for_hub
+
+    if not await process.until_stopped(wait_for_hub(bootstrap, wait_seconds)):
+        return
+    engine = EngineService(bootstrap, data_dir=data_dir, client_id=f"hub-engine-{os.getpid()}")
+    with _engine_errors():
+        try:
+            if await process.until_stopped(_started(engine)):
+                process.ready(bootstrap=bootstrap, partitions=engine.partitions)
+                await process.until_stopped(engine.watch())
+        finally:
+            await engine.stop()
+
+
+async def _started(engine: "EngineService") -> None:
+    await engine.start()
+    await engine.ready()
+
+
+async def serve_worker(
+    process: Process, bootstrap: str, registry: "TaskRegistry", settings: "WorkerSettings", *, wait_seconds: float
+) -> None:
+    """One incarnation of a worker. Raises HubError."""
+    from ..worker import Worker
+    from .waiting import wait_for_hub
+
+    if not await process.until_stopped(wait_for_hub(bootstrap, wait_seconds)):
+        return
+    worker = Worker(bootstrap, registry, settings)
+    try:
+        if await process.until_stopped(worker.start()):
+            process.ready(bootstrap=bootstrap, incarnation=worker.incarnation, pool=settings.pool, tasks=registry.names)
+            await process.stopping.wait()
+    finally:
+        await worker.stop()
+
+
+async def serve_delivery(
+    process: Process, bootstrap: str, subscribers: Sequence["SubscriberConfig"], *, wait_seconds: float
+) -> None:
+    """The configured subscribers. Raises HubError."""
+    from ..delivery import DeliveryService
+    from .waiting import wait_for_hub
+
+    if not await process.until_stopped(wait_for_hub(bootstrap, wait_seconds)):
+        return
+    service = DeliveryService(bootstrap, subscribers)
+    if not await process.until_stopped(service.start()):
+        await service.stop()
+        return
+    try:
+        if await process.until_stopped(service.ready()):
+            process.ready(bootstrap=bootstrap, subscribers=[one.id for one in subscribers])
+            await process.stopping.wait()
+    finally:
+        await service.stop()
+
+
+@contextmanager
+def _engine_errors() -> Iterator[None]:
+    from ..engine import EngineStopped
+
+    try:
+        yield
+    except EngineStopped as error:
+        raise ProcessFailed(f"The engine stopped: {error}") from error
+    except TimeoutError as error:
+        raise ProcessFailed(
+            "The engine could not take its partitions over in time; the log above says what it waited for."
+        ) from error
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _reason(error: Exception) -> str:
+    return str(error).rpartition(": ")[2].lower()

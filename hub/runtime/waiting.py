@@ -1,0 +1,32 @@
+"""Waiting for what a process needs before it can serve: a broker that answers, and the hub's topics."""
+
+import asyncio
+
+import structlog
+
+from ..kafka import BrokerUnreachable, TopicMissing, describe_partitions, wait_until_reachable
+
+log = structlog.get_logger(__name__)
+
+POLL_SECONDS = 0.05
+
+
+async def wait_for_hub(bootstrap: str, timeout_seconds: float) -> int:
+    """Return the number of engine partitions as soon as the broker answers and has the hub's topics.
+
+    Raises `BrokerUnreachable` or `TopicMissing` when that is not so after `timeout_seconds`."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_seconds
+    told = False
+    while True:
+        left = max(0.1, deadline - loop.time())
+        try:
+            await wait_until_reachable(bootstrap, min(left, 0.5) if not told else left)
+            return await describe_partitions(bootstrap)
+        except (BrokerUnreachable, TopicMissing) as error:
+            if loop.time() > deadline:
+                raise
+            if not told and isinstance(error, BrokerUnreachable):
+                told = True
+                log.info("waiting for the broker", action="broker_awaited", bootstrap=bootstrap, seconds=timeout_seconds)
+        await asyncio.sleep(POLL_SECONDS)

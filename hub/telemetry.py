@@ -1,0 +1,62 @@
+"""Logs of the hub's processes: structured, to stderr, readable in a terminal and key=value elsewhere.
+
+Rules: every record carries `action` (stable) and ids, never payloads; stdout belongs to what a command has to say.
+"""
+
+import logging
+import sys
+from typing import TextIO
+
+import structlog
+from structlog.typing import Processor
+
+from .errors import ConfigurationError
+
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def configure_logging(role: str, level: str = "info", stream: TextIO | None = None) -> None:
+    """Send what structlog and the standard library log to `stream` (stderr), with the `role` of this process.
+
+    `level` is debug, info, warning or error; raises ConfigurationError for another."""
+    number = LEVELS.get(level.lower())
+    if number is None:
+        raise ConfigurationError(f"The log level {level!r} is not known. It is one of {', '.join(LEVELS)}.")
+    stream = stream or sys.stderr
+
+    def add_role(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        event["role"] = role
+        return event
+
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        add_role,
+    ]
+    rendering: list[Processor]
+    if stream.isatty():
+        rendering = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    else:
+        keys = ["timestamp", "level", "role", "action", "event"]
+        rendering = [
+            structlog.processors.format_exc_info,
+            structlog.processors.LogfmtRenderer(key_order=keys, drop_missing=True),
+        ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(number)
