@@ -1,0 +1,95 @@
+"""The project's text speaks of the project only, and every folder says what lives in it."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+REGISTRIES = "|".join(("pypi", "pythonhosted", "npmjs", "repo1?[.]maven", "proxy[.]golang", "crates"))
+FORBIDDEN = {
+    "the path of a machine": re.compile(r"(?<![\w.:/-])/(?:work|home|root|Users)/[\w.]"),
+    "a folder beside the project": re.compile(r"(?<![\w./-])" + "share" + r"d/[a-z]+/"),
+    "the host of a package registry": re.compile(rf"\b(?:{REGISTRIES})[.](?:org|com|io)\b|\brepo1?[.]maven[.]apache"),
+    "a number of an issue": re.compile(r"\b[Ii]ssue #?\d|\b(?:fixes|closes) #\d"),
+    "what is left for another time": re.compile(r"\b(?:TO" + r"DO|FIX" + r"ME|XXX)\b"),
+    "a working day": re.compile(r"\b(?:this|last|next|earlier|previous|working) (?:working )?session\b"),
+    "a conflict marker": re.compile(r"^(?:<{7}|>{7}) ", re.MULTILINE),
+}
+LINES_MAX = 600
+
+
+def tracked() -> list[Path]:
+    """Every text file of the project that git knows, or, without git, every file that is not built."""
+    try:
+        done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
+        paths = [ROOT / name for name in done.stdout.split("\0") if name]
+    except (OSError, subprocess.CalledProcessError):
+        tops = ("hub", "schemas", "subscribers", "tests")
+        paths = [path for top in tops for path in (ROOT / top).rglob("*") if "__pycache__" not in path.parts]
+    return [path for path in paths if path.is_file() and b"\0" not in path.read_bytes()[:1000]]
+
+
+def folders() -> list[str]:
+    """Packages of the project."""
+    return sorted(
+        str(path.parent.relative_to(ROOT))
+        for top in ("hub", "schemas", "subscribers")
+        for path in (ROOT / top).rglob("__init__.py")
+    )
+
+
+@pytest.mark.parametrize("rule", FORBIDDEN)
+def test_no_file_mentions(rule: str) -> None:
+    found = []
+    for path in tracked():
+        if path in (Path(__file__), ROOT / "LICENSE"):
+            continue
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+            if FORBIDDEN[rule].search(line):
+                found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()[:120]}")
+    assert not found, f"{rule} is mentioned:\n" + "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    "text", ["see /work/plan/x", "/home/me/project", "https://" + "pypi.org/simple", "issue #3", "in the next session"]
+)
+def test_the_rules_find_what_they_are_for(text: str) -> None:
+    assert any(pattern.search(text) for pattern in FORBIDDEN.values())
+
+
+@pytest.mark.parametrize(
+    "text", ["a transactional session", "http://kafka.apache.org/protocol", "one shared/exclusive lock", "/data/work/x"]
+)
+def test_the_rules_let_other_text_pass(text: str) -> None:
+    assert not any(pattern.search(text) for pattern in FORBIDDEN.values())
+
+
+@pytest.mark.parametrize("folder", folders())
+def test_every_package_has_a_readme_of_its_own(folder: str) -> None:
+    readme = ROOT / folder / "README.md"
+    assert readme.is_file(), f"{folder} has no README.md"
+    assert readme.read_text().startswith("# "), f"{readme} has no title"
+
+
+def test_links_between_files_lead_somewhere() -> None:
+    broken = []
+    for path in tracked():
+        if path.suffix != ".md":
+            continue
+        targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", path.read_text())
+        dead = [target for target in targets if "://" not in target and not (path.parent / target).exists()]
+        broken += [f"{path.relative_to(ROOT)}: {target}" for target in dead]
+    assert not broken, "\n".join(broken)
+
+
+def test_files_of_code_are_of_a_size_to_read() -> None:
+    long = {
+        str(path.relative_to(ROOT)): count
+        for path in tracked()
+        if path.suffix == ".py"
+        and path.parts[len(ROOT.parts)] != "tests"
+        and (count := len(path.read_text().splitlines())) > LINES_MAX
+    }
+    assert not long, f"files of more than {LINES_MAX} lines: {long}"
