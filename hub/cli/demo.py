@@ -1,0 +1,131 @@
+"""`hub demo`: an order's fulfilment, live."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .render import duration, on_terminal, print_table
+from .shell import EXIT_NOT_COMPLETED, OptionalBootstrap, run
+
+if TYPE_CHECKING:
+    from ..client import Hub
+    from .tree import Node, TreeView
+
+FULFILMENT_SECONDS = 60.0
+SHOWN_ORDER = 1042
+
+
+def register(app: typer.Typer) -> None:
+    """Add `hub demo` to the command line."""
+    app.command("demo")(demo)
+
+
+def demo(
+    end: Annotated[bool, typer.Option("--exit", help="End when the order is fulfilled, instead of keeping the hub up.")] = False,
+    bootstrap: OptionalBootstrap = None,
+) -> None:
+    """Fulfil an order, live: steps side by side, one that fails and is retried, one that waits, one that tells its progress.
+
+    Starts a hub of its own in a temporary directory, or uses the one at --bootstrap. Exit codes: 0 every step ended as it
+    should; 1 one did not; 3 no broker answers at --bootstrap.
+    """
+    raise typer.Exit(run(_demo(bootstrap, end)))
+
+
+async def _demo(bootstrap: str | None, end: bool) -> int:
+    from ..demo import EXPECTED
+
+    began = time.monotonic()
+    async with _hub_for_demo(bootstrap) as address:
+        view = await _fulfil(address)
+        wrong = problems(view, EXPECTED)
+        _summarise(view, address, wrong, time.monotonic() - began)
+        if not end:
+            print("\nThe hub stays up until Ctrl-C.", flush=True)
+            await asyncio.Event().wait()
+    return EXIT_NOT_COMPLETED if wrong else 0
+
+
+@contextlib.asynccontextmanager
+async def _hub_for_demo(bootstrap: str | None) -> AsyncIterator[str]:
+    """The address of a hub with a worker that knows the demo's tasks."""
+    from ..demo import REGISTRY
+    from .local_hub import LocalHub
+
+    async with LocalHub(bootstrap) as local:
+        if bootstrap is None:
+            print("Starting a broker with the engine inside, and a worker ...", flush=True)
+            await local.start_broker()
+        await local.start_worker(REGISTRY)
+        yield local.bootstrap
+
+
+async def _fulfil(address: str) -> "TreeView":
+    """Publish the order and follow it to its end. Raises TimeoutError when that takes too long."""
+    import uuid_utils
+
+    from ..client import Hub
+    from ..demo import order_submission, publish_order
+    from .tree import TreeView, follow
+
+    task_id = f"order-{SHOWN_ORDER}-{str(uuid_utils.uuid7())[-8:]}"
+    view = TreeView(task_id)
+    async with Hub(address) as hub:
+        await publish_order(address, order_submission(task_id, SHOWN_ORDER))
+        print(f"Published task.created for {task_id} to hub.intake with a plain Kafka producer.\n", flush=True)
+        try:
+            async with asyncio.timeout(FULFILMENT_SECONDS):
+                await follow(view, hub.watch(task_id), live=on_terminal())
+        except TimeoutError:
+            print(f"The order is not fulfilled after {FULFILMENT_SECONDS:g} s.", flush=True)
+        await _print_result(hub, task_id)
+    return view
+
+
+async def _print_result(hub: "Hub", task_id: str) -> None:
+    reply = await hub.get(task_id)
+    if reply.result:
+        print(f"\nThe result: {bytes(reply.result).decode()}", flush=True)
+
+
+def problems(view: "TreeView", expected: dict[str, tuple[str, int]]) -> list[str]:
+    """How the steps ended otherwise than `expected` (state and attempts by key), each as a sentence."""
+    steps = {node.label: node for node in view.steps()}
+    wrong = [] if view.state == "completed" else [f"The order is {view.state or 'unknown'}, not completed."]
+    for key, (state, attempts) in expected.items():
+        node = steps.get(key)
+        if node is None:
+            wrong.append(f"The step {key} never came to be.")
+        elif (node.state, node.attempt) != (state, attempts):
+            wrong.append(f"The step {key} is {node.state} after {node.attempt} attempts, not {state} after {attempts}.")
+    return wrong
+
+
+def _summarise(view: "TreeView", address: str, wrong: list[str], seconds: float) -> None:
+    print()
+    rows = [(node.label, node.name, node.state, node.attempt, _took(node.started_at, node)) for node in view.steps()]
+    print_table(("STEP", "TASK", "STATE", "ATTEMPTS", "TOOK"), rows, state_column="STATE")
+    print()
+    for sentence in wrong:
+        print(sentence)
+    if not wrong:
+        print(f"Every step ended as it should; {duration(seconds)} in all.")
+    print("\nTo look further, while the hub is up:")
+    for command in (
+        f"task get {view.task_id}",
+        "task list",
+        f"events tail --task {view.task_id} --from beginning --no-follow",
+        "events show task.retry_scheduled",
+        "verify",
+    ):
+        where = "" if command.startswith("events show") else f" --bootstrap {address}"
+        print(f"  hub {command}{where}")
+
+
+def _took(started: datetime | None, node: "Node") -> str:
+    return duration((node.finished_at - started).total_seconds()) if started and node.finished_at else ""

@@ -1,0 +1,127 @@
+"""Processes of the hub that a command starts for itself (the demo, a bench), in a temporary directory, and ends by their
+handles. They end with this process, too, however it ends.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+import psutil
+
+from ..errors import HubError
+
+READY_SECONDS = 20.0
+STOP_SECONDS = 10.0
+LOG_TAIL_LINES = 8
+
+
+class NotReady(HubError):
+    """A process that was started did not come up; the message has the end of its log."""
+
+
+class Child:
+    """One process: its role, and where its log is."""
+
+    def __init__(self, role: str, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.role, self.process, self.log = role, process, log
+
+    async def ready(self) -> dict[str, Any]:
+        """Wait for its line `ready <role> <json>`; the JSON. Raises NotReady."""
+        assert self.process.stdout is not None, "its stdout is a pipe"
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                while line := await self.process.stdout.readline():
+                    word, _, rest = line.decode().partition(" ")
+                    if word == "ready":
+                        facts: dict[str, Any] = msgspec.json.decode(rest.partition(" ")[2])
+                        return facts
+        except TimeoutError:
+            raise NotReady(f"The {self.role} is not ready after {READY_SECONDS:g} s. {self._last_words()}") from None
+        raise NotReady(f"The {self.role} ended before it was ready. {self._last_words()}")
+
+    def _last_words(self) -> str:
+        lines = self.log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
+        return "\n".join(["It said:", *lines]) if lines else "It said nothing."
+
+    def cpu_seconds(self) -> float:
+        """The processor time that it has used; 0 when it is gone."""
+        try:
+            times = psutil.Process(self.process.pid).cpu_times()
+        except psutil.NoSuchProcess:
+            return 0.0
+        return float(times.user + times.system)
+
+    async def stop(self) -> None:
+        """Let it drain, and end it if it does not."""
+        if self.process.returncode is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await self.process.wait()
+        except TimeoutError:
+            self.process.kill()
+            await self.process.wait()
+
+
+class LocalHub:
+    """`async with LocalHub() as local: await local.start_broker()`; what was started ends with the block, in reverse order."""
+
+    def __init__(self, bootstrap: str | None = None) -> None:
+        """`bootstrap`: the broker that workers and engines are started for, where it is not started here."""
+        self.bootstrap = bootstrap or ""
+        self.children: list[Child] = []
+        self._folder = Path(tempfile.mkdtemp(prefix="taskhub-"))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for child in reversed(self.children):
+            await child.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    async def start_broker(self, *, engine: bool = True, flush: str = "always", partitions: int = 1) -> str:
+        """The embedded broker on a free port, with the engine inside; its address. Raises NotReady."""
+        arguments = ["--data", str(self._folder / "data"), "--port", "0", "--flush", flush, "--partitions", str(partitions)]
+        facts = await self._start("broker", [*arguments, *(["--engine"] if engine else [])], role="broker+engine")
+        self.bootstrap = str(facts["address"])
+        return self.bootstrap
+
+    async def start_engine(self) -> None:
+        """An engine process. Raises NotReady."""
+        await self._start("engine", ["--bootstrap", self.bootstrap])
+
+    async def start_worker(self, registry: str, *, slots: int = 64) -> None:
+        """A worker with the tasks at `registry`. Raises NotReady."""
+        await self._start("worker", [registry, "--bootstrap", self.bootstrap, "--slots", str(slots)])
+
+    async def start_delivery(self, subscriber: str) -> None:
+        """A delivery process with one subscriber. Raises NotReady."""
+        await self._start("delivery", ["--bootstrap", self.bootstrap, "--subscriber", subscriber])
+
+    async def _start(self, command: str, arguments: list[str], *, role: str | None = None) -> dict[str, Any]:
+        log = self._folder / f"{command}-{len(self.children)}.log"
+        with log.open("wb") as errors:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "hub", command, *arguments, "--log-level", "warning", "--parent", str(os.getpid())),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,  # Ctrl-C is for us; we end them in order
+            )
+        child = Child(role or command, process, log)
+        self.children.append(child)
+        return await child.ready()
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """Processor time used so far, by role."""
+        used: dict[str, float] = {}
+        for child in self.children:
+            used[child.role] = used.get(child.role, 0.0) + child.cpu_seconds()
+        return used
