@@ -1,0 +1,39 @@
+"""The tasks of the end-to-end tests: short, with a trace of each run in a file where the test asks for one."""
+
+import asyncio
+import os
+import random
+from pathlib import Path
+
+from hub import Context, TaskRegistry
+
+tasks = TaskRegistry()
+_journal = os.environ.get("HUB_TEST_JOURNAL")
+
+
+@tasks.task("step")
+async def step(ctx: Context, ms: int = 0) -> str:
+    """Takes up to `ms` milliseconds."""
+    if _journal:
+        with Path(_journal).open("a") as file:
+            file.write(f"{ctx.task_id} {ctx.attempt}\n")
+    if ms:
+        await asyncio.sleep(random.random() * ms / 1000)
+    return ctx.key or ctx.task_id
+
+
+@tasks.task("slow")
+async def slow(seconds: float) -> str:
+    """Takes `seconds`."""
+    await asyncio.sleep(seconds)
+    return "done"
+
+
+@tasks.task("once", delivery="at_most_once")
+async def once(ctx: Context) -> str:
+    """At most once."""
+    if _journal:
+        with Path(_journal).open("a") as file:
+            file.write(f"once {ctx.task_id}\n")
+    await asyncio.sleep(0.02)
+    return "once"

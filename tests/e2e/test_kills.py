@@ -1,0 +1,56 @@
+"""kill -9 of each role at random moments under load: everything ends, nothing acknowledged is lost, the checker finds nothing.
+
+By default a short form (some hundred tasks, a few kills); HUB_KILLS=10 HUB_TASKS=5000 gives the long one.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from hub.kafka import ensure_topics
+from tests.brokers import delete_topics
+
+from .load import Load, during, everything_was_delivered
+from .processes import HubProcess, Installation
+
+KILLS = int(os.environ.get("HUB_KILLS", "3"))
+TASKS = int(os.environ.get("HUB_TASKS", "600"))
+SECONDS = 60 + TASKS / 20
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(SECONDS + 120)]
+
+ROLES = ["broker+engine", "engine", "worker", "delivery", "broker"]
+
+
+@pytest.mark.parametrize("partitions", [1, 4])
+@pytest.mark.parametrize("role", ROLES)
+async def test_on_the_embedded_broker_a_killed_process_costs_nothing(tmp_path: Path, role: str, partitions: int) -> None:
+    async with Installation(tmp_path, partitions=partitions) as hub:
+        inside = role == "broker+engine"
+        broker = await hub.broker(engine=inside)
+        victims: dict[str, HubProcess] = {"broker+engine": broker, "broker": broker}
+        if not inside:
+            victims["engine"] = await hub.engine()
+        victims["worker"] = await hub.worker()
+        victims["delivery"] = await hub.delivery()
+        load = Load(hub.bootstrap, TASKS)
+        await during(load, victims[role].restart, times=KILLS, timeout_seconds=SECONDS, seed=partitions)
+        assert victims[role].kills == KILLS
+        report = await load.verified()
+        assert report.ok, report.render()
+        assert load.ended == TASKS // 4
+        await everything_was_delivered(hub.bootstrap, partitions, tmp_path / "delivered")
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("role", ["engine", "worker"])
+async def test_on_apache_kafka_a_killed_process_costs_nothing(tmp_path: Path, role: str, private_kafka: str) -> None:
+    await delete_topics(private_kafka)
+    await ensure_topics(private_kafka, partitions=4)
+    async with Installation(tmp_path, bootstrap=private_kafka) as hub:
+        victims = {"engine": await hub.engine(), "worker": await hub.worker()}
+        load = Load(hub.bootstrap, TASKS)
+        await during(load, victims[role].restart, times=KILLS, timeout_seconds=SECONDS * 2, seed=1)
+        report = await load.verified()
+        assert report.ok, report.render()
+        assert load.ended == TASKS // 4
