@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
+# Two processes, each file whole in one of them: much of the time is waiting for real brokers. PYTEST_ARGS adds to it.
+PYTEST := $(VENV)/bin/python -m pytest -n 2 --dist loadfile
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -16,7 +18,7 @@ demo: $(VENV)/.installed ## The example application, live in the terminal; ends 
 	@$(VENV)/bin/hub demo --exit
 
 test: $(VENV)/.installed-dev ## Every test; PYTEST_ARGS="tests/core -x" for some of them
-	@$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+	@$(PYTEST) $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev ## Style, format, types, imports between the rooms
 	@$(VENV)/bin/ruff check .

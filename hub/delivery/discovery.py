@@ -1,7 +1,9 @@
 """Finding plug-ins: by the name of an entry point, or by a reference "module:Class". The hub names none itself."""
 
 import importlib
+import sys
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 from subscribers import Subscriber
@@ -43,6 +45,9 @@ def _by_name(use: str) -> Any:
 
 def _by_reference(use: str) -> Any:
     module_name, _, path = use.partition(":")
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)  # as for a worker's module: an installed command does not look into the current folder
     found: Any = importlib.import_module(module_name)
     for part in path.split("."):
         if not hasattr(found, part):

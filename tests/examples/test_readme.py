@@ -1,0 +1,155 @@
+"""Every example of the README runs as it stands: its files are written to a folder and used the way the README says.
+
+A Python block whose first line is `# <name>.py` is that file; the JSON block is `order.json`.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+READY_SECONDS = 30
+SECONDS = 60
+
+
+def blocks(language: str) -> list[str]:
+    """The README's code blocks in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def files() -> dict[str, str]:
+    """Name and content of the README's Python files."""
+    return {re.match(r"# (\w+\.py)\n", block)[1]: block for block in blocks("python")}  # type: ignore[index]  # each has a name
+
+
+class Example:
+    """A folder with the README's files, and a hub for them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+
+    @contextmanager
+    def process(self, *arguments: str) -> Iterator[str]:
+        """A `hub ...` process while it serves; its ready line."""
+        name = arguments[0]
+        with (self.folder / f"{name}.out").open("wb") as out, (self.folder / f"{name}.err").open("wb") as errors:
+            process = subprocess.Popen(
+                self._hub(*arguments), cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=out, stderr=errors
+            )
+        try:
+            self.until(lambda: f"ready {name}" in self.text(f"{name}.out") or process.poll() is not None)
+            assert process.poll() is None, self.text(f"{name}.err")
+            yield next(line for line in self.text(f"{name}.out").splitlines() if line.startswith("ready "))
+        finally:
+            process.terminate()
+            try:
+                process.wait(SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                raise
+
+    def _hub(self, *arguments: str) -> list[str]:
+        """As the installed command: its own folder is on the path, the current one is not."""
+        return [str(Path(sys.executable).with_name("hub")), *arguments]
+
+    def text(self, name: str) -> str:
+        """What a file holds by now."""
+        return (self.folder / name).read_text()
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for it."""
+        deadline = time.monotonic() + READY_SECONDS
+        while not condition():
+            assert time.monotonic() < deadline, "".join(self.text(path.name)[-1500:] for path in self.folder.glob("*.err"))
+            time.sleep(0.02)
+
+    def run(self, *command: str) -> str:
+        """Run a command to its good end; what it printed."""
+        done = subprocess.run(
+            list(command),
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def python(self, name: str) -> str:
+        """Run one of the files."""
+        return self.run(sys.executable, name)
+
+    def hub(self, *arguments: str) -> str:
+        """Run a command of the hub."""
+        return self.run(*self._hub(*arguments))
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Example]:
+    """The README's files beside a broker, an engine and a worker that runs `app.py`."""
+    example = Example(tmp_path_factory.mktemp("readme"))
+    for name, content in files().items():
+        (example.folder / name).write_text(content)
+    (example.folder / "order.json").write_text(blocks("json")[0])
+    with example.process("broker", "--engine", "--port", "0") as ready:
+        example.environment["HUB_BOOTSTRAP"] = json.loads(ready.split(" ", 2)[2])["address"]
+        with example.process("worker", "app:tasks"):
+            yield example
+
+
+def test_every_python_block_is_a_file_that_compiles() -> None:
+    assert files().keys() == {"app.py", "submit.py", "publish.py", "alerts.py", "pager.py"}
+    for name, content in files().items():
+        compile(content, name, "exec")
+
+
+def test_submit_wait_and_watch(example: Example) -> None:
+    printed = example.python("submit.py")
+    assert "'order': 1" in printed
+    assert "an amount is positive" in printed
+    assert "task.retry_scheduled" in printed
+    assert printed.splitlines()[-1].endswith("workflow.completed fulfil completed")
+
+
+def test_a_workflow_of_plain_json(example: Example) -> None:
+    assert (
+        json.loads(example.hub("task", "create", "--file", "order.json", "--wait", "--timeout", "30", "--json"))["state"]
+        == "completed"
+    )
+
+
+def test_a_plain_kafka_client_publishes_a_task(example: Example) -> None:
+    example.python("publish.py")
+    example.hub("task", "watch", "order-7")
+    assert json.loads(example.hub("task", "get", "order-7", "--json"))["result"]["order"] == 7
+
+
+@pytest.mark.parametrize(("reference", "expected"), [("alerts:on_fail", "task.failed"), ("pager:Pager", "an amount is positive")])
+def test_a_subscriber_is_handed_what_fails(example: Example, reference: str, expected: str) -> None:
+    with example.process("delivery", "--subscriber", reference):
+        example.python("submit.py")
+        example.until(lambda: expected in example.text("delivery.out"))
+
+
+def test_every_command_of_the_table_exists(example: Example) -> None:
+    rows = re.findall(r"^\| (`hub .*?) \|", README, re.MULTILINE)
+    assert len(rows) > 8
+    for row in rows:
+        first, *others = re.findall(r"`([^`]+)`", row)
+        words = first.split()[1:]
+        for last in [words[-1], *others]:
+            example.hub(*words[:-1], last, "--help")
