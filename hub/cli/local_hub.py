@@ -89,7 +89,9 @@ class LocalHub:
     async def start_broker(self, *, engine: bool = True, flush: str = "always", partitions: int = 1) -> str:
         """The embedded broker on a free port, with the engine inside; its address. Raises NotReady."""
         arguments = ["--data", str(self._folder / "data"), "--port", "0", "--flush", flush, "--partitions", str(partitions)]
-        facts = await self._start("broker", [*arguments, *(["--engine"] if engine else [])], role="broker+engine")
+        facts = await self._start(
+            "broker", [*arguments, *(["--engine"] if engine else [])], role="broker+engine" if engine else "broker"
+        )
         self.bootstrap = str(facts["address"])
         return self.bootstrap
 
@@ -118,6 +120,11 @@ class LocalHub:
         child = Child(role or command, process, log)
         self.children.append(child)
         return await child.ready()
+
+    def filesystem(self) -> str:
+        """The kind of file system below the data directory: on a tmpfs, an fsync costs nothing."""
+        mounted = {Path(disk.mountpoint): disk.fstype for disk in psutil.disk_partitions(all=True)}
+        return next((mounted[folder] for folder in (self._folder, *self._folder.parents) if folder in mounted), "unknown")
 
     def cpu_seconds(self) -> dict[str, float]:
         """Processor time used so far, by role."""

@@ -1,0 +1,27 @@
+"""Benches: rounds against a hub, the engine alone, the broker alone, and how figures are told. Nothing here asserts a time."""
+
+from .broker import measure_broker
+from .engine import measure_engine
+from .figures import all_completed, conditions, cpu_us_per_task, figures_of, percentile, spread
+from .measures import BENCHMARKS, Benchmark, Round
+
+REGISTRY = "hub.bench.tasks:tasks"
+"""What a worker of a bench runs."""
+SUBSCRIBER = "hub.bench.tasks:nothing"
+"""What the delivery process of a bench runs."""
+
+__all__ = [
+    "BENCHMARKS",
+    "REGISTRY",
+    "SUBSCRIBER",
+    "Benchmark",
+    "Round",
+    "all_completed",
+    "conditions",
+    "cpu_us_per_task",
+    "figures_of",
+    "measure_broker",
+    "measure_engine",
+    "percentile",
+    "spread",
+]

@@ -1,0 +1,106 @@
+"""The broker alone: what a producer stores, what a consumer reads, what a transaction takes. Records of `VALUE_BYTES`.
+
+Writes to a topic of its own, the dead letters of a subscriber that does not exist, and deletes it at the end.
+"""
+
+import asyncio
+import time
+from typing import Any
+
+from ..kafka import Outgoing, Record, Sender, TopicPartition, dlq_topic, ensure_dlq, make_admin, open_session, read_all
+from .figures import percentile, spread
+from .measures import CHUNK_TASKS
+
+VALUE_BYTES = 500
+SUBSCRIBER = "bench-broker"
+TOPIC = dlq_topic(SUBSCRIBER)
+PARTITION = 0
+RECORDS_PER_TRANSACTION = 10
+
+
+async def measure_broker(bootstrap: str, records: int, rounds: int) -> dict[str, Any]:
+    """Records per second produced (acknowledged) and consumed, and milliseconds per transaction, one after the other.
+
+    `p50_ms` and `p99_ms` are of transactions. Raises Unreachable, TopicMissing."""
+    await ensure_dlq(bootstrap, SUBSCRIBER)
+    try:
+        return await _measure(bootstrap, records, rounds)
+    finally:
+        await _delete_topic(bootstrap)
+
+
+async def _delete_topic(bootstrap: str) -> None:
+    admin = make_admin(bootstrap)
+    await admin.start()
+    try:
+        await admin.delete_topics([TOPIC])
+    finally:
+        await admin.close()
+
+
+async def _measure(bootstrap: str, records: int, rounds: int) -> dict[str, Any]:
+    produced = [await _produce(bootstrap, records) for _ in range(rounds)]
+    consumed = [await _consume(bootstrap) for _ in range(rounds)]
+    transactions = [await _transact(bootstrap, max(1, records // 50)) for _ in range(rounds)]
+    durations = [value for one in transactions for value in one]
+    return {
+        "bench": "broker",
+        "tasks": records,
+        "rounds": rounds,
+        "value_bytes": VALUE_BYTES,
+        "records_per_second_produced": spread(produced)["median"],
+        "records_per_second_consumed": spread(consumed)["median"],
+        "transactions_per_second": round(1000 * len(durations) / sum(durations), 1),
+        "records_per_transaction": RECORDS_PER_TRANSACTION,
+        "p50_ms": round(percentile(durations, 0.50), 3),
+        "p99_ms": round(percentile(durations, 0.99), 3),
+        "seconds": round(sum(durations) / 1000 + sum(records / rate for rate in produced), 4),
+        "spread": {
+            "records_per_second_produced": spread(produced),
+            "records_per_second_consumed": spread(consumed),
+            "p50_ms": spread([percentile(one, 0.5) for one in transactions]),
+        },
+    }
+
+
+async def _produce(bootstrap: str, records: int) -> float:
+    sender = Sender(bootstrap)
+    await sender.start()
+    try:
+        began = time.perf_counter()
+        for first in range(0, records, CHUNK_TASKS):
+            count = min(CHUNK_TASKS, records - first)
+            await _send_side_by_side(sender, count)
+        return records / (time.perf_counter() - began)
+    finally:
+        await sender.stop()
+
+
+async def _send_side_by_side(sender: Sender, count: int) -> None:
+    value = b"x" * VALUE_BYTES
+    async with asyncio.TaskGroup() as group:
+        for _ in range(count):
+            group.create_task(sender.send(Outgoing(TOPIC, PARTITION, b"bench", value, ())))
+
+
+async def _consume(bootstrap: str) -> float:
+    count, began = 0, time.perf_counter()
+    async for _ in read_all(bootstrap, TOPIC, PARTITION):
+        count += 1
+    return count / (time.perf_counter() - began)
+
+
+async def _transact(bootstrap: str, count: int) -> list[float]:
+    """Milliseconds of each transaction."""
+    session = await open_session(bootstrap, "hub.bench")
+    record = Record(b"bench", b"x" * VALUE_BYTES, (), 0)
+    outputs = {TopicPartition(TOPIC, PARTITION): [record] * RECORDS_PER_TRANSACTION}
+    durations = []
+    try:
+        for _ in range(count):
+            began = time.perf_counter()
+            await session.commit(outputs)
+            durations.append((time.perf_counter() - began) * 1000)
+    finally:
+        await session.close()
+    return durations

@@ -1,0 +1,115 @@
+"""`EnginePartition` alone: no broker, no clock, no event loop. Microseconds of one core per no-op task, from its submission to
+its end, with and without writing the records out.
+"""
+
+import statistics
+import time
+from typing import Any
+
+from msgspec import json
+
+from schemas import RunAttempt
+from schemas import reports as r
+
+from ..engine import Batch, EnginePartition, encode
+from ..kafka import StoredRecord
+from .figures import spread
+
+START_US = 1_700_000_000_000_000
+BATCH_TASKS = 500
+WORKER = "bench-worker"
+
+
+class _Feed:
+    """Reports as the intake would hold them."""
+
+    def __init__(self) -> None:
+        self.offset = 0
+
+    def record(self, kind: str, value: Any, **headers: bytes) -> StoredRecord:
+        attributes = [
+            ("ce_specversion", b"1.0"),
+            ("ce_type", kind.encode()),
+            ("ce_source", b"/bench"),
+            ("ce_id", b"b%d" % self.offset),
+            *headers.items(),
+        ]
+        record = StoredRecord(self.offset, 0, b"key", json.encode(value), attributes)
+        self.offset += 1
+        return record
+
+
+def measure_engine(tasks: int, rounds: int, *, encoded: bool = True) -> dict[str, Any]:
+    """The figures: µs per task deciding, and encoding; events per task; per round the same batches of `BATCH_TASKS` tasks."""
+    decide, write, events = [], [], 0
+    for _ in range(rounds):
+        deciding, writing, events = _round(tasks, encoded=encoded)
+        decide.append(deciding / tasks * 1e6)
+        write.append(writing / tasks * 1e6)
+    whole = [deciding + writing for deciding, writing in zip(decide, write, strict=True)]
+    median = statistics.median(whole)
+    return {
+        "bench": "engine",
+        "tasks": tasks,
+        "rounds": rounds,
+        "tasks_per_second": round(1e6 / median, 1),
+        "us_per_task": round(median, 2),
+        "us_per_task_deciding": round(statistics.median(decide), 2),
+        "us_per_task_encoding": round(statistics.median(write), 2),
+        "events_per_task": round(events / tasks, 2),
+        "seconds": round(median * tasks / 1e6, 4),
+        "spread": {"us_per_task": spread(whole)},
+    }
+
+
+def _round(tasks: int, *, encoded: bool) -> tuple[float, float, int]:
+    """Seconds deciding, seconds encoding, events, for `tasks` tasks in a new partition."""
+    engine, feed = EnginePartition(0, 1), _Feed()
+    engine.take_over(START_US, rows=0, host="bench", pid=1, pools=["default"])
+    about = {"incarnation": WORKER, "pool": "default", "inbox": 0, "names": ["bench-noop"]}
+    slots = {"queues": ["default"], "slots": BATCH_TASKS, "credit": BATCH_TASKS}
+    engine.process([feed.record("worker.registered", {**about, **slots})], START_US, caught_up=True)
+    deciding = writing = 0.0
+    events = 0
+    for first in range(0, tasks, BATCH_TASKS):
+        count = min(BATCH_TASKS, tasks - first)
+        submissions = [
+            feed.record("task.created", {"name": "bench-noop", "id": f"task-{first + index:031d}"}, replyto=b"0:token")
+            for index in range(count)
+        ]
+        timed, batch = _process(engine, submissions, encoded=encoded)
+        ended, after = _process(engine, _completions(feed, batch), encoded=encoded)
+        deciding += timed[0] + ended[0]
+        writing += timed[1] + ended[1]
+        events += len(batch.events) + len(after.events)
+    return deciding, writing, events
+
+
+def _process(engine: EnginePartition, records: list[StoredRecord], *, encoded: bool) -> tuple[tuple[float, float], Batch]:
+    """Seconds deciding and encoding, and what was decided."""
+    began = time.perf_counter()
+    batch = engine.process(records, START_US, caught_up=True)
+    decided = time.perf_counter()
+    if encoded:
+        encode(batch, 0)
+    return (decided - began, time.perf_counter() - decided), batch
+
+
+def _completions(feed: _Feed, batch: Batch) -> list[StoredRecord]:
+    """What the worker says of the attempts that the batch began."""
+    runs = [command.data for command in batch.commands if isinstance(command.data, RunAttempt)]
+    return [
+        feed.record(
+            "attempt.completed",
+            r.AttemptCompleted(
+                task=run.task,
+                root=run.root,
+                attempt=run.attempt,
+                dispatch=run.dispatch,
+                token=run.token,
+                incarnation=WORKER,
+                number=1,
+            ),
+        )
+        for run in runs
+    ]

@@ -1,0 +1,66 @@
+"""From rounds to one JSON object: figures, their spread, and the conditions under which they were taken."""
+
+import os
+import platform
+import statistics
+from importlib.metadata import version
+from typing import Any
+
+from .measures import Round
+
+LIBRARIES = ("aiokafka", "msgspec", "uvloop")
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The value below which this share of the values lies."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """The least, the middle and the greatest."""
+    return {"min": round(min(values), 3), "median": round(statistics.median(values), 3), "max": round(max(values), 3)}
+
+
+def figures_of(name: str, rounds: list[Round]) -> dict[str, Any]:
+    """The figures of a bench against a hub. Rates and seconds are the median round's; percentiles are over all rounds."""
+    rates = [one.tasks / one.seconds for one in rounds]
+    durations = [value for one in rounds for value in one.durations_ms]
+    figures: dict[str, Any] = {
+        "bench": name,
+        "tasks": rounds[0].tasks,
+        "tasks_per_second": round(statistics.median(rates), 1),
+        "seconds": round(statistics.median(one.seconds for one in rounds), 4),
+        "rounds": len(rounds),
+        "spread": {"tasks_per_second": spread(rates), "seconds": spread([one.seconds for one in rounds])},
+    }
+    if durations:
+        figures["p50_ms"] = round(percentile(durations, 0.50), 3)
+        figures["p99_ms"] = round(percentile(durations, 0.99), 3)
+        figures["spread"]["p50_ms"] = spread([percentile(one.durations_ms, 0.50) for one in rounds])
+        figures["spread"]["p99_ms"] = spread([percentile(one.durations_ms, 0.99) for one in rounds])
+    return figures
+
+
+def all_completed(rounds: list[Round]) -> bool:
+    """Whether every task of every round was told to have completed, once."""
+    return all(one.completed == one.tasks for one in rounds)
+
+
+def cpu_us_per_task(before: dict[str, float], after: dict[str, float], tasks: int) -> dict[str, float]:
+    """Processor time per task, in microseconds, by role, from seconds used before and after."""
+    return {role: round((seconds - before.get(role, 0.0)) / tasks * 1e6, 1) for role, seconds in after.items()}
+
+
+def conditions() -> dict[str, Any]:
+    """The machine and the versions."""
+    return {
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "platform": platform.platform(),
+        "versions": {
+            "python": platform.python_version(),
+            "taskhub": version("taskhub"),
+            **{name: version(name) for name in LIBRARIES},
+        },
+    }
