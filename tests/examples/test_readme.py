@@ -15,6 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from schemas import task_id_of_cloudevent
+from tests.apache_kafka import prepare, why_unavailable
+from tests.brokers import kafka_required
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 READY_SECONDS = 30
@@ -136,6 +140,23 @@ def test_a_plain_kafka_client_publishes_a_task(example: Example) -> None:
     example.python("publish.py")
     example.hub("task", "watch", "order-7")
     assert json.loads(example.hub("task", "get", "order-7", "--json"))["result"]["order"] == 7
+
+
+@pytest.mark.kafka
+def test_kafkas_console_producer_publishes_a_task(example: Example) -> None:
+    reason = why_unavailable()
+    if reason is not None:
+        pytest.fail(reason) if kafka_required() else pytest.skip(reason)
+    line = re.search(r"^echo '(.*)' > event.json$", README, re.MULTILINE)
+    assert line is not None
+    (example.folder / "event.json").write_text(line[1] + "\n")
+    address = example.environment["HUB_BOOTSTRAP"]
+    producer = ["java", "-cp", f"{prepare() / 'libs'}/*", "org.apache.kafka.tools.ConsoleProducer", "--topic", "hub.intake"]
+    with (example.folder / "event.json").open("rb") as event:
+        subprocess.run([*producer, "--bootstrap-server", address], stdin=event, timeout=SECONDS, check=True)
+    task = task_id_of_cloudevent("/shell", "order-8")
+    example.hub("task", "watch", task)
+    assert json.loads(example.hub("task", "get", task, "--json"))["result"]["order"] == 8
 
 
 @pytest.mark.parametrize(("reference", "expected"), [("alerts:on_fail", "task.failed"), ("pager:Pager", "an amount is positive")])
