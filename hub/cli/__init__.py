@@ -10,7 +10,7 @@ import typer
 
 from ..errors import HubError
 
-MODULES = ("processes", "task", "events", "verify", "bench", "demo")
+MODULES = ("up", "processes", "task", "events", "verify", "bench", "demo")
 
 
 def build() -> typer.Typer:

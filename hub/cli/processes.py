@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Bootstrap = Annotated[str, typer.Option(help="Address of the broker, host:port[,host:port].", envvar="HUB_BOOTSTRAP")]
 Parent = Annotated[int, typer.Option(hidden=True, help="Process id of the supervisor, to end with it.")]
+ReadyFd = Annotated[int, typer.Option(hidden=True, help="Descriptor of the pipe on which the supervisor waits.")]
 Wait = Annotated[float, typer.Option(help="Seconds to wait for the broker and the hub's topics.")]
 LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.", envvar="HUB_LOG_LEVEL")]
 WAIT_SECONDS = 5.0
@@ -40,12 +41,13 @@ def broker(
     flush: Annotated[str, typer.Option(help="When a write is answered: always (on disk), interval:<ms>, os.")] = "always",
     log_level: LogLevel = "info",
     parent: Parent = 0,
+    ready_fd: ReadyFd = -1,
 ) -> None:
     """Run the embedded Kafka broker."""
     from ..runtime import BrokerOptions, serve_broker
 
     options = BrokerOptions(data, host, port, advertised_host, engine, partitions, flush)
-    _run("broker+engine" if engine else "broker", lambda process: serve_broker(process, options), log_level, parent)
+    _run("broker+engine" if engine else "broker", lambda process: serve_broker(process, options), log_level, parent, ready_fd)
 
 
 def engine(
@@ -54,11 +56,14 @@ def engine(
     wait: Wait = WAIT_SECONDS,
     log_level: LogLevel = "info",
     parent: Parent = 0,
+    ready_fd: ReadyFd = -1,
 ) -> None:
     """Run an engine for its share of the partitions. Start as many as you like."""
     from ..runtime import serve_engine
 
-    _run("engine", lambda process: serve_engine(process, bootstrap, data_dir=data, wait_seconds=wait), log_level, parent)
+    _run(
+        "engine", lambda process: serve_engine(process, bootstrap, data_dir=data, wait_seconds=wait), log_level, parent, ready_fd
+    )
 
 
 def worker(
@@ -74,6 +79,7 @@ def worker(
     wait: Wait = WAIT_SECONDS,
     log_level: LogLevel = "info",
     parent: Parent = 0,
+    ready_fd: ReadyFd = -1,
 ) -> None:
     """Run a worker with the tasks of a module."""
     from ..runtime import serve_worker
@@ -83,7 +89,13 @@ def worker(
     settings = WorkerSettings(
         pool=pool, queues=tuple(queue or ["default"]), slots=slots, lease_seconds=lease_seconds, grace_seconds=grace_seconds
     )
-    _run("worker", lambda process: serve_worker(process, bootstrap, registry, settings, wait_seconds=wait), log_level, parent)
+    _run(
+        "worker",
+        lambda process: serve_worker(process, bootstrap, registry, settings, wait_seconds=wait),
+        log_level,
+        parent,
+        ready_fd,
+    )
 
 
 def delivery(
@@ -92,13 +104,20 @@ def delivery(
     wait: Wait = WAIT_SECONDS,
     log_level: LogLevel = "info",
     parent: Parent = 0,
+    ready_fd: ReadyFd = -1,
 ) -> None:
     """Run subscribers against the log of events."""
     from ..delivery import parse_configs
     from ..runtime import serve_delivery
 
     subscribers = parse_configs([{"use": one} for one in subscriber or ["console"]])
-    _run("delivery", lambda process: serve_delivery(process, bootstrap, subscribers, wait_seconds=wait), log_level, parent)
+    _run(
+        "delivery",
+        lambda process: serve_delivery(process, bootstrap, subscribers, wait_seconds=wait),
+        log_level,
+        parent,
+        ready_fd,
+    )
 
 
 def init(
@@ -114,11 +133,11 @@ def init(
     typer.echo(f"created {', '.join(sorted(created))}" if created else "every topic was there already")
 
 
-def _run(role: str, main: "Callable[[Process], Awaitable[None]]", log_level: str, parent: int) -> None:
+def _run(role: str, main: "Callable[[Process], Awaitable[None]]", log_level: str, parent: int, ready_fd: int) -> None:
     from ..runtime import die_with_parent, run_process
     from ..telemetry import configure_logging
 
     if parent:
         die_with_parent(parent)
     configure_logging(role, log_level)
-    run_process(role, main)
+    run_process(role, main, ready_fd=ready_fd if ready_fd >= 0 else None)

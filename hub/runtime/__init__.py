@@ -1,17 +1,27 @@
 """The composition root: what each process runs, and the supervisor that runs the processes. See README.md."""
 
-from .errors import DataDirectoryTaken, PortTaken, ProcessFailed
+from .child import Child, ChildSpec
+from .errors import ChildFailed, DataDirectoryTaken, PortTaken, ProcessFailed
 from .process import Process, die_with_parent, print_line, run_process
 from .roles import BrokerOptions, serve_broker, serve_delivery, serve_engine, serve_worker
+from .run_file import read_run_file
+from .supervisor import ADDRESS, Fleet, Supervisor
 
 __all__ = [
+    "ADDRESS",
     "BrokerOptions",
+    "Child",
+    "ChildFailed",
+    "ChildSpec",
     "DataDirectoryTaken",
+    "Fleet",
     "PortTaken",
     "Process",
     "ProcessFailed",
+    "Supervisor",
     "die_with_parent",
     "print_line",
+    "read_run_file",
     "run_process",
     "serve_broker",
     "serve_delivery",

@@ -22,3 +22,11 @@ class DataDirectoryTaken(InUse):
 
 class ProcessFailed(HubError):
     """A service inside this process ended by itself, or a child process does not come up."""
+
+
+class ChildFailed(HubError):
+    """A child process ended before it served for the first time; its own words are on stderr."""
+
+    def __init__(self, name: str, code: int, how: str) -> None:
+        super().__init__(f"The {name} did not start ({how}); what it said stands above.")
+        self.exit_code = code if code > 0 else 1

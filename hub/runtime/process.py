@@ -1,7 +1,7 @@
 """The frame of every process: one loop, two signals, one `ready` line, an exit code.
 
-The first SIGTERM or SIGINT drains; a second ends the process at once. stdout carries nothing but the line
-`ready <role> <json>`; logs go to stderr.
+The first SIGTERM or SIGINT drains; a second ends the process at once. The process says `ready <role> <json>`, once, on stdout
+or, under a supervisor, on the pipe that it was given; logs go to stderr.
 """
 
 import asyncio
@@ -20,19 +20,29 @@ _PR_SET_PDEATHSIG = 1
 class Process:
     """What a role's main function is given: when to stop, and how to say that it serves."""
 
-    def __init__(self, role: str) -> None:
+    def __init__(self, role: str, ready_fd: int | None = None) -> None:
         self.role = role
         self.stopping = asyncio.Event()
+        self.at_once: list[Callable[[], None]] = []  # called on the second signal
+        self._ready_fd = ready_fd
 
     def on_signal(self, number: int) -> None:
         """First: drain. Second: end at once."""
         if self.stopping.is_set():
+            for end in self.at_once:
+                end()
             os._exit(128 + number)
         self.stopping.set()
 
     def ready(self, **facts: Any) -> None:
-        """Say on stdout that this process serves; the supervisor waits for this line."""
-        print_line(f"ready {self.role} {json.dumps({'role': self.role, 'pid': os.getpid(), **facts})}")
+        """Say that this process serves: on stdout, or to the supervisor through its pipe."""
+        line = f"ready {self.role} {json.dumps({'role': self.role, 'pid': os.getpid(), **facts})}"
+        if self._ready_fd is None:
+            print_line(line)
+        else:
+            with open(self._ready_fd, "wb") as pipe:
+                pipe.write(line.encode() + b"\n")
+            self._ready_fd = None
 
     async def until_stopped(self, work: Awaitable[Any]) -> bool:
         """Wait for `work`: True when it is done, False when a signal came first (`work` is cancelled). Raises what it raises."""
@@ -60,11 +70,13 @@ def print_line(line: str) -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
 
 
-def run_process(role: str, main: Callable[[Process], Awaitable[None]], *, uvloop: bool = True) -> None:
+def run_process(
+    role: str, main: Callable[[Process], Awaitable[None]], *, uvloop: bool = True, ready_fd: int | None = None
+) -> None:
     """Run `main` to its end in a new event loop, with the two signals. Raises what `main` raises."""
 
     async def supervised() -> None:
-        process = Process(role)
+        process = Process(role, ready_fd)
         loop = asyncio.get_running_loop()
         for number in DRAINING_SIGNALS:
             loop.add_signal_handler(number, process.on_signal, number)

@@ -162,9 +162,7 @@ def _engine_errors() -> Iterator[None]:
     except EngineStopped as error:
         raise ProcessFailed(f"The engine stopped: {error}") from error
     except TimeoutError as error:
-        raise ProcessFailed(
-            "The engine could not take its partitions over in time; the log above says what it waited for."
-        ) from error
+        raise ProcessFailed("The engine could not take its partitions over in time; the log above may say why.") from error
 
 
 def _text(path: Path | None) -> str | None:

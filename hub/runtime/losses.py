@@ -1,0 +1,55 @@
+"""Telling the engine that a worker's process has died, so that its tasks need not wait for the end of their leases."""
+
+import asyncio
+import os
+
+import structlog
+from msgspec import json
+
+from schemas import reports
+
+from ..errors import HubError
+from ..kafka import INTAKE, Outgoing, Sender, describe_partitions
+
+log = structlog.get_logger(__name__)
+
+TRY_SECONDS = 10.0
+PAUSE_SECONDS = 0.2
+
+
+async def report_lost(bootstrap: str, incarnation: str, reason: str) -> bool:
+    """Send `worker.lost` to every engine partition; False when no broker took it in 10 seconds (then the leases run out)."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + TRY_SECONDS
+    while True:
+        try:
+            async with asyncio.timeout(max(0.1, deadline - loop.time())):
+                await _send(bootstrap, incarnation, reason)
+        except (HubError, OSError, TimeoutError) as error:
+            if loop.time() > deadline:
+                log.warning("loss not told", action="worker_lost_untold", incarnation=incarnation, reason=str(error))
+                return False
+            await asyncio.sleep(PAUSE_SECONDS)
+        else:
+            log.info("loss told", action="worker_lost_told", incarnation=incarnation, reason=reason)
+            return True
+
+
+async def _send(bootstrap: str, incarnation: str, reason: str) -> None:
+    client_id = f"hub-supervisor-{os.getpid()}"
+    value = json.encode(reports.WorkerLost(incarnation=incarnation, reason=reason))
+    headers = (
+        ("ce_specversion", b"1.0"),
+        ("ce_type", b"worker.lost"),
+        ("ce_source", f"/supervisor/{os.getpid()}".encode()),
+        ("ce_id", f"{incarnation}-lost".encode()),
+        ("content-type", b"application/json"),
+    )
+    partitions = await describe_partitions(bootstrap)
+    sender = Sender(bootstrap, client_id=client_id)
+    await sender.start()
+    try:
+        for partition in range(partitions):
+            await sender.send(Outgoing(INTAKE, partition, incarnation.encode(), value, headers), timeout_seconds=TRY_SECONDS)
+    finally:
+        await sender.stop()

@@ -1,0 +1,41 @@
+"""`<data>/run.json`: what runs on a data directory now, for `hub status` and for whoever looks."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+NAME = "run.json"
+
+
+def write_run_file(data_dir: Path, content: dict[str, Any]) -> None:
+    """Replace the file as a whole."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    beside = data_dir / f"{NAME}.new"
+    beside.write_text(json.dumps(content, indent=2) + "\n")
+    beside.replace(data_dir / NAME)
+
+
+def read_run_file(data_dir: Path) -> dict[str, Any] | None:
+    """What the supervisor wrote, if that supervisor still runs."""
+    try:
+        content = json.loads((data_dir / NAME).read_text())
+        pid = int(content["pid"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return dict(content) if _alive(pid) else None
+
+
+def remove_run_file(data_dir: Path) -> None:
+    """At the end of a drain."""
+    (data_dir / NAME).unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

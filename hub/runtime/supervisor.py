@@ -1,0 +1,222 @@
+"""The supervisor of `hub up`: starts the processes side by side, restarts what dies, drains in order.
+
+1. start all; each waits for what it needs (those that need the broker's address, until it is known);
+2. a child that does not come up the first time ends everything, with that child's exit code;
+3. a child that dies later is started again, after 0.1 s doubling to 5 s; a worker's death is told to the engine at once;
+4. drain: workers, delivery, engines, broker. A second signal kills them all.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import structlog
+
+from .child import Child, ChildSpec, describe_exit
+from .errors import ChildFailed, ProcessFailed
+from .process import Process
+from .run_file import remove_run_file, write_run_file
+
+log = structlog.get_logger(__name__)
+
+PAUSE_SECONDS = (0.1, 5.0)
+"""Before a restart: the first, and the longest."""
+SETTLED_SECONDS = 10.0
+"""Whoever ran for so long is restarted after the shortest pause."""
+READY_SECONDS = 60.0
+DRAIN_ORDER = ("worker", "delivery", "engine", "broker", "broker+engine")
+BROKER_ROLES = ("broker", "broker+engine")
+ADDRESS = "{address}"
+"""Stands in the arguments of whoever needs the broker's address."""
+
+
+class Fleet(NamedTuple):
+    """What to run. `bootstrap` is None while only the broker's `ready` line can tell it (`--port 0`).
+
+    `drain_seconds`: per stage of the drain, after which its processes are killed."""
+
+    children: Sequence[ChildSpec]
+    bootstrap: str | None
+    data_dir: Path | None
+    drain_seconds: float = 45.0
+
+
+class Supervisor:
+    """See the module. `on_up` is called once, when everything serves."""
+
+    def __init__(self, fleet: Fleet, on_up: Callable[["Supervisor"], None]) -> None:
+        self.fleet = fleet
+        self.children = [Child(spec) for spec in fleet.children]
+        self._on_up = on_up
+        self._address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        if fleet.bootstrap is not None:
+            self._address.set_result(fleet.bootstrap)
+        self._keepers: dict[Child, asyncio.Task[None]] = {}
+        self._reports: set[asyncio.Task[bool]] = set()
+        self._data_is_ours = all(spec.role not in BROKER_ROLES for spec in fleet.children)
+        self._started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+
+    @property
+    def address(self) -> str:
+        """Of the broker; known once it serves."""
+        return self._address.result()
+
+    async def run(self, process: Process) -> None:
+        """Until a signal asks to stop, then drain. Raises ChildFailed when a process does not come up."""
+        process.at_once.append(self.kill)
+        try:
+            await process.until_stopped(self._serve())
+        finally:
+            await self._drain()
+
+    async def _serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._keepers = {child: loop.create_task(self._keep(child), name=child.spec.name) for child in self.children}
+        everyone = loop.create_task(self._all_serve(), name="all-serve")
+        try:
+            await self._unless_one_fails(everyone)
+        finally:
+            everyone.cancel()
+        self._on_up(self)
+        await asyncio.to_thread(_load_losses)  # so that a death is told without the wait for an import
+        await self._unless_one_fails(loop.create_future())
+
+    async def _unless_one_fails(self, work: "asyncio.Future[None]") -> None:
+        done, _ = await asyncio.wait([work, *self._keepers.values()], return_when=asyncio.FIRST_COMPLETED)
+        for one in done:
+            one.result()
+
+    async def _all_serve(self) -> None:
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                for child in self.children:
+                    await child.serving.wait()
+        except TimeoutError as error:
+            waiting = ", ".join(child.spec.name for child in self.children if not child.serving.is_set())
+            raise ProcessFailed(f"Not ready after {READY_SECONDS:g} s: {waiting}. The log above may say why.") from error
+
+    # One child
+
+    async def _keep(self, child: Child) -> None:
+        loop = asyncio.get_running_loop()
+        pause = PAUSE_SECONDS[0]
+        if ADDRESS in child.spec.arguments:
+            address = await asyncio.shield(self._address)
+            child.spec = child.spec._replace(arguments=tuple(address if a == ADDRESS else a for a in child.spec.arguments))
+        served = False
+        while not child.stopping.is_set():
+            since = loop.time()
+            await child.spawn()
+            watching = loop.create_task(self._note_serving(child))
+            code = await child.ended()
+            watching.cancel()
+            served = served or child.serving.is_set()
+            if child.stopping.is_set():
+                return
+            if not served:
+                raise ChildFailed(child.spec.name, code, describe_exit(code))
+            self._died(child, code)
+            pause = PAUSE_SECONDS[0] if loop.time() - since > SETTLED_SECONDS else pause
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await child.stopping.wait()
+            pause = min(2 * pause, PAUSE_SECONDS[1])
+            child.restarts += 1
+
+    async def _note_serving(self, child: Child) -> None:
+        await child.serving.wait()
+        log.info("child serves", action="child_serves", child=child.spec.name, pid=child.pid, restarts=child.restarts)
+        if child.spec.role in BROKER_ROLES and not self._data_is_ours:
+            self._data_is_ours = True
+            self._keep_address(child)
+        self._write()
+
+    def _keep_address(self, broker: Child) -> None:
+        """The port that the system chose is the one to come back on: the others have it."""
+        address = str(broker.facts["address"])
+        if not self._address.done():
+            self._address.set_result(address)
+            broker.spec = broker.spec._replace(arguments=(*broker.spec.arguments, "--port", address.rpartition(":")[2]))
+
+    def _died(self, child: Child, code: int) -> None:
+        log.warning("child died", action="child_died", child=child.spec.name, pid=child.pid, how=describe_exit(code))
+        child.serving.clear()
+        self._write()
+        incarnation = child.facts.get("incarnation")
+        if incarnation is not None and code != 0:
+            from .losses import report_lost
+
+            reason = f"its process {child.pid} ended with {describe_exit(code)}"
+            task = asyncio.get_running_loop().create_task(report_lost(self.address, str(incarnation), reason))
+            self._reports.add(task)
+            task.add_done_callback(self._reports.discard)
+
+    # All of them
+
+    def describe(self) -> dict[str, Any]:
+        """What runs, as JSON types."""
+        return {
+            "role": "up",
+            "pid": os.getpid(),
+            "address": self.address,
+            "data": None if self.fleet.data_dir is None else str(self.fleet.data_dir),
+            "started_at": self._started_at,
+            "processes": [
+                {
+                    "name": child.spec.name,
+                    "role": child.spec.role,
+                    "pid": child.pid,
+                    "serving": child.serving.is_set(),
+                    "restarts": child.restarts,
+                    **{key: value for key, value in child.facts.items() if key not in ("role", "pid")},
+                }
+                for child in self.children
+            ],
+        }
+
+    def _write(self) -> None:
+        """Only once the broker has served: before, the data directory may be another hub's."""
+        if self.fleet.data_dir is not None and self._data_is_ours and self._address.done():
+            write_run_file(self.fleet.data_dir, self.describe())
+
+    async def _drain(self) -> None:
+        log.info("draining", action="supervisor_drains")
+        if not self._address.done():
+            self._address.cancel()  # whoever waits for it need not start
+        for report in tuple(self._reports):
+            await asyncio.wait([report], timeout=1.0)
+            report.cancel()
+        for role in DRAIN_ORDER:
+            async with asyncio.TaskGroup() as group:
+                for child, keeper in self._keepers.items():
+                    if child.spec.role == role:
+                        group.create_task(self._stop(child, keeper))
+        if self.fleet.data_dir is not None and self._data_is_ours:
+            remove_run_file(self.fleet.data_dir)
+
+    async def _stop(self, child: Child, keeper: "asyncio.Task[None]") -> None:
+        child.stop()
+        await asyncio.wait([keeper], timeout=self.fleet.drain_seconds)
+        if not keeper.done():
+            log.error("killed", action="child_killed", child=child.spec.name, after_seconds=self.fleet.drain_seconds)
+            child.signal(signal.SIGKILL)
+            await asyncio.wait([keeper])
+        if not keeper.cancelled() and (error := keeper.exception()) is not None:
+            log.debug("had failed", action="child_had_failed", child=child.spec.name, reason=str(error))  # raised already
+
+    def kill(self) -> None:
+        """End every child now."""
+        for child in self.children:
+            child.stopping.set()
+            child.signal(signal.SIGKILL)
+
+
+def _load_losses() -> None:
+    from . import losses
+
+    assert losses
