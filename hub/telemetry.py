@@ -60,3 +60,5 @@ def configure_logging(role: str, level: str = "info", stream: TextIO | None = No
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(number)
+    # The Kafka client calls each refused connection an error, twenty times a second; what matters is raised to us.
+    logging.getLogger("aiokafka").setLevel(logging.DEBUG if number == logging.DEBUG else logging.CRITICAL)

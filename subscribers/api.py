@@ -378,9 +378,7 @@ class Handler(NamedTuple):
 
 def type_matches(pattern: str, event_type: str) -> bool:
     """Whether `event_type` is `pattern`, in which `*` stands for any text."""
-    return pattern == event_type or (
-        "*" in pattern and fnmatchcase(event_type, pattern.replace("[", "[[]").replace("?", "[?]"))
-    )
+    return pattern == event_type or ("*" in pattern and fnmatchcase(event_type, pattern.replace("[", "[[]").replace("?", "[?]")))
 
 
 Method = TypeVar("Method", bound=Callable[..., Any])

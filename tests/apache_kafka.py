@@ -203,9 +203,7 @@ class ApacheKafka:
         _write_settings(settings, self.directory / "data", self.port, self.controller_port)
         with (self.directory / "kafka.log").open("ab") as log:
             command = [*_java(cache / "libs", cache / "log4j2.properties"), "kafka.Kafka", str(settings)]
-            self.process = subprocess.Popen(
-                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
-            )
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
         deadline = time.monotonic() + START_SECONDS
         while not self._listening():
             if self.process.poll() is not None or time.monotonic() > deadline:

@@ -117,7 +117,7 @@ async def delete_topics(bootstrap: str) -> None:
             answer = await admin.delete_topics(sorted(names))
             assert {code for _, code in answer.topic_error_codes} == {0}, answer
             async with asyncio.timeout(START_SECONDS):
-                while not names.isdisjoint(await admin.list_topics()):  # noqa: ASYNC110 - a broker sends no events
+                while not names.isdisjoint(await admin.list_topics()):
                     await asyncio.sleep(0.01)
     finally:
         await admin.close()

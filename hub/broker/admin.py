@@ -179,8 +179,7 @@ class AdminApi:
         results = []
         for topic in message["topics"]:
             partitions = [
-                self._delete_before(topic["name"], entry["partition_index"], entry["offset"])
-                for entry in topic["partitions"]
+                self._delete_before(topic["name"], entry["partition_index"], entry["offset"]) for entry in topic["partitions"]
             ]
             results.append({"name": topic["name"], "partitions": partitions})
         return self._state.when_stable({"topics": results})

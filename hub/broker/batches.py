@@ -98,9 +98,7 @@ def marker_batch(base_offset: int, producer_id: int, producer_epoch: int, *, com
     """A control batch with one end-transaction marker (key: version, type; value: version, coordinator epoch)."""
     key, value = struct.pack(">hh", 0, int(commit)), struct.pack(">hi", 0, 0)
     record = b"\0\0\0" + bytes((len(key) * 2,)) + key + bytes((len(value) * 2,)) + value + b"\0"
-    body = struct.pack(
-        ">hiqqqhii", TRANSACTIONAL | CONTROL, 0, timestamp_ms, timestamp_ms, producer_id, producer_epoch, -1, 1
-    )
+    body = struct.pack(">hiqqqhii", TRANSACTIONAL | CONTROL, 0, timestamp_ms, timestamp_ms, producer_id, producer_epoch, -1, 1)
     body += bytes((len(record) * 2,)) + record
     return struct.pack(">qiibI", base_offset, 9 + len(body), 0, MAGIC, crc32c(body)) + body
 

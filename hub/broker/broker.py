@@ -40,9 +40,7 @@ Handler = Callable[[int, Message, Client], "Message | Deferred"]
 class Broker:
     """See the module."""
 
-    def __init__(
-        self, storage: Storage, *, clock: Clock | None = None, settings: BrokerSettings | None = None
-    ) -> None:
+    def __init__(self, storage: Storage, *, clock: Clock | None = None, settings: BrokerSettings | None = None) -> None:
         self.storage = storage
         self.state = BrokerState(storage, clock or SystemClock(), settings or BrokerSettings())
         self.state.register("started", lambda now_ms: None)
@@ -141,9 +139,7 @@ def api_versions(error: ErrorCode) -> Message:
             {"api_key": api.key, "min_version": api.lowest, "max_version": api.highest}
             for api in sorted(APIS.values(), key=lambda api: api.key)
         ],
-        "supported_features": [
-            {"name": "transaction.version", "min_version": 0, "max_version": TRANSACTION_VERSION}
-        ],
+        "supported_features": [{"name": "transaction.version", "min_version": 0, "max_version": TRANSACTION_VERSION}],
         "finalized_features_epoch": 1,
         "finalized_features": [
             {

@@ -140,17 +140,13 @@ class FetchApi:
             result.append((topic, answers))
         return result, size, failed
 
-    def _partition(
-        self, topic: str, fetch: PartitionFetch, committed: bool, budget: int, must_progress: bool
-    ) -> PartitionData:
+    def _partition(self, topic: str, fetch: PartitionFetch, committed: bool, budget: int, must_progress: bool) -> PartitionData:
         log = self._state.log(topic, fetch.partition)
         if log is None:
             return PartitionData(fetch.partition, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
         last_stable = log.visible_end(committed=True)
         if not log.start <= fetch.offset <= log.stable_end:
-            return PartitionData(
-                fetch.partition, ErrorCode.OFFSET_OUT_OF_RANGE, log.stable_end, last_stable, log.start
-            )
+            return PartitionData(fetch.partition, ErrorCode.OFFSET_OUT_OF_RANGE, log.stable_end, last_stable, log.start)
         records: bytes = b""
         aborted: list[tuple[int, int]] = []
         if fetch.offset < (last_stable if committed else log.stable_end) and (budget > 0 or must_progress):
@@ -213,4 +209,3 @@ class _WaitingFetch:
         self._timer.cancel()
         for log in self._logs:
             log.waiters.discard(self._look)
-

@@ -190,5 +190,3 @@ class FileStorage:
         self._journal.close()
         self._segments.close()
         os.close(self._lock_file)
-
-

@@ -79,9 +79,7 @@ class GroupApi:
             {
                 "member_id": entry["member_id"],
                 "group_instance_id": entry["group_instance_id"],
-                "error_code": self._groups.leave(
-                    message["group_id"], entry["member_id"], entry["group_instance_id"]
-                ),
+                "error_code": self._groups.leave(message["group_id"], entry["member_id"], entry["group_instance_id"]),
             }
             for entry in message["members"]
         ]
@@ -124,7 +122,5 @@ class GroupApi:
         return {"error_code": ErrorCode.NONE, "groups": groups}
 
     def _delete(self, version: int, message: Message, client: Any) -> Deferred:
-        results = [
-            {"group_id": group_id, "error_code": self._groups.delete(group_id)} for group_id in message["groups_names"]
-        ]
+        results = [{"group_id": group_id, "error_code": self._groups.delete(group_id)} for group_id in message["groups_names"]]
         return self._state.when_stable({"results": results})

@@ -185,9 +185,7 @@ class GroupCoordinator:
         return ErrorCode.NONE if member_id in group.members else ErrorCode.UNKNOWN_MEMBER_ID
 
     def _add(self, group: Group, member_id: str, request: JoinRequest) -> Deferred:
-        member = Member(
-            member_id, request.instance_id, request.client_id, request.client_host, 0, 0, protocols=request.protocols
-        )
+        member = Member(member_id, request.instance_id, request.client_id, request.client_host, 0, 0, protocols=request.protocols)
         self._update(member, request)
         group.members[member_id] = member
         group.protocol_type = request.protocol_type
@@ -358,9 +356,7 @@ class GroupCoordinator:
             "assignment": member.assignment,
         }
 
-    def _check(
-        self, group_id: str, generation: int, member_id: str, instance_id: str | None
-    ) -> tuple[Group | None, ErrorCode]:
+    def _check(self, group_id: str, generation: int, member_id: str, instance_id: str | None) -> tuple[Group | None, ErrorCode]:
         group = self.groups.get(group_id)
         if group is None:
             return None, ErrorCode.UNKNOWN_MEMBER_ID
@@ -449,9 +445,7 @@ class GroupCoordinator:
             return ErrorCode.REBALANCE_IN_PROGRESS
         return ErrorCode.NONE
 
-    def check_transactional_commit(
-        self, group_id: str, generation: int, member_id: str, instance_id: str | None
-    ) -> ErrorCode:
+    def check_transactional_commit(self, group_id: str, generation: int, member_id: str, instance_id: str | None) -> ErrorCode:
         """As `check_commit`, but a sender that names no member is not checked: its transactional id fences it."""
         if generation < 0 and not member_id and instance_id is None:
             return ErrorCode.NONE
@@ -499,5 +493,3 @@ class GroupCoordinator:
             group = self.groups[group_id] = Group(group_id)
             for topic, partition, *value in offsets:
                 group.offsets[topic, partition] = CommittedOffset(*value)
-
-

@@ -130,9 +130,7 @@ class Journal:
                         yield block.payload
                     at, lsn = block.end, lsn + 1
             unread.append((generation, at))
-        untouched = [
-            generation for generation, at in unread if not self._refuse_damage(generation, at, lsn) and at == 0
-        ]
+        untouched = [generation for generation, at in unread if not self._refuse_damage(generation, at, lsn) and at == 0]
         self._lsn, self._synced_lsn = lsn, lsn - 1
         self._take_over(found, untouched)
         self._next_generation = max([start.generation, *found]) + 1

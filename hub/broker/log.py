@@ -271,8 +271,7 @@ class PartitionLog:
             "open": list(self.open.items()),
             "aborted": self._aborted,
             "producers": [
-                (producer_id, state.epoch, state.seen_ms, list(state.batches))
-                for producer_id, state in self.producers.items()
+                (producer_id, state.epoch, state.seen_ms, list(state.batches)) for producer_id, state in self.producers.items()
             ],
         }
 

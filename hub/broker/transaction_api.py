@@ -55,9 +55,7 @@ class TransactionApi:
         return self._state.when_stable(answer) if error is ErrorCode.NONE else answer
 
     def _add_partitions(self, version: int, message: Message, client: Any) -> Message:
-        error, entry = self._transactions.check(
-            message["transactional_id"], message["producer_id"], message["producer_epoch"]
-        )
+        error, entry = self._transactions.check(message["transactional_id"], message["producer_id"], message["producer_epoch"])
         error = _code(error, version, 2)
         logs = {}
         for topic in message["topics"]:
@@ -88,18 +86,14 @@ class TransactionApi:
         }
 
     def _add_offsets(self, version: int, message: Message, client: Any) -> Message:
-        error, entry = self._transactions.check(
-            message["transactional_id"], message["producer_id"], message["producer_epoch"]
-        )
+        error, entry = self._transactions.check(message["transactional_id"], message["producer_id"], message["producer_epoch"])
         if entry is not None:
             self._transactions.add_group(entry, message["group_id"])
         return {"error_code": _code(error, version, 2)}
 
     def _commit_offsets(self, version: int, message: Message, client: Any) -> Message:
         group_id = message["group_id"]
-        error, entry = self._transactions.check(
-            message["transactional_id"], message["producer_id"], message["producer_epoch"]
-        )
+        error, entry = self._transactions.check(message["transactional_id"], message["producer_id"], message["producer_epoch"])
         if error is ErrorCode.PRODUCER_FENCED:
             error = ErrorCode.INVALID_PRODUCER_EPOCH
         if error is ErrorCode.NONE:

@@ -251,9 +251,7 @@ def default_of(entry: Field) -> Any:
 def _struct_reader(fields: list[Field], version: int, flexible: bool) -> Reader:
     present = [entry for entry in fields if entry.in_version(version)]
     plain = [(entry.name, _field_reader(entry, version, flexible)) for entry in present if entry.tag is None]
-    tagged = {
-        entry.tag: (entry.name, _field_reader(entry, version, flexible)) for entry in present if entry.tag is not None
-    }
+    tagged = {entry.tag: (entry.name, _field_reader(entry, version, flexible)) for entry in present if entry.tag is not None}
     read_names = {name for name, _ in plain}
     absent = [(entry.name, default_of(entry)) for entry in fields if entry.name not in read_names]
 

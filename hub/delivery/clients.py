@@ -24,9 +24,7 @@ class Clients:
 
     def producer(self) -> Any:
         """For dead letters."""
-        return make_producer(
-            self.bootstrap, client_id=self._client_id, max_request_size=BATCH_BYTES_MAX + DEAD_LETTER_BYTES
-        )
+        return make_producer(self.bootstrap, client_id=self._client_id, max_request_size=BATCH_BYTES_MAX + DEAD_LETTER_BYTES)
 
     async def ensure_dead_letter_topic(self, subscriber: str, events_topic: str) -> None:
         """Create the dead-letter topic of a subscriber unless it is there, with as many partitions as the events have.

@@ -58,18 +58,14 @@ class ClassicSession:
 
     async def open(self) -> None:
         """See `TransactionalSession.open`."""
-        self._producer = producer = make_transactional_producer(
-            self._bootstrap, self.transactional_id, **self._settings
-        )
+        self._producer = producer = make_transactional_producer(self._bootstrap, self.transactional_id, **self._settings)
         try:
             async with asyncio.timeout(self._open_seconds):
                 await producer.start()
         except (TimeoutError, KafkaError) as failure:
             await self._end(f"it did not open: {failure or type(failure).__name__}")
             if isinstance(failure, TimeoutError | KafkaConnectionError):
-                raise BrokerUnreachable(
-                    self._bootstrap, str(failure) or f"waited {self._open_seconds:g} s"
-                ) from failure
+                raise BrokerUnreachable(self._bootstrap, str(failure) or f"waited {self._open_seconds:g} s") from failure
             if isinstance(failure, ProducerFenced | InvalidProducerEpoch):
                 raise SessionFenced(f"Another session took {self.transactional_id!r} ({failure!r}).") from failure
             raise SessionFailed(f"The coordinator did not take {self.transactional_id!r}: {failure!r}.") from failure
@@ -98,12 +94,8 @@ class ClassicSession:
 
     def _judged(self, failure: BaseException) -> BaseException:
         if isinstance(failure, ProducerFenced | InvalidProducerEpoch):
-            return SessionFenced(
-                f"Another session took {self.transactional_id!r}, or a transaction took too long ({failure!r})."
-            )
-        if isinstance(
-            failure, KafkaError | TimeoutError | AssertionError
-        ):  # aiokafka asserts that it knows the partition
+            return SessionFenced(f"Another session took {self.transactional_id!r}, or a transaction took too long ({failure!r}).")
+        if isinstance(failure, KafkaError | TimeoutError | AssertionError):  # aiokafka asserts that it knows the partition
             return SessionFailed(f"A transaction of {self.transactional_id!r} has no certain end: {failure!r}.")
         return failure
 
@@ -115,9 +107,7 @@ class ClassicSession:
                 await self._know(producer, work)
             await producer.begin_transaction()
             sent = {partition: await self._send(producer, partition, records) for partition, records in work.items()}
-            results = await asyncio.gather(
-                *(future for futures in sent.values() for future in futures), return_exceptions=True
-            )
+            results = await asyncio.gather(*(future for futures in sent.values() for future in futures), return_exceptions=True)
             for result in results:
                 if isinstance(result, BaseException):
                     raise result

@@ -76,9 +76,7 @@ quiet_client_logs()
 def make_producer(bootstrap: str, *, client_id: str | None = None, **settings: Any) -> AIOKafkaProducer:
     """An idempotent producer: a send future that resolves means stored on all in-sync replicas. `settings` override
     `PRODUCER`."""
-    return AIOKafkaProducer(
-        bootstrap_servers=bootstrap, client_id=client_id or _client_id("producer"), **PRODUCER | settings
-    )
+    return AIOKafkaProducer(bootstrap_servers=bootstrap, client_id=client_id or _client_id("producer"), **PRODUCER | settings)
 
 
 def make_transactional_producer(
@@ -94,9 +92,7 @@ def make_transactional_producer(
     )
 
 
-def make_consumer(
-    bootstrap: str, *, group: str | None = None, client_id: str | None = None, **settings: Any
-) -> AIOKafkaConsumer:
+def make_consumer(bootstrap: str, *, group: str | None = None, client_id: str | None = None, **settings: Any) -> AIOKafkaConsumer:
     """A consumer of committed records. Without a group: assign partitions and seek. With one: subscribe, and commit by
     hand.
 
@@ -112,9 +108,7 @@ def make_consumer(
 
 def make_admin(bootstrap: str, *, client_id: str | None = None, **settings: Any) -> AIOKafkaAdminClient:
     """An admin client. Its answers carry error codes that it does not raise."""
-    return AIOKafkaAdminClient(
-        bootstrap_servers=bootstrap, client_id=client_id or _client_id("admin"), **ADMIN | settings
-    )
+    return AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id=client_id or _client_id("admin"), **ADMIN | settings)
 
 
 def _client_id(role: str) -> str:

@@ -39,16 +39,12 @@ class Connection(asyncio.Protocol):
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
 
     @classmethod
-    async def open(
-        cls, host: str, port: int, *, client_id: str, timeout_seconds: float = CONNECT_SECONDS
-    ) -> "Connection":
+    async def open(cls, host: str, port: int, *, client_id: str, timeout_seconds: float = CONNECT_SECONDS) -> "Connection":
         """Connect. Raises `BrokerUnreachable`."""
         address = f"{host}:{port}"
         try:
             async with asyncio.timeout(timeout_seconds):
-                _, connection = await asyncio.get_running_loop().create_connection(
-                    lambda: cls(address, client_id), host, port
-                )
+                _, connection = await asyncio.get_running_loop().create_connection(lambda: cls(address, client_id), host, port)
         except TimeoutError as late:
             raise BrokerUnreachable(address, f"no connection within {timeout_seconds:g} s") from late
         except OSError as refused:
@@ -73,9 +69,7 @@ class Connection(asyncio.Protocol):
                 data = await answer
         except TimeoutError as late:
             self.close()
-            raise ConnectionLost(
-                f"{self.address} did not answer a {api.name} request within {timeout_seconds:g} s."
-            ) from late
+            raise ConnectionLost(f"{self.address} did not answer a {api.name} request within {timeout_seconds:g} s.") from late
         finally:
             self._waiting.pop(number, None)
         return data[5:] if api.flexible_answer_header else data[4:]
@@ -89,9 +83,7 @@ class Connection(asyncio.Protocol):
     # --- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(
-            asyncio.WriteTransport, transport
-        )  # uvloop's transports are no instances of asyncio's classes
+        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's transports are no instances of asyncio's classes
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer

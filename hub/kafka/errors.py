@@ -79,9 +79,7 @@ class TopicMissing(ConfigurationError):
     """A topic that the hub needs does not exist."""
 
     def __init__(self, topic: str, bootstrap: str) -> None:
-        super().__init__(
-            f"Topic {topic} does not exist at {bootstrap}. Create the hub's topics with `hub init` or `hub up`."
-        )
+        super().__init__(f"Topic {topic} does not exist at {bootstrap}. Create the hub's topics with `hub init` or `hub up`.")
         self.topic = topic
 
 

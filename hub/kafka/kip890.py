@@ -215,17 +215,13 @@ class Kip890Session:
                 seconds = BACKOFF_SECONDS
         return seconds
 
-    async def _send(
-        self, batches: Mapping[TopicPartition, bytes], deadline: float
-    ) -> dict[TopicPartition, wire.Produced]:
+    async def _send(self, batches: Mapping[TopicPartition, bytes], deadline: float) -> dict[TopicPartition, wire.Produced]:
         """One or more produce requests to each leader, side by side."""
         await self._find_leaders(batches, deadline)
         by_leader: dict[Address, dict[TopicPartition, bytes]] = {}
         for partition, batch in batches.items():
             by_leader.setdefault(self._leaders[partition], {})[partition] = batch
-        requests = [
-            (await self._connect(address), part) for address, whole in by_leader.items() for part in _cut(whole)
-        ]
+        requests = [(await self._connect(address), part) for address, whole in by_leader.items() for part in _cut(whole)]
         if len(requests) == 1:
             return await self._send_one(*requests[0])
         answers: dict[TopicPartition, wire.Produced] = {}

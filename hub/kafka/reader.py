@@ -168,6 +168,4 @@ async def read_all(
             if position > before:
                 progress_at = loop.time()
             elif loop.time() - progress_at > STALL_SECONDS:
-                raise ConnectionLost(
-                    f"{topic}-{partition} gave nothing for {STALL_SECONDS:g} s, at {position} of {end}."
-                )
+                raise ConnectionLost(f"{topic}-{partition} gave nothing for {STALL_SECONDS:g} s, at {position} of {end}.")

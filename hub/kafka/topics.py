@@ -59,9 +59,7 @@ def _spec(name: str, partitions: int, cleanup: str, **config: int) -> TopicSpec:
     return TopicSpec(name, partitions, {key.replace("_", "."): str(value) for key, value in settings.items()})
 
 
-def hub_topics(
-    partitions: int, *, pools: Iterable[str] = (DEFAULT_POOL,), subscribers: Iterable[str] = ()
-) -> list[TopicSpec]:
+def hub_topics(partitions: int, *, pools: Iterable[str] = (DEFAULT_POOL,), subscribers: Iterable[str] = ()) -> list[TopicSpec]:
     """Every topic of a hub with this many engine partitions.
 
     `hub.intake` keeps everything: the engine deletes what lies far enough behind what it has decided. `hub.state` is

@@ -114,5 +114,5 @@ def values_of(data: bytes) -> list[bytes]:
 async def until(condition: Callable[[], bool], *, seconds: float = 10) -> None:
     """Return as soon as the condition holds; TimeoutError when it does not in time."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - what is waited for happens in other processes and libraries
+        while not condition():
             await asyncio.sleep(0.005)

@@ -32,9 +32,7 @@ asyncio.run(main())
 @asynccontextmanager
 async def broker_process(directory: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
     """A broker in a process of its own and its address; killed at the end."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", PROGRAM, str(directory), stdout=asyncio.subprocess.PIPE
-    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", PROGRAM, str(directory), stdout=asyncio.subprocess.PIPE)
     try:
         assert process.stdout is not None
         async with asyncio.timeout(20):

@@ -66,11 +66,7 @@ class House:
     def sync_all(self, members: list[str]) -> None:
         group = self.groups.groups["g"]
         assignments = {member: member.encode() for member in members}
-        waiting = [
-            self.groups.sync("g", group.generation, member, None, {})
-            for member in members
-            if member != group.leader
-        ]
+        waiting = [self.groups.sync("g", group.generation, member, None, {}) for member in members if member != group.leader]
         answer = self.groups.sync("g", group.generation, group.leader, None, assignments)
         assert value(answer)["assignment"] == group.leader.encode()
         assert all(value(late)["error_code"] == ErrorCode.NONE for late in waiting)
@@ -207,9 +203,7 @@ def test_a_static_member_comes_back_without_a_rebalance(house: House) -> None:
         (-1, "", ErrorCode.UNKNOWN_MEMBER_ID),
     ],
 )
-def test_only_members_of_this_generation_commit(
-    house: House, generation: int, member: str, expected: ErrorCode
-) -> None:
+def test_only_members_of_this_generation_commit(house: House, generation: int, member: str, expected: ErrorCode) -> None:
     (only,) = house.stable(1)
     sender = only if member == "member" else member
     assert house.groups.check_commit("g", generation, sender, None) is expected

@@ -33,15 +33,11 @@ class Session:
         self.producer_id, self.epoch, self.sequence = answer.producer_id, answer.producer_epoch, 0
 
     async def produce(self, *values: bytes, topic: str = "t", partition: int = 0) -> ErrorCode:
-        raw = batch(
-            values, producer_id=self.producer_id, epoch=self.epoch, sequence=self.sequence, transactional=True
-        )
+        raw = batch(values, producer_id=self.producer_id, epoch=self.epoch, sequence=self.sequence, transactional=True)
         data = kio_class("produce", 12, "request", "TopicProduceData")(
             name=topic,
             partition_data=(
-                kio_class("produce", 12, "request", "PartitionProduceData")(
-                    index=i32(partition), records=Records(raw)
-                ),
+                kio_class("produce", 12, "request", "PartitionProduceData")(index=i32(partition), records=Records(raw)),
             ),
         )
         answer = await self.client.ask(
@@ -60,9 +56,7 @@ class Session:
         partition = kio_class("txn_offset_commit", 5, "request", "TxnOffsetCommitRequestPartition")(
             partition_index=i32(0), committed_offset=i64(offset), committed_metadata=""
         )
-        topic = kio_class("txn_offset_commit", 5, "request", "TxnOffsetCommitRequestTopic")(
-            name="t", partitions=(partition,)
-        )
+        topic = kio_class("txn_offset_commit", 5, "request", "TxnOffsetCommitRequestTopic")(name="t", partitions=(partition,))
         answer = await self.client.ask(
             "txn_offset_commit",
             5,
@@ -256,9 +250,7 @@ async def test_committed_offsets_of_an_open_transaction_are_unstable(broker: Bro
     await session.commit_offset("g", 3)
     topic = kio_class("offset_fetch", 7, "request", "OffsetFetchRequestTopic")(name="t", partition_indexes=(i32(0),))
     for require_stable, expected in ((True, ErrorCode.unstable_offset_commit), (False, ErrorCode.none)):
-        answer = await client.ask(
-            "offset_fetch", 7, group_id="g", topics=(topic,), require_stable=require_stable
-        )
+        answer = await client.ask("offset_fetch", 7, group_id="g", topics=(topic,), require_stable=require_stable)
         assert answer.topics[0].partitions[0].error_code is expected
         assert answer.topics[0].partitions[0].committed_offset == -1
     await session.end()

@@ -50,7 +50,6 @@ def stored(server: BrokerServer, topic: str = "t", partition: int = 0) -> list[b
     return found
 
 
-
 @pytest.mark.parametrize("orderly", [True, False])
 async def test_topics_records_and_offsets_survive(tmp_path: Path, orderly: bool) -> None:
     directory = tmp_path / "data"

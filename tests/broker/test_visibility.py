@@ -82,9 +82,7 @@ class Visibility(RuleBasedStateMachine):
         self.flush()
 
     def reopen(self) -> None:
-        self.storage = FileStorage(
-            self.directory / "data", journal_file_bytes=4096, checkpoint_bytes=1 << 20, segment_bytes=3000
-        )
+        self.storage = FileStorage(self.directory / "data", journal_file_bytes=4096, checkpoint_bytes=1 << 20, segment_bytes=3000)
         self.core = Broker(self.storage, settings=BrokerSettings(producer_epoch_max=5))
         self.core.recover()
         self.local = LocalBroker(self.core)

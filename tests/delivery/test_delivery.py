@@ -228,7 +228,6 @@ async def test_a_poisoned_batch_is_halved_until_the_culprit_stands_alone(bootstr
 
 async def test_a_buffering_sink_is_acknowledged_only_after_its_flush(bootstrap: str, topic: str) -> None:
 
-
     config = configured("Sink")
     seen = SEEN[config.id]
     seen.gate = threading.Event()
@@ -246,7 +245,6 @@ async def test_a_buffering_sink_is_acknowledged_only_after_its_flush(bootstrap: 
 
 async def test_reading_pauses_at_the_bound_and_goes_on_after(bootstrap: str, topic: str) -> None:
 
-
     config = configured("Blocking", delivery={"in_flight_max": 10})
     seen = SEEN[config.id]
     seen.gate = threading.Event()
@@ -260,7 +258,6 @@ async def test_reading_pauses_at_the_bound_and_goes_on_after(bootstrap: str, top
 
 
 async def test_a_subscriber_that_blocks_hangs_or_breaks_slows_no_other(bootstrap: str, topic: str) -> None:
-
 
     healthy = configured("Recorder")
     blocking, failing, hanging = configured("Blocking"), configured("Recorder"), configured("Hanging")
@@ -281,8 +278,6 @@ async def test_a_subscriber_that_blocks_hangs_or_breaks_slows_no_other(bootstrap
 
 
 async def test_a_handler_that_never_comes_back_does_not_hold_up_the_end(bootstrap: str, topic: str) -> None:
-
-
 
     config = configured("Blocking")
     gate = SEEN[config.id].gate = threading.Event()

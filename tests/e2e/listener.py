@@ -14,7 +14,7 @@ class Listener(Subscriber[SubscriberSettings]):
 
     async def open(self, ctx: Any) -> None:
         """Open the file."""
-        self._file = open(os.environ["HUB_TEST_DELIVERED"], "a")  # noqa: ASYNC230, SIM115  # a test's file, closed below
+        self._file = open(os.environ["HUB_TEST_DELIVERED"], "a")  # noqa: SIM115  # a test's file, closed below
 
     @on("*")
     async def heard(self, event: Event, meta: Meta) -> None:

@@ -98,8 +98,8 @@ async def everything_was_delivered(bootstrap: str, partitions: int, written: Pat
     newest: dict[tuple[int, str], int] = {}
     seen: set[tuple[int, int]] = set()
     for line in written.read_text().splitlines():
-        partition, offset, _, entity, _ = line.split(" ", 4)
-        place = (int(partition), int(offset))
+        number, offset, _, entity, _ = line.split(" ", 4)
+        place = (int(number), int(offset))
         if place not in seen:
             seen.add(place)
             assert newest.get((place[0], entity), -1) < place[1], f"{entity} out of order at {place}"

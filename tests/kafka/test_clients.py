@@ -85,6 +85,4 @@ async def test_waiting_ends_when_the_broker_comes_up() -> None:
 
 def test_importing_the_layer_imports_no_schema_library() -> None:
     code = "import sys, hub.kafka; print(sorted({m.split('.')[0] for m in sys.modules} & {'kio', 'pydantic', 'faust'}))"
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
-    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -25,9 +25,7 @@ def placed(batch: bytes, offset: int) -> bytes:
 def control(producer_id: int, offset: int, commit: bool) -> bytes:
     """A transaction marker, made by hand: the builder makes none."""
     key, value = struct.pack(">hh", 0, int(commit)), struct.pack(">hi", 0, 0)
-    batch = bytearray(
-        build_batch([Record(key, value, (), 1)], producer_id=producer_id, producer_epoch=0, transactional=True)
-    )
+    batch = bytearray(build_batch([Record(key, value, (), 1)], producer_id=producer_id, producer_epoch=0, transactional=True))
     struct.pack_into(">h", batch, 21, 0x30)
     from aiokafka.record.util import calc_crc32c
 
@@ -89,9 +87,7 @@ def test_several_batches_and_a_cut_off_last_one_are_read() -> None:
 def test_aborted_transactions_and_markers_are_left_out() -> None:
     def batch(producer: int, offset: int) -> bytes:
         return placed(
-            build_batch(
-                [Record(b"k", b"%d" % offset, (), 1)], producer_id=producer, producer_epoch=0, transactional=True
-            ),
+            build_batch([Record(b"k", b"%d" % offset, (), 1)], producer_id=producer, producer_epoch=0, transactional=True),
             offset,
         )
 

@@ -193,7 +193,7 @@ async def test_a_transaction_that_took_too_long_cannot_be_committed(world: World
     topic, session = await world.topic(), await opened(world, owner, transaction_timeout_ms=1_000)
     await session._produce(session._build_rounds({TopicPartition(topic, 0): [record("slow")]})[0])
     async with asyncio.timeout(15):
-        while (await world.ends(topic))[0] == 0:  # noqa: ASYNC110 - a broker sends no events
+        while (await world.ends(topic))[0] == 0:
             await asyncio.sleep(0.05)
     with pytest.raises((SessionFenced, SessionFailed)):
         await session._end_transaction()

@@ -13,8 +13,6 @@ def test_every_name_of_the_front_door_exists_once_and_is_explained() -> None:
 
 
 def test_every_error_is_a_hub_error_and_stands_at_the_front_door() -> None:
-    ours = {
-        name for name, thing in vars(errors).items() if isinstance(thing, type) and thing.__module__ == errors.__name__
-    }
+    ours = {name for name, thing in vars(errors).items() if isinstance(thing, type) and thing.__module__ == errors.__name__}
     assert ours <= set(hub.kafka.__all__)
     assert all(issubclass(getattr(errors, name), HubError) for name in ours)

@@ -45,9 +45,7 @@ def milliseconds(number: int) -> i32Timedelta:
 
 
 def test_a_frame_is_length_header_and_body() -> None:
-    header = RequestHeader(
-        request_api_key=i16(26), request_api_version=i16(5), correlation_id=i32(77), client_id="hub-engine-1"
-    )
+    header = RequestHeader(request_api_key=i16(26), request_api_version=i16(5), correlation_id=i32(77), client_id="hub-engine-1")
     frame = wire.frame(wire.END_TXN, 77, b"hub-engine-1", b"body")
     assert frame == (len(frame) - 4).to_bytes(4, "big") + written(header) + b"body"
 
@@ -71,9 +69,7 @@ def test_api_versions_answer() -> None:
         ),
         finalized_features_epoch=i64(9),
         finalized_features=(
-            api_versions_r.FinalizedFeatureKey(
-                name="transaction.version", max_version_level=i16(2), min_version_level=i16(1)
-            ),
+            api_versions_r.FinalizedFeatureKey(name="transaction.version", max_version_level=i16(2), min_version_level=i16(1)),
         ),
     )
     versions = wire.read_api_versions(written(answer))
@@ -104,9 +100,7 @@ def test_find_coordinator(transactional_id: str) -> None:
 
 @given(names, st.integers(1, 900_000))
 def test_init_producer_id(transactional_id: str, timeout_ms: int) -> None:
-    request = init_q.InitProducerIdRequest(
-        transactional_id=transactional_id, transaction_timeout=milliseconds(timeout_ms)
-    )
+    request = init_q.InitProducerIdRequest(transactional_id=transactional_id, transaction_timeout=milliseconds(timeout_ms))
     assert wire.init_producer_id_request(transactional_id, timeout_ms) == written(request)
     answer = init_r.InitProducerIdResponse(
         throttle_time=ZERO,
@@ -159,8 +153,7 @@ def test_metadata_answer() -> None:
     answer = metadata_r.MetadataResponse(
         throttle_time=ZERO,
         brokers=tuple(
-            metadata_r.MetadataResponseBroker(node_id=i32(n), host=f"host{n}", port=i32(9000 + n), rack=None)
-            for n in (1, 2)
+            metadata_r.MetadataResponseBroker(node_id=i32(n), host=f"host{n}", port=i32(9000 + n), rack=None) for n in (1, 2)
         ),
         cluster_id="cluster",
         controller_id=i32(1),
@@ -187,9 +180,7 @@ def test_produce_request(transactional_id: str, contents: dict[tuple[str, int], 
         transactional_id=transactional_id,
         acks=i16(-1),
         timeout=milliseconds(10_000),
-        topic_data=tuple(
-            produce_q.TopicProduceData(name=name, partition_data=tuple(parts)) for name, parts in topics.items()
-        ),
+        topic_data=tuple(produce_q.TopicProduceData(name=name, partition_data=tuple(parts)) for name, parts in topics.items()),
     )
     batches = {TopicPartition(*where): batch for where, batch in contents.items()}
     assert wire.produce_request(transactional_id, 10_000, batches) == written(request)
