@@ -56,9 +56,7 @@ CONSUMER: dict[str, Any] = {
 ADMIN: dict[str, Any] = {"request_timeout_ms": 15_000, "retry_backoff_ms": 50}
 
 LOG_LEVELS = {
-    "aiokafka": logging.ERROR,  # each lost connection and each retry is a warning there; what matters is raised to us
-    "aiokafka.producer.sender": logging.CRITICAL,  # logs a traceback for what it also raises
-    "aiokafka.cluster": logging.CRITICAL,  # a topic that is not there (yet) is an error there, twenty times a second
+    "aiokafka": logging.CRITICAL,  # each lost connection and each retry is an error there; what matters is raised to us
 }
 
 
