@@ -1,0 +1,173 @@
+"""Promise 8: every event type in the catalogue is really emitted by a running hub, and nothing else is."""
+
+import asyncio
+from typing import Any
+
+from msgspec import json
+
+from hub import Context, Permanent, TaskRegistry
+from hub.kafka import EVENTS, INTAKE, Outgoing, Sender, inbox_of, partition_of, read_all
+from hub.verify import verify
+from schemas import CATALOGUE, Event, decode_event, node_id
+
+from .running import PARTITIONS, Running, running, until
+
+tasks = TaskRegistry()
+
+
+@tasks.task("works")
+async def works(ctx: Context) -> None:
+    ctx.progress(50)
+    await asyncio.sleep(0.02)
+
+
+@tasks.task("fails")
+async def fails() -> None:
+    raise Permanent("never")
+
+
+@tasks.task("fails-once")
+async def fails_once(ctx: Context) -> None:
+    await asyncio.sleep(0.02)
+    if ctx.attempt == 1:
+        raise RuntimeError("the first time")
+
+
+@tasks.task("sleeps")
+async def sleeps() -> None:
+    await asyncio.sleep(60)
+
+
+class Script:
+    """A worker that says what the test wants said: it registers, and reports on what is dispatched to it."""
+
+    def __init__(self, world: Running, sender: Sender, name: str, task: str, *, lease_seconds: float) -> None:
+        self.world, self.sender, self.name, self.task, self.lease_seconds = world, sender, name, task, lease_seconds
+
+    async def put(self, kind: str, value: dict[str, Any], partition: int) -> None:
+        headers = [("ce_type", kind.encode()), ("ce_source", b"/script"), ("ce_id", kind.encode() + self.name.encode())]
+        await self.sender.send(Outgoing(INTAKE, partition, self.name.encode(), json.encode(value), headers))
+
+    async def register(self) -> None:
+        about = {"incarnation": self.name, "pool": "default", "inbox": inbox_of(self.name), "queues": ["default"]}
+        rest = {"names": [self.task], "slots": 5, "credit": 5, "lease_seconds": self.lease_seconds}
+        for partition in range(PARTITIONS):
+            await self.put("worker.registered", {**about, **rest}, partition)
+
+    async def report(self, kind: str, event: Event, **more: Any) -> None:
+        data = event.data
+        about = {
+            "task": event.subject,
+            "root": event.rootid,
+            "attempt": data.attempt,
+            "dispatch": data.dispatch,
+            "token": data.token,
+        }
+        partition = partition_of(event.rootid or "", PARTITIONS)
+        await self.put(kind, {**about, "incarnation": self.name, "number": 1, **more}, partition)
+
+
+async def seen(bootstrap: str) -> list[Event]:
+    """Every event so far."""
+    return [
+        decode_event(record.value, record.headers)
+        for partition in range(PARTITIONS)
+        async for record in read_all(bootstrap, EVENTS, partition)
+    ]
+
+
+async def test_every_type_in_the_catalogue_is_emitted_by_a_running_hub(empty_bootstrap: str) -> None:
+    async with running(empty_bootstrap, tasks, lease_seconds=3.0) as world:
+        hub = world.hub
+        sender = Sender(empty_bootstrap)
+        await sender.start()
+
+        async def has(kind: str, subject: str | None = None) -> bool:
+            events = await seen(empty_bootstrap)
+            return any(event.type == kind and subject in (None, event.subject) for event in events)
+
+        async def dispatched(task: str) -> Event:
+            await until(lambda: has("task.dispatched", task))
+            return [event for event in await seen(empty_bootstrap) if (event.type, event.subject) == ("task.dispatched", task)][
+                -1
+            ]
+
+        # Ordinary work: the ways a task waits, runs and ends.
+        ordinary = [
+            await hub.submit("works", id="plain"),
+            await hub.submit("works", id="delayed", start_after=0.1),
+            await hub.submit("fails", id="broken"),
+            await hub.submit("fails-once", id="again", retry={"backoff": [0.05]}),
+            await hub.submit("works", id="careful", delivery="at_most_once"),
+            await hub.submit("sleeps", id="hurried", timeouts={"attempt": 0.2}, retry={"max_attempts": 1}),
+            await hub.submit("nobody", id="late", timeouts={"start": 0.2}),
+            await hub.submit(
+                "works",
+                id="flow",
+                tasks={
+                    "a": {"name": "works"},
+                    "b": {"name": "works", "depends_on": ["a"]},
+                    "c": {"name": "works", "depends_on": ["a"]},
+                    "d": {"name": "works", "depends_on": ["b", "c"]},
+                    "slow": {"name": "works", "start_after": 0.5},
+                    "e": {"name": "works", "depends_on": ["slow", "a"]},
+                    "never": {"name": "works", "depends_on": [{"task": "a", "on": "failure"}]},
+                },
+            ),
+            await hub.submit("works", id="bad-flow", tasks={"a": {"name": "fails"}, "b": {"name": "works", "depends_on": ["a"]}}),
+        ]
+        await hub.submit("works", root_id="flow", key="more", depends_on=["slow"])
+        await hub.submit("works", id="plain")  # deduplicated
+        await hub.submit("works", id="plain", args={"other": 1})  # rejected
+        sleeper = await hub.submit("sleeps", id="sleeper")
+        flow = await hub.submit(
+            "works", id="stopped-flow", tasks={"a": {"name": "sleeps"}, "b": {"name": "works", "depends_on": ["a"]}}
+        )
+        await until(lambda: has("task.started", "sleeper"))
+        await until(lambda: has("task.started", node_id("stopped-flow", "a")))
+        await sleeper.cancel("enough")
+        await flow.cancel("enough")
+        for handle in [*ordinary, sleeper, flow]:
+            await handle.outcome(timeout_seconds=30)
+
+        # What only a misbehaving worker causes.
+        silent = Script(world, sender, "silent", "for-silent", lease_seconds=1.0)
+        await silent.register()
+        await hub.submit("for-silent", id="unheard")
+        await silent.report("attempt.started", await dispatched("unheard"))
+        await until(lambda: has("attempt.lease_expired", "unheard"))
+
+        slow = Script(world, sender, "slow", "for-slow", lease_seconds=3.0)
+        await slow.register()
+        await hub.submit("for-slow", id="unstarted")
+        first = await dispatched("unstarted")
+        while not await has("attempt.superseded", "unstarted"):
+            await slow.register()  # It is alive, and does not start what it was given.
+            await asyncio.sleep(0.2)
+        await slow.report("attempt.started", first)  # too late: rejected
+        await slow.report("attempt.released", await dispatched("unstarted"))
+        await until(lambda: has("attempt.released", "unstarted"))
+        await slow.register()
+        for partition in range(PARTITIONS):
+            await slow.put("worker.lost", {"incarnation": "slow"}, partition)
+        await until(lambda: has("attempt.lost", "unstarted"))
+
+        # What only a careless client causes.
+        astray = (partition_of("astray", PARTITIONS) + 1) % PARTITIONS
+        await silent.put("task.created", {"name": "works", "id": "astray"}, astray)
+        await silent.put("task.exploded", {}, 0)
+        await until(lambda: has("task.completed", "astray"))
+        for task in ("unheard", "unstarted"):
+            await hub.cancel(task)
+        await until(lambda: has("task.cancelled", "unheard"))
+        await until(lambda: has("task.cancelled", "unstarted"))
+
+        await world.workers[0].stop()
+        await until(lambda: has("worker.stopped"))
+        for engine in world.engines:
+            await engine.stop()
+        await sender.stop()
+        emitted = {event.type for event in await seen(empty_bootstrap)}
+        assert emitted == set(CATALOGUE), f"never emitted: {sorted(set(CATALOGUE) - emitted)}"
+        report = await verify(empty_bootstrap, require_all_ended=True)
+        assert report.ok, report.render()
