@@ -15,6 +15,7 @@ from .errors import (
     TopicMissing,
     TopicRefused,
 )
+from .groups import GroupMember, GroupState, describe_groups
 from .kip890 import Kip890Session
 from .membership import GroupMembership
 from .opening import open_session, supports_kip890
@@ -57,7 +58,9 @@ __all__ = [
     "ClassicSession",
     "ConnectionLost",
     "CorruptBatch",
+    "GroupMember",
     "GroupMembership",
+    "GroupState",
     "Kip890Session",
     "OffsetOutOfRange",
     "Outgoing",
@@ -77,6 +80,7 @@ __all__ = [
     "build_batch",
     "build_batches",
     "commands_topic",
+    "describe_groups",
     "describe_partitions",
     "dlq_topic",
     "ensure_dlq",

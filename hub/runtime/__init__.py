@@ -1,4 +1,7 @@
-"""The composition root: what each process runs, and the supervisor that runs the processes. See README.md."""
+"""The composition root: what each process runs, the supervisor that runs the processes, and what runs now. See README.md.
+
+`hub.runtime.status` is apart: it loads the Kafka client, which a supervisor that starts must not wait for.
+"""
 
 from .child import Child, ChildSpec
 from .errors import ChildFailed, DataDirectoryTaken, PortTaken, ProcessFailed

@@ -38,13 +38,13 @@ async def report_lost(bootstrap: str, incarnation: str, reason: str) -> bool:
 async def _send(bootstrap: str, incarnation: str, reason: str) -> None:
     client_id = f"hub-supervisor-{os.getpid()}"
     value = json.encode(reports.WorkerLost(incarnation=incarnation, reason=reason))
-    headers = (
+    headers = [
         ("ce_specversion", b"1.0"),
         ("ce_type", b"worker.lost"),
         ("ce_source", f"/supervisor/{os.getpid()}".encode()),
         ("ce_id", f"{incarnation}-lost".encode()),
         ("content-type", b"application/json"),
-    )
+    ]
     partitions = await describe_partitions(bootstrap)
     sender = Sender(bootstrap, client_id=client_id)
     await sender.start()

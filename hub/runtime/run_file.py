@@ -23,7 +23,7 @@ def read_run_file(data_dir: Path) -> dict[str, Any] | None:
         pid = int(content["pid"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return dict(content) if _alive(pid) else None
+    return dict(content) if process_lives(pid) else None
 
 
 def remove_run_file(data_dir: Path) -> None:
@@ -31,7 +31,8 @@ def remove_run_file(data_dir: Path) -> None:
     (data_dir / NAME).unlink(missing_ok=True)
 
 
-def _alive(pid: int) -> bool:
+def process_lives(pid: int) -> bool:
+    """Is there a process of this id on this machine?"""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -154,7 +154,12 @@ class Supervisor:
             reason = f"its process {child.pid} ended with {describe_exit(code)}"
             task = asyncio.get_running_loop().create_task(report_lost(self.address, str(incarnation), reason))
             self._reports.add(task)
-            task.add_done_callback(self._reports.discard)
+            task.add_done_callback(self._told)
+
+    def _told(self, report: "asyncio.Task[bool]") -> None:
+        self._reports.discard(report)
+        if not report.cancelled() and (error := report.exception()) is not None:
+            log.error("loss not told", action="worker_lost_untold", exc_info=error)
 
     # All of them
 

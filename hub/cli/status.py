@@ -1,0 +1,59 @@
+"""`hub status`: which processes run, what each has, how far behind it is."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .. import config
+from . import render
+from .shell import Json, run
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command()(status)
+
+
+def status(
+    json: Json = False,
+    bootstrap: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", envvar="HUB_BOOTSTRAP", help="The broker (default: of the hub on --data, else 127.0.0.1:9092)."
+        ),
+    ] = None,
+    data: Annotated[Path, typer.Option(help="Directory of a hub that `hub up` runs on this machine.")] = config.DEFAULT_DATA,
+) -> None:
+    """Show each process of the hub: its role, process id, partitions and lag.
+
+    Exit codes: 0 shown; 2 the hub's topics are not there; 3 no broker answers.
+    """
+    from ..runtime import read_run_file
+    from ..runtime.status import gather_status
+
+    supervised = read_run_file(data)
+    address = bootstrap or (supervised["address"] if supervised else config.DEFAULT_BOOTSTRAP)
+    if supervised is not None and supervised["address"] != address:
+        supervised = None
+    found = run(gather_status(address, supervised))
+    if json:
+        render.print_json(found)
+        return
+    many = "" if found["partitions"] == 1 else "s"
+    print(f"hub at {found['address']}, {found['partitions']} partition{many}")
+    columns = ("ROLE", "PID", "HOST", "STATE", "PARTITIONS", "LAG", "RESTARTS", "ABOUT")
+    render.print_table(columns, [_row(process) for process in found["processes"]])
+
+
+def _row(process: dict[str, Any]) -> tuple[Any, ...]:
+    about = process["about"]
+    words = [str(about[key]) for key in ("data", "address") if about.get(key)]
+    words += [f"{key} {', '.join(about[key])}" for key in ("tasks", "subscribers") if about.get(key)]
+    if "slots" in about:
+        words.append(f"{about['slots']} slots")
+    partitions = ", ".join(map(str, process["partitions"]))
+    return (
+        *(process["role"], process["pid"], process["host"], process["state"], partitions),
+        *(process["lag"], process["restarts"], "; ".join(words)),
+    )

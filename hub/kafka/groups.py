@@ -1,0 +1,87 @@
+"""Looking at consumer groups from outside: who is a member, what it has, how far behind it is."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition as ClientPartition
+
+from .clients import make_admin, make_consumer
+from .errors import BrokerUnreachable
+
+TIMEOUT_SECONDS = 15.0
+
+
+class GroupMember(NamedTuple):
+    """`lag` maps each of its partitions (of the group's topics) to the records, markers included, between what is committed
+    and the end of the log; None where nothing was committed yet."""
+
+    client_id: str
+    host: str
+    lag: Mapping[tuple[str, int], int | None]
+
+
+class GroupState(NamedTuple):
+    """A consumer group now. `state` as Kafka names it: Stable, Empty, PreparingRebalance, CompletingRebalance, Dead."""
+
+    group: str
+    state: str
+    members: list[GroupMember]
+
+
+async def describe_groups(bootstrap: str, prefix: str) -> list[GroupState]:
+    """The groups whose names begin with `prefix`, sorted by name. Raises `BrokerUnreachable`."""
+    admin = make_admin(bootstrap)
+    try:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            await admin.start()
+            names = sorted(name for name, *_ in await admin.list_consumer_groups() if name.startswith(prefix))
+            return [await _describe(admin, bootstrap, name) for name in names]
+    except (KafkaError, OSError, TimeoutError) as failure:
+        raise BrokerUnreachable(bootstrap, str(failure) or type(failure).__name__) from failure
+    finally:
+        await admin.close()
+
+
+async def _describe(admin: AIOKafkaAdminClient, bootstrap: str, name: str) -> GroupState:
+    (answer,) = await admin.describe_consumer_groups([name])
+    _error, _name, state, _type, _protocol, members, *_ = answer.groups[0]
+    assigned = {member[0]: _assignment(member[-1]) for member in members}
+    partitions = [one for some in assigned.values() for one in some]
+    lag = await _lag(admin, bootstrap, name, partitions) if partitions else {}
+    described = [
+        GroupMember(client_id, host, {(one.topic, one.partition): lag[one] for one in assigned[member_id]})
+        for member_id, client_id, host, *_ in _without_instance(members)
+    ]
+    return GroupState(name, state, described)
+
+
+def _without_instance(members: list[Any]) -> list[tuple[str, str, str]]:
+    """Later versions of the answer have an instance id after the member's id."""
+    return [(m[0], m[-4], m[-3]) for m in members]
+
+
+def _assignment(data: bytes) -> list[ClientPartition]:
+    if not data:
+        return []
+    decoded = ConsumerProtocolMemberAssignment.decode(data)
+    return [ClientPartition(topic, partition) for topic, partitions in decoded.assignment for partition in partitions]
+
+
+async def _lag(
+    admin: AIOKafkaAdminClient, bootstrap: str, group: str, partitions: list[ClientPartition]
+) -> dict[ClientPartition, int | None]:
+    committed = await admin.list_consumer_group_offsets(group)
+    consumer = make_consumer(bootstrap)
+    try:
+        await consumer.start()
+        ends = await consumer.end_offsets(partitions)
+    finally:
+        await consumer.stop()
+    return {
+        one: max(0, ends[one] - committed[one].offset) if one in committed and committed[one].offset >= 0 else None
+        for one in partitions
+    }

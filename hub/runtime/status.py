@@ -1,0 +1,138 @@
+"""What runs: read from the cluster (who owns the partitions, which workers there are, which subscribers) and from the
+supervisor's `run.json`, put together by host and process id.
+"""
+
+import asyncio
+import re
+import socket
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..core.rows import EngineRow, WorkerRow, engine_row_decoder, meta_row_decoder, worker_row_decoder
+from ..kafka import (
+    INTAKE,
+    STATE,
+    GroupState,
+    PartitionReader,
+    describe_groups,
+    describe_partitions,
+    read_all,
+    wait_until_reachable,
+)
+from .run_file import process_lives
+
+SUBSCRIBER_GROUPS = "hub.sub."
+ANSWER_SECONDS = 1.0
+GONE = ("stopped", "lost")
+_PID = re.compile(r"hub-[a-z]+-(\d+)$")
+
+
+@dataclass
+class ProcessStatus:
+    """One process. `lag`: records of its input that it has not decided (engine) or acknowledged (delivery) yet; None where it
+    reads none. `state`: serving, starting, draining, silent (a worker not heard of for a lease)."""
+
+    role: str
+    pid: int
+    host: str
+    state: str
+    partitions: list[int] = field(default_factory=list)
+    lag: int | None = None
+    restarts: int | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+async def gather_status(bootstrap: str, run: dict[str, Any] | None) -> dict[str, Any]:
+    """{"address", "partitions", "processes": [...]}, JSON types. `run` is the content of the supervisor's file, if there is one.
+
+    Raises BrokerUnreachable, TopicMissing."""
+    await wait_until_reachable(bootstrap, ANSWER_SECONDS)
+    partitions = await describe_partitions(bootstrap)
+    async with asyncio.TaskGroup() as group:
+        lanes = [group.create_task(_read_lane(bootstrap, partition)) for partition in range(partitions)]
+        subscribers = group.create_task(describe_groups(bootstrap, SUBSCRIBER_GROUPS))
+    found: dict[tuple[str, int], ProcessStatus] = {}
+    if run is not None:
+        _add_supervised(found, run)
+    for partition, lane in enumerate(lanes):
+        _add_lane(found, partition, lane.result())
+    _add_subscribers(found, subscribers.result())
+    running = list(found.values())
+    order = ["supervisor", "broker", "broker+engine", "engine", "worker", "delivery"]
+    running.sort(key=lambda status: (order.index(status.role), status.host, status.pid))
+    return {"address": bootstrap, "partitions": partitions, "processes": [asdict(status) for status in running]}
+
+
+@dataclass
+class _Lane:
+    owner: EngineRow | None = None
+    workers: dict[str, WorkerRow] = field(default_factory=dict)
+    offset: int = 0
+    end: int = 0
+
+
+async def _read_lane(bootstrap: str, partition: int) -> _Lane:
+    """The rows of processes in a partition's changelog, and how far its owner has got."""
+    lane = _Lane()
+    async for record in read_all(bootstrap, STATE, partition):
+        key, value = record.key or b"", record.value
+        if key == b"!meta" and value is not None:
+            lane.offset = meta_row_decoder.decode(value).offset
+        elif key.startswith(b"engine/"):
+            lane.owner = None if value is None else engine_row_decoder.decode(value)
+        elif key.startswith(b"worker/"):
+            incarnation = key[len(b"worker/") :].decode()
+            if value is None:
+                lane.workers.pop(incarnation, None)
+            else:
+                lane.workers[incarnation] = worker_row_decoder.decode(value)
+    async with PartitionReader(bootstrap) as reader:
+        await reader.open(INTAKE, partition, 0)
+        lane.end = await reader.end_offset()
+    return lane
+
+
+def _add_supervised(found: dict[tuple[str, int], ProcessStatus], run: dict[str, Any]) -> None:
+    host = socket.gethostname()
+    found[host, run["pid"]] = ProcessStatus("supervisor", run["pid"], host, "serving", about={"data": run["data"]})
+    for child in run["processes"]:
+        if child["pid"] is not None:
+            state = "serving" if child["serving"] else "starting"
+            about = {key: child[key] for key in ("address", "incarnation", "subscribers") if key in child}
+            found[host, child["pid"]] = ProcessStatus(
+                child["role"], child["pid"], host, state, restarts=child["restarts"], about=about
+            )
+
+
+def _add_lane(found: dict[tuple[str, int], ProcessStatus], partition: int, lane: _Lane) -> None:
+    owner = lane.owner
+    if owner is not None and (status := _entry(found, "engine", owner.host, owner.pid, owner.state)) is not None:
+        status.partitions.append(partition)
+        status.lag = (status.lag or 0) + max(0, lane.end - lane.offset)
+    for incarnation, row in lane.workers.items():
+        if (status := _entry(found, "worker", row.host, row.pid, row.state)) is not None:
+            status.state = "serving" if row.state == "active" else row.state
+            status.about |= {"incarnation": incarnation, "pool": row.pool, "queues": row.queues}
+            status.about |= {"slots": row.slots, "tasks": row.names}
+
+
+def _add_subscribers(found: dict[tuple[str, int], ProcessStatus], groups: list[GroupState]) -> None:
+    for group in groups:
+        for member in group.members:
+            match = _PID.search(member.client_id)
+            if match is None:
+                continue  # somebody else's consumer
+            host = socket.gethostname() if (socket.gethostname(), int(match[1])) in found else member.host.lstrip("/")
+            status = found.setdefault((host, int(match[1])), ProcessStatus("delivery", int(match[1]), host, "serving"))
+            status.partitions = sorted({*status.partitions, *(partition for _, partition in member.lag)})
+            status.lag = (status.lag or 0) + sum(behind or 0 for behind in member.lag.values())
+            names = status.about.setdefault("subscribers", [])
+            if (name := group.group.removeprefix(SUBSCRIBER_GROUPS)) not in names:
+                names.append(name)
+
+
+def _entry(found: dict[tuple[str, int], ProcessStatus], role: str, host: str, pid: int, state: str) -> ProcessStatus | None:
+    """The process that a row speaks of, unless it is known to be gone: nobody writes a row for what was killed."""
+    if state in GONE or (host == socket.gethostname() and not process_lives(pid)):
+        return None
+    return found.setdefault((host, pid), ProcessStatus(role, pid, host, "serving"))
