@@ -9,12 +9,13 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from struct import Struct
 
-from ..broker import BrokerError, ErrorCode, LocalBroker, Transacted
+from ..broker import BrokerError, ErrorCode, Fetched, LocalBroker, Transacted
 from ..kafka import (
     BATCH_BYTES_MAX,
     EVENTS,
     INTAKE,
     STATE,
+    OffsetOutOfRange,
     Record,
     RecordTooLarge,
     SessionFailed,
@@ -149,7 +150,7 @@ class InProcessIntake:
         self._position = offset
         self._buffer: list[StoredRecord] = []
         self._end = offset
-        self.log_start = local.fetch(INTAKE, partition, offset, max_bytes=1, unsynced=True).log_start
+        self.log_start = self._look(1).log_start
 
     @property
     def caught_up(self) -> bool:
@@ -166,9 +167,18 @@ class InProcessIntake:
                 self._fetch()
         return self._take(max_records)
 
+    def _look(self, max_bytes: int) -> Fetched:
+        """What lies at the position. Raises OffsetOutOfRange."""
+        try:
+            return self._local.fetch(INTAKE, self._partition, self._position, max_bytes=max_bytes, unsynced=True)
+        except BrokerError as error:
+            if error.code is ErrorCode.OFFSET_OUT_OF_RANGE:
+                raise OffsetOutOfRange(INTAKE, self._partition, self._position) from error
+            raise
+
     def _fetch(self) -> None:
         while not self._buffer:
-            fetched = self._local.fetch(INTAKE, self._partition, self._position, max_bytes=FETCH_BYTES, unsynced=True)
+            fetched = self._look(FETCH_BYTES)
             self._end = fetched.end
             if self._position >= fetched.end or not fetched.data:
                 return

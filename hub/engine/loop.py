@@ -16,7 +16,7 @@ import structlog
 from msgspec import Struct
 
 from ..errors import HubError, Unreachable
-from ..kafka import EVENTS, STATE, SessionFailed, SessionFenced, TopicPartition, TransactionalSession
+from ..kafka import EVENTS, STATE, OffsetOutOfRange, SessionFailed, SessionFenced, TopicPartition, TransactionalSession
 from .encode import encode
 from .partition import Batch, EnginePartition, EngineSettings
 from .ports import EngineBroker, Intake
@@ -106,13 +106,8 @@ class PartitionLoop:
         session = await self._broker.session(self.partition)
         try:
             partition, rows, from_snapshot = await self._restore()
-            intake = await self._broker.intake(self.partition, partition.offset)
+            intake = await self._intake(partition)
             try:
-                if partition.epoch == 0 and intake.log_start > 0:
-                    raise MissingHistory(
-                        f"partition {self.partition} has no state, but its intake begins at offset {intake.log_start}: "
-                        "the changelog hub.state was lost. Restore it, or start with new topics."
-                    )
                 pools = await self._broker.pools()
                 batch = partition.take_over(
                     self._now_us(), rows=rows, host=socket.gethostname(), pid=os.getpid(), pools=pools, snapshot=from_snapshot
@@ -131,6 +126,22 @@ class PartitionLoop:
                 self._snapshotting.cancel()
                 self._snapshotting = None
             await session.close()
+
+    async def _intake(self, partition: EnginePartition) -> Intake:
+        """The intake where the state goes on. A first start is one at the log's beginning, and no other."""
+        try:
+            intake = await self._broker.intake(self.partition, partition.offset)
+            log_start = intake.log_start
+        except OffsetOutOfRange:
+            if partition.epoch > 0:
+                raise
+            log_start = 1
+        if partition.epoch == 0 and log_start > 0:
+            raise MissingHistory(
+                f"partition {self.partition} has no state, but its intake does not begin at offset 0: the changelog "
+                "hub.state was lost. Restore it, or start with new topics."
+            )
+        return intake
 
     async def _go(self, session: TransactionalSession, partition: EnginePartition, intake: Intake) -> None:
         max_records = self._loop_settings.max_records

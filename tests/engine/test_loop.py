@@ -1,0 +1,188 @@
+"""The loop around a partition, inside a broker's process: take-over, snapshots, missing history, foreign transactions."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from msgspec import json
+
+from hub.broker import BrokerServer
+from hub.engine import EngineSettings, LoopSettings, MissingHistory, PartitionLoop
+from hub.engine.in_process import InProcessBroker, InProcessSession
+from hub.engine.snapshots import read_snapshot, snapshot_path, write_snapshot
+from hub.kafka import EVENTS, INTAKE, STATE, Kip890Session, Record, TopicPartition, build_batch, ensure_topics, read_all
+from schemas import Event, decode_event
+
+
+@pytest.fixture
+async def broker() -> AsyncIterator[BrokerServer]:
+    """A broker in memory with the hub's topics."""
+    server = BrokerServer(None)
+    await server.start()
+    await ensure_topics(server.bootstrap, partitions=1)
+    yield server
+    await server.stop()
+
+
+class Owner:
+    """A loop that runs, and can be stopped in order or dropped as by a crash."""
+
+    def __init__(self, broker: BrokerServer, *, snapshots: Path | None = None, snapshot_bytes: int = 1 << 26) -> None:
+        self.ready = asyncio.Event()
+        self.loop = PartitionLoop(
+            InProcessBroker(broker.local),
+            0,
+            1,
+            settings=EngineSettings(retention_seconds=60),
+            loop_settings=LoopSettings(snapshot_bytes=snapshot_bytes),
+            snapshots=snapshots,
+            on_ready=lambda partition: self.ready.set(),
+        )
+        self.task = asyncio.get_running_loop().create_task(self.loop.run())
+
+    async def started(self) -> "Owner":
+        async with asyncio.timeout(10):
+            await asyncio.wait([self.task, asyncio.create_task(self.ready.wait())], return_when=asyncio.FIRST_COMPLETED)
+        if self.task.done():
+            self.task.result()
+        return self
+
+    async def stop(self) -> None:
+        self.loop.stop()
+        async with asyncio.timeout(10):
+            await self.task
+
+    async def crash(self) -> None:
+        self.task.cancel()
+        await asyncio.wait([self.task])
+
+
+def submission(name: str, number: int) -> Record:
+    headers = [("ce_type", b"task.created"), ("ce_source", b"/test"), ("ce_id", b"%d" % number)]
+    return Record(b"k", json.encode({"name": name, "id": f"{name}-{number}"}), headers, 0)
+
+
+async def events(broker: BrokerServer) -> list[Event]:
+    await broker.local.stable()
+    return [decode_event(record.value, record.headers) async for record in read_all(broker.bootstrap, EVENTS, 0)]
+
+
+async def until(broker: BrokerServer, kind: str, count: int) -> list[Event]:
+    async with asyncio.timeout(10):
+        while True:
+            so_far = await events(broker)
+            if [event.type for event in so_far].count(kind) >= count:
+                return so_far
+            await asyncio.sleep(0.01)
+
+
+async def submit(broker: BrokerServer, numbers: range) -> None:
+    await broker.local.append(INTAKE, 0, build_batch([submission("t", number) for number in numbers]))
+
+
+async def test_an_owner_that_stops_says_so_and_the_next_goes_on_where_it_was(broker: BrokerServer) -> None:
+    first = await Owner(broker).started()
+    await submit(broker, range(3))
+    await until(broker, "task.created", 3)
+    await first.stop()
+    await submit(broker, range(3, 5))
+    second = await Owner(broker).started()
+    seen = await until(broker, "task.created", 5)
+    await second.crash()
+    kinds = [event.type for event in seen]
+    assert kinds.count("engine.stopped") == 1
+    assert [event.epoch for event in seen if event.type == "engine.started"] == [1, 2]
+    restored = [event.data for event in seen if event.type == "engine.restored"][-1]
+    assert (restored.live_tasks, restored.snapshot) == (3, False)
+
+
+async def test_a_restart_reads_the_snapshot_and_only_what_came_after_it(broker: BrokerServer, tmp_path: Path) -> None:
+    first = await Owner(broker, snapshots=tmp_path, snapshot_bytes=2_000).started()
+    for turn in range(5):
+        await submit(broker, range(turn * 10, turn * 10 + 10))
+        await until(broker, "task.created", turn * 10 + 10)
+    path = snapshot_path(tmp_path, 0)
+    async with asyncio.timeout(10):
+        while not path.exists():
+            await asyncio.sleep(0.01)
+    await first.crash()
+    rows, offset = read_snapshot(path, partitions=1)
+    assert rows
+    assert offset > 0
+    second = await Owner(broker, snapshots=tmp_path).started()
+    seen = await until(broker, "engine.restored", 2)
+    await second.crash()
+    restored = [event.data for event in seen if event.type == "engine.restored"][-1]
+    assert (restored.live_tasks, restored.snapshot) == (50, True)
+
+
+async def test_a_damaged_snapshot_costs_time_and_nothing_else(broker: BrokerServer, tmp_path: Path) -> None:
+    first = await Owner(broker).started()
+    await submit(broker, range(10))
+    await until(broker, "task.created", 10)
+    await first.crash()
+    snapshot_path(tmp_path, 0).write_bytes(b"taskhub-snapshot-1\n" + bytes(100))
+    second = await Owner(broker, snapshots=tmp_path).started()
+    seen = await until(broker, "engine.restored", 2)
+    await second.crash()
+    restored = [event.data for event in seen if event.type == "engine.restored"][-1]
+    assert (restored.live_tasks, restored.snapshot) == (10, False)
+
+
+def test_a_snapshot_comes_back_as_written_and_every_flipped_byte_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    rows = {b"task/a": b"{}", b"!meta": b'{"offset":1}', b"empty": b""}
+    write_snapshot(path, rows, offset=42, partitions=4)
+    assert read_snapshot(path, partitions=4) == (rows, 42)
+    assert read_snapshot(path, partitions=8) == ({}, 0)
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+        assert read_snapshot(path, partitions=4) == ({}, 0)
+        path.write_bytes(whole[:position])
+        assert read_snapshot(path, partitions=4) == ({}, 0)
+
+
+async def test_an_intake_whose_beginning_is_gone_without_state_is_refused(broker: BrokerServer) -> None:
+    await submit(broker, range(10))
+    owner = Owner(broker)
+    await owner.started()
+    await until(broker, "task.created", 10)
+    await owner.crash()
+    await broker.local.delete_topic(STATE)
+    await broker.local.create_topic(STATE, 1)
+    broker.broker.state.log(INTAKE, 0).delete_before(5)  # type: ignore[union-attr]  # what DeleteRecords does
+    with pytest.raises(MissingHistory, match=r"hub\.state"):
+        await Owner(broker).started()
+
+
+async def test_a_second_owner_fences_the_first(broker: BrokerServer) -> None:
+    first = await Owner(broker).started()
+    second = await Owner(broker).started()
+    await submit(broker, range(3))
+    seen = await until(broker, "task.created", 3)
+    async with asyncio.timeout(10):
+        await first.task
+    await second.stop()
+    assert first.loop.fenced
+    assert [event.type for event in seen].count("task.created") == 3
+
+
+async def test_an_aborted_transaction_of_a_client_on_the_intake_is_never_decided(broker: BrokerServer) -> None:
+    owner = await Owner(broker).started()
+    session = InProcessSession(broker.local, "client")
+    await session.open()
+    await session.commit({TopicPartition(INTAKE, 0): [submission("committed", 1)]})
+    abandoned = Kip890Session(broker.bootstrap, "abandoned")
+    await abandoned.open()
+    for batches in abandoned._build_rounds({TopicPartition(INTAKE, 0): [submission("aborted", 2)]}):
+        await abandoned._produce(batches)
+    await abandoned.close()
+    successor = Kip890Session(broker.bootstrap, "abandoned")
+    await successor.open()
+    await successor.close()
+    await submit(broker, range(1))
+    seen = await until(broker, "task.created", 2)
+    await owner.crash()
+    assert [event.subject for event in seen if event.type == "task.created"] == ["committed-1", "t-0"]
