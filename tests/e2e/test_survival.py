@@ -1,4 +1,4 @@
-"""What a hub survives beside single kills: owners that come back from the dead, long stops, repeats, garbage, coming and going."""
+"""What a hub survives beside single kills: owners back from the dead, long stops, repeats, garbage, coming and going."""
 
 import asyncio
 import signal
