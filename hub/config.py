@@ -1,12 +1,34 @@
-"""Settings: what can be configured, with unit, default and reason."""
+"""Where settings come from, and the defaults that more than one command shares. What can be set: settings.py.
+
+A flag wins over the environment (HUB_*), that over the file (`hub.toml` in the current folder, or what HUB_CONFIG names), and
+that over the default. Rule: this module costs nothing to import; settings.py is loaded only where something is configured.
+"""
 
 import os
+from pathlib import Path
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 9092
 DEFAULT_BOOTSTRAP = f"{DEFAULT_HOST}:{DEFAULT_PORT}"
+DEFAULT_DATA = Path("hub-data")
+
+PREFIX = "HUB_"
+FILE = "hub.toml"
+FILE_VARIABLE = "HUB_CONFIG"
+ON_THE_SPOT = frozenset({"HUB_BOOTSTRAP", "HUB_LOG_LEVEL", "HUB_REQUIRE"})
+"""Read where they are used (the options' own variables, the tests' demand for Kafka): alone they need no settings."""
 
 
-def log_level() -> str:
-    """HUB_LOG_LEVEL, or info."""
-    return os.environ.get("HUB_LOG_LEVEL", "info")
+def settings_file() -> Path:
+    """The file with settings, whether it exists or not."""
+    return Path(os.environ.get(FILE_VARIABLE) or FILE)
+
+
+def variables() -> dict[str, str]:
+    """The variables of the environment that begin with HUB_, their names in capitals."""
+    return {name.upper(): value for name, value in os.environ.items() if name.upper().startswith(PREFIX)}
+
+
+def is_configured() -> bool:
+    """Is there anything to load? Settings cost a quarter of a second to import."""
+    return bool(variables().keys() - ON_THE_SPOT) or settings_file().exists()

@@ -7,10 +7,12 @@ import sys
 from importlib import import_module
 
 import typer
+import typer.main
 
+from ..config import is_configured
 from ..errors import HubError
 
-MODULES = ("up", "processes", "task", "events", "verify", "bench", "demo")
+MODULES = ("up", "status", "processes", "config", "task", "events", "verify", "bench", "demo")
 
 
 def build() -> typer.Typer:
@@ -28,21 +30,20 @@ def build() -> typer.Typer:
         ),
     )
     for name in MODULES:
-        try:
-            module = import_module(f".{name}", __name__)
-        except ModuleNotFoundError as error:
-            if error.name != f"{__name__}.{name}":
-                raise
-            continue
-        module.register(app)
+        import_module(f".{name}", __name__).register(app)
     return app
 
 
 def main() -> None:
     """Entry point of `hub`. What a user can act on ends as a sentence on stderr and the exit code of its class."""
-    app = build()
     try:
-        app()
+        command = typer.main.get_command(build())
+        if is_configured():
+            from ..settings import Settings
+            from .defaults import apply_settings
+
+            apply_settings(command, Settings.load())
+        command()
     except HubError as error:
         sys.stderr.write(f"hub: {error}\n")
         sys.exit(error.exit_code)

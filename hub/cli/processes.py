@@ -6,7 +6,7 @@ with 0; a second signal ends it at once.
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -110,7 +110,7 @@ def delivery(
     from ..delivery import parse_configs
     from ..runtime import serve_delivery
 
-    subscribers = parse_configs([{"use": one} for one in subscriber or ["console"]])
+    subscribers = parse_configs([{"use": one} for one in subscriber] if subscriber else _configured_subscribers())
     _run(
         "delivery",
         lambda process: serve_delivery(process, bootstrap, subscribers, wait_seconds=wait),
@@ -131,6 +131,14 @@ def init(
 
     created = asyncio.run(ensure_topics(bootstrap, partitions=partitions))
     typer.echo(f"created {', '.join(sorted(created))}" if created else "every topic was there already")
+
+
+def _configured_subscribers() -> list[dict[str, Any]]:
+    if not config.is_configured():
+        return [{"use": "console"}]
+    from ..settings import Settings
+
+    return Settings.load().subscriber_entries()
 
 
 def _run(role: str, main: "Callable[[Process], Awaitable[None]]", log_level: str, parent: int, ready_fd: int) -> None:

@@ -11,7 +11,6 @@ from .. import config
 if TYPE_CHECKING:
     from ..runtime import ChildSpec, Supervisor
 
-DEFAULT_DATA = Path("hub-data")
 KAFKA_PARTITIONS = 16
 CHILD_WAIT_SECONDS = "60"
 KILL_AFTER_SECONDS = 15.0
@@ -39,7 +38,8 @@ def up(
     lease_seconds: Annotated[float, typer.Option(min=0.1, help="Seconds of silence after which a worker counts as dead.")] = 10.0,
     grace_seconds: Annotated[float, typer.Option(min=0, help="Seconds that running tasks have to end in a drain.")] = 30.0,
     subscriber: Annotated[
-        list[str] | None, typer.Option(help="Subscriber to run (repeatable; default console): a plug-in, or module:Class.")
+        list[str] | None,
+        typer.Option(help="Subscriber to run (repeatable; default: those of hub.toml, or console): a plug-in, or module:Class."),
     ] = None,
     no_subscribers: Annotated[bool, typer.Option("--no-subscribers", help="Run none.")] = False,
     engines: Annotated[int, typer.Option(min=1, help="Engine processes; more than one run apart from the broker.")] = 1,
@@ -52,7 +52,7 @@ def up(
     from ..telemetry import configure_logging
 
     configure_logging("up", log_level)
-    data_dir = data or (None if bootstrap else DEFAULT_DATA)
+    data_dir = data or (None if bootstrap else config.DEFAULT_DATA)
     if bootstrap:
         _prepare(bootstrap, partitions)
     children: list[ChildSpec] = []
@@ -70,7 +70,7 @@ def up(
     for number, tasks in enumerate(places):
         children.append(_spec("worker", number, len(places), ("worker", tasks, *target, *options)))
     if not no_subscribers:
-        chosen = [part for one in subscriber or ["console"] for part in ("--subscriber", one)]
+        chosen = [part for one in subscriber or [] for part in ("--subscriber", one)]
         children.append(_spec("delivery", 0, 1, ("delivery", *target, *chosen)))
     fleet = Fleet(children, address, data_dir, drain_seconds=grace_seconds + KILL_AFTER_SECONDS)
 

@@ -1,0 +1,156 @@
+"""What can be configured, with unit, default and reason: fields of `Settings`, from HUB_* variables and `hub.toml`.
+
+    # hub.toml                     # the same in the environment
+    port = 9192                    # HUB_PORT=9192
+    worker = ["app:tasks"]         # HUB_WORKER=app:tasks
+    slots = 16                     # HUB_SLOTS=16
+
+    [[subscribers]]                # see the package delivery
+    use = "console"
+    settings = { format = "json" }
+
+Rules: defaults are those of the command line (tested); an unknown key is refused and the nearest known one named.
+"""
+
+import tomllib
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from .config import (
+    DEFAULT_BOOTSTRAP,
+    DEFAULT_DATA,
+    DEFAULT_HOST,
+    DEFAULT_PORT,
+    FILE_VARIABLE,
+    PREFIX,
+    settings_file,
+    variables,
+)
+from .errors import ConfigurationError
+
+Names = Annotated[list[str], NoDecode]
+"""In the environment: separated by commas."""
+
+
+class Settings(BaseSettings):
+    """Every setting of a hub. `Settings.load()` reads them; fields that nobody set have their defaults."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    bootstrap: str = Field(
+        DEFAULT_BOOTSTRAP,
+        description="Where commands and processes find the broker, host:port[,host:port]: the embedded one, unless set.",
+    )
+    data: Path = Field(DEFAULT_DATA, description="Directory of the embedded broker's log and of snapshots.")
+    host: str = Field(
+        DEFAULT_HOST, description="Address the embedded broker listens on: this machine only, since it has no passwords."
+    )
+    port: int = Field(
+        DEFAULT_PORT, ge=0, le=65535, description="Port the embedded broker listens on; Kafka's own. 0 takes a free one."
+    )
+    advertised_host: str | None = Field(
+        None, description="Host that clients are told, where they cannot reach the one listened on."
+    )
+    partitions: int | None = Field(
+        None,
+        ge=1,
+        description="Engine partitions, fixed when a hub is made. Unset: 1 embedded, where more gain nothing, 16 on Kafka.",
+    )
+    flush: str = Field(
+        "always",
+        description="When the embedded broker answers a write: always (on disk), interval:<ms>, os. Only always loses nothing.",
+    )
+    engines: int = Field(1, ge=1, description="Engine processes of `hub up`; more than one run apart from the broker.")
+    separate_engine: bool = Field(
+        False, description="Run the engine apart from the broker: two processors for the price of a hop."
+    )
+    worker: Names = Field([], description="Tasks that `hub up` runs, as module:registry.")
+    workers: int = Field(
+        1, ge=1, description="Worker processes for each of them; more than one pays off for work in Python itself."
+    )
+    pool: str = Field("default", description="Pool of workers that a worker belongs to.")
+    queue: Names = Field(["default"], description="Queues that a worker serves.")
+    slots: int = Field(64, ge=1, description="Tasks that one worker runs at once; most tasks wait for others.")
+    lease_seconds: float = Field(
+        10.0,
+        ge=0.1,
+        description="Seconds of silence after which a worker counts as dead: longer than its pauses, shorter than patience.",
+    )
+    grace_seconds: float = Field(30.0, ge=0, description="Seconds that running tasks have to end in a drain.")
+    wait: float = Field(5.0, ge=0, description="Seconds that a process waits for the broker and its topics at its start.")
+    log_level: str | None = Field(
+        None, description="What is logged: debug, info, warning or error; unset, info, and warning for what `hub up` starts."
+    )
+    subscribers: list[dict[str, Any]] = Field(
+        [], description="Subscribers that `hub delivery` runs, each with use, id, settings, filter, delivery, start_from."
+    )
+
+    @field_validator("worker", "queue", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment before what `load` read from the file."""
+        return (env_settings, init_settings)
+
+    @classmethod
+    def load(cls) -> "Settings":
+        """From the environment and the file. Raises ConfigurationError with the place and, for a misspelt key, the right one."""
+        path = settings_file()
+        content = _read(path)
+        for key in content:
+            if key not in cls.model_fields:
+                near = _nearest(key, 0.6)
+                hint = f"Did you mean {near}?" if near else f"Known are {', '.join(cls.model_fields)}."
+                raise ConfigurationError(f"{path}: {key} is not a setting. {hint}")
+        for name in variables():
+            key = name.removeprefix(PREFIX).lower()
+            near = _nearest(key, 0.8)
+            if near and key not in cls.model_fields:  # what looks like none of ours may be somebody else's
+                raise ConfigurationError(f"The variable {name} is not a setting. Did you mean {PREFIX}{near.upper()}?")
+        try:
+            return cls(**content)
+        except ValidationError as error:
+            raise ConfigurationError(_sentence(path, error)) from None
+
+    def subscriber_entries(self) -> list[dict[str, Any]]:
+        """What `hub delivery` runs when no flag says otherwise: the configured ones, or the console."""
+        return self.subscribers or [{"use": "console"}]
+
+
+def _nearest(key: str, cutoff: float) -> str | None:
+    near = get_close_matches(key.lower().replace("-", "_"), Settings.model_fields, 1, cutoff)
+    return near[0] if near else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if FILE_VARIABLE not in variables() and not path.exists():
+        return {}
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigurationError(f"The settings file {path} cannot be read: {error.strerror or error}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not TOML: {error}.") from error
+
+
+def _sentence(path: Path, error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    key = str(first["loc"][0])
+    variable = PREFIX + key.upper()
+    where = f"The variable {variable}" if variable in variables() else f"{path}: {key}"
+    rest = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"][1:])
+    return f"{where}{rest}: {first['msg'][:1].lower()}{first['msg'][1:]} (it is {first['input']!r})."

@@ -1,0 +1,168 @@
+"""Settings: one place, three sources, nothing unknown."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from hub import config
+from hub.cli import build
+from hub.cli.defaults import PROCESSES, apply_settings
+from hub.errors import ConfigurationError
+from hub.settings import Settings
+
+COMMANDS: dict[str, Any] = vars(typer.main.get_command(build()))["commands"]
+OPTIONS = [(name, param) for name in PROCESSES for param in COMMANDS[name].params if param.name in Settings.model_fields]
+OWN_DEFAULTS = {
+    ("up", "bootstrap"),  # none: a broker of its own
+    ("up", "data"),  # ./hub-data, or none on a Kafka cluster
+    ("broker", "data"),  # none: in memory
+    ("engine", "data"),  # none: no snapshots
+    ("init", "partitions"),  # sixteen: it is for Kafka
+    ("up", "log_level"),
+}
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, and an environment that sets nothing."""
+    for name in config.variables():
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_without_anything_set_every_setting_has_its_default_and_nothing_needs_loading() -> None:
+    settings = Settings.load()
+    assert settings.model_fields_set == set()
+    assert not config.is_configured()
+    assert (settings.bootstrap, settings.port, settings.flush) == ("127.0.0.1:9092", 9092, "always")
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_says_what_it_is_for(name: str) -> None:
+    description = Settings.model_fields[name].description
+    assert description is not None
+    assert description[0].isupper(), description
+    assert description.endswith("."), description
+
+
+@pytest.mark.parametrize(("command", "option"), OPTIONS, ids=[f"{name}-{option.name}" for name, option in OPTIONS])
+def test_an_option_has_the_default_of_its_setting(command: str, option: Any) -> None:
+    if (command, option.name) in OWN_DEFAULTS:
+        return
+    expected = Settings.model_fields[str(option.name)].default
+    if option.name in ("queue", "worker"):
+        assert not option.default  # a list: its default is said in the help
+    elif option.name == "log_level":
+        assert option.default == "info"
+    else:
+        assert option.default == expected
+
+
+def test_every_setting_reaches_an_option_or_the_subscribers() -> None:
+    assert {str(option.name) for _, option in OPTIONS} | {"subscribers"} == set(Settings.model_fields)
+
+
+def test_the_environment_wins_over_the_file_and_the_file_over_the_default(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "hub.toml").write_text('port = 9192\nslots = 5\nqueue = ["slow", "fast"]\n')
+    monkeypatch.setenv("HUB_SLOTS", "16")
+    monkeypatch.setenv("HUB_WORKER", "app:tasks, more:tasks")
+    settings = Settings.load()
+    assert config.is_configured()
+    assert (settings.port, settings.slots, settings.lease_seconds) == (9192, 16, 10.0)
+    assert settings.queue == ["slow", "fast"]
+    assert settings.worker == ["app:tasks", "more:tasks"]
+
+
+def test_a_file_elsewhere_is_named_by_hub_config(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "other.toml").write_text("workers = 3\n")
+    monkeypatch.setenv("HUB_CONFIG", "other.toml")
+    assert Settings.load().workers == 3
+    monkeypatch.setenv("HUB_CONFIG", "nowhere.toml")
+    with pytest.raises(ConfigurationError, match=r"nowhere\.toml cannot be read: No such file"):
+        Settings.load()
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("prot = 1", r"hub\.toml: prot is not a setting\. Did you mean port\?"),
+        ("zzz = 1", r"hub\.toml: zzz is not a setting\. Known are bootstrap, data"),
+        ("port = 70000", r"hub\.toml: port: input should be less than or equal to 65535 \(it is 70000\)"),
+        ('slots = "many"', r"hub\.toml: slots: input should be a valid integer"),
+        ("slots", r"hub\.toml is not TOML"),
+        ('subscribers = ["console"]', r"hub\.toml: subscribers\[0\]: input should be a valid dictionary"),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_said_with_its_place(place: Path, content: str, sentence: str) -> None:
+    (place / "hub.toml").write_text(content)
+    with pytest.raises(ConfigurationError, match=sentence):
+        Settings.load()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("HUB_SLTOS", "3", r"The variable HUB_SLTOS is not a setting\. Did you mean HUB_SLOTS\?"),
+        ("HUB_PORT", "tcp://10.0.0.1:9092", r"The variable HUB_PORT: input should be a valid integer"),
+    ],
+)
+def test_what_is_wrong_in_the_environment_is_said_with_its_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=sentence):
+        Settings.load()
+
+
+def test_a_variable_that_looks_like_none_of_ours_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HUB_SERVICE_HOST", "10.0.0.1")
+    assert Settings.load().model_fields_set == set()
+
+
+def test_settings_stand_where_a_flag_is_not_given(place: Path) -> None:
+    (place / "hub.toml").write_text(
+        'port = 9192\nbootstrap = "kafka:9092"\nqueue = ["slow"]\nseparate_engine = true\ndata = "d"\n'
+    )
+    root: Any = typer.main.get_command(build())
+    apply_settings(root, Settings.load())
+    defaults = root.context_settings["default_map"]
+    assert defaults["broker"] == {"port": "9192", "data": "d"}
+    assert defaults["worker"] == {"bootstrap": "kafka:9092", "queue": ["slow"]}
+    assert defaults["up"] == {"port": "9192", "data": "d", "separate_engine": True}  # and a broker of its own
+    assert defaults["task"]["get"] == {"bootstrap": "kafka:9092"}
+    with root.commands["worker"].make_context(
+        "worker", ["app:tasks", "--queue", "fast"], default_map=defaults["worker"]
+    ) as context:
+        assert context.params["queue"] == ["fast"]
+        assert context.params["bootstrap"] == "kafka:9092"
+
+
+def run_hub(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The command line, in a process of its own."""
+    command = [sys.executable, "-m", "hub", *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=30, check=False, env={**os.environ, "COLUMNS": "300", **variables}
+    )
+
+
+def test_hub_config_shows_values_and_where_they_come_from(place: Path) -> None:
+    (place / "hub.toml").write_text("port = 9192\n")
+    done = run_hub("config", HUB_SLOTS="7")
+    assert done.returncode == 0, done.stderr
+    lines = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.strip()}
+    assert lines["port"][:2] == ["9192", "hub.toml"]
+    assert lines["slots"][:2] == ["7", "HUB_SLOTS"]
+    assert lines["pool"][:2] == ["default", "default"]
+
+
+def test_every_command_refuses_a_wrong_setting_in_a_sentence(place: Path) -> None:
+    (place / "hub.toml").write_text("prot = 9192\n")
+    done = run_hub("status")
+    assert done.returncode == 2
+    assert done.stderr == "hub: hub.toml: prot is not a setting. Did you mean port?\n"
