@@ -88,10 +88,9 @@ class LocalHub:
 
     async def start_broker(self, *, engine: bool = True, flush: str = "always", partitions: int = 1) -> str:
         """The embedded broker on a free port, with the engine inside; its address. Raises NotReady."""
-        arguments = ["--data", str(self._folder / "data"), "--port", "0", "--flush", flush, "--partitions", str(partitions)]
-        facts = await self._start(
-            "broker", [*arguments, *(["--engine"] if engine else [])], role="broker+engine" if engine else "broker"
-        )
+        where = ["--data", str(self._folder / "data"), "--host", "127.0.0.1", "--port", "0"]
+        arguments = [*where, "--flush", flush, "--partitions", str(partitions), *(["--engine"] if engine else [])]
+        facts = await self._start("broker", arguments, role="broker+engine" if engine else "broker")
         self.bootstrap = str(facts["address"])
         return self.bootstrap
 

@@ -1,0 +1,42 @@
+"""A hub in processes of its own, and commands against it as a user runs them."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hub.cli.local_hub import LocalHub
+
+SECONDS = 60
+
+
+@contextmanager
+def served(*registries: str, partitions: int = 1) -> Iterator[str]:
+    """A broker with the engine inside, and a worker for each of `registries`; the address."""
+    with asyncio.Runner() as runner:
+        local = LocalHub()
+        try:
+            address = runner.run(local.start_broker(partitions=partitions))
+            for registry in registries:
+                runner.run(local.start_worker(registry))
+            yield address
+        finally:
+            runner.run(local.__aexit__())
+
+
+def hub(*arguments: str, stdin: str = "", bootstrap: str | None = None) -> "subprocess.CompletedProcess[str]":
+    """Run `hub ...` to its end, without a terminal."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
+    if bootstrap is not None:
+        environment["HUB_BOOTSTRAP"] = bootstrap
+    return subprocess.run(
+        [sys.executable, "-m", "hub", *arguments],
+        input=stdin,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )

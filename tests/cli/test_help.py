@@ -1,0 +1,48 @@
+"""The help of every command reads as sentences."""
+
+from collections.abc import Iterator
+
+import pytest
+import typer.main
+
+from hub.cli import build
+
+
+def commands(command: object, path: str = "hub") -> Iterator[tuple[str, object]]:
+    """Every command and group, by its path."""
+    yield path, command
+    for name, below in getattr(command, "commands", {}).items():
+        yield from commands(below, f"{path} {name}")
+
+
+EVERY = dict(commands(typer.main.get_command(build())))
+
+
+def test_the_promised_commands_are_there() -> None:
+    tasks = {f"hub task {name}" for name in ("create", "get", "list", "watch", "cancel")}
+    events = {f"hub events {name}" for name in ("tail", "list", "show")}
+    benches = {f"hub bench {name}" for name in ("throughput", "latency", "fanout", "chain", "broker", "engine")}
+    assert tasks | events | benches | {"hub verify", "hub demo"} <= EVERY.keys()
+
+
+@pytest.mark.parametrize("path", EVERY)
+def test_a_command_says_what_it_does(path: str) -> None:
+    help_text = getattr(EVERY[path], "help", None)
+    assert help_text, "it has no help"
+    first = help_text.strip().split("\n\n")[0].replace("\n", " ")
+    assert first[0].isupper() or first.startswith("taskhub"), first
+    assert first.endswith("."), first
+
+
+@pytest.mark.parametrize("path", EVERY)
+def test_every_argument_and_option_says_what_it_means(path: str) -> None:
+    for parameter in EVERY[path].params:  # type: ignore[attr-defined]
+        if getattr(parameter, "hidden", False) or parameter.name == "help":
+            continue
+        assert parameter.help, f"{parameter.name} has no help"
+        assert parameter.help.endswith(".") or "." in parameter.help, f"{parameter.name}: {parameter.help!r} is no sentence"
+
+
+@pytest.mark.parametrize("path", [path for path in EVERY if path.startswith(("hub task ", "hub events tail", "hub bench "))])
+def test_exit_codes_are_documented(path: str) -> None:
+    assert "Exit codes: 0 " in " ".join(EVERY[path].help.split())  # type: ignore[attr-defined]

@@ -1,0 +1,104 @@
+"""Text for people and JSON for machines, without a hub."""
+
+import json
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from hub.cli import build
+from hub.cli.events import json_schema
+from hub.cli.render import clock, duration, event_line, print_fields, print_table
+from schemas import CATALOGUE
+from tests.engine.harness import World
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, ""),
+        (0.0, "0 ms"),
+        (0.0421, "42 ms"),
+        (0.9999, "1.0 s"),
+        (61.26, "61.3 s"),
+        (150, "2 min 30 s"),
+        (9000, "2 h 30 min"),
+    ],
+)
+def test_a_length_of_time_is_told_in_the_unit_that_reads_best(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_a_point_in_time_is_told_to_the_millisecond() -> None:
+    assert clock("2026-01-02T03:04:05.678901Z") == "03:04:05.678"
+    assert clock("") == ""
+
+
+def test_a_table_without_a_terminal_has_no_decoration_and_cuts_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("NAME", "STATE"), [("a" * 300, "failed"), ("b", None)], state_column="STATE")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines] == [["NAME", "STATE"], ["a" * 300, "failed"], ["b"]]
+
+
+def test_fields_that_say_nothing_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    print_fields([("task", "t1"), ("root", None), ("reason", ""), ("attempt", 2)])
+    assert capsys.readouterr().out == "task     t1\nattempt  2\n"
+
+
+def test_an_event_is_one_line() -> None:
+    world = World()
+    world.put("task.created", {"name": "charge", "id": "t1"})
+    world.step()
+    lines = [event_line(event) for event in world.events if event.subject == "t1"]
+    assert all("\n" not in line for line in lines)
+    assert "task.created" in lines[0]
+    assert "task/t1 #1" in lines[0]
+    assert "charge" in lines[0]
+
+
+def printed(*arguments: str) -> str:
+    """What a command without a hub prints."""
+    done = CliRunner().invoke(build(), list(arguments))
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_the_catalogue_as_a_table_and_as_json() -> None:
+    rows = json.loads(printed("events", "list", "--json"))
+    assert [row["type"] for row in rows] == list(CATALOGUE)
+    assert rows[0].keys() == {"type", "entity", "severity", "terminal", "since", "when"}
+    lines = printed("events", "list").splitlines()
+    assert len(lines) == len(CATALOGUE) + 1
+    assert lines[0].split() == ["TYPE", "ENTITY", "SEVERITY", "WHEN"]
+
+
+@pytest.mark.parametrize("event_type", CATALOGUE)
+def test_every_type_has_a_json_schema_and_a_description(event_type: str) -> None:
+    schema: dict[str, Any] = json_schema(CATALOGUE[event_type].data)
+    name = CATALOGUE[event_type].data.__name__
+    assert schema["$defs"][name]["type"] == "object"
+    assert schema["$defs"][name]["properties"].keys() == set(CATALOGUE[event_type].data.__struct_fields__)
+    assert CATALOGUE[event_type].when in printed("events", "show", event_type)
+
+
+def test_an_unknown_type_is_refused_with_the_closest() -> None:
+    done = CliRunner().invoke(build(), ["events", "show", "task.complete"])
+    assert done.exit_code == 2
+    assert "task.completed" in done.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["task", "create"],
+        ["task", "create", "x", "--args", "{bad"],
+        ["task", "create", "x", "--args", "[1]"],
+        ["task", "create", "x", "--args", "@/nowhere/args.json"],
+        ["task", "create", "--file", "/nowhere/order.json"],
+        ["task", "list", "--limit", "0"],
+        ["events", "tail", "--from", "middle"],
+    ],
+)
+def test_a_wrong_command_line_is_refused_before_anything_is_asked(arguments: list[str]) -> None:
+    done = CliRunner().invoke(build(), arguments)
+    assert done.exit_code == 2, done.output
