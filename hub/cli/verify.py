@@ -12,6 +12,8 @@ from .shell import DEFAULT_BOOTSTRAP, EXIT_NOT_COMPLETED, Bootstrap, Json, run
 if TYPE_CHECKING:
     from ..verify import Report
 
+REACH_SECONDS = 1.0
+
 
 def register(app: typer.Typer) -> None:
     """Add `hub verify` to the command line."""
@@ -43,8 +45,10 @@ def verify(
 
 
 async def _check(bootstrap: str, require_all_ended: bool, progress: Callable[[str, int, int], None] | None) -> "Report":
+    from ..kafka import wait_until_reachable
     from ..verify import verify as check
 
+    await wait_until_reachable(bootstrap, REACH_SECONDS)
     return await check(bootstrap, require_all_ended=require_all_ended, progress=progress)
 
 

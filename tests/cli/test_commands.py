@@ -1,0 +1,139 @@
+"""Commands against a running hub, as a user or a script runs them: what they print, and the codes they end with."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from schemas import node_id
+from tests.cli.running import hub, served
+
+ORDER = '{"order": 1, "items": ["kettle"]}'
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """A hub with four partitions whose worker runs the demo's tasks."""
+    with served("hub.demo.app:tasks", partitions=4) as bootstrap:
+        yield bootstrap
+
+
+def test_a_task_is_created_awaited_and_looked_at(address: str) -> None:
+    created = hub("task", "create", "reserve-stock", "--args", ORDER, "--id", "one", "--wait", bootstrap=address)
+    assert (created.returncode, created.stderr) == (0, "")
+    assert json.loads(created.stdout) == {"order": 1, "warehouse": "north", "items": 1}
+    got = json.loads(hub("task", "get", "one", "--json", bootstrap=address).stdout)
+    assert (got["kind"], got["state"], got["attempt"]) == ("ended", "completed", 1)
+    assert "completed" in hub("task", "get", "one", "--bootstrap", address).stdout
+
+
+def test_the_same_key_makes_one_task(address: str) -> None:
+    arguments = ("task", "create", "reserve-stock", "--args", ORDER, "--key", "once", "--bootstrap", address)
+    assert hub(*arguments).stdout == hub(*arguments).stdout != ""
+
+
+def test_a_task_that_fails_ends_the_wait_with_1(address: str) -> None:
+    failed = hub("task", "create", "reserve-stock", "--args", '{"order": 1, "items": []}', "--wait", "--json", bootstrap=address)
+    assert failed.returncode == 1
+    assert json.loads(failed.stdout)["error"]["type"] == "Permanent"
+
+
+def test_a_rejected_submission_ends_the_wait_with_1_and_says_why(address: str) -> None:
+    rejected = hub("task", "create", "x", "--start-after", "tomorrow", "--wait", bootstrap=address)
+    assert rejected.returncode == 1
+    assert "start_after" in rejected.stdout
+
+
+def test_a_wait_that_is_over_ends_with_5(address: str) -> None:
+    late = hub("task", "create", "pack-parcel", "--start-after", "600", "--wait", "--timeout", "0.2", bootstrap=address)
+    assert late.returncode == 5
+    assert "has not ended" in late.stderr
+
+
+def test_a_submission_that_cannot_be_ends_with_2_and_names_the_field(address: str) -> None:
+    wrong = hub("task", "create", "--file", "-", stdin='{"name": "x", "prio": 1}', bootstrap=address)
+    assert wrong.returncode == 2
+    assert "prio" in wrong.stderr
+
+
+def test_a_workflow_from_stdin_is_watched_to_its_end(address: str) -> None:
+    nodes = {"a": {"name": "reserve-stock", "args": json.loads(ORDER)}, "b": {"name": "nobody", "depends_on": ["a"]}}
+    nodes["b"]["timeouts"] = {"start": 0.3}
+    submission = json.dumps({"name": "flow", "id": "flow-1", "tasks": nodes})
+    created = hub("task", "create", "--file", "-", "--json", stdin=submission, bootstrap=address)
+    assert json.loads(created.stdout) == {"id": "flow-1", "root": "flow-1"}
+    plain = hub("task", "watch", "flow-1", bootstrap=address)
+    assert plain.returncode == 1, "a step expired, so the workflow did not complete"
+    assert "task.expired" in plain.stdout
+    assert "\x1b" not in plain.stdout
+    lines = [json.loads(line) for line in hub("task", "watch", "flow-1", "--json", bootstrap=address).stdout.splitlines()]
+    assert {line["specversion"] for line in lines} == {"1.0"}
+    assert lines[0]["type"] == "task.created"
+    assert lines[-1]["type"] == "workflow.failed"
+    step = node_id("flow-1", "a")
+    got = json.loads(hub("task", "get", step, "--root", "flow-1", "--json", bootstrap=address).stdout)
+    assert got["state"] == "completed"
+    watched = hub("task", "watch", step, "--root", "flow-1", bootstrap=address)
+    assert (watched.returncode, "task.completed" in watched.stdout.splitlines()[-1]) == (0, True)
+
+
+def test_a_waiting_task_is_cancelled_with_its_reason(address: str) -> None:
+    hub("task", "create", "pack-parcel", "--id", "later", "--start-after", "600", bootstrap=address)
+    asked = hub("task", "cancel", "later", "--reason", "not wanted", "--json", bootstrap=address)
+    assert json.loads(asked.stdout) == {"id": "later", "requested": True}
+    ended = hub("task", "watch", "later", bootstrap=address)
+    assert ended.returncode == 1
+    assert "not wanted" in ended.stdout.splitlines()[-1]
+    listed = json.loads(hub("task", "list", "--state", "cancelled", "--json", bootstrap=address).stdout)
+    assert "later" in [task["id"] for task in listed["tasks"]]
+    assert {task["state"] for task in listed["tasks"]} == {"cancelled"}
+
+
+def test_the_list_is_a_table_of_the_newest(address: str) -> None:
+    for name in ("list-1", "list-2"):
+        hub("task", "create", "list-me", "--id", name, bootstrap=address)
+    listed = hub("task", "list", "--name", "list-*", "--limit", "1", bootstrap=address)
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == ["ID", "list-2"]
+    assert "1 more" in listed.stderr
+
+
+@pytest.mark.parametrize("command", ["get", "watch"])
+def test_an_unknown_task_ends_with_1(address: str, command: str) -> None:
+    unknown = hub("task", command, "nowhere", bootstrap=address)
+    assert unknown.returncode == 1
+    assert "nowhere is not known" in unknown.stderr
+
+
+def test_events_are_followed_from_the_beginning_by_type_and_task(address: str) -> None:
+    hub("task", "create", "reserve-stock", "--args", ORDER, "--id", "tailed", "--wait", bootstrap=address)
+    tail = ("events", "tail", "--from", "beginning", "--no-follow", "--task", "tailed", "--json")
+    lines = [json.loads(line) for line in hub(*tail, bootstrap=address).stdout.splitlines()]
+    assert [line["sequence"] for line in lines] == list(range(1, len(lines) + 1))
+    assert {line["subject"] for line in lines} == {"tailed"}
+    some = hub(*tail[:-1], "--type", "task.comp*", bootstrap=address)
+    assert [line.split()[1] for line in some.stdout.splitlines()] == ["task.completed"]
+    limited = hub("events", "tail", "--from", "beginning", "--limit", "3", bootstrap=address)
+    assert (limited.returncode, len(limited.stdout.splitlines())) == (0, 3)
+
+
+def test_the_checker_finds_nothing(address: str) -> None:
+    report = hub("verify", "--json", bootstrap=address)
+    assert report.returncode == 0, report.stdout
+    assert json.loads(report.stdout)["ok"] is True
+    assert "no findings" in hub("verify", bootstrap=address).stdout
+
+
+def test_a_task_that_lives_is_a_finding_when_all_must_have_ended(address: str) -> None:
+    hub("task", "create", "pack-parcel", "--start-after", "600", bootstrap=address)
+    report = hub("verify", "--require-all-ended", "--json", bootstrap=address)
+    assert report.returncode == 1
+    assert json.loads(report.stdout)["counts"]
+
+
+@pytest.mark.parametrize("command", [["task", "list"], ["task", "create", "x"], ["events", "tail"], ["verify"]])
+def test_nothing_at_the_address_ends_with_3_and_a_sentence(command: list[str]) -> None:
+    done = hub(*command, "--bootstrap", "127.0.0.1:1")
+    assert done.returncode == 3
+    assert len(done.stderr.splitlines()) == 1
+    assert "127.0.0.1:1" in done.stderr
+    assert done.stdout == ""
