@@ -83,7 +83,7 @@ async def during(load: Load, harm: Callable[[], Awaitable[None]], *, times: int,
         await asyncio.wait([running])
 
 
-async def everything_was_delivered(bootstrap: str, partitions: int, written: Path, *, seconds: float = 30) -> None:
+async def everything_was_delivered(bootstrap: str, partitions: int, written: Path, *, seconds: float = 75) -> None:
     """Promise 6: every event at least once, in order per entity (ignoring repeats), with a stable id."""
     wanted: dict[tuple[int, int], tuple[str, str]] = {}
     for partition in range(partitions):
