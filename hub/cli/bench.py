@@ -108,7 +108,7 @@ async def _bench(
         await local.start_worker(REGISTRY, slots=slots)
         if bootstrap is None:
             await local.start_delivery(SUBSCRIBER)
-        measured, before, after = await _rounds(local, chosen, tasks, rounds)
+        measured, before, after, owned = await _rounds(local, chosen, tasks, rounds)
         figures = figures_of(name, measured)
         filesystem = local.filesystem() if bootstrap is None else None
         checked = await _check(local.bootstrap) if verify and bootstrap is None else None
@@ -120,21 +120,21 @@ async def _bench(
     figures["cpu_us_per_task"] = cpu_us_per_task(before, after, done)
     figures["slots"] = slots
     figures["bootstrap"] = bootstrap or "its own hub"
-    figures["partitions"] = partitions if bootstrap is None else None
+    figures["partitions"] = owned
     return figures | about
 
 
 async def _rounds(
     local: "LocalHub", chosen: "Benchmark", tasks: int, rounds: int
-) -> tuple[list["Round"], dict[str, float], dict[str, float]]:
-    """The rounds after one to get warm, and the processor seconds used before and after them, by role."""
+) -> tuple[list["Round"], dict[str, float], dict[str, float], int]:
+    """The rounds after one to get warm, the processor seconds used before and after them by role, the hub's partitions."""
     from ..client import Hub
 
     async with Hub(local.bootstrap) as hub:
         await chosen.measure(hub, min(tasks, chosen.warm_up))
         before = _cpu_seconds(local)
         measured = [await chosen.measure(hub, tasks) for _ in range(rounds)]
-        return measured, before, _cpu_seconds(local)
+        return measured, before, _cpu_seconds(local), hub.partitions
 
 
 def _cpu_seconds(local: "LocalHub") -> dict[str, float]:

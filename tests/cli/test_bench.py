@@ -43,6 +43,7 @@ def test_a_running_hub_is_measured_with_a_worker_for_the_bench(address: str, nam
     assert found.keys() >= AGAINST_A_HUB
     assert (found["tasks"], found["verified"], found["checker"], found["fsync"]) == (counted, True, None, None)
     assert found["cpu_us_per_task"].keys() == {"client", "worker"}
+    assert found["partitions"] == 1
     assert ("p50_ms" in found) == ("p99_ms" in found) == (name == "latency")
 
 
