@@ -23,6 +23,9 @@ from .run_file import process_lives
 
 SUBSCRIBER_GROUPS = "hub.sub."
 ANSWER_SECONDS = 1.0
+READ_RECORDS = 2_000
+READ_MS = 200
+CE_TYPE, OF_WORKERS = "ce_type", b"worker."
 GONE = ("stopped", "lost")
 _PID = re.compile(r"hub-[a-z]+-(\d+)$")
 
@@ -68,7 +71,7 @@ class _Lane:
     owner: EngineRow | None = None
     workers: dict[str, WorkerRow] = field(default_factory=dict)
     offset: int = 0
-    end: int = 0
+    lag: int = 0
 
 
 async def _read_lane(bootstrap: str, partition: int) -> _Lane:
@@ -86,10 +89,21 @@ async def _read_lane(bootstrap: str, partition: int) -> _Lane:
                 lane.workers.pop(incarnation, None)
             else:
                 lane.workers[incarnation] = worker_row_decoder.decode(value)
-    async with PartitionReader(bootstrap) as reader:
-        await reader.open(INTAKE, partition, 0)
-        lane.end = await reader.end_offset()
+    lane.lag = await _undecided(bootstrap, partition, lane.offset)
     return lane
+
+
+async def _undecided(bootstrap: str, partition: int, offset: int) -> int:
+    """How many records wait from `offset` on, counted from the first that is of a task: heartbeats and the like mostly
+    change nothing, and so no transaction moves the offset past them."""
+    async with PartitionReader(bootstrap) as reader:
+        await reader.open(INTAKE, partition, offset)
+        end = await reader.end_offset()
+        while await reader.position() < end:
+            for record in await reader.read(READ_RECORDS, READ_MS):
+                if not any(name == CE_TYPE and (value or b"").startswith(OF_WORKERS) for name, value in record.headers):
+                    return max(0, end - record.offset)
+    return 0
 
 
 def _add_supervised(found: dict[tuple[str, int], ProcessStatus], run: dict[str, Any]) -> None:
@@ -108,7 +122,7 @@ def _add_lane(found: dict[tuple[str, int], ProcessStatus], partition: int, lane:
     owner = lane.owner
     if owner is not None and (status := _entry(found, "engine", owner.host, owner.pid, owner.state)) is not None:
         status.partitions.append(partition)
-        status.lag = (status.lag or 0) + max(0, lane.end - lane.offset)
+        status.lag = (status.lag or 0) + lane.lag
     for incarnation, row in lane.workers.items():
         if (status := _entry(found, "worker", row.host, row.pid, row.state)) is not None:
             status.state = "serving" if row.state == "active" else row.state
