@@ -16,7 +16,16 @@ import structlog
 from msgspec import Struct
 
 from ..errors import HubError, Unreachable
-from ..kafka import EVENTS, STATE, OffsetOutOfRange, SessionFailed, SessionFenced, TopicPartition, TransactionalSession
+from ..kafka import (
+    EVENTS,
+    STATE,
+    OffsetOutOfRange,
+    SessionFailed,
+    SessionFenced,
+    StoredRecord,
+    TopicPartition,
+    TransactionalSession,
+)
 from .encode import encode
 from .partition import Batch, EnginePartition, EngineSettings
 from .ports import EngineBroker, Intake
@@ -149,7 +158,9 @@ class PartitionLoop:
         timeout = 0.0
         looked_us = self._now_us()
         while not stopping():
-            records = await intake.read(max_records, timeout)
+            records = await intake.read(max_records, 0.0)
+            if not records and timeout > 0:
+                records = await self._read_or_stop(intake, max_records, timeout)
             now_us = self._now_us()
             if now_us - looked_us > STOPPED_US:
                 log.warning(
@@ -164,6 +175,18 @@ class PartitionLoop:
                 self._consider_snapshot()
             timeout = self._idle_seconds(partition)
         await self._commit(session, partition, partition.leave(self._now_us()))
+
+    async def _read_or_stop(self, intake: Intake, max_records: int, timeout: float) -> list[StoredRecord]:
+        """An idle read, which `stop` ends early."""
+        loop = asyncio.get_running_loop()
+        reading = loop.create_task(intake.read(max_records, timeout))
+        stopped = loop.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait((reading, stopped), return_when=asyncio.FIRST_COMPLETED)
+            return reading.result() if reading.done() else []
+        finally:
+            for task in (reading, stopped):
+                task.cancel()
 
     async def _commit(self, session: TransactionalSession, partition: EnginePartition, batch: Batch) -> None:
         offsets = await session.commit(encode(batch, self.partition))

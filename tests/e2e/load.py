@@ -1,6 +1,7 @@
 """A load of chains and diamonds, and what must be true when it is over."""
 
 import asyncio
+import os
 import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -12,6 +13,11 @@ from hub.verify import Report, verify
 from schemas import decode_event
 
 CHUNK = 25
+
+#: The short form by default; HUB_KILLS=10 HUB_TASKS=5000 gives the long one.
+KILLS = int(os.environ.get("HUB_KILLS", "2"))
+TASKS = int(os.environ.get("HUB_TASKS", "600"))
+SECONDS = 60 + TASKS / 20
 
 
 def chain(ms: int) -> dict[str, Any]:

@@ -3,20 +3,13 @@
 By default a short form (some hundred tasks, a few kills); HUB_KILLS=10 HUB_TASKS=5000 gives the long one.
 """
 
-import os
 from pathlib import Path
 
 import pytest
 
-from hub.kafka import ensure_topics
-from tests.brokers import delete_topics
-
-from .load import Load, during, everything_was_delivered
+from .load import KILLS, SECONDS, TASKS, Load, during, everything_was_delivered
 from .processes import HubProcess, Installation
 
-KILLS = int(os.environ.get("HUB_KILLS", "3"))
-TASKS = int(os.environ.get("HUB_TASKS", "600"))
-SECONDS = 60 + TASKS / 20
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(SECONDS + 120)]
 
 ROLES = ["broker+engine", "engine", "worker", "delivery", "broker"]
@@ -40,17 +33,3 @@ async def test_on_the_embedded_broker_a_killed_process_costs_nothing(tmp_path: P
         assert report.ok, report.render()
         assert load.ended == TASKS // 4
         await everything_was_delivered(hub.bootstrap, partitions, tmp_path / "delivered")
-
-
-@pytest.mark.kafka
-@pytest.mark.parametrize("role", ["engine", "worker"])
-async def test_on_apache_kafka_a_killed_process_costs_nothing(tmp_path: Path, role: str, private_kafka: str) -> None:
-    await delete_topics(private_kafka)
-    await ensure_topics(private_kafka, partitions=4)
-    async with Installation(tmp_path, bootstrap=private_kafka) as hub:
-        victims = {"engine": await hub.engine(), "worker": await hub.worker()}
-        load = Load(hub.bootstrap, TASKS)
-        await during(load, victims[role].restart, times=KILLS, timeout_seconds=SECONDS * 2, seed=1)
-        report = await load.verified()
-        assert report.ok, report.render()
-        assert load.ended == TASKS // 4

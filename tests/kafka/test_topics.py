@@ -1,5 +1,7 @@
 """The hub's topics: made when missing, refused when wrong."""
 
+import asyncio
+
 import pytest
 from aiokafka.admin import NewTopic
 
@@ -28,11 +30,15 @@ WANTED = {
 
 
 async def create(bootstrap: str, name: str, partitions: int, **config: str) -> None:
+    """Create a topic, and wait until the broker shows it (a busy one takes a moment)."""
     admin = make_admin(bootstrap)
     try:
         await admin.start()
         settings = {key.replace("_", "."): value for key, value in config.items()}
         await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=settings)])
+        async with asyncio.timeout(10):
+            while name not in await admin.list_topics():
+                await asyncio.sleep(0.01)
     finally:
         await admin.close()
 
