@@ -23,7 +23,9 @@ def status(
             metavar="HOST:PORT", envvar="HUB_BOOTSTRAP", help="The broker (default: of the hub on --data, else 127.0.0.1:9092)."
         ),
     ] = None,
-    data: Annotated[Path, typer.Option(help="Directory of a hub that `hub up` runs on this machine.")] = config.DEFAULT_DATA,
+    data: Annotated[
+        Path, typer.Option(envvar="HUB_DATA", help="Directory of a hub that `hub up` runs on this machine.")
+    ] = config.DEFAULT_DATA,
 ) -> None:
     """Show each process of the hub: its role, process id, partitions and lag.
 
