@@ -78,3 +78,12 @@ def test_children_go_when_their_supervisor_is_killed(hub_up: HubUps) -> None:
     up.end(signal.SIGKILL)
     until(lambda: not any(lives(pid) for pid in pids))
     assert hub_up("--worker", "app:tasks").ready().end() == 0  # and the next one is not in their way
+
+
+async def test_on_a_broker_that_is_there_already_it_brings_engines_workers_and_delivery(hub_up: HubUps) -> None:
+    below = hub_up("--no-subscribers", "--separate-engine", data="below").ready()  # any Kafka would do
+    up = hub_up("--bootstrap", below.address, "--worker", "app:tasks").ready()
+    assert [child["role"] for child in up.about["processes"]] == ["engine", "worker", "delivery"]
+    assert await run_task(up.address, "add", {"a": 3}) == 5
+    assert up.end() == 0
+    assert below.end() == 0
