@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 def broker(
     data: Annotated[Path | None, typer.Option(help="Directory of the log. Without it everything is kept in memory.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = config.DEFAULT_HOST,
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = config.DEFAULT_PORT,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = config.DEFAULT_PORT,
     advertised_host: Annotated[str | None, typer.Option(help="Host that clients are told, where it is not --host.")] = None,
     engine: Annotated[bool, typer.Option("--engine", help="Run the engine inside this process, for every partition.")] = False,
     partitions: Annotated[

@@ -28,7 +28,7 @@ def up(
         str | None, typer.Option(help="A Kafka cluster to work on, host:port[,host:port]; without it the embedded broker.")
     ] = None,
     host: Annotated[str, typer.Option(help="Address that the embedded broker listens on.")] = config.DEFAULT_HOST,
-    port: Annotated[int, typer.Option(help="Its port; 0 takes a free one.")] = config.DEFAULT_PORT,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Its port; 0 takes a free one.")] = config.DEFAULT_PORT,
     partitions: Annotated[
         int | None, typer.Option(min=1, help="Engine partitions of a new hub (default: 1, on Kafka 16).")
     ] = None,

@@ -161,6 +161,14 @@ def test_hub_config_shows_values_and_where_they_come_from(place: Path) -> None:
     assert lines["pool"][:2] == ["default", "default"]
 
 
+@pytest.mark.parametrize("command", ["up", "broker"])
+def test_a_port_that_no_machine_has_is_refused_at_once(command: str, place: Path) -> None:
+    done = run_hub(command, "--port", "92092")
+    assert done.returncode == 2
+    assert "--port" in done.stderr
+    assert list(place.iterdir()) == []
+
+
 def test_every_command_refuses_a_wrong_setting_in_a_sentence(place: Path) -> None:
     (place / "hub.toml").write_text("prot = 9192\n")
     done = run_hub("status")
