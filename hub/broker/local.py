@@ -182,6 +182,10 @@ class LocalBroker:
             raise BrokerError(ErrorCode.INVALID_RECORD, "a plain batch has no producer id")
         return self._state.append(log, batch, header)
 
+    def hurry(self) -> None:
+        """Bring everything done so far to disk with the next block, though nobody waits for it here."""
+        self._state.when_stable(None)
+
     async def stable(self) -> None:
         """Returns when everything done so far is on disk."""
         await _result(self._state.when_stable(None))

@@ -93,7 +93,9 @@ class InProcessSession:
         except BrokerError as error:
             raise self._end(error) from error
         self._producer = (done.producer_id, done.producer_epoch)
-        if not self._behind_input:
+        if self._behind_input:
+            self._local.hurry()
+        else:
             self._ended = "its last transaction was interrupted"
             await self._local.stable()
             self._ended = None

@@ -33,10 +33,10 @@ from .snapshots import Rows, read_snapshot, snapshot_path, write_snapshot
 
 log = structlog.get_logger(__name__)
 
-#: Without any record or due item the loop looks around this often (seconds).
-IDLE_SECONDS = 1.0
+#: Without any record or due item the loop looks around this often (seconds): so long may it take to notice `stop`.
+IDLE_SECONDS = 0.2
 
-#: The loop looks around at least every second. A much longer gap means that this process did not run (it was stopped, or
+#: The loop looks around several times a second. A much longer gap means that this process did not run (it was stopped, or
 #: starved): then workers may have been stopped, too, and their silence says nothing.
 STOPPED_US = 4_000_000
 
@@ -158,9 +158,7 @@ class PartitionLoop:
         timeout = 0.0
         looked_us = self._now_us()
         while not stopping():
-            records = await intake.read(max_records, 0.0)
-            if not records and timeout > 0:
-                records = await self._read_or_stop(intake, max_records, timeout)
+            records = await intake.read(max_records, timeout)
             now_us = self._now_us()
             if now_us - looked_us > STOPPED_US:
                 log.warning(
@@ -175,18 +173,6 @@ class PartitionLoop:
                 self._consider_snapshot()
             timeout = self._idle_seconds(partition)
         await self._commit(session, partition, partition.leave(self._now_us()))
-
-    async def _read_or_stop(self, intake: Intake, max_records: int, timeout: float) -> list[StoredRecord]:
-        """An idle read, which `stop` ends early."""
-        loop = asyncio.get_running_loop()
-        reading = loop.create_task(intake.read(max_records, timeout))
-        stopped = loop.create_task(self._stopping.wait())
-        try:
-            await asyncio.wait((reading, stopped), return_when=asyncio.FIRST_COMPLETED)
-            return reading.result() if reading.done() else []
-        finally:
-            for task in (reading, stopped):
-                task.cancel()
 
     async def _commit(self, session: TransactionalSession, partition: EnginePartition, batch: Batch) -> None:
         offsets = await session.commit(encode(batch, self.partition))
