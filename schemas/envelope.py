@@ -37,20 +37,9 @@ class EventBody(Struct, kw_only=True, omit_defaults=True, rename={"from_": "from
     data: Any = None
 
 
-class RawEventBody(Struct, kw_only=True, rename={"from_": "from"}):
+class RawEventBody(EventBody, kw_only=True, rename={"from_": "from"}):
     """`EventBody` as it is read: `data` stays bytes until its type is known."""
 
-    entity: str
-    sequence: int
-    life: int
-    src: str
-    epoch: int
-    rootid: str | None = None
-    correlationid: str | None = None
-    causationid: str | None = None
-    dataschema: str | None = None
-    from_: str | None = None
-    to: str | None = None
     data: Raw = Raw(b"{}")
 
 

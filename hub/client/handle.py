@@ -1,18 +1,25 @@
 """What `submit` gives: a hold on one task."""
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from schemas import Event, TaskReply
 
-if TYPE_CHECKING:
-    from .hub import Hub
+
+class Owner(Protocol):
+    """What a handle needs of the hub it came from."""
+
+    async def result_of(self, handle: "TaskHandle", *, timeout_seconds: float | None = None) -> Any: ...
+    async def outcome_of(self, handle: "TaskHandle", *, timeout_seconds: float | None = None) -> TaskReply: ...
+    async def get(self, task: str, *, root: str | None = None) -> TaskReply: ...
+    async def cancel(self, task: str, *, root: str | None = None, reason: str = "") -> None: ...
+    def watch(self, task: str, *, root: str | None = None) -> AsyncIterator[Event]: ...
 
 
 class TaskHandle:
     """A task that was submitted, by its id. Knows the hub it was submitted to."""
 
-    def __init__(self, hub: "Hub", task: str, root: str, *, token: bytes | None = None, future: Any = None) -> None:
+    def __init__(self, hub: Owner, task: str, root: str, *, token: bytes | None = None, future: Any = None) -> None:
         self.id = task
         self.root = root
         self._hub = hub

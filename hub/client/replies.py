@@ -91,11 +91,7 @@ class ReplyReader:
     async def _drop_reader(self) -> None:
         reader, self._reader = self._reader, None
         if reader is not None:
-            try:
-                async with asyncio.timeout(5):
-                    await reader.close()
-            except (HubError, TimeoutError, OSError) as error:
-                log.debug("reader not closed", action="replies_close_failed", reason=repr(error))
+            await reader.close()
 
     def expect(self, ask: Ask) -> tuple[bytes, bytes, "asyncio.Future[TaskReply]"]:
         """A new token, the header `replyto` for it, and the future of its reply. `ask` is called with that header when none

@@ -22,7 +22,6 @@ from ..kafka import (
     OffsetOutOfRange,
     SessionFailed,
     SessionFenced,
-    StoredRecord,
     TopicPartition,
     TransactionalSession,
 )

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Self
 
 import aiokafka
+import structlog
 from aiokafka.errors import (
     CorruptRecordException,
     KafkaConnectionError,
@@ -20,7 +21,10 @@ from .clients import make_consumer
 from .errors import BrokerUnreachable, ConnectionLost, CorruptBatch, OffsetOutOfRange, TopicMissing
 from .records import StoredRecord
 
+log = structlog.get_logger(__name__)
+
 OPEN_SECONDS = 10.0
+CLOSE_SECONDS = 5.0
 STALL_SECONDS = 30.0
 """`read_all` gives up when it got nothing for so long although there is more."""
 READ_RECORDS = 2_000
@@ -134,10 +138,14 @@ class PartitionReader:
         return f"{self._partition.topic}-{self._partition.partition}"
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Let go of the connections; a broker that is away does not hold it up for long."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await consumer.stop()
+            try:
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await consumer.stop()
+            except (KafkaError, TimeoutError, OSError) as error:
+                log.debug("reader not closed in order", action="reader_close", reason=repr(error))
 
     async def __aenter__(self) -> Self:
         return self

@@ -196,11 +196,7 @@ class Worker:
     async def _close_reader(self) -> None:
         reader, self._reader = self._reader, None
         if reader is not None:
-            try:
-                async with asyncio.timeout(5):
-                    await reader.close()
-            except (HubError, TimeoutError, OSError) as error:
-                log.debug("reader not closed", action="worker_reader_close", reason=repr(error))
+            await reader.close()
 
     async def _read_inbox(self) -> None:
         loop = asyncio.get_running_loop()
