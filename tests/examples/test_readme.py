@@ -166,6 +166,17 @@ def test_a_subscriber_is_handed_what_fails(example: Example, reference: str, exp
         example.until(lambda: expected in example.text("delivery.out"))
 
 
+def test_subscribers_with_settings_come_from_hub_toml(example: Example) -> None:
+    settings = example.folder / "hub.toml"
+    settings.write_text(blocks("toml")[0])
+    try:
+        with example.process("delivery"):
+            example.python("submit.py")
+            example.until(lambda: "on-call " in example.text("delivery.out"))
+    finally:
+        settings.unlink()
+
+
 def test_every_command_of_the_table_exists(example: Example) -> None:
     rows = re.findall(r"^\| (`hub .*?) \|", README, re.MULTILINE)
     assert len(rows) > 8
