@@ -58,8 +58,9 @@ for _name in ("schemas", "subscribers"):
     _spec = find_spec(_name)
     _origin = _spec.origin if _spec is not None else None
     if _origin is None or f'__distribution__ = "{__distribution__}"' not in Path(_origin).read_text():
+        _found = _origin or ", ".join((_spec and _spec.submodule_search_locations) or ["nothing"])  # a folder has no origin
         raise ImportError(
-            f"{_name!r} resolves to {_origin}, which is not taskhub's; another module of that name shadows it. "
+            f"{_name!r} resolves to {_found}, which is not taskhub's; another module of that name shadows it. "
             "Rename yours, or give the hub an environment of its own."
         )
 
