@@ -1,6 +1,7 @@
 """Logs of the hub's processes: structured, to stderr, readable in a terminal and key=value elsewhere.
 
-Rules: every record carries `action` (stable) and ids, never payloads; stdout belongs to what a command has to say.
+Rules: every record carries `action` (stable; with loggers of the standard library in `extra`) and ids, never payloads; stdout
+belongs to what a command has to say.
 """
 
 import logging
@@ -33,6 +34,7 @@ def configure_logging(role: str, level: str = "info", stream: TextIO | None = No
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.stdlib.ExtraAdder(allow=["action"]),
         add_role,
     ]
     rendering: list[Processor]

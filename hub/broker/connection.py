@@ -127,13 +127,13 @@ class Connection(asyncio.Protocol):
                 self._refuse(str(error))
                 return
             except Exception:
-                logger.exception("a request of %s failed, closing its connection", self._host)
+                logger.exception("a request of %s failed, closing its connection", self._host, extra={"action": "request_failed"})
                 self._buffer.clear()
                 self.close()
                 return
 
     def _refuse(self, reason: str) -> None:
-        logger.warning("closing the connection of %s: %s", self._host, reason)
+        logger.warning("closing the connection of %s: %s", self._host, reason, extra={"action": "connection_refused"})
         self._buffer.clear()
         self.close()
 
@@ -164,7 +164,9 @@ class Connection(asyncio.Protocol):
     def _unsupported(self, key: int, version: int) -> bytes:
         if key == API_VERSIONS_KEY:
             return encode_response(API_VERSIONS_KEY, 0, api_versions(ErrorCode.UNSUPPORTED_VERSION))
-        logger.warning("%s asked for API %d version %d, which is not served", self._host, key, version)
+        logger.warning(
+            "%s asked for API %d version %d, which is not served", self._host, key, version, extra={"action": "api_not_served"}
+        )
         return INT16.pack(ErrorCode.UNSUPPORTED_VERSION)
 
     # --- answers

@@ -30,7 +30,7 @@ MAINTENANCE_SECONDS = 1.0
 
 def end_process(error: BaseException) -> None:
     """Stop at once: the journal cannot be trusted any more."""
-    logger.critical("the journal cannot be written, the broker ends", exc_info=error)
+    logger.critical("the journal cannot be written, the broker ends", exc_info=error, extra={"action": "journal_failed"})
     os._exit(70)
 
 
@@ -130,7 +130,10 @@ class Flusher:
             await self._loop.run_in_executor(self._background, self._storage.checkpoint, plan, position)
             self._broker.checkpointed(plan)
         except OSError:
-            logger.exception("a checkpoint failed; the journal keeps what it covers, and it will be tried again")
+            logger.exception(
+                "a checkpoint failed; the journal keeps what it covers, and it will be tried again",
+                extra={"action": "checkpoint_failed"},
+            )
         finally:
             self._checkpointing = None
             if self._broker.state.has_pending:

@@ -74,7 +74,13 @@ class DeadLetters:
                     await producer.send_and_wait(topic, value=value, key=key, headers=headers, timestamp_ms=timestamp_ms)
                 return
             except Exception as error:
-                _log.warning("a dead letter cannot be written to %s yet: %s: %s", topic, type(error).__name__, error)
+                _log.warning(
+                    "a dead letter cannot be written to %s yet: %s: %s",
+                    topic,
+                    type(error).__name__,
+                    error,
+                    extra={"action": "dead_letter_delayed"},
+                )
                 await self._discard()
                 await asyncio.sleep(RETRY_SECONDS)
 
@@ -105,4 +111,8 @@ async def _quietly(producer: Any) -> None:
         async with asyncio.timeout(STOP_SECONDS):
             await producer.stop()
     except Exception as error:
-        _log.debug("the producer of dead letters did not stop in order: %s", error)
+        _log.debug(
+            "the producer of dead letters did not stop in order: %s",
+            error,
+            extra={"action": "dead_letter_producer_stopped_badly"},
+        )

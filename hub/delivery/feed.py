@@ -134,7 +134,7 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
             async with asyncio.timeout(REQUEST_SECONDS):
                 await self._consumer.stop()
         except (Exception, asyncio.CancelledError) as error:
-            self._log.warning("the consumer did not stop in order: %r", error)
+            self._log.warning("the consumer did not stop in order: %r", error, extra={"action": "consumer_stopped_badly"})
             if isinstance(error, asyncio.CancelledError):
                 raise
 
@@ -151,7 +151,11 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         try:
             await self._give_back()
         except Exception as error:
-            self._log.warning("what was acknowledged last could not be committed before a rebalance: %s", error)
+            self._log.warning(
+                "what was acknowledged last could not be committed before a rebalance: %s",
+                error,
+                extra={"action": "commit_missed"},
+            )
 
     async def _begin(self, assigned: set[TopicPartition]) -> None:
         loop = asyncio.get_running_loop()
@@ -170,7 +174,7 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
             elif not low <= position <= high:
                 self._counters.gaps += 1
                 self._log.error("%s wants to go on at %d, but the log holds %d to %d: it goes on at %d",
-                                partition, position, low, high, low)  # fmt: skip
+                                partition, position, low, high, low, extra={"action": "events_missed"})  # fmt: skip
                 position = low
             session.windows[partition.partition] = Window(position)
             self._committed[partition] = position
@@ -291,9 +295,11 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
                 await self._commit(session)
                 self._answered_at = time.monotonic()
             except (CommitFailedError, IllegalStateError) as error:
-                self._log.info("not committed, the group is changing: %s", error)
+                self._log.info("not committed, the group is changing: %s", error, extra={"action": "commit_deferred"})
             except (KafkaError, TimeoutError, OSError) as error:
-                self._log.warning("the broker does not answer: %s: %s", type(error).__name__, error)
+                self._log.warning(
+                    "the broker does not answer: %s: %s", type(error).__name__, error, extra={"action": "broker_silent"}
+                )
                 if time.monotonic() - self._answered_at > SILENT_SECONDS:
                     raise
             if session is self.session:

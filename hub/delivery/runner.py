@@ -199,7 +199,7 @@ class Runner:
             return wish.after_seconds
         except Drop as wish:
             self._counters.dropped += len(part)
-            self._log.info("dropped %d event(s): %s", len(part), wish.reason)
+            self._log.info("dropped %d event(s): %s", len(part), wish.reason, extra={"action": "events_dropped"})
         except Exception as error:
             part = lane.parts[0] if lane.batch is not None else part
             return await self._failed(lane, part, error)
@@ -295,7 +295,7 @@ class Runner:
             self._counters.retried += len(part)
             self._log.warning(
                 "try %d of %s failed, again in %.1f s: %s", part[0].failures, _place(part), delay, self.error,
-                exc_info=error if part[0].failures == 1 else None,
+                exc_info=error if part[0].failures == 1 else None, extra={"action": "event_retried"},
             )  # fmt: skip
             return delay
         if len(part) > 1:  # a batch: halve it until the event that spoils it stands alone
@@ -321,7 +321,14 @@ class Runner:
             self._counters.dead_lettered += 1
         else:
             self._counters.skipped += 1
-        self._log.error("gave up on %s after %d tries (%s): %s", _place([item]), item.failures, policy, self.error)
+        self._log.error(
+            "gave up on %s after %d tries (%s): %s",
+            _place([item]),
+            item.failures,
+            policy,
+            self.error,
+            extra={"action": "event_given_up"},
+        )
         item.finish()
         return True
 
@@ -364,7 +371,7 @@ class Runner:
                 if once or self._loop.time() + delay - began > retry.timeout_seconds:
                     raise
                 self._counters.retried += 1
-                self._log.warning("flush failed, again in %.1f s: %s", delay, error)
+                self._log.warning("flush failed, again in %.1f s: %s", delay, error, extra={"action": "flush_failed"})
                 await asyncio.sleep(delay)
 
     async def drain(self, session: Session, timeout_seconds: float) -> None:
@@ -388,7 +395,9 @@ class Runner:
                 async with asyncio.timeout(timeout_seconds):
                     await self._flush(once=True)
             except Exception as error:
-                self._log.warning("flush at the end of an assignment failed; its events come again: %s", error)
+                self._log.warning(
+                    "flush at the end of an assignment failed; its events come again: %s", error, extra={"action": "flush_missed"}
+                )
             self._handled = [item for item in self._handled if item.session is not session]
 
     def _working(self) -> bool:

@@ -98,7 +98,11 @@ class Supervisor:
         if error is not None:
             self._error = str(error) if isinstance(error, Disconnected | StoppedByPolicy) else f"{type(error).__name__}: {error}"
         if state != self._state:
-            self._log.log(logging.WARNING if error is not None else logging.INFO, "%s: %s", state, self._error if error else "")
+            extra = {"action": f"subscriber_{state}"}
+            if error is None:
+                self._log.info("%s", state, extra=extra)
+            else:
+                self._log.warning("%s: %s", state, self._error, extra=extra)
         self._state = state
         self._changed.set()
 
@@ -122,7 +126,9 @@ class Supervisor:
                     self._set("failed", error)
                 except Exception as error:
                     self._set("failed", error)
-                    self._log.error("the subscriber failed, again in %.0f s", delay, exc_info=error)
+                    self._log.error(
+                        "the subscriber failed, again in %.0f s", delay, exc_info=error, extra={"action": "subscriber_failed"}
+                    )
                 if not self.checked.done():
                     self.checked.set_result(None)
                 delay = BACKOFF_INITIAL_SECONDS if loop.time() - began > STEADY_SECONDS else delay
@@ -158,7 +164,7 @@ class Supervisor:
         finally:
             thread, self._thread = self._thread, None
             if not await thread.stop(2.0):
-                self._log.error("its thread does not come back and is abandoned")
+                self._log.error("its thread does not come back and is abandoned", extra={"action": "subscriber_thread_abandoned"})
 
     async def _prepare(self) -> Plan:
         """Import and check, in the subscriber's thread: an import that hangs or raises is its own trouble."""
@@ -199,7 +205,7 @@ class Supervisor:
         try:
             await self._thread.run(runner.close(self._drain_seconds), self._drain_seconds + 2)
         except Exception as error:
-            self._log.warning("close failed: %s: %s", type(error).__name__, error)
+            self._log.warning("close failed: %s: %s", type(error).__name__, error, extra={"action": "subscriber_close_failed"})
 
     async def _deliver(self, prepared: Plan, runner: Runner, fatal: "asyncio.Future[None]") -> None:
         """One consumer after the other until the subscriber itself must not go on (`fatal`)."""
@@ -222,7 +228,7 @@ class Supervisor:
             error = None if reading.cancelled() else reading.exception()
             self._set("reconnecting", error or Disconnected("the consumer ended"))
             if error is not None and not isinstance(error, Disconnected):
-                self._log.error("reading failed in a way nobody foresaw", exc_info=error)
+                self._log.error("reading failed in a way nobody foresaw", exc_info=error, extra={"action": "feed_failed"})
             self._reconnects += 1
             delay = 0.2 if joined else min(RECONNECT_MAX_SECONDS, delay * 2)
             await asyncio.sleep(delay)
@@ -250,7 +256,9 @@ class Supervisor:
             try:
                 await thread.run(runner.drain(session, self._drain_seconds), 2 * self._drain_seconds + 1)
             except TimeoutError:
-                self._log.warning("it did not finish in time what it had in hand; that comes again")
+                self._log.warning(
+                    "it did not finish in time what it had in hand; that comes again", extra={"action": "drain_timed_out"}
+                )
             finally:
                 session.revoked = True
 
