@@ -144,7 +144,10 @@ class PartitionReader:
             try:
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await consumer.stop()
-            except (KafkaError, TimeoutError, OSError) as error:
+            except (KafkaError, TimeoutError, OSError, asyncio.CancelledError) as error:
+                task = asyncio.current_task()
+                if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                    raise  # We are cancelled; otherwise it is one of the client's own tasks that was.
                 log.debug("reader not closed in order", action="reader_close", reason=repr(error))
 
     async def __aenter__(self) -> Self:

@@ -61,8 +61,11 @@ class Sender:
         producer = make_producer(self._bootstrap, client_id=self._client_id, linger_ms=self._linger_ms)
         try:
             await producer.start()
+        except asyncio.CancelledError:
+            await _stop(producer)
+            raise
         except (KafkaError, OSError) as error:
-            await producer.stop()
+            await _stop(producer)
             raise BrokerUnreachable(self._bootstrap, str(error) or type(error).__name__) from error
         return producer
 
@@ -75,13 +78,15 @@ class Sender:
             producer = self._producer
             assert producer is not None, "the sender is not started"
             try:
-                await (await self._hand_over(producer, outgoing))
+                async with asyncio.timeout_at(deadline):
+                    future = await self._hand_over(producer, outgoing)
+                await _acknowledged(future, deadline)
                 self.acknowledged_at = loop.time()
                 return
             except MessageSizeTooLargeError as error:
                 raise RecordTooLarge(outgoing.topic, len(outgoing.value), BATCH_BYTES_MAX) from error
-            except (KafkaError, OSError, RuntimeError) as error:
-                if loop.time() > deadline:
+            except (KafkaError, OSError, RuntimeError) as error:  # TimeoutError is an OSError.
+                if loop.time() >= deadline:
                     raise BrokerUnreachable(self._bootstrap, str(error) or type(error).__name__) from error
                 await self._renew(producer, error)
                 await asyncio.sleep(pause)
@@ -193,6 +198,15 @@ class Sender:
             await asyncio.wait([self._repairing])
         if self._producer is not None:
             await _stop(self._producer)
+
+
+async def _acknowledged(future: "asyncio.Future[Any]", deadline: float) -> None:
+    """Wait for an acknowledgement. Raises TimeoutError, and leaves the record to the producer then."""
+    done, _ = await asyncio.wait([future], timeout=max(0.0, deadline - asyncio.get_running_loop().time()))
+    if not done:
+        future.add_done_callback(_seen)
+        raise TimeoutError("no acknowledgement in time")
+    future.result()
 
 
 def _seen(done: "asyncio.Future[Any]") -> None:

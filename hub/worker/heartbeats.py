@@ -24,7 +24,8 @@ STOP_SECONDS = 5.0
 
 
 class Heartbeats:
-    """`beat(partition)` makes the heartbeat of a partition; it is called from the heartbeat thread. `on_lease_lost` too."""
+    """`beat(partition)` makes the heartbeat of a partition, `before()` what has to be said before one; both are called from the
+    heartbeat thread, and `on_lease_lost` too."""
 
     def __init__(
         self,
@@ -34,6 +35,7 @@ class Heartbeats:
         partitions: int,
         lease_seconds: float,
         beat: Callable[[int], Outgoing],
+        before: Callable[[], list[Outgoing]],
         on_lease_lost: Callable[[], object],
     ) -> None:
         self._bootstrap = bootstrap
@@ -41,6 +43,7 @@ class Heartbeats:
         self._partitions = partitions
         self._lease_seconds = lease_seconds
         self._beat = beat
+        self._before = before
         self._on_lease_lost = on_lease_lost
         self._thread = threading.Thread(target=self._run, name="heartbeats", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -116,15 +119,19 @@ class Heartbeats:
             partitions, self._wanted = self._wanted, set()
             if len(partitions) == self._partitions:
                 next_beat = loop.time() + interval
+            left = acknowledged_at + self._lease_seconds * GIVE_UP_SHARE - loop.time()
+            patience = max(0.05, min(interval, left)) if not lost else interval
             try:
+                for outgoing in self._before():
+                    await sender.send(outgoing, timeout_seconds=patience)
                 for partition in sorted(partitions):
-                    await sender.send(self._beat(partition), timeout_seconds=interval)
+                    await sender.send(self._beat(partition), timeout_seconds=patience)
                 acknowledged_at, lost = loop.time(), False
             except HubError as error:
                 log.warning("heartbeat not acknowledged", action="heartbeat_failed", reason=str(error))
                 self._wanted |= partitions
                 await asyncio.sleep(min(0.1, interval))
                 self._wake.set()
-            if not lost and loop.time() - acknowledged_at > self._lease_seconds * GIVE_UP_SHARE:
+            if not lost and loop.time() - acknowledged_at >= self._lease_seconds * GIVE_UP_SHARE:
                 lost = True
                 self._on_lease_lost()

@@ -90,7 +90,6 @@ class Worker:
         self._event_id = 0
         self._draining = False
         self._stopped = False
-        self._idle = asyncio.Event()
         self._stop_asked = asyncio.Event()
         self._services: list[asyncio.Task[None]] = []
         self._bodies: set[asyncio.Task[None]] = set()
@@ -133,6 +132,7 @@ class Worker:
             partitions=self.partitions,
             lease_seconds=self.settings.lease_seconds,
             beat=self._beat,
+            before=self._unannounced_by_a_blocked_loop,
             on_lease_lost=partial(loop.call_soon_threadsafe, self._lease_lost),
         )
         await asyncio.to_thread(self._heartbeats.start)
@@ -382,6 +382,9 @@ class Worker:
         await self._report(attempt, "attempt.started", r.AttemptStarted)
 
     async def _report(self, attempt: Attempt, kind: str, report: type[r.AttemptReport], **fields: object) -> None:
+        await self._sender.post(self._report_of(attempt, kind, report, **fields))
+
+    def _report_of(self, attempt: Attempt, kind: str, report: type[r.AttemptReport], **fields: object) -> Outgoing:
         run = attempt.run
         attempt.number += 1
         value = report(
@@ -394,7 +397,19 @@ class Worker:
             number=attempt.number,
             **fields,
         )
-        await self._sender.post(self._outgoing(kind, value, run.partition, key=run.root))
+        return self._outgoing(kind, value, run.partition, key=run.root)
+
+    def _unannounced_by_a_blocked_loop(self) -> list[Outgoing]:
+        """From the heartbeat thread: the starts of bodies that run, and that the loop could not announce because one of them
+        blocks it. Otherwise they would look like commands that nobody started."""
+        overdue = []
+        for attempt in list(self._unannounced):
+            if not attempt.over and not attempt.announced:
+                attempt.announced = True
+                overdue.append(self._report_of(attempt, "attempt.started", r.AttemptStarted))
+        if overdue:
+            log.warning("a handler blocks the worker's event loop", action="worker_loop_blocked", attempts=len(overdue))
+        return overdue
 
     def _outgoing(self, kind: str, value: Struct, partition: int, *, key: str | None = None) -> Outgoing:
         self._event_id += 1

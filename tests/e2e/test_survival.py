@@ -130,6 +130,26 @@ async def test_the_tasks_of_a_killed_worker_run_again_within_its_lease_and_a_sec
             assert await handle.result(timeout_seconds=20) == "done"
 
 
+async def test_a_worker_that_cannot_renew_its_leases_stops_what_it_runs_and_goes_on_with_the_next_broker(tmp_path: Path) -> None:
+    async with Installation(tmp_path) as hub:
+        broker = await hub.broker(engine=True)
+        worker = await hub.worker(lease_seconds=2.0)
+        async with Hub(hub.bootstrap) as client:
+            handle = await client.submit("slow", {"seconds": 8})
+            await until_state(client, handle.id, "running")
+            await broker.kill()
+            gone = time.monotonic()
+            async with asyncio.timeout(20):
+                while "worker_leases_lost" not in worker.errors():
+                    await asyncio.sleep(0.02)
+            assert time.monotonic() - gone < 2.0
+            await broker.start()
+            assert await handle.result(timeout_seconds=60) == "done"
+            assert (await client.get(handle.id)).attempt == 2
+        report = await verify(hub.bootstrap, require_all_ended=True)
+        assert report.ok, report.render()
+
+
 async def test_a_submission_repeated_after_its_end_and_after_restarts_of_everything_makes_one_task(tmp_path: Path) -> None:
     headers = [("ce_specversion", b"1.0"), ("ce_type", b"task.created"), ("ce_source", b"/shop"), ("ce_id", b"order-1")]
     value = b'{"name": "step"}'
