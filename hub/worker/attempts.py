@@ -6,16 +6,21 @@ from schemas import RunAttempt
 
 from .context import Context
 
+#: The number of the report that a body has begun. All others count on from it, whether it was sent or not: it may come from
+#: the heartbeat thread, and must never overtake what the loop says later.
+STARTED_NUMBER = 1
+
 
 class Attempt:
     """A command that was accepted, until its end was reported."""
 
-    __slots__ = ("announced", "arrived_at", "body", "context", "granted", "number", "on_loop", "over", "run")
+    __slots__ = ("announced", "arrived_at", "began_at", "body", "context", "granted", "number", "on_loop", "over", "run")
 
     def __init__(self, run: RunAttempt, arrived_at: float) -> None:
         self.run = run
         self.arrived_at = arrived_at
-        self.number = 0
+        self.number = STARTED_NUMBER
+        self.began_at = 0.0
         self.announced = False
         self.over = False
         self.on_loop = True

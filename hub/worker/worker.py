@@ -7,9 +7,11 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import count
 
 import structlog
 import uuid_utils
@@ -30,7 +32,7 @@ from ..kafka import (
     ensure_pool,
     inbox_of,
 )
-from .attempts import Attempt
+from .attempts import STARTED_NUMBER, Attempt
 from .context import Context
 from .executor import run_attempt
 from .heartbeats import Heartbeats
@@ -41,6 +43,9 @@ log = structlog.get_logger(__name__)
 
 #: A body that is over within this time is not announced: its end says that it began (seconds).
 STARTED_LINGER_SECONDS = 0.005
+
+#: A start that is unannounced for so long was not announced because the loop is blocked (seconds).
+BLOCKED_SECONDS = 0.2
 
 #: With several engine partitions: a command that found no free slot is handed back after this time (seconds).
 HOLD_SECONDS = 0.1
@@ -87,7 +92,7 @@ class Worker:
         self._running = 0
         self._credit: list[int] = []
         self._held: list[set[str]] = []
-        self._event_id = 0
+        self._event_ids = count(1)  # one step of the interpreter: the heartbeat thread counts here too
         self._draining = False
         self._stopped = False
         self._stop_asked = asyncio.Event()
@@ -272,6 +277,7 @@ class Worker:
 
     def _begin(self, attempt: Attempt) -> None:
         self._running += 1
+        attempt.began_at = time.monotonic()
         body = asyncio.get_running_loop().create_task(self._body(attempt))
         attempt.body = body
         self._bodies.add(body)
@@ -386,7 +392,8 @@ class Worker:
 
     def _report_of(self, attempt: Attempt, kind: str, report: type[r.AttemptReport], **fields: object) -> Outgoing:
         run = attempt.run
-        attempt.number += 1
+        if report is not r.AttemptStarted:
+            attempt.number += 1
         value = report(
             task=run.task,
             root=run.root,
@@ -394,7 +401,7 @@ class Worker:
             dispatch=run.dispatch,
             token=run.token,
             incarnation=self.incarnation,
-            number=attempt.number,
+            number=STARTED_NUMBER if report is r.AttemptStarted else attempt.number,
             **fields,
         )
         return self._outgoing(kind, value, run.partition, key=run.root)
@@ -404,7 +411,8 @@ class Worker:
         blocks it. Otherwise they would look like commands that nobody started."""
         overdue = []
         for attempt in list(self._unannounced):
-            if not attempt.over and not attempt.announced:
+            blocked = time.monotonic() - attempt.began_at > BLOCKED_SECONDS
+            if blocked and not attempt.over and not attempt.announced:
                 attempt.announced = True
                 overdue.append(self._report_of(attempt, "attempt.started", r.AttemptStarted))
         if overdue:
@@ -412,12 +420,11 @@ class Worker:
         return overdue
 
     def _outgoing(self, kind: str, value: Struct, partition: int, *, key: str | None = None) -> Outgoing:
-        self._event_id += 1
         headers = (
             ("ce_specversion", b"1.0"),
             ("ce_type", kind.encode()),
             ("ce_source", f"/worker/{self.incarnation}".encode()),
-            ("ce_id", b"%d" % self._event_id),
+            ("ce_id", b"%d" % next(self._event_ids)),
             ("content-type", b"application/json"),
         )
         return Outgoing(INTAKE, partition, (key or self.incarnation).encode(), _encoder.encode(value), list(headers))

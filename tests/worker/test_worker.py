@@ -4,11 +4,15 @@ import asyncio
 import time
 from typing import Any
 
+import msgspec
 import pytest
 
 from hub import TaskRegistry
 from hub.worker import Worker, WorkerSettings
+from hub.worker.attempts import Attempt
 from hub.worker.worker import shares
+from schemas import RunAttempt
+from schemas.reports import AttemptCompleted
 from tests.brokers import broker_and_loop
 from tests.components.running import running, until
 
@@ -66,6 +70,29 @@ async def test_a_handler_that_blocks_the_loop_keeps_its_lease() -> None:
             await asyncio.to_thread(_run_for_a_while, worker, world.hub)
             reply = await world.hub.get("blocker")
             assert (reply.state, reply.attempt) == ("completed", 1)
+
+
+def test_a_start_from_the_heartbeat_thread_is_numbered_below_what_the_loop_reports_meanwhile() -> None:
+    worker = Worker("127.0.0.1:1", tasks)
+    attempt = Attempt(
+        RunAttempt(task="t", root="t", partition=0, namespace="n", name="quick", attempt=1, dispatch=1, token="t:1"), 0.0
+    )
+    worker._unannounced.append(attempt)  # began long ago
+    ended = worker._report_of(attempt, "attempt.completed", AttemptCompleted, result=msgspec.Raw(b"1"), ran_seconds=0.0)
+    [started] = worker._unannounced_by_a_blocked_loop()
+    first, last = (msgspec.json.decode(each.value)["number"] for each in (started, ended))
+    assert first < last, "an engine that sees the start first must not take the end for a repetition"
+    assert dict(started.headers)["ce_id"] != dict(ended.headers)["ce_id"]
+
+
+def test_a_body_that_just_began_is_left_to_the_loop() -> None:
+    worker = Worker("127.0.0.1:1", tasks)
+    attempt = Attempt(
+        RunAttempt(task="t", root="t", partition=0, namespace="n", name="quick", attempt=1, dispatch=1, token="t:1"), 0.0
+    )
+    attempt.began_at = time.monotonic()
+    worker._unannounced.append(attempt)
+    assert worker._unannounced_by_a_blocked_loop() == []
 
 
 def _run_for_a_while(worker: Worker, hub: Any) -> None:
