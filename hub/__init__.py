@@ -16,6 +16,7 @@ _HOMES = {
     "Hub": ".client",
     "HubError": ".errors",
     "InvalidSubmission": ".client",
+    "NoAnswer": ".client",
     "Permanent": ".worker",
     "Retry": ".worker",
     "TaskCancelled": ".client",
@@ -38,6 +39,7 @@ __all__ = [
     "Hub",
     "HubError",
     "InvalidSubmission",
+    "NoAnswer",
     "Permanent",
     "Retry",
     "RetryPolicy",
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
     from .client import (
         Hub,
         InvalidSubmission,
+        NoAnswer,
         TaskCancelled,
         TaskExpired,
         TaskFailed,

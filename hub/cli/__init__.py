@@ -11,6 +11,7 @@ import typer.main
 
 from ..config import is_configured
 from ..errors import HubError
+from .shell import EXIT_INTERRUPTED
 
 MODULES = ("up", "status", "processes", "config", "task", "events", "verify", "bench", "demo")
 
@@ -26,7 +27,7 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
         epilog=(
             "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 nothing answers at the address, "
-            "4 a port or data directory is in use."
+            "4 a port or data directory is in use, 5 the time of --timeout is over, 130 ended by Ctrl-C."
         ),
     )
     for name in MODULES:
@@ -47,3 +48,5 @@ def main() -> None:
     except HubError as error:
         sys.stderr.write(f"hub: {error}\n")
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:  # so early that no command runs yet
+        sys.exit(EXIT_INTERRUPTED)

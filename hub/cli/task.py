@@ -158,17 +158,14 @@ def get(
 ) -> None:
     """Show a task as it is now: its state, its attempt, its result or error.
 
-    Exit codes: 0 it is known; 1 it is not known (any more); 3 no broker answers; 5 the engine does not answer.
+    Exit codes: 0 it is known; 1 it is not known (any more); 3 no broker or no engine answers.
     """
 
     async def ask() -> "TaskReply":
         from ..client import Hub
 
         async with Hub(bootstrap) as hub:
-            try:
-                return await hub.get(task_id, root=root)
-            except TimeoutError:
-                raise timed_out(f"The engine at {bootstrap} does not answer. Is it running? See `hub status`.") from None
+            return await hub.get(task_id, root=root)
 
     reply = run(ask())
     if as_json:
@@ -218,7 +215,7 @@ def watch(
     """Watch a task or a workflow live until it ends: a tree on a terminal, one line an event elsewhere.
 
     With --json every event is one line of JSON, a structured CloudEvent. Exit codes: 0 completed; 1 ended otherwise, or not
-    known; 3 no broker answers; 5 the engine does not answer.
+    known; 3 no broker or no engine answers.
     """
     raise typer.Exit(run(_watch(bootstrap, task_id, root, as_json)))
 
@@ -229,15 +226,12 @@ async def _watch(bootstrap: str, task_id: str, root: str | None, as_json: bool) 
 
     view = TreeView(task_id)
     async with Hub(bootstrap) as hub:
-        try:
-            if as_json:
-                async for event in hub.watch(task_id, root=root):
-                    view.take(event)
-                    print_json_line(event.as_dict())
-            else:
-                await follow(view, hub.watch(task_id, root=root), live=on_terminal())
-        except TimeoutError:
-            raise timed_out(f"The engine at {bootstrap} does not answer. Is it running? See `hub status`.") from None
+        if as_json:
+            async for event in hub.watch(task_id, root=root):
+                view.take(event)
+                print_json_line(event.as_dict())
+        else:
+            await follow(view, hub.watch(task_id, root=root), live=on_terminal())
     return exit_code_of(view.state)
 
 

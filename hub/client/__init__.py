@@ -2,6 +2,7 @@
 
 from .errors import (
     InvalidSubmission,
+    NoAnswer,
     TaskCancelled,
     TaskExpired,
     TaskFailed,
@@ -19,6 +20,7 @@ __all__ = [
     "DEFAULT_BOOTSTRAP",
     "Hub",
     "InvalidSubmission",
+    "NoAnswer",
     "TaskCancelled",
     "TaskExpired",
     "TaskFailed",

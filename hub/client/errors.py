@@ -2,7 +2,7 @@
 
 from schemas import TaskError, TaskReply
 
-from ..errors import HubError
+from ..errors import HubError, Unreachable
 
 
 class TaskNotCompleted(HubError):
@@ -41,6 +41,15 @@ class TaskRejected(TaskNotCompleted):
 
 class TaskUnknown(TaskNotCompleted):
     """Neither alive nor among the tasks that ended lately."""
+
+
+class NoAnswer(Unreachable, TimeoutError):
+    """The broker took the question, and no engine answered it in time."""
+
+    def __init__(self, task: str, bootstrap: str, seconds: float) -> None:
+        super().__init__(
+            f"No engine answered about task {task} within {seconds:g} s at {bootstrap}. Is one running? See `hub status`."
+        )
 
 
 class InvalidSubmission(HubError, ValueError):

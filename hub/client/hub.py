@@ -13,7 +13,7 @@ from msgspec import MsgspecError, json
 from schemas import TERMINAL_STATES, Event, MalformedEvent, Submission, TaskReply, check_id, decode_event, node_id, task_id_of_key
 
 from ..kafka import EVENTS, INTAKE, Outgoing, PartitionReader, Sender, describe_partitions, partition_of
-from .errors import InvalidSubmission, TaskUnknown, error_of
+from .errors import InvalidSubmission, NoAnswer, TaskUnknown, error_of
 from .handle import TaskHandle
 from .replies import ReplyReader
 from .workflow import Workflow, task_name_and_options
@@ -195,7 +195,7 @@ class Hub:
     async def get(self, task: str, *, root: str | None = None, timeout_seconds: float = ANSWER_SECONDS) -> TaskReply:
         """The task as it is now (kind `state`, `ended` or `unknown`). `root` is needed for a step of a workflow.
 
-        Raises TimeoutError when the engine does not answer."""
+        Raises NoAnswer (a TimeoutError)."""
         replies = await self._reader()
 
         def ask(address: bytes) -> Any:
@@ -206,6 +206,8 @@ class Hub:
             await ask(address)
             async with asyncio.timeout(timeout_seconds):
                 return await future
+        except TimeoutError:
+            raise NoAnswer(task, self.bootstrap, timeout_seconds) from None
         finally:
             replies.forget(token)
 
@@ -216,7 +218,7 @@ class Hub:
     async def watch(self, task: str, *, root: str | None = None) -> AsyncGenerator[Event, None]:
         """The events of a task from its first on, live, up to its end; those of a workflow include its steps'.
 
-        Raises TaskUnknown where the engine knows nothing of it."""
+        Raises TaskUnknown where the engine knows nothing of it, NoAnswer."""
         reply = await self.get(task, root=root)
         if reply.kind == "unknown":
             raise TaskUnknown(f"Task {task} is not known (any more).", reply)

@@ -193,7 +193,7 @@ def _check_partitions(specs: list[TopicSpec], existing: Mapping[str, int]) -> No
                 str(wanted),
                 "The number is fixed when a hub is made, because ids are spread over it: "
                 f"run with partitions = {found}, or delete the hub's topics and start anew."
-                if wanted != INBOX_PARTITIONS and not name.startswith((REPLIES, COMMANDS_PREFIX))
+                if not name.startswith((REPLIES, COMMANDS_PREFIX))
                 else "Delete the topic while no hub runs; it is made anew.",
             )
 

@@ -1,11 +1,14 @@
 """Commands against a running hub, as a user or a script runs them: what they print, and the codes they end with."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 
 import pytest
 
+from hub import Hub, NoAnswer
 from schemas import node_id
+from tests.brokers import broker_in_thread
 from tests.cli.running import hub, served
 
 ORDER = '{"order": 1, "items": ["kettle"]}'
@@ -137,3 +140,18 @@ def test_nothing_at_the_address_ends_with_3_and_a_sentence(command: list[str]) -
     assert len(done.stderr.splitlines()) == 1
     assert "127.0.0.1:1" in done.stderr
     assert done.stdout == ""
+
+
+async def test_a_hub_keeps_its_number_of_partitions_and_without_an_engine_says_who_is_missing() -> None:
+    with broker_in_thread() as server:
+        first, again, other = [
+            await asyncio.to_thread(hub, "init", *more, bootstrap=server.bootstrap)
+            for more in (["--partitions", "2"], [], ["--partitions", "16"])
+        ]
+        assert (first.returncode, again.returncode, other.returncode) == (0, 0, 2)
+        assert "hub.intake" in first.stdout
+        assert "already" in again.stdout
+        assert "run with partitions = 2" in other.stderr
+        async with Hub(server.bootstrap) as client:
+            with pytest.raises(NoAnswer, match="No engine answered about task x within 0.3 s"):
+                await client.get("x", timeout_seconds=0.3)
