@@ -75,15 +75,11 @@ class Hub:
         Returns when the submission is stored: from then on it is not lost. `reply` false: nobody will wait here for its result.
         Raises InvalidSubmission naming the field, BrokerUnreachable.
         """
-        submission = self._build(task, args, fields)
-        return await self._submit(submission, reply=reply)
+        return (await self._submit([self._build(task, args, fields)], reply=reply))[0]
 
     async def submit_many(self, submissions: Iterable[dict[str, Any]], *, reply: bool = True) -> list[TaskHandle]:
         """Submit plain submissions (`{"name": ..., "args": ...}`) side by side; the handles in the same order."""
-        built = [self._check(dict(fields)) for fields in submissions]
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._submit(submission, reply=reply)) for submission in built]
-        return [task.result() for task in tasks]
+        return await self._submit([self._check(dict(fields)) for fields in submissions], reply=reply)
 
     async def run(
         self, task: Any, args: dict[str, Any] | None = None, *, timeout_seconds: float | None = None, **fields: Any
@@ -126,28 +122,38 @@ class Hub:
             task = submission.id
         return task, root or task
 
-    async def _submit(self, submission: Submission, *, reply: bool) -> TaskHandle:
-        task, root = self._identity(submission)
-        headers = [*_BASE, ("ce_type", b"task.created"), self._source_header, ("ce_id", task.encode())]
+    async def _submit(self, submissions: list[Submission], *, reply: bool) -> list[TaskHandle]:
+        replies = await self._reader() if reply else None
         trace = _current_traceparent()
+        common = [*_BASE, ("ce_type", b"task.created"), self._source_header]
         if trace is not None:
-            headers.append(("traceparent", trace))
-        handle = TaskHandle(self, task, root)
-        if reply:
-            replies = await self._reader()
-            handle._token, address, handle._future = replies.expect(self._asker(task, root))
-            headers.append(("replyto", address))
-        await self._put(root, json.encode(submission), headers)
-        return handle
+            common.append(("traceparent", trace))
+        handles, outgoing = [], []
+        for submission in submissions:
+            task, root = self._identity(submission)
+            headers = [*common, ("ce_id", task.encode())]
+            handle = TaskHandle(self, task, root)
+            if replies is not None:
+                handle._token, address, handle._future = replies.expect(task, root)
+                headers.append(("replyto", address))
+            handles.append(handle)
+            outgoing.append(self._outgoing(root, json.encode(submission), headers))
+        try:
+            await self._sender.send_many(outgoing)
+        except BaseException:
+            for handle in handles:
+                self._forget(handle)
+            raise
+        return handles
 
-    def _put(self, root: str, value: bytes, headers: list[tuple[str, bytes]]) -> Any:
-        return self._sender.send(Outgoing(INTAKE, partition_of(root, self.partitions), root.encode(), value, headers))
+    def _outgoing(self, root: str, value: bytes, headers: list[tuple[str, bytes]]) -> Outgoing:
+        return Outgoing(INTAKE, partition_of(root, self.partitions), root.encode(), value, headers)
 
-    async def _ask(self, kind: str, root: str, value: dict[str, Any], replyto: bytes | None = None) -> None:
+    async def _request(self, kind: str, root: str, value: dict[str, Any], replyto: bytes | None = None) -> None:
         headers = [*_BASE, ("ce_type", kind.encode()), self._source_header, ("ce_id", str(uuid_utils.uuid7()).encode())]
         if replyto is not None:
             headers.append(("replyto", replyto))
-        await self._put(root, json.encode(value), headers)
+        await self._sender.send(self._outgoing(root, json.encode(value), headers))
 
     # Waiting
 
@@ -155,23 +161,31 @@ class Hub:
         if self._replies is None:
             async with self._replies_starting:
                 if self._replies is None:
-                    replies = ReplyReader(self.bootstrap, self._client_id)
+                    replies = ReplyReader(self.bootstrap, self._client_id, self._ask)
                     await replies.start()
                     self._replies = replies
         return self._replies
 
-    def _asker(self, task: str, root: str) -> Any:
-        return lambda address: self._ask("task.await", root, {"id": task, "root": root}, address)
+    async def _ask(self, task: str, root: str, until_end: bool, address: bytes) -> None:
+        value: dict[str, Any] = {"id": task, "root": root}
+        await self._request("task.await", root, value if until_end else {**value, "wait": False}, address)
+
+    def _forget(self, handle: TaskHandle) -> None:
+        if self._replies is not None and handle._token is not None:
+            self._replies.forget(handle._token)
 
     async def outcome_of(self, handle: TaskHandle, *, timeout_seconds: float | None = None) -> TaskReply:
         """See TaskHandle.outcome."""
         replies = await self._reader()
         if handle._future is None:
-            handle._token, address, handle._future = replies.expect(self._asker(handle.id, handle.root))
-            await self._ask("task.await", handle.root, {"id": handle.id, "root": handle.root}, address)
-        async with asyncio.timeout(timeout_seconds):
-            reply: TaskReply = await asyncio.shield(handle._future)
-        replies.forget(handle._token or b"")
+            handle._token, address, handle._future = replies.expect(handle.id, handle.root)
+            await self._ask(handle.id, handle.root, True, address)
+        future: asyncio.Future[TaskReply] = handle._future
+        if not future.done():
+            async with asyncio.timeout(timeout_seconds):
+                await asyncio.wait([future])
+        reply = future.result()
+        self._forget(handle)
         if reply.result_omitted:
             await self._fill_in(reply, handle)
         return reply
@@ -197,13 +211,9 @@ class Hub:
 
         Raises NoAnswer (a TimeoutError)."""
         replies = await self._reader()
-
-        def ask(address: bytes) -> Any:
-            return self._ask("task.await", root or task, {"id": task, "root": root or task, "wait": False}, address)
-
-        token, address, future = replies.expect(ask)
+        token, address, future = replies.expect(task, root or task, until_end=False)
         try:
-            await ask(address)
+            await self._ask(task, root or task, False, address)
             async with asyncio.timeout(timeout_seconds):
                 return await future
         except TimeoutError:
@@ -213,7 +223,7 @@ class Hub:
 
     async def cancel(self, task: str, *, root: str | None = None, reason: str = "", by: str | None = None) -> None:
         """Ask that a task or a whole workflow ends; returns when the request is stored."""
-        await self._ask("task.cancel", root or task, {"id": task, "root": root, "reason": reason, "by": by or self.source})
+        await self._request("task.cancel", root or task, {"id": task, "root": root, "reason": reason, "by": by or self.source})
 
     async def watch(self, task: str, *, root: str | None = None) -> AsyncGenerator[Event, None]:
         """The events of a task from its first on, live, up to its end; those of a workflow include its steps'.

@@ -25,23 +25,28 @@ READ_RECORDS = 2_000
 _decoder = json.Decoder(TaskReply)
 
 
-Ask = Callable[[bytes], Awaitable[None]]
+#: How to ask for a task: its id, its root, whether the answer may wait for its end, and the address of the answer.
+Ask = Callable[[str, str, bool, bytes], Awaitable[None]]
 
 
 class Waiting:
-    """Somebody who waits: for what, since when, and how to ask again."""
+    """Somebody who waits: for what (`until_end`: for its end, not only its state), and when to ask again."""
 
-    __slots__ = ("address", "ask", "ask_at", "future")
+    __slots__ = ("address", "ask_at", "future", "root", "task", "until_end")
 
-    def __init__(self, future: "asyncio.Future[TaskReply]", ask_at: float, ask: Ask, address: bytes) -> None:
-        self.future, self.ask_at, self.ask, self.address = future, ask_at, ask, address
+    def __init__(
+        self, task: str, root: str, until_end: bool, address: bytes, future: "asyncio.Future[TaskReply]", ask_at: float
+    ) -> None:
+        self.task, self.root, self.until_end, self.address = task, root, until_end, address
+        self.future, self.ask_at = future, ask_at
 
 
 class ReplyReader:
-    """See the module. Owned by one client; `start` before the first token is given out."""
+    """See the module. Owned by one client; `start` before the first token is given out. `ask` asks the engine again."""
 
-    def __init__(self, bootstrap: str, client_id: str) -> None:
+    def __init__(self, bootstrap: str, client_id: str, ask: Ask) -> None:
         self._bootstrap = bootstrap
+        self._ask = ask
         self._client_id = client_id
         self.partition = random.randrange(REPLY_PARTITIONS)  # spreads clients; nothing depends on it
         self._waiting: dict[bytes, Waiting] = {}
@@ -53,7 +58,7 @@ class ReplyReader:
     async def start(self) -> None:
         """Find the end of the partition and begin to read there. Raises Unreachable, TopicMissing."""
         self._reader = await self._open(None)
-        loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._read(), name="replies"), loop.create_task(self._ask_again(), name="replies-again")]
 
     async def _open(self, position: int | None) -> PartitionReader:
@@ -93,15 +98,15 @@ class ReplyReader:
         if reader is not None:
             await reader.close()
 
-    def expect(self, ask: Ask) -> tuple[bytes, bytes, "asyncio.Future[TaskReply]"]:
-        """A new token, the header `replyto` for it, and the future of its reply. `ask` is called with that header when none
-        has come for a while. Give the token back with `forget`."""
+    def expect(self, task: str, root: str, *, until_end: bool = True) -> tuple[bytes, bytes, "asyncio.Future[TaskReply]"]:
+        """A new token, the header `replyto` for it, and the future of its reply. The engine is asked again when none has come
+        for a while. Give the token back with `forget`."""
         self._count += 1
         token = f"{self._prefix}.{self._count:x}".encode()
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         future: asyncio.Future[TaskReply] = loop.create_future()
         address = b"%d:%s" % (self.partition, token)
-        self._waiting[token] = Waiting(future, loop.time() + ASK_AGAIN_SECONDS, ask, address)
+        self._waiting[token] = Waiting(task, root, until_end, address, future, loop.time() + ASK_AGAIN_SECONDS)
         return token, address, future
 
     def forget(self, token: bytes) -> None:
@@ -118,7 +123,7 @@ class ReplyReader:
             for waiting in late[:ASKED_AT_ONCE]:
                 waiting.ask_at = now + ASK_AGAIN_SECONDS
                 try:
-                    await waiting.ask(waiting.address)
+                    await self._ask(waiting.task, waiting.root, waiting.until_end, waiting.address)
                 except HubError as error:
                     log.debug("not asked", action="replies_ask_failed", reason=repr(error))
 

@@ -250,6 +250,7 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
                 wanted.append(Item(session, route, record))
         self._counters.filtered += len(records) - len(wanted)
         window.position = records[-1].offset + 1
+        window.forget_done()
         if wanted:
             window.pending.extend(wanted)
             session.fed += len(wanted)

@@ -37,6 +37,7 @@ class Item:
         """Acknowledged, whatever became of it. Called once, in the subscriber's thread."""
         self.done = True
         self.value = self.error = None
+        self.headers = ()
         session = self.session
         session.finished += 1
         session.finished_bytes += self.size
@@ -54,11 +55,16 @@ class Window:
         self.pending: deque[Item] = deque()
         self.position = position
 
-    def committable(self) -> int:
-        """The lowest offset that is not acknowledged: what may be committed. Filtered-out records advance it too."""
+    def forget_done(self) -> None:
+        """Let go of what is acknowledged up to the first that is not."""
         pending = self.pending
         while pending and pending[0].done:
             pending.popleft()
+
+    def committable(self) -> int:
+        """The lowest offset that is not acknowledged: what may be committed. Filtered-out records advance it too."""
+        self.forget_done()
+        pending = self.pending
         return pending[0].offset if pending else self.position
 
 

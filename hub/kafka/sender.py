@@ -50,12 +50,18 @@ class Sender:
         self._in_flight = 0
         self._room = asyncio.Condition()
         self._repairing: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.acknowledged_at = 0.0
 
     async def start(self) -> None:
         """Connect. Raises BrokerUnreachable."""
+        self._loop = asyncio.get_running_loop()
         self._producer = await self._connect()
-        self.acknowledged_at = asyncio.get_running_loop().time()
+        self._now_acknowledged()
+
+    def _now_acknowledged(self) -> None:
+        assert self._loop is not None
+        self.acknowledged_at = self._loop.time()
 
     async def _connect(self) -> AIOKafkaProducer:
         producer = make_producer(self._bootstrap, client_id=self._client_id, linger_ms=self._linger_ms)
@@ -71,26 +77,56 @@ class Sender:
 
     async def send(self, outgoing: Outgoing, *, timeout_seconds: float = SEND_SECONDS) -> None:
         """Returns when it is stored. Raises RecordTooLarge, BrokerUnreachable (it may have been stored all the same)."""
-        loop = asyncio.get_running_loop()
+        await self.send_many([outgoing], timeout_seconds=timeout_seconds)
+
+    async def send_many(self, outgoing: Sequence[Outgoing], *, timeout_seconds: float = SEND_SECONDS) -> None:
+        """Returns when all are stored; in order, unless some have to be sent again.
+
+        Raises RecordTooLarge, BrokerUnreachable; any of them may have been stored all the same."""
+        loop, missing = self._loop, outgoing
+        assert loop is not None, "the sender is not started"
         deadline = loop.time() + timeout_seconds
         pause = PAUSE_SECONDS[0]
-        while True:
+        while missing:
             producer = self._producer
-            assert producer is not None, "the sender is not started"
-            try:
-                async with asyncio.timeout_at(deadline):
-                    future = await self._hand_over(producer, outgoing)
-                await _acknowledged(future, deadline)
-                self.acknowledged_at = loop.time()
-                return
-            except MessageSizeTooLargeError as error:
-                raise RecordTooLarge(outgoing.topic, len(outgoing.value), BATCH_BYTES_MAX) from error
-            except (KafkaError, OSError, RuntimeError) as error:  # TimeoutError is an OSError.
-                if loop.time() >= deadline:
-                    raise BrokerUnreachable(self._bootstrap, str(error) or type(error).__name__) from error
-                await self._renew(producer, error)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, PAUSE_SECONDS[1])
+            assert producer is not None
+            missing, error = await self._once(producer, missing, deadline)
+            if error is None:
+                self._now_acknowledged()
+                continue
+            if loop.time() >= deadline:
+                raise BrokerUnreachable(self._bootstrap, str(error) or type(error).__name__) from error
+            await self._renew(producer, error)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, PAUSE_SECONDS[1])
+
+    async def _once(
+        self, producer: AIOKafkaProducer, outgoing: Sequence[Outgoing], deadline: float
+    ) -> tuple[list[Outgoing], BaseException | None]:
+        """Send them, and wait until all are stored: those that were not, and why."""
+        futures: list[asyncio.Future[Any]] = []
+        error: BaseException | None = None
+        try:
+            async with asyncio.timeout_at(deadline):
+                for one in outgoing:
+                    futures.append(await self._hand_over(producer, one))  # noqa: PERF401 - what came so far counts on a failure
+                await asyncio.wait(futures)
+        except MessageSizeTooLargeError as failure:
+            one = outgoing[len(futures)]
+            raise RecordTooLarge(one.topic, len(one.value), BATCH_BYTES_MAX) from failure
+        except (KafkaError, OSError, RuntimeError) as failure:  # TimeoutError is an OSError.
+            error = failure
+        finally:
+            for future in futures:
+                if not future.done():
+                    future.add_done_callback(_seen)  # left to the producer
+        missing = list(outgoing[len(futures) :])
+        for one, future in zip(outgoing, futures, strict=False):
+            reason = _failure_of(future)
+            if reason is not None:
+                error = error or reason
+                missing.append(one)
+        return missing, error
 
     async def post(self, outgoing: Outgoing) -> None:
         """Returns when it is handed over; it is sent again until it is stored. Waits while too much is on its way."""
@@ -128,7 +164,7 @@ class Sender:
         elif (error := done.exception()) is not None:
             self._broken(producer, outgoing, error)
         else:
-            self.acknowledged_at = asyncio.get_running_loop().time()
+            self._now_acknowledged()
             self._settled()
 
     def _settled(self) -> None:
@@ -160,7 +196,7 @@ class Sender:
                     await future
                     self._failed.popleft()
                     self._settled()
-                self.acknowledged_at = asyncio.get_running_loop().time()
+                self._now_acknowledged()
             except (KafkaError, OSError, RuntimeError) as again:
                 for future in futures:
                     future.add_done_callback(_seen)
@@ -200,13 +236,12 @@ class Sender:
             await _stop(self._producer)
 
 
-async def _acknowledged(future: "asyncio.Future[Any]", deadline: float) -> None:
-    """Wait for an acknowledgement. Raises TimeoutError, and leaves the record to the producer then."""
-    done, _ = await asyncio.wait([future], timeout=max(0.0, deadline - asyncio.get_running_loop().time()))
-    if not done:
-        future.add_done_callback(_seen)
-        raise TimeoutError("no acknowledgement in time")
-    future.result()
+def _failure_of(future: "asyncio.Future[Any]") -> BaseException | None:
+    if not future.done():
+        return TimeoutError("no acknowledgement in time")
+    if future.cancelled():
+        return RuntimeError("the producer was stopped")
+    return future.exception()
 
 
 def _seen(done: "asyncio.Future[Any]") -> None:

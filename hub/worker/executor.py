@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any
 
 from msgspec import MsgspecError, json
@@ -35,12 +35,11 @@ async def run_attempt(
     began = time.monotonic()
     try:
         arguments = definition.bind(args, context)
-        async with asyncio.timeout(timeout_seconds):
-            if definition.is_async:
-                value = await definition.function(**arguments)
-            else:
-                call: Callable[[], Any] = lambda: definition.function(**arguments)  # noqa: E731
-                value = await asyncio.get_running_loop().run_in_executor(threads, call)
+        if timeout_seconds is None:
+            value = await _call(definition, arguments, threads)
+        else:
+            async with asyncio.timeout(timeout_seconds):
+                value = await _call(definition, arguments, threads)
         return _succeeded(value, time.monotonic() - began)
     except InvalidArguments as error:
         return Failed(_error("InvalidArguments", str(error)), time.monotonic() - began)
@@ -60,6 +59,12 @@ async def run_attempt(
         return Failed(error_of(error), ran)
     except Exception as error:  # A handler may raise anything.
         return Failed(error_of(error), time.monotonic() - began)
+
+
+async def _call(definition: TaskDefinition, arguments: dict[str, Any], threads: Executor) -> Any:
+    if definition.is_async:
+        return await definition.function(**arguments)
+    return await asyncio.get_running_loop().run_in_executor(threads, partial(definition.function, **arguments))
 
 
 def _succeeded(value: Any, ran_seconds: float) -> Outcome:

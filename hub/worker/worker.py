@@ -124,7 +124,7 @@ class Worker:
 
     async def start(self) -> None:
         """Connect, find the end of the inbox, then register with every engine partition. Raises HubError."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         self.partitions = await describe_partitions(self._bootstrap)
         await ensure_pool(self._bootstrap, self.settings.pool)
         self._credit = shares(self.settings.slots, self.partitions)
@@ -251,7 +251,7 @@ class Worker:
     async def _accept(self, run: RunAttempt) -> None:
         if run.token in self._attempts:
             return
-        attempt = Attempt(run, asyncio.get_running_loop().time())
+        attempt = Attempt(run, self._loop.time())
         self._attempts[run.token] = attempt
         self._held[run.partition].add(run.token)
         if self._draining:
@@ -278,7 +278,7 @@ class Worker:
     def _begin(self, attempt: Attempt) -> None:
         self._running += 1
         attempt.began_at = time.monotonic()
-        body = asyncio.get_running_loop().create_task(self._body(attempt))
+        body = self._loop.create_task(self._body(attempt))
         attempt.body = body
         self._bodies.add(body)
         body.add_done_callback(self._bodies.discard)
@@ -287,7 +287,7 @@ class Worker:
         run = attempt.run
         try:
             definition = self._registry.get(run.name)
-            context = attempt.context = Context(run, _Progress(self, attempt, asyncio.get_running_loop()))
+            context = attempt.context = Context(run, _Progress(self, attempt, self._loop))
             if run.delivery == "at_most_once" and not await self._granted(attempt):
                 await self._report(attempt, "attempt.cancelled", r.AttemptCancelled)
                 return
@@ -343,6 +343,7 @@ class Worker:
 
     def _forget(self, attempt: Attempt) -> None:
         attempt.over = True
+        attempt.context = None  # It knows the attempt in turn: left so, only the garbage collector could take the two apart.
         self._attempts.pop(attempt.run.token, None)
         self._held[attempt.run.partition].discard(attempt.run.token)
 
@@ -364,17 +365,15 @@ class Worker:
     def _announce_later(self, attempt: Attempt) -> None:
         self._unannounced.append(attempt)
         if self._announcing is None:
-            loop = asyncio.get_running_loop()
-            self._announcing = loop.call_later(STARTED_LINGER_SECONDS, self._announce_due)
+            self._announcing = self._loop.call_later(STARTED_LINGER_SECONDS, self._announce_due)
 
     def _announce_due(self) -> None:
         """One timer for all: announce the bodies that are still running after the linger."""
         self._announcing = None
-        loop = asyncio.get_running_loop()
         due = [attempt for attempt in self._unannounced if not attempt.over and not attempt.announced]
         self._unannounced.clear()
         if due:
-            task = loop.create_task(self._announce_all(due))
+            task = self._loop.create_task(self._announce_all(due))
             self._bodies.add(task)
             task.add_done_callback(self._bodies.discard)
 

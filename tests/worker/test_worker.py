@@ -1,13 +1,14 @@
 """Leases and credit of a worker in a running hub."""
 
 import asyncio
+import gc
 import time
 from typing import Any
 
 import msgspec
 import pytest
 
-from hub import TaskRegistry
+from hub import Context, TaskRegistry
 from hub.worker import Worker, WorkerSettings
 from hub.worker.attempts import Attempt
 from hub.worker.worker import shares
@@ -61,6 +62,23 @@ async def test_a_worker_that_was_left_with_credit_elsewhere_takes_all_work_of_on
             await until(lambda: world.workers[0].stats()["running"] == 5)  # each other partition keeps one
             await handle.cancel()
             assert (await handle.outcome(timeout_seconds=20)).state == "cancelled"
+
+
+async def test_what_an_attempt_held_is_gone_with_its_end_and_not_only_when_the_collector_comes() -> None:
+    def held() -> int:
+        return sum(isinstance(one, Context | Attempt) for one in gc.get_objects())
+
+    with broker_and_loop() as (server, _):
+        async with running(server.bootstrap, tasks) as world:
+            gc.collect()
+            before = held()
+            gc.disable()
+            try:
+                for handle in await world.hub.submit_many([{"name": "quick"}] * 20):
+                    await handle.result(timeout_seconds=20)
+                await until(lambda: held() <= before)
+            finally:
+                gc.enable()
 
 
 async def test_a_handler_that_blocks_the_loop_keeps_its_lease() -> None:
