@@ -54,6 +54,6 @@ def check_id(value: str, field: str) -> str | None:
         return f"{field} must not be empty"
     if len(value.encode()) > ID_BYTES_MAX:
         return f"{field} is longer than {ID_BYTES_MAX} bytes"
-    if any(character < " " or character == "\x7f" for character in value):
+    if not value.isprintable() and any(character < " " or character == "\x7f" for character in value):
         return f"{field} has a control character"
     return None
