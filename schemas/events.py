@@ -135,7 +135,7 @@ class TaskRetryScheduled(EventData, kw_only=True):
 
 
 class TaskDispatched(EventData, kw_only=True):
-    """A command was issued: once per (attempt, dispatch). `token` is the lease's name."""
+    """A command was issued: once per (attempt, dispatch). `token` is the lease's name, `lease_seconds` its length."""
 
     attempt: int
     dispatch: int
@@ -145,6 +145,7 @@ class TaskDispatched(EventData, kw_only=True):
     inbox: int
     queue: str
     priority: int = 0
+    lease_seconds: float = 10.0
 
 
 class TaskStarted(EventData, kw_only=True):
@@ -202,11 +203,12 @@ class TaskFailed(Ended, kw_only=True):
 
 
 class TaskCancelRequested(EventData, kw_only=True):
-    """A running attempt was told to stop."""
+    """A running attempt was told to stop. `timed_out`: not by anybody, but because the whole took too long."""
 
     reason: str = ""
     by: str | None = None
     attempt: int = 0
+    timed_out: bool = False
 
 
 class TaskCancelled(Ended, kw_only=True):

@@ -10,6 +10,7 @@ import msgspec
 
 from schemas import (
     Dependency,
+    NodeSpec,
     RetryPolicy,
     Submission,
     TaskSpec,
@@ -20,9 +21,10 @@ from schemas import (
     task_id_of_key,
 )
 from schemas import events as e
-from schemas.tasks import ANNOTATIONS_MAX, ARGS_BYTES_MAX
+from schemas.tasks import ARGS_BYTES_MAX
 
 from .graph import Plan, Refused, check_plan, dependency_of
+from .limits import SECONDS_MAX, check_texts
 from .plans import NewTask
 from .rows import EndedRow, TaskRow
 from .state import PartitionState, Task
@@ -30,9 +32,6 @@ from .times import text_of, us_of, us_of_seconds
 
 #: Nodes that may be added to a live workflow in one report, so that one transaction stays small.
 ADDED_NODES_MAX = 300
-
-#: A year: longer waits are more likely a mistake in units.
-SECONDS_MAX = 366 * 86_400.0
 
 
 class Admitted(NamedTuple):
@@ -84,7 +83,12 @@ def admit(
     state: PartitionState, submission: Submission, task: str, origin: Origin, *, now_us: int, log_offset: int
 ) -> Admitted | Duplicate | Refused:
     """What becomes of a submission whose task is `task` (see `identify`)."""
-    fingerprint = _fingerprint(submission)
+    try:
+        fingerprint = _fingerprint(submission)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return Refused("invalid_input", f"args: no JSON that can be kept: {error}")
+    if not 0 < submission.idempotency_window <= SECONDS_MAX:
+        return Refused("invalid_input", f"idempotency_window: seconds must be above 0 and at most {SECONDS_MAX:.0f}")
     known = _known(state, submission, task, fingerprint)
     if known is not None:
         return known
@@ -105,6 +109,9 @@ def admit(
             problem = check_spec(node, f"tasks.{key}.", now_us)
             if problem is not None:
                 return problem
+        problem = _check_root(submission)
+        if problem is not None:
+            return problem
         plan = checked
     problem = check_spec(submission, "", now_us)
     if problem is not None:
@@ -121,6 +128,22 @@ def admit(
         data.tasks, data.nodes = msgspec.Raw(msgspec.json.encode(submission.tasks)), len(plan.nodes)
     new = NewTask(task, None, submission.namespace, submission.correlation_id or task, data, plan)
     return Admitted([new])
+
+
+def _check_root(submission: Submission) -> Refused | None:
+    """A workflow's root has no body: what would be about one belongs to its steps, and is not silently ignored."""
+    given = {
+        "start_after": submission.start_after is not None,
+        "not_start_after": submission.not_start_after is not None,
+        "retry": submission.retry is not None,
+        "delivery": submission.delivery != "at_least_once",
+        "timeouts.start": submission.timeouts is not None and submission.timeouts.start is not None,
+        "timeouts.attempt": submission.timeouts is not None and submission.timeouts.attempt is not None,
+    }
+    for field, is_given in given.items():
+        if is_given:
+            return Refused("invalid_input", f"{field}: a workflow runs nothing itself; say it on its steps, in tasks")
+    return None
 
 
 def _fingerprint(submission: Submission) -> str:
@@ -181,7 +204,7 @@ def _admit_into(
         if problem is not None:
             return problem
         child = node_id(root.id, key) if submission.tasks is not None else task
-        if child in state.tasks or (root.plan is not None and key in root.plan.nodes and submission.tasks is not None):
+        if child in state.tasks or (child == node_id(root.id, key) and root.plan is not None and key in root.plan.nodes):
             return Refused("id_conflict", f"tasks.{key}: the workflow has a task of that key")
         data = node_data(
             node,
@@ -256,14 +279,16 @@ def check_spec(spec: TaskSpec, at: str, now_us: int) -> Refused | None:
     args = bytes(spec.args)
     if len(args) > ARGS_BYTES_MAX:
         return Refused("limit_exceeded", f"{at}args: {len(args)} bytes, more than {ARGS_BYTES_MAX}; pass a reference instead")
+    if isinstance(spec, NodeSpec) and spec.idempotency_key is not None:
+        return Refused("invalid_input", f"{at}idempotency_key: a step's key in tasks is what makes it one; leave it out")
     if args.lstrip()[:1] != b"{":
         return Refused("invalid_input", f"{at}args: must be a JSON object")
     if not -1_000_000 <= spec.priority <= 1_000_000:
         return Refused("invalid_input", f"{at}priority: must lie between -1,000,000 and 1,000,000")
     if (problem := check_id(spec.queue, f"{at}queue")) is not None:
         return Refused("invalid_input", problem)
-    if len(spec.tags) > ANNOTATIONS_MAX or len(spec.annotations) > ANNOTATIONS_MAX:
-        return Refused("limit_exceeded", f"{at}tags, {at}annotations: at most {ANNOTATIONS_MAX} entries each")
+    if (problem := check_texts(spec, at)) is not None:
+        return Refused("limit_exceeded", problem)
     return _check_times(spec, at) or _check_retry(spec.retry, at)
 
 

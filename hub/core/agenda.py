@@ -1,10 +1,12 @@
 """What is due later in an engine partition, ordered by time.
 
-The agenda is derived from rows (each holds its own due times), so it needs no changelog of its own. Entries are never
-removed early: who takes one compares it with the row it is about, and drops it where the row has moved on.
+The agenda is derived from rows (each holds its own due times), so it needs no changelog of its own. Entries are not removed
+when their row moves on: who takes one compares it with the row it is about, and drops it then. Those of tasks that are gone
+are swept out together, when they are many.
 """
 
-from heapq import heappop, heappush
+from collections.abc import Callable
+from heapq import heapify, heappop, heappush
 
 
 class Agenda:
@@ -21,6 +23,11 @@ class Agenda:
         self._counter += 1
         heappush(self._heap, (due_us, self._counter, kind, task, mark))
 
+    @property
+    def added(self) -> int:
+        """How many entries were ever added."""
+        return self._counter
+
     def next_due(self) -> int | None:
         """When the next entry is due; None when there is none."""
         return self._heap[0][0] if self._heap else None
@@ -31,6 +38,11 @@ class Agenda:
             return None
         due_us, _, kind, task, mark = heappop(self._heap)
         return due_us, kind, task, mark
+
+    def keep(self, wanted: Callable[[str, str], bool]) -> None:
+        """Drop every entry for whose (kind, task) `wanted` is false."""
+        self._heap = [entry for entry in self._heap if wanted(entry[2], entry[3])]
+        heapify(self._heap)
 
     def __len__(self) -> int:
         return len(self._heap)

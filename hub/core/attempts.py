@@ -5,12 +5,15 @@ Each function returns the events that are to happen to the task, in order, or a 
 
 from typing import Any, NamedTuple
 
+from msgspec import DecodeError, Raw, json
+
 from schemas import TaskError
 from schemas import events as e
 from schemas import reports as r
 from schemas.tasks import RESULT_BYTES_MAX
 
 from .ending import cancelled, completed, failed
+from .limits import SECONDS_MAX, cut, cut_error
 from .retry import DEFAULT_RETRY, LOST_AT_ONCE, delay_seconds
 from .rows import TaskRow
 from .times import text_of, us_of_seconds
@@ -57,7 +60,9 @@ def on_report(task: str, row: TaskRow, report: r.AttemptReport, now: str, now_us
         case r.AttemptReleased():
             if row.state != "dispatched":
                 return Refusal("wrong_state", "the attempt has started: it cannot be released")
-            released = e.AttemptReleasedEvent(attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, reason=report.reason)
+            released = e.AttemptReleasedEvent(
+                attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, reason=cut(report.reason)
+            )
             return [("attempt.released", released), _cancelled_or_ready(row, now)]
         case r.AttemptCancelled():
             return _on_given_up(task, row, report, now, now_us)
@@ -66,18 +71,32 @@ def on_report(task: str, row: TaskRow, report: r.AttemptReport, now: str, now_us
     before = [_started(row, report)] if row.state == "dispatched" else []
     match report:
         case r.AttemptProgressed():
-            data = e.TaskProgressed(attempt=row.attempt, percent=report.percent, message=report.message, number=report.number)
+            data = e.TaskProgressed(
+                attempt=row.attempt, percent=report.percent, message=cut(report.message), number=report.number
+            )
             return [*before, ("task.progressed", data)]
         case r.AttemptCompleted():
             if len(bytes(report.result)) > RESULT_BYTES_MAX:
                 error = TaskError(type="ResultTooLarge", message=f"result: more than {RESULT_BYTES_MAX} bytes", retryable=False)
                 return [*before, *_on_error(task, row, error, None, report, now, now_us)]
+            if (problem := _not_json(report.result)) is not None:
+                error = TaskError(type="ResultNotJson", message=f"result: {problem}", retryable=False)
+                return [*before, *_on_error(task, row, error, None, report, now, now_us)]
             return [*before, ("task.completed", completed(row, now, report))]
         case r.AttemptFailed():
             if report.timed_out:
                 return [*before, *on_timeout(task, row, now, now_us)]
-            return [*before, *_on_error(task, row, report.error, report.retry_after, report, now, now_us)]
+            return [*before, *_on_error(task, row, cut_error(report.error), report.retry_after, report, now, now_us)]
     raise AssertionError(f"no decision for {type(report).__name__}")
+
+
+def _not_json(value: Raw) -> str | None:
+    """Why raw bytes, taken over unread so far, are not JSON that others can read."""
+    try:
+        json.decode(value)
+    except (DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return str(error)
+    return None
 
 
 def _started(row: TaskRow, report: r.AttemptReport) -> Happening:
@@ -122,7 +141,11 @@ def _on_error(
         return [first, ("task.failed", failed(row, now, "permanent", error))]
     if failures >= policy.max_attempts or row.delivery == "at_most_once":
         return [first, ("task.failed", failed(row, now, "exhausted", error))]
-    delay = retry_after if retry_after is not None else delay_seconds(policy, failures, task=task, attempt=row.attempt)
+    delay = (
+        min(max(0.0, retry_after), SECONDS_MAX)
+        if retry_after is not None
+        else delay_seconds(policy, failures, task=task, attempt=row.attempt)
+    )
     return [first, _retry(row, delay, "error", error, now_us)]
 
 

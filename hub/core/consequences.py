@@ -8,6 +8,7 @@ from schemas import ABSENT, Dependency, TaskError, TaskReply
 from schemas import events as e
 
 from .ending import failed, skipped, workflow_cancelled, workflow_completed, workflow_failed
+from .limits import KEPT_ERROR_MAX, cut_error
 from .rows import INLINE_RESULT_BYTES_MAX, EndedRow, TaskRow
 from .state import Task
 from .times import text_of, us_of_seconds
@@ -138,7 +139,7 @@ def _count_steps(turn: Turn, root_id: str) -> None:
 def _end_workflow(turn: Turn, root: Task, counts: dict[str, int]) -> None:
     row = root.row
     nodes = [turn.state.tasks[child] for child in root.children or ()]
-    if row.cancelling and row.cancel_by == "timer":
+    if row.cancelling and row.cancel_timed_out:
         error = TaskError(type="TimedOut", message=row.cancel_reason, retryable=False)
         turn.happen(root, "workflow.failed", workflow_failed(row, turn.now, counts, error, []))
         return
@@ -239,7 +240,7 @@ def ended_row(row: TaskRow, now_us: int, retention_seconds: float) -> EndedRow:
         log_offset=row.log_offset,
         result=result if small else ABSENT,
         result_omitted=not small,
-        error=row.error if row.state != "completed" else None,
+        error=cut_error(row.error, message=KEPT_ERROR_MAX, stacktrace=0) if row.error and row.state != "completed" else None,
         reason=row.cancel_reason,
     )
 

@@ -35,7 +35,7 @@ def dispatch(turn: Turn) -> None:
     while heads:
         if size > BYTES_PER_TURN:
             # The rest goes with the next transaction; the mark makes its provenance one of its own.
-            state.agenda.add(turn.now_us, "dispatch", "", len(turn.commands) + turn.now_us % 1000)
+            state.agenda.add(turn.now_us, "dispatch", "", state.agenda.added)
             return
         _, _, task_id, bucket = heappop(heads)
         workers = candidates.get(bucket)
@@ -56,7 +56,12 @@ def dispatch(turn: Turn) -> None:
 def _workers_for(turn: Turn, bucket: Bucket, free: dict[str, int]) -> list[Worker]:
     queue, name = bucket
     known = turn.state.workers.values()
-    workers = [worker for worker in known if queue in worker.queues and name in worker.names and not worker.draining]
+    pools = turn.state.pools
+    workers = [
+        worker
+        for worker in known
+        if queue in worker.queues and name in worker.names and not worker.draining and worker.pool in pools
+    ]
     for worker in workers:
         free.setdefault(worker.incarnation, turn.state.free_credit(worker))
     return workers
@@ -76,6 +81,7 @@ def _issue(turn: Turn, task: Task, worker: Worker) -> int:
     row = task.row
     token = turn.next_src()
     attempt, dispatched = row.attempt + 1, row.dispatch + 1
+    lease_seconds = worker.lease_us / SECOND_US
     turn.happen(
         task,
         "task.dispatched",
@@ -88,11 +94,11 @@ def _issue(turn: Turn, task: Task, worker: Worker) -> int:
             inbox=worker.inbox,
             queue=row.queue,
             priority=row.priority,
+            lease_seconds=lease_seconds,
         ),
     )
     policy = row.retry or DEFAULT_RETRY
     results, omitted = _dependency_results(turn, row)
-    lease_seconds = worker.lease_us / SECOND_US
     command = RunAttempt(
         task=task.id,
         root=task.root,
@@ -119,7 +125,7 @@ def _issue(turn: Turn, task: Task, worker: Worker) -> int:
         traceparent=traceparent_of(task, attempt),
     )
     turn.command(worker, "attempt.run", task.id, command)
-    turn.state.start_deadlines.append((turn.now_us + worker.lease_us, task.id, dispatched))
+    turn.state.must_start(task, turn.now_us)
     return 500 + len(bytes(task.args)) + sum(len(bytes(result)) for result in results.values())
 
 

@@ -30,14 +30,24 @@ TIMEOUT_SLACK_US = SECOND_US // 2
 EVENTS_PER_TURN = 400
 
 
-def take_due(turn: Turn, *, retention_seconds: float) -> None:
-    """Take what is due, in order, until the turn is full."""
+#: Time-outs: what they end may have ended well, in a report that lies unread.
+NEEDS_ALL_WORDS = frozenset({"attempt", "total", "expire"})
+
+
+def take_due(turn: Turn, *, retention_seconds: float, caught_up: bool = True) -> None:
+    """Take what is due, in order, until the turn is full.
+
+    Not `caught_up`: the word that something was in time may lie unread, so what would end it waits."""
     agenda = turn.state.agenda
+    waiting: list[tuple[int, str, str, int]] = []
     while len(turn.events) < EVENTS_PER_TURN:
         entry = agenda.pop_due(turn.now_us)
         if entry is None:
-            return
+            break
         due_us, kind, task_id, mark = entry
+        if kind in NEEDS_ALL_WORDS and not caught_up:
+            waiting.append(entry)
+            continue
         before, happened = turn.provenance, len(turn.events)
         turn.caused_by(f"agenda/{turn.partition}/{kind}:{task_id}.{mark}/{due_us // 1000}", f"agenda:{kind}")
         if kind == "dispatch":
@@ -49,6 +59,8 @@ def take_due(turn: Turn, *, retention_seconds: float) -> None:
             _HANDLERS[kind](turn, task, due_us, mark)
         if len(turn.events) == happened:
             turn.caused_by(*before)  # It had nothing to say: what follows has another cause.
+    for entry in waiting:
+        agenda.add(*entry)
 
 
 def _start(turn: Turn, task: Task, due_us: int, mark: int) -> None:
@@ -74,7 +86,8 @@ def _total(turn: Turn, task: Task, due_us: int, mark: int) -> None:
     seconds = row.timeouts.total if row.timeouts else None
     reason = f"not over within {seconds} s of its creation"
     if task.children is not None:
-        request_cancel(turn, task, reason, "timer")
+        if not row.cancelling:
+            request_cancel(turn, task, reason, None, timed_out=True)
         return
     turn.cancel_command(task, reason)
     error = TaskError(type="TimedOut", message=reason, retryable=False)
@@ -129,11 +142,11 @@ def _plan(turn: Turn, task: Task, due_us: int, mark: int) -> None:
         create_nodes(turn, task)
 
 
-def request_cancel(turn: Turn, task: Task, reason: str, by: str | None) -> None:
+def request_cancel(turn: Turn, task: Task, reason: str, by: str | None, *, timed_out: bool = False) -> None:
     """Cancel a task: at once where it waits, by a command where it runs, node by node where it is a workflow."""
     row = task.row
     if task.children is not None:
-        turn.happen(task, "task.cancel_requested", e.TaskCancelRequested(reason=reason, by=by))
+        turn.happen(task, "task.cancel_requested", e.TaskCancelRequested(reason=reason, by=by, timed_out=timed_out))
         turn.state.agenda.add(turn.now_us, "cancel", task.id)
     elif row.state in ACTIVE:
         turn.happen(task, "task.cancel_requested", e.TaskCancelRequested(reason=reason, by=by, attempt=row.attempt))

@@ -100,6 +100,7 @@ def _dispatched(row: TaskRow, data: e.TaskDispatched, time: str, time_us: int) -
     row.worker = data.worker
     row.pool = data.pool
     row.inbox = data.inbox
+    row.lease_seconds = data.lease_seconds
     row.number = 0
     row.percent = None
     row.message = ""
@@ -141,6 +142,7 @@ def _cancel_requested(row: TaskRow, data: e.TaskCancelRequested, time: str, time
     row.cancelling = True
     row.cancel_reason = data.reason
     row.cancel_by = data.by
+    row.cancel_timed_out = data.timed_out
 
 
 def _completed(row: TaskRow, data: e.TaskCompleted | e.WorkflowCompleted, time: str, time_us: int) -> None:

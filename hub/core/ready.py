@@ -19,18 +19,20 @@ Entry = tuple[int, int, str]
 class ReadyQueue:
     """Buckets of heaps. A task that stops being ready is dropped lazily: whoever pops it looks at its row."""
 
-    __slots__ = ("_counter", "buckets", "waiting")
+    __slots__ = ("_counter", "buckets", "entries", "waiting")
 
     def __init__(self) -> None:
         self.buckets: dict[Bucket, list[Entry]] = {}
         self.waiting: set[str] = set()
         self._counter = 0
+        self.entries = 0
 
     def push(self, task: str, queue: str, name: str, priority: int, created_us: int) -> None:
         """Add a task that became ready."""
         self._counter += 1
         rank = created_us - priority * AGING_SECONDS * SECOND_US
         self.waiting.add(task)
+        self.entries += 1
         heappush(self.buckets.setdefault((queue, name), []), (rank, self._counter, task))
 
     def remove(self, task: str) -> None:
@@ -44,12 +46,14 @@ class ReadyQueue:
             if heap[0][2] in self.waiting:
                 return heap[0]
             heappop(heap)
+            self.entries -= 1
         self.buckets.pop(bucket, None)
         return None
 
     def pop(self, bucket: Bucket) -> str:
         """Take the head of a bucket."""
         task = heappop(self.buckets[bucket])[2]
+        self.entries -= 1
         self.waiting.discard(task)
         return task
 
@@ -58,6 +62,14 @@ class ReadyQueue:
         heads = [(*entry, bucket) for bucket in list(self.buckets) if (entry := self.head(bucket)) is not None]
         heapify(heads)
         return heads
+
+    def rebuild(self) -> None:
+        """Sweep out the entries of tasks that wait no more."""
+        for bucket, heap in list(self.buckets.items()):
+            left = [entry for entry in heap if entry[2] in self.waiting]
+            heapify(left)
+            self.buckets[bucket] = left
+        self.entries = sum(map(len, self.buckets.values()))
 
     def __len__(self) -> int:
         return len(self.waiting)

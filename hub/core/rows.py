@@ -66,6 +66,7 @@ class TaskRow(Struct, kw_only=True, omit_defaults=True):
     worker: str | None = None
     pool: str | None = None
     inbox: int | None = None
+    lease_seconds: float = 10.0
     number: int = 0
     errors: int = 0
     timed_out: int = 0
@@ -77,6 +78,7 @@ class TaskRow(Struct, kw_only=True, omit_defaults=True):
     cancelling: bool = False
     cancel_reason: str = ""
     cancel_by: str | None = None
+    cancel_timed_out: bool = False
     nodes: int = 0
     planned: int = 0
     completed: int = 0

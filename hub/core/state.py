@@ -20,6 +20,12 @@ from .ready import ReadyQueue
 from .rows import EndedRow, EngineRow, TaskRow, WorkerRow, ended_row_decoder
 from .times import SECOND_US, us_of, us_of_seconds
 
+#: Entries of the agenda or of the ready order that may be out of date before somebody looks.
+TIDY_FROM = 10_000
+
+#: Kinds of agenda entries that are about no task of this partition's memory.
+TASKLESS = frozenset({"dispatch", "retire"})
+
 
 class Task:
     """A live task, or an ended node of a live workflow, with what is derived from its row."""
@@ -169,7 +175,10 @@ class PartitionState:
         self.held: dict[str, set[str]] = {}
         self.ready = ReadyQueue()
         self.agenda = Agenda()
-        self.start_deadlines: deque[tuple[int, str, int]] = deque()
+        self._agenda_max = TIDY_FROM
+        self.start_deadlines: list[tuple[int, str, int]] = []
+        self.pools: set[str] = set()
+        self.unknown_pools: set[str] = set()
         self.retiring: dict[str, list[str]] = {}
 
     # What follows keeps the derived parts in step with a row that has just evolved.
@@ -181,7 +190,9 @@ class PartitionState:
         if task.row.root is not None and (root := self.tasks.get(task.row.root)) is not None and root.children is not None:
             root.children.append(task.id)
         for dependency in task.row.depends_on:
-            self.dependents.setdefault(dependency.task, []).append(task.id)
+            before = self.tasks.get(dependency.task)
+            if before is None or not before.ended:  # One that ended counts when the task is placed, and never again.
+                self.dependents.setdefault(dependency.task, []).append(task.id)
         row = task.row
         if row.expire_due_us is not None:
             self.agenda.add(row.expire_due_us, "expire", task.id)
@@ -201,6 +212,10 @@ class PartitionState:
         assert worker is not None, "a dispatched task names its worker"
         self.held.setdefault(worker, set()).add(task.id)
 
+    def must_start(self, task: Task, now_us: int) -> None:
+        """A command is under way: its body has the worker's lease to begin."""
+        heappush(self.start_deadlines, (now_us + us_of_seconds(task.row.lease_seconds), task.id, task.row.dispatch))
+
     def released(self, task_id: str, worker: str) -> None:
         """Its worker no longer has it."""
         holding = self.held.get(worker)
@@ -215,6 +230,14 @@ class PartitionState:
             return 0
         holding = self.held.get(worker.incarnation)
         return worker.credit - (len(holding) if holding else 0)
+
+    def tidy(self) -> None:
+        """Drop what tasks left in the agenda and in the ready order when they went, once it is more than what lives."""
+        if len(self.agenda) > self._agenda_max:
+            self.agenda.keep(lambda kind, task: task in self.tasks or kind in TASKLESS)
+            self._agenda_max = TIDY_FROM + 2 * len(self.agenda)
+        if self.ready.entries > TIDY_FROM + 2 * len(self.ready):
+            self.ready.rebuild()
 
     def forget(self, task: Task) -> None:
         """Its life is over: it leaves memory, but for its entry in the ended index."""
@@ -241,6 +264,8 @@ class PartitionState:
             self.agenda.add(row.retry_due_us, "retry", task.id, row.dispatch)
         elif row.state in ("dispatched", "running") and row.worker is not None:
             self.became_held(task)
+            if row.state == "dispatched":
+                self.must_start(task, now_us)
             if row.attempt_due_us is not None:
                 self.agenda.add(row.attempt_due_us, "attempt", task.id, row.dispatch)
         if row.state == "running" and row.nodes and row.cancelling:

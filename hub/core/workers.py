@@ -1,6 +1,6 @@
 """What workers say of themselves, and what their silence means. Leases are soft state: judged, never written."""
 
-from collections import deque
+from heapq import heappop
 from typing import Any
 
 from schemas import CancelAttempt
@@ -8,8 +8,9 @@ from schemas import events as e
 from schemas import reports as r
 
 from .attempts import on_lost, on_not_started
+from .limits import cut
 from .state import PartitionState, Worker
-from .times import SECOND_US
+from .times import SECOND_US, us_of_seconds
 from .turn import Turn
 
 #: The lease of a worker that has not spoken since this partition was taken over.
@@ -23,6 +24,8 @@ def on_worker_report(turn: Turn, report: r.WorkerReport, *, offset: int, home: b
         worker = turn.state.workers[report.incarnation] = Worker(report.incarnation, turn.now_us, DEFAULT_LEASE_US)
     was_missed = worker.missed
     worker.heard(report, turn.now_us)
+    if report.pool not in turn.state.pools:
+        turn.state.unknown_pools.add(report.pool)
     if isinstance(report, r.WorkerDraining):
         worker.draining = True
     row = turn.state.worker_rows.get(report.incarnation)
@@ -65,7 +68,7 @@ def _registered(report: r.WorkerReport) -> e.WorkerRegisteredEvent:
 
 def on_worker_lost(turn: Turn, incarnation: str, reason: str) -> None:
     """A supervisor saw it die: its attempts are lost now, its lease does not have to run out."""
-    _lose(turn, incarnation, reason=reason or "its process has ended", lease_seconds=None)
+    _lose(turn, incarnation, reason=cut(reason) or "its process has ended", lease_seconds=None)
 
 
 def judge_leases(turn: Turn, cause: str) -> None:
@@ -77,7 +80,10 @@ def judge_leases(turn: Turn, cause: str) -> None:
     for incarnation in [*state.held, *state.worker_rows]:
         if incarnation not in state.workers and (state.held.get(incarnation) or incarnation in state.worker_rows):
             row = state.worker_rows.get(incarnation)
-            lease_us = round(row.lease_seconds * SECOND_US) if row is not None else DEFAULT_LEASE_US
+            leases = [state.tasks[task].row.lease_seconds for task in state.held.get(incarnation, ())]
+            if row is not None:
+                leases.append(row.lease_seconds)
+            lease_us = us_of_seconds(max(leases))
             state.workers[incarnation] = Worker(incarnation, turn.now_us, lease_us)
     for worker in list(state.workers.values()):
         silent_us = turn.now_us - worker.last_heard_us
@@ -101,7 +107,7 @@ def forgive_silence(state: PartitionState, gap_us: int) -> None:
     """Move everything that silence is judged by `gap_us` into the future."""
     for worker in state.workers.values():
         worker.last_heard_us += gap_us
-    state.start_deadlines = deque((due_us + gap_us, task, mark) for due_us, task, mark in state.start_deadlines)
+    state.start_deadlines = [(due_us + gap_us, task, mark) for due_us, task, mark in state.start_deadlines]
 
 
 def next_judgement(workers: dict[str, Worker]) -> int | None:
@@ -131,12 +137,10 @@ def judge_starts(turn: Turn, cause: str) -> None:
     """Commands that were not started by their start deadline are superseded: dispatched again under a new number."""
     deadlines = turn.state.start_deadlines
     while deadlines and deadlines[0][0] <= turn.now_us:
-        due_us, task_id, dispatched = deadlines.popleft()
+        due_us, task_id, dispatched = heappop(deadlines)
         task = turn.state.tasks.get(task_id)
         if task is None or task.row.state != "dispatched" or task.row.dispatch != dispatched:
             continue
         turn.caused_by(f"agenda/{turn.partition}/start:{task_id}.{dispatched}/{due_us // 1000}", cause)
         turn.cancel_command(task, "not started in time")
-        worker = turn.state.workers.get(task.row.worker or "")
-        start_seconds = (worker.lease_us if worker else DEFAULT_LEASE_US) / SECOND_US
-        turn.happen_all(task, on_not_started(task.row, turn.now, start_seconds=start_seconds))
+        turn.happen_all(task, on_not_started(task.row, turn.now, start_seconds=task.row.lease_seconds))

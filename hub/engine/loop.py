@@ -26,7 +26,7 @@ from ..kafka import (
     TransactionalSession,
 )
 from .encode import encode
-from .partition import Batch, EnginePartition, EngineSettings
+from .partition import Batch, EnginePartition, EngineSettings, Undecidable
 from .ports import EngineBroker, Intake
 from .snapshots import Rows, read_snapshot, snapshot_path, write_snapshot
 
@@ -81,6 +81,9 @@ class PartitionLoop:
         self._stopping = asyncio.Event()
         self._changelog_bytes = 0
         self._snapshotting: asyncio.Task[None] | None = None
+        self._ahead_us = 0
+        self._undecidable: dict[int, str] = {}
+        self._one_by_one_until = -1
         self.fenced = False
         self.offset = 0
         self.transactions = 0
@@ -99,6 +102,8 @@ class PartitionLoop:
             began = time.monotonic()
             try:
                 await self._own()
+            except Undecidable as why:
+                self._learn(why)
             except SessionFenced:
                 self.fenced = True
                 log.warning("another owner has taken over", action="engine_fenced", partition=self.partition)
@@ -110,6 +115,20 @@ class PartitionLoop:
                 await _wait(self._stopping, delay)
                 delay = min(delay * 2, RETRY_SECONDS[1])
 
+    def _learn(self, why: Undecidable) -> None:
+        """Something in these records cannot be decided: find out which one, and set it aside."""
+        if why.first == why.last:
+            self._undecidable[why.first] = why.reason
+        self._one_by_one_until = why.last
+        log.error(
+            "a record could not be decided: it is looked for, and set aside",
+            action="engine_undecidable",
+            partition=self.partition,
+            first=why.first,
+            last=why.last,
+            exc_info=why,
+        )
+
     async def _own(self) -> None:
         session = await self._broker.session(self.partition)
         try:
@@ -118,7 +137,7 @@ class PartitionLoop:
             try:
                 pools = await self._broker.pools()
                 batch = partition.take_over(
-                    self._now_us(), rows=rows, host=socket.gethostname(), pid=os.getpid(), pools=pools, snapshot=from_snapshot
+                    self._time(), rows=rows, host=socket.gethostname(), pid=os.getpid(), pools=pools, snapshot=from_snapshot
                 )
                 await self._commit(session, partition, batch)
                 log.info(
@@ -155,10 +174,11 @@ class PartitionLoop:
         max_records = self._loop_settings.max_records
         stopping = self._stopping.is_set
         timeout = 0.0
-        looked_us = self._now_us()
+        looked_us = self._time()
         while not stopping():
-            records = await intake.read(max_records, timeout)
-            now_us = self._now_us()
+            careful = partition.offset <= self._one_by_one_until
+            records = await intake.read(1 if careful else max_records, timeout)
+            now_us = self._time()
             if now_us - looked_us > STOPPED_US:
                 log.warning(
                     "this process was stopped for a while", action="engine_was_stopped", seconds=(now_us - looked_us) / 1e6
@@ -170,8 +190,10 @@ class PartitionLoop:
             if not batch.empty:
                 await self._commit(session, partition, batch)
                 self._consider_snapshot()
+            if partition.unknown_pools:
+                partition.know_pools(await self._broker.pools())
             timeout = self._idle_seconds(partition)
-        await self._commit(session, partition, partition.leave(self._now_us()))
+        await self._commit(session, partition, partition.leave(self._time()))
 
     async def _commit(self, session: TransactionalSession, partition: EnginePartition, batch: Batch) -> None:
         offsets = await session.commit(encode(batch, self.partition))
@@ -185,7 +207,23 @@ class PartitionLoop:
         due_us = partition.next_due()
         if due_us is None:
             return IDLE_SECONDS
-        return min(max((due_us - self._now_us()) / 1e6, 0.0), IDLE_SECONDS)
+        return min(max((due_us - self._time()) / 1e6, 0.0), IDLE_SECONDS)
+
+    def _time(self) -> int:
+        """Microseconds since the epoch, by a clock that never goes back: not even behind what a former owner wrote."""
+        return self._now_us() + self._ahead_us
+
+    def _go_on_from(self, written_us: int) -> None:
+        behind_us = written_us - self._time()
+        if behind_us > 0:
+            self._ahead_us += behind_us
+            if behind_us > STOPPED_US:
+                log.warning(
+                    "the clock is behind the log: time goes on from the log's",
+                    action="engine_clock_behind",
+                    partition=self.partition,
+                    seconds=round(behind_us / 1e6, 3),
+                )
 
     # Restoring
 
@@ -193,7 +231,9 @@ class PartitionLoop:
         async with asyncio.timeout(self._loop_settings.restore_seconds):
             rows, _, from_snapshot = await self._fold_changelog()
         partition = EnginePartition(self.partition, self._partitions, self._settings)
-        count = partition.restore(rows.items(), self._now_us())
+        partition.undecidable = self._undecidable
+        count = partition.restore(rows.items(), self._time())
+        self._go_on_from(partition.now_us)
         partition.events_floor = await self._broker.events_end(self.partition)
         self.offset = partition.offset
         return partition, count, from_snapshot

@@ -14,15 +14,18 @@ from schemas import EngineAnnounced, Submission, TaskReply, header_map
 from schemas import events as e
 from schemas import reports as r
 
+from ..core import limits
 from ..core.admission import Duplicate, Origin, admit, identify
 from ..core.attempts import Refusal, on_report
 from ..core.consequences import place, reply_of, reply_of_ended, settle
 from ..core.dispatch import dispatch
 from ..core.due import create_nodes, request_cancel, take_due
 from ..core.graph import Refused, check_plan
+from ..core.limits import check_cancel, check_worker
 from ..core.rows import (
     EMPTY,
     META_KEY,
+    EndedRow,
     MetaRow,
     ended_row_decoder,
     engine_row_decoder,
@@ -43,6 +46,9 @@ REPORT_BYTES_MAX = 4 * 1024 * 1024
 #: Entries of the ended index that are tombstoned in one turn, and how long expired ones may lie while nothing else happens.
 EXPIRED_PER_TURN = 500
 EXPIRY_SLACK_US = 60 * SECOND_US
+
+#: Clients that one task answers at its end; the longest waiting go first, and ask again if they still wait.
+WAITERS_MAX = 1_000
 
 _DECODERS = {name: json.Decoder(report) for name, report in r.REPORTS.items()}
 _STRUCTURED = json.Decoder(dict[str, Raw])
@@ -79,6 +85,16 @@ class Unreadable(Exception):
     """Input that is no report; the message says why."""
 
 
+class Undecidable(Exception):
+    """Deciding the records from offset `first` to `last` went wrong half-way: the state is spoiled, restore the partition.
+
+    A record that does this alone is set aside then (`EnginePartition.undecidable`): it stops the partition once, not for ever."""
+
+    def __init__(self, first: int, last: int, reason: str) -> None:
+        super().__init__(f"records {first} to {last}: {reason}")
+        self.first, self.last, self.reason = first, last, reason
+
+
 class EnginePartition:
     """See the module. Use: construct, `restore` the changelog's rows, `take_over`, then `process` batch after batch."""
 
@@ -91,6 +107,7 @@ class EnginePartition:
         self.epoch = 0
         self.now_us = 0
         self.events_floor = 0
+        self.undecidable: dict[int, str] = {}
         self._judged = False
 
     # Restoring and taking over
@@ -101,12 +118,13 @@ class EnginePartition:
         args: dict[str, bytes] = {}
         plans: dict[str, bytes] = {}
         count = 0
+        ended: list[tuple[str, EndedRow, bytes]] = []
         for key, value in rows:
             count += 1
             kind, _, name = key.decode().partition("/")
             if kind == "task":
                 if value.startswith(b'{"ended"'):
-                    self.state.ended.put(name, ended_row_decoder.decode(value), value)
+                    ended.append((name, ended_row_decoder.decode(value), value))
                 else:
                     tasks[name] = Task(name, task_row_decoder.decode(value), EMPTY)
             elif kind == "args":
@@ -119,6 +137,8 @@ class EnginePartition:
                 self.state.engine_row = engine_row_decoder.decode(value)
             elif key == META_KEY:
                 self._restore_meta(meta_row_decoder.decode(value))
+        for entry in sorted(ended, key=lambda entry: entry[1].until_us):
+            self.state.ended.put(*entry)
         for name, task in tasks.items():
             task.args_row, task.plan_row = name in args, name in plans
             task.args = Raw(args[name]) if task.args_row else task.row.args or EMPTY
@@ -150,6 +170,7 @@ class EnginePartition:
     def take_over(self, now_us: int, *, rows: int, host: str, pid: int, pools: Sequence[str], snapshot: bool = False) -> Batch:
         """The first batch of a new owner: its epoch, `engine.started`, `engine.restored`, and a word to every inbox."""
         self.epoch += 1
+        self.know_pools(pools)
         turn = self._turn(now_us)
         turn.caused_by(f"start/{self.partition}/{self.epoch}", None)
         started = e.EngineStarted(partitions=self.partitions, input_offset=self.offset, host=host, pid=pid)
@@ -172,10 +193,22 @@ class EnginePartition:
     def process(self, records: Sequence[StoredRecord], now_us: int, *, caught_up: bool) -> Batch:
         """Decide `records` (the next of the intake, in order), then what is due, then dispatch.
 
-        `now_us` is the time of everything in the batch. `caught_up`: the intake has been read up to the end seen at that
-        time, so that silence is silence. The batch must be committed before the next one's is.
+        `now_us` is the time of everything in the batch. `caught_up`: the
+        intake has been read up to the end seen at that time, so that silence is silence. The batch must be committed before
+        the next one's is.
+
+        Raises Undecidable.
         """
         turn = self._turn(now_us)
+        try:
+            self._decide(turn, records, caught_up=caught_up)
+            return self._batch(turn)
+        except Exception as error:
+            if not records:
+                raise
+            raise Undecidable(records[0].offset, records[-1].offset, f"{type(error).__name__}: {error}") from error
+
+    def _decide(self, turn: Turn, records: Sequence[StoredRecord], *, caught_up: bool) -> None:
         for record in records:
             self._take(turn, record)
             self.offset = record.offset + 1
@@ -185,11 +218,11 @@ class EnginePartition:
             judge_leases(turn, "agenda:lease")
             settle(turn, retention_seconds=self.settings.retention_seconds)
             self._judged = True
-        take_due(turn, retention_seconds=self.settings.retention_seconds)
+        take_due(turn, retention_seconds=self.settings.retention_seconds, caught_up=caught_up)
         settle(turn, retention_seconds=self.settings.retention_seconds)
         dispatch(turn)
         self._forget_expired(turn)
-        return self._batch(turn)
+        self.state.tidy()
 
     def next_due(self) -> int | None:
         """When `process` has something to do without any record, in microseconds since the epoch; None: nothing ahead."""
@@ -208,6 +241,16 @@ class EnginePartition:
         """This process was itself stopped for `gap_us`: whoever was silent in that time loses nothing by it."""
         forgive_silence(self.state, gap_us)
 
+    def know_pools(self, pools: Iterable[str]) -> None:
+        """The pools that have a commands topic: a worker of another gets no work, since nothing could be sent to it."""
+        self.state.pools.update(pools)
+        self.state.unknown_pools.clear()
+
+    @property
+    def unknown_pools(self) -> set[str]:
+        """Pools that workers named and `know_pools` has not heard of."""
+        return self.state.unknown_pools
+
     def _turn(self, now_us: int) -> Turn:
         self.now_us = max(self.now_us, now_us)
         return Turn(self.state, partition=self.partition, partitions=self.partitions, now_us=self.now_us)
@@ -224,9 +267,11 @@ class EnginePartition:
         """Decide one record. Whatever is wrong with it is said on the log and harms nothing else."""
         headers = header_map(record.headers)
         mark = len(turn.events)
-        event_id = headers.get("ce_id", b"").decode(errors="replace") or None
+        event_id = headers.get("ce_id", b"")[: limits.ID_BYTES].decode(errors="replace") or None
         turn.caused_by(f"{self.partition}/{record.offset}", event_id)
         try:
+            if record.offset in self.undecidable:
+                raise Unreadable(f"deciding it went wrong: {self.undecidable[record.offset]}")
             report_type, value, headers = _content(record, headers)
             if report_type == "task.created":
                 self._on_submission(turn, record, headers, value)
@@ -292,16 +337,16 @@ class EnginePartition:
         task_id, root_id = identity
         if self._misplaced(turn, record, headers, root_id, "task.created"):
             return
-        if self.state.live >= self.settings.waiting_max:
-            reason = f"{self.state.live} tasks are waiting on this partition; try again later"
-            turn.reject("limit_exceeded", reason, report="task.created", task=task_id, reply=reply)
-            return
         admitted = admit(self.state, submission, task_id, origin, now_us=turn.now_us, log_offset=self.events_floor)
         if isinstance(admitted, Refused):
             turn.reject(admitted.code, admitted.reason, report="task.created", task=task_id, reply=reply)
             return
         if isinstance(admitted, Duplicate):
             self._on_duplicate(turn, admitted, submission.idempotency_key, reply)
+            return
+        if self.state.live >= self.settings.waiting_max:
+            reason = f"{self.state.live} tasks are waiting on this partition; try again later"
+            turn.reject("limit_exceeded", reason, report="task.created", task=task_id, reply=reply)
             return
         traceparent = headers.get("ce_traceparent") or headers.get("traceparent")
         trace = traceparent.decode(errors="replace") if traceparent is not None and len(traceparent) == 55 else None
@@ -336,6 +381,9 @@ class EnginePartition:
         if self._misplaced(turn, record, headers, report.root or report.id, "task.cancel"):
             return
         reply = _reply_to(headers)
+        if (problem := check_cancel(report)) is not None:
+            turn.reject("invalid_input", problem, report="task.cancel", task=report.id[:100], reply=reply)
+            return
         task = self.state.tasks.get(report.id)
         if task is None or task.ended:
             ended = task is not None or report.id in self.state.ended
@@ -402,6 +450,11 @@ class EnginePartition:
             turn.grant_command(task)
 
     def _on_worker(self, turn: Turn, record: StoredRecord, headers: dict[str, bytes], report: r.WorkerReport) -> None:
+        problem = check_worker(report)
+        if problem is not None:
+            raise Unreadable(problem)
+        if not 0 <= report.inbox < INBOX_PARTITIONS:
+            raise Unreadable(f"inbox: {report.inbox} is none; there are {INBOX_PARTITIONS}, from 0")
         home = partition_of(report.incarnation, self.partitions) == self.partition
         on_worker_report(turn, report, offset=record.offset, home=home)
 
@@ -532,6 +585,7 @@ def _wait(task: Task, reply: tuple[int, bytes]) -> None:
     if task.waiters is None:
         task.waiters = [reply]
     elif reply not in task.waiters:
+        del task.waiters[: -(WAITERS_MAX - 1)]
         task.waiters.append(reply)
 
 

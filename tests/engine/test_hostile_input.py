@@ -1,0 +1,334 @@
+"""What one record must not do: stop the partition, break a promise to others, or leave something behind for ever."""
+
+from typing import Any
+
+import pytest
+
+import hub.engine.partition as partition_module
+from hub.engine.partition import EngineSettings, Undecidable
+from hub.kafka import partition_of
+from tests.engine.harness import SECOND, World, check_fold, check_log
+
+
+@pytest.fixture
+def world() -> World:
+    fresh = World()
+    fresh.worker()
+    fresh.step()
+    return fresh
+
+
+def goes_on(world: World) -> None:
+    """A task that comes after runs as ever, also in the eyes of a new owner."""
+    world.worker()
+    world.submit(id="after", name="a")
+    world.step()
+    (run,) = [run for run in world.runs() if run.task == "after"]
+    world.complete(run, 1)
+    world.step()
+    assert world.types("after")[-1] == "task.completed"
+    check_log(world)
+    check_fold(world)
+    world.crash()
+    world.step()
+
+
+# Values
+
+
+@pytest.mark.parametrize(
+    "args",
+    [b'{"a": "M\xfcnchen"}', b'{"a": 1e999}', b'{"a": ' + b"[" * 5000 + b"]" * 5000 + b"}", b'{"a": "\\ud800"}', b'{"a" 1}'],
+)
+def test_arguments_that_are_no_json_for_others_are_refused(world: World, args: bytes) -> None:
+    world.put("task.created", b'{"id": "bad", "name": "a", "args": ' + args + b"}")
+    world.step()
+    assert "bad" not in {event.subject for event in world.events}
+    assert world.last("engine.report_dead_lettered" if b'" 1' in args else world.events[-1].type)
+    assert world.events[-1].type in ("task.rejected", "engine.report_dead_lettered")
+    goes_on(world)
+
+
+def test_a_result_that_is_no_json_for_others_is_a_failure(world: World) -> None:
+    world.submit(id="t", name="a")
+    world.step()
+    (run,) = world.runs()
+    about = f'{{"task":"t","root":"t","attempt":1,"dispatch":1,"token":"{run.token}","incarnation":"w1","number":2,"result":'
+    world.put("attempt.completed", about.encode() + b'"M\xfcnchen"}')
+    world.step()
+    assert world.last("task.failed").data.error.type == "ResultNotJson"
+    goes_on(world)
+
+
+@pytest.mark.parametrize("after", [1.7e12, 3e11, -1e12, 1e308])
+def test_a_retry_after_an_age_is_one_after_a_year_at_most(world: World, after: float) -> None:
+    world.submit(id="t", name="a")
+    world.step()
+    world.report(world.runs()[0], "attempt.failed", error={"type": "Retry", "message": "busy"}, retry_after=after)
+    world.step()
+    assert 0 <= world.last("task.retry_scheduled").data.delay <= 366 * 86_400
+    goes_on(world)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("lease_seconds", 1e305), ("lease_seconds", 0), ("lease_seconds", 1e6), ("inbox", 99), ("inbox", -1), ("pool", "p" * 300),
+     ("names", ["n" * 300])],
+)  # fmt: skip
+def test_a_worker_that_cannot_be_is_set_aside_naming_the_field(world: World, field: str, value: Any) -> None:
+    world.worker("w9", **{field: value})
+    world.step()
+    assert field in world.last("engine.report_dead_lettered").data.reason
+    goes_on(world)
+
+
+def test_a_worker_of_a_pool_without_a_topic_gets_nothing_until_the_topic_is_there(world: World) -> None:
+    world.worker("w9", pool="nowhere", names=["c"])
+    world.submit(id="t", name="c")
+    world.step()
+    assert world.runs() == []
+    assert world.engine.unknown_pools == {"nowhere"}
+    world.engine.know_pools(["default", "nowhere"])
+    world.step()
+    assert [run.task for run in world.runs()] == ["t"]
+    goes_on(world)
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        ({"correlation_id": "c" * 300}, "correlation_id"),
+        ({"namespace": "n" * 300}, "namespace"),
+        ({"tags": {"t": "x" * 20_000}}, "tags"),
+        ({"annotations": {"t": "x" * 20_000}}, "annotations"),
+        ({"description": "d" * 5_000}, "description"),
+        ({"idempotency_key": "k", "idempotency_window": 1e300}, "idempotency_window"),
+        ({"idempotency_key": "k", "idempotency_window": -5}, "idempotency_window"),
+        ({"tasks": {"x": {"name": "a", "tags": {"t": "x" * 20_000}}}}, "tasks.x.tags"),
+        ({"tasks": {"x": {"name": "a", "idempotency_key": "k"}}}, "tasks.x.idempotency_key"),
+        ({"tasks": {"x": {"name": "a"}}, "start_after": 5}, "start_after"),
+        ({"tasks": {"x": {"name": "a"}}, "not_start_after": 5}, "not_start_after"),
+        ({"tasks": {"x": {"name": "a"}}, "retry": {"max_attempts": 5}}, "retry"),
+        ({"tasks": {"x": {"name": "a"}}, "delivery": "at_most_once"}, "delivery"),
+        ({"tasks": {"x": {"name": "a"}}, "timeouts": {"attempt": 5}}, "timeouts.attempt"),
+    ],
+)
+def test_what_is_too_long_or_would_be_ignored_is_refused_with_its_field(world: World, fields: dict[str, Any], word: str) -> None:
+    world.submit(**{"name": "a", **fields})
+    world.step()
+    assert word in world.last("task.rejected").data.reason
+    goes_on(world)
+
+
+def test_what_workers_say_at_length_is_cut_and_the_ended_index_keeps_little_of_it(world: World) -> None:
+    world.submit(id="t", name="a", retry={"max_attempts": 1})
+    world.step()
+    (run,) = world.runs()
+    world.report(run, "attempt.progressed", message="m" * 1_000_000)
+    world.report(run, "attempt.failed", number=3, error={"type": "E", "message": "m" * 1_000_000, "stacktrace": "s" * 1_000_000})
+    world.step()
+    assert len(world.last("task.progressed").data.message) <= 4_096
+    error = world.last("task.failed").data.error
+    assert (len(error.message), len(error.stacktrace)) == (4_096, 16_384)
+    assert len(world.rows[b"task/t"]) < 1_500
+    goes_on(world)
+
+
+def test_a_long_event_id_is_cut_where_it_becomes_a_cause(world: World) -> None:
+    world.put("task.created", {"id": "t", "name": "a"}, id="i" * 100_000)
+    world.step()
+    assert max(len(event.causationid or "") for event in world.events) <= 255
+    goes_on(world)
+
+
+# What cannot be decided
+
+
+def fails_on(monkeypatch: pytest.MonkeyPatch, place: str, task: str) -> None:
+    """Let `place` of the engine break whenever it meets `task`."""
+    real = getattr(partition_module, place)
+
+    def broken(turn: Any, first: Any, *more: Any, **fields: Any) -> Any:
+        if getattr(first, "id", None) == task:
+            raise ZeroDivisionError("a mistake of ours")
+        return real(turn, first, *more, **fields)
+
+    monkeypatch.setattr(partition_module, place, broken)
+
+
+def test_a_record_that_breaks_the_engine_is_named_and_set_aside_by_the_next_owner(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails_on(monkeypatch, "place", "bad")
+    world.submit(id="good", name="a")
+    world.submit(id="bad", name="a")
+    first = world.engine.offset
+    with pytest.raises(Undecidable) as several:
+        world.step()
+    assert (several.value.first, several.value.last) == (first, first + 1)
+    world.crash()
+    world.step(limit=1)
+    with pytest.raises(Undecidable) as one:
+        world.step(limit=1)
+    assert one.value.first == one.value.last == first + 1
+    world.crash()
+    world.engine.undecidable[one.value.first] = one.value.reason
+    world.step()
+    assert "a mistake of ours" in world.last("engine.report_dead_lettered").data.reason
+    assert world.types("good")[0] == "task.created"
+    goes_on(world)
+
+
+# Graphs
+
+
+def test_a_step_added_while_one_of_its_dependencies_ends_waits_for_the_others(world: World) -> None:
+    world.submit(id="w", name="w", tasks={"A": {"name": "a"}, "B": {"name": "b"}, "X": {"name": "a"}})
+    world.step()
+    runs = {run.key: run for run in world.runs()}
+    world.complete(runs["A"])
+    world.complete(runs["B"])
+    world.submit(root_id="w", key="C", name="a", depends_on=["A", "B", "X"])
+    world.step()
+    assert world.runs() == []
+    world.crash()
+    world.worker()
+    world.complete(runs["X"])
+    world.step()
+    assert [run.key for run in world.runs()] == ["C"]
+    goes_on(world)
+
+
+def test_a_step_under_a_key_that_the_plan_has_still_to_make_is_refused(world: World) -> None:
+    steps = {f"n{number}": {"name": "a"} for number in range(450)}
+    world.submit(id="w", name="w", tasks=steps)
+    world.submit(root_id="w", key="n449", name="a")
+    world.step()
+    assert world.last("task.rejected").data.code == "id_conflict"
+    world.until_quiet(5)
+    assert [event.type for event in world.events].count("task.created") == 451
+
+
+def test_a_user_who_calls_himself_timer_cancels_and_does_not_time_out(world: World) -> None:
+    world.submit(id="w", name="w", tasks={"A": {"name": "c"}}, timeouts={"total": 60})
+    world.step()
+    world.put("task.cancel", {"id": "w", "by": "timer"})
+    world.until_quiet(100)
+    assert world.types("w")[-1] == "workflow.cancelled"
+    world.submit(id="v", name="w", tasks={"A": {"name": "c"}}, timeouts={"total": 60})
+    world.until_quiet(100)
+    assert world.types("v")[-1] == "workflow.failed"
+    assert world.last("workflow.failed").data.error.type == "TimedOut"
+
+
+# Time
+
+
+def test_a_command_that_nobody_started_is_dispatched_again_also_after_a_restart(world: World) -> None:
+    world.worker("long", names=["c"], lease_seconds=3_000.0)
+    world.submit(id="slow", name="c")
+    world.submit(id="t", name="a")
+    world.step()
+    world.crash()
+    world.worker()
+    world.worker("long", names=["c"], lease_seconds=3_000.0)
+    world.step(seconds=9)
+    world.worker(kind="worker.heartbeat")
+    world.step(seconds=2)
+    assert "attempt.superseded" in world.types("t")
+    assert "attempt.superseded" not in world.types("slow")
+
+
+def test_a_new_owner_gives_a_worker_the_lease_it_has_and_not_another(world: World) -> None:
+    elsewhere = World(partition=1, partitions=2)  # not the worker's home: it has no row here
+    incarnation = next(f"w{number}" for number in range(20) if partition_of(f"w{number}", 2) == 0)
+    task = next(f"t{number}" for number in range(20) if partition_of(f"t{number}", 2) == 1)
+    elsewhere.worker(incarnation, lease_seconds=60.0)
+    elsewhere.submit(id=task, name="a")
+    elsewhere.step()
+    (run,) = elsewhere.runs()
+    elsewhere.report(run, "attempt.started", incarnation=incarnation, number=1)
+    elsewhere.step()
+    elsewhere.crash()
+    elsewhere.step()
+    elsewhere.step(seconds=59)
+    assert elsewhere.state_of(task) == "running"
+    elsewhere.step(seconds=2)
+    assert elsewhere.types(task)[-2:] == ["attempt.lease_expired", "task.ready"]
+
+
+def test_a_time_out_waits_until_every_word_is_read(world: World) -> None:
+    world.submit(id="t", name="a", timeouts={"attempt": 5, "total": 8})
+    world.step()
+    (run,) = world.runs()
+    world.report(run, "attempt.started", number=1)
+    world.step()
+    world.now_us += 60 * SECOND  # the engine was away; the worker was not
+    world.submit(id="other", name="a")
+    world.complete(run, "in time")
+    world.step(limit=1, caught_up=False)
+    world.step()
+    assert world.types("t")[-1] == "task.completed"
+
+
+# What is left behind
+
+
+def test_what_ended_tasks_leave_in_the_agenda_and_in_the_order_is_swept_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.core.state.TIDY_FROM", 100)
+    world, wave = World(), 200
+    world.submit(id="stays", name="nobody-knows", timeouts={"total": 86_400})
+    for first in range(0, 20 * wave, wave):
+        for number in range(first, first + wave):
+            world.submit(id=f"t{number}", name="nobody-knows", timeouts={"total": 86_400})
+        world.step()
+        for number in range(first, first + wave):
+            world.put("task.cancel", {"id": f"t{number}"})
+        world.step()
+    assert world.engine.state.live == 1
+    assert len(world.engine.state.agenda) <= 100 + 4 * wave
+    assert world.engine.state.ready.entries <= 100 + 4 * wave
+    world.worker("w2", names=["nobody-knows"])
+    world.step()
+    assert [run.task for run in world.runs()] == ["stays"]
+    world.until_quiet(86_500)
+    assert world.last("task.failed").data.error.type == "TimedOut"
+
+
+def test_the_ended_index_forgets_in_order_of_the_end_also_after_a_restart() -> None:
+    world = World(settings=EngineSettings(retention_seconds=100))
+    world.worker()
+    world.submit(id="old", name="nobody-knows")
+    world.step()
+    for number in range(5):
+        world.submit(id=f"t{number}", name="a")
+    world.step()
+    for run in world.runs():
+        world.complete(run)
+    world.step()
+    world.put("task.cancel", {"id": "old"})
+    world.step(seconds=90)
+    world.crash()
+    world.step(seconds=11 + 60)
+    world.step()
+    assert {key for key in world.rows if key.startswith(b"task/")} == {b"task/old"}
+
+
+def test_a_submission_that_is_known_is_a_duplicate_also_where_no_other_is_taken() -> None:
+    world = World(settings=EngineSettings(waiting_max=1))
+    world.submit(id="t", name="a")
+    world.submit(id="t", name="a")
+    world.submit(id="u", name="a")
+    world.step()
+    kinds = [event.type for event in world.events if event.type in ("task.deduplicated", "task.rejected")]
+    assert kinds == ["task.deduplicated", "task.rejected"]
+
+
+def test_the_same_time_twice_gives_no_provenance_twice(world: World) -> None:
+    for number in range(40):
+        world.submit(id=f"t{number}", name="a", args={"blob": "x" * 200_000})
+    world.worker(credit=100, slots=100)
+    for _ in range(30):
+        world.step()  # each turn issues a part; the clock stands still
+    assert len(world.runs()) == 40
+    check_log(world)
