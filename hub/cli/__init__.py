@@ -12,7 +12,6 @@ import typer.main
 
 from ..config import is_configured
 from ..errors import HubError
-from .shell import EXIT_INTERRUPTED
 
 #: When the garbage collector looks for circles. The interpreter's own (700, 10, 10) has a busy hub spend a quarter of its time in
 #: there, for hardly any circles: a task's objects are gone when their last name is.
@@ -55,4 +54,6 @@ def main() -> None:
         sys.stderr.write(f"hub: {error}\n")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:  # so early that no command runs yet
+        from .shell import EXIT_INTERRUPTED
+
         sys.exit(EXIT_INTERRUPTED)

@@ -37,11 +37,9 @@ from ..core.state import PartitionState, Task
 from ..core.times import SECOND_US
 from ..core.turn import Command, Happened, Reply, Turn
 from ..core.workers import forgive_silence, judge_leases, judge_starts, next_judgement, on_worker_lost, on_worker_report
-from ..kafka import INBOX_PARTITIONS, REPLY_PARTITIONS, StoredRecord, partition_of
-
-#: A report larger than this is set aside unread. The topics take records of up to 8 MiB: what is admitted must fit
-#: into an event together with its envelope, and into a row.
-REPORT_BYTES_MAX = 4 * 1024 * 1024
+from ..kafka import INBOX_PARTITIONS, StoredRecord, partition_of
+from .changelog import rows_of
+from .reading import DECODERS, Unreadable, content_of, decode_report, reply_address, text_of_header
 
 #: Entries of the ended index that are tombstoned in one turn, and how long expired ones may lie while nothing else happens.
 EXPIRED_PER_TURN = 500
@@ -49,9 +47,6 @@ EXPIRY_SLACK_US = 60 * SECOND_US
 
 #: Clients that one task answers at its end; the longest waiting go first, and ask again if they still wait.
 WAITERS_MAX = 1_000
-
-_DECODERS = {name: json.Decoder(report) for name, report in r.REPORTS.items()}
-_STRUCTURED = json.Decoder(dict[str, Raw])
 
 
 class EngineSettings(Struct, frozen=True, kw_only=True):
@@ -79,10 +74,6 @@ class Batch(NamedTuple):
     def empty(self) -> bool:
         """Whether there is nothing to commit (heartbeats only)."""
         return not (self.events or self.commands or self.rows or self.replies or self.forwards)
-
-
-class Unreadable(Exception):
-    """Input that is no report; the message says why."""
 
 
 class Undecidable(Exception):
@@ -272,11 +263,11 @@ class EnginePartition:
         try:
             if record.offset in self.undecidable:
                 raise Unreadable(f"deciding it went wrong: {self.undecidable[record.offset]}")
-            report_type, value, headers = _content(record, headers)
+            report_type, value, headers = content_of(record, headers)
             if report_type == "task.created":
                 self._on_submission(turn, record, headers, value)
             else:
-                report = _decode(report_type, value)
+                report = decode_report(report_type, value)
                 _HANDLERS[report_type](self, turn, record, headers, report)
         except Unreadable as why:
             assert len(turn.events) == mark, "a report that cannot be read has changed nothing"
@@ -312,9 +303,9 @@ class EnginePartition:
     # Submissions
 
     def _on_submission(self, turn: Turn, record: StoredRecord, headers: dict[str, bytes], value: bytes) -> None:
-        reply = _reply_to(headers)
+        reply = reply_address(headers)
         try:
-            submission = _DECODERS["task.created"].decode(value)
+            submission = DECODERS["task.created"].decode(value)
         except (DecodeError, UnicodeDecodeError, RecursionError) as error:
             if not isinstance(error, ValidationError):
                 raise Unreadable(f"the value is not JSON: {error}") from None
@@ -326,9 +317,9 @@ class EnginePartition:
             raise Unreadable("ce_source or ce_id is missing: a CloudEvent has both")
         forwarded = headers.get("hub-origin")
         origin = Origin(
-            _text(source, "ce_source"),
-            _text(event_id, "ce_id"),
-            _text(forwarded, "hub-origin") if forwarded is not None else None,
+            text_of_header(source, "ce_source"),
+            text_of_header(event_id, "ce_id"),
+            text_of_header(forwarded, "hub-origin") if forwarded is not None else None,
         )
         identity = identify(submission, origin)
         if isinstance(identity, Refused):
@@ -380,7 +371,7 @@ class EnginePartition:
     def _on_cancel(self, turn: Turn, record: StoredRecord, headers: dict[str, bytes], report: r.TaskCancel) -> None:
         if self._misplaced(turn, record, headers, report.root or report.id, "task.cancel"):
             return
-        reply = _reply_to(headers)
+        reply = reply_address(headers)
         if (problem := check_cancel(report)) is not None:
             turn.reject("invalid_input", problem, report="task.cancel", task=report.id[:100], reply=reply)
             return
@@ -400,7 +391,7 @@ class EnginePartition:
     def _on_await(self, turn: Turn, record: StoredRecord, headers: dict[str, bytes], report: r.TaskAwait) -> None:
         if self._misplaced(turn, record, headers, report.root or report.id, "task.await"):
             return
-        reply = _reply_to(headers)
+        reply = reply_address(headers)
         if reply is None:
             raise Unreadable("a task.await without a replyto header has nobody to answer")
         self._answer(turn, report.id, reply, wait=report.wait)
@@ -466,119 +457,10 @@ class EnginePartition:
     def _batch(self, turn: Turn) -> Batch:
         rows: list[tuple[bytes, bytes | None]] = []
         if turn.writes:
-            rows = _rows(turn)
+            rows = rows_of(turn)
             meta = MetaRow(offset=self.offset, epoch=self.epoch, now_us=self.now_us, partitions=self.partitions)
             rows.append((META_KEY, json.encode(meta)))
         return Batch(turn.events, turn.commands, rows, turn.replies, turn.forwards, self.offset, self.epoch, self.now_us)
-
-
-def _rows(turn: Turn) -> list[tuple[bytes, bytes | None]]:
-    """The changelog of a turn: one row per touched entity, and tombstones of what is over."""
-    rows: list[tuple[bytes, bytes | None]] = []
-    state = turn.state
-    for task_id, task in turn.touched.items():
-        _side_rows(task, rows)
-        rows.append((f"task/{task_id}".encode(), json.encode(task.row)))
-    for task_id, (task, encoded) in turn.retired.items():
-        _side_rows(task, rows)
-        rows.append((f"task/{task_id}".encode(), encoded))
-    rows += [(f"task/{task_id}".encode(), None) for task_id in turn.gone]
-    for incarnation in turn.touched_workers:
-        worker = state.worker_rows.get(incarnation)
-        rows.append((f"worker/{incarnation}".encode(), None if worker is None else json.encode(worker)))
-    if turn.engine_touched:
-        rows.append((f"engine/{turn.partition}".encode(), json.encode(state.engine_row)))
-    return rows
-
-
-def _side_rows(task: Task, rows: list[tuple[bytes, bytes | None]]) -> None:
-    """What stands beside a task's row: long arguments until it ends, the plan until every node of it exists."""
-    row = task.row
-    if task.args_row:
-        if task.ended:
-            rows.append((f"args/{task.id}".encode(), None))
-            task.args_row = False
-    elif not row.args and not task.ended and task.args is not EMPTY:
-        rows.append((f"args/{task.id}".encode(), bytes(task.args)))
-        task.args_row = True
-    plan = task.plan
-    if plan is None:
-        return
-    if task.ended or row.planned >= len(plan.order):
-        task.plan = None
-        if task.plan_row:
-            rows.append((f"plan/{task.id}".encode(), None))
-            task.plan_row = False
-    elif not task.plan_row:
-        rows.append((f"plan/{task.id}".encode(), json.encode(plan.nodes)))
-        task.plan_row = True
-
-
-def _content(record: StoredRecord, headers: dict[str, bytes]) -> tuple[str, bytes, dict[str, bytes]]:
-    """Type and value of a report: binary mode, or a structured CloudEvent taken apart into the same form."""
-    value = record.value
-    if value is None:
-        raise Unreadable("the record has no value")
-    if len(value) > REPORT_BYTES_MAX:
-        raise Unreadable(f"{len(value)} bytes, more than {REPORT_BYTES_MAX}")
-    kind = headers.get("ce_type")
-    if kind is None:
-        return _structured(value, headers)
-    name = _text(kind, "ce_type")
-    if name not in _DECODERS:
-        raise Unreadable(f"ce_type {name[:100]!r} is no report; known are: {', '.join(sorted(_DECODERS))}")
-    return name, value, headers
-
-
-def _structured(value: bytes, headers: dict[str, bytes]) -> tuple[str, bytes, dict[str, bytes]]:
-    try:
-        fields = _STRUCTURED.decode(value)
-    except (DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Unreadable(f"no ce_type header, and the value is no structured CloudEvent: {error}") from None
-    if "specversion" not in fields or "type" not in fields:
-        raise Unreadable("no ce_type header, and the value is no structured CloudEvent: specversion or type is missing")
-    taken = dict(headers)
-    for field, raw in fields.items():
-        if field == "data":
-            continue
-        try:
-            text = json.decode(raw)
-        except (DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise Unreadable(f"{field}: {error}") from None
-        taken[f"ce_{field}"] = str(text).encode(errors="replace")
-    if "ce_replyto" in taken:
-        taken.setdefault("replyto", taken["ce_replyto"])
-    name = taken["ce_type"].decode()
-    if name not in _DECODERS:
-        raise Unreadable(f"type {name[:100]!r} is no report; known are: {', '.join(sorted(_DECODERS))}")
-    if "data" not in fields:
-        raise Unreadable("data is missing from the structured CloudEvent")
-    return name, bytes(fields["data"]), taken
-
-
-def _decode(name: str, value: bytes) -> Any:
-    try:
-        return _DECODERS[name].decode(value)
-    except (DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Unreadable(f"{name}: {error}") from None
-
-
-def _text(raw: bytes, name: str) -> str:
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        raise Unreadable(f"{name} is not UTF-8") from None
-
-
-def _reply_to(headers: dict[str, bytes]) -> tuple[int, bytes] | None:
-    """The waiting client's address, "<partition>:<token>"; None when nobody waits or the address is none."""
-    raw = headers.get("replyto")
-    if raw is None:
-        return None
-    partition, _, token = raw.partition(b":")
-    if not partition.isdigit() or not token or int(partition) >= REPLY_PARTITIONS:
-        return None
-    return int(partition), token
 
 
 def _wait(task: Task, reply: tuple[int, bytes]) -> None:

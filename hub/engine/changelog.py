@@ -1,0 +1,49 @@
+"""What a turn writes to the changelog: one row per touched entity, tombstones of what is over."""
+
+from msgspec import json
+
+from ..core.rows import EMPTY
+from ..core.state import Task
+from ..core.turn import Turn
+
+
+def rows_of(turn: Turn) -> list[tuple[bytes, bytes | None]]:
+    """The changelog of a turn: one row per touched entity, and tombstones of what is over."""
+    rows: list[tuple[bytes, bytes | None]] = []
+    state = turn.state
+    for task_id, task in turn.touched.items():
+        _side_rows(task, rows)
+        rows.append((f"task/{task_id}".encode(), json.encode(task.row)))
+    for task_id, (task, encoded) in turn.retired.items():
+        _side_rows(task, rows)
+        rows.append((f"task/{task_id}".encode(), encoded))
+    rows += [(f"task/{task_id}".encode(), None) for task_id in turn.gone]
+    for incarnation in turn.touched_workers:
+        worker = state.worker_rows.get(incarnation)
+        rows.append((f"worker/{incarnation}".encode(), None if worker is None else json.encode(worker)))
+    if turn.engine_touched:
+        rows.append((f"engine/{turn.partition}".encode(), json.encode(state.engine_row)))
+    return rows
+
+
+def _side_rows(task: Task, rows: list[tuple[bytes, bytes | None]]) -> None:
+    """What stands beside a task's row: long arguments until it ends, the plan until every node of it exists."""
+    row = task.row
+    if task.args_row:
+        if task.ended:
+            rows.append((f"args/{task.id}".encode(), None))
+            task.args_row = False
+    elif not row.args and not task.ended and task.args is not EMPTY:
+        rows.append((f"args/{task.id}".encode(), bytes(task.args)))
+        task.args_row = True
+    plan = task.plan
+    if plan is None:
+        return
+    if task.ended or row.planned >= len(plan.order):
+        task.plan = None
+        if task.plan_row:
+            rows.append((f"plan/{task.id}".encode(), None))
+            task.plan_row = False
+    elif not task.plan_row:
+        rows.append((f"plan/{task.id}".encode(), json.encode(plan.nodes)))
+        task.plan_row = True
