@@ -78,6 +78,7 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(
         10.0,
         ge=0.1,
+        le=3600,
         description="Seconds of silence after which a worker counts as dead: longer than its pauses, shorter than patience.",
     )
     grace_seconds: float = Field(30.0, ge=0, description="Seconds that running tasks have to end in a drain.")

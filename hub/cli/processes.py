@@ -75,7 +75,7 @@ def worker(
     queue: Annotated[list[str] | None, typer.Option(help="Queue to serve (repeatable; default: default).")] = None,
     slots: Annotated[int, typer.Option(min=1, help="Tasks that run at once.")] = 64,
     lease_seconds: Annotated[
-        float, typer.Option(min=0.1, help="Seconds of silence after which this worker counts as dead.")
+        float, typer.Option(min=0.1, max=3600, help="Seconds of silence after which this worker counts as dead.")
     ] = 10.0,
     grace_seconds: Annotated[float, typer.Option(min=0, help="Seconds that running tasks have to end in a drain.")] = 30.0,
     wait: Wait = WAIT_SECONDS,

@@ -35,7 +35,9 @@ def up(
     worker: Annotated[list[str] | None, typer.Option(metavar="MODULE:REGISTRY", help="Tasks to run (repeatable).")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes for each --worker.")] = 1,
     slots: Annotated[int, typer.Option(min=1, help="Tasks that run at once, per worker process.")] = 64,
-    lease_seconds: Annotated[float, typer.Option(min=0.1, help="Seconds of silence after which a worker counts as dead.")] = 10.0,
+    lease_seconds: Annotated[
+        float, typer.Option(min=0.1, max=3600, help="Seconds of silence after which a worker counts as dead.")
+    ] = 10.0,
     grace_seconds: Annotated[float, typer.Option(min=0, help="Seconds that running tasks have to end in a drain.")] = 30.0,
     subscriber: Annotated[
         list[str] | None,
