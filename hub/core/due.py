@@ -34,10 +34,10 @@ EVENTS_PER_TURN = 400
 NEEDS_ALL_WORDS = frozenset({"attempt", "total", "expire"})
 
 
-def take_due(turn: Turn, *, retention_seconds: float, caught_up: bool = True) -> None:
+def take_due(turn: Turn, *, retention_seconds: float, heard_until_us: int | None) -> None:
     """Take what is due, in order, until the turn is full.
 
-    Not `caught_up`: the word that something was in time may lie unread, so what would end it waits."""
+    The word that something was in time may lie unread: a time-out waits until everybody has been heard up to then."""
     agenda = turn.state.agenda
     waiting: list[tuple[int, str, str, int]] = []
     while len(turn.events) < EVENTS_PER_TURN:
@@ -45,7 +45,7 @@ def take_due(turn: Turn, *, retention_seconds: float, caught_up: bool = True) ->
         if entry is None:
             break
         due_us, kind, task_id, mark = entry
-        if kind in NEEDS_ALL_WORDS and not caught_up:
+        if kind in NEEDS_ALL_WORDS and (heard_until_us is None or due_us > heard_until_us):
             waiting.append(entry)
             continue
         before, happened = turn.provenance, len(turn.events)

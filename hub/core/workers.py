@@ -71,8 +71,9 @@ def on_worker_lost(turn: Turn, incarnation: str, reason: str) -> None:
     _lose(turn, incarnation, reason=cut(reason) or "its process has ended", lease_seconds=None)
 
 
-def judge_leases(turn: Turn, cause: str) -> None:
-    """Workers that were silent for a whole lease have lost what they held. Call only when the intake is read to its end.
+def judge_leases(turn: Turn, cause: str, heard_until_us: int) -> None:
+    """Workers that were silent for a whole lease, up to a time before which all that was said has been read, have lost what
+    they held.
 
     Whoever holds attempts and has not been heard of since the take-over gets a full lease from now.
     """
@@ -86,7 +87,7 @@ def judge_leases(turn: Turn, cause: str) -> None:
             lease_us = us_of_seconds(max(leases))
             state.workers[incarnation] = Worker(incarnation, turn.now_us, lease_us)
     for worker in list(state.workers.values()):
-        silent_us = turn.now_us - worker.last_heard_us
+        silent_us = heard_until_us - worker.last_heard_us
         if silent_us >= worker.lease_us:
             turn.caused_by(
                 f"agenda/{turn.partition}/lease:{worker.incarnation}/{(worker.last_heard_us + worker.lease_us) // 1000}", cause
@@ -133,10 +134,10 @@ def _lose_attempts(turn: Turn, incarnation: str, *, reason: str, lease_seconds: 
         turn.happen_all(task, on_lost(task.id, task.row, turn.now, turn.now_us, reason=reason, lease_seconds=lease_seconds))
 
 
-def judge_starts(turn: Turn, cause: str) -> None:
+def judge_starts(turn: Turn, cause: str, heard_until_us: int) -> None:
     """Commands that were not started by their start deadline are superseded: dispatched again under a new number."""
     deadlines = turn.state.start_deadlines
-    while deadlines and deadlines[0][0] <= turn.now_us:
+    while deadlines and deadlines[0][0] <= heard_until_us:
         due_us, task_id, dispatched = heappop(deadlines)
         task = turn.state.tasks.get(task_id)
         if task is None or task.row.state != "dispatched" or task.row.dispatch != dispatched:

@@ -155,9 +155,14 @@ class InProcessIntake:
         self.log_start = self._look(1).log_start
 
     @property
-    def caught_up(self) -> bool:
-        """Whether nothing readable is left."""
-        return not self._buffer and self._position >= self._end
+    def position(self) -> int:
+        """See Intake."""
+        return self._buffer[0].offset if self._buffer else self._position
+
+    @property
+    def end(self) -> int:
+        """See Intake."""
+        return self._end
 
     async def read(self, max_records: int, timeout_seconds: float) -> list[StoredRecord]:
         """The next records; other tasks of the broker's loop get their turn first."""
@@ -181,7 +186,7 @@ class InProcessIntake:
     def _fetch(self) -> None:
         while not self._buffer:
             fetched = self._look(FETCH_BYTES)
-            self._end = fetched.end
+            self._end = self._local.end(INTAKE, self._partition, committed=False, unsynced=True)
             if self._position >= fetched.end or not fetched.data:
                 return
             last, records = _decode(fetched.data, fetched.aborted)

@@ -35,6 +35,9 @@ log = structlog.get_logger(__name__)
 #: Without any record or due item the loop looks around this often (seconds): so long may it take to notice `stop`.
 IDLE_SECONDS = 0.2
 
+#: What lies behind an open transaction cannot be read yet: look again after this time (seconds).
+HIDDEN_SECONDS = 0.05
+
 #: The loop looks around several times a second. A much longer gap means that this process did not run (it was stopped, or
 #: starved): then workers may have been stopped, too, and their silence says nothing.
 STOPPED_US = 4_000_000
@@ -175,6 +178,7 @@ class PartitionLoop:
         stopping = self._stopping.is_set
         timeout = 0.0
         looked_us = self._time()
+        heard = Heard()
         while not stopping():
             careful = partition.offset <= self._one_by_one_until
             records = await intake.read(1 if careful else max_records, timeout)
@@ -185,7 +189,8 @@ class PartitionLoop:
                 )
                 partition.forgive(now_us - looked_us)
             looked_us = now_us
-            batch = partition.process(records, now_us, caught_up=intake.caught_up)
+            heard.read(now_us, position=intake.position, end=intake.end, nothing=not records)
+            batch = partition.process(records, now_us, heard_until_us=heard.until_us)
             self.offset = batch.offset
             if not batch.empty:
                 await self._commit(session, partition, batch)
@@ -193,6 +198,8 @@ class PartitionLoop:
             if partition.unknown_pools:
                 partition.know_pools(await self._broker.pools())
             timeout = self._idle_seconds(partition)
+            if not records and intake.position < intake.end:
+                timeout = max(timeout, HIDDEN_SECONDS)
         await self._commit(session, partition, partition.leave(self._time()))
 
     async def _commit(self, session: TransactionalSession, partition: EnginePartition, batch: Batch) -> None:
@@ -277,6 +284,39 @@ class PartitionLoop:
             log.info("snapshot written", action="snapshot_written", partition=self.partition, rows=len(rows), offset=offset)
         except (OSError, TimeoutError, HubError) as reason:
             log.warning("no snapshot", action="snapshot_failed", partition=self.partition, reason=repr(reason))
+
+
+class Heard:
+    """Until when everybody has been heard: `until_us`. Silence before that time is silence; later it may only be unread.
+
+    The end of the log moves while it is read, under load faster than anybody reads. So an end is kept, with a time before
+    which whatever was said lies before it, until it has been read; then the next."""
+
+    def __init__(self) -> None:
+        self.until_us: int | None = None
+        self._end = -1
+        self._end_us = 0
+        self._mark: tuple[int, int] | None = None
+        self._last_us = 0
+
+    def read(self, now_us: int, *, position: int, end: int, nothing: bool) -> None:
+        """After a read at `now_us` that brought `nothing` or something, and that shows these places in the log."""
+        if nothing:
+            self._end, self._end_us = end, now_us  # whoever waits in vain for more has just asked
+        elif end != self._end:
+            self._end, self._end_us = end, self._last_us  # told at some time since the read before this one
+        self._last_us = now_us
+        if self._mark is not None and position >= self._mark[0]:
+            self._hear(self._mark[1])
+            self._mark = None
+        if position >= self._end:
+            self._hear(self._end_us)
+        elif self._mark is None:
+            self._mark = self._end, self._end_us
+
+    def _hear(self, time_us: int) -> None:
+        if time_us > 0:
+            self.until_us = max(self.until_us or 0, time_us)
 
 
 class SteadyClock:

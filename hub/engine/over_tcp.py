@@ -28,13 +28,9 @@ class TcpIntake:
     def __init__(self, reader: PartitionReader, log_start: int) -> None:
         self._reader = reader
         self.log_start = log_start
-        self._caught_up = False
         self._heard_at = 0.0
-
-    @property
-    def caught_up(self) -> bool:
-        """Whether the last read reached the end that the broker showed."""
-        return self._caught_up
+        self.position = 0
+        self.end = 1  # not known before the broker has told it
 
     async def read(self, max_records: int, timeout_seconds: float) -> list[StoredRecord]:
         """The next records. Raises OffsetOutOfRange, ConnectionLost (also where the client is stuck)."""
@@ -45,8 +41,9 @@ class TcpIntake:
         elif now - self._heard_at > CHECK_SECONDS:
             await self._reader.ensure_moving()
             self._heard_at = now
-        end = self._reader.seen_end
-        self._caught_up = end is not None and len(records) < max_records and await self._reader.position() >= end
+        self.position = await self._reader.position()
+        end = self._reader.seen_log_end
+        self.end = self.position + 1 if end is None else end
         return records
 
     async def close(self) -> None:

@@ -181,35 +181,35 @@ class EnginePartition:
 
     # Processing
 
-    def process(self, records: Sequence[StoredRecord], now_us: int, *, caught_up: bool) -> Batch:
+    def process(self, records: Sequence[StoredRecord], now_us: int, *, heard_until_us: int | None) -> Batch:
         """Decide `records` (the next of the intake, in order), then what is due, then dispatch.
 
-        `now_us` is the time of everything in the batch. `caught_up`: the
-        intake has been read up to the end seen at that time, so that silence is silence. The batch must be committed before
-        the next one's is.
+        `now_us` is the time of everything in the batch. `heard_until_us`: all that was said before this time has been read, so
+        that silence up to then is silence; None where that is not known of any time. The batch must be committed before the
+        next one's is.
 
         Raises Undecidable.
         """
         turn = self._turn(now_us)
         try:
-            self._decide(turn, records, caught_up=caught_up)
+            self._decide(turn, records, heard_until_us)
             return self._batch(turn)
         except Exception as error:
             if not records:
                 raise
             raise Undecidable(records[0].offset, records[-1].offset, f"{type(error).__name__}: {error}") from error
 
-    def _decide(self, turn: Turn, records: Sequence[StoredRecord], *, caught_up: bool) -> None:
+    def _decide(self, turn: Turn, records: Sequence[StoredRecord], heard_until_us: int | None) -> None:
         for record in records:
             self._take(turn, record)
             self.offset = record.offset + 1
         settle(turn, retention_seconds=self.settings.retention_seconds)
-        if caught_up:
-            judge_starts(turn, "agenda:start")
-            judge_leases(turn, "agenda:lease")
+        if heard_until_us is not None:
+            judge_starts(turn, "agenda:start", heard_until_us)
+            judge_leases(turn, "agenda:lease", heard_until_us)
             settle(turn, retention_seconds=self.settings.retention_seconds)
             self._judged = True
-        take_due(turn, retention_seconds=self.settings.retention_seconds, caught_up=caught_up)
+        take_due(turn, retention_seconds=self.settings.retention_seconds, heard_until_us=heard_until_us)
         settle(turn, retention_seconds=self.settings.retention_seconds)
         dispatch(turn)
         self._forget_expired(turn)

@@ -19,8 +19,14 @@ class Intake(Protocol):
         ...
 
     @property
-    def caught_up(self) -> bool:
-        """Whether the last `read` reached the end that the broker showed with it."""
+    def position(self) -> int:
+        """The offset behind what was read so far (records of transactions that were aborted count as read)."""
+        ...
+
+    @property
+    def end(self) -> int:
+        """The end of the log as the broker told it last, with what lies behind a transaction that is still open: whoever has
+        not read up to there has not heard everybody."""
         ...
 
     async def close(self) -> None:

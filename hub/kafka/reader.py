@@ -109,6 +109,13 @@ class PartitionReader:
         end: int | None = self._open.last_stable_offset(self._partition)
         return end
 
+    @property
+    def seen_log_end(self) -> int | None:
+        """The end of the log (its high watermark) that the latest answer of the broker told: transactions that are still open
+        lie before it. None before the first."""
+        end: int | None = self._open.highwater(self._partition)
+        return end
+
     def seek(self, offset: int) -> None:
         """Go on reading at `offset`."""
         self._open.seek(self._partition, offset)

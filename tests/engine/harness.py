@@ -67,7 +67,7 @@ class World:
         records = self.intake[self.engine.offset :]
         if limit is not None:
             records = records[:limit]
-        batch = self.engine.process(records, self.now_us, caught_up=caught_up)
+        batch = self.engine.process(records, self.now_us, heard_until_us=self.now_us if caught_up else None)
         if commit:
             self.commit(batch)
         return batch

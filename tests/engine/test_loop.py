@@ -10,6 +10,7 @@ from msgspec import json
 from hub.broker import BrokerServer
 from hub.engine import EngineSettings, LoopSettings, MissingHistory, PartitionLoop
 from hub.engine.in_process import InProcessBroker, InProcessSession
+from hub.engine.ports import EngineBroker
 from hub.engine.snapshots import read_snapshot, snapshot_path, write_snapshot
 from hub.kafka import EVENTS, INTAKE, STATE, Kip890Session, Record, TopicPartition, build_batch, ensure_topics, read_all
 from schemas import Event, decode_event
@@ -28,10 +29,17 @@ async def broker() -> AsyncIterator[BrokerServer]:
 class Owner:
     """A loop that runs, and can be stopped in order or dropped as by a crash."""
 
-    def __init__(self, broker: BrokerServer, *, snapshots: Path | None = None, snapshot_bytes: int = 1 << 26) -> None:
+    def __init__(
+        self,
+        broker: BrokerServer,
+        *,
+        snapshots: Path | None = None,
+        snapshot_bytes: int = 1 << 26,
+        ports: EngineBroker | None = None,
+    ) -> None:
         self.ready = asyncio.Event()
         self.loop = PartitionLoop(
-            InProcessBroker(broker.local),
+            ports or InProcessBroker(broker.local),
             0,
             1,
             settings=EngineSettings(retention_seconds=60),

@@ -1,16 +1,25 @@
 """The loop goes on: past a record that the engine cannot decide, and from a log that is ahead of the clock."""
 
+import asyncio
 from typing import Any
 
 import pytest
+from msgspec import json
 
 import hub.engine.partition as partition_module
 from hub.broker import BrokerServer
 from hub.core.consequences import place
 from hub.core.times import us_of
+from hub.engine.in_process import InProcessBroker
+from hub.engine.loop import Heard
+from hub.engine.over_tcp import TcpBroker
+from hub.kafka import INTAKE, Record, build_batch
+from hub.kafka.clients import make_transactional_producer
 from tests.engine.test_loop import Owner, broker, events, submit, until
 
 __all__ = ["broker"]  # the fixture
+
+LEASE_SECONDS = 0.6
 
 
 async def test_a_record_that_cannot_be_decided_is_found_among_many_and_set_aside(
@@ -51,3 +60,52 @@ async def test_time_goes_on_from_the_log_where_the_clock_was_set_back(broker: Br
     await second.stop()
     times = [event.time for event in await events(broker)]
     assert times == sorted(times)
+
+
+def test_everybody_was_heard_up_to_an_end_once_it_is_read_also_while_the_log_grows_faster() -> None:
+    heard = Heard()
+    heard.read(100, position=10, end=1_000, nothing=False)
+    assert heard.until_us is None, "when that end was told is not known"
+    heard.read(200, position=500, end=2_000, nothing=False)
+    heard.read(300, position=1_200, end=3_000, nothing=False)
+    heard.read(400, position=1_900, end=4_000, nothing=False)
+    assert heard.until_us is None
+    heard.read(500, position=3_100, end=5_000, nothing=False)
+    assert heard.until_us == 200, "the end 3,000 was first seen after the read at 200"
+    heard.read(600, position=5_000, end=5_000, nothing=False)
+    assert heard.until_us == 400
+    heard.read(700, position=5_000, end=5_000, nothing=True)
+    assert heard.until_us == 700
+    heard.read(800, position=5_000, end=6_000, nothing=True)
+    assert heard.until_us == 700, "what lies behind an open transaction has not been heard"
+
+
+@pytest.mark.parametrize("placement", ["in the broker's process", "over TCP"])
+async def test_no_lease_is_taken_while_an_open_transaction_hides_the_heartbeats(broker: BrokerServer, placement: str) -> None:
+    ports = InProcessBroker(broker.local) if placement.startswith("in") else TcpBroker(broker.bootstrap)
+    owner = await Owner(broker, ports=ports).started()
+    await beat(broker, "worker.registered")
+    await submit(broker, range(1))
+    await until(broker, "task.dispatched", 1)
+    outbox = make_transactional_producer(broker.bootstrap, "shop-outbox", transaction_timeout_ms=60_000)
+    await outbox.start()
+    await outbox.begin_transaction()
+    await outbox.send_and_wait(INTAKE, b"{}", partition=0, headers=[("ce_type", b"task.created")])
+    for _ in range(8):  # two leases
+        await asyncio.sleep(LEASE_SECONDS / 4)
+        await beat(broker, "worker.heartbeat")
+    await outbox.commit_transaction()
+    await outbox.stop()
+    await submit(broker, range(1, 2))
+    log = await until(broker, "task.created", 2)
+    assert "worker.lost" not in [event.type for event in log]
+    log = await until(broker, "worker.lost", 1)  # now it is really silent
+    assert [event.type for event in log].count("task.rejected") == 1
+    await owner.stop()
+
+
+async def beat(broker: BrokerServer, kind: str) -> None:
+    about = {"incarnation": "w1", "pool": "default", "inbox": 1, "queues": ["default"], "names": ["t"], "slots": 9, "credit": 9}
+    headers = [("ce_type", kind.encode()), ("ce_source", b"/w"), ("ce_id", b"1")]
+    value = json.encode({**about, "lease_seconds": LEASE_SECONDS})
+    await broker.local.append(INTAKE, 0, build_batch([Record(b"w1", value, headers, 0)]))
