@@ -139,13 +139,14 @@ class MetaRow(Struct, kw_only=True):
     """Written in every transaction, and the only truth for a restart.
 
     `offset`: the next of `hub.intake` to decide. `epoch`: the generation of ownership. `now_us`: the engine's last time.
-    `partitions`: P, fixed at creation.
+    `partitions`: P, fixed at creation. `created_us`: the first take-over; it tells the logs of two hubs apart.
     """
 
     offset: int
     epoch: int
     now_us: int
     partitions: int
+    created_us: int = 0
 
 
 task_row_decoder = json.Decoder(TaskRow)

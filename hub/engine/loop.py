@@ -15,6 +15,7 @@ from pathlib import Path
 import structlog
 from msgspec import Struct
 
+from ..core.rows import META_KEY, meta_row_decoder
 from ..errors import HubError, Unreachable
 from ..kafka import (
     EVENTS,
@@ -34,6 +35,11 @@ log = structlog.get_logger(__name__)
 
 #: Without any record or due item the loop looks around this often (seconds): so long may it take to notice `stop`.
 IDLE_SECONDS = 0.2
+
+#: Heartbeats cause nothing that is written. Their place in the intake is, after so many records or microseconds: a restart
+#: need not read them again.
+CHECKPOINT_RECORDS = 10_000
+CHECKPOINT_US = 60_000_000
 
 #: What lies behind an open transaction cannot be read yet: look again after this time (seconds).
 HIDDEN_SECONDS = 0.05
@@ -179,6 +185,7 @@ class PartitionLoop:
         timeout = 0.0
         looked_us = self._time()
         heard = Heard()
+        written_at, written_us = partition.offset, looked_us
         while not stopping():
             careful = partition.offset <= self._one_by_one_until
             records = await intake.read(1 if careful else max_records, timeout)
@@ -195,6 +202,12 @@ class PartitionLoop:
             if not batch.empty:
                 await self._commit(session, partition, batch)
                 self._consider_snapshot()
+                written_at, written_us = batch.offset, now_us
+            elif batch.offset > written_at and (
+                batch.offset - written_at > CHECKPOINT_RECORDS or now_us - written_us > CHECKPOINT_US
+            ):
+                await self._commit(session, partition, partition.checkpoint(now_us))
+                written_at, written_us = batch.offset, now_us
             if partition.unknown_pools:
                 partition.know_pools(await self._broker.pools())
             timeout = self._idle_seconds(partition)
@@ -246,13 +259,26 @@ class PartitionLoop:
         return partition, count, from_snapshot
 
     async def _fold_changelog(self) -> tuple[Rows, int, bool]:
-        """The last row of every key, from the snapshot and what came after it; and the changelog offset it reaches."""
-        rows: Rows = {}
-        offset = 0
+        """The last row of every key, from the snapshot (where it is one of this log) and what came after it; the changelog offset
+        it reaches; whether a snapshot was used."""
         if self._snapshots is not None:
             path = snapshot_path(self._snapshots, self.partition)
             rows, offset = await asyncio.to_thread(read_snapshot, path, partitions=self._partitions)
-        from_snapshot = bool(rows)
+            if rows:
+                origin = _origin_of(rows)
+                try:
+                    offset = await self._fold(rows, offset)
+                except OffsetOutOfRange:
+                    log.info("snapshot ignored", action="snapshot_ignored", path=str(path), reason="the log ends before it")
+                else:
+                    if _origin_of(rows) == origin:
+                        return rows, offset, True
+                    log.info("snapshot ignored", action="snapshot_ignored", path=str(path), reason="it is of another log")
+        rows = {}
+        return rows, await self._fold(rows, 0), False
+
+    async def _fold(self, rows: Rows, offset: int) -> int:
+        """Take the changelog from `offset` on into `rows`; the offset behind it. Raises OffsetOutOfRange."""
         replayed = 0
         async for record in self._broker.changelog(self.partition, offset):
             if record.key is None:
@@ -264,7 +290,7 @@ class PartitionLoop:
                 rows[record.key] = record.value
             offset = record.offset + 1
         self._changelog_bytes = replayed
-        return rows, offset, from_snapshot
+        return offset
 
     def _consider_snapshot(self) -> None:
         if self._snapshots is None or self._changelog_bytes < self._loop_settings.snapshot_bytes:
@@ -329,6 +355,12 @@ class SteadyClock:
     def now_us(self) -> int:
         """Microseconds since the epoch."""
         return self._wall_us + (time.monotonic_ns() - self._monotonic_ns) // 1000
+
+
+def _origin_of(rows: Rows) -> int:
+    """When the log was begun that `rows` were folded from."""
+    meta = rows.get(META_KEY)
+    return meta_row_decoder.decode(meta).created_us if meta is not None else 0
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

@@ -69,6 +69,8 @@ class TcpBroker:
             async for record in read_all(self._bootstrap, STATE, partition, from_offset or None, client_id=self._client_id):
                 yield record
         except OffsetOutOfRange as gone:
+            if gone.offset == from_offset:
+                raise
             raise ConnectionLost(f"{STATE}-{partition} moved while it was read: {gone}") from gone
 
     async def intake(self, partition: int, offset: int) -> Intake:

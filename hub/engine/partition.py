@@ -97,6 +97,7 @@ class EnginePartition:
         self.offset = 0
         self.epoch = 0
         self.now_us = 0
+        self.created_us = 0
         self.events_floor = 0
         self.undecidable: dict[int, str] = {}
         self._judged = False
@@ -147,7 +148,7 @@ class EnginePartition:
         assert meta.partitions == self.partitions, (
             f"partition {self.partition} was written by a hub of {meta.partitions} partitions; this one has {self.partitions}"
         )
-        self.offset, self.epoch, self.now_us = meta.offset, meta.epoch, meta.now_us
+        self.offset, self.epoch, self.now_us, self.created_us = meta.offset, meta.epoch, meta.now_us, meta.created_us
 
     def _retire_orphans(self, tasks: dict[str, Task]) -> None:
         """Nodes whose workflow has ended, but that had not left memory yet."""
@@ -163,6 +164,7 @@ class EnginePartition:
         self.epoch += 1
         self.know_pools(pools)
         turn = self._turn(now_us)
+        self.created_us = self.created_us or self.now_us
         turn.caused_by(f"start/{self.partition}/{self.epoch}", None)
         started = e.EngineStarted(partitions=self.partitions, input_offset=self.offset, host=host, pid=pid)
         turn.happen_engine("engine.started", started)
@@ -452,14 +454,23 @@ class EnginePartition:
     def _on_worker_lost(self, turn: Turn, record: StoredRecord, headers: dict[str, bytes], report: r.WorkerLost) -> None:
         on_worker_lost(turn, report.incarnation, report.reason)
 
+    def checkpoint(self, now_us: int) -> Batch:
+        """Nothing happened, but much was read: only the next input offset."""
+        return self._batch(self._turn(now_us))._replace(rows=[self._meta()])
+
     # Output
+
+    def _meta(self) -> tuple[bytes, bytes]:
+        meta = MetaRow(
+            offset=self.offset, epoch=self.epoch, now_us=self.now_us, partitions=self.partitions, created_us=self.created_us
+        )
+        return META_KEY, json.encode(meta)
 
     def _batch(self, turn: Turn) -> Batch:
         rows: list[tuple[bytes, bytes | None]] = []
         if turn.writes:
             rows = rows_of(turn)
-            meta = MetaRow(offset=self.offset, epoch=self.epoch, now_us=self.now_us, partitions=self.partitions)
-            rows.append((META_KEY, json.encode(meta)))
+            rows.append(self._meta())
         return Batch(turn.events, turn.commands, rows, turn.replies, turn.forwards, self.offset, self.epoch, self.now_us)
 
 

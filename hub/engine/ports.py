@@ -42,7 +42,9 @@ class EngineBroker(Protocol):
         ...
 
     def changelog(self, partition: int, from_offset: int) -> AsyncIterator[StoredRecord]:
-        """The committed rows of `hub.state` from an offset (or the log's start, where that is later) to its end."""
+        """The committed rows of `hub.state` from an offset (or the log's start, where that is later) to its end.
+
+        Raises OffsetOutOfRange where the log ends before that offset."""
         ...
 
     async def intake(self, partition: int, offset: int) -> Intake:

@@ -3,10 +3,12 @@ only what came later. Losing one loses nothing.
 
 File: the magic, then CRC-32 (4 bytes) and length (8 bytes) of the body, big-endian; the body: changelog offset (8 bytes),
 the partition count, and records of key length, key, value length, value (lengths 4 bytes). Written beside and renamed, so that
-a file is whole or not there; one that does not check is ignored with a word in the log.
+a file is whole or not there; one that does not check is ignored with a word in the log, and so is one that is too old: what was
+deleted since may have left the changelog without a trace.
 """
 
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from struct import Struct, error
@@ -14,7 +16,12 @@ from zlib import crc32
 
 import structlog
 
+from ..kafka import TOMBSTONES_MS
+
 log = structlog.get_logger(__name__)
+
+#: Tombstones stay in the changelog for TOMBSTONES_MS; a snapshot that is younger than half of that misses none.
+AGE_SECONDS_MAX = TOMBSTONES_MS / 1000 / 2
 
 MAGIC = b"taskhub-snapshot-1\n"
 _HEAD = Struct(">IQ")
@@ -49,9 +56,12 @@ def read_snapshot(path: Path, *, partitions: int) -> tuple[Rows, int]:
     """The rows and the changelog offset to go on from; ({}, 0) where there is no file, or none that checks."""
     try:
         content = path.read_bytes()
+        age_seconds = time.time() - path.stat().st_mtime  # noqa: TID251 - the clock that dated the file
     except FileNotFoundError:
         return {}, 0
     try:
+        if age_seconds > AGE_SECONDS_MAX:
+            raise ValueError(f"it is {age_seconds / 3600:.0f} hours old")
         return _parse(content, partitions)
     except (ValueError, error) as reason:
         log.warning("snapshot ignored", action="snapshot_ignored", path=str(path), reason=str(reason))

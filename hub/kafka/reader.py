@@ -177,6 +177,8 @@ async def read_all(
         if from_offset is None:
             reader.seek(await reader.start_offset())
         end = await reader.end_offset()
+        if from_offset is not None and from_offset > end:
+            raise OffsetOutOfRange(topic, partition, from_offset)
         progress_at, position = loop.time(), await reader.position()
         while position < end:
             for record in await reader.read(READ_RECORDS, READ_ALL_WAIT_MS):

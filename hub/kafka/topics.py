@@ -30,6 +30,8 @@ VISIBLE_SECONDS = 10.0
 
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
+TOMBSTONES_MS = _DAY_MS
+"""How long a deletion stays in `hub.state` at least after compaction: whoever is behind by less misses none."""
 CHECKED = ("cleanup.policy", "max.message.bytes")
 """Settings of existing topics that must be as wanted; the others are the operator's to change."""
 _TOPIC_ALREADY_EXISTS = 36
@@ -67,7 +69,9 @@ def hub_topics(partitions: int, *, pools: Iterable[str] = (DEFAULT_POOL,), subsc
     return [
         _spec(INTAKE, partitions, "delete", retention_ms=-1, retention_bytes=-1),
         _spec(EVENTS, partitions, "delete", retention_ms=30 * _DAY_MS),
-        _spec(STATE, partitions, "compact", segment_bytes=64 << 20, max_compaction_lag_ms=600_000),
+        _spec(
+            STATE, partitions, "compact", segment_bytes=64 << 20, max_compaction_lag_ms=600_000, delete_retention_ms=TOMBSTONES_MS
+        ),
         _spec(REPLIES, REPLY_PARTITIONS, "delete", retention_ms=_HOUR_MS),
         *(pool_topic(pool) for pool in pools),
         *(dlq_spec(subscriber, partitions) for subscriber in subscribers),
