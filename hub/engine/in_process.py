@@ -233,9 +233,10 @@ class InProcessBroker:
     async def changelog(self, partition: int, from_offset: int) -> AsyncIterator[StoredRecord]:
         """The committed rows, in order, up to the end that was seen first."""
         end = self._local.end(STATE, partition, unsynced=True)
-        if from_offset > end:
+        log_start = self._local.fetch(STATE, partition, end, max_bytes=1, unsynced=True).log_start
+        if from_offset and not log_start <= from_offset <= end:
             raise OffsetOutOfRange(STATE, partition, from_offset)
-        position = max(from_offset, self._local.fetch(STATE, partition, end, max_bytes=1, unsynced=True).log_start)
+        position = max(from_offset, log_start)
         while position < end:
             fetched = self._local.fetch(STATE, partition, position, max_bytes=4 * FETCH_BYTES, unsynced=True)
             last, records = _decode(fetched.data, fetched.aborted)

@@ -23,13 +23,14 @@ from ..kafka import (
     OffsetOutOfRange,
     SessionFailed,
     SessionFenced,
+    StoredRecord,
     TopicPartition,
     TransactionalSession,
 )
 from .encode import encode
 from .partition import Batch, EnginePartition, EngineSettings, Undecidable
 from .ports import EngineBroker, Intake
-from .snapshots import Rows, read_snapshot, snapshot_path, write_snapshot
+from .snapshots import Doubtful, Rows, Snapshot, check_goes_on, mark_of, read_snapshot, snapshot_path, write_snapshot
 
 log = structlog.get_logger(__name__)
 
@@ -249,38 +250,40 @@ class PartitionLoop:
 
     async def _restore(self) -> tuple[EnginePartition, int, bool]:
         async with asyncio.timeout(self._loop_settings.restore_seconds):
-            rows, _, from_snapshot = await self._fold_changelog()
+            folded, from_snapshot = await self._fold_changelog()
         partition = EnginePartition(self.partition, self._partitions, self._settings)
         partition.undecidable = self._undecidable
-        count = partition.restore(rows.items(), self._time())
+        count = partition.restore(folded.rows.items(), self._time())
         self._go_on_from(partition.now_us)
         partition.events_floor = await self._broker.events_end(self.partition)
         self.offset = partition.offset
         return partition, count, from_snapshot
 
-    async def _fold_changelog(self) -> tuple[Rows, int, bool]:
-        """The last row of every key, from the snapshot (where it is one of this log) and what came after it; the changelog offset
-        it reaches; whether a snapshot was used."""
+    async def _fold_changelog(self) -> tuple[Snapshot, bool]:
+        """The last row of every key, from the snapshot (where it can be gone on from) and what came after it; whether a snapshot
+        was used."""
         if self._snapshots is not None:
             path = snapshot_path(self._snapshots, self.partition)
-            rows, offset = await asyncio.to_thread(read_snapshot, path, partitions=self._partitions)
-            if rows:
-                origin = _origin_of(rows)
+            known = await asyncio.to_thread(read_snapshot, path, partitions=self._partitions)
+            if known is not None:
                 try:
-                    offset = await self._fold(rows, offset)
-                except OffsetOutOfRange:
-                    log.info("snapshot ignored", action="snapshot_ignored", path=str(path), reason="the log ends before it")
-                else:
-                    if _origin_of(rows) == origin:
-                        return rows, offset, True
-                    log.info("snapshot ignored", action="snapshot_ignored", path=str(path), reason="it is of another log")
-        rows = {}
-        return rows, await self._fold(rows, 0), False
+                    return await self._fold(known), True
+                except (Doubtful, OffsetOutOfRange) as why:
+                    log.info(
+                        "snapshot ignored", action="snapshot_ignored", partition=self.partition, path=str(path), reason=str(why)
+                    )
+        return await self._fold(None), False
 
-    async def _fold(self, rows: Rows, offset: int) -> int:
-        """Take the changelog from `offset` on into `rows`; the offset behind it. Raises OffsetOutOfRange."""
-        replayed = 0
-        async for record in self._broker.changelog(self.partition, offset):
+    async def _fold(self, known: Snapshot | None) -> Snapshot:
+        """`known` and the changelog from its last record on, or all of the changelog. Raises Doubtful, OffsetOutOfRange."""
+        began_us, replayed = self._time(), 0
+        rows, begin = ({}, 0) if known is None else (known.rows, known.last)
+        origin = _origin_of(rows)
+        last: StoredRecord | None = None
+        async for record in self._broker.changelog(self.partition, begin):
+            if last is None and known is not None:
+                check_goes_on(known, record, began_us)
+            last = record
             if record.key is None:
                 continue
             replayed += len(record.key) + len(record.value or b"")
@@ -288,9 +291,12 @@ class PartitionLoop:
                 rows.pop(record.key, None)
             else:
                 rows[record.key] = record.value
-            offset = record.offset + 1
+        if known is not None and last is None:
+            raise Doubtful("the changelog ends before it")
+        if known is not None and _origin_of(rows) != origin:
+            raise Doubtful("it is of another changelog")
         self._changelog_bytes = replayed
-        return offset
+        return Snapshot(rows, -1, b"", began_us) if last is None else Snapshot(rows, last.offset, mark_of(last), began_us)
 
     def _consider_snapshot(self) -> None:
         if self._snapshots is None or self._changelog_bytes < self._loop_settings.snapshot_bytes:
@@ -303,11 +309,12 @@ class PartitionLoop:
         """From the last snapshot and the committed changelog, not from memory: what is not committed can't get into it."""
         assert self._snapshots is not None
         try:
-            rows, offset, _ = await self._fold_changelog()
+            folded, _ = await self._fold_changelog()
             path = snapshot_path(self._snapshots, self.partition)
-            await asyncio.to_thread(write_snapshot, path, rows, offset=offset, partitions=self._partitions)
+            await asyncio.to_thread(write_snapshot, path, folded, partitions=self._partitions)
             self._changelog_bytes = 0
-            log.info("snapshot written", action="snapshot_written", partition=self.partition, rows=len(rows), offset=offset)
+            about = {"partition": self.partition, "rows": len(folded.rows), "offset": folded.last}
+            log.info("snapshot written", action="snapshot_written", **about)
         except (OSError, TimeoutError, HubError) as reason:
             log.warning("no snapshot", action="snapshot_failed", partition=self.partition, reason=repr(reason))
 

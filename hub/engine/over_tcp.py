@@ -64,7 +64,7 @@ class TcpBroker:
         return await open_session(self._bootstrap, transactional_id(self._cluster, partition), client_id=self._client_id)
 
     async def changelog(self, partition: int, from_offset: int) -> AsyncIterator[StoredRecord]:
-        """The committed rows from an offset, or from the start where compaction has moved it behind that offset."""
+        """See EngineBroker."""
         try:
             async for record in read_all(self._bootstrap, STATE, partition, from_offset or None, client_id=self._client_id):
                 yield record

@@ -42,9 +42,9 @@ class EngineBroker(Protocol):
         ...
 
     def changelog(self, partition: int, from_offset: int) -> AsyncIterator[StoredRecord]:
-        """The committed rows of `hub.state` from an offset (or the log's start, where that is later) to its end.
+        """The committed rows of `hub.state` from an offset (0: from the log's start, wherever that is) to its end.
 
-        Raises OffsetOutOfRange where the log ends before that offset."""
+        Raises OffsetOutOfRange where the log does not reach to that offset, or has lost it."""
         ...
 
     async def intake(self, partition: int, offset: int) -> Intake:

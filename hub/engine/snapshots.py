@@ -1,34 +1,48 @@
 """Snapshot files: the last committed row of every key of a partition's changelog, up to an offset, so that a restart reads
 only what came later. Losing one loses nothing.
 
-File: the magic, then CRC-32 (4 bytes) and length (8 bytes) of the body, big-endian; the body: changelog offset (8 bytes),
-the partition count, and records of key length, key, value length, value (lengths 4 bytes). Written beside and renamed, so that
-a file is whole or not there; one that does not check is ignored with a word in the log, and so is one that is too old: what was
-deleted since may have left the changelog without a trace.
+File: the magic, then CRC-32 (4 bytes) and length (8 bytes) of the body, big-endian; the body: offset of the last changelog
+record in it (8 bytes), a hash of that record (16 bytes), the time of writing in microseconds (8 bytes), the partition count
+(4 bytes), and records of key length, key, value length, value (lengths 4 bytes). Written beside and renamed, so that a file is
+whole or not there; one that does not check, or that this changelog does not go on from, is ignored with a word in the log.
 """
 
 import os
-import time
-from collections.abc import Mapping
+from hashlib import blake2b
 from pathlib import Path
 from struct import Struct, error
+from typing import NamedTuple
 from zlib import crc32
 
 import structlog
 
-from ..kafka import TOMBSTONES_MS
+from ..kafka import TOMBSTONES_MS, StoredRecord
 
 log = structlog.get_logger(__name__)
 
-#: Tombstones stay in the changelog for TOMBSTONES_MS; a snapshot that is younger than half of that misses none.
-AGE_SECONDS_MAX = TOMBSTONES_MS / 1000 / 2
+#: Tombstones stay in the changelog for TOMBSTONES_MS, though it is compacted: whoever is behind by half of that misses none.
+AGE_US_MAX = TOMBSTONES_MS * 1000 // 2
 
-MAGIC = b"taskhub-snapshot-1\n"
+MAGIC = b"taskhub-snapshot-2\n"
 _HEAD = Struct(">IQ")
-_OFFSET = Struct(">QI")
+_ORIGIN = Struct(">q16sqI")
 _LENGTH = Struct(">I")
 
 Rows = dict[bytes, bytes]
+
+
+class Snapshot(NamedTuple):
+    """The fold of the changelog up to the record at offset `last`. `mark`: the hash of that record. `written_us`: a time; what is
+    not in the snapshot was written later."""
+
+    rows: Rows
+    last: int
+    mark: bytes
+    written_us: int
+
+
+class Doubtful(Exception):
+    """The changelog may not be the one that a snapshot was made of, or may have lost something since. The message says why."""
 
 
 def snapshot_path(folder: Path, partition: int) -> Path:
@@ -36,10 +50,30 @@ def snapshot_path(folder: Path, partition: int) -> Path:
     return folder / f"engine-{partition}.snapshot"
 
 
-def write_snapshot(path: Path, rows: Mapping[bytes, bytes], *, offset: int, partitions: int) -> None:
-    """Write `rows`, which are the fold of the changelog below `offset`. Durable when it returns. Raises OSError."""
-    parts = [_OFFSET.pack(offset, partitions)]
-    for key, value in rows.items():
+def mark_of(record: StoredRecord) -> bytes:
+    """What tells a record of the changelog from another at the same offset of another changelog."""
+    key, value = record.key or b"", record.value or b""
+    return blake2b(b"%d/%d/" % (record.timestamp_ms, len(key)) + key + value, digest_size=16).digest()
+
+
+def check_goes_on(snapshot: Snapshot, first: StoredRecord, now_us: int) -> None:
+    """Whether a changelog goes on from `snapshot`; given is its `first` record from the snapshot's last one on. Raises Doubtful.
+
+    The last record of a transaction is replaced by the next one's. So where it is still there, nothing behind it was compacted
+    away. Where it is not, tombstones behind it may be gone, too, after a time; what they deleted would come back to life."""
+    if first.offset == snapshot.last:
+        if mark_of(first) != snapshot.mark:
+            raise Doubtful("it is of another changelog")
+        return
+    age_us = abs(now_us - snapshot.written_us)  # one from the future says that a clock was wrong: then its age is not known
+    if age_us > AGE_US_MAX:
+        raise Doubtful(f"it is {age_us / 3_600_000_000:.0f} hours old, and the changelog was compacted since")
+
+
+def write_snapshot(path: Path, snapshot: Snapshot, *, partitions: int) -> None:
+    """Durable when it returns. Raises OSError."""
+    parts = [_ORIGIN.pack(snapshot.last, snapshot.mark, snapshot.written_us, partitions)]
+    for key, value in snapshot.rows.items():
         parts += (_LENGTH.pack(len(key)), key, _LENGTH.pack(len(value)), value)
     body = b"".join(parts)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,39 +86,36 @@ def write_snapshot(path: Path, rows: Mapping[bytes, bytes], *, offset: int, part
     beside.replace(path)
 
 
-def read_snapshot(path: Path, *, partitions: int) -> tuple[Rows, int]:
-    """The rows and the changelog offset to go on from; ({}, 0) where there is no file, or none that checks."""
+def read_snapshot(path: Path, *, partitions: int) -> Snapshot | None:
+    """What was written last; None where there is no file, or none that checks."""
     try:
         content = path.read_bytes()
-        age_seconds = time.time() - path.stat().st_mtime  # noqa: TID251 - the clock that dated the file
     except FileNotFoundError:
-        return {}, 0
+        return None
     try:
-        if age_seconds > AGE_SECONDS_MAX:
-            raise ValueError(f"it is {age_seconds / 3600:.0f} hours old")
         return _parse(content, partitions)
     except (ValueError, error) as reason:
         log.warning("snapshot ignored", action="snapshot_ignored", path=str(path), reason=str(reason))
-        return {}, 0
+        return None
 
 
-def _parse(content: bytes, partitions: int) -> tuple[Rows, int]:
+def _parse(content: bytes, partitions: int) -> Snapshot:
     if not content.startswith(MAGIC):
         raise ValueError("it is no snapshot file of this version")
     checksum, length = _HEAD.unpack_from(content, len(MAGIC))
     body = memoryview(content)[len(MAGIC) + _HEAD.size :]
     if len(body) != length or crc32(body) != checksum:
         raise ValueError("its checksum does not match")
-    offset, written_with = _OFFSET.unpack_from(body)
+    last, mark, written_us, written_with = _ORIGIN.unpack_from(body)
     if written_with != partitions:
         raise ValueError(f"it was written with {written_with} partitions")
     rows: Rows = {}
-    position = _OFFSET.size
+    position = _ORIGIN.size
     while position < length:
         key, position = _take(body, position)
         value, position = _take(body, position)
         rows[key] = value
-    return rows, offset
+    return Snapshot(rows, last, mark, written_us)
 
 
 def _take(body: memoryview, position: int) -> tuple[bytes, int]:

@@ -1,4 +1,4 @@
-"""The loop around a partition, inside a broker's process: take-over, snapshots, missing history, foreign transactions."""
+"""The loop around a partition, inside a broker's process: take-over, missing history, foreign transactions."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,7 +11,6 @@ from hub.broker import BrokerServer
 from hub.engine import EngineSettings, LoopSettings, MissingHistory, PartitionLoop
 from hub.engine.in_process import InProcessBroker, InProcessSession
 from hub.engine.ports import EngineBroker
-from hub.engine.snapshots import read_snapshot, snapshot_path, write_snapshot
 from hub.kafka import EVENTS, INTAKE, STATE, Kip890Session, Record, TopicPartition, build_batch, ensure_topics, read_all
 from schemas import Event, decode_event
 
@@ -103,53 +102,6 @@ async def test_an_owner_that_stops_says_so_and_the_next_goes_on_where_it_was(bro
     assert [event.epoch for event in seen if event.type == "engine.started"] == [1, 2]
     restored = [event.data for event in seen if event.type == "engine.restored"][-1]
     assert (restored.live_tasks, restored.snapshot) == (3, False)
-
-
-async def test_a_restart_reads_the_snapshot_and_only_what_came_after_it(broker: BrokerServer, tmp_path: Path) -> None:
-    first = await Owner(broker, snapshots=tmp_path, snapshot_bytes=2_000).started()
-    for turn in range(5):
-        await submit(broker, range(turn * 10, turn * 10 + 10))
-        await until(broker, "task.created", turn * 10 + 10)
-    path = snapshot_path(tmp_path, 0)
-    async with asyncio.timeout(10):
-        while not path.exists():
-            await asyncio.sleep(0.01)
-    await first.crash()
-    rows, offset = read_snapshot(path, partitions=1)
-    assert rows
-    assert offset > 0
-    second = await Owner(broker, snapshots=tmp_path).started()
-    seen = await until(broker, "engine.restored", 2)
-    await second.crash()
-    restored = [event.data for event in seen if event.type == "engine.restored"][-1]
-    assert (restored.live_tasks, restored.snapshot) == (50, True)
-
-
-async def test_a_damaged_snapshot_costs_time_and_nothing_else(broker: BrokerServer, tmp_path: Path) -> None:
-    first = await Owner(broker).started()
-    await submit(broker, range(10))
-    await until(broker, "task.created", 10)
-    await first.crash()
-    snapshot_path(tmp_path, 0).write_bytes(b"taskhub-snapshot-1\n" + bytes(100))
-    second = await Owner(broker, snapshots=tmp_path).started()
-    seen = await until(broker, "engine.restored", 2)
-    await second.crash()
-    restored = [event.data for event in seen if event.type == "engine.restored"][-1]
-    assert (restored.live_tasks, restored.snapshot) == (10, False)
-
-
-def test_a_snapshot_comes_back_as_written_and_every_flipped_byte_is_noticed(tmp_path: Path) -> None:
-    path = tmp_path / "s"
-    rows = {b"task/a": b"{}", b"!meta": b'{"offset":1}', b"empty": b""}
-    write_snapshot(path, rows, offset=42, partitions=4)
-    assert read_snapshot(path, partitions=4) == (rows, 42)
-    assert read_snapshot(path, partitions=8) == ({}, 0)
-    whole = path.read_bytes()
-    for position in range(len(whole)):
-        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
-        assert read_snapshot(path, partitions=4) == ({}, 0)
-        path.write_bytes(whole[:position])
-        assert read_snapshot(path, partitions=4) == ({}, 0)
 
 
 async def test_an_intake_whose_beginning_is_gone_without_state_is_refused(broker: BrokerServer) -> None:

@@ -1,9 +1,6 @@
 """The loop goes on: past a record that the engine cannot decide, and from a log that is ahead of the clock."""
 
 import asyncio
-import os
-import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,10 +13,8 @@ from hub.core.times import us_of
 from hub.engine.in_process import InProcessBroker
 from hub.engine.loop import Heard
 from hub.engine.over_tcp import TcpBroker
-from hub.engine.snapshots import read_snapshot, snapshot_path, write_snapshot
-from hub.kafka import INTAKE, STATE, TOMBSTONES_MS, Record, build_batch, read_all
+from hub.kafka import INTAKE, STATE, Record, build_batch, read_all
 from hub.kafka.clients import make_transactional_producer
-from schemas import Event
 from tests.engine.test_loop import Owner, broker, events, submit, until
 
 __all__ = ["broker"]  # the fixture
@@ -114,45 +109,6 @@ async def beat(broker: BrokerServer, kind: str) -> None:
     headers = [("ce_type", kind.encode()), ("ce_source", b"/w"), ("ce_id", b"1")]
     value = json.encode({**about, "lease_seconds": LEASE_SECONDS})
     await broker.local.append(INTAKE, 0, build_batch([Record(b"w1", value, headers, 0)]))
-
-
-async def snapshot_of(broker: BrokerServer, folder: Path) -> Path:
-    """A snapshot of what two tasks left."""
-    owner = await Owner(broker, snapshots=folder, snapshot_bytes=1).started()
-    path = snapshot_path(folder, 0)
-    await submit(broker, range(2))
-    async with asyncio.timeout(10):
-        while b"task/t-1" not in read_snapshot(path, partitions=1)[0]:
-            await submit(broker, range(2, 3))
-            await asyncio.sleep(0.02)
-    await owner.stop()
-    return path
-
-
-async def restored(broker: BrokerServer, folder: Path) -> Event:
-    owner = await Owner(broker, snapshots=folder).started()
-    await owner.stop()
-    return [event for event in await events(broker) if event.type == "engine.restored"][-1]
-
-
-async def test_a_snapshot_is_used_while_it_is_young_and_of_this_log(broker: BrokerServer, tmp_path: Path) -> None:
-    path = await snapshot_of(broker, tmp_path)
-    assert (await restored(broker, tmp_path)).data.snapshot is True
-    os.utime(path, (time.time() - TOMBSTONES_MS / 1000,) * 2)
-    assert (await restored(broker, tmp_path)).data.snapshot is False
-
-
-async def test_a_snapshot_of_another_log_or_beyond_its_end_is_not_believed(broker: BrokerServer, tmp_path: Path) -> None:
-    path = await snapshot_of(broker, tmp_path)
-    rows, offset = read_snapshot(path, partitions=1)
-    rows[b"task/ghost"] = rows[b"task/t-0"]
-    write_snapshot(path, rows, offset=offset + 1_000_000, partitions=1)
-    assert (await restored(broker, tmp_path)).data.snapshot is False
-    meta = json.decode(rows[b"!meta"])
-    rows[b"!meta"] = json.encode({**meta, "created_us": meta["created_us"] + 1})
-    write_snapshot(path, rows, offset=offset, partitions=1)
-    last = await restored(broker, tmp_path)
-    assert (last.data.snapshot, last.data.live_tasks) == (False, 3)
 
 
 async def test_heartbeats_alone_move_the_place_that_a_restart_begins_at(

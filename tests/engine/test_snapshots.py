@@ -1,0 +1,181 @@
+"""Snapshots shorten a restart, and are believed only where the changelog goes on from them."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from msgspec import json
+
+from hub.broker import BrokerServer
+from hub.engine.in_process import InProcessBroker
+from hub.engine.over_tcp import TcpBroker
+from hub.engine.ports import EngineBroker
+from hub.engine.snapshots import Snapshot, read_snapshot, snapshot_path, write_snapshot
+from hub.kafka import STATE, StoredRecord
+from schemas import Event
+from tests.engine.test_loop import Owner, broker, events, submit, until
+
+__all__ = ["broker"]  # the fixture
+
+DAY_US = 86_400_000_000
+
+
+class Compacted(InProcessBroker):
+    """The changelog as it is after a while on Apache Kafka: the last row of every key, and no tombstones."""
+
+    async def changelog(self, partition: int, from_offset: int) -> AsyncIterator[StoredRecord]:
+        last = {record.key: record async for record in super().changelog(partition, 0)}
+        for record in sorted(last.values(), key=lambda record: record.offset):
+            if record.value is not None and record.offset >= from_offset:
+                yield record
+
+
+def ports_of(broker: BrokerServer, placement: str) -> EngineBroker:
+    return InProcessBroker(broker.local) if placement == "in the broker's process" else TcpBroker(broker.bootstrap)
+
+
+async def snapshot_of(broker: BrokerServer, folder: Path, *, tasks: int = 2) -> Snapshot:
+    """What is written to a file while an owner has `tasks` tasks; it has stopped since, so the changelog goes on."""
+    owner = await Owner(broker, snapshots=folder).started()
+    await submit(broker, range(tasks))
+    await until(broker, "task.created", tasks)
+    await broker.local.stable()
+    await owner.loop._write_snapshot()
+    await owner.stop()
+    written = read_snapshot(snapshot_path(folder, 0), partitions=1)
+    assert written is not None
+    return written
+
+
+def with_a_ghost(snapshot: Snapshot) -> Snapshot:
+    """The snapshot, with the row of a task that is not in the changelog."""
+    return snapshot._replace(rows={**snapshot.rows, b"task/ghost": snapshot.rows[b"task/t-0"]})
+
+
+async def restored(
+    broker: BrokerServer, folder: Path, *, ports: EngineBroker | None = None, later_us: int = 0
+) -> tuple[bool, int]:
+    """Whether an owner, this much later, uses the snapshot; and how many live tasks it has then."""
+    owner = Owner(broker, snapshots=folder, ports=ports)
+    clock = owner.loop._now_us
+    owner.loop._now_us = lambda: clock() + later_us
+    await owner.started()
+    await owner.crash()
+    last: Event = [event for event in await events(broker) if event.type == "engine.restored"][-1]
+    return last.data.snapshot, last.data.live_tasks
+
+
+@pytest.mark.parametrize("placement", ["in the broker's process", "over TCP"])
+async def test_a_restart_reads_the_snapshot_and_what_came_after_it(broker: BrokerServer, tmp_path: Path, placement: str) -> None:
+    ports = ports_of(broker, placement)
+    await snapshot_of(broker, tmp_path)
+    await submit(broker, range(2, 5))
+    assert await restored(broker, tmp_path, ports=ports) == (True, 2)
+    await until(broker, "task.created", 2)
+    owner = await Owner(broker).started()
+    await until(broker, "task.created", 5)
+    await owner.stop()
+    assert await restored(broker, tmp_path, ports=ports) == (True, 5)
+
+
+async def test_a_snapshot_is_written_once_enough_was_written_to_the_changelog(broker: BrokerServer, tmp_path: Path) -> None:
+    owner = await Owner(broker, snapshots=tmp_path, snapshot_bytes=2_000).started()
+    for turn in range(5):
+        await submit(broker, range(turn * 10, turn * 10 + 10))
+        await until(broker, "task.created", turn * 10 + 10)
+    if owner.loop._snapshotting is not None:
+        await owner.loop._snapshotting
+    await owner.crash()
+    assert await restored(broker, tmp_path) == (True, 50)
+
+
+def test_a_snapshot_comes_back_as_written_and_every_flipped_byte_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    snapshot = Snapshot({b"task/a": b"{}", b"!meta": b'{"offset":1}', b"empty": b""}, 42, b"0123456789abcdef", 1_700_000_000)
+    write_snapshot(path, snapshot, partitions=4)
+    assert read_snapshot(path, partitions=4) == snapshot
+    assert read_snapshot(path, partitions=8) is None
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+        assert read_snapshot(path, partitions=4) is None
+        path.write_bytes(whole[:position])
+        assert read_snapshot(path, partitions=4) is None
+
+
+@pytest.mark.parametrize("content", [b"taskhub-snapshot-1\n" + bytes(100), b"taskhub-snapshot-2\n" + bytes(100), b""])
+async def test_a_damaged_snapshot_or_one_of_an_older_kind_costs_time_and_nothing_else(
+    broker: BrokerServer, tmp_path: Path, content: bytes
+) -> None:
+    await snapshot_of(broker, tmp_path)
+    snapshot_path(tmp_path, 0).write_bytes(content)
+    assert await restored(broker, tmp_path) == (False, 2)
+
+
+async def test_what_was_deleted_and_compacted_away_does_not_come_back_from_an_old_snapshot(
+    broker: BrokerServer, tmp_path: Path
+) -> None:
+    path = snapshot_path(tmp_path, 0)
+    snapshot = with_a_ghost(await snapshot_of(broker, tmp_path))
+    write_snapshot(path, snapshot, partitions=1)
+    compacted = Compacted(broker.local)
+    assert await restored(broker, tmp_path, ports=compacted, later_us=DAY_US // 2 + 60_000_000) == (False, 2)
+    from_the_future = snapshot._replace(written_us=snapshot.written_us + 2 * DAY_US)
+    write_snapshot(path, from_the_future, partitions=1)
+    assert await restored(broker, tmp_path, ports=compacted) == (False, 2)
+
+
+async def test_a_young_snapshot_is_used_though_the_changelog_was_compacted(broker: BrokerServer, tmp_path: Path) -> None:
+    await snapshot_of(broker, tmp_path)
+    assert await restored(broker, tmp_path, ports=Compacted(broker.local), later_us=DAY_US // 3) == (True, 2)
+
+
+async def test_a_snapshot_of_any_age_is_used_where_nothing_was_compacted_away(broker: BrokerServer, tmp_path: Path) -> None:
+    """The embedded broker keeps everything: a hub that was away for a month must not read a year's changelog."""
+    await snapshot_of(broker, tmp_path)
+    assert await restored(broker, tmp_path, later_us=30 * DAY_US) == (True, 2)
+
+
+@pytest.mark.parametrize("placement", ["in the broker's process", "over TCP"])
+@pytest.mark.parametrize("further", [0, 1, 1_000_000])
+async def test_a_snapshot_that_the_changelog_does_not_reach_is_not_believed(
+    broker: BrokerServer, tmp_path: Path, placement: str, further: int
+) -> None:
+    snapshot = with_a_ghost(await snapshot_of(broker, tmp_path))
+    end = broker.local.end(STATE, 0)
+    write_snapshot(snapshot_path(tmp_path, 0), snapshot._replace(last=end + further), partitions=1)
+    assert await restored(broker, tmp_path, ports=ports_of(broker, placement)) == (False, 2)
+
+
+async def test_a_snapshot_of_a_changelog_that_went_another_way_is_not_believed(broker: BrokerServer, tmp_path: Path) -> None:
+    """As where a broker's data was brought back from a backup, and went on."""
+    snapshot = with_a_ghost(await snapshot_of(broker, tmp_path))
+    write_snapshot(snapshot_path(tmp_path, 0), snapshot._replace(mark=bytes(16)), partitions=1)
+    assert await restored(broker, tmp_path) == (False, 2)
+
+
+async def test_a_snapshot_of_another_hub_is_not_believed_though_it_is_young(broker: BrokerServer, tmp_path: Path) -> None:
+    snapshot = with_a_ghost(await snapshot_of(broker, tmp_path))
+    meta = json.decode(snapshot.rows[b"!meta"])
+    snapshot.rows[b"!meta"] = json.encode({**meta, "created_us": meta["created_us"] + 1})
+    write_snapshot(snapshot_path(tmp_path, 0), snapshot, partitions=1)
+    assert await restored(broker, tmp_path, ports=Compacted(broker.local)) == (False, 2)
+
+
+@pytest.mark.parametrize("placement", ["in the broker's process", "over TCP"])
+async def test_a_snapshot_before_the_beginning_of_the_changelog_is_not_believed(
+    broker: BrokerServer, tmp_path: Path, placement: str
+) -> None:
+    """What an operator deleted may have held tombstones."""
+    owner = await Owner(broker).started()
+    await owner.stop()
+    await snapshot_of(broker, tmp_path)
+    owner = await Owner(broker).started()
+    await owner.stop()
+    log = broker.broker.state.log(STATE, 0)
+    assert log is not None
+    written = read_snapshot(snapshot_path(tmp_path, 0), partitions=1)
+    assert written is not None
+    log.delete_before(written.last + 1)  # what DeleteRecords does
+    used, _ = await restored(broker, tmp_path, ports=ports_of(broker, placement))
+    assert not used
