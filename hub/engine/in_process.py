@@ -152,6 +152,7 @@ class InProcessIntake:
         self._position = offset
         self._buffer: list[StoredRecord] = []
         self._end = offset
+        self._end_at = 0.0
         self.log_start = self._look(1).log_start
 
     @property
@@ -163,6 +164,11 @@ class InProcessIntake:
     def end(self) -> int:
         """See Intake."""
         return self._end
+
+    @property
+    def end_at(self) -> float:
+        """See Intake."""
+        return self._end_at
 
     async def read(self, max_records: int, timeout_seconds: float) -> list[StoredRecord]:
         """The next records; other tasks of the broker's loop get their turn first."""
@@ -187,6 +193,7 @@ class InProcessIntake:
         while not self._buffer:
             fetched = self._look(FETCH_BYTES)
             self._end = self._local.end(INTAKE, self._partition, committed=False, unsynced=True)
+            self._end_at = asyncio.get_running_loop().time()
             if self._position >= fetched.end or not fetched.data:
                 return
             last, records = _decode(fetched.data, fetched.aborted)

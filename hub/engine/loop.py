@@ -42,7 +42,8 @@ IDLE_SECONDS = 0.2
 CHECKPOINT_RECORDS = 10_000
 CHECKPOINT_US = 60_000_000
 
-#: What lies behind an open transaction cannot be read yet: look again after this time (seconds).
+#: What is due may have to wait for words that cannot be read yet (behind an open transaction): look again after this time
+#: (seconds).
 HIDDEN_SECONDS = 0.05
 
 #: The loop looks around several times a second. A much longer gap means that this process did not run (it was stopped, or
@@ -197,7 +198,8 @@ class PartitionLoop:
                 )
                 partition.forgive(now_us - looked_us)
             looked_us = now_us
-            heard.read(now_us, position=intake.position, end=intake.end, nothing=not records)
+            end_us = now_us - round((asyncio.get_running_loop().time() - intake.end_at) * 1e6)
+            heard.read(position=intake.position, end=intake.end, end_us=end_us)
             batch = partition.process(records, now_us, heard_until_us=heard.until_us)
             self.offset = batch.offset
             if not batch.empty:
@@ -212,8 +214,8 @@ class PartitionLoop:
             if partition.unknown_pools:
                 partition.know_pools(await self._broker.pools())
             timeout = self._idle_seconds(partition)
-            if not records and intake.position < intake.end:
-                timeout = max(timeout, HIDDEN_SECONDS)
+            if timeout == 0.0 and batch.empty and not records:
+                timeout = HIDDEN_SECONDS
         await self._commit(session, partition, partition.leave(self._time()))
 
     async def _commit(self, session: TransactionalSession, partition: EnginePartition, batch: Batch) -> None:
@@ -322,34 +324,25 @@ class PartitionLoop:
 class Heard:
     """Until when everybody has been heard: `until_us`. Silence before that time is silence; later it may only be unread.
 
-    The end of the log moves while it is read, under load faster than anybody reads. So an end is kept, with a time before
-    which whatever was said lies before it, until it has been read; then the next."""
+    The end of the log moves while it is read, under load faster than anybody reads. So an end is kept, with the time when the log
+    ended there, until it has been read; then the next."""
 
     def __init__(self) -> None:
         self.until_us: int | None = None
-        self._end = -1
-        self._end_us = 0
         self._mark: tuple[int, int] | None = None
-        self._last_us = 0
 
-    def read(self, now_us: int, *, position: int, end: int, nothing: bool) -> None:
-        """After a read at `now_us` that brought `nothing` or something, and that shows these places in the log."""
-        if nothing:
-            self._end, self._end_us = end, now_us  # whoever waits in vain for more has just asked
-        elif end != self._end:
-            self._end, self._end_us = end, self._last_us  # told at some time since the read before this one
-        self._last_us = now_us
+    def read(self, *, position: int, end: int, end_us: int) -> None:
+        """The log was read up to `position`; at `end_us` it ended at `end`."""
         if self._mark is not None and position >= self._mark[0]:
             self._hear(self._mark[1])
             self._mark = None
-        if position >= self._end:
-            self._hear(self._end_us)
+        if position >= end:
+            self._hear(end_us)
         elif self._mark is None:
-            self._mark = self._end, self._end_us
+            self._mark = end, end_us
 
     def _hear(self, time_us: int) -> None:
-        if time_us > 0:
-            self.until_us = max(self.until_us or 0, time_us)
+        self.until_us = max(self.until_us or 0, time_us)
 
 
 class SteadyClock:

@@ -21,6 +21,9 @@ from .ports import Intake, transactional_id
 #: A reader that gives nothing for so long is asked whether it is really at the end (seconds).
 CHECK_SECONDS = 5.0
 
+#: How long the broker may keep a fetch that it has nothing for (milliseconds): so old may be what is known of the log's end.
+FETCH_WAIT_MS = 200
+
 
 class TcpIntake:
     """The intake through a consumer without a group. Committed records only; nothing is skipped silently."""
@@ -28,9 +31,11 @@ class TcpIntake:
     def __init__(self, reader: PartitionReader, log_start: int) -> None:
         self._reader = reader
         self.log_start = log_start
-        self._heard_at = 0.0
+        self._heard_at = self._looked_at = asyncio.get_running_loop().time()
+        self._answer_ms: int | None = None
         self.position = 0
         self.end = 1  # not known before the broker has told it
+        self.end_at = self._looked_at
 
     async def read(self, max_records: int, timeout_seconds: float) -> list[StoredRecord]:
         """The next records. Raises OffsetOutOfRange, ConnectionLost (also where the client is stuck)."""
@@ -42,9 +47,17 @@ class TcpIntake:
             await self._reader.ensure_moving()
             self._heard_at = now
         self.position = await self._reader.position()
-        end = self._reader.seen_log_end
-        self.end = self.position + 1 if end is None else end
+        self._look(now)
         return records
+
+    def _look(self, now: float) -> None:
+        """A new answer came at some time since the last look; without one, what was said since then is not known of."""
+        end, answer_ms = self._reader.seen_log_end, self._reader.seen_ms
+        if end is None:
+            self.end = self.position + 1
+        elif answer_ms != self._answer_ms:
+            self.end, self.end_at, self._answer_ms = end, self._looked_at, answer_ms
+        self._looked_at = now
 
     async def close(self) -> None:
         """Let go of the connections."""
@@ -75,7 +88,7 @@ class TcpBroker:
 
     async def intake(self, partition: int, offset: int) -> Intake:
         """The intake, positioned."""
-        reader = PartitionReader(self._bootstrap, client_id=self._client_id)
+        reader = PartitionReader(self._bootstrap, client_id=self._client_id, fetch_max_wait_ms=FETCH_WAIT_MS)
         try:
             await reader.open(INTAKE, partition, offset)
             return TcpIntake(reader, await reader.start_offset())

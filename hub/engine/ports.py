@@ -29,6 +29,11 @@ class Intake(Protocol):
         not read up to there has not heard everybody."""
         ...
 
+    @property
+    def end_at(self) -> float:
+        """A time, by the event loop's clock, at which the log had not gone beyond `end` yet: not much before it was told."""
+        ...
+
     async def close(self) -> None:
         """Release everything."""
         ...

@@ -116,6 +116,12 @@ class PartitionReader:
         end: int | None = self._open.highwater(self._partition)
         return end
 
+    @property
+    def seen_ms(self) -> int | None:
+        """When the broker told `seen_end` and `seen_log_end`, by this machine's clock; another time, another answer."""
+        told_ms: int | None = self._open.last_poll_timestamp(self._partition)
+        return told_ms
+
     def seek(self, offset: int) -> None:
         """Go on reading at `offset`."""
         self._open.seek(self._partition, offset)

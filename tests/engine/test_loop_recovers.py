@@ -64,20 +64,22 @@ async def test_time_goes_on_from_the_log_where_the_clock_was_set_back(broker: Br
 
 def test_everybody_was_heard_up_to_an_end_once_it_is_read_also_while_the_log_grows_faster() -> None:
     heard = Heard()
-    heard.read(100, position=10, end=1_000, nothing=False)
-    assert heard.until_us is None, "when that end was told is not known"
-    heard.read(200, position=500, end=2_000, nothing=False)
-    heard.read(300, position=1_200, end=3_000, nothing=False)
-    heard.read(400, position=1_900, end=4_000, nothing=False)
+    heard.read(position=10, end=1_000, end_us=100)
+    heard.read(position=500, end=2_000, end_us=200)
     assert heard.until_us is None
-    heard.read(500, position=3_100, end=5_000, nothing=False)
-    assert heard.until_us == 200, "the end 3,000 was first seen after the read at 200"
-    heard.read(600, position=5_000, end=5_000, nothing=False)
-    assert heard.until_us == 400
-    heard.read(700, position=5_000, end=5_000, nothing=True)
+    heard.read(position=1_200, end=3_000, end_us=300)
+    assert heard.until_us == 100
+    heard.read(position=1_900, end=4_000, end_us=400)
+    assert heard.until_us == 100
+    heard.read(position=3_100, end=5_000, end_us=500)
+    assert heard.until_us == 300
+    heard.read(position=5_000, end=5_000, end_us=600)
+    assert heard.until_us == 600
+    heard.read(position=5_000, end=6_000, end_us=700)
+    heard.read(position=5_000, end=7_000, end_us=800)
+    assert heard.until_us == 600, "what lies behind an open transaction has not been heard"
+    heard.read(position=7_000, end=8_000, end_us=900)
     assert heard.until_us == 700
-    heard.read(800, position=5_000, end=6_000, nothing=True)
-    assert heard.until_us == 700, "what lies behind an open transaction has not been heard"
 
 
 @pytest.mark.parametrize("placement", ["in the broker's process", "over TCP"])

@@ -76,6 +76,31 @@ async def test_the_end_is_the_last_stable_offset(world: World) -> None:
     assert [r.value async for r in read_all(world.bootstrap, topic, 0)] == [b"a"]
 
 
+async def test_the_end_of_the_log_is_known_too_with_what_an_open_transaction_hides(world: World) -> None:
+    topic, owner = await world.topic(), unique("owner")
+    await world.abandon(owner, {TopicPartition(topic, 0): [record("half")]})
+    await write(world, topic, "hidden")
+    async with PartitionReader(world.bootstrap, fetch_max_wait_ms=100) as partition:
+        await partition.open(topic, 0, 0)
+        assert (partition.seen_log_end, partition.seen_ms) == (None, None)
+        async with asyncio.timeout(10):
+            while partition.seen_log_end is None:
+                assert await partition.read(10, 20) == []
+        assert (await partition.position(), partition.seen_end, partition.seen_log_end) == (0, 0, 3)
+        session = world.session(owner)
+        await session.open()  # aborts what its predecessor left: a marker is the last entry
+        assert [r.value for r in await read(partition, 1)] == [b"hidden"]
+        async with asyncio.timeout(10):
+            while await partition.position() < 4:
+                assert await partition.read(10, 20) == []
+        assert (await partition.position(), partition.seen_log_end) == (4, 4)
+        told_ms = partition.seen_ms
+        async with asyncio.timeout(10):
+            while partition.seen_ms == told_ms:
+                assert await partition.read(10, 20) == []
+        await session.close()
+
+
 async def test_reading_all_skips_what_was_aborted_and_ends_behind_the_last_marker(world: World) -> None:
     topic, owner = await world.topic(), unique("owner")
     for n in range(5):
