@@ -21,6 +21,7 @@ from ..kafka import (
     EVENTS,
     STATE,
     OffsetOutOfRange,
+    RecordTooLarge,
     SessionFailed,
     SessionFenced,
     StoredRecord,
@@ -106,7 +107,7 @@ class PartitionLoop:
     async def run(self) -> None:
         """Own the partition until `stop`, or until another owner has fenced this one (`fenced` is then true).
 
-        Raises MissingHistory, and whatever breaks an invariant; a broker that is away is waited for.
+        Raises MissingHistory, RecordTooLarge, and whatever breaks an invariant; a broker that is away is waited for.
         """
         delay = RETRY_SECONDS[0]
         while not self._stopping.is_set():
@@ -119,6 +120,18 @@ class PartitionLoop:
                 self.fenced = True
                 log.warning("another owner has taken over", action="engine_fenced", partition=self.partition)
                 return
+            except RecordTooLarge as why:
+                log.error(
+                    "this partition stops: what it decided does not fit into a record, and nothing of it was written. Report it,"
+                    " with the records of hub.intake before this offset; a hub that bounds it goes on from there",
+                    action="engine_output_too_large",
+                    partition=self.partition,
+                    topic=why.topic,
+                    bytes=why.size,
+                    bytes_max=why.limit,
+                    offset=self.offset,
+                )
+                raise
             except (SessionFailed, Unreachable, TimeoutError, OSError) as reason:
                 if time.monotonic() - began > 10:
                     delay = RETRY_SECONDS[0]

@@ -32,8 +32,10 @@ _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 TOMBSTONES_MS = _DAY_MS
 """How long a deletion stays in `hub.state` at least after compaction: whoever is behind by less misses none."""
-CHECKED = ("cleanup.policy", "max.message.bytes")
-"""Settings of existing topics that must be as wanted; the others are the operator's to change."""
+CHECKED = ("cleanup.policy", "max.message.bytes", "delete.retention.ms")
+"""Settings of existing topics that must be as wanted, where a topic names them; the others are the operator's to change."""
+AT_LEAST = ("max.message.bytes", "delete.retention.ms")
+"""Those of them that may be larger."""
 _TOPIC_ALREADY_EXISTS = 36
 _UNKNOWN_TOPIC = 3
 
@@ -214,11 +216,12 @@ async def _check_settings(admin: AIOKafkaAdminClient, specs: list[TopicSpec]) ->
             found[name] = {entry[0]: entry[1] for entry in entries}
     for spec in specs:
         for setting in CHECKED:
-            _check_setting(spec.name, setting, found[spec.name][setting], spec.config[setting])
+            if setting in spec.config:
+                _check_setting(spec.name, setting, found[spec.name][setting], spec.config[setting])
 
 
 def _check_setting(topic: str, setting: str, found: str, wanted: str) -> None:
-    fits = int(found) >= int(wanted) if setting == "max.message.bytes" else found == wanted
+    fits = int(found) >= int(wanted) if setting in AT_LEAST else found == wanted
     if not fits:
         change = f"--entity-type topics --entity-name {topic} --add-config {setting}={wanted}"
         remedy = f"Set it: kafka-configs.sh --alter {change}"

@@ -5,16 +5,18 @@ from typing import Any
 
 import pytest
 from msgspec import json
+from structlog.testing import capture_logs
 
 import hub.engine.partition as partition_module
 from hub.broker import BrokerServer
 from hub.core.consequences import place
 from hub.core.times import us_of
 from hub.engine.in_process import InProcessBroker
-from hub.engine.loop import Heard
+from hub.engine.loop import CHECKPOINT_US, Heard
 from hub.engine.over_tcp import TcpBroker
-from hub.kafka import INTAKE, STATE, Record, build_batch, read_all
+from hub.kafka import EVENTS, INTAKE, STATE, Record, RecordTooLarge, build_batch, read_all
 from hub.kafka.clients import make_transactional_producer
+from hub.verify import LocalSource, verify_source
 from tests.engine.test_loop import Owner, broker, events, submit, until
 
 __all__ = ["broker"]  # the fixture
@@ -106,10 +108,10 @@ async def test_no_lease_is_taken_while_an_open_transaction_hides_the_heartbeats(
     await owner.stop()
 
 
-async def beat(broker: BrokerServer, kind: str) -> None:
+async def beat(broker: BrokerServer, kind: str, *, lease_seconds: float = LEASE_SECONDS) -> None:
     about = {"incarnation": "w1", "pool": "default", "inbox": 1, "queues": ["default"], "names": ["t"], "slots": 9, "credit": 9}
     headers = [("ce_type", kind.encode()), ("ce_source", b"/w"), ("ce_id", b"1")]
-    value = json.encode({**about, "lease_seconds": LEASE_SECONDS})
+    value = json.encode({**about, "lease_seconds": lease_seconds})
     await broker.local.append(INTAKE, 0, build_batch([Record(b"w1", value, headers, 0)]))
 
 
@@ -120,14 +122,68 @@ async def test_heartbeats_alone_move_the_place_that_a_restart_begins_at(
     owner = await Owner(broker).started()
     await beat(broker, "worker.registered")
     await until(broker, "worker.registered", 1)
-    for number in range(30):
+    for _ in range(30):
         await beat(broker, "worker.heartbeat")
-        if number % 5 == 0:
-            await asyncio.sleep(0)
+    await until_meta_is_beyond(broker, 20)
+    await owner.crash()
+    await nothing_is_wrong(broker)
+
+
+async def test_a_heartbeat_now_and_then_moves_it_too(broker: BrokerServer) -> None:
+    owner = await Owner(broker).started()
+    await beat(broker, "worker.registered", lease_seconds=600)
+    await until(broker, "worker.registered", 1)
+    clock, beats = owner.loop._now_us, 3
+    for _ in range(beats):
+        await beat(broker, "worker.heartbeat", lease_seconds=600)
+    async with asyncio.timeout(10):
+        while owner.loop.offset <= beats:
+            await asyncio.sleep(0.01)
+    written = owner.loop.transactions
+    for later_us in range(0, CHECKPOINT_US + 3_000_000, 3_000_000):  # one leap would be a process that was stopped
+        owner.loop._now_us = lambda later_us=later_us: clock() + later_us  # type: ignore[misc]
+        await beat(broker, "worker.heartbeat", lease_seconds=600)
+        end = broker.local.end(INTAKE, 0)
+        async with asyncio.timeout(10):
+            while owner.loop.offset < end:
+                await asyncio.sleep(0)
+    await until_meta_is_beyond(broker, beats)
+    await broker.local.stable()
+    assert owner.loop.transactions == written + 1, "one for all of them, and none while nobody speaks"
+    await owner.crash()
+
+
+async def until_meta_is_beyond(broker: BrokerServer, offset: int) -> None:
     async with asyncio.timeout(10):
         while True:
             rows = {record.key: record.value async for record in read_all(broker.bootstrap, STATE, 0)}
-            if json.decode(rows[b"!meta"] or b"")["offset"] > 20:
-                break
+            if json.decode(rows[b"!meta"] or b"")["offset"] > offset:
+                return
             await asyncio.sleep(0.01)
-    await owner.crash()
+
+
+async def nothing_is_wrong(broker: BrokerServer) -> None:
+    await broker.local.stable()
+    report = await verify_source(LocalSource(broker.local))
+    assert report.ok, report.render()
+    assert {"I7", "I10", "I31"} <= set(report.checked)
+
+
+async def test_output_that_fits_into_no_record_ends_the_loop_and_says_where(
+    broker: BrokerServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = await Owner(broker).started()
+    monkeypatch.setattr("hub.engine.in_process.BATCH_BYTES_MAX", 1_000)
+    with capture_logs() as logs:
+        await submit(broker, range(9))
+        async with asyncio.timeout(10):
+            with pytest.raises(RecordTooLarge, match=r"hub\.(events|state)"):
+                await owner.task
+    [said] = [entry for entry in logs if entry["action"] == "engine_output_too_large"]
+    assert (said["log_level"], said["partition"], said["offset"]) == ("error", 0, 9)
+    assert said["topic"] in (EVENTS, STATE)
+    assert "Report it" in said["event"]
+    monkeypatch.undo()
+    second = await Owner(broker).started()  # nothing was written, so nothing is lost
+    await until(broker, "task.created", 9)
+    await second.stop()

@@ -6,6 +6,7 @@ import pytest
 from aiokafka.admin import NewTopic
 
 from hub.kafka import (
+    TOMBSTONES_MS,
     TopicMismatch,
     TopicMissing,
     describe_partitions,
@@ -51,6 +52,14 @@ def test_only_the_changelog_is_compacted_and_only_the_intake_kept_for_ever() -> 
     specs = {spec.name: spec.config for spec in hub_topics(4, subscribers=["x"])}
     assert [name for name, config in specs.items() if config["cleanup.policy"] == "compact"] == ["hub.state"]
     assert [name for name, config in specs.items() if config.get("retention.ms") == "-1"] == ["hub.intake"]
+
+
+def test_deletions_stay_in_the_changelog_for_a_day_because_snapshots_count_on_it() -> None:
+    specs = {spec.name: spec.config for spec in hub_topics(4, subscribers=["x"])}
+    assert [(name, config["delete.retention.ms"]) for name, config in specs.items() if "delete.retention.ms" in config] == [
+        ("hub.state", str(TOMBSTONES_MS))
+    ]
+    assert TOMBSTONES_MS == 24 * 3_600_000
 
 
 @pytest.mark.parametrize(
@@ -104,6 +113,12 @@ async def test_another_number_of_partitions_is_refused_with_the_remedy(empty_boo
         ("hub.state", 1, {"cleanup_policy": "delete", "max_message_bytes": str(8 << 20)}, "cleanup.policy"),
         ("hub.events", 1, {"max_message_bytes": "1000000"}, "max.message.bytes"),
         ("hub.commands.default", 3, {"max_message_bytes": str(8 << 20)}, "partitions"),
+        (
+            "hub.state",
+            1,
+            {"cleanup_policy": "compact", "max_message_bytes": str(8 << 20), "delete_retention_ms": "3600000"},
+            "delete.retention.ms",
+        ),
     ],
 )
 async def test_wrong_settings_of_an_existing_topic_are_refused_and_nothing_is_created(
