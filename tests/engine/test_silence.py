@@ -59,7 +59,11 @@ class Scene:
     async def step(self) -> None:
         """A while later the loop has looked around a few times."""
         self._later_us += STEP_US
-        wanted = self._asked + 6
+        await self.looks(6)
+
+    async def looks(self, count: int) -> None:
+        """Until the loop has looked at the clock so many times."""
+        wanted = self._asked + count
         async with asyncio.timeout(10):
             while self._asked < wanted:
                 await asyncio.sleep(0.005)
@@ -86,6 +90,9 @@ async def hide_heartbeats(scene: Scene, ending: str) -> None:
         await scene.beat()
         await scene.step()
     assert "worker.lost" not in await scene.types()
+    began = asyncio.get_running_loop().time()
+    await scene.looks(20)
+    assert asyncio.get_running_loop().time() - began > 0.2, "what is due waits, and the loop does not spin meanwhile"
     await (outbox.commit_transaction() if ending == "commit" else outbox.abort_transaction())
     await outbox.stop()
     await scene.step()
