@@ -9,7 +9,7 @@ Headers of a report: ce_specversion, ce_type, ce_source, ce_id, content-type; op
 
 from msgspec import Raw, Struct
 
-from .tasks import Submission, TaskError
+from .tasks import RetryPolicy, Submission, TaskError
 
 
 class Report(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -64,11 +64,14 @@ class AttemptCompleted(AttemptReport, kw_only=True):
 
 
 class AttemptFailed(AttemptReport, kw_only=True):
-    """The body raised. `retry_after` (seconds) wins over the policy's back-off; `timed_out`: the worker's own watch ended it."""
+    """The body raised. `retry_after` (seconds) wins over the policy's back-off; `timed_out`: the worker's own watch ended it,
+    after `timeout_seconds`. `retry`: the policy that the handler was registered with; that of a submission wins."""
 
     error: TaskError
     retry_after: float | None = None
     timed_out: bool = False
+    timeout_seconds: float | None = None
+    retry: RetryPolicy | None = None
     ran_seconds: float | None = None
 
 
@@ -107,9 +110,10 @@ class WorkerRegistered(WorkerReport, kw_only=True):
 
 
 class WorkerHeartbeat(WorkerReport, kw_only=True):
-    """Extends every lease the incarnation holds in this partition; `holding` lists the tokens of what it has in hand."""
+    """Extends every lease the incarnation holds in this partition. `holding` lists the tokens of what it has in hand, each until
+    its end is stored; None: it does not say."""
 
-    holding: list[str] = []
+    holding: list[str] | None = None
 
 
 class WorkerDraining(WorkerReport, kw_only=True):

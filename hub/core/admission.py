@@ -11,7 +11,6 @@ import msgspec
 from schemas import (
     Dependency,
     NodeSpec,
-    RetryPolicy,
     Submission,
     TaskSpec,
     check_id,
@@ -26,6 +25,7 @@ from schemas.tasks import ARGS_BYTES_MAX
 from .graph import Plan, Refused, check_plan, dependency_of
 from .limits import SECONDS_MAX, check_texts
 from .plans import NewTask
+from .retry import problem_of
 from .rows import EndedRow, TaskRow
 from .state import PartitionState, Task
 from .times import text_of, us_of, us_of_seconds
@@ -289,7 +289,9 @@ def check_spec(spec: TaskSpec, at: str, now_us: int) -> Refused | None:
         return Refused("invalid_input", problem)
     if (problem := check_texts(spec, at)) is not None:
         return Refused("limit_exceeded", problem)
-    return _check_times(spec, at) or _check_retry(spec.retry, at)
+    if spec.retry is not None and (problem := problem_of(spec.retry)) is not None:
+        return Refused("invalid_input", f"{at}retry.{problem}")
+    return _check_times(spec, at)
 
 
 def _check_times(spec: TaskSpec, at: str) -> Refused | None:
@@ -306,23 +308,6 @@ def _check_times(spec: TaskSpec, at: str) -> Refused | None:
             seconds = getattr(spec.timeouts, field)
             if seconds is not None and not 0 < seconds <= SECONDS_MAX:
                 return Refused("invalid_input", f"{at}timeouts.{field}: seconds must be above 0 and at most {SECONDS_MAX:.0f}")
-    return None
-
-
-def _check_retry(retry: RetryPolicy | None, at: str) -> Refused | None:
-    if retry is None:
-        return None
-    if not 1 <= retry.max_attempts <= 1_000_000:
-        return Refused("invalid_input", f"{at}retry.max_attempts: must be at least 1")
-    if retry.max_lost < 0:
-        return Refused("invalid_input", f"{at}retry.max_lost: must not be negative")
-    if not 0 <= retry.jitter <= 1:
-        return Refused("invalid_input", f"{at}retry.jitter: must lie between 0 and 1")
-    delays = (
-        retry.backoff if isinstance(retry.backoff, list) else [retry.backoff.initial, retry.backoff.max, retry.backoff.multiplier]
-    )
-    if not all(0 <= delay <= SECONDS_MAX for delay in delays):
-        return Refused("invalid_input", f"{at}retry.backoff: numbers must lie between 0 and {SECONDS_MAX:.0f}")
     return None
 
 

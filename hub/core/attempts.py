@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 from msgspec import DecodeError, Raw, json
 
-from schemas import TaskError
+from schemas import RetryPolicy, TaskError
 from schemas import events as e
 from schemas import reports as r
 from schemas.tasks import RESULT_BYTES_MAX
 
 from .ending import cancelled, completed, failed
 from .limits import SECONDS_MAX, cut, cut_error
-from .retry import DEFAULT_RETRY, LOST_AT_ONCE, delay_seconds
+from .retry import DEFAULT_RETRY, LOST_AT_ONCE, delay_seconds, policy_of
 from .rows import TaskRow
 from .times import text_of, us_of_seconds
 
@@ -85,7 +85,8 @@ def on_report(task: str, row: TaskRow, report: r.AttemptReport, now: str, now_us
             return [*before, ("task.completed", completed(row, now, report))]
         case r.AttemptFailed():
             if report.timed_out:
-                return [*before, *on_timeout(task, row, now, now_us)]
+                seconds = row.timeouts.attempt if row.timeouts and row.timeouts.attempt else report.timeout_seconds
+                return [*before, *on_timeout(task, row, now, now_us, seconds=seconds, registered=report.retry)]
             return [*before, *_on_error(task, row, cut_error(report.error), report.retry_after, report, now, now_us)]
     raise AssertionError(f"no decision for {type(report).__name__}")
 
@@ -133,7 +134,7 @@ def _on_error(
         ran_seconds=report.ran_seconds,
     )
     first: Happening = ("attempt.failed", data)
-    policy = row.retry or DEFAULT_RETRY
+    policy = policy_of(row.retry, report.retry if isinstance(report, r.AttemptFailed) else None)
     failures = row.errors + row.timed_out + 1
     if row.cancelling:
         return [first, ("task.cancelled", cancelled(row, now))]
@@ -149,12 +150,14 @@ def _on_error(
     return [first, _retry(row, delay, "error", error, now_us)]
 
 
-def on_timeout(task: str, row: TaskRow, now: str, now_us: int) -> list[Happening]:
-    """The attempt took too long (told by the worker, or by the agenda)."""
-    seconds = row.timeouts.attempt if row.timeouts and row.timeouts.attempt else 0.0
+def on_timeout(
+    task: str, row: TaskRow, now: str, now_us: int, *, seconds: float | None, registered: RetryPolicy | None = None
+) -> list[Happening]:
+    """The attempt took longer than `seconds` (told by the worker, or by the agenda)."""
+    seconds = seconds or 0.0
     data = e.AttemptTimedOut(attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, timeout_seconds=seconds)
     first: Happening = ("attempt.timed_out", data)
-    policy = row.retry or DEFAULT_RETRY
+    policy = policy_of(row.retry, registered)
     failures = row.errors + row.timed_out + 1
     error = TaskError(type="AttemptTimedOut", message=f"attempt {row.attempt} took longer than {seconds:g} s")
     if row.cancelling:

@@ -119,6 +119,7 @@ def _issue(turn: Turn, task: Task, worker: Worker) -> int:
         start_seconds=lease_seconds,
         timeout_seconds=row.timeouts.attempt if row.timeouts else None,
         max_attempts=1 if row.delivery == "at_most_once" else policy.max_attempts,
+        retry_given=row.retry is not None,
         correlation_id=row.correlation or task.root,
         key=row.key,
         tags=row.tags,

@@ -102,7 +102,7 @@ def _attempt(turn: Turn, task: Task, due_us: int, mark: int) -> None:
         turn.state.agenda.add(row.attempt_due_us + TIMEOUT_SLACK_US, "attempt", task.id, mark)
         return
     turn.cancel_command(task, "the attempt took too long")
-    turn.happen_all(task, on_timeout(task.id, row, turn.now, turn.now_us))
+    turn.happen_all(task, on_timeout(task.id, row, turn.now, turn.now_us, seconds=row.timeouts.attempt if row.timeouts else None))
 
 
 def create_nodes(turn: Turn, root: Task) -> int:

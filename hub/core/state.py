@@ -65,6 +65,7 @@ class Worker:
         "last_heard_us",
         "lease_us",
         "missed",
+        "missing",
         "names",
         "pool",
         "queues",
@@ -84,6 +85,7 @@ class Worker:
         self.credit = 0
         self.draining = False
         self.missed = False
+        self.missing: set[str] = set()
         self.wanted_us = 0
 
     def heard(self, report: WorkerReport, now_us: int) -> bool:

@@ -38,8 +38,10 @@ def on_worker_report(turn: Turn, report: r.WorkerReport, *, offset: int, home: b
             turn.happen_worker(report.incarnation, "worker.draining", e.WorkerDrainingEvent(**about))
         elif isinstance(report, r.WorkerStopped):
             turn.happen_worker(report.incarnation, "worker.stopped", e.WorkerStoppedEvent(**about))
-    if isinstance(report, r.WorkerHeartbeat):
+    if isinstance(report, r.WorkerHeartbeat) and report.holding is not None:
+        holding = set(report.holding)
         _stop_strays(turn, worker, report.holding)
+        _miss(turn, worker, holding)
     if isinstance(report, r.WorkerStopped):
         _lose_attempts(turn, report.incarnation, reason="the worker has stopped", lease_seconds=None)
         turn.state.workers.pop(report.incarnation, None)
@@ -51,6 +53,21 @@ def _stop_strays(turn: Turn, worker: Worker, holding: list[str]) -> None:
     for token in holding:
         if token not in known:
             turn.command(worker, "attempt.cancel", "", CancelAttempt(task="", attempt=0, token=token, reason="the lease is over"))
+
+
+def _miss(turn: Turn, worker: Worker, holding: set[str]) -> None:
+    """Attempts that run by our books, and that their worker does not name twice in a row, are lost: it forgot how they ended.
+
+    Once is no proof: a heartbeat that was made before an attempt began may arrive after its start."""
+    tasks = [turn.state.tasks[task] for task in turn.state.held.get(worker.incarnation, ())]
+    missing = {task.row.token or "" for task in tasks if task.row.state == "running" and task.row.token not in holding}
+    for task in sorted(tasks, key=lambda task: task.id):
+        if task.row.token in missing & worker.missing:
+            missing.discard(task.row.token or "")
+            turn.happen_all(
+                task, on_lost(task.id, task.row, turn.now, turn.now_us, reason="its worker does not have it any more")
+            )
+    worker.missing = missing
 
 
 def _registered(report: r.WorkerReport) -> e.WorkerRegisteredEvent:

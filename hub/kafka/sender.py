@@ -4,7 +4,7 @@ sent again. A report may therefore arrive twice; the engine recognises it (ids o
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import structlog
@@ -37,6 +37,14 @@ class Outgoing(NamedTuple):
     headers: Headers
 
 
+def _nothing() -> None:
+    """What follows when nobody asks."""
+
+
+#: A record on its way for as long as it takes, and what is called when it has arrived.
+Posted = tuple[Outgoing, Callable[[], object]]
+
+
 class Sender:
     """See the module. One per client or worker; use from one event loop."""
 
@@ -46,7 +54,7 @@ class Sender:
         self._linger_ms = linger_ms
         self._producer: AIOKafkaProducer | None = None
         self._renewing = asyncio.Lock()
-        self._failed: deque[Outgoing] = deque()
+        self._failed: deque[Posted] = deque()
         self._in_flight = 0
         self._room = asyncio.Condition()
         self._repairing: asyncio.Task[None] | None = None
@@ -128,19 +136,21 @@ class Sender:
                 missing.append(one)
         return missing, error
 
-    async def post(self, outgoing: Outgoing) -> None:
-        """Returns when it is handed over; it is sent again until it is stored. Waits while too much is on its way."""
+    async def post(self, outgoing: Outgoing, on_stored: Callable[[], object] = _nothing) -> None:
+        """Returns when it is handed over; it is sent again until it is stored (`on_stored` is then called). Waits while too much
+        is on its way. Raises RecordTooLarge."""
         if self._in_flight >= IN_FLIGHT_MAX:
             async with self._room:
                 await self._room.wait_for(lambda: self._in_flight < IN_FLIGHT_MAX)
         self._in_flight += 1
+        posted = outgoing, on_stored
         if self._failed:
-            self._failed.append(outgoing)  # Behind what waits already.
+            self._failed.append(posted)  # Behind what waits already.
             return
-        await self._attempt(outgoing)
+        await self._attempt(posted)
 
-    async def _attempt(self, outgoing: Outgoing) -> None:
-        producer = self._producer
+    async def _attempt(self, posted: Posted) -> None:
+        producer, outgoing = self._producer, posted[0]
         assert producer is not None, "the sender is not started"
         try:
             future = await self._hand_over(producer, outgoing)
@@ -148,9 +158,12 @@ class Sender:
             self._settled()
             raise RecordTooLarge(outgoing.topic, len(outgoing.value), BATCH_BYTES_MAX) from None
         except (KafkaError, OSError, RuntimeError) as error:
-            self._broken(producer, outgoing, error)
+            self._broken(producer, posted, error)
             return
-        future.add_done_callback(lambda done: self._done(producer, outgoing, done))
+        except BaseException:  # Whoever posted was cancelled, and knows.
+            self._settled()
+            raise
+        future.add_done_callback(lambda done: self._done(producer, posted, done))
 
     @staticmethod
     async def _hand_over(producer: AIOKafkaProducer, outgoing: Outgoing) -> "asyncio.Future[Any]":
@@ -158,14 +171,14 @@ class Sender:
         future: asyncio.Future[Any] = await producer.send(topic, value, key=key, partition=partition, headers=headers)
         return future
 
-    def _done(self, producer: AIOKafkaProducer, outgoing: Outgoing, done: "asyncio.Future[Any]") -> None:
-        if done.cancelled():
-            self._broken(producer, outgoing, RuntimeError("the producer was stopped"))
-        elif (error := done.exception()) is not None:
-            self._broken(producer, outgoing, error)
+    def _done(self, producer: AIOKafkaProducer, posted: Posted, done: "asyncio.Future[Any]") -> None:
+        error = _failure_of(done)
+        if error is not None:
+            self._broken(producer, posted, error)
         else:
             self._now_acknowledged()
             self._settled()
+            posted[1]()
 
     def _settled(self) -> None:
         self._in_flight -= 1
@@ -176,8 +189,8 @@ class Sender:
         async with self._room:
             self._room.notify_all()
 
-    def _broken(self, producer: AIOKafkaProducer, outgoing: Outgoing, error: BaseException) -> None:
-        self._failed.append(outgoing)
+    def _broken(self, producer: AIOKafkaProducer, posted: Posted, error: BaseException) -> None:
+        self._failed.append(posted)
         if self._repairing is None or self._repairing.done():
             self._repairing = asyncio.get_running_loop().create_task(self._repair(producer, error), name="sender-repair")
 
@@ -191,11 +204,12 @@ class Sender:
             waiting = list(self._failed)
             futures = []
             try:
-                futures = [await self._hand_over(current, outgoing) for outgoing in waiting]
-                for future in futures:
+                futures = [await self._hand_over(current, outgoing) for outgoing, _ in waiting]
+                for future, (_, on_stored) in zip(futures, waiting, strict=True):
                     await future
                     self._failed.popleft()
                     self._settled()
+                    on_stored()
                 self._now_acknowledged()
             except (KafkaError, OSError, RuntimeError) as again:
                 for future in futures:

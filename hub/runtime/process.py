@@ -12,7 +12,11 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NoReturn
+
+import structlog
+
+log = structlog.get_logger(__name__)
 
 DRAINING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
@@ -47,6 +51,13 @@ class Process:
             with open(self._ready_fd, "wb") as pipe:
                 pipe.write(line.encode() + b"\n")
             self._ready_fd = None
+
+    def end_at_once(self, why: str, code: int = 0) -> NoReturn:
+        """End now, whatever threads there are: the interpreter would wait for them."""
+        log.warning("ending at once", action="process_ended_at_once", role=self.role, reason=why)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
     async def until_stopped(self, work: Awaitable[Any]) -> bool:
         """Wait for `work`: True when it is done, False when a signal came first (`work` is cancelled). Raises what it raises."""

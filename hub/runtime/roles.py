@@ -4,6 +4,7 @@ Everything heavy is imported inside the function of the role that needs it: a pr
 """
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -127,9 +128,11 @@ async def serve_worker(
     try:
         if await process.until_stopped(worker.start()):
             process.ready(bootstrap=bootstrap, incarnation=worker.incarnation, pool=settings.pool, tasks=registry.names)
-            await process.stopping.wait()
+            await process.until_stopped(worker.watch())
     finally:
         await worker.stop()
+        if worker.busy_threads:
+            process.end_at_once("functions still run in threads, and threads cannot be ended", code=1 if sys.exc_info()[0] else 0)
 
 
 async def serve_delivery(

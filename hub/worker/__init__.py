@@ -3,7 +3,8 @@
 from .context import Context, Permanent, Retry
 from .outcome import Cancelled, Failed, Outcome, Succeeded
 from .registry import TaskDefinition, TaskRegistry, load_registry
-from .worker import Worker, WorkerSettings
+from .settings import WorkerSettings
+from .worker import Worker
 
 __all__ = [
     "Cancelled",

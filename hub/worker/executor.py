@@ -2,11 +2,12 @@
 
 import asyncio
 import time
-from concurrent.futures import Executor
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
-from msgspec import MsgspecError, json
+from msgspec import json
 
 from schemas import TaskError
 from schemas.tasks import RESULT_BYTES_MAX
@@ -26,51 +27,89 @@ def _plain(value: Any) -> Any:
     return dump(mode="json")
 
 
+class _Raised(NamedTuple):
+    """What a plain function raised, carried out of its thread: a future cannot hold every exception (StopIteration)."""
+
+    error: BaseException
+
+
 async def run_attempt(
-    definition: TaskDefinition, context: Context, args: bytes, *, threads: Executor, timeout_seconds: float | None
+    definition: TaskDefinition,
+    context: Context,
+    args: bytes,
+    *,
+    threads: Executor,
+    timeout_seconds: float | None,
+    on_thread: Callable[["Future[Any]"], None] | None = None,
 ) -> Outcome:
     """Call the handler: async ones on the loop, plain ones in a thread. Never raises but for the loop's own end.
 
-    A time-out ends an async handler; a plain one goes on in its thread (it sees `ctx.cancelled`), and its attempt is over."""
+    A time-out ends an async handler; a plain one goes on in its thread (it sees `ctx.cancelled`), and its attempt is over.
+    `on_thread` is told of the thread's future."""
     began = time.monotonic()
     try:
         arguments = definition.bind(args, context)
         if timeout_seconds is None:
-            value = await _call(definition, arguments, threads)
+            value = await _call(definition, arguments, threads, on_thread)
         else:
             async with asyncio.timeout(timeout_seconds):
-                value = await _call(definition, arguments, threads)
-        return _succeeded(value, time.monotonic() - began)
+                value = await _call(definition, arguments, threads, on_thread)
     except InvalidArguments as error:
         return Failed(_error("InvalidArguments", str(error)), time.monotonic() - began)
-    except Retry as retry:
-        return Failed(error_of(retry), time.monotonic() - began, retry_after=retry.after)
-    except Permanent as permanent:
-        return Failed(error_of(permanent, retryable=False), time.monotonic() - began)
-    except asyncio.CancelledError:
-        if context.cancelled:
-            return Cancelled(time.monotonic() - began)
-        raise
-    except TimeoutError as error:
+    except GeneratorExit:
+        raise  # The loop is being thrown away.
+    except asyncio.CancelledError as error:
         ran = time.monotonic() - began
-        if timeout_seconds is not None and ran >= timeout_seconds:
-            context.cancel()
-            return Failed(_error("AttemptTimedOut", f"longer than {timeout_seconds:g} s", retryable=True), ran, timed_out=True)
-        return Failed(error_of(error), ran)
-    except Exception as error:  # A handler may raise anything.
-        return Failed(error_of(error), time.monotonic() - began)
+        if context.cancelled:
+            return Cancelled(ran)
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            raise
+        return Failed(error_of(error), ran)  # The handler's own doing: something it awaited was cancelled.
+    except BaseException as error:  # A handler may raise anything; nothing of it may end the worker.
+        return _failed(error, time.monotonic() - began, context, timeout_seconds)
+    if isinstance(value, _Raised):
+        return _failed(value.error, time.monotonic() - began, context, None)
+    return _succeeded(value, time.monotonic() - began)
 
 
-async def _call(definition: TaskDefinition, arguments: dict[str, Any], threads: Executor) -> Any:
+async def _call(
+    definition: TaskDefinition,
+    arguments: dict[str, Any],
+    threads: Executor,
+    on_thread: Callable[["Future[Any]"], None] | None,
+) -> Any:
     if definition.is_async:
         return await definition.function(**arguments)
-    return await asyncio.get_running_loop().run_in_executor(threads, partial(definition.function, **arguments))
+    future = threads.submit(_guarded, partial(definition.function, **arguments))
+    if on_thread is not None:
+        on_thread(future)
+    return await asyncio.wrap_future(future)
+
+
+def _guarded(call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except BaseException as error:
+        return _Raised(error)
+
+
+def _failed(raised: BaseException, ran_seconds: float, context: Context, timeout_seconds: float | None) -> Failed:
+    match raised:
+        case Retry():
+            return Failed(error_of(raised), ran_seconds, retry_after=raised.after)
+        case Permanent():
+            return Failed(error_of(raised, retryable=False), ran_seconds)
+        case TimeoutError() if timeout_seconds is not None and ran_seconds >= timeout_seconds:
+            context.cancel()
+            error = _error("AttemptTimedOut", f"longer than {timeout_seconds:g} s", retryable=True)
+            return Failed(error, ran_seconds, timed_out=True)
+    return Failed(error_of(raised), ran_seconds)
 
 
 def _succeeded(value: Any, ran_seconds: float) -> Outcome:
     try:
         result = _encoder.encode(value)
-    except (MsgspecError, TypeError, NotImplementedError, ValueError, RecursionError) as error:
+    except Exception as error:  # Encoding calls the value's own code.
         return Failed(_error("ResultNotJson", f"the result can't be written as JSON: {error}"), ran_seconds)
     if len(result) > RESULT_BYTES_MAX:
         message = f"the result has {len(result)} bytes, more than {RESULT_BYTES_MAX}: return a reference instead"

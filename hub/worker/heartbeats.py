@@ -25,7 +25,8 @@ STOP_SECONDS = 5.0
 
 class Heartbeats:
     """`beat(partition)` makes the heartbeat of a partition, `before()` what has to be said before one; both are called from the
-    heartbeat thread, and `on_lease_lost` too."""
+    heartbeat thread, and `on_lease_lost` (a partition) and `on_failed` too. Partitions are on their own: one whose leader is away
+    costs the leases of that partition only."""
 
     def __init__(
         self,
@@ -36,7 +37,8 @@ class Heartbeats:
         lease_seconds: float,
         beat: Callable[[int], Outgoing],
         before: Callable[[], list[Outgoing]],
-        on_lease_lost: Callable[[], object],
+        on_lease_lost: Callable[[int], object],
+        on_failed: Callable[[BaseException], object],
     ) -> None:
         self._bootstrap = bootstrap
         self._client_id = client_id
@@ -45,6 +47,7 @@ class Heartbeats:
         self._beat = beat
         self._before = before
         self._on_lease_lost = on_lease_lost
+        self._on_failed = on_failed
         self._thread = threading.Thread(target=self._run, name="heartbeats", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._started = threading.Event()
@@ -83,6 +86,7 @@ class Heartbeats:
             self._failure = error
             if self._started.is_set():
                 log.exception("heartbeats ended", action="heartbeats_ended")
+                self._on_failed(error)
         finally:
             self._started.set()
 
@@ -102,36 +106,61 @@ class Heartbeats:
         loop = asyncio.get_running_loop()
         interval = self._lease_seconds / BEATS_PER_LEASE
         next_beat = loop.time() + interval
-        acknowledged_at = loop.time()
-        lost = False
+        acknowledged = dict.fromkeys(range(self._partitions), loop.time())
+        lost: set[int] = set()
         while not self._stopping:
             looked_at = loop.time()
             try:
                 async with asyncio.timeout(max(0.0, min(next_beat - looked_at, interval))):
                     await self._wake.wait()
             except TimeoutError:
+                pass
+            if loop.time() >= next_beat:
                 self._wanted |= set(range(self._partitions))
             self._wake.clear()
             if self._stopping:
                 return
-            if loop.time() - looked_at > interval + 1:
-                acknowledged_at = loop.time()  # The process itself was stopped: others may have been, too. The engine will say.
+            was_stopped = loop.time() - looked_at > interval + 1
+            if was_stopped:  # Others may have been, too: the engine will say whose leases are over.
+                acknowledged = dict.fromkeys(acknowledged, loop.time())
             partitions, self._wanted = self._wanted, set()
             if len(partitions) == self._partitions:
                 next_beat = loop.time() + interval
-            left = acknowledged_at + self._lease_seconds * GIVE_UP_SHARE - loop.time()
-            patience = max(0.05, min(interval, left)) if not lost else interval
-            try:
-                for outgoing in self._before():
-                    await sender.send(outgoing, timeout_seconds=patience)
-                for partition in sorted(partitions):
-                    await sender.send(self._beat(partition), timeout_seconds=patience)
-                acknowledged_at, lost = loop.time(), False
-            except HubError as error:
-                log.warning("heartbeat not acknowledged", action="heartbeat_failed", reason=str(error))
-                self._wanted |= partitions
+            give_up = self._lease_seconds * GIVE_UP_SHARE
+            ends = [since + give_up for partition, since in acknowledged.items() if partition not in lost]
+            patience = max(0.05, min([interval, *(end - loop.time() for end in ends)]))
+            failed = await self._send_all(sender, sorted(partitions), patience)
+            for partition in partitions - failed:
+                acknowledged[partition] = loop.time()
+                lost.discard(partition)
+            if failed:
+                self._wanted |= failed
                 await asyncio.sleep(min(0.1, interval))
                 self._wake.set()
-            if not lost and loop.time() - acknowledged_at >= self._lease_seconds * GIVE_UP_SHARE:
-                lost = True
-                self._on_lease_lost()
+            for partition, since in acknowledged.items():
+                if partition not in lost and loop.time() - since >= give_up:
+                    lost.add(partition)
+                    self._on_lease_lost(partition)
+
+    async def _send_all(self, sender: Sender, partitions: list[int], patience: float) -> set[int]:
+        """A heartbeat to each, side by side; those that did not get theirs."""
+        try:
+            for outgoing in self._before():
+                await sender.send(outgoing, timeout_seconds=patience)
+        except HubError as error:
+            log.warning("starts not announced", action="heartbeat_failed", reason=str(error))
+        loop = asyncio.get_running_loop()
+        beats = {
+            loop.create_task(sender.send(self._beat(partition), timeout_seconds=patience)): partition for partition in partitions
+        }
+        failed = set()
+        if beats:
+            await asyncio.wait(beats)
+        for beat, partition in beats.items():
+            reason = beat.exception()
+            if isinstance(reason, HubError):
+                failed.add(partition)
+                log.warning("heartbeat not acknowledged", action="heartbeat_failed", partition=partition, reason=str(reason))
+            elif reason is not None:
+                raise reason
+        return failed

@@ -41,7 +41,10 @@ Outcome = Succeeded | Failed | Cancelled
 def error_of(raised: BaseException, *, retryable: bool = True) -> TaskError:
     """An exception as a task's error: type, message, shortened stack trace, and a fingerprint that groups like errors."""
     kind = type(raised).__qualname__
-    message = _cut(str(raised), MESSAGE_BYTES_MAX)
+    try:
+        message = _cut(str(raised), MESSAGE_BYTES_MAX)
+    except Exception as error:  # It is the exception's own code.
+        message = f"(its text cannot be had: {type(error).__qualname__})"
     stacktrace = _cut("".join(traceback.format_exception(raised)), STACKTRACE_BYTES_MAX)
     return TaskError(
         type=kind, message=message, stacktrace=stacktrace, retryable=retryable, fingerprint=fingerprint_of(kind, message)
@@ -50,9 +53,9 @@ def error_of(raised: BaseException, *, retryable: bool = True) -> TaskError:
 
 def fingerprint_of(kind: str, message: str) -> str:
     """16 hex digits of type and message without its numbers."""
-    return blake2b(f"{kind}\n{_NUMBERS.sub('#', message)}".encode(), digest_size=8).hexdigest()
+    return blake2b(f"{kind}\n{_NUMBERS.sub('#', message)}".encode(errors="backslashreplace"), digest_size=8).hexdigest()
 
 
 def _cut(text: str, limit: int) -> str:
-    raw = text.encode(errors="replace")
-    return text if len(raw) <= limit else raw[:limit].decode(errors="ignore") + "…"
+    raw = text.encode(errors="backslashreplace")  # half a character, as in the name of a file, is no JSON
+    return raw.decode() if len(raw) <= limit else raw[:limit].decode(errors="ignore") + "…"

@@ -29,6 +29,10 @@ class TaskDefinition:
         self.name = name
         self.function = function
         self.submission_options = submission_options
+        self.retry: RetryPolicy | None = (
+            convert(submission_options["retry"], RetryPolicy) if "retry" in submission_options else None
+        )
+        self.timeout_seconds: float | None = submission_options.get("timeouts", {}).get("attempt")
         self.is_async = inspect.iscoroutinefunction(function)
         self._context_name, self._parameters = _parameters_of(function)
         self._model: Any = None
@@ -119,7 +123,8 @@ class TaskRegistry:
     ) -> Callable[[Handler], Handler]:
         """Register an async function, or a plain one (it then runs in a thread). `name` defaults to the function's.
 
-        The options are the defaults of submissions that are made with the function itself; a submission by name says its own.
+        `retry` and `timeout_seconds` hold wherever a submission does not say its own. The other options have to be known before a
+        worker is: they are the defaults of submissions that are made with the function itself.
         Parameters are checked against their annotations; one named `ctx`, or annotated Context, gets the context.
         """
         plain = {"queue": queue, "priority": priority, "delivery": delivery}

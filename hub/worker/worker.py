@@ -9,9 +9,11 @@ import signal
 import socket
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import count
+from typing import Any
 
 import structlog
 import uuid_utils
@@ -24,7 +26,6 @@ from ..errors import ConfigurationError, HubError
 from ..kafka import (
     INTAKE,
     Outgoing,
-    PartitionReader,
     Sender,
     StoredRecord,
     commands_topic,
@@ -36,8 +37,10 @@ from .attempts import STARTED_NUMBER, Attempt
 from .context import Context
 from .executor import run_attempt
 from .heartbeats import Heartbeats
-from .outcome import Cancelled, Failed, Outcome, Succeeded
-from .registry import TaskRegistry
+from .inbox import Inbox
+from .outcome import Cancelled, Failed, Outcome, Succeeded, error_of
+from .registry import TaskDefinition, TaskRegistry
+from .settings import WorkerFailed, WorkerSettings, shares
 
 log = structlog.get_logger(__name__)
 
@@ -47,25 +50,22 @@ STARTED_LINGER_SECONDS = 0.005
 #: A start that is unannounced for so long was not announced because the loop is blocked (seconds).
 BLOCKED_SECONDS = 0.2
 
+#: Characters of a progress message that are sent.
+MESSAGE_MAX = 1_000
+
 #: With several engine partitions: a command that found no free slot is handed back after this time (seconds).
 HOLD_SECONDS = 0.1
 
-READ_RECORDS = 2_000
-CHECK_SECONDS = 5.0
-RECONNECT_SECONDS = 0.2
 
 _DECODERS = {kind: json.Decoder(struct) for kind, struct in COMMANDS.items()}
 _encoder = json.Encoder()
 
 
-class WorkerSettings(Struct, frozen=True, kw_only=True):
-    """`slots`: bodies that run at once. `lease_seconds`: how long silence is not yet death. `grace_seconds`: for a drain."""
-
-    pool: str = "default"
-    queues: tuple[str, ...] = ("default",)
-    slots: int = 64
-    lease_seconds: float = 10.0
-    grace_seconds: float = 30.0
+def _timeout_of(run: RunAttempt, definition: TaskDefinition | None) -> float | None:
+    """The time-out of the submission, else that of the handler's registration."""
+    if run.timeout_seconds is not None or definition is None:
+        return run.timeout_seconds
+    return definition.timeout_seconds
 
 
 class Worker:
@@ -90,6 +90,10 @@ class Worker:
         self._unannounced: deque[Attempt] = deque()
         self._announcing: asyncio.TimerHandle | None = None
         self._running = 0
+        self._hung = 0
+        self._busy_threads: set[Future[Any]] = set()
+        self._full: set[int] = set()
+        self._failure: BaseException | None = None
         self._credit: list[int] = []
         self._held: list[set[str]] = []
         self._event_ids = count(1)  # one step of the interpreter: the heartbeat thread counts here too
@@ -99,21 +103,22 @@ class Worker:
         self._services: list[asyncio.Task[None]] = []
         self._bodies: set[asyncio.Task[None]] = set()
         self._heartbeats: Heartbeats | None = None
-        self._reader: PartitionReader | None = None
-        self._position = 0
+        self._inbox = Inbox(bootstrap, commands_topic(self.settings.pool), self.inbox, client_id=self._client_id)
         self.done = self.failed = self.cancelled = self.released = 0
 
     # Life
 
     async def run(self, *, handle_signals: bool = True) -> None:
-        """Start, work until `stop` is asked for (by SIGTERM or SIGINT too), drain. A second signal ends the process at once."""
+        """Start, work until `stop` is asked for (by SIGTERM or SIGINT too), drain. A second signal ends the process at once.
+
+        Raises WorkerFailed when it cannot go on."""
         loop = asyncio.get_running_loop()
         if handle_signals:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._on_signal)
         await self.start()
         try:
-            await self._stop_asked.wait()
+            await self.watch()
         finally:
             await self.stop()
 
@@ -130,7 +135,7 @@ class Worker:
         self._credit = shares(self.settings.slots, self.partitions)
         self._held = [set() for _ in range(self.partitions)]
         await self._sender.start()
-        self._reader = await self._open_reader(None)
+        await self._inbox.open()
         self._heartbeats = Heartbeats(
             self._bootstrap,
             client_id=self._client_id,
@@ -138,14 +143,15 @@ class Worker:
             lease_seconds=self.settings.lease_seconds,
             beat=self._beat,
             before=self._unannounced_by_a_blocked_loop,
-            on_lease_lost=partial(loop.call_soon_threadsafe, self._lease_lost),
+            on_lease_lost=lambda partition: loop.call_soon_threadsafe(self._lease_lost, partition),
+            on_failed=lambda error: loop.call_soon_threadsafe(self._fail, error),
         )
         await asyncio.to_thread(self._heartbeats.start)
         for partition in range(self.partitions):
             await self._sender.send(self._outgoing("worker.registered", self._about(r.WorkerRegistered, partition), partition))
-        self._services = [loop.create_task(self._read_inbox(), name="worker-inbox")]
+        self._service(self._inbox.read(self._take), "the inbox")
         if self.partitions > 1:
-            self._services.append(loop.create_task(self._release_late(), name="worker-hold"))
+            self._service(self._release_late(), "the handing back of what finds no slot")
         log.info("worker started", action="worker_started", incarnation=self.incarnation, tasks=self._registry.names)
 
     async def stop(self) -> None:
@@ -171,7 +177,7 @@ class Worker:
         await self._sender.flush(timeout_seconds=5)
         await asyncio.to_thread(self._heartbeats.stop)
         await self._tell_all("worker.stopped", r.WorkerStopped)
-        await self._close_reader()
+        await self._inbox.close()
         await self._sender.stop()
         self._threads.shutdown(wait=False, cancel_futures=True)
         log.info("worker stopped", action="worker_stopped", incarnation=self.incarnation, done=self.done, failed=self.failed)
@@ -185,45 +191,6 @@ class Worker:
                 return
 
     # The inbox
-
-    async def _open_reader(self, position: int | None) -> PartitionReader:
-        reader = PartitionReader(self._bootstrap, client_id=self._client_id)
-        try:
-            await reader.open(commands_topic(self.settings.pool), self.inbox, position or 0)
-            if position is None:
-                self._position = await reader.end_offset()
-                reader.seek(self._position)
-        except BaseException:
-            await reader.close()
-            raise
-        return reader
-
-    async def _close_reader(self) -> None:
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            await reader.close()
-
-    async def _read_inbox(self) -> None:
-        loop = asyncio.get_running_loop()
-        heard_at = loop.time()
-        while True:
-            try:
-                if self._reader is None:
-                    self._reader = await self._open_reader(self._position)
-                records = await self._reader.read(READ_RECORDS, 500)
-                if records:
-                    heard_at = loop.time()
-                elif loop.time() - heard_at > CHECK_SECONDS:
-                    heard_at = loop.time()
-                    await self._reader.ensure_moving()
-            except (HubError, TimeoutError, OSError) as error:
-                log.warning("inbox interrupted", action="worker_inbox_retry", reason=str(error) or repr(error))
-                await self._close_reader()
-                await asyncio.sleep(RECONNECT_SECONDS)
-                continue
-            for record in records:
-                self._position = record.offset + 1
-                await self._take(record)
 
     async def _take(self, record: StoredRecord) -> None:
         headers = header_map(record.headers)
@@ -252,6 +219,7 @@ class Worker:
         if run.token in self._attempts:
             return
         attempt = Attempt(run, self._loop.time())
+        attempt.context = Context(run, partial(self._progress, attempt), max_attempts=self._max_attempts(run))
         self._attempts[run.token] = attempt
         self._held[run.partition].add(run.token)
         if self._draining:
@@ -261,14 +229,20 @@ class Worker:
         else:
             self._waiting.append(attempt)
 
+    def _max_attempts(self, run: RunAttempt) -> int:
+        definition = self._registry.get(run.name)
+        registered = definition.retry if definition is not None else None
+        if registered is None or run.retry_given or run.delivery == "at_most_once":
+            return run.max_attempts
+        return registered.max_attempts
+
     async def _cancel(self, command: CancelAttempt) -> None:
         attempt = self._attempts.get(command.token)
         if attempt is None:
             return
-        if attempt.body is None:
+        if attempt in self._waiting:
             self._waiting.remove(attempt)
-            await self._report(attempt, "attempt.cancelled", r.AttemptCancelled)
-            self._forget(attempt)
+            await self._end(attempt, "attempt.cancelled", r.AttemptCancelled)
             self.cancelled += 1
         else:
             attempt.cancel(command.reason)
@@ -284,32 +258,114 @@ class Worker:
         body.add_done_callback(self._bodies.discard)
 
     async def _body(self, attempt: Attempt) -> None:
-        run = attempt.run
+        run, context = attempt.run, attempt.context
+        assert context is not None
+        definition = self._registry.get(run.name)
         try:
-            definition = self._registry.get(run.name)
-            context = attempt.context = Context(run, _Progress(self, attempt, self._loop))
-            if run.delivery == "at_most_once" and not await self._granted(attempt):
-                await self._report(attempt, "attempt.cancelled", r.AttemptCancelled)
-                return
-            if run.delivery != "at_most_once":
-                self._announce_later(attempt)
-            if definition is None:
+            attempt.interruptible = definition is None or definition.is_async
+            if context.cancelled:  # Together with the command, or while it waited for a slot.
+                outcome: Outcome = Cancelled(0.0)
+            elif run.delivery == "at_most_once" and not await self._granted(attempt):
+                outcome = Cancelled(0.0)
+            elif definition is None:
                 known = ", ".join(self._registry.names)
                 error = TaskError(type="UnknownTask", message=f"this worker has no task {run.name!r}; it has {known}")
-                outcome: Outcome = Failed(error, 0.0)
+                outcome = Failed(error, 0.0)
             else:
-                attempt.on_loop = definition.is_async
+                if run.delivery != "at_most_once":
+                    self._announce_later(attempt)
                 outcome = await run_attempt(
-                    definition, context, bytes(run.args), threads=self._threads, timeout_seconds=run.timeout_seconds
+                    definition,
+                    context,
+                    bytes(run.args),
+                    threads=self._threads,
+                    timeout_seconds=_timeout_of(run, definition),
+                    on_thread=partial(self._in_thread, attempt),
                 )
-            await self._conclude(attempt, outcome)
         except asyncio.CancelledError:
-            await self._conclude(attempt, Cancelled(0.0))
+            outcome = Cancelled(0.0)
+        except Exception as error:
+            log.exception("a body broke the worker's own code", action="worker_body_failed", task=run.task, name=run.name)
+            outcome = Failed(error_of(error), 0.0)
+        attempt.concluding = True
+        try:
+            await self._conclude(attempt, outcome, definition)
         finally:
             self._forget(attempt)
-            self._running -= 1
-            if self._waiting and not self._draining and self._running < self.settings.slots:
-                self._begin(self._waiting.popleft())
+            self._free_slot(attempt)
+
+    def _in_thread(self, attempt: Attempt, future: "Future[Any]") -> None:
+        attempt.thread = future
+        self._busy_threads.add(future)
+        future.add_done_callback(self._busy_threads.discard)
+
+    @property
+    def busy_threads(self) -> int:
+        """Plain functions that run, also those whose attempt is over: the interpreter waits for them when it ends."""
+        return len(self._busy_threads)
+
+    def _free_slot(self, attempt: Attempt) -> None:
+        """Its place is free for another, once a thread that it left behind has come to its end, too."""
+        thread = attempt.thread
+        if thread is not None and not thread.done():
+            attempt.thread = None
+            self._hung += 1
+            log.warning(
+                "a function goes on after its attempt is over, and keeps its slot",
+                action="worker_function_hangs",
+                task=attempt.run.task,
+                name=attempt.run.name,
+                hung=self._hung,
+                slots=self.settings.slots,
+            )
+            thread.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._came_back, attempt))
+            self._credit_changed()
+            if self._hung >= self.settings.slots:
+                self._loop.call_later(self.settings.grace_seconds, self._give_up_if_exhausted)
+            return
+        self._running -= 1
+        if self._waiting and not self._draining and self._running < self.settings.slots:
+            self._begin(self._waiting.popleft())
+
+    def _came_back(self, attempt: Attempt) -> None:
+        self._hung -= 1
+        self._free_slot(attempt)
+        self._credit_changed()
+
+    def _give_up_if_exhausted(self) -> None:
+        if self._hung >= self.settings.slots:
+            self._fail(
+                WorkerFailed(
+                    f"Every one of {self.settings.slots} slots is held by a function that did not end after its time-out. "
+                    "The worker ends, since threads cannot be ended; let such functions look at ctx.cancelled."
+                )
+            )
+
+    def _credit_changed(self) -> None:
+        if self._heartbeats is not None:
+            self._heartbeats.soon(range(self.partitions))
+
+    def _fail(self, error: BaseException) -> None:
+        """This worker cannot go on: `run` and `watch` raise `error`."""
+        if self._failure is None and not self._stopped:
+            log.error("the worker cannot go on", action="worker_failed", reason=str(error) or repr(error))
+            self._failure = error
+        self._stop_asked.set()
+
+    def _service(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = self._loop.create_task(work, name=name)
+        task.add_done_callback(self._service_over)
+        self._services.append(task)
+
+    def _service_over(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            self._fail(task.exception() or WorkerFailed(f"{task.get_name()} has ended"))
+
+    async def watch(self) -> None:
+        """Until `stop` is asked for; raises what keeps the worker from going on."""
+        await self._stop_asked.wait()
+        if self._failure is not None:
+            raise WorkerFailed(str(self._failure) or repr(self._failure)) from self._failure
 
     async def _granted(self, attempt: Attempt) -> bool:
         await self._announce(attempt)
@@ -321,44 +377,63 @@ class Worker:
             return False
         return True
 
-    async def _conclude(self, attempt: Attempt, outcome: Outcome) -> None:
+    async def _conclude(self, attempt: Attempt, outcome: Outcome, definition: TaskDefinition | None) -> None:
         match outcome:
             case Succeeded(result, ran_seconds):
                 self.done += 1
-                await self._report(attempt, "attempt.completed", r.AttemptCompleted, result=Raw(result), ran_seconds=ran_seconds)
+                await self._end(attempt, "attempt.completed", r.AttemptCompleted, result=Raw(result), ran_seconds=ran_seconds)
             case Failed(error, ran_seconds, retry_after, timed_out):
                 self.failed += 1
-                await self._report(
+                await self._end(
                     attempt,
                     "attempt.failed",
                     r.AttemptFailed,
                     error=error,
                     retry_after=retry_after,
                     timed_out=timed_out,
+                    timeout_seconds=_timeout_of(attempt.run, definition) if timed_out else None,
+                    retry=definition.retry if definition is not None else None,
                     ran_seconds=ran_seconds,
                 )
             case Cancelled():
                 self.cancelled += 1
-                await self._report(attempt, "attempt.cancelled", r.AttemptCancelled)
+                await self._end(attempt, "attempt.cancelled", r.AttemptCancelled)
+
+    async def _end(self, attempt: Attempt, kind: str, report: type[r.AttemptReport], **fields: object) -> None:
+        """The last word of an attempt. It counts as held until that is stored: the engine misses what is no longer held."""
+        run = attempt.run
+        self._forget(attempt)
+        outgoing = self._report_of(attempt, kind, report, **fields)
+        await self._sender.post(outgoing, partial(self._held[run.partition].discard, run.token))
 
     def _forget(self, attempt: Attempt) -> None:
         attempt.over = True
         attempt.context = None  # It knows the attempt in turn: left so, only the garbage collector could take the two apart.
         self._attempts.pop(attempt.run.token, None)
-        self._held[attempt.run.partition].discard(attempt.run.token)
 
     async def _release(self, attempt: Attempt, reason: str) -> None:
-        await self._report(attempt, "attempt.released", r.AttemptReleased, reason=reason)
-        self._forget(attempt)
+        await self._end(attempt, "attempt.released", r.AttemptReleased, reason=reason)
         self.released += 1
 
     async def _release_late(self) -> None:
-        """Several partitions give credit on their own: together they may hand out more than there are slots."""
-        loop = asyncio.get_running_loop()
+        """Several partitions give credit on their own: together they may hand out more than there are slots. What waits too long
+        goes back, with word that its partition gets no more here until a slot is free."""
         while True:
             await asyncio.sleep(HOLD_SECONDS / 2)
-            while self._waiting and loop.time() - self._waiting[0].arrived_at > HOLD_SECONDS:
-                await self._release(self._waiting.popleft(), "no free slot")
+            while self._waiting and self._loop.time() - self._waiting[0].arrived_at > HOLD_SECONDS:
+                await self._hand_back(self._waiting.popleft())
+            if self._full and not self._waiting and self._running < self.settings.slots and self._heartbeats is not None:
+                full, self._full = self._full, set()
+                self._heartbeats.soon(full)
+
+    async def _hand_back(self, attempt: Attempt) -> None:
+        partition = attempt.run.partition
+        self._full.add(partition)
+        held = len(self._held[partition]) - 1  # without this one
+        report = self._about(r.WorkerHeartbeat, partition, holding=sorted(self._held[partition]))
+        report.credit = min(report.credit, max(0, held))
+        await self._sender.post(self._outgoing("worker.heartbeat", report, partition))
+        await self._release(attempt, "no free slot")
 
     # Reports
 
@@ -385,6 +460,22 @@ class Worker:
     async def _announce(self, attempt: Attempt) -> None:
         attempt.announced = True
         await self._report(attempt, "attempt.started", r.AttemptStarted)
+
+    def _progress(self, attempt: Attempt, percent: float | None, message: str) -> None:
+        """`ctx.progress`, from the handler's thread."""
+        self._loop.call_soon_threadsafe(self._begin_progress, attempt, percent, message[:MESSAGE_MAX])
+
+    def _begin_progress(self, attempt: Attempt, percent: float | None, message: str) -> None:
+        task = self._loop.create_task(self._send_progress(attempt, percent, message))
+        self._bodies.add(task)
+        task.add_done_callback(self._bodies.discard)
+
+    async def _send_progress(self, attempt: Attempt, percent: float | None, message: str) -> None:
+        if attempt.over:
+            return
+        if not attempt.announced:
+            await self._announce(attempt)
+        await self._report(attempt, "attempt.progressed", r.AttemptProgressed, percent=percent, message=message)
 
     async def _report(self, attempt: Attempt, kind: str, report: type[r.AttemptReport], **fields: object) -> None:
         await self._sender.post(self._report_of(attempt, kind, report, **fields))
@@ -439,12 +530,20 @@ class Worker:
             queues=sorted(settings.queues),
             names=self._registry.names,
             slots=settings.slots,
-            credit=0 if self._draining else self._credit[partition],
+            credit=0 if self._draining else self._credit_of(partition),
             lease_seconds=settings.lease_seconds,
             host=socket.gethostname(),
             pid=os.getpid(),
             **more,
         )
+
+    def _credit_of(self, partition: int) -> int:
+        """How much this partition may have here: its share, less what hung functions take, and no more than it has where what it
+        sent found no slot."""
+        share = self._credit[partition] - -(-self._hung // self.partitions)
+        if partition in self._full:
+            share = min(share, len(self._held[partition]))
+        return max(0, share)
 
     def _beat(self, partition: int) -> Outgoing:
         """From the heartbeat thread."""
@@ -454,11 +553,19 @@ class Worker:
         kind = "worker.draining" if self._draining else "worker.heartbeat"
         return self._outgoing(kind, self._about(report, partition, **more), partition)
 
-    def _lease_lost(self) -> None:
+    def _lease_lost(self, partition: int) -> None:
         """No heartbeat was acknowledged for most of a lease: stop what cannot be renewed, before somebody else runs it."""
-        log.error("leases lost", action="worker_leases_lost", incarnation=self.incarnation, attempts=len(self._attempts))
-        for attempt in list(self._attempts.values()):
-            attempt.cancel("the lease was lost")
+        ours = [attempt for attempt in self._attempts.values() if attempt.run.partition == partition]
+        log.error(
+            "leases lost", action="worker_leases_lost", incarnation=self.incarnation, partition=partition, attempts=len(ours)
+        )
+        for attempt in ours:
+            if attempt in self._waiting:
+                self._waiting.remove(attempt)
+                self._forget(attempt)
+                self._held[partition].discard(attempt.run.token)
+            else:
+                attempt.cancel("the lease was lost")
 
     def _move_credit(self, partition: int) -> None:
         """`partition` has work and no credit: give it what lies idle elsewhere, in one step each."""
@@ -485,33 +592,3 @@ class Worker:
             "cancelled": self.cancelled,
             "released": self.released,
         }
-
-
-class _Progress:
-    """`ctx.progress`, callable from the handler's thread."""
-
-    __slots__ = ("_attempt", "_loop", "_worker")
-
-    def __init__(self, worker: Worker, attempt: Attempt, loop: asyncio.AbstractEventLoop) -> None:
-        self._worker, self._attempt, self._loop = worker, attempt, loop
-
-    def __call__(self, percent: float | None, message: str) -> None:
-        self._loop.call_soon_threadsafe(self._start, percent, message)
-
-    def _start(self, percent: float | None, message: str) -> None:
-        task = self._loop.create_task(self._send(percent, message))
-        self._worker._bodies.add(task)
-        task.add_done_callback(self._worker._bodies.discard)
-
-    async def _send(self, percent: float | None, message: str) -> None:
-        attempt = self._attempt
-        if attempt.over:
-            return
-        if not attempt.announced:
-            await self._worker._announce(attempt)
-        await self._worker._report(attempt, "attempt.progressed", r.AttemptProgressed, percent=percent, message=message)
-
-
-def shares(slots: int, partitions: int) -> list[int]:
-    """Credit per partition: the slots shared out, at least one each."""
-    return [max(1, slots // partitions + (1 if index < slots % partitions else 0)) for index in range(partitions)]

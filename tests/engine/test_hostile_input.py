@@ -239,6 +239,26 @@ def test_a_command_that_nobody_started_is_dispatched_again_also_after_a_restart(
     assert "attempt.superseded" not in world.types("slow")
 
 
+def test_an_attempt_that_its_worker_does_not_name_twice_is_lost_and_runs_again(world: World) -> None:
+    world.submit(id="t", name="a")
+    world.submit(id="u", name="a")
+    world.step()
+    runs = {run.task: run for run in world.runs()}
+    for run in runs.values():
+        world.report(run, "attempt.started", number=1)
+    world.worker(kind="worker.heartbeat")  # one that does not say
+    for holding in ([], [runs["u"].token], [runs["t"].token, runs["u"].token], [runs["u"].token]):
+        world.worker(kind="worker.heartbeat", holding=holding)
+        world.step()
+    assert (world.state_of("t"), world.state_of("u")) == ("dispatched", "running")
+    assert world.types("t").count("attempt.lost") == 1
+    world.worker(kind="worker.heartbeat", holding=[runs["u"].token])
+    world.step()
+    assert world.types("t").count("attempt.lost") == 1, "what is only dispatched has its start deadline"
+    check_log(world)
+    check_fold(world)
+
+
 def test_a_new_owner_gives_a_worker_the_lease_it_has_and_not_another(world: World) -> None:
     elsewhere = World(partition=1, partitions=2)  # not the worker's home: it has no row here
     incarnation = next(f"w{number}" for number in range(20) if partition_of(f"w{number}", 2) == 0)

@@ -127,7 +127,11 @@ class Schedule:
 
     def worker_beats(self) -> None:
         for name in sorted(self.alive):
-            self.world.worker(name, kind="worker.heartbeat", credit=self.random.randrange(1, 5))
+            holding = [run.token for run, who, _ in self.running if who == name]
+            if self.random.random() < 0.1:
+                holding = holding[1:]  # It forgot one, and may remember it later.
+            said = {"holding": holding} if self.random.random() < 0.8 else {}
+            self.world.worker(name, kind="worker.heartbeat", credit=self.random.randrange(1, 5), **said)
 
     def worker_dies(self) -> None:
         if self.alive:

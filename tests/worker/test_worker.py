@@ -11,7 +11,7 @@ import pytest
 from hub import Context, TaskRegistry
 from hub.worker import Worker, WorkerSettings
 from hub.worker.attempts import Attempt
-from hub.worker.worker import shares
+from hub.worker.settings import shares
 from schemas import RunAttempt
 from schemas.reports import AttemptCompleted
 from tests.brokers import broker_and_loop

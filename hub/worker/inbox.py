@@ -1,0 +1,85 @@
+"""The worker's inbox: one partition of `hub.commands.<pool>`, read in order, without a group, for as long as the worker lives."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from ..errors import HubError
+from ..kafka import OffsetOutOfRange, PartitionReader, StoredRecord
+
+log = structlog.get_logger(__name__)
+
+READ_RECORDS = 2_000
+READ_MS = 500
+#: A reader that gives nothing for so long is asked whether it is really at the end (seconds).
+CHECK_SECONDS = 5.0
+#: Between attempts to connect again (seconds): first, and at most.
+RECONNECT_SECONDS = (0.2, 1.0)
+
+
+class Inbox:
+    """See the module. `open` finds its end; `read` goes on from there whatever happens to the broker."""
+
+    def __init__(self, bootstrap: str, topic: str, partition: int, *, client_id: str) -> None:
+        self._bootstrap = bootstrap
+        self._topic = topic
+        self._partition = partition
+        self._client_id = client_id
+        self._reader: PartitionReader | None = None
+        self.position: int | None = None
+
+    async def open(self) -> None:
+        """Connect, and find the end where none is known yet. Raises HubError."""
+        reader = PartitionReader(self._bootstrap, client_id=self._client_id)
+        try:
+            await reader.open(self._topic, self._partition, self.position or 0)
+            if self.position is None:
+                self.position = await reader.end_offset()
+                reader.seek(self.position)
+        except BaseException:
+            await reader.close()
+            raise
+        self._reader = reader
+
+    async def close(self) -> None:
+        """Disconnect; the place is kept."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            await reader.close()
+
+    async def read(self, take: Callable[[StoredRecord], Awaitable[None]]) -> None:
+        """Hand every record to `take`, for ever. Raises only what `take` raises."""
+        pause, away = RECONNECT_SECONDS[0], False
+        while True:
+            try:
+                records = await self._next()
+            except (HubError, TimeoutError, OSError) as error:
+                if isinstance(error, OffsetOutOfRange):
+                    log.error("commands lost: the inbox was made anew", action="worker_inbox_lost", reason=str(error))
+                    self.position = None  # Its end: what was lost is not started, and so dispatched again.
+                elif not away:
+                    log.warning("inbox interrupted", action="worker_inbox_retry", reason=str(error) or repr(error))
+                away = True
+                await self.close()
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, RECONNECT_SECONDS[1])
+                continue
+            if away:
+                log.info("inbox goes on", action="worker_inbox_back", position=self.position)
+                pause, away = RECONNECT_SECONDS[0], False
+            for record in records:
+                self.position = record.offset + 1
+                await take(record)
+
+    async def _next(self) -> list[StoredRecord]:
+        """The next records, or none within CHECK_SECONDS. Raises HubError, TimeoutError, OSError."""
+        if self._reader is None:
+            await self.open()
+        assert self._reader is not None
+        for _ in range(round(CHECK_SECONDS * 1000 / READ_MS)):
+            records = await self._reader.read(READ_RECORDS, READ_MS)
+            if records:
+                return records
+        await self._reader.ensure_moving()
+        return []

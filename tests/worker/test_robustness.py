@@ -1,0 +1,254 @@
+"""What handlers and brokers do to a worker: whatever it is, the attempt ends as something, and the worker goes on or says so."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from hub import Context, Permanent, Retry, TaskRegistry
+from hub.kafka import BrokerUnreachable, Outgoing
+from hub.worker import Worker, WorkerSettings
+from hub.worker.heartbeats import Heartbeats
+from hub.worker.settings import WorkerFailed
+from schemas import CancelAttempt, RunAttempt, TaskReply
+from tests.brokers import broker_and_loop
+from tests.components.running import Running, running, until
+
+tasks = TaskRegistry()
+ran: list[str] = []
+let_go = threading.Event()
+
+
+class Hard(BaseException):
+    """What `except Exception` does not catch."""
+
+
+class Mute(Exception):
+    """Its text cannot be had."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+RAISED: dict[str, Any] = {
+    "surrogate": lambda: ValueError("name\udcff"),
+    "base": lambda: Hard("x"),
+    "mute": Mute,
+    "stop": lambda: StopIteration(3),
+    "stop-async": StopAsyncIteration,
+    "exit": lambda: SystemExit(3),
+    "interrupt": KeyboardInterrupt,
+    "cancelled": lambda: asyncio.CancelledError("an inner task"),
+    "permanent": lambda: Permanent("never"),
+    "forever": lambda: Retry("later", after=float("inf")),
+    "long": lambda: ValueError("m" * 10_000_000),
+}
+
+
+@tasks.task("raises", retry={"max_attempts": 1})
+async def raises(which: str) -> None:
+    raise RAISED[which]()
+
+
+@tasks.task("raises-plain", retry={"max_attempts": 1})
+def raises_plain(which: str) -> None:
+    raise RAISED[which]()
+
+
+@tasks.task("waits")
+async def waits() -> None:
+    ran.append("waits")
+    await asyncio.sleep(60)
+
+
+@tasks.task("hangs", timeout_seconds=0.2, retry={"max_attempts": 2, "backoff": [0.0]})
+def hangs() -> None:
+    ran.append("hangs")
+    let_go.wait(30)
+
+
+@tasks.task("hangs-once", timeout_seconds=0.2, retry={"max_attempts": 1})
+def hangs_once() -> None:
+    let_go.wait(30)
+
+
+@tasks.task("flaky", retry={"max_attempts": 5, "backoff": [0.01]})
+async def flaky(ctx: Context) -> int:
+    if ctx.attempt < 5:
+        raise ValueError("not yet")
+    return ctx.max_attempts
+
+
+@tasks.task("quick")
+async def quick() -> str:
+    ran.append("quick")
+    return "done"
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> Iterator[None]:
+    ran.clear()
+    let_go.clear()
+    yield
+    let_go.set()
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[Running]:
+    with broker_and_loop() as (server, _):
+        async with running(server.bootstrap, tasks, slots=4, lease_seconds=2.0) as world:
+            yield world
+
+
+@pytest.mark.parametrize("name", ["raises", "raises-plain"])
+async def test_whatever_a_handler_raises_its_attempt_fails_once_and_the_worker_goes_on(world: Running, name: str) -> None:
+    handles = await world.hub.submit_many([{"name": name, "args": {"which": which}} for which in RAISED])
+    for which, handle in zip(RAISED, handles, strict=True):
+        reply = await handle.outcome(timeout_seconds=20)
+        if which == "forever":
+            assert (reply.state, reply.attempt) == ("failed", 1)
+            continue
+        assert (reply.state, reply.attempt) == ("failed", 1), which
+        assert reply.error is not None, which
+    assert await world.hub.run("quick", timeout_seconds=20) == "done"
+    assert world.workers[0].stats()["running"] == 0
+
+
+async def test_what_a_task_was_registered_with_holds_also_for_submissions_by_name(world: Running) -> None:
+    assert await world.hub.run("flaky", timeout_seconds=20) == 5
+    reply = await (await world.hub.submit("flaky", retry={"max_attempts": 2, "backoff": [0.01]})).outcome(timeout_seconds=20)
+    assert (reply.state, reply.attempt) == ("failed", 2)
+    hung = await (await world.hub.submit("hangs")).outcome(timeout_seconds=20)
+    assert (hung.state, hung.attempt, hung.error and hung.error.type) == ("failed", 2, "AttemptTimedOut")
+    assert "0.2 s" in (hung.error.message if hung.error else "")
+
+
+async def test_functions_that_hang_keep_their_slots_and_nothing_runs_without_a_thread(world: Running) -> None:
+    for handle in await world.hub.submit_many([{"name": "hangs-once"}] * 3):
+        assert (await handle.outcome(timeout_seconds=20)).state == "failed"
+    worker = world.workers[0]
+    assert (worker.stats()["running"], worker.busy_threads) == (3, 3)
+    for handle in await world.hub.submit_many([{"name": "quick"}] * 20):
+        assert (await handle.outcome(timeout_seconds=30)).state == "completed"
+    let_go.set()
+    await until(lambda: (worker.stats()["running"], worker.busy_threads) == (0, 0))
+
+
+async def test_a_worker_whose_every_slot_hangs_ends_with_a_word() -> None:
+    with broker_and_loop() as (server, _):
+        async with running(server.bootstrap, tasks, workers=0) as world:
+            worker = Worker(server.bootstrap, tasks, WorkerSettings(slots=1, grace_seconds=0.3))
+            life = asyncio.get_running_loop().create_task(worker.run(handle_signals=False))
+            handle = await world.hub.submit("hangs-once")
+            assert (await handle.outcome(timeout_seconds=20)).state == "failed"
+            async with asyncio.timeout(20):
+                with pytest.raises(WorkerFailed, match=r"ctx\.cancelled"):
+                    await life
+
+
+async def test_a_cancel_that_comes_with_its_command_is_heard(world: Running) -> None:
+    worker = world.workers[0]
+    run = RunAttempt(task="t", root="t", partition=0, attempt=1, dispatch=1, token="x", namespace="default", name="waits")
+    await worker._accept(run)
+    await worker._cancel(CancelAttempt(task="t", attempt=1, token="x", reason="never mind"))
+    await until(lambda: worker.stats()["running"] == 0)
+    assert (ran, worker.stats()["cancelled"]) == ([], 1)
+
+
+async def test_what_waits_for_a_slot_when_its_lease_is_lost_never_begins() -> None:
+    with broker_and_loop() as (server, _):
+        async with running(server.bootstrap, tasks, slots=1) as world:
+            worker = world.workers[0]
+            for token in ("x", "y"):
+                await worker._accept(
+                    RunAttempt(task=token, root="t", partition=0, attempt=1, dispatch=1, token=token, namespace="n", name="waits")
+                )
+            await until(lambda: ran == ["waits"])
+            worker._lease_lost(0)
+            await until(lambda: worker.stats()["running"] == 0)
+            assert (ran, worker.stats()["waiting"]) == (["waits"], 0)
+
+
+async def test_a_cancel_for_an_attempt_that_is_being_handed_back_harms_nobody(world: Running) -> None:
+    worker = world.workers[0]
+    run = RunAttempt(task="t", root="t", partition=0, attempt=1, dispatch=1, token="x", namespace="default", name="waits")
+    await worker._accept(run)
+    await until(lambda: ran == ["waits"])
+    attempt = worker._attempts["x"]
+    attempt.concluding = True
+    await worker._cancel(CancelAttempt(task="t", attempt=1, token="x", reason="too late"))
+    assert attempt.context is not None
+    assert not attempt.context.cancelled
+    attempt.concluding = False
+    attempt.cancel("the test ends")
+
+
+async def test_an_inbox_that_was_made_anew_is_read_from_its_end(world: Running, caplog: pytest.LogCaptureFixture) -> None:
+    worker = world.workers[0]
+    assert await world.hub.run("quick", timeout_seconds=20) == "done"
+    assert worker._inbox._reader is not None
+    worker._inbox._reader.seek(10_000_000)
+    results = [await handle.outcome(timeout_seconds=40) for handle in await world.hub.submit_many([{"name": "quick"}] * 5)]
+    assert {reply.state for reply in results} == {"completed"}
+
+
+async def test_a_service_that_ends_by_itself_ends_the_worker(world: Running) -> None:
+    worker = world.workers[0]
+
+    async def breaks() -> None:
+        raise ValueError("a mistake of ours")
+
+    worker._service(breaks(), "a service")
+    async with asyncio.timeout(10):
+        with pytest.raises(WorkerFailed, match="a mistake of ours"):
+            await worker.watch()
+
+
+async def test_tasks_that_find_no_slot_are_not_thrown_back_and_forth() -> None:
+    with broker_and_loop() as (server, _):
+        async with running(server.bootstrap, tasks, slots=1) as world:
+            first = await world.hub.submit("waits", id="w0")
+            await until(lambda: ran == ["waits"])
+            handles = await world.hub.submit_many([{"name": "quick"} for _ in range(8)])  # on every partition
+            await asyncio.sleep(3)
+            assert world.workers[0].stats()["released"] <= 12
+            await first.cancel()
+            replies: list[TaskReply] = [await handle.outcome(timeout_seconds=15) for handle in handles]
+            assert {reply.state for reply in replies} == {"completed"}
+
+
+# Heartbeats
+
+
+async def test_a_partition_that_cannot_be_reached_costs_its_own_leases_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[int] = []
+
+    class Senders:
+        def __init__(self, *_: object, **__: object) -> None: ...
+        async def start(self) -> None: ...
+        async def stop(self) -> None: ...
+        async def send(self, outgoing: Outgoing, *, timeout_seconds: float) -> None:
+            if outgoing.partition == 1:
+                await asyncio.sleep(timeout_seconds)
+                raise BrokerUnreachable("x:1", "no leader")
+            sent.append(outgoing.partition)
+
+    monkeypatch.setattr("hub.worker.heartbeats.Sender", Senders)
+    lost: list[int] = []
+    beats = Heartbeats(
+        "x:1",
+        client_id="c",
+        partitions=4,
+        lease_seconds=0.6,
+        beat=lambda partition: Outgoing("t", partition, b"", b"", ()),
+        before=list,
+        on_lease_lost=lost.append,
+        on_failed=lambda error: None,
+    )
+    await asyncio.to_thread(beats.start)
+    await until(lambda: lost == [1])
+    await until(lambda: min(sent.count(partition) for partition in (0, 2, 3)) >= 6)
+    await asyncio.to_thread(beats.stop)
+    assert lost == [1]
