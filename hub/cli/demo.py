@@ -44,7 +44,8 @@ async def _demo(bootstrap: str | None, end: bool) -> int:
     async with _hub_for_demo(bootstrap) as address:
         view = await _fulfil(address)
         wrong = problems(view, EXPECTED)
-        _summarise(view, address, wrong, time.monotonic() - began)
+        _summarise(view, wrong, time.monotonic() - began)
+        _show_the_way(view.task_id, address, ends=end and bootstrap is None)
         if not end:
             print("\nThe hub stays up until Ctrl-C.", flush=True)
             await asyncio.Event().wait()
@@ -107,7 +108,7 @@ def problems(view: "TreeView", expected: dict[str, tuple[str, int]]) -> list[str
     return wrong
 
 
-def _summarise(view: "TreeView", address: str, wrong: list[str], seconds: float) -> None:
+def _summarise(view: "TreeView", wrong: list[str], seconds: float) -> None:
     print()
     rows = [(node.label, node.name, node.state, node.attempt, _took(node.started_at, node)) for node in view.steps()]
     print_table(("STEP", "TASK", "STATE", "ATTEMPTS", "TOOK"), rows, state_column="STATE")
@@ -116,11 +117,19 @@ def _summarise(view: "TreeView", address: str, wrong: list[str], seconds: float)
         print(sentence)
     if not wrong:
         print(f"Every step ended as it should; {duration(seconds)} in all.")
-    print("\nTo look further, while the hub is up:")
+
+
+def _show_the_way(task_id: str, address: str, *, ends: bool) -> None:
+    """Commands to look further, for as long as there is something to look at."""
+    if ends:
+        print("\nThis hub ends now. `hub demo` without --exit keeps it up, to look further with:")
+        address = "ITS_ADDRESS"
+    else:
+        print("\nTo look further, while the hub is up:")
     for command in (
-        f"task get {view.task_id}",
+        f"task get {task_id}",
         "task list",
-        f"events tail --task {view.task_id} --from beginning --no-follow",
+        f"events tail --task {task_id} --from beginning --no-follow",
         "events show task.retry_scheduled",
         "verify",
     ):

@@ -13,8 +13,7 @@ ENDED_PREFIX = b'{"ended":'
 
 
 class ListedTask(Struct, kw_only=True):
-    """One line of the list. `since`: when it ended, else when it was created; `seconds`: from creation to now unknown, so
-    only what the row itself tells."""
+    """One line of the list. `since`: when it ended, else when it was created; `seconds`: from its start to its end."""
 
     id: str
     name: str
@@ -69,6 +68,7 @@ def _ended(task_id: str, row: EndedRow, partition: int) -> ListedTask:
         root=row.root,
         since=row.finished_at,
         live=False,
+        seconds=row.seconds,
         remark=remark,
     )
 

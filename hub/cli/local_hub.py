@@ -22,7 +22,11 @@ LOG_TAIL_LINES = 8
 
 
 class NotReady(HubError):
-    """A process that was started did not come up; the message has the end of its log."""
+    """A process that was started did not come up; the message is its own last word, or has the end of its log."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class Child:
@@ -43,6 +47,10 @@ class Child:
                         return facts
         except TimeoutError:
             raise NotReady(f"The {self.role} is not ready after {READY_SECONDS:g} s. {self._last_words()}") from None
+        code = await self.process.wait()
+        said = self.log.read_text(errors="replace").rstrip().rpartition("\n")[2]
+        if said.startswith("hub: "):
+            raise NotReady(said.removeprefix("hub: "), code)
         raise NotReady(f"The {self.role} ended before it was ready. {self._last_words()}")
 
     def _last_words(self) -> str:

@@ -21,8 +21,6 @@ ReadyFd = Annotated[int, typer.Option(hidden=True, help="Descriptor of the pipe 
 Wait = Annotated[float, typer.Option(help="Seconds to wait for the broker and the hub's topics.")]
 LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.", envvar="HUB_LOG_LEVEL")]
 WAIT_SECONDS = 5.0
-#: Engine partitions of a new hub on a cluster, when none are asked for: room for as many engine processes.
-PARTITIONS_OF_A_CLUSTER = 16
 
 
 def register(app: typer.Typer) -> None:
@@ -131,18 +129,9 @@ def init(
     """Create the hub's topics on a Kafka cluster, and check those that exist."""
     import asyncio
 
-    from ..kafka import TopicMissing, describe_partitions, ensure_topics
+    from ..kafka import ensure_hub
 
-    async def make() -> list[str]:
-        number = partitions
-        if number is None:
-            try:
-                number = await describe_partitions(bootstrap)
-            except TopicMissing:
-                number = PARTITIONS_OF_A_CLUSTER
-        return await ensure_topics(bootstrap, partitions=number)
-
-    created = asyncio.run(make())
+    created = asyncio.run(ensure_hub(bootstrap, partitions))
     typer.echo(f"created {', '.join(sorted(created))}" if created else "every topic was there already")
 
 

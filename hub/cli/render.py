@@ -80,7 +80,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, state_
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*columns, box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for index, column in enumerate(columns):
+        table.add_column(column, no_wrap=index == 0)  # an id is copied: it stays in one piece
     coloured = columns.index(state_column) if state_column is not None else -1
     for row in texts:
         cells = [
@@ -109,7 +111,13 @@ def _text(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:,.2f}"
-    return str(value)
+    return one_line(str(value))
+
+
+def one_line(text: str) -> str:
+    """Text that somebody else wrote, with what is no printable character shown as its escape: it can't move the cursor, colour
+    the terminal or break a line in two."""
+    return text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def duration(seconds: float | None) -> str:
@@ -154,4 +162,4 @@ def detail_of(event: "Event") -> str:
     if error is not None:
         parts.append(f"{error.type}: {error.message}")
     parts += [f"{name} {value}" for name in _DETAILS if (value := getattr(data, name, None)) not in (None, "", 0)]
-    return ", ".join(parts)
+    return one_line(", ".join(parts))

@@ -1,16 +1,26 @@
 """`hub task`: create, get, list, watch, cancel."""
 
+import asyncio
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from schemas import TERMINAL_STATES
+
+from ..errors import HubError
 from .render import clock, duration, on_terminal, print_fields, print_json, print_json_line, print_table
 from .shell import DEFAULT_BOOTSTRAP, EXIT_NOT_COMPLETED, Bootstrap, Json, run, timed_out
 
 if TYPE_CHECKING:
     from schemas import TaskReply
+
+    from ..client import Hub, TaskHandle
+
+#: After so long, somebody who waits is told why, where that is known (seconds).
+HINT_SECONDS = 3.0
 
 Root = Annotated[
     str | None, typer.Option("--root", metavar="ID", help="The id of the workflow's root, when ID is one of its steps.")
@@ -79,10 +89,13 @@ async def _create(bootstrap: str, submission: dict[str, Any], wait: bool, timeou
         if not wait:
             print_json({"id": handle.id, "root": handle.root}) if as_json else print(handle.id)
             return 0
+        hint = asyncio.get_running_loop().create_task(_hint(hub, handle))
         try:
             reply = await handle.outcome(timeout_seconds=timeout)
         except TimeoutError:
             raise timed_out(f"Task {handle.id} has not ended within {timeout:g} s; it goes on.") from None
+        finally:
+            hint.cancel()
     if as_json:
         print_json(reply)
     elif reply.state == "completed":
@@ -90,6 +103,16 @@ async def _create(bootstrap: str, submission: dict[str, Any], wait: bool, timeou
     else:
         _print_reply(reply)
     return exit_code_of(reply.state)
+
+
+async def _hint(hub: "Hub", handle: "TaskHandle") -> None:
+    """Whoever waits for a task that nobody takes should not wait in the dark."""
+    await asyncio.sleep(HINT_SECONDS)
+    with contextlib.suppress(HubError):
+        reply = await hub.get(handle.id, root=handle.root)
+        if reply.state == "ready":
+            why = f"{reply.name} is ready and waits for a worker: none that is free has a task of that name. See `hub status`."
+            typer.echo(why, err=True)
 
 
 def _object(source: str, option: str) -> dict[str, Any]:
@@ -190,8 +213,11 @@ def list_tasks(
 
     Reads the hub's state from the topic hub.state; nothing is asked of the engine. Exit codes: 0 listed; 3 no broker answers.
     """
+    from ..core.transitions import LIVE
     from .listing import read_tasks
 
+    if state is not None and state not in (states := {*LIVE, *TERMINAL_STATES}):
+        raise typer.BadParameter(f"{state!r} is no state; there are {', '.join(sorted(states))}.", param_hint="--state")
     found = run(read_tasks(bootstrap, state=state, name=name))
     shown = found[:limit]
     if as_json:

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from schemas import TERMINAL_STATES, Event
 
-from .render import STATE_MARKS, STATE_STYLES, clock, detail_of, duration, make_console
+from .render import STATE_MARKS, STATE_STYLES, clock, detail_of, duration, make_console, one_line
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -103,7 +103,7 @@ class TreeView:
         if node.waits_until is not None and now is not None and node.waits_until > now:
             parts.append(f"in {duration((node.waits_until - now).total_seconds())}")
         if node.message:
-            parts.append(node.message)
+            parts.append(one_line(node.message))
         return " ".join(part for part in parts if part)
 
     def steps(self) -> list[Node]:

@@ -1,5 +1,6 @@
 """`hub up`: the whole hub from one command, as child processes under a supervisor."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import config
+from .render import on_terminal
 
 if TYPE_CHECKING:
-    from ..runtime import ChildSpec, Supervisor
+    from ..runtime import ChildSpec, Process, Supervisor
 
-KAFKA_PARTITIONS = 16
 CHILD_WAIT_SECONDS = "60"
 KILL_AFTER_SECONDS = 15.0
 """Beyond the grace time of the workers."""
@@ -77,9 +78,18 @@ def up(
     fleet = Fleet(children, address, data_dir, drain_seconds=grace_seconds + KILL_AFTER_SECONDS)
 
     async def main(process: Process) -> None:
-        await Supervisor(fleet, _tell).run(process)
+        farewell = asyncio.get_running_loop().create_task(_say_farewell(process, grace_seconds))
+        try:
+            await Supervisor(fleet, _tell).run(process)
+        finally:
+            farewell.cancel()
 
     run_process("up", main, uvloop=False)
+
+
+async def _say_farewell(process: "Process", grace_seconds: float) -> None:
+    await process.stopping.wait()
+    typer.echo(f"Draining: what runs has up to {grace_seconds:g} s to end. Ctrl-C again ends it at once.", err=True)
 
 
 def _address() -> str:
@@ -90,18 +100,9 @@ def _address() -> str:
 
 def _prepare(bootstrap: str, partitions: int | None) -> None:
     """The topics on a Kafka cluster: create what is missing, check what is there."""
-    import asyncio
+    from ..kafka import ensure_hub
 
-    from ..kafka import TopicMissing, describe_partitions, ensure_topics
-
-    async def ensure() -> None:
-        try:
-            existing = await describe_partitions(bootstrap)
-        except TopicMissing:
-            existing = KAFKA_PARTITIONS
-        await ensure_topics(bootstrap, partitions=partitions or existing)
-
-    asyncio.run(ensure())
+    asyncio.run(ensure_hub(bootstrap, partitions))
 
 
 def _spec(role: str, number: int, among: int, arguments: tuple[str, ...]) -> "ChildSpec":
@@ -139,5 +140,6 @@ def _tell(supervisor: "Supervisor") -> None:
     else:
         lines.append(f"no worker yet: hub worker app:tasks{option}")
     lines.append("Ctrl-C drains and ends")
-    lines.append(f"ready up {json.dumps(about)}")
+    if not on_terminal():
+        lines.append(f"ready up {json.dumps(about)}")
     print_line("\n".join(lines))

@@ -70,7 +70,7 @@ def error_of(reply: TaskReply) -> TaskNotCompleted | None:
     kind = _BY_STATE.get(reply.state or "")
     if kind is None:
         return None
-    why = reply.reason or "no reason was given"
+    why = reply.reason
     if reply.error is not None and reply.state != "cancelled":
         why = f"{reply.error.type}: {reply.error.message}"
-    return kind(f"Task {reply.task} ({reply.name}) {reply.state}: {why}", reply)
+    return kind(f"Task {reply.task} ({reply.name}) {reply.state}{f': {why}' if why else ''}", reply)

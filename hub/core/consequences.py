@@ -11,7 +11,7 @@ from .ending import failed, skipped, workflow_cancelled, workflow_completed, wor
 from .limits import KEPT_ERROR_MAX, cut_error
 from .rows import INLINE_RESULT_BYTES_MAX, EndedRow, TaskRow
 from .state import Task
-from .times import text_of, us_of_seconds
+from .times import text_of, us_of, us_of_seconds
 from .turn import Reply, Turn
 
 #: How many ids an event names at most; the count is exact.
@@ -233,6 +233,7 @@ def ended_row(row: TaskRow, now_us: int, retention_seconds: float) -> EndedRow:
         name=row.name,
         until_us=now_us + us_of_seconds(keep),
         finished_at=row.finished_at or "",
+        seconds=round((us_of(row.finished_at) - us_of(row.started_at)) / 1e6, 6) if row.started_at and row.finished_at else None,
         root=row.root,
         attempt=row.attempt,
         payload_hash=row.payload_hash,

@@ -89,7 +89,8 @@ class TaskRow(Struct, kw_only=True, omit_defaults=True):
 
 
 class EndedRow(Struct, kw_only=True, omit_defaults=True):
-    """An entry of the ended index, until `until_us`. A result that is too large for it is on the terminal event."""
+    """An entry of the ended index, until `until_us`. `seconds`: from its first start to its end. A result that is too large for
+    it is on the terminal event."""
 
     ended: str
     life: int
@@ -97,6 +98,7 @@ class EndedRow(Struct, kw_only=True, omit_defaults=True):
     name: str
     until_us: int
     finished_at: str
+    seconds: float | None = None
     root: str | None = None
     attempt: int = 0
     payload_hash: str | None = None

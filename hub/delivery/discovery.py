@@ -48,7 +48,12 @@ def _by_reference(use: str) -> Any:
     folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.insert(0, folder)  # as for a worker's module: an installed command does not look into the current folder
-    found: Any = importlib.import_module(module_name)
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module_name + ".").startswith(error.name + "."):
+            raise  # It is there, and something that it needs is not.
+        raise ConfigurationError(f"subscribers: {use!r}: there is no module {error.name!r} in {folder} or on the path") from None
     for part in path.split("."):
         if not hasattr(found, part):
             raise ConfigurationError(f"subscribers: {use!r}: module {module_name} has no {path}")

@@ -8,9 +8,10 @@ class BrokerUnreachable(Unreachable):
     """No broker answered at the address that the message gives."""
 
     def __init__(self, bootstrap: str, reason: str) -> None:
+        told = "" if "Unable to bootstrap" in reason else f" ({reason})"  # that is said already, and without a Python tuple
         super().__init__(
-            f"No Kafka broker answers at {bootstrap} ({reason})."
-            " Start one with `hub up`, or name another address (setting `bootstrap`)."
+            f"No Kafka broker answers at {bootstrap}{told}."
+            " Start one with `hub up`, or name another address (--bootstrap, HUB_BOOTSTRAP)."
         )
         self.bootstrap = bootstrap
         self.reason = reason

@@ -25,6 +25,8 @@ COMMANDS_PREFIX = "hub.commands."
 DLQ_PREFIX = "hub.dlq."
 REPLY_PARTITIONS = 8
 DEFAULT_POOL = "default"
+CLUSTER_PARTITIONS = 16
+"""Engine partitions of a new hub on a cluster, when none are asked for: room for as many engine processes."""
 VISIBLE_SECONDS = 10.0
 """How long a new topic may take until every partition has a leader."""
 
@@ -106,6 +108,16 @@ async def ensure_topics(
     specs = [_retain(spec, retention_ms or {}) for spec in hub_topics(partitions, pools=pools, subscribers=subscribers)]
     async with _admin(bootstrap) as admin:
         return await _ensure(admin, bootstrap, specs)
+
+
+async def ensure_hub(bootstrap: str, partitions: int | None = None) -> list[str]:
+    """`ensure_topics` with the number of partitions that the hub has (a new one: CLUSTER_PARTITIONS) where none is asked for."""
+    if partitions is None:
+        try:
+            partitions = await describe_partitions(bootstrap)
+        except TopicMissing:
+            partitions = CLUSTER_PARTITIONS
+    return await ensure_topics(bootstrap, partitions=partitions)
 
 
 async def ensure_pool(bootstrap: str, pool: str) -> None:

@@ -24,6 +24,9 @@ async def wait_for_hub(bootstrap: str, timeout_seconds: float) -> int:
             await wait_until_reachable(bootstrap, min(left, 0.5) if not told else left)
             return await describe_partitions(bootstrap)
         except (BrokerUnreachable, TopicMissing) as error:
+            if loop.time() > deadline and isinstance(error, BrokerUnreachable):
+                reason = error.reason.partition("; waited")[0]
+                raise BrokerUnreachable(bootstrap, f"{reason}; waited {timeout_seconds:g} s") from None
             if loop.time() > deadline:
                 raise
             if not told and isinstance(error, BrokerUnreachable):

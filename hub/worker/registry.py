@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any, TypeVar, get_type_hints
 
 from msgspec import MsgspecError, convert, json, to_builtins
@@ -154,6 +155,12 @@ class TaskRegistry:
         return sorted(self._definitions)
 
 
+def _place_in(error: BaseException, folder: str) -> str:
+    """The last line of the user's own code that led to `error`."""
+    own = [frame for frame in extract_tb(error.__traceback__) if frame.filename.startswith(folder)]
+    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+
+
 def load_registry(reference: str) -> TaskRegistry:
     """The registry at "module:attribute" (attribute defaults to `tasks`); the current folder is searched first.
 
@@ -166,11 +173,13 @@ def load_registry(reference: str) -> TaskRegistry:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
-        missing = isinstance(error, ModuleNotFoundError) and error.name == module_name
-        why = f"there is no module {module_name!r} in {folder} or on the path" if missing else f"{type(error).__name__}: {error}"
-        raise ConfigurationError(
-            f"The worker module {module_name!r} does not import: {why}. Give it as module:registry."
-        ) from error
+        if isinstance(error, ModuleNotFoundError) and error.name == module_name:
+            why = f"there is no module {module_name!r} in {folder} or on the path. Give it as module:registry"
+        else:
+            why = f"{type(error).__name__}: {error}{_place_in(error, folder)}"
+        raise ConfigurationError(f"The worker module {module_name!r} does not import: {why}.") from error
+    except SystemExit as error:
+        raise ConfigurationError(f"The worker module {module_name!r} ends the process when it is imported ({error}).") from error
     found = getattr(module, attribute, None)
     if isinstance(found, TaskRegistry):
         return found
