@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from datetime import timedelta
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,8 +14,11 @@ from schemas import TaskError
 from schemas.tasks import RESULT_BYTES_MAX
 
 from .context import Context, Permanent, Retry
-from .outcome import Cancelled, Failed, Outcome, Succeeded, error_of, fingerprint_of
+from .outcome import Cancelled, Failed, Outcome, Succeeded, error_of, fingerprint_of, text_of
 from .registry import InvalidArguments, TaskDefinition
+
+#: The longest that the engine waits (seconds): a number beyond the range of floats could not be sent.
+RETRY_SECONDS_MAX = 366 * 86_400
 
 _encoder = json.Encoder(enc_hook=lambda value: _plain(value))
 
@@ -46,27 +50,24 @@ async def run_attempt(
 
     A time-out ends an async handler; a plain one goes on in its thread (it sees `ctx.cancelled`), and its attempt is over.
     `on_thread` is told of the thread's future."""
-    began = time.monotonic()
+    began, task, limit = time.monotonic(), asyncio.current_task(), asyncio.timeout(timeout_seconds)
     try:
         arguments = definition.bind(args, context)
-        if timeout_seconds is None:
+        async with limit:
             value = await _call(definition, arguments, threads, on_thread)
-        else:
-            async with asyncio.timeout(timeout_seconds):
-                value = await _call(definition, arguments, threads, on_thread)
     except InvalidArguments as error:
-        return Failed(_error("InvalidArguments", str(error)), time.monotonic() - began)
-    except GeneratorExit:
-        raise  # The loop is being thrown away.
+        return Failed(_error("InvalidArguments", text_of(error)), time.monotonic() - began)
     except asyncio.CancelledError as error:
         ran = time.monotonic() - began
         if context.cancelled:
             return Cancelled(ran)
-        if (task := asyncio.current_task()) is not None and task.cancelling():
+        if task is not None and task.cancelling():
             raise
         return Failed(error_of(error), ran)  # The handler's own doing: something it awaited was cancelled.
     except BaseException as error:  # A handler may raise anything; nothing of it may end the worker.
-        return _failed(error, time.monotonic() - began, context, timeout_seconds)
+        if isinstance(error, GeneratorExit) and not _runs(task):
+            raise  # The loop is being thrown away.
+        return _failed(error, time.monotonic() - began, context, timeout_seconds if limit.expired() else None)
     if isinstance(value, _Raised):
         return _failed(value.error, time.monotonic() - began, context, None)
     return _succeeded(value, time.monotonic() - began)
@@ -86,6 +87,14 @@ async def _call(
     return await asyncio.wrap_future(future)
 
 
+def _runs(task: "asyncio.Task[Any] | None") -> bool:
+    """Whether this is a step of the task, and not its end by whoever closes its coroutine."""
+    try:
+        return asyncio.current_task() is task
+    except RuntimeError:  # There is no loop any more.
+        return False
+
+
 def _guarded(call: Callable[[], Any]) -> Any:
     try:
         return call()
@@ -96,21 +105,30 @@ def _guarded(call: Callable[[], Any]) -> Any:
 def _failed(raised: BaseException, ran_seconds: float, context: Context, timeout_seconds: float | None) -> Failed:
     match raised:
         case Retry():
-            return Failed(error_of(raised), ran_seconds, retry_after=raised.after)
+            return Failed(error_of(raised), ran_seconds, retry_after=_seconds_of(raised.after))
         case Permanent():
             return Failed(error_of(raised, retryable=False), ran_seconds)
-        case TimeoutError() if timeout_seconds is not None and ran_seconds >= timeout_seconds:
+        case TimeoutError() if timeout_seconds is not None:
             context.cancel()
             error = _error("AttemptTimedOut", f"longer than {timeout_seconds:g} s", retryable=True)
             return Failed(error, ran_seconds, timed_out=True)
     return Failed(error_of(raised), ran_seconds)
 
 
+def _seconds_of(after: Any) -> float | None:
+    """What a handler gave as the time to wait; None, the policy's back-off, where it is no time."""
+    if isinstance(after, timedelta):
+        after = after.total_seconds()
+    if not isinstance(after, int | float) or after != after:
+        return None
+    return float(min(max(after, 0), RETRY_SECONDS_MAX))
+
+
 def _succeeded(value: Any, ran_seconds: float) -> Outcome:
     try:
         result = _encoder.encode(value)
-    except Exception as error:  # Encoding calls the value's own code.
-        return Failed(_error("ResultNotJson", f"the result can't be written as JSON: {error}"), ran_seconds)
+    except BaseException as error:  # Encoding calls the value's own code.
+        return Failed(_error("ResultNotJson", f"the result can't be written as JSON: {text_of(error)}"), ran_seconds)
     if len(result) > RESULT_BYTES_MAX:
         message = f"the result has {len(result)} bytes, more than {RESULT_BYTES_MAX}: return a reference instead"
         return Failed(_error("ResultTooLarge", message), ran_seconds)

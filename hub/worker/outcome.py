@@ -5,10 +5,14 @@ import traceback
 from hashlib import blake2b
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from schemas import TaskError
 
 STACKTRACE_BYTES_MAX = 16 * 1024
 MESSAGE_BYTES_MAX = 4 * 1024
+TYPE_BYTES_MAX = 256
+SHORT_MESSAGE_BYTES_MAX = 256
 
 _NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\d+")
 
@@ -40,15 +44,38 @@ Outcome = Succeeded | Failed | Cancelled
 
 def error_of(raised: BaseException, *, retryable: bool = True) -> TaskError:
     """An exception as a task's error: type, message, shortened stack trace, and a fingerprint that groups like errors."""
-    kind = type(raised).__qualname__
-    try:
-        message = _cut(str(raised), MESSAGE_BYTES_MAX)
-    except Exception as error:  # It is the exception's own code.
-        message = f"(its text cannot be had: {type(error).__qualname__})"
-    stacktrace = _cut("".join(traceback.format_exception(raised)), STACKTRACE_BYTES_MAX)
+    kind, message = _cut(type(raised).__qualname__, TYPE_BYTES_MAX), text_of(raised)
     return TaskError(
-        type=kind, message=message, stacktrace=stacktrace, retryable=retryable, fingerprint=fingerprint_of(kind, message)
+        type=kind,
+        message=message,
+        stacktrace=_stacktrace_of(raised),
+        retryable=retryable,
+        fingerprint=fingerprint_of(kind, message),
     )
+
+
+def text_of(raised: BaseException) -> str:
+    """Its message, shortened; it can be sent, whatever it is."""
+    try:
+        return _cut(str(raised), MESSAGE_BYTES_MAX)
+    except BaseException as error:  # It is the exception's own code.
+        return f"(its text cannot be had: {type(error).__qualname__})"
+
+
+def _stacktrace_of(raised: BaseException) -> str | None:
+    try:
+        return _cut("".join(traceback.format_exception(raised)), STACKTRACE_BYTES_MAX)
+    except BaseException:  # The exception's own code again: its notes may be a property.
+        return None
+
+
+def in_short(outcome: Outcome, refused: Exception) -> Failed:
+    """What is said of an end that could not be sent as it is, because of `refused`: a failure with few words."""
+    if not isinstance(outcome, Failed):
+        error = error_of(refused, retryable=False)
+        return Failed(replace(error, stacktrace=None), outcome.ran_seconds)
+    error = replace(outcome.error, message=_cut(outcome.error.message, SHORT_MESSAGE_BYTES_MAX), stacktrace=None)
+    return outcome._replace(error=error)
 
 
 def fingerprint_of(kind: str, message: str) -> str:

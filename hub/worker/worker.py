@@ -38,7 +38,7 @@ from .context import Context
 from .executor import run_attempt
 from .heartbeats import Heartbeats
 from .inbox import Inbox
-from .outcome import Cancelled, Failed, Outcome, Succeeded, error_of
+from .outcome import Cancelled, Failed, Outcome, Succeeded, error_of, in_short
 from .registry import TaskDefinition, TaskRegistry
 from .settings import WorkerFailed, WorkerSettings, shares
 
@@ -262,7 +262,7 @@ class Worker:
         assert context is not None
         definition = self._registry.get(run.name)
         try:
-            attempt.interruptible = definition is None or definition.is_async
+            attempt.interruptible = True
             if context.cancelled:  # Together with the command, or while it waited for a slot.
                 outcome: Outcome = Cancelled(0.0)
             elif run.delivery == "at_most_once" and not await self._granted(attempt):
@@ -274,6 +274,7 @@ class Worker:
             else:
                 if run.delivery != "at_most_once":
                     self._announce_later(attempt)
+                attempt.interruptible = definition.is_async
                 outcome = await run_attempt(
                     definition,
                     context,
@@ -284,12 +285,14 @@ class Worker:
                 )
         except asyncio.CancelledError:
             outcome = Cancelled(0.0)
-        except Exception as error:
+        except GeneratorExit:
+            raise  # The loop is being thrown away.
+        except BaseException as error:
             log.exception("a body broke the worker's own code", action="worker_body_failed", task=run.task, name=run.name)
             outcome = Failed(error_of(error), 0.0)
         attempt.concluding = True
         try:
-            await self._conclude(attempt, outcome, definition)
+            await self._conclude_somehow(attempt, outcome, definition)
         finally:
             self._forget(attempt)
             self._free_slot(attempt)
@@ -377,13 +380,25 @@ class Worker:
             return False
         return True
 
+    async def _conclude_somehow(self, attempt: Attempt, outcome: Outcome, definition: TaskDefinition | None) -> None:
+        """Its end, else in few words that it could not be told; else the engine is to miss it."""
+        run = attempt.run
+        try:
+            await self._conclude(attempt, outcome, definition)
+        except Exception as error:
+            log.exception("an end cannot be sent", action="worker_end_unsendable", task=run.task, name=run.name)
+            try:
+                await self._conclude(attempt, in_short(outcome, error), definition)
+            except Exception:
+                log.exception("an end is not told", action="worker_end_untold", task=run.task, name=run.name)
+                self._held[run.partition].discard(run.token)
+
     async def _conclude(self, attempt: Attempt, outcome: Outcome, definition: TaskDefinition | None) -> None:
         match outcome:
             case Succeeded(result, ran_seconds):
-                self.done += 1
                 await self._end(attempt, "attempt.completed", r.AttemptCompleted, result=Raw(result), ran_seconds=ran_seconds)
+                self.done += 1
             case Failed(error, ran_seconds, retry_after, timed_out):
-                self.failed += 1
                 await self._end(
                     attempt,
                     "attempt.failed",
@@ -395,9 +410,10 @@ class Worker:
                     retry=definition.retry if definition is not None else None,
                     ran_seconds=ran_seconds,
                 )
+                self.failed += 1
             case Cancelled():
-                self.cancelled += 1
                 await self._end(attempt, "attempt.cancelled", r.AttemptCancelled)
+                self.cancelled += 1
 
     async def _end(self, attempt: Attempt, kind: str, report: type[r.AttemptReport], **fields: object) -> None:
         """The last word of an attempt. It counts as held until that is stored: the engine misses what is no longer held."""
