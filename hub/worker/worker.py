@@ -10,7 +10,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Coroutine
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 from itertools import count
 from typing import Any
@@ -41,6 +41,7 @@ from .inbox import Inbox
 from .outcome import Cancelled, Failed, Outcome, Succeeded, error_of, in_short
 from .registry import TaskDefinition, TaskRegistry
 from .settings import WorkerFailed, WorkerSettings, shares
+from .threads import DaemonThreads
 
 log = structlog.get_logger(__name__)
 
@@ -84,13 +85,14 @@ class Worker:
         self._registry = registry
         self._client_id = f"hub-worker-{os.getpid()}"
         self._sender = Sender(bootstrap, client_id=self._client_id)
-        self._threads = ThreadPoolExecutor(self.settings.slots, thread_name_prefix="task")
+        self._threads = DaemonThreads(self.settings.slots, name="task")
         self._attempts: dict[str, Attempt] = {}
         self._waiting: deque[Attempt] = deque()
         self._unannounced: deque[Attempt] = deque()
         self._announcing: asyncio.TimerHandle | None = None
         self._running = 0
         self._hung = 0
+        self._exhausted: asyncio.TimerHandle | None = None
         self._busy_threads: set[Future[Any]] = set()
         self._full: set[int] = set()
         self._failure: BaseException | None = None
@@ -179,7 +181,7 @@ class Worker:
         await self._tell_all("worker.stopped", r.WorkerStopped)
         await self._inbox.close()
         await self._sender.stop()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False)
         log.info("worker stopped", action="worker_stopped", incarnation=self.incarnation, done=self.done, failed=self.failed)
 
     async def _tell_all(self, kind: str, report: type[r.WorkerReport]) -> None:
@@ -304,7 +306,7 @@ class Worker:
 
     @property
     def busy_threads(self) -> int:
-        """Plain functions that run, also those whose attempt is over: the interpreter waits for them when it ends."""
+        """Plain functions that run, also those whose attempt is over."""
         return len(self._busy_threads)
 
     def _free_slot(self, attempt: Attempt) -> None:
@@ -324,7 +326,7 @@ class Worker:
             thread.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._came_back, attempt))
             self._credit_changed()
             if self._hung >= self.settings.slots:
-                self._loop.call_later(self.settings.grace_seconds, self._give_up_if_exhausted)
+                self._exhausted = self._loop.call_later(self.settings.grace_seconds, self._give_up)
             return
         self._running -= 1
         if self._waiting and not self._draining and self._running < self.settings.slots:
@@ -332,17 +334,21 @@ class Worker:
 
     def _came_back(self, attempt: Attempt) -> None:
         self._hung -= 1
+        if self._exhausted is not None:
+            self._exhausted.cancel()
+            self._exhausted = None
         self._free_slot(attempt)
         self._credit_changed()
 
-    def _give_up_if_exhausted(self) -> None:
-        if self._hung >= self.settings.slots:
-            self._fail(
-                WorkerFailed(
-                    f"Every one of {self.settings.slots} slots is held by a function that did not end after its time-out. "
-                    "The worker ends, since threads cannot be ended; let such functions look at ctx.cancelled."
-                )
+    def _give_up(self) -> None:
+        slots, grace = self.settings.slots, self.settings.grace_seconds
+        log.error("no slot is free, and none will be", action="worker_exhausted", slots=slots, grace_seconds=grace)
+        self._fail(
+            WorkerFailed(
+                f"Every one of {slots} slots is held by a function that did not end after its time-out. "
+                "The worker ends, since threads cannot be ended; let such functions look at ctx.cancelled."
             )
+        )
 
     def _credit_changed(self) -> None:
         if self._heartbeats is not None:
@@ -445,9 +451,8 @@ class Worker:
     async def _hand_back(self, attempt: Attempt) -> None:
         partition = attempt.run.partition
         self._full.add(partition)
-        held = len(self._held[partition]) - 1  # without this one
+        self._forget(attempt)
         report = self._about(r.WorkerHeartbeat, partition, holding=sorted(self._held[partition]))
-        report.credit = min(report.credit, max(0, held))
         await self._sender.post(self._outgoing("worker.heartbeat", report, partition))
         await self._release(attempt, "no free slot")
 
@@ -556,10 +561,12 @@ class Worker:
     def _credit_of(self, partition: int) -> int:
         """How much this partition may have here: its share, less what hung functions take, and no more than it has where what it
         sent found no slot."""
-        share = self._credit[partition] - -(-self._hung // self.partitions)
+        share, free = self._credit[partition], self.settings.slots - self._hung
+        if self._hung:
+            share = max(1, share * free // self.settings.slots) if free > 0 else 0
         if partition in self._full:
-            share = min(share, len(self._held[partition]))
-        return max(0, share)
+            share = min(share, sum(attempt.run.partition == partition for attempt in list(self._attempts.values())))
+        return share
 
     def _beat(self, partition: int) -> Outgoing:
         """From the heartbeat thread."""

@@ -1,6 +1,9 @@
 """Endings that are easily lost: whatever happens to a handler, its report or its place, somebody hears of it."""
 
 import asyncio
+import subprocess
+import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -11,8 +14,10 @@ from msgspec import json
 from hub import Context, Retry, TaskRegistry
 from hub.kafka import Outgoing, RecordTooLarge
 from hub.worker import Failed, Worker, WorkerSettings
+from hub.worker.attempts import Attempt
 from hub.worker.executor import run_attempt
 from hub.worker.registry import TaskDefinition
+from hub.worker.threads import DaemonThreads
 from schemas import CancelAttempt, RunAttempt
 from schemas.reports import AttemptFailed
 from tests.components.running import until
@@ -133,3 +138,68 @@ async def test_a_function_that_is_cancelled_while_it_waits_for_its_grant_never_r
     await until(lambda: worker.stats()["running"] == 0, seconds=5)
     assert ran == []
     assert said[-1][0] == "attempt.cancelled"
+
+
+def test_one_function_that_hangs_costs_one_slot_and_not_all_of_a_small_worker() -> None:
+    async def look() -> None:
+        worker, _ = idle_worker(slots=4, partitions=4)
+        worker._hung = 1
+        assert [worker._credit_of(partition) for partition in range(4)] == [1, 1, 1, 1]
+        worker._hung = 4
+        assert [worker._credit_of(partition) for partition in range(4)] == [0, 0, 0, 0]
+
+    asyncio.run(look())
+
+
+async def test_slots_that_are_all_held_only_for_a_moment_do_not_end_the_worker() -> None:
+    """Held, free, and held again: the grace counts from the second time."""
+    worker, _ = idle_worker(slots=1)
+    release = [threading.Event(), threading.Event()]
+    with ThreadPoolExecutor(2) as pool:
+        worker._running = 1
+        one = Attempt(command("plain"), 0.0)
+        one.thread = pool.submit(release[0].wait, 10)
+        worker._free_slot(one)
+        began = asyncio.get_running_loop().time()
+        await asyncio.sleep(0.2)
+        release[0].set()
+        await until(lambda: worker._hung == 0)
+        worker._running = 1
+        two = Attempt(command("plain", token="y"), 0.0)
+        two.thread = pool.submit(release[1].wait, 10)
+        worker._free_slot(two)
+        await asyncio.sleep(0.2)
+        assert asyncio.get_running_loop().time() - began > 0.3
+        assert worker._failure is None
+        release[1].set()
+
+
+def test_a_function_that_hangs_does_not_keep_the_process_from_ending() -> None:
+    script = (
+        "import threading\n"
+        "from hub.worker import TaskRegistry, Worker\n"
+        "tasks, began = TaskRegistry(), threading.Event()\n"
+        "tasks.task('n')(lambda: None)\n"
+        "worker = Worker('127.0.0.1:1', tasks)\n"
+        "worker._threads.submit(lambda: began.set() or threading.Event().wait())\n"
+        "assert began.wait(10)\n"
+        "print('over', flush=True)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20, check=True)
+    assert ended.stdout == "over\n"
+
+
+def test_threads_take_what_comes_and_carry_what_it_raises() -> None:
+    threads = DaemonThreads(2, name="t")
+    gate = threading.Event()
+    blocked = [threads.submit(gate.wait, 10) for _ in range(2)]
+    third, never = threads.submit(lambda: threading.current_thread().name), threads.submit(ran.append, "never")
+    assert never.cancel()
+    assert not third.done()
+    gate.set()
+    assert [one.result(10) for one in blocked] == [True, True]
+    assert third.result(10) in ("t_0", "t_1")
+    with pytest.raises(SystemExit):
+        threads.submit(sys.exit, 3).result(10)
+    assert "never" not in ran
+    threads.shutdown()
