@@ -133,6 +133,33 @@ def test_a_task_that_lives_is_a_finding_when_all_must_have_ended(address: str) -
     assert json.loads(report.stdout)["counts"]
 
 
+def test_the_list_says_how_long_an_ended_task_took(address: str) -> None:
+    hub("task", "create", "reserve-stock", "--id", "took", "--args", ORDER, "--wait", bootstrap=address)
+    listed = json.loads(hub("task", "list", "--json", bootstrap=address).stdout)["tasks"]
+    (row,) = [task for task in listed if task["id"] == "took"]
+    assert row["seconds"] > 0
+
+
+def test_a_state_that_is_none_is_refused_with_those_there_are(address: str) -> None:
+    done = hub("task", "list", "--state", "runing", bootstrap=address)
+    assert done.returncode == 2
+    assert "running" in done.stderr
+
+
+def test_who_waits_for_a_task_that_nobody_takes_is_told_why(address: str) -> None:
+    done = hub("task", "create", "nobody-knows-it", "--wait", "--timeout", "5", bootstrap=address)
+    assert done.returncode == 5
+    assert "waits for a worker" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["demo", "--exit"], ["bench", "latency"]])
+def test_a_command_that_starts_processes_has_their_exit_code_and_their_last_word(command: list[str]) -> None:
+    done = hub(*command, "--bootstrap", "127.0.0.1:1")
+    assert done.returncode == 3
+    assert done.stderr.strip().count("\n") == 0
+    assert done.stderr.startswith("hub: No Kafka broker answers at 127.0.0.1:1")
+
+
 @pytest.mark.parametrize("command", [["task", "list"], ["task", "create", "x"], ["events", "tail"], ["verify"]])
 def test_nothing_at_the_address_ends_with_3_and_a_sentence(command: list[str]) -> None:
     done = hub(*command, "--bootstrap", "127.0.0.1:1")

@@ -40,6 +40,11 @@ def test_a_table_without_a_terminal_has_no_decoration_and_cuts_nothing(capsys: p
     assert [line.split() for line in lines] == [["NAME", "STATE"], ["a" * 300, "failed"], ["b"]]
 
 
+def test_what_others_wrote_cannot_move_the_cursor_or_break_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("ID", "REMARK"), [("a", "boom\n\x1b[31mred\u202e Grüße")])
+    assert capsys.readouterr().out.splitlines()[1] == "a   boom\\n\\x1b[31mred\\u202e Grüße"
+
+
 def test_fields_that_say_nothing_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     print_fields([("task", "t1"), ("root", None), ("reason", ""), ("attempt", 2)])
     assert capsys.readouterr().out == "task     t1\nattempt  2\n"
