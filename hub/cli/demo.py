@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import shutil
+import sys
 import time
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -121,9 +123,9 @@ def _summarise(view: "TreeView", wrong: list[str], seconds: float) -> None:
 
 def _show_the_way(task_id: str, address: str, *, ends: bool) -> None:
     """Commands to look further, for as long as there is something to look at."""
+    hub = "hub" if shutil.which("hub") else sys.argv[0]
     if ends:
-        print("\nThis hub ends now. `hub demo` without --exit keeps it up, to look further with:")
-        address = "ITS_ADDRESS"
+        print(f"\nTo look further (this hub ends now; `{hub} demo` keeps its own up and gives the address):")
     else:
         print("\nTo look further, while the hub is up:")
     for command in (
@@ -133,8 +135,8 @@ def _show_the_way(task_id: str, address: str, *, ends: bool) -> None:
         "events show task.retry_scheduled",
         "verify",
     ):
-        where = "" if command.startswith("events show") else f" --bootstrap {address}"
-        print(f"  hub {command}{where}")
+        where = "" if ends or command.startswith("events show") else f" --bootstrap {address}"
+        print(f"  {hub} {command}{where}")
 
 
 def _took(started: datetime | None, node: "Node") -> str:

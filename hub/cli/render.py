@@ -146,7 +146,8 @@ def event_line(event: "Event") -> str:
     return "  ".join(part for part in parts if part)
 
 
-_DETAILS = ("code", "reason", "message", "worker", "next_retry_at", "start_after", "unmet", "count", "nodes", "silent_seconds")
+_DETAILS = ("code", "reason", "message", "worker", "next_retry_at", "start_after", "unmet", "count", "silent_seconds")
+_COUNTERS = ("completed", "failed", "cancelled", "skipped", "expired")
 
 
 def detail_of(event: "Event") -> str:
@@ -158,6 +159,9 @@ def detail_of(event: "Event") -> str:
     percent = getattr(data, "percent", None)
     if percent is not None:
         parts.append(f"{percent:g} %")
+    nodes = getattr(data, "nodes", 0)
+    if nodes:
+        parts.append(f"{sum(getattr(data, counter, 0) for counter in _COUNTERS)} of {nodes} steps ended")
     error = getattr(data, "error", None)
     if error is not None:
         parts.append(f"{error.type}: {error.message}")
