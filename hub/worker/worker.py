@@ -42,6 +42,7 @@ from .outcome import Cancelled, Failed, Outcome, Succeeded, error_of, in_short
 from .registry import TaskDefinition, TaskRegistry
 from .settings import WorkerFailed, WorkerSettings, shares
 from .threads import DaemonThreads
+from .turns import Turns
 
 log = structlog.get_logger(__name__)
 
@@ -94,7 +95,7 @@ class Worker:
         self._hung = 0
         self._exhausted: asyncio.TimerHandle | None = None
         self._busy_threads: set[Future[Any]] = set()
-        self._full: set[int] = set()
+        self._turns = Turns()
         self._failure: BaseException | None = None
         self._credit: list[int] = []
         self._held: list[set[str]] = []
@@ -226,7 +227,7 @@ class Worker:
         self._held[run.partition].add(run.token)
         if self._draining:
             await self._release(attempt, "drain")
-        elif self._running < self.settings.slots:
+        elif self._may_begin(attempt):
             self._begin(attempt)
         else:
             self._waiting.append(attempt)
@@ -251,8 +252,12 @@ class Worker:
 
     # Bodies
 
+    def _may_begin(self, attempt: Attempt) -> bool:
+        return self._turns.may_begin(attempt.run.partition, self.settings.slots - self._running, self._loop.time())
+
     def _begin(self, attempt: Attempt) -> None:
         self._running += 1
+        self._turns.begin(attempt.run.partition)
         attempt.began_at = time.monotonic()
         body = self._loop.create_task(self._body(attempt))
         attempt.body = body
@@ -329,8 +334,22 @@ class Worker:
                 self._exhausted = self._loop.call_later(self.settings.grace_seconds, self._give_up)
             return
         self._running -= 1
-        if self._waiting and not self._draining and self._running < self.settings.slots:
-            self._begin(self._waiting.popleft())
+        self._fill()
+
+    def _fill(self) -> None:
+        """Free slots go to what waits, first come, first served; else they are offered to partitions that were refused."""
+        free = self.settings.slots - self._running
+        if self._draining or free <= 0:
+            return
+        told = self._turns.keep(self._loop.time())
+        while (attempt := next(filter(self._may_begin, self._waiting), None)) is not None:
+            self._waiting.remove(attempt)
+            self._begin(attempt)
+        free = self.settings.slots - self._running
+        if free > 0 and not self._waiting:
+            told += self._turns.offer(free, self._loop.time())
+        if told and self._heartbeats is not None:
+            self._heartbeats.soon(told)
 
     def _came_back(self, attempt: Attempt) -> None:
         self._hung -= 1
@@ -444,13 +463,11 @@ class Worker:
             await asyncio.sleep(HOLD_SECONDS / 2)
             while self._waiting and self._loop.time() - self._waiting[0].arrived_at > HOLD_SECONDS:
                 await self._hand_back(self._waiting.popleft())
-            if self._full and not self._waiting and self._running < self.settings.slots and self._heartbeats is not None:
-                full, self._full = self._full, set()
-                self._heartbeats.soon(full)
+            self._fill()
 
     async def _hand_back(self, attempt: Attempt) -> None:
         partition = attempt.run.partition
-        self._full.add(partition)
+        self._turns.refuse(partition, self._loop.time())
         self._forget(attempt)
         report = self._about(r.WorkerHeartbeat, partition, holding=sorted(self._held[partition]))
         await self._sender.post(self._outgoing("worker.heartbeat", report, partition))
@@ -564,7 +581,7 @@ class Worker:
         share, free = self._credit[partition], self.settings.slots - self._hung
         if self._hung:
             share = max(1, share * free // self.settings.slots) if free > 0 else 0
-        if partition in self._full:
+        if self._turns.is_refused(partition):
             share = min(share, sum(attempt.run.partition == partition for attempt in list(self._attempts.values())))
         return share
 
