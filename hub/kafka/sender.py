@@ -136,14 +136,14 @@ class Sender:
                 missing.append(one)
         return missing, error
 
-    async def post(self, outgoing: Outgoing, on_stored: Callable[[], object] = _nothing) -> None:
-        """Returns when it is handed over; it is sent again until it is stored (`on_stored` is then called). Waits while too much
-        is on its way. Raises RecordTooLarge."""
+    async def post(self, outgoing: Outgoing, on_settled: Callable[[], object] = _nothing) -> None:
+        """Returns when it is handed over; it is sent again until it is stored (`on_settled` is then called). Waits while too much
+        is on its way. Raises RecordTooLarge. What only the broker finds too large is logged, and settled too."""
         if self._in_flight >= IN_FLIGHT_MAX:
             async with self._room:
                 await self._room.wait_for(lambda: self._in_flight < IN_FLIGHT_MAX)
         self._in_flight += 1
-        posted = outgoing, on_stored
+        posted = outgoing, on_settled
         if self._failed:
             self._failed.append(posted)  # Behind what waits already.
             return
@@ -173,12 +173,20 @@ class Sender:
 
     def _done(self, producer: AIOKafkaProducer, posted: Posted, done: "asyncio.Future[Any]") -> None:
         error = _failure_of(done)
-        if error is not None:
+        if _is_final(error):
+            self._settle(posted, error)
+        elif error is not None:
             self._broken(producer, posted, error)
-        else:
+
+    def _settle(self, posted: Posted, refused: BaseException | None) -> None:
+        """It is stored, or never will be: sent again it would be refused again, and what is behind it would wait for ever."""
+        outgoing, on_settled = posted
+        if refused is None:
             self._now_acknowledged()
-            self._settled()
-            posted[1]()
+        else:
+            log.error("record refused: too large", action="record_refused", topic=outgoing.topic, bytes=len(outgoing.value))
+        self._settled()
+        on_settled()
 
     def _settled(self) -> None:
         self._in_flight -= 1
@@ -201,22 +209,43 @@ class Sender:
             await self._renew(producer, error)
             current = self._producer
             assert current is not None
-            waiting = list(self._failed)
-            futures = []
-            try:
-                futures = [await self._hand_over(current, outgoing) for outgoing, _ in waiting]
-                for future, (_, on_stored) in zip(futures, waiting, strict=True):
-                    await future
-                    self._failed.popleft()
-                    self._settled()
-                    on_stored()
-                self._now_acknowledged()
-            except (KafkaError, OSError, RuntimeError) as again:
-                for future in futures:
-                    future.add_done_callback(_seen)
+            again = await self._once_more(current)
+            if again is not None:
                 producer, error = current, again
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, PAUSE_SECONDS[1])
+
+    async def _once_more(self, producer: AIOKafkaProducer) -> BaseException | None:
+        """Send what failed; why some of it failed again. Meanwhile it stays where it is: what is posted goes behind."""
+        waiting = list(self._failed)
+        futures, error = await self._hand_over_many(producer, [outgoing for outgoing, _ in waiting])
+        if futures:
+            await asyncio.wait(futures)
+        reasons = [_failure_of(future) for future in futures] + [error] * (len(waiting) - len(futures))
+        ended = list(zip(waiting, reasons, strict=True))
+        missing = [posted for posted, reason in ended if not _is_final(reason)]
+        self._failed = deque([*missing, *list(self._failed)[len(waiting) :]])
+        for posted, reason in ended:
+            if _is_final(reason):
+                self._settle(posted, reason)
+        return next((reason for reason in reasons if not _is_final(reason)), None)
+
+    async def _hand_over_many(
+        self, producer: AIOKafkaProducer, outgoing: Sequence[Outgoing]
+    ) -> tuple[list["asyncio.Future[Any]"], BaseException | None]:
+        """A future for each, up to the one where the producer failed, and why it did."""
+        futures: list[asyncio.Future[Any]] = []
+        for one in outgoing:
+            try:
+                future = await self._hand_over(producer, one)
+            except MessageSizeTooLargeError as error:
+                future = asyncio.get_running_loop().create_future()
+                future.set_exception(error)
+            except (KafkaError, OSError, RuntimeError) as error:
+                return futures, error
+            future.add_done_callback(_seen)
+            futures.append(future)
+        return futures, None
 
     async def _renew(self, broken: AIOKafkaProducer, reason: BaseException) -> None:
         """Replace the producer, once, however many found it broken."""
@@ -256,6 +285,11 @@ def _failure_of(future: "asyncio.Future[Any]") -> BaseException | None:
     if future.cancelled():
         return RuntimeError("the producer was stopped")
     return future.exception()
+
+
+def _is_final(failure: BaseException | None) -> bool:
+    """Whether it is stored, or could be sent again for ever."""
+    return failure is None or isinstance(failure, MessageSizeTooLargeError)
 
 
 def _seen(done: "asyncio.Future[Any]") -> None:
