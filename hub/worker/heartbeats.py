@@ -4,7 +4,9 @@ mistaken for a dead worker, and a worker whose heartbeats do not arrive notices 
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 import structlog
 
@@ -18,6 +20,12 @@ BEATS_PER_LEASE = 3
 
 #: When this share of a lease has passed without an acknowledged heartbeat, the worker stops what it can no longer renew.
 GIVE_UP_SHARE = 0.85
+
+#: So often the leases are looked at between that moment and their end.
+LOOKS = 3
+
+#: A heartbeat that did not arrive is sent again after this time (seconds).
+AGAIN_SECONDS = 0.1
 
 START_SECONDS = 30.0
 STOP_SECONDS = 5.0
@@ -52,8 +60,10 @@ class Heartbeats:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._started = threading.Event()
         self._failure: BaseException | None = None
-        self._wanted: set[int] = set()
-        self._wake: asyncio.Event | None = None
+        self._wakes: list[asyncio.Event] = []
+        self._unsaid: list[deque[Outgoing]] = [deque() for _ in range(partitions)]
+        self._renewed_at: dict[int, float] = {}
+        self._lost: set[int] = set()
         self._stopping = False
 
     def start(self) -> None:
@@ -69,14 +79,14 @@ class Heartbeats:
             self._loop.call_soon_threadsafe(self._want, set(partitions))
 
     def _want(self, partitions: set[int]) -> None:
-        self._wanted |= partitions
-        if self._wake is not None:
-            self._wake.set()
+        for partition in partitions:
+            if partition < len(self._wakes):
+                self._wakes[partition].set()
 
     def stop(self) -> None:
         """No heartbeat is sent any more when this returns. Blocks: call in a thread."""
         self._stopping = True
-        self.soon(())
+        self.soon(range(self._partitions))
         self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
@@ -92,9 +102,10 @@ class Heartbeats:
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._wake = asyncio.Event()
+        self._wakes = [asyncio.Event() for _ in range(self._partitions)]
         sender = Sender(self._bootstrap, client_id=self._client_id)
         await sender.start()
+        self._renewed_at = dict.fromkeys(range(self._partitions), self._loop.time())
         self._started.set()
         try:
             await self._go(sender)
@@ -102,65 +113,60 @@ class Heartbeats:
             await sender.stop()
 
     async def _go(self, sender: Sender) -> None:
-        assert self._wake is not None
-        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as group:
+            keepers = [group.create_task(self._keep(sender, partition)) for partition in range(self._partitions)]
+            watch = group.create_task(self._watch())
+            await asyncio.wait(keepers)
+            watch.cancel()
+
+    async def _keep(self, sender: Sender, partition: int) -> None:
+        """A heartbeat to one partition whenever it is due or wanted."""
+        loop, wake = asyncio.get_running_loop(), self._wakes[partition]
         interval = self._lease_seconds / BEATS_PER_LEASE
         next_beat = loop.time() + interval
-        acknowledged = dict.fromkeys(range(self._partitions), loop.time())
-        lost: set[int] = set()
-        while not self._stopping:
-            looked_at = loop.time()
-            try:
-                async with asyncio.timeout(max(0.0, min(next_beat - looked_at, interval))):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
-            if loop.time() >= next_beat:
-                self._wanted |= set(range(self._partitions))
-            self._wake.clear()
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(next_beat):
+                    await wake.wait()
+            wake.clear()
             if self._stopping:
                 return
-            was_stopped = loop.time() - looked_at > interval + 1
-            if was_stopped:  # Others may have been, too: the engine will say whose leases are over.
-                acknowledged = dict.fromkeys(acknowledged, loop.time())
-            partitions, self._wanted = self._wanted, set()
-            if len(partitions) == self._partitions:
-                next_beat = loop.time() + interval
-            give_up = self._lease_seconds * GIVE_UP_SHARE
-            ends = [since + give_up for partition, since in acknowledged.items() if partition not in lost]
-            patience = max(0.05, min([interval, *(end - loop.time() for end in ends)]))
-            failed = await self._send_all(sender, sorted(partitions), patience)
-            for partition in partitions - failed:
-                acknowledged[partition] = loop.time()
-                lost.discard(partition)
-            if failed:
-                self._wanted |= failed
-                await asyncio.sleep(min(0.1, interval))
-                self._wake.set()
-            for partition, since in acknowledged.items():
-                if partition not in lost and loop.time() - since >= give_up:
-                    lost.add(partition)
-                    self._on_lease_lost(partition)
+            began_at = loop.time()
+            if await self._say(sender, partition, interval):
+                self._renewed_at[partition] = began_at
+                self._lost.discard(partition)
+                next_beat = began_at + interval
+            else:
+                next_beat = loop.time() + min(AGAIN_SECONDS, interval)
 
-    async def _send_all(self, sender: Sender, partitions: list[int], patience: float) -> set[int]:
-        """A heartbeat to each, side by side; those that did not get theirs."""
+    async def _say(self, sender: Sender, partition: int, patience: float) -> bool:
+        """What has to be said first, then a heartbeat; whether all arrived. What did not is said with the next one."""
+        for outgoing in self._before():
+            self._unsaid[outgoing.partition].append(outgoing)
+            if outgoing.partition != partition:
+                self._wakes[outgoing.partition].set()
+        unsaid = self._unsaid[partition]
         try:
-            for outgoing in self._before():
-                await sender.send(outgoing, timeout_seconds=patience)
+            while unsaid:
+                await sender.send(unsaid[0], timeout_seconds=patience)
+                unsaid.popleft()
+            await sender.send(self._beat(partition), timeout_seconds=patience)
         except HubError as error:
-            log.warning("starts not announced", action="heartbeat_failed", reason=str(error))
+            log.warning("heartbeat not acknowledged", action="heartbeat_failed", partition=partition, reason=str(error))
+            return False
+        return True
+
+    async def _watch(self) -> None:
+        """Judge the leases, on time whatever a heartbeat waits for."""
         loop = asyncio.get_running_loop()
-        beats = {
-            loop.create_task(sender.send(self._beat(partition), timeout_seconds=patience)): partition for partition in partitions
-        }
-        failed = set()
-        if beats:
-            await asyncio.wait(beats)
-        for beat, partition in beats.items():
-            reason = beat.exception()
-            if isinstance(reason, HubError):
-                failed.add(partition)
-                log.warning("heartbeat not acknowledged", action="heartbeat_failed", partition=partition, reason=str(reason))
-            elif reason is not None:
-                raise reason
-        return failed
+        interval, give_up = self._lease_seconds / BEATS_PER_LEASE, self._lease_seconds * GIVE_UP_SHARE
+        while True:
+            looked_at = loop.time()
+            await asyncio.sleep((self._lease_seconds - give_up) / LOOKS)
+            now = loop.time()
+            if now - looked_at > interval + 1:  # The process itself was stopped. Others may have been, too: the engine will say.
+                self._renewed_at = dict.fromkeys(self._renewed_at, now)
+            for partition, renewed_at in self._renewed_at.items():
+                if partition not in self._lost and now - renewed_at >= give_up:
+                    self._lost.add(partition)
+                    self._on_lease_lost(partition)
