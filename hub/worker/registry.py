@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from msgspec import MsgspecError, convert, json, to_builtins
 
-from schemas import RetryPolicy
+from schemas import RetryPolicy, RunAttempt
 
 from ..errors import ConfigurationError
 from .context import Context
@@ -71,6 +71,21 @@ class TaskDefinition:
         if self._model is None:
             self._model = _model_of(self.name, self._parameters)
         return self._model.model_json_schema()  # type: ignore[no-any-return]
+
+
+def timeout_of(run: RunAttempt, definition: TaskDefinition | None) -> float | None:
+    """The time-out of the submission, else that of the handler's registration (seconds)."""
+    if run.timeout_seconds is not None or definition is None:
+        return run.timeout_seconds
+    return definition.timeout_seconds
+
+
+def max_attempts_of(run: RunAttempt, definition: TaskDefinition | None) -> int:
+    """After how many failed attempts the task fails: by its submission, else by the handler's registration."""
+    registered = definition.retry if definition is not None else None
+    if registered is None or run.retry_given or run.delivery == "at_most_once":
+        return run.max_attempts
+    return registered.max_attempts
 
 
 def _parameters_of(function: Callable[..., Any]) -> tuple[str | None, dict[str, Any] | None]:

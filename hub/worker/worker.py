@@ -12,19 +12,17 @@ from collections import deque
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from functools import partial
-from itertools import count
 from typing import Any
 
 import structlog
 import uuid_utils
-from msgspec import MsgspecError, Raw, Struct, json
+from msgspec import MsgspecError, Raw, json
 
 from schemas import COMMANDS, CancelAttempt, EngineAnnounced, GrantAttempt, RunAttempt, TaskError, WorkWanted, header_map
 from schemas import reports as r
 
 from ..errors import ConfigurationError, HubError
 from ..kafka import (
-    INTAKE,
     Outgoing,
     Sender,
     StoredRecord,
@@ -33,16 +31,17 @@ from ..kafka import (
     ensure_pool,
     inbox_of,
 )
-from .attempts import STARTED_NUMBER, Attempt
+from .attempts import Attempt
 from .context import Context
 from .executor import run_attempt
 from .heartbeats import Heartbeats
 from .inbox import Inbox
 from .outcome import Cancelled, Failed, Outcome, Succeeded, error_of, in_short
-from .registry import TaskDefinition, TaskRegistry
+from .registry import TaskDefinition, TaskRegistry, max_attempts_of, timeout_of
 from .settings import WorkerFailed, WorkerSettings, shares
 from .threads import DaemonThreads
 from .turns import Turns
+from .words import Words
 
 log = structlog.get_logger(__name__)
 
@@ -60,14 +59,6 @@ HOLD_SECONDS = 0.1
 
 
 _DECODERS = {kind: json.Decoder(struct) for kind, struct in COMMANDS.items()}
-_encoder = json.Encoder()
-
-
-def _timeout_of(run: RunAttempt, definition: TaskDefinition | None) -> float | None:
-    """The time-out of the submission, else that of the handler's registration."""
-    if run.timeout_seconds is not None or definition is None:
-        return run.timeout_seconds
-    return definition.timeout_seconds
 
 
 class Worker:
@@ -99,7 +90,7 @@ class Worker:
         self._failure: BaseException | None = None
         self._credit: list[int] = []
         self._held: list[set[str]] = []
-        self._event_ids = count(1)  # one step of the interpreter: the heartbeat thread counts here too
+        self._words = Words(self.incarnation)
         self._draining = False
         self._stopped = False
         self._stop_asked = asyncio.Event()
@@ -151,7 +142,9 @@ class Worker:
         )
         await asyncio.to_thread(self._heartbeats.start)
         for partition in range(self.partitions):
-            await self._sender.send(self._outgoing("worker.registered", self._about(r.WorkerRegistered, partition), partition))
+            await self._sender.send(
+                self._words.outgoing("worker.registered", self._about(r.WorkerRegistered, partition), partition)
+            )
         self._service(self._inbox.read(self._take), "the inbox")
         if self.partitions > 1:
             self._service(self._release_late(), "the handing back of what finds no slot")
@@ -188,7 +181,7 @@ class Worker:
     async def _tell_all(self, kind: str, report: type[r.WorkerReport]) -> None:
         for partition in range(self.partitions):
             try:
-                await self._sender.send(self._outgoing(kind, self._about(report, partition), partition), timeout_seconds=5)
+                await self._sender.send(self._words.outgoing(kind, self._about(report, partition), partition), timeout_seconds=5)
             except HubError as error:
                 log.warning("not told", action="worker_report_failed", report=kind, reason=str(error))
                 return
@@ -222,7 +215,9 @@ class Worker:
         if run.token in self._attempts:
             return
         attempt = Attempt(run, self._loop.time())
-        attempt.context = Context(run, partial(self._progress, attempt), max_attempts=self._max_attempts(run))
+        attempt.context = Context(
+            run, partial(self._progress, attempt), max_attempts=max_attempts_of(run, self._registry.get(run.name))
+        )
         self._attempts[run.token] = attempt
         self._held[run.partition].add(run.token)
         if self._draining:
@@ -231,13 +226,6 @@ class Worker:
             self._begin(attempt)
         else:
             self._waiting.append(attempt)
-
-    def _max_attempts(self, run: RunAttempt) -> int:
-        definition = self._registry.get(run.name)
-        registered = definition.retry if definition is not None else None
-        if registered is None or run.retry_given or run.delivery == "at_most_once":
-            return run.max_attempts
-        return registered.max_attempts
 
     async def _cancel(self, command: CancelAttempt) -> None:
         attempt = self._attempts.get(command.token)
@@ -287,7 +275,7 @@ class Worker:
                     context,
                     bytes(run.args),
                     threads=self._threads,
-                    timeout_seconds=_timeout_of(run, definition),
+                    timeout_seconds=timeout_of(run, definition),
                     on_thread=partial(self._in_thread, attempt),
                 )
         except asyncio.CancelledError:
@@ -431,7 +419,7 @@ class Worker:
                     error=error,
                     retry_after=retry_after,
                     timed_out=timed_out,
-                    timeout_seconds=_timeout_of(attempt.run, definition) if timed_out else None,
+                    timeout_seconds=timeout_of(attempt.run, definition) if timed_out else None,
                     retry=definition.retry if definition is not None else None,
                     ran_seconds=ran_seconds,
                 )
@@ -444,7 +432,7 @@ class Worker:
         """The last word of an attempt. It counts as held until that is stored: the engine misses what is no longer held."""
         run = attempt.run
         self._forget(attempt)
-        outgoing = self._report_of(attempt, kind, report, **fields)
+        outgoing = self._words.of_attempt(attempt, kind, report, **fields)
         await self._sender.post(outgoing, partial(self._held[run.partition].discard, run.token))
 
     def _forget(self, attempt: Attempt) -> None:
@@ -470,7 +458,7 @@ class Worker:
         self._turns.refuse(partition, self._loop.time())
         self._forget(attempt)
         report = self._about(r.WorkerHeartbeat, partition, holding=sorted(self._held[partition]))
-        await self._sender.post(self._outgoing("worker.heartbeat", report, partition))
+        await self._sender.post(self._words.outgoing("worker.heartbeat", report, partition))
         await self._release(attempt, "no free slot")
 
     # Reports
@@ -516,23 +504,7 @@ class Worker:
         await self._report(attempt, "attempt.progressed", r.AttemptProgressed, percent=percent, message=message)
 
     async def _report(self, attempt: Attempt, kind: str, report: type[r.AttemptReport], **fields: object) -> None:
-        await self._sender.post(self._report_of(attempt, kind, report, **fields))
-
-    def _report_of(self, attempt: Attempt, kind: str, report: type[r.AttemptReport], **fields: object) -> Outgoing:
-        run = attempt.run
-        if report is not r.AttemptStarted:
-            attempt.number += 1
-        value = report(
-            task=run.task,
-            root=run.root,
-            attempt=run.attempt,
-            dispatch=run.dispatch,
-            token=run.token,
-            incarnation=self.incarnation,
-            number=STARTED_NUMBER if report is r.AttemptStarted else attempt.number,
-            **fields,
-        )
-        return self._outgoing(kind, value, run.partition, key=run.root)
+        await self._sender.post(self._words.of_attempt(attempt, kind, report, **fields))
 
     def _unannounced_by_a_blocked_loop(self) -> list[Outgoing]:
         """From the heartbeat thread: the starts of bodies that run, and that the loop could not announce because one of them
@@ -542,20 +514,10 @@ class Worker:
             blocked = time.monotonic() - attempt.began_at > BLOCKED_SECONDS
             if blocked and not attempt.over and not attempt.announced:
                 attempt.announced = True
-                overdue.append(self._report_of(attempt, "attempt.started", r.AttemptStarted))
+                overdue.append(self._words.of_attempt(attempt, "attempt.started", r.AttemptStarted))
         if overdue:
             log.warning("a handler blocks the worker's event loop", action="worker_loop_blocked", attempts=len(overdue))
         return overdue
-
-    def _outgoing(self, kind: str, value: Struct, partition: int, *, key: str | None = None) -> Outgoing:
-        headers = (
-            ("ce_specversion", b"1.0"),
-            ("ce_type", kind.encode()),
-            ("ce_source", f"/worker/{self.incarnation}".encode()),
-            ("ce_id", b"%d" % next(self._event_ids)),
-            ("content-type", b"application/json"),
-        )
-        return Outgoing(INTAKE, partition, (key or self.incarnation).encode(), _encoder.encode(value), list(headers))
 
     # Leases and credit
 
@@ -591,7 +553,7 @@ class Worker:
         report = r.WorkerDraining if self._draining else r.WorkerHeartbeat
         more = {} if self._draining else {"holding": holding}
         kind = "worker.draining" if self._draining else "worker.heartbeat"
-        return self._outgoing(kind, self._about(report, partition, **more), partition)
+        return self._words.outgoing(kind, self._about(report, partition, **more), partition)
 
     def _lease_lost(self, partition: int) -> None:
         """No heartbeat was acknowledged for most of a lease: stop what cannot be renewed, before somebody else runs it."""

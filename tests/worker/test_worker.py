@@ -96,7 +96,7 @@ def test_a_start_from_the_heartbeat_thread_is_numbered_below_what_the_loop_repor
         RunAttempt(task="t", root="t", partition=0, namespace="n", name="quick", attempt=1, dispatch=1, token="t:1"), 0.0
     )
     worker._unannounced.append(attempt)  # began long ago
-    ended = worker._report_of(attempt, "attempt.completed", AttemptCompleted, result=msgspec.Raw(b"1"), ran_seconds=0.0)
+    ended = worker._words.of_attempt(attempt, "attempt.completed", AttemptCompleted, result=msgspec.Raw(b"1"), ran_seconds=0.0)
     [started] = worker._unannounced_by_a_blocked_loop()
     first, last = (msgspec.json.decode(each.value)["number"] for each in (started, ended))
     assert first < last, "an engine that sees the start first must not take the end for a repetition"
