@@ -6,10 +6,12 @@ Each module of commands has `register(app)`; nothing heavy is imported before a 
 import gc
 import sys
 from importlib import import_module
+from typing import Annotated
 
 import typer
 import typer.main
 
+from .. import __version__
 from ..config import is_configured
 from ..errors import HubError
 
@@ -34,9 +36,24 @@ def build() -> typer.Typer:
             "4 a port or data directory is in use, 5 the time of --timeout is over, 130 ended by Ctrl-C."
         ),
     )
+    app.callback()(_hub)
     for name in MODULES:
         import_module(f".{name}", __name__).register(app)
     return app
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"taskhub {__version__}")
+        raise typer.Exit
+
+
+def _hub(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """What stands before every command."""
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hub import Hub, NoAnswer
+from hub import Hub, NoAnswer, __version__
 from schemas import node_id
 from tests.brokers import broker_in_thread
 from tests.cli.running import hub, served
@@ -138,6 +138,10 @@ def test_the_list_says_how_long_an_ended_task_took(address: str) -> None:
     listed = json.loads(hub("task", "list", "--json", bootstrap=address).stdout)["tasks"]
     (row,) = [task for task in listed if task["id"] == "took"]
     assert row["seconds"] > 0
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert hub("--version").stdout == f"taskhub {__version__}\n"
 
 
 def test_a_state_that_is_none_is_refused_with_those_there_are(address: str) -> None:
