@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -123,7 +124,8 @@ def _summarise(view: "TreeView", wrong: list[str], seconds: float) -> None:
 
 def _show_the_way(task_id: str, address: str, *, ends: bool) -> None:
     """Commands to look further, for as long as there is something to look at."""
-    hub = "hub" if shutil.which("hub") else sys.argv[0]
+    called = Path(sys.argv[0])
+    hub = str(called) if called.name == "hub" and not shutil.which("hub") else "hub"
     if ends:
         print(f"\nTo look further (this hub ends now; `{hub} demo` keeps its own up and gives the address):")
     else:
