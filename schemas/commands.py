@@ -14,8 +14,8 @@ from .tasks import ABSENT, EMPTY_ARGS, Delivery, TaskError
 class RunAttempt(Struct, kw_only=True, omit_defaults=True):
     """Run this attempt. Reports about it go to `partition` of `hub.intake`, with key `root`.
 
-    `start_seconds`: not started within this of its arrival, it is dispatched elsewhere. `timeout_seconds`: the attempt's
-    time-out. `retry_given`: the submission has a retry policy of its own, so that of the handler's registration does not hold.
+    `start_seconds`: not started within this of its arrival, it is dispatched elsewhere. `timeout_seconds` (None: no limit),
+    `max_attempts` and `delivery` are those of the policy that holds for the task (`task.dispatched`, `policy`).
     `dependencies`: result of each dependency by its key (or id), together at most 256 KiB; the keys of those left
     out are in `dependencies_omitted`. `traceparent` has the attempt's span id.
     """
@@ -39,7 +39,6 @@ class RunAttempt(Struct, kw_only=True, omit_defaults=True):
     start_seconds: float = 10.0
     timeout_seconds: float | None = None
     max_attempts: int = 1
-    retry_given: bool = False
     correlation_id: str | None = None
     key: str | None = None
     tags: dict[str, str] = {}

@@ -8,7 +8,18 @@ from typing import Literal
 
 from msgspec import Raw, Struct
 
-from .tasks import ABSENT, EMPTY_ARGS, Delivery, Dependency, RetryPolicy, TaskError, Timeouts
+from .tasks import (
+    ABSENT,
+    DEFAULT_POLICY,
+    EMPTY_ARGS,
+    Delivery,
+    Dependency,
+    ExecutionPolicy,
+    RetryPolicy,
+    TaskError,
+    TaskOptions,
+    Timeouts,
+)
 
 RejectionCode = Literal[
     "unknown_root",
@@ -35,6 +46,9 @@ class EventData(Struct, kw_only=True, omit_defaults=True):
 class TaskCreated(EventData, kw_only=True):
     """Admitted: everything that was asked for, with defaults filled in. Nothing later reads the submission again.
 
+    `delivery`, `retry` and `timeouts.attempt` are absent where the submission does not give them: the handler's registration then
+    decides, at the first dispatch (`task.dispatched`, `policy`).
+
     `depends_on` holds task ids (resolved from keys). `start_after` is a time, or seconds after the last dependency is met.
     A workflow's root carries its plan in `tasks` (the submitted graph) and `nodes`, how many nodes it has. `log_offset`: this
     and all later events of the task lie at or behind this offset.
@@ -43,7 +57,7 @@ class TaskCreated(EventData, kw_only=True):
     name: str
     version: str | None = None
     args: Raw = EMPTY_ARGS
-    delivery: Delivery = "at_least_once"
+    delivery: Delivery | None = None
     queue: str = "default"
     priority: int = 0
     key: str | None = None
@@ -135,7 +149,10 @@ class TaskRetryScheduled(EventData, kw_only=True):
 
 
 class TaskDispatched(EventData, kw_only=True):
-    """A command was issued: once per (attempt, dispatch). `token` is the lease's name, `lease_seconds` its length."""
+    """A command was issued: once per (attempt, dispatch). `token` is the lease's name, `lease_seconds` its length.
+
+    `policy` is what holds for the task's attempts: it is fixed at the first dispatch and the same at every later one.
+    """
 
     attempt: int
     dispatch: int
@@ -146,6 +163,7 @@ class TaskDispatched(EventData, kw_only=True):
     queue: str
     priority: int = 0
     lease_seconds: float = 10.0
+    policy: ExecutionPolicy = DEFAULT_POLICY
 
 
 class TaskStarted(EventData, kw_only=True):
@@ -387,11 +405,12 @@ class WorkerEvent(EventData, kw_only=True):
 
 
 class WorkerRegisteredEvent(WorkerEvent, kw_only=True):
-    """A new incarnation takes work."""
+    """A new incarnation takes work. `options`: what its handlers were registered with, by task name, where they say anything."""
 
     inbox: int
     queues: list[str] = []
     names: list[str] = []
+    options: dict[str, TaskOptions] = {}
     lease_seconds: float = 10.0
 
 

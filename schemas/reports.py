@@ -9,7 +9,7 @@ Headers of a report: ce_specversion, ce_type, ce_source, ce_id, content-type; op
 
 from msgspec import Raw, Struct
 
-from .tasks import RetryPolicy, Submission, TaskError
+from .tasks import Submission, TaskError, TaskOptions
 
 
 class Report(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -64,14 +64,12 @@ class AttemptCompleted(AttemptReport, kw_only=True):
 
 
 class AttemptFailed(AttemptReport, kw_only=True):
-    """The body raised. `retry_after` (seconds) wins over the policy's back-off; `timed_out`: the worker's own watch ended it,
-    after `timeout_seconds`. `retry`: the policy that the handler was registered with; that of a submission wins."""
+    """The body raised. `retry_after` (seconds) wins over the policy's backoff. `timed_out`: the worker's own watch ended the
+    attempt, after the time that its command gave."""
 
     error: TaskError
     retry_after: float | None = None
     timed_out: bool = False
-    timeout_seconds: float | None = None
-    retry: RetryPolicy | None = None
     ran_seconds: float | None = None
 
 
@@ -90,7 +88,8 @@ class WorkerReport(Report, kw_only=True):
 
     Complete in itself: whoever reads any one of these knows the worker. `credit` is how many commands of **this** engine
     partition the worker is willing to hold at once (running and waiting together): an absolute number, so that a lost or
-    repeated report does no harm. `inbox` is its partition of `hub.commands.<pool>`; `names` the task names it can run.
+    repeated report does no harm. `inbox` is its partition of `hub.commands.<pool>`; `names` the task names it can run; `options`
+    what their handlers were registered with, by name, where they say anything.
     """
 
     incarnation: str
@@ -100,6 +99,7 @@ class WorkerReport(Report, kw_only=True):
     names: list[str]
     slots: int
     credit: int
+    options: dict[str, TaskOptions] = {}
     lease_seconds: float = 10.0
     host: str = ""
     pid: int = 0

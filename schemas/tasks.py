@@ -50,6 +50,39 @@ class RetryPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     timeout: bool = True
 
 
+DEFAULT_RETRY = RetryPolicy()
+
+
+class TaskOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a handler was registered with. Each option holds for the submissions that do not give their own.
+
+    `timeout_seconds` limits one attempt, from its start. None: the registration does not set the option.
+    """
+
+    retry: RetryPolicy | None = None
+    timeout_seconds: float | None = None
+    delivery: Delivery | None = None
+
+
+class ExecutionPolicy(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What holds for the attempts of a task: each part is the submission's, else the registration's, else the default.
+
+    Fixed at the first dispatch of the task. `timeout_seconds` limits one attempt, from its start; None: no limit.
+    """
+
+    retry: RetryPolicy = DEFAULT_RETRY
+    timeout_seconds: float | None = None
+    delivery: Delivery = "at_least_once"
+
+    @property
+    def max_attempts(self) -> int:
+        """How many attempts may end by an error or a timeout before the task fails."""
+        return 1 if self.delivery == "at_most_once" else self.retry.max_attempts
+
+
+DEFAULT_POLICY = ExecutionPolicy()
+
+
 class Timeouts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Seconds. `start`: from ready to the first start (then expired). `attempt`: one attempt, from its start.
 
@@ -81,6 +114,8 @@ class TaskError(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class TaskSpec(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a root and a node of a graph have in common. Every field but `name` has a default.
 
+    `delivery`, `retry` and `timeouts.attempt`: None leaves the choice to the handler's registration.
+    `queue` and `priority`: None takes those of the workflow's root, and for a root "default" and 0.
     `start_after` is a point in time, or seconds after the task could otherwise run (after its last dependency was met).
     `not_start_after` is a point in time, or seconds after creation: not started by then, the task expires.
     """
@@ -88,9 +123,9 @@ class TaskSpec(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=T
     name: str
     version: str | None = None
     args: Raw = EMPTY_ARGS
-    delivery: Delivery = "at_least_once"
-    queue: str = "default"
-    priority: int = 0
+    delivery: Delivery | None = None
+    queue: str | None = None
+    priority: int | None = None
     depends_on: list[str | Dependency] = []
     start_after: str | float | None = None
     not_start_after: str | float | None = None

@@ -136,7 +136,7 @@ def _check_root(submission: Submission) -> Refused | None:
         "start_after": submission.start_after is not None,
         "not_start_after": submission.not_start_after is not None,
         "retry": submission.retry is not None,
-        "delivery": submission.delivery != "at_least_once",
+        "delivery": submission.delivery is not None,
         "timeouts.start": submission.timeouts is not None and submission.timeouts.start is not None,
         "timeouts.attempt": submission.timeouts is not None and submission.timeouts.attempt is not None,
     }
@@ -208,7 +208,7 @@ def _admit_into(
             return Refused("id_conflict", f"tasks.{key}: the workflow has a task of that key")
         data = node_data(
             node,
-            root.id,
+            root,
             key,
             now_us=now_us,
             log_offset=log_offset,
@@ -233,29 +233,29 @@ def _resolve(state: PartitionState, root: Task, name: str) -> str | None:
 
 
 def node_data(
-    node: TaskSpec, root: str, key: str, *, now_us: int, log_offset: int, resolve: Callable[[str], str] | None = None
+    node: TaskSpec, root: Task, key: str, *, now_us: int, log_offset: int, resolve: Callable[[str], str] | None = None
 ) -> e.TaskCreated:
     """`TaskCreated` of the node `key`; `resolve` gives the id of a dependency (default: a key of the same plan)."""
-    data = created_data(node, now_us=now_us, log_offset=log_offset)
+    data = created_data(node, now_us=now_us, log_offset=log_offset, queue=root.row.queue, priority=root.row.priority)
     data.key = key
-    data.parent_id = root
+    data.parent_id = root.id
     data.depends_on = [
-        Dependency(task=node_id(root, long.task) if resolve is None else resolve(long.task), on=long.on)
+        Dependency(task=node_id(root.id, long.task) if resolve is None else resolve(long.task), on=long.on)
         for long in map(dependency_of, node.depends_on)
     ]
     return data
 
 
-def created_data(spec: TaskSpec, *, now_us: int, log_offset: int) -> e.TaskCreated:
-    """The part of `TaskCreated` that comes from the spec alone (already checked)."""
+def created_data(spec: TaskSpec, *, now_us: int, log_offset: int, queue: str = "default", priority: int = 0) -> e.TaskCreated:
+    """The part of `TaskCreated` that comes from the spec (already checked); `queue` and `priority` where the spec has none."""
     expires = spec.not_start_after
     return e.TaskCreated(
         name=spec.name,
         version=spec.version,
         args=spec.args,
         delivery=spec.delivery,
-        queue=spec.queue,
-        priority=spec.priority,
+        queue=queue if spec.queue is None else spec.queue,
+        priority=priority if spec.priority is None else spec.priority,
         start_after=spec.start_after,
         not_start_after=text_of(now_us + us_of_seconds(expires)) if isinstance(expires, int | float) else expires,
         timeouts=spec.timeouts,
@@ -283,9 +283,9 @@ def check_spec(spec: TaskSpec, at: str, now_us: int) -> Refused | None:
         return Refused("invalid_input", f"{at}idempotency_key: a step's key in tasks is what makes it one; leave it out")
     if args.lstrip()[:1] != b"{":
         return Refused("invalid_input", f"{at}args: must be a JSON object")
-    if not -1_000_000 <= spec.priority <= 1_000_000:
+    if spec.priority is not None and not -1_000_000 <= spec.priority <= 1_000_000:
         return Refused("invalid_input", f"{at}priority: must lie between -1,000,000 and 1,000,000")
-    if (problem := check_id(spec.queue, f"{at}queue")) is not None:
+    if spec.queue is not None and (problem := check_id(spec.queue, f"{at}queue")) is not None:
         return Refused("invalid_input", problem)
     if (problem := check_texts(spec, at)) is not None:
         return Refused("limit_exceeded", problem)

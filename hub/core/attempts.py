@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 from msgspec import DecodeError, Raw, json
 
-from schemas import RetryPolicy, TaskError
+from schemas import TaskError
 from schemas import events as e
 from schemas import reports as r
 from schemas.tasks import RESULT_BYTES_MAX
 
 from .ending import cancelled, completed, failed
 from .limits import SECONDS_MAX, cut, cut_error
-from .retry import DEFAULT_RETRY, LOST_AT_ONCE, delay_seconds, policy_of
+from .retry import LOST_AT_ONCE, delay_seconds
 from .rows import TaskRow
 from .times import text_of, us_of_seconds
 
@@ -53,7 +53,7 @@ def on_report(task: str, row: TaskRow, report: r.AttemptReport, now: str, now_us
             if row.state != "dispatched":
                 return Refusal("wrong_state", "the attempt has started already")
             happenings = [_started(row, report)]
-            if row.delivery == "at_most_once":
+            if row.policy.delivery == "at_most_once":
                 granted = e.AttemptGranted(attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, token=report.token)
                 happenings.append(("attempt.granted", granted))
             return happenings
@@ -66,7 +66,7 @@ def on_report(task: str, row: TaskRow, report: r.AttemptReport, now: str, now_us
             return [("attempt.released", released), _cancelled_or_ready(row, now)]
         case r.AttemptCancelled():
             return _on_given_up(task, row, report, now, now_us)
-    if row.state == "dispatched" and row.delivery == "at_most_once":
+    if row.state == "dispatched" and row.policy.delivery == "at_most_once":
         return Refusal("wrong_state", "an at-most-once body must not run before its grant")
     before = [_started(row, report)] if row.state == "dispatched" else []
     match report:
@@ -85,8 +85,7 @@ def on_report(task: str, row: TaskRow, report: r.AttemptReport, now: str, now_us
             return [*before, ("task.completed", completed(row, now, report))]
         case r.AttemptFailed():
             if report.timed_out:
-                seconds = row.timeouts.attempt if row.timeouts and row.timeouts.attempt else report.timeout_seconds
-                return [*before, *on_timeout(task, row, now, now_us, seconds=seconds, registered=report.retry)]
+                return [*before, *on_timeout(task, row, now, now_us)]
             return [*before, *_on_error(task, row, cut_error(report.error), report.retry_after, report, now, now_us)]
     raise AssertionError(f"no decision for {type(report).__name__}")
 
@@ -134,37 +133,35 @@ def _on_error(
         ran_seconds=report.ran_seconds,
     )
     first: Happening = ("attempt.failed", data)
-    policy = policy_of(row.retry, report.retry if isinstance(report, r.AttemptFailed) else None)
+    policy = row.policy
     failures = row.errors + row.timed_out + 1
     if row.cancelling:
         return [first, ("task.cancelled", cancelled(row, now))]
     if not error.retryable:
         return [first, ("task.failed", failed(row, now, "permanent", error))]
-    if failures >= policy.max_attempts or row.delivery == "at_most_once":
+    if failures >= policy.max_attempts:
         return [first, ("task.failed", failed(row, now, "exhausted", error))]
     delay = (
         min(max(0.0, retry_after), SECONDS_MAX)
         if retry_after is not None
-        else delay_seconds(policy, failures, task=task, attempt=row.attempt)
+        else delay_seconds(policy.retry, failures, task=task, attempt=row.attempt)
     )
     return [first, _retry(row, delay, "error", error, now_us)]
 
 
-def on_timeout(
-    task: str, row: TaskRow, now: str, now_us: int, *, seconds: float | None, registered: RetryPolicy | None = None
-) -> list[Happening]:
-    """The attempt took longer than `seconds` (told by the worker, or by the agenda)."""
-    seconds = seconds or 0.0
+def on_timeout(task: str, row: TaskRow, now: str, now_us: int) -> list[Happening]:
+    """The attempt took longer than its policy allows (reported by the worker, or found by the agenda)."""
+    policy = row.policy
+    seconds = policy.timeout_seconds or 0.0
     data = e.AttemptTimedOut(attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, timeout_seconds=seconds)
     first: Happening = ("attempt.timed_out", data)
-    policy = policy_of(row.retry, registered)
     failures = row.errors + row.timed_out + 1
     error = TaskError(type="AttemptTimedOut", message=f"attempt {row.attempt} took longer than {seconds:g} s")
     if row.cancelling:
         return [first, ("task.cancelled", cancelled(row, now))]
-    if not policy.timeout or failures >= policy.max_attempts or row.delivery == "at_most_once":
+    if not policy.retry.timeout or failures >= policy.max_attempts:
         return [first, ("task.failed", failed(row, now, "timed_out", error))]
-    delay = delay_seconds(policy, failures, task=task, attempt=row.attempt)
+    delay = delay_seconds(policy.retry, failures, task=task, attempt=row.attempt)
     return [first, _retry(row, delay, "timeout", error, now_us)]
 
 
@@ -172,7 +169,7 @@ def on_lost(
     task: str, row: TaskRow, now: str, now_us: int, *, reason: str, lease_seconds: float | None = None
 ) -> list[Happening]:
     """The attempt's worker is gone: silent for `lease_seconds`, or known to be dead (`reason`)."""
-    if row.delivery == "at_most_once" and row.state == "dispatched":
+    if row.policy.delivery == "at_most_once" and row.state == "dispatched":
         return on_not_started(row, now, start_seconds=lease_seconds or 0.0)
     first: Happening
     if lease_seconds is not None:
@@ -183,15 +180,15 @@ def on_lost(
     else:
         first = ("attempt.lost", e.AttemptLost(attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, reason=reason))
     lost = row.lost + 1
-    policy = row.retry or DEFAULT_RETRY
+    retry = row.policy.retry
     if row.cancelling:
         return [first, ("task.cancelled", cancelled(row, now))]
     error = TaskError(type="WorkerLost", message=f"the worker of attempt {row.attempt} is gone: {reason}")
-    if row.delivery == "at_most_once" or lost > policy.max_lost:
+    if row.policy.delivery == "at_most_once" or lost > retry.max_lost:
         return [first, ("task.failed", failed(row, now, "lost", error))]
     if lost <= LOST_AT_ONCE:
         return [first, ("task.ready", e.TaskReady(queue=row.queue, priority=row.priority))]
-    delay = delay_seconds(policy, lost - LOST_AT_ONCE, task=task, attempt=row.attempt)
+    delay = delay_seconds(retry, lost - LOST_AT_ONCE, task=task, attempt=row.attempt)
     return [first, _retry(row, delay, "lost", error, now_us)]
 
 

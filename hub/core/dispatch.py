@@ -9,8 +9,8 @@ from schemas import RunAttempt, WorkWanted
 from schemas import events as e
 from schemas.tasks import INLINE_RESULTS_BYTES_MAX
 
+from .policy import policy_of
 from .ready import Bucket
-from .retry import DEFAULT_RETRY
 from .rows import TaskRow
 from .state import Task, Worker
 from .times import SECOND_US
@@ -82,6 +82,7 @@ def _issue(turn: Turn, task: Task, worker: Worker) -> int:
     token = turn.next_src()
     attempt, dispatched = row.attempt + 1, row.dispatch + 1
     lease_seconds = worker.lease_us / SECOND_US
+    policy = policy_of(row, worker.options.get(row.name))
     turn.happen(
         task,
         "task.dispatched",
@@ -95,9 +96,9 @@ def _issue(turn: Turn, task: Task, worker: Worker) -> int:
             queue=row.queue,
             priority=row.priority,
             lease_seconds=lease_seconds,
+            policy=policy,
         ),
     )
-    policy = row.retry or DEFAULT_RETRY
     results, omitted = _dependency_results(turn, row)
     command = RunAttempt(
         task=task.id,
@@ -112,14 +113,13 @@ def _issue(turn: Turn, task: Task, worker: Worker) -> int:
         args=task.args,
         dependencies=results,
         dependencies_omitted=omitted,
-        delivery=row.delivery,  # type: ignore[arg-type]  # admission has checked the literal
+        delivery=policy.delivery,
         queue=row.queue,
         priority=row.priority,
         lease_seconds=lease_seconds,
         start_seconds=lease_seconds,
-        timeout_seconds=row.timeouts.attempt if row.timeouts else None,
-        max_attempts=1 if row.delivery == "at_most_once" else policy.max_attempts,
-        retry_given=row.retry is not None,
+        timeout_seconds=policy.timeout_seconds,
+        max_attempts=policy.max_attempts,
         correlation_id=row.correlation or task.root,
         key=row.key,
         tags=row.tags,

@@ -102,7 +102,7 @@ def _attempt(turn: Turn, task: Task, due_us: int, mark: int) -> None:
         turn.state.agenda.add(row.attempt_due_us + TIMEOUT_SLACK_US, "attempt", task.id, mark)
         return
     turn.cancel_command(task, "the attempt took too long")
-    turn.happen_all(task, on_timeout(task.id, row, turn.now, turn.now_us, seconds=row.timeouts.attempt if row.timeouts else None))
+    turn.happen_all(task, on_timeout(task.id, row, turn.now, turn.now_us))
 
 
 def create_nodes(turn: Turn, root: Task) -> int:
@@ -119,7 +119,7 @@ def create_nodes(turn: Turn, root: Task) -> int:
         turn.happen(root, "workflow.started", e.WorkflowStarted(nodes=root.row.nodes, planned=planned))
     correlation = root.row.correlation or root.id
     for key in keys:
-        data = node_data(plan.nodes[key], root.id, key, now_us=turn.now_us, log_offset=root.row.log_offset)
+        data = node_data(plan.nodes[key], root, key, now_us=turn.now_us, log_offset=root.row.log_offset)
         new = NewTask(node_id(root.id, key), root.id, root.row.namespace, correlation, data)
         place(turn, turn.create(new, life=root.row.life, traceparent=root.row.traceparent))
     if planned < len(plan.order):

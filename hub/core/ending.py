@@ -10,14 +10,13 @@ from schemas import events as e
 from schemas import reports as r
 from schemas.tasks import INLINE_RESULTS_BYTES_MAX
 
-from .retry import DEFAULT_RETRY
+from .policy import policy_of
 from .rows import TaskRow
 
 FailedKind = Literal["permanent", "exhausted", "timed_out", "lost", "dependency_failed"]
 
 
 def _ended(row: TaskRow, now: str, *, number: int = 0) -> dict[str, Any]:
-    policy = row.retry or DEFAULT_RETRY
     return {
         "created_at": row.created_at,
         "finished_at": now,
@@ -26,7 +25,7 @@ def _ended(row: TaskRow, now: str, *, number: int = 0) -> dict[str, Any]:
         "dispatched_at": row.dispatched_at,
         "started_at": row.started_at,
         "attempt": row.attempt,
-        "max_attempts": 1 if row.delivery == "at_most_once" else policy.max_attempts,
+        "max_attempts": policy_of(row).max_attempts,
         "queue": row.queue,
         "worker": row.worker,
         "parent_id": row.parent,

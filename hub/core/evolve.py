@@ -41,7 +41,7 @@ def created(
         namespace=intern(namespace),
         queue=intern(data.queue),
         priority=data.priority,
-        delivery=intern(data.delivery),
+        delivery=data.delivery,
         root=root,
         parent=data.parent_id,
         key=data.key,
@@ -101,6 +101,7 @@ def _dispatched(row: TaskRow, data: e.TaskDispatched, time: str, time_us: int) -
     row.pool = data.pool
     row.inbox = data.inbox
     row.lease_seconds = data.lease_seconds
+    row.policy = data.policy
     row.number = 0
     row.percent = None
     row.message = ""
@@ -110,8 +111,8 @@ def _started(row: TaskRow, data: e.TaskStarted | e.AttemptStartedEvent, time: st
     row.started_at = time
     row.number = data.number
     row.expire_due_us = None
-    if row.timeouts and row.timeouts.attempt:
-        row.attempt_due_us = time_us + us_of_seconds(row.timeouts.attempt)
+    if row.policy.timeout_seconds is not None:
+        row.attempt_due_us = time_us + us_of_seconds(row.policy.timeout_seconds)
 
 
 def _progressed(row: TaskRow, data: e.TaskProgressed, time: str, time_us: int) -> None:
@@ -257,6 +258,7 @@ def evolve_worker(row: WorkerRow, event: str, data: e.WorkerEvent, time: str) ->
     row.sequence += 1
     if isinstance(data, e.WorkerRegisteredEvent):
         row.pool, row.inbox, row.queues, row.names = data.pool, data.inbox, data.queues, data.names
+        row.options = data.options
         row.slots, row.lease_seconds, row.host, row.pid = data.slots, data.lease_seconds, data.host, data.pid
         row.registered_at = time
         row.state = "active"

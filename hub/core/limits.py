@@ -57,21 +57,6 @@ def check_cancel(report: r.TaskCancel) -> str | None:
     return None
 
 
-def check_worker(report: r.WorkerReport) -> str | None:
-    """Why what a worker says of itself cannot be, naming the field."""
-    if not 0 < report.lease_seconds <= LEASE_SECONDS_MAX:
-        return f"lease_seconds: must be above 0 and at most {LEASE_SECONDS_MAX:.0f}"
-    for name in ("incarnation", "pool", "host"):
-        if len(getattr(report, name).encode()) > ID_BYTES:
-            return f"{name}: longer than {ID_BYTES} bytes"
-    for name in ("queues", "names"):
-        if len(getattr(report, name)) > NAMES_MAX:
-            return f"{name}: more than {NAMES_MAX}"
-        if any(len(text.encode()) > ID_BYTES for text in getattr(report, name)):
-            return f"{name}: one is longer than {ID_BYTES} bytes"
-    return None
-
-
 def cut(text: str, at_most: int = TEXT_MAX) -> str:
     """The beginning of `text`, with a sign that more was there."""
     return text if len(text) <= at_most else text[: at_most - 1] + "…"

@@ -2,36 +2,41 @@
 
 from zlib import crc32
 
-from schemas import Backoff, RetryPolicy
+from schemas import Backoff, RetryPolicy, TaskOptions
 
 from .limits import SECONDS_MAX
-
-DEFAULT_RETRY = RetryPolicy()
 
 #: A vanished worker is no fault of the task: it runs again at once this often, then with the policy's back-off.
 LOST_AT_ONCE = 5
 
+#: Attempts, and attempts whose worker vanished, that a policy may allow; delays that it may list.
+ATTEMPTS_MAX = 1_000_000
+DELAYS_MAX = 1_000
+
 
 def problem_of(policy: RetryPolicy) -> str | None:
     """Why a policy cannot be, naming its field; None when it can."""
-    if not 1 <= policy.max_attempts <= 1_000_000:
-        return "max_attempts: must be at least 1"
-    if policy.max_lost < 0:
-        return "max_lost: must not be negative"
+    for field, least in (("max_attempts", 1), ("max_lost", 0)):
+        if not least <= getattr(policy, field) <= ATTEMPTS_MAX:
+            return f"{field}: must be between {least} and {ATTEMPTS_MAX}"
     if not 0 <= policy.jitter <= 1:
         return "jitter: must lie between 0 and 1"
     backoff = policy.backoff
+    if isinstance(backoff, list) and len(backoff) > DELAYS_MAX:
+        return f"backoff: must not have more than {DELAYS_MAX} delays"
     delays = backoff if isinstance(backoff, list) else [backoff.initial, backoff.max, backoff.multiplier]
     if not all(0 <= delay <= SECONDS_MAX for delay in delays):
         return f"backoff: numbers must lie between 0 and {SECONDS_MAX:.0f}"
     return None
 
 
-def policy_of(submitted: RetryPolicy | None, registered: RetryPolicy | None) -> RetryPolicy:
-    """The policy that holds: the submission's, else the one its handler was registered with, else the default."""
-    if submitted is not None:
-        return submitted
-    return registered if registered is not None and problem_of(registered) is None else DEFAULT_RETRY
+def problem_of_options(options: TaskOptions) -> str | None:
+    """Why the options of a registration cannot be, naming the field; None when they can."""
+    if options.timeout_seconds is not None and not 0 < options.timeout_seconds <= SECONDS_MAX:
+        return f"timeout_seconds: must be above 0 and at most {SECONDS_MAX:.0f}"
+    if options.retry is not None and (problem := problem_of(options.retry)) is not None:
+        return f"retry.{problem}"
+    return None
 
 
 def delay_seconds(policy: RetryPolicy, failures: int, *, task: str, attempt: int) -> float:

@@ -6,7 +6,8 @@ on the events; what is due later (`*_due_us`) is integer microseconds since the 
 
 from msgspec import Raw, Struct, json
 
-from schemas import ABSENT, Backoff, Dependency, RetryPolicy, TaskError, Timeouts
+from schemas import ABSENT, DEFAULT_POLICY, Backoff, Dependency, ExecutionPolicy, RetryPolicy, TaskError, TaskOptions, Timeouts
+from schemas.tasks import Delivery
 
 __all__ = ["INLINE_ARGS_BYTES_MAX", "Backoff", "EndedRow", "EngineRow", "MetaRow", "TaskRow", "WorkerRow"]
 
@@ -23,7 +24,9 @@ EMPTY = Raw(b"{}")
 
 
 class TaskRow(Struct, kw_only=True, omit_defaults=True):
-    """A live task (or an ended node of a live workflow). `root` and `parent` are None where the task is its own root."""
+    """A live task (or an ended node of a live workflow). `root` and `parent` are None where the task is its own root.
+
+    `delivery` and `retry` are the submission's; `policy` is what holds from the first dispatch on (see `policy.py`)."""
 
     life: int
     name: str
@@ -33,7 +36,7 @@ class TaskRow(Struct, kw_only=True, omit_defaults=True):
     namespace: str = "default"
     queue: str = "default"
     priority: int = 0
-    delivery: str = "at_least_once"
+    delivery: Delivery | None = None
     root: str | None = None
     parent: str | None = None
     key: str | None = None
@@ -45,6 +48,7 @@ class TaskRow(Struct, kw_only=True, omit_defaults=True):
     tags: dict[str, str] = {}
     timeouts: Timeouts | None = None
     retry: RetryPolicy | None = None
+    policy: ExecutionPolicy = DEFAULT_POLICY
     payload_hash: str | None = None
     window: float | None = None
     log_offset: int = 0
@@ -120,6 +124,7 @@ class WorkerRow(Struct, kw_only=True, omit_defaults=True):
     inbox: int = 0
     queues: list[str] = []
     names: list[str] = []
+    options: dict[str, TaskOptions] = {}
     slots: int = 0
     lease_seconds: float = 10.0
     host: str = ""

@@ -11,7 +11,7 @@ from heapq import heappop, heappush
 
 from msgspec import Raw
 
-from schemas import TERMINAL_STATES
+from schemas import TERMINAL_STATES, TaskOptions
 from schemas.reports import WorkerReport
 
 from .agenda import Agenda
@@ -67,6 +67,7 @@ class Worker:
         "missed",
         "missing",
         "names",
+        "options",
         "pool",
         "queues",
         "slots",
@@ -81,6 +82,7 @@ class Worker:
         self.inbox = 0
         self.queues: frozenset[str] = frozenset()
         self.names: frozenset[str] = frozenset()
+        self.options: dict[str, TaskOptions] = {}
         self.slots = 0
         self.credit = 0
         self.draining = False
@@ -95,6 +97,7 @@ class Worker:
         self.missed = False
         changed = (report.queues, report.names) != (sorted(self.queues), sorted(self.names)) or not self.pool
         self.pool, self.inbox, self.slots, self.credit = report.pool, report.inbox, report.slots, report.credit
+        self.options = report.options
         if changed:
             self.queues, self.names = frozenset(report.queues), frozenset(report.names)
         return changed

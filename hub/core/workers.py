@@ -8,13 +8,40 @@ from schemas import events as e
 from schemas import reports as r
 
 from .attempts import on_lost, on_not_started
-from .limits import cut
+from .limits import ID_BYTES, LEASE_SECONDS_MAX, NAMES_MAX, cut
+from .retry import problem_of_options
 from .state import PartitionState, Worker
 from .times import SECOND_US, us_of_seconds
 from .turn import Turn
 
 #: The lease of a worker that has not spoken since this partition was taken over.
 DEFAULT_LEASE_US = 10 * SECOND_US
+
+
+def check_worker(report: r.WorkerReport) -> str | None:
+    """Why what a worker says of itself cannot be, naming the field."""
+    if not 0 < report.lease_seconds <= LEASE_SECONDS_MAX:
+        return f"lease_seconds: must be above 0 and at most {LEASE_SECONDS_MAX:.0f}"
+    for name in ("incarnation", "pool", "host"):
+        if len(getattr(report, name).encode()) > ID_BYTES:
+            return f"{name}: longer than {ID_BYTES} bytes"
+    for name in ("queues", "names"):
+        if len(getattr(report, name)) > NAMES_MAX:
+            return f"{name}: more than {NAMES_MAX}"
+        if any(len(text.encode()) > ID_BYTES for text in getattr(report, name)):
+            return f"{name}: one is longer than {ID_BYTES} bytes"
+    return _check_options(report)
+
+
+def _check_options(report: r.WorkerReport) -> str | None:
+    if len(report.options) > NAMES_MAX:
+        return f"options: more than {NAMES_MAX}"
+    for name, options in report.options.items():
+        if len(name.encode()) > ID_BYTES:
+            return f"options: a name is longer than {ID_BYTES} bytes"
+        if (problem := problem_of_options(options)) is not None:
+            return f"options.{name}.{problem}"
+    return None
 
 
 def on_worker_report(turn: Turn, report: r.WorkerReport, *, offset: int, home: bool) -> None:
@@ -76,6 +103,7 @@ def _registered(report: r.WorkerReport) -> e.WorkerRegisteredEvent:
         inbox=report.inbox,
         queues=report.queues,
         names=report.names,
+        options=report.options,
         slots=report.slots,
         lease_seconds=report.lease_seconds,
         host=report.host,

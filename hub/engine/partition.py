@@ -21,7 +21,7 @@ from ..core.consequences import place, reply_of, reply_of_ended, settle
 from ..core.dispatch import dispatch
 from ..core.due import create_nodes, request_cancel, take_due
 from ..core.graph import Refused, check_plan
-from ..core.limits import check_cancel, check_worker
+from ..core.limits import check_cancel
 from ..core.rows import (
     EMPTY,
     META_KEY,
@@ -36,7 +36,15 @@ from ..core.rows import (
 from ..core.state import PartitionState, Task
 from ..core.times import SECOND_US
 from ..core.turn import Command, Happened, Reply, Turn
-from ..core.workers import forgive_silence, judge_leases, judge_starts, next_judgement, on_worker_lost, on_worker_report
+from ..core.workers import (
+    check_worker,
+    forgive_silence,
+    judge_leases,
+    judge_starts,
+    next_judgement,
+    on_worker_lost,
+    on_worker_report,
+)
 from ..kafka import INBOX_PARTITIONS, StoredRecord, partition_of
 from .changelog import rows_of
 from .reading import DECODERS, Unreadable, content_of, decode_report, reply_address, text_of_header

@@ -24,13 +24,10 @@ class Permanent(Exception):
 class Context:
     """One attempt, as its handler sees it. Safe to use from the handler's thread."""
 
-    __slots__ = ("_cancelled", "_dependencies", "_max_attempts", "_progress", "_run", "logger")
+    __slots__ = ("_cancelled", "_dependencies", "_progress", "_run", "logger")
 
-    def __init__(
-        self, run: RunAttempt, progress: Callable[[float | None, str], None], *, max_attempts: int | None = None
-    ) -> None:
+    def __init__(self, run: RunAttempt, progress: Callable[[float | None, str], None]) -> None:
         self._run = run
-        self._max_attempts = run.max_attempts if max_attempts is None else max_attempts
         self._progress = progress
         self._cancelled = False
         self._dependencies: dict[str, Any] | None = None
@@ -64,7 +61,7 @@ class Context:
     @property
     def max_attempts(self) -> int:
         """After how many failed attempts the task fails."""
-        return self._max_attempts
+        return self._run.max_attempts
 
     @property
     def tags(self) -> dict[str, str]:

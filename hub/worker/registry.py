@@ -11,8 +11,10 @@ from typing import Any, TypeVar, get_type_hints
 
 from msgspec import MsgspecError, convert, json, to_builtins
 
-from schemas import RetryPolicy, RunAttempt
+from schemas import RetryPolicy, TaskOptions
+from schemas.tasks import Delivery
 
+from ..core.retry import problem_of_options
 from ..errors import ConfigurationError
 from .context import Context
 
@@ -30,10 +32,7 @@ class TaskDefinition:
         self.name = name
         self.function = function
         self.submission_options = submission_options
-        self.retry: RetryPolicy | None = (
-            convert(submission_options["retry"], RetryPolicy) if "retry" in submission_options else None
-        )
-        self.timeout_seconds: float | None = submission_options.get("timeouts", {}).get("attempt")
+        self.options = _options_of(name, submission_options)
         self.is_async = inspect.iscoroutinefunction(function)
         self._context_name, self._parameters = _parameters_of(function)
         self._model: Any = None
@@ -73,19 +72,19 @@ class TaskDefinition:
         return self._model.model_json_schema()  # type: ignore[no-any-return]
 
 
-def timeout_of(run: RunAttempt, definition: TaskDefinition | None) -> float | None:
-    """The time-out of the submission, else that of the handler's registration (seconds)."""
-    if run.timeout_seconds is not None or definition is None:
-        return run.timeout_seconds
-    return definition.timeout_seconds
-
-
-def max_attempts_of(run: RunAttempt, definition: TaskDefinition | None) -> int:
-    """After how many failed attempts the task fails: by its submission, else by the handler's registration."""
-    registered = definition.retry if definition is not None else None
-    if registered is None or run.retry_given or run.delivery == "at_most_once":
-        return run.max_attempts
-    return registered.max_attempts
+def _options_of(name: str, submission_options: dict[str, Any]) -> TaskOptions:
+    try:
+        options = TaskOptions(
+            retry=convert(submission_options["retry"], RetryPolicy) if "retry" in submission_options else None,
+            timeout_seconds=submission_options.get("timeouts", {}).get("attempt"),
+            delivery=convert(submission_options.get("delivery"), Delivery | None),
+        )
+        problem = problem_of_options(options)
+    except MsgspecError as error:
+        problem = str(error)
+    if problem is not None:
+        raise ConfigurationError(f"The task {name!r} cannot be registered: {problem}.")
+    return options
 
 
 def _parameters_of(function: Callable[..., Any]) -> tuple[str | None, dict[str, Any] | None]:
@@ -139,8 +138,9 @@ class TaskRegistry:
     ) -> Callable[[Handler], Handler]:
         """Register an async function, or a plain one (it then runs in a thread). `name` defaults to the function's.
 
-        `retry` and `timeout_seconds` hold wherever a submission does not say its own. The other options have to be known before a
-        worker is: they are the defaults of submissions that are made with the function itself.
+        `retry`, `timeout_seconds` (of one attempt) and `delivery` hold for every submission that does not give its own, whoever
+        made it; the engine fixes them at the first dispatch. `queue` and `priority` have to be known before a worker is chosen:
+        they are the defaults of submissions that are made with the function itself.
         Parameters are checked against their annotations; one named `ctx`, or annotated Context, gets the context.
         """
         plain = {"queue": queue, "priority": priority, "delivery": delivery}
@@ -159,6 +159,11 @@ class TaskRegistry:
             return function
 
         return register
+
+    @property
+    def options(self) -> dict[str, TaskOptions]:
+        """What the tasks were registered with, by name, of those that were registered with anything."""
+        return {name: found.options for name, found in sorted(self._definitions.items()) if found.options != TaskOptions()}
 
     def get(self, name: str) -> TaskDefinition | None:
         """The definition of a task."""

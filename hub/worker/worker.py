@@ -37,7 +37,7 @@ from .executor import run_attempt
 from .heartbeats import Heartbeats
 from .inbox import Inbox
 from .outcome import Cancelled, Failed, Outcome, Succeeded, error_of, in_short
-from .registry import TaskDefinition, TaskRegistry, max_attempts_of, timeout_of
+from .registry import TaskRegistry
 from .settings import WorkerFailed, WorkerSettings, shares
 from .threads import DaemonThreads
 from .turns import Turns
@@ -215,9 +215,7 @@ class Worker:
         if run.token in self._attempts:
             return
         attempt = Attempt(run, self._loop.time())
-        attempt.context = Context(
-            run, partial(self._progress, attempt), max_attempts=max_attempts_of(run, self._registry.get(run.name))
-        )
+        attempt.context = Context(run, partial(self._progress, attempt))
         self._attempts[run.token] = attempt
         self._held[run.partition].add(run.token)
         if self._draining:
@@ -275,7 +273,7 @@ class Worker:
                     context,
                     bytes(run.args),
                     threads=self._threads,
-                    timeout_seconds=timeout_of(run, definition),
+                    timeout_seconds=run.timeout_seconds,
                     on_thread=partial(self._in_thread, attempt),
                 )
         except asyncio.CancelledError:
@@ -287,7 +285,7 @@ class Worker:
             outcome = Failed(error_of(error), 0.0)
         attempt.concluding = True
         try:
-            await self._conclude_somehow(attempt, outcome, definition)
+            await self._conclude_somehow(attempt, outcome)
         finally:
             self._forget(attempt)
             self._free_slot(attempt)
@@ -393,20 +391,20 @@ class Worker:
             return False
         return True
 
-    async def _conclude_somehow(self, attempt: Attempt, outcome: Outcome, definition: TaskDefinition | None) -> None:
+    async def _conclude_somehow(self, attempt: Attempt, outcome: Outcome) -> None:
         """Its end, else in few words that it could not be told; else the engine is to miss it."""
         run = attempt.run
         try:
-            await self._conclude(attempt, outcome, definition)
+            await self._conclude(attempt, outcome)
         except Exception as error:
             log.exception("an end cannot be sent", action="worker_end_unsendable", task=run.task, name=run.name)
             try:
-                await self._conclude(attempt, in_short(outcome, error), definition)
+                await self._conclude(attempt, in_short(outcome, error))
             except Exception:
                 log.exception("an end is not told", action="worker_end_untold", task=run.task, name=run.name)
                 self._held[run.partition].discard(run.token)
 
-    async def _conclude(self, attempt: Attempt, outcome: Outcome, definition: TaskDefinition | None) -> None:
+    async def _conclude(self, attempt: Attempt, outcome: Outcome) -> None:
         match outcome:
             case Succeeded(result, ran_seconds):
                 await self._end(attempt, "attempt.completed", r.AttemptCompleted, result=Raw(result), ran_seconds=ran_seconds)
@@ -419,8 +417,6 @@ class Worker:
                     error=error,
                     retry_after=retry_after,
                     timed_out=timed_out,
-                    timeout_seconds=timeout_of(attempt.run, definition) if timed_out else None,
-                    retry=definition.retry if definition is not None else None,
                     ran_seconds=ran_seconds,
                 )
                 self.failed += 1
@@ -529,6 +525,7 @@ class Worker:
             inbox=self.inbox,
             queues=sorted(settings.queues),
             names=self._registry.names,
+            options=self._registry.options,
             slots=settings.slots,
             credit=0 if self._draining else self._credit_of(partition),
             lease_seconds=settings.lease_seconds,
