@@ -15,7 +15,7 @@ from .commands import (
     WorkWanted,
 )
 from .envelope import Event, EventBody, MalformedEvent, decode_event, header_map, source_of
-from .ids import check_id, derived_id, node_id, payload_hash, task_id_of_cloudevent, task_id_of_key
+from .ids import check_id, derived_id, node_id, payload_hash, quoted, task_id_of_cloudevent, task_id_of_key
 from .reports import REPORTS, Report
 from .tasks import (
     ABSENT,
@@ -75,6 +75,7 @@ __all__ = [
     "header_map",
     "node_id",
     "payload_hash",
+    "quoted",
     "source_of",
     "task_id_of_cloudevent",
     "task_id_of_key",

@@ -71,6 +71,13 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
     ("engine.restored", e.EngineRestored, "engine", INFO, "The partition's state was read back."),
     ("engine.stopped", e.EngineStopped, "engine", INFO, "The owner left in order."),
     ("engine.report_dead_lettered", e.EngineReportDeadLettered, "engine", ERROR, "Input that is no report was set aside."),
+    (
+        "engine.timer_dead_lettered",
+        e.EngineTimerDeadLettered,
+        "engine",
+        ERROR,
+        "A timer that failed was left out.",
+    ),
     ("engine.report_forwarded", e.EngineReportForwarded, "engine", DEBUG, "A misplaced report was sent on."),
 )
 

@@ -33,6 +33,7 @@ RejectionCode = Literal[
     "already_ended",
     "already_cancelling",
     "malformed",
+    "storage_low",
 ]
 
 
@@ -469,6 +470,17 @@ class EngineReportDeadLettered(EventData, kw_only=True):
     size_bytes: int
     report: str | None = None
     preview: str = ""
+
+
+class EngineTimerDeadLettered(EventData, kw_only=True):
+    """What was due for a task could not be processed, because of a mistake in the engine: it is left out, with the reason.
+
+    `timer` is its kind (start, retry, expire, total, attempt, plan, cancel, retire), `due_at` when it was due."""
+
+    timer: str
+    task: str
+    due_at: str
+    reason: str
 
 
 class EngineReportForwarded(EventData, kw_only=True):

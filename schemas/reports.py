@@ -7,9 +7,15 @@ Headers of a report: ce_specversion, ce_type, ce_source, ce_id, content-type; op
 ("<partition>:<token>" on `hub.replies`) and hub-origin ("<partition>/<offset>", set by the engine when it forwards).
 """
 
-from msgspec import Raw, Struct
+from typing import Annotated
+
+from msgspec import Meta, Raw, Struct
 
 from .tasks import Submission, TaskError, TaskOptions
+
+#: Numbers that are counted up from 0, and names that cannot be longer (characters).
+Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Name = Annotated[str, Meta(max_length=255)]
 
 
 class Report(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -36,13 +42,13 @@ class TaskAwait(Report, kw_only=True):
 class AttemptReport(Report, kw_only=True):
     """What a worker says of an attempt. `number` counts the reports of this attempt from 1."""
 
-    task: str
-    root: str
-    attempt: int
-    dispatch: int
-    token: str
-    incarnation: str
-    number: int
+    task: Name
+    root: Name
+    attempt: Count
+    dispatch: Count
+    token: Name
+    incarnation: Name
+    number: Count
 
 
 class AttemptStarted(AttemptReport, kw_only=True):
@@ -92,17 +98,17 @@ class WorkerReport(Report, kw_only=True):
     what their handlers were registered with, by name, where they say anything.
     """
 
-    incarnation: str
-    pool: str
-    inbox: int
+    incarnation: Name
+    pool: Name
+    inbox: Count
     queues: list[str]
     names: list[str]
-    slots: int
-    credit: int
+    slots: Count
+    credit: Count
     options: dict[str, TaskOptions] = {}
     lease_seconds: float = 10.0
-    host: str = ""
-    pid: int = 0
+    host: Name = ""
+    pid: Count = 0
 
 
 class WorkerRegistered(WorkerReport, kw_only=True):
@@ -127,7 +133,7 @@ class WorkerStopped(WorkerReport, kw_only=True):
 class WorkerLost(Report, kw_only=True):
     """A supervisor saw the process die."""
 
-    incarnation: str
+    incarnation: Name
     reason: str = ""
 
 

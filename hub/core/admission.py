@@ -50,39 +50,54 @@ class Duplicate(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """Where a submission came from: the CloudEvents source and id of its record, and the place it was forwarded from."""
+    """Where a submission came from: the CloudEvents source and id of its record (None where it has none), and the place it was
+    forwarded from."""
 
-    source: str
-    event_id: str
+    source: str | None
+    event_id: str | None
     forwarded_from: str | None = None
 
 
 def identify(submission: Submission, origin: Origin) -> tuple[str, str] | Refused:
-    """The task's id and its root's id. Several nodes added at once are named by the record that adds them."""
-    if submission.id is not None and submission.idempotency_key is not None:
-        return Refused("invalid_input", "id: give either id or idempotency_key, not both")
+    """The task's id and its root's id. Several nodes added at once are named by their keys: the id is then the root's."""
+    named = [field for field in ("id", "idempotency_key") if getattr(submission, field) is not None]
     if submission.root_id is not None:
-        if (problem := check_id(submission.root_id, "root_id")) is not None:
-            return Refused("invalid_input", problem)
-        if submission.idempotency_key is not None:
-            return task_id_of_key(submission.root_id, submission.idempotency_key), submission.root_id
-        if submission.key is not None and submission.id is None:
-            return node_id(submission.root_id, submission.key), submission.root_id
+        named += [field for field in ("key", "tasks") if getattr(submission, field) is not None]
+    if len(named) > 1:
+        return Refused("invalid_input", f"{named[0]}: give either {named[0]} or {named[1]}, not both")
+    for field in ("root_id", "id"):
+        value = getattr(submission, field)
+        if value is not None and (problem := check_id(value, field)) is not None:
+            return Refused("malformed", problem)
+    if submission.root_id is not None and submission.tasks is not None:
+        return submission.root_id, submission.root_id
+    if submission.root_id is not None and submission.key is not None:
+        return node_id(submission.root_id, submission.key), submission.root_id
     if submission.id is not None:
-        if (problem := check_id(submission.id, "id")) is not None:
-            return Refused("invalid_input", problem)
         task = submission.id
     elif submission.idempotency_key is not None:
-        task = task_id_of_key(submission.namespace, submission.idempotency_key)
+        task = task_id_of_key(submission.root_id or submission.namespace, submission.idempotency_key)
     else:
+        if origin.source is None or origin.event_id is None:
+            missing = "ce_source" if origin.source is None else "ce_id"
+            return Refused("malformed", f"{missing}: is missing; it names a task that gives neither id nor idempotency_key")
         task = task_id_of_cloudevent(origin.source, origin.event_id)
     return task, submission.root_id or task
 
 
 def admit(
-    state: PartitionState, submission: Submission, task: str, origin: Origin, *, now_us: int, log_offset: int
+    state: PartitionState,
+    submission: Submission,
+    task: str,
+    origin: Origin,
+    *,
+    now_us: int,
+    log_offset: int,
+    waiting_max: int,
+    storage_low: bool = False,
 ) -> Admitted | Duplicate | Refused:
-    """What becomes of a submission whose task is `task` (see `identify`)."""
+    """What becomes of a submission whose task is `task` (see `identify`). `waiting_max` and `storage_low` bound new work; what is
+    known already is answered all the same."""
     try:
         fingerprint = _fingerprint(submission)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -92,6 +107,8 @@ def admit(
     known = _known(state, submission, task, fingerprint)
     if known is not None:
         return known
+    if (problem := _no_room(state, submission, waiting_max, storage_low)) is not None:
+        return problem
     if submission.idempotency_key is not None and state.ended.full:
         return Refused("limit_exceeded", "idempotency_key: too many keys are remembered on this partition; try again later")
     if submission.root_id is not None:
@@ -130,6 +147,17 @@ def admit(
     return Admitted([new])
 
 
+def _no_room(state: PartitionState, submission: Submission, waiting_max: int, storage_low: bool) -> Refused | None:
+    """Why the partition takes no more work. A graph counts as all of its steps, also while they are still to be created."""
+    if storage_low:
+        return Refused("storage_low", "the broker's disk is almost full; new tasks are refused until there is room")
+    waiting, added = state.live + state.planned, 1 + len(submission.tasks or ())
+    if waiting + added > waiting_max:
+        reason = f"{waiting} tasks are waiting on this partition; its limit is {waiting_max}; try again later"
+        return Refused("limit_exceeded", reason)
+    return None
+
+
 def _check_root(submission: Submission) -> Refused | None:
     """A workflow's root has no body: what would be about one belongs to its steps, and is not silently ignored."""
     given = {
@@ -158,6 +186,8 @@ def _canonical(value: bytes | msgspec.Raw) -> bytes:
 
 
 def _known(state: PartitionState, submission: Submission, task: str, fingerprint: str) -> Duplicate | Refused | None:
+    if submission.root_id is not None and submission.tasks is not None:
+        return _known_steps(state, submission.root_id, submission.tasks, fingerprint)
     live = state.tasks.get(task)
     ended = state.ended.get(task) if live is None else None
     known = live.row if live is not None else ended
@@ -169,6 +199,15 @@ def _known(state: PartitionState, submission: Submission, task: str, fingerprint
             return Refused("idempotency_conflict", reason)
         return Refused("id_conflict", f"id: {task!r} belongs to a task with another name or other arguments")
     return Duplicate(task, live, ended)
+
+
+def _known_steps(state: PartitionState, root_id: str, steps: Mapping[str, TaskSpec], fingerprint: str) -> Duplicate | None:
+    """Several steps are added in one transaction: where the first of them is known with this fingerprint, all were."""
+    root = state.tasks.get(root_id)
+    first = state.tasks.get(node_id(root_id, next(iter(steps)))) if steps else None
+    if root is None or first is None or first.row.payload_hash != fingerprint:
+        return None
+    return Duplicate(root_id, root, None)
 
 
 def _admit_into(
@@ -204,7 +243,7 @@ def _admit_into(
         if problem is not None:
             return problem
         child = node_id(root.id, key) if submission.tasks is not None else task
-        if child in state.tasks or (child == node_id(root.id, key) and root.plan is not None and key in root.plan.nodes):
+        if child in state.tasks or _resolve(state, root, key) is not None:
             return Refused("id_conflict", f"tasks.{key}: the workflow has a task of that key")
         data = node_data(
             node,
@@ -215,10 +254,9 @@ def _admit_into(
             resolve=lambda name: node_id(root.id, name) if name in nodes else _resolve(state, root, name) or name,
         )
         data.source, data.origin, data.created_by = origin.source, origin.forwarded_from, submission.created_by
-        if submission.tasks is None:
-            data.payload_hash = fingerprint
-            if submission.idempotency_key is not None:
-                data.idempotency_key, data.idempotency_window = submission.idempotency_key, submission.idempotency_window
+        data.payload_hash = fingerprint
+        if submission.idempotency_key is not None:
+            data.idempotency_key, data.idempotency_window = submission.idempotency_key, submission.idempotency_window
         added.append(NewTask(child, root.id, root.row.namespace, root.row.correlation or root.id, data))
     return Admitted(added, root)
 

@@ -72,7 +72,7 @@ def on_report(task: str, row: TaskRow, report: r.AttemptReport, now: str, now_us
     match report:
         case r.AttemptProgressed():
             data = e.TaskProgressed(
-                attempt=row.attempt, percent=report.percent, message=cut(report.message), number=report.number
+                attempt=row.attempt, percent=_percent(report.percent), message=cut(report.message), number=report.number
             )
             return [*before, ("task.progressed", data)]
         case r.AttemptCompleted():
@@ -88,6 +88,11 @@ def on_report(task: str, row: TaskRow, report: r.AttemptReport, now: str, now_us
                 return [*before, *on_timeout(task, row, now, now_us)]
             return [*before, *_on_error(task, row, cut_error(report.error), report.retry_after, report, now, now_us)]
     raise AssertionError(f"no decision for {type(report).__name__}")
+
+
+def _percent(said: float | None) -> float | None:
+    """Progress is between 0 and 100, whatever a handler computes."""
+    return None if said is None else min(max(0.0, said), 100.0)
 
 
 def _not_json(value: Raw) -> str | None:

@@ -4,6 +4,8 @@ Each entry is compared with the row it is about: an entry that the row has moved
 `agenda/<partition>/<kind>:<task>[.<mark>]/<due>/<index>`; a slice's mark is its position, so no two are alike.
 """
 
+from collections.abc import Mapping
+
 from schemas import TaskError, node_id
 from schemas import events as e
 
@@ -12,10 +14,11 @@ from .attempts import on_timeout
 from .consequences import place, retire_nodes
 from .ending import cancelled, expired, failed
 from .graph import Plan
+from .limits import REASON_MAX, cut
 from .plans import NewTask
 from .rows import TaskRow
 from .state import Task
-from .times import SECOND_US
+from .times import SECOND_US, text_of
 from .transitions import ACTIVE, WAITING
 from .turn import Turn
 
@@ -30,37 +33,62 @@ TIMEOUT_SLACK_US = SECOND_US // 2
 EVENTS_PER_TURN = 400
 
 
-#: Time-outs: what they end may have ended well, in a report that lies unread.
-NEEDS_ALL_WORDS = frozenset({"attempt", "total", "expire"})
+#: What a timer is about, over restarts: its kind, the task, and what the row must still say.
+TimerKey = tuple[str, str, int]
 
 
-def take_due(turn: Turn, *, retention_seconds: float, heard_until_us: int | None) -> None:
-    """Take what is due, in order, until the turn is full.
+class PoisonTimer(Exception):
+    """Taking the timer `key` failed half-way: the state is spoiled, drop the partition and restore it."""
 
-    The word that something was in time may lie unread: a time-out waits until everybody has been heard up to then."""
-    agenda = turn.state.agenda
-    waiting: list[tuple[int, str, str, int]] = []
-    while len(turn.events) < EVENTS_PER_TURN:
-        entry = agenda.pop_due(turn.now_us)
+    def __init__(self, key: TimerKey, reason: str) -> None:
+        super().__init__(f"the timer {key[0]} of task {key[1]}: {reason}")
+        self.key, self.reason = key, reason
+
+
+def take_due(
+    turn: Turn,
+    *,
+    retention_seconds: float,
+    heard_until_us: int | None,
+    poison: Mapping[TimerKey, str],
+    timers_max: int | None = None,
+) -> TimerKey | None:
+    """Take what is due, in order, until the turn is full or `timers_max` were taken; returns the last one.
+
+    A report that something was in time may lie unread: a timeout waits until everybody has been heard up to then. The timers in
+    `poison` (with the reason) are dead-lettered. Raises PoisonTimer."""
+    left, key = timers_max, None
+    while len(turn.events) < EVENTS_PER_TURN and left != 0:
+        entry = turn.state.agenda.pop_due(turn.now_us, heard_until_us)
         if entry is None:
             break
+        left = None if left is None else left - 1
         due_us, kind, task_id, mark = entry
-        if kind in NEEDS_ALL_WORDS and (heard_until_us is None or due_us > heard_until_us):
-            waiting.append(entry)
-            continue
+        key = (kind, task_id, mark)
         before, happened = turn.provenance, len(turn.events)
         turn.caused_by(f"agenda/{turn.partition}/{kind}:{task_id}.{mark}/{due_us // 1000}", f"agenda:{kind}")
         if kind == "dispatch":
             continue  # Only there so that the turn takes place, and as the cause of what it dispatches.
-        task = turn.state.tasks.get(task_id)
-        if kind == "retire":
-            retire_nodes(turn, task_id, retention_seconds)
-        elif task is not None and not task.ended:
-            _HANDLERS[kind](turn, task, due_us, mark)
+        if key in poison:
+            data = e.EngineTimerDeadLettered(timer=kind, task=task_id, due_at=text_of(due_us), reason=poison[key])
+            turn.happen_engine("engine.timer_dead_lettered", data)
+            continue
+        try:
+            _take_timer(turn, entry, retention_seconds)
+        except Exception as error:
+            raise PoisonTimer(key, cut(f"{type(error).__name__}: {error}", REASON_MAX)) from error
         if len(turn.events) == happened:
-            turn.caused_by(*before)  # It had nothing to say: what follows has another cause.
-    for entry in waiting:
-        agenda.add(*entry)
+            turn.caused_by(*before)  # Nothing happened: what follows has another cause.
+    return key
+
+
+def _take_timer(turn: Turn, entry: tuple[int, str, str, int], retention_seconds: float) -> None:
+    due_us, kind, task_id, mark = entry
+    task = turn.state.tasks.get(task_id)
+    if kind == "retire":
+        retire_nodes(turn, task_id, retention_seconds)
+    elif task is not None and not task.ended:
+        _HANDLERS[kind](turn, task, due_us, mark)
 
 
 def _start(turn: Turn, task: Task, due_us: int, mark: int) -> None:
@@ -112,6 +140,7 @@ def create_nodes(turn: Turn, root: Task) -> int:
     first = root.row.planned if root.row.state == "running" else 0
     keys = _slice(plan, first)
     planned = first + len(keys)
+    turn.state.planned += (len(plan.order) if not first else 0) - len(keys)
     if first:
         counts = {name: getattr(root.row, name) for name in ("completed", "failed", "cancelled", "skipped", "expired")}
         turn.happen(root, "workflow.progressed", e.WorkflowProgressed(nodes=root.row.nodes, planned=planned, **counts))
@@ -146,6 +175,8 @@ def request_cancel(turn: Turn, task: Task, reason: str, by: str | None, *, timed
     """Cancel a task: at once where it waits, by a command where it runs, node by node where it is a workflow."""
     row = task.row
     if task.children is not None:
+        if task.plan is not None:
+            turn.state.planned -= len(task.plan.order) - row.planned  # No more steps are created.
         turn.happen(task, "task.cancel_requested", e.TaskCancelRequested(reason=reason, by=by, timed_out=timed_out))
         turn.state.agenda.add(turn.now_us, "cancel", task.id)
     elif row.state in ACTIVE:
@@ -181,4 +212,4 @@ _HANDLERS = {
     "cancel": _cancel,
 }
 
-__all__ = ["create_nodes", "request_cancel", "take_due"]
+__all__ = ["PoisonTimer", "TimerKey", "create_nodes", "request_cancel", "take_due"]

@@ -3,21 +3,28 @@
 What a person or a program submits is refused with the field's name; what a worker says of work that is done anyway is cut.
 """
 
+from msgspec import json
 from msgspec.structs import replace
 
-from schemas import Submission, TaskError, TaskSpec
+from schemas import Submission, TaskError, TaskSpec, check_id
 from schemas import reports as r
 from schemas.tasks import ANNOTATIONS_MAX
 
 #: Ids, keys, names and what else identifies something (bytes).
 ID_BYTES = 255
+#: The CloudEvents source of a report (bytes in JSON).
+SOURCE_BYTES = 1_024
+#: A character takes at most this many bytes for each of its own when it is escaped in JSON (a control character).
+ESCAPED_MAX = 6
 #: A sentence for people: reasons, descriptions, messages of errors and of progress (characters).
 TEXT_MAX = 4_096
+#: Why something was refused: enough for a field's path and the value's beginning (characters).
+REASON_MAX = 1_024
 #: Stack traces (characters); the end says most.
 STACKTRACE_MAX = 16_384
 #: Of an error, what the ended index keeps (characters).
 KEPT_ERROR_MAX = 500
-#: Tags and annotations, each, keys and values together (bytes).
+#: Tags and annotations, each, as JSON (bytes).
 TAGS_BYTES = 16 * 1024
 #: A year: longer waits are more likely a mistake in units (seconds).
 SECONDS_MAX = 366 * 86_400.0
@@ -43,9 +50,19 @@ def check_texts(spec: TaskSpec, at: str) -> str | None:
         pairs: dict[str, str] = getattr(spec, name)
         if len(pairs) > ANNOTATIONS_MAX:
             return f"{at}{name}: more than {ANNOTATIONS_MAX} entries"
-        if pairs and sum(len(key.encode()) + len(value.encode()) for key, value in pairs.items()) > TAGS_BYTES:
+        if pairs and len(json.encode(pairs)) > TAGS_BYTES:
             return f"{at}{name}: more than {TAGS_BYTES} bytes"
     return None
+
+
+def escaped_bytes(text: str) -> int:
+    """How many bytes `text` takes inside a JSON string."""
+    return len(json.encode(text)) - 2
+
+
+def check_ids(report: r.TaskCancel | r.TaskAwait) -> str | None:
+    """Why a request names no task, with the field and the value; None when it names one."""
+    return check_id(report.id, "id") or (check_id(report.root, "root") if report.root is not None else None)
 
 
 def check_cancel(report: r.TaskCancel) -> str | None:

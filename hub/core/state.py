@@ -167,11 +167,14 @@ class EndedIndex:
 
 
 class PartitionState:
-    """Everything one engine partition knows. Mutable; dropped and restored on any doubt."""
+    """Everything one engine partition knows. Mutable; dropped and restored on any doubt.
+
+    `live` counts the tasks that have not ended; `planned` the steps that workflows have still to create."""
 
     def __init__(self, *, ended_entries_max: int) -> None:
         self.tasks: dict[str, Task] = {}
         self.live = 0
+        self.planned = 0
         self.ended = EndedIndex(ended_entries_max)
         self.dependents: dict[str, list[str]] = {}
         self.worker_rows: dict[str, WorkerRow] = {}
@@ -277,6 +280,7 @@ class PartitionState:
             self.agenda.add(now_us, "cancel", task.id)
         if task.plan is not None and row.planned < len(task.plan.order) and not row.cancelling:
             self.agenda.add(now_us, "plan", task.id, row.planned)
+            self.planned += len(task.plan.order) - row.planned
 
 
 __all__ = ["SECOND_US", "EndedIndex", "PartitionState", "Task", "Worker"]

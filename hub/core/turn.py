@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from schemas import TERMINAL_STATES, CancelAttempt, GrantAttempt, TaskReply
+from schemas import TERMINAL_STATES, CancelAttempt, GrantAttempt, TaskReply, check_id
 from schemas import events as e
 
 from .evolve import created, evolve_engine, evolve_task, evolve_worker
+from .limits import REASON_MAX, cut
 from .plans import NewTask
 from .rows import EMPTY, WorkerRow
 from .state import PartitionState, Task, Worker
@@ -238,7 +239,11 @@ class Turn:
     # Refusals
 
     def reject(self, code: Any, reason: str, *, report: str, task: str | None, reply: tuple[int, bytes] | None) -> None:
-        """`task.rejected`: a submission or a request that changes nothing, told to the log and to who waits."""
+        """`task.rejected`: a submission or a request that changes nothing, reported on the log and to whoever waits.
+
+        `task` is left out where it is not an id: then the reason shows it."""
+        reason = cut(reason, REASON_MAX)
+        task = task if task is not None and check_id(task, "") is None else None
         self.happen_engine("task.rejected", e.TaskRejected(code=code, reason=reason, task=task, report=report))
         if reply is not None:
             data = TaskReply(kind="rejected", task=task or "", partition=self.partition, code=code, reason=reason)

@@ -12,7 +12,18 @@ from schemas import CATALOGUE, EventBody, source_of
 
 from ..core.times import text_of
 from ..core.turn import Happened
-from ..kafka import EVENTS, INTAKE, REPLIES, STATE, Record, TopicPartition, commands_topic
+from ..kafka import (
+    BATCH_BYTES_MAX,
+    EVENTS,
+    INTAKE,
+    REPLIES,
+    STATE,
+    Record,
+    RecordTooLarge,
+    TopicPartition,
+    commands_topic,
+    size_of,
+)
 from .partition import Batch
 
 _JSON = ("content-type", b"application/json")
@@ -23,6 +34,11 @@ _SCHEMA = {row.type: f"/schemas/events/{row.type}/1" for row in CATALOGUE.values
 _COMMAND_TYPE: dict[str, tuple[str, bytes]] = {}
 _PLAIN = pattern(r"[A-Za-z0-9._~-]*\Z").match
 _encoder = json.Encoder()
+
+#: Bytes of the header of a record batch (https://kafka.apache.org/documentation/#recordbatch).
+_BATCH_OVERHEAD = 61
+#: A record whose value is not longer fits with all that stands around it (its headers are bounded).
+_CERTAINLY_FITS = BATCH_BYTES_MAX // 2
 
 Outputs = dict[TopicPartition, list[Record]]
 Headers = tuple[tuple[str, bytes], ...]
@@ -46,10 +62,19 @@ def encode(batch: Batch, partition: int) -> Outputs:
         record = Record(token, _encoder.encode(data), (("ce_type", f"reply.{data.kind}".encode()),), timestamp_ms)
         outputs.setdefault(TopicPartition(REPLIES, reply_partition), []).append(record)
     for home, original in batch.forwards:
-        headers = [*original.headers, ("hub-origin", f"{partition}/{original.offset}".encode())]
+        given = {name: header for name, header in original.headers if header is not None}
+        headers = [*given.items(), ("hub-origin", f"{partition}/{original.offset}".encode())]
         record = Record(original.key, original.value, headers, original.timestamp_ms)
         outputs.setdefault(TopicPartition(INTAKE, home), []).append(record)
     return outputs
+
+
+def check_fits(outputs: Outputs) -> None:
+    """Raises RecordTooLarge where a record could not be written, whatever it is written with."""
+    for place, records in outputs.items():
+        for record in records:
+            if len(record.value or b"") > _CERTAINLY_FITS and (size := size_of(record) + _BATCH_OVERHEAD) > BATCH_BYTES_MAX:
+                raise RecordTooLarge(place.topic, size, BATCH_BYTES_MAX)
 
 
 def encode_events(events: list[Happened], epoch: int, now_us: int) -> list[Record]:

@@ -9,29 +9,27 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import structlog
 from msgspec import Struct
 
-from ..core.rows import META_KEY, meta_row_decoder
 from ..errors import HubError, Unreachable
 from ..kafka import (
     EVENTS,
-    STATE,
     OffsetOutOfRange,
-    RecordTooLarge,
     SessionFailed,
     SessionFenced,
     StoredRecord,
     TopicPartition,
     TransactionalSession,
 )
-from .encode import encode
-from .partition import Batch, EnginePartition, EngineSettings, Undecidable
+from .encode import Outputs, check_fits, encode
+from .partition import Batch, EnginePartition, EngineSettings, Phase
 from .ports import EngineBroker, Intake
-from .snapshots import Doubtful, Rows, Snapshot, check_goes_on, mark_of, read_snapshot, snapshot_path, write_snapshot
+from .quarantine import Quarantine, UnwritableBatch
+from .restoring import Changelog
 
 log = structlog.get_logger(__name__)
 
@@ -47,9 +45,12 @@ CHECKPOINT_US = 60_000_000
 #: (seconds).
 HIDDEN_SECONDS = 0.05
 
-#: The loop looks around several times a second. A much longer gap means that this process did not run (it was stopped, or
-#: starved): then workers may have been stopped, too, and their silence says nothing.
+#: The loop looks around several times a second. A much longer gap, in which it did not wait for a commit, means that this process
+#: did not run (it was stopped, or starved): then workers may have been stopped, too, and their silence says nothing.
 STOPPED_US = 4_000_000
+
+#: Between looks for the commands topic of a pool that a worker named and that does not exist (seconds): first, and at most.
+POOLS_SECONDS = (1.0, 30.0)
 
 #: Between attempts to take a partition over (seconds): first, and at most.
 RETRY_SECONDS = (0.05, 2.0)
@@ -91,67 +92,51 @@ class PartitionLoop:
         self._on_ready = on_ready
         self._now_us = now_us or SteadyClock().now_us
         self._stopping = asyncio.Event()
-        self._changelog_bytes = 0
-        self._snapshotting: asyncio.Task[None] | None = None
+        self.changelog = Changelog(
+            broker,
+            partition,
+            partitions,
+            folder=snapshots,
+            snapshot_bytes=self._loop_settings.snapshot_bytes,
+            now_us=self._time,
+        )
         self._ahead_us = 0
-        self._undecidable: dict[int, str] = {}
-        self._one_by_one_until = -1
+        self._quarantine = Quarantine(partition)
+        self._pools_due = self._pools_pause = 0.0
         self.fenced = False
         self.offset = 0
         self.transactions = 0
 
     def stop(self) -> None:
-        """Ask the loop to end after the transaction at hand; `run` then says `engine.stopped` and returns."""
+        """Ask the loop to end after the transaction at hand; `run` then writes `engine.stopped` and returns."""
         self._stopping.set()
 
     async def run(self) -> None:
         """Own the partition until `stop`, or until another owner has fenced this one (`fenced` is then true).
 
-        Raises MissingHistory, RecordTooLarge, and whatever breaks an invariant; a broker that is away is waited for.
+        A broker that is away is waited for. A failure drops the partition's memory, which is restored after a pause; the second
+        identical one is raised, as is MissingHistory and whatever else a restart cannot mend.
         """
         delay = RETRY_SECONDS[0]
         while not self._stopping.is_set():
             began = time.monotonic()
             try:
                 await self._own()
-            except Undecidable as why:
-                self._learn(why)
+                continue
             except SessionFenced:
                 self.fenced = True
                 log.warning("another owner has taken over", action="engine_fenced", partition=self.partition)
                 return
-            except RecordTooLarge as why:
-                log.error(
-                    "this partition stops: what it decided does not fit into a record, and nothing of it was written. Report it,"
-                    " with the records of hub.intake before this offset; a hub that bounds it goes on from there",
-                    action="engine_output_too_large",
-                    partition=self.partition,
-                    topic=why.topic,
-                    bytes=why.size,
-                    bytes_max=why.limit,
-                    offset=self.offset,
-                )
-                raise
             except (SessionFailed, Unreachable, TimeoutError, OSError) as reason:
-                if time.monotonic() - began > 10:
-                    delay = RETRY_SECONDS[0]
                 log.warning("starting over", action="engine_retry", partition=self.partition, reason=repr(reason), seconds=delay)
-                await _wait(self._stopping, delay)
-                delay = min(delay * 2, RETRY_SECONDS[1])
-
-    def _learn(self, why: Undecidable) -> None:
-        """Something in these records cannot be decided: find out which one, and set it aside."""
-        if why.first == why.last:
-            self._undecidable[why.first] = why.reason
-        self._one_by_one_until = why.last
-        log.error(
-            "a record could not be decided: it is looked for, and set aside",
-            action="engine_undecidable",
-            partition=self.partition,
-            first=why.first,
-            last=why.last,
-            exc_info=why,
-        )
+            except HubError:
+                raise
+            except Exception as failure:
+                self._quarantine.learn(failure, self.offset)
+            if time.monotonic() - began > 10:
+                delay = RETRY_SECONDS[0]
+            await _wait(self._stopping, delay)
+            delay = min(delay * 2, RETRY_SECONDS[1])
 
     async def _own(self) -> None:
         session = await self._broker.session(self.partition)
@@ -163,7 +148,7 @@ class PartitionLoop:
                 batch = partition.take_over(
                     self._time(), rows=rows, host=socket.gethostname(), pid=os.getpid(), pools=pools, snapshot=from_snapshot
                 )
-                await self._commit(session, partition, batch)
+                await self._commit(session, partition, batch, encode(batch, self.partition))
                 log.info(
                     "partition taken over", action="engine_started", partition=self.partition, epoch=partition.epoch, rows=rows
                 )
@@ -173,9 +158,7 @@ class PartitionLoop:
             finally:
                 await intake.close()
         finally:
-            if self._snapshotting is not None:
-                self._snapshotting.cancel()
-                self._snapshotting = None
+            await self.changelog.close()
             await session.close()
 
     async def _intake(self, partition: EnginePartition) -> Intake:
@@ -195,49 +178,87 @@ class PartitionLoop:
         return intake
 
     async def _go(self, session: TransactionalSession, partition: EnginePartition, intake: Intake) -> None:
+        """Until `stop`: 1 read, 2 learn up to when everybody has been heard, 3 decide and commit, 4 look for new pools."""
         max_records = self._loop_settings.max_records
-        stopping = self._stopping.is_set
+        stopping, quarantine = self._stopping.is_set, self._quarantine
         timeout = 0.0
         looked_us = self._time()
         heard = Heard()
         written_at, written_us = partition.offset, looked_us
         while not stopping():
-            careful = partition.offset <= self._one_by_one_until
-            records = await intake.read(1 if careful else max_records, timeout)
+            phases = quarantine.phases(partition.offset)
+            records = await intake.read(max_records if phases == ("all",) else 1, timeout)
             now_us = self._time()
-            if now_us - looked_us > STOPPED_US:
-                log.warning(
-                    "this process was stopped for a while", action="engine_was_stopped", seconds=(now_us - looked_us) / 1e6
-                )
-                partition.forgive(now_us - looked_us)
-            looked_us = now_us
+            self._extend_deadlines_after_a_stop(partition, now_us - looked_us)
             end_us = now_us - round((asyncio.get_running_loop().time() - intake.end_at) * 1e6)
             heard.read(position=intake.position, end=intake.end, end_us=end_us)
-            batch = partition.process(records, now_us, heard_until_us=heard.until_us)
-            self.offset = batch.offset
-            if not batch.empty:
-                await self._commit(session, partition, batch)
-                self._consider_snapshot()
-                written_at, written_us = batch.offset, now_us
-            elif batch.offset > written_at and (
-                batch.offset - written_at > CHECKPOINT_RECORDS or now_us - written_us > CHECKPOINT_US
+            idle = not records
+            for phase in phases:
+                batch = self._decide(partition, records, now_us, heard.until_us, phase)
+                if batch is not None:
+                    await self._commit(session, partition, *batch)
+                    written_at, written_us, idle = partition.offset, now_us, False
+            if partition.offset - written_at > CHECKPOINT_RECORDS or (
+                partition.offset > written_at and now_us - written_us > CHECKPOINT_US
             ):
-                await self._commit(session, partition, partition.checkpoint(now_us))
-                written_at, written_us = batch.offset, now_us
-            if partition.unknown_pools:
-                partition.know_pools(await self._broker.pools())
+                checkpoint = partition.checkpoint(now_us)
+                await self._commit(session, partition, checkpoint, encode(checkpoint, self.partition))
+                written_at, written_us = partition.offset, now_us
+            await self._look_for_pools(partition)
+            looked_us = self._time()
             timeout = self._idle_seconds(partition)
-            if timeout == 0.0 and batch.empty and not records:
+            if timeout == 0.0 and idle:
                 timeout = HIDDEN_SECONDS
-        await self._commit(session, partition, partition.leave(self._time()))
+        farewell = partition.leave(self._time())
+        await self._commit(session, partition, farewell, encode(farewell, self.partition))
 
-    async def _commit(self, session: TransactionalSession, partition: EnginePartition, batch: Batch) -> None:
-        offsets = await session.commit(encode(batch, self.partition))
+    def _decide(
+        self, partition: EnginePartition, records: Sequence[StoredRecord], now_us: int, heard_until_us: int | None, phase: Phase
+    ) -> tuple[Batch, Outputs] | None:
+        """A batch and its records; None where nothing is to be written. Raises UnwritableBatch where they cannot be written."""
+        taken = records if phase in ("all", "records") else ()
+        batch = partition.process(taken, now_us, heard_until_us=heard_until_us, phase=phase)
+        self.offset = batch.offset
+        if phase == "timers":
+            self._quarantine.looked_at_timers(partition.timer_taken)
+        if batch.empty:
+            return None
+        try:
+            outputs = encode(batch, self.partition)
+            check_fits(outputs)
+        except Exception as error:
+            raise UnwritableBatch(taken, partition.timer_taken, phase, error) from error
+        return batch, outputs
+
+    def _extend_deadlines_after_a_stop(self, partition: EnginePartition, gap_us: int) -> None:
+        if gap_us > STOPPED_US:
+            seconds = round(gap_us / 1e6, 3)
+            log.warning(
+                "the engine loop did not run for some time; leases are extended by it",
+                action="engine_was_stopped",
+                partition=self.partition,
+                seconds=seconds,
+            )
+            partition.forgive(gap_us)
+
+    async def _look_for_pools(self, partition: EnginePartition) -> None:
+        """Workers named pools that are not known: their topics may be new. The pauses between looks grow while one is missing."""
+        now = time.monotonic()
+        if not partition.unknown_pools or now < self._pools_due:
+            return
+        wanted = set(partition.unknown_pools)
+        partition.know_pools(await self._broker.pools())
+        missing = wanted - partition.state.pools
+        self._pools_pause = min(max(POOLS_SECONDS[0], 2 * self._pools_pause), POOLS_SECONDS[1]) if missing else 0.0
+        self._pools_due = now + self._pools_pause
+
+    async def _commit(self, session: TransactionalSession, partition: EnginePartition, batch: Batch, outputs: Outputs) -> None:
+        offsets = await session.commit(outputs)
         self.transactions += 1
         events = TopicPartition(EVENTS, self.partition)
         if events in offsets:
             partition.events_floor = offsets[events] + len(batch.events)
-        self._changelog_bytes += sum(len(key) + len(value or b"") for key, value in batch.rows)
+        self.changelog.committed(sum(len(key) + len(value or b"") for key, value in batch.rows))
 
     def _idle_seconds(self, partition: EnginePartition) -> float:
         due_us = partition.next_due()
@@ -255,7 +276,7 @@ class PartitionLoop:
             self._ahead_us += behind_us
             if behind_us > STOPPED_US:
                 log.warning(
-                    "the clock is behind the log: time goes on from the log's",
+                    "the system clock is behind the log; continuing from the log's time",
                     action="engine_clock_behind",
                     partition=self.partition,
                     seconds=round(behind_us / 1e6, 3),
@@ -265,73 +286,15 @@ class PartitionLoop:
 
     async def _restore(self) -> tuple[EnginePartition, int, bool]:
         async with asyncio.timeout(self._loop_settings.restore_seconds):
-            folded, from_snapshot = await self._fold_changelog()
+            folded, from_snapshot = await self.changelog.fold()
         partition = EnginePartition(self.partition, self._partitions, self._settings)
-        partition.undecidable = self._undecidable
+        partition.poison_records = self._quarantine.records
+        partition.poison_timers = self._quarantine.timers
         count = partition.restore(folded.rows.items(), self._time())
         self._go_on_from(partition.now_us)
         partition.events_floor = await self._broker.events_end(self.partition)
         self.offset = partition.offset
         return partition, count, from_snapshot
-
-    async def _fold_changelog(self) -> tuple[Snapshot, bool]:
-        """The last row of every key, from the snapshot (where it can be gone on from) and what came after it; whether a snapshot
-        was used."""
-        if self._snapshots is not None:
-            path = snapshot_path(self._snapshots, self.partition)
-            known = await asyncio.to_thread(read_snapshot, path, partitions=self._partitions)
-            if known is not None:
-                try:
-                    return await self._fold(known), True
-                except (Doubtful, OffsetOutOfRange) as why:
-                    log.info(
-                        "snapshot ignored", action="snapshot_ignored", partition=self.partition, path=str(path), reason=str(why)
-                    )
-        return await self._fold(None), False
-
-    async def _fold(self, known: Snapshot | None) -> Snapshot:
-        """`known` and the changelog from its last record on, or all of the changelog. Raises Doubtful, OffsetOutOfRange."""
-        began_us, replayed = self._time(), 0
-        rows, begin = ({}, 0) if known is None else (known.rows, known.last)
-        origin = _origin_of(rows)
-        last: StoredRecord | None = None
-        async for record in self._broker.changelog(self.partition, begin):
-            if last is None and known is not None:
-                check_goes_on(known, record, began_us)
-            last = record
-            if record.key is None:
-                continue
-            replayed += len(record.key) + len(record.value or b"")
-            if record.value is None:
-                rows.pop(record.key, None)
-            else:
-                rows[record.key] = record.value
-        if known is not None and last is None:
-            raise Doubtful("the changelog ends before it")
-        if known is not None and _origin_of(rows) != origin:
-            raise Doubtful("it is of another changelog")
-        self._changelog_bytes = replayed
-        return Snapshot(rows, -1, b"", began_us) if last is None else Snapshot(rows, last.offset, mark_of(last), began_us)
-
-    def _consider_snapshot(self) -> None:
-        if self._snapshots is None or self._changelog_bytes < self._loop_settings.snapshot_bytes:
-            return
-        if self._snapshotting is None or self._snapshotting.done():
-            self._changelog_bytes = 0
-            self._snapshotting = asyncio.get_running_loop().create_task(self._write_snapshot())
-
-    async def _write_snapshot(self) -> None:
-        """From the last snapshot and the committed changelog, not from memory: what is not committed can't get into it."""
-        assert self._snapshots is not None
-        try:
-            folded, _ = await self._fold_changelog()
-            path = snapshot_path(self._snapshots, self.partition)
-            await asyncio.to_thread(write_snapshot, path, folded, partitions=self._partitions)
-            self._changelog_bytes = 0
-            about = {"partition": self.partition, "rows": len(folded.rows), "offset": folded.last}
-            log.info("snapshot written", action="snapshot_written", **about)
-        except (OSError, TimeoutError, HubError) as reason:
-            log.warning("no snapshot", action="snapshot_failed", partition=self.partition, reason=repr(reason))
 
 
 class Heard:
@@ -370,12 +333,6 @@ class SteadyClock:
         return self._wall_us + (time.monotonic_ns() - self._monotonic_ns) // 1000
 
 
-def _origin_of(rows: Rows) -> int:
-    """When the log was begun that `rows` were folded from."""
-    meta = rows.get(META_KEY)
-    return meta_row_decoder.decode(meta).created_us if meta is not None else 0
-
-
 async def _wait(event: asyncio.Event, seconds: float) -> None:
     try:
         async with asyncio.timeout(seconds):
@@ -384,4 +341,4 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
         return
 
 
-__all__ = ["STATE", "LoopSettings", "MissingHistory", "PartitionLoop", "SteadyClock"]
+__all__ = ["LoopSettings", "MissingHistory", "PartitionLoop", "SteadyClock"]

@@ -4,24 +4,20 @@ The same object runs in the engine's loop, inside the broker's process, in a sim
 changed in place; when the batch it gave is not committed for certain, the object is dropped and another is restored.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
-from msgspec import DecodeError, Raw, Struct, ValidationError, json
+from msgspec import Raw, Struct, json
 
-from schemas import EngineAnnounced, Submission, TaskReply, header_map
+from schemas import EngineAnnounced, Submission
 from schemas import events as e
-from schemas import reports as r
 
-from ..core import limits
-from ..core.admission import Duplicate, Origin, admit, identify
-from ..core.attempts import Refusal, on_report
-from ..core.consequences import place, reply_of, reply_of_ended, settle
+from ..core.consequences import settle
 from ..core.dispatch import dispatch
-from ..core.due import create_nodes, request_cancel, take_due
+from ..core.due import PoisonTimer, TimerKey, take_due
 from ..core.graph import Refused, check_plan
-from ..core.limits import check_cancel
+from ..core.limits import REASON_MAX, cut
 from ..core.rows import (
     EMPTY,
     META_KEY,
@@ -36,25 +32,18 @@ from ..core.rows import (
 from ..core.state import PartitionState, Task
 from ..core.times import SECOND_US
 from ..core.turn import Command, Happened, Reply, Turn
-from ..core.workers import (
-    check_worker,
-    forgive_silence,
-    judge_leases,
-    judge_starts,
-    next_judgement,
-    on_worker_lost,
-    on_worker_report,
-)
-from ..kafka import INBOX_PARTITIONS, StoredRecord, partition_of
+from ..core.workers import forgive_silence, judge_leases, judge_starts, next_judgement
+from ..kafka import INBOX_PARTITIONS, StoredRecord
 from .changelog import rows_of
-from .reading import DECODERS, Unreadable, content_of, decode_report, reply_address, text_of_header
+from .handlers import REQUESTS, Conditions, handle
+from .reading import InvalidIdentity, InvalidReport, envelope_of, envelope_without_identity
 
 #: Entries of the ended index that are tombstoned in one turn, and how long expired ones may lie while nothing else happens.
 EXPIRED_PER_TURN = 500
 EXPIRY_SLACK_US = 60 * SECOND_US
 
-#: Clients that one task answers at its end; the longest waiting go first, and ask again if they still wait.
-WAITERS_MAX = 1_000
+#: The phases that `process` goes through: all of them, or one alone, to find out whose output it is that does not fit.
+Phase = Literal["all", "records", "timers", "dispatch"]
 
 
 class EngineSettings(Struct, frozen=True, kw_only=True):
@@ -84,14 +73,14 @@ class Batch(NamedTuple):
         return not (self.events or self.commands or self.rows or self.replies or self.forwards)
 
 
-class Undecidable(Exception):
-    """Deciding the records from offset `first` to `last` went wrong half-way: the state is spoiled, restore the partition.
+class PoisonRecord(Exception):
+    """Taking the record at `offset` failed half-way: the state is spoiled, drop the partition and restore it.
 
-    A record that does this alone is set aside then (`EnginePartition.undecidable`): it stops the partition once, not for ever."""
+    Set aside the record then (`EnginePartition.poison_records`): it stops the partition once, not for ever."""
 
-    def __init__(self, first: int, last: int, reason: str) -> None:
-        super().__init__(f"records {first} to {last}: {reason}")
-        self.first, self.last, self.reason = first, last, reason
+    def __init__(self, offset: int, reason: str) -> None:
+        super().__init__(f"the record at offset {offset} of hub.intake: {reason}")
+        self.offset, self.reason = offset, reason
 
 
 class EnginePartition:
@@ -107,7 +96,10 @@ class EnginePartition:
         self.now_us = 0
         self.created_us = 0
         self.events_floor = 0
-        self.undecidable: dict[int, str] = {}
+        self.storage_low = False
+        self.timer_taken: TimerKey | None = None
+        self.poison_records: dict[int, str] = {}
+        self.poison_timers: dict[TimerKey, str] = {}
         self._judged = False
 
     # Restoring and taking over
@@ -191,39 +183,54 @@ class EnginePartition:
 
     # Processing
 
-    def process(self, records: Sequence[StoredRecord], now_us: int, *, heard_until_us: int | None) -> Batch:
+    def process(self, records: Sequence[StoredRecord], now_us: int, *, heard_until_us: int | None, phase: Phase = "all") -> Batch:
         """Decide `records` (the next of the intake, in order), then what is due, then dispatch.
 
         `now_us` is the time of everything in the batch. `heard_until_us`: all that was said before this time has been read, so
         that silence up to then is silence; None where that is not known of any time. The batch must be committed before the
-        next one's is.
+        next one's is. `phase` other than "all" leaves out the other phases (there must be no records then but for "records"), and
+        takes one timer at most.
 
-        Raises Undecidable.
+        Raises PoisonRecord and PoisonTimer, which blame one record or timer; any other exception is a broken invariant that
+        nothing outside is to blame for. After each of them the partition must be restored.
         """
+        assert not records or phase in ("all", "records"), f"the phase {phase!r} does not take records"
         turn = self._turn(now_us)
-        try:
-            self._decide(turn, records, heard_until_us)
-            return self._batch(turn)
-        except Exception as error:
-            if not records:
-                raise
-            raise Undecidable(records[0].offset, records[-1].offset, f"{type(error).__name__}: {error}") from error
-
-    def _decide(self, turn: Turn, records: Sequence[StoredRecord], heard_until_us: int | None) -> None:
-        for record in records:
-            self._take(turn, record)
-            self.offset = record.offset + 1
+        self.timer_taken = None
+        self._take_all(turn, records)
         settle(turn, retention_seconds=self.settings.retention_seconds)
+        if phase in ("all", "timers"):
+            self._take_due(turn, heard_until_us, timers_max=None if phase == "all" else 1)
+        if phase in ("all", "dispatch"):
+            dispatch(turn)
+            self._forget_expired(turn)
+            self.state.tidy()
+        return self._batch(turn)
+
+    def _take_all(self, turn: Turn, records: Sequence[StoredRecord]) -> None:
+        conditions = Conditions(self.events_floor, self.settings.waiting_max, self.storage_low)
+        for record in records:
+            try:
+                self._take(turn, conditions, record)
+            except Exception as error:
+                raise PoisonRecord(record.offset, _in_words(error)) from error
+            self.offset = record.offset + 1
+
+    def _take_due(self, turn: Turn, heard_until_us: int | None, *, timers_max: int | None) -> None:
+        retention_seconds = self.settings.retention_seconds
         if heard_until_us is not None:
             judge_starts(turn, "agenda:start", heard_until_us)
             judge_leases(turn, "agenda:lease", heard_until_us)
-            settle(turn, retention_seconds=self.settings.retention_seconds)
+            settle(turn, retention_seconds=retention_seconds)
             self._judged = True
-        take_due(turn, retention_seconds=self.settings.retention_seconds, heard_until_us=heard_until_us)
-        settle(turn, retention_seconds=self.settings.retention_seconds)
-        dispatch(turn)
-        self._forget_expired(turn)
-        self.state.tidy()
+        self.timer_taken = take_due(
+            turn,
+            retention_seconds=retention_seconds,
+            heard_until_us=heard_until_us,
+            poison=self.poison_timers,
+            timers_max=timers_max,
+        )
+        settle(turn, retention_seconds=retention_seconds)
 
     def next_due(self) -> int | None:
         """When `process` has something to do without any record, in microseconds since the epoch; None: nothing ahead."""
@@ -264,203 +271,41 @@ class EnginePartition:
 
     # One record
 
-    def _take(self, turn: Turn, record: StoredRecord) -> None:
-        """Decide one record. Whatever is wrong with it is said on the log and harms nothing else."""
-        headers = header_map(record.headers)
+    def _take(self, turn: Turn, conditions: Conditions, record: StoredRecord) -> None:
+        """Decide one record. Whatever is wrong with it is reported on the log and affects nothing else."""
+        turn.caused_by(f"{self.partition}/{record.offset}", None)
         mark = len(turn.events)
-        event_id = headers.get("ce_id", b"")[: limits.ID_BYTES].decode(errors="replace") or None
-        turn.caused_by(f"{self.partition}/{record.offset}", event_id)
         try:
-            if record.offset in self.undecidable:
-                raise Unreadable(f"deciding it went wrong: {self.undecidable[record.offset]}")
-            report_type, value, headers = content_of(record, headers)
-            if report_type == "task.created":
-                self._on_submission(turn, record, headers, value)
-            else:
-                report = decode_report(report_type, value)
-                _HANDLERS[report_type](self, turn, record, headers, report)
-        except Unreadable as why:
-            assert len(turn.events) == mark, "a report that cannot be read has changed nothing"
-            self._set_aside(turn, record, headers, str(why))
+            if record.offset in self.poison_records:
+                raise InvalidReport(f"processing failed: {self.poison_records[record.offset]}")
+            envelope = envelope_of(record)
+            turn.caused_by(f"{self.partition}/{record.offset}", envelope.event_id)
+            handle(turn, conditions, envelope)
+        except InvalidReport as why:
+            assert len(turn.events) == mark, "a report that is invalid has changed nothing"
+            if isinstance(why, InvalidIdentity) and self._refuse_unidentified(turn, record, str(why)):
+                return
+            self._dead_letter(turn, record, str(why))
 
-    def _set_aside(self, turn: Turn, record: StoredRecord, headers: dict[str, bytes], reason: str) -> None:
+    def _refuse_unidentified(self, turn: Turn, record: StoredRecord, reason: str) -> bool:
+        """A client's request whose `ce_id` or `ce_source` cannot be taken is answered; whether it was one."""
+        envelope = envelope_without_identity(record)
+        if envelope.type in REQUESTS:
+            turn.reject("malformed", reason, report=envelope.type, task=None, reply=envelope.reply)
+        return envelope.type in REQUESTS
+
+    def _dead_letter(self, turn: Turn, record: StoredRecord, reason: str) -> None:
         value = record.value or b""
+        kind = next((header for name, header in record.headers if name == "ce_type" and header is not None), b"")
         data = e.EngineReportDeadLettered(
-            reason=reason,
+            reason=cut(reason, REASON_MAX),
             offset=record.offset,
             sha256=sha256(value).hexdigest(),
             size_bytes=len(value),
-            report=headers.get("ce_type", b"").decode(errors="replace")[:100] or None,
+            report=kind[:100].decode(errors="replace") or None,
             preview=value[:120].decode(errors="replace"),
         )
         turn.happen_engine("engine.report_dead_lettered", data)
-
-    def _misplaced(self, turn: Turn, record: StoredRecord, headers: dict[str, bytes], root: str, report_type: str) -> bool:
-        """Send a record on to the partition of its root: once; a second misplacement is set aside."""
-        if self.partitions == 1:
-            return False
-        home = partition_of(root, self.partitions)
-        if home == self.partition:
-            return False
-        if "hub-origin" in headers:
-            raise Unreadable(f"forwarded from {headers['hub-origin'].decode(errors='replace')}, and misplaced again")
-        turn.forwards.append((home, record))
-        turn.happen_engine(
-            "engine.report_forwarded", e.EngineReportForwarded(partition=home, offset=record.offset, report=report_type)
-        )
-        return True
-
-    # Submissions
-
-    def _on_submission(self, turn: Turn, record: StoredRecord, headers: dict[str, bytes], value: bytes) -> None:
-        reply = reply_address(headers)
-        try:
-            submission = DECODERS["task.created"].decode(value)
-        except (DecodeError, UnicodeDecodeError, RecursionError) as error:
-            if not isinstance(error, ValidationError):
-                raise Unreadable(f"the value is not JSON: {error}") from None
-            turn.reject("malformed", str(error), report="task.created", task=None, reply=reply)
-            return
-        assert isinstance(submission, Submission)
-        source, event_id = headers.get("ce_source"), headers.get("ce_id")
-        if source is None or event_id is None:
-            raise Unreadable("ce_source or ce_id is missing: a CloudEvent has both")
-        forwarded = headers.get("hub-origin")
-        origin = Origin(
-            text_of_header(source, "ce_source"),
-            text_of_header(event_id, "ce_id"),
-            text_of_header(forwarded, "hub-origin") if forwarded is not None else None,
-        )
-        identity = identify(submission, origin)
-        if isinstance(identity, Refused):
-            turn.reject(identity.code, identity.reason, report="task.created", task=submission.id, reply=reply)
-            return
-        task_id, root_id = identity
-        if self._misplaced(turn, record, headers, root_id, "task.created"):
-            return
-        admitted = admit(self.state, submission, task_id, origin, now_us=turn.now_us, log_offset=self.events_floor)
-        if isinstance(admitted, Refused):
-            turn.reject(admitted.code, admitted.reason, report="task.created", task=task_id, reply=reply)
-            return
-        if isinstance(admitted, Duplicate):
-            self._on_duplicate(turn, admitted, submission.idempotency_key, reply)
-            return
-        if self.state.live >= self.settings.waiting_max:
-            reason = f"{self.state.live} tasks are waiting on this partition; try again later"
-            turn.reject("limit_exceeded", reason, report="task.created", task=task_id, reply=reply)
-            return
-        traceparent = headers.get("ce_traceparent") or headers.get("traceparent")
-        trace = traceparent.decode(errors="replace") if traceparent is not None and len(traceparent) == 55 else None
-        if admitted.root is not None:
-            nodes = admitted.root.row.nodes + len(admitted.tasks)
-            turn.happen(admitted.root, "workflow.expanded", e.WorkflowExpanded(added=len(admitted.tasks), nodes=nodes))
-            trace = trace or admitted.root.row.traceparent
-        for new in admitted.tasks:
-            life = admitted.root.row.life if admitted.root is not None and submission.tasks is not None else record.offset
-            task = turn.create(new, life=life, traceparent=trace)
-            if new.plan is not None:
-                create_nodes(turn, task)
-            else:
-                place(turn, task)
-        if reply is not None and (waited := self.state.tasks.get(task_id)) is not None:
-            _wait(waited, reply)
-
-    def _on_duplicate(self, turn: Turn, known: Duplicate, key: str | None, reply: tuple[int, bytes] | None) -> None:
-        if known.live is not None:
-            life, state = known.live.row.life, known.live.row.state
-        else:
-            assert known.ended is not None
-            life, state = known.ended.life, known.ended.ended
-        data = e.TaskDeduplicated(task=known.task, life=life, state=state, idempotency_key=key)
-        turn.happen_engine("task.deduplicated", data)
-        if reply is not None:
-            self._answer(turn, known.task, reply, wait=True)
-
-    # Requests
-
-    def _on_cancel(self, turn: Turn, record: StoredRecord, headers: dict[str, bytes], report: r.TaskCancel) -> None:
-        if self._misplaced(turn, record, headers, report.root or report.id, "task.cancel"):
-            return
-        reply = reply_address(headers)
-        if (problem := check_cancel(report)) is not None:
-            turn.reject("invalid_input", problem, report="task.cancel", task=report.id[:100], reply=reply)
-            return
-        task = self.state.tasks.get(report.id)
-        if task is None or task.ended:
-            ended = task is not None or report.id in self.state.ended
-            code = "already_ended" if ended else "unknown_task"
-            reason = "id: the task has ended" if ended else f"id: there is no task {report.id!r} on this partition"
-            turn.reject(code, reason, report="task.cancel", task=report.id, reply=reply)
-        elif task.row.cancelling:
-            turn.reject("already_cancelling", "id: a cancel is under way", report="task.cancel", task=report.id, reply=reply)
-        else:
-            if reply is not None:
-                _wait(task, reply)
-            request_cancel(turn, task, report.reason, report.by)
-
-    def _on_await(self, turn: Turn, record: StoredRecord, headers: dict[str, bytes], report: r.TaskAwait) -> None:
-        if self._misplaced(turn, record, headers, report.root or report.id, "task.await"):
-            return
-        reply = reply_address(headers)
-        if reply is None:
-            raise Unreadable("a task.await without a replyto header has nobody to answer")
-        self._answer(turn, report.id, reply, wait=report.wait)
-
-    def _answer(self, turn: Turn, task_id: str, reply: tuple[int, bytes], *, wait: bool) -> None:
-        task = self.state.tasks.get(task_id)
-        if task is not None and wait and not task.ended:
-            _wait(task, reply)
-            return
-        if task is not None:
-            data = reply_of(turn, task)
-        elif (ended := self.state.ended.get(task_id)) is not None:
-            data = reply_of_ended(turn, task_id, ended)
-        else:
-            data = TaskReply(kind="unknown", task=task_id, partition=self.partition)
-        turn.replies.append(Reply(*reply, data))
-
-    # Workers
-
-    def _on_attempt(self, turn: Turn, record: StoredRecord, headers: dict[str, bytes], report: r.AttemptReport) -> None:
-        name = headers["ce_type"].decode()
-        if self._misplaced(turn, record, headers, report.root, name):
-            return
-        task = self.state.tasks.get(report.task)
-        decision: list[tuple[str, Any]] | Refusal
-        if task is None:
-            ended = report.task in self.state.ended
-            decision = (
-                Refusal("already_ended", "the task has ended") if ended else Refusal("unknown_task", "no such task is known")
-            )
-        else:
-            decision = on_report(task.id, task.row, report, turn.now, turn.now_us)
-        if isinstance(decision, Refusal):
-            data = e.AttemptReportRejected(
-                code=decision.code,  # type: ignore[arg-type]  # the codes are those of the event
-                reason=decision.reason,
-                task=report.task,
-                report=name,
-                attempt=report.attempt,
-                worker=report.incarnation,
-            )
-            turn.happen_engine("attempt.report_rejected", data)
-            return
-        assert task is not None
-        turn.happen_all(task, decision)
-        if decision[-1][0] == "attempt.granted":
-            turn.grant_command(task)
-
-    def _on_worker(self, turn: Turn, record: StoredRecord, headers: dict[str, bytes], report: r.WorkerReport) -> None:
-        problem = check_worker(report)
-        if problem is not None:
-            raise Unreadable(problem)
-        if not 0 <= report.inbox < INBOX_PARTITIONS:
-            raise Unreadable(f"inbox: {report.inbox} is none; there are {INBOX_PARTITIONS}, from 0")
-        home = partition_of(report.incarnation, self.partitions) == self.partition
-        on_worker_report(turn, report, offset=record.offset, home=home)
-
-    def _on_worker_lost(self, turn: Turn, record: StoredRecord, headers: dict[str, bytes], report: r.WorkerLost) -> None:
-        on_worker_lost(turn, report.incarnation, report.reason)
 
     def checkpoint(self, now_us: int) -> Batch:
         """Nothing happened, but much was read: only the next input offset."""
@@ -482,27 +327,8 @@ class EnginePartition:
         return Batch(turn.events, turn.commands, rows, turn.replies, turn.forwards, self.offset, self.epoch, self.now_us)
 
 
-def _wait(task: Task, reply: tuple[int, bytes]) -> None:
-    if task.waiters is None:
-        task.waiters = [reply]
-    elif reply not in task.waiters:
-        del task.waiters[: -(WAITERS_MAX - 1)]
-        task.waiters.append(reply)
+def _in_words(error: Exception) -> str:
+    return cut(f"{type(error).__name__}: {error}", REASON_MAX)
 
 
-_Handler = Callable[[EnginePartition, Turn, StoredRecord, dict[str, bytes], Any], None]
-_HANDLERS: dict[str, _Handler] = {
-    "task.cancel": EnginePartition._on_cancel,
-    "task.await": EnginePartition._on_await,
-    "attempt.started": EnginePartition._on_attempt,
-    "attempt.progressed": EnginePartition._on_attempt,
-    "attempt.completed": EnginePartition._on_attempt,
-    "attempt.failed": EnginePartition._on_attempt,
-    "attempt.cancelled": EnginePartition._on_attempt,
-    "attempt.released": EnginePartition._on_attempt,
-    "worker.registered": EnginePartition._on_worker,
-    "worker.heartbeat": EnginePartition._on_worker,
-    "worker.draining": EnginePartition._on_worker,
-    "worker.stopped": EnginePartition._on_worker,
-    "worker.lost": EnginePartition._on_worker_lost,
-}
+__all__ = ["Batch", "EnginePartition", "EngineSettings", "Phase", "PoisonRecord", "PoisonTimer"]

@@ -1,87 +1,212 @@
-"""Records of the intake as reports: what they are, in either form of a CloudEvent, or why they are none."""
+"""Records of the intake as reports: one checked and bounded `Envelope` from either form of a CloudEvent, or why there is none.
 
-from typing import Any
+Everything that is copied from a record into events, rows, commands or replies passes through here or through the bounds of the
+core, so that no record can produce output that does not fit. What identifies (`ce_id`, `ce_source`) is never cut: too long, it is
+refused. What only serves others (a reply address, a trace context) is ignored where it is malformed.
+"""
+
+from base64 import b64decode
+from collections.abc import Mapping
+from re import compile as pattern
+from typing import Any, NamedTuple
 
 from msgspec import DecodeError, Raw, json
 
+from schemas import quoted
 from schemas import reports as r
 
+from ..core.limits import ESCAPED_MAX, ID_BYTES, SOURCE_BYTES, escaped_bytes
 from ..kafka import REPLY_PARTITIONS, StoredRecord
 
-#: A report larger than this is set aside unread. The topics take records of up to 8 MiB: what is admitted must fit
-#: into an event together with its envelope, and into a row.
+#: A report larger than this is dead-lettered unread. The topics take records of up to 8 MiB: what is admitted must fit into an
+#: event together with its envelope, and into a row.
 REPORT_BYTES_MAX = 4 * 1024 * 1024
+
+#: Key and headers of a record together (bytes): a record that is forwarded carries both, and one header more.
+HEADERS_BYTES_MAX = 64 * 1024
+
+#: A worker describes itself in a report of at most this size (bytes): what it registered goes into an event.
+WORKER_REPORT_BYTES_MAX = 1024 * 1024
 
 DECODERS = {name: json.Decoder(report) for name, report in r.REPORTS.items()}
 _STRUCTURED = json.Decoder(dict[str, Raw])
 
+#: W3C Trace Context, version 00 (https://www.w3.org/TR/trace-context/#traceparent-header); all zeros are invalid ids.
+_TRACEPARENT = pattern(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z").match
+_ORIGIN = pattern(rb"[0-9]{1,10}/[0-9]{1,19}\Z").match
+_REPLY_TO = pattern(rb"(?s)([0-9]{1,5}):(.{1,255})\Z").match
 
-class Unreadable(Exception):
-    """Input that is no report; the message says why."""
+
+class InvalidReport(Exception):
+    """Input that is not a report; the message says why."""
 
 
-def content_of(record: StoredRecord, headers: dict[str, bytes]) -> tuple[str, bytes, dict[str, bytes]]:
-    """Type and value of a report: binary mode, or a structured CloudEvent taken apart into the same form."""
+class InvalidIdentity(InvalidReport):
+    """A record whose `ce_id` or `ce_source` cannot identify anything; the message names the field."""
+
+
+class Envelope(NamedTuple):
+    """What surrounds a report, checked and bounded. `value` is its JSON.
+
+    `source` and `event_id` are the CloudEvents attributes, None where the record has none. `reply` is the (partition, token) of a
+    waiting client. `traceparent` is a valid W3C trace context. `forwarded_from` ("<partition>/<offset>") is where an engine
+    partition found the record that it sent on. `record` is what all of it was read from.
+    """
+
+    type: str
+    offset: int
+    value: bytes
+    source: str | None
+    event_id: str | None
+    reply: tuple[int, bytes] | None
+    traceparent: str | None
+    forwarded_from: str | None
+    record: StoredRecord
+
+
+class _Parts(NamedTuple):
+    """Type, value and attributes of a record, before anything but the type is checked."""
+
+    type: str
+    value: bytes
+    attributes: Mapping[str, bytes]
+
+
+def envelope_of(record: StoredRecord) -> Envelope:
+    """The envelope of a record. Raises InvalidReport; InvalidIdentity where only `ce_id` or `ce_source` is at fault."""
+    parts = _parts_of(record)
+    attributes = parts.attributes
+    source = _identity(attributes.get("ce_source"), "ce_source", SOURCE_BYTES)
+    event_id = _identity(attributes.get("ce_id"), "ce_id", ID_BYTES)
+    size = len(record.key or b"") + sum(map(len, attributes)) + sum(map(len, attributes.values()))
+    if size > HEADERS_BYTES_MAX:
+        raise InvalidReport(f"key and headers have {size} bytes; the limit is {HEADERS_BYTES_MAX}")
+    return Envelope(
+        type=parts.type,
+        offset=record.offset,
+        value=parts.value,
+        source=source,
+        event_id=event_id,
+        reply=reply_address(attributes.get("replyto")),
+        traceparent=_traceparent(attributes.get("ce_traceparent") or attributes.get("traceparent")),
+        forwarded_from=_forwarded_from(attributes.get("hub-origin")),
+        record=record,
+    )
+
+
+def envelope_without_identity(record: StoredRecord) -> Envelope:
+    """The envelope of a record for which `envelope_of` raised InvalidIdentity: enough to answer whoever sent it."""
+    parts = _parts_of(record)
+    reply = reply_address(parts.attributes.get("replyto"))
+    return Envelope(parts.type, record.offset, parts.value, None, None, reply, None, None, record)
+
+
+def _parts_of(record: StoredRecord) -> _Parts:
+    """Type, value and attributes: binary mode, or a structured CloudEvent taken apart into the same form."""
     value = record.value
     if value is None:
-        raise Unreadable("the record has no value")
+        raise InvalidReport("the record does not have a value")
     if len(value) > REPORT_BYTES_MAX:
-        raise Unreadable(f"{len(value)} bytes, more than {REPORT_BYTES_MAX}")
-    kind = headers.get("ce_type")
+        raise InvalidReport(f"the value has {len(value)} bytes; the limit is {REPORT_BYTES_MAX}")
+    attributes = {name: header for name, header in record.headers if header is not None}
+    kind = attributes.get("ce_type")
     if kind is None:
-        return _structured(value, headers)
-    name = text_of_header(kind, "ce_type")
+        return _structured(value, attributes)
+    return _Parts(_known(_text(kind, "ce_type"), "ce_type"), value, attributes)
+
+
+def _known(name: str, field: str) -> str:
     if name not in DECODERS:
-        raise Unreadable(f"ce_type {name[:100]!r} is no report; known are: {', '.join(sorted(DECODERS))}")
-    return name, value, headers
+        raise InvalidReport(f"{field} {name[:100]!r} is not a report type; known are: {', '.join(sorted(DECODERS))}")
+    return name
 
 
-def _structured(value: bytes, headers: dict[str, bytes]) -> tuple[str, bytes, dict[str, bytes]]:
+def _structured(value: bytes, headers: Mapping[str, bytes]) -> _Parts:
+    """A CloudEvent in the JSON format (CloudEvents 1.0, "JSON Event Format"): every attribute beside its data."""
     try:
         fields = _STRUCTURED.decode(value)
     except (DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Unreadable(f"no ce_type header, and the value is no structured CloudEvent: {error}") from None
+        raise InvalidReport(f"there is no ce_type header, and the value is not a structured CloudEvent: {error}") from None
     if "specversion" not in fields or "type" not in fields:
-        raise Unreadable("no ce_type header, and the value is no structured CloudEvent: specversion or type is missing")
-    taken = dict(headers)
-    for field, raw in fields.items():
-        if field == "data":
-            continue
-        try:
-            text = json.decode(raw)
-        except (DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise Unreadable(f"{field}: {error}") from None
-        taken[f"ce_{field}"] = str(text).encode(errors="replace")
-    if "ce_replyto" in taken:
-        taken.setdefault("replyto", taken["ce_replyto"])
-    name = taken["ce_type"].decode()
-    if name not in DECODERS:
-        raise Unreadable(f"type {name[:100]!r} is no report; known are: {', '.join(sorted(DECODERS))}")
-    if "data" not in fields:
-        raise Unreadable("data is missing from the structured CloudEvent")
-    return name, bytes(fields["data"]), taken
+        raise InvalidReport(
+            "there is no ce_type header, and the value is not a structured CloudEvent: specversion or type is missing"
+        )
+    attributes = {name: header for name, header in headers.items() if not name.startswith("ce_")}
+    for field in ("type", "id", "source", "traceparent", "replyto"):
+        if field in fields:
+            attributes[f"ce_{field}"] = _attribute(fields[field], field)
+    if "ce_replyto" in attributes:
+        attributes.setdefault("replyto", attributes["ce_replyto"])
+    return _Parts(_known(attributes["ce_type"].decode(), "type"), _data_of(fields), attributes)
 
 
-def decode_report(name: str, value: bytes) -> Any:
+def _attribute(raw: Raw, field: str) -> bytes:
     try:
-        return DECODERS[name].decode(value)
+        return json.decode(raw, type=str).encode()
+    except (DecodeError, UnicodeError, RecursionError) as error:
+        raise InvalidReport(f"{field}: {error}") from None
+
+
+def _data_of(fields: Mapping[str, Raw]) -> bytes:
+    if "data" in fields:
+        return bytes(fields["data"])
+    if "data_base64" not in fields:
+        raise InvalidReport("data is missing from the structured CloudEvent")
+    try:
+        return b64decode(_attribute(fields["data_base64"], "data_base64"), validate=True)
+    except ValueError as error:
+        raise InvalidReport(f"data_base64: {error}") from None
+
+
+def decode_report(envelope: Envelope) -> Any:
+    """The report in an envelope, as its struct. Raises InvalidReport."""
+    if envelope.type.startswith("worker.") and len(envelope.value) > WORKER_REPORT_BYTES_MAX:
+        raise InvalidReport(
+            f"{envelope.type}: the value has {len(envelope.value)} bytes; the limit for reports of a worker about itself is"
+            f" {WORKER_REPORT_BYTES_MAX}"
+        )
+    try:
+        return DECODERS[envelope.type].decode(envelope.value)
     except (DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Unreadable(f"{name}: {error}") from None
+        raise InvalidReport(f"{envelope.type}: {error}") from None
 
 
-def text_of_header(raw: bytes, name: str) -> str:
+def _text(raw: bytes, name: str) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError:
-        raise Unreadable(f"{name} is not UTF-8") from None
+        raise InvalidReport(f"{name} is not UTF-8") from None
 
 
-def reply_address(headers: dict[str, bytes]) -> tuple[int, bytes] | None:
-    """The waiting client's address, "<partition>:<token>"; None when nobody waits or the address is none."""
-    raw = headers.get("replyto")
+def _identity(raw: bytes | None, name: str, bytes_max: int) -> str | None:
+    """A text that identifies: None where there is none. Raises InvalidIdentity where it is not UTF-8, or longer than `bytes_max`
+    in JSON."""
     if raw is None:
         return None
-    partition, _, token = raw.partition(b":")
-    if not partition.isdigit() or not token or int(partition) >= REPLY_PARTITIONS:
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        raise InvalidIdentity(f"{name} is not UTF-8: {quoted(raw)}") from None
+    if len(raw) * ESCAPED_MAX > bytes_max and escaped_bytes(text) > bytes_max:
+        raise InvalidIdentity(f"{name} is longer than {bytes_max} bytes: {quoted(raw)}")
+    return text
+
+
+def reply_address(raw: bytes | None) -> tuple[int, bytes] | None:
+    """The waiting client's address, "<partition>:<token>"; None when nobody waits or it is malformed."""
+    found = _REPLY_TO(raw) if raw is not None else None
+    if found is None or int(found[1]) >= REPLY_PARTITIONS:
         return None
-    return int(partition), token
+    return int(found[1]), found[2]
+
+
+def _traceparent(raw: bytes | None) -> str | None:
+    return raw.decode() if raw is not None and _TRACEPARENT(raw) else None
+
+
+def _forwarded_from(raw: bytes | None) -> str | None:
+    if raw is None:
+        return None
+    if not _ORIGIN(raw):
+        raise InvalidReport(f"hub-origin is not <partition>/<offset>: {quoted(raw)}")
+    return raw.decode()

@@ -2,7 +2,7 @@
 
 from .classic import ClassicSession
 from .clients import make_admin, make_consumer, make_producer, wait_until_reachable
-from .codec import BATCH_BYTES_MAX, build_batch, build_batches, read_batches
+from .codec import BATCH_BYTES_MAX, build_batch, build_batches, read_batches, size_of
 from .errors import (
     BrokerUnreachable,
     ConnectionLost,
@@ -102,6 +102,7 @@ __all__ = [
     "pool_topic",
     "read_all",
     "read_batches",
+    "size_of",
     "supports_kip890",
     "wait_until_reachable",
 ]

@@ -89,10 +89,20 @@ def test_the_agenda_gives_what_is_due_in_order_and_nothing_early() -> None:
         agenda.add(due, "retry", f"t{due}", len(agenda))
     assert agenda.next_due() == 10
     taken = []
-    while (entry := agenda.pop_due(20)) is not None:
+    while (entry := agenda.pop_due(20, None)) is not None:
         taken.append((entry[0], entry[3]))
     assert taken == [(10, 1), (10, 3), (20, 2)]
     assert len(agenda) == 1
+
+
+def test_a_timeout_waits_until_everybody_was_heard_and_holds_up_nothing_else() -> None:
+    agenda = Agenda()
+    agenda.add(10, "total", "t")
+    agenda.add(15, "retry", "r")
+    assert agenda.pop_due(20, None) == (15, "retry", "r", 0)
+    assert agenda.pop_due(20, 9) is None
+    assert agenda.next_due() == 10
+    assert agenda.pop_due(20, 10) == (10, "total", "t", 0)
 
 
 @given(st.integers(0, 4_000_000_000_000_000))

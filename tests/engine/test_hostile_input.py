@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-import hub.engine.partition as partition_module
-from hub.engine.partition import EngineSettings, Undecidable
+import hub.core.due as due_module
+import hub.engine.handlers as handlers_module
+from hub.engine.partition import EngineSettings, PoisonRecord, PoisonTimer
 from hub.kafka import partition_of
 from tests.engine.harness import SECOND, World, check_fold, check_log
 
@@ -134,10 +135,122 @@ def test_what_workers_say_at_length_is_cut_and_the_ended_index_keeps_little_of_i
     goes_on(world)
 
 
-def test_a_long_event_id_is_cut_where_it_becomes_a_cause(world: World) -> None:
-    world.put("task.created", {"id": "t", "name": "a"}, id="i" * 100_000)
+@pytest.mark.parametrize(("field", "header"), [("ce_id", "ce_id"), ("ce_source", "ce_source")])
+@pytest.mark.parametrize("kind", ["task.created", "task.cancel", "task.await"])
+def test_an_identity_that_is_too_long_is_refused_and_never_cut(world: World, field: str, header: str, kind: str) -> None:
+    value = {"id": "t", "name": "a"} if kind == "task.created" else {"id": "t"}
+    record = world.put(kind, value, replyto=b"0:me")
+    headers = [(name, b"x\x01" * 100_000 if name == header else old) for name, old in record.headers]
+    world.intake[-1] = record._replace(headers=headers)
     world.step()
-    assert max(len(event.causationid or "") for event in world.events) <= 255
+    rejected = world.last("task.rejected").data
+    assert (rejected.code, rejected.report) == ("malformed", kind)
+    assert field in rejected.reason
+    assert r"'x\x01x\x01" in rejected.reason
+    assert "SHA-256" in rejected.reason
+    assert len(rejected.reason) < 400
+    assert world.replies[b"me"]["code"] == "malformed"
+    goes_on(world)
+
+
+@pytest.mark.parametrize("kind", ["task.cancel", "task.await"])
+@pytest.mark.parametrize("field", ["id", "root"])
+def test_a_request_for_an_id_that_no_task_can_have_is_refused_with_its_beginning(world: World, kind: str, field: str) -> None:
+    world.put(kind, {"id": "t", field: "\\" * 1_000_000}, replyto=b"0:me")
+    world.step()
+    rejected = world.last("task.rejected").data
+    assert rejected.code == "malformed"
+    assert rejected.reason.startswith(f"{field} is longer than 255 bytes: ")
+    assert max(len(event.value) for event in world.events) < 2_000
+    goes_on(world)
+
+
+@pytest.mark.parametrize("name", ["ce_id", "ce_type", "ce_source", "replyto", "traceparent", "hub-origin", "content-type"])
+def test_a_header_that_is_null_is_one_that_is_missing(world: World, name: str) -> None:
+    record = world.put("task.created", {"id": "t", "name": "a"})
+    headers = [(header, None if header == name else value) for header, value in record.headers]
+    world.intake[-1] = record._replace(headers=[*headers, (name, None)])
+    world.step()
+    expected = "engine.report_dead_lettered" if name == "ce_type" else "task.created"
+    assert expected in [event.type for event in world.events]
+    goes_on(world)
+
+
+@pytest.mark.parametrize("missing", ["ce_id", "ce_source"])
+def test_a_task_that_nothing_names_is_refused_with_the_field(world: World, missing: str) -> None:
+    record = world.put("task.created", {"name": "a"}, replyto=b"0:me")
+    world.intake[-1] = record._replace(headers=[header for header in record.headers if header[0] != missing])
+    world.step()
+    rejected = world.last("task.rejected").data
+    assert (rejected.code, rejected.reason.partition(":")[0]) == ("malformed", missing)
+    assert world.replies[b"me"]["kind"] == "rejected"
+    goes_on(world)
+
+
+@pytest.mark.parametrize(
+    "traceparent",
+    [b"x" * 55, b"00-" + b"0" * 32 + b"-" + b"1" * 16 + b"-01", b"ff-" + b"1" * 32 + b"-" + b"1" * 16 + b"-01", b"\xff" * 55],
+)
+def test_an_invalid_trace_context_is_ignored(world: World, traceparent: bytes) -> None:
+    world.put("task.created", {"id": "t", "name": "a"}, traceparent=traceparent)
+    world.step()
+    assert world.last("task.created").traceparent is None
+    goes_on(world)
+
+
+@pytest.mark.parametrize("reply", [b"9" * 5_000 + b":x", b"99:x", b"0:", b":x", b"0:" + b"t" * 300, b"\xb2:x"])
+def test_a_reply_address_that_cannot_be_is_ignored(world: World, reply: bytes) -> None:
+    world.put("task.created", {"id": "t", "name": "a"}, replyto=reply)
+    world.step()
+    assert world.state_of("t") == "dispatched"
+    assert not world.replies
+    goes_on(world)
+
+
+def test_headers_that_are_too_large_together_are_dead_lettered(world: World) -> None:
+    world.put("task.created", {"id": "t", "name": "a"}, more=b"m" * 70_000)
+    world.step()
+    assert "headers" in world.last("engine.report_dead_lettered").data.reason
+    goes_on(world)
+
+
+@pytest.mark.parametrize(("said", "percent"), [(-5e300, 0.0), (150.0, 100.0), (42.5, 42.5)])
+def test_progress_is_held_between_0_and_100(world: World, said: float, percent: float) -> None:
+    world.submit(id="t", name="a")
+    world.step()
+    world.report(world.runs()[0], "attempt.progressed", percent=said)
+    world.step()
+    assert world.last("task.progressed").data.percent == percent
+
+
+@pytest.mark.parametrize("field", ["attempt", "dispatch", "number"])
+@pytest.mark.parametrize("value", [10**30, -1, 2**63])
+def test_a_number_that_no_counter_reaches_is_dead_lettered_by_its_field(world: World, field: str, value: int) -> None:
+    about = {"task": "t", "root": "t", "attempt": 1, "dispatch": 1, "token": "x", "incarnation": "w1", "number": 1}
+    world.put("attempt.started", {**about, field: value})
+    world.step()
+    assert world.events[-1].type == "engine.report_dead_lettered"
+    goes_on(world)
+
+
+@pytest.mark.parametrize(
+    ("data", "accepted"),
+    [
+        (b'"data_base64": "eyJpZCI6ICJiIiwgIm5hbWUiOiAiYSJ9"', True),
+        (b'"data_base64": "%%%"', False),
+        (b'"data_base64": 5', False),
+    ],
+)
+def test_a_structured_cloudevent_may_carry_its_data_as_base64(world: World, data: bytes, accepted: bool) -> None:
+    value = b'{"specversion": "1.0", "type": "task.created", "source": "/shop", "id": "order-8", ' + data + b"}"
+    world.intake.append(world.put("task.created", value)._replace(headers=[]))
+    del world.intake[-2]
+    world.step()
+    if accepted:
+        created = world.last("task.created")
+        assert (created.subject, created.causationid, created.data.source) == ("b", "order-8", "/shop")
+    else:
+        assert "data_base64" in world.last("engine.report_dead_lettered").data.reason
     goes_on(world)
 
 
@@ -146,37 +259,64 @@ def test_a_long_event_id_is_cut_where_it_becomes_a_cause(world: World) -> None:
 
 def fails_on(monkeypatch: pytest.MonkeyPatch, place: str, task: str) -> None:
     """Let `place` of the engine break whenever it meets `task`."""
-    real = getattr(partition_module, place)
+    real = getattr(handlers_module, place)
 
     def broken(turn: Any, first: Any, *more: Any, **fields: Any) -> Any:
         if getattr(first, "id", None) == task:
             raise ZeroDivisionError("a mistake of ours")
         return real(turn, first, *more, **fields)
 
-    monkeypatch.setattr(partition_module, place, broken)
+    monkeypatch.setattr(handlers_module, place, broken)
 
 
-def test_a_record_that_breaks_the_engine_is_named_and_set_aside_by_the_next_owner(
+def test_a_record_that_breaks_the_engine_is_named_and_dead_lettered_by_the_next_owner(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fails_on(monkeypatch, "place", "bad")
     world.submit(id="good", name="a")
     world.submit(id="bad", name="a")
-    first = world.engine.offset
-    with pytest.raises(Undecidable) as several:
+    offset = len(world.intake) - 1
+    with pytest.raises(PoisonRecord) as poison:
         world.step()
-    assert (several.value.first, several.value.last) == (first, first + 1)
+    assert poison.value.offset == offset
     world.crash()
-    world.step(limit=1)
-    with pytest.raises(Undecidable) as one:
-        world.step(limit=1)
-    assert one.value.first == one.value.last == first + 1
-    world.crash()
-    world.engine.undecidable[one.value.first] = one.value.reason
+    world.engine.poison_records[offset] = poison.value.reason
     world.step()
     assert "a mistake of ours" in world.last("engine.report_dead_lettered").data.reason
     assert world.types("good")[0] == "task.created"
     goes_on(world)
+
+
+def test_a_timer_that_breaks_the_engine_harms_no_record_and_is_dead_lettered(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError("a mistake of ours")
+
+    monkeypatch.setitem(due_module._HANDLERS, "total", broken)
+    world.submit(id="t", name="a", timeouts={"total": 5})
+    world.step()
+    world.submit(id="innocent", name="a")
+    with pytest.raises(PoisonTimer) as poison:
+        world.step(seconds=6)
+    assert poison.value.key == ("total", "t", 0)
+    world.crash()
+    world.engine.poison_timers[poison.value.key] = poison.value.reason
+    world.step()
+    aside = world.last("engine.timer_dead_lettered").data
+    assert (aside.timer, aside.task) == ("total", "t")
+    assert "a mistake of ours" in aside.reason
+    assert world.types("innocent")[0] == "task.created"
+    assert "engine.report_dead_lettered" not in world.types()
+    monkeypatch.undo()
+    goes_on(world)
+
+
+def test_a_mistake_in_dispatch_blames_no_record(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.engine.partition.dispatch", lambda turn: 1 / 0)
+    world.submit(id="t", name="a")
+    with pytest.raises(ZeroDivisionError):
+        world.step()
 
 
 # Graphs

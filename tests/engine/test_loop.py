@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec import json
@@ -65,9 +66,9 @@ class Owner:
         await asyncio.wait([self.task])
 
 
-def submission(name: str, number: int) -> Record:
+def submission(name: str, number: int, **fields: Any) -> Record:
     headers = [("ce_type", b"task.created"), ("ce_source", b"/test"), ("ce_id", b"%d" % number)]
-    return Record(b"k", json.encode({"name": name, "id": f"{name}-{number}"}), headers, 0)
+    return Record(b"k", json.encode({"name": name, "id": f"{name}-{number}", **fields}), headers, 0)
 
 
 async def events(broker: BrokerServer) -> list[Event]:
@@ -84,8 +85,8 @@ async def until(broker: BrokerServer, kind: str, count: int) -> list[Event]:
             await asyncio.sleep(0.01)
 
 
-async def submit(broker: BrokerServer, numbers: range) -> None:
-    await broker.local.append(INTAKE, 0, build_batch([submission("t", number) for number in numbers]))
+async def submit(broker: BrokerServer, numbers: range, **fields: Any) -> None:
+    await broker.local.append(INTAKE, 0, build_batch([submission("t", number, **fields) for number in numbers]))
 
 
 async def test_an_owner_that_stops_says_so_and_the_next_goes_on_where_it_was(broker: BrokerServer) -> None:

@@ -1,20 +1,24 @@
 """The loop goes on: past a record that the engine cannot decide, and from a log that is ahead of the clock."""
 
 import asyncio
+import time
+from importlib import import_module
 from typing import Any
 
 import pytest
 from msgspec import json
 from structlog.testing import capture_logs
 
-import hub.engine.partition as partition_module
+import hub.core.due as due_module
+import hub.engine.handlers as handlers_module
 from hub.broker import BrokerServer
 from hub.core.consequences import place
+from hub.core.ending import cancelled
 from hub.core.times import us_of
-from hub.engine.in_process import InProcessBroker
+from hub.engine.in_process import InProcessBroker, InProcessSession
 from hub.engine.loop import CHECKPOINT_US, Heard
 from hub.engine.over_tcp import TcpBroker
-from hub.kafka import EVENTS, INTAKE, STATE, Record, RecordTooLarge, build_batch, read_all
+from hub.kafka import INTAKE, STATE, Record, build_batch, read_all
 from hub.kafka.clients import make_transactional_producer
 from hub.verify import LocalSource, verify_source
 from tests.engine.test_loop import Owner, broker, events, submit, until
@@ -22,6 +26,7 @@ from tests.engine.test_loop import Owner, broker, events, submit, until
 __all__ = ["broker"]  # the fixture
 
 LEASE_SECONDS = 0.6
+ENCODE = import_module("hub.engine.encode")  # the package has a function of that name
 
 
 async def test_a_record_that_cannot_be_decided_is_found_among_many_and_set_aside(
@@ -34,7 +39,7 @@ async def test_a_record_that_cannot_be_decided_is_found_among_many_and_set_aside
             raise ZeroDivisionError("a mistake of ours")
         real(turn, task)
 
-    monkeypatch.setattr(partition_module, "place", broken)
+    monkeypatch.setattr(handlers_module, "place", broken)
     owner = await Owner(broker).started()
     await submit(broker, range(7))
     log = await until(broker, "task.created", 6)
@@ -108,8 +113,8 @@ async def test_no_lease_is_taken_while_an_open_transaction_hides_the_heartbeats(
     await owner.stop()
 
 
-async def beat(broker: BrokerServer, kind: str, *, lease_seconds: float = LEASE_SECONDS) -> None:
-    about = {"incarnation": "w1", "pool": "default", "inbox": 1, "queues": ["default"], "names": ["t"], "slots": 9, "credit": 9}
+async def beat(broker: BrokerServer, kind: str, *, lease_seconds: float = LEASE_SECONDS, pool: str = "default") -> None:
+    about = {"incarnation": "w1", "pool": pool, "inbox": 1, "queues": ["default"], "names": ["t"], "slots": 9, "credit": 9}
     headers = [("ce_type", kind.encode()), ("ce_source", b"/w"), ("ce_id", b"1")]
     value = json.encode({**about, "lease_seconds": lease_seconds})
     await broker.local.append(INTAKE, 0, build_batch([Record(b"w1", value, headers, 0)]))
@@ -169,21 +174,110 @@ async def nothing_is_wrong(broker: BrokerServer) -> None:
     assert {"I7", "I10", "I31"} <= set(report.checked)
 
 
-async def test_output_that_fits_into_no_record_ends_the_loop_and_says_where(
+async def test_a_record_whose_output_fits_into_no_record_is_found_and_dead_lettered(
+    broker: BrokerServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ENCODE, "BATCH_BYTES_MAX", 20_000)
+    monkeypatch.setattr(ENCODE, "_CERTAINLY_FITS", 10_000)
+    owner = await Owner(broker).started()
+    large = json.encode({"name": "t", "id": "large", "description": "d" * 4_000, "args": {"a": "x" * 30_000}})
+    headers = [("ce_type", b"task.created"), ("ce_source", b"/test"), ("ce_id", b"large")]
+    await submit(broker, range(3))
+    await broker.local.append(INTAKE, 0, build_batch([Record(b"k", large, headers, 0)]))
+    await submit(broker, range(3, 6))
+    log = await until(broker, "task.created", 6)
+    assert sorted(event.subject for event in log if event.type == "task.created") == [f"t-{number}" for number in range(6)]
+    [aside] = [event for event in log if event.type == "engine.report_dead_lettered"]
+    assert "RecordTooLarge" in aside.data.reason
+    await owner.stop()
+    monkeypatch.undo()
+    second = await Owner(broker).started()  # it is after that record
+    await submit(broker, range(6, 7))
+    await until(broker, "task.created", 7)
+    await second.stop()
+
+
+async def test_a_timer_whose_output_fits_into_no_record_is_found_among_others(
+    broker: BrokerServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = due_module._HANDLERS["total"]
+
+    def at_length(turn: Any, task: Any, due_us: int, mark: int) -> None:
+        if task.id == "t-1":
+            turn.happen(task, "task.cancelled", cancelled(task.row, turn.now, reason="r" * 30_000, by=None))
+        else:
+            real(turn, task, due_us, mark)
+
+    monkeypatch.setitem(due_module._HANDLERS, "total", at_length)
+    monkeypatch.setattr(ENCODE, "BATCH_BYTES_MAX", 20_000)
+    monkeypatch.setattr(ENCODE, "_CERTAINLY_FITS", 10_000)
+    owner = await Owner(broker).started()
+    await submit(broker, range(3), timeouts={"total": 0.1})
+    log = await until(broker, "task.failed", 2)
+    assert sorted(event.subject for event in log if event.type == "task.failed") == ["t-0", "t-2"]
+    [aside] = [event for event in await until(broker, "engine.timer_dead_lettered", 1) if "timer_dead" in event.type]
+    assert (aside.data.timer, aside.data.task) == ("total", "t-1")
+    await submit(broker, range(3, 4))
+    await until(broker, "task.created", 4)
+    await owner.stop()
+
+
+async def test_a_failure_that_no_record_is_to_blame_for_is_raised_when_it_repeats_itself(
     broker: BrokerServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner = await Owner(broker).started()
-    monkeypatch.setattr("hub.engine.in_process.BATCH_BYTES_MAX", 1_000)
+    monkeypatch.setattr("hub.engine.partition.dispatch", lambda turn: 1 / 0)
     with capture_logs() as logs:
-        await submit(broker, range(9))
+        await submit(broker, range(3))
         async with asyncio.timeout(10):
-            with pytest.raises(RecordTooLarge, match=r"hub\.(events|state)"):
+            with pytest.raises(ZeroDivisionError):
                 await owner.task
-    [said] = [entry for entry in logs if entry["action"] == "engine_output_too_large"]
-    assert (said["log_level"], said["partition"], said["offset"]) == ("error", 0, 9)
-    assert said["topic"] in (EVENTS, STATE)
-    assert "Report it" in said["event"]
+    poison = [entry["event"] for entry in logs if entry["action"] == "engine_poison"]
+    assert len(poison) == 2
+    assert "the partition stops" in poison[1]
     monkeypatch.undo()
     second = await Owner(broker).started()  # nothing was written, so nothing is lost
-    await until(broker, "task.created", 9)
+    log = await until(broker, "task.created", 3)
+    assert "engine.report_dead_lettered" not in [event.type for event in log]
     await second.stop()
+
+
+async def test_a_pool_without_a_topic_is_not_looked_for_at_each_heartbeat(broker: BrokerServer) -> None:
+    ports = InProcessBroker(broker.local)
+    asked, real = [], ports.pools
+
+    async def pools() -> list[str]:
+        asked.append(1)
+        return await real()
+
+    ports.pools = pools  # type: ignore[method-assign]  # counted, and answered as ever
+    owner = await Owner(broker, ports=ports).started()
+    for _ in range(20):
+        await beat(broker, "worker.heartbeat", pool="nowhere")
+        offset = broker.local.end(INTAKE, 0)
+        async with asyncio.timeout(5):
+            while owner.loop.offset < offset:
+                await asyncio.sleep(0.002)
+    assert len(asked) <= 3
+    await owner.stop()
+
+
+async def test_a_slow_commit_is_not_taken_for_a_stop_of_the_process(
+    broker: BrokerServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [time.time_ns() // 1000]
+    owner = Owner(broker)
+    owner.loop._now_us = lambda: clock[0]
+    real = InProcessSession.commit
+
+    async def slow(session: Any, outputs: Any) -> Any:
+        clock[0] += 30_000_000
+        return await real(session, outputs)
+
+    monkeypatch.setattr(InProcessSession, "commit", slow)
+    with capture_logs() as logs:
+        await owner.started()
+        await submit(broker, range(3))
+        await until(broker, "task.created", 3)
+        await owner.stop()
+    assert "engine_was_stopped" not in [entry["action"] for entry in logs]

@@ -40,7 +40,7 @@ async def snapshot_of(broker: BrokerServer, folder: Path, *, tasks: int = 2) -> 
     await submit(broker, range(tasks))
     await until(broker, "task.created", tasks)
     await broker.local.stable()
-    await owner.loop._write_snapshot()
+    await owner.loop.changelog.write_snapshot()
     await owner.stop()
     written = read_snapshot(snapshot_path(folder, 0), partitions=1)
     assert written is not None
@@ -83,8 +83,7 @@ async def test_a_snapshot_is_written_once_enough_was_written_to_the_changelog(br
     for turn in range(5):
         await submit(broker, range(turn * 10, turn * 10 + 10))
         await until(broker, "task.created", turn * 10 + 10)
-    if owner.loop._snapshotting is not None:
-        await owner.loop._snapshotting
+    await owner.loop.changelog.snapshot_written()
     await owner.crash()
     assert await restored(broker, tmp_path) == (True, 50)
 
