@@ -20,11 +20,13 @@ demo: $(VENV)/.installed ## The example application, live in the terminal; ends 
 test: $(VENV)/.installed-dev ## Every test; PYTEST_ARGS="tests/core -x" for some of them
 	@$(PYTEST) $(PYTEST_ARGS)
 
-lint: $(VENV)/.installed-dev ## Style, format, types, imports between the rooms
+lint: $(VENV)/.installed-dev ## Style, format, types, imports between the rooms, imports against declared dependencies
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check --quiet .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-logo
+	@$(VENV)/bin/deptry hub schemas subscribers --optional-dependencies-dev-groups dev
+	@$(VENV)/bin/deptry hub schemas subscribers tests
 
 format: $(VENV)/.installed-dev ## Put the code into its form
 	@$(VENV)/bin/ruff check --fix .
