@@ -2,6 +2,7 @@
 cluster."""
 
 import uuid
+from collections.abc import Iterable
 from typing import Any
 
 from .errors import BrokerError, ErrorCode
@@ -30,6 +31,7 @@ class AdminApi:
             21: self._delete_records,
             32: self._describe_configs,
             33: self._alter_configs,
+            35: self._describe_log_dirs,
             37: self._create_partitions,
             44: self._alter_configs,
             60: self._describe_cluster,
@@ -195,6 +197,43 @@ class AdminApi:
             return {"partition_index": partition, "low_watermark": -1, "error_code": ErrorCode.OFFSET_OUT_OF_RANGE}
         self._state.record("delete_records", log.key.topic_number, partition, offset)
         return {"partition_index": partition, "low_watermark": log.start, "error_code": ErrorCode.NONE}
+
+    # --- space
+
+    def _describe_log_dirs(self, version: int, message: Message, client: Any) -> Message:
+        """Sizes of partitions, and (KIP-827) of the disk. A size is what the log holds: its segment files and the batches that
+        are only in the journal so far."""
+        try:
+            total, usable = self._state.storage.disk_space()
+        except OSError:
+            return {
+                "error_code": ErrorCode.NONE,
+                "results": [{"error_code": ErrorCode.STORAGE_ERROR, "log_dir": "", "topics": []}],
+            }
+        asked = message["topics"]
+        if asked is None:
+            asked = [{"topic": t.name, "partitions": range(len(t.logs))} for t in self._state.topics.values()]
+        found = [{"name": entry["topic"], "partitions": self._sizes(entry["topic"], entry["partitions"])} for entry in asked]
+        result = {
+            "error_code": ErrorCode.NONE,
+            "log_dir": self._state.storage.location,
+            "topics": [topic for topic in found if topic["partitions"]],
+            "total_bytes": total,
+            "usable_bytes": usable,
+        }
+        return {"error_code": ErrorCode.NONE, "results": [result]}
+
+    def _sizes(self, topic: str, partitions: Iterable[int]) -> list[Message]:
+        logs = [(index, self._state.log(topic, index)) for index in partitions]
+        return [
+            {
+                "partition_index": index,
+                "partition_size": self._state.storage.log_bytes(log.key) + log.memory_bytes,
+                "offset_lag": 0,
+            }
+            for index, log in logs
+            if log is not None
+        ]
 
     # --- settings
 

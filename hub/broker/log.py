@@ -96,6 +96,8 @@ class PartitionLog:
         self._bases: list[int] = []
         self._batches: list[bytes] = []
         self._max_timestamps: list[int] = []
+        self.memory_bytes = 0
+        """Size of the batches that are held in memory."""
 
     # --- writing
 
@@ -125,6 +127,7 @@ class PartitionLog:
             self._tail_start = base
         self._bases.append(base)
         self._batches.append(batch)
+        self.memory_bytes += len(batch)
         self._max_timestamps.append(header.max_timestamp_ms)
         self.end = base + header.last_offset_delta + 1
         if header.producer_id < 0:
@@ -258,6 +261,7 @@ class PartitionLog:
         """Batches before `end` are in segment files now: drop them from memory. Returns the bytes freed."""
         count = bisect_left(self._bases, end)
         freed = sum(map(len, self._batches[:count]))
+        self.memory_bytes -= freed
         del self._batches[:count], self._bases[:count], self._max_timestamps[:count]
         if self._bases:
             self._tail_start = self._bases[0]
