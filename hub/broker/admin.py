@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from .errors import BrokerError, ErrorCode
-from .state import TOPIC_CONFIG_DEFAULTS, BrokerState, Topic
+from .state import BrokerState, Topic
 from .timing import Deferred
+from .topic_settings import SETTINGS, SettingType, check_settings, effective, list_items
 from .wire import Message
 
 _NO_UUID = uuid.UUID(int=0)
@@ -111,8 +112,8 @@ class AdminApi:
 
     def _create_topic(self, entry: Message, *, validate_only: bool) -> Message:
         name, partitions = entry["name"], entry["num_partitions"]
-        configs = {config["name"]: config["value"] for config in entry["configs"] if config["value"] is not None}
         try:
+            configs = check_settings({config["name"]: config["value"] for config in entry["configs"]})
             partitions = self._partition_count(entry)
             self._require_writable()
             if validate_only:
@@ -128,7 +129,7 @@ class AdminApi:
             "error_code": ErrorCode.NONE,
             "num_partitions": partitions,
             "replication_factor": 1,
-            "configs": [_config(key, value, given=key in configs) for key, value in _settings(configs).items()],
+            "configs": [_config(key, value, given=key in configs) for key, value in effective(configs).items()],
         }
 
     def _partition_count(self, entry: Message) -> int:
@@ -252,7 +253,7 @@ class AdminApi:
         wanted = entry["configuration_keys"] or None
         answer["configs"] = [
             _config(key, value, given=key in topic.configs)
-            for key, value in _settings(topic.configs).items()
+            for key, value in effective(topic.configs).items()
             if wanted is None or key in wanted
         ]
         return answer
@@ -273,8 +274,7 @@ class AdminApi:
                 raise BrokerError(ErrorCode.INVALID_REQUEST, "only topics have settings that can be changed")
             if topic is None:
                 raise BrokerError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, name)
-            configs = _changed(topic.configs, entry["configs"])
-            self._state.check_configs(configs)
+            configs = check_settings(_changed(topic.configs, entry["configs"]))
             if not validate_only:
                 self._state.record("configs", topic.number, configs)
         except BrokerError as error:
@@ -282,35 +282,40 @@ class AdminApi:
         return answer
 
 
-def _changed(configs: dict[str, str], entries: list[Message]) -> dict[str, str]:
+def _changed(configs: dict[str, str], entries: list[Message]) -> dict[str, str | None]:
     """Settings after the given changes. Without operations the entries replace everything."""
     if not any("config_operation" in entry for entry in entries):
-        return {entry["name"]: entry["value"] for entry in entries if entry["value"] is not None}
-    result = dict(configs)
+        return {entry["name"]: entry["value"] for entry in entries}
+    result: dict[str, str | None] = dict(configs)
     for entry in entries:
-        name, value, operation = entry["name"], entry["value"] or "", entry["config_operation"]
-        parts = [part for part in result.get(name, TOPIC_CONFIG_DEFAULTS.get(name, "")).split(",") if part]
+        name, value, operation = entry["name"], entry["value"], entry["config_operation"]
         if operation == _SET:
             result[name] = value
         elif operation == _DELETE:
             result.pop(name, None)
-        elif operation in (_APPEND, _SUBTRACT) and name == "cleanup.policy":
-            given = value.split(",")
-            kept = [part for part in parts if part not in given]
-            result[name] = ",".join(kept + given if operation == _APPEND else kept)
         else:
-            raise BrokerError(ErrorCode.INVALID_CONFIG, f"{name} is no list")
+            result[name] = _changed_list(name, effective(configs).get(name, ""), value or "", operation)
     return result
 
 
-def _settings(configs: dict[str, str]) -> dict[str, str]:
-    return {**TOPIC_CONFIG_DEFAULTS, **configs}
+def _changed_list(name: str, before: str, value: str, operation: int) -> str:
+    setting = SETTINGS.get(name)
+    if operation not in (_APPEND, _SUBTRACT) or setting is None or setting.type is not SettingType.LIST:
+        raise BrokerError(ErrorCode.INVALID_CONFIG, f"{name} is not a list: it can be set, and reset to its default")
+    given = list_items(value)
+    kept = [item for item in list_items(before) if item not in given]
+    return ",".join(kept + given if operation == _APPEND else kept)
 
 
 def _config(name: str, value: str, *, given: bool) -> Message:
+    setting = SETTINGS[name]
+    source = _SOURCE_TOPIC if given else _SOURCE_DEFAULT
     return {
         "name": name,
         "value": value,
-        "config_source": _SOURCE_TOPIC if given else _SOURCE_DEFAULT,
+        "read_only": bool(setting.fixed),
+        "config_source": source,
         "is_default": not given,
+        "synonyms": [{"name": name, "value": value, "source": source}],
+        "config_type": setting.type,
     }

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 from .batches import BatchHeader, marker_commits, read_header, whole_batches
 from .errors import ErrorCode
+from .topic_settings import TopicSettings
 
 REMEMBERED_BATCHES = 5
 """Batches per producer that are recognised when sent again: as many as a client may have in flight."""
@@ -76,8 +77,10 @@ class Slice(NamedTuple):
 class PartitionLog:
     """See the module. Knows nothing of journals: whoever appends writes the same bytes to the journal."""
 
-    def __init__(self, key: LogKey, reader: LogReader) -> None:
+    def __init__(self, key: LogKey, reader: LogReader, settings: TopicSettings) -> None:
         self.key = key
+        self.settings = settings
+        """Those of its topic."""
         self.start = 0
         self.end = 0
         self.stable_end = 0
@@ -173,6 +176,11 @@ class PartitionLog:
         ]
         for producer_id in idle:
             del self.producers[producer_id]
+
+    @property
+    def last_timestamp_ms(self) -> int:
+        """Largest timestamp of the batch appended last."""
+        return self._max_timestamps[-1]
 
     # --- reading
 

@@ -205,7 +205,7 @@ async def test_single_settings_are_changed(broker: BrokerServer) -> None:
     topic = broker.broker.state.topics["t"]
     assert await alter(("max.message.bytes", 0, "1000"), ("cleanup.policy", 2, "compact")) == 0
     assert topic.configs == {"retention.ms": "5", "max.message.bytes": "1000", "cleanup.policy": "delete,compact"}
-    assert topic.message_bytes_max == 1000
+    assert topic.settings.message_bytes_max == 1000
     assert await alter(("cleanup.policy", 3, "delete"), ("retention.ms", 1, None)) == 0
     assert topic.configs == {"max.message.bytes": "1000", "cleanup.policy": "compact"}
     assert await alter(("no.such", 0, "x")) == 40
