@@ -2,11 +2,13 @@
 cluster."""
 
 import uuid
+from collections.abc import Iterable
 from typing import Any
 
 from .errors import BrokerError, ErrorCode
-from .state import TOPIC_CONFIG_DEFAULTS, BrokerState, Topic
+from .state import BrokerState, Topic
 from .timing import Deferred
+from .topic_settings import SETTINGS, SettingType, check_settings, effective, list_items
 from .wire import Message
 
 _NO_UUID = uuid.UUID(int=0)
@@ -30,6 +32,7 @@ class AdminApi:
             21: self._delete_records,
             32: self._describe_configs,
             33: self._alter_configs,
+            35: self._describe_log_dirs,
             37: self._create_partitions,
             44: self._alter_configs,
             60: self._describe_cluster,
@@ -109,8 +112,8 @@ class AdminApi:
 
     def _create_topic(self, entry: Message, *, validate_only: bool) -> Message:
         name, partitions = entry["name"], entry["num_partitions"]
-        configs = {config["name"]: config["value"] for config in entry["configs"] if config["value"] is not None}
         try:
+            configs = check_settings({config["name"]: config["value"] for config in entry["configs"]})
             partitions = self._partition_count(entry)
             self._require_writable()
             if validate_only:
@@ -126,7 +129,7 @@ class AdminApi:
             "error_code": ErrorCode.NONE,
             "num_partitions": partitions,
             "replication_factor": 1,
-            "configs": [_config(key, value, given=key in configs) for key, value in _settings(configs).items()],
+            "configs": [_config(key, value, given=key in configs) for key, value in effective(configs).items()],
         }
 
     def _partition_count(self, entry: Message) -> int:
@@ -196,6 +199,43 @@ class AdminApi:
         self._state.record("delete_records", log.key.topic_number, partition, offset)
         return {"partition_index": partition, "low_watermark": log.start, "error_code": ErrorCode.NONE}
 
+    # --- space
+
+    def _describe_log_dirs(self, version: int, message: Message, client: Any) -> Message:
+        """Sizes of partitions, and (KIP-827) of the disk. A size is what the log holds: its segment files and the batches that
+        are only in the journal so far."""
+        try:
+            total, usable = self._state.storage.disk_space()
+        except OSError:
+            return {
+                "error_code": ErrorCode.NONE,
+                "results": [{"error_code": ErrorCode.STORAGE_ERROR, "log_dir": "", "topics": []}],
+            }
+        asked = message["topics"]
+        if asked is None:
+            asked = [{"topic": t.name, "partitions": range(len(t.logs))} for t in self._state.topics.values()]
+        found = [{"name": entry["topic"], "partitions": self._sizes(entry["topic"], entry["partitions"])} for entry in asked]
+        result = {
+            "error_code": ErrorCode.NONE,
+            "log_dir": self._state.storage.location,
+            "topics": [topic for topic in found if topic["partitions"]],
+            "total_bytes": total,
+            "usable_bytes": usable,
+        }
+        return {"error_code": ErrorCode.NONE, "results": [result]}
+
+    def _sizes(self, topic: str, partitions: Iterable[int]) -> list[Message]:
+        logs = [(index, self._state.log(topic, index)) for index in partitions]
+        return [
+            {
+                "partition_index": index,
+                "partition_size": self._state.storage.log_bytes(log.key) + log.memory_bytes,
+                "offset_lag": 0,
+            }
+            for index, log in logs
+            if log is not None
+        ]
+
     # --- settings
 
     def _describe_configs(self, version: int, message: Message, client: Any) -> Message:
@@ -213,7 +253,7 @@ class AdminApi:
         wanted = entry["configuration_keys"] or None
         answer["configs"] = [
             _config(key, value, given=key in topic.configs)
-            for key, value in _settings(topic.configs).items()
+            for key, value in effective(topic.configs).items()
             if wanted is None or key in wanted
         ]
         return answer
@@ -234,8 +274,7 @@ class AdminApi:
                 raise BrokerError(ErrorCode.INVALID_REQUEST, "only topics have settings that can be changed")
             if topic is None:
                 raise BrokerError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, name)
-            configs = _changed(topic.configs, entry["configs"])
-            self._state.check_configs(configs)
+            configs = check_settings(_changed(topic.configs, entry["configs"]))
             if not validate_only:
                 self._state.record("configs", topic.number, configs)
         except BrokerError as error:
@@ -243,35 +282,40 @@ class AdminApi:
         return answer
 
 
-def _changed(configs: dict[str, str], entries: list[Message]) -> dict[str, str]:
+def _changed(configs: dict[str, str], entries: list[Message]) -> dict[str, str | None]:
     """Settings after the given changes. Without operations the entries replace everything."""
     if not any("config_operation" in entry for entry in entries):
-        return {entry["name"]: entry["value"] for entry in entries if entry["value"] is not None}
-    result = dict(configs)
+        return {entry["name"]: entry["value"] for entry in entries}
+    result: dict[str, str | None] = dict(configs)
     for entry in entries:
-        name, value, operation = entry["name"], entry["value"] or "", entry["config_operation"]
-        parts = [part for part in result.get(name, TOPIC_CONFIG_DEFAULTS.get(name, "")).split(",") if part]
+        name, value, operation = entry["name"], entry["value"], entry["config_operation"]
         if operation == _SET:
             result[name] = value
         elif operation == _DELETE:
             result.pop(name, None)
-        elif operation in (_APPEND, _SUBTRACT) and name == "cleanup.policy":
-            given = value.split(",")
-            kept = [part for part in parts if part not in given]
-            result[name] = ",".join(kept + given if operation == _APPEND else kept)
         else:
-            raise BrokerError(ErrorCode.INVALID_CONFIG, f"{name} is no list")
+            result[name] = _changed_list(name, effective(configs).get(name, ""), value or "", operation)
     return result
 
 
-def _settings(configs: dict[str, str]) -> dict[str, str]:
-    return {**TOPIC_CONFIG_DEFAULTS, **configs}
+def _changed_list(name: str, before: str, value: str, operation: int) -> str:
+    setting = SETTINGS.get(name)
+    if operation not in (_APPEND, _SUBTRACT) or setting is None or setting.type is not SettingType.LIST:
+        raise BrokerError(ErrorCode.INVALID_CONFIG, f"{name} is not a list: it can be set, and reset to its default")
+    given = list_items(value)
+    kept = [item for item in list_items(before) if item not in given]
+    return ",".join(kept + given if operation == _APPEND else kept)
 
 
 def _config(name: str, value: str, *, given: bool) -> Message:
+    setting = SETTINGS[name]
+    source = _SOURCE_TOPIC if given else _SOURCE_DEFAULT
     return {
         "name": name,
         "value": value,
-        "config_source": _SOURCE_TOPIC if given else _SOURCE_DEFAULT,
+        "read_only": bool(setting.fixed),
+        "config_source": source,
         "is_default": not given,
+        "synonyms": [{"name": name, "value": value, "source": source}],
+        "config_type": setting.type,
     }

@@ -4,7 +4,6 @@ A batch is stored as the producer built it; only the base offset (bytes 0-7) and
 both are outside its checksum. Format: https://kafka.apache.org/documentation/#recordbatch
 """
 
-import gzip
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -16,10 +15,11 @@ from .errors import ErrorCode
 HEADER = struct.Struct(">qiibIhiqqqhii")
 HEADER_BYTES = HEADER.size
 MAGIC = 2
-COMPRESSION_MASK, TRANSACTIONAL, CONTROL = 0x07, 0x10, 0x20
+COMPRESSION_MASK, APPEND_TIME, TRANSACTIONAL, CONTROL = 0x07, 0x08, 0x10, 0x20
 _CHECKED_FROM = 21
 """The checksum covers everything from the attributes on."""
 _OFFSET, _EPOCH = struct.Struct(">q"), b"\0\0\0\0"
+_ATTRIBUTES, _CRC = struct.Struct(">h"), struct.Struct(">I")
 _LENGTH_AND_OFFSET = struct.Struct(">qi")
 
 
@@ -82,6 +82,8 @@ def check_batch(batch: bytes, max_bytes: int) -> tuple[ErrorCode, BatchHeader | 
         return ErrorCode.INVALID_RECORD, None
     if header.attributes & CONTROL or header.attributes & COMPRESSION_MASK > 4:
         return ErrorCode.INVALID_RECORD, None
+    if header.attributes & APPEND_TIME:
+        return ErrorCode.INVALID_TIMESTAMP, None
     if header.attributes & TRANSACTIONAL and header.producer_id < 0:
         return ErrorCode.INVALID_RECORD, None
     if header.producer_id >= 0 and (header.base_sequence < 0 or header.producer_epoch < 0):
@@ -92,6 +94,28 @@ def check_batch(batch: bytes, max_bytes: int) -> tuple[ErrorCode, BatchHeader | 
 def placed(batch: bytes, base_offset: int) -> bytes:
     """The same batch at another base offset, leader epoch 0."""
     return b"".join((_OFFSET.pack(base_offset), batch[8:12], _EPOCH, batch[16:]))
+
+
+def sealed(header: BatchHeader, records: bytes) -> bytes:
+    """A batch of this header and records section; length and checksum are set."""
+    length = HEADER_BYTES - 12 + len(records)
+    raw = HEADER.pack(*header._replace(length=length))
+    return b"".join((raw[:17], _CRC.pack(crc32c(records, crc32c(raw[_CHECKED_FROM:]))), raw[_CHECKED_FROM:], records))
+
+
+def is_intact(batch: bytes, header: BatchHeader) -> bool:
+    """Whether the checksum fits."""
+    return bool(crc32c(memoryview(batch)[_CHECKED_FROM:]) == header.crc)
+
+
+def stamped(batch: bytes, header: BatchHeader, now_ms: int) -> tuple[bytes, BatchHeader]:
+    """The same batch with the time of its arrival (`message.timestamp.type=LogAppendTime`): readers take the largest timestamp
+    for every record, so no record changes."""
+    attributes = header.attributes | APPEND_TIME
+    body = b"".join((_ATTRIBUTES.pack(attributes), batch[23:35], _OFFSET.pack(now_ms), batch[43:]))
+    crc = crc32c(body)
+    header = header._replace(attributes=attributes, max_timestamp_ms=now_ms, crc=crc)
+    return b"".join((batch[:17], _CRC.pack(crc), body)), header
 
 
 def marker_batch(base_offset: int, producer_id: int, producer_epoch: int, *, commit: bool, timestamp_ms: int) -> bytes:
@@ -118,59 +142,3 @@ def whole_batches(data: bytes, at: int = 0) -> Iterator[tuple[int, int, int]]:
             return
         yield base_offset, at, end
         at = end
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """Zigzag varint."""
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return (value >> 1) ^ -(value & 1), at
-        shift += 7
-
-
-def _records(batch: bytes, header: BatchHeader) -> bytes:
-    """The records section, decompressed."""
-    raw, codec = batch[HEADER_BYTES:], header.attributes & COMPRESSION_MASK
-    if codec == 0:
-        return raw
-    if codec == 1:
-        return gzip.decompress(raw)
-    import cramjam  # only here: most brokers never look into a batch
-
-    if codec == 2:
-        return _snappy(raw)
-    return bytes(cramjam.lz4.decompress(raw) if codec == 3 else cramjam.zstd.decompress(raw))
-
-
-def _snappy(raw: bytes) -> bytes:
-    """Snappy as Java's clients frame it (magic, two versions, then sized blocks), or bare."""
-    import cramjam
-
-    if not raw.startswith(b"\x82SNAPPY\x00"):
-        return bytes(cramjam.snappy.decompress_raw(raw))
-    out, at = [], 16
-    while at < len(raw):
-        size = int.from_bytes(raw[at : at + 4], "big")
-        out.append(bytes(cramjam.snappy.decompress_raw(raw[at + 4 : at + 4 + size])))
-        at += 4 + size
-    return b"".join(out)
-
-
-def first_record_from(batch: bytes, base_offset: int, timestamp_ms: int, start: int) -> tuple[int, int]:
-    """(offset, timestamp) of the batch's first record with at least this timestamp, at or after offset `start`."""
-    header = read_header(batch)
-    data, at = _records(batch, header), 0
-    for _ in range(header.record_count):
-        length, at = _varint(data, at)
-        end = at + length
-        timestamp_delta, at = _varint(data, at + 1)
-        offset_delta, at = _varint(data, at)
-        timestamp, offset = header.first_timestamp_ms + timestamp_delta, base_offset + offset_delta
-        if timestamp >= timestamp_ms and offset >= start:
-            return offset, timestamp
-        at = end
-    return base_offset + header.last_offset_delta, header.max_timestamp_ms

@@ -1,8 +1,9 @@
 """One client connection: frames in, answers out, in the order of the requests.
 
 Limits: a frame has at most `frame_bytes_max` bytes; a connection has at most `REQUESTS_MAX` requests unanswered, and
-nothing is read from it while more wait or while it does not take its answers. Bytes that are no request close this
-connection and no other.
+nothing is read from it while more wait or while it does not take its answers. Bytes that are not a request close this
+connection and no other; so does an API or a version that is not served, as on Apache Kafka, except that ApiVersions in an
+unknown version is answered in version 0.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from typing import cast
 from .broker import API_VERSIONS_KEY, Broker, Client, api_versions
 from .errors import ErrorCode, MalformedRequest
 from .timing import Deferred
-from .wire import APIS, INT16, encode_response, skip_tags
+from .wire import APIS, encode_response, skip_tags
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +143,9 @@ class Connection(asyncio.Protocol):
         at = _HEADER.size + max(name_size, 0)
         api = APIS.get(key)
         if api is None or not api.serves(version):
-            self._answer(correlation_id, b"", self._unsupported(key, version))
+            if key != API_VERSIONS_KEY:
+                raise MalformedRequest(f"API {key} version {version} is not served")
+            self._answer(correlation_id, b"", encode_response(key, 0, api_versions(ErrorCode.UNSUPPORTED_VERSION)))
             return
         flexible = api.flexible(version)
         name = frame[_HEADER.size : at]
@@ -160,14 +163,6 @@ class Connection(asyncio.Protocol):
                 self._clients.clear()
             client = self._clients[name] = Client(name.decode(), self._host)
         return client
-
-    def _unsupported(self, key: int, version: int) -> bytes:
-        if key == API_VERSIONS_KEY:
-            return encode_response(API_VERSIONS_KEY, 0, api_versions(ErrorCode.UNSUPPORTED_VERSION))
-        logger.warning(
-            "%s asked for API %d version %d, which is not served", self._host, key, version, extra={"action": "api_not_served"}
-        )
-        return INT16.pack(ErrorCode.UNSUPPORTED_VERSION)
 
     # --- answers
 

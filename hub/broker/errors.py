@@ -25,6 +25,7 @@ class ErrorCode(IntEnum):
     UNKNOWN_MEMBER_ID = 25
     INVALID_SESSION_TIMEOUT = 26
     REBALANCE_IN_PROGRESS = 27
+    INVALID_TIMESTAMP = 32
     UNSUPPORTED_VERSION = 35
     TOPIC_ALREADY_EXISTS = 36
     INVALID_PARTITIONS = 37
@@ -75,5 +76,9 @@ class StorageDamaged(Exception):
     serve a different log."""
 
 
+class MalformedBatch(ValueError):
+    """The records of a batch cannot be read, though its checksum fits: its producer wrote them so."""
+
+
 class MalformedRequest(ValueError):
-    """Bytes that are no request of this protocol. The connection that sent them is closed."""
+    """Bytes that are not a request of this protocol. The connection that sent them is closed."""

@@ -23,7 +23,7 @@ from .errors import DataDirectoryInUse, StorageDamaged
 from .journal import Journal, Position
 from .log import LogKey
 from .segments import SegmentStore, SegmentTable
-from .storage import CheckpointPlan, Recovery
+from .storage import CheckpointPlan, DiskSpace, Recovery
 
 _MAGIC = b"HCP1"
 OVERDUE = 3
@@ -97,6 +97,22 @@ class FileStorage:
         if raw[:4] != _MAGIC or int.from_bytes(raw[4:8], "big") != crc32c(raw[8:]):
             raise StorageDamaged(f"{path} is damaged")
         return msgspec.msgpack.decode(raw[8:], type=_Checkpoint)
+
+    # --- space
+
+    @property
+    def location(self) -> str:
+        """The absolute path of the data directory."""
+        return str(self._directory.absolute())
+
+    def disk_space(self) -> DiskSpace:
+        """See `Storage.disk_space`. Raises OSError."""
+        disk = shutil.disk_usage(self._directory)
+        return DiskSpace(disk.total, max(0, disk.free - self._reserve_bytes))
+
+    def log_bytes(self, key: LogKey) -> int:
+        """See `SegmentStore.log_bytes`."""
+        return self._segments.log_bytes(key)
 
     # --- writing
 

@@ -75,6 +75,8 @@ class Group:
     """Member id of each static member."""
     handed_out: dict[str, Timer] = field(default_factory=dict)
     rebalance: Timer | None = None
+    starting: bool = False
+    """The group was empty when this rebalance began: it waits out its initial delay."""
     offsets: dict[tuple[str, int], CommittedOffset] = field(default_factory=dict)
 
 
@@ -240,13 +242,13 @@ class GroupCoordinator:
     # --- rebalance
 
     def _prepare(self, group: Group) -> None:
-        first = group.phase is Phase.EMPTY
+        group.starting = group.phase is Phase.EMPTY
         group.phase = Phase.PREPARING
         for member in group.members.values():
             if member.syncing is not None:
                 member.syncing.resolve({"error_code": ErrorCode.REBALANCE_IN_PROGRESS})
                 member.syncing = None
-        if first:
+        if group.starting:
             seconds = self._state.settings.group_initial_delay_ms / 1000
         else:
             seconds = max((member.rebalance_seconds for member in group.members.values()), default=0.0)
@@ -258,7 +260,7 @@ class GroupCoordinator:
         """Everybody known has joined. A group that was empty waits out its initial delay instead."""
         if group.phase is not Phase.PREPARING or group.handed_out:
             return
-        if group.generation == 0 or not group.members:
+        if group.starting or not group.members:
             return
         if all(member.joining is not None for member in group.members.values()):
             self._complete_join(group)

@@ -138,7 +138,7 @@ class LocalBroker:
         checked = [self._check(partition, batches[0], producer_id, producer_epoch)]
         for batch in batches[1:]:
             name, log, _, before = checked[-1]
-            error, header = check_batch(batch, self._state.topics[name].message_bytes_max)
+            error, header = check_batch(batch, self._state.topics[name].settings.message_bytes_max)
             if header is None:
                 raise BrokerError(error, f"the batch for {partition[0]}-{partition[1]}")
             if (header.transactional, header.producer_id, header.producer_epoch) != (True, producer_id, producer_epoch):
@@ -153,7 +153,7 @@ class LocalBroker:
     ) -> tuple[str, PartitionLog, bytes, BatchHeader]:
         topic = self._state.topics.get(partition[0])
         log = self._log(*partition)
-        error, header = check_batch(batch, topic.message_bytes_max if topic else 0)
+        error, header = check_batch(batch, topic.settings.message_bytes_max if topic else 0)
         if header is None:
             raise BrokerError(error, f"the batch for {partition[0]}-{partition[1]}")
         if not header.transactional or (header.producer_id, header.producer_epoch) != (producer_id, producer_epoch):
@@ -175,7 +175,7 @@ class LocalBroker:
         """`append` without the wait: nobody may be told of it before `stable` has returned."""
         self._require_writable()
         log = self._log(topic, partition)
-        error, header = check_batch(batch, self._state.topics[topic].message_bytes_max)
+        error, header = check_batch(batch, self._state.topics[topic].settings.message_bytes_max)
         if header is None:
             raise BrokerError(error, f"the batch for {topic}-{partition}")
         if header.producer_id >= 0:

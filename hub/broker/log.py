@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 from .batches import BatchHeader, marker_commits, read_header, whole_batches
 from .errors import ErrorCode
+from .topic_settings import TopicSettings
 
 REMEMBERED_BATCHES = 5
 """Batches per producer that are recognised when sent again: as many as a client may have in flight."""
@@ -76,8 +77,10 @@ class Slice(NamedTuple):
 class PartitionLog:
     """See the module. Knows nothing of journals: whoever appends writes the same bytes to the journal."""
 
-    def __init__(self, key: LogKey, reader: LogReader) -> None:
+    def __init__(self, key: LogKey, reader: LogReader, settings: TopicSettings) -> None:
         self.key = key
+        self.settings = settings
+        """Those of its topic."""
         self.start = 0
         self.end = 0
         self.stable_end = 0
@@ -96,6 +99,8 @@ class PartitionLog:
         self._bases: list[int] = []
         self._batches: list[bytes] = []
         self._max_timestamps: list[int] = []
+        self.memory_bytes = 0
+        """Size of the batches that are held in memory."""
 
     # --- writing
 
@@ -125,6 +130,7 @@ class PartitionLog:
             self._tail_start = base
         self._bases.append(base)
         self._batches.append(batch)
+        self.memory_bytes += len(batch)
         self._max_timestamps.append(header.max_timestamp_ms)
         self.end = base + header.last_offset_delta + 1
         if header.producer_id < 0:
@@ -170,6 +176,11 @@ class PartitionLog:
         ]
         for producer_id in idle:
             del self.producers[producer_id]
+
+    @property
+    def last_timestamp_ms(self) -> int:
+        """Largest timestamp of the batch appended last."""
+        return self._max_timestamps[-1]
 
     # --- reading
 
@@ -258,6 +269,7 @@ class PartitionLog:
         """Batches before `end` are in segment files now: drop them from memory. Returns the bytes freed."""
         count = bisect_left(self._bases, end)
         freed = sum(map(len, self._batches[:count]))
+        self.memory_bytes -= freed
         del self._batches[:count], self._bases[:count], self._max_timestamps[:count]
         if self._bases:
             self._tail_start = self._bases[0]

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from .batches import first_record_from
-from .errors import ErrorCode
+from .errors import ErrorCode, MalformedBatch
 from .groups import CommittedOffset, GroupCoordinator
 from .log import PartitionLog
+from .records import first_record_from
 from .state import BrokerState
 from .timing import Deferred
 from .transactions import TransactionCoordinator
@@ -57,7 +57,10 @@ class OffsetsApi:
         if found is None:
             return {**answer, "timestamp": -1, "offset": -1, "leader_epoch": -1}
         base, batch = found
-        offset, timestamp = first_record_from(batch, base, timestamp_ms, log.start)
+        try:
+            offset, timestamp = first_record_from(batch, base, timestamp_ms, log.start)
+        except MalformedBatch:
+            return {"error_code": ErrorCode.CORRUPT_MESSAGE}
         return {**answer, "timestamp": timestamp, "offset": offset}
 
     # --- a group's offsets

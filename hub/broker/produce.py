@@ -7,8 +7,10 @@ format.
 import struct
 from typing import NamedTuple
 
-from .batches import check_batch
+from .batches import BatchHeader, check_batch
 from .errors import ErrorCode, MalformedRequest
+from .log import PartitionLog
+from .records import all_keyed
 from .state import BrokerState
 from .timing import Deferred
 from .transactions import TransactionCoordinator
@@ -36,6 +38,8 @@ class PartitionResult(NamedTuple):
     error: ErrorCode
     base_offset: int = -1
     log_start: int = -1
+    append_time_ms: int = -1
+    """The broker's timestamp of the batch, where the topic has `LogAppendTime`."""
 
 
 Results = list[tuple[str, list[PartitionResult]]]
@@ -99,8 +103,8 @@ def write_produce(results: Results, version: int) -> bytes:
             out += (write_uvarint(len(name) + 1), name, write_uvarint(len(partitions) + 1))
         else:
             out += (INT16.pack(len(name)), name, INT32.pack(len(partitions)))
-        for partition, error, base_offset, log_start in partitions:
-            result = _RESULT.pack(partition, error, base_offset, -1, log_start)
+        for partition, error, base_offset, log_start, append_time_ms in partitions:
+            result = _RESULT.pack(partition, error, base_offset, append_time_ms, log_start)
             if flexible:
                 out += (result, b"\1\0\0")  # no record errors, no message, no tags
             elif version >= 8:
@@ -139,39 +143,40 @@ class ProduceApi:
         return self._state.when_stable(answer) if waits else answer
 
     def _append(
-        self, request: ProduceRequest, version: int, topic: str, partition: int, batch: bytes | None
+        self, request: ProduceRequest, version: int, topic_name: str, partition: int, batch: bytes | None
     ) -> tuple[PartitionResult, bool]:
         """(result, whether the answer must wait until it is stable)."""
-        error, base_offset, log_start, waits = self._try_append(request, version, topic, partition, batch)
-        return PartitionResult(partition, error, base_offset, log_start), waits
-
-    def _try_append(
-        self, request: ProduceRequest, version: int, topic_name: str, partition: int, batch: bytes | None
-    ) -> tuple[ErrorCode, int, int, bool]:
-        state = self._state
-        if request.acks not in (-1, 0, 1):
-            return ErrorCode.INVALID_REQUIRED_ACKS, -1, -1, False
-        topic = state.topics.get(topic_name)
-        if topic is None or not 0 <= partition < len(topic.logs):
-            return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, -1, -1, False
-        if not state.storage.writable:
-            return ErrorCode.STORAGE_ERROR, -1, -1, False
-        error, header = check_batch(batch or b"", topic.message_bytes_max)
-        if header is None or batch is None:
-            return error, -1, -1, False
-        log = topic.logs[partition]
-        transactional = header.transactional
-        if transactional:
+        log = self._state.log(topic_name, partition)
+        error, header = self._check(request, log, batch)
+        if log is None or header is None or batch is None:
+            return PartitionResult(partition, error), False
+        if header.transactional:
             implicit = version >= IMPLICIT_PARTITIONS_FROM
-            error = self._transactions.check_produce(
-                request.transactional_id, header.producer_id, header.producer_epoch, topic_name, log, implicit=implicit
-            )
+            identity = (request.transactional_id, header.producer_id, header.producer_epoch)
+            error = self._transactions.check_produce(*identity, topic_name, log, implicit=implicit)
             if error is not ErrorCode.NONE:
-                return error, -1, -1, False
+                return PartitionResult(partition, error), False
         if header.producer_id >= 0:
             error, seen_at = log.check_producer(header)
             if error is not ErrorCode.NONE:
-                return error, -1, log.start, False
+                return PartitionResult(partition, error, -1, log.start), False
             if seen_at is not None:
-                return error, seen_at, log.start, not transactional
-        return ErrorCode.NONE, state.append(log, batch, header), log.start, not transactional
+                return PartitionResult(partition, error, seen_at, log.start), not header.transactional
+        base_offset = self._state.append(log, batch, header)
+        append_time_ms = log.last_timestamp_ms if log.settings.append_time else -1
+        return PartitionResult(partition, ErrorCode.NONE, base_offset, log.start, append_time_ms), not header.transactional
+
+    def _check(
+        self, request: ProduceRequest, log: PartitionLog | None, batch: bytes | None
+    ) -> tuple[ErrorCode, BatchHeader | None]:
+        """What can be said of a batch without knowing its producer."""
+        if request.acks not in (-1, 0, 1):
+            return ErrorCode.INVALID_REQUIRED_ACKS, None
+        if log is None:
+            return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, None
+        if not self._state.storage.writable:
+            return ErrorCode.STORAGE_ERROR, None
+        error, header = check_batch(batch or b"", log.settings.message_bytes_max)
+        if header is not None and log.settings.compact and not all_keyed(batch or b"", header):
+            return ErrorCode.INVALID_RECORD, None
+        return error, header

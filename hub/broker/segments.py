@@ -190,6 +190,10 @@ class SegmentStore:
 
     # --- reading
 
+    def log_bytes(self, key: LogKey) -> int:
+        """Bytes of a log's segments."""
+        return sum(segment.size for segment in self._logs.get(key, ()))
+
     def read(self, key: LogKey, offset: int, max_bytes: int, end: int) -> bytes:
         """Whole batches from the one that holds `offset` (or the next one): at least one, then at most `max_bytes`."""
         segments = self._logs.get(key, [])

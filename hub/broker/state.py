@@ -9,48 +9,22 @@ import re
 import struct
 import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from .batches import BatchHeader, placed, read_header
+from .batches import BatchHeader, placed, read_header, stamped
 from .errors import BrokerError, ErrorCode, StorageDamaged
 from .log import LogKey, PartitionLog
 from .storage import Storage
 from .timing import Clock, Deferred, Timers
+from .topic_settings import TopicSettings, check_settings, typed, valid_settings
 
 _ENTRY = struct.Struct(">BI")
 _LOG = struct.Struct(">II")
 _APPEND, _RECORD = 1, 2
 _TOPIC_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}$")
-
-TOPIC_CONFIG_DEFAULTS: dict[str, str] = {
-    "cleanup.policy": "delete",
-    "compression.type": "producer",
-    "delete.retention.ms": "86400000",
-    "file.delete.delay.ms": "60000",
-    "flush.messages": "9223372036854775807",
-    "flush.ms": "9223372036854775807",
-    "index.interval.bytes": "4096",
-    "max.compaction.lag.ms": "9223372036854775807",
-    "max.message.bytes": "8388608",
-    "message.timestamp.after.max.ms": "9223372036854775807",
-    "message.timestamp.before.max.ms": "9223372036854775807",
-    "message.timestamp.type": "CreateTime",
-    "min.cleanable.dirty.ratio": "0.5",
-    "min.compaction.lag.ms": "0",
-    "min.insync.replicas": "1",
-    "preallocate": "false",
-    "retention.bytes": "-1",
-    "retention.ms": "604800000",
-    "segment.bytes": "67108864",
-    "segment.index.bytes": "10485760",
-    "segment.jitter.ms": "0",
-    "segment.ms": "604800000",
-    "unclean.leader.election.enable": "false",
-}
-"""Topic settings that are accepted and shown, with Kafka's defaults except for sizes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,13 +61,16 @@ class Topic:
     number: int
     topic_id: uuid.UUID
     logs: list[PartitionLog]
-    configs: dict[str, str] = field(default_factory=dict)
-    message_bytes_max: int = 8 << 20
+    configs: dict[str, str]
+    """Settings given at creation or later."""
+    settings: TopicSettings
+    """What holds."""
 
     def set_configs(self, configs: dict[str, str]) -> None:
-        """Replace the settings given at creation or later."""
-        self.configs = configs
-        self.message_bytes_max = int(configs.get("max.message.bytes", TOPIC_CONFIG_DEFAULTS["max.message.bytes"]))
+        """Replace the settings."""
+        self.configs, self.settings = configs, typed(configs)
+        for log in self.logs:
+            log.settings = self.settings
 
 
 @dataclass(slots=True)
@@ -148,11 +125,13 @@ class BrokerState:
 
     def append(self, log: PartitionLog, batch: bytes, header: BatchHeader) -> int:
         """Append a checked batch; returns its base offset."""
-        base = log.end
+        base, now_ms = log.end, self.clock.now_ms()
+        if log.settings.append_time:
+            batch, header = stamped(batch, header, now_ms)
         batch = placed(batch, base)
         self._parts += (_ENTRY.pack(_APPEND, len(batch) + _LOG.size), _LOG.pack(*log.key), batch)
         self.pending_bytes += len(batch)
-        log.append(batch, header, self.clock.now_ms())
+        log.append(batch, header, now_ms)
         self._touched[log] = None
         for wake in tuple(log.append_waiters):
             wake()
@@ -230,30 +209,17 @@ class BrokerState:
     def check_new_topic(self, name: str, partitions: int, configs: dict[str, str]) -> None:
         """Raises `BrokerError` when such a topic cannot be created."""
         if not _TOPIC_NAME.match(name) or name in (".", ".."):
-            raise BrokerError(ErrorCode.INVALID_TOPIC_EXCEPTION, f"{name!r} is no legal topic name")
+            raise BrokerError(ErrorCode.INVALID_TOPIC_EXCEPTION, f"{name!r} is not a legal topic name")
         if name in self.topics:
             raise BrokerError(ErrorCode.TOPIC_ALREADY_EXISTS, f"topic {name} exists")
         self._check_partitions(partitions)
-        self.check_configs(configs)
+        check_settings(configs)
 
     def _check_partitions(self, more: int) -> None:
         have = sum(len(topic.logs) for topic in self.topics.values())
         if more < 1 or have + more > self.settings.partitions_max:
             limit = self.settings.partitions_max
             raise BrokerError(ErrorCode.INVALID_PARTITIONS, f"{more} partitions: at least 1, at most {limit} in all topics")
-
-    @staticmethod
-    def check_configs(configs: dict[str, str]) -> None:
-        """Raises `BrokerError` for a setting that is unknown or has no sensible value."""
-        for name, value in configs.items():
-            default = TOPIC_CONFIG_DEFAULTS.get(name)
-            if default is None:
-                raise BrokerError(ErrorCode.INVALID_CONFIG, f"unknown topic setting {name}")
-            if re.fullmatch(r"-?\d+", default) and not re.fullmatch(r"-?\d+", value):
-                raise BrokerError(ErrorCode.INVALID_CONFIG, f"{name} must be a whole number, not {value!r}")
-        for policy in configs.get("cleanup.policy", "delete").split(","):
-            if policy.strip() not in ("delete", "compact"):
-                raise BrokerError(ErrorCode.INVALID_CONFIG, f"unknown cleanup.policy {policy!r}")
 
     def create_topic(self, name: str, partitions: int, configs: dict[str, str]) -> Topic:
         """Create a topic. Raises `BrokerError`."""
@@ -273,18 +239,19 @@ class BrokerState:
         self.record("delete_topic", topic.number)
 
     def _apply_create_topic(self, name: str, number: int, topic_id: bytes, partitions: int, configs: dict[str, str]) -> None:
-        topic = Topic(name, number, uuid.UUID(bytes=topic_id), [])
-        topic.set_configs(dict(configs))
+        configs = valid_settings(configs)
+        topic = Topic(name, number, uuid.UUID(bytes=topic_id), [], configs, typed(configs))
         self.topics[name] = self.topics_by_id[topic.topic_id] = self._topics_by_number[number] = topic
         self._next_topic_number = max(self._next_topic_number, number + 1)
         self._apply_add_partitions(number, partitions)
 
     def _apply_add_partitions(self, number: int, count: int) -> None:
-        logs = self._topics_by_number[number].logs
-        logs.extend(PartitionLog(LogKey(number, index), self.storage) for index in range(len(logs), count))
+        topic = self._topics_by_number[number]
+        keys = [LogKey(number, index) for index in range(len(topic.logs), count)]
+        topic.logs.extend(PartitionLog(key, self.storage, topic.settings) for key in keys)
 
     def _apply_configs(self, number: int, configs: dict[str, str]) -> None:
-        self._topics_by_number[number].set_configs(dict(configs))
+        self._topics_by_number[number].set_configs(valid_settings(configs))
 
     def _apply_delete_topic(self, number: int) -> None:
         topic = self._topics_by_number.pop(number)

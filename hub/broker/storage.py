@@ -44,8 +44,29 @@ class Recovery:
     clean: bool
 
 
+class DiskSpace(NamedTuple):
+    """Bytes of the file system that holds a data directory; -1 where there is none."""
+
+    total: int
+    usable: int
+    """What the broker may still write: free bytes without the reserve."""
+
+
 class Storage(LogReader, Protocol):
     """Where a broker's bytes are. Methods block; `write` and `checkpoint` may be called from different threads."""
+
+    @property
+    def location(self) -> str:
+        """The data directory, as clients are shown it."""
+        ...
+
+    def disk_space(self) -> DiskSpace:
+        """Size of the disk and what of it can be used."""
+        ...
+
+    def log_bytes(self, key: LogKey) -> int:
+        """Bytes in the segment files of a log."""
+        ...
 
     @property
     def writable(self) -> bool:
@@ -98,9 +119,16 @@ class Storage(LogReader, Protocol):
 class MemoryStorage:
     """Keeps nothing: the logs' own memory is the only copy, and there are no checkpoints."""
 
+    location = "memory"
     writable = True
     checkpoint_due = False
     checkpoint_overdue = False
+
+    def disk_space(self) -> DiskSpace:
+        return DiskSpace(-1, -1)
+
+    def log_bytes(self, key: LogKey) -> int:
+        return 0
 
     def recover(self) -> Recovery:
         return Recovery(None, (), clean=True)

@@ -103,6 +103,17 @@ def test_members_that_come_together_are_one_generation(house: House) -> None:
     assert [len(answer.value["members"]) for answer in answers] == [3, 0, 0]
 
 
+def test_a_group_that_was_emptied_waits_out_its_initial_delay_too(house: House) -> None:
+    for member in house.stable(2):
+        house.groups.leave("g", member, None)
+    assert house.phase == "Empty"
+    before = house.generation
+    answers = [house.join() for _ in range(3)]
+    assert not any(answer.done for answer in answers)
+    house.advance(0.1)
+    assert [answer.value["generation_id"] for answer in answers] == [before + 1] * 3
+
+
 def test_a_new_member_learns_its_id_first_when_it_can(house: House) -> None:
     refused = house.join(must_know_id=True)
     assert refused["error_code"] is ErrorCode.MEMBER_ID_REQUIRED

@@ -65,17 +65,23 @@ async def test_random_requests_never_stop_the_broker(broker: BrokerServer) -> No
     assert await is_alive(broker)
 
 
-async def test_an_unknown_version_gets_an_error_and_the_connection_stays(broker: BrokerServer) -> None:
+async def test_an_unknown_version_of_api_versions_is_answered_in_the_first(broker: BrokerServer) -> None:
     async with RawClient(broker.host, broker.port) as client:
         client.send_frame(struct.pack(">hhih", 18, 99, 7, -1))
         frame = await client.receive_frame()
         answer, _ = response_reader(18, 0)(frame, 4)
         assert (struct.unpack(">i", frame[:4])[0], answer["error_code"]) == (7, 35)
         assert len(answer["api_keys"]) == len(APIS)
-        for key in (3, 9999):
-            client.send_frame(struct.pack(">hhih", key, 99, 8, -1))
-            assert await client.receive_frame() == struct.pack(">ih", 8, 35)
         assert (await client.ask("api_versions", 0)).error_code.value == 0
+
+
+@pytest.mark.parametrize(("key", "version"), [(3, 99), (9999, 0), (1, 3)])
+async def test_what_is_not_served_closes_the_connection_as_on_apache_kafka(broker: BrokerServer, key: int, version: int) -> None:
+    async with RawClient(broker.host, broker.port) as bystander, RawClient(broker.host, broker.port) as client:
+        client.send_frame(struct.pack(">hhih", key, version, 8, -1))
+        async with asyncio.timeout(5):
+            assert await client.reader.read() == b""
+        assert (await bystander.ask("api_versions", 0)).error_code.value == 0
 
 
 def fetch_frame(correlation_id: int, offset: int, *, max_wait_ms: int, min_bytes: int = 1) -> bytes:
@@ -199,7 +205,7 @@ async def test_single_settings_are_changed(broker: BrokerServer) -> None:
     topic = broker.broker.state.topics["t"]
     assert await alter(("max.message.bytes", 0, "1000"), ("cleanup.policy", 2, "compact")) == 0
     assert topic.configs == {"retention.ms": "5", "max.message.bytes": "1000", "cleanup.policy": "delete,compact"}
-    assert topic.message_bytes_max == 1000
+    assert topic.settings.message_bytes_max == 1000
     assert await alter(("cleanup.policy", 3, "delete"), ("retention.ms", 1, None)) == 0
     assert topic.configs == {"max.message.bytes": "1000", "cleanup.policy": "compact"}
     assert await alter(("no.such", 0, "x")) == 40

@@ -1,0 +1,177 @@
+"""What is inside a record batch, for the few who look: keys for compaction, timestamps for searches.
+
+Format of records (version 2): https://kafka.apache.org/documentation/#record. Records are walked, not decoded: a value is only
+skipped, and what is kept of a batch is copied byte by byte.
+"""
+
+import gzip
+import struct
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from .batches import APPEND_TIME, COMPRESSION_MASK, HEADER_BYTES, BatchHeader, read_header, sealed
+from .errors import MalformedBatch
+
+_XERIAL = b"\x82SNAPPY\x00" + struct.pack(">ii", 1, 1)
+_XERIAL_BLOCK_BYTES = 32 * 1024
+_SIZE = struct.Struct(">i")
+NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
+
+
+class KeyedRecord(NamedTuple):
+    """A record's place in the records section, and what compaction needs of it."""
+
+    start: int
+    end: int
+    offset_delta: int
+    key: bytes | None
+    tombstone: bool
+
+
+def walk(data: bytes, count: int) -> Iterator[KeyedRecord]:
+    """The `count` records in a decompressed records section. Raises `MalformedBatch`."""
+    at = 0
+    try:
+        for _ in range(count):
+            start = at
+            byte, second = data[at], data[at + 1]
+            if byte < 0x80:  # lengths of one and two bytes without a call: there are millions
+                at += 1
+                end = at + (byte >> 1)
+            elif second < 0x80:
+                at += 2
+                end = at + (((byte & 0x7F) | second << 7) >> 1)
+            else:
+                length, at = _varint(data, at)
+                end = at + length
+            at += 1
+            while data[at] >= 0x80:
+                at += 1
+            byte, second = data[at + 1], data[at + 2]
+            if byte < 0x80:
+                delta, at = byte >> 1, at + 2
+            elif second < 0x80:
+                delta, at = ((byte & 0x7F) | second << 7) >> 1, at + 3
+            else:
+                delta, at = _varint(data, at + 1)
+            if not start < end <= len(data):
+                raise MalformedBatch("a record reaches beyond its batch")
+            byte = data[at]
+            size, at = (byte >> 1, at + 1) if byte < 0x80 and not byte & 1 else _varint(data, at)
+            if size < 0:
+                yield KeyedRecord(start, end, delta, None, False)
+            else:
+                yield KeyedRecord(start, end, delta, data[at : at + size], bool(data[at + size] & 1))
+            at = end
+    except IndexError:
+        raise MalformedBatch("a record ends before its batch does") from None
+
+
+def records_of(batch: bytes, header: BatchHeader) -> bytes:
+    """The records section, decompressed. Raises `MalformedBatch`."""
+    raw, codec = batch[HEADER_BYTES:], header.attributes & COMPRESSION_MASK
+    if codec == NONE:
+        return raw
+    try:
+        return _decompressed(raw, codec)
+    except Exception as error:  # each codec has exceptions of its own
+        raise MalformedBatch(f"records that cannot be decompressed: {error}") from error
+
+
+def _decompressed(raw: bytes, codec: int) -> bytes:
+    if codec == GZIP:
+        return gzip.decompress(raw)
+    import cramjam  # only here: most brokers never look into a batch
+
+    if codec == SNAPPY:
+        return _snappy(raw)
+    return bytes(cramjam.lz4.decompress(raw) if codec == LZ4 else cramjam.zstd.decompress(raw))
+
+
+def _snappy(raw: bytes) -> bytes:
+    """Snappy as Java's clients frame it (magic, two versions, then sized blocks), or bare."""
+    import cramjam
+
+    if not raw.startswith(_XERIAL[:8]):
+        return bytes(cramjam.snappy.decompress_raw(raw))
+    out, at = [], len(_XERIAL)
+    while at < len(raw):
+        size = int.from_bytes(raw[at : at + 4], "big")
+        out.append(bytes(cramjam.snappy.decompress_raw(raw[at + 4 : at + 4 + size])))
+        at += 4 + size
+    return b"".join(out)
+
+
+def _compressed(data: bytes, codec: int) -> bytes:
+    """A records section in the codec that its batch had."""
+    if codec == NONE:
+        return data
+    if codec == GZIP:
+        return gzip.compress(data, 6)
+    import cramjam
+
+    if codec == SNAPPY:
+        steps = range(0, len(data), _XERIAL_BLOCK_BYTES)
+        blocks = [bytes(cramjam.snappy.compress_raw(data[at : at + _XERIAL_BLOCK_BYTES])) for at in steps]
+        return _XERIAL + b"".join(_SIZE.pack(len(block)) + block for block in blocks)
+    return bytes(cramjam.lz4.compress(data) if codec == LZ4 else cramjam.zstd.compress(data))
+
+
+def with_records(batch: bytes, header: BatchHeader, data: bytes, kept: Sequence[KeyedRecord]) -> bytes:
+    """The batch with only these of its records (`data` is its decompressed section), perhaps none.
+
+    As in Kafka, offsets, sequences and the producer's identity stay, and so do base offset and last offset delta: readers see
+    a gap, and a producer's state can be read off the batch as before. The largest timestamp is that of what is left, -1 if
+    nothing is."""
+    section = b"".join([data[record.start : record.end] for record in kept])
+    if not kept:
+        timestamp_ms = -1
+    elif header.attributes & APPEND_TIME:
+        timestamp_ms = header.max_timestamp_ms
+    else:
+        timestamp_ms = header.first_timestamp_ms + max(_varint(data, _after_length(data, record.start))[0] for record in kept)
+    codec = header.attributes & COMPRESSION_MASK if kept else NONE
+    attributes = header.attributes & ~COMPRESSION_MASK | codec
+    changed = header._replace(attributes=attributes, max_timestamp_ms=timestamp_ms, record_count=len(kept))
+    return sealed(changed, _compressed(section, codec))
+
+
+def _after_length(data: bytes, at: int) -> int:
+    """Position of the timestamp delta: after the record's length and its attributes."""
+    while data[at] >= 0x80:
+        at += 1
+    return at + 2
+
+
+def all_keyed(batch: bytes, header: BatchHeader) -> bool:
+    """Whether every record has a key, as a compacted topic needs it; False for records that cannot be read."""
+    try:
+        return all(record.key is not None for record in walk(records_of(batch, header), header.record_count))
+    except MalformedBatch:
+        return False
+
+
+def first_record_from(batch: bytes, base_offset: int, timestamp_ms: int, start: int) -> tuple[int, int]:
+    """(offset, timestamp) of the batch's first record with at least this timestamp, at or after offset `start`.
+    Raises `MalformedBatch`."""
+    header = read_header(batch)
+    data = records_of(batch, header)
+    for record in walk(data, header.record_count):
+        offset, timestamp = base_offset + record.offset_delta, header.max_timestamp_ms
+        if not header.attributes & APPEND_TIME:
+            timestamp = header.first_timestamp_ms + _varint(data, _after_length(data, record.start))[0]
+        if timestamp >= timestamp_ms and offset >= start:
+            return offset, timestamp
+    return base_offset + header.last_offset_delta, header.max_timestamp_ms
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """Zigzag varint: (value, position after it)."""
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return (value >> 1) ^ -(value & 1), at
+        shift += 7
