@@ -24,6 +24,7 @@ from .reader import PartitionReader, read_all
 from .records import Record, StoredRecord, TopicPartition
 from .sender import Outgoing, Sender
 from .session import TransactionalSession
+from .storage import Storage, describe_storage
 from .topics import (
     DEFAULT_POOL,
     DLQ_PREFIX,
@@ -73,6 +74,7 @@ __all__ = [
     "Sender",
     "SessionFailed",
     "SessionFenced",
+    "Storage",
     "StoredRecord",
     "TopicMismatch",
     "TopicMissing",
@@ -85,6 +87,7 @@ __all__ = [
     "commands_topic",
     "describe_groups",
     "describe_partitions",
+    "describe_storage",
     "dlq_topic",
     "ensure_dlq",
     "ensure_hub",
