@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import structlog
-from msgspec import Struct
 
 from ..core.rows import META_KEY, meta_row_decoder
 from ..errors import HubError, Unreachable
@@ -29,8 +28,9 @@ from ..kafka import (
     TransactionalSession,
 )
 from .encode import encode
-from .partition import Batch, EnginePartition, EngineSettings, Undecidable
+from .partition import Batch, EnginePartition, Undecidable
 from .ports import EngineBroker, Intake
+from .settings import EngineSettings, LoopSettings
 from .snapshots import Doubtful, Rows, Snapshot, check_goes_on, mark_of, read_snapshot, snapshot_path, write_snapshot
 
 log = structlog.get_logger(__name__)
@@ -53,14 +53,6 @@ STOPPED_US = 4_000_000
 
 #: Between attempts to take a partition over (seconds): first, and at most.
 RETRY_SECONDS = (0.05, 2.0)
-
-
-class LoopSettings(Struct, frozen=True, kw_only=True):
-    """`max_records`: reports per transaction. `snapshot_bytes`: a snapshot is written every so many bytes of changelog."""
-
-    max_records: int = 500
-    snapshot_bytes: int = 64 * 1024 * 1024
-    restore_seconds: float = 600.0
 
 
 class MissingHistory(HubError):
@@ -297,7 +289,7 @@ class PartitionLoop:
         last: StoredRecord | None = None
         async for record in self._broker.changelog(self.partition, begin):
             if last is None and known is not None:
-                check_goes_on(known, record, began_us)
+                check_goes_on(known, record, began_us, self._loop_settings.tombstones_seconds)
             last = record
             if record.key is None:
                 continue

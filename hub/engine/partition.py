@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from msgspec import DecodeError, Raw, Struct, ValidationError, json
+from msgspec import DecodeError, Raw, ValidationError, json
 
 from schemas import EngineAnnounced, Submission, TaskReply, header_map
 from schemas import events as e
@@ -48,6 +48,7 @@ from ..core.workers import (
 from ..kafka import INBOX_PARTITIONS, StoredRecord, partition_of
 from .changelog import rows_of
 from .reading import DECODERS, Unreadable, content_of, decode_report, reply_address, text_of_header
+from .settings import EngineSettings as EngineSettings
 
 #: Entries of the ended index that are tombstoned in one turn, and how long expired ones may lie while nothing else happens.
 EXPIRED_PER_TURN = 500
@@ -55,15 +56,6 @@ EXPIRY_SLACK_US = 60 * SECOND_US
 
 #: Clients that one task answers at its end; the longest waiting go first, and ask again if they still wait.
 WAITERS_MAX = 1_000
-
-
-class EngineSettings(Struct, frozen=True, kw_only=True):
-    """`retention_seconds`: how long an ended task's id stays known. `ended_entries_max`: bound of the ended index.
-    `waiting_max`: live tasks per partition; beyond it submissions are refused."""
-
-    retention_seconds: float = 3_600.0
-    ended_entries_max: int = 1_000_000
-    waiting_max: int = 1_000_000
 
 
 class Batch(NamedTuple):

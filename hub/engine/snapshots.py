@@ -16,12 +16,10 @@ from zlib import crc32
 
 import structlog
 
-from ..kafka import TOMBSTONES_MS, StoredRecord
+from ..core.times import SECOND_US
+from ..kafka import StoredRecord
 
 log = structlog.get_logger(__name__)
-
-#: Tombstones stay in the changelog for TOMBSTONES_MS, though it is compacted: whoever is behind by half of that misses none.
-AGE_US_MAX = TOMBSTONES_MS * 1000 // 2
 
 MAGIC = b"taskhub-snapshot-2\n"
 _HEAD = Struct(">IQ")
@@ -56,8 +54,10 @@ def mark_of(record: StoredRecord) -> bytes:
     return blake2b(b"%d/%d/" % (record.timestamp_ms, len(key)) + key + value, digest_size=16).digest()
 
 
-def check_goes_on(snapshot: Snapshot, first: StoredRecord, now_us: int) -> None:
+def check_goes_on(snapshot: Snapshot, first: StoredRecord, now_us: int, tombstones_seconds: float) -> None:
     """Whether a changelog goes on from `snapshot`; given is its `first` record from the snapshot's last one on. Raises Doubtful.
+
+    Tombstones stay in the changelog for `tombstones_seconds`, though it is compacted: a snapshot of half that age misses none.
 
     The last record of a transaction is replaced by the next one's. So where it is still there, nothing behind it was compacted
     away. Where it is not, tombstones behind it may be gone, too, after a time; what they deleted would come back to life."""
@@ -66,7 +66,7 @@ def check_goes_on(snapshot: Snapshot, first: StoredRecord, now_us: int) -> None:
             raise Doubtful("it is of another changelog")
         return
     age_us = abs(now_us - snapshot.written_us)  # one from the future says that a clock was wrong: then its age is not known
-    if age_us > AGE_US_MAX:
+    if age_us > tombstones_seconds * SECOND_US / 2:
         raise Doubtful(f"it is {age_us / 3_600_000_000:.0f} hours old, and the changelog was compacted since")
 
 
