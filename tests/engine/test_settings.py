@@ -1,10 +1,13 @@
-"""The thresholds of free space: absolute on large disks, a share of small ones, and what is set before both."""
+"""What the engine's settings mean: the thresholds of free space, and the age of a snapshot."""
 
 import pytest
 
 from hub.engine import EngineSettings
+from hub.engine.snapshots import Doubtful, Snapshot, check_goes_on
+from hub.kafka import StoredRecord
 
 GIB = 1 << 30
+SECOND_US = 1_000_000
 
 
 @pytest.mark.parametrize(
@@ -18,3 +21,10 @@ GIB = 1 << 30
 )
 def test_the_thresholds_of_a_disk(settings: EngineSettings, total: int, wanted: tuple[int, int]) -> None:
     assert settings.storage_thresholds(total) == wanted
+
+
+def test_a_snapshot_is_believed_for_half_the_time_that_tombstones_stay() -> None:
+    snapshot, later = Snapshot({}, 5, b"mark", 0), StoredRecord(9, 0, b"key", b"value", ())
+    check_goes_on(snapshot, later, 30 * SECOND_US, tombstones_seconds=60.0)
+    with pytest.raises(Doubtful, match="compacted since"):
+        check_goes_on(snapshot, later, 31 * SECOND_US, tombstones_seconds=60.0)
