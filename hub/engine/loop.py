@@ -303,7 +303,9 @@ class PartitionLoop:
         if known is not None and _origin_of(rows) != origin:
             raise Doubtful("it is of another changelog")
         self._changelog_bytes = replayed
-        return Snapshot(rows, -1, b"", began_us) if last is None else Snapshot(rows, last.offset, mark_of(last), began_us)
+        if last is None:
+            return Snapshot(rows, -1, b"", began_us)
+        return Snapshot(rows, last.offset, mark_of(last), began_us, self._loop_settings.tombstones_seconds)
 
     def _consider_snapshot(self) -> None:
         if self._snapshots is None or self._changelog_bytes < self._loop_settings.snapshot_bytes:

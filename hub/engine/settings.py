@@ -42,4 +42,4 @@ class LoopSettings(Struct, frozen=True, kw_only=True):
     snapshot_bytes: int = 64 * 1024 * 1024
     restore_seconds: float = 600.0
     intake_retention_seconds: float = 7 * 86_400.0
-    tombstones_seconds: float = TOMBSTONES_MS / 1000
+    tombstones_seconds: int = TOMBSTONES_MS // 1000

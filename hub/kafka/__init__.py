@@ -25,7 +25,9 @@ from .records import Record, StoredRecord, TopicPartition
 from .sender import Outgoing, Sender
 from .session import TransactionalSession
 from .storage import Storage, describe_storage
+from .topic_config import TopicChange
 from .topics import (
+    COMMANDS_PREFIX,
     DEFAULT_POOL,
     DLQ_PREFIX,
     EVENTS,
@@ -34,9 +36,11 @@ from .topics import (
     REPLY_PARTITIONS,
     STATE,
     TOMBSTONES_MS,
+    Ensured,
     TopicSpec,
     commands_topic,
     describe_partitions,
+    describe_setting,
     dlq_topic,
     ensure_dlq,
     ensure_hub,
@@ -49,6 +53,7 @@ from .topics import (
 
 __all__ = [
     "BATCH_BYTES_MAX",
+    "COMMANDS_PREFIX",
     "DEFAULT_POOL",
     "DLQ_PREFIX",
     "EVENTS",
@@ -62,6 +67,7 @@ __all__ = [
     "ClassicSession",
     "ConnectionLost",
     "CorruptBatch",
+    "Ensured",
     "GroupMember",
     "GroupMembership",
     "GroupState",
@@ -76,6 +82,7 @@ __all__ = [
     "SessionFenced",
     "Storage",
     "StoredRecord",
+    "TopicChange",
     "TopicMismatch",
     "TopicMissing",
     "TopicPartition",
@@ -87,6 +94,7 @@ __all__ = [
     "commands_topic",
     "describe_groups",
     "describe_partitions",
+    "describe_setting",
     "describe_storage",
     "dlq_topic",
     "ensure_dlq",

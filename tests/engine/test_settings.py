@@ -23,8 +23,9 @@ def test_the_thresholds_of_a_disk(settings: EngineSettings, total: int, wanted: 
     assert settings.storage_thresholds(total) == wanted
 
 
-def test_a_snapshot_is_believed_for_half_the_time_that_tombstones_stay() -> None:
-    snapshot, later = Snapshot({}, 5, b"mark", 0), StoredRecord(9, 0, b"key", b"value", ())
-    check_goes_on(snapshot, later, 30 * SECOND_US, tombstones_seconds=60.0)
+@pytest.mark.parametrize(("now", "then"), [(60, 60), (60, 86_400), (86_400, 60)])
+def test_a_snapshot_is_believed_for_half_the_time_that_tombstones_stay_and_stayed(now: int, then: int) -> None:
+    snapshot, later = Snapshot({}, 5, b"mark", 0, then), StoredRecord(9, 0, b"key", b"value", ())
+    check_goes_on(snapshot, later, 30 * SECOND_US, tombstones_seconds=now)
     with pytest.raises(Doubtful, match="compacted since"):
-        check_goes_on(snapshot, later, 31 * SECOND_US, tombstones_seconds=60.0)
+        check_goes_on(snapshot, later, 31 * SECOND_US, tombstones_seconds=now)
