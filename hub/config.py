@@ -1,7 +1,7 @@
-"""Where settings come from, and the defaults that more than one command shares. What can be set: settings.py.
+"""Where settings come from, and the defaults that more than one command shares. What can be set: the package settings.
 
 A flag wins over the environment (HUB_*), that over the file (`hub.toml` in the current folder, or what HUB_CONFIG names), and
-that over the default. Rule: this module costs nothing to import; settings.py is loaded only where something is configured.
+that over the default. Rule: this module costs nothing to import; that package is loaded only where something is configured.
 """
 
 import os

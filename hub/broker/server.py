@@ -86,8 +86,9 @@ class BrokerServer:
 
     @property
     def bootstrap(self) -> str:
-        """host:port for clients."""
-        return f"{self._advertised_host}:{self.port}"
+        """host:port for clients, an IPv6 address in brackets."""
+        host = self._advertised_host
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
     async def start(self) -> None:
         """Recover and listen. Raises `DataDirectoryInUse`, `StorageDamaged`, `AddressInUse`."""

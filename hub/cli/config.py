@@ -1,5 +1,7 @@
 """`hub config`: the settings, where each comes from, and what they are for."""
 
+from typing import Any
+
 import typer
 
 from .shell import Json
@@ -15,21 +17,34 @@ def config(as_json: Json = False) -> None:
 
     A flag wins over the environment (HUB_SLOTS=16), that over the file (slots = 16 in hub.toml, or in the file that HUB_CONFIG
     names), that over the default."""
-    from .. import config as sources
-    from ..settings import Settings
+    from ..settings import Settings, setting_names
     from .render import print_json, print_table
 
     settings = Settings.load()
     values = settings.model_dump(mode="json")
-    variables = sources.variables()
     rows = []
-    for name, field in Settings.model_fields.items():
-        variable = sources.PREFIX + name.upper()
-        origin = "default"
-        if name in settings.model_fields_set:
-            origin = variable if variable in variables else str(sources.settings_file())
-        rows.append({"setting": name, "value": values[name], "from": origin, "about": field.description})
+    for name in setting_names():
+        section, _, field = name.partition(".")
+        model, value = (getattr(settings, section), values[section][field]) if field else (settings, values[name])
+        about = type(model).model_fields[field or name]
+        origin = _origin(name) if (field or name) in model.model_fields_set else "default"
+        rows.append({"setting": name, "value": value, "from": origin, "about": about.description})
     if as_json:
         print_json(rows)
     else:
-        print_table(list(rows[0]), [list(row.values()) for row in rows])
+        print_table(list(rows[0]), [[_plain(value) for value in row.values()] for row in rows])
+
+
+def _origin(setting: str) -> str:
+    """Where a setting that somebody made comes from: a variable (its own, or that of its whole section), or the file."""
+    from .. import config as sources
+    from ..settings import variable_of
+
+    candidates = (variable_of(setting), variable_of(setting.partition(".")[0]))
+    given = sources.variables()
+    return next((name for name in candidates if name in given), str(sources.settings_file()))
+
+
+def _plain(value: Any) -> Any:
+    """A number as one would write it."""
+    return f"{value:.15g}" if isinstance(value, float) else value

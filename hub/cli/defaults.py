@@ -12,6 +12,8 @@ PROCESSES = ("up", "broker", "engine", "worker", "delivery", "init")
 """Commands whose options are settings when they have the name of one. Of the others only what names the setting's variable."""
 FLAG_ONLY = {("up", "bootstrap")}
 """`hub up` runs a broker of its own unless told on the spot: where clients look for one says nothing about that."""
+TABLES = {("broker", "engine")}
+"""`hub broker --engine` is a switch, and `[engine]` a table of settings."""
 
 
 def apply_settings(command: Any, settings: "Settings") -> None:
@@ -30,7 +32,7 @@ def _defaults(command: Any, settings: "Settings") -> dict[str, Any]:
 
 
 def _is_setting(command: str, param: Any) -> bool:
-    if param.param_type_name != "option" or (command, param.name) in FLAG_ONLY:
+    if param.param_type_name != "option" or (command, param.name) in FLAG_ONLY | TABLES:
         return False
     return command in PROCESSES or bool(param.envvar)
 

@@ -13,12 +13,18 @@ import typer
 from .. import config
 
 if TYPE_CHECKING:
+    from ..kafka import Ensured
     from ..runtime import Process
+    from ..settings import Settings
 
 Bootstrap = Annotated[str, typer.Option(help="Address of the broker, host:port[,host:port].", envvar="HUB_BOOTSTRAP")]
 Parent = Annotated[int, typer.Option(hidden=True, help="Process id of the supervisor, to end with it.")]
 ReadyFd = Annotated[int, typer.Option(hidden=True, help="Descriptor of the pipe on which the supervisor waits.")]
 Wait = Annotated[float, typer.Option(help="Seconds to wait for the broker and the hub's topics.")]
+AdvertisedHost = Annotated[
+    str | None,
+    typer.Option(help="Host that clients are given to connect to, where it is not --host; needed where that is 0.0.0.0 or ::."),
+]
 LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.", envvar="HUB_LOG_LEVEL")]
 WAIT_SECONDS = 5.0
 
@@ -33,7 +39,7 @@ def broker(
     data: Annotated[Path | None, typer.Option(help="Directory of the log. Without it everything is kept in memory.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = config.DEFAULT_HOST,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = config.DEFAULT_PORT,
-    advertised_host: Annotated[str | None, typer.Option(help="Host that clients are told, where it is not --host.")] = None,
+    advertised_host: AdvertisedHost = None,
     engine: Annotated[bool, typer.Option("--engine", help="Run the engine inside this process, for every partition.")] = False,
     partitions: Annotated[
         int | None, typer.Option(min=1, help="Engine partitions of a new hub (default 1). An existing hub keeps its number.")
@@ -46,7 +52,9 @@ def broker(
     """Run the embedded Kafka broker."""
     from ..runtime import BrokerOptions, serve_broker
 
-    options = BrokerOptions(data, host, port, advertised_host, engine, partitions, flush)
+    settings = _settings()
+    sections = (None, None) if settings is None else (settings.engine, settings.topics)
+    options = BrokerOptions(data, host, port, advertised_host, engine, partitions, flush, *sections)
     _run("broker+engine" if engine else "broker", lambda process: serve_broker(process, options), log_level, parent, ready_fd)
 
 
@@ -61,8 +69,14 @@ def engine(
     """Run an engine for its share of the partitions. Start as many as you like."""
     from ..runtime import serve_engine
 
+    settings = _settings()
+    section = None if settings is None else settings.engine
     _run(
-        "engine", lambda process: serve_engine(process, bootstrap, data_dir=data, wait_seconds=wait), log_level, parent, ready_fd
+        "engine",
+        lambda process: serve_engine(process, bootstrap, data_dir=data, wait_seconds=wait, section=section),
+        log_level,
+        parent,
+        ready_fd,
     )
 
 
@@ -89,9 +103,11 @@ def worker(
     settings = WorkerSettings(
         pool=pool, queues=tuple(queue or ["default"]), slots=slots, lease_seconds=lease_seconds, grace_seconds=grace_seconds
     )
+    configured = _settings()
+    topics = None if configured is None else configured.topics
     _run(
         "worker",
-        lambda process: serve_worker(process, bootstrap, registry, settings, wait_seconds=wait),
+        lambda process: serve_worker(process, bootstrap, registry, settings, wait_seconds=wait, topics=topics),
         log_level,
         parent,
         ready_fd,
@@ -126,21 +142,38 @@ def init(
         int | None, typer.Option(min=1, help="Engine partitions of a new hub (default 16). An existing hub keeps its number.")
     ] = None,
 ) -> None:
-    """Create the hub's topics on a Kafka cluster, and check those that exist."""
+    """Create the hub's topics on a Kafka cluster, and check those that exist; what `[topics]` sets is set there, too."""
+    created, altered, kept = ensure_configured_topics(bootstrap, partitions)
+    typer.echo(f"created {', '.join(sorted(created))}" if created else "every topic was there already")
+    for change in altered:
+        typer.echo(f"altered {change}")
+    for one in kept:
+        typer.echo(f"left {one.topic}: {one.setting} = {one.found} (of a new hub: {one.wanted})")
+
+
+def ensure_configured_topics(bootstrap: str, partitions: int | None) -> "Ensured":
+    """Ensure the topics of a hub on a Kafka cluster, with what `[topics]` sets. Raises HubError."""
     import asyncio
 
     from ..kafka import ensure_hub
+    from ..runtime.tuning import topic_overrides
 
-    created = asyncio.run(ensure_hub(bootstrap, partitions))
-    typer.echo(f"created {', '.join(sorted(created))}" if created else "every topic was there already")
+    settings = _settings()
+    return asyncio.run(ensure_hub(bootstrap, partitions, topic_overrides(None if settings is None else settings.topics)))
+
+
+def _settings() -> "Settings | None":
+    """What is configured; None where nothing is, so that nothing is loaded."""
+    if not config.is_configured():
+        return None
+    from ..settings import Settings
+
+    return Settings.load()
 
 
 def _configured_subscribers() -> list[dict[str, Any]]:
-    if not config.is_configured():
-        return [{"use": "console"}]
-    from ..settings import Settings
-
-    return Settings.load().subscriber_entries()
+    settings = _settings()
+    return [{"use": "console"}] if settings is None else settings.subscriber_entries()
 
 
 def _run(role: str, main: "Callable[[Process], Awaitable[None]]", log_level: str, parent: int, ready_fd: int) -> None:

@@ -132,6 +132,15 @@ def duration(seconds: float | None) -> str:
     return f"{minutes} min {rest} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def size(count: int) -> str:
+    """A number of bytes in the unit that reads best, with three digits or more."""
+    value, units = float(count), ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB"]
+    while value >= 1023.95 and len(units) > 1:
+        value /= 1024
+        units.pop(0)
+    return f"{count} bytes" if units[0] == "bytes" else f"{value:.1f} {units[0]}"
+
+
 def clock(time: str) -> str:
     """The time of day, to the millisecond, of an RFC 3339 point in time."""
     _, _, rest = time.partition("T")

@@ -27,7 +27,7 @@ def status(
         Path, typer.Option(envvar="HUB_DATA", help="Directory of a hub that `hub up` runs on this machine.")
     ] = config.DEFAULT_DATA,
 ) -> None:
-    """Show each process of the hub: its role, process id, partitions and lag.
+    """Show each process of the hub with its role, process id, partitions and lag; each topic with its size; the free disk space.
 
     Exit codes: 0 shown; 2 the hub's topics are not there; 3 no broker answers.
     """
@@ -46,6 +46,12 @@ def status(
     print(f"hub at {found['address']}, {found['partitions']} partition{many}")
     columns = ("ROLE", "PID", "HOST", "STATE", "PARTITIONS", "LAG", "RESTARTS", "ABOUT")
     render.print_table(columns, [_row(process) for process in found["processes"]])
+    if found["topics"]:
+        print()
+        render.print_table(("TOPIC", "SIZE"), [(one["topic"], render.size(one["bytes"])) for one in found["topics"]])
+    disk = found["disk"]
+    if disk["usable_bytes"] is not None:
+        print(f"\n{render.size(disk['usable_bytes'])} of {render.size(disk['total_bytes'])} are free on the broker's disk")
 
 
 def _row(process: dict[str, Any]) -> tuple[Any, ...]:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import config
+from .processes import AdvertisedHost, ensure_configured_topics
 from .render import on_terminal
 
 if TYPE_CHECKING:
-    from ..runtime import ChildSpec, Process, Supervisor
+    from ..runtime import ChildSpec, Listener, Process, Supervisor
 
 CHILD_WAIT_SECONDS = "60"
 KILL_AFTER_SECONDS = 15.0
@@ -30,6 +31,7 @@ def up(
     ] = None,
     host: Annotated[str, typer.Option(help="Address that the embedded broker listens on.")] = config.DEFAULT_HOST,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Its port; 0 takes a free one.")] = config.DEFAULT_PORT,
+    advertised_host: AdvertisedHost = None,
     partitions: Annotated[
         int | None, typer.Option(min=1, help="Engine partitions of a new hub (default: 1, on Kafka 16).")
     ] = None,
@@ -51,19 +53,22 @@ def up(
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.", envvar="HUB_LOG_LEVEL")] = "warning",
 ) -> None:
     """Start broker, engine, delivery and workers; restart what dies; Ctrl-C drains them all."""
-    from ..runtime import Fleet, Process, Supervisor, run_process
+    from ..runtime import Fleet, Process, Supervisor, make_listener, run_process
     from ..telemetry import configure_logging
 
     configure_logging("up", log_level)
     data_dir = data or (None if bootstrap else config.DEFAULT_DATA)
+    children: list[ChildSpec] = []
+    address = bootstrap
     if bootstrap:
         _prepare(bootstrap, partitions)
-    children: list[ChildSpec] = []
-    address = bootstrap or (f"{host}:{port}" if port else None)
+    else:
+        listener = make_listener(host, advertised_host)
+        address = listener.address(port) if port else None
     inside = not bootstrap and not separate_engine and engines == 1
     logs = ("--log-level", log_level)
     if not bootstrap:
-        children.append(_broker(data_dir, host, port, partitions, flush, inside, logs))
+        children.append(_broker(data_dir, listener, port, partitions, flush, inside, logs))
     target = ("--bootstrap", address or _address(), "--wait", CHILD_WAIT_SECONDS, *logs)
     if not inside:
         folder = ("--data", str(data_dir)) if data_dir else ()
@@ -99,10 +104,9 @@ def _address() -> str:
 
 
 def _prepare(bootstrap: str, partitions: int | None) -> None:
-    """The topics on a Kafka cluster: create what is missing, check what is there."""
-    from ..kafka import ensure_hub
-
-    asyncio.run(ensure_hub(bootstrap, partitions))
+    """The topics on a Kafka cluster: create what is missing, check what is there, say what was altered."""
+    for change in ensure_configured_topics(bootstrap, partitions).altered:
+        typer.echo(f"altered {change}", err=True)
 
 
 def _spec(role: str, number: int, among: int, arguments: tuple[str, ...]) -> "ChildSpec":
@@ -112,9 +116,16 @@ def _spec(role: str, number: int, among: int, arguments: tuple[str, ...]) -> "Ch
 
 
 def _broker(
-    data_dir: Path | None, host: str, port: int, partitions: int | None, flush: str, inside: bool, logs: tuple[str, ...]
+    data_dir: Path | None,
+    listener: "Listener",
+    port: int,
+    partitions: int | None,
+    flush: str,
+    inside: bool,
+    logs: tuple[str, ...],
 ) -> "ChildSpec":
-    arguments = ("broker", "--data", str(data_dir), "--host", host, "--port", str(port), "--flush", flush, *logs)
+    hosts = ("--host", listener.host, "--advertised-host", listener.advertised_host)
+    arguments = ("broker", "--data", str(data_dir), *hosts, "--port", str(port), "--flush", flush, *logs)
     if partitions is not None:
         arguments = (*arguments, "--partitions", str(partitions))
     if inside:

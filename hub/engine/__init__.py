@@ -1,11 +1,13 @@
 """The engine: one partition as a value, the loop around it, and the services that own partitions. See README.md."""
 
 from .encode import encode
-from .loop import LoopSettings, MissingHistory, PartitionLoop
-from .partition import Batch, EnginePartition, EngineSettings
-from .service import ENGINE_GROUP, EmbeddedEngine, EngineService, EngineStopped
+from .loop import MissingHistory, PartitionLoop
+from .partition import Batch, EnginePartition
+from .service import EMBEDDED_MAX_RECORDS, ENGINE_GROUP, EmbeddedEngine, EngineService, EngineStopped
+from .settings import EngineSettings, LoopSettings
 
 __all__ = [
+    "EMBEDDED_MAX_RECORDS",
     "ENGINE_GROUP",
     "Batch",
     "EmbeddedEngine",

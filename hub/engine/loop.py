@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import structlog
-from msgspec import Struct
 
 from ..errors import HubError, Unreachable
 from ..kafka import (
@@ -26,10 +25,11 @@ from ..kafka import (
     TransactionalSession,
 )
 from .encode import Outputs, check_fits, encode
-from .partition import Batch, EnginePartition, EngineSettings, Phase
+from .partition import Batch, EnginePartition, Phase
 from .ports import EngineBroker, Intake
 from .quarantine import Quarantine, UnwritableBatch
 from .restoring import Changelog
+from .settings import EngineSettings, LoopSettings
 
 log = structlog.get_logger(__name__)
 
@@ -54,14 +54,6 @@ POOLS_SECONDS = (1.0, 30.0)
 
 #: Between attempts to take a partition over (seconds): first, and at most.
 RETRY_SECONDS = (0.05, 2.0)
-
-
-class LoopSettings(Struct, frozen=True, kw_only=True):
-    """`max_records`: reports per transaction. `snapshot_bytes`: a snapshot is written every so many bytes of changelog."""
-
-    max_records: int = 500
-    snapshot_bytes: int = 64 * 1024 * 1024
-    restore_seconds: float = 600.0
 
 
 class MissingHistory(HubError):
@@ -97,7 +89,7 @@ class PartitionLoop:
             partition,
             partitions,
             folder=snapshots,
-            snapshot_bytes=self._loop_settings.snapshot_bytes,
+            settings=self._loop_settings,
             now_us=self._time,
         )
         self._ahead_us = 0

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import Literal, NamedTuple
 
-from msgspec import Raw, Struct, json
+from msgspec import Raw, json
 
 from schemas import EngineAnnounced, Submission
 from schemas import events as e
@@ -37,6 +37,7 @@ from ..kafka import INBOX_PARTITIONS, StoredRecord
 from .changelog import rows_of
 from .handlers import REQUESTS, Conditions, handle
 from .reading import InvalidIdentity, InvalidReport, envelope_of, envelope_without_identity
+from .settings import EngineSettings
 
 #: Entries of the ended index that are tombstoned in one turn, and how long expired ones may lie while nothing else happens.
 EXPIRED_PER_TURN = 500
@@ -44,15 +45,6 @@ EXPIRY_SLACK_US = 60 * SECOND_US
 
 #: The phases that `process` goes through: all of them, or one alone, to find out whose output it is that does not fit.
 Phase = Literal["all", "records", "timers", "dispatch"]
-
-
-class EngineSettings(Struct, frozen=True, kw_only=True):
-    """`retention_seconds`: how long an ended task's id stays known. `ended_entries_max`: bound of the ended index.
-    `waiting_max`: live tasks per partition; beyond it submissions are refused."""
-
-    retention_seconds: float = 3_600.0
-    ended_entries_max: int = 1_000_000
-    waiting_max: int = 1_000_000
 
 
 class Batch(NamedTuple):

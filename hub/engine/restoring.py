@@ -14,6 +14,7 @@ from ..core.rows import META_KEY, meta_row_decoder
 from ..errors import HubError
 from ..kafka import OffsetOutOfRange, StoredRecord
 from .ports import EngineBroker
+from .settings import LoopSettings
 from .snapshots import Doubtful, Rows, Snapshot, check_goes_on, mark_of, read_snapshot, snapshot_path, write_snapshot
 
 log = structlog.get_logger(__name__)
@@ -22,7 +23,7 @@ log = structlog.get_logger(__name__)
 class Changelog:
     """The changelog of one partition, and its snapshot file in `folder` (None: no snapshots).
 
-    `snapshot_bytes`: a snapshot is written after so many bytes of changelog. `now_us`: the loop's clock."""
+    `now_us`: the loop's clock."""
 
     def __init__(
         self,
@@ -31,14 +32,14 @@ class Changelog:
         partitions: int,
         *,
         folder: Path | None,
-        snapshot_bytes: int,
+        settings: LoopSettings,
         now_us: Callable[[], int],
     ) -> None:
         self._broker = broker
         self._partition = partition
         self._partitions = partitions
         self._path = None if folder is None else snapshot_path(folder, partition)
-        self._snapshot_bytes = snapshot_bytes
+        self._settings = settings
         self._now_us = now_us
         self._bytes = 0
         self._writing: asyncio.Task[None] | None = None
@@ -68,7 +69,7 @@ class Changelog:
         last: StoredRecord | None = None
         async for record in self._broker.changelog(self._partition, begin):
             if last is None and known is not None:
-                check_goes_on(known, record, began_us)
+                check_goes_on(known, record, began_us, self._settings.tombstones_seconds)
             last = record
             if record.key is None:
                 continue
@@ -82,12 +83,14 @@ class Changelog:
         if known is not None and _origin_of(rows) != origin:
             raise Doubtful("it is of another changelog")
         self._bytes = replayed
-        return Snapshot(rows, -1, b"", began_us) if last is None else Snapshot(rows, last.offset, mark_of(last), began_us)
+        if last is None:
+            return Snapshot(rows, -1, b"", began_us)
+        return Snapshot(rows, last.offset, mark_of(last), began_us, self._settings.tombstones_seconds)
 
     def committed(self, size: int) -> None:
         """`size` bytes of rows were committed: write a snapshot in the background when it is time."""
         self._bytes += size
-        if self._path is None or self._bytes < self._snapshot_bytes:
+        if self._path is None or self._bytes < self._settings.snapshot_bytes:
             return
         if self._writing is None or self._writing.done():
             self._bytes = 0

@@ -13,10 +13,10 @@ import structlog
 from ..broker import LocalBroker
 from ..kafka import INTAKE, GroupMembership, describe_partitions
 from .in_process import InProcessBroker
-from .loop import LoopSettings, PartitionLoop
+from .loop import PartitionLoop
 from .over_tcp import TcpBroker
-from .partition import EngineSettings
 from .ports import EngineBroker
+from .settings import EngineSettings, LoopSettings
 
 log = structlog.get_logger(__name__)
 

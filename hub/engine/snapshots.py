@@ -3,8 +3,9 @@ only what came later. Losing one loses nothing.
 
 File: the magic, then CRC-32 (4 bytes) and length (8 bytes) of the body, big-endian; the body: offset of the last changelog
 record in it (8 bytes), a hash of that record (16 bytes), the time of writing in microseconds (8 bytes), the partition count
-(4 bytes), and records of key length, key, value length, value (lengths 4 bytes). Written beside and renamed, so that a file is
-whole or not there; one that does not check, or that this changelog does not go on from, is ignored with a word in the log.
+(4 bytes), the time in seconds for which the changelog keeps tombstones (4 bytes), and records of key length, key, value length,
+value (lengths 4 bytes). Written beside and renamed, so that a file is whole or not there; one that does not check, or that this
+changelog does not go on from, is ignored, and the log says so.
 """
 
 import os
@@ -16,16 +17,14 @@ from zlib import crc32
 
 import structlog
 
+from ..core.times import SECOND_US
 from ..kafka import TOMBSTONES_MS, StoredRecord
 
 log = structlog.get_logger(__name__)
 
-#: Tombstones stay in the changelog for TOMBSTONES_MS, though it is compacted: whoever is behind by half of that misses none.
-AGE_US_MAX = TOMBSTONES_MS * 1000 // 2
-
-MAGIC = b"taskhub-snapshot-2\n"
+MAGIC = b"taskhub-snapshot-3\n"
 _HEAD = Struct(">IQ")
-_ORIGIN = Struct(">q16sqI")
+_ORIGIN = Struct(">q16sqII")
 _LENGTH = Struct(">I")
 
 Rows = dict[bytes, bytes]
@@ -33,12 +32,13 @@ Rows = dict[bytes, bytes]
 
 class Snapshot(NamedTuple):
     """The fold of the changelog up to the record at offset `last`. `mark`: the hash of that record. `written_us`: a time; what is
-    not in the snapshot was written later."""
+    not in the snapshot was written later. `tombstones_seconds`: for how long the changelog kept tombstones then."""
 
     rows: Rows
     last: int
     mark: bytes
     written_us: int
+    tombstones_seconds: int = TOMBSTONES_MS // 1000
 
 
 class Doubtful(Exception):
@@ -56,8 +56,11 @@ def mark_of(record: StoredRecord) -> bytes:
     return blake2b(b"%d/%d/" % (record.timestamp_ms, len(key)) + key + value, digest_size=16).digest()
 
 
-def check_goes_on(snapshot: Snapshot, first: StoredRecord, now_us: int) -> None:
+def check_goes_on(snapshot: Snapshot, first: StoredRecord, now_us: int, tombstones_seconds: int) -> None:
     """Whether a changelog goes on from `snapshot`; given is its `first` record from the snapshot's last one on. Raises Doubtful.
+
+    Tombstones stay in the changelog for `tombstones_seconds`, though it is compacted: a snapshot of half that age misses none.
+    Where the time was another one when the snapshot was written, the shorter one counts.
 
     The last record of a transaction is replaced by the next one's. So where it is still there, nothing behind it was compacted
     away. Where it is not, tombstones behind it may be gone, too, after a time; what they deleted would come back to life."""
@@ -66,13 +69,13 @@ def check_goes_on(snapshot: Snapshot, first: StoredRecord, now_us: int) -> None:
             raise Doubtful("it is of another changelog")
         return
     age_us = abs(now_us - snapshot.written_us)  # one from the future says that a clock was wrong: then its age is not known
-    if age_us > AGE_US_MAX:
+    if age_us > min(tombstones_seconds, snapshot.tombstones_seconds) * SECOND_US / 2:
         raise Doubtful(f"it is {age_us / 3_600_000_000:.0f} hours old, and the changelog was compacted since")
 
 
 def write_snapshot(path: Path, snapshot: Snapshot, *, partitions: int) -> None:
     """Durable when it returns. Raises OSError."""
-    parts = [_ORIGIN.pack(snapshot.last, snapshot.mark, snapshot.written_us, partitions)]
+    parts = [_ORIGIN.pack(snapshot.last, snapshot.mark, snapshot.written_us, partitions, snapshot.tombstones_seconds)]
     for key, value in snapshot.rows.items():
         parts += (_LENGTH.pack(len(key)), key, _LENGTH.pack(len(value)), value)
     body = b"".join(parts)
@@ -106,7 +109,7 @@ def _parse(content: bytes, partitions: int) -> Snapshot:
     body = memoryview(content)[len(MAGIC) + _HEAD.size :]
     if len(body) != length or crc32(body) != checksum:
         raise ValueError("its checksum does not match")
-    last, mark, written_us, written_with = _ORIGIN.unpack_from(body)
+    last, mark, written_us, written_with, tombstones_seconds = _ORIGIN.unpack_from(body)
     if written_with != partitions:
         raise ValueError(f"it was written with {written_with} partitions")
     rows: Rows = {}
@@ -115,7 +118,7 @@ def _parse(content: bytes, partitions: int) -> Snapshot:
         key, position = _take(body, position)
         value, position = _take(body, position)
         rows[key] = value
-    return Snapshot(rows, last, mark, written_us)
+    return Snapshot(rows, last, mark, written_us, tombstones_seconds)
 
 
 def _take(body: memoryview, position: int) -> tuple[bytes, int]:

@@ -24,7 +24,10 @@ from .reader import PartitionReader, read_all
 from .records import Record, StoredRecord, TopicPartition
 from .sender import Outgoing, Sender
 from .session import TransactionalSession
+from .storage import Storage, describe_storage
+from .topic_config import TopicChange
 from .topics import (
+    COMMANDS_PREFIX,
     DEFAULT_POOL,
     DLQ_PREFIX,
     EVENTS,
@@ -33,9 +36,11 @@ from .topics import (
     REPLY_PARTITIONS,
     STATE,
     TOMBSTONES_MS,
+    Ensured,
     TopicSpec,
     commands_topic,
     describe_partitions,
+    describe_setting,
     dlq_topic,
     ensure_dlq,
     ensure_hub,
@@ -48,6 +53,7 @@ from .topics import (
 
 __all__ = [
     "BATCH_BYTES_MAX",
+    "COMMANDS_PREFIX",
     "DEFAULT_POOL",
     "DLQ_PREFIX",
     "EVENTS",
@@ -61,6 +67,7 @@ __all__ = [
     "ClassicSession",
     "ConnectionLost",
     "CorruptBatch",
+    "Ensured",
     "GroupMember",
     "GroupMembership",
     "GroupState",
@@ -73,7 +80,9 @@ __all__ = [
     "Sender",
     "SessionFailed",
     "SessionFenced",
+    "Storage",
     "StoredRecord",
+    "TopicChange",
     "TopicMismatch",
     "TopicMissing",
     "TopicPartition",
@@ -85,6 +94,8 @@ __all__ = [
     "commands_topic",
     "describe_groups",
     "describe_partitions",
+    "describe_setting",
+    "describe_storage",
     "dlq_topic",
     "ensure_dlq",
     "ensure_hub",

@@ -1,4 +1,4 @@
-"""The hub's topics as data, and the operations that make them: create what is missing, refuse what is there but wrong.
+"""The hub's topics as data, and the operations that make them: create what is missing, alter or refuse what is wrong.
 
 Topics are made here and nowhere else; no client creates one by using it.
 """
@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError
 
 from .clients import make_admin
 from .codec import BATCH_BYTES_MAX
 from .errors import BrokerUnreachable, TopicMismatch, TopicMissing, TopicRefused
 from .partition import INBOX_PARTITIONS
+from .topic_config import TopicChange, alter, compare, describe_configs
 
 INTAKE = "hub.intake"
 EVENTS = "hub.events"
@@ -34,20 +34,27 @@ _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 TOMBSTONES_MS = _DAY_MS
 """How long a deletion stays in `hub.state` at least after compaction: whoever is behind by less misses none."""
-CHECKED = ("cleanup.policy", "max.message.bytes", "delete.retention.ms")
-"""Settings of existing topics that must be as wanted, where a topic names them; the others are the operator's to change."""
-AT_LEAST = ("max.message.bytes", "delete.retention.ms")
-"""Those of them that may be larger."""
+NO_OVERRIDES: Mapping[str, Mapping[str, str]] = {}
 _TOPIC_ALREADY_EXISTS = 36
 _UNKNOWN_TOPIC = 3
 
 
 class TopicSpec(NamedTuple):
-    """What a topic has to be."""
+    """What a topic has to be. `asked_for`: those settings of `config` that somebody configured."""
 
     name: str
     partitions: int
     config: Mapping[str, str]
+    asked_for: Mapping[str, str] = {}
+
+
+class Ensured(NamedTuple):
+    """What was done about the topics: the names of those that were created, the settings that were altered, and those that
+    differ from a new hub's and were left as they are."""
+
+    created: list[str]
+    altered: list[TopicChange]
+    kept: list[TopicChange]
 
 
 def commands_topic(pool: str) -> str:
@@ -98,32 +105,34 @@ async def ensure_topics(
     partitions: int,
     pools: Iterable[str] = (DEFAULT_POOL,),
     subscribers: Iterable[str] = (),
-    retention_ms: Mapping[str, int] | None = None,
-) -> list[str]:
-    """Create the missing topics of a hub and check those that exist; returns the names of the created ones. May run
-    anywhere, any time.
+    overrides: Mapping[str, Mapping[str, str]] = NO_OVERRIDES,
+) -> Ensured:
+    """Create the missing topics of a hub and check those that exist. May run anywhere, any time.
 
-    `retention_ms` by topic name overrides the retention of topics that are created. Raises `TopicMismatch` (an existing
-    topic cannot be worked with; nothing was created), `TopicRefused`, `BrokerUnreachable`."""
-    specs = [_retain(spec, retention_ms or {}) for spec in hub_topics(partitions, pools=pools, subscribers=subscribers)]
+    `overrides`: settings by topic (COMMANDS_PREFIX: of every pool), for new topics and for those that exist. Raises
+    `TopicMismatch` (an existing topic cannot be worked with; nothing was created), `TopicRefused`, `BrokerUnreachable`."""
     async with _admin(bootstrap) as admin:
-        return await _ensure(admin, bootstrap, specs)
+        known = await _pools(admin) if COMMANDS_PREFIX in overrides else []
+        specs = hub_topics(partitions, pools=dict.fromkeys([*pools, *known]), subscribers=subscribers)
+        return await _ensure(admin, bootstrap, [_override(spec, overrides) for spec in specs])
 
 
-async def ensure_hub(bootstrap: str, partitions: int | None = None) -> list[str]:
+async def ensure_hub(
+    bootstrap: str, partitions: int | None = None, overrides: Mapping[str, Mapping[str, str]] = NO_OVERRIDES
+) -> Ensured:
     """`ensure_topics` with the number of partitions that the hub has (a new one: CLUSTER_PARTITIONS) where none is asked for."""
     if partitions is None:
         try:
             partitions = await describe_partitions(bootstrap)
         except TopicMissing:
             partitions = CLUSTER_PARTITIONS
-    return await ensure_topics(bootstrap, partitions=partitions)
+    return await ensure_topics(bootstrap, partitions=partitions, overrides=overrides)
 
 
-async def ensure_pool(bootstrap: str, pool: str) -> None:
+async def ensure_pool(bootstrap: str, pool: str, overrides: Mapping[str, Mapping[str, str]] = NO_OVERRIDES) -> None:
     """Create the commands topic of a pool if it is missing. Raises as `ensure_topics` does."""
     async with _admin(bootstrap) as admin:
-        await _ensure(admin, bootstrap, [pool_topic(pool)])
+        await _ensure(admin, bootstrap, [_override(pool_topic(pool), overrides)])
 
 
 async def ensure_dlq(bootstrap: str, subscriber: str) -> None:
@@ -146,17 +155,27 @@ async def describe_partitions(bootstrap: str) -> int:
 async def list_pools(bootstrap: str) -> list[str]:
     """The pools that have a commands topic, sorted. Raises `BrokerUnreachable`."""
     async with _admin(bootstrap) as admin:
-        names = await admin.list_topics()
-    return sorted(name.removeprefix(COMMANDS_PREFIX) for name in names if name.startswith(COMMANDS_PREFIX))
+        return await _pools(admin)
+
+
+async def describe_setting(bootstrap: str, topic: str, setting: str) -> str:
+    """The value of one setting of a topic. Raises `TopicRefused`, `BrokerUnreachable`."""
+    async with _admin(bootstrap) as admin:
+        return (await describe_configs(admin, {topic: [setting]}))[topic][setting]
 
 
 # --- steps
 
 
-def _retain(spec: TopicSpec, retention_ms: Mapping[str, int]) -> TopicSpec:
-    if spec.name not in retention_ms:
-        return spec
-    return spec._replace(config={**spec.config, "retention.ms": str(retention_ms[spec.name])})
+def _override(spec: TopicSpec, overrides: Mapping[str, Mapping[str, str]]) -> TopicSpec:
+    kind = COMMANDS_PREFIX if spec.name.startswith(COMMANDS_PREFIX) else spec.name
+    asked_for = overrides.get(kind, {})
+    return spec._replace(config={**spec.config, **asked_for}, asked_for=asked_for)
+
+
+async def _pools(admin: AIOKafkaAdminClient) -> list[str]:
+    names = await admin.list_topics()
+    return sorted(name.removeprefix(COMMANDS_PREFIX) for name in names if name.startswith(COMMANDS_PREFIX))
 
 
 @asynccontextmanager
@@ -172,20 +191,32 @@ async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
         await admin.close()
 
 
-async def _ensure(admin: AIOKafkaAdminClient, bootstrap: str, specs: list[TopicSpec]) -> list[str]:
+async def _ensure(admin: AIOKafkaAdminClient, bootstrap: str, specs: list[TopicSpec]) -> Ensured:
     existing = await _existing(admin, [spec.name for spec in specs])
     present = [spec for spec in specs if spec.name in existing]
     _check_partitions(present, existing)
-    await _check_settings(admin, present)
+    altered, kept = await _settle(admin, bootstrap, present)
     missing = [spec for spec in specs if spec.name not in existing]
     if not missing:
-        return []
+        return Ensured([], altered, kept)
     created = await _create(admin, missing)
     raced = [spec for spec in missing if spec.name not in created]
     await _wait_for_leaders(admin, bootstrap, missing)
     _check_partitions(raced, await _existing(admin, [spec.name for spec in raced]))
-    await _check_settings(admin, raced)
-    return created
+    raced_altered, raced_kept = await _settle(admin, bootstrap, raced)
+    return Ensured(created, altered + raced_altered, kept + raced_kept)
+
+
+async def _settle(
+    admin: AIOKafkaAdminClient, bootstrap: str, specs: list[TopicSpec]
+) -> tuple[list[TopicChange], list[TopicChange]]:
+    """Compare the settings of topics that exist, and alter what has to be altered."""
+    found = await describe_configs(admin, {spec.name: spec.config for spec in specs})
+    compared = [compare(spec.name, found[spec.name], spec.config, spec.asked_for) for spec in specs]
+    to_alter = [change for one in compared for change in one.to_alter]
+    if to_alter:
+        await alter(bootstrap, to_alter)
+    return to_alter, [change for one in compared for change in one.kept]
 
 
 async def _existing(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:
@@ -201,7 +232,7 @@ async def _describe(admin: AIOKafkaAdminClient, names: list[str]) -> list[dict[s
 
 
 def _check_partitions(specs: list[TopicSpec], existing: Mapping[str, int]) -> None:
-    for name, wanted, _ in specs:
+    for name, wanted, *_ in specs:
         found = existing[name]
         if found != wanted:
             raise TopicMismatch(
@@ -214,30 +245,6 @@ def _check_partitions(specs: list[TopicSpec], existing: Mapping[str, int]) -> No
                 if not name.startswith((REPLIES, COMMANDS_PREFIX))
                 else "Delete the topic while no hub runs; it is made anew.",
             )
-
-
-async def _check_settings(admin: AIOKafkaAdminClient, specs: list[TopicSpec]) -> None:
-    if not specs:
-        return
-    resources = [ConfigResource(ConfigResourceType.TOPIC, spec.name, dict.fromkeys(CHECKED)) for spec in specs]
-    found: dict[str, dict[str, str]] = {}
-    for answer in await admin.describe_configs(resources):
-        for code, message, _type, name, entries in answer.resources:
-            if code:
-                raise TopicRefused(name, "describe", code, message)
-            found[name] = {entry[0]: entry[1] for entry in entries}
-    for spec in specs:
-        for setting in CHECKED:
-            if setting in spec.config:
-                _check_setting(spec.name, setting, found[spec.name][setting], spec.config[setting])
-
-
-def _check_setting(topic: str, setting: str, found: str, wanted: str) -> None:
-    fits = int(found) >= int(wanted) if setting in AT_LEAST else found == wanted
-    if not fits:
-        change = f"--entity-type topics --entity-name {topic} --add-config {setting}={wanted}"
-        remedy = f"Set it: kafka-configs.sh --alter {change}"
-        raise TopicMismatch(topic, setting, found, wanted, remedy)
 
 
 async def _create(admin: AIOKafkaAdminClient, specs: list[TopicSpec]) -> list[str]:

@@ -5,6 +5,7 @@
 
 from .child import Child, ChildSpec
 from .errors import ChildFailed, DataDirectoryTaken, PortTaken, ProcessFailed
+from .listener import Listener, make_listener
 from .process import Process, die_with_parent, print_line, run_process
 from .roles import BrokerOptions, serve_broker, serve_delivery, serve_engine, serve_worker
 from .run_file import read_run_file
@@ -18,11 +19,13 @@ __all__ = [
     "ChildSpec",
     "DataDirectoryTaken",
     "Fleet",
+    "Listener",
     "PortTaken",
     "Process",
     "ProcessFailed",
     "Supervisor",
     "die_with_parent",
+    "make_listener",
     "print_line",
     "read_run_file",
     "run_process",

@@ -10,22 +10,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import structlog
+
 from ..errors import ConfigurationError
 from .errors import DataDirectoryTaken, PortTaken, ProcessFailed
+from .listener import make_listener
 from .process import Process
 
 if TYPE_CHECKING:
     from ..broker import BrokerServer
     from ..delivery import SubscriberConfig
-    from ..engine import EngineService
+    from ..engine import EngineService, LoopSettings
+    from ..settings import EngineSection, TopicsSection
     from ..worker import TaskRegistry, WorkerSettings
+
+log = structlog.get_logger(__name__)
 
 DEFAULT_PARTITIONS = 1
 """Of a new hub on the embedded broker: one process writes the journal, more partitions would not make it faster."""
 
 
 class BrokerOptions(NamedTuple):
-    """`data_dir` None keeps everything in memory. `partitions` None: as many as there are, or one for a new hub."""
+    """`data_dir` None keeps everything in memory. `partitions` None: as many as there are, or one for a new hub.
+    `engine_section`, `topics`: what is configured of the engine and of the topics; None: nothing."""
 
     data_dir: Path | None
     host: str
@@ -34,15 +41,18 @@ class BrokerOptions(NamedTuple):
     engine: bool = False
     partitions: int | None = None
     flush: str = "always"
+    engine_section: "EngineSection | None" = None
+    topics: "TopicsSection | None" = None
 
 
 async def serve_broker(process: Process, options: BrokerOptions) -> None:
     """The embedded broker, with the engine inside or alone. Raises HubError."""
     from ..broker import BrokerServer
 
+    listener = make_listener(options.host, options.advertised_host)
     try:
         server = BrokerServer(
-            options.data_dir, options.host, options.port, options.flush, advertised_host=options.advertised_host
+            options.data_dir, listener.host, options.port, options.flush, advertised_host=listener.advertised_host
         )
     except ValueError as error:
         raise ConfigurationError(f"--flush: {error}.") from error
@@ -54,18 +64,28 @@ async def serve_broker(process: Process, options: BrokerOptions) -> None:
 
 
 async def _serve_hub(process: Process, server: "BrokerServer", options: BrokerOptions) -> None:
-    from ..kafka import INTAKE, ensure_topics
+    from ..kafka import INTAKE
 
     partitions = options.partitions or server.local.topics().get(INTAKE) or DEFAULT_PARTITIONS
-    if not await process.until_stopped(ensure_topics(server.bootstrap, partitions=partitions)):
+    if not await process.until_stopped(_ensure_topics(server.bootstrap, partitions, options.topics)):
         return
     if not options.engine:
         process.ready(address=server.bootstrap, data=_text(options.data_dir))
         await process.stopping.wait()
         return
-    from ..engine import EmbeddedEngine
+    from ..engine import EMBEDDED_MAX_RECORDS, EmbeddedEngine
+    from .tuning import engine_settings, loop_settings, tombstones_seconds
 
-    engine = EmbeddedEngine(server.local, data_dir=options.data_dir)
+    engine = EmbeddedEngine(
+        server.local,
+        data_dir=options.data_dir,
+        settings=engine_settings(options.engine_section),
+        loop_settings=loop_settings(
+            options.engine_section,
+            max_records=EMBEDDED_MAX_RECORDS,
+            tombstones_seconds=tombstones_seconds(options.topics),
+        ),
+    )
     with _engine_errors():
         try:
             if await process.until_stopped(engine.start()):
@@ -73,6 +93,15 @@ async def _serve_hub(process: Process, server: "BrokerServer", options: BrokerOp
                 await process.until_stopped(engine.watch())
         finally:
             await engine.stop()
+
+
+async def _ensure_topics(bootstrap: str, partitions: int, topics: "TopicsSection | None") -> None:
+    from ..kafka import ensure_topics
+    from .tuning import topic_overrides
+
+    ensured = await ensure_topics(bootstrap, partitions=partitions, overrides=topic_overrides(topics))
+    for change in ensured.altered:
+        log.warning("a topic was altered", action="topic_altered", change=str(change))
 
 
 async def _start_broker(server: "BrokerServer", options: BrokerOptions) -> None:
@@ -93,14 +122,23 @@ async def _start_broker(server: "BrokerServer", options: BrokerOptions) -> None:
         raise ConfigurationError(f"The data directory {options.data_dir} cannot be used: {error.strerror or error}.") from error
 
 
-async def serve_engine(process: Process, bootstrap: str, *, data_dir: Path | None, wait_seconds: float) -> None:
-    """An engine over TCP, for its share of the partitions. Raises HubError."""
+async def serve_engine(
+    process: Process, bootstrap: str, *, data_dir: Path | None, wait_seconds: float, section: "EngineSection | None" = None
+) -> None:
+    """An engine over TCP, for its share of the partitions. `section` is what is configured of it. Raises HubError."""
     from ..engine import EngineService
+    from .tuning import engine_settings
     from .waiting import wait_for_hub
 
     if not await process.until_stopped(wait_for_hub(bootstrap, wait_seconds)):
         return
-    engine = EngineService(bootstrap, data_dir=data_dir, client_id=f"hub-engine-{os.getpid()}")
+    engine = EngineService(
+        bootstrap,
+        data_dir=data_dir,
+        settings=engine_settings(section),
+        loop_settings=await _loop_settings(bootstrap, section),
+        client_id=f"hub-engine-{os.getpid()}",
+    )
     with _engine_errors():
         try:
             if await process.until_stopped(_started(engine)):
@@ -110,20 +148,40 @@ async def serve_engine(process: Process, bootstrap: str, *, data_dir: Path | Non
             await engine.stop()
 
 
+async def _loop_settings(bootstrap: str, section: "EngineSection | None") -> "LoopSettings":
+    """With what `hub.state` says: the machine that configured the topics may be another one."""
+    from ..engine import LoopSettings
+    from ..kafka import STATE, describe_setting
+    from .tuning import loop_settings
+
+    tombstones_ms = int(await describe_setting(bootstrap, STATE, "delete.retention.ms"))
+    return loop_settings(section, max_records=LoopSettings().max_records, tombstones_seconds=tombstones_ms // 1000)
+
+
 async def _started(engine: "EngineService") -> None:
     await engine.start()
     await engine.ready()
 
 
 async def serve_worker(
-    process: Process, bootstrap: str, registry: "TaskRegistry", settings: "WorkerSettings", *, wait_seconds: float
+    process: Process,
+    bootstrap: str,
+    registry: "TaskRegistry",
+    settings: "WorkerSettings",
+    *,
+    wait_seconds: float,
+    topics: "TopicsSection | None" = None,
 ) -> None:
-    """One incarnation of a worker. Raises HubError."""
+    """One incarnation of a worker. `topics` is what is configured of the topic of a new pool. Raises HubError."""
+    from ..kafka import ensure_pool
     from ..worker import Worker
+    from .tuning import topic_overrides
     from .waiting import wait_for_hub
 
     if not await process.until_stopped(wait_for_hub(bootstrap, wait_seconds)):
         return
+    if overrides := topic_overrides(topics):
+        await ensure_pool(bootstrap, settings.pool, overrides)
     worker = Worker(bootstrap, registry, settings)
     try:
         if await process.until_stopped(worker.start()):

@@ -9,19 +9,23 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..core.rows import EngineRow, WorkerRow, engine_row_decoder, meta_row_decoder, worker_row_decoder
+from ..errors import Unreachable
 from ..kafka import (
     INTAKE,
     STATE,
     GroupState,
     PartitionReader,
+    Storage,
     describe_groups,
     describe_partitions,
+    describe_storage,
     read_all,
     wait_until_reachable,
 )
 from .run_file import process_lives
 
 SUBSCRIBER_GROUPS = "hub.sub."
+TOPICS = "hub."
 ANSWER_SECONDS = 1.0
 READ_RECORDS = 2_000
 READ_MS = 200
@@ -46,7 +50,9 @@ class ProcessStatus:
 
 
 async def gather_status(bootstrap: str, run: dict[str, Any] | None) -> dict[str, Any]:
-    """{"address", "partitions", "processes": [...]}, JSON types. `run` is the content of the supervisor's file, if there is one.
+    """{"address", "partitions", "processes": [...], "topics": [{"topic", "bytes"}], "disk": {"usable_bytes", "total_bytes",
+    "unanswered"}}, JSON types. `run` is the content of the supervisor's file, if there is one. Topics whose size no broker
+    gives are left out; sizes of the disk that no broker gives are None.
 
     Raises BrokerUnreachable, TopicMissing."""
     await wait_until_reachable(bootstrap, ANSWER_SECONDS)
@@ -54,6 +60,7 @@ async def gather_status(bootstrap: str, run: dict[str, Any] | None) -> dict[str,
     async with asyncio.TaskGroup() as group:
         lanes = [group.create_task(_read_lane(bootstrap, partition)) for partition in range(partitions)]
         subscribers = group.create_task(describe_groups(bootstrap, SUBSCRIBER_GROUPS))
+        storage = group.create_task(_read_storage(bootstrap))
     found: dict[tuple[str, int], ProcessStatus] = {}
     if run is not None:
         _add_supervised(found, run)
@@ -63,7 +70,27 @@ async def gather_status(bootstrap: str, run: dict[str, Any] | None) -> dict[str,
     running = list(found.values())
     order = ["supervisor", "broker", "broker+engine", "engine", "worker", "delivery"]
     running.sort(key=lambda status: (order.index(status.role), status.host, status.pid))
-    return {"address": bootstrap, "partitions": partitions, "processes": [asdict(status) for status in running]}
+    processes = [asdict(status) for status in running]
+    return {"address": bootstrap, "partitions": partitions, "processes": processes, **_storage_facts(storage.result())}
+
+
+async def _read_storage(bootstrap: str) -> Storage:
+    try:
+        return await describe_storage(bootstrap)
+    except Unreachable:  # the rest of the status holds without it
+        return Storage({}, {}, [bootstrap])
+
+
+def _storage_facts(storage: Storage) -> dict[str, Any]:
+    topics = sorted({place.topic for place in storage.sizes if place.topic.startswith(TOPICS)})
+    return {
+        "topics": [{"topic": topic, "bytes": storage.bytes_of(topic)} for topic in topics],
+        "disk": {
+            "usable_bytes": storage.usable_bytes,
+            "total_bytes": storage.total_bytes,
+            "unanswered": list(storage.unanswered),
+        },
+    }
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from hub.cli import build
 from hub.cli.events import json_schema
-from hub.cli.render import clock, duration, event_line, print_fields, print_table
+from hub.cli.render import clock, duration, event_line, print_fields, print_table, size
 from schemas import CATALOGUE
 from tests.engine.harness import World
 
@@ -27,6 +27,21 @@ from tests.engine.harness import World
 )
 def test_a_length_of_time_is_told_in_the_unit_that_reads_best(seconds: float | None, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 bytes"),
+        (1_023, "1023 bytes"),
+        (1_024, "1.0 KiB"),
+        ((1 << 20) - 1, "1.0 MiB"),
+        (5 << 30, "5.0 GiB"),
+        (1 << 60, "1024.0 PiB"),
+    ],
+)
+def test_a_size_reads_in_its_unit(count: int, text: str) -> None:
+    assert size(count) == text
 
 
 def test_a_point_in_time_is_told_to_the_millisecond() -> None:

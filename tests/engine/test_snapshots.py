@@ -102,7 +102,7 @@ def test_a_snapshot_comes_back_as_written_and_every_flipped_byte_is_noticed(tmp_
         assert read_snapshot(path, partitions=4) is None
 
 
-@pytest.mark.parametrize("content", [b"taskhub-snapshot-1\n" + bytes(100), b"taskhub-snapshot-2\n" + bytes(100), b""])
+@pytest.mark.parametrize("content", [b"taskhub-snapshot-2\n" + bytes(100), b"taskhub-snapshot-3\n" + bytes(100), b""])
 async def test_a_damaged_snapshot_or_one_of_an_older_kind_costs_time_and_nothing_else(
     broker: BrokerServer, tmp_path: Path, content: bytes
 ) -> None:

@@ -10,6 +10,7 @@ from hub.kafka import (
     TopicMismatch,
     TopicMissing,
     describe_partitions,
+    describe_setting,
     ensure_dlq,
     ensure_pool,
     ensure_topics,
@@ -74,8 +75,9 @@ def test_three_brokers_or_more_keep_three_replicas_of_which_two_must_answer(
 
 async def test_missing_topics_are_created_once(empty_bootstrap: str) -> None:
     created = await ensure_topics(empty_bootstrap, partitions=4, pools=["default", "gpu"], subscribers=["console"])
-    assert created == list(WANTED)
-    assert await ensure_topics(empty_bootstrap, partitions=4, pools=["default", "gpu"], subscribers=["console"]) == []
+    assert created == (list(WANTED), [], [])
+    again = await ensure_topics(empty_bootstrap, partitions=4, pools=["default", "gpu"], subscribers=["console"])
+    assert again == ([], [], [])
     admin = make_admin(empty_bootstrap)
     try:
         await admin.start()
@@ -111,14 +113,7 @@ async def test_another_number_of_partitions_is_refused_with_the_remedy(empty_boo
     ("name", "partitions", "config", "setting"),
     [
         ("hub.state", 1, {"cleanup_policy": "delete", "max_message_bytes": str(8 << 20)}, "cleanup.policy"),
-        ("hub.events", 1, {"max_message_bytes": "1000000"}, "max.message.bytes"),
         ("hub.commands.default", 3, {"max_message_bytes": str(8 << 20)}, "partitions"),
-        (
-            "hub.state",
-            1,
-            {"cleanup_policy": "compact", "max_message_bytes": str(8 << 20), "delete_retention_ms": "3600000"},
-            "delete.retention.ms",
-        ),
     ],
 )
 async def test_wrong_settings_of_an_existing_topic_are_refused_and_nothing_is_created(
@@ -133,9 +128,61 @@ async def test_wrong_settings_of_an_existing_topic_are_refused_and_nothing_is_cr
         await describe_partitions(empty_bootstrap)
 
 
+async def settings_of(bootstrap: str, topic: str, *names: str) -> tuple[str, ...]:
+    """The values of some settings of a topic."""
+    return tuple([await describe_setting(bootstrap, topic, name) for name in names])
+
+
+async def altered(bootstrap: str, topic: str, **wanted: str) -> None:
+    """Wait until the broker shows these settings: it answers before it has applied them."""
+    names = [name.replace("_", ".") for name in wanted]
+    async with asyncio.timeout(10):
+        while await settings_of(bootstrap, topic, *names) != tuple(wanted.values()):
+            await asyncio.sleep(0.01)
+
+
+async def test_what_is_too_small_is_raised_since_nothing_is_lost_by_it(empty_bootstrap: str) -> None:
+    await create(empty_bootstrap, "hub.events", 1, max_message_bytes="1000000", retention_ms="1000000")
+    size = {"cleanup_policy": "compact", "max_message_bytes": str(8 << 20)}
+    await create(empty_bootstrap, "hub.state", 1, **size, delete_retention_ms="3600000")
+    ensured = await ensure_topics(empty_bootstrap, partitions=1)
+    assert {str(change) for change in ensured.altered} == {
+        "hub.events: max.message.bytes = 8388608 (was 1000000)",
+        "hub.state: delete.retention.ms = 86400000 (was 3600000)",
+    }
+    assert ("hub.events", "retention.ms", "1000000", str(30 * 86_400_000)) in ensured.kept
+    await altered(empty_bootstrap, "hub.events", max_message_bytes=str(8 << 20), retention_ms="1000000")
+    await altered(empty_bootstrap, "hub.state", delete_retention_ms="86400000", cleanup_policy="compact")
+    assert (await ensure_topics(empty_bootstrap, partitions=1)).altered == []
+
+
 async def test_larger_batches_and_other_retention_are_the_operators_choice(empty_bootstrap: str) -> None:
     await create(empty_bootstrap, "hub.events", 1, max_message_bytes=str(16 << 20), retention_ms="1000000")
-    assert "hub.events" not in await ensure_topics(empty_bootstrap, partitions=1)
+    ensured = await ensure_topics(empty_bootstrap, partitions=1)
+    assert "hub.events" not in ensured.created
+    assert (ensured.altered, [one.setting for one in ensured.kept]) == ([], ["retention.ms"])
+
+
+async def test_what_is_configured_holds_for_new_topics_and_for_those_that_exist(empty_bootstrap: str) -> None:
+    await ensure_topics(empty_bootstrap, partitions=1, pools=["default", "gpu"])
+    overrides = {
+        "hub.events": {"retention.bytes": "4194304", "segment.bytes": "1048576"},
+        "hub.commands.": {"retention.ms": "60000"},
+        "hub.state": {"delete.retention.ms": "60000"},
+    }
+    ensured = await ensure_topics(empty_bootstrap, partitions=1, overrides=overrides)
+    assert {(one.topic, one.setting, one.wanted) for one in ensured.altered} == {
+        ("hub.events", "retention.bytes", "4194304"),
+        ("hub.events", "segment.bytes", "1048576"),
+        ("hub.commands.default", "retention.ms", "60000"),
+        ("hub.commands.gpu", "retention.ms", "60000"),
+        ("hub.state", "delete.retention.ms", "60000"),
+    }
+    await altered(empty_bootstrap, "hub.events", retention_bytes="4194304", retention_ms=str(30 * 86_400_000))
+    await altered(empty_bootstrap, "hub.state", delete_retention_ms="60000")
+    assert (await ensure_topics(empty_bootstrap, partitions=1, overrides=overrides)).altered == []
+    await ensure_pool(empty_bootstrap, "late", overrides)
+    await altered(empty_bootstrap, "hub.commands.late", retention_ms="60000")
 
 
 async def test_a_broker_without_a_hub_says_so(empty_bootstrap: str) -> None:

@@ -13,6 +13,8 @@ import kio.schema.end_txn.v5.request as end_txn_q
 import kio.schema.end_txn.v5.response as end_txn_r
 import kio.schema.find_coordinator.v4.request as find_q
 import kio.schema.find_coordinator.v4.response as find_r
+import kio.schema.incremental_alter_configs.v1.request as alter_q
+import kio.schema.incremental_alter_configs.v1.response as alter_r
 import kio.schema.init_producer_id.v5.request as init_q
 import kio.schema.init_producer_id.v5.response as init_r
 import kio.schema.metadata.v12.request as metadata_q
@@ -229,6 +231,32 @@ def test_produce_answer() -> None:
         TopicPartition("b", 1): wire.Produced(87, -1, "no key"),
         TopicPartition("b", 2): wire.Produced(87, -1, "all wrong"),
     }
+
+
+@given(st.dictionaries(names, st.dictionaries(names, names, max_size=3), max_size=3))
+def test_alter_topics(changes: dict[str, dict[str, str]]) -> None:
+    request = alter_q.IncrementalAlterConfigsRequest(
+        resources=tuple(
+            alter_q.AlterConfigsResource(
+                resource_type=i8(2),
+                resource_name=topic,
+                configs=tuple(alter_q.AlterableConfig(name=k, config_operation=i8(0), value=v) for k, v in settings.items()),
+            )
+            for topic, settings in changes.items()
+        ),
+        validate_only=False,
+    )
+    assert wire.alter_topics_request(changes) == written(request)
+    answer = alter_r.IncrementalAlterConfigsResponse(
+        throttle_time=ZERO,
+        responses=tuple(
+            alter_r.AlterConfigsResourceResponse(
+                error_code=ErrorCode.invalid_config, error_message="no", resource_type=i8(2), resource_name=topic
+            )
+            for topic in changes
+        ),
+    )
+    assert wire.read_alter_topics(written(answer)) == dict.fromkeys(changes, (40, "no"))
 
 
 @pytest.mark.parametrize("number", [0, 1, 127, 128, 16_383, 16_384, (1 << 31) - 1])

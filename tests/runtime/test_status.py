@@ -6,6 +6,11 @@ from pathlib import Path
 from subprocess import run
 from typing import Any
 
+import pytest
+
+from hub.kafka import ensure_topics, make_producer
+from tests.brokers import delete_topics
+
 from .conftest import DEADLINE_SECONDS, HUB, HubUps, environment, run_task, until
 
 
@@ -17,6 +22,12 @@ def status(folder: Path, *arguments: str) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+def shown(folder: Path, *arguments: str) -> str:
+    """What `hub status` shows to people."""
+    command = [*HUB, "status", *arguments]
+    return run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=True).stdout
 
 
 async def test_every_process_is_told_with_role_pid_partitions_and_lag(hub_up: HubUps, tmp_path: Path) -> None:
@@ -56,8 +67,30 @@ def test_people_get_a_table(hub_up: HubUps, tmp_path: Path) -> None:
     done = run(
         [*HUB, "status"], cwd=tmp_path, env=environment() | {"HUB_DATA": "data"}, capture_output=True, text=True, check=True
     )
-    first, columns, *rows = done.stdout.splitlines()
+    first, columns, *rows = done.stdout.partition("\n\n")[0].splitlines()
     assert first == f"hub at {up.address}, 1 partition"
     assert columns.split() == ["ROLE", "PID", "HOST", "STATE", "PARTITIONS", "LAG", "RESTARTS", "ABOUT"]
     assert [row.split()[0] for row in rows] == ["supervisor", "broker+engine"]
     assert up.end() == 0
+
+
+@pytest.mark.kafka
+async def test_each_topic_has_a_size_and_the_disk_its_free_space(private_kafka: str, tmp_path: Path) -> None:
+    await delete_topics(private_kafka)
+    await ensure_topics(private_kafka, partitions=2)
+    producer = make_producer(private_kafka)
+    await producer.start()
+    try:
+        await producer.send_and_wait("hub.replies", bytes(500_000), partition=3)
+    finally:
+        await producer.stop()
+    found = status(tmp_path, "--bootstrap", private_kafka)
+    sizes = {one["topic"]: one["bytes"] for one in found["topics"]}
+    assert sizes.keys() == {"hub.intake", "hub.events", "hub.state", "hub.replies", "hub.commands.default"}
+    assert 500_000 < sizes["hub.replies"] < 510_000
+    assert sizes["hub.events"] == 0
+    assert 0 < found["disk"]["usable_bytes"] < found["disk"]["total_bytes"]
+    assert found["disk"]["unanswered"] == []
+    table = shown(tmp_path, "--bootstrap", private_kafka)
+    assert "hub.replies           488.4 KiB" in table
+    assert "are free on the broker's disk" in table

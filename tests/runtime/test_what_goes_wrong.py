@@ -4,6 +4,8 @@ import socket
 from pathlib import Path
 from subprocess import run
 
+import pytest
+
 from .conftest import DEADLINE_SECONDS, HUB, HubUps, environment, free_port
 
 
@@ -77,3 +79,13 @@ def test_a_subscriber_that_is_not_there(hub_up: HubUps) -> None:
     assert up.process.wait(DEADLINE_SECONDS) == 2
     assert "consol" in up.errors()
     assert "Traceback" not in up.errors()
+
+
+@pytest.mark.parametrize("command", ["up", "broker"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_a_wildcard_host_without_an_advertised_one(tmp_path: Path, command: str, host: str) -> None:
+    code, said = hub(tmp_path, command, "--port", "0", "--host", host)
+    assert code == 2
+    assert said.startswith(f"hub: --host {host} listens on every address of this machine")
+    assert "--advertised-host" in said
+    assert not (tmp_path / "hub-data").exists()

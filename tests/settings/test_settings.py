@@ -12,11 +12,15 @@ import typer.main
 from hub import config
 from hub.cli import build
 from hub.cli.defaults import PROCESSES, apply_settings
+from hub.engine import EngineSettings, LoopSettings
 from hub.errors import ConfigurationError
-from hub.settings import Settings
+from hub.kafka import TOMBSTONES_MS, hub_topics
+from hub.runtime.tuning import engine_settings, loop_settings, tombstones_seconds, topic_overrides
+from hub.settings import SECTIONS, EngineSection, Settings, TopicsSection, setting_names, variable_of
 
 COMMANDS: dict[str, Any] = vars(typer.main.get_command(build()))["commands"]
-OPTIONS = [(name, param) for name in PROCESSES for param in COMMANDS[name].params if param.name in Settings.model_fields]
+PLAIN = Settings.model_fields.keys() - SECTIONS.keys()
+OPTIONS = [(name, param) for name in PROCESSES for param in COMMANDS[name].params if param.name in PLAIN]
 OWN_DEFAULTS = {
     ("up", "bootstrap"),  # none: a broker of its own
     ("up", "data"),  # ./hub-data, or none on a Kafka cluster
@@ -43,9 +47,10 @@ def test_without_anything_set_every_setting_has_its_default_and_nothing_needs_lo
     assert (settings.bootstrap, settings.port, settings.flush) == ("127.0.0.1:9092", 9092, "always")
 
 
-@pytest.mark.parametrize("name", Settings.model_fields)
+@pytest.mark.parametrize("name", setting_names())
 def test_every_setting_says_what_it_is_for(name: str) -> None:
-    description = Settings.model_fields[name].description
+    section, _, field = name.partition(".")
+    description = (SECTIONS[section] if field else Settings).model_fields[field or name].description
     assert description is not None
     assert description[0].isupper(), description
     assert description.endswith("."), description
@@ -65,7 +70,7 @@ def test_an_option_has_the_default_of_its_setting(command: str, option: Any) -> 
 
 
 def test_every_setting_reaches_an_option_or_the_subscribers() -> None:
-    assert {str(option.name) for _, option in OPTIONS} | {"subscribers"} == set(Settings.model_fields)
+    assert {str(option.name) for _, option in OPTIONS} | {"subscribers"} == PLAIN
 
 
 def test_the_environment_wins_over_the_file_and_the_file_over_the_default(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,6 +101,15 @@ def test_a_file_elsewhere_is_named_by_hub_config(place: Path, monkeypatch: pytes
         ("port = 70000", r"hub\.toml: port: input should be less than or equal to 65535 \(it is 70000\)"),
         ('slots = "many"', r"hub\.toml: slots: input should be a valid integer"),
         ("slots", r"hub\.toml is not TOML"),
+        ("[engine]\nretention = 1", r"hub\.toml: engine\.retention is not a setting\. Did you mean engine\.retention_seconds\?"),
+        ("[engine]\nwaiting_max = 0", r"hub\.toml: engine\.waiting_max: input should be greater than or equal to 1 \(it is 0\)"),
+        ("engine = 3", r"hub\.toml: engine must be a table: \[engine\]"),
+        (
+            "[engine]\nstorage_warn_bytes = 1\nstorage_low_bytes = 2",
+            r"hub\.toml: engine: storage_warn_bytes \(1\) must not be less than storage_low_bytes \(2\)",
+        ),
+        ("[topics]\nevents_retention_seconds = 5", r"hub\.toml: topics\.events_retention_seconds: must be -1 or at least 60\."),
+        ("[topics]\nreplies_retention_bytes = 5", r"topics\.replies_retention_bytes: must be -1 or at least 1048576 \(1 MiB\)"),
         ('subscribers = ["console"]', r"hub\.toml: subscribers\[0\]: input should be a valid dictionary"),
     ],
 )
@@ -110,6 +124,8 @@ def test_what_is_wrong_in_the_file_is_said_with_its_place(place: Path, content: 
     [
         ("HUB_SLTOS", "3", r"The variable HUB_SLTOS is not a setting\. Did you mean HUB_SLOTS\?"),
         ("HUB_PORT", "tcp://10.0.0.1:9092", r"The variable HUB_PORT: input should be a valid integer"),
+        ("HUB_ENGINE_WAITING", "3", r"The variable HUB_ENGINE_WAITING is not a setting\. Did you mean HUB_ENGINE_WAITING_MAX\?"),
+        ("HUB_ENGINE_WAITING_MAX", "x", r"The variable HUB_ENGINE_WAITING_MAX: input should be a valid integer.*\(it is 'x'\)"),
     ],
 )
 def test_what_is_wrong_in_the_environment_is_said_with_its_name(
@@ -118,6 +134,65 @@ def test_what_is_wrong_in_the_environment_is_said_with_its_name(
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError, match=sentence):
         Settings.load()
+
+
+def test_a_field_of_a_section_is_set_by_its_variable_before_the_file(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "hub.toml").write_text("[engine]\nretention_seconds = 60\nwaiting_max = 5\n")
+    monkeypatch.setenv("HUB_ENGINE_RETENTION_SECONDS", "90")
+    monkeypatch.setenv("HUB_TOPICS_EVENTS_RETENTION_BYTES", "50000000")
+    settings = Settings.load()
+    assert (settings.engine.retention_seconds, settings.engine.waiting_max) == (90.0, 5)
+    assert settings.engine.model_fields_set == {"retention_seconds", "waiting_max"}
+    assert settings.topics.events_retention_bytes == 50_000_000
+    assert variable_of("topics.events_retention_bytes") == "HUB_TOPICS_EVENTS_RETENTION_BYTES"
+
+
+def test_the_sections_have_the_defaults_of_the_rooms() -> None:
+    section = EngineSection()
+    assert engine_settings(section) == EngineSettings()
+    assert engine_settings(None) is None
+    assert loop_settings(section, max_records=500, tombstones_seconds=tombstones_seconds(None)) == LoopSettings()
+    assert topic_overrides(TopicsSection()) == {}
+    assert tombstones_seconds(TopicsSection()) == TOMBSTONES_MS // 1000
+    everything = topic_overrides(TopicsSection(**TopicsSection().model_dump()))
+    specs = {spec.name.removesuffix("default"): spec.config for spec in hub_topics(1)}
+    derived = {"segment.bytes": str(1 << 30), "segment.ms": None, "retention.bytes": "-1"}
+    for topic, configs in everything.items():
+        for setting, value in configs.items():
+            assert setting == "segment.ms" or specs[topic].get(setting, derived.get(setting)) == value, (topic, setting)
+
+
+def test_what_is_set_reaches_the_engine_and_the_topics() -> None:
+    engine = EngineSection(retention_seconds=60, ended_entries_max=7, waiting_max=8, storage_warn_bytes=2, storage_low_bytes=1)
+    assert engine_settings(engine) == EngineSettings(
+        retention_seconds=60, ended_entries_max=7, waiting_max=8, storage_warn_bytes=2, storage_low_bytes=1
+    )
+    loop = loop_settings(EngineSection(intake_retention_seconds=5), max_records=128, tombstones_seconds=60)
+    assert loop == LoopSettings(max_records=128, intake_retention_seconds=5, tombstones_seconds=60)
+    topics = TopicsSection(
+        events_retention_bytes=40 << 20,
+        commands_retention_seconds=60,
+        replies_retention_seconds=3_600,
+        state_segment_bytes=4 << 20,
+        state_compaction_seconds=30,
+        state_tombstones_seconds=60,
+    )
+    assert topic_overrides(topics) == {
+        "hub.events": {"retention.bytes": str(40 << 20), "segment.bytes": str(10 << 20)},
+        "hub.commands.": {"retention.ms": "60000", "segment.ms": "15000"},
+        "hub.replies": {"retention.ms": "3600000", "segment.ms": "900000"},
+        "hub.state": {"segment.bytes": str(4 << 20), "max.compaction.lag.ms": "30000", "delete.retention.ms": "60000"},
+    }
+    assert topic_overrides(TopicsSection(events_retention_seconds=-1)) == {
+        "hub.events": {"retention.ms": "-1", "segment.ms": str(7 * 86_400_000)}
+    }
+
+
+def test_a_table_is_not_taken_for_the_switch_of_the_same_name(place: Path) -> None:
+    (place / "hub.toml").write_text("port = 9192\n[engine]\nretention_seconds = 60\n")
+    root: Any = typer.main.get_command(build())
+    apply_settings(root, Settings.load())
+    assert root.context_settings["default_map"]["broker"] == {"port": "9192"}
 
 
 def test_a_variable_that_looks_like_none_of_ours_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,12 +228,14 @@ def run_hub(*arguments: str, **variables: str) -> subprocess.CompletedProcess[st
 
 def test_hub_config_shows_values_and_where_they_come_from(place: Path) -> None:
     (place / "hub.toml").write_text("port = 9192\n")
-    done = run_hub("config", HUB_SLOTS="7")
+    done = run_hub("config", HUB_SLOTS="7", HUB_ENGINE_RETENTION_SECONDS="60")
     assert done.returncode == 0, done.stderr
     lines = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.strip()}
     assert lines["port"][:2] == ["9192", "hub.toml"]
     assert lines["slots"][:2] == ["7", "HUB_SLOTS"]
     assert lines["pool"][:2] == ["default", "default"]
+    assert lines["engine.waiting_max"][:2] == ["1000000", "default"]
+    assert lines["engine.retention_seconds"][:2] == ["60", "HUB_ENGINE_RETENTION_SECONDS"]
 
 
 @pytest.mark.parametrize("command", ["up", "broker"])

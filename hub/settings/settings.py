@@ -5,22 +5,27 @@
     worker = ["app:tasks"]         # HUB_WORKER=app:tasks
     slots = 16                     # HUB_SLOTS=16
 
+    [engine]
+    retention_seconds = 60         # HUB_ENGINE_RETENTION_SECONDS=60
+
     [[subscribers]]                # see the package delivery
     use = "console"
     settings = { format = "json" }
 
-Rules: defaults are those of the command line (tested); an unknown key is refused and the nearest known one named.
+Rules: defaults are those of the command line and of the rooms (tested); an unknown key is refused and the nearest known one
+named.
 """
 
+import re
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from .config import (
+from ..config import (
     DEFAULT_BOOTSTRAP,
     DEFAULT_DATA,
     DEFAULT_HOST,
@@ -30,7 +35,8 @@ from .config import (
     settings_file,
     variables,
 )
-from .errors import ConfigurationError
+from ..errors import ConfigurationError
+from .sections import SECTIONS, EngineSection, TopicsSection
 
 Names = Annotated[list[str], NoDecode]
 """In the environment: separated by commas."""
@@ -90,6 +96,9 @@ class Settings(BaseSettings):
         [], description="Subscribers that `hub delivery` runs, each with use, id, settings, filter, delivery, start_from."
     )
 
+    engine: EngineSection = Field(EngineSection(), description="What the engine keeps, and for how long.")
+    topics: TopicsSection = Field(TopicsSection(), description="What the topics keep.")
+
     @field_validator("worker", "queue", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
@@ -112,28 +121,72 @@ class Settings(BaseSettings):
         """From the environment and the file. Raises ConfigurationError with the place and, for a misspelt key, the right one."""
         path = settings_file()
         content = _read(path)
-        for key in content:
-            if key not in cls.model_fields:
-                near = _nearest(key, 0.6)
-                hint = f"Did you mean {near}?" if near else f"Known are {', '.join(cls.model_fields)}."
-                raise ConfigurationError(f"{path}: {key} is not a setting. {hint}")
+        _check_keys(path, content)
         for name in variables():
             key = name.removeprefix(PREFIX).lower()
-            near = _nearest(key, 0.8)
-            if near and key not in cls.model_fields:  # what looks like none of ours may be somebody else's
+            near = _nearest(key, [one.replace(".", "_") for one in setting_names()], 0.8)
+            if near and key != near:  # what looks like none of ours may be somebody else's
                 raise ConfigurationError(f"The variable {name} is not a setting. Did you mean {PREFIX}{near.upper()}?")
         try:
-            return cls(**content)
+            return cls(**_with_sections(content))
         except ValidationError as error:
             raise ConfigurationError(_sentence(path, error)) from None
+        except SettingsError as error:  # only a variable is parsed; what is in it may be secret
+            raise ConfigurationError(f"The variable {_unparsed(error)} must be JSON.") from None
 
     def subscriber_entries(self) -> list[dict[str, Any]]:
         """What `hub delivery` runs when no flag says otherwise: the configured ones, or the console."""
         return self.subscribers or [{"use": "console"}]
 
 
-def _nearest(key: str, cutoff: float) -> str | None:
-    near = get_close_matches(key.lower().replace("-", "_"), Settings.model_fields, 1, cutoff)
+def setting_names() -> list[str]:
+    """Every setting, those of a section as `section.field`."""
+    return [
+        f"{name}.{field}" if name in SECTIONS else name
+        for name in Settings.model_fields
+        for field in (SECTIONS[name].model_fields if name in SECTIONS else ("",))
+    ]
+
+
+def variable_of(setting: str) -> str:
+    """The variable of the environment that sets `setting`."""
+    return PREFIX + setting.replace(".", "_").upper()
+
+
+def _unparsed(error: SettingsError) -> str:
+    named = re.search(r'field "(\w+)"', str(error))
+    return variable_of(named[1]) if named else str(error)
+
+
+def _with_sections(content: dict[str, Any]) -> dict[str, Any]:
+    """`content` with the variables of the sections' fields, which win."""
+    merged, given = dict(content), variables()
+    for setting in setting_names():
+        section, _, field = setting.partition(".")
+        if field and (value := given.get(variable_of(setting))) is not None:
+            merged[section] = {**merged.get(section, {}), field: value}
+    return merged
+
+
+def _check_keys(path: Path, content: dict[str, Any]) -> None:
+    _check_known(path, "", content, list(Settings.model_fields))
+    for section, model in SECTIONS.items():
+        table = content.get(section, {})
+        if not isinstance(table, dict):
+            raise ConfigurationError(f"{path}: {section} must be a table: [{section}] (it is {table!r}).")
+        _check_known(path, f"{section}.", table, list(model.model_fields))
+
+
+def _check_known(path: Path, where: str, table: dict[str, Any], known: list[str]) -> None:
+    for key in table:
+        if key not in known:
+            near = _nearest(key, known, 0.6)
+            hint = f"Did you mean {where}{near}?" if near else f"Known are {', '.join(known)}."
+            raise ConfigurationError(f"{path}: {where}{key} is not a setting. {hint}")
+
+
+def _nearest(key: str, known: list[str], cutoff: float) -> str | None:
+    near = get_close_matches(key.lower().replace("-", "_"), known, 1, cutoff)
     return near[0] if near else None
 
 
@@ -149,9 +202,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _sentence(path: Path, error: ValidationError) -> str:
+    """The first fault with its place. The value of a subscriber's setting is left out: it may be secret."""
     first = error.errors(include_url=False)[0]
-    key = str(first["loc"][0])
-    variable = PREFIX + key.upper()
+    key = ".".join(str(part) for part in first["loc"][: 2 if first["loc"][0] in SECTIONS else 1])
+    variable = variable_of(key)
     where = f"The variable {variable}" if variable in variables() else f"{path}: {key}"
-    rest = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"][1:])
-    return f"{where}{rest}: {first['msg'][:1].lower()}{first['msg'][1:]} (it is {first['input']!r})."
+    rest = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"][key.count(".") + 1 :])
+    reason = first["msg"].removeprefix("Value error, ")
+    value = f" (it is {first['input']!r})" if first["loc"][0] != "subscribers" and first["type"] != "value_error" else ""
+    return f"{where}{rest}: {reason[:1].lower()}{reason[1:]}{value}."

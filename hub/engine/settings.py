@@ -1,0 +1,45 @@
+"""What an operator can set of the engine: bounds and times of a partition, and of the loop around it."""
+
+from msgspec import Struct
+
+from ..kafka import TOMBSTONES_MS
+
+#: Thresholds of the free space of a large disk (bytes): enough for an operator's hour, and for what runs to end.
+STORAGE_WARN_BYTES = 2 << 30
+STORAGE_LOW_BYTES = 512 << 20
+
+
+class EngineSettings(Struct, frozen=True, kw_only=True):
+    """`retention_seconds`: how long an ended task's id stays known. `ended_entries_max`: bound of the ended index.
+    `waiting_max`: live tasks per partition; beyond it submissions are refused.
+
+    `storage_warn_bytes`, `storage_low_bytes`: usable bytes of the broker's disk below which a warning is logged, and below
+    which submissions are refused. 0 switches a threshold off; None is the default of `storage_thresholds`."""
+
+    retention_seconds: float = 3_600.0
+    ended_entries_max: int = 1_000_000
+    waiting_max: int = 1_000_000
+    storage_warn_bytes: int | None = None
+    storage_low_bytes: int | None = None
+
+    def storage_thresholds(self, total_bytes: int) -> tuple[int, int]:
+        """The two thresholds (warn, low) in bytes for a disk of `total_bytes`: what is set, or 2 GiB and 512 MiB, but at most
+        a tenth and a twentieth of the disk."""
+        warn, low = self.storage_warn_bytes, self.storage_low_bytes
+        return (
+            min(STORAGE_WARN_BYTES, total_bytes // 10) if warn is None else warn,
+            min(STORAGE_LOW_BYTES, total_bytes // 20) if low is None else low,
+        )
+
+
+class LoopSettings(Struct, frozen=True, kw_only=True):
+    """`max_records`: reports per transaction. `snapshot_bytes`: a snapshot is written every so many bytes of changelog.
+
+    `intake_retention_seconds`: how long records of the intake stay after they were decided. `tombstones_seconds`: how long
+    deletions stay in `hub.state` at least (its `delete.retention.ms`): a snapshot is believed for half of that."""
+
+    max_records: int = 500
+    snapshot_bytes: int = 64 * 1024 * 1024
+    restore_seconds: float = 600.0
+    intake_retention_seconds: float = 7 * 86_400.0
+    tombstones_seconds: int = TOMBSTONES_MS // 1000

@@ -1,0 +1,99 @@
+"""How much the topics take and how much room is left: DescribeLogDirs (KIP-113, disk sizes: KIP-827) of every broker."""
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from . import wire
+from .connection import Connection, ask_versions, connect_any
+from .errors import BrokerUnreachable, ConnectionLost
+from .records import TopicPartition
+
+ANSWER_SECONDS = 5.0
+"""Per broker, to connect and to answer: a broker adds up the sizes of its segments, which takes milliseconds."""
+
+
+class Storage(NamedTuple):
+    """What the brokers that answered say of their disks.
+
+    `sizes`: bytes of each partition's log, of the largest replica where there are several. `dirs`: the log directories by
+    the address of their broker. `unanswered`: the addresses of brokers that did not say (away, too old, or not allowed)."""
+
+    sizes: Mapping[TopicPartition, int]
+    dirs: Mapping[str, Sequence[wire.LogDir]]
+    unanswered: Sequence[str]
+
+    def bytes_of(self, topic: str) -> int:
+        """Bytes of all partitions of a topic, each counted once; 0 for a topic that is not known."""
+        return sum(size for (name, _), size in self.sizes.items() if name == topic)
+
+    @property
+    def usable_bytes(self) -> int | None:
+        """Bytes that can still be written to the fullest disk; None where no broker says."""
+        fullest = self._fullest()
+        return None if fullest is None else fullest[0]
+
+    @property
+    def total_bytes(self) -> int | None:
+        """The size of that disk."""
+        fullest = self._fullest()
+        return None if fullest is None else fullest[1]
+
+    def _fullest(self) -> tuple[int, int] | None:
+        """(usable, total) of the disk with the fewest usable bytes: the first to stop a replica."""
+        known = [
+            (one.usable_bytes, one.total_bytes)
+            for dirs in self.dirs.values()
+            for one in dirs
+            if one.usable_bytes is not None and one.total_bytes is not None
+        ]
+        return min(known, default=None)
+
+
+async def describe_storage(bootstrap: str, *, timeout_seconds: float = ANSWER_SECONDS) -> Storage:
+    """Ask every live broker of the cluster for its log directories.
+
+    A broker that does not answer within `timeout_seconds`, or refuses, is named in `unanswered`; the sizes are then those
+    that the others have. Raises `BrokerUnreachable`, `ConnectionLost` when the cluster's brokers cannot be learned."""
+    addresses = await _brokers(bootstrap, timeout_seconds)
+    answers = await asyncio.gather(*(_ask(host, port, timeout_seconds) for host, port in addresses))
+    names = [f"{host}:{port}" for host, port in addresses]
+    dirs = {name: answer for name, answer in zip(names, answers, strict=True) if answer is not None}
+    sizes: dict[TopicPartition, int] = {}
+    for one in (one for some in dirs.values() for one in some):
+        for place, size in one.partitions.items():
+            sizes[place] = max(size, sizes.get(place, 0))
+    return Storage(sizes, dirs, [name for name in names if name not in dirs])
+
+
+async def _brokers(bootstrap: str, timeout_seconds: float) -> list[tuple[str, int]]:
+    connection = await connect_any(bootstrap, client_id=_client_id(), timeout_seconds=timeout_seconds)
+    try:
+        answer = await connection.request(wire.METADATA, wire.metadata_request([]), timeout_seconds=timeout_seconds)
+    finally:
+        connection.close()
+    return list(wire.read_metadata(answer).brokers.values())
+
+
+async def _ask(host: str, port: int, timeout_seconds: float) -> list[wire.LogDir] | None:
+    """The directories of one broker that could be read; None where it gave no answer."""
+    try:
+        connection = await Connection.open(host, port, client_id=_client_id(), timeout_seconds=timeout_seconds)
+    except BrokerUnreachable:
+        return None
+    try:
+        versions = await ask_versions(connection, timeout_seconds=timeout_seconds)
+        api = next((one for one in wire.DESCRIBE_LOG_DIRS if versions.speaks(one)), None)
+        if api is None:
+            return None
+        answer = await connection.request(api, wire.describe_log_dirs_request(), timeout_seconds=timeout_seconds)
+    except ConnectionLost:
+        return None
+    finally:
+        connection.close()
+    return [one for one in wire.read_log_dirs(answer, api.version) if one.code == wire.Code.NONE] or None
+
+
+def _client_id() -> str:
+    return f"hub-storage-{os.getpid()}"

@@ -1,0 +1,6 @@
+"""What can be configured, with unit, default and reason: `Settings`, from HUB_* variables and `hub.toml`."""
+
+from .sections import SECTIONS, EngineSection, TopicsSection
+from .settings import Settings, setting_names, variable_of
+
+__all__ = ["SECTIONS", "EngineSection", "Settings", "TopicsSection", "setting_names", "variable_of"]
