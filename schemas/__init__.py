@@ -14,7 +14,17 @@ from .commands import (
     TaskReply,
     WorkWanted,
 )
-from .envelope import Event, EventBody, MalformedEvent, decode_event, header_map, source_of
+from .envelope import (
+    Event,
+    EventBody,
+    MalformedEvent,
+    MalformedRecord,
+    decode_event,
+    header_map,
+    printable,
+    quoted,
+    source_of,
+)
 from .ids import check_id, derived_id, node_id, payload_hash, task_id_of_cloudevent, task_id_of_key
 from .reports import REPORTS, Report
 from .tasks import (
@@ -50,6 +60,7 @@ __all__ = [
     "EventType",
     "GrantAttempt",
     "MalformedEvent",
+    "MalformedRecord",
     "NodeSpec",
     "Report",
     "RetryPolicy",
@@ -67,6 +78,8 @@ __all__ = [
     "header_map",
     "node_id",
     "payload_hash",
+    "printable",
+    "quoted",
     "source_of",
     "task_id_of_cloudevent",
     "task_id_of_key",

@@ -88,11 +88,15 @@ class Event(NamedTuple):
         try:
             fields["data"] = json.decode(json.encode(self.data))
         except (ValueError, RecursionError) as error:
-            raise MalformedEvent(f"the data is not JSON that can be read: {_cut(str(error))}") from None
+            raise MalformedEvent(f"the data is not JSON that can be read: {printable(str(error))}") from None
         return fields
 
 
-class MalformedEvent(ValueError):
+class MalformedRecord(ValueError):
+    """A record that is not what its topic holds; the message says why, in printable text of bounded length."""
+
+
+class MalformedEvent(MalformedRecord):
     """A record that is not an event of this hub; the message says what is missing."""
 
 
@@ -123,6 +127,13 @@ def quoted(text: str) -> str:
     if len(text) <= QUOTED_CHARACTERS_MAX:
         return ascii(text)
     return f"{ascii(text[:QUOTED_CHARACTERS_MAX])} (cut, {len(text)} characters)"
+
+
+def printable(text: str) -> str:
+    """A decoder's message, which may quote foreign text: printable, and of bounded length."""
+    shown = text[: 4 * QUOTED_CHARACTERS_MAX]
+    printable = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in shown)
+    return printable if shown == text else f"{printable}..."
 
 
 def decode_event(value: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> Event:
@@ -165,7 +176,7 @@ def _decode_value(row: EventType, value: bytes) -> tuple[RawEventBody, Any]:
         body = _BODY.decode(value)
         return body, _data_decoder(row).decode(body.data)
     except (ValueError, RecursionError) as error:
-        raise MalformedEvent(f"the value is not an event body: {_cut(str(error))}") from None
+        raise MalformedEvent(f"the value is not an event body: {printable(str(error))}") from None
 
 
 def _header(names: dict[str, bytes], name: str) -> str:
@@ -201,10 +212,3 @@ def _severity(names: dict[str, bytes], row: EventType) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 2 and int(text) in SEVERITIES):
         raise MalformedEvent(f"ce_severitynumber {quoted(text)} is not between {SEVERITIES.start} and {SEVERITIES.stop - 1}")
     return int(text)
-
-
-def _cut(text: str) -> str:
-    """A decoder's message, which may quote foreign text: printable, and of bounded length."""
-    shown = text[: 4 * QUOTED_CHARACTERS_MAX]
-    printable = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in shown)
-    return printable if shown == text else f"{printable}..."
