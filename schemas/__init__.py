@@ -14,8 +14,18 @@ from .commands import (
     TaskReply,
     WorkWanted,
 )
-from .envelope import Event, EventBody, MalformedEvent, decode_event, header_map, source_of
-from .ids import check_id, derived_id, node_id, payload_hash, quoted, task_id_of_cloudevent, task_id_of_key
+from .envelope import (
+    Event,
+    EventBody,
+    MalformedEvent,
+    MalformedRecord,
+    decode_event,
+    header_map,
+    printable,
+    quoted,
+    source_of,
+)
+from .ids import check_id, derived_id, node_id, payload_hash, quoted_with_hash, task_id_of_cloudevent, task_id_of_key
 from .reports import REPORTS, Report
 from .tasks import (
     ABSENT,
@@ -57,6 +67,7 @@ __all__ = [
     "ExecutionPolicy",
     "GrantAttempt",
     "MalformedEvent",
+    "MalformedRecord",
     "NodeSpec",
     "Report",
     "RetryPolicy",
@@ -75,7 +86,9 @@ __all__ = [
     "header_map",
     "node_id",
     "payload_hash",
+    "printable",
     "quoted",
+    "quoted_with_hash",
     "source_of",
     "task_id_of_cloudevent",
     "task_id_of_key",

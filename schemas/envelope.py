@@ -8,16 +8,23 @@ Provenance `src`: "<intake partition>/<offset>/<index>" for what a report caused
 ("stop/..." for an orderly end).
 """
 
+from collections.abc import Iterable
+from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from msgspec import Raw, Struct, ValidationError, json
+from msgspec import Raw, Struct, json
 
 from .catalogue import CATALOGUE, EventType
 
 SPECVERSION = b"1.0"
 CONTENT_TYPE = b"application/json"
 SEQUENCE_DIGITS = 10
+
+#: Characters of a foreign value that an error message quotes.
+QUOTED_CHARACTERS_MAX = 64
+#: The range of `severitynumber` (OpenTelemetry log data model, field SeverityNumber).
+SEVERITIES = range(1, 25)
 
 
 class EventBody(Struct, kw_only=True, omit_defaults=True, rename={"from_": "from"}):
@@ -69,7 +76,8 @@ class Event(NamedTuple):
     value: bytes
 
     def as_dict(self) -> dict[str, Any]:
-        """The event as a structured CloudEvent (plain JSON types)."""
+        """The event as a structured CloudEvent (plain JSON types). Raises MalformedEvent where a part of the data that is kept
+        as raw JSON (arguments, a result) cannot be read."""
         fields: dict[str, Any] = {"specversion": "1.0", "datacontenttype": "application/json"}
         for name, value in self._asdict().items():
             if value is None or name in ("data", "value", "from_state", "to_state"):
@@ -77,11 +85,18 @@ class Event(NamedTuple):
             fields[name] = value
         if self.to_state is not None:
             fields["from"], fields["to"] = self.from_state, self.to_state
-        fields["data"] = json.decode(json.encode(self.data))
+        try:
+            fields["data"] = json.decode(json.encode(self.data))
+        except (ValueError, RecursionError) as error:
+            raise MalformedEvent(f"the data is not JSON that can be read: {printable(str(error))}") from None
         return fields
 
 
-class MalformedEvent(ValueError):
+class MalformedRecord(ValueError):
+    """A record that is not what its topic holds; the message says why, in printable text of bounded length."""
+
+
+class MalformedEvent(MalformedRecord):
     """A record that is not an event of this hub; the message says what is missing."""
 
 
@@ -101,52 +116,99 @@ def source_of(namespace: str | None, entity: str) -> str:
     return f"/hub/{quote(namespace or '-', safe='')}/{quote(entity, safe='/')}"
 
 
-def header_map(headers: Any) -> dict[str, bytes]:
-    """Headers of a record as a mapping (the last of equal names wins)."""
-    return dict(headers)
+def header_map(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, bytes]:
+    """Headers of a record as a mapping. A null value, which Kafka allows, counts as an absent header; of several headers of
+    one name the last that has a value wins."""
+    return {name: value for name, value in headers if value is not None}
 
 
-def decode_event(value: bytes | None, headers: Any) -> Event:
-    """The event in a record of `hub.events`. Raises MalformedEvent naming what is wrong."""
+def quoted(text: str) -> str:
+    """A foreign value for an error message: escaped, and cut after QUOTED_CHARACTERS_MAX characters."""
+    if len(text) <= QUOTED_CHARACTERS_MAX:
+        return ascii(text)
+    return f"{ascii(text[:QUOTED_CHARACTERS_MAX])} (cut, {len(text)} characters)"
+
+
+def printable(text: str) -> str:
+    """A decoder's message, which may quote foreign text: printable, and of bounded length."""
+    shown = text[: 4 * QUOTED_CHARACTERS_MAX]
+    printable = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in shown)
+    return printable if shown == text else f"{printable}..."
+
+
+def decode_event(value: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> Event:
+    """The event in a record of `hub.events`. Any record may be given: raises MalformedEvent, and nothing else, with a message
+    of bounded length that names what is wrong."""
     names = header_map(headers)
+    event_type = _header(names, "ce_type")
+    row = CATALOGUE.get(event_type)
+    if row is None:
+        raise MalformedEvent(f"ce_type {quoted(event_type)} is not in the catalogue")
+    body, data = _decode_value(row, value or b"")
+    return Event(
+        type=event_type,
+        id=_header(names, "ce_id"),
+        source=_header(names, "ce_source"),
+        subject=_header(names, "ce_subject"),
+        time=_time(names),
+        entity=body.entity,
+        sequence=body.sequence,
+        life=body.life,
+        src=body.src,
+        epoch=body.epoch,
+        namespace=_optional(names, "ce_namespace"),
+        taskname=_optional(names, "ce_taskname"),
+        rootid=body.rootid,
+        correlationid=body.correlationid,
+        causationid=body.causationid,
+        severitynumber=_severity(names, row),
+        traceparent=_optional(names, "ce_traceparent"),
+        from_state=body.from_,
+        to_state=body.to,
+        data=data,
+        value=value or b"",
+    )
+
+
+def _decode_value(row: EventType, value: bytes) -> tuple[RawEventBody, Any]:
     try:
-        event_type = names["ce_type"].decode()
-        row = CATALOGUE.get(event_type)
-        if row is None:
-            raise MalformedEvent(f"ce_type {event_type!r} is not in the catalogue")
-        body = _BODY.decode(value or b"")
-        data = _data_decoder(row).decode(body.data)
-        severity = names.get("ce_severitynumber")
-        return Event(
-            type=event_type,
-            id=names["ce_id"].decode(),
-            source=names["ce_source"].decode(),
-            subject=names["ce_subject"].decode(),
-            time=names["ce_time"].decode(),
-            entity=body.entity,
-            sequence=body.sequence,
-            life=body.life,
-            src=body.src,
-            epoch=body.epoch,
-            namespace=_text(names.get("ce_namespace")),
-            taskname=_text(names.get("ce_taskname")),
-            rootid=body.rootid,
-            correlationid=body.correlationid,
-            causationid=body.causationid,
-            severitynumber=int(severity) if severity else row.severity,
-            traceparent=_text(names.get("ce_traceparent")),
-            from_state=body.from_,
-            to_state=body.to,
-            data=data,
-            value=value or b"",
-        )
-    except KeyError as missing:
-        raise MalformedEvent(f"header {missing.args[0]} is missing") from None
-    except (ValidationError, UnicodeDecodeError, ValueError) as error:
-        if isinstance(error, MalformedEvent):
-            raise
-        raise MalformedEvent(f"the value is not an event body: {error}") from None
+        value.decode()  # Raw JSON within the data is not looked into by its decoder.
+        body = _BODY.decode(value)
+        return body, _data_decoder(row).decode(body.data)
+    except (ValueError, RecursionError) as error:
+        raise MalformedEvent(f"the value is not an event body: {printable(str(error))}") from None
 
 
-def _text(raw: bytes | None) -> str | None:
-    return None if raw is None else raw.decode()
+def _header(names: dict[str, bytes], name: str) -> str:
+    text = _optional(names, name)
+    if text is None:
+        raise MalformedEvent(f"header {name} is missing")
+    return text
+
+
+def _optional(names: dict[str, bytes], name: str) -> str | None:
+    raw = names.get(name)
+    try:
+        return None if raw is None else raw.decode()
+    except UnicodeDecodeError:
+        raise MalformedEvent(f"header {name} is not UTF-8") from None
+
+
+def _time(names: dict[str, bytes]) -> str:
+    text = _header(names, "ce_time")
+    try:
+        aware = datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        aware = False
+    if not aware:
+        raise MalformedEvent(f"ce_time {quoted(text)} is not an RFC 3339 time")
+    return text
+
+
+def _severity(names: dict[str, bytes], row: EventType) -> int:
+    text = _optional(names, "ce_severitynumber")
+    if not text:
+        return row.severity
+    if not (text.isascii() and text.isdigit() and len(text) <= 2 and int(text) in SEVERITIES):
+        raise MalformedEvent(f"ce_severitynumber {quoted(text)} is not between {SEVERITIES.start} and {SEVERITIES.stop - 1}")
+    return int(text)

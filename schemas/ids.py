@@ -56,13 +56,13 @@ def check_id(value: str, field: str) -> str | None:
     if not value:
         return f"{field} must not be empty"
     if len(value.encode()) > ID_BYTES_MAX:
-        return f"{field} is longer than {ID_BYTES_MAX} bytes: {quoted(value.encode())}"
+        return f"{field} is longer than {ID_BYTES_MAX} bytes: {quoted_with_hash(value.encode())}"
     if not value.isprintable() and any(character < " " or character == "\x7f" for character in value):
         return f"{field} has a control character"
     return None
 
 
-def quoted(raw: bytes) -> str:
+def quoted_with_hash(raw: bytes) -> str:
     """A refused value as a message shows it: its first characters, escaped, its size, and a hash that tells it from others."""
     beginning = ascii(raw[:QUOTED_MAX].decode(errors="replace"))
     return f"{beginning}{'...' if len(raw) > QUOTED_MAX else ''} ({len(raw)} bytes, SHA-256 {sha256(raw).hexdigest()})"

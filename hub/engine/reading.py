@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from msgspec import DecodeError, Raw, json
 
-from schemas import quoted
+from schemas import quoted_with_hash
 from schemas import reports as r
 
 from ..core.limits import ESCAPED_MAX, ID_BYTES, SOURCE_BYTES, escaped_bytes
@@ -186,9 +186,9 @@ def _identity(raw: bytes | None, name: str, bytes_max: int) -> str | None:
     try:
         text = raw.decode()
     except UnicodeDecodeError:
-        raise InvalidIdentity(f"{name} is not UTF-8: {quoted(raw)}") from None
+        raise InvalidIdentity(f"{name} is not UTF-8: {quoted_with_hash(raw)}") from None
     if len(raw) * ESCAPED_MAX > bytes_max and escaped_bytes(text) > bytes_max:
-        raise InvalidIdentity(f"{name} is longer than {bytes_max} bytes: {quoted(raw)}")
+        raise InvalidIdentity(f"{name} is longer than {bytes_max} bytes: {quoted_with_hash(raw)}")
     return text
 
 
@@ -208,5 +208,5 @@ def _forwarded_from(raw: bytes | None) -> str | None:
     if raw is None:
         return None
     if not _ORIGIN(raw):
-        raise InvalidReport(f"hub-origin is not <partition>/<offset>: {quoted(raw)}")
+        raise InvalidReport(f"hub-origin is not <partition>/<offset>: {quoted_with_hash(raw)}")
     return raw.decode()

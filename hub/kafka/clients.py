@@ -9,6 +9,7 @@ import logging
 import os
 from typing import Any
 
+import aiokafka.consumer.fetcher
 import aiokafka.producer.sender
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
@@ -16,10 +17,12 @@ from aiokafka.admin import AIOKafkaAdminClient
 from .codec import BATCH_BYTES_MAX
 from .connection import Connection, addresses_of, ask_versions
 from .errors import BrokerUnreachable, ConnectionLost
+from .fetched import FetchedBatches
 
 BACKOFF_SECONDS = 0.002
 """Instead of aiokafka's fixed 20 ms after CONCURRENT_TRANSACTIONS, which would be paid by nearly every transaction."""
 aiokafka.producer.sender.BACKOFF_OVERRIDE = BACKOFF_SECONDS
+aiokafka.consumer.fetcher.MemoryRecords = FetchedBatches  # A header's name that is not UTF-8 stops no consumer: see there.
 
 REQUEST_BYTES_MAX = BATCH_BYTES_MAX
 PRODUCER: dict[str, Any] = {

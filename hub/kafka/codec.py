@@ -14,6 +14,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
 from .errors import CorruptBatch
+from .fetched import FetchedBatches
 from .records import Record, StoredRecord
 
 COMPRESSIONS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
@@ -111,8 +112,12 @@ def read_batches(data: bytes | memoryview, *, aborted: Iterable[tuple[int, int]]
     `aborted` lists (producer id, first offset) as a fetch answers them to read_committed readers. A cut-off last batch
     is ignored, as a fetch may end in one. The first batch may begin before the offset that was asked for: the caller
     leaves those records out. Raises `CorruptBatch` on a wrong checksum or structure."""
+    whole, ranges = bytes(data), sorted(aborted, key=lambda entry: entry[1])
     try:
-        return _read(MemoryRecords(bytes(data)), sorted(aborted, key=lambda entry: entry[1]))
+        try:
+            return _read(MemoryRecords(whole), list(ranges))
+        except UnicodeDecodeError:
+            return _read(FetchedBatches(whole), ranges)
     except (CorruptRecordException, ValueError, IndexError, struct.error) as broken:
         raise CorruptBatch(f"not a record batch: {broken}") from broken
 

@@ -24,14 +24,18 @@ class Permanent(Exception):
 class Context:
     """One attempt, as its handler sees it. Safe to use from the handler's thread."""
 
-    __slots__ = ("_cancelled", "_dependencies", "_progress", "_run", "logger")
+    __slots__ = ("_cancelled", "_dependencies", "_progress", "_run")
 
     def __init__(self, run: RunAttempt, progress: Callable[[float | None, str], None]) -> None:
         self._run = run
         self._progress = progress
         self._cancelled = False
         self._dependencies: dict[str, Any] | None = None
-        self.logger = logging.getLogger(f"hub.task.{run.name}")
+
+    @property
+    def logger(self) -> logging.Logger:
+        """The logger `hub.task.<name>`."""
+        return logging.getLogger(f"hub.task.{self._run.name}")
 
     @property
     def task_id(self) -> str:

@@ -84,10 +84,11 @@ class Heartbeats:
                 self._wakes[partition].set()
 
     def stop(self) -> None:
-        """No heartbeat is sent any more when this returns. Blocks: call in a thread."""
+        """No heartbeat is sent any more when this returns, whether `start` was ever called. Blocks: call in a thread."""
         self._stopping = True
         self.soon(range(self._partitions))
-        self._thread.join(STOP_SECONDS)
+        if self._thread.ident is not None:
+            self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
         try:
@@ -124,7 +125,7 @@ class Heartbeats:
         loop, wake = asyncio.get_running_loop(), self._wakes[partition]
         interval = self._lease_seconds / BEATS_PER_LEASE
         next_beat = loop.time() + interval
-        while True:
+        while not self._stopping:
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(next_beat):
                     await wake.wait()

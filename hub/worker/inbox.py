@@ -23,7 +23,7 @@ class Inbox:
 
     def __init__(self, bootstrap: str, topic: str, partition: int, *, client_id: str) -> None:
         self._bootstrap = bootstrap
-        self._topic = topic
+        self.topic = topic
         self._partition = partition
         self._client_id = client_id
         self._reader: PartitionReader | None = None
@@ -33,7 +33,7 @@ class Inbox:
         """Connect, and find the end where none is known yet. Raises HubError."""
         reader = PartitionReader(self._bootstrap, client_id=self._client_id)
         try:
-            await reader.open(self._topic, self._partition, self.position or 0)
+            await reader.open(self.topic, self._partition, self.position or 0)
             if self.position is None:
                 self.position = await reader.end_offset()
                 reader.seek(self.position)

@@ -16,9 +16,9 @@ from typing import Any
 
 import structlog
 import uuid_utils
-from msgspec import MsgspecError, Raw, json
+from msgspec import Raw
 
-from schemas import COMMANDS, CancelAttempt, EngineAnnounced, GrantAttempt, RunAttempt, TaskError, WorkWanted, header_map
+from schemas import CancelAttempt, EngineAnnounced, GrantAttempt, RunAttempt, TaskError, WorkWanted, quoted
 from schemas import reports as r
 
 from ..errors import ConfigurationError, HubError
@@ -31,14 +31,17 @@ from ..kafka import (
     ensure_pool,
     inbox_of,
 )
+from .announcements import Announcements
 from .attempts import Attempt
+from .commands import CommandReader
 from .context import Context
 from .executor import run_attempt
 from .heartbeats import Heartbeats
+from .holdings import Holdings
 from .inbox import Inbox
 from .outcome import Cancelled, Failed, Outcome, Succeeded, error_of, in_short
 from .registry import TaskRegistry
-from .settings import WorkerFailed, WorkerSettings, shares
+from .settings import WorkerFailed, WorkerSettings
 from .threads import DaemonThreads
 from .turns import Turns
 from .words import Words
@@ -58,7 +61,8 @@ MESSAGE_MAX = 1_000
 HOLD_SECONDS = 0.1
 
 
-_DECODERS = {kind: json.Decoder(struct) for kind, struct in COMMANDS.items()}
+#: Tokens of ended attempts that are remembered, so that a repeated command is recognised.
+ENDED_TOKENS_MAX = 10_000
 
 
 class Worker:
@@ -78,9 +82,11 @@ class Worker:
         self._client_id = f"hub-worker-{os.getpid()}"
         self._sender = Sender(bootstrap, client_id=self._client_id)
         self._threads = DaemonThreads(self.settings.slots, name="task")
+        self._commands = CommandReader(self.incarnation)
         self._attempts: dict[str, Attempt] = {}
+        self._ended: dict[str, None] = {}
         self._waiting: deque[Attempt] = deque()
-        self._unannounced: deque[Attempt] = deque()
+        self._starts = Announcements()
         self._announcing: asyncio.TimerHandle | None = None
         self._running = 0
         self._hung = 0
@@ -88,9 +94,9 @@ class Worker:
         self._busy_threads: set[Future[Any]] = set()
         self._turns = Turns()
         self._failure: BaseException | None = None
-        self._credit: list[int] = []
-        self._held: list[set[str]] = []
+        self._holdings = Holdings(self.settings.slots)
         self._words = Words(self.incarnation)
+        self._registered = False
         self._draining = False
         self._stopped = False
         self._stop_asked = asyncio.Event()
@@ -110,8 +116,8 @@ class Worker:
         if handle_signals:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._on_signal)
-        await self.start()
         try:
+            await self.start()
             await self.watch()
         finally:
             await self.stop()
@@ -126,8 +132,8 @@ class Worker:
         loop = self._loop = asyncio.get_running_loop()
         self.partitions = await describe_partitions(self._bootstrap)
         await ensure_pool(self._bootstrap, self.settings.pool)
-        self._credit = shares(self.settings.slots, self.partitions)
-        self._held = [set() for _ in range(self.partitions)]
+        self._holdings.open(self.partitions)
+        self._commands.partitions = self.partitions
         await self._sender.start()
         await self._inbox.open()
         self._heartbeats = Heartbeats(
@@ -141,6 +147,7 @@ class Worker:
             on_failed=lambda error: loop.call_soon_threadsafe(self._fail, error),
         )
         await asyncio.to_thread(self._heartbeats.start)
+        self._registered = True
         for partition in range(self.partitions):
             await self._sender.send(
                 self._words.outgoing("worker.registered", self._about(r.WorkerRegistered, partition), partition)
@@ -151,13 +158,19 @@ class Worker:
         log.info("worker started", action="worker_started", incarnation=self.incarnation, tasks=self._registry.names)
 
     async def stop(self) -> None:
-        """Drain: take nothing new, hand back what waits, finish what runs (within the grace time), say goodbye."""
+        """Drain: take nothing new, hand back what waits, finish what runs (within the grace time), say goodbye, disconnect. Also
+        after a `start` that failed, wherever it did."""
         if self._stopped:
             return
         self._draining = self._stopped = True
-        if self._heartbeats is None:
-            await self._sender.stop()
-            return
+        try:
+            if self._registered:
+                await self._drain()
+        finally:
+            await self._disconnect()
+        log.info("worker stopped", action="worker_stopped", incarnation=self.incarnation, done=self.done, failed=self.failed)
+
+    async def _drain(self) -> None:
         await self._tell_all("worker.draining", r.WorkerDraining)
         while self._waiting:
             await self._release(self._waiting.popleft(), "drain")
@@ -167,16 +180,27 @@ class Worker:
             attempt.cancel("the worker stops")
         if self._bodies:
             await asyncio.wait(self._bodies, timeout=5)
-        for service in self._services:
-            service.cancel()
-        await asyncio.wait(self._services)
+        await self._end_services()
         await self._sender.flush(timeout_seconds=5)
-        await asyncio.to_thread(self._heartbeats.stop)
+        await self._end_heartbeats()
         await self._tell_all("worker.stopped", r.WorkerStopped)
+
+    async def _disconnect(self) -> None:
+        await self._end_services()
+        await self._end_heartbeats()
         await self._inbox.close()
         await self._sender.stop()
         self._threads.shutdown(wait=False)
-        log.info("worker stopped", action="worker_stopped", incarnation=self.incarnation, done=self.done, failed=self.failed)
+
+    async def _end_services(self) -> None:
+        for service in self._services:
+            service.cancel()
+        if self._services:
+            await asyncio.wait(self._services)
+
+    async def _end_heartbeats(self) -> None:
+        if self._heartbeats is not None:
+            await asyncio.to_thread(self._heartbeats.stop)
 
     async def _tell_all(self, kind: str, report: type[r.WorkerReport]) -> None:
         for partition in range(self.partitions):
@@ -189,35 +213,26 @@ class Worker:
     # The inbox
 
     async def _take(self, record: StoredRecord) -> None:
-        headers = header_map(record.headers)
-        worker = headers.get("worker", b"").decode(errors="replace")
-        if worker not in (self.incarnation, "*"):
-            return
-        try:
-            command = _DECODERS[headers["ce_type"].decode()].decode(record.value or b"")
-        except (KeyError, MsgspecError, UnicodeDecodeError) as error:
-            log.warning("command unreadable", action="worker_command_unreadable", offset=record.offset, reason=repr(error))
-            return
-        match command:
-            case RunAttempt():
+        match self._commands.read(record):
+            case RunAttempt() as command:
                 await self._accept(command)
-            case CancelAttempt():
+            case CancelAttempt() as command:
                 await self._cancel(command)
-            case GrantAttempt():
+            case GrantAttempt() as command:
                 if (attempt := self._attempts.get(command.token)) is not None:
                     attempt.granted.set()
-            case EngineAnnounced() if self._heartbeats is not None:
+            case EngineAnnounced() as command if self._heartbeats is not None:
                 self._heartbeats.soon([command.partition])
-            case WorkWanted():
+            case WorkWanted() as command:
                 self._move_credit(command.partition)
 
     async def _accept(self, run: RunAttempt) -> None:
-        if run.token in self._attempts:
-            return
+        if run.token in self._attempts or run.token in self._ended:
+            return  # A command that is there twice runs once.
         attempt = Attempt(run, self._loop.time())
         attempt.context = Context(run, partial(self._progress, attempt))
         self._attempts[run.token] = attempt
-        self._held[run.partition].add(run.token)
+        self._holdings.accept(run.partition, run.token)
         if self._draining:
             await self._release(attempt, "drain")
         elif self._may_begin(attempt):
@@ -262,7 +277,7 @@ class Worker:
                 outcome = Cancelled(0.0)
             elif definition is None:
                 known = ", ".join(self._registry.names)
-                error = TaskError(type="UnknownTask", message=f"this worker has no task {run.name!r}; it has {known}")
+                error = TaskError(type="UnknownTask", message=f"this worker has no task {quoted(run.name)}; it has {known}")
                 outcome = Failed(error, 0.0)
             else:
                 if run.delivery != "at_most_once":
@@ -402,7 +417,7 @@ class Worker:
                 await self._conclude(attempt, in_short(outcome, error))
             except Exception:
                 log.exception("an end is not told", action="worker_end_untold", task=run.task, name=run.name)
-                self._held[run.partition].discard(run.token)
+                self._holdings.settle(run.partition, run.token)
 
     async def _conclude(self, attempt: Attempt, outcome: Outcome) -> None:
         match outcome:
@@ -429,12 +444,16 @@ class Worker:
         run = attempt.run
         self._forget(attempt)
         outgoing = self._words.of_attempt(attempt, kind, report, **fields)
-        await self._sender.post(outgoing, partial(self._held[run.partition].discard, run.token))
+        await self._sender.post(outgoing, partial(self._holdings.settle, run.partition, run.token))
 
     def _forget(self, attempt: Attempt) -> None:
-        attempt.over = True
+        self._starts.end(attempt)
         attempt.context = None  # It knows the attempt in turn: left so, only the garbage collector could take the two apart.
-        self._attempts.pop(attempt.run.token, None)
+        if self._attempts.pop(attempt.run.token, None) is not None:
+            self._holdings.put_down(attempt.run.partition)
+            self._ended[attempt.run.token] = None
+            if len(self._ended) > ENDED_TOKENS_MAX:
+                del self._ended[next(iter(self._ended))]
 
     async def _release(self, attempt: Attempt, reason: str) -> None:
         await self._end(attempt, "attempt.released", r.AttemptReleased, reason=reason)
@@ -453,35 +472,34 @@ class Worker:
         partition = attempt.run.partition
         self._turns.refuse(partition, self._loop.time())
         self._forget(attempt)
-        report = self._about(r.WorkerHeartbeat, partition, holding=sorted(self._held[partition]))
+        report = self._about(r.WorkerHeartbeat, partition, holding=self._holdings.held(partition))
         await self._sender.post(self._words.outgoing("worker.heartbeat", report, partition))
         await self._release(attempt, "no free slot")
 
     # Reports
 
     def _announce_later(self, attempt: Attempt) -> None:
-        self._unannounced.append(attempt)
+        self._starts.add(attempt)
         if self._announcing is None:
             self._announcing = self._loop.call_later(STARTED_LINGER_SECONDS, self._announce_due)
 
     def _announce_due(self) -> None:
         """One timer for all: announce the bodies that are still running after the linger."""
         self._announcing = None
-        due = [attempt for attempt in self._unannounced if not attempt.over and not attempt.announced]
-        self._unannounced.clear()
+        due = self._starts.claim_all()
         if due:
-            task = self._loop.create_task(self._announce_all(due))
+            task = self._loop.create_task(self._report_starts(due))
             self._bodies.add(task)
             task.add_done_callback(self._bodies.discard)
 
-    async def _announce_all(self, attempts: list[Attempt]) -> None:
+    async def _report_starts(self, attempts: list[Attempt]) -> None:
         for attempt in attempts:
-            if not attempt.over and not attempt.announced:
-                await self._announce(attempt)
+            if not attempt.over:
+                await self._report(attempt, "attempt.started", r.AttemptStarted)
 
     async def _announce(self, attempt: Attempt) -> None:
-        attempt.announced = True
-        await self._report(attempt, "attempt.started", r.AttemptStarted)
+        if self._starts.claim(attempt):
+            await self._report(attempt, "attempt.started", r.AttemptStarted)
 
     def _progress(self, attempt: Attempt, percent: float | None, message: str) -> None:
         """`ctx.progress`, from the handler's thread."""
@@ -495,8 +513,7 @@ class Worker:
     async def _send_progress(self, attempt: Attempt, percent: float | None, message: str) -> None:
         if attempt.over:
             return
-        if not attempt.announced:
-            await self._announce(attempt)
+        await self._announce(attempt)
         await self._report(attempt, "attempt.progressed", r.AttemptProgressed, percent=percent, message=message)
 
     async def _report(self, attempt: Attempt, kind: str, report: type[r.AttemptReport], **fields: object) -> None:
@@ -505,12 +522,8 @@ class Worker:
     def _unannounced_by_a_blocked_loop(self) -> list[Outgoing]:
         """From the heartbeat thread: the starts of bodies that run, and that the loop could not announce because one of them
         blocks it. Otherwise they would look like commands that nobody started."""
-        overdue = []
-        for attempt in list(self._unannounced):
-            blocked = time.monotonic() - attempt.began_at > BLOCKED_SECONDS
-            if blocked and not attempt.over and not attempt.announced:
-                attempt.announced = True
-                overdue.append(self._words.of_attempt(attempt, "attempt.started", r.AttemptStarted))
+        blocked = self._starts.claim_older(time.monotonic() - BLOCKED_SECONDS)
+        overdue = [self._words.of_attempt(attempt, "attempt.started", r.AttemptStarted) for attempt in blocked]
         if overdue:
             log.warning("a handler blocks the worker's event loop", action="worker_loop_blocked", attempts=len(overdue))
         return overdue
@@ -535,20 +548,13 @@ class Worker:
         )
 
     def _credit_of(self, partition: int) -> int:
-        """How much this partition may have here: its share, less what hung functions take, and no more than it has where what it
-        sent found no slot."""
-        share, free = self._credit[partition], self.settings.slots - self._hung
-        if self._hung:
-            share = max(1, share * free // self.settings.slots) if free > 0 else 0
-        if self._turns.is_refused(partition):
-            share = min(share, sum(attempt.run.partition == partition for attempt in list(self._attempts.values())))
-        return share
+        """How much this partition may have here. From any thread."""
+        return self._holdings.credit(partition, hung=self._hung, refused=self._turns.is_refused(partition))
 
     def _beat(self, partition: int) -> Outgoing:
         """From the heartbeat thread."""
-        holding = sorted(self._held[partition].copy())
         report = r.WorkerDraining if self._draining else r.WorkerHeartbeat
-        more = {} if self._draining else {"holding": holding}
+        more = {} if self._draining else {"holding": self._holdings.held(partition)}
         kind = "worker.draining" if self._draining else "worker.heartbeat"
         return self._words.outgoing(kind, self._about(report, partition, **more), partition)
 
@@ -562,23 +568,17 @@ class Worker:
             if attempt in self._waiting:
                 self._waiting.remove(attempt)
                 self._forget(attempt)
-                self._held[partition].discard(attempt.run.token)
+                self._holdings.settle(partition, attempt.run.token)
             else:
                 attempt.cancel("the lease was lost")
 
     def _move_credit(self, partition: int) -> None:
         """`partition` has work and no credit: give it what lies idle elsewhere, in one step each."""
-        if self._draining:
+        if self._draining or self._heartbeats is None:
             return
-        idle = [self._credit[other] - len(self._held[other]) for other in range(self.partitions)]
-        idle[partition] = 0
-        giver = max(range(self.partitions), key=lambda other: idle[other])
-        amount = min((idle[giver] + 1) // 2, self._credit[giver] - 1)
-        if amount <= 0 or self._heartbeats is None:
-            return
-        self._credit[giver] -= amount
-        self._credit[partition] += amount
-        self._heartbeats.soon([giver, partition])
+        giver = self._holdings.move_credit(partition)
+        if giver is not None:
+            self._heartbeats.soon([giver, partition])
 
     def stats(self) -> dict[str, int]:
         """What this incarnation has in hand, and has done."""
@@ -590,4 +590,5 @@ class Worker:
             "failed": self.failed,
             "cancelled": self.cancelled,
             "released": self.released,
+            "malformed": self._commands.malformed,
         }

@@ -46,8 +46,8 @@ def idle_worker(slots: int = 4, partitions: int = 1) -> tuple[Worker, list[tuple
     worker = Worker("127.0.0.1:1", tasks, WorkerSettings(slots=slots, grace_seconds=0.3))
     worker.partitions = partitions
     worker._loop = asyncio.get_running_loop()
-    worker._credit = [max(1, slots // partitions)] * partitions
-    worker._held = [set() for _ in range(partitions)]
+    worker._holdings.open(partitions)
+    worker._commands.partitions = partitions
     said: list[tuple[str, dict[str, Any]]] = []
 
     async def post(outgoing: Outgoing, *_: object) -> None:

@@ -95,7 +95,7 @@ def test_a_start_from_the_heartbeat_thread_is_numbered_below_what_the_loop_repor
     attempt = Attempt(
         RunAttempt(task="t", root="t", partition=0, namespace="n", name="quick", attempt=1, dispatch=1, token="t:1"), 0.0
     )
-    worker._unannounced.append(attempt)  # began long ago
+    worker._starts.add(attempt)  # began long ago
     ended = worker._words.of_attempt(attempt, "attempt.completed", AttemptCompleted, result=msgspec.Raw(b"1"), ran_seconds=0.0)
     [started] = worker._unannounced_by_a_blocked_loop()
     first, last = (msgspec.json.decode(each.value)["number"] for each in (started, ended))
@@ -109,7 +109,7 @@ def test_a_body_that_just_began_is_left_to_the_loop() -> None:
         RunAttempt(task="t", root="t", partition=0, namespace="n", name="quick", attempt=1, dispatch=1, token="t:1"), 0.0
     )
     attempt.began_at = time.monotonic()
-    worker._unannounced.append(attempt)
+    worker._starts.add(attempt)
     assert worker._unannounced_by_a_blocked_loop() == []
 
 

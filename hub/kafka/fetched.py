@@ -1,0 +1,157 @@
+"""Fetched record batches, read on aiokafka's compiled reader, and without it where a header's name is not UTF-8.
+
+Kafka's protocol says that such a name is UTF-8 text. Brokers do not check it, and librdkafka's clients send any bytes; the
+compiled reader raises on them, and so one such record would stop every reader of its partition for good. Here invalid bytes
+become U+FFFD, as in Kafka's Java clients. Format: https://kafka.apache.org/documentation/#record (version 2).
+"""
+
+import struct
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Self
+
+from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.memory_records import MemoryRecords
+
+_LENGTH = struct.Struct(">i")
+_LENGTH_AT, _LENGTH_COUNTS_FROM = 8, 12
+_HEADER = struct.Struct(">qiibIhiqqqhii")
+_VARINT_BITS_MAX = 63
+_CODEC_MASK, _APPEND_TIME = 0x07, 0x08
+_DECODERS = {1: gzip_decode, 2: snappy_decode, 3: lz4_decode, 4: zstd_decode}
+
+
+class FetchedRecord(NamedTuple):
+    """A record with the attributes of aiokafka's."""
+
+    offset: int
+    timestamp: int
+    timestamp_type: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+    checksum: None = None
+
+
+class FetchedBatches:
+    """The whole batches in the bytes of one fetch, in order; in place of aiokafka's `MemoryRecords`."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._batches: Any = MemoryRecords(data)
+        self._next_at = 0
+
+    def size_in_bytes(self) -> int:
+        """Bytes of the fetch."""
+        return len(self._data)
+
+    def has_next(self) -> bool:
+        """Whether a whole batch is left."""
+        left: bool = self._batches.has_next()
+        return left
+
+    def next_batch(self) -> Any:
+        """The next batch, None after the last. Raises CorruptRecordException."""
+        batch = self._batches.next_batch()
+        if batch is None:
+            return None
+        start = self._next_at
+        self._next_at = end = start + _LENGTH_COUNTS_FROM + _LENGTH.unpack_from(self._data, start + _LENGTH_AT)[0]
+        return FetchedBatch(batch, self._data, start, end) if getattr(batch, "magic", 1) == 2 else batch
+
+
+class FetchedBatch:
+    """One batch of format 2, with what a fetch needs to know of it. Iterating gives its records."""
+
+    __slots__ = ("_at", "_batch", "_data", "_records", "base_offset", "is_control_batch", "is_transactional", "magic",
+                 "next_offset", "producer_id", "validate_crc")  # fmt: skip
+
+    def __init__(self, batch: Any, data: bytes, start: int, end: int) -> None:
+        self._batch, self._data, self._at = batch, data, (start, end)
+        self._records: Iterator[Any] | None = None
+        self.magic = batch.magic
+        self.base_offset = batch.base_offset
+        self.next_offset = batch.next_offset
+        self.producer_id = batch.producer_id
+        self.is_control_batch = batch.is_control_batch
+        self.is_transactional = batch.is_transactional
+        self.validate_crc = batch.validate_crc
+
+    def __iter__(self) -> Self:
+        """Raises CorruptRecordException for whatever cannot be decompressed or taken apart."""
+        try:
+            self._records = iter(list(self._batch))
+        except CorruptRecordException:
+            raise
+        except UnicodeDecodeError:
+            start, end = self._at
+            self._records = iter(read_leniently(self._data[start:end]))
+        except Exception as error:
+            raise CorruptRecordException(f"batch at offset {self.base_offset}: {error!r}") from error
+        return self
+
+    def __next__(self) -> Any:
+        if self._records is None:
+            iter(self)
+        assert self._records is not None
+        return next(self._records)
+
+
+def read_leniently(batch: bytes) -> list[FetchedRecord]:
+    """The records of one batch of format 2, whatever the names of their headers. Raises CorruptRecordException."""
+    base_offset, _, _, _, _, attributes, _, first_ms, max_ms, _, _, _, count = _HEADER.unpack_from(batch)
+    body = batch[_HEADER.size :]
+    try:
+        if attributes & _CODEC_MASK:
+            body = bytes(_DECODERS[attributes & _CODEC_MASK](body))
+        records, at = [], 0
+        for _ in range(count):
+            record, at = _read_record(body, at)
+            records.append(record)
+    except Exception as error:
+        raise CorruptRecordException(f"batch at offset {base_offset}: {error!r}") from error
+    append_time = bool(attributes & _APPEND_TIME)
+    return [
+        record._replace(
+            offset=base_offset + record.offset,
+            timestamp=max_ms if append_time else first_ms + record.timestamp,
+            timestamp_type=int(append_time),
+        )
+        for record in records
+    ]
+
+
+def _read_record(body: bytes, at: int) -> tuple[FetchedRecord, int]:
+    """The record at `at`, with offset and time relative to its batch, and where the next begins."""
+    length, at = _read_varint(body, at)
+    end = at + length
+    time_delta, at = _read_varint(body, at + 1)  # after the attributes, which are unused
+    offset_delta, at = _read_varint(body, at)
+    key, at = _read_bytes(body, at)
+    value, at = _read_bytes(body, at)
+    count, at = _read_varint(body, at)
+    headers = []
+    for _ in range(count):
+        name, at = _read_bytes(body, at)
+        content, at = _read_bytes(body, at)
+        headers.append(((name or b"").decode(errors="replace"), content))
+    if at != end or end > len(body):
+        raise ValueError(f"a record of {length} bytes ends at {at} instead of {end}")
+    return FetchedRecord(offset_delta, time_delta, 0, key, value, headers), at
+
+
+def _read_bytes(body: bytes, at: int) -> tuple[bytes | None, int]:
+    length, at = _read_varint(body, at)
+    return (None, at) if length < 0 else (body[at : at + length], at + length)
+
+
+def _read_varint(body: bytes, at: int) -> tuple[int, int]:
+    """A zigzag varint. (aiokafka's compiled one reads past the end of what is cut short.)"""
+    number = shift = 0
+    while (byte := body[at]) & 0x80:
+        number |= (byte & 0x7F) << shift
+        shift, at = shift + 7, at + 1
+        if shift > _VARINT_BITS_MAX:
+            raise ValueError("a varint of more than ten bytes")
+    number |= byte << shift
+    return (number >> 1) ^ -(number & 1), at + 1

@@ -1,0 +1,83 @@
+"""Commands as a worker reads them from its inbox: anybody may write there, so nothing is believed before it is checked here."""
+
+from typing import Any
+
+import structlog
+from msgspec import json
+
+from schemas import (
+    COMMANDS,
+    CancelAttempt,
+    EngineAnnounced,
+    GrantAttempt,
+    MalformedRecord,
+    RunAttempt,
+    WorkWanted,
+    check_id,
+    header_map,
+    printable,
+    quoted,
+)
+
+from ..kafka import StoredRecord
+from ..throttle import LogThrottle
+
+log = structlog.get_logger(__name__)
+
+Command = RunAttempt | CancelAttempt | GrantAttempt | EngineAnnounced | WorkWanted
+
+#: The incarnation that a command for every worker of an inbox names.
+EVERYBODY = b"*"
+
+_DECODERS: dict[bytes, Any] = {kind.encode(): json.Decoder(struct) for kind, struct in COMMANDS.items()}
+_IDENTIFIERS = ("task", "root", "token", "name")
+
+
+class CommandReader:
+    """Reads what is addressed to one incarnation. `partitions`: how many engine partitions the hub has; `malformed`: how many
+    records were no commands."""
+
+    def __init__(self, incarnation: str) -> None:
+        self._addresses = (incarnation.encode(), EVERYBODY)
+        self._throttle = LogThrottle()
+        self.partitions = 0
+        self.malformed = 0
+
+    def read(self, record: StoredRecord) -> Command | None:
+        """The command in a record; None where it is for another worker, or is not a command (counted, logged now and then)."""
+        try:
+            return self.decode(record)
+        except MalformedRecord as error:
+            self.malformed += 1
+            more = self._throttle.admit("malformed")
+            if more is not None:
+                action, reason = "worker_command_malformed", str(error)
+                log.warning(
+                    "ignored a record that is not a command", action=action, offset=record.offset, reason=reason, more=more
+                )
+            return None
+
+    def decode(self, record: StoredRecord) -> Command | None:
+        """The command in a record; None where it is for another worker. Raises MalformedRecord, and nothing else."""
+        headers = header_map(record.headers)
+        if headers.get("worker") not in self._addresses:
+            return None
+        kind = headers.get("ce_type", b"")
+        decoder = _DECODERS.get(kind)
+        if decoder is None:
+            raise MalformedRecord(f"ce_type {quoted(kind.decode(errors='replace'))} is not a command")
+        try:
+            command: Command = decoder.decode(record.value or b"")
+        except (ValueError, RecursionError) as error:
+            raise MalformedRecord(f"{kind.decode()}: {printable(str(error))}") from None
+        self._check(command)
+        return command
+
+    def _check(self, command: Command) -> None:
+        if isinstance(command, RunAttempt | EngineAnnounced | WorkWanted) and not 0 <= command.partition < self.partitions:
+            raise MalformedRecord(f"partition: must be between 0 and {self.partitions - 1}, got {quoted(str(command.partition))}")
+        if isinstance(command, RunAttempt):
+            for field in _IDENTIFIERS:
+                problem = check_id(getattr(command, field), field)
+                if problem is not None:
+                    raise MalformedRecord(problem)
