@@ -66,7 +66,8 @@ class LiveTask(Struct):
     errors: int = 0
     lost: int = 0
     due_ms: int = -1
-    ready_ms: int = -1
+    first_ready_ms: int = -1
+    started_once: bool = False
     cancel_requested: bool = False
     waits: dict[str, str] = {}
     broken: list[str] = []
@@ -221,7 +222,8 @@ def _judge(task: LiveTask, dependency: str, on: str, state: str) -> None:
 
 
 def _ready(task: LiveTask, fact: Fact) -> None:
-    task.ready_ms = fact.time_ms
+    if task.first_ready_ms < 0:
+        task.first_ready_ms = fact.time_ms
     task.due_ms = -1
 
 
@@ -232,6 +234,7 @@ def _dispatched(task: LiveTask, fact: Fact) -> None:
 
 
 def _started(task: LiveTask, fact: Fact) -> None:
+    task.started_once = True
     if task.lease is not None:
         task.lease.started = True
     _reported(task, fact)

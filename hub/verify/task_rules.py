@@ -238,12 +238,20 @@ def not_before_its_time(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
 
 @rule("I20", "task.expired")
 def not_expired_early(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    """`timeouts.start` counts from the first time that the task was ready; being released or superseded does not renew it."""
     limits = [task.not_start_after_ms] if task.not_start_after_ms >= 0 else []
-    if task.start_seconds is not None:
-        limits.append((task.ready_ms if task.ready_ms >= 0 else task.created_ms) + int(task.start_seconds * 1000))
-    if limits and fact.time_ms + CLOCK_TOLERANCE_MS < min(limits):
+    if task.start_seconds is not None and task.first_ready_ms >= 0:
+        limits.append(task.first_ready_ms + int(task.start_seconds * 1000))
+    if not limits:
+        return "expired without a time by which it had to start"
+    if fact.time_ms + CLOCK_TOLERANCE_MS < min(limits):
         return f"expired {min(limits) - fact.time_ms} ms early"
     return None
+
+
+@rule("I20", "task.expired")
+def not_expired_after_its_start(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    return "expired although it had started" if task.started_once else None
 
 
 @rule("I8", *TERMINAL_TYPES)

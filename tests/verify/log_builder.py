@@ -94,7 +94,8 @@ class Task:
 
     def row(self) -> dict[str, Any]:
         if self.state in ("completed", "failed", "cancelled", "expired", "skipped"):
-            return {"ended": self.state, "sequence": self.sequence, "life": self.life}
+            root = {} if self.root == self.id else {"root": self.root}
+            return {"ended": self.state, "sequence": self.sequence, "life": self.life, **root}
         fields = {"life": self.life, "sequence": self.sequence, "state": self.state, "name": self.name, "root": self.root}
         fields |= {"attempt": self.attempt, "dispatch": self.dispatch, "worker": self.worker, "token": self.token}
         return fields | {"unmet": self.unmet, "created_at": rfc3339(self.created_ms)}
@@ -259,18 +260,44 @@ class LogBuilder:
         self.tasks[root] = Task(root, root, number, life, "flow", self.now_ms + 10)
         events = [(entity, "task.created", {"name": "flow", "nodes": len(nodes)})]
         events.append((entity, "workflow.started", {"nodes": len(nodes), "planned": len(nodes)}))
-        made = {}
-        for key, dependencies in nodes.items():
-            task_id = node_id(root, key)
-            made[key] = self.tasks[task_id] = Task(task_id, root, number, life, key, self.now_ms + 10, unmet=len(dependencies))
-            needs = [needed | {"task": node_id(root, needed["task"])} for needed in dependencies]
-            events.append((f"task/{task_id}", "task.created", {"name": key, "key": key, "depends_on": needs, "parent_id": root}))
-            if dependencies:
-                events.append((f"task/{task_id}", "task.blocked", {"unmet": len(dependencies)}))
-            else:
-                events.append((f"task/{task_id}", "task.ready", {"queue": "default"}))
+        made = {key: self._step(root, key, life, dependencies, events) for key, dependencies in nodes.items()}
         self.transaction(number, cause, events)
         return made
+
+    def add_steps(self, root: str, nodes: dict[str, list[dict[str, str]]]) -> dict[str, Task]:
+        """Several nodes added to a live graph by one report, as `workflow`."""
+        number = self.tasks[root].partition
+        cause = self.report(number, "task.created", root)
+        total = len(nodes) + sum(task.root == root and task.id != root for task in self.tasks.values())
+        events: list[tuple[str, str, dict[str, Any]]] = [
+            (f"task/{root}", "workflow.expanded", {"added": len(nodes), "nodes": total})
+        ]
+        life = int(cause.split("/")[1])
+        made = {key: self._step(root, key, life, dependencies, events) for key, dependencies in nodes.items()}
+        self.transaction(number, cause, events)
+        return made
+
+    def plan(self, root: str, nodes: dict[str, list[dict[str, str]]]) -> dict[str, Task]:
+        """The next nodes of a large graph, made by an agenda item, as `workflow`."""
+        life, number = self.tasks[root].life, self.tasks[root].partition
+        events = [(f"task/{root}", "workflow.progressed", {"nodes": len(nodes), "planned": len(nodes)})]
+        made = {key: self._step(root, key, life, dependencies, events) for key, dependencies in nodes.items()}
+        self.transaction(number, self.agenda(number, "plan"), events)
+        return made
+
+    def _step(
+        self, root: str, key: str, life: int, dependencies: list[dict[str, str]], events: list[tuple[str, str, dict[str, Any]]]
+    ) -> Task:
+        task_id = node_id(root, key)
+        task = Task(task_id, root, self.tasks[root].partition, life, key, self.now_ms + 10, unmet=len(dependencies))
+        self.tasks[task_id] = task
+        needs = [needed | {"task": node_id(root, needed["task"])} for needed in dependencies]
+        events.append((f"task/{task_id}", "task.created", {"name": key, "key": key, "depends_on": needs, "parent_id": root}))
+        if dependencies:
+            events.append((f"task/{task_id}", "task.blocked", {"unmet": len(dependencies)}))
+        else:
+            events.append((f"task/{task_id}", "task.ready", {"queue": "default"}))
+        return task
 
     def refuse(self, root: str, event_type: str = "task.rejected", **data: Any) -> None:
         number = partition_of_root(root, len(self.partitions))
@@ -310,7 +337,7 @@ class LogBuilder:
         task.number += len(number)
         events = []
         for event_type, data in steps:
-            held = self._held(task, event_type) | number
+            held = self._held(task, event_type) | number if event_type != "task.ready" else {}
             if event_type in TERMINAL_TYPES:
                 held |= {"created_at": rfc3339(task.created_ms), "finished_at": rfc3339(self.now_ms)}
             events.append((f"task/{task.id}", event_type, held | data))

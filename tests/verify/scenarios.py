@@ -135,6 +135,38 @@ def workflow(log: LogBuilder, task_id: str) -> Steps:
     log.finish_workflow(task_id)
 
 
+def not_started_in_time(log: LogBuilder, task_id: str) -> Steps:
+    """`timeouts.start` counts from the first time that the task was ready, whatever was given back or superseded since."""
+    task = log.submit(task_id, timeouts={"start": 1.0})
+    due_ms = log.now_ms + 1_000
+    yield
+    log.dispatch(task, "w1")
+    yield
+    log.now_ms = max(log.now_ms, due_ms - 100)
+    log.told(task, "attempt.released", ("attempt.released", {}), ("task.ready", {"queue": "default"}))
+    yield
+    log.now_ms = max(log.now_ms, due_ms)
+    log.act(task, "task.expired", due_ms=due_ms)
+
+
+def extended(log: LogBuilder, task_id: str) -> Steps:
+    """A workflow whose steps come from three places: its submission, a report that adds several at once, the agenda."""
+    steps = log.workflow(task_id, {"a": []})
+    yield
+    steps |= log.add_steps(task_id, {"b": [], "c": [{"task": "a"}]})
+    yield
+    steps |= log.plan(task_id, {"d": [{"task": "b", "on": "ended"}]})
+    for key, waiting in (("a", "c"), ("b", "d"), ("c", ""), ("d", "")):
+        yield
+        log.dispatch(steps[key], "w1")
+        log.started(steps[key])
+        log.completed(steps[key])
+        if waiting:
+            log.met(steps[waiting])
+    yield
+    log.finish_workflow(task_id)
+
+
 def left_waiting(log: LogBuilder, task_id: str) -> Steps:
     log.submit(task_id)
     yield
@@ -145,7 +177,7 @@ def left_waiting(log: LogBuilder, task_id: str) -> Steps:
 ENDING: tuple[Scenario, ...] = (
     plain, with_progress, retried, redispatched, granted, delayed, cancelled, expired, refused, repeated, workflow,
 )  # fmt: skip
-ALL = (*ENDING, left_waiting)
+ALL = (*ENDING, left_waiting, not_started_in_time, extended)
 
 
 def run(log: LogBuilder, lives: Iterable[Steps]) -> LogBuilder:

@@ -88,6 +88,23 @@ def _(log: LogBuilder) -> None:
     log.event("plain-0", "task.created").body["life"] += 1
 
 
+@bad("I3", "one of several steps added at once has the life of its root")
+def _(log: LogBuilder) -> None:
+    log.workflow("flow", {"a": []})
+    life = log.tasks["flow"].life
+    step = log.add_steps("flow", {"b": [], "c": []})["c"]
+    for event_type in ("task.created", "task.ready"):
+        log.event(step.id, event_type).body["life"] = life
+
+
+@bad("I3", "a step made from the plan has another life than its root")
+def _(log: LogBuilder) -> None:
+    log.workflow("flow", {"a": []})
+    step = log.plan("flow", {"b": []})["b"]
+    for event_type in ("task.created", "task.ready"):
+        log.event(step.id, event_type).body["life"] += 1
+
+
 @bad("I3", "a refusal of the engine is missing")
 def _(log: LogBuilder) -> None:
     for _ in range(3):
@@ -434,6 +451,28 @@ def _(log: LogBuilder) -> None:
     log.act(log.submit("late", not_start_after=rfc3339(log.now_ms + 5_000)), "task.expired")
 
 
+@bad("I20", "a task expires before its start time-out has run from the first time that it was ready")
+def _(log: LogBuilder) -> None:
+    task = log.submit("late", timeouts={"start": 60.0})
+    log.now_ms += 59_000
+    log.act(task, "task.expired")
+
+
+@bad("I20", "a task expires to which no time was set")
+def _(log: LogBuilder) -> None:
+    log.act(log.submit("late"), "task.expired")
+
+
+@bad("I20", "a task expires that had started")
+def _(log: LogBuilder) -> None:
+    task = fresh(log, timeouts={"start": 1.0})
+    log.started(task)
+    log.act(task, "attempt.lost")
+    log.act(task, "task.ready", queue="default")
+    log.now_ms += 1_000
+    log.act(task, "task.expired")
+
+
 @bad("I20", "the engine's time goes back")
 def _(log: LogBuilder) -> None:
     log.now_ms = BEGIN_MS
@@ -612,6 +651,12 @@ def _(log: LogBuilder) -> None:
 @bad("I32", "a src has no known form")
 def _(log: LogBuilder) -> None:
     log.event("plain-0", "task.started").body["src"] = "somewhere"
+
+
+@bad("I32", "a src has an index and no cause")
+def _(log: LogBuilder) -> None:
+    entry = log.event("plain-0", "task.dispatched")
+    entry.body["src"] = entry.headers["ce_id"] = "/0"
 
 
 @bad("I32", "a key is not the root")
