@@ -130,6 +130,8 @@ class StateRows:
         if not exact and (life, sequence) > (task.life, task.sequence):
             return 1
         if isinstance(task, Ended):
+            if end is None and row.get("root", task_id) != task_id:
+                end = row.get("state")  # The row of an ended step shrinks only when its workflow has ended too.
             if end is None:
                 note(f"a live row, but the task is {task.state}")
             elif (end, life, sequence) != (task.state, task.life, task.sequence):

@@ -92,8 +92,13 @@ class Task:
     number: int = 0
     unmet: int = 0
 
-    def row(self) -> dict[str, Any]:
-        if self.state in ("completed", "failed", "cancelled", "expired", "skipped"):
+    @property
+    def ended(self) -> bool:
+        return self.state in ("completed", "failed", "cancelled", "expired", "skipped")
+
+    def row(self, *, whole: bool = False) -> dict[str, Any]:
+        """Its row; `whole`: also after its end, as that of a step whose workflow lives."""
+        if self.ended and not whole:
             root = {} if self.root == self.id else {"root": self.root}
             return {"ended": self.state, "sequence": self.sequence, "life": self.life, **root}
         fields = {"life": self.life, "sequence": self.sequence, "state": self.state, "name": self.name, "root": self.root}
@@ -161,7 +166,8 @@ class LogBuilder:
             engine = {"sequence": partition.engine_sequence}
             rows[partition.number][f"engine/{partition.number}".encode()] = json.encode(engine)
         for task in self.tasks.values():
-            rows[task.partition][f"task/{task.id}".encode()] = json.encode(task.row())
+            row = task.row(whole=not self.tasks[task.root].ended)
+            rows[task.partition][f"task/{task.id}".encode()] = json.encode(row)
         for worker, (home, sequence) in self.workers.items():
             rows[home][f"worker/{worker}".encode()] = json.encode({"life": 0, "sequence": sequence})
         for (number, key), row in self.extra_rows.items():

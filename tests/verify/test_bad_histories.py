@@ -259,6 +259,16 @@ def _(log: LogBuilder) -> None:
     log.extra_rows[0, "task/ghost"] = {"life": 3, "sequence": 2, "state": "ready", "name": "charge"}
 
 
+@bad("I10", "the row of an ended step of a live workflow tells of another end")
+def _(log: LogBuilder) -> Report:
+    step = log.workflow("flow", {"a": [], "b": []})["a"]
+    log.dispatch(step, "w1")
+    log.started(step)
+    log.completed(step)
+    assert check(log.history()).ok
+    return spoiled_row(log, step.id, state="failed")
+
+
 @bad("I10", "an ended task has a live row")
 def _(log: LogBuilder) -> None:
     log.tasks["plain-0"].state = "running"
