@@ -1,4 +1,4 @@
-"""What a handler was registered with holds for every submission that does not give its own, also where the engine ends an attempt."""
+"""What a handler was registered with holds where a submission does not give its own, also where the engine ends an attempt."""
 
 from typing import Any
 
