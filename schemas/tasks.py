@@ -95,7 +95,12 @@ class Timeouts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
 
 
 class Dependency(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Another node of the same graph (its key, or its task id) and how it must have ended."""
+    """Another node of the same graph (its key, or its task id) and how it must have ended.
+
+    `on`: "success" is met by completed; "failure" by failed and expired; "ended" by every end, cancelled and skipped included.
+    A task with a dependency that ended otherwise never runs. It is failed (`dependency_failed`) where `on` is "success" and the
+    dependency failed or expired, and skipped in every other case: so a cancelled step skips the steps that depend on it.
+    """
 
     task: str
     on: DependencyOn = "success"

@@ -34,8 +34,7 @@ def dispatch(turn: Turn) -> None:
     size = 0
     while heads:
         if size > BYTES_PER_TURN:
-            # The rest goes with the next transaction; the mark makes its provenance one of its own.
-            state.agenda.add(turn.now_us, "dispatch", "", state.agenda.added)
+            state.wake_dispatch(turn.now_us)  # The rest is dispatched in the next transaction.
             return
         _, _, task_id, bucket = heappop(heads)
         workers = candidates.get(bucket)

@@ -70,6 +70,8 @@ def take_due(
         if kind == "dispatch":
             continue  # Only there so that the turn takes place, and as the cause of what it dispatches.
         if key in poison:
+            again = turn.state.engine_row.sequence  # It is found again after each take-over: its provenance must be another one.
+            turn.caused_by(f"agenda/{turn.partition}/poison:{task_id}.{again}/{due_us // 1000}", f"agenda:{kind}")
             data = e.EngineTimerDeadLettered(timer=kind, task=task_id, due_at=text_of(due_us), reason=poison[key])
             turn.happen_engine("engine.timer_dead_lettered", data)
             continue

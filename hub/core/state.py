@@ -239,6 +239,13 @@ class PartitionState:
         holding = self.held.get(worker.incarnation)
         return worker.credit - (len(holding) if holding else 0)
 
+    def wake_dispatch(self, now_us: int) -> None:
+        """Make the next turn dispatch even if nothing else is due.
+
+        The mark makes the entry's provenance unique: the engine's sequence rises with every owner, the count within one.
+        """
+        self.agenda.add(now_us, "dispatch", "", (self.engine_row.sequence << 32) + self.agenda.added)
+
     def tidy(self) -> None:
         """Drop what tasks left in the agenda and in the ready order when they went, once it is more than what lives."""
         if len(self.agenda) > self._agenda_max:

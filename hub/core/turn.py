@@ -102,7 +102,8 @@ class Turn:
         return self._prefix, self._cause
 
     def next_src(self) -> str:
-        """The provenance that the next event will have."""
+        """The provenance that the next event will have. An event without a cause is a bug: AssertionError."""
+        assert self._prefix, "nothing caused this: call `caused_by` before the first event of a turn"
         return f"{self._prefix}/{self._index}"
 
     # Events
@@ -176,7 +177,7 @@ class Turn:
                 task.id,
                 row.sequence,
                 row.life,
-                f"{self._prefix}/{self._index}",
+                self.next_src(),
                 before if moved else None,
                 after if moved else None,
                 data,
@@ -222,7 +223,7 @@ class Turn:
                 subject,
                 sequence,
                 life,
-                f"{self._prefix}/{self._index}",
+                self.next_src(),
                 before if moved else None,
                 after if moved else None,
                 data,

@@ -242,8 +242,13 @@ class EnginePartition:
         forgive_silence(self.state, gap_us)
 
     def know_pools(self, pools: Iterable[str]) -> None:
-        """The pools that have a commands topic: a worker of another gets no work, since nothing could be sent to it."""
+        """The pools that have a commands topic: a worker of another pool gets no work, since nothing could be sent to it.
+
+        Tasks that waited for such a pool are dispatched in the next batch, which needs no record for it.
+        """
         self.state.pools.update(pools)
+        if self.state.unknown_pools & self.state.pools:
+            self.state.wake_dispatch(self.now_us)
         self.state.unknown_pools.clear()
 
     @property

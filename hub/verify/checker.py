@@ -195,6 +195,9 @@ class Checker:
             note("I3", f"an earlier life lay on partition {gone.partition}")
         if fact.input_offset >= 0 and fact.life != fact.input_offset:
             note("I3", f"life {fact.life} was begun by intake offset {fact.input_offset}")
+        root = self.fold.live.get(fact.root or "")
+        if fact.due_ms >= 0 and root is not None and not root.partial and fact.life != root.life:
+            note("I3", f"life {fact.life}, made from the plan of a root of life {root.life}")
         if fact.root is not None and partition_of_root(fact.root, self._partitions) != fact.partition:
             wanted = partition_of_root(fact.root, self._partitions)
             note("I22", f"root {fact.root} belongs on partition {wanted} of {self._partitions}")

@@ -9,12 +9,10 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct, field
 
-from schemas import RetryPolicy
+from schemas import DEFAULT_POLICY, DEFAULT_RETRY, ExecutionPolicy
 
 from .facts import Fact, time_ms
-from .tables import ENDS_OF_ATTEMPT, MAY_MEET, MET_BY, STATE_AFTER
-
-_DEFAULT_RETRY = RetryPolicy()
+from .tables import ENDS_OF_ATTEMPT, MET_BY, STATE_AFTER
 
 
 class Lease(Struct):
@@ -34,9 +32,12 @@ class LiveTask(Struct):
     """A task between its creation and its end.
 
     `shown`: the `to` of its last event that had one. `waits`: its unmet dependencies (id → on); `broken`: those that ended
-    otherwise than asked; `unsure`: a dependency ended in a way that may or may not meet it. `partial`: its beginning lies
-    before the kept log, so only its sequence is known. `last_end`: how its last attempt ended.
+    otherwise than asked (id → on and end state), in the order of their ends; `unsure`: the end of a dependency may lie before
+    the kept log. `partial`: its beginning lies before the kept log, so only its sequence is known. `last_end`: how its last
+    attempt ended.
     `start_delay_ms`: not before this long after its creation, or after its last dependency ended (`unmet_ms`).
+    `policy`: what holds for its attempts: by its submission and the defaults, and from its first dispatch on as that says.
+    `given`: which parts of the policy its submission set. `started_ms`: when the attempt at hand began.
     """
 
     id: str
@@ -49,31 +50,39 @@ class LiveTask(Struct):
     queue: str = "default"
     priority: int = 0
     created_ms: int = 0
-    at_most_once: bool = False
-    attempts_max: int = 1
-    lost_max: int = 100
+    policy: ExecutionPolicy = DEFAULT_POLICY
+    given: frozenset[str] = frozenset()
     start_after_ms: int = -1
     start_delay_ms: int = 0
     not_start_after_ms: int = -1
     start_seconds: float | None = None
+    total_seconds: float | None = None
     state: str = ""
     shown: str | None = None
     attempt: int = 0
     dispatch: int = 0
     lease: Lease | None = None
     last_end: str | None = None
+    last_end_type: str = ""
     last_end_started: bool = False
+    started_ms: int = -1
     errors: int = 0
     lost: int = 0
     due_ms: int = -1
-    ready_ms: int = -1
+    first_ready_ms: int = -1
+    started_once: bool = False
     cancel_requested: bool = False
     waits: dict[str, str] = {}
-    broken: list[str] = []
+    broken: dict[str, tuple[str, str]] = {}
     unsure: bool = False
     unmet_ms: int = -1
     partial: bool = False
     offset: int = -1
+
+    @property
+    def at_most_once(self) -> bool:
+        """Whether its body may run once only."""
+        return self.policy.delivery == "at_most_once"
 
     @property
     def earliest_ms(self) -> int:
@@ -113,7 +122,8 @@ class Fold:
     def begin(self, fact: Fact, *, truncated: bool) -> LiveTask:
         """A life begins with `fact`, a task.created. `truncated`: unknown dependencies may have ended before the kept log."""
         data = fact.data
-        retry = data.retry or _DEFAULT_RETRY
+        timeouts = data.timeouts
+        given = {"retry": data.retry, "timeout_seconds": timeouts.attempt if timeouts else None, "delivery": data.delivery}
         task = LiveTask(
             id=fact.id,
             root=fact.root or fact.id,
@@ -125,13 +135,17 @@ class Fold:
             queue=data.queue,
             priority=data.priority,
             created_ms=fact.time_ms,
-            at_most_once=data.delivery == "at_most_once",
-            attempts_max=1 if data.delivery == "at_most_once" else retry.max_attempts,
-            lost_max=retry.max_lost,
+            policy=ExecutionPolicy(
+                retry=data.retry or DEFAULT_RETRY,
+                timeout_seconds=given["timeout_seconds"],
+                delivery=data.delivery or "at_least_once",
+            ),
+            given=frozenset(name for name, value in given.items() if value is not None),
             start_after_ms=time_ms(data.start_after) if isinstance(data.start_after, str) else -1,
             start_delay_ms=int(data.start_after * 1000) if isinstance(data.start_after, int | float) else 0,
             not_start_after_ms=_ms(data.not_start_after),
-            start_seconds=data.timeouts.start if data.timeouts else None,
+            start_seconds=timeouts.start if timeouts else None,
+            total_seconds=timeouts.total if timeouts else None,
             shown=fact.to_state,
             offset=fact.offset,
         )
@@ -194,7 +208,7 @@ class Fold:
             graph.ended[state] += 1
 
     def _depend(self, task: LiveTask, fact: Fact, *, truncated: bool) -> None:
-        task.waits, task.broken, task.unmet_ms = {}, [], fact.time_ms
+        task.waits, task.broken, task.unmet_ms = {}, {}, fact.time_ms
         for dependency in fact.data.depends_on:
             gone = self.ended.get(dependency.task)
             if dependency.task in self.live or gone is None:
@@ -212,26 +226,25 @@ def _ms(text: str | None) -> int:
 
 
 def _judge(task: LiveTask, dependency: str, on: str, state: str) -> None:
-    if state in MET_BY[on]:
-        return
-    if state in MAY_MEET.get(on, ()):
-        task.unsure = True
-        return
-    task.broken = [*task.broken, dependency]
+    if state not in MET_BY[on]:
+        task.broken[dependency] = on, state
 
 
 def _ready(task: LiveTask, fact: Fact) -> None:
-    task.ready_ms = fact.time_ms
+    if task.first_ready_ms < 0:
+        task.first_ready_ms = fact.time_ms
     task.due_ms = -1
 
 
 def _dispatched(task: LiveTask, fact: Fact) -> None:
     data = fact.data
-    task.attempt, task.dispatch = data.attempt, data.dispatch
+    task.attempt, task.dispatch, task.policy = data.attempt, data.dispatch, data.policy
     task.lease = Lease(data.attempt, data.dispatch, data.worker, data.token)
 
 
 def _started(task: LiveTask, fact: Fact) -> None:
+    task.started_once = True
+    task.started_ms = fact.time_ms
     if task.lease is not None:
         task.lease.started = True
     _reported(task, fact)
@@ -251,7 +264,7 @@ def _reported(task: LiveTask, fact: Fact) -> None:
 def _attempt_ended(task: LiveTask, fact: Fact) -> None:
     how = ENDS_OF_ATTEMPT[fact.type]
     lease, task.lease = task.lease, None
-    task.last_end = how
+    task.last_end, task.last_end_type = how, fact.type
     task.last_end_started = lease is not None and (lease.granted if task.at_most_once else lease.started)
     if how == "failed":
         task.errors += 1

@@ -32,7 +32,7 @@ INVARIANTS: Final[dict[str, Invariant]] = {
         Invariant("I13", "At most one lease of a task is live."),
         Invariant("I14", "Another attempt begins only after the one before has ended."),
         Invariant("I16", "Only the holder of the current lease starts, progresses and ends an attempt."),
-        Invariant("I18", "Attempts stay within their limits, and a retry waits until it is due."),
+        Invariant("I18", "One policy holds for a task; attempts stay within it, and a retry waits until it is due."),
         Invariant("I19", "Within its window an idempotency key stands for one task and one payload."),
         Invariant("I20", "Nothing happens before it is due, and the engine's time never goes back."),
         Invariant("I22", "A root lies on one partition: murmur2 of its id modulo P."),

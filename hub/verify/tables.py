@@ -71,13 +71,13 @@ ENDS_OF_ATTEMPT: Final[dict[str, str]] = {
 
 MET_BY: Final[dict[str, frozenset[str]]] = {
     "success": frozenset({"completed"}),
-    "failure": frozenset({"failed"}),
+    "failure": frozenset({"failed", "expired"}),
     "ended": frozenset({"completed", "failed", "cancelled", "expired", "skipped"}),
 }
-"""By which end states a dependency is met for sure."""
+"""Which end states meet a dependency, by its `on`."""
 
-MAY_MEET: Final[dict[str, frozenset[str]]] = {"failure": frozenset({"expired", "cancelled"})}
-"""End states for which the promise leaves it open whether they meet the dependency: neither outcome is a finding."""
+FAILED_BY: Final[dict[str, frozenset[str]]] = {"success": frozenset({"failed", "expired"})}
+"""Which end states fail the dependent (`dependency_failed`), by its `on`; every other end that does not meet it skips it."""
 
 SOFT_REPORTS: Final = frozenset(
     {"worker.registered", "worker.heartbeat", "worker.draining", "worker.stopped", "worker.lost", "task.await"}

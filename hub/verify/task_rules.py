@@ -3,14 +3,14 @@
 To add one: write the function, decorate it with the id it reports under and the types it looks at (none: every type).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from schemas import CATALOGUE, TERMINAL_TYPES
 
 from .facts import Fact, time_ms
 from .fold import Fold, LiveTask
-from .tables import ENDS_OF_ATTEMPT, STARTS, STATE_AFTER, STATES_BEFORE
+from .tables import ENDS_OF_ATTEMPT, FAILED_BY, STARTS, STATE_AFTER, STATES_BEFORE
 
 Check = Callable[[Fact, LiveTask, Fold], str | None]
 
@@ -118,10 +118,17 @@ def counts_its_dependencies(fact: Fact, task: LiveTask, fold: Fold) -> str | Non
     return None
 
 
-@rule("I12", "task.skipped")
-def skipped_for_a_reason(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
-    if not task.broken and not task.unsure:
-        return "skipped although no dependency ended otherwise than asked"
+@rule("I12", "task.skipped", "task.failed")
+def never_runs_for_a_reason(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    """The first dependency that ended otherwise than asked decides: the dependent failed, or is skipped."""
+    if fact.type == "task.failed" and fact.data.kind != "dependency_failed":
+        return None
+    if not task.broken:
+        return None if task.unsure else f"{fact.type} although no dependency ended otherwise than asked"
+    dependency, (on, state) = next(iter(task.broken.items()))
+    wanted = "task.failed" if state in FAILED_BY.get(on, ()) else "task.skipped"
+    if fact.type != wanted:
+        return f"{fact.type}, not {wanted}, after {dependency} was {state}; asked for was {on}"
     return None
 
 
@@ -187,11 +194,31 @@ def reports_once(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
 
 
 @rule("I18", "task.dispatched")
+def policy_is_that_of_the_submission(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    """What the submission gives holds; what the registration adds to it is fixed at the first dispatch."""
+    policy = fact.data.policy
+    parts = ("retry", "timeout_seconds", "delivery") if task.dispatch else sorted(task.given)
+    for part in parts:
+        said, held = getattr(policy, part), getattr(task.policy, part)
+        if said != held:
+            since = "at the first dispatch" if task.dispatch else "by the submission"
+            return f"the policy's {part} is {said}; {since} it was {held}"
+    return None
+
+
+@rule("I18", *TERMINAL_TYPES)
+def tells_how_often_it_may_fail(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    if fact.data.max_attempts != task.policy.max_attempts:
+        return f"tells max_attempts {fact.data.max_attempts}; by its policy it is {task.policy.max_attempts}"
+    return None
+
+
+@rule("I18", "task.dispatched")
 def attempts_are_limited(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
-    if task.errors >= task.attempts_max:
-        return f"dispatched after {task.errors} attempts failed, of {task.attempts_max}"
-    if task.lost > task.lost_max:
-        return f"dispatched after {task.lost} attempts were lost, of {task.lost_max}"
+    if task.errors and task.errors >= task.policy.max_attempts:
+        return f"dispatched after {task.errors} attempts failed, of {task.policy.max_attempts}"
+    if task.lost > task.policy.retry.max_lost:
+        return f"dispatched after {task.lost} attempts were lost, of {task.policy.retry.max_lost}"
     return None
 
 
@@ -206,8 +233,12 @@ def at_most_once_is_not_repeated(fact: Fact, task: LiveTask, fold: Fold) -> str 
 def retry_is_allowed_and_later(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
     if task.last_end not in ("failed", "lost"):
         return "a retry without an attempt that failed"
-    if task.errors >= task.attempts_max:
-        return f"a retry after {task.errors} attempts failed, of {task.attempts_max}"
+    if task.errors >= task.policy.max_attempts:
+        return f"a retry after {task.errors} attempts failed, of {task.policy.max_attempts}"
+    if task.lost > task.policy.retry.max_lost:
+        return f"a retry after {task.lost} attempts were lost, of {task.policy.retry.max_lost}"
+    if task.last_end_type == "attempt.timed_out" and not task.policy.retry.timeout:
+        return "a retry after a timeout, which its policy excludes"
     if time_ms(fact.data.next_retry_at) + CLOCK_TOLERANCE_MS < fact.time_ms + int(fact.data.delay * 1000):
         return f"due at {fact.data.next_retry_at}, earlier than {fact.data.delay} s from now"
     return None
@@ -223,9 +254,15 @@ def retry_waits(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
 
 
 @rule("I18", "task.failed")
-def exhausted_means_all_attempts(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
-    if fact.data.kind == "exhausted" and task.errors < task.attempts_max and task.lost <= task.lost_max:
-        return f"exhausted after {task.errors} failed attempts of {task.attempts_max}"
+def fails_only_when_its_policy_is_used_up(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    kind, retry = fact.data.kind, task.policy.retry
+    attempts_left = task.errors < task.policy.max_attempts
+    if kind == "exhausted" and attempts_left:
+        return f"exhausted after {task.errors} failed attempts of {task.policy.max_attempts}"
+    if kind == "timed_out" and _ended_by_timeout(task) and retry.timeout and attempts_left:
+        return f"timed out for good after {task.errors} failed attempts of {task.policy.max_attempts}"
+    if kind == "lost" and not task.at_most_once and task.lost <= retry.max_lost:
+        return f"lost for good after {task.lost} lost attempts, with {retry.max_lost} allowed"
     return None
 
 
@@ -238,11 +275,46 @@ def not_before_its_time(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
 
 @rule("I20", "task.expired")
 def not_expired_early(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    """`timeouts.start` counts from the first time that the task was ready; being released or superseded does not renew it."""
     limits = [task.not_start_after_ms] if task.not_start_after_ms >= 0 else []
-    if task.start_seconds is not None:
-        limits.append((task.ready_ms if task.ready_ms >= 0 else task.created_ms) + int(task.start_seconds * 1000))
-    if limits and fact.time_ms + CLOCK_TOLERANCE_MS < min(limits):
+    if task.start_seconds is not None and task.first_ready_ms >= 0:
+        limits.append(task.first_ready_ms + int(task.start_seconds * 1000))
+    if not limits:
+        return "expired without a time by which it had to start"
+    if fact.time_ms + CLOCK_TOLERANCE_MS < min(limits):
         return f"expired {min(limits) - fact.time_ms} ms early"
+    return None
+
+
+@rule("I20", "task.expired")
+def not_expired_after_its_start(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    return "expired although it had started" if task.started_once else None
+
+
+@rule("I20", "attempt.timed_out")
+def attempt_has_its_time(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    """Where the engine ends an attempt; the worker's own watch runs by another clock."""
+    if fact.due_ms < 0:
+        return None
+    seconds = task.policy.timeout_seconds
+    if seconds is None:
+        return "an attempt timed out whose policy has no timeout"
+    due_ms = task.started_ms + int(seconds * 1000)
+    if fact.time_ms + CLOCK_TOLERANCE_MS < due_ms:
+        return f"timed out {due_ms - fact.time_ms} ms early"
+    return None
+
+
+@rule("I20", "task.failed")
+def task_has_its_time(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    """A task that is `timed_out` without a last attempt that was, is so by its total time."""
+    if fact.data.kind != "timed_out" or _ended_by_timeout(task):
+        return None
+    if task.total_seconds is None:
+        return "timed out without an attempt that was and without a total timeout"
+    due_ms = task.created_ms + int(task.total_seconds * 1000)
+    if fact.time_ms + CLOCK_TOLERANCE_MS < due_ms:
+        return f"timed out {due_ms - fact.time_ms} ms before its total time was over"
     return None
 
 
@@ -260,6 +332,11 @@ def nodes_end_before_their_root(fact: Fact, task: LiveTask, fold: Fold) -> str |
     return None
 
 
-def _some(ids: "dict[str, str] | list[str]") -> str:
+def _ended_by_timeout(task: LiveTask) -> bool:
+    """Whether the attempt at hand has just timed out, so that the task's end follows from that."""
+    return task.state == "running" and task.lease is None and task.last_end_type == "attempt.timed_out"
+
+
+def _some(ids: Collection[str]) -> str:
     named = ", ".join(list(ids)[:3])
     return named if len(ids) <= 3 else f"{named} and {len(ids) - 3} more"

@@ -1,6 +1,7 @@
 """One engine partition with a scripted world around it: no broker, no clock. What it writes is kept as the topics do."""
 
 import random
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,45 +11,67 @@ from hub.core.evolve import created, evolve_task
 from hub.core.times import us_of
 from hub.engine.encode import encode
 from hub.engine.partition import Batch, EnginePartition, EngineSettings
-from hub.kafka import Record, StoredRecord, TopicPartition
+from hub.kafka import EVENTS, INTAKE, REPLIES, STATE, Record, StoredRecord, TopicPartition
 from schemas import Event, RunAttempt, decode_event, header_map
+
+from .topics import Topics
 
 START_US = 1_700_000_000_000_000
 SECOND = 1_000_000
 
+#: The topics of every world that was made since a test began, where somebody wants to check them at its end (see conftest.py).
+watched: list[Topics] | None = None
+
 
 class World:
-    """Feeds reports, keeps events, rows, commands and replies; `crash` drops the partition and restores another."""
+    """Feeds reports, keeps events, rows, commands and replies; `crash` drops the partition and restores another.
 
-    def __init__(self, *, partition: int = 0, partitions: int = 1, settings: EngineSettings | None = None) -> None:
+    Worlds that are given the same `topics` are partitions of one hub: what one forwards lies in the intake of another.
+    """
+
+    def __init__(
+        self, *, partition: int = 0, partitions: int = 1, settings: EngineSettings | None = None, topics: Topics | None = None
+    ) -> None:
         self.number, self.partitions, self.settings = partition, partitions, settings
         self.now_us = START_US
-        self.intake: list[StoredRecord] = []
-        self.rows: dict[bytes, bytes] = {}
+        self.topics = topics or Topics(partitions)
+        if watched is not None and self.topics not in watched:
+            watched.append(self.topics)
+        self.pools = ["default"]
         self.events: list[Event] = []
         self.commands: list[tuple[str, str, Any]] = []
         self.replies: dict[bytes, Any] = {}
         self.forwarded: list[tuple[int, Record]] = []
-        self.topics: dict[TopicPartition, list[Record]] = {}
         self.engine = self._fresh()
         self.take_over()
+
+    @property
+    def intake(self) -> list[StoredRecord]:
+        """The records of the intake, decided or not."""
+        return self.topics.records(INTAKE, self.number)
+
+    @property
+    def rows(self) -> dict[bytes, bytes]:
+        """The changelog, compacted."""
+        return self.topics.rows[self.number]
 
     def _fresh(self) -> EnginePartition:
         return EnginePartition(self.number, self.partitions, self.settings)
 
     def take_over(self) -> None:
-        batch = self.engine.take_over(self.now_us, rows=len(self.rows), host="test", pid=1, pools=["default"])
+        batch = self.engine.take_over(self.now_us, rows=len(self.rows), host="test", pid=1, pools=self.pools)
         self.commit(batch)
 
     def crash(self) -> None:
         """The process dies with nothing uncommitted saved; a new owner restores what was committed."""
         self.engine = self._fresh()
         self.engine.restore(self.rows.items(), self.now_us)
+        self.engine.events_floor = self.topics.end(EVENTS, self.number)
         self.take_over()
 
     def put(self, kind: str, value: Any, *, id: str | None = None, source: str = "/test", **headers: bytes) -> StoredRecord:
         """Append a report to the intake; it is decided by the next `step`."""
-        offset = len(self.intake)
+        offset = self.topics.end(INTAKE, self.number)
         raw = value if isinstance(value, bytes) else msgspec.json.encode(value)
         attributes = [
             ("ce_specversion", b"1.0"),
@@ -57,19 +80,18 @@ class World:
             ("ce_id", (id or f"e{offset}").encode()),
             *headers.items(),
         ]
-        record = StoredRecord(offset, 0, b"key", raw, attributes)
-        self.intake.append(record)
-        return record
+        return self.topics.append(INTAKE, self.number, Record(b"key", raw, attributes, 0))
 
     def step(self, *, seconds: float = 0.0, limit: int | None = None, caught_up: bool = True, commit: bool = True) -> Batch:
         """Let time pass, then decide what lies in the intake. With `commit` false the batch is lost (as in a crash)."""
         self.now_us += round(seconds * SECOND)
-        records = self.intake[self.engine.offset :]
-        if limit is not None:
-            records = records[:limit]
+        begin = bisect_left(self.intake, self.engine.offset, key=lambda record: record.offset)
+        records = self.intake[begin:] if limit is None else self.intake[begin : begin + limit]
         batch = self.engine.process(records, self.now_us, heard_until_us=self.now_us if caught_up else None)
         if commit:
             self.commit(batch)
+        else:
+            self.topics.abort(encode(batch, self.number))
         return batch
 
     def until_quiet(self, seconds: float = 3600.0) -> None:
@@ -81,28 +103,27 @@ class World:
             self.step()
 
     def commit(self, batch: Batch) -> None:
+        """What the loop does with a batch: write it, and learn where its events lie."""
         if batch.empty:
             return
-        for place, records in encode(batch, self.number).items():
-            self.topics.setdefault(place, []).extend(records)
+        outputs = encode(batch, self.number)
+        first = self.topics.commit(outputs)
+        events = TopicPartition(EVENTS, self.number)
+        if events in first:
+            self.engine.events_floor = first[events] + len(batch.events)
+        for place, records in outputs.items():
             for record in records:
                 self._keep(place, record)
 
     def _keep(self, place: TopicPartition, record: Record) -> None:
-        if place.topic == "hub.events":
+        if place.topic == EVENTS:
             self.events.append(decode_event(record.value, record.headers))
-        elif place.topic == "hub.state":
-            assert record.key is not None
-            if record.value is None:
-                self.rows.pop(record.key, None)
-            else:
-                self.rows[record.key] = record.value
-        elif place.topic == "hub.intake":
+        elif place.topic == INTAKE:
             self.forwarded.append((place.partition, record))
-        elif place.topic == "hub.replies":
+        elif place.topic == REPLIES:
             assert record.key is not None
             self.replies[record.key] = msgspec.json.decode(record.value or b"null")
-        else:
+        elif place.topic != STATE:
             headers = header_map(record.headers)
             kind, worker = headers["ce_type"].decode(), headers["worker"].decode()
             data = msgspec.json.decode(record.value or b"", type=RunAttempt) if kind == "attempt.run" else record.value

@@ -91,8 +91,21 @@ def test_a_worker_of_a_pool_without_a_topic_gets_nothing_until_the_topic_is_ther
     assert world.engine.unknown_pools == {"nowhere"}
     world.engine.know_pools(["default", "nowhere"])
     world.step()
-    assert [run.task for run in world.runs()] == ["t"]
+    (run,) = world.runs()
+    assert run.task == "t"
+    assert run.token.startswith("agenda/0/dispatch:"), "an event that no record caused has the agenda as its cause"
     goes_on(world)
+
+
+def test_the_same_cause_is_not_used_twice_by_two_owners_in_one_millisecond(world: World) -> None:
+    for name in ("first", "second"):
+        world.worker(f"worker of {name}", pool=name, names=["c"])
+        world.submit(id=name, name="c")
+        world.step()
+        world.engine.know_pools([name])
+        world.step()
+        world.crash()
+    assert len({run.token for run in world.runs()}) == 2
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,15 @@ def test_nodes_can_be_added_to_a_live_workflow_and_hold_it_open(world: World) ->
     assert world.last("task.rejected").data.code == "already_ended"
 
 
+def test_several_steps_added_at_once_have_the_life_of_the_record_that_added_them(world: World) -> None:
+    world.submit(name="w", id="root", tasks={"x": {"name": "a"}})
+    added = world.put("task.created", {"name": "w", "root_id": "root", "tasks": {"y": {"name": "a"}, "z": {"name": "b"}}})
+    world.step()
+    lives = {event.subject: event.life for event in world.events if event.type == "task.created"}
+    assert [lives[node_id("root", key)] for key in ("y", "z")] == [added.offset] * 2
+    assert lives[node_id("root", "x")] == lives["root"] != added.offset
+
+
 def test_a_large_fan_out_is_made_in_slices_and_joined(world: World) -> None:
     world.worker(kind="worker.heartbeat", credit=2000, slots=2000)
     fan: dict[str, object] = {f"n{i}": {"name": "a", "depends_on": ["first"]} for i in range(1000)}

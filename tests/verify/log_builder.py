@@ -91,12 +91,33 @@ class Task:
     token: str | None = None
     number: int = 0
     unmet: int = 0
+    policy: dict[str, Any] = field(default_factory=dict)
+    lost: int = 0
+    cancelling: bool = False
 
-    def row(self) -> dict[str, Any]:
-        if self.state in ("completed", "failed", "cancelled", "expired", "skipped"):
-            return {"ended": self.state, "sequence": self.sequence, "life": self.life}
-        fields = {"life": self.life, "sequence": self.sequence, "state": self.state, "name": self.name, "root": self.root}
+    @property
+    def max_attempts(self) -> int:
+        retry: dict[str, int] = self.policy.get("retry", {})
+        return 1 if self.policy.get("delivery") == "at_most_once" else retry.get("max_attempts", 3)
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ("completed", "failed", "cancelled", "expired", "skipped")
+
+    def row(self, *, whole: bool = False) -> dict[str, Any]:
+        """Its row; `whole`: also after its end, as that of a step whose workflow lives."""
+        if self.ended and not whole:
+            root = {} if self.root == self.id else {"root": self.root}
+            return {"ended": self.state, "sequence": self.sequence, "life": self.life, **root}
+        fields: dict[str, Any] = {
+            "life": self.life,
+            "sequence": self.sequence,
+            "state": self.state,
+            "name": self.name,
+            "root": self.root,
+        }
         fields |= {"attempt": self.attempt, "dispatch": self.dispatch, "worker": self.worker, "token": self.token}
+        fields |= {"policy": self.policy if self.dispatch else {}, "lost": self.lost, "cancelling": self.cancelling}
         return fields | {"unmet": self.unmet, "created_at": rfc3339(self.created_ms)}
 
 
@@ -160,7 +181,8 @@ class LogBuilder:
             engine = {"sequence": partition.engine_sequence}
             rows[partition.number][f"engine/{partition.number}".encode()] = json.encode(engine)
         for task in self.tasks.values():
-            rows[task.partition][f"task/{task.id}".encode()] = json.encode(task.row())
+            row = task.row(whole=not self.tasks[task.root].ended)
+            rows[task.partition][f"task/{task.id}".encode()] = json.encode(row)
         for worker, (home, sequence) in self.workers.items():
             rows[home][f"worker/{worker}".encode()] = json.encode({"life": 0, "sequence": sequence})
         for (number, key), row in self.extra_rows.items():
@@ -190,6 +212,8 @@ class LogBuilder:
         if kind == "task":
             task = self.tasks[name]
             task.sequence += 1
+            task.lost += event_type in ("attempt.lost", "attempt.lease_expired")
+            task.cancelling |= event_type == "task.cancel_requested"
             key = task.root
             body |= {"sequence": task.sequence, "life": task.life, "rootid": task.root}
             if event_type in TO:
@@ -242,7 +266,10 @@ class LogBuilder:
         number = partition_of_root(task_id, len(self.partitions))
         cause = self.report(number, "task.created", task_id)
         life = int(cause.split("/")[1])
-        self.tasks[task_id] = Task(task_id, task_id, number, life, name, self.now_ms + 10)
+        policy: dict[str, Any] = {name: data[name] for name in ("retry", "delivery") if name in data}
+        if "attempt" in data.get("timeouts", {}):
+            policy["timeout_seconds"] = data["timeouts"]["attempt"]
+        self.tasks[task_id] = Task(task_id, task_id, number, life, name, self.now_ms + 10, policy=policy)
         events = [(f"task/{task_id}", "task.created", {"name": name, **data})]
         if after == "scheduled":
             events.append((f"task/{task_id}", "task.scheduled", {"start_after": data["start_after"]}))
@@ -251,40 +278,77 @@ class LogBuilder:
         self.transaction(number, cause, events)
         return self.tasks[task_id]
 
-    def workflow(self, root: str, nodes: dict[str, list[dict[str, str]]]) -> dict[str, Task]:
-        """A graph: key → dependencies ({"task": key, "on": …}); returns the nodes' tasks by key."""
+    def workflow(self, root: str, nodes: dict[str, list[dict[str, str]]], **given: dict[str, Any]) -> dict[str, Task]:
+        """A graph: key → dependencies ({"task": key, "on": …}); returns the nodes' tasks by key. `given`: more data of a node."""
         number = partition_of_root(root, len(self.partitions))
         cause = self.report(number, "task.created", root)
         life, entity = int(cause.split("/")[1]), f"task/{root}"
         self.tasks[root] = Task(root, root, number, life, "flow", self.now_ms + 10)
         events = [(entity, "task.created", {"name": "flow", "nodes": len(nodes)})]
         events.append((entity, "workflow.started", {"nodes": len(nodes), "planned": len(nodes)}))
-        made = {}
-        for key, dependencies in nodes.items():
-            task_id = node_id(root, key)
-            made[key] = self.tasks[task_id] = Task(task_id, root, number, life, key, self.now_ms + 10, unmet=len(dependencies))
-            needs = [needed | {"task": node_id(root, needed["task"])} for needed in dependencies]
-            events.append((f"task/{task_id}", "task.created", {"name": key, "key": key, "depends_on": needs, "parent_id": root}))
-            if dependencies:
-                events.append((f"task/{task_id}", "task.blocked", {"unmet": len(dependencies)}))
-            else:
-                events.append((f"task/{task_id}", "task.ready", {"queue": "default"}))
+        made = {key: self._step(root, key, life, needed, events, **given.get(key, {})) for key, needed in nodes.items()}
         self.transaction(number, cause, events)
         return made
+
+    def add_steps(self, root: str, nodes: dict[str, list[dict[str, str]]]) -> dict[str, Task]:
+        """Several nodes added to a live graph by one report, as `workflow`."""
+        number = self.tasks[root].partition
+        cause = self.report(number, "task.created", root)
+        total = len(nodes) + sum(task.root == root and task.id != root for task in self.tasks.values())
+        events: list[tuple[str, str, dict[str, Any]]] = [
+            (f"task/{root}", "workflow.expanded", {"added": len(nodes), "nodes": total})
+        ]
+        life = int(cause.split("/")[1])
+        made = {key: self._step(root, key, life, needed, events) for key, needed in nodes.items()}
+        self.transaction(number, cause, events)
+        return made
+
+    def plan(self, root: str, nodes: dict[str, list[dict[str, str]]]) -> dict[str, Task]:
+        """The next nodes of a large graph, made by an agenda item, as `workflow`."""
+        life, number = self.tasks[root].life, self.tasks[root].partition
+        events = [(f"task/{root}", "workflow.progressed", {"nodes": len(nodes), "planned": len(nodes)})]
+        made = {key: self._step(root, key, life, needed, events) for key, needed in nodes.items()}
+        self.transaction(number, self.agenda(number, "plan"), events)
+        return made
+
+    def _step(
+        self,
+        root: str,
+        key: str,
+        life: int,
+        needed: list[dict[str, str]],
+        events: list[tuple[str, str, dict[str, Any]]],
+        **given: Any,
+    ) -> Task:
+        task_id = node_id(root, key)
+        task = Task(task_id, root, self.tasks[root].partition, life, key, self.now_ms + 10, unmet=len(needed))
+        self.tasks[task_id] = task
+        needs = [dependency | {"task": node_id(root, dependency["task"])} for dependency in needed]
+        data = {"name": key, "key": key, "depends_on": needs, "parent_id": root, **given}
+        events.append((f"task/{task_id}", "task.created", data))
+        if needed:
+            events.append((f"task/{task_id}", "task.blocked", {"unmet": len(needed)}))
+        else:
+            events.append((f"task/{task_id}", "task.ready", {"queue": "default"}))
+        return task
 
     def refuse(self, root: str, event_type: str = "task.rejected", **data: Any) -> None:
         number = partition_of_root(root, len(self.partitions))
         cause = self.report(number, "task.created", root)
         self.transaction(number, cause, [(f"engine/{number}", event_type, {"task": root, **data})])
 
-    def dispatch(self, task: Task, worker: str, *, attempt: int | None = None) -> None:
+    def dispatch(self, task: Task, worker: str, *, attempt: int | None = None, policy: dict[str, Any] | None = None) -> None:
+        """`policy`: what the worker registered, where the submission has nothing; it then holds for the task."""
+        task.policy = (policy or {}) | task.policy
         task.attempt = attempt or task.attempt or 1
         task.dispatch += 1
         task.worker, task.token = worker, f"{task.id}.{task.attempt}.{task.dispatch}"
-        given: dict[str, Any] = {"token": task.token, "worker": worker, "dispatch": task.dispatch}
+        given: dict[str, Any] = {"token": task.token, "worker": worker, "dispatch": task.dispatch, "policy": task.policy}
         self.act(task, "task.dispatched", pool="default", inbox=INBOX, queue="default", **given)
         shared = {"task": task.id, "root": task.root, "partition": task.partition, "attempt": task.attempt}
         body = shared | {"dispatch": task.dispatch, "token": task.token, "namespace": "default", "name": task.name}
+        body |= {name: task.policy[name] for name in ("timeout_seconds", "delivery") if name in task.policy}
+        body["max_attempts"] = task.max_attempts
         self.command("attempt.run", task, body)
         task.number = 0
 
@@ -299,7 +363,7 @@ class LogBuilder:
         elif event_type in ("task.dispatched", "task.retry_scheduled"):
             data = {"attempt": task.attempt} | data
         if event_type in TERMINAL_TYPES:
-            data = {"created_at": rfc3339(task.created_ms), "finished_at": rfc3339(self.now_ms)} | data
+            data = self._over(task) | data
         cause = self.agenda(task.partition, event_type, due_ms)
         return self.transaction(task.partition, cause, [(f"task/{task.id}", event_type, data)])[0]
 
@@ -310,11 +374,15 @@ class LogBuilder:
         task.number += len(number)
         events = []
         for event_type, data in steps:
-            held = self._held(task, event_type) | number
+            held = self._held(task, event_type) | number if event_type != "task.ready" else {}
             if event_type in TERMINAL_TYPES:
-                held |= {"created_at": rfc3339(task.created_ms), "finished_at": rfc3339(self.now_ms)}
+                held |= self._over(task)
             events.append((f"task/{task.id}", event_type, held | data))
         self.transaction(task.partition, cause, events)
+
+    def _over(self, task: Task) -> dict[str, Any]:
+        times = {"created_at": rfc3339(task.created_ms), "finished_at": rfc3339(self.now_ms)}
+        return {**times, "max_attempts": task.max_attempts}
 
     def _held(self, task: Task, event_type: str) -> dict[str, Any]:
         held: dict[str, Any] = {"attempt": task.attempt}

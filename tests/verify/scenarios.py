@@ -135,6 +135,99 @@ def workflow(log: LogBuilder, task_id: str) -> Steps:
     log.finish_workflow(task_id)
 
 
+def not_started_in_time(log: LogBuilder, task_id: str) -> Steps:
+    """`timeouts.start` counts from the first time that the task was ready, whatever was given back or superseded since."""
+    task = log.submit(task_id, timeouts={"start": 1.0})
+    due_ms = log.now_ms + 1_000
+    yield
+    log.dispatch(task, "w1")
+    yield
+    log.now_ms = max(log.now_ms, due_ms - 100)
+    log.told(task, "attempt.released", ("attempt.released", {}), ("task.ready", {"queue": "default"}))
+    yield
+    log.now_ms = max(log.now_ms, due_ms)
+    log.act(task, "task.expired", due_ms=due_ms)
+
+
+def extended(log: LogBuilder, task_id: str) -> Steps:
+    """A workflow whose steps come from three places: its submission, a report that adds several at once, the agenda."""
+    steps = log.workflow(task_id, {"a": []})
+    yield
+    steps |= log.add_steps(task_id, {"b": [], "c": [{"task": "a"}]})
+    yield
+    steps |= log.plan(task_id, {"d": [{"task": "b", "on": "ended"}]})
+    for key, waiting in (("a", "c"), ("b", "d"), ("c", ""), ("d", "")):
+        yield
+        log.dispatch(steps[key], "w1")
+        log.started(steps[key])
+        log.completed(steps[key])
+        if waiting:
+            log.met(steps[waiting])
+    yield
+    log.finish_workflow(task_id)
+
+
+def registered(log: LogBuilder, task_id: str) -> Steps:
+    """A retry policy that the handler was registered with: it holds from the first dispatch on, whoever runs the next attempt."""
+    task = log.submit(task_id, timeouts={"total": 60.0})
+    yield
+    log.dispatch(task, "w1", policy={"retry": {"max_attempts": 5}, "timeout_seconds": 1.0})
+    for _ in range(4):
+        log.started(task)
+        yield
+        log.retried(task, "w2")
+    log.started(task)
+    log.now_ms += 1_000
+    yield
+    log.act(task, "attempt.timed_out", timeout_seconds=1.0)
+    log.act(task, "task.failed", kind="timed_out", error={"type": "AttemptTimedOut"})
+
+
+def out_of_time(log: LogBuilder, task_id: str) -> Steps:
+    """Its total time is over while it runs."""
+    task = log.submit(task_id, timeouts={"total": 1.0})
+    due_ms = log.now_ms + 1_000
+    yield
+    log.dispatch(task, "w1")
+    log.started(task)
+    yield
+    log.now_ms = max(log.now_ms, due_ms)
+    log.act(task, "task.failed", due_ms=due_ms, kind="timed_out", error={"type": "TimedOut"})
+
+
+def conditions(log: LogBuilder, task_id: str) -> Steps:
+    """What follows from each end of a step for the steps that asked for success, for failure, or for any end."""
+    on = ("success", "failure", "ended")
+    steps = {f"{end}-{asked}": [{"task": end, "on": asked}] for end in ("failed", "expired", "cancelled") for asked in on}
+    due_ms = log.now_ms + 100
+    first: dict[str, list[dict[str, str]]] = {"failed": [], "expired": [], "cancelled": []}
+    made = log.workflow(task_id, first | steps, expired={"not_start_after": rfc3339(due_ms)})
+    yield
+    log.act(made["cancelled"], "task.cancelled")
+    log.act(made["cancelled-success"], "task.skipped", dependency=made["cancelled"].id)
+    log.act(made["cancelled-failure"], "task.skipped", dependency=made["cancelled"].id)
+    log.met(made["cancelled-ended"])
+    yield
+    error = {"error": {"type": "E"}}
+    log.dispatch(made["failed"], "w1")
+    log.started(made["failed"])
+    log.told(made["failed"], "attempt.failed", ("attempt.failed", error), ("task.failed", {"kind": "permanent", **error}))
+    log.act(made["failed-success"], "task.failed", kind="dependency_failed", error={"type": "DependencyFailed"})
+    log.met(made["failed-failure"])
+    log.met(made["failed-ended"])
+    yield
+    log.now_ms = max(log.now_ms, due_ms)
+    log.act(made["expired"], "task.expired", due_ms=due_ms)
+    log.act(made["expired-success"], "task.failed", kind="dependency_failed", error={"type": "DependencyFailed"})
+    log.met(made["expired-failure"])
+    log.met(made["expired-ended"])
+    yield
+    for step in made.values():
+        if step.state == "ready":
+            log.act(step, "task.cancelled")
+    log.finish_workflow(task_id, "workflow.failed", **error)
+
+
 def left_waiting(log: LogBuilder, task_id: str) -> Steps:
     log.submit(task_id)
     yield
@@ -145,7 +238,8 @@ def left_waiting(log: LogBuilder, task_id: str) -> Steps:
 ENDING: tuple[Scenario, ...] = (
     plain, with_progress, retried, redispatched, granted, delayed, cancelled, expired, refused, repeated, workflow,
 )  # fmt: skip
-ALL = (*ENDING, left_waiting)
+LATER: tuple[Scenario, ...] = (not_started_in_time, extended, registered, out_of_time, conditions)
+ALL = (*ENDING, left_waiting, *LATER)
 
 
 def run(log: LogBuilder, lives: Iterable[Steps]) -> LogBuilder:

@@ -88,6 +88,23 @@ def _(log: LogBuilder) -> None:
     log.event("plain-0", "task.created").body["life"] += 1
 
 
+@bad("I3", "one of several steps added at once has the life of its root")
+def _(log: LogBuilder) -> None:
+    log.workflow("flow", {"a": []})
+    life = log.tasks["flow"].life
+    step = log.add_steps("flow", {"b": [], "c": []})["c"]
+    for event_type in ("task.created", "task.ready"):
+        log.event(step.id, event_type).body["life"] = life
+
+
+@bad("I3", "a step made from the plan has another life than its root")
+def _(log: LogBuilder) -> None:
+    log.workflow("flow", {"a": []})
+    step = log.plan("flow", {"b": []})["b"]
+    for event_type in ("task.created", "task.ready"):
+        log.event(step.id, event_type).body["life"] += 1
+
+
 @bad("I3", "a refusal of the engine is missing")
 def _(log: LogBuilder) -> None:
     for _ in range(3):
@@ -242,6 +259,16 @@ def _(log: LogBuilder) -> None:
     log.extra_rows[0, "task/ghost"] = {"life": 3, "sequence": 2, "state": "ready", "name": "charge"}
 
 
+@bad("I10", "the row of an ended step of a live workflow tells of another end")
+def _(log: LogBuilder) -> Report:
+    step = log.workflow("flow", {"a": [], "b": []})["a"]
+    log.dispatch(step, "w1")
+    log.started(step)
+    log.completed(step)
+    assert check(log.history()).ok
+    return spoiled_row(log, step.id, state="failed")
+
+
 @bad("I10", "an ended task has a live row")
 def _(log: LogBuilder) -> None:
     log.tasks["plain-0"].state = "running"
@@ -297,6 +324,28 @@ def _(log: LogBuilder) -> None:
 def _(log: LogBuilder) -> None:
     nodes = log.workflow("flow", {"a": [], "b": [{"task": "a"}]})
     log.act(nodes["b"], "task.skipped")
+
+
+def ended_step(log: LogBuilder, asked: str) -> Task:
+    """A step that waits for another, which was cancelled."""
+    steps = log.workflow("flow", {"a": [], "b": [{"task": "a", "on": asked}]})
+    log.act(steps["a"], "task.cancelled")
+    return steps["b"]
+
+
+@bad("I12", "a step that asked for a failure is ready after a cancel")
+def _(log: LogBuilder) -> None:
+    log.met(ended_step(log, "failure"))
+
+
+@bad("I12", "a step that asked for a success is failed by a cancel, not skipped")
+def _(log: LogBuilder) -> None:
+    log.act(ended_step(log, "success"), "task.failed", kind="dependency_failed", error={"type": "E"})
+
+
+@bad("I12", "a step fails by a dependency that was met")
+def _(log: LogBuilder) -> None:
+    log.act(ended_step(log, "ended"), "task.failed", kind="dependency_failed", error={"type": "E"})
 
 
 @bad("I13", "a task is dispatched to two workers")
@@ -401,6 +450,89 @@ def _(log: LogBuilder) -> None:
     log.act(task, "task.failed", kind="exhausted", error={"type": "E"})
 
 
+REGISTERED = {"retry": {"max_attempts": 5, "max_lost": 0, "timeout": False}, "timeout_seconds": 9.0}
+
+
+def registered(log: LogBuilder) -> Task:
+    """A task that runs, whose policy was registered."""
+    task = log.submit("late")
+    log.dispatch(task, "w1", policy=REGISTERED)
+    log.started(task)
+    return task
+
+
+@bad("I18", "a task is tried more often than its registration allows")
+def _(log: LogBuilder) -> None:
+    task = registered(log)
+    for _ in range(5):
+        log.retried(task, "w2")
+        log.started(task)
+
+
+@bad("I18", "a task is exhausted by the default although its registration allows more attempts")
+def _(log: LogBuilder) -> None:
+    task = registered(log)
+    for _ in range(2):
+        log.retried(task, "w2")
+        log.started(task)
+    log.told(task, "attempt.failed", ("attempt.failed", {"error": {"type": "E"}}))
+    log.act(task, "task.failed", kind="exhausted", error={"type": "E"})
+
+
+@bad("I18", "a task is lost although its policy allows more losses")
+def _(log: LogBuilder) -> None:
+    task = fresh(log)
+    log.act(task, "attempt.lost")
+    log.act(task, "task.failed", kind="lost", error={"type": "E"})
+
+
+@bad("I18", "a lost attempt is retried that was one too many")
+def _(log: LogBuilder) -> None:
+    task = registered(log)
+    log.act(task, "attempt.lost")
+    due = rfc3339(log.now_ms + 10)
+    log.act(task, "task.retry_scheduled", next_attempt=2, delay=0.0, next_retry_at=due, cause="lost")
+
+
+@bad("I18", "a timed-out attempt is retried although the policy excludes it")
+def _(log: LogBuilder) -> None:
+    task = registered(log)
+    log.now_ms += 9_000
+    log.act(task, "attempt.timed_out", timeout_seconds=9.0)
+    due = rfc3339(log.now_ms + 10)
+    log.act(task, "task.retry_scheduled", next_attempt=2, delay=0.0, next_retry_at=due, cause="timeout")
+
+
+@bad("I18", "a timed-out attempt is the last although the policy allows more")
+def _(log: LogBuilder) -> None:
+    task = fresh(log, timeouts={"attempt": 1.0})
+    log.started(task)
+    log.now_ms += 1_000
+    log.act(task, "attempt.timed_out", timeout_seconds=1.0)
+    log.act(task, "task.failed", kind="timed_out", error={"type": "E"})
+
+
+@bad("I18", "a later dispatch has another policy")
+def _(log: LogBuilder) -> None:
+    task = registered(log)
+    log.act(task, "attempt.released")
+    task.policy = {"retry": {"max_attempts": 6}}
+    log.act(task, "task.ready", queue="default")
+    log.dispatch(task, "w1")
+
+
+@bad("I18", "the policy is not that of the submission")
+def _(log: LogBuilder) -> None:
+    task = log.submit("late", timeouts={"attempt": 1.0})
+    task.policy = {"timeout_seconds": 2.0}
+    log.dispatch(task, "w1")
+
+
+@bad("I18", "an end tells of other attempts than the policy allows")
+def _(log: LogBuilder) -> None:
+    log.event("plain-0", "task.completed").data["max_attempts"] = 4
+
+
 @bad("I19", "a key stands for two tasks")
 def _(log: LogBuilder) -> None:
     for name in ("one", "two"):
@@ -432,6 +564,53 @@ def _(log: LogBuilder) -> None:
 @bad("I20", "a task expires early")
 def _(log: LogBuilder) -> None:
     log.act(log.submit("late", not_start_after=rfc3339(log.now_ms + 5_000)), "task.expired")
+
+
+@bad("I20", "a task expires before its start time-out has run from the first time that it was ready")
+def _(log: LogBuilder) -> None:
+    task = log.submit("late", timeouts={"start": 60.0})
+    log.now_ms += 59_000
+    log.act(task, "task.expired")
+
+
+@bad("I20", "a task expires to which no time was set")
+def _(log: LogBuilder) -> None:
+    log.act(log.submit("late"), "task.expired")
+
+
+@bad("I20", "a task expires that had started")
+def _(log: LogBuilder) -> None:
+    task = fresh(log, timeouts={"start": 1.0})
+    log.started(task)
+    log.act(task, "attempt.lost")
+    log.act(task, "task.ready", queue="default")
+    log.now_ms += 1_000
+    log.act(task, "task.expired")
+
+
+@bad("I20", "an attempt times out early")
+def _(log: LogBuilder) -> None:
+    task = registered(log)
+    log.now_ms += 8_000
+    log.act(task, "attempt.timed_out", timeout_seconds=9.0)
+
+
+@bad("I20", "an attempt times out whose policy has no timeout")
+def _(log: LogBuilder) -> None:
+    task = fresh(log)
+    log.started(task)
+    log.act(task, "attempt.timed_out", timeout_seconds=9.0)
+
+
+@bad("I20", "a task times out before its total time is over")
+def _(log: LogBuilder) -> None:
+    task = fresh(log, timeouts={"total": 5.0})
+    log.act(task, "task.failed", kind="timed_out", error={"type": "TimedOut"})
+
+
+@bad("I20", "a task without a total time times out")
+def _(log: LogBuilder) -> None:
+    log.act(fresh(log), "task.failed", kind="timed_out", error={"type": "TimedOut"})
 
 
 @bad("I20", "the engine's time goes back")
@@ -481,6 +660,11 @@ def _(log: LogBuilder) -> None:
 @bad("I23", "a grant has no command")
 def _(log: LogBuilder) -> None:
     log.commands[:] = [command for command in log.commands if command.type != "attempt.grant"]
+
+
+@bad("I23", "a command has another policy than its dispatch")
+def _(log: LogBuilder) -> None:
+    log.commands[0].body["max_attempts"] = 4
 
 
 @bad("I24", "a new owner begins before what was decided")
@@ -614,6 +798,12 @@ def _(log: LogBuilder) -> None:
     log.event("plain-0", "task.started").body["src"] = "somewhere"
 
 
+@bad("I32", "a src has an index and no cause")
+def _(log: LogBuilder) -> None:
+    entry = log.event("plain-0", "task.dispatched")
+    entry.body["src"] = entry.headers["ce_id"] = "/0"
+
+
 @bad("I32", "a key is not the root")
 def _(log: LogBuilder) -> None:
     log.event("plain-0", "task.started").key = "other"
@@ -730,6 +920,9 @@ WRONG_FIELDS: dict[str, object] = {
     "dispatch": 7,
     "worker": "w9",
     "token": "other",
+    "policy": {"timeout_seconds": 7.0},
+    "lost": 7,
+    "cancelling": True,
     "root": "other",
     "created_at": rfc3339(5),
 }
