@@ -11,7 +11,7 @@ Huge parts repeat a short unit, so that they cost little to make; they are rare 
 import base64
 from collections.abc import Mapping, Sequence
 from random import Random
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -124,6 +124,8 @@ def example_of(struct: type[Struct], **fields: Any) -> dict[str, Any]:
 
 def _something(wanted: Any) -> Any:
     """A value of the type of a field, as plain JSON types."""
+    if get_origin(wanted) is Annotated:
+        wanted = get_args(wanted)[0]
     if isinstance(wanted, type) and issubclass(wanted, Struct):
         return example_of(wanted)
     if get_origin(wanted) is Literal:
