@@ -78,6 +78,7 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
         ERROR,
         "A timer that failed was left out.",
     ),
+    ("engine.storage_changed", e.EngineStorageChanged, "engine", WARN, "Free space of the broker's disk crossed a threshold."),
     ("engine.report_forwarded", e.EngineReportForwarded, "engine", DEBUG, "A misplaced report was sent on."),
 )
 

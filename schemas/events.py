@@ -483,6 +483,15 @@ class EngineTimerDeadLettered(EventData, kw_only=True):
     reason: str
 
 
+class EngineStorageChanged(EventData, kw_only=True):
+    """The free space of the broker's disk crossed a threshold. `level`: "warning" (little is left), "low" (new submissions are
+    refused until there is room; what runs continues) or "ok" again. Bytes."""
+
+    level: Literal["ok", "warning", "low"]
+    usable_bytes: int
+    total_bytes: int
+
+
 class EngineReportForwarded(EventData, kw_only=True):
     """A report that lay on the wrong partition was sent on to `partition`."""
 

@@ -90,6 +90,21 @@ class LocalBroker:
 
     # --- writing
 
+    async def delete_records(self, topic: str, partition: int, before: int) -> None:
+        """Delete the records before an offset; returns when that is on disk. What is gone already stays so. Raises `BrokerError`
+        where the offset is beyond the last stable one."""
+        log = self._log(topic, partition)
+        if before > log.stable_end:
+            raise BrokerError(ErrorCode.OFFSET_OUT_OF_RANGE, f"{topic}-{partition} ends at {log.stable_end}, before {before}")
+        if before > log.start:
+            self._require_writable()
+            self._state.record("delete_records", log.key.topic_number, partition, before)
+            await _result(self._state.when_stable(None))
+
+    def disk_space(self) -> tuple[int, int]:
+        """(total, usable) bytes of the disk that holds the data directory. Raises OSError."""
+        return self._state.storage.disk_space()
+
     async def init_producer(self, transactional_id: str, *, timeout_ms: int) -> tuple[int, int]:
         """(producer id, epoch): fences the predecessor and ends its open transaction. Raises `BrokerError`."""
         self._require_writable()

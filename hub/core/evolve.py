@@ -278,3 +278,5 @@ def evolve_engine(row: EngineRow, event: str, data: Any, time: str) -> None:
         row.state, row.host, row.pid, row.started_at = "active", data.host, data.pid, time
     elif isinstance(data, e.EngineStopped):
         row.state = "stopped"
+    elif isinstance(data, e.EngineStorageChanged):
+        row.storage = data.level

@@ -133,13 +133,14 @@ class WorkerRow(Struct, kw_only=True, omit_defaults=True):
 
 
 class EngineRow(Struct, kw_only=True, omit_defaults=True):
-    """The partition itself: the entity of refusals and take-overs. `life` is always 0."""
+    """The partition itself: the entity of refusals and take-overs. `life` is always 0. `storage`: "ok", "warning" or "low"."""
 
     sequence: int = 0
     state: str = ""
     host: str = ""
     pid: int = 0
     started_at: str = ""
+    storage: str = "ok"
 
 
 class MetaRow(Struct, kw_only=True):

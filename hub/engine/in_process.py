@@ -27,7 +27,7 @@ from ..kafka import (
     commands_topic,
     read_batches,
 )
-from .ports import Intake, transactional_id
+from .ports import DiskSpace, Intake, transactional_id
 
 FETCH_BYTES = 1024 * 1024
 
@@ -266,3 +266,15 @@ class InProcessBroker:
         """The pools that have a commands topic."""
         prefix = commands_topic("")
         return [topic.removeprefix(prefix) for topic in self._local.topics() if topic.startswith(prefix)]
+
+    async def trim_intake(self, partition: int, before: int) -> None:
+        """See EngineBroker."""
+        try:
+            await self._local.delete_records(INTAKE, partition, before)
+        except BrokerError as error:
+            raise SessionFailed(f"{INTAKE}-{partition} could not be trimmed: {error}.") from error
+
+    async def disk_space(self) -> DiskSpace | None:
+        """See EngineBroker."""
+        total, usable = self._local.disk_space()
+        return DiskSpace(usable, total)

@@ -10,9 +10,12 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
+from logging import INFO, WARNING
 from pathlib import Path
 
 import structlog
+
+from schemas.events import EngineStorageChanged
 
 from ..errors import HubError, Unreachable
 from ..kafka import (
@@ -25,6 +28,8 @@ from ..kafka import (
     TransactionalSession,
 )
 from .encode import Outputs, check_fits, encode
+from .housekeeping import Housekeeping, StorageLevel
+from .intake_marks import INTAKE_KEY, IntakeMarks
 from .partition import Batch, EnginePartition, Phase
 from .ports import EngineBroker, Intake
 from .quarantine import Quarantine, UnwritableBatch
@@ -56,6 +61,13 @@ POOLS_SECONDS = (1.0, 30.0)
 RETRY_SECONDS = (0.05, 2.0)
 
 
+_STORAGE_MESSAGES: dict[StorageLevel, str] = {
+    "ok": "there is enough space on the broker's disk again",
+    "warning": "the broker's disk is filling up; free some space, or shorten the retention of its topics",
+    "low": "the broker's disk is almost full: new submissions are refused until there is room",
+}
+
+
 class MissingHistory(HubError):
     """The intake no longer holds what has not been decided, or the changelog is gone: going on would lose tasks."""
 
@@ -78,7 +90,7 @@ class PartitionLoop:
         self._broker = broker
         self.partition = partition
         self._partitions = partitions
-        self._settings = settings
+        self._settings = settings or EngineSettings()
         self._loop_settings = loop_settings or LoopSettings()
         self._snapshots = snapshots
         self._on_ready = on_ready
@@ -94,6 +106,8 @@ class PartitionLoop:
         )
         self._ahead_us = 0
         self._quarantine = Quarantine(partition)
+        self._marks = IntakeMarks(self._loop_settings.intake_retention_seconds)
+        self._housekeeping = Housekeeping(broker, partition, self._settings)
         self._pools_due = self._pools_pause = 0.0
         self.fenced = False
         self.offset = 0
@@ -140,7 +154,7 @@ class PartitionLoop:
                 batch = partition.take_over(
                     self._time(), rows=rows, host=socket.gethostname(), pid=os.getpid(), pools=pools, snapshot=from_snapshot
                 )
-                await self._commit(session, partition, batch, encode(batch, self.partition))
+                await self._write(session, partition, batch)
                 log.info(
                     "partition taken over", action="engine_started", partition=self.partition, epoch=partition.epoch, rows=rows
                 )
@@ -150,6 +164,7 @@ class PartitionLoop:
             finally:
                 await intake.close()
         finally:
+            await self._housekeeping.close()
             await self.changelog.close()
             await session.close()
 
@@ -193,16 +208,15 @@ class PartitionLoop:
             if partition.offset - written_at > CHECKPOINT_RECORDS or (
                 partition.offset > written_at and now_us - written_us > CHECKPOINT_US
             ):
-                checkpoint = partition.checkpoint(now_us)
-                await self._commit(session, partition, checkpoint, encode(checkpoint, self.partition))
+                await self._write(session, partition, partition.checkpoint(now_us))
                 written_at, written_us = partition.offset, now_us
+            await self._keep_house(session, partition, now_us)
             await self._look_for_pools(partition)
             looked_us = self._time()
             timeout = self._idle_seconds(partition)
             if timeout == 0.0 and idle:
                 timeout = HIDDEN_SECONDS
-        farewell = partition.leave(self._time())
-        await self._commit(session, partition, farewell, encode(farewell, self.partition))
+        await self._write(session, partition, partition.leave(self._time()))
 
     def _decide(
         self, partition: EnginePartition, records: Sequence[StoredRecord], now_us: int, heard_until_us: int | None, phase: Phase
@@ -232,6 +246,30 @@ class PartitionLoop:
                 seconds=seconds,
             )
             partition.forgive(gap_us)
+
+    async def _keep_house(self, session: TransactionalSession, partition: EnginePartition, now_us: int) -> None:
+        """Note which offset was reached, let old intake be deleted, and act on a disk that fills up or empties."""
+        house, marks = self._housekeeping, self._marks
+        if marks.due(now_us, partition.offset):
+            await self._write(session, partition, partition.checkpoint(now_us, marks.note(now_us, partition.offset)))
+        house.trim(marks.deletable(now_us))
+        house.look()
+        if house.space is not None and house.level != partition.state.engine_row.storage:
+            usable, total = house.space
+            change = EngineStorageChanged(level=house.level, usable_bytes=usable, total_bytes=total)
+            log.log(
+                WARNING if house.level != "ok" else INFO,
+                _STORAGE_MESSAGES[house.level],
+                action="engine_storage_changed",
+                partition=self.partition,
+                usable_bytes=usable,
+                total_bytes=total,
+            )
+            await self._write(session, partition, partition.storage_changed(now_us, change))
+
+    async def _write(self, session: TransactionalSession, partition: EnginePartition, batch: Batch) -> None:
+        """Commit a batch of the loop's own, which certainly fits."""
+        await self._commit(session, partition, batch, encode(batch, self.partition))
 
     async def _look_for_pools(self, partition: EnginePartition) -> None:
         """Workers named pools that are not known: their topics may be new. The pauses between looks grow while one is missing."""
@@ -282,6 +320,7 @@ class PartitionLoop:
         partition = EnginePartition(self.partition, self._partitions, self._settings)
         partition.poison_records = self._quarantine.records
         partition.poison_timers = self._quarantine.timers
+        self._marks.restore(folded.rows.get(INTAKE_KEY))
         count = partition.restore(folded.rows.items(), self._time())
         self._go_on_from(partition.now_us)
         partition.events_floor = await self._broker.events_end(self.partition)

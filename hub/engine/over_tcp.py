@@ -12,17 +12,22 @@ from ..kafka import (
     PartitionReader,
     StoredRecord,
     TransactionalSession,
+    delete_records,
+    describe_storage,
     list_pools,
     open_session,
     read_all,
 )
-from .ports import Intake, transactional_id
+from .ports import DiskSpace, Intake, transactional_id
 
 #: A reader that gives nothing for so long is asked whether it is really at the end (seconds).
 CHECK_SECONDS = 5.0
 
 #: How long the broker may keep a fetch that it has nothing for (milliseconds): so old may be what is known of the log's end.
 FETCH_WAIT_MS = 200
+
+#: How old what is known of the brokers' disks may be (seconds).
+SPACE_SECONDS = 8.0
 
 
 class TcpIntake:
@@ -71,6 +76,9 @@ class TcpBroker:
         self._bootstrap = bootstrap
         self._cluster = cluster
         self._client_id = client_id
+        self._space: DiskSpace | None = None
+        self._space_until = 0.0
+        self._space_lock = asyncio.Lock()
 
     async def session(self, partition: int) -> TransactionalSession:
         """An opened session of the best kind that the cluster takes."""
@@ -105,3 +113,18 @@ class TcpBroker:
     async def pools(self) -> list[str]:
         """The pools that have a commands topic."""
         return await list_pools(self._bootstrap)
+
+    async def trim_intake(self, partition: int, before: int) -> None:
+        """See EngineBroker."""
+        await delete_records(self._bootstrap, INTAKE, partition, before)
+
+    async def disk_space(self) -> DiskSpace | None:
+        """See EngineBroker. The partitions of a process share an answer for SPACE_SECONDS."""
+        async with self._space_lock:
+            now = asyncio.get_running_loop().time()
+            if now >= self._space_until:
+                storage = await describe_storage(self._bootstrap)
+                usable, total = storage.usable_bytes, storage.total_bytes
+                self._space = None if usable is None or total is None else DiskSpace(usable, total)
+                self._space_until = now + SPACE_SECONDS
+            return self._space

@@ -88,7 +88,6 @@ class EnginePartition:
         self.now_us = 0
         self.created_us = 0
         self.events_floor = 0
-        self.storage_low = False
         self.timer_taken: TimerKey | None = None
         self.poison_records: dict[int, str] = {}
         self.poison_timers: dict[TimerKey, str] = {}
@@ -200,7 +199,7 @@ class EnginePartition:
         return self._batch(turn)
 
     def _take_all(self, turn: Turn, records: Sequence[StoredRecord]) -> None:
-        conditions = Conditions(self.events_floor, self.settings.waiting_max, self.storage_low)
+        conditions = Conditions(self.events_floor, self.settings.waiting_max, self.state.engine_row.storage == "low")
         for record in records:
             try:
                 self._take(turn, conditions, record)
@@ -304,9 +303,17 @@ class EnginePartition:
         )
         turn.happen_engine("engine.report_dead_lettered", data)
 
-    def checkpoint(self, now_us: int) -> Batch:
-        """Nothing happened, but much was read: only the next input offset."""
-        return self._batch(self._turn(now_us))._replace(rows=[self._meta()])
+    def checkpoint(self, now_us: int, *rows: tuple[bytes, bytes]) -> Batch:
+        """Nothing happened, but much was read: only the next input offset, and further `rows` of the changelog."""
+        return self._batch(self._turn(now_us))._replace(rows=[*rows, self._meta()])
+
+    def storage_changed(self, now_us: int, change: e.EngineStorageChanged) -> Batch:
+        """The broker's disk has another level of free space: an event, and whether submissions are refused from now on."""
+        turn = self._turn(now_us)
+        number = self.state.engine_row.sequence
+        turn.caused_by(f"agenda/{self.partition}/storage:{change.level}.{number}/{self.now_us // 1000}", "agenda:storage")
+        turn.happen_engine("engine.storage_changed", change)
+        return self._batch(turn)
 
     # Output
 

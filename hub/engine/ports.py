@@ -1,9 +1,16 @@
 """What the engine's loop needs of a broker, as small ports. Two adapters: `over_tcp.py` (any Kafka) and `in_process.py`."""
 
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ..kafka import StoredRecord, TransactionalSession
+
+
+class DiskSpace(NamedTuple):
+    """Bytes that can still be written to the broker's disk (the fullest one of a cluster), and its size."""
+
+    usable_bytes: int
+    total_bytes: int
 
 
 class Intake(Protocol):
@@ -64,10 +71,20 @@ class EngineBroker(Protocol):
         """The pools that have a commands topic."""
         ...
 
+    async def trim_intake(self, partition: int, before: int) -> None:
+        """Delete the records of the intake before an offset (DeleteRecords); those that are gone already are no error.
+
+        Raises HubError."""
+        ...
+
+    async def disk_space(self) -> DiskSpace | None:
+        """The space of the broker's disk; None where the broker does not say. Raises HubError, OSError."""
+        ...
+
 
 def transactional_id(cluster: str, partition: int) -> str:
     """The identity that fences: one per engine partition."""
     return f"{cluster}.engine.{partition}"
 
 
-__all__ = ["EngineBroker", "Intake", "transactional_id"]
+__all__ = ["DiskSpace", "EngineBroker", "Intake", "transactional_id"]

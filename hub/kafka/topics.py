@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaConnectionError
+from aiokafka import TopicPartition as AdminPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.errors import KafkaConnectionError, KafkaError, OffsetOutOfRangeError
 
 from .clients import make_admin
 from .codec import BATCH_BYTES_MAX
@@ -150,6 +151,21 @@ async def describe_partitions(bootstrap: str) -> int:
     if INTAKE not in found:
         raise TopicMissing(INTAKE, bootstrap)
     return found[INTAKE]
+
+
+async def delete_records(bootstrap: str, topic: str, partition: int, before: int) -> None:
+    """Delete the records of a partition before an offset; returns when the leader has. Records that are gone already are not an
+    error. Raises `BrokerUnreachable`, `TopicRefused`."""
+    async with _admin(bootstrap) as admin:
+        place = AdminPartition(topic, partition)
+        try:
+            await admin.delete_records({place: RecordsToDelete(before_offset=before)})
+        except OffsetOutOfRangeError:
+            return
+        except KafkaConnectionError as failure:
+            raise BrokerUnreachable(bootstrap, str(failure)) from failure
+        except KafkaError as refused:
+            raise TopicRefused(topic, "delete records of", refused.errno, str(refused)) from refused
 
 
 async def list_pools(bootstrap: str) -> list[str]:

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from traceback import extract_tb
@@ -155,7 +156,8 @@ class TaskRegistry:
             if definition.name in self._definitions:
                 raise ConfigurationError(f"The task {definition.name!r} is registered twice.")
             self._definitions[definition.name] = definition
-            function.__hub_task__ = definition  # type: ignore[attr-defined]  # how `Hub.submit(function)` finds its name
+            with suppress(AttributeError):  # A bound method takes no attributes: it is submitted by name.
+                function.__hub_task__ = definition  # type: ignore[attr-defined]  # how `Hub.submit(function)` finds its name
             return function
 
         return register

@@ -3,9 +3,13 @@
 import asyncio
 from typing import Any
 
+import pytest
 from msgspec import json
 
 from hub import Context, Permanent, TaskRegistry
+from hub.core import due
+from hub.engine.over_tcp import TcpBroker
+from hub.engine.ports import DiskSpace
 from hub.kafka import EVENTS, INTAKE, Outgoing, Sender, inbox_of, partition_of, read_all
 from hub.verify import verify
 from schemas import CATALOGUE, Event, decode_event, node_id
@@ -76,7 +80,18 @@ async def seen(bootstrap: str) -> list[Event]:
     ]
 
 
-async def test_every_type_in_the_catalogue_is_emitted_by_a_running_hub(empty_bootstrap: str) -> None:
+async def almost_full(broker: TcpBroker) -> DiskSpace:
+    return DiskSpace(usable_bytes=1 << 30, total_bytes=100 << 30)
+
+
+def mistaken(*_: Any) -> None:
+    raise ZeroDivisionError("a mistake of ours")
+
+
+async def test_every_type_in_the_catalogue_is_emitted_by_a_running_hub(
+    empty_bootstrap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.engine.housekeeping.STORAGE_SECONDS", 0.1)
     async with running(empty_bootstrap, tasks, lease_seconds=3.0) as world:
         hub = world.hub
         sender = Sender(empty_bootstrap)
@@ -161,6 +176,15 @@ async def test_every_type_in_the_catalogue_is_emitted_by_a_running_hub(empty_boo
             await hub.cancel(task)
         await until(lambda: has("task.cancelled", "unheard"))
         await until(lambda: has("task.cancelled", "unstarted"))
+
+        # What only a disk that fills up causes, and a mistake in the engine.
+        monkeypatch.setattr(TcpBroker, "disk_space", almost_full)
+        await until(lambda: has("engine.storage_changed"))
+        monkeypatch.setitem(due._HANDLERS, "expire", mistaken)
+        await hub.submit("nobody", id="unlucky", timeouts={"start": 0.2})
+        await until(lambda: has("engine.timer_dead_lettered"))
+        await hub.cancel("unlucky")
+        await until(lambda: has("task.cancelled", "unlucky"))
 
         await world.workers[0].stop()
         await until(lambda: has("worker.stopped"))

@@ -1,0 +1,91 @@
+"""What is done for a partition beside its transactions, and never in their way: old intake is deleted, free space is watched.
+
+Both ask the broker in a task of their own, one request at a time; a broker that does not answer, or cannot, delays nothing.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+import structlog
+
+from ..errors import HubError
+from .ports import DiskSpace, EngineBroker
+from .settings import EngineSettings
+
+log = structlog.get_logger(__name__)
+
+#: Between two looks at the free space (seconds): 10 s at 100 MB/s are 1 GB, which the thresholds leave room for.
+STORAGE_SECONDS = 10.0
+
+#: After a failed deletion of intake, the next one is tried after this time (seconds).
+RETRY_SECONDS = 60.0
+
+StorageLevel = Literal["ok", "warning", "low"]
+
+
+def level_of(space: DiskSpace, settings: EngineSettings) -> StorageLevel:
+    """How full a disk is, by the thresholds of `settings` (0 switches one off)."""
+    warn, low = settings.storage_thresholds(space.total_bytes)
+    if space.usable_bytes < low:
+        return "low"
+    return "warning" if space.usable_bytes < warn else "ok"
+
+
+class Housekeeping:
+    """The background requests of one partition's loop. `close` ends them."""
+
+    def __init__(self, broker: EngineBroker, partition: int, settings: EngineSettings) -> None:
+        self._broker = broker
+        self._partition = partition
+        self._settings = settings
+        self._trimming: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self._trim_due = self._look_due = 0.0
+        self._trimmed = 0
+        self.space: DiskSpace | None = None
+        self.level: StorageLevel = "ok"
+
+    def trim(self, before: int | None) -> None:
+        """See to it that the intake before this offset is deleted (None: nothing is old enough)."""
+        if before is None or before <= self._trimmed or time.monotonic() < self._trim_due:
+            return
+        if self._trimming is None or self._trimming.done():
+            self._trimming = self._begin(self._trim, before)
+
+    def look(self) -> None:
+        """Look at the free space again when it is time; `space` and `level` follow."""
+        if time.monotonic() < self._look_due or not (self._looking is None or self._looking.done()):
+            return
+        self._look_due = time.monotonic() + STORAGE_SECONDS
+        self._looking = self._begin(self._look)
+
+    def _begin(self, work: Callable[..., Awaitable[None]], *args: int) -> asyncio.Task[None]:
+        return asyncio.get_running_loop().create_task(self._guarded(work, *args), name=f"engine-{self._partition}-housekeeping")
+
+    async def _guarded(self, work: Callable[..., Awaitable[None]], *args: int) -> None:
+        try:
+            await work(*args)
+        except (HubError, OSError, TimeoutError) as reason:
+            log.warning("housekeeping failed", action="engine_housekeeping", partition=self._partition, reason=str(reason))
+        except Exception as failure:  # It must not end the partition, and not be silent either.
+            log.exception("housekeeping failed", action="engine_housekeeping", partition=self._partition, reason=repr(failure))
+
+    async def _trim(self, before: int) -> None:
+        self._trim_due = time.monotonic() + RETRY_SECONDS
+        await self._broker.trim_intake(self._partition, before)
+        self._trimmed, self._trim_due = before, 0.0
+        log.debug("intake deleted", action="engine_intake_trimmed", partition=self._partition, before=before)
+
+    async def _look(self) -> None:
+        self.space = await self._broker.disk_space()
+        self.level = "ok" if self.space is None else level_of(self.space, self._settings)
+
+    async def close(self) -> None:
+        """Cancel what is under way and wait for its end."""
+        tasks = [task for task in (self._trimming, self._looking) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)

@@ -1,0 +1,163 @@
+"""Disk: the intake is deleted behind what was decided, and a disk that fills up refuses new work while running work continues."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from hub import TaskRegistry
+from hub.client import Hub, TaskRejected
+from hub.core.rows import META_KEY, meta_row_decoder
+from hub.engine import EngineSettings, LoopSettings, PartitionLoop
+from hub.engine.over_tcp import TcpBroker
+from hub.engine.ports import DiskSpace
+from hub.kafka import EVENTS, INTAKE, STATE, PartitionReader, ensure_topics, read_all
+from hub.verify import verify
+from hub.worker import Worker, WorkerSettings
+from schemas import Event, decode_event
+
+from .running import until
+
+
+class Gate:
+    """A task `waits` that tells when it runs and ends when it may; `works` ends at once."""
+
+    def __init__(self) -> None:
+        self.started, self.release, self.tasks = asyncio.Event(), asyncio.Event(), TaskRegistry()
+        self.tasks.task("works")(self.works)
+        self.tasks.task("waits")(self.waits)
+
+    async def works(self, number: int) -> int:
+        return number
+
+    async def waits(self) -> str:
+        self.started.set()
+        await self.release.wait()
+        return "done"
+
+
+class FillingDisk(TcpBroker):
+    """A broker whose disk has the space that the test says."""
+
+    space = DiskSpace(50_000, 100_000)
+
+    async def disk_space(self) -> DiskSpace | None:
+        return self.space
+
+
+class Engine:
+    """One partition's loop, with the settings of the test."""
+
+    def __init__(self, broker: TcpBroker, *, retention_seconds: float = 1.0) -> None:
+        self.broker = broker
+        self.retention_seconds = retention_seconds
+        self.task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        ready = asyncio.Event()
+        self.loop = PartitionLoop(
+            self.broker,
+            0,
+            1,
+            settings=EngineSettings(storage_warn_bytes=20_000, storage_low_bytes=10_000),
+            loop_settings=LoopSettings(intake_retention_seconds=self.retention_seconds),
+            on_ready=lambda partition: ready.set(),
+        )
+        self.task = asyncio.get_running_loop().create_task(self.loop.run())
+        await until(lambda: ready.is_set() or self.task is not None and self.task.done())
+
+    async def stop(self) -> None:
+        self.loop.stop()
+        assert self.task is not None
+        await self.task
+
+
+@pytest.fixture
+async def gate(empty_bootstrap: str) -> AsyncIterator[Gate]:
+    """The tasks of a worker that runs."""
+    gate = Gate()
+    await ensure_topics(empty_bootstrap, partitions=1)
+    worker = Worker(empty_bootstrap, gate.tasks, WorkerSettings(slots=8, grace_seconds=1))
+    await worker.start()
+    yield gate
+    await worker.stop()
+
+
+async def first_offset(bootstrap: str) -> int:
+    async with PartitionReader(bootstrap) as reader:
+        await reader.open(INTAKE, 0, 0)
+        return await reader.start_offset()
+
+
+async def decided(bootstrap: str) -> int:
+    """The next offset of the intake to decide, by the last `!meta`."""
+    rows = [record.value async for record in read_all(bootstrap, STATE, 0) if record.key == META_KEY]
+    return meta_row_decoder.decode(rows[-1] or b"").offset
+
+
+async def events(bootstrap: str) -> list[Event]:
+    return [decode_event(record.value, record.headers) async for record in read_all(bootstrap, EVENTS, 0)]
+
+
+async def test_the_intake_is_deleted_behind_what_was_decided_also_by_the_next_owner(empty_bootstrap: str, gate: Gate) -> None:
+    engine = Engine(TcpBroker(empty_bootstrap))
+    await engine.start()
+    async with Hub(empty_bootstrap) as hub:
+        numbers = [await hub.run("works", {"number": number}) for number in range(20)]
+        assert numbers == list(range(20))
+
+        async def trimmed() -> bool:
+            return await first_offset(empty_bootstrap) > 20
+
+        await until(trimmed, seconds=30)
+        assert await first_offset(empty_bootstrap) <= await decided(empty_bootstrap)
+        await engine.stop()
+        second = Engine(TcpBroker(empty_bootstrap))
+        await second.start()
+        before = await first_offset(empty_bootstrap)
+        assert await hub.run("works", {"number": 99}) == 99
+
+        async def further() -> bool:
+            return await first_offset(empty_bootstrap) > before
+
+        await until(further, seconds=30)
+        await second.stop()
+    report = await verify(empty_bootstrap)
+    assert report.ok, report.render()
+
+
+async def test_a_full_disk_refuses_new_tasks_while_running_ones_end_and_recovers(
+    empty_bootstrap: str, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.engine.housekeeping.STORAGE_SECONDS", 0.05)
+    broker = FillingDisk(empty_bootstrap)
+    engine = Engine(broker)
+    await engine.start()
+
+    async def level(expected: str) -> None:
+        async def reached() -> bool:
+            changes = [event.data.level for event in await events(empty_bootstrap) if event.type == "engine.storage_changed"]
+            return changes[-1:] == [expected]
+
+        await until(reached)
+
+    async with Hub(empty_bootstrap) as hub:
+        running = await hub.submit("waits")
+        await asyncio.wait_for(gate.started.wait(), 20)
+        broker.space = DiskSpace(15_000, 100_000)
+        await level("warning")
+        assert await hub.run("works", {"number": 1}) == 1
+        broker.space = DiskSpace(9_000, 100_000)
+        await level("low")
+        with pytest.raises(TaskRejected, match="disk is almost full"):
+            await hub.run("works", {"number": 2})
+        [rejected] = [event.data for event in await events(empty_bootstrap) if event.type == "task.rejected"]
+        assert rejected.code == "storage_low"
+        gate.release.set()
+        assert await running.result(timeout_seconds=20) == "done"
+        broker.space = DiskSpace(50_000, 100_000)
+        await level("ok")
+        assert await hub.run("works", {"number": 3}) == 3
+    await engine.stop()
+    report = await verify(empty_bootstrap)
+    assert report.ok, report.render()

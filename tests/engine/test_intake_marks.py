@@ -1,0 +1,47 @@
+"""How far the intake may be deleted: late by a part of the retention at most, never early, also over restarts."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.engine.intake_marks import INTAKE_KEY, MARKS_MAX, IntakeMarks
+
+SECOND = 1_000_000
+DAY = 86_400
+
+
+def test_nothing_is_deletable_before_the_retention_is_over() -> None:
+    marks = IntakeMarks(10.0)
+    assert not marks.due(0, 0)
+    assert marks.due(0, 5)
+    marks.note(0, 5)
+    assert marks.deletable(10 * SECOND - 1) is None
+    assert marks.deletable(10 * SECOND) == 5
+
+
+def test_no_mark_is_noted_while_nothing_was_decided() -> None:
+    marks = IntakeMarks(10.0)
+    marks.note(0, 5)
+    assert not marks.due(DAY * SECOND, 5)
+    assert marks.due(DAY * SECOND, 6)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3 * 3_600), st.integers(0, 1_000)), max_size=300), st.sampled_from([1.0, 600.0, 7.0 * DAY])
+)
+def test_what_is_deleted_was_decided_long_enough_ago_and_little_more_is_kept(
+    steps: list[tuple[int, int]], retention_seconds: float
+) -> None:
+    marks, now_us, offset, row = IntakeMarks(retention_seconds), 0, 0, None
+    decided: list[tuple[int, int]] = []  # at this time, everything before this offset was decided
+    for seconds, records in steps:
+        now_us, offset = now_us + seconds * SECOND, offset + records
+        decided.append((now_us, offset))
+        if marks.due(now_us, offset):
+            key, row = marks.note(now_us, offset)
+            assert key == INTAKE_KEY
+            assert len(row) < 50 * (MARKS_MAX + 80)
+        marks = IntakeMarks(retention_seconds)
+        marks.restore(row)  # a restart after each step changes nothing
+        before = marks.deletable(now_us)
+        old = [reached for time_us, reached in decided if now_us - time_us >= retention_seconds * SECOND]
+        assert (before or 0) <= max(old, default=0)
