@@ -13,7 +13,6 @@ from hub.client import Hub
 from hub.kafka import EVENTS, INTAKE, ensure_topics, make_producer, read_all
 from hub.verify import verify
 from schemas import Event, decode_event
-from tests.brokers import delete_topics
 
 from .load import Load, during
 from .processes import Installation
@@ -38,7 +37,6 @@ async def test_an_engine_that_was_stopped_while_another_took_over_changes_nothin
 
 @pytest.mark.kafka
 async def test_on_apache_kafka_a_zombie_engine_changes_nothing(tmp_path: Path, private_kafka: str) -> None:
-    await delete_topics(private_kafka)
     await ensure_topics(private_kafka, partitions=4)
     async with Installation(tmp_path, bootstrap=private_kafka, partitions=4) as hub:
         await zombie_comes_back(hub, tasks=400)

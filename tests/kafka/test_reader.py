@@ -16,9 +16,9 @@ from hub.kafka import (
     read_all,
     reader,
 )
-from tests.apache_kafka import free_ports
 from tests.brokers import unique
 from tests.conformance.session.worlds import World, record
+from tests.ports import free_port
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ async def test_a_topic_that_does_not_exist_is_named(world: World, monkeypatch: p
 
 
 async def test_a_broker_that_is_not_there_is_named() -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     async with PartitionReader(f"127.0.0.1:{port}") as partition:
         with pytest.raises(BrokerUnreachable, match=f"127.0.0.1:{port}"):
             await partition.open("topic", 0, 0)
