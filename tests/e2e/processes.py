@@ -11,8 +11,8 @@ from typing import Any, Self
 
 from tests.ports import free_port
 
-READY_SECONDS = 30.0
-END_SECONDS = 20.0
+READY_SECONDS = 60.0
+END_SECONDS = 60.0
 ROOT = Path(__file__).parents[2]
 
 

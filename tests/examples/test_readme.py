@@ -21,8 +21,8 @@ from tests.brokers import missing
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-READY_SECONDS = 30
-SECONDS = 60
+READY_SECONDS = 60
+SECONDS = 100
 
 
 def blocks(language: str) -> list[str]:
