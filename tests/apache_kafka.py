@@ -1,22 +1,21 @@
 """A real single-node Apache Kafka (KRaft, combined mode) from Maven jars, without Docker.
 
 The jars are fetched once into a cache outside the checkout, and so is a formatted, empty data directory; a broker is a
-copy of it in a temporary directory and a JVM on two free loopback ports. Several test processes share one broker
-through a lock file.
+copy of it in a temporary directory and a JVM on two free loopback ports. Processes that fill the cache at the same time
+wait for each other at a lock file.
 """
 
 import fcntl
-import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+
+from tests.ports import free_ports
 
 KAFKA_VERSION = "4.3.1"
 POM = Path(__file__).parent / "kafka-dist" / "pom.xml"
@@ -106,16 +105,6 @@ def locked(path: Path) -> Iterator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def free_ports(count: int) -> list[int]:
-    """Loopback ports that were free a moment ago."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [s.getsockname()[1] for s in sockets]
-    finally:
-        for s in sockets:
-            s.close()
 
 
 def _run(command: list[str], doing: str, seconds: float) -> None:
@@ -224,16 +213,6 @@ class ApacheKafka:
         assert self.process is not None
         return self.process.pid
 
-    def as_note(self) -> dict[str, Any]:
-        """What other processes need to know."""
-        return {"pid": self.pid, "bootstrap": self.bootstrap, "directory": str(self.directory), "users": 0}
-
-    def disown(self) -> None:
-        """Leave it to another process to end it."""
-        assert self.process is not None
-        self.process.returncode = 0
-        self.process = None
-
     def kill(self) -> None:
         """End it at once, as a power cut of the process would."""
         if self.process is not None:
@@ -241,46 +220,6 @@ class ApacheKafka:
             self.process.wait()
             self.process = None
 
-
-@contextmanager
-def shared_broker(directory: Path) -> Iterator[str]:
-    """The address of a broker that all test processes of a run share; the last one out ends it.
-
-    Raises `KafkaUnavailable`."""
-    directory.mkdir(parents=True, exist_ok=True)
-    note = directory / "shared.json"
-    mine: ApacheKafka | None = None
-    with locked(directory / "lock"):
-        if not note.exists():
-            mine = _start_in(directory)
-        state = mine.as_note() if mine else json.loads(note.read_text())
-        note.write_text(json.dumps(state | {"users": state["users"] + 1}))
-    try:
-        yield state["bootstrap"]
-    finally:
-        with locked(directory / "lock"):
-            state = json.loads(note.read_text())
-            if state["users"] == 1:
-                _end(mine, state["pid"])
-                shutil.rmtree(state["directory"], ignore_errors=True)
-                note.unlink()
-            else:
-                note.write_text(json.dumps(state | {"users": state["users"] - 1}))
-                if mine is not None:
-                    mine.disown()
-
-
-def _start_in(directory: Path) -> ApacheKafka:
-    path = directory / f"broker-{os.getpid()}-{time.monotonic_ns()}"
-    path.mkdir()
-    broker = ApacheKafka(path)
-    broker.start()
-    return broker
-
-
-def _end(mine: ApacheKafka | None, pid: int) -> None:
-    if mine is not None and mine.pid == pid:
-        mine.kill()
-    else:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    def close(self) -> None:
+        """End it for good; its directory is the caller's."""
+        self.kill()

@@ -1,8 +1,10 @@
 """Brokers for tests: the embedded one and Apache Kafka, behind the same fixtures.
 
-`kafka_bootstrap` is the address of one Apache Kafka per test session; `embedded_bootstrap` of one embedded broker (in
-memory, in a thread of its own); `bootstrap` runs a test on both; `empty_bootstrap` does so on brokers without topics,
-for tests that make a whole hub. Topics, groups and transactional ids are unique per test: `unique(name)`.
+`kafka_bootstrap` is the address of one Apache Kafka per test process (`kafka_nodes.py` says where it comes from);
+`embedded_bootstrap` of one embedded broker (in memory, in a thread of its own); `bootstrap` runs a test on both.
+`private_kafka` is the Apache Kafka without a hub on it, and for one test alone; `empty_bootstrap` is that or a new embedded
+broker: for tests that make a whole hub, whose topics have fixed names. `own_kafka` may be stopped and killed.
+Topics, groups and transactional ids are unique per test: `unique(name)`.
 """
 
 import asyncio
@@ -10,8 +12,8 @@ import itertools
 import os
 import threading
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,9 +21,15 @@ import pytest
 
 from hub.broker import BrokerServer
 from hub.kafka import make_admin
-from tests.apache_kafka import ApacheKafka, KafkaUnavailable, shared_broker, why_unavailable
+from tests.apache_kafka import KafkaUnavailable, locked
+from tests.kafka_container import why_no_engine
+from tests.kafka_nodes import ADDRESS, DISPOSABLE, SOURCES, KafkaNode, cluster, origin, own_node
 
-START_SECONDS = 10
+START_SECONDS = 60
+REQUIRE = "HUB_REQUIRE"
+REQUIRABLE = {"kafka": origin, "docker": lambda: None if why_no_engine() else "an engine"}
+"""What HUB_REQUIRE may name, and what this machine has of it: a phrase, or None."""
+HUB_TOPICS = "hub."
 BROKERS = [pytest.param("embedded", id="embedded"), pytest.param("kafka", id="kafka", marks=pytest.mark.kafka)]
 _run_id = uuid.uuid4().hex[:6]
 _count = itertools.count(1)
@@ -32,15 +40,19 @@ def unique(name: str) -> str:
     return f"{name}-{_run_id}-{next(_count)}"
 
 
-def kafka_required() -> bool:
-    """Whether a missing Apache Kafka is a failure."""
-    return "kafka" in os.environ.get("HUB_REQUIRE", "").replace(",", " ").split()
+def required() -> frozenset[str]:
+    """What may not be missing: the names in HUB_REQUIRE. Raises pytest.UsageError for one that is not known."""
+    names = frozenset(os.environ.get(REQUIRE, "").replace(",", " ").split())
+    if unknown := sorted(names - REQUIRABLE.keys()):
+        raise pytest.UsageError(f"{REQUIRE} names {', '.join(unknown)}; it may name {', '.join(REQUIRABLE)}.")
+    return names
 
 
-def _give_up(reason: KafkaUnavailable) -> NoReturn:
-    if kafka_required():
-        pytest.fail(f"Apache Kafka is required and cannot run: {reason}", pytrace=False)
-    pytest.skip(f"Apache Kafka cannot run: {reason}")
+def missing(name: str, reason: object) -> NoReturn:
+    """Skip the test for want of `name`, or fail where HUB_REQUIRE names it."""
+    if name in required():
+        pytest.fail(f"{REQUIRE} names {name}, and it is not there: {reason}", pytrace=False)
+    pytest.skip(f"{name} is not there: {reason}")
 
 
 @contextmanager
@@ -71,19 +83,24 @@ def broker_and_loop(data_dir: Path | None = None, **options: Any) -> Iterator[tu
 
 @pytest.fixture(scope="session")
 def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """host:port of Apache Kafka: the one that KAFKA_BOOTSTRAP names, or one of our own.
+    """host:port of Apache Kafka. Skips (or fails, if `HUB_REQUIRE` names kafka) where it cannot run."""
+    with ExitStack() as stack:
+        try:
+            address = stack.enter_context(cluster(tmp_path_factory.mktemp("apache-kafka")))
+        except KafkaUnavailable as reason:
+            missing("kafka", reason)
+        yield address
 
-    Skips (or fails, if `HUB_REQUIRE` names kafka) where it cannot run."""
-    if running := os.environ.get("KAFKA_BOOTSTRAP"):
-        yield running
-        return
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    try:
-        with shared_broker(shared / "apache-kafka") as address:
-            yield address
-    except KafkaUnavailable as reason:
-        _give_up(reason)
+
+@pytest.fixture
+def own_kafka(tmp_path: Path) -> Iterator[KafkaNode]:
+    """An Apache Kafka for a test that stops or kills it: started, never the one of KAFKA_BOOTSTRAP."""
+    with ExitStack() as stack:
+        try:
+            node = stack.enter_context(own_node(tmp_path))
+        except KafkaUnavailable as reason:
+            missing("kafka", reason)
+        yield node
 
 
 @pytest.fixture(scope="session")
@@ -93,47 +110,76 @@ def embedded_bootstrap() -> Iterator[str]:
         yield server.bootstrap
 
 
-@pytest.fixture(scope="session")
-def private_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """host:port of an Apache Kafka that only this test process uses."""
-    broker = ApacheKafka(tmp_path_factory.mktemp("private-kafka"))
-    try:
-        broker.start()
-    except KafkaUnavailable as reason:
-        _give_up(reason)
-    try:
-        yield broker.bootstrap
-    finally:
-        broker.kill()
+@pytest.fixture
+def private_kafka(kafka_bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """host:port of an Apache Kafka without a hub, for this test alone."""
+    with whole_cluster(kafka_bootstrap, tmp_path_factory.getbasetemp().parent, os.environ):
+        yield kafka_bootstrap
 
 
-async def delete_topics(bootstrap: str) -> None:
-    """Remove every topic that is not Kafka's own."""
+@contextmanager
+def whole_cluster(bootstrap: str, run: Path, environment: Mapping[str, str]) -> Iterator[None]:
+    """Have a cluster without topics of a hub, and remove those that came meanwhile.
+
+    The node of this test process is its own. The cluster that KAFKA_BOOTSTRAP names is everybody's: the test processes of a
+    run take turns (a lock in the folder `run`), and a hub that was there before is deleted with KAFKA_DISPOSABLE=1 only."""
+    with ExitStack() as stack:
+        if environment.get(ADDRESS):
+            stack.enter_context(locked(run / "whole-cluster.lock"))
+            refuse_foreign_hub(asyncio.run(hub_topics_of(bootstrap)), environment)
+        asyncio.run(delete_topics(bootstrap))
+        try:
+            yield
+        finally:
+            asyncio.run(delete_topics(bootstrap))
+
+
+def refuse_foreign_hub(topics: set[str], environment: Mapping[str, str]) -> None:
+    """Fail where there are `topics` of a hub that nobody called disposable."""
+    if topics and environment.get(DISPOSABLE) != "1":
+        pytest.fail(
+            f"The cluster at {environment[ADDRESS]} ({ADDRESS}) holds a hub: {', '.join(sorted(topics))}. "
+            "This test makes a hub of its own, under the same names. Name another cluster, or allow the removal of these topics "
+            f"with {DISPOSABLE}=1.",
+            pytrace=False,
+        )
+
+
+async def hub_topics_of(bootstrap: str) -> set[str]:
+    """The names of a cluster's topics that are a hub's."""
     admin = make_admin(bootstrap)
     try:
         await admin.start()
-        names = {name for name in await admin.list_topics() if not name.startswith("__")}
-        if names:
-            answer = await admin.delete_topics(sorted(names))
-            assert {code for _, code in answer.topic_error_codes} == {0}, answer
-            async with asyncio.timeout(START_SECONDS):
-                while not names.isdisjoint(await admin.list_topics()):
-                    await asyncio.sleep(0.01)
+        return {name for name in await admin.list_topics() if name.startswith(HUB_TOPICS)}
+    finally:
+        await admin.close()
+
+
+async def delete_topics(bootstrap: str) -> None:
+    """Remove every topic of a hub, and wait until they are gone."""
+    names = await hub_topics_of(bootstrap)
+    if not names:
+        return
+    admin = make_admin(bootstrap)
+    try:
+        await admin.start()
+        answer = await admin.delete_topics(sorted(names))
+        assert {code for _, code in answer.topic_error_codes} == {0}, answer
+        async with asyncio.timeout(START_SECONDS):
+            while not names.isdisjoint(await admin.list_topics()):
+                await asyncio.sleep(0.01)
     finally:
         await admin.close()
 
 
 @pytest.fixture(params=BROKERS)
 def empty_bootstrap(request: pytest.FixtureRequest) -> Iterator[str]:
-    """host:port of a broker without topics and for this test alone: for tests that make a whole hub, whose topics have
-    fixed names."""
+    """host:port of a broker without a hub, for this test alone."""
     if request.param == "embedded":
         with broker_in_thread() as server:
             yield server.bootstrap
     else:
-        address: str = request.getfixturevalue("private_kafka")
-        asyncio.run(delete_topics(address))
-        yield address
+        yield request.getfixturevalue("private_kafka")
 
 
 @pytest.fixture(params=BROKERS)
@@ -143,9 +189,10 @@ def bootstrap(request: pytest.FixtureRequest) -> str:
     return address
 
 
-def summary_line() -> str | None:
-    """What the end of a test run says when Apache Kafka could not take part."""
-    reason = None if os.environ.get("KAFKA_BOOTSTRAP") else why_unavailable()
-    if reason is None:
-        return None
-    return f"tests marked `kafka` did not run: {reason}; HUB_REQUIRE=kafka makes that a failure"
+def summary_lines() -> list[str]:
+    """What the end of a test run says about the parts that a machine may lack."""
+    found = origin()
+    if found is not None:
+        return [f"tests marked `kafka` run on {found}"]
+    reasons = "; ".join(f"{source.name}: {source.why_not()}" for source in SOURCES)
+    return [f"tests marked `kafka` did not run: {reasons}; {REQUIRE}=kafka makes that a failure"]

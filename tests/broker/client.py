@@ -16,6 +16,9 @@ from kio.schema.request_header.v2.header import RequestHeader as HeaderV2
 from kio.serial import entity_reader, entity_writer
 from kio.static.primitive import i32
 
+from hub.broker import BrokerServer
+from hub.broker.timing import SystemClock
+
 
 def kio_class(api: str, version: int, kind: str, name: str = "") -> Any:
     """A message class of kio: `api` in snake case; `name` for a nested struct."""
@@ -57,7 +60,7 @@ class RawClient:
 
     async def receive_frame(self) -> bytes:
         """Next frame."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             (size,) = struct.unpack(">i", await self.reader.readexactly(4))
             return await self.reader.readexactly(size)
 
@@ -111,7 +114,25 @@ def values_of(data: bytes) -> list[bytes]:
     return found
 
 
-async def until(condition: Callable[[], bool], *, seconds: float = 10) -> None:
+class LateClock(SystemClock):
+    """The machine's clocks, put forward by a test: what has a time-out of an hour is over when the test says so."""
+
+    def __init__(self) -> None:
+        self._later = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self._later
+
+    def now_ms(self) -> int:
+        return super().now_ms() + int(self._later * 1000)
+
+    def advance(self, server: BrokerServer, seconds: float) -> None:
+        """Let so much time pass at once, and do what is due then. Call on the broker's loop."""
+        self._later += seconds
+        server.broker.timers.run_due()
+
+
+async def until(condition: Callable[[], bool], *, seconds: float = 60.0) -> None:
     """Return as soon as the condition holds; TimeoutError when it does not in time."""
     async with asyncio.timeout(seconds):
         while not condition():

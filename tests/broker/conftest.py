@@ -7,6 +7,8 @@ import pytest
 
 from hub.broker import BrokerServer, BrokerSettings
 
+from .client import LateClock
+
 
 @pytest.fixture
 async def broker() -> AsyncIterator[BrokerServer]:
@@ -27,9 +29,15 @@ async def disk_broker(tmp_path: Path) -> AsyncIterator[BrokerServer]:
 
 
 @pytest.fixture
-async def short_epoch_broker() -> AsyncIterator[BrokerServer]:
+def clock() -> LateClock:
+    """The clock of `short_epoch_broker`."""
+    return LateClock()
+
+
+@pytest.fixture
+async def short_epoch_broker(clock: LateClock) -> AsyncIterator[BrokerServer]:
     """A broker whose producers' epochs run out after a few transactions."""
-    server = BrokerServer(None, settings=BrokerSettings(producer_epoch_max=4))
+    server = BrokerServer(None, clock=clock, settings=BrokerSettings(producer_epoch_max=4))
     await server.start()
     yield server
     await server.stop()

@@ -19,7 +19,7 @@ from aiokafka.errors import (
 
 from hub.broker import BrokerServer
 
-from .client import until
+from .client import LateClock, until
 
 
 @asynccontextmanager
@@ -44,7 +44,7 @@ def admin(broker: BrokerServer) -> Any:
     return started(AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap))
 
 
-async def take(reader: Any, count: int, seconds: float = 10) -> list[bytes]:
+async def take(reader: Any, count: int, seconds: float = 60.0) -> list[bytes]:
     """Values of the next `count` records."""
     found: list[bytes] = []
     async with asyncio.timeout(seconds):
@@ -71,14 +71,15 @@ async def test_records_come_back_in_order(broker: BrokerServer, compression: str
 
 async def test_a_waiting_consumer_gets_a_record_at_once(broker: BrokerServer) -> None:
     await broker.local.create_topic("t", 1)
-    async with producer(broker) as sender, consumer(broker, "t", fetch_max_wait_ms=10_000) as reader:
+    patient = {"fetch_max_wait_ms": 600_000, "request_timeout_ms": 700_000}
+    async with producer(broker) as sender, consumer(broker, "t", **patient) as reader:
         await sender.send_and_wait("t", b"first")
         await take(reader, 1)
         waiting = asyncio.create_task(reader.getone())
         for _ in range(20):
             await asyncio.sleep(0)
         await sender.send_and_wait("t", b"second")
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(60):
             assert (await waiting).value == b"second"
 
 
@@ -175,19 +176,27 @@ async def test_a_successor_fences_and_aborts(broker: BrokerServer) -> None:
             assert await take(reader, 1) == [b"kept"]
 
 
-async def test_a_transaction_that_takes_too_long_is_aborted(broker: BrokerServer) -> None:
-    await broker.local.create_topic("t", 1)
-    async with (
-        producer(broker, transactional_id="tx", transaction_timeout_ms=200) as slow,
-        producer(broker) as plain,
-        consumer(broker, "t") as reader,
-    ):
-        await slow.begin_transaction()
-        await slow.send_and_wait("t", b"late")
-        await plain.send_and_wait("t", b"plain")
-        assert await take(reader, 1) == [b"plain"]
-        with pytest.raises(KafkaError):
-            await slow.commit_transaction()
+async def test_a_transaction_that_takes_too_long_is_aborted() -> None:
+    clock = LateClock()
+    broker = BrokerServer(None, clock=clock)
+    await broker.start()
+    try:
+        await broker.local.create_topic("t", 1)
+        async with (
+            producer(broker, transactional_id="tx", transaction_timeout_ms=600_000) as slow,
+            producer(broker) as plain,
+            consumer(broker, "t") as reader,
+        ):
+            await slow.begin_transaction()
+            await slow.send_and_wait("t", b"late")
+            await plain.send_and_wait("t", b"plain")
+            await nothing_more(reader)
+            clock.advance(broker, 601)
+            assert await take(reader, 1) == [b"plain"]
+            with pytest.raises(KafkaError):
+                await slow.commit_transaction()
+    finally:
+        await broker.stop()
 
 
 async def test_topics_are_created_described_grown_and_deleted(broker: BrokerServer) -> None:
@@ -236,7 +245,8 @@ async def test_offsets_are_found_by_timestamp(broker: BrokerServer) -> None:
 
 
 async def test_an_unknown_topic_is_not_created(broker: BrokerServer) -> None:
-    async with producer(broker, request_timeout_ms=300) as sender:
+    async with producer(broker) as sender:
+        sender._request_timeout_ms = 300  # how long it looks for the topic; to connect it had the usual time
         with pytest.raises(KafkaError):
             await sender.send_and_wait("missing", b"x")
     assert broker.local.topics() == {}

@@ -5,15 +5,17 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
 from hub.broker import BrokerServer
+from tests.ports import free_port
 
 from .client import values_of
 
+STALL_MS = 60_000
 PROGRAM = """
 import asyncio, pathlib, sys
 from hub.broker import BrokerServer
@@ -35,7 +37,7 @@ async def broker_process(directory: Path) -> AsyncIterator[tuple[asyncio.subproc
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", PROGRAM, str(directory), stdout=asyncio.subprocess.PIPE)
     try:
         assert process.stdout is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             port = int(await process.stdout.readline())
         yield process, f"127.0.0.1:{port}"
     finally:
@@ -61,14 +63,30 @@ async def all_values(directory: Path, partition: int) -> list[bytes]:
     return found
 
 
+@asynccontextmanager
+async def producer_of(bootstrap: str, **options: Any) -> AsyncIterator[AIOKafkaProducer]:
+    """A producer of a broker that is killed meanwhile: at the end it is closed without waiting for what nobody acknowledges.
+
+    A request may take as long as a stalled disk does; that its broker is gone a producer learns from the connection."""
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, request_timeout_ms=STALL_MS, **options)
+    try:
+        await producer.start()
+        yield producer
+    finally:
+        if (sender := producer._sender._sender_task) is not None:
+            sender.cancel()
+            await asyncio.gather(sender, return_exceptions=True)
+        await producer.client.close()
+        producer._closed = True
+
+
 @pytest.mark.parametrize("acknowledged_before", [200, 3000])
 async def test_acknowledged_records_survive_kill_9(tmp_path: Path, acknowledged_before: int) -> None:
     acknowledged: list[list[int]] = [[], []]
-    async with broker_process(tmp_path) as (process, bootstrap):
-        producer = AIOKafkaProducer(
-            bootstrap_servers=bootstrap, enable_idempotence=True, request_timeout_ms=1000, max_batch_size=2000
-        )
-        await producer.start()
+    async with (
+        broker_process(tmp_path) as (process, bootstrap),
+        producer_of(bootstrap, enable_idempotence=True, max_batch_size=2000) as producer,
+    ):
 
         async def send(number: int) -> None:
             await (await producer.send("t", b"%d" % number, partition=number % 2))
@@ -76,16 +94,15 @@ async def test_acknowledged_records_survive_kill_9(tmp_path: Path, acknowledged_
             if sum(map(len, acknowledged)) == acknowledged_before:
                 process.kill()
 
-        tasks = [asyncio.create_task(send(number)) for number in range(acknowledged_before * 2)]
-        async with asyncio.timeout(30):
-            await process.wait()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        producer._sender._sender_task.cancel()
-        await asyncio.gather(producer._sender._sender_task, return_exceptions=True)
-        await producer.client.close()
-        producer._closed = True
+        sending = [asyncio.create_task(send(number)) for number in range(acknowledged_before * 2)]
+        try:
+            async with asyncio.timeout(STALL_MS / 1000):
+                await process.wait()
+        finally:
+            for task in sending:
+                task.cancel()
+            await asyncio.gather(*sending, return_exceptions=True)
+    assert sum(map(len, acknowledged)) >= acknowledged_before
     for partition in (0, 1):
         found = [int(value) for value in await all_values(tmp_path, partition)]
         assert set(acknowledged[partition]) <= set(found)
@@ -93,55 +110,46 @@ async def test_acknowledged_records_survive_kill_9(tmp_path: Path, acknowledged_
 
 
 async def test_transactions_are_whole_after_kill_9(tmp_path: Path) -> None:
-    committed = 0
-    async with broker_process(tmp_path) as (process, bootstrap):
-        producer = AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id="tx", request_timeout_ms=1000)
-        await producer.start()
+    async with (
+        broker_process(tmp_path) as (process, bootstrap),
+        producer_of(bootstrap, transactional_id="tx") as producer,
+    ):
         for number in range(30):
             async with producer.transaction():
                 for partition in (0, 1):
                     await producer.send_and_wait("t", b"%d" % number, partition=partition)
-            committed += 1
         await producer.begin_transaction()
         await producer.send_and_wait("t", b"never committed", partition=0)
         process.kill()
         await process.wait()
-    async with broker_process(tmp_path) as (process, bootstrap):
-        old, producer = producer, AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id="tx")
-        await producer.start()
-        async with producer.transaction():
-            for partition in (0, 1):
-                await producer.send_and_wait("t", b"30", partition=partition)
-        await producer.stop()
-    old._sender._sender_task.cancel()
-    await asyncio.gather(old._sender._sender_task, return_exceptions=True)
-    await old.client.close()
-    old._closed = True
+    async with (
+        broker_process(tmp_path) as (process, bootstrap),
+        producer_of(bootstrap, transactional_id="tx") as producer,
+        producer.transaction(),
+    ):
+        for partition in (0, 1):
+            await producer.send_and_wait("t", b"30", partition=partition)
     for partition in (0, 1):
         assert await all_values(tmp_path, partition) == [b"%d" % number for number in range(31)]
 
 
 async def test_the_producer_goes_on_when_the_broker_is_back(tmp_path: Path) -> None:
     """An idempotent producer repeats what was not acknowledged; nothing is lost or doubled."""
-    server = BrokerServer(tmp_path)
+    port = free_port()
+    server = BrokerServer(tmp_path, port=port)
     await server.start()
-    await server.local.create_topic("t", 1)
-    port = server.port
-    producer = AIOKafkaProducer(
-        bootstrap_servers=server.bootstrap, enable_idempotence=True, retry_backoff_ms=20, request_timeout_ms=10_000
-    )
-    await producer.start()
-    for number in range(60):
-        if number in (20, 40):
-            await server.stop()
-            server = BrokerServer(tmp_path, port=port)
-            restart = asyncio.create_task(server.start())
-        try:
-            await producer.send_and_wait("t", b"%d" % number)
-        except KafkaError:
-            pytest.fail("an idempotent producer must come through a restart")
-        if number in (20, 40):
-            await restart
-    await producer.stop()
-    await server.stop()
+    try:
+        await server.local.create_topic("t", 1)
+        async with producer_of(server.bootstrap, enable_idempotence=True, retry_backoff_ms=20) as producer:
+            for number in range(60):
+                if number in (20, 40):
+                    await server.stop()
+                    server = BrokerServer(tmp_path, port=port)
+                    async with asyncio.TaskGroup() as group:
+                        group.create_task(server.start())
+                        await producer.send_and_wait("t", b"%d" % number)
+                else:
+                    await producer.send_and_wait("t", b"%d" % number)
+    finally:
+        await server.stop()
     assert await all_values(tmp_path, 0) == [b"%d" % number for number in range(60)]

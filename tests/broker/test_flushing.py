@@ -11,21 +11,26 @@ from hub.broker import BrokerServer
 from hub.broker.files import FileStorage
 from hub.broker.flushing import INLINE_SYNC_SECONDS
 
-from .client import batch, values_of
+from .client import batch, until, values_of
 
 
 class SlowDisk(FileStorage):
-    """A disk whose every write takes 10 ms."""
+    """A disk whose every write takes 10 ms, or as long as the gate is closed."""
 
     def __init__(self, directory: Path, **sizes: Any) -> None:
         super().__init__(directory, **sizes)
         self.writes = 0
         self.threads: set[str] = set()
+        self.writing = threading.Event()
+        self.gate = threading.Event()
+        self.gate.set()
 
     def write(self, parts: Sequence[bytes]) -> None:
         self.writes += 1
         self.threads.add(threading.current_thread().name)
         time.sleep(0.01)
+        self.writing.set()
+        assert self.gate.wait(60), "a test forgot to open the gate"
         super().write(parts)
 
 
@@ -38,15 +43,17 @@ async def test_a_slow_disk_is_written_in_a_thread_and_shared_by_many(tmp_path: P
     assert flusher is not None
     while flusher._write_seconds < INLINE_SYNC_SECONDS:
         await server.local.append("t", 0, batch([b"warm"]))
-    before = storage.writes
-
-    async def append(number: int) -> int:
-        await asyncio.sleep(0.0005 * number)
-        return await server.local.append("t", 0, batch([b"%d" % number]))
-
-    offsets = await asyncio.gather(*(append(number) for number in range(200)))
+    before, end_before = storage.writes, server.local.end("t", 0)
+    storage.writing.clear()
+    storage.gate.clear()
+    first = asyncio.create_task(server.local.append("t", 0, batch([b"0"])))
+    await until(storage.writing.is_set)
+    others = [asyncio.create_task(server.local.append("t", 0, batch([b"%d" % number]))) for number in range(1, 200)]
+    await until(lambda: server.local.end("t", 0, unsynced=True) == end_before + 200)
+    storage.gate.set()
+    offsets = [await first, *[await other for other in others]]
     assert len(set(offsets)) == 200
-    assert storage.writes - before < 60
+    assert storage.writes - before == 2, "what came while the disk wrote is one write"
     assert any(name.startswith("broker-journal") for name in storage.threads)
     for _ in range(60):
         await asyncio.gather(*(server.local.append("t", 0, batch([bytes(3000)])) for _ in range(5)))

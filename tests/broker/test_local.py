@@ -78,14 +78,14 @@ async def test_waiting_ends_with_the_append_or_with_the_sync(disk_broker: Broker
     local = disk_broker.local
     await local.create_topic("t", 1)
     assert not await local.wait("t", 0, 0, timeout_seconds=0.01)
-    early = asyncio.create_task(local.wait("t", 0, 0, timeout_seconds=5, unsynced=True))
-    stable = asyncio.create_task(local.wait("t", 0, 0, timeout_seconds=5))
+    early = asyncio.create_task(local.wait("t", 0, 0, timeout_seconds=60, unsynced=True))
+    stable = asyncio.create_task(local.wait("t", 0, 0, timeout_seconds=60))
     await asyncio.sleep(0)
     local.append_soon("t", 0, batch([b"x"]))
     assert await early
     assert await stable
     assert await local.wait("t", 0, 0, timeout_seconds=0)
-    gone = asyncio.create_task(local.wait("t", 0, 1, timeout_seconds=5))
+    gone = asyncio.create_task(local.wait("t", 0, 1, timeout_seconds=60))
     await asyncio.sleep(0)
     await local.delete_topic("t")
     assert not await gone

@@ -10,7 +10,7 @@ from kio.static.primitive import Records, i8, i16, i32, i32Timedelta, i64
 
 from hub.broker import BrokerServer
 
-from .client import RawClient, batch, kio_class, values_of
+from .client import LateClock, RawClient, batch, kio_class, values_of
 
 
 class Session:
@@ -229,15 +229,16 @@ async def test_the_epoch_runs_out_and_a_new_producer_id_takes_over(short_epoch_b
 
 
 @pytest.mark.parametrize("transactions_before", [0, 3])
-async def test_a_time_out_aborts_and_fences(short_epoch_broker: BrokerServer, transactions_before: int) -> None:
+async def test_a_time_out_aborts_and_fences(short_epoch_broker: BrokerServer, clock: LateClock, transactions_before: int) -> None:
     async with RawClient(short_epoch_broker.host, short_epoch_broker.port) as client:
-        session = await open_session(client, short_epoch_broker, timeout_ms=50)
+        session = await open_session(client, short_epoch_broker, timeout_ms=600_000)
         for _ in range(transactions_before):
             await session.produce(b"x")
             await session.end()
         await session.produce(b"late")
         end = short_epoch_broker.local.end("t", 0)
-        assert await short_epoch_broker.local.wait("t", 0, end, timeout_seconds=5)
+        clock.advance(short_epoch_broker, 601)
+        assert await short_epoch_broker.local.wait("t", 0, end, timeout_seconds=60)
         assert (await session.end()).error_code is ErrorCode.producer_fenced
         assert await session.produce(b"later") is ErrorCode.invalid_producer_epoch
         await session.open()

@@ -67,7 +67,7 @@ async def running(
         yield world
 
 
-async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]], *, seconds: float = 20.0) -> None:
+async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]], *, seconds: float = 60.0) -> None:
     """Wait until `condition` holds. Raises TimeoutError."""
     async with asyncio.timeout(seconds):
         while True:

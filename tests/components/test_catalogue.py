@@ -143,7 +143,7 @@ async def test_every_type_in_the_catalogue_is_emitted_by_a_running_hub(
         await sleeper.cancel("enough")
         await flow.cancel("enough")
         for handle in [*ordinary, sleeper, flow]:
-            await handle.outcome(timeout_seconds=30)
+            await handle.outcome(timeout_seconds=60)
 
         # What only a misbehaving worker causes.
         silent = Script(world, sender, "silent", "for-silent", lease_seconds=1.0)

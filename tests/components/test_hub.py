@@ -67,22 +67,22 @@ async def once(ctx: Context) -> int:
 async def test_results_errors_retries_and_bad_arguments_come_back(empty_bootstrap: str) -> None:
     async with running(empty_bootstrap, tasks) as world:
         hub = world.hub
-        assert await hub.run(add, {"a": 2}, timeout_seconds=20) == 3
-        assert await hub.run(flaky, timeout_seconds=20) == 3
-        assert await hub.run(once, timeout_seconds=20) == 1
+        assert await hub.run(add, {"a": 2}, timeout_seconds=60) == 3
+        assert await hub.run(flaky, timeout_seconds=60) == 3
+        assert await hub.run(once, timeout_seconds=60) == 1
         with pytest.raises(TaskFailed, match="it can't work") as failed:
-            await hub.run(broken, timeout_seconds=20)
+            await hub.run(broken, timeout_seconds=60)
         assert failed.value.reply.attempt == 1
         with pytest.raises(TaskFailed, match=r"args\.a"):
-            await hub.run("add", {"a": "x"}, timeout_seconds=20)
+            await hub.run("add", {"a": "x"}, timeout_seconds=60)
         with pytest.raises(TaskFailed, match=r"args\.c"):
-            await hub.run("add", {"a": 1, "c": 2}, timeout_seconds=20)
+            await hub.run("add", {"a": 1, "c": 2}, timeout_seconds=60)
         with pytest.raises(InvalidSubmission, match="prioritty"):
             await hub.submit("add", prioritty=5)
         with pytest.raises(InvalidSubmission, match="priority"):
             await hub.submit("add", priority="high")
         with pytest.raises(TaskRejected, match="retry.max_attempts"):
-            await (await hub.submit("add", retry={"max_attempts": 0})).result(timeout_seconds=20)
+            await (await hub.submit("add", retry={"max_attempts": 0})).result(timeout_seconds=60)
         unknown = await hub.get("nobody")
         assert unknown.kind == "unknown"
 
@@ -91,7 +91,7 @@ async def test_a_workflow_joins_and_can_be_watched(empty_bootstrap: str) -> None
     flow = Workflow("sum").step("x", add, {"a": 1}).step("y", add, {"a": 2}).step("z", join, after=["x", "y"])
     async with running(empty_bootstrap, tasks) as world:
         handle = await world.hub.submit(flow)
-        assert await handle.result(timeout_seconds=20) == {"z": {"x": 2, "y": 3}}
+        assert await handle.result(timeout_seconds=60) == {"z": {"x": 2, "y": 3}}
         events = [event async for event in handle.watch()]
         assert events[0].type == "task.created"
         assert events[-1].type == "workflow.completed"
@@ -104,13 +104,13 @@ async def test_the_same_submission_makes_one_task_and_a_second_client_gets_its_r
     key = unique("key")
     async with running(empty_bootstrap, tasks) as world:
         first = await world.hub.submit("add", {"a": 1}, idempotency_key=key)
-        assert await first.result(timeout_seconds=20) == 2
+        assert await first.result(timeout_seconds=60) == 2
         async with Hub(empty_bootstrap) as other:
             again = await other.submit("add", {"a": 1}, idempotency_key=key)
             assert again.id == first.id
-            assert await again.result(timeout_seconds=20) == 2
+            assert await again.result(timeout_seconds=60) == 2
             with pytest.raises(TaskRejected, match="idempotency_conflict"):
-                await (await other.submit("add", {"a": 9}, idempotency_key=key)).result(timeout_seconds=20)
+                await (await other.submit("add", {"a": 9}, idempotency_key=key)).result(timeout_seconds=60)
 
 
 async def test_a_cancel_reaches_running_code_async_and_plain(empty_bootstrap: str) -> None:
@@ -124,7 +124,7 @@ async def test_a_cancel_reaches_running_code_async_and_plain(empty_bootstrap: st
             await until(is_running)
             await handle.cancel("enough")
             with pytest.raises(TaskCancelled, match="enough"):
-                await handle.result(timeout_seconds=20)
+                await handle.result(timeout_seconds=60)
 
 
 async def test_a_large_result_is_read_from_the_log_when_the_index_has_let_it_go(empty_bootstrap: str) -> None:
@@ -136,10 +136,10 @@ async def test_a_large_result_is_read_from_the_log_when_the_index_has_let_it_go(
 
     async with running(empty_bootstrap, large) as world:
         handle = await world.hub.submit("large")
-        assert len(await handle.result(timeout_seconds=20)) == 100_000
+        assert len(await handle.result(timeout_seconds=60)) == 100_000
         async with Hub(empty_bootstrap) as other:
             late = await other.submit("large", id=handle.id)
-            assert len(await late.result(timeout_seconds=20)) == 100_000
+            assert len(await late.result(timeout_seconds=60)) == 100_000
 
 
 async def test_a_drained_worker_finishes_what_runs_and_another_takes_the_rest(empty_bootstrap: str) -> None:
@@ -148,7 +148,7 @@ async def test_a_drained_worker_finishes_what_runs_and_another_takes_the_rest(em
         await until(lambda: world.workers[0].stats()["running"] > 0)
         second = await world.worker(slots=4)
         await world.workers[0].stop()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             assert [await handle.result() for handle in handles] == ["woke"] * 12
         assert second.done > 0
         assert [(await handle.outcome()).attempt for handle in handles] == [1] * 12
@@ -160,7 +160,7 @@ async def test_two_engines_share_the_partitions_and_one_takes_over_from_the_othe
         handles = await world.hub.submit_many([{"name": "sleeps", "args": {"seconds": 0.05}}] * 40)
         await world.engines[0].stop()
         world.engines.pop(0)
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(60):
             assert [await handle.result() for handle in handles] == ["woke"] * 40
         report = await verify(empty_bootstrap)
         assert report.ok, report.render()

@@ -98,7 +98,7 @@ async def write(
         await producer.stop()
 
 
-async def read_all(bootstrap: str, topic: str, count: int, timeout_seconds: float = 10.0) -> list[Any]:
+async def read_all(bootstrap: str, topic: str, count: int, timeout_seconds: float = 60.0) -> list[Any]:
     """The first `count` committed records of partition 0 of the topic."""
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, isolation_level="read_committed", auto_offset_reset="earliest")
     await consumer.start()
@@ -127,7 +127,7 @@ async def committed_offset(bootstrap: str, group: str, topic: str, partition: in
 
 
 @asynccontextmanager
-async def running(service: Any, *, timeout_seconds: float = 20.0) -> AsyncIterator[Any]:
+async def running(service: Any, *, timeout_seconds: float = 60.0) -> AsyncIterator[Any]:
     """Start the service, wait until it is ready, stop it at the end."""
     await service.start()
     try:

@@ -59,11 +59,11 @@ async def test_a_delivery_process_killed_again_and_again_misses_nothing(embedded
         async with process("delivery_process", embedded_bootstrap, topic, id, str(path)) as (child, line):
             assert line == "ready"
             before = len(lines_of(path))
-            await until(lambda: len(lines_of(path)) > before + 300, "some hundred events", 30)  # noqa: B023
+            await until(lambda: len(lines_of(path)) > before + 300, "some hundred events", 60)  # noqa: B023
             child.kill()
     await producing
     async with process("delivery_process", embedded_bootstrap, topic, id, str(path)):
-        await until(lambda: len({(one[0], one[1]) for one in lines_of(path)}) == tasks * rounds, "every event", 30)
+        await until(lambda: len({(one[0], one[1]) for one in lines_of(path)}) == tasks * rounds, "every event", 60)
 
     order: dict[str, list[int]] = collections.defaultdict(list)
     ids: dict[tuple[str, str], set[str]] = collections.defaultdict(set)
@@ -128,5 +128,5 @@ async def test_a_dead_letter_waits_for_the_broker(tmp_path: Path) -> None:
             await first.wait()
             await until(lambda: sum(one.startswith("poison") for one in seen.calls) >= 3, "the last try")
             async with process("broker_process", data, port):
-                await until(lambda: 3 in seen.of("a"), "the event behind it", 30)
+                await until(lambda: 3 in seen.of("a"), "the event behind it", 60)
                 assert service.status()[0].dead_lettered >= 1

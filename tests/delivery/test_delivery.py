@@ -272,7 +272,7 @@ async def test_a_subscriber_that_blocks_hangs_or_breaks_slows_no_other(bootstrap
         assert states[unimportable.id] == "failed"
         assert "this module is broken" in str(service.status()[2].error)
         await write(bootstrap, topic, [progress(f"t{n}", 1) for n in range(100)])
-        await until(lambda: len(SEEN[healthy.id].events) == 100, "all events at the healthy one", 5)
+        await until(lambda: len(SEEN[healthy.id].events) == 100, "all events at the healthy one", 60)
         assert SEEN[blocking.id].events == []
         SEEN[blocking.id].gate.set()
 
@@ -348,7 +348,7 @@ async def test_several_delivery_processes_share_the_partitions_and_lose_nothing_
             assert first.status()[0].delivered
             assert second.status()[0].delivered
         await write(bootstrap, name, [progress(f"t{n}", 3) for n in range(40)], partition_of=place)
-        await until(lambda: len(set(seen.events)) == 120, "120 events", 30)
+        await until(lambda: len(set(seen.events)) == 120, "120 events", 60)
         await until(lambda: len(first.status()[0].partitions) == 4, "all partitions back")
     for task in range(40):
         assert list(dict.fromkeys(seen.of(f"t{task}"))) == [1, 2, 3]

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 
-async def until(condition: Callable[[], object], what: str, timeout_seconds: float = 15.0) -> None:
+async def until(condition: Callable[[], object], what: str, timeout_seconds: float = 60.0) -> None:
     """Return when `condition()` is true; fail, saying `what` was waited for, when it is not in time."""
     deadline = time.monotonic() + timeout_seconds
     while not condition():

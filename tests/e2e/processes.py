@@ -4,22 +4,16 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
-READY_SECONDS = 30.0
-END_SECONDS = 20.0
+from tests.ports import free_port
+
+READY_SECONDS = 60.0
+END_SECONDS = 60.0
 ROOT = Path(__file__).parents[2]
-
-
-def free_port() -> int:
-    """A port that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class HubProcess:

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from hub.kafka import ensure_topics
-from tests.brokers import delete_topics
 
 from .load import KILLS, SECONDS, TASKS, Load, during
 from .processes import Installation
@@ -16,7 +15,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(SECONDS * 2 + 120)]
 @pytest.mark.kafka
 @pytest.mark.parametrize("role", ["engine", "worker"])
 async def test_on_apache_kafka_a_killed_process_costs_nothing(tmp_path: Path, role: str, private_kafka: str) -> None:
-    await delete_topics(private_kafka)
     await ensure_topics(private_kafka, partitions=4)
     async with Installation(tmp_path, bootstrap=private_kafka) as hub:
         victims = {"engine": await hub.engine(), "worker": await hub.worker()}

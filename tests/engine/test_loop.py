@@ -50,7 +50,7 @@ class Owner:
         self.task = asyncio.get_running_loop().create_task(self.loop.run())
 
     async def started(self) -> "Owner":
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await asyncio.wait([self.task, asyncio.create_task(self.ready.wait())], return_when=asyncio.FIRST_COMPLETED)
         if self.task.done():
             self.task.result()
@@ -58,7 +58,7 @@ class Owner:
 
     async def stop(self) -> None:
         self.loop.stop()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await self.task
 
     async def crash(self) -> None:
@@ -77,7 +77,7 @@ async def events(broker: BrokerServer) -> list[Event]:
 
 
 async def until(broker: BrokerServer, kind: str, count: int) -> list[Event]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             so_far = await events(broker)
             if [event.type for event in so_far].count(kind) >= count:
@@ -123,7 +123,7 @@ async def test_a_second_owner_fences_the_first(broker: BrokerServer) -> None:
     second = await Owner(broker).started()
     await submit(broker, range(3))
     seen = await until(broker, "task.created", 3)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await first.task
     await second.stop()
     assert first.loop.fenced

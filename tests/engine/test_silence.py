@@ -45,7 +45,7 @@ class Scene:
     async def __aexit__(self, *_: object) -> None:
         await self._producer.stop()
         self.loop.stop()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await self._task
 
     async def say(self, kind: str, **value: Any) -> None:
@@ -64,7 +64,7 @@ class Scene:
     async def looks(self, count: int) -> None:
         """Until the loop has looked at the clock so many times."""
         wanted = self._asked + count
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while self._asked < wanted:
                 await asyncio.sleep(0.005)
 
@@ -72,7 +72,7 @@ class Scene:
         return [decode_event(record.value, record.headers).type async for record in read_all(self.bootstrap, EVENTS, 0)]
 
     async def until(self, kind: str, *, steps: bool = False) -> None:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while kind not in await self.types():
                 await (self.step() if steps else asyncio.sleep(0.01))
 

@@ -1,36 +1,29 @@
 """Sessions across the death of the broker: what was acknowledged is there once, what was in doubt once or never."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
 from hub.kafka import ClassicSession, Kip890Session, SessionFailed, SessionFenced, TopicPartition, read_all
-from tests.apache_kafka import ApacheKafka
 from tests.brokers import unique
 from tests.conformance.session.worlds import World, record
+from tests.kafka_nodes import KafkaNode
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 
-@pytest.mark.usefixtures("kafka_bootstrap")  # skips where Apache Kafka cannot run
 @pytest.mark.parametrize("kind", [Kip890Session, ClassicSession])
 async def test_a_killed_broker_costs_the_session_and_nothing_else(
-    tmp_path: Path, kind: type[Kip890Session] | type[ClassicSession]
+    own_kafka: KafkaNode, kind: type[Kip890Session] | type[ClassicSession]
 ) -> None:
-    broker = ApacheKafka(tmp_path)
-    await asyncio.to_thread(broker.start)
-    try:
-        acknowledged, tried, topic = await commit_across_a_kill(broker, World(broker.bootstrap, kind))
-        values = [int(r.value or b"") async for r in read_all(broker.bootstrap, topic, 0)]
-    finally:
-        await asyncio.to_thread(broker.kill)
+    acknowledged, tried, topic = await commit_across_a_kill(own_kafka, World(own_kafka.bootstrap, kind))
+    values = [int(r.value or b"") async for r in read_all(own_kafka.bootstrap, topic, 0)]
     assert values == sorted(set(values))
     assert set(acknowledged) <= set(values) <= set(tried)
     assert len(acknowledged) > 400
 
 
-async def commit_across_a_kill(broker: ApacheKafka, world: World) -> tuple[list[int], list[int], str]:
+async def commit_across_a_kill(broker: KafkaNode, world: World) -> tuple[list[int], list[int], str]:
     """Kill and restart the broker while a session commits numbers; go on with a new session after a failure."""
     topic, owner = await world.topic(), unique("owner")
     session = world.session(owner)
@@ -60,7 +53,7 @@ async def commit_across_a_kill(broker: ApacheKafka, world: World) -> tuple[list[
     return acknowledged, tried, topic
 
 
-def restart(broker: ApacheKafka) -> None:
+def restart(broker: KafkaNode) -> None:
     """Power off and on."""
     broker.kill()
     broker.start()

@@ -10,9 +10,9 @@ from aiokafka.producer import sender
 from aiokafka.protocol.transaction import EndTxnRequest
 
 from hub.kafka import BrokerUnreachable, ClassicSession, SessionFailed, TopicPartition, open_session, opening
-from tests.apache_kafka import free_ports
 from tests.brokers import unique
 from tests.conformance.session.worlds import World, record
+from tests.ports import free_port
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ async def test_a_cluster_without_the_feature_gets_this_session(bootstrap: str, m
 
 
 async def test_a_broker_that_is_not_there_is_named() -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     session = ClassicSession(f"127.0.0.1:{port}", "owner")
     with pytest.raises(BrokerUnreachable, match=f"127.0.0.1:{port}"):
         await session.open()

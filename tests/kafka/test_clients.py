@@ -13,8 +13,8 @@ import pytest
 from hub.errors import Unreachable
 from hub.kafka import BrokerUnreachable, clients, make_consumer, make_producer, wait_until_reachable
 from hub.kafka.connection import addresses_of
-from tests.apache_kafka import free_ports
 from tests.brokers import broker_in_thread
+from tests.ports import free_port
 
 
 def test_producers_wait_for_every_replica_and_repeat_nothing() -> None:
@@ -62,7 +62,7 @@ def test_bootstrap_addresses() -> None:
 
 
 async def test_a_broker_that_is_not_there_is_reported_with_address_and_remedy() -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     with pytest.raises(BrokerUnreachable, match=rf"127\.0\.0\.1:{port}.*hub up") as unreachable:
         await wait_until_reachable(f"127.0.0.1:{port}", 0.3)
     assert isinstance(unreachable.value, Unreachable)
@@ -75,7 +75,7 @@ async def test_something_else_that_listens_is_not_taken_for_a_broker() -> None:
 
 
 async def test_waiting_ends_when_the_broker_comes_up() -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     waiting = asyncio.create_task(wait_until_reachable(f"127.0.0.1:1,127.0.0.1:{port}", 10))
     done, _ = await asyncio.wait({waiting}, timeout=0.2)
     assert not done

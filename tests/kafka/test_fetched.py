@@ -116,7 +116,7 @@ async def test_a_consumer_reads_past_such_a_record(topic: tuple[str, str]) -> No
     async with RawClient(host, port) as client:
         for batch in (with_a_broken_name(), build_batch([Record(None, b"next", [], NOW_MS)])):
             await produce(client, name, batch)
-    async with PartitionReader(bootstrap) as reader, asyncio.timeout(10):
+    async with PartitionReader(bootstrap) as reader, asyncio.timeout(60):
         await reader.open(name, 0, 0)
         values: list[bytes | None] = []
         while len(values) < 4:

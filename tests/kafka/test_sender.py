@@ -78,7 +78,7 @@ async def posts(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Posts]:
 async def test_what_only_the_broker_finds_too_large_is_given_up_and_nothing_waits_behind_it(posts: Posts) -> None:
     await posts.post(TOO_LARGE_FOR_THE_BROKER)
     await posts.post(b"after")
-    assert await posts.sender.flush(timeout_seconds=5)
+    assert await posts.sender.flush(timeout_seconds=60)
     assert (posts.stored, posts.settled) == ([b"after"], [TOO_LARGE_FOR_THE_BROKER, b"after"])
 
 
@@ -87,7 +87,7 @@ async def test_what_is_too_large_and_was_posted_while_the_broker_was_away_holds_
     await posts.post(TOO_LARGE)
     await posts.post(b"after")
     posts.reachable.set()
-    assert await posts.sender.flush(timeout_seconds=5)
+    assert await posts.sender.flush(timeout_seconds=60)
     assert (posts.stored, posts.settled) == ([b"first", b"after"], [b"first", TOO_LARGE, b"after"])
 
 
@@ -95,7 +95,7 @@ async def test_a_producer_that_is_stopped_while_it_sends_again_is_followed_by_an
     await posts.broken_with(b"first", "failed", "cancelled")
     await posts.post(b"after")
     posts.reachable.set()
-    assert await posts.sender.flush(timeout_seconds=5)
+    assert await posts.sender.flush(timeout_seconds=60)
     assert sorted(posts.settled) == [b"after", b"first"]
 
 
@@ -104,7 +104,7 @@ async def test_only_what_failed_is_sent_again(posts: Posts) -> None:
     await posts.post(b"second")
     await posts.post(b"third")
     posts.reachable.set()
-    assert await posts.sender.flush(timeout_seconds=5)
+    assert await posts.sender.flush(timeout_seconds=60)
     assert sorted(posts.stored) == [b"first", b"second", b"third"]
 
 

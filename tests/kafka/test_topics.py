@@ -38,7 +38,7 @@ async def create(bootstrap: str, name: str, partitions: int, **config: str) -> N
         await admin.start()
         settings = {key.replace("_", "."): value for key, value in config.items()}
         await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=settings)])
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while name not in await admin.list_topics():
                 await asyncio.sleep(0.01)
     finally:
@@ -136,7 +136,7 @@ async def settings_of(bootstrap: str, topic: str, *names: str) -> tuple[str, ...
 async def altered(bootstrap: str, topic: str, **wanted: str) -> None:
     """Wait until the broker shows these settings: it answers before it has applied them."""
     names = [name.replace("_", ".") for name in wanted]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await settings_of(bootstrap, topic, *names) != tuple(wanted.values()):
             await asyncio.sleep(0.01)
 

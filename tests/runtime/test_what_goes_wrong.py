@@ -6,7 +6,9 @@ from subprocess import run
 
 import pytest
 
-from .conftest import DEADLINE_SECONDS, HUB, HubUps, environment, free_port
+from tests.ports import free_port
+
+from .conftest import DEADLINE_SECONDS, HUB, HubUps, environment
 
 
 def hub(folder: Path, *arguments: str) -> tuple[int, str]:

@@ -207,5 +207,5 @@ async def test_a_running_worker_survives_its_inbox(world: Running) -> None:
             )
     finally:
         await producer.stop()
-    assert await world.hub.run("quick", timeout_seconds=20) == "done"
+    assert await world.hub.run("quick", timeout_seconds=60) == "done"
     assert worker.stats()["malformed"] > 5

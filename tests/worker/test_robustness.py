@@ -106,32 +106,32 @@ async def world() -> AsyncIterator[Running]:
 async def test_whatever_a_handler_raises_its_attempt_fails_once_and_the_worker_goes_on(world: Running, name: str) -> None:
     handles = await world.hub.submit_many([{"name": name, "args": {"which": which}} for which in RAISED])
     for which, handle in zip(RAISED, handles, strict=True):
-        reply = await handle.outcome(timeout_seconds=20)
+        reply = await handle.outcome(timeout_seconds=60)
         if which == "forever":
             assert (reply.state, reply.attempt) == ("failed", 1)
             continue
         assert (reply.state, reply.attempt) == ("failed", 1), which
         assert reply.error is not None, which
-    assert await world.hub.run("quick", timeout_seconds=20) == "done"
+    assert await world.hub.run("quick", timeout_seconds=60) == "done"
     assert world.workers[0].stats()["running"] == 0
 
 
 async def test_what_a_task_was_registered_with_holds_also_for_submissions_by_name(world: Running) -> None:
-    assert await world.hub.run("flaky", timeout_seconds=20) == 5
-    reply = await (await world.hub.submit("flaky", retry={"max_attempts": 2, "backoff": [0.01]})).outcome(timeout_seconds=20)
+    assert await world.hub.run("flaky", timeout_seconds=60) == 5
+    reply = await (await world.hub.submit("flaky", retry={"max_attempts": 2, "backoff": [0.01]})).outcome(timeout_seconds=60)
     assert (reply.state, reply.attempt) == ("failed", 2)
-    hung = await (await world.hub.submit("hangs")).outcome(timeout_seconds=20)
+    hung = await (await world.hub.submit("hangs")).outcome(timeout_seconds=60)
     assert (hung.state, hung.attempt, hung.error and hung.error.type) == ("failed", 2, "AttemptTimedOut")
     assert "0.2 s" in (hung.error.message if hung.error else "")
 
 
 async def test_functions_that_hang_keep_their_slots_and_nothing_runs_without_a_thread(world: Running) -> None:
     for handle in await world.hub.submit_many([{"name": "hangs-once"}] * 3):
-        assert (await handle.outcome(timeout_seconds=20)).state == "failed"
+        assert (await handle.outcome(timeout_seconds=60)).state == "failed"
     worker = world.workers[0]
     assert (worker.stats()["running"], worker.busy_threads) == (3, 3)
     for handle in await world.hub.submit_many([{"name": "quick"}] * 20):
-        assert (await handle.outcome(timeout_seconds=30)).state == "completed"
+        assert (await handle.outcome(timeout_seconds=60)).state == "completed"
     let_go.set()
     await until(lambda: (worker.stats()["running"], worker.busy_threads) == (0, 0))
 
@@ -142,8 +142,8 @@ async def test_a_worker_whose_every_slot_hangs_ends_with_a_word() -> None:
             worker = Worker(server.bootstrap, tasks, WorkerSettings(slots=1, grace_seconds=0.3))
             life = asyncio.get_running_loop().create_task(worker.run(handle_signals=False))
             handle = await world.hub.submit("hangs-once")
-            assert (await handle.outcome(timeout_seconds=20)).state == "failed"
-            async with asyncio.timeout(20):
+            assert (await handle.outcome(timeout_seconds=60)).state == "failed"
+            async with asyncio.timeout(60):
                 with pytest.raises(WorkerFailed, match=r"ctx\.cancelled"):
                     await life
 
@@ -187,10 +187,10 @@ async def test_a_cancel_for_an_attempt_that_is_being_handed_back_harms_nobody(wo
 
 async def test_an_inbox_that_was_made_anew_is_read_from_its_end(world: Running, caplog: pytest.LogCaptureFixture) -> None:
     worker = world.workers[0]
-    assert await world.hub.run("quick", timeout_seconds=20) == "done"
+    assert await world.hub.run("quick", timeout_seconds=60) == "done"
     assert worker._inbox._reader is not None
     worker._inbox._reader.seek(10_000_000)
-    results = [await handle.outcome(timeout_seconds=40) for handle in await world.hub.submit_many([{"name": "quick"}] * 5)]
+    results = [await handle.outcome(timeout_seconds=60) for handle in await world.hub.submit_many([{"name": "quick"}] * 5)]
     assert {reply.state for reply in results} == {"completed"}
 
 
@@ -201,7 +201,7 @@ async def test_a_service_that_ends_by_itself_ends_the_worker(world: Running) -> 
         raise ValueError("a mistake of ours")
 
     worker._service(breaks(), "a service")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         with pytest.raises(WorkerFailed, match="a mistake of ours"):
             await worker.watch()
 
@@ -215,7 +215,7 @@ async def test_tasks_that_find_no_slot_are_not_thrown_back_and_forth() -> None:
             await asyncio.sleep(3)
             assert world.workers[0].stats()["released"] <= 12
             await first.cancel()
-            replies: list[TaskReply] = [await handle.outcome(timeout_seconds=15) for handle in handles]
+            replies: list[TaskReply] = [await handle.outcome(timeout_seconds=60) for handle in handles]
             assert {reply.state for reply in replies} == {"completed"}
 
 

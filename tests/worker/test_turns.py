@@ -70,5 +70,5 @@ async def test_a_backlog_of_one_partition_does_not_keep_the_others_from_the_only
             await until(lambda: len(began) >= 2)
             for partition in (1, 2, 3):
                 await world.hub.submit("works", {"name": f"other {partition}"}, id=ids_on(partition, 1)[0])
-            await until(lambda: len(set(began)) == PARTITIONS, seconds=15)
+            await until(lambda: len(set(began)) == PARTITIONS, seconds=60)
             assert world.workers[0].stats()["released"] <= 3 * len(began)

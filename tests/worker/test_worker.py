@@ -56,12 +56,12 @@ async def test_a_worker_that_was_left_with_credit_elsewhere_takes_all_work_of_on
     with broker_and_loop() as (server, _):
         async with running(server.bootstrap, tasks, slots=8) as world:
             root = await world.hub.submit("quick", id="root")
-            await root.result(timeout_seconds=10)
+            await root.result(timeout_seconds=60)
             graph: dict[str, Any] = {f"n{i}": {"name": "waits"} for i in range(8)}
             handle = await world.hub.submit("quick", tasks=graph)
             await until(lambda: world.workers[0].stats()["running"] == 5)  # each other partition keeps one
             await handle.cancel()
-            assert (await handle.outcome(timeout_seconds=20)).state == "cancelled"
+            assert (await handle.outcome(timeout_seconds=60)).state == "cancelled"
 
 
 async def test_what_an_attempt_held_is_gone_with_its_end_and_not_only_when_the_collector_comes() -> None:
@@ -75,7 +75,7 @@ async def test_what_an_attempt_held_is_gone_with_its_end_and_not_only_when_the_c
             gc.disable()
             try:
                 for handle in await world.hub.submit_many([{"name": "quick"}] * 20):
-                    await handle.result(timeout_seconds=20)
+                    await handle.result(timeout_seconds=60)
                 await until(lambda: held() <= before)
             finally:
                 gc.enable()
@@ -122,7 +122,7 @@ def _run_for_a_while(worker: Worker, hub: Any) -> None:
 
         async with Hub(worker._bootstrap) as own:
             handle = await own.submit("blocks", {"seconds": 3.0}, id="blocker")
-            await handle.result(timeout_seconds=20)
+            await handle.result(timeout_seconds=60)
         await worker.stop()
 
     asyncio.run(live())
