@@ -62,6 +62,11 @@ class World:
         batch = self.engine.take_over(self.now_us, rows=len(self.rows), host="test", pid=1, pools=self.pools)
         self.commit(batch)
 
+    def hand_over(self) -> None:
+        """The owner leaves in order; a new one takes over."""
+        self.commit(self.engine.leave(self.now_us))
+        self.crash()
+
     def crash(self) -> None:
         """The process dies with nothing uncommitted saved; a new owner restores what was committed."""
         self.engine = self._fresh()

@@ -53,6 +53,10 @@ class Topics:
         for place, records in outputs.items():
             self._ends[place] += len(list(records)) + 1
 
+    def everything(self) -> dict[TopicPartition, list[StoredRecord]]:
+        """All committed records."""
+        return dict(self._records)
+
     def verify(self, *, all_ended: bool = False, **more: Any) -> Report:
         """What the checker finds. `all_ended`: whether a live task is a finding; `more`: further inputs of a `History`."""
         numbers = range(self.partitions)
