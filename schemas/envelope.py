@@ -23,6 +23,8 @@ SEQUENCE_DIGITS = 10
 
 #: Characters of a foreign value that an error message quotes.
 QUOTED_CHARACTERS_MAX = 64
+#: Characters of a decoder's message that is passed on.
+MESSAGE_CHARACTERS_MAX = 256
 #: The range of `severitynumber` (OpenTelemetry log data model, field SeverityNumber).
 SEVERITIES = range(1, 25)
 
@@ -130,10 +132,10 @@ def quoted(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """A decoder's message, which may quote foreign text: printable, and of bounded length."""
-    shown = text[: 4 * QUOTED_CHARACTERS_MAX]
-    printable = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in shown)
-    return printable if shown == text else f"{printable}..."
+    """A decoder's message, which may quote foreign text: escaped, and cut after MESSAGE_CHARACTERS_MAX characters."""
+    shown = text[:MESSAGE_CHARACTERS_MAX]
+    escaped = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in shown)
+    return escaped if len(escaped) <= MESSAGE_CHARACTERS_MAX >= len(text) else f"{escaped[:MESSAGE_CHARACTERS_MAX]}..."
 
 
 def decode_event(value: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> Event:

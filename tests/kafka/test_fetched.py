@@ -23,6 +23,7 @@ from tests.conformance.session.worlds import World
 PLACEHOLDER = "-placeholder-"
 NAME = b"\xff\xfe\xc3(\xed\xa0\x80 plain"
 SHOWN = NAME.decode(errors="replace")
+NOT_LEADER = 6
 NOW_MS = 1_700_000_000_000
 
 texts = st.binary(max_size=40)
@@ -128,5 +129,8 @@ async def produce(client: RawClient, topic: str, batch: bytes) -> None:
     """Append one batch as it is."""
     partition = kio_class("produce", 3, "request", "PartitionProduceData")(index=i32(0), records=batch)
     data = kio_class("produce", 3, "request", "TopicProduceData")(name=topic, partition_data=(partition,))
-    answer = await client.ask("produce", 3, transactional_id=None, acks=i16(-1), timeout=timedelta(seconds=5), topic_data=(data,))
-    assert answer.responses[0].partition_responses[0].error_code == 0
+    request = {"transactional_id": None, "acks": i16(-1), "timeout": timedelta(seconds=5), "topic_data": (data,)}
+    async with asyncio.timeout(10):
+        while (error := (await client.ask("produce", 3, **request)).responses[0].partition_responses[0].error_code) != 0:
+            assert error == NOT_LEADER  # a new topic takes a moment
+            await asyncio.sleep(0.02)

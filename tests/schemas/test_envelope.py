@@ -21,7 +21,7 @@ ATTRIBUTES = {
 }
 
 #: Characters of the longest message that an error about a record may have.
-MESSAGE_MAX = 400
+MESSAGE_MAX = 800
 
 
 def event_example(kind: str) -> Example:

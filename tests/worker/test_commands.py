@@ -26,7 +26,7 @@ from tests.records import PATIENT, Damage, Example, WholeRecord, binary, example
 
 INCARNATION = "0198-incarnation"
 PARTITIONS = 4
-MESSAGE_MAX = 400
+MESSAGE_MAX = 800
 
 tasks = TaskRegistry()
 ran: list[str] = []
