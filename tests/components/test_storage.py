@@ -18,6 +18,9 @@ from schemas import Event, decode_event
 
 from .running import until
 
+#: What a machine that stalls may take; nothing is measured here.
+PATIENCE_SECONDS = 60.0
+
 
 class Gate:
     """A task `waits` that tells when it runs and ends when it may; `works` ends at once."""
@@ -71,6 +74,13 @@ class Engine:
         assert self.task is not None
         await self.task
 
+    async def __aenter__(self) -> "Engine":
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
 
 @pytest.fixture
 async def gate(empty_bootstrap: str) -> AsyncIterator[Gate]:
@@ -100,28 +110,22 @@ async def events(bootstrap: str) -> list[Event]:
 
 
 async def test_the_intake_is_deleted_behind_what_was_decided_also_by_the_next_owner(empty_bootstrap: str, gate: Gate) -> None:
-    engine = Engine(TcpBroker(empty_bootstrap))
-    await engine.start()
+    async def trimmed_to(offset: int) -> None:
+        async def reached() -> bool:
+            return await first_offset(empty_bootstrap) > offset
+
+        await until(reached, seconds=PATIENCE_SECONDS)
+
     async with Hub(empty_bootstrap) as hub:
-        numbers = [await hub.run("works", {"number": number}) for number in range(20)]
-        assert numbers == list(range(20))
-
-        async def trimmed() -> bool:
-            return await first_offset(empty_bootstrap) > 20
-
-        await until(trimmed, seconds=30)
-        assert await first_offset(empty_bootstrap) <= await decided(empty_bootstrap)
-        await engine.stop()
-        second = Engine(TcpBroker(empty_bootstrap))
-        await second.start()
-        before = await first_offset(empty_bootstrap)
-        assert await hub.run("works", {"number": 99}) == 99
-
-        async def further() -> bool:
-            return await first_offset(empty_bootstrap) > before
-
-        await until(further, seconds=30)
-        await second.stop()
+        async with Engine(TcpBroker(empty_bootstrap)):
+            numbers = [await hub.run("works", {"number": number}) for number in range(20)]
+            assert numbers == list(range(20))
+            await trimmed_to(20)
+            assert await first_offset(empty_bootstrap) <= await decided(empty_bootstrap)
+        async with Engine(TcpBroker(empty_bootstrap)):
+            before = await first_offset(empty_bootstrap)
+            assert await hub.run("works", {"number": 99}) == 99
+            await trimmed_to(before)
     report = await verify(empty_bootstrap)
     assert report.ok, report.render()
 
@@ -131,19 +135,17 @@ async def test_a_full_disk_refuses_new_tasks_while_running_ones_end_and_recovers
 ) -> None:
     monkeypatch.setattr("hub.engine.housekeeping.STORAGE_SECONDS", 0.05)
     broker = FillingDisk(empty_bootstrap)
-    engine = Engine(broker)
-    await engine.start()
 
     async def level(expected: str) -> None:
         async def reached() -> bool:
             changes = [event.data.level for event in await events(empty_bootstrap) if event.type == "engine.storage_changed"]
             return changes[-1:] == [expected]
 
-        await until(reached)
+        await until(reached, seconds=PATIENCE_SECONDS)
 
-    async with Hub(empty_bootstrap) as hub:
+    async with Engine(broker), Hub(empty_bootstrap) as hub:
         running = await hub.submit("waits")
-        await asyncio.wait_for(gate.started.wait(), 20)
+        await asyncio.wait_for(gate.started.wait(), PATIENCE_SECONDS)
         broker.space = DiskSpace(15_000, 100_000)
         await level("warning")
         assert await hub.run("works", {"number": 1}) == 1
@@ -154,10 +156,9 @@ async def test_a_full_disk_refuses_new_tasks_while_running_ones_end_and_recovers
         [rejected] = [event.data for event in await events(empty_bootstrap) if event.type == "task.rejected"]
         assert rejected.code == "storage_low"
         gate.release.set()
-        assert await running.result(timeout_seconds=20) == "done"
+        assert await running.result(timeout_seconds=PATIENCE_SECONDS) == "done"
         broker.space = DiskSpace(50_000, 100_000)
         await level("ok")
         assert await hub.run("works", {"number": 3}) == 3
-    await engine.stop()
     report = await verify(empty_bootstrap)
     assert report.ok, report.render()
