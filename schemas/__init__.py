@@ -23,6 +23,7 @@ from .envelope import (
     header_map,
     printable,
     quoted,
+    schema_of,
     source_of,
 )
 from .ids import check_id, derived_id, node_id, payload_hash, quoted_with_hash, task_id_of_cloudevent, task_id_of_key
@@ -89,6 +90,7 @@ __all__ = [
     "printable",
     "quoted",
     "quoted_with_hash",
+    "schema_of",
     "source_of",
     "task_id_of_cloudevent",
     "task_id_of_key",

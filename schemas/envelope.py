@@ -85,6 +85,7 @@ class Event(NamedTuple):
             if value is None or name in ("data", "value", "from_state", "to_state"):
                 continue
             fields[name] = value
+        fields["dataschema"] = schema_of(self.type)
         if self.to_state is not None:
             fields["from"], fields["to"] = self.from_state, self.to_state
         try:
@@ -111,6 +112,11 @@ def _data_decoder(row: EventType) -> "json.Decoder[Any]":
     if decoder is None:
         decoder = _DATA[row.type] = json.Decoder(row.data)
     return decoder
+
+
+def schema_of(event_type: str) -> str:
+    """The CloudEvents dataschema of an event type: a URI path with the major version of the data's shape."""
+    return f"/schemas/events/{event_type}/1"
 
 
 def source_of(namespace: str | None, entity: str) -> str:

@@ -84,7 +84,8 @@ class Hub:
         """Submit a task: by name, by a registered function (its options are the defaults), or a Workflow. `fields` are fields of
         a submission: id, idempotency_key, priority, queue, start_after, retry, timeouts, tags, root_id, key, depends_on, ...
 
-        Returns when the submission is stored: from then on it is not lost. `reply` false: nobody will wait here for its result.
+        Returns when the submission is stored: from then on it is not lost. Several steps added to a live workflow (`root_id` with
+        `tasks`) have no id together: the handle is the workflow's. `reply` false: nobody will wait here for the result.
         Raises InvalidSubmission naming the field, BrokerUnreachable.
         """
         return (await self._submit([self._build(task, args, fields)], reply=reply))[0]
@@ -124,6 +125,8 @@ class Hub:
 
     def _identity(self, submission: Submission) -> tuple[str, str]:
         root = submission.root_id
+        if root is not None and submission.tasks is not None:
+            return root, root  # Several steps have no id together: the handle is the workflow's.
         if submission.idempotency_key is not None:
             task = task_id_of_key(root or submission.namespace, submission.idempotency_key)
         elif root is not None and submission.key is not None and submission.id is None:
@@ -143,7 +146,8 @@ class Hub:
         handles, outgoing = [], []
         for submission in submissions:
             task, root = self._identity(submission)
-            headers = [*common, ("ce_id", task.encode())]
+            several = submission.root_id is not None and submission.tasks is not None
+            headers = [*common, ("ce_id", (str(uuid_utils.uuid7()) if several else task).encode())]
             handle = TaskHandle(self, task, root)
             if replies is not None:
                 handle._token, address, handle._future = replies.expect(task, root)

@@ -8,7 +8,7 @@ from re import compile as pattern
 
 from msgspec import json
 
-from schemas import CATALOGUE, EventBody, source_of
+from schemas import CATALOGUE, EventBody, schema_of, source_of
 
 from ..core.times import text_of
 from ..core.turn import Happened
@@ -30,7 +30,7 @@ _JSON = ("content-type", b"application/json")
 _SPECVERSION = ("ce_specversion", b"1.0")
 _SEVERITY = {row.type: ("ce_severitynumber", str(row.severity).encode()) for row in CATALOGUE.values()}
 _TYPE = {row.type: ("ce_type", row.type.encode()) for row in CATALOGUE.values()}
-_SCHEMA = {row.type: f"/schemas/events/{row.type}/1" for row in CATALOGUE.values()}
+_SCHEMA = {row.type: schema_of(row.type) for row in CATALOGUE.values()}
 _COMMAND_TYPE: dict[str, tuple[str, bytes]] = {}
 _PLAIN = pattern(r"[A-Za-z0-9._~-]*\Z").match
 _encoder = json.Encoder()

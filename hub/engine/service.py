@@ -1,8 +1,7 @@
-"""The engine as a service: which partitions this process owns, and their loops.
+"""The engine as a service over TCP: which partitions this process owns, and their loops.
 
-`EmbeddedEngine` runs inside the broker's process and owns every partition. `EngineService` speaks to any Kafka over TCP and
-shares the partitions with other engine processes: a consumer group says who has which. The group is used for assignment
-only; who may write is decided by the transactional id alone.
+`EngineService` speaks to any Kafka and shares the partitions with other engine processes: a consumer group says who has which.
+The group is used for assignment only; who may write is decided by the transactional id alone. The embedded broker is not loaded.
 """
 
 import asyncio
@@ -10,9 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from ..broker import LocalBroker
 from ..kafka import INTAKE, GroupMembership, describe_partitions
-from .in_process import InProcessBroker
 from .loop import PartitionLoop
 from .over_tcp import TcpBroker
 from .ports import EngineBroker
@@ -25,15 +22,12 @@ ENGINE_GROUP = "hub.engine"
 #: A partition that leaves for another process has this long to finish the transaction at hand (seconds).
 LEAVE_SECONDS = 5.0
 
-#: Reports per turn inside the broker's process: the broker's clients wait while a turn is decided (some 40 µs a report).
-EMBEDDED_MAX_RECORDS = 128
-
 
 class EngineStopped(Exception):
     """A partition's loop ended by itself: a broken invariant, or history that is missing. The cause says which."""
 
 
-class _Owner:
+class Owner:
     """The loops of the partitions that this process owns now."""
 
     def __init__(
@@ -103,6 +97,22 @@ class _Owner:
             task.cancel()
             await asyncio.wait([task], timeout=LEAVE_SECONDS)
 
+    async def watch(self, following: asyncio.Task[None] | None) -> None:
+        """Wait until a partition's loop, or the task that follows the assignment, has ended by itself. Raises EngineStopped."""
+        failed = asyncio.get_running_loop().create_task(self.failed.wait(), name="engine-watch")
+        try:
+            await asyncio.wait([failed, *([following] if following is not None else [])], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            failed.cancel()
+        if self.failure is None and following is not None and following.done() and not following.cancelled():
+            self.failure = following.exception()
+        self.raise_failure()
+
+    def raise_failure(self) -> None:
+        """Raise EngineStopped if a loop has ended by itself."""
+        if self.failure is not None:
+            raise EngineStopped(str(self.failure) or type(self.failure).__name__) from self.failure
+
     @property
     def ready(self) -> set[int]:
         """The partitions that have been taken over."""
@@ -114,63 +124,6 @@ class _Owner:
             {"partition": partition, "offset": loop.offset, "transactions": loop.transactions}
             for partition, loop in sorted(self.loops.items())
         ]
-
-
-class EmbeddedEngine:
-    """Every partition, inside the broker's process. The topics exist already."""
-
-    def __init__(
-        self,
-        local: LocalBroker,
-        *,
-        data_dir: Path | None = None,
-        settings: EngineSettings | None = None,
-        loop_settings: LoopSettings | None = None,
-    ) -> None:
-        partitions = local.topics()[INTAKE]
-        loop_settings = loop_settings or LoopSettings(max_records=EMBEDDED_MAX_RECORDS)
-        self._owner = _Owner(InProcessBroker(local), partitions, settings, loop_settings, data_dir)
-        self._following: asyncio.Task[None] | None = None
-
-    @property
-    def partitions(self) -> list[int]:
-        """The partitions that are owned and ready."""
-        return sorted(self._owner.ready)
-
-    async def start(self, *, timeout_seconds: float = 60.0) -> None:
-        """Take every partition over; returns when all are ready. Raises EngineStopped, TimeoutError."""
-        wanted = set(range(self._owner.partitions))
-        self._following = asyncio.get_running_loop().create_task(self._follow(wanted), name="engine-partitions")
-        async with asyncio.timeout(timeout_seconds):
-            while self._owner.ready != wanted:
-                self._raise_failure()
-                await asyncio.sleep(0.002)
-
-    async def _follow(self, wanted: set[int]) -> None:
-        """Begin every partition, and again those whose loop was fenced (its transaction took too long)."""
-        while True:
-            await self._owner.own(wanted)
-            await asyncio.sleep(1.0)
-
-    async def watch(self) -> None:
-        """Returns never; raises EngineStopped when a partition's loop has ended by itself."""
-        await self._owner.failed.wait()
-        self._raise_failure()
-
-    def _raise_failure(self) -> None:
-        if self._owner.failure is not None:
-            raise EngineStopped(str(self._owner.failure)) from self._owner.failure
-
-    async def stop(self) -> None:
-        """Finish the transactions at hand, say `engine.stopped`, end."""
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.wait([self._following])
-        await self._owner.own(set())
-
-    def status(self) -> list[dict[str, int]]:
-        """See `_Owner.status`."""
-        return self._owner.status()
 
 
 class EngineService:
@@ -190,7 +143,7 @@ class EngineService:
         self._settings = settings
         self._loop_settings = loop_settings
         self._client_id = client_id
-        self._owner: _Owner | None = None
+        self._owner: Owner | None = None
         self._membership: GroupMembership | None = None
         self._following: asyncio.Task[None] | None = None
         self._broker: TcpBroker | None = None
@@ -205,7 +158,7 @@ class EngineService:
         """Join the group and begin to follow its assignments. Raises HubError where the broker or the topics are not there."""
         partitions = await describe_partitions(self._bootstrap)
         self._broker = TcpBroker(self._bootstrap, client_id=self._client_id)
-        self._owner = _Owner(self._broker, partitions, self._settings, self._loop_settings, self._data_dir)
+        self._owner = Owner(self._broker, partitions, self._settings, self._loop_settings, self._data_dir)
         self._membership = GroupMembership(self._bootstrap, ENGINE_GROUP, INTAKE, client_id=self._client_id)
         await self._membership.start()
         self._following = asyncio.get_running_loop().create_task(self._follow(), name="engine-assignment")
@@ -217,7 +170,7 @@ class EngineService:
         async with asyncio.timeout(timeout_seconds):
             await self._membership.joined.wait()
             while self._owner.ready != self._membership.assigned:
-                self._raise_failure()
+                self._owner.raise_failure()
                 await asyncio.sleep(0.005)
 
     async def _follow(self) -> None:
@@ -236,12 +189,7 @@ class EngineService:
     async def watch(self) -> None:
         """Returns never; raises EngineStopped when a partition's loop has ended by itself."""
         assert self._owner is not None
-        await self._owner.failed.wait()
-        self._raise_failure()
-
-    def _raise_failure(self) -> None:
-        if self._owner is not None and self._owner.failure is not None:
-            raise EngineStopped(str(self._owner.failure)) from self._owner.failure
+        await self._owner.watch(self._following)
 
     async def stop(self) -> None:
         """Finish the transactions at hand, leave the group, end."""
@@ -254,5 +202,5 @@ class EngineService:
             await self._membership.stop()
 
     def status(self) -> list[dict[str, int]]:
-        """See `_Owner.status`."""
+        """See `Owner.status`."""
         return self._owner.status() if self._owner is not None else []

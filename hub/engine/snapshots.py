@@ -87,6 +87,11 @@ def write_snapshot(path: Path, snapshot: Snapshot, *, partitions: int) -> None:
         file.flush()
         os.fsync(file.fileno())
     beside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def read_snapshot(path: Path, *, partitions: int) -> Snapshot | None:

@@ -73,7 +73,7 @@ async def _serve_hub(process: Process, server: "BrokerServer", options: BrokerOp
         process.ready(address=server.bootstrap, data=_text(options.data_dir))
         await process.stopping.wait()
         return
-    from ..engine import EMBEDDED_MAX_RECORDS, EmbeddedEngine
+    from ..engine.embedded import EMBEDDED_MAX_RECORDS, EmbeddedEngine
     from .tuning import engine_settings, loop_settings, tombstones_seconds
 
     engine = EmbeddedEngine(

@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 import hub.core.due as due_module
 import hub.engine.handlers as handlers_module
 from hub.engine.partition import EngineSettings, PoisonRecord, PoisonTimer
 from hub.kafka import partition_of
+from schemas.events import EngineStorageChanged
 from tests.engine.harness import SECOND, World, check_fold, check_log
 
 
@@ -505,3 +507,94 @@ def test_the_same_time_twice_gives_no_provenance_twice(world: World) -> None:
         world.step()  # each turn issues a part; the clock stands still
     assert len(world.runs()) == 40
     check_log(world)
+
+
+@pytest.mark.parametrize("more", [{"id": "other", "key": "x"}, {"idempotency_key": "k", "key": "x"}, {"id": "x"}])
+def test_no_two_steps_of_a_workflow_have_one_key(world: World, more: dict[str, Any]) -> None:
+    world.submit(id="w", name="w", tasks={"x": {"name": "a"}, "y": {"name": "a"}})
+    world.submit(root_id="w", name="a", **more)
+    world.step()
+    assert world.last("task.rejected").data.code in ("invalid_input", "id_conflict")
+    for run in world.runs():
+        world.complete(run, run.key)
+    world.step()
+    assert msgspec.json.decode(bytes(world.last("workflow.completed").data.result)) == {"x": "x", "y": "y"}
+
+
+def test_several_steps_sent_twice_are_added_once_and_answered_by_their_workflow(world: World) -> None:
+    world.submit(id="w", name="w", tasks={"x": {"name": "a"}})
+    steps = {"root_id": "w", "name": "more", "tasks": {"y": {"name": "a"}, "z": {"name": "a", "depends_on": ["y"]}}}
+    world.put("task.created", steps, id="first", replyto=b"0:one")
+    world.put("task.created", steps, id="first", replyto=b"0:two")
+    world.step()
+    assert world.last("task.deduplicated").data.task == "w"
+    assert "task.rejected" not in world.types()
+    for _ in range(3):
+        for run in world.runs():
+            world.complete(run, 1)
+        world.step()
+    assert world.types("w")[-1] == "workflow.completed"
+    assert {token: reply["task"] for token, reply in world.replies.items()} == {b"one": "w", b"two": "w"}
+
+
+@pytest.mark.parametrize("more", [{"id": "n"}, {"idempotency_key": "k"}, {"key": "k"}])
+def test_several_steps_have_no_name_together(world: World, more: dict[str, Any]) -> None:
+    world.submit(id="w", name="w", tasks={"x": {"name": "a"}})
+    world.submit(root_id="w", name="more", tasks={"y": {"name": "a"}}, **more)
+    world.step()
+    assert next(iter(more)) in world.last("task.rejected").data.reason
+
+
+# Limits
+
+
+def test_a_graph_counts_as_all_of_its_steps_before_they_are_created() -> None:
+    world = World(settings=EngineSettings(waiting_max=1_000))
+    steps = {f"n{number}": {"name": "nobody"} for number in range(700)}
+    world.submit(id="one", name="w", tasks=steps)
+    world.submit(id="two", name="w", tasks=steps)
+    world.submit(id="small", name="a")
+    world.submit(id="one", name="w", tasks=steps)
+    world.step()
+    [rejected] = [event.data for event in world.events if event.type == "task.rejected"]
+    assert (rejected.code, rejected.task) == ("limit_exceeded", "two")
+    assert world.last("task.deduplicated").data.task == "one", "what is known is answered also at the limit"
+    world.put("task.cancel", {"id": "one"})
+    world.until_quiet(5)
+    world.crash()
+    assert (world.engine.state.live, world.engine.state.planned) == (1, 0)
+    world.submit(id="two", name="w", tasks=steps)
+    world.step()
+    assert world.types("two")[0] == "task.created"
+
+
+def test_steps_that_are_still_to_be_created_count_after_a_restart() -> None:
+    world = World(settings=EngineSettings(waiting_max=1_000))
+    world.submit(id="one", name="w", tasks={f"n{number}": {"name": "nobody"} for number in range(700)})
+    world.step()
+    created, planned = world.engine.state.live, world.engine.state.planned
+    assert created + planned == 701
+    assert planned > 0
+    world.crash()
+    assert (world.engine.state.live, world.engine.state.planned) == (created, planned)
+
+
+def test_a_disk_without_room_refuses_what_is_new_and_answers_what_is_known(world: World) -> None:
+    world.submit(id="known", name="a")
+    world.step()
+    (run,) = world.runs()
+    change = EngineStorageChanged(level="low", usable_bytes=1, total_bytes=100)
+    world.commit(world.engine.storage_changed(world.now_us, change))
+    world.submit(id="new", name="a")
+    world.submit(id="known", name="a")
+    world.complete(run, 1)
+    world.step()
+    assert world.last("task.rejected").data.code == "storage_low"
+    assert world.last("task.deduplicated").data.task == "known"
+    assert world.types("known")[-1] == "task.completed"
+    world.crash()
+    world.submit(id="newer", name="a")
+    world.step()
+    assert world.last("task.rejected").data.task == "newer", "a new owner knows it too"
+    world.commit(world.engine.storage_changed(world.now_us, EngineStorageChanged(level="ok", usable_bytes=90, total_bytes=100)))
+    goes_on(world)

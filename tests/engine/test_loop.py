@@ -1,6 +1,8 @@
 """The loop around a partition, inside a broker's process: take-over, missing history, foreign transactions."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -147,3 +149,8 @@ async def test_an_aborted_transaction_of_a_client_on_the_intake_is_never_decided
     seen = await until(broker, "task.created", 2)
     await owner.crash()
     assert [event.subject for event in seen if event.type == "task.created"] == ["committed-1", "t-0"]
+
+
+def test_an_engine_over_tcp_does_not_load_the_embedded_broker() -> None:
+    program = "import sys, hub.engine; sys.exit('hub.broker' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
