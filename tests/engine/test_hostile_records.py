@@ -8,14 +8,18 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hub.engine.encode import check_fits, encode
 from hub.kafka import INTAKE, Record, partition_of
 from schemas import REPORTS
+from tests.engine import harness
 from tests.engine.harness import World
 from tests.records import PATIENT, Example, WholeRecord, hostile_records
+
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 
 RECORDS = int(os.environ.get("HUB_RECORDS", "20000"))
 
@@ -150,6 +154,8 @@ def survives(world: World, records: Sequence[WholeRecord]) -> None:
     world.step(seconds=3.0)
     report = world.topics.verify()
     assert report.ok, report.render()
+    if harness.watched is not None:
+        harness.watched.clear()  # It is checked: thousands of worlds need not stay in memory until the test ends.
 
 
 def _goes_on(world: World) -> None:
