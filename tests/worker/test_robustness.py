@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from hub import Context, Permanent, Retry, TaskRegistry
+from hub.kafka import INTAKE, read_all
 from hub.worker import Worker, WorkerSettings
 from hub.worker.settings import WorkerFailed
 from schemas import CancelAttempt, RunAttempt, TaskReply
 from tests.brokers import broker_and_loop
-from tests.components.running import Running, running, until
+from tests.components.running import PARTITIONS, Running, running, until
 
 tasks = TaskRegistry()
 ran: list[str] = []
@@ -204,13 +205,26 @@ async def test_a_service_that_ends_by_itself_ends_the_worker(world: Running) -> 
             await worker.watch()
 
 
+async def heartbeats(bootstrap: str, partition: int) -> int:
+    """How many heartbeats are on the intake."""
+    kinds = [dict(record.headers)["ce_type"] async for record in read_all(bootstrap, INTAKE, partition)]
+    return kinds.count(b"worker.heartbeat")
+
+
+async def heartbeats_beyond(bootstrap: str, partition: int, count: int) -> bool:
+    """Whether there are so many."""
+    return await heartbeats(bootstrap, partition) >= count
+
+
 async def test_tasks_that_find_no_slot_are_not_thrown_back_and_forth() -> None:
     with broker_and_loop() as (server, _):
-        async with running(server.bootstrap, tasks, slots=1) as world:
+        async with running(server.bootstrap, tasks, slots=1, lease_seconds=3.0) as world:
             first = await world.hub.submit("waits", id="w0")
             await until(lambda: ran == ["waits"])
             handles = await world.hub.submit_many([{"name": "quick"} for _ in range(8)])  # on every partition
-            await asyncio.sleep(3)
+            said = [await heartbeats(server.bootstrap, partition) for partition in range(PARTITIONS)]
+            for partition, before in enumerate(said):  # each heartbeat could ask for more
+                await until(lambda: heartbeats_beyond(server.bootstrap, partition, before + 3))  # noqa: B023
             assert world.workers[0].stats()["released"] <= 12
             await first.cancel()
             replies: list[TaskReply] = [await handle.outcome(timeout_seconds=60) for handle in handles]
