@@ -1,6 +1,12 @@
 """Fixtures for every test: see tests/brokers.py."""
 
+import gc
 import os
+import sys
+import traceback
+import warnings
+from collections.abc import Generator
+from types import TracebackType
 
 import pytest
 
@@ -36,6 +42,34 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             mark = item.get_closest_marker("timeout")
             seconds = float(mark.args[0] if mark else config.getini("timeout"))
             item.add_marker(pytest.mark.timeout(seconds + TURN_SECONDS), append=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+    """What a failed test leaves open is reported with it and not by a test that runs later, when the collector comes."""
+    failed_before = item.session.testsfailed
+    try:
+        return (yield)
+    finally:
+        if item.session.testsfailed > failed_before:
+            collect_quietly()
+
+
+def collect_quietly() -> None:
+    """Let go of the frames of the last failure, and collect what only they held, without a warning."""
+    for name in ("last_traceback", "last_value", "last_type", "last_exc"):
+        if hasattr(sys, name):
+            last = getattr(sys, name)
+            if isinstance(last, TracebackType):
+                traceback.clear_frames(last)
+            delattr(sys, name)
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            gc.collect()
+    finally:
+        sys.unraisablehook = hook
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -48,7 +48,7 @@ def test_a_rejected_submission_ends_the_wait_with_1_and_says_why(address: str) -
 
 
 def test_a_wait_that_is_over_ends_with_5(address: str) -> None:
-    late = hub("task", "create", "pack-parcel", "--start-after", "600", "--wait", "--timeout", "0.2", bootstrap=address)
+    late = hub("task", "create", "pack-parcel", "--start-after", "600", "--wait", "--timeout", "1", bootstrap=address)
     assert late.returncode == 5
     assert "has not ended" in late.stderr
 
@@ -184,5 +184,5 @@ async def test_a_hub_keeps_its_number_of_partitions_and_without_an_engine_says_w
         assert "already" in again.stdout
         assert "run with partitions = 2" in other.stderr
         async with Hub(server.bootstrap) as client:
-            with pytest.raises(NoAnswer, match="No engine answered about task x within 0.3 s"):
-                await client.get("x", timeout_seconds=0.3)
+            with pytest.raises(NoAnswer, match="No engine answered about task x within 2 s"):
+                await client.get("x", timeout_seconds=2)

@@ -93,7 +93,7 @@ class Batches(Subscriber[Tagged]):
     name = "batches"
     delivery = Delivery(retry=QUICK)
 
-    @on(batch=Batch(max=10, linger=0.05))
+    @on(batch=Batch(max=10, linger=1))
     async def many(self, events: list[TaskProgressed], metas: list[Meta]) -> None:
         seen = SEEN[self.settings.tag]
         seen.calls.append(f"batch of {len(events)}")
@@ -125,7 +125,7 @@ class Blocking(Recorder):
     @on("*")
     def any_event(self, event: Event) -> None:  # type: ignore[override]  # called by its own signature, as every handler
         self.seen.calls.append("blocks")
-        self.seen.gate.wait(20)
+        self.seen.gate.wait(300)
         self.seen.events.append((event.subject, event.sequence))
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from hub.delivery import DeliveryService
 from tests.brokers import unique
+from tests.ports import free_port
 
 from .event_log import create_topic, progress, running, write
 from .plugins import SEEN
@@ -29,7 +30,7 @@ async def process(module: str, *arguments: str) -> AsyncIterator[tuple[asyncio.s
     )
     assert child.stdout is not None
     try:
-        line = await asyncio.wait_for(child.stdout.readline(), 40)
+        line = await asyncio.wait_for(child.stdout.readline(), 60)
         yield child, line.decode().strip()
     finally:
         if child.returncode is None:
@@ -84,7 +85,7 @@ async def test_a_delivery_process_killed_again_and_again_misses_nothing(embedded
 async def test_a_broker_that_is_killed_and_comes_back_is_found_again(tmp_path: Path, away_seconds: int) -> None:
     data, topic = str(tmp_path / "data"), unique("events")
     configs = [configured("Recorder"), configured("Batches")]
-    async with process("broker_process", data, "0") as (first, port):
+    async with process("broker_process", data, str(free_port())) as (first, port):
         bootstrap = f"127.0.0.1:{port}"
         await create_topic(bootstrap, topic)
         service = DeliveryService(bootstrap, configs, topic=topic)
@@ -103,7 +104,6 @@ async def test_a_broker_that_is_killed_and_comes_back_is_found_again(tmp_path: P
                 await until(
                     lambda: all(set(SEEN[one.id].of("a")) >= set(sequences) for one in configs),  # noqa: B023
                     "what was written after the broker came back",
-                    20,
                 )
                 again.kill()
                 await again.wait()
@@ -115,10 +115,14 @@ async def test_a_broker_that_is_killed_and_comes_back_is_found_again(tmp_path: P
 
 
 async def test_a_dead_letter_waits_for_the_broker(tmp_path: Path) -> None:
-    data, topic, config = str(tmp_path / "data"), unique("events"), configured("Recorder")
+    data, topic, config = (
+        str(tmp_path / "data"),
+        unique("events"),
+        configured("Recorder", delivery={"retry": {"initial": 0.01, "max": 0.05, "timeout": 3}}),
+    )
     seen = SEEN[config.id]
     seen.poison = {("a", 2)}
-    async with process("broker_process", data, "0") as (first, port):
+    async with process("broker_process", data, str(free_port())) as (first, port):
         bootstrap = f"127.0.0.1:{port}"
         await create_topic(bootstrap, topic)
         async with running(DeliveryService(bootstrap, [config], topic=topic)) as service:
@@ -126,7 +130,7 @@ async def test_a_dead_letter_waits_for_the_broker(tmp_path: Path) -> None:
             await until(lambda: "poison 1" in seen.calls, "the first failure")
             first.kill()
             await first.wait()
-            await until(lambda: sum(one.startswith("poison") for one in seen.calls) >= 3, "the last try")
+            await until(lambda: sum(one.startswith("poison") for one in seen.calls) >= 3, "the next tries")
             async with process("broker_process", data, port):
                 await until(lambda: 3 in seen.of("a"), "the event behind it", 60)
                 assert service.status()[0].dead_lettered >= 1

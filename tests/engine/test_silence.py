@@ -98,6 +98,8 @@ async def hide_heartbeats(scene: Scene, ending: str) -> None:
     await scene.step()
     assert "worker.lost" not in await scene.types()
     await scene.until("worker.lost", steps=True)
+    rejected = (await scene.types()).count("task.rejected")
+    assert rejected == (1 if ending == "commit" else 0), "what the transaction held is judged if it counts"
 
 
 @pytest.mark.parametrize("ending", ["commit", "abort"])

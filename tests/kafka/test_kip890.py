@@ -125,7 +125,8 @@ async def test_an_end_that_was_never_sent_is_sent_again(world: World, owner: str
 
 
 async def test_an_end_that_never_gets_an_answer_fails_the_session(world: World, owner: str, fault: Fault) -> None:
-    topic, session = await world.topic(), await opened(world, owner, request_seconds=0.5)
+    topic, session = await world.topic(), await opened(world, owner)
+    session._request_seconds = 0.5  # from here on: to open it had the usual time
     fault.cut(wire.END_TXN, times=1_000)
     with pytest.raises(SessionFailed):
         await session.commit({TopicPartition(topic, 0): [record("committed all the same")]})
@@ -177,7 +178,7 @@ async def test_requests_of_an_earlier_transaction_come_too_late(world: World, ow
     late = session._build_rounds({TopicPartition(topic, 0): [record("late")]})[0]
     await session.commit({TopicPartition(topic, 0): [record("a")]})
     await session._produce(session._build_rounds({TopicPartition(topic, 0): [record("open")]})[0])
-    coordinator = await session._connect_coordinator(asyncio.get_running_loop().time() + 5)
+    coordinator = await session._connect_coordinator(asyncio.get_running_loop().time() + 60)
     for committed in (True, False):
         answer = await coordinator.request(wire.END_TXN, wire.end_txn_request(owner, *earlier, committed))
         assert wire.read_identity(answer).code in kip890.FENCED
@@ -190,7 +191,7 @@ async def test_requests_of_an_earlier_transaction_come_too_late(world: World, ow
 
 
 async def test_a_transaction_that_took_too_long_cannot_be_committed(world: World, owner: str) -> None:
-    topic, session = await world.topic(), await opened(world, owner, transaction_timeout_ms=1_000)
+    topic, session = await world.topic(), await opened(world, owner, transaction_timeout_ms=3_000)
     await session._produce(session._build_rounds({TopicPartition(topic, 0): [record("slow")]})[0])
     async with asyncio.timeout(60):
         while (await world.ends(topic))[0] == 0:

@@ -167,7 +167,7 @@ async def delete_before(bootstrap: str, topic: str, offset: int) -> None:
 
 
 async def test_a_topic_that_does_not_exist_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "OPEN_SECONDS", 0.5)
+    monkeypatch.setattr(reader, "OPEN_SECONDS", 3.0)
     async with PartitionReader(world.bootstrap) as partition:
         with pytest.raises(TopicMissing, match="no-such-topic"):
             await partition.open("no-such-topic", 0, 0)

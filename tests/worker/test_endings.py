@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -17,9 +17,11 @@ from hub.worker import Failed, Worker, WorkerSettings
 from hub.worker.attempts import Attempt
 from hub.worker.executor import run_attempt
 from hub.worker.registry import TaskDefinition
+from hub.worker.settings import WorkerFailed
 from hub.worker.threads import DaemonThreads
 from schemas import CancelAttempt, RunAttempt
 from schemas.reports import AttemptFailed
+from tests import virtual_time
 from tests.components.running import until
 
 tasks = TaskRegistry()
@@ -151,27 +153,27 @@ def test_one_function_that_hangs_costs_one_slot_and_not_all_of_a_small_worker() 
     asyncio.run(look())
 
 
-async def test_slots_that_are_all_held_only_for_a_moment_do_not_end_the_worker() -> None:
+def test_slots_that_are_all_held_only_for_a_moment_do_not_end_the_worker() -> None:
     """Held, free, and held again: the grace counts from the second time."""
-    worker, _ = idle_worker(slots=1)
-    release = [threading.Event(), threading.Event()]
-    with ThreadPoolExecutor(2) as pool:
-        worker._running = 1
-        one = Attempt(command("plain"), 0.0)
-        one.thread = pool.submit(release[0].wait, 10)
-        worker._free_slot(one)
-        began = asyncio.get_running_loop().time()
-        await asyncio.sleep(0.2)
-        release[0].set()
-        await until(lambda: worker._hung == 0)
-        worker._running = 1
-        two = Attempt(command("plain", token="y"), 0.0)
-        two.thread = pool.submit(release[1].wait, 10)
-        worker._free_slot(two)
-        await asyncio.sleep(0.2)
-        assert asyncio.get_running_loop().time() - began > 0.3
-        assert worker._failure is None
-        release[1].set()
+
+    async def scene() -> None:
+        worker, _ = idle_worker(slots=1)
+        grace = worker.settings.grace_seconds
+        for token in ("x", "y"):
+            worker._running = 1
+            attempt = Attempt(command("plain", token=token), 0.0)
+            thread: Future[None] = Future()
+            attempt.thread = thread
+            worker._free_slot(attempt)
+            await asyncio.sleep(grace * 2 / 3)
+            assert worker._failure is None
+            if token == "x":
+                thread.set_result(None)
+                await until(lambda: worker._hung == 0)
+        await asyncio.sleep(grace)
+        assert isinstance(worker._failure, WorkerFailed)
+
+    virtual_time.run(scene())
 
 
 def test_a_function_that_hangs_does_not_keep_the_process_from_ending() -> None:

@@ -1,15 +1,35 @@
-"""Leases are kept partition by partition, and given up in time."""
+"""Leases are kept partition by partition, and given up in time: in virtual time, on a loop instead of in the thread."""
 
 import asyncio
-import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
 from hub.kafka import BrokerUnreachable, Outgoing
-from hub.worker.heartbeats import GIVE_UP_SHARE, Heartbeats
+from hub.worker.heartbeats import BEATS_PER_LEASE, GIVE_UP_SHARE, LOOKS, Heartbeats
+from tests import virtual_time
 from tests.components.running import until
 
 START = b"a start"
+LEASE_SECONDS = 10.0
+
+
+def now() -> float:
+    """The loop's time."""
+    return asyncio.get_running_loop().time()
+
+
+@asynccontextmanager
+async def beating(beats: Heartbeats) -> AsyncIterator[None]:
+    """The heartbeats while they go on."""
+    going = asyncio.create_task(beats._main())
+    await asyncio.sleep(0)
+    try:
+        yield
+    finally:
+        beats.stop()
+        await going
 
 
 class Cluster:
@@ -22,15 +42,15 @@ class Cluster:
         self.lost: list[tuple[float, int]] = []
         self.starts: list[Outgoing] = []
 
-    def beats(self, partitions: int, lease_seconds: float) -> Heartbeats:
+    def beats(self, partitions: int) -> Heartbeats:
         return Heartbeats(
             "x:1",
             client_id="c",
             partitions=partitions,
-            lease_seconds=lease_seconds,
+            lease_seconds=LEASE_SECONDS,
             beat=lambda partition: Outgoing("t", partition, b"", b"beat", ()),
             before=self.take_starts,
-            on_lease_lost=lambda partition: self.lost.append((time.monotonic(), partition)),
+            on_lease_lost=lambda partition: self.lost.append((now(), partition)),
             on_failed=lambda error: None,
         )
 
@@ -51,51 +71,70 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
         async def start(self) -> None: ...
         async def stop(self) -> None: ...
         async def send(self, outgoing: Outgoing, *, timeout_seconds: float) -> None:
-            until_time = time.monotonic() + timeout_seconds
+            until_time = now() + timeout_seconds
             while outgoing.partition in cluster.away:
                 cluster.asked.add(outgoing.partition)
-                if time.monotonic() >= until_time:
+                if now() >= until_time:
                     raise BrokerUnreachable("x:1", "no leader")
                 await asyncio.sleep(0.005)
-            cluster.arrived.append((time.monotonic(), outgoing.partition, outgoing.value))
+            cluster.arrived.append((now(), outgoing.partition, outgoing.value))
 
     monkeypatch.setattr("hub.worker.heartbeats.Sender", Senders)
     return cluster
 
 
-async def test_credit_is_told_at_once_while_another_partition_is_away(cluster: Cluster) -> None:
-    cluster.away = {0}
-    beats = cluster.beats(2, lease_seconds=30.0)
-    await asyncio.to_thread(beats.start)
-    beats.soon([0])
-    await until(lambda: 0 in cluster.asked)
-    beats.soon([1])
-    try:
-        await until(lambda: bool(cluster.times(1)), seconds=60)
-    finally:
-        cluster.away = set()
-        await asyncio.to_thread(beats.stop)
+def test_credit_is_told_at_once_while_another_partition_is_away(cluster: Cluster) -> None:
+    async def scene() -> None:
+        cluster.away = {0}
+        beats = cluster.beats(2)
+        async with beating(beats):
+            beats.soon([0])
+            await until(lambda: 0 in cluster.asked)
+            asked_at = now()
+            beats.soon([1])
+            await until(lambda: bool(cluster.times(1)))
+            assert cluster.times(1)[0] == asked_at, "no time passes"
+            cluster.away = set()
+
+    virtual_time.run(scene())
 
 
-async def test_a_start_that_did_not_arrive_is_said_again_before_the_next_heartbeat(cluster: Cluster) -> None:
-    cluster.away = {0}
-    cluster.starts = [Outgoing("t", 0, b"", START, ())]
-    beats = cluster.beats(2, lease_seconds=0.6)
-    await asyncio.to_thread(beats.start)
-    await until(lambda: [partition for _, partition in cluster.lost] == [0])
-    cluster.away = set()
-    await until(lambda: bool(cluster.times(0)))
-    await asyncio.to_thread(beats.stop)
-    [said_at] = cluster.times(0, START)
-    assert said_at < cluster.times(0)[0]
+def test_a_start_that_did_not_arrive_is_said_again_before_the_next_heartbeat(cluster: Cluster) -> None:
+    async def scene() -> None:
+        cluster.away = {0}
+        cluster.starts = [Outgoing("t", 0, b"", START, ())]
+        async with beating(cluster.beats(2)):
+            await until(lambda: [partition for _, partition in cluster.lost] == [0])
+            cluster.away = set()
+            await until(lambda: bool(cluster.times(0)))
+        [said_at] = cluster.times(0, START)
+        assert said_at <= cluster.times(0)[0]
+        values = [value for _, partition, value in cluster.arrived if partition == 0]
+        assert values.index(START) < values.index(b"beat")
+
+    virtual_time.run(scene())
 
 
-async def test_leases_are_given_up_before_they_end_also_when_something_has_to_be_said_first(cluster: Cluster) -> None:
-    cluster.away = {0}
-    cluster.starts = [Outgoing("t", 0, b"", START, ())]
-    beats = cluster.beats(1, lease_seconds=1.5)
-    began_at = time.monotonic()
-    await asyncio.to_thread(beats.start)
-    await until(lambda: bool(cluster.lost))
-    assert 1.5 * GIVE_UP_SHARE <= cluster.lost[0][0] - began_at < 1.5
-    await asyncio.to_thread(beats.stop)
+def test_leases_are_given_up_before_they_end_also_when_something_has_to_be_said_first(cluster: Cluster) -> None:
+    async def scene() -> None:
+        cluster.away = {0}
+        cluster.starts = [Outgoing("t", 0, b"", START, ())]
+        async with beating(cluster.beats(1)):
+            await until(lambda: bool(cluster.lost))
+        give_up = LEASE_SECONDS * GIVE_UP_SHARE
+        assert give_up <= cluster.lost[0][0] <= give_up + (LEASE_SECONDS - give_up) / LOOKS < LEASE_SECONDS
+
+    virtual_time.run(scene())
+
+
+def test_a_partition_that_cannot_be_reached_costs_its_own_leases_only(cluster: Cluster) -> None:
+    async def scene() -> None:
+        cluster.away = {1}
+        async with beating(cluster.beats(4)):
+            await asyncio.sleep(3 * LEASE_SECONDS)
+            assert [partition for _, partition in cluster.lost] == [1]
+            for partition in (0, 2, 3):
+                assert len(cluster.times(partition)) >= 3 * BEATS_PER_LEASE - 1
+            cluster.away = set()
+
+    virtual_time.run(scene())

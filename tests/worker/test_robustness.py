@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 
 from hub import Context, Permanent, Retry, TaskRegistry
-from hub.kafka import BrokerUnreachable, Outgoing
+from hub.kafka import INTAKE, read_all
 from hub.worker import Worker, WorkerSettings
-from hub.worker.heartbeats import Heartbeats
 from hub.worker.settings import WorkerFailed
 from schemas import CancelAttempt, RunAttempt, TaskReply
 from tests.brokers import broker_and_loop
-from tests.components.running import Running, running, until
+from tests.components.running import PARTITIONS, Running, running, until
 
 tasks = TaskRegistry()
 ran: list[str] = []
@@ -98,7 +97,7 @@ def fresh() -> Iterator[None]:
 @pytest.fixture
 async def world() -> AsyncIterator[Running]:
     with broker_and_loop() as (server, _):
-        async with running(server.bootstrap, tasks, slots=4, lease_seconds=2.0) as world:
+        async with running(server.bootstrap, tasks, slots=4, lease_seconds=10.0) as world:
             yield world
 
 
@@ -206,49 +205,27 @@ async def test_a_service_that_ends_by_itself_ends_the_worker(world: Running) -> 
             await worker.watch()
 
 
+async def heartbeats(bootstrap: str, partition: int) -> int:
+    """How many heartbeats are on the intake."""
+    kinds = [dict(record.headers)["ce_type"] async for record in read_all(bootstrap, INTAKE, partition)]
+    return kinds.count(b"worker.heartbeat")
+
+
+async def heartbeats_beyond(bootstrap: str, partition: int, count: int) -> bool:
+    """Whether there are so many."""
+    return await heartbeats(bootstrap, partition) >= count
+
+
 async def test_tasks_that_find_no_slot_are_not_thrown_back_and_forth() -> None:
     with broker_and_loop() as (server, _):
-        async with running(server.bootstrap, tasks, slots=1) as world:
+        async with running(server.bootstrap, tasks, slots=1, lease_seconds=3.0) as world:
             first = await world.hub.submit("waits", id="w0")
             await until(lambda: ran == ["waits"])
             handles = await world.hub.submit_many([{"name": "quick"} for _ in range(8)])  # on every partition
-            await asyncio.sleep(3)
+            said = [await heartbeats(server.bootstrap, partition) for partition in range(PARTITIONS)]
+            for partition, before in enumerate(said):  # each heartbeat could ask for more
+                await until(lambda: heartbeats_beyond(server.bootstrap, partition, before + 3))  # noqa: B023
             assert world.workers[0].stats()["released"] <= 12
             await first.cancel()
             replies: list[TaskReply] = [await handle.outcome(timeout_seconds=60) for handle in handles]
             assert {reply.state for reply in replies} == {"completed"}
-
-
-# Heartbeats
-
-
-async def test_a_partition_that_cannot_be_reached_costs_its_own_leases_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: list[int] = []
-
-    class Senders:
-        def __init__(self, *_: object, **__: object) -> None: ...
-        async def start(self) -> None: ...
-        async def stop(self) -> None: ...
-        async def send(self, outgoing: Outgoing, *, timeout_seconds: float) -> None:
-            if outgoing.partition == 1:
-                await asyncio.sleep(timeout_seconds)
-                raise BrokerUnreachable("x:1", "no leader")
-            sent.append(outgoing.partition)
-
-    monkeypatch.setattr("hub.worker.heartbeats.Sender", Senders)
-    lost: list[int] = []
-    beats = Heartbeats(
-        "x:1",
-        client_id="c",
-        partitions=4,
-        lease_seconds=0.6,
-        beat=lambda partition: Outgoing("t", partition, b"", b"", ()),
-        before=list,
-        on_lease_lost=lost.append,
-        on_failed=lambda error: None,
-    )
-    await asyncio.to_thread(beats.start)
-    await until(lambda: lost == [1])
-    await until(lambda: min(sent.count(partition) for partition in (0, 2, 3)) >= 6)
-    await asyncio.to_thread(beats.stop)
-    assert lost == [1]

@@ -84,7 +84,7 @@ async def test_what_an_attempt_held_is_gone_with_its_end_and_not_only_when_the_c
 async def test_a_handler_that_blocks_the_loop_keeps_its_lease() -> None:
     with broker_and_loop() as (server, _):
         async with running(server.bootstrap, tasks, workers=0) as world:
-            worker = Worker(server.bootstrap, tasks, WorkerSettings(slots=2, lease_seconds=1.0))
+            worker = Worker(server.bootstrap, tasks, WorkerSettings(slots=2, lease_seconds=3.0))
             await asyncio.to_thread(_run_for_a_while, worker, world.hub)
             reply = await world.hub.get("blocker")
             assert (reply.state, reply.attempt) == ("completed", 1)
@@ -121,7 +121,7 @@ def _run_for_a_while(worker: Worker, hub: Any) -> None:
         from hub import Hub
 
         async with Hub(worker._bootstrap) as own:
-            handle = await own.submit("blocks", {"seconds": 3.0}, id="blocker")
+            handle = await own.submit("blocks", {"seconds": 4.5}, id="blocker")
             await handle.result(timeout_seconds=60)
         await worker.stop()
 

@@ -65,7 +65,7 @@ async def test_open_ends_the_transaction_of_a_dead_owner(world: World, owner: st
 
 async def test_a_transaction_that_nobody_ends_is_ended_by_the_time_out(world: World, owner: str) -> None:
     topic = await world.topic()
-    await world.abandon(owner, {TopicPartition(topic, 0): [record("half")]}, transaction_timeout_ms=1_000)
+    await world.abandon(owner, {TopicPartition(topic, 0): [record("half")]}, transaction_timeout_ms=3_000)
     async with asyncio.timeout(60):
         while (await world.ends(topic))[0] == 0:
             await asyncio.sleep(0.05)
