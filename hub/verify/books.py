@@ -6,7 +6,7 @@ topics were read; otherwise what is newer than the events that were read is coun
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -15,8 +15,8 @@ from msgspec import DecodeError, Struct, ValidationError, json
 from schemas import COMMANDS, DEFAULT_POLICY, ExecutionPolicy, GrantAttempt, RunAttempt, TaskReply
 
 from .facts import Fact, time_ms
-from .fold import Ended, Fold, LiveTask
-from .history import LogRecord, headers_of
+from .fold import Ended, Fold, Lease, LiveTask
+from .history import LogRecord, Starts, headers_of
 from .lane import Lane
 from .report import Findings
 from .tables import SOFT_REPORTS
@@ -25,7 +25,6 @@ META_ROW = b"!meta"
 META_OFFSET = "offset"
 META_EPOCH = "epoch"
 ENDED_FIELD = "ended"
-COMMANDS_PREFIX = "hub.commands."
 
 _HELD = frozenset({"dispatched", "running"})
 _ABSENT: Any = object()
@@ -75,10 +74,12 @@ ROW_FIELDS: tuple[RowField, ...] = (
 
 
 class StateRows:
-    """The last row by key of each partition of `hub.state`: I10, and `!meta` (I7, I26)."""
+    """The last row by key of each partition of `hub.state`: I10, and `!meta` (I7, I26). `unseen_tasks`: live tasks whose events
+    all lie before the kept log."""
 
     def __init__(self) -> None:
         self.rows_read = 0
+        self.unseen_tasks = 0
         self._tasks: dict[str, tuple[int, bytes]] = {}
         self._others: dict[str, tuple[int, bytes]] = {}
         self._meta: dict[int, bytes] = {}
@@ -135,8 +136,11 @@ class StateRows:
         life, sequence, end = row.get("life", -1), row.get("sequence", -1), row.get(ENDED_FIELD)
         if task is None:
             lane = lanes.get(partition)
+            if lane is not None and lane.truncated:
+                self.unseen_tasks += end is None
+                return 0
             from_plan = row.get("root", task_id) != task_id  # The agenda makes steps long after the record that is their life.
-            if lane is not None and not lane.truncated and (exact or (life <= lane.input_last and not from_plan)):
+            if lane is not None and (exact or (life <= lane.input_last and not from_plan)):
                 note("a row of a task that has no events")
             return int(not exact)
         if task.partition != partition:
@@ -206,7 +210,7 @@ class StateRows:
 
 
 def _difference(field: RowField, task: LiveTask, row: dict[str, Any]) -> str | None:
-    if task.partial and field.name not in ("life", "sequence"):
+    if task.partial and not (field.name in ("life", "sequence") or (field.name == "state" and task.state)):
         return None
     if field.states is not None and task.state not in field.states:
         return None
@@ -222,31 +226,36 @@ def _difference(field: RowField, task: LiveTask, row: dict[str, Any]) -> str | N
 
 
 class Commands:
-    """I23: run commands against dispatches, grants against grants. One number per pair that is still open."""
+    """I23: run commands against dispatches, grants against grants. One number per pair that is still open.
 
-    def __init__(self) -> None:
+    `starts`: where the topics begin. `partial`: how many records have a partner that may have been removed.
+    """
+
+    def __init__(self, starts: Starts) -> None:
         self.read = 0
-        self._open: dict[int, tuple[int, int, int, str]] = {}
-        self._early: dict[int, tuple[str, RunAttempt | GrantAttempt]] = {}
-        self._first: dict[str, tuple[int, int]] = {}
+        self.partial = 0
+        self._open: dict[int, tuple[int, int, int, str, str | None]] = {}
+        self._early: dict[int, tuple[str, int, RunAttempt | GrantAttempt]] = {}
+        self._first_ms: dict[str, int] = {}
+        self._cut = [f"{topic}/{partition}" for topic, by in starts.items() for partition, start in by.items() if start]
 
-    def expect(self, fact: Fact, worker: str | None, timestamp_ms: int) -> None:
-        """An event that has a command: task.dispatched or attempt.granted."""
+    def expect(self, fact: Fact, lease: Lease | None, timestamp_ms: int) -> None:
+        """An event that has a command: task.dispatched or attempt.granted. `lease`: the one that it gives or is about."""
         data = fact.data
         if fact.type == "task.dispatched":
-            attempt = fact.id, data.attempt, data.dispatch, data.token, worker
+            attempt = fact.id, data.attempt, data.dispatch, data.token, data.worker
             policy = data.policy.max_attempts, data.policy.timeout_seconds, data.policy.delivery
-            mark = hash(("run", *attempt, *policy, fact.partition, fact.root, f"{COMMANDS_PREFIX}{data.pool}", data.inbox))
+            mark = hash(("run", *attempt, *policy, fact.partition, fact.root, lease.inbox if lease else None))
         else:
-            mark = hash(("grant", fact.id, data.attempt, data.token, worker))
+            mark = hash(("grant", fact.id, data.attempt, data.token, data.worker or (lease.worker if lease else None)))
         if self._early.pop(mark, None) is None:
-            self._open[mark] = (fact.partition, fact.offset, timestamp_ms, fact.id)
+            self._open[mark] = (fact.partition, fact.offset, timestamp_ms, fact.id, lease.inbox if lease else None)
 
     def take(self, topic: str, partition: int, record: LogRecord, found: Findings) -> None:
         """A command record of `topic`."""
         self.read += 1
         place = f"{topic} partition {partition} offset {record.offset}"
-        self._first.setdefault(f"{topic}/{partition}", (record.offset, record.timestamp_ms))
+        self._first_ms.setdefault(f"{topic}/{partition}", record.timestamp_ms)
         headers = headers_of(record)
         kind = headers.get("ce_type", b"").decode(errors="replace")
         struct = COMMANDS.get(kind)
@@ -262,7 +271,7 @@ class Commands:
         if isinstance(command, RunAttempt):
             attempt = command.task, command.attempt, command.dispatch, command.token, worker
             policy = command.max_attempts, command.timeout_seconds, command.delivery
-            mark = hash(("run", *attempt, *policy, command.partition, command.root, topic, partition))
+            mark = hash(("run", *attempt, *policy, command.partition, command.root, f"{topic}/{partition}"))
         elif isinstance(command, GrantAttempt):
             mark = hash(("grant", command.task, command.attempt, command.token, worker))
         else:
@@ -270,30 +279,45 @@ class Commands:
         if self._open.pop(mark, None) is None:
             if mark in self._early:
                 found.add("I23", f"{place}: {kind} of attempt {command.attempt} is issued twice", subject=command.task)
-            self._early[mark] = (place, command)
+            self._early[mark] = (place, record.timestamp_ms, command)
 
-    def findings(self, found: Findings, fold: Fold, *, exact: bool, grace_ms: int) -> int:
+    def findings(self, found: Findings, fold: Fold, lanes: dict[int, Lane], *, exact: bool, grace_ms: int) -> int:
         """What has no partner; returns how many were newer than the events and left out.
 
-        Events older than the oldest command of a partition whose beginning was deleted are left out too.
+        What is not later than the oldest record of a place whose beginning was removed may have had its partner there: the two
+        are written with one timestamp.
         """
         newer = 0
-        kept_from = max((timestamp for offset, timestamp in self._first.values() if offset > 0), default=-1)
         latest = max((row[2] for row in self._open.values()), default=0)
-        for partition, offset, timestamp_ms, task_id in self._open.values():
-            if timestamp_ms < kept_from:
+        for partition, offset, timestamp_ms, task_id, inbox in self._open.values():
+            if self._may_be_removed(inbox, timestamp_ms):
+                self.partial += 1
                 continue
             if not exact and timestamp_ms + grace_ms > latest:
                 newer += 1
                 continue
             found.add("I23", "no command matches this event", partition=partition, offset=offset, subject=task_id)
-        for place, command in self._early.values():
+        for place, timestamp_ms, command in self._early.values():
+            if _event_may_be_removed(command, timestamp_ms, lanes):
+                self.partial += 1
+                continue
             task = fold.live.get(command.task)
             if not exact and command.task not in fold.ended and (task is None or _is_newer(command, task)):
                 newer += 1
                 continue
             found.add("I23", f"{place}: attempt {command.attempt} has no event of its own", subject=command.task)
         return newer
+
+    def _may_be_removed(self, inbox: str | None, timestamp_ms: int) -> bool:
+        """Whether a command of this time may have been removed from the inbox (None: from some inbox)."""
+        cut = [place for place in self._cut if inbox in (None, place)]
+        return any(place not in self._first_ms or timestamp_ms <= self._first_ms[place] for place in cut)
+
+
+def _event_may_be_removed(command: RunAttempt | GrantAttempt, timestamp_ms: int, lanes: dict[int, Lane]) -> bool:
+    partition = command.partition if isinstance(command, RunAttempt) else None
+    cut = [lane for number, lane in lanes.items() if lane.truncated and partition in (None, number)]
+    return any(lane.events == 0 or timestamp_ms <= lane.first_ms for lane in cut)
 
 
 def _is_newer(command: RunAttempt | GrantAttempt, task: LiveTask) -> bool:
@@ -303,10 +327,16 @@ def _is_newer(command: RunAttempt | GrantAttempt, task: LiveTask) -> bool:
 
 
 class Intake:
-    """I31: each record of `hub.intake` was decided, is soft, or its turn has not come; I6: every src names a record there."""
+    """I31: each record of `hub.intake` was decided, is soft, or its turn has not come; I6: every src names a record there.
 
-    def __init__(self) -> None:
+    `starts`: where its partitions begin. Only what was decided may be removed. `partial`: how many records were decided before
+    the kept log, if they were.
+    """
+
+    def __init__(self, starts: Mapping[int, int]) -> None:
         self.read = 0
+        self.partial = 0
+        self._starts = starts
         self._offsets: dict[int, array[int]] = {}
         self._silent: dict[int, array[int]] = {}
 
@@ -321,12 +351,17 @@ class Intake:
         """Report what nobody accounted for; where the log's beginning was deleted, only from its first cause on."""
         for lane in lanes.values():
             lane.sort()
+        for partition, start in self._starts.items():
+            if start > (decided_to := rows.meta_offset(partition)):
+                message = f"hub.intake begins at offset {start}, but only offsets below {decided_to} are decided"
+                found.add("I31", message, partition=partition)
         for partition, offsets in self._silent.items():
             known = lanes.get(partition)
             decided_to = rows.meta_offset(partition)
             if known is not None and not exact:
                 decided_to = min(decided_to, known.input_last + 1)
-            decided_from = known.decided[0] if known is not None and known.truncated and known.decided else 0
+            decided_from = _first_decided(known, decided_to)
+            self.partial += sum(offset < decided_from for offset in offsets)
             for offset in offsets:
                 if decided_from <= offset < decided_to and not (known is not None and known.has_decided(offset)):
                     found.add("I31", f"hub.intake offset {offset} was passed over without a trace", partition=partition)
@@ -338,28 +373,42 @@ class Intake:
                     found.add("I6", f"src names hub.intake offset {offset}, which holds no record", partition=partition)
 
 
+def _first_decided(lane: Lane | None, decided_to: int) -> int:
+    """From which offset on a record must have left a trace in the kept log."""
+    if lane is None or not lane.truncated:
+        return 0
+    return lane.decided[0] if lane.decided else decided_to
+
+
 class Replies:
-    """R1: replies that tell of an end."""
+    """R1: replies that tell of an end. `partial`: how many tell of an end that may have been removed."""
 
     def __init__(self) -> None:
         self.read = 0
+        self.partial = 0
 
-    def take(self, partition: int, record: LogRecord, fold: Fold, found: Findings, *, exact: bool) -> None:
+    def take(
+        self, partition: int, record: LogRecord, fold: Fold, lanes: dict[int, Lane], found: Findings, *, exact: bool
+    ) -> None:
         """A record of `hub.replies`, after all events."""
         self.read += 1
         place = f"hub.replies partition {partition} offset {record.offset}"
         try:
             reply = json.decode(record.value or b"", type=TaskReply)
-        except (DecodeError, ValidationError) as error:
+        except (ValueError, RecursionError) as error:
             found.add("I32", f"{place}: the reply does not fit its schema: {error}")
             return
         if reply.kind != "ended":
             return
-        ended = fold.ended.get(reply.task)
-        if ended is None:
+        ended, lane = fold.ended.get(reply.task), lanes.get(reply.partition)
+        if ended is not None and (ended.lives > 1 or (reply.state, reply.sequence) == (ended.state, ended.sequence)):
+            return
+        if lane is not None and lane.truncated:
+            self.partial += 1
+        elif ended is None:
             if exact:
                 found.add("R1", f"{place} says {reply.state}, but the log knows no end", subject=reply.task)
-        elif ended.lives == 1 and (reply.state, reply.sequence) != (ended.state, ended.sequence):
+        else:
             found.add(
                 "R1",
                 f"{place} says {reply.state} at sequence {reply.sequence}, the log {ended.state} at {ended.sequence}",

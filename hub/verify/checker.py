@@ -14,25 +14,25 @@ from schemas import CATALOGUE, TERMINAL_TYPES
 from .books import Commands, Intake, Replies, StateRows
 from .facts import Fact, Unreadable, read_fact
 from .fold import Ended, Fold, LiveTask
-from .history import Execution, History, Journal, LogRecord, Options
+from .history import Execution, History, Journal, LogRecord, Options, Starts
 from .invariants import INVARIANTS
 from .journals import LogIndex, check_executions, check_journal
 from .lane import Lane
 from .placement import partition_of_root
 from .report import Findings, Prefix, Report
-from .tables import STARTS
-from .task_rules import Check, rules_of
+from .tables import EVENTS, INTAKE, STARTS
+from .task_rules import Rule, rules_of
 
 
 class Checker:
-    """Verifies one log. `partitions`: P; `starts`: first kept offset of each partition of `hub.events`."""
+    """Verifies one log. `partitions`: P of `hub.events`; `starts`: first kept offset by topic and partition, 0 where absent."""
 
     def __init__(
         self,
         partitions: int,
         options: Options | None = None,
         *,
-        starts: dict[int, int] | None = None,
+        starts: Starts | None = None,
         acknowledged: Iterable[str] | None = None,
         journals: list[Journal] | None = None,
         executions: Iterable[Execution] | None = None,
@@ -40,19 +40,20 @@ class Checker:
         self.options = options or Options()
         self.found = Findings()
         self.fold = Fold()
-        self.commands = Commands()
+        self._starts = starts or {}
+        self.commands = Commands(self._starts)
         self.rows = StateRows()
-        self.intake = Intake()
+        self.intake = Intake(self._starts.get(INTAKE, {}))
         self.replies = Replies()
         self.inputs = {"require_all_ended"} if self.options.require_all_ended else set()
         if self.options.earlier:
             self.inputs.add("earlier")
         self._partitions = partitions
         self._lanes = {
-            partition: Lane(partition, (starts or {}).get(partition, 0), self.options.earlier.get(partition))
+            partition: Lane(partition, self._starts.get(EVENTS, {}).get(partition, 0), self.options.earlier.get(partition))
             for partition in range(partitions)
         }
-        self._rules: dict[str, tuple[tuple[str, Check], ...]] = {name: rules_of(name) for name in CATALOGUE}
+        self._rules: dict[str, tuple[Rule, ...]] = {name: rules_of(name) for name in CATALOGUE}
         self._sequences: dict[str, tuple[int, int, int]] = {}
         self._keys: dict[int, tuple[str, str | None, int, float]] = {}
         self._refused: set[str] = set()
@@ -106,7 +107,7 @@ class Checker:
     def reply(self, partition: int, record: LogRecord, *, exact: bool = True) -> None:
         """A record of `hub.replies`; all events must have been taken before."""
         self.inputs.add("replies")
-        self.replies.take(partition, record, self.fold, self.found, exact=exact)
+        self.replies.take(partition, record, self.fold, self._lanes, self.found, exact=exact)
 
     def finish(self, *, exact: bool = True) -> Report:
         """Compare across topics and report. `exact`: nothing was committed while the topics were read."""
@@ -118,7 +119,7 @@ class Checker:
             newer += self.rows.findings(self.found, self.fold, self._lanes, self._sequences, exact=exact)
         if "commands" in self.inputs:
             grace_ms = int(self.options.grace_seconds * 1000)
-            newer += self.commands.findings(self.found, self.fold, exact=exact, grace_ms=grace_ms)
+            newer += self.commands.findings(self.found, self.fold, self._lanes, exact=exact, grace_ms=grace_ms)
         if {"intake", "state"} <= self.inputs:
             self.intake.findings(self.found, self._lanes, self.rows, exact=exact)
         self._check_ends()
@@ -130,6 +131,10 @@ class Checker:
         if self._executions is not None:
             check_executions(self._executions, self.fold, self._granted, self.found)
         return self._report(exact, newer)
+
+    @property
+    def _truncated(self) -> bool:
+        return any(lane.truncated for lane in self._lanes.values())
 
     def _given(self, name: str, value: Any) -> Any:
         if value is not None:
@@ -151,20 +156,16 @@ class Checker:
             task = self.fold.live[fact.id]
             if fact.type == "task.created":
                 return
-        elif task.partial:
-            if fact.sequence != task.sequence + 1:
-                self._at("I3", f"sequence {fact.sequence} follows {task.sequence}", fact)
         else:
-            for invariant, check in self._rules[fact.type]:
-                message = check(fact, task, self.fold)
+            for rule in self._rules[fact.type]:
+                message = rule.check(fact, task, self.fold) if not task.partial or rule.applies_to(task) else None
                 if message is not None:
-                    self._at(invariant, message, fact)
-        if fact.type == "task.dispatched":
-            self.commands.expect(fact, fact.data.worker, timestamp_ms)
-        elif fact.type == "attempt.granted":
-            self._granted.add(fact.id)
-            self.commands.expect(fact, fact.data.worker or (task.lease.worker if task.lease else None), timestamp_ms)
+                    self._at(rule.invariant, message, fact)
         self.fold.evolve(task, fact)
+        if fact.type in ("task.dispatched", "attempt.granted"):
+            self.commands.expect(fact, task.lease, timestamp_ms)
+            if fact.type == "attempt.granted":
+                self._granted.add(fact.id)
         if fact.type in TERMINAL_TYPES:
             self.fold.end(task, fact)
 
@@ -185,7 +186,7 @@ class Checker:
             self._after_the_end(fact, gone)
             return False
         if fact.type != "task.created":
-            if not lane.truncated:
+            if not lane.may_begin_before(fact.life):
                 note("I3", f"the first event of life {fact.life} is {fact.type} with sequence {fact.sequence}, not task.created")
             self.fold.adopt(fact)
             return True
@@ -201,8 +202,9 @@ class Checker:
         if fact.root is not None and partition_of_root(fact.root, self._partitions) != fact.partition:
             wanted = partition_of_root(fact.root, self._partitions)
             note("I22", f"root {fact.root} belongs on partition {wanted} of {self._partitions}")
-        if fact.root not in (None, fact.id) and fact.root not in self.fold.live and not lane.truncated:
-            note("I8", f"a node of root {fact.root}, which is not live")
+        orphan = fact.root not in (None, fact.id) and fact.root not in self.fold.live
+        if orphan and (not lane.truncated or fact.root in self.fold.ended):
+            note("I8", f"a step of root {fact.root}, which is not live")
         self._check_key(fact, note)
         self.fold.begin(fact, truncated=lane.truncated)
         return True
@@ -236,7 +238,7 @@ class Checker:
         """An event of a worker or of the engine itself: sequence, and who was refused."""
         known = self._sequences.get(fact.entity)
         if known is None or fact.life > known[0]:
-            if fact.sequence != 1 and not (lane.truncated and known is None):
+            if fact.sequence != 1 and not (lane.may_begin_before(fact.life) and known is None):
                 self._at("I3", f"life {fact.life} begins with sequence {fact.sequence}", fact)
         elif (fact.life, fact.sequence, fact.partition) != (known[0], known[1] + 1, known[2]):
             before = f"life {known[0]}, sequence {known[1]} of partition {known[2]}"
@@ -272,7 +274,7 @@ class Checker:
         for task_id in acknowledged:
             gone = self.fold.ended.get(task_id)
             lives = (gone.lives if gone else 0) + int(task_id in self.fold.live)
-            if lives == 0 and task_id not in self._refused:
+            if lives == 0 and task_id not in self._refused and not self._truncated:
                 self.found.add("I1", "acknowledged, but neither created nor refused", subject=task_id)
             elif lives > 1:
                 self.found.add("I1", f"acknowledged, and created {lives} times", subject=task_id)
@@ -298,6 +300,9 @@ class Checker:
             checked=checked,
             skipped=[name for name in INVARIANTS if name not in checked],
             prefixes=prefixes,
+            starts={topic: moved for topic, by in self._starts.items() if (moved := {n: at for n, at in by.items() if at})},
+            partial_tasks=self.fold.adopted + self.rows.unseen_tasks,
+            partial_records=self.commands.partial + self.intake.partial + self.replies.partial,
         )
 
 

@@ -12,16 +12,18 @@ from msgspec import Struct, field
 from schemas import DEFAULT_POLICY, DEFAULT_RETRY, ExecutionPolicy
 
 from .facts import Fact, time_ms
-from .tables import ENDS_OF_ATTEMPT, MET_BY, STATE_AFTER
+from .tables import COMMANDS_PREFIX, ENDS_OF_ATTEMPT, MET_BY, STATE_AFTER
 
 
 class Lease(Struct):
-    """The right of one worker to one attempt. `number`: the last report accepted, of intake offset `number_input`."""
+    """The right of one worker to one attempt. `inbox`: where its command lies, as "<topic>/<partition>". `number`: the last
+    report accepted, of intake offset `number_input`."""
 
     attempt: int
     dispatch: int
     worker: str
     token: str
+    inbox: str = ""
     started: bool = False
     granted: bool = False
     number: int = 0
@@ -33,8 +35,8 @@ class LiveTask(Struct):
 
     `shown`: the `to` of its last event that had one. `waits`: its unmet dependencies (id → on); `broken`: those that ended
     otherwise than asked (id → on and end state), in the order of their ends; `unsure`: the end of a dependency may lie before
-    the kept log. `partial`: its beginning lies before the kept log, so only its sequence is known. `last_end`: how its last
-    attempt ended.
+    the kept log. `partial`: its beginning lies before the kept log; what is known is what its kept events say.
+    `last_end`, `last_end_type`: how its last attempt ended.
     `start_delay_ms`: not before this long after its creation, or after its last dependency ended (`unmet_ms`).
     `policy`: what holds for its attempts: by its submission and the defaults, and from its first dispatch on as that says.
     `given`: which parts of the policy its submission set. `started_ms`: when the attempt at hand began.
@@ -111,12 +113,13 @@ class Graph(Struct):
 
 
 class Fold:
-    """All tasks of all partitions."""
+    """All tasks of all partitions. `adopted`: how many of them have a beginning that was not seen."""
 
     def __init__(self) -> None:
         self.live: dict[str, LiveTask] = {}
         self.ended: dict[str, Ended] = {}
         self.graphs: dict[str, Graph] = {}
+        self.adopted = 0
         self._dependents: dict[str, list[str]] = {}
 
     def begin(self, fact: Fact, *, truncated: bool) -> LiveTask:
@@ -155,7 +158,8 @@ class Fold:
         return task
 
     def adopt(self, fact: Fact) -> LiveTask:
-        """A task whose beginning was not seen: only its sequence is followed from here."""
+        """A task whose beginning was not seen: it is followed from here."""
+        self.adopted += 1
         task = LiveTask(
             id=fact.id, root=fact.root or fact.id, partition=fact.partition, life=fact.life, sequence=fact.sequence, partial=True
         )
@@ -239,7 +243,7 @@ def _ready(task: LiveTask, fact: Fact) -> None:
 def _dispatched(task: LiveTask, fact: Fact) -> None:
     data = fact.data
     task.attempt, task.dispatch, task.policy = data.attempt, data.dispatch, data.policy
-    task.lease = Lease(data.attempt, data.dispatch, data.worker, data.token)
+    task.lease = Lease(data.attempt, data.dispatch, data.worker, data.token, f"{COMMANDS_PREFIX}{data.pool}/{data.inbox}")
 
 
 def _started(task: LiveTask, fact: Fact) -> None:

@@ -30,6 +30,9 @@ class LogRecord(Protocol):
     def headers(self) -> Iterable[tuple[str, bytes | None]]: ...
 
 
+Starts = Mapping[str, Mapping[int, int]]
+"""The first offset kept, by topic and partition; 0 where absent. What was before it was removed by retention or DeleteRecords."""
+
 Partitions = Mapping[int, Iterable[LogRecord]]
 
 
@@ -94,15 +97,15 @@ class Options(Struct, kw_only=True, frozen=True):
 class History(Struct, kw_only=True):
     """Everything that one check reads.
 
-    `partitions`: P of `hub.events`. `events`, `intake`: records by partition in offset order. `starts`: the first offset kept
-    of each partition of `hub.events` (0 when absent): behind it, tasks may begin in the middle. `state`: the last value by
+    `partitions`: P of `hub.events`. `events`, `intake`: records by partition in offset order. `starts`: where the topics begin;
+    where that is not 0, tasks may begin in the middle, and commands and reports may be gone. `state`: the last value by
     key of each partition of `hub.state` (None or absent: tombstone). `commands`: by topic name (`hub.commands.<pool>`), then
     partition. `acknowledged`: the task id of each acknowledged submission. `executions`: every run of a task's body.
     """
 
     partitions: int
     events: Partitions
-    starts: dict[int, int] = {}
+    starts: Starts = {}
     state: Mapping[int, Mapping[bytes, bytes | None]] | None = None
     commands: Mapping[str, Partitions] | None = None
     intake: Partitions | None = None

@@ -16,13 +16,15 @@ from .report import Prefix
 class Lane:
     """What the checker keeps of one partition: a few numbers, 8 bytes per decided intake record and per agenda item.
 
-    `start`: the first offset kept; behind 0 entities may begin in the middle.
+    `start`: the first offset kept; where it is above 0 (`truncated`), entities may begin in the middle. `first_ms`: the timestamp
+    of the first kept record.
     """
 
     def __init__(self, partition: int, start: int = 0, earlier: Prefix | None = None) -> None:
         self.partition = partition
         self.start = start
         self.truncated = start > 0
+        self.first_ms = -1
         self.events = 0
         self.epoch = -1
         self.time_ms = -1
@@ -52,6 +54,8 @@ class Lane:
             yield from self.changed_prefix()
         if offset != self.next_offset or self.events == 0:
             self._transaction_begin = offset
+        if self.events == 0:
+            self.first_ms = record.timestamp_ms
         self.next_offset = offset + 1
         self.events += 1
         self._digest.update(b"%d:" % offset)
@@ -81,6 +85,11 @@ class Lane:
         self._index = fact.index
         if fact.type == "engine.started":
             yield from self._continues(fact)
+
+    def may_begin_before(self, life: int) -> bool:
+        """Whether an entity of this life may have events before the first kept one. Intake is decided in order: what was begun by
+        a later record than the first that a kept event names was begun by a kept event."""
+        return self.truncated and not (self.decided and life > self.decided[0])
 
     def has_decided(self, offset: int) -> bool:
         """Whether an event names this intake offset as its cause."""

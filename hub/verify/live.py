@@ -16,8 +16,8 @@ from .history import Execution, Journal, LogRecord, Options
 from .kafka_source import kafka_source
 from .report import Prefix, Report
 from .source import Source
+from .tables import COMMANDS_PREFIX, EVENTS, INTAKE, REPLIES, STATE
 
-EVENTS, STATE, INTAKE, REPLIES, COMMANDS_PREFIX = "hub.events", "hub.state", "hub.intake", "hub.replies", "hub.commands."
 SETTLE_SECONDS = 5.0
 ROUND_SECONDS = 0.05
 BUSY_WAKE_SECONDS = 5.0
@@ -91,7 +91,11 @@ async def verify_source(
     topics = await source.topics()
     if not topics.get(EVENTS):
         raise ConfigurationError(f"There is no topic {EVENTS} at this address: is it the hub's broker, and has the hub run?")
-    starts = {partition: span.start for partition, span in (await source.spans(EVENTS)).items()}
+    starts = {
+        topic: {partition: span.start for partition, span in (await source.spans(topic)).items()}
+        for topic in topics
+        if topic in (EVENTS, INTAKE) or topic.startswith(COMMANDS_PREFIX)
+    }
     options = Options(
         require_all_ended=require_all_ended, wake_seconds=0.0 if require_all_ended else BUSY_WAKE_SECONDS, earlier=earlier or {}
     )

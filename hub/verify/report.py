@@ -60,6 +60,10 @@ class Report(Struct, kw_only=True):
     `checked` and `skipped` name invariants: skipped ones lacked their input (say, no subscriber journal was given).
     `exact`: nothing was committed while the topics were read, so every comparison was strict; otherwise rows and commands
     newer than the events that were read were left out of the comparison (`newer` of them).
+
+    `starts`: the first kept offset of each partition whose beginning was removed (retention, DeleteRecords), by topic. For that
+    reason `partial_tasks` tasks could be checked only in part, and `partial_records` dispatches, commands and replies not be
+    compared with their partners.
     """
 
     events: int
@@ -79,6 +83,9 @@ class Report(Struct, kw_only=True):
     checked: list[str]
     skipped: list[str]
     prefixes: dict[int, Prefix]
+    starts: dict[str, dict[int, int]]
+    partial_tasks: int
+    partial_records: int
 
     @property
     def ok(self) -> bool:
@@ -91,6 +98,7 @@ class Report(Struct, kw_only=True):
         for name in self.__struct_fields__:
             fields[name] = getattr(self, name)
         fields["findings"] = [finding._asdict() for finding in self.findings]
+        fields["starts"] = {topic: {str(number): at for number, at in by.items()} for topic, by in self.starts.items()}
         fields["prefixes"] = {str(partition): prefix._asdict() for partition, prefix in self.prefixes.items()}
         return fields
 
@@ -110,6 +118,9 @@ class Report(Struct, kw_only=True):
             lines.append(f"not checked (no input for it): {' '.join(self.skipped)}")
         if not self.exact:
             lines.append(f"the hub was busy: {self.newer} rows and commands newer than the events read were not compared")
+        if self.starts:
+            lines.append(f"the beginning was removed of {', '.join(sorted(self.starts))}:")
+            lines.append(f"  {self.partial_tasks:,} tasks and {self.partial_records:,} records were checked only in part")
         if self.ok:
             return "\n".join([*lines, "no findings"])
         meaning = dict(sentences)

@@ -5,6 +5,8 @@ State "" is the moment between `task.created` and the next event of the task.
 
 from typing import Final
 
+EVENTS, STATE, INTAKE, REPLIES, COMMANDS_PREFIX = "hub.events", "hub.state", "hub.intake", "hub.replies", "hub.commands."
+
 STATE_AFTER: Final[dict[str, str]] = {
     "task.scheduled": "scheduled",
     "task.blocked": "blocked",

@@ -1,10 +1,12 @@
 """Rules on one event of a task, given the task as it was before it. Each is a function that returns a sentence, or None.
 
-To add one: write the function, decorate it with the id it reports under and the types it looks at (none: every type).
+To add one: write the function, decorate it with the id it reports under, the types it looks at (none: every type) and what it
+needs to have seen of the task (its creation, unless said otherwise): where the beginning of the log was removed, a task whose
+creation is gone is still held to the rules that need less.
 """
 
 from collections.abc import Callable, Collection
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from schemas import CATALOGUE, TERMINAL_TYPES
 
@@ -14,65 +16,79 @@ from .tables import ENDS_OF_ATTEMPT, FAILED_BY, STARTS, STATE_AFTER, STATES_BEFO
 
 Check = Callable[[Fact, LiveTask, Fold], str | None]
 
+Needs = Literal["creation", "dispatch", "state", "event"]
+"""What a rule needs of a task's past: all of it; a dispatch; an event that names the state; any event."""
+
 CLOCK_TOLERANCE_MS = 1
 """Times on the log may be rounded to a millisecond."""
 
 
+OF_ATTEMPTS = ("task.started", "attempt.started", "attempt.granted", "task.progressed", "task.completed")
+"""What the holder of a lease causes, beside the ends of attempts."""
+
+
 class Rule(NamedTuple):
-    """A check, the invariant it reports under, and the types it looks at (None: every type)."""
+    """A check, the invariant it reports under, the types it looks at (None: every type), and what it needs."""
 
     invariant: str
     types: frozenset[str] | None
     check: Check
+    needs: Needs = "creation"
+
+    def applies_to(self, task: LiveTask) -> bool:
+        """Whether enough of the task was seen."""
+        if not task.partial or self.needs == "event":
+            return True
+        return task.dispatch > 0 if self.needs == "dispatch" else self.needs == "state" and task.shown is not None
 
 
 RULES: list[Rule] = []
 
 
-def rule(invariant: str, *types: str) -> Callable[[Check], Check]:
+def rule(invariant: str, *types: str, needs: Needs = "creation") -> Callable[[Check], Check]:
     """Register a rule under the id `invariant` for events of `types`."""
 
     def register(check: Check) -> Check:
-        RULES.append(Rule(invariant, frozenset(types) or None, check))
+        RULES.append(Rule(invariant, frozenset(types) or None, check, needs))
         return check
 
     return register
 
 
-def rules_of(event_type: str) -> tuple[tuple[str, Check], ...]:
+def rules_of(event_type: str) -> tuple[Rule, ...]:
     """The rules that look at `event_type`, in the order of this module."""
-    return tuple((name, check) for name, types, check in RULES if types is None or event_type in types)
+    return tuple(rule for rule in RULES if rule.types is None or event_type in rule.types)
 
 
-@rule("I3")
+@rule("I3", needs="event")
 def sequence_goes_on(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
     if fact.sequence != task.sequence + 1:
         return f"sequence {fact.sequence} follows {task.sequence}"
     return None
 
 
-@rule("I3")
+@rule("I3", needs="event")
 def one_partition(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
     if fact.partition != task.partition:
         return f"the task lived on partition {task.partition}"
     return None
 
 
-@rule("I22")
+@rule("I22", needs="event")
 def one_root(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
     if fact.root != task.root:
         return f"the root changed from {task.root} to {fact.root}"
     return None
 
 
-@rule("T1", *STATES_BEFORE)
+@rule("T1", *STATES_BEFORE, needs="state")
 def allowed_in_state(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
     if task.state not in STATES_BEFORE[fact.type]:
         return f"{fact.type} in state {task.state or 'created'!r}"
     return None
 
 
-@rule("T1", *(set(CATALOGUE) - {"task.created"}))
+@rule("T1", *(set(CATALOGUE) - {"task.created"}), needs="state")
 def names_both_states(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
     after = STATE_AFTER.get(fact.type)
     if after is not None and fact.to_state != after:
@@ -83,7 +99,7 @@ def names_both_states(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
     return None
 
 
-@rule("I35", *STARTS, "task.ready", "task.retry_scheduled")
+@rule("I35", *STARTS, "task.ready", "task.retry_scheduled", needs="event")
 def nothing_starts_after_a_cancel(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
     if task.cancel_requested and fact.type in ("task.dispatched", "task.ready", "task.retry_scheduled"):
         return f"{fact.type} after its cancel was requested"
@@ -132,7 +148,7 @@ def never_runs_for_a_reason(fact: Fact, task: LiveTask, fold: Fold) -> str | Non
     return None
 
 
-@rule("I13", "task.dispatched")
+@rule("I13", "task.dispatched", needs="dispatch")
 def one_lease(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
     lease = task.lease
     if lease is not None:
@@ -140,14 +156,14 @@ def one_lease(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
     return None
 
 
-@rule("I14", "task.ready", "task.retry_scheduled")
+@rule("I14", "task.ready", "task.retry_scheduled", needs="dispatch")
 def after_the_attempt(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
     if task.lease is not None:
         return f"{fact.type} while attempt {task.lease.attempt} of {task.lease.worker} has not ended"
     return None
 
 
-@rule("I14", "task.dispatched")
+@rule("I14", "task.dispatched", needs="dispatch")
 def attempts_are_numbered(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
     attempt = fact.data.attempt
     if task.attempt == 0:
@@ -165,7 +181,16 @@ def attempts_are_numbered(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
     return None
 
 
-@rule("I16", "task.started", "attempt.started", "attempt.granted", "task.progressed", "task.completed", *ENDS_OF_ATTEMPT)
+@rule(
+    "I16",
+    "task.started",
+    "attempt.started",
+    "attempt.granted",
+    "task.progressed",
+    "task.completed",
+    *ENDS_OF_ATTEMPT,
+    needs="dispatch",
+)
 def only_the_holder(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
     lease, data = task.lease, fact.data
     if lease is None:
@@ -183,7 +208,16 @@ def only_the_holder(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
     return None
 
 
-@rule("I16", "task.started", "attempt.started", "attempt.granted", "task.progressed", "task.completed", "attempt.failed")
+@rule(
+    "I16",
+    "task.started",
+    "attempt.started",
+    "attempt.granted",
+    "task.progressed",
+    "task.completed",
+    "attempt.failed",
+    needs="dispatch",
+)
 def reports_once(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
     lease, number = task.lease, fact.data.number
     if lease is None or not number or not lease.number or fact.input_offset < 0:
@@ -193,7 +227,7 @@ def reports_once(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
     return None
 
 
-@rule("I18", "task.dispatched")
+@rule("I18", "task.dispatched", needs="dispatch")
 def policy_is_that_of_the_submission(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
     """What the submission gives holds; what the registration adds to it is fixed at the first dispatch."""
     policy = fact.data.policy
@@ -206,14 +240,14 @@ def policy_is_that_of_the_submission(fact: Fact, task: LiveTask, fold: Fold) -> 
     return None
 
 
-@rule("I18", *TERMINAL_TYPES)
+@rule("I18", *TERMINAL_TYPES, needs="dispatch")
 def tells_how_often_it_may_fail(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
     if fact.data.max_attempts != task.policy.max_attempts:
         return f"tells max_attempts {fact.data.max_attempts}; by its policy it is {task.policy.max_attempts}"
     return None
 
 
-@rule("I18", "task.dispatched")
+@rule("I18", "task.dispatched", needs="dispatch")
 def attempts_are_limited(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
     if task.errors and task.errors >= task.policy.max_attempts:
         return f"dispatched after {task.errors} attempts failed, of {task.policy.max_attempts}"

@@ -47,7 +47,7 @@ def test_a_log_whose_beginning_was_deleted_is_accepted() -> None:
     )
     del log.partitions[0].events[:cut]
     start = log.partitions[0].events[0].offset
-    report = check(log.history(starts={0: start}, commands=None))
+    report = check(log.history(starts={"hub.events": {0: start}}))
     assert report.ok, report.render()
 
 
