@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .render import event_line, print_fields, print_json, print_json_line, print_table
+from .render import print_event, print_fields, print_json, print_table
 from .shell import DEFAULT_BOOTSTRAP, Bootstrap, Json, run
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ async def _tail(
     async for event in read_events(bootstrap, from_beginning=start is Start.beginning, follow=follow):
         if not fits(event, event_type=event_type, task=task):
             continue
-        print_json_line(event.as_dict()) if as_json else print(event_line(event), flush=True)
+        print_event(event, as_json=as_json)
         if left is not None:
             left -= 1
             if left == 0:
@@ -75,8 +75,30 @@ def fits(event: "Event", *, event_type: str | None, task: str | None) -> bool:
     return task is None or task in (event.subject, event.rootid)
 
 
+class Skipped:
+    """Records that are not events: reported on stderr, at most one line in ten seconds, and their number at the end."""
+
+    def __init__(self) -> None:
+        from ..throttle import LogThrottle
+
+        self._throttle = LogThrottle()
+        self._count = self._reported = 0
+
+    def add(self, place: str, error: Exception) -> None:
+        """Count one, and report it if none was reported lately."""
+        self._count += 1
+        if self._throttle.admit("skipped") is not None:
+            self._reported = self._count
+            typer.echo(f"{place} is not an event of this hub and is skipped: {error}", err=True)
+
+    def close(self) -> None:
+        """Report the number of those that were not reported one by one."""
+        if self._count > self._reported:
+            typer.echo(f"{self._count:,} records in all are not events of this hub and were skipped.", err=True)
+
+
 async def read_events(bootstrap: str, *, from_beginning: bool, follow: bool) -> AsyncIterator["Event"]:
-    """Committed events of all partitions, in order within each. A record that is no event is told on stderr.
+    """Committed events of all partitions, in order within each. Records that are not events are skipped and reported on stderr.
 
     Raises Unreachable, TopicMissing."""
     from schemas import MalformedEvent, decode_event
@@ -84,7 +106,7 @@ async def read_events(bootstrap: str, *, from_beginning: bool, follow: bool) -> 
     from ..kafka import EVENTS, PartitionReader, StoredRecord, describe_partitions
 
     queue: asyncio.Queue[tuple[int, StoredRecord] | None] = asyncio.Queue(QUEUED_MAX)
-    partitions = await describe_partitions(bootstrap)
+    partitions, skipped = await describe_partitions(bootstrap), Skipped()
 
     async def read(partition: int) -> None:
         async with PartitionReader(bootstrap) as reader:
@@ -107,8 +129,9 @@ async def read_events(bootstrap: str, *, from_beginning: bool, follow: bool) -> 
             try:
                 yield decode_event(record.value, record.headers)
             except MalformedEvent as error:
-                typer.echo(f"{EVENTS}-{partition} offset {record.offset} is no event of this hub: {error}", err=True)
+                skipped.add(f"{EVENTS}-{partition} offset {record.offset}", error)
     finally:
+        skipped.close()
         for reader in readers:
             reader.cancel()
         await asyncio.wait(readers, timeout=5)

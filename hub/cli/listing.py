@@ -5,6 +5,8 @@ from fnmatch import fnmatchcase
 
 from msgspec import Struct
 
+from schemas import MalformedRecord, printable
+
 from ..core.rows import EndedRow, TaskRow, ended_row_decoder, task_row_decoder
 from ..kafka import STATE, describe_partitions, read_all
 
@@ -27,9 +29,17 @@ class ListedTask(Struct, kw_only=True):
     remark: str = ""
 
 
-async def read_tasks(bootstrap: str, *, state: str | None = None, name: str | None = None) -> list[ListedTask]:
-    """All tasks of the hub that fit, the newest first. Raises Unreachable, TopicMissing."""
+class Listing(Struct, kw_only=True):
+    """The tasks that were found, the newest first. `malformed`: how many records of `hub.state` cannot be read as tasks."""
+
+    tasks: list[ListedTask]
+    malformed: int = 0
+
+
+async def read_tasks(bootstrap: str, *, state: str | None = None, name: str | None = None) -> Listing:
+    """All tasks of the hub that fit. Raises Unreachable, TopicMissing."""
     found: list[ListedTask] = []
+    malformed = 0
     for partition in range(await describe_partitions(bootstrap)):
         rows: dict[bytes, bytes] = {}
         async for record in read_all(bootstrap, STATE, partition):
@@ -39,9 +49,13 @@ async def read_tasks(bootstrap: str, *, state: str | None = None, name: str | No
                 rows.pop(record.key, None)
             else:
                 rows[record.key] = record.value
-        found += [listed_task(key, value, partition) for key, value in rows.items()]
+        for key, value in rows.items():
+            try:
+                found.append(listed_task(key, value, partition))
+            except MalformedRecord:
+                malformed += 1
     fitting = [task for task in found if fits(task, state=state, name=name)]
-    return sorted(fitting, key=lambda task: task.since, reverse=True)
+    return Listing(tasks=sorted(fitting, key=lambda task: task.since, reverse=True), malformed=malformed)
 
 
 def fits(task: ListedTask, *, state: str | None, name: str | None) -> bool:
@@ -50,11 +64,15 @@ def fits(task: ListedTask, *, state: str | None, name: str | None) -> bool:
 
 
 def listed_task(key: bytes, value: bytes, partition: int) -> ListedTask:
-    """The line of one row of `hub.state`."""
-    task_id = key.removeprefix(TASK_PREFIX).decode()
-    if value.startswith(ENDED_PREFIX):
-        return _ended(task_id, ended_row_decoder.decode(value), partition)
-    return _live(task_id, task_row_decoder.decode(value), partition)
+    """The line of one row of `hub.state`. Raises MalformedRecord, and nothing else."""
+    try:
+        value.decode()
+        task_id = key.removeprefix(TASK_PREFIX).decode()
+        if value.startswith(ENDED_PREFIX):
+            return _ended(task_id, ended_row_decoder.decode(value), partition)
+        return _live(task_id, task_row_decoder.decode(value), partition)
+    except (ValueError, TypeError, RecursionError) as error:  # A time with a zone and one without cannot be subtracted.
+        raise MalformedRecord(printable(str(error))) from None
 
 
 def _ended(task_id: str, row: EndedRow, partition: int) -> ListedTask:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from schemas import Event
 
+#: Characters of an event's id in a message about it.
+ID_CHARACTERS_MAX = 64
+
 STATE_STYLES = {
     "scheduled": "cyan",
     "blocked": "dim",
@@ -152,7 +155,21 @@ def event_line(event: "Event") -> str:
     change = f"{event.from_state or ''}→{event.to_state}" if event.to_state is not None else ""
     entity = f"{event.entity} #{event.sequence}"
     parts = (clock(event.time), event.type.ljust(24), entity, event.taskname, change, detail_of(event))
-    return "  ".join(part for part in parts if part)
+    return one_line("  ".join(part for part in parts if part))
+
+
+def print_event(event: "Event", *, as_json: bool) -> None:
+    """An event as a line of text or of JSON (a structured CloudEvent), written at once. One whose data cannot be written as JSON
+    is reported on stderr instead."""
+    from schemas import MalformedEvent
+
+    if not as_json:
+        print(event_line(event), flush=True)
+        return
+    try:
+        print_json_line(event.as_dict())
+    except MalformedEvent as error:
+        print(f"event {one_line(event.id)[:ID_CHARACTERS_MAX]} is skipped: {error}", file=sys.stderr, flush=True)
 
 
 _DETAILS = ("code", "reason", "message", "worker", "next_retry_at", "start_after", "unmet", "count", "silent_seconds")

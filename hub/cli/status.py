@@ -46,6 +46,8 @@ def status(
     print(f"hub at {found['address']}, {found['partitions']} partition{many}")
     columns = ("ROLE", "PID", "HOST", "STATE", "PARTITIONS", "LAG", "RESTARTS", "ABOUT")
     render.print_table(columns, [_row(process) for process in found["processes"]])
+    if found["malformed_rows"]:
+        typer.echo(f"{found['malformed_rows']:,} records of hub.state cannot be read and are left out.", err=True)
     if found["topics"]:
         print()
         render.print_table(("TOPIC", "SIZE"), [(one["topic"], render.size(one["bytes"])) for one in found["topics"]])

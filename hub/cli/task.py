@@ -11,7 +11,7 @@ import typer
 from schemas import TERMINAL_STATES
 
 from ..errors import HubError
-from .render import clock, duration, on_terminal, print_fields, print_json, print_json_line, print_table
+from .render import clock, duration, on_terminal, print_event, print_fields, print_json, print_table
 from .shell import DEFAULT_BOOTSTRAP, EXIT_NOT_COMPLETED, Bootstrap, Json, run, timed_out
 
 if TYPE_CHECKING:
@@ -219,17 +219,19 @@ def list_tasks(
     if state is not None and state not in (states := {*LIVE, *TERMINAL_STATES}):
         raise typer.BadParameter(f"{state!r} is no state; there are {', '.join(sorted(states))}.", param_hint="--state")
     found = run(read_tasks(bootstrap, state=state, name=name))
-    shown = found[:limit]
+    shown = found.tasks[:limit]
     if as_json:
-        print_json({"tasks": shown, "total": len(found)})
+        print_json({"tasks": shown, "total": len(found.tasks), "malformed_rows": found.malformed})
         return
     rows = [
         (task.id, task.name, task.state, task.attempt or "", clock(task.since), duration(task.seconds), task.remark)
         for task in shown
     ]
     print_table(("ID", "NAME", "STATE", "ATTEMPT", "SINCE", "TOOK", "REMARK"), rows, state_column="STATE")
-    if len(found) > len(shown):
-        typer.echo(f"{len(found) - len(shown):,} more; see --limit.", err=True)
+    if len(found.tasks) > len(shown):
+        typer.echo(f"{len(found.tasks) - len(shown):,} more; see --limit.", err=True)
+    if found.malformed:
+        typer.echo(f"{found.malformed:,} records of hub.state cannot be read as tasks and are left out.", err=True)
 
 
 def watch(
@@ -255,7 +257,7 @@ async def _watch(bootstrap: str, task_id: str, root: str | None, as_json: bool) 
         if as_json:
             async for event in hub.watch(task_id, root=root):
                 view.take(event)
-                print_json_line(event.as_dict())
+                print_event(event, as_json=True)
         else:
             await follow(view, hub.watch(task_id, root=root), live=on_terminal())
     return exit_code_of(view.state)

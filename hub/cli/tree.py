@@ -79,9 +79,9 @@ class TreeView:
         elif event.type in ("task.started", "attempt.started", "workflow.started"):
             node.started_at, node.percent, node.message = node.started_at or at, None, ""
         elif event.type == "task.retry_scheduled":
-            node.waits_until = datetime.fromisoformat(data.next_retry_at)
+            node.waits_until = _moment(data.next_retry_at)
         elif event.type == "task.scheduled":
-            node.waits_until = datetime.fromisoformat(data.start_after)
+            node.waits_until = _moment(data.start_after)
         error = getattr(data, "error", None)
         if error is not None:
             node.message = f"{error.type}: {error.message}"
@@ -103,8 +103,8 @@ class TreeView:
         if node.waits_until is not None and now is not None and node.waits_until > now:
             parts.append(f"in {duration((node.waits_until - now).total_seconds())}")
         if node.message:
-            parts.append(one_line(node.message))
-        return " ".join(part for part in parts if part)
+            parts.append(node.message)
+        return one_line(" ".join(part for part in parts if part))
 
     def steps(self) -> list[Node]:
         """The steps, in the order in which they were created."""
@@ -133,7 +133,7 @@ class TreeView:
             line = Text(f"{STATE_MARKS.get(node.state, ' ')} ", STATE_STYLES.get(node.state, ""))
             line.append(self.line(node, now), STATE_STYLES.get(node.state, ""))
             if beside:
-                line.append(f"  also after {', '.join(beside)}", "dim")
+                line.append(one_line(f"  also after {', '.join(beside)}"), "dim")
             return line
 
         root = self.nodes.get(self.task_id)
@@ -150,7 +150,16 @@ class TreeView:
     def told(self, event: Event) -> str:
         """One plain line for an event that changes what one would want to know."""
         node = self.nodes[event.subject]
-        return f"{clock(event.time)}  {node.label:<16} {event.type:<22} {detail_of(event)}".rstrip()
+        return one_line(f"{clock(event.time)}  {node.label:<16} {event.type:<22} {detail_of(event)}".rstrip())
+
+
+def _moment(text: str) -> datetime | None:
+    """A point in time from an event's data; None for what is not one."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return at if at.tzinfo is not None else None
 
 
 async def follow(view: TreeView, events: AsyncIterator[Event], *, live: bool) -> None:

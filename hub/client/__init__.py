@@ -10,6 +10,7 @@ from .errors import (
     TaskRejected,
     TaskSkipped,
     TaskUnknown,
+    UnreadableReply,
     error_of,
 )
 from .handle import TaskHandle
@@ -29,6 +30,7 @@ __all__ = [
     "TaskRejected",
     "TaskSkipped",
     "TaskUnknown",
+    "UnreadableReply",
     "Workflow",
     "error_of",
 ]

@@ -52,6 +52,16 @@ class NoAnswer(Unreachable, TimeoutError):
         )
 
 
+class UnreadableReply(HubError):
+    """The engine's answer about a task cannot be read, as that of a later release of taskhub may be."""
+
+    def __init__(self, task: str, reason: str) -> None:
+        super().__init__(
+            f"The reply about task {task} cannot be read: {reason}. Its state is in its events (`hub task watch {task}`); "
+            "if the hub runs a later release of taskhub, install the same one here."
+        )
+
+
 class InvalidSubmission(HubError, ValueError):
     """What was to be submitted cannot be: the message names the field."""
 

@@ -10,10 +10,22 @@ from typing import Any, Self
 import uuid_utils
 from msgspec import MsgspecError, json
 
-from schemas import TERMINAL_STATES, Event, MalformedEvent, Submission, TaskReply, check_id, decode_event, node_id, task_id_of_key
+from schemas import (
+    ABSENT,
+    TERMINAL_STATES,
+    Event,
+    MalformedEvent,
+    Submission,
+    TaskReply,
+    check_id,
+    decode_event,
+    node_id,
+    printable,
+    task_id_of_key,
+)
 
 from ..kafka import EVENTS, INTAKE, Outgoing, PartitionReader, Sender, describe_partitions, partition_of
-from .errors import InvalidSubmission, NoAnswer, TaskUnknown, error_of
+from .errors import InvalidSubmission, NoAnswer, TaskUnknown, UnreadableReply, error_of
 from .handle import TaskHandle
 from .replies import ReplyReader
 from .workflow import Workflow, task_name_and_options
@@ -184,7 +196,11 @@ class Hub:
         if not future.done():
             async with asyncio.timeout(timeout_seconds):
                 await asyncio.wait([future])
-        reply = future.result()
+        try:
+            reply = future.result()
+        except UnreadableReply:
+            handle._future = None  # Whoever asks once more, asks the engine.
+            raise
         self._forget(handle)
         if reply.result_omitted:
             await self._fill_in(reply, handle)
@@ -196,13 +212,16 @@ class Hub:
         error = error_of(reply)
         if error is not None:
             raise error
-        return json.decode(reply.result) if reply.result else None
+        try:
+            return json.decode(reply.result) if reply.result else None
+        except (ValueError, RecursionError) as problem:
+            raise UnreadableReply(reply.task, f"result: {printable(str(problem))}") from None
 
     async def _fill_in(self, reply: TaskReply, handle: TaskHandle) -> None:
         """A result too large for the ended index is on the terminal event."""
         async for event in self._events_of(handle.id, handle.root, reply.log_offset):
-            if event.subject == handle.id and event.sequence == reply.sequence:
-                reply.result, reply.result_omitted = event.data.result, False
+            if event.subject == handle.id and event.sequence == reply.sequence and event.to_state in TERMINAL_STATES:
+                reply.result, reply.result_omitted = getattr(event.data, "result", ABSENT), False
 
     # Asking
 

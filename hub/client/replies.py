@@ -8,12 +8,13 @@ import random
 from collections.abc import Awaitable, Callable
 
 import structlog
-from msgspec import MsgspecError, json
+from msgspec import json
 
-from schemas import TaskReply
+from schemas import TERMINAL_STATES, MalformedRecord, TaskReply, printable, quoted
 
 from ..errors import HubError
 from ..kafka import REPLIES, REPLY_PARTITIONS, PartitionReader
+from .errors import UnreadableReply
 
 log = structlog.get_logger(__name__)
 
@@ -23,6 +24,18 @@ RECONNECT_SECONDS = 0.2
 READ_RECORDS = 2_000
 
 _decoder = json.Decoder(TaskReply)
+
+
+def reply_of(value: bytes) -> TaskReply:
+    """The reply in the value of a record of `hub.replies`. Raises MalformedRecord, and nothing else."""
+    try:
+        value.decode()  # The result stays as it is: its decoder does not look into it.
+        reply = _decoder.decode(value)
+    except (ValueError, RecursionError) as error:
+        raise MalformedRecord(printable(str(error))) from None
+    if reply.kind == "ended" and reply.state not in TERMINAL_STATES:
+        raise MalformedRecord(f"state: {quoted(str(reply.state))} is not the end of a task")
+    return reply
 
 
 #: How to ask for a task: its id, its root, whether the answer may wait for its end, and the address of the answer.
@@ -85,13 +98,17 @@ class ReplyReader:
                 await asyncio.sleep(RECONNECT_SECONDS)
 
     def _take(self, token: bytes | None, value: bytes | None) -> None:
-        waiting = self._waiting.pop(token or b"", None)
-        if waiting is None or waiting.future.done() or value is None:
+        """One record of `hub.replies`. The first reply to a token counts; records that nobody here waits for are ignored."""
+        if token not in self._waiting or value is None:
+            return
+        waiting = self._waiting.pop(token)
+        if waiting.future.done():
             return
         try:
-            waiting.future.set_result(_decoder.decode(value))
-        except MsgspecError as error:
-            log.warning("reply unreadable", action="reply_unreadable", reason=str(error))
+            waiting.future.set_result(reply_of(value))
+        except MalformedRecord as error:
+            waiting.future.set_exception(UnreadableReply(waiting.task, str(error)))
+            waiting.future.exception()  # Whoever waits gets it; where nobody does, it is not worth a warning.
 
     async def _drop_reader(self) -> None:
         reader, self._reader = self._reader, None

@@ -29,6 +29,8 @@ TOPICS = "hub."
 ANSWER_SECONDS = 1.0
 READ_RECORDS = 2_000
 READ_MS = 200
+OFFSET_MAX = (1 << 63) - 1
+PID_MAX = (1 << 31) - 1
 CE_TYPE, OF_WORKERS = "ce_type", b"worker."
 GONE = ("stopped", "lost")
 _PID = re.compile(r"hub-[a-z]+-(\d+)$")
@@ -51,8 +53,9 @@ class ProcessStatus:
 
 async def gather_status(bootstrap: str, run: dict[str, Any] | None) -> dict[str, Any]:
     """{"address", "partitions", "processes": [...], "topics": [{"topic", "bytes"}], "disk": {"usable_bytes", "total_bytes",
-    "unanswered"}}, JSON types. `run` is the content of the supervisor's file, if there is one. Topics whose size no broker
-    gives are left out; sizes of the disk that no broker gives are None.
+    "unanswered"}, "malformed_rows"}, JSON types. `run` is the content of the supervisor's file, if there is one. Topics whose
+    size no broker gives are left out; sizes of the disk that no broker gives are None. `malformed_rows`: records of `hub.state`
+    that cannot be read.
 
     Raises BrokerUnreachable, TopicMissing."""
     await wait_until_reachable(bootstrap, ANSWER_SECONDS)
@@ -71,7 +74,9 @@ async def gather_status(bootstrap: str, run: dict[str, Any] | None) -> dict[str,
     order = ["supervisor", "broker", "broker+engine", "engine", "worker", "delivery"]
     running.sort(key=lambda status: (order.index(status.role), status.host, status.pid))
     processes = [asdict(status) for status in running]
-    return {"address": bootstrap, "partitions": partitions, "processes": processes, **_storage_facts(storage.result())}
+    about = {"address": bootstrap, "partitions": partitions, "processes": processes}
+    malformed = sum(lane.result().malformed for lane in lanes)
+    return {**about, "malformed_rows": malformed, **_storage_facts(storage.result())}
 
 
 async def _read_storage(bootstrap: str) -> Storage:
@@ -94,28 +99,52 @@ def _storage_facts(storage: Storage) -> dict[str, Any]:
 
 
 @dataclass
-class _Lane:
+class Lane:
+    """What the changelog of one partition says of processes. `lag`: records that its owner has not decided. `malformed`: how many
+    records were no rows of processes although their keys say so."""
+
     owner: EngineRow | None = None
     workers: dict[str, WorkerRow] = field(default_factory=dict)
     offset: int = 0
     lag: int = 0
+    malformed: int = 0
 
+    def take(self, key: bytes, value: bytes | None) -> None:
+        """Fold in one record of `hub.state`, whatever it holds."""
+        try:
+            self._fold(key, value)
+        except (ValueError, RecursionError):
+            self.malformed += 1
 
-async def _read_lane(bootstrap: str, partition: int) -> _Lane:
-    """The rows of processes in a partition's changelog, and how far its owner has got."""
-    lane = _Lane()
-    async for record in read_all(bootstrap, STATE, partition):
-        key, value = record.key or b"", record.value
+    def _fold(self, key: bytes, value: bytes | None) -> None:
         if key == b"!meta" and value is not None:
-            lane.offset = meta_row_decoder.decode(value).offset
+            self.offset = _between(0, meta_row_decoder.decode(value).offset, OFFSET_MAX)
         elif key.startswith(b"engine/"):
-            lane.owner = None if value is None else engine_row_decoder.decode(value)
+            owner = None if value is None else engine_row_decoder.decode(value)
+            if owner is not None:
+                _between(0, owner.pid, PID_MAX)
+            self.owner = owner
         elif key.startswith(b"worker/"):
             incarnation = key[len(b"worker/") :].decode()
             if value is None:
-                lane.workers.pop(incarnation, None)
+                self.workers.pop(incarnation, None)
             else:
-                lane.workers[incarnation] = worker_row_decoder.decode(value)
+                row = worker_row_decoder.decode(value)
+                _between(0, row.pid, PID_MAX)
+                self.workers[incarnation] = row
+
+
+def _between(least: int, number: int, most: int) -> int:
+    if not least <= number <= most:
+        raise ValueError(f"{number} is not between {least} and {most}")
+    return number
+
+
+async def _read_lane(bootstrap: str, partition: int) -> Lane:
+    """The rows of processes in a partition's changelog, and how far its owner has got."""
+    lane = Lane()
+    async for record in read_all(bootstrap, STATE, partition):
+        lane.take(record.key or b"", record.value)
     lane.lag = await _undecided(bootstrap, partition, lane.offset)
     return lane
 
@@ -124,8 +153,9 @@ async def _undecided(bootstrap: str, partition: int, offset: int) -> int:
     """How many records wait from `offset` on, counted from the first that is of a task: heartbeats and the like mostly
     change nothing, and so no transaction moves the offset past them."""
     async with PartitionReader(bootstrap) as reader:
-        await reader.open(INTAKE, partition, offset)
-        end = await reader.end_offset()
+        await reader.open(INTAKE, partition, 0)
+        start, end = await reader.start_offset(), await reader.end_offset()
+        reader.seek(min(max(offset, start), end))
         while await reader.position() < end:
             for record in await reader.read(READ_RECORDS, READ_MS):
                 if not any(name == CE_TYPE and (value or b"").startswith(OF_WORKERS) for name, value in record.headers):
@@ -145,7 +175,7 @@ def _add_supervised(found: dict[tuple[str, int], ProcessStatus], run: dict[str, 
             )
 
 
-def _add_lane(found: dict[tuple[str, int], ProcessStatus], partition: int, lane: _Lane) -> None:
+def _add_lane(found: dict[tuple[str, int], ProcessStatus], partition: int, lane: Lane) -> None:
     owner = lane.owner
     if owner is not None and (status := _entry(found, "engine", owner.host, owner.pid, owner.state)) is not None:
         status.partitions.append(partition)
