@@ -13,7 +13,7 @@ import structlog
 from ..broker import LocalBroker
 from ..kafka import INTAKE, GroupMembership, describe_partitions
 from .in_process import InProcessBroker
-from .loop import PartitionLoop
+from .loop import PartitionLoop, outage_log
 from .over_tcp import TcpBroker
 from .ports import EngineBroker
 from .settings import EngineSettings, LoopSettings
@@ -51,6 +51,7 @@ class _Owner:
         self._snapshots = snapshots
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._ready: set[int] = set()
+        self._outages = outage_log()
         self.loops: dict[int, PartitionLoop] = {}
         self.failure: BaseException | None = None
         self.failed = asyncio.Event()
@@ -75,6 +76,7 @@ class _Owner:
             loop_settings=self._loop_settings,
             snapshots=self._snapshots,
             on_ready=self._is_ready,
+            outages=self._outages,
         )
         self.loops[partition] = loop
         task = asyncio.get_running_loop().create_task(loop.run(), name=f"engine-{partition}")
@@ -86,6 +88,7 @@ class _Owner:
 
     def _over(self, partition: int, loop: PartitionLoop, task: asyncio.Task[None]) -> None:
         self._ready.discard(partition)
+        self._outages.works(partition)  # or is another process's to watch
         if self.loops.get(partition) is loop:
             del self.loops[partition]
             del self._tasks[partition]
