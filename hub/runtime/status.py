@@ -54,8 +54,8 @@ class ProcessStatus:
 async def gather_status(bootstrap: str, run: dict[str, Any] | None) -> dict[str, Any]:
     """{"address", "partitions", "processes": [...], "topics": [{"topic", "bytes"}], "disk": {"usable_bytes", "total_bytes",
     "unanswered"}, "malformed_rows"}, JSON types. `run` is the content of the supervisor's file, if there is one. Topics whose
-    size no broker gives are left out; sizes of the disk that no broker gives are None. `malformed_rows`: records of `hub.state` that
-    cannot be read.
+    size no broker gives are left out; sizes of the disk that no broker gives are None. `malformed_rows`: records of
+    `hub.state` that cannot be read.
 
     Raises BrokerUnreachable, TopicMissing."""
     await wait_until_reachable(bootstrap, ANSWER_SECONDS)

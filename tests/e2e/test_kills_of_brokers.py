@@ -14,7 +14,7 @@ from aiokafka.admin import NewTopic
 from hub.kafka import Outgoing, PartitionUnavailable, Sender, describe_storage, ensure_topics, make_admin
 from hub.verify import verify
 from tests.apache_kafka import KafkaUnavailable
-from tests.brokers import give_up, unique
+from tests.brokers import missing, unique
 from tests.kafka_cluster import NODES, KafkaCluster, kafka_cluster
 
 from .load import KILLS, SECONDS, TASKS, Load, everything_was_delivered
@@ -37,7 +37,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
         with kafka_cluster(tmp_path_factory.mktemp("cluster")) as running:
             yield running
     except KafkaUnavailable as reason:
-        give_up(reason)
+        missing("kafka", reason)
 
 
 async def test_a_killed_broker_of_three_costs_nothing(tmp_path: Path, cluster: KafkaCluster) -> None:
