@@ -14,12 +14,20 @@ class ConfigurationError(HubError):
 
 
 class Unreachable(HubError):
-    """A broker (or another server) does not answer at the address that the message gives."""
+    """A broker (or another server) does not answer at the address that the message gives.
+
+    `cause` is the same for everybody whom one failure hits, whatever the messages name."""
 
     exit_code = 3
+    cause: str = ""
 
 
 class InUse(HubError):
     """A port or a data directory belongs to another process."""
 
     exit_code = 4
+
+
+def cause_of(error: BaseException) -> str:
+    """What everybody whom this failure hits can be told by; the error itself where it says none."""
+    return getattr(error, "cause", "") or repr(error)

@@ -1,4 +1,5 @@
-"""Logs of the hub's processes: structured, to stderr, readable in a terminal and key=value elsewhere.
+"""Logs of the hub's processes: structured, to stderr, readable in a terminal and key=value elsewhere. And `OutageLog`: what
+says once what many notice many times a second.
 
 Rules: every record carries `action` (stable; with loggers of the standard library in `extra`) and ids, never payloads; stdout
 belongs to what a command has to say.
@@ -6,7 +7,9 @@ belongs to what a command has to say.
 
 import logging
 import sys
-from typing import TextIO
+import time
+from collections.abc import Callable, Hashable
+from typing import Any, TextIO
 
 import structlog
 from structlog.typing import Processor
@@ -64,3 +67,41 @@ def configure_logging(role: str, level: str = "info", stream: TextIO | None = No
     root.setLevel(number)
     # The Kafka client calls each refused connection an error, twenty times a second; what matters is raised to us.
     logging.getLogger("aiokafka").setLevel(logging.DEBUG if number == logging.DEBUG else logging.CRITICAL)
+
+
+class OutageLog:
+    """Warnings of an outage, once per cause, however many notice it and however often; and one line when all of them work again,
+    with how long it took.
+
+    `action` and `over` are the names of the two records. Whoever fails (a partition, say) is the same until it works again.
+    Use from one thread."""
+
+    def __init__(self, logger: Any, *, action: str, over: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._logger = logger
+        self._action = action
+        self._over = over
+        self._clock = clock
+        self._failing: set[Hashable] = set()
+        self._causes: set[str] = set()
+        self._began = 0.0
+
+    def failed(self, who: Hashable, cause: str, event: str, **about: Any) -> None:
+        """`who` does not work, because of `cause`. A cause that is known already is logged at the level debug."""
+        if not self._failing:
+            self._began = self._clock()
+        self._failing.add(who)
+        if cause in self._causes:
+            self._logger.debug(event, action=self._action, **about)
+            return
+        self._causes.add(cause)
+        self._logger.warning(event, action=self._action, **about)
+
+    def works(self, who: Hashable) -> None:
+        """`who` works (again)."""
+        if who not in self._failing:
+            return
+        self._failing.discard(who)
+        if not self._failing:
+            self._causes.clear()
+            seconds = round(self._clock() - self._began, 1)
+            self._logger.warning("the outage is over", action=self._over, seconds=seconds)

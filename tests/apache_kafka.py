@@ -189,7 +189,7 @@ class ApacheKafka:
         if not (self.directory / "data").is_dir():
             shutil.copytree(cache / "formatted", self.directory / "data")
         settings = self.directory / "server.properties"
-        _write_settings(settings, self.directory / "data", self.port, self.controller_port)
+        self.write_settings(settings)
         with (self.directory / "kafka.log").open("ab") as log:
             command = [*_java(cache / "libs", cache / "log4j2.properties"), "kafka.Kafka", str(settings)]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
@@ -199,6 +199,10 @@ class ApacheKafka:
                 self.kill()
                 raise KafkaUnavailable(f"the broker did not start: {(self.directory / 'kafka.log').read_text()[-600:]}")
             time.sleep(0.05)
+
+    def write_settings(self, path: Path) -> None:
+        """Write its `server.properties`; a node of a cluster has others."""
+        _write_settings(path, self.directory / "data", self.port, self.controller_port)
 
     def _listening(self) -> bool:
         try:

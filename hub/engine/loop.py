@@ -17,7 +17,7 @@ import structlog
 
 from schemas.events import EngineStorageChanged
 
-from ..errors import HubError, Unreachable
+from ..errors import HubError, Unreachable, cause_of
 from ..kafka import (
     EVENTS,
     OffsetOutOfRange,
@@ -27,6 +27,7 @@ from ..kafka import (
     TopicPartition,
     TransactionalSession,
 )
+from ..telemetry import OutageLog
 from .encode import Outputs, check_fits, encode
 from .housekeeping import Housekeeping, StorageLevel
 from .intake_marks import INTAKE_KEY, IntakeMarks
@@ -72,8 +73,14 @@ class MissingHistory(HubError):
     """The intake no longer holds what has not been decided, or the changelog is gone: going on would lose tasks."""
 
 
+def outage_log() -> OutageLog:
+    """What the partitions of a process share to say once why they start over."""
+    return OutageLog(log, action="engine_retry", over="engine_outage_over")
+
+
 class PartitionLoop:
-    """Owns one engine partition for as long as `run` runs. `on_ready` is called whenever it has taken over."""
+    """Owns one engine partition for as long as `run` runs. `on_ready` is called whenever it has taken over; `outages` is shared
+    by the partitions of a process."""
 
     def __init__(
         self,
@@ -85,6 +92,7 @@ class PartitionLoop:
         loop_settings: LoopSettings | None = None,
         snapshots: Path | None = None,
         on_ready: Callable[[int], None] | None = None,
+        outages: OutageLog | None = None,
         now_us: Callable[[], int] | None = None,
     ) -> None:
         self._broker = broker
@@ -94,6 +102,7 @@ class PartitionLoop:
         self._loop_settings = loop_settings or LoopSettings()
         self._snapshots = snapshots
         self._on_ready = on_ready
+        self._outages = outages or outage_log()
         self._now_us = now_us or SteadyClock().now_us
         self._stopping = asyncio.Event()
         self.changelog = Changelog(
@@ -134,7 +143,8 @@ class PartitionLoop:
                 log.warning("another owner has taken over", action="engine_fenced", partition=self.partition)
                 return
             except (SessionFailed, Unreachable, TimeoutError, OSError) as reason:
-                log.warning("starting over", action="engine_retry", partition=self.partition, reason=repr(reason), seconds=delay)
+                about = {"partition": self.partition, "reason": str(reason) or repr(reason), "seconds": delay}
+                self._outages.failed(self.partition, cause_of(reason), "starting over", **about)
             except HubError:
                 raise
             except Exception as failure:
@@ -158,6 +168,7 @@ class PartitionLoop:
                 log.info(
                     "partition taken over", action="engine_started", partition=self.partition, epoch=partition.epoch, rows=rows
                 )
+                self._outages.works(self.partition)
                 if self._on_ready is not None:
                     self._on_ready(self.partition)
                 await self._go(session, partition, intake)

@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from ..kafka import INTAKE, GroupMembership, describe_partitions
-from .loop import PartitionLoop
+from .loop import PartitionLoop, outage_log
 from .over_tcp import TcpBroker
 from .ports import EngineBroker
 from .settings import EngineSettings, LoopSettings
@@ -45,6 +45,7 @@ class Owner:
         self._snapshots = snapshots
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._ready: set[int] = set()
+        self._outages = outage_log()
         self.loops: dict[int, PartitionLoop] = {}
         self.failure: BaseException | None = None
         self.failed = asyncio.Event()
@@ -69,6 +70,7 @@ class Owner:
             loop_settings=self._loop_settings,
             snapshots=self._snapshots,
             on_ready=self._is_ready,
+            outages=self._outages,
         )
         self.loops[partition] = loop
         task = asyncio.get_running_loop().create_task(loop.run(), name=f"engine-{partition}")
@@ -80,6 +82,7 @@ class Owner:
 
     def _over(self, partition: int, loop: PartitionLoop, task: asyncio.Task[None]) -> None:
         self._ready.discard(partition)
+        self._outages.works(partition)  # or is another process's to watch
         if self.loops.get(partition) is loop:
             del self.loops[partition]
             del self._tasks[partition]

@@ -64,8 +64,11 @@ class ClassicSession:
                 await producer.start()
         except (TimeoutError, KafkaError) as failure:
             await self._end(f"it did not open: {failure or type(failure).__name__}")
-            if isinstance(failure, TimeoutError | KafkaConnectionError):
-                raise BrokerUnreachable(self._bootstrap, str(failure) or f"waited {self._open_seconds:g} s") from failure
+            if isinstance(failure, KafkaConnectionError):
+                raise BrokerUnreachable(self._bootstrap, str(failure)) from failure
+            if isinstance(failure, TimeoutError):
+                reason = f"No coordinator took {self.transactional_id!r} within {self._open_seconds:g} s."
+                raise SessionFailed(reason) from failure
             if isinstance(failure, ProducerFenced | InvalidProducerEpoch):
                 raise SessionFenced(f"Another session took {self.transactional_id!r} ({failure!r}).") from failure
             raise SessionFailed(f"The coordinator did not take {self.transactional_id!r}: {failure!r}.") from failure

@@ -59,7 +59,7 @@ class Connection(asyncio.Protocol):
     async def request(self, api: wire.Api, body: bytes, *, timeout_seconds: float = REQUEST_SECONDS) -> bytes:
         """Send and wait: the body of the answer. Raises `ConnectionLost`; after a time-out the connection is closed."""
         if self._transport is None:
-            raise ConnectionLost(f"The connection to {self.address} is closed.")
+            raise ConnectionLost(f"The connection to {self.address} is closed.", cause=f"leader {self.address}")
         self._correlation_id = number = (self._correlation_id + 1) & 0x7FFFFFFF
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
@@ -69,7 +69,8 @@ class Connection(asyncio.Protocol):
                 data = await answer
         except TimeoutError as late:
             self.close()
-            raise ConnectionLost(f"{self.address} did not answer a {api.name} request within {timeout_seconds:g} s.") from late
+            reason = f"{self.address} did not answer a {api.name} request within {timeout_seconds:g} s."
+            raise ConnectionLost(reason, cause=f"leader {self.address}") from late
         finally:
             self._waiting.pop(number, None)
         return data[5:] if api.flexible_answer_header else data[4:]
@@ -111,11 +112,10 @@ class Connection(asyncio.Protocol):
     def _lost(self, reason: str) -> None:
         self._transport = None
         waiting, self._waiting = self._waiting, {}
+        message = f"The connection to {self.address} ended while an answer was awaited ({reason})."
         for waiter in waiting.values():
             if not waiter.done():
-                waiter.set_exception(
-                    ConnectionLost(f"The connection to {self.address} ended while an answer was awaited ({reason}).")
-                )
+                waiter.set_exception(ConnectionLost(message, cause=f"leader {self.address}"))
 
 
 async def connect_any(bootstrap: str, *, client_id: str, timeout_seconds: float = CONNECT_SECONDS) -> Connection:

@@ -5,7 +5,7 @@ from ..errors import ConfigurationError, HubError, Unreachable
 
 
 class BrokerUnreachable(Unreachable):
-    """No broker answered at the address that the message gives."""
+    """No broker answered at any of the addresses that the message gives."""
 
     def __init__(self, bootstrap: str, reason: str) -> None:
         told = "" if "Unable to bootstrap" in reason else f" ({reason})"  # that is said already, and without a Python tuple
@@ -15,10 +15,29 @@ class BrokerUnreachable(Unreachable):
         )
         self.bootstrap = bootstrap
         self.reason = reason
+        self.cause = f"no broker at {bootstrap}"
+
+
+class PartitionUnavailable(Unreachable):
+    """The cluster is there, and the leader of one partition does not take or give records now, or there is none.
+
+    `leader` is its address, None where the partition has none; `cause` is the same for all partitions of a leader."""
+
+    def __init__(self, topic: str, partition: int, leader: str | None, waited_for: str) -> None:
+        who = f"The leader of {topic}-{partition}, {leader}," if leader else f"{topic}-{partition} has no leader now:"
+        super().__init__(f"{who} {waited_for}.")
+        self.topic = topic
+        self.partition = partition
+        self.leader = leader
+        self.cause = f"leader {leader}"
 
 
 class ConnectionLost(Unreachable):
     """A connection to a broker ended, or an answer did not come in time: what was asked may have happened or not."""
+
+    def __init__(self, message: str, cause: str = "") -> None:
+        super().__init__(message)
+        self.cause = cause or message
 
 
 class CorruptBatch(HubError):
@@ -55,7 +74,11 @@ class SessionFailed(HubError):
     """A transaction could not be brought to a certain end. It may be committed or not; nothing in between.
 
     The session is over. Drop what was decided since the last known commit, open a new session (which ends the
-    transaction one way or the other) and restore from the log."""
+    transaction one way or the other) and restore from the log. `cause`: see `Unreachable`."""
+
+    def __init__(self, message: str, cause: str = "") -> None:
+        super().__init__(message)
+        self.cause = cause or message
 
 
 class SessionFenced(HubError):

@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition as ClientPartition
 
 from .clients import make_admin, make_consumer
-from .errors import BrokerUnreachable
+from .errors import BrokerUnreachable, ConnectionLost
 
 TIMEOUT_SECONDS = 15.0
 
@@ -33,15 +33,19 @@ class GroupState(NamedTuple):
 
 
 async def describe_groups(bootstrap: str, prefix: str) -> list[GroupState]:
-    """The groups whose names begin with `prefix`, sorted by name. Raises `BrokerUnreachable`."""
+    """The groups whose names begin with `prefix`, sorted by name. Raises `BrokerUnreachable`, `ConnectionLost`."""
     admin = make_admin(bootstrap)
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            await admin.start()
+            try:
+                await admin.start()
+            except (KafkaError, OSError) as failure:
+                raise BrokerUnreachable(bootstrap, str(failure) or type(failure).__name__) from failure
             names = sorted(name for name, *_ in await admin.list_consumer_groups() if name.startswith(prefix))
             return [await _describe(admin, bootstrap, name) for name in names]
     except (KafkaError, OSError, TimeoutError) as failure:
-        raise BrokerUnreachable(bootstrap, str(failure) or type(failure).__name__) from failure
+        reason = f"within {TIMEOUT_SECONDS:g} s" if isinstance(failure, TimeoutError) else f"({failure!r})"
+        raise ConnectionLost(f"{bootstrap} did not describe the groups {prefix}* {reason}.") from failure
     finally:
         await admin.close()
 

@@ -11,10 +11,11 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 
+from ..errors import Unreachable
 from . import wire
 from .codec import BATCH_BYTES_MAX, build_batches
 from .connection import REQUEST_SECONDS, Connection, connect_any
-from .errors import BrokerUnreachable, ConnectionLost, RecordTooLarge, SessionFailed, SessionFenced
+from .errors import BrokerUnreachable, ConnectionLost, PartitionUnavailable, RecordTooLarge, SessionFailed, SessionFenced
 from .records import Record, TopicPartition
 from .session import OPEN_SECONDS, RETRY_SECONDS, RUN_BYTES_MAX, TRANSACTION_TIMEOUT_MS
 from .wire import Code
@@ -124,7 +125,13 @@ class Kip890Session:
                 self._coordinator = (found.host, found.port)
             else:
                 await self._pause_at_coordinator(found.code, "turn up for", deadline)
-        return await self._connect(self._coordinator)
+        try:
+            return await self._connect(self._coordinator)
+        except BrokerUnreachable as away:
+            reason = f"does not answer ({away.reason}); another coordinator is waited for"
+            raise ConnectionLost(
+                f"The coordinator of {self.transactional_id!r}, {away.bootstrap}, {reason}.", cause=f"leader {away.bootstrap}"
+            ) from away
 
     # --- commit
 
@@ -139,9 +146,9 @@ class Kip890Session:
         self._committing, self._ended = True, "its last transaction was interrupted"
         try:
             offsets = await self._transact(rounds)
-        except (ConnectionLost, BrokerUnreachable) as lost:
+        except Unreachable as lost:
             self._end(str(lost))
-            raise SessionFailed(f"A transaction of {self.transactional_id!r} has no certain end. {lost}") from lost
+            raise SessionFailed(f"A transaction of {self.transactional_id!r} has no certain end. {lost}", lost.cause) from lost
         except BaseException as failure:
             self._end(str(failure) or type(failure).__name__)
             raise
@@ -204,7 +211,8 @@ class Kip890Session:
                 raise SessionFenced(f"Another session {reason} ({wire.name_of(answer.code)}).")
             if answer.code not in PASSING or _now() > deadline:
                 reason = f"{wire.name_of(answer.code)} {answer.message}".strip()
-                raise SessionFailed(f"A batch for {topic}-{partition} was refused: {reason}.")
+                cause = f"refused: {wire.name_of(answer.code)}"
+                raise SessionFailed(f"A batch for {topic}-{partition} was refused: {reason}.", cause)
 
     def _pause_after(self, failures: Mapping[TopicPartition, wire.Produced]) -> float:
         seconds = MARKERS_PENDING_SECONDS
@@ -221,7 +229,9 @@ class Kip890Session:
         by_leader: dict[Address, dict[TopicPartition, bytes]] = {}
         for partition, batch in batches.items():
             by_leader.setdefault(self._leaders[partition], {})[partition] = batch
-        requests = [(await self._connect(address), part) for address, whole in by_leader.items() for part in _cut(whole)]
+        requests = [
+            (await self._connect_leader(address, whole), part) for address, whole in by_leader.items() for part in _cut(whole)
+        ]
         if len(requests) == 1:
             return await self._send_one(*requests[0])
         answers: dict[TopicPartition, wire.Produced] = {}
@@ -235,7 +245,10 @@ class Kip890Session:
         self, connection: Connection, batches: Mapping[TopicPartition, bytes]
     ) -> dict[TopicPartition, wire.Produced]:
         body = wire.produce_request(self.transactional_id, int(self._request_seconds * 1000), batches)
-        answers = wire.read_produce(await self._ask(connection, wire.PRODUCE, body))
+        try:
+            answers = wire.read_produce(await self._ask(connection, wire.PRODUCE, body))
+        except ConnectionLost as lost:
+            raise ConnectionLost(f"{lost} It is the leader of {_names(batches)}.", cause=lost.cause) from lost
         if answers.keys() != batches.keys():
             raise SessionFailed(f"{connection.address} answered a produce request for other partitions than were sent.")
         return answers
@@ -248,9 +261,10 @@ class Kip890Session:
             if missing <= self._leaders.keys():
                 return
             if _now() > deadline:
-                names = ", ".join(f"{topic}-{partition}" for topic, partition in sorted(missing - self._leaders.keys()))
+                names = _names(missing - self._leaders.keys())
                 raise SessionFailed(
-                    f"No leader for {names}: unknown to the broker, or not available, for {self._retry_seconds:g} s."
+                    f"No leader for {names}: unknown to the broker, or not available, for {self._retry_seconds:g} s.",
+                    cause="leader None",
                 )
             await asyncio.sleep(BACKOFF_SECONDS)
 
@@ -291,6 +305,14 @@ class Kip890Session:
             self._connections[address] = connection
         return connection
 
+    async def _connect_leader(self, address: Address, partitions: Iterable[TopicPartition]) -> Connection:
+        try:
+            return await self._connect(address)
+        except BrokerUnreachable as away:
+            (topic, partition), *_ = partitions
+            waited_for = f"does not answer ({away.reason}); a new leader is waited for"
+            raise PartitionUnavailable(topic, partition, away.bootstrap, waited_for) from away
+
     async def _connect_any(self) -> Connection:
         for connection in self._connections.values():
             if connection.is_open:
@@ -314,6 +336,10 @@ class Kip890Session:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+def _names(partitions: Iterable[TopicPartition]) -> str:
+    return ", ".join(f"{topic}-{partition}" for topic, partition in sorted(partitions))
 
 
 def _cut(batches: Mapping[TopicPartition, bytes]) -> list[dict[TopicPartition, bytes]]:

@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from .clients import make_producer
 from .codec import BATCH_BYTES_MAX
 from .errors import BrokerUnreachable, RecordTooLarge
+from .unacknowledged import not_acknowledged
 
 log = structlog.get_logger(__name__)
 
@@ -84,13 +85,13 @@ class Sender:
         return producer
 
     async def send(self, outgoing: Outgoing, *, timeout_seconds: float = SEND_SECONDS) -> None:
-        """Returns when it is stored. Raises RecordTooLarge, BrokerUnreachable (it may have been stored all the same)."""
+        """Returns when it is stored. Raises as `send_many` does."""
         await self.send_many([outgoing], timeout_seconds=timeout_seconds)
 
     async def send_many(self, outgoing: Sequence[Outgoing], *, timeout_seconds: float = SEND_SECONDS) -> None:
         """Returns when all are stored; in order, unless some have to be sent again.
 
-        Raises RecordTooLarge, BrokerUnreachable; any of them may have been stored all the same."""
+        Raises RecordTooLarge, BrokerUnreachable, PartitionUnavailable; any of them may have been stored all the same."""
         loop, missing = self._loop, outgoing
         assert loop is not None, "the sender is not started"
         deadline = loop.time() + timeout_seconds
@@ -103,7 +104,8 @@ class Sender:
                 self._now_acknowledged()
                 continue
             if loop.time() >= deadline:
-                raise BrokerUnreachable(self._bootstrap, str(error) or type(error).__name__) from error
+                topic, partition = missing[0][:2]
+                raise not_acknowledged(producer.client, self._bootstrap, topic, partition, error, timeout_seconds) from error
             await self._renew(producer, error)
             await asyncio.sleep(pause)
             pause = min(pause * 2, PAUSE_SECONDS[1])
@@ -298,8 +300,15 @@ def _seen(done: "asyncio.Future[Any]") -> None:
 
 
 async def _stop(producer: AIOKafkaProducer) -> None:
+    """Stop it; where it cannot send in time what it holds, end its task and its connections all the same."""
     try:
         async with asyncio.timeout(STOP_SECONDS):
             await producer.stop()
+        return
     except (KafkaError, OSError, TimeoutError) as error:
         log.debug("producer not stopped in order", action="producer_stop", reason=repr(error))
+    sending = producer._sender.sender_task if producer._sender is not None else None
+    if sending is not None and not sending.done():
+        sending.cancel()
+        await asyncio.wait([sending])
+    await producer.client.close()

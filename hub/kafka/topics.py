@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, OffsetOutOfRangeEr
 
 from .clients import make_admin
 from .codec import BATCH_BYTES_MAX
-from .errors import BrokerUnreachable, TopicMismatch, TopicMissing, TopicRefused
+from .errors import BrokerUnreachable, ConnectionLost, TopicMismatch, TopicMissing, TopicRefused
 from .partition import INBOX_PARTITIONS
 from .topic_config import TopicChange, alter, compare, describe_configs
 
@@ -203,6 +203,8 @@ async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
         except (KafkaConnectionError, OSError) as failure:
             raise BrokerUnreachable(bootstrap, str(failure)) from failure
         yield admin
+    except KafkaError as failure:
+        raise ConnectionLost(f"{bootstrap} did not answer a request about topics: {failure!r}.") from failure
     finally:
         await admin.close()
 

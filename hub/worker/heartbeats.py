@@ -10,8 +10,9 @@ from contextlib import suppress
 
 import structlog
 
-from ..errors import HubError
+from ..errors import HubError, cause_of
 from ..kafka import Outgoing, Sender
+from ..telemetry import OutageLog
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +65,7 @@ class Heartbeats:
         self._unsaid: list[deque[Outgoing]] = [deque() for _ in range(partitions)]
         self._renewed_at: dict[int, float] = {}
         self._lost: set[int] = set()
+        self._outages = OutageLog(log, action="heartbeat_failed", over="heartbeats_acknowledged")
         self._stopping = False
 
     def start(self) -> None:
@@ -153,8 +155,10 @@ class Heartbeats:
                 unsaid.popleft()
             await sender.send(self._beat(partition), timeout_seconds=patience)
         except HubError as error:
-            log.warning("heartbeat not acknowledged", action="heartbeat_failed", partition=partition, reason=str(error))
+            about = {"partition": partition, "reason": str(error)}
+            self._outages.failed(partition, cause_of(error), "heartbeat not acknowledged", **about)
             return False
+        self._outages.works(partition)
         return True
 
     async def _watch(self) -> None:

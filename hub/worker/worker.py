@@ -4,6 +4,7 @@ Data flows one way: inbox → attempt → outcome → report on `hub.intake`. Th
 """
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -561,8 +562,13 @@ class Worker:
     def _lease_lost(self, partition: int) -> None:
         """No heartbeat was acknowledged for most of a lease: stop what cannot be renewed, before somebody else runs it."""
         ours = [attempt for attempt in self._attempts.values() if attempt.run.partition == partition]
-        log.error(
-            "leases lost", action="worker_leases_lost", incarnation=self.incarnation, partition=partition, attempts=len(ours)
+        log.log(
+            logging.ERROR if ours else logging.DEBUG,  # nothing was running there: nothing is lost
+            "leases lost",
+            action="worker_leases_lost",
+            incarnation=self.incarnation,
+            partition=partition,
+            attempts=len(ours),
         )
         for attempt in ours:
             if attempt in self._waiting:

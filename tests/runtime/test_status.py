@@ -71,6 +71,9 @@ def test_people_get_a_table(hub_up: HubUps, tmp_path: Path) -> None:
     assert first == f"hub at {up.address}, 1 partition"
     assert columns.split() == ["ROLE", "PID", "HOST", "STATE", "PARTITIONS", "LAG", "RESTARTS", "ABOUT"]
     assert [row.split()[0] for row in rows] == ["supervisor", "broker+engine"]
+    found = status(tmp_path, "--data", "data")
+    assert {one["topic"]: one["bytes"] > 0 for one in found["topics"]}["hub.events"], "the engine has started"
+    assert 0 < found["disk"]["usable_bytes"] < found["disk"]["total_bytes"]
     assert up.end() == 0
 
 

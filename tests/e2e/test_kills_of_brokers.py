@@ -1,0 +1,139 @@
+"""kill -9 of the brokers of a three-node Apache Kafka, one after another, under load: nothing is lost, nothing is doubled.
+
+By default each node once and at least HUB_TASKS tasks (600); HUB_KILLS=10 HUB_TASKS=5000 gives the long form.
+"""
+
+import asyncio
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from aiokafka.admin import NewTopic
+
+from hub.kafka import Outgoing, PartitionUnavailable, Sender, describe_storage, ensure_topics, make_admin
+from hub.verify import verify
+from tests.apache_kafka import KafkaUnavailable
+from tests.brokers import missing, unique
+from tests.kafka_cluster import NODES, KafkaCluster, kafka_cluster
+
+from .load import KILLS, SECONDS, TASKS, Load, everything_was_delivered
+from .processes import Installation
+
+PARTITIONS = 4
+ROUND = 120
+"""Tasks that are submitted at once; the next ones follow when these have ended."""
+TIMES = max(KILLS, NODES)
+PER_OUTAGE = 6
+"""Warnings of one process in one outage: for each leader that is away, or slow until its followers caught up, and for none."""
+
+pytestmark = [pytest.mark.slow, pytest.mark.kafka, pytest.mark.timeout(SECONDS * 2 + 60 * TIMES + 120)]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
+    """A cluster of this file alone."""
+    try:
+        with kafka_cluster(tmp_path_factory.mktemp("cluster")) as running:
+            yield running
+    except KafkaUnavailable as reason:
+        missing("kafka", reason)
+
+
+async def test_a_killed_broker_of_three_costs_nothing(tmp_path: Path, cluster: KafkaCluster) -> None:
+    await cluster.settled()
+    await ensure_topics(cluster.bootstrap, partitions=PARTITIONS)
+    async with Installation(tmp_path, bootstrap=cluster.bootstrap) as hub:
+        await hub.engine()
+        await hub.worker()
+        await hub.delivery()
+        acknowledged = await load_during(hub.bootstrap, asyncio.create_task(kill_one_after_another(cluster)))
+        assert len(acknowledged) >= TASKS // 4
+        report = await verify(hub.bootstrap, require_all_ended=True, acknowledged=acknowledged)
+        assert report.ok, report.render()
+        await everything_was_delivered(hub.bootstrap, PARTITIONS, tmp_path / "delivered")
+    check_what_was_said(tmp_path)
+
+
+def check_what_was_said(folder: Path) -> None:
+    """Nobody says that no broker answers while two do; each outage is warned of once per cause and partition leader."""
+    for role, action, over in (
+        ("engine", "engine_retry", "engine_outage_over"),
+        ("worker", "heartbeat_failed", "heartbeats_acknowledged"),
+    ):
+        lines = (folder / f"{role}.err").read_text().splitlines()
+        assert not [line for line in lines if "No Kafka broker answers" in line]
+        outages = 0
+        causes: list[str] = []
+        for line in lines:
+            if f"action={action} " in line:
+                causes.append(line)
+                assert len(causes) <= PER_OUTAGE, causes
+            elif f"action={over} " in line:
+                assert causes, line
+                assert "seconds=" in line
+                outages, causes = outages + 1, []
+        assert causes == [], f"the {role} does not say that this is over"
+        assert outages > 0, lines
+
+
+async def test_while_a_leader_is_away_its_partition_is_named_and_not_the_cluster(cluster: KafkaCluster) -> None:
+    """Last in this file: with one node of three there is no new leader, so what is said does not depend on time."""
+    await cluster.settled()
+    topic = unique("led")
+    admin = make_admin(cluster.bootstrap)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(topic, NODES, NODES)])
+        await cluster.settled()
+        (described,) = await admin.describe_topics([topic])
+    finally:
+        await admin.close()
+    leaders = {part["partition"]: part["leader"] for part in described["partitions"]}
+    stays = cluster.nodes[leaders[0] - 1]
+    partition = next(number for number, leader in leaders.items() if leader != stays.number)
+    sender = Sender(cluster.bootstrap)
+    await sender.start()
+    try:
+        await sender.send(Outgoing(topic, partition, b"k", b"v", []))
+        for node in cluster.nodes:
+            if node is not stays:
+                node.kill()
+        gone = cluster.nodes[leaders[partition] - 1].bootstrap
+        with pytest.raises(PartitionUnavailable) as unavailable:
+            await sender.send(Outgoing(topic, partition, b"k", b"v", []), timeout_seconds=1.0)
+    finally:
+        await sender.stop()
+    assert unavailable.value.leader == gone
+    assert f"The leader of {topic}-{partition}, {gone}, does not answer" in str(unavailable.value)
+    storage = await describe_storage(cluster.bootstrap)
+    assert list(storage.dirs) == [stays.bootstrap]
+    assert storage.usable_bytes is not None
+
+
+async def kill_one_after_another(cluster: KafkaCluster) -> None:
+    """Each kill at a random moment, of a node that is back and in sync before the next one's turn comes."""
+    chance = random.Random(1)
+    for number in range(TIMES):
+        await cluster.settled()
+        await asyncio.sleep(chance.uniform(0.0, 0.5))
+        node = cluster.nodes[number % NODES]
+        node.kill()
+        await cluster.left(node.number)
+        await asyncio.to_thread(node.start)
+    await cluster.settled()
+
+
+async def load_during(bootstrap: str, harm: "asyncio.Task[None]") -> list[str]:
+    """Round after round of tasks until `harm` is done and TASKS have ended; the ids of what was acknowledged."""
+    acknowledged: list[str] = []
+    try:
+        while not harm.done() or 4 * len(acknowledged) < TASKS:
+            load = Load(bootstrap, ROUND)
+            await load.run(timeout_seconds=SECONDS)
+            acknowledged += load.acknowledged
+        await harm
+    finally:
+        harm.cancel()
+        await asyncio.wait([harm])
+    return acknowledged
