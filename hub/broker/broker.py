@@ -110,6 +110,7 @@ class Broker:
         for log in self.state.logs():
             if log.key in ends:
                 log.written(ends[log.key])
+            log.file_bytes = self.storage.log_bytes(log.key)
 
     def expire(self) -> None:
         """Forget producers, transactional ids and groups' offsets that were not used for long."""
@@ -134,6 +135,8 @@ class Broker:
             replayed = True
         self.transactions.resolve_after_restart(clean=recovery.clean and not replayed)
         self.groups.members_are_gone()
+        for log in self.state.logs():
+            log.file_bytes = self.storage.log_bytes(log.key)
         self.state.record("started", self.state.clock.now_ms())
 
 

@@ -100,7 +100,7 @@ class Housekeeper:
             self._flusher.checkpoint_soon()
 
     def _retained_from(self, log: PartitionLog) -> int:
-        size = self._storage.log_bytes(log.key) + log.memory_bytes
+        size = log.file_bytes + log.memory_bytes
         now_ms, limit = self._state.clock.now_ms(), log.visible_end(committed=True)
         return retained_from(self._parts(log), size, log.settings, start=log.start, limit=limit, now_ms=now_ms)
 

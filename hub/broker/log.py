@@ -119,6 +119,8 @@ class PartitionLog:
         """When the memory last began to fill."""
         self.memory_bytes = 0
         """Size of the batches that are held in memory."""
+        self.file_bytes = 0
+        """Size of all others, those in segment files."""
 
     # --- writing
 
