@@ -229,7 +229,7 @@ class AdminApi:
         return [
             {
                 "partition_index": index,
-                "partition_size": self._state.storage.log_bytes(log.key) + log.memory_bytes,
+                "partition_size": log.file_bytes + log.memory_bytes,
                 "offset_lag": 0,
             }
             for index, log in logs

@@ -13,7 +13,6 @@ from .errors import ErrorCode
 from .fetch import FetchApi
 from .group_api import GroupApi
 from .groups import GroupCoordinator
-from .log import LogKey
 from .offsets_api import OffsetsApi
 from .produce import ProduceApi
 from .state import BrokerSettings, BrokerState, PendingBlock
@@ -92,20 +91,18 @@ class Broker:
         """The state as of the last block cut. Call when nothing is pending; pass it to the storage once that block is
         on disk."""
         tails = []
-        starts: dict[LogKey, int] = {}
-        oldest_ms = self.state.clock.now_ms() - self.state.settings.producer_idle_ms
+        now_ms = self.state.clock.now_ms()
         for log in self.state.logs():
-            starts[log.key] = log.start
-            log.forget_producers(oldest_ms)
             batches, bases, timestamps = log.unwritten()
             if batches:
-                tails.append(LogTail(log.key, bases[0], log.end, batches, bases, timestamps))
+                wanted = log.settings.segment_bytes, log.settings.roll_ms
+                tails.append(LogTail(log.key, bases[0], log.end, batches, bases, timestamps, *wanted, now_ms))
         state: dict[str, Any] = {
             "topics": self.state.snapshot(),
             "groups": self.groups.snapshot(),
             "transactions": self.transactions.snapshot(),
         }
-        return CheckpointPlan(state, tails, starts, clean)
+        return CheckpointPlan(state, tails, self.state.starts(), clean)
 
     def checkpointed(self, plan: CheckpointPlan) -> None:
         """The checkpoint is on disk: its batches are read from segment files from now on."""
@@ -113,6 +110,15 @@ class Broker:
         for log in self.state.logs():
             if log.key in ends:
                 log.written(ends[log.key])
+            log.file_bytes = self.storage.log_bytes(log.key)
+
+    def expire(self) -> None:
+        """Forget producers, transactional ids and groups' offsets that were not used for long."""
+        now_ms, settings = self.state.clock.now_ms(), self.state.settings
+        for log in self.state.logs():
+            log.forget_producers(now_ms - settings.producer_expiration_ms)
+        self.transactions.expire(now_ms - settings.transactional_id_expiration_ms)
+        self.groups.expire(now_ms - settings.offsets_retention_ms)
 
     # --- life
 
@@ -128,6 +134,9 @@ class Broker:
             self.state.replay(payload)
             replayed = True
         self.transactions.resolve_after_restart(clean=recovery.clean and not replayed)
+        self.groups.members_are_gone()
+        for log in self.state.logs():
+            log.file_bytes = self.storage.log_bytes(log.key)
         self.state.record("started", self.state.clock.now_ms())
 
 

@@ -12,7 +12,7 @@ written beside the old one and renamed, so there is always a whole one.
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from crc32c import crc32c
 
 from .errors import DataDirectoryInUse, StorageDamaged
 from .journal import Journal, Position
-from .log import LogKey
-from .segments import SegmentStore, SegmentTable
+from .log import LogKey, SegmentView
+from .segments import LogEntry, SegmentStore
 from .storage import CheckpointPlan, DiskSpace, Recovery
 
 _MAGIC = b"HCP1"
@@ -33,7 +33,7 @@ OVERDUE = 3
 class _Checkpoint(msgspec.Struct):
     position: tuple[int, int, int]
     clean: bool
-    segments: SegmentTable
+    segments: list[LogEntry]
     state: dict[str, Any]
 
 
@@ -47,7 +47,7 @@ class FileStorage:
         flush: str = "always",
         journal_file_bytes: int = 8 << 20,
         checkpoint_bytes: int = 16 << 20,
-        segment_bytes: int = 64 << 20,
+        segment_bytes: int = 1 << 31,
         reserve_bytes: int = 64 << 20,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ class FileStorage:
         self._enough_room = True
         self._dirty = False
         self._journal = Journal(directory / "journal", file_bytes=journal_file_bytes)
-        self._segments = SegmentStore(directory / "logs", segment_bytes=segment_bytes)
+        self.segments = SegmentStore(directory / "logs", segment_bytes=segment_bytes)
 
     def _take_lock(self) -> int:
         handle = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -80,7 +80,7 @@ class FileStorage:
         """State and journal of an earlier run."""
         checkpoint = self._read_checkpoint()
         position = Position(*checkpoint.position) if checkpoint else Position(0, 0, 1)
-        self._segments.restore(checkpoint.segments if checkpoint else [])
+        self.segments.restore(checkpoint.segments if checkpoint else [])
         if checkpoint is None:
             return Recovery(None, self._replay(position), clean=False)
         return Recovery(checkpoint.state, self._replay(position), checkpoint.clean)
@@ -112,7 +112,15 @@ class FileStorage:
 
     def log_bytes(self, key: LogKey) -> int:
         """See `SegmentStore.log_bytes`."""
-        return self._segments.log_bytes(key)
+        return self.segments.log_bytes(key)
+
+    def segments_of(self, key: LogKey) -> Sequence[SegmentView]:
+        """See `SegmentStore.views`."""
+        return self.segments.views(key)
+
+    def holds_before(self, starts: Mapping[LogKey, int]) -> bool:
+        """See `SegmentStore.holds_before`."""
+        return self.segments.holds_before(starts)
 
     # --- writing
 
@@ -160,12 +168,12 @@ class FileStorage:
         """Segments first, then the checkpoint that names them, then the journal before it is free."""
         journaled = self._journal.bytes_written
         for tail in plan.tails:
-            self._segments.append(tail)
-        self._segments.sync()
-        self._segments.leave_out_before(plan.starts)
+            self.segments.append(tail)
+        self.segments.sync()
+        self.segments.leave_out_before(plan.starts)
         place = (position.generation, position.offset, position.lsn)
-        self._write_checkpoint(_Checkpoint(place, plan.clean, self._segments.table(), plan.state))
-        self._segments.remove_others()
+        self._write_checkpoint(_Checkpoint(place, plan.clean, self.segments.table(), plan.state))
+        self.segments.remove_garbage()
         self._journal.recycle(position.generation)
         self._checkpointed_at_bytes = journaled
 
@@ -195,14 +203,18 @@ class FileStorage:
 
     def read(self, key: LogKey, offset: int, max_bytes: int, end: int) -> bytes:
         """See `SegmentStore.read`."""
-        return self._segments.read(key, offset, max_bytes, end)
+        return self.segments.read(key, offset, max_bytes, end)
 
     def offset_for_timestamp(self, key: LogKey, timestamp_ms: int) -> int | None:
         """See `SegmentStore.offset_for_timestamp`."""
-        return self._segments.offset_for_timestamp(key, timestamp_ms)
+        return self.segments.offset_for_timestamp(key, timestamp_ms)
+
+    def max_timestamp_ms(self, key: LogKey, start: int, end: int) -> int:
+        """See `SegmentStore.max_timestamp_ms`."""
+        return self.segments.max_timestamp_ms(key, start, end)
 
     def close(self) -> None:
         """Release everything."""
         self._journal.close()
-        self._segments.close()
+        self.segments.close()
         os.close(self._lock_file)

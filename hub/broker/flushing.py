@@ -4,7 +4,8 @@ Group commit: everything that arrives while one block is written goes into the n
 `INLINE_SYNC_SECONDS` is synced on the loop (measured: a hand-over to a thread costs more than the sync); a slower one
 in a thread, so that nothing else waits for it.
 
-An error of the journal's write or sync leaves no honest way on: what is on disk is unknown. The process ends.
+After an error of the journal's write or sync it is unknown what is on disk: the process ends. It ends, too, when one of the
+tasks here fails in a way that nobody foresaw.
 """
 
 import asyncio
@@ -13,13 +14,14 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 from .broker import Broker
 from .state import PendingBlock
 from .storage import CheckpointPlan, Storage
 
 logger = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
 
 INLINE_SYNC_SECONDS = 0.001
 LAZY_FLUSH_SECONDS = 0.005
@@ -30,7 +32,9 @@ MAINTENANCE_SECONDS = 1.0
 
 def end_process(error: BaseException) -> None:
     """Stop at once: the journal cannot be trusted any more."""
-    logger.critical("the journal cannot be written, the broker ends", exc_info=error, extra={"action": "journal_failed"})
+    logger.critical(
+        "the broker cannot keep its promise to store data, it ends", exc_info=error, extra={"action": "journal_failed"}
+    )
     os._exit(70)
 
 
@@ -58,11 +62,31 @@ class Flusher:
         self._checkpointing: asyncio.Task[None] | None = None
         self._maintenance: asyncio.Task[None] | None = None
         self._write_seconds = 0.0
+        self._wanted = False
+        self._stopping = False
+        self.on_checkpoint: Callable[[], None] = lambda: None
+        """Called after every checkpoint."""
         broker.state.on_flush_needed = self._request
 
     def start(self) -> None:
         """Begin the periodic work."""
         self._maintenance = self._loop.create_task(self._maintain(), name="broker-maintenance")
+        self._maintenance.add_done_callback(self._watch)
+
+    def _watch(self, task: asyncio.Task[None]) -> None:
+        """Without these tasks nothing would be synced or freed any more: their failure is not survivable."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_fatal(error)
+
+    def checkpoint_soon(self) -> None:
+        """Write a checkpoint though little was journaled: it frees space. With the next block, or now."""
+        self._wanted = True
+        if self._scheduled is None and not self._writing:
+            self._scheduled = self._loop.call_soon(self._flush)
+
+    async def in_background(self, work: Callable[..., _Result], *arguments: Any) -> _Result:
+        """Run something in the thread that writes checkpoints: between two of them."""
+        return await self._loop.run_in_executor(self._background, work, *arguments)
 
     # --- blocks
 
@@ -86,12 +110,12 @@ class Flusher:
         if self._checkpointing is not None and self._storage.checkpoint_overdue:
             return  # everybody waits until it is through: memory is bounded by that
         block = self._broker.cut()
-        if not block.parts:
-            self._broker.written(block)
-            return
         # the plan is the state at the end of this block: nothing may change between cut and plan
-        due = self._storage.checkpoint_due and self._checkpointing is None
+        due = (self._storage.checkpoint_due or self._wanted) and self._checkpointing is None and not self._stopping
         plan = self._broker.plan_checkpoint(clean=False) if due else None
+        if not block.parts:
+            self._after(block, plan)
+            return
         if self._write_seconds < INLINE_SYNC_SECONDS:
             self._write(block)
             self._after(block, plan)
@@ -114,13 +138,15 @@ class Flusher:
         self._writing = False
         if written.exception() is None:
             self._after(block, plan)
-            if self._broker.state.has_pending:
+            if self._broker.state.has_pending or self._wanted:
                 self._request(True)
 
     def _after(self, block: PendingBlock, plan: CheckpointPlan | None) -> None:
         if plan is not None:
+            self._wanted = False
             position = self._storage.begin_checkpoint()
             self._checkpointing = self._loop.create_task(self._checkpoint(plan, position), name="broker-checkpoint")
+            self._checkpointing.add_done_callback(self._watch)
         self._broker.written(block)
 
     # --- checkpoints and files
@@ -134,9 +160,11 @@ class Flusher:
                 "a checkpoint failed; the journal keeps what it covers, and it will be tried again",
                 extra={"action": "checkpoint_failed"},
             )
+        else:
+            self.on_checkpoint()
         finally:
             self._checkpointing = None
-            if self._broker.state.has_pending:
+            if self._broker.state.has_pending or self._wanted:
                 self._request(True)
 
     async def _maintain(self) -> None:
@@ -157,6 +185,7 @@ class Flusher:
 
     async def stop(self, *, checkpoint: bool) -> None:
         """Write what is pending, then a last checkpoint."""
+        self._stopping = True
         if self._maintenance is not None:
             self._maintenance.cancel()
             await asyncio.wait([self._maintenance])

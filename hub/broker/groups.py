@@ -78,6 +78,8 @@ class Group:
     starting: bool = False
     """The group was empty when this rebalance began: it waits out its initial delay."""
     offsets: dict[tuple[str, int], CommittedOffset] = field(default_factory=dict)
+    empty_since_ms: int = -1
+    """When the last member left; -1 while there are members, and where there never were any."""
 
 
 class JoinRequest(NamedTuple):
@@ -109,6 +111,9 @@ class GroupCoordinator:
         self.groups: dict[str, Group] = {}
         state.register("offsets", self._apply_offsets)
         state.register("delete_group", self._apply_delete_group)
+        state.register("group_empty", self._apply_empty_since)
+        state.register("forget_offsets", self._apply_forget_offsets)
+        state.on_topic_deleted.append(self._forget_topic)
 
     # --- joining
 
@@ -190,6 +195,7 @@ class GroupCoordinator:
         member = Member(member_id, request.instance_id, request.client_id, request.client_host, 0, 0, protocols=request.protocols)
         self._update(member, request)
         group.members[member_id] = member
+        self._note_empty(group, -1)
         group.protocol_type = request.protocol_type
         if request.instance_id is not None:
             group.instances[request.instance_id] = member_id
@@ -296,6 +302,20 @@ class GroupCoordinator:
         group.phase, group.leader, group.protocol = Phase.EMPTY, "", ""
         for member in list(group.members.values()):
             self._drop(group, member)
+        self._note_empty(group, self._state.clock.now_ms())
+
+    def _note_empty(self, group: Group, since_ms: int) -> None:
+        """Durable where it decides how long offsets are kept."""
+        if group.empty_since_ms == since_ms:
+            return
+        if group.offsets:
+            self._state.record("group_empty", group.group_id, since_ms)
+        else:
+            group.empty_since_ms = since_ms
+
+    def _apply_empty_since(self, group_id: str, since_ms: int) -> None:
+        if group_id in self.groups:
+            self.groups[group_id].empty_since_ms = since_ms
 
     @staticmethod
     def _choose_protocol(group: Group) -> str:
@@ -456,8 +476,9 @@ class GroupCoordinator:
 
     def commit(self, group_id: str, offsets: list[tuple[str, int, int, int, str | None]]) -> None:
         """Store (topic, partition, offset, leader epoch, metadata) for a group."""
-        if offsets:
-            self._state.record("offsets", group_id, offsets, self._state.clock.now_ms())
+        known = [offset for offset in offsets if self._state.log(offset[0], offset[1]) is not None]
+        if known:
+            self._state.record("offsets", group_id, known, self._state.clock.now_ms())
 
     def _apply_offsets(self, group_id: str, offsets: list[tuple[str, int, int, int, str | None]], now_ms: int) -> None:
         group = self.groups.get(group_id)
@@ -479,19 +500,56 @@ class GroupCoordinator:
     def _apply_delete_group(self, group_id: str) -> None:
         self.groups.pop(group_id, None)
 
+    # --- expiry
+
+    def expire(self, before_ms: int) -> None:
+        """Forget offsets of groups that are without members since before then: those committed before, too. Groups of which
+        nothing is left go."""
+        for group in list(self.groups.values()):
+            if group.phase is not Phase.EMPTY or group.members or group.handed_out:
+                continue
+            if group.empty_since_ms < before_ms:
+                old = [place for place, offset in group.offsets.items() if offset.committed_ms < before_ms]
+                if old:
+                    self._state.record("forget_offsets", group.group_id, old)
+            if not group.offsets:
+                self.groups.pop(group.group_id, None)
+
+    def _apply_forget_offsets(self, group_id: str, places: list[tuple[str, int]]) -> None:
+        if group_id in self.groups:
+            for topic, partition in places:
+                self.groups[group_id].offsets.pop((topic, partition), None)
+
+    def _forget_topic(self, name: str) -> None:
+        """Offsets in a topic that is deleted mean nothing, least of all in the next one of that name."""
+        for group in self.groups.values():
+            for place in [place for place in group.offsets if place[0] == name]:
+                del group.offsets[place]
+
+    def members_are_gone(self) -> None:
+        """After a restart: groups that had members are without any from now on."""
+        for group in self.groups.values():
+            if group.empty_since_ms < 0:
+                self._note_empty(group, self._state.clock.now_ms())
+
     # --- checkpoints
 
     def snapshot(self) -> list[Any]:
         """Committed offsets, for a checkpoint."""
         return [
-            (group.group_id, [(topic, partition, *value) for (topic, partition), value in group.offsets.items()])
+            (
+                group.group_id,
+                [(topic, partition, *value) for (topic, partition), value in group.offsets.items()],
+                group.empty_since_ms,
+            )
             for group in self.groups.values()
             if group.offsets
         ]
 
     def restore(self, snapshot: list[Any]) -> None:
         """Inverse of `snapshot`."""
-        for group_id, offsets in snapshot:
+        for group_id, offsets, *empty_since_ms in snapshot:
             group = self.groups[group_id] = Group(group_id)
+            group.empty_since_ms = empty_since_ms[0] if empty_since_ms else -1
             for topic, partition, *value in offsets:
                 group.offsets[topic, partition] = CommittedOffset(*value)

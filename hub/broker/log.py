@@ -29,6 +29,18 @@ class LogKey(NamedTuple):
     partition: int
 
 
+class SegmentView(NamedTuple):
+    """A part of a log, as plans of retention and compaction see it."""
+
+    base: int
+    end: int
+    size: int
+    max_timestamp_ms: int
+    created_ms: int
+    closed: bool
+    """Nothing will be added to it."""
+
+
 class LogReader(Protocol):
     """Where a log's older batches are read from."""
 
@@ -38,6 +50,10 @@ class LogReader(Protocol):
 
     def offset_for_timestamp(self, key: LogKey, timestamp_ms: int) -> int | None:
         """Base offset of a batch at or before the first one with a timestamp of at least `timestamp_ms`."""
+        ...
+
+    def max_timestamp_ms(self, key: LogKey, start: int, end: int) -> int:
+        """Largest timestamp of the batches from `start` on that begin before `end`, -1 if there are none."""
         ...
 
 
@@ -99,8 +115,12 @@ class PartitionLog:
         self._bases: list[int] = []
         self._batches: list[bytes] = []
         self._max_timestamps: list[int] = []
+        self.memory_since_ms = -1
+        """When the memory last began to fill."""
         self.memory_bytes = 0
         """Size of the batches that are held in memory."""
+        self.file_bytes = 0
+        """Size of all others, those in segment files."""
 
     # --- writing
 
@@ -128,6 +148,7 @@ class PartitionLog:
         base = self.end
         if not self._batches:
             self._tail_start = base
+            self.memory_since_ms = now_ms
         self._bases.append(base)
         self._batches.append(batch)
         self.memory_bytes += len(batch)
@@ -163,8 +184,12 @@ class PartitionLog:
             self._closing.popleft()
 
     def delete_before(self, offset: int) -> None:
-        """Records before `offset` are gone for readers."""
+        """Records before `offset` are gone for readers; so are whole batches before it from memory."""
         self.start = max(self.start, offset)
+        if self._batches and self._tail_start < self.start:
+            last = bisect_right(self._bases, self.start) - 1
+            ends_before = self._base_after(last) <= self.start
+            self._drop_from_memory(last + 1 if ends_before else last)
         self._aborted = [entry for entry in self._aborted if entry.last_offset >= self.start]
 
     def forget_producers(self, before_ms: int) -> None:
@@ -200,11 +225,11 @@ class PartitionLog:
         end = self.visible_end(committed=committed, unsynced=unsynced)
         if offset >= end:
             return Slice(b"", [])
-        if self._batches and offset >= self._tail_start:
-            data, upper = self._read_tail(offset, max_bytes, end)
-        else:
-            data = self._reader.read(self.key, offset, max_bytes, end)
-            upper = end
+        data, upper = b"", end
+        if offset < self.memory_start:
+            data = self._reader.read(self.key, offset, max_bytes, min(end, self.memory_start))
+        if not data and self._batches and self._tail_start < end:
+            data, upper = self._read_tail(max(offset, self._tail_start), max_bytes, end)
         aborted: list[tuple[int, int]] = []
         if committed and self._aborted:
             at = bisect_left(self._aborted, offset, key=lambda entry: entry.last_offset)
@@ -226,8 +251,8 @@ class PartitionLog:
     def offset_for_timestamp(self, timestamp_ms: int, *, committed: bool) -> tuple[int, bytes] | None:
         """A batch (base offset, bytes) that is the first with a record of at least `timestamp_ms`, if one is
         visible."""
-        at = self._reader.offset_for_timestamp(self.key, timestamp_ms) if self.start < self._memory_start else None
-        offset = max(self.start, self._memory_start if at is None else at)
+        at = self._reader.offset_for_timestamp(self.key, timestamp_ms) if self.start < self.memory_start else None
+        offset = max(self.start, self.memory_start if at is None else at)
         for base, batch in self._walk(offset, self.visible_end(committed=committed)):
             header = read_header(batch)
             if header.max_timestamp_ms >= timestamp_ms and header.last_offset + base - header.base_offset >= self.start:
@@ -237,10 +262,12 @@ class PartitionLog:
     def max_timestamp_ms(self, *, committed: bool) -> int:
         """Largest timestamp of the visible batches, -1 if there are none."""
         end = self.visible_end(committed=committed)
-        return max((read_header(batch).max_timestamp_ms for _, batch in self._walk(self.start, end)), default=-1)
+        in_memory = max(self._max_timestamps[: bisect_left(self._bases, end)], default=-1)
+        return max(in_memory, self._reader.max_timestamp_ms(self.key, self.start, min(end, self.memory_start)))
 
     @property
-    def _memory_start(self) -> int:
+    def memory_start(self) -> int:
+        """First offset of the batches that are held in memory; the end without any."""
         return self._tail_start if self._batches else self.end
 
     def _walk(self, offset: int, end: int) -> Iterator[tuple[int, bytes]]:
@@ -257,7 +284,9 @@ class PartitionLog:
                 yield base, batch
                 offset = base + read_header(batch).last_offset_delta + 1
             if not data:
-                return
+                if offset >= self.memory_start:
+                    return
+                offset = self.memory_start  # what lay between was removed by compaction
 
     # --- checkpoints
 
@@ -267,13 +296,31 @@ class PartitionLog:
 
     def written(self, end: int) -> int:
         """Batches before `end` are in segment files now: drop them from memory. Returns the bytes freed."""
-        count = bisect_left(self._bases, end)
+        return self._drop_from_memory(bisect_left(self._bases, end))
+
+    def _drop_from_memory(self, count: int) -> int:
         freed = sum(map(len, self._batches[:count]))
         self.memory_bytes -= freed
         del self._batches[:count], self._bases[:count], self._max_timestamps[:count]
         if self._bases:
             self._tail_start = self._bases[0]
         return freed
+
+    def _base_after(self, index: int) -> int:
+        return self._bases[index + 1] if index + 1 < len(self._bases) else self.end
+
+    def memory_views(self, segment_bytes: int) -> Iterator[SegmentView]:
+        """The batches in memory in parts of about `segment_bytes`, as if they were segments."""
+        at, count = 0, len(self._bases)
+        while at < count:
+            first, size, timestamp_ms = at, 0, -1
+            while at < count and (size == 0 or size + len(self._batches[at]) <= segment_bytes):
+                size += len(self._batches[at])
+                timestamp_ms = max(timestamp_ms, self._max_timestamps[at])
+                at += 1
+            yield SegmentView(
+                self._bases[first], self._base_after(at - 1), size, timestamp_ms, self.memory_since_ms, closed=at < count
+            )
 
     def snapshot(self) -> dict[str, Any]:
         """Everything but the batches, for a checkpoint."""

@@ -1,9 +1,13 @@
 """Segment files: the logs' older batches, written behind the journal.
 
 One directory per log; a segment is a file of batches named by its first offset, with a sparse index beside it: one
-entry about every 16 KiB. What counts is the checkpoint's table of lengths: bytes behind it are cut at start, they are
-replayed from the journal. The index is only an aid: one that does not fit its segment is made again by reading the
+entry about every 16 KiB. What counts is the checkpoint's table of lengths: bytes after them are cut at start, they are
+replayed from the journal. The index is only an aid: one that does not fit its segment is built again by reading the
 segment.
+
+Cleaning replaces some neighbouring segments by one file of another name (`<first offset>-<generation>.log`). The checkpoint's
+table decides here, too: it names either the old files or the new one, and files that it does not name are removed at start.
+Old files are removed once a checkpoint without them is on disk. Offsets within and between segments may have gaps.
 """
 
 import os
@@ -12,21 +16,43 @@ import threading
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .batches import HEADER_BYTES, read_header, whole_batches
+import msgspec
+
+from .batches import HEADER_BYTES, BatchHeader, read_header, whole_batches
 from .errors import StorageDamaged
-from .log import LogKey
+from .log import LogKey, SegmentView
 from .storage import LogTail
 
 INDEX_INTERVAL_BYTES = 16 * 1024
 _ENTRY = struct.Struct(">qqq")
 _OPEN_FILES_MAX = 128
 
-SegmentTable = list[tuple[int, int, list[tuple[int, int, int, int]]]]
-"""(topic number, partition, [(base offset, bytes, end offset, largest timestamp)])."""
+Spans = list[tuple[int, int]]
+"""(end offset, time) in order: when the records before that offset, and at or after the end before it, were cleaned first."""
+
+
+class SegmentEntry(msgspec.Struct, array_like=True):
+    """A segment in a checkpoint. What earlier releases did not write has a default."""
+
+    base: int
+    size: int
+    end: int
+    max_timestamp_ms: int
+    generation: int = 0
+    created_ms: int = -1
+
+
+class LogEntry(msgspec.Struct, array_like=True):
+    """A log's segments in a checkpoint."""
+
+    topic_number: int
+    partition: int
+    segments: list[SegmentEntry]
+    cleaned: Spans = []
 
 
 @dataclass(slots=True)
@@ -49,13 +75,16 @@ class SegmentIndex:
 
 @dataclass(slots=True)
 class Segment:
-    """One file. `size` and `end` grow as checkpoints add to it."""
+    """One file. `size` and `end` grow as checkpoints add to it, until it is full, too old, or `sealed`."""
 
     base: int
     size: int
     end: int
     max_timestamp_ms: int
     path: Path
+    created_ms: int
+    generation: int = 0
+    sealed: bool = False
     index: SegmentIndex | None = None
 
     @property
@@ -63,71 +92,119 @@ class Segment:
         return self.path.with_suffix(".index")
 
 
+def segment_path(directory: Path, base: int, generation: int) -> Path:
+    """Where a segment is; generation 0 is one that was never cleaned."""
+    return directory / (f"{base:020d}-{generation}.log" if generation else f"{base:020d}.log")
+
+
 class SegmentStore:
-    """All logs' segments. `append`, `sync` and `remove_others` belong to the checkpointing thread; reads may come from
-    another."""
+    """All logs' segments. Whatever changes them belongs to one thread, that of checkpoints; reads may come from others.
+
+    `segment_bytes` caps what topics ask for."""
 
     def __init__(self, directory: Path, *, segment_bytes: int) -> None:
         self._directory = directory
         self._segment_bytes = segment_bytes
         self._logs: dict[LogKey, list[Segment]] = {}
+        self._cleaned: dict[LogKey, Spans] = {}
+        self._garbage: list[Path] = []
+        """Files and directories that the next checkpoint no longer names."""
         self._unsynced: set[Path] = set()
         self._files: OrderedDict[Path, int] = OrderedDict()
         self._lock = threading.Lock()
         self._index_lock = threading.Lock()
 
-    def _log_directory(self, key: LogKey) -> Path:
+    def log_directory(self, key: LogKey) -> Path:
+        """Where a log's files are."""
         return self._directory / f"{key.topic_number}-{key.partition}"
 
     # --- the table kept in checkpoints
 
-    def table(self) -> SegmentTable:
+    def table(self) -> list[LogEntry]:
         """What the segments hold."""
         return [
-            (key.topic_number, key.partition, [(s.base, s.size, s.end, s.max_timestamp_ms) for s in segments])
+            LogEntry(
+                *key,
+                [SegmentEntry(s.base, s.size, s.end, s.max_timestamp_ms, s.generation, s.created_ms) for s in segments],
+                self._cleaned.get(key, []),
+            )
             for key, segments in self._logs.items()
         ]
 
-    def restore(self, table: SegmentTable) -> None:
-        """Take over the segments of a checkpoint; cut what was written behind it. Raises `StorageDamaged` when bytes
-        are missing."""
+    def restore(self, table: Sequence[LogEntry]) -> None:
+        """Take over the segments of a checkpoint; cut what was written after it and remove all other files. Raises
+        `StorageDamaged` when bytes are missing."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        for topic_number, partition, entries in table:
-            key = LogKey(topic_number, partition)
-            segments = self._logs[key] = []
-            for base, size, end, timestamp_ms in entries:
-                path = self._log_directory(key) / f"{base:020d}.log"
-                found = path.stat().st_size if path.exists() else 0
-                if found < size:
-                    raise StorageDamaged(f"segment {path} has {found} bytes, {size} were written")
-                if found > size:
-                    os.truncate(path, size)
-                segments.append(Segment(base, size, end, timestamp_ms, path))
-        self.remove_others()
+        for entry in table:
+            key = LogKey(entry.topic_number, entry.partition)
+            self._logs[key] = [self._restored(key, segment) for segment in entry.segments]
+            if entry.cleaned:
+                self._cleaned[key] = entry.cleaned
+        self._remove_others()
+
+    def _restored(self, key: LogKey, entry: SegmentEntry) -> Segment:
+        path = segment_path(self.log_directory(key), entry.base, entry.generation)
+        found = path.stat() if path.exists() else None
+        if found is None or found.st_size < entry.size:
+            has = 0 if found is None else found.st_size
+            raise StorageDamaged(f"segment {path} has {has} bytes, {entry.size} were written")
+        if found.st_size > entry.size:
+            os.truncate(path, entry.size)
+        created_ms = entry.created_ms if entry.created_ms >= 0 else int(found.st_mtime * 1000)
+        return Segment(entry.base, entry.size, entry.end, entry.max_timestamp_ms, path, created_ms, entry.generation)
+
+    def _remove_others(self) -> None:
+        directories = {self.log_directory(key): segments for key, segments in self._logs.items()}
+        for directory in self._directory.iterdir():
+            segments = directories.get(directory, [])
+            known = {segment.path for segment in segments} | {segment.index_path for segment in segments}
+            for path in directory.iterdir():
+                if path not in known:
+                    path.unlink()
+            if directory not in directories:
+                directory.rmdir()
+
+    def views(self, key: LogKey) -> list[SegmentView]:
+        """A log's segments as plans see them."""
+        segments = self._logs.get(key, ())
+        last = segments[-1] if segments else None
+        return [
+            SegmentView(s.base, s.end, s.size, s.max_timestamp_ms, s.created_ms, closed=s.sealed or s is not last)
+            for s in segments
+        ]
+
+    def cleaned(self, key: LogKey) -> Spans:
+        """When which part of a log was cleaned first; the last end is where the part begins that never was."""
+        return self._cleaned.get(key, [])
 
     # --- writing
 
     def append(self, tail: LogTail) -> None:
-        """Write a log's batches behind those it has; batches that a failed checkpoint wrote already are skipped."""
+        """Write a log's batches after those it has; batches that a failed checkpoint wrote already are skipped."""
         segments = self._logs.setdefault(tail.key, [])
         at, count = bisect_left(tail.bases, segments[-1].end) if segments else 0, len(tail.batches)
+        limit = min(tail.segment_bytes, self._segment_bytes)
         while at < count:
-            segment = self._segment_for(tail.key, segments, tail.bases[at])
-            stop, size = at, segment.size
-            while stop < count and (stop == at or size < self._segment_bytes):
+            segment = self._segment_for(tail, segments, at, limit)
+            stop, size = at + 1, segment.size + len(tail.batches[at])
+            while stop < count and size + len(tail.batches[stop]) <= limit:
                 size += len(tail.batches[stop])
                 stop += 1
             end = tail.bases[stop] if stop < count else tail.end
             self._extend(segment, tail, at, stop, end)
             at = stop
 
-    def _segment_for(self, key: LogKey, segments: list[Segment], base: int) -> Segment:
-        if segments and segments[-1].size < self._segment_bytes:
-            return segments[-1]
-        directory = self._log_directory(key)
+    def _segment_for(self, tail: LogTail, segments: list[Segment], at: int, limit: int) -> Segment:
+        """The last segment, or the next one when that is full, too old, or not to be changed."""
+        if segments:
+            last = segments[-1]
+            fits = last.size == 0 or last.size + len(tail.batches[at]) <= limit
+            if fits and not last.sealed and tail.now_ms - last.created_ms < tail.roll_ms:
+                return last
+        directory, base = self.log_directory(tail.key), tail.bases[at]
         directory.mkdir(parents=True, exist_ok=True)
-        path = directory / f"{base:020d}.log"
-        segment = Segment(base, 0, base, -1, path, SegmentIndex.empty())
+        path = segment_path(directory, base, 0)
+        segment = Segment(base, 0, base, -1, path, tail.now_ms, index=SegmentIndex.empty())
         path.write_bytes(b"")
         segment.index_path.write_bytes(b"")
         self._unsynced |= {directory, self._directory}
@@ -168,25 +245,63 @@ class SegmentStore:
 
     def leave_out_before(self, starts: Mapping[LogKey, int]) -> None:
         """Forget logs that are not named and segments that end at or before their log's start. Their files stay until
-        a checkpoint without them is on disk (`remove_others`)."""
+        a checkpoint without them is on disk (`remove_garbage`)."""
         for key in list(self._logs):
             if key not in starts:
-                del self._logs[key]
-            else:
+                self._discard(self._logs.pop(key))
+                self._cleaned.pop(key, None)
+                self._garbage.append(self.log_directory(key))
+            elif self._logs[key] and self._logs[key][0].end <= starts[key]:
+                self._discard([segment for segment in self._logs[key] if segment.end <= starts[key]])
                 self._logs[key] = [segment for segment in self._logs[key] if segment.end > starts[key]]
 
-    def remove_others(self) -> None:
+    def holds_before(self, starts: Mapping[LogKey, int]) -> bool:
+        """Whether there are files for `leave_out_before` and `remove_garbage` to remove."""
+        logs = list(self._logs.items())
+        return bool(self._garbage) or any(key not in starts or (s and s[0].end <= starts[key]) for key, s in logs)
+
+    def _discard(self, segments: Sequence[Segment]) -> None:
+        for segment in segments:
+            self._garbage += (segment.path, segment.index_path)
+            self._unsynced.discard(segment.path)
+
+    def remove_garbage(self) -> None:
         """Remove the files of forgotten logs and segments."""
-        directories = {self._log_directory(key): segments for key, segments in self._logs.items()}
-        for directory in self._directory.iterdir():
-            segments = directories.get(directory, [])
-            known = {segment.path for segment in segments} | {segment.index_path for segment in segments}
-            for path in directory.iterdir():
-                if path not in known:
-                    self._forget_file(path)
-                    path.unlink()
-            if directory not in directories:
-                directory.rmdir()
+        garbage, self._garbage = self._garbage, []
+        for path in garbage:
+            if path.is_dir():
+                path.rmdir()
+            else:
+                self._forget_file(path)
+                path.unlink(missing_ok=True)
+
+    # --- cleaning
+
+    def seal(self, key: LogKey) -> None:
+        """Nothing is added to the log's last segment any more."""
+        if segments := self._logs.get(key):
+            segments[-1].sealed = True
+
+    def segments(self, key: LogKey) -> list[Segment]:
+        """A log's segments now."""
+        return list(self._logs.get(key, ()))
+
+    def replace(self, key: LogKey, old: Sequence[Segment], new: Segment | None) -> bool:
+        """Put one segment, whose file is on disk, into the place of some neighbours; None when nothing of them is left.
+
+        False, without any change, when one of them has been removed meanwhile."""
+        segments = self._logs.get(key, [])
+        at = next((index for index, segment in enumerate(segments) if segment is old[0]), -1)
+        if at < 0 or any(one is not other for one, other in zip(segments[at : at + len(old)], old, strict=False)):
+            return False
+        self._logs[key] = segments[:at] + ([] if new is None else [new]) + segments[at + len(old) :]
+        self._discard(old)
+        return True
+
+    def set_cleaned(self, key: LogKey, spans: Spans) -> None:
+        """Note what has been cleaned; see `cleaned`."""
+        if key in self._logs:
+            self._cleaned[key] = spans
 
     # --- reading
 
@@ -195,50 +310,50 @@ class SegmentStore:
         return sum(segment.size for segment in self._logs.get(key, ()))
 
     def read(self, key: LogKey, offset: int, max_bytes: int, end: int) -> bytes:
-        """Whole batches from the one that holds `offset` (or the next one): at least one, then at most `max_bytes`."""
-        segments = self._logs.get(key, [])
-        at = bisect_right(segments, offset, key=lambda segment: segment.base) - 1
-        if at >= 0 and segments[at].end <= offset:
+        """Whole batches from the one that holds `offset` (or the next one): at least one, then at most `max_bytes`. Empty when
+        no segment has one before `end`."""
+        while True:
+            segments = self._logs.get(key, [])
+            try:
+                return self._read(segments, offset, max_bytes, end)
+            except FileNotFoundError:
+                if self._logs.get(key, []) is segments:  # not replaced meanwhile: the file is missing
+                    raise
+
+    def _read(self, segments: list[Segment], offset: int, max_bytes: int, end: int) -> bytes:
+        at = max(0, bisect_right(segments, offset, key=lambda segment: segment.base) - 1)
+        while at < len(segments) and segments[at].base < end:
+            if segments[at].end > offset and (data := self._read_segment(segments[at], offset, max_bytes, end)):
+                return data
             at += 1
-        if not segments or at >= len(segments):
-            return b""
-        segment = segments[max(at, 0)]
-        position = self._position(segment, offset)
-        data = self._pread(segment, position, max(max_bytes, INDEX_INTERVAL_BYTES) + INDEX_INTERVAL_BYTES)
-        return self._cut(segment, position, data, offset, max_bytes, end)
+        return b""
 
     def _position(self, segment: Segment, offset: int) -> int:
         index = self._index(segment)
         entry = bisect_right(index.offsets, offset) - 1
         return index.positions[entry] if entry >= 0 else 0
 
-    def _cut(self, segment: Segment, position: int, data: bytes, offset: int, max_bytes: int, end: int) -> bytes:
-        first = stop = -1
-        for base, begin, finish in whole_batches(data):
-            if base >= end:
-                break
-            if first < 0 and read_header(data, begin).last_offset_delta + base < offset:
-                continue
-            if first < 0:
-                first = begin
-            elif finish - first > max_bytes:
-                break
-            stop = finish
-        if first >= 0:
-            return data[first:stop]
-        return self._read_one(segment, position, data, offset, end)
-
-    def _read_one(self, segment: Segment, position: int, data: bytes, offset: int, end: int) -> bytes:
-        """The batch that holds `offset`, when it did not fit into what was read."""
-        for _, begin, finish in whole_batches(data):
-            if read_header(data, begin).last_offset_delta + read_header(data, begin).base_offset >= offset:
+    def _read_segment(self, segment: Segment, offset: int, max_bytes: int, end: int) -> bytes:
+        position = self._position(segment, offset)
+        window = max(max_bytes, INDEX_INTERVAL_BYTES) + INDEX_INTERVAL_BYTES
+        while position < segment.size:
+            data = self._pread(segment, position, window)
+            if len(data) < HEADER_BYTES:
                 return b""
-            position += finish - begin
-        head = self._pread(segment, position, HEADER_BYTES)
-        if len(head) < HEADER_BYTES:
-            return b""
-        header = read_header(head)
-        return b"" if header.base_offset >= end else self._pread(segment, position, header.length + 12)
+            first, stop, after = _cut(data, offset, max_bytes, end)
+            if first >= 0:
+                return data[first:stop]
+            if after == 0:  # one batch is larger than the window
+                header = read_header(data)
+                if header.base_offset >= end:
+                    return b""
+                if header.last_offset >= offset:
+                    return self._pread(segment, position, header.length + 12)
+                after = header.length + 12
+            elif after < 0:
+                return b""
+            position += after
+        return b""
 
     def offset_for_timestamp(self, key: LogKey, timestamp_ms: int) -> int | None:
         """Base offset of a batch at or before the first with a timestamp of at least `timestamp_ms`."""
@@ -280,7 +395,7 @@ class SegmentStore:
         head = self._pread(segment, index.positions[-1], HEADER_BYTES)
         fits = len(head) == HEADER_BYTES and read_header(head).base_offset == index.offsets[-1]
         rising = all(a < b for a, b in zip(index.positions, index.positions[1:], strict=False))
-        return index if fits and rising and index.offsets[0] == segment.base else None
+        return index if fits and rising and index.positions[0] == 0 else None
 
     def _rebuild_index(self, segment: Segment) -> SegmentIndex:
         index, position, indexed, timestamp_ms = SegmentIndex.empty(), 0, -INDEX_INTERVAL_BYTES, -1
@@ -310,3 +425,48 @@ class SegmentStore:
             for handle in self._files.values():
                 os.close(handle)
             self._files.clear()
+
+    def max_timestamp_ms(self, key: LogKey, start: int, end: int) -> int:
+        """Largest timestamp of the batches that hold `start` or come after it and begin before `end`; -1 without any.
+
+        Only a segment that reaches over one of these ends is looked into."""
+        largest = -1
+        for segment in self.segments(key):
+            if segment.max_timestamp_ms <= largest or segment.end <= start or segment.base >= end:
+                continue
+            if start <= segment.base and segment.end <= end:
+                largest = segment.max_timestamp_ms
+            else:
+                inside = self._headers(segment, start, end)
+                largest = max(largest, max((header.max_timestamp_ms for header in inside), default=-1))
+        return largest
+
+    def _headers(self, segment: Segment, start: int, end: int) -> Iterator[BatchHeader]:
+        position = self._position(segment, start)
+        while position < segment.size:
+            header = read_header(self._pread(segment, position, HEADER_BYTES))
+            if header.base_offset >= end:
+                return
+            if header.last_offset >= start:
+                yield header
+            position += header.length + 12
+
+
+def _cut(data: bytes, offset: int, max_bytes: int, end: int) -> tuple[int, int, int]:
+    """(start, stop, bytes passed over) of the batches in `data` that hold `offset` or come after it, at most `max_bytes` but
+    at least one. Start -1 when there is none among the whole batches; then passed over is -1 if `end` was met."""
+    first = stop = -1
+    after = 0
+    for base, begin, finish in whole_batches(data):
+        if base >= end:
+            after = -1
+            break
+        after = finish
+        if first < 0 and read_header(data, begin).last_offset < offset:
+            continue
+        if first < 0:
+            first = begin
+        elif finish - first > max_bytes:
+            break
+        stop = finish
+    return first, stop, after

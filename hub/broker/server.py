@@ -11,6 +11,7 @@ from .connection import Connection
 from .errors import AddressInUse
 from .files import FileStorage
 from .flushing import Flusher, end_process
+from .housekeeping import Housekeeper
 from .local import LocalBroker
 from .state import BrokerSettings
 from .storage import MemoryStorage, Storage
@@ -69,6 +70,7 @@ class BrokerServer:
         self._timer: asyncio.TimerHandle | None = None
         self._storage: Storage | None = None
         self._flusher: Flusher | None = None
+        self._housekeeper: Housekeeper | None = None
         self._broker: Broker | None = None
         self._local: LocalBroker | None = None
 
@@ -112,6 +114,8 @@ class BrokerServer:
         broker.state.host, broker.state.port = self._advertised_host, self.port
         self._flusher = Flusher(broker, storage, sync_seconds=self._sync_seconds, on_fatal=self._on_fatal)
         self._flusher.start()
+        self._housekeeper = Housekeeper(broker, storage, self._flusher)
+        self._housekeeper.start()
         self._local = LocalBroker(broker)
         await self._server.start_serving()
 
@@ -157,6 +161,8 @@ class BrokerServer:
         for connection in tuple(self._connections):
             connection.close()
         self.broker.transactions.abort_open()
+        assert self._housekeeper is not None
+        await self._housekeeper.stop()
         assert self._flusher is not None
         assert self._storage is not None
         await self._flusher.stop(checkpoint=not isinstance(self._storage, MemoryStorage))

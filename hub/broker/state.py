@@ -49,8 +49,20 @@ class BrokerSettings:
     group_members_max: int = 1000
     offset_metadata_bytes_max: int = 4096
     fetch_bytes_max: int = 55 * 1024 * 1024
-    producer_idle_ms: int = 86_400_000
-    """After this time without a batch a partition forgets a producer."""
+    producer_expiration_ms: int = 86_400_000
+    """After this time without a batch a partition forgets a producer (Kafka's `producer.id.expiration.ms`)."""
+    transactional_id_expiration_ms: int = 604_800_000
+    """After this time without a transaction a transactional id is forgotten (`transactional.id.expiration.ms`)."""
+    offsets_retention_ms: int = 604_800_000
+    """How long the offsets of a group without members are kept (`offsets.retention.minutes`)."""
+    retention_check_seconds: float = 30.0
+    """How often logs are searched for what is too old. Besides, after every checkpoint: that is when logs grow on disk."""
+    expiration_check_seconds: float = 300.0
+    """How often producers, transactional ids and offsets are searched for what has expired."""
+    cleaner_share: float = 0.25
+    """Part of one core's time that compaction may take from the broker."""
+    cleaner_map_bytes: int = 48 << 20
+    """Memory for the keys of one pass of compaction. A log with more new keys is cleaned in several passes."""
 
 
 @dataclass(slots=True)
@@ -95,6 +107,9 @@ class BrokerState:
         self.host, self.port = "127.0.0.1", 0
         self.on_flush_needed: Callable[[bool], None] = lambda urgent: None
         """Called when there is something to write; urgent when somebody waits for it."""
+        self.on_space_freed: Callable[[], None] = lambda: None
+        """Called when records or topics were deleted, or settings of a topic changed: files may be removed."""
+        self.on_topic_deleted: list[Callable[[str], None]] = []
         self.pending_bytes = 0
         self._topics_by_number: dict[int, Topic] = {}
         self._next_topic_number = 1
@@ -206,6 +221,14 @@ class BrokerState:
         """All logs."""
         return (log for topic in self.topics.values() for log in topic.logs)
 
+    def exists(self, log: PartitionLog) -> bool:
+        """Whether the log's topic was not deleted."""
+        return log.key.topic_number in self._topics_by_number
+
+    def starts(self) -> dict[LogKey, int]:
+        """First offset of every log."""
+        return {log.key: log.start for log in self.logs()}
+
     def check_new_topic(self, name: str, partitions: int, configs: dict[str, str]) -> None:
         """Raises `BrokerError` when such a topic cannot be created."""
         if not _TOPIC_NAME.match(name) or name in (".", ".."):
@@ -252,6 +275,7 @@ class BrokerState:
 
     def _apply_configs(self, number: int, configs: dict[str, str]) -> None:
         self._topics_by_number[number].set_configs(valid_settings(configs))
+        self.on_space_freed()
 
     def _apply_delete_topic(self, number: int) -> None:
         topic = self._topics_by_number.pop(number)
@@ -259,10 +283,14 @@ class BrokerState:
         for log in topic.logs:
             for wake in tuple(log.waiters | log.append_waiters):
                 wake()
+        for forget in self.on_topic_deleted:
+            forget(topic.name)
+        self.on_space_freed()
 
     def _apply_delete_records(self, number: int, partition: int, offset: int) -> None:
         if number in self._topics_by_number:
             self._topics_by_number[number].logs[partition].delete_before(offset)
+            self.on_space_freed()
 
     # --- checkpoints
 

@@ -5,11 +5,11 @@ From time to time it hands over a checkpoint: its state at a block's end, and th
 files. `FileStorage` (module `files`) does this on disk.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from .log import LogKey, LogReader
+from .log import LogKey, LogReader, SegmentView
 
 
 class LogTail(NamedTuple):
@@ -21,6 +21,11 @@ class LogTail(NamedTuple):
     batches: list[bytes]
     bases: list[int]
     max_timestamps: list[int]
+    segment_bytes: int
+    """Size at which the topic wants its segments closed."""
+    roll_ms: int
+    """Age at which it wants them closed."""
+    now_ms: int
 
 
 class CheckpointPlan(NamedTuple):
@@ -83,6 +88,14 @@ class Storage(LogReader, Protocol):
         """So much was journaled since that a running checkpoint must be waited for."""
         ...
 
+    def segments_of(self, key: LogKey) -> Sequence[SegmentView]:
+        """The segments of a log, in order."""
+        ...
+
+    def holds_before(self, starts: Mapping[LogKey, int]) -> bool:
+        """Whether a checkpoint with these starts of all logs would remove files."""
+        ...
+
     def recover(self) -> Recovery:
         """State and journal of an earlier run. Called once, before any write."""
         ...
@@ -130,6 +143,12 @@ class MemoryStorage:
     def log_bytes(self, key: LogKey) -> int:
         return 0
 
+    def segments_of(self, key: LogKey) -> Sequence[SegmentView]:
+        return ()
+
+    def holds_before(self, starts: Mapping[LogKey, int]) -> bool:
+        return False
+
     def recover(self) -> Recovery:
         return Recovery(None, (), clean=True)
 
@@ -159,3 +178,6 @@ class MemoryStorage:
 
     def offset_for_timestamp(self, key: LogKey, timestamp_ms: int) -> int | None:
         return None
+
+    def max_timestamp_ms(self, key: LogKey, start: int, end: int) -> int:
+        return -1

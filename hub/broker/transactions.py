@@ -49,6 +49,8 @@ class Transactional:
     producer_id: int
     epoch: int
     timeout_ms: int
+    used_ms: int
+    """When its last transaction ended, or it was taken over."""
     ended: Ended | None = None
     previous_producer_id: int = -1
     open: bool = False
@@ -68,6 +70,7 @@ class TransactionCoordinator:
         self._next_producer_id = 1000
         state.register("transactional", self._apply)
         state.register("producer_id", self._apply_producer_id)
+        state.register("forget_transactional", self._apply_forget)
 
     # --- identities
 
@@ -96,31 +99,60 @@ class TransactionCoordinator:
         self._state.record("producer_id", producer_id + 1)
         return producer_id
 
-    def _fence(self, entry: Transactional, timeout_ms: int) -> None:
-        """Give the id a new identity; abort its open transaction with markers that the old one cannot follow."""
+    def _fence(self, entry: Transactional, timeout_ms: int, used_ms: int | None = None) -> None:
+        """Give the id a new identity; abort its open transaction with markers that the old one cannot follow. `used_ms`: when
+        it was used last, if that is not now."""
         if entry.open:
             self._write_markers(entry, entry.epoch + 1, commit=False)
             self._close(entry)
-        self._store(entry.transactional_id, *self._next_identity(entry), timeout_ms, None)
+        self._store(entry.transactional_id, *self._next_identity(entry), timeout_ms, None, used_ms)
 
     def _next_identity(self, entry: Transactional) -> tuple[int, int]:
         if entry.epoch >= self._state.settings.producer_epoch_max - 1:
             return self._new_producer_id(), 0
         return entry.producer_id, entry.epoch + 1
 
-    def _store(self, transactional_id: str, producer_id: int, epoch: int, timeout_ms: int, ended: Ended | None) -> None:
-        self._state.record("transactional", transactional_id, producer_id, epoch, timeout_ms, ended)
+    def _store(
+        self,
+        transactional_id: str,
+        producer_id: int,
+        epoch: int,
+        timeout_ms: int,
+        ended: Ended | None,
+        used_ms: int | None = None,
+    ) -> None:
+        used_ms = self._state.clock.now_ms() if used_ms is None else used_ms
+        self._state.record("transactional", transactional_id, producer_id, epoch, timeout_ms, ended, used_ms)
 
     def _apply(
-        self, transactional_id: str, producer_id: int, epoch: int, timeout_ms: int, ended: tuple[int, int, bool] | None
+        self,
+        transactional_id: str,
+        producer_id: int,
+        epoch: int,
+        timeout_ms: int,
+        ended: tuple[int, int, bool] | None,
+        used_ms: int = -1,
     ) -> None:
+        if used_ms < 0:  # written by a release that did not note it
+            used_ms = self._state.clock.now_ms()
         entry = self._by_id.get(transactional_id)
         if entry is None:
-            entry = self._by_id[transactional_id] = Transactional(transactional_id, producer_id, epoch, timeout_ms)
+            entry = self._by_id[transactional_id] = Transactional(transactional_id, producer_id, epoch, timeout_ms, used_ms)
+        entry.used_ms = used_ms
         if entry.producer_id != producer_id:
             entry.previous_producer_id = entry.producer_id
         entry.producer_id, entry.epoch, entry.timeout_ms = producer_id, epoch, timeout_ms
         entry.ended = None if ended is None else Ended(*ended)
+
+    def expire(self, before_ms: int) -> None:
+        """Forget the transactional ids that were not used since then. Whoever comes back with one gets
+        INVALID_PRODUCER_ID_MAPPING and has to initialise again."""
+        idle = [entry.transactional_id for entry in self._by_id.values() if not entry.open and entry.used_ms < before_ms]
+        for transactional_id in idle:
+            self._state.record("forget_transactional", transactional_id)
+
+    def _apply_forget(self, transactional_id: str) -> None:
+        self._by_id.pop(transactional_id, None)
 
     def _apply_producer_id(self, next_producer_id: int) -> None:
         self._next_producer_id = max(self._next_producer_id, next_producer_id)
@@ -278,7 +310,7 @@ class TransactionCoordinator:
                 self.append_marker(log, producer_id, min(epoch, 32767), commit=False, now_ms=now_ms)
         for producer_id, entry in owners.items():
             if not clean or producer_id in left:
-                self._fence(entry, entry.timeout_ms)
+                self._fence(entry, entry.timeout_ms, entry.used_ms)
 
     # --- checkpoints
 
@@ -286,7 +318,7 @@ class TransactionCoordinator:
         """Identities, for a checkpoint. Open transactions are in the logs."""
         return {
             "next_producer_id": self._next_producer_id,
-            "ids": [(e.transactional_id, e.producer_id, e.epoch, e.timeout_ms, e.ended) for e in self._by_id.values()],
+            "ids": [(e.transactional_id, e.producer_id, e.epoch, e.timeout_ms, e.ended, e.used_ms) for e in self._by_id.values()],
         }
 
     def restore(self, snapshot: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import importlib
 import io
 import struct
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,9 @@ from kio.static.primitive import i32
 
 from hub.broker import BrokerServer
 from hub.broker.timing import SystemClock
+
+STARTED_MS = int(time.time() * 1000)
+"""Timestamp of batches that do not say another: recent, or retention would remove them."""
 
 
 def kio_class(api: str, version: int, kind: str, name: str = "") -> Any:
@@ -85,7 +89,7 @@ def batch(
     epoch: int = -1,
     sequence: int = -1,
     transactional: bool = False,
-    timestamp_ms: int = 1_700_000_000_000,
+    timestamp_ms: int = STARTED_MS,
 ) -> bytes:
     """A record batch built by aiokafka."""
     builder = DefaultRecordBatchBuilder(

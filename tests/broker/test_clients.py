@@ -226,7 +226,7 @@ async def test_groups_are_listed_and_described(broker: BrokerServer) -> None:
 
 
 async def test_offsets_are_found_by_timestamp(broker: BrokerServer) -> None:
-    await broker.local.create_topic("t", 1)
+    await broker.local.create_topic("t", 1, {"retention.ms": "-1"})
     partition = TopicPartition("t", 0)
     async with producer(broker, linger_ms=20) as sender:
         await asyncio.gather(

@@ -159,7 +159,7 @@ async def test_old_records_are_read_from_segment_files(tmp_path: Path) -> None:
     sizes = {"journal_file_bytes": 20_000, "checkpoint_bytes": 30_000, "segment_bytes": 50_000}
     sent = [b"%05d" % number * 20 for number in range(4000)]
     async with running(directory, **sizes) as server:
-        await server.local.create_topic("t", 1)
+        await server.local.create_topic("t", 1, {"retention.ms": "-1"})
         log = server.broker.state.topics["t"].logs[0]
         held = 0
         for at in range(0, len(sent), 10):

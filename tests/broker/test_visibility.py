@@ -185,7 +185,7 @@ class Visibility(RuleBasedStateMachine):
         """Segments are written, the checkpoint itself is not."""
         self.flush()
         for tail in self.core.plan_checkpoint(clean=False).tails:
-            self.storage._segments.append(tail)
+            self.storage.segments.append(tail)
 
     @rule()
     def crash(self) -> None:

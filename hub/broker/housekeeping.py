@@ -1,0 +1,110 @@
+"""Keeps the disk and the memory from filling: runs retention, compaction and expiry beside the traffic.
+
+Two tasks: one deletes what is too old or too much (and forgets who is long gone), one compacts. Both look after every
+checkpoint, since logs grow on disk only then; when something was deleted by a client; and at intervals for what merely gets
+old. What they do on the loop is short; compaction works in a thread that rests most of the time (`Pace`).
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import chain
+
+from .broker import Broker
+from .flushing import Flusher
+from .log import PartitionLog, SegmentView
+from .retention import retained_from
+from .storage import Storage
+
+logger = logging.getLogger(__name__)
+
+LOGS_AT_ONCE = 64
+"""Logs that are looked at before other tasks get their turn."""
+QUIET_SECONDS = 0.25
+"""Shortest time between two rounds: checkpoints may come more often."""
+FAILURE_PAUSE_SECONDS = 60.0
+"""After a round failed."""
+
+
+class Housekeeper:
+    """See the module."""
+
+    def __init__(self, broker: Broker, storage: Storage, flusher: Flusher) -> None:
+        self._broker = broker
+        self._state = broker.state
+        self._storage = storage
+        self._flusher = flusher
+        self._wake: list[asyncio.Event] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._expired_at = self._state.clock.monotonic()
+
+    def start(self) -> None:
+        """Begin."""
+        self._flusher.on_checkpoint = self._state.on_space_freed = self.look
+        self._begin("retention", self.retain)
+
+    def _begin(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        wake = asyncio.Event()
+        wake.set()
+        self._wake.append(wake)
+        self._tasks.append(asyncio.get_running_loop().create_task(self._repeat(name, work, wake), name=f"broker-{name}"))
+
+    def look(self) -> None:
+        """Something changed: the next round is due."""
+        for wake in self._wake:
+            wake.set()
+
+    async def _repeat(self, name: str, work: Callable[[], Awaitable[None]], wake: asyncio.Event) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(self._state.settings.retention_check_seconds):
+                    await wake.wait()
+            except TimeoutError:
+                pass
+            wake.clear()
+            try:
+                await work()
+            except Exception:
+                logger.exception(
+                    "%s failed: space is not freed; it will be tried again in %g s",
+                    name,
+                    FAILURE_PAUSE_SECONDS,
+                    extra={"action": f"{name}_failed"},
+                )
+                await asyncio.sleep(FAILURE_PAUSE_SECONDS)
+            await asyncio.sleep(QUIET_SECONDS)
+
+    async def stop(self) -> None:
+        """End; what is under way is given up."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # --- retention and expiry
+
+    async def retain(self) -> None:
+        """One round of retention over all logs, and of expiry when it is due."""
+        for number, log in enumerate(list(self._state.logs())):
+            if number % LOGS_AT_ONCE == LOGS_AT_ONCE - 1:
+                await asyncio.sleep(0)
+            if log.settings.delete and self._state.exists(log):
+                keep = self._retained_from(log)
+                if keep > log.start:
+                    self._state.record("delete_records", *log.key, keep)
+        now = self._state.clock.monotonic()
+        if now - self._expired_at >= self._state.settings.expiration_check_seconds:
+            self._expired_at = now
+            self._broker.expire()
+        if self._storage.holds_before(self._state.starts()):
+            self._flusher.checkpoint_soon()
+
+    def _retained_from(self, log: PartitionLog) -> int:
+        size = log.file_bytes + log.memory_bytes
+        now_ms, limit = self._state.clock.now_ms(), log.visible_end(committed=True)
+        return retained_from(self._parts(log), size, log.settings, start=log.start, limit=limit, now_ms=now_ms)
+
+    def _parts(self, log: PartitionLog) -> Iterator[SegmentView]:
+        """The log's segments, then what is only in memory so far."""
+        on_file = (part for part in self._storage.segments_of(log.key) if part.end <= log.memory_start)
+        return chain(on_file, log.memory_views(log.settings.segment_bytes))
