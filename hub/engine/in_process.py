@@ -246,11 +246,13 @@ class InProcessBroker:
         position = max(from_offset, log_start)
         while position < end:
             fetched = self._local.fetch(STATE, partition, position, max_bytes=4 * FETCH_BYTES, unsynced=True)
+            if not fetched.data:
+                return  # What was there up to the end has been compacted away.
             last, records = _decode(fetched.data, fetched.aborted)
             for record in records:
                 if position <= record.offset < end:
                     yield record
-            assert last > position, "a fetch below the end gives data"
+            assert last > position, "a fetch gives batches that reach beyond the position"
             position = last
             await asyncio.sleep(0)
 
