@@ -9,6 +9,7 @@ from collections.abc import Generator
 from types import TracebackType
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.brokers import (
     bootstrap,
@@ -23,6 +24,9 @@ from tests.brokers import (
 from tests.kafka_nodes import ADDRESS
 
 __all__ = ["bootstrap", "embedded_bootstrap", "empty_bootstrap", "kafka_bootstrap", "own_kafka", "private_kafka"]
+
+settings.register_profile("a machine that stalls", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("a machine that stalls")
 
 TURN_SECONDS = 900
 """How long a test may wait for its turn on the cluster that KAFKA_BOOTSTRAP names."""

@@ -9,13 +9,14 @@ import pytest
 
 from hub import Context, Permanent, Retry, TaskCancelled, TaskFailed, TaskRegistry, TaskUnknown, Workflow
 from hub.client import Hub, InvalidSubmission, TaskRejected
+from hub.kafka import INTAKE, read_all
 from hub.verify import verify
 from tests.brokers import unique
 
-from .running import running, until
+from .running import PARTITIONS, running, until
 
 tasks = TaskRegistry()
-release = threading.Event()
+gate = threading.Event()
 seen: list[str] = []
 
 
@@ -48,9 +49,16 @@ async def sleeps(seconds: float, ctx: Context) -> str:
     return "woke"
 
 
+@tasks.task("gated")
+async def gated() -> str:
+    while not gate.is_set():
+        await asyncio.sleep(0.01)
+    return "passed"
+
+
 @tasks.task("patient")
 def patient(ctx: Context) -> str:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not ctx.cancelled and time.monotonic() < deadline:
         time.sleep(0.01)
     if ctx.cancelled:
@@ -142,14 +150,31 @@ async def test_a_large_result_is_read_from_the_log_when_the_index_has_let_it_go(
             assert len(await late.result(timeout_seconds=60)) == 100_000
 
 
+async def drains_everywhere(bootstrap: str) -> bool:
+    """Whether a worker has told every partition that it takes nothing new."""
+    kinds = [
+        {dict(record.headers)["ce_type"] async for record in read_all(bootstrap, INTAKE, partition)}
+        for partition in range(PARTITIONS)
+    ]
+    return all(b"worker.draining" in found for found in kinds)
+
+
 async def test_a_drained_worker_finishes_what_runs_and_another_takes_the_rest(empty_bootstrap: str) -> None:
-    async with running(empty_bootstrap, tasks, slots=4) as world:
-        handles = await world.hub.submit_many([{"name": "sleeps", "args": {"seconds": 0.2}}] * 12)
-        await until(lambda: world.workers[0].stats()["running"] > 0)
+    async with running(empty_bootstrap, tasks, slots=4, grace_seconds=60) as world:
+        gate.clear()
+        handles = await world.hub.submit_many([{"name": "gated"}] * 12)
+        first = world.workers[0]
+        await until(lambda: first.stats()["running"] > 0)
         second = await world.worker(slots=4)
-        await world.workers[0].stop()
+        await until(lambda: second.stats()["running"] > 0)
+        stopping = asyncio.create_task(first.stop())
+        await until(lambda: drains_everywhere(empty_bootstrap))
+        for handle in handles:
+            await world.hub.get(handle.id)  # its answer comes after the partition has read that
+        gate.set()
+        await stopping
         async with asyncio.timeout(60):
-            assert [await handle.result() for handle in handles] == ["woke"] * 12
+            assert [await handle.result() for handle in handles] == ["passed"] * 12
         assert second.done > 0
         assert [(await handle.outcome()).attempt for handle in handles] == [1] * 12
 

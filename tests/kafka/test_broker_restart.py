@@ -43,7 +43,7 @@ async def commit_across_a_kill(broker: KafkaNode, world: World) -> tuple[list[in
                 session = world.session(owner)
                 await session.open()
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(150):
         await commit_until(200)
         killing = asyncio.create_task(asyncio.to_thread(restart, broker))
         await commit_until(201)
