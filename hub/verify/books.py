@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from msgspec import DecodeError, Struct, ValidationError, json
+from msgspec import Struct, json
 
 from schemas import COMMANDS, DEFAULT_POLICY, ExecutionPolicy, GrantAttempt, RunAttempt, TaskReply
 
@@ -91,7 +91,7 @@ class StateRows:
             if value is not None:
                 self._meta[partition] = value
             return
-        kind, _, entity = key.decode().partition("/")
+        kind, _, entity = key.decode(errors="replace").partition("/")
         if kind not in ("task", "engine", "worker"):
             return
         rows, name = (self._tasks, entity) if kind == "task" else (self._others, f"{kind}/{entity}")
@@ -114,10 +114,9 @@ class StateRows:
             if task.id not in self._tasks:
                 found.add("I10", "a live task has no row", partition=task.partition, offset=task.offset, subject=task.id)
         for task_id, (partition, value) in self._tasks.items():
-            try:
-                row = json.decode(value)
-            except DecodeError as error:
-                found.add("I10", f"the row is not JSON: {error}", partition=partition, subject=task_id)
+            row = _object_of(value)
+            if isinstance(row, str):
+                found.add("I10", f"the row cannot be read: {row}", partition=partition, subject=task_id)
                 continue
             newer += self._compare(found, fold, lanes, task_id, partition, row, exact)
         for entity, (partition, value) in self._others.items():
@@ -134,6 +133,9 @@ class StateRows:
 
         task: LiveTask | Ended | None = fold.live.get(task_id) or fold.ended.get(task_id)
         life, sequence, end = row.get("life", -1), row.get("sequence", -1), row.get(ENDED_FIELD)
+        if not isinstance(life, int) or not isinstance(sequence, int):
+            note(f"the row has life {life!r} and sequence {sequence!r}")
+            return 0
         if task is None:
             lane = lanes.get(partition)
             if lane is not None and lane.truncated:
@@ -172,9 +174,10 @@ class StateRows:
         value: bytes,
         exact: bool,
     ) -> int:
-        row = json.decode(value)
-        sequence = row.get("sequence") if isinstance(row, dict) else None
+        row = _object_of(value)
+        sequence = row if isinstance(row, str) else row.get("sequence")
         if not isinstance(sequence, int):
+            found.add("I10", f"the row has no sequence ({sequence!r})", partition=partition, subject=entity)
             return 0
         known = sequences.get(entity)
         if known is None:
@@ -205,8 +208,8 @@ class StateRows:
             found.add("I26", f"!meta is of epoch {epoch}, the last event of epoch {lane.epoch}", partition=partition)
 
     def _meta_fields(self, partition: int) -> dict[str, Any]:
-        fields = json.decode(self._meta.get(partition, b"{}"))
-        return fields if isinstance(fields, dict) else {}
+        fields = _object_of(self._meta.get(partition, b"{}"))
+        return {} if isinstance(fields, str) else fields
 
 
 def _difference(field: RowField, task: LiveTask, row: dict[str, Any]) -> str | None:
@@ -220,9 +223,16 @@ def _difference(field: RowField, task: LiveTask, row: dict[str, Any]) -> str | N
     if said is _ABSENT:
         return None
     if field.name == "created_at" and isinstance(said, str):
-        said = time_ms(said)
+        said = _time_or_text(said)
     expected = field.expected(task)
     return None if said == expected else f"{field.name} is {said!r}, by the events {expected!r}"
+
+
+def _time_or_text(text: str) -> int | str:
+    try:
+        return time_ms(text)
+    except ValueError:
+        return text
 
 
 class Commands:
@@ -264,7 +274,7 @@ class Commands:
             return
         try:
             command = json.decode(record.value or b"", type=struct)
-        except (DecodeError, ValidationError) as error:
+        except (ValueError, RecursionError) as error:
             found.add("I32", f"{place}: {kind} does not fit its schema: {error}")
             return
         worker = headers.get("worker", b"").decode(errors="replace")
@@ -427,5 +437,14 @@ def _report_type(record: LogRecord) -> str:
         return named.decode(errors="replace")
     try:
         return json.decode(record.value or b"", type=_Typed).type
-    except (DecodeError, ValidationError):
+    except (ValueError, RecursionError):
         return ""
+
+
+def _object_of(value: bytes) -> dict[str, Any] | str:
+    """A row's fields, or why it has none."""
+    try:
+        fields = json.decode(value)
+    except (ValueError, RecursionError) as error:
+        return str(error)
+    return fields if isinstance(fields, dict) else "it is not an object"

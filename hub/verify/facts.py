@@ -117,7 +117,7 @@ def read_fact(partition: int, record: LogRecord, problems: list[str]) -> Fact:
         cause, cause_partition, index, input_offset, due, cause_epoch = cause_of(body.src)
     except KeyError as missing:
         raise Unreadable(f"the header {missing.args[0]} is missing") from None
-    except (DecodeError, ValidationError, UnicodeDecodeError) as error:
+    except (DecodeError, ValidationError, UnicodeDecodeError, RecursionError) as error:
         raise Unreadable(f"the value does not fit its schema: {error}") from None
     except ValueError as error:
         raise error if isinstance(error, Unreadable) else Unreadable(f"a time or src is malformed: {error}") from None

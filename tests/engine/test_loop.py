@@ -15,17 +15,26 @@ from hub.engine import EngineSettings, LoopSettings, MissingHistory, PartitionLo
 from hub.engine.in_process import InProcessBroker, InProcessSession
 from hub.engine.ports import EngineBroker
 from hub.kafka import EVENTS, INTAKE, STATE, Kip890Session, Record, TopicPartition, build_batch, ensure_topics, read_all
+from hub.verify import LocalSource, verify_source
 from schemas import Event, decode_event
 
 
+class CheckedBroker(BrokerServer):
+    """A broker in memory. `lost`: the invariants that a test broke by removing what a hub needs."""
+
+    lost: frozenset[str] = frozenset()
+
+
 @pytest.fixture
-async def broker() -> AsyncIterator[BrokerServer]:
-    """A broker in memory with the hub's topics."""
-    server = BrokerServer(None)
+async def broker() -> AsyncIterator[CheckedBroker]:
+    """A broker with the hub's topics; afterwards the checker finds nothing wrong with what the loops wrote."""
+    server = CheckedBroker(None)
     await server.start()
     await ensure_topics(server.bootstrap, partitions=1)
     yield server
+    report = await verify_source(LocalSource(server.local), settle_seconds=0.5)
     await server.stop()
+    assert set(report.counts) == server.lost, report.render()
 
 
 class Owner:
@@ -107,7 +116,7 @@ async def test_an_owner_that_stops_says_so_and_the_next_goes_on_where_it_was(bro
     assert (restored.live_tasks, restored.snapshot) == (3, False)
 
 
-async def test_an_intake_whose_beginning_is_gone_without_state_is_refused(broker: BrokerServer) -> None:
+async def test_an_intake_whose_beginning_is_gone_without_state_is_refused(broker: CheckedBroker) -> None:
     await submit(broker, range(10))
     owner = Owner(broker)
     await owner.started()
@@ -118,6 +127,7 @@ async def test_an_intake_whose_beginning_is_gone_without_state_is_refused(broker
     broker.broker.state.log(INTAKE, 0).delete_before(5)  # type: ignore[union-attr]  # what DeleteRecords does
     with pytest.raises(MissingHistory, match=r"hub\.state"):
         await Owner(broker).started()
+    broker.lost = frozenset({"I7", "I10", "I31"})
 
 
 async def test_a_second_owner_fences_the_first(broker: BrokerServer) -> None:

@@ -13,7 +13,7 @@ from hub.engine.ports import EngineBroker
 from hub.engine.snapshots import Snapshot, read_snapshot, snapshot_path, write_snapshot
 from hub.kafka import STATE, StoredRecord
 from schemas import Event
-from tests.engine.test_loop import Owner, broker, events, submit, until
+from tests.engine.test_loop import CheckedBroker, Owner, broker, events, submit, until
 
 __all__ = ["broker"]  # the fixture
 
@@ -163,9 +163,10 @@ async def test_a_snapshot_of_another_hub_is_not_believed_though_it_is_young(brok
 
 @pytest.mark.parametrize("placement", ["in the broker's process", "over TCP"])
 async def test_a_snapshot_before_the_beginning_of_the_changelog_is_not_believed(
-    broker: BrokerServer, tmp_path: Path, placement: str
+    broker: CheckedBroker, tmp_path: Path, placement: str
 ) -> None:
     """What an operator deleted may have held tombstones."""
+    broker.lost = frozenset({"I10"})
     owner = await Owner(broker).started()
     await owner.stop()
     await snapshot_of(broker, tmp_path)
