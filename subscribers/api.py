@@ -73,7 +73,8 @@ class Delivery(_Declared):
     `order`: events of one "task" come one after the other (default); of one "root" (a workflow and all its steps); or of one
     "partition" of the log. `concurrency`: how many handlers run side by side (each for another task). `timeout`: how long one
     call of a handler may take. `on_error`, after the last retry: "dlq" sets the event aside in `hub.dlq.<id>`, "skip" logs it
-    and goes on, "stop" halts the subscriber before that event. `in_flight_max`, `in_flight_bytes_max`: handed over and not
+    and continues, "stop" halts the subscriber before that event. A record that is not an event is set aside or skipped without
+    retries, also where `on_error` is "stop". `in_flight_max`, `in_flight_bytes_max`: handed over and not
     yet acknowledged; beyond either, reading pauses.
     """
 

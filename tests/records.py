@@ -27,6 +27,9 @@ PATIENT = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
 )
 
+#: For a test whose examples are dear.
+FEW = settings(PATIENT, max_examples=25)
+
 #: Units of what is huge: plain, and what grows sixfold in JSON, is not UTF-8, opens nesting or is cut within a character.
 UNITS = (b"a", b"\x01", b"\\", b'"', b"\x00", b"\xff", b"[", b'{"a":', "ü".encode(), b" ", b"\xed\xa0\x80", b"9", b"\n")
 

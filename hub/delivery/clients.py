@@ -3,12 +3,15 @@
 from typing import Any
 
 from aiokafka.admin import NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import MessageSizeTooLargeError, TopicAlreadyExistsError, for_code
 
 from ..kafka import BATCH_BYTES_MAX, TopicMissing, hub_topics, make_admin, make_consumer, make_producer
 
 DEAD_LETTER_BYTES = 64 * 1024
 """What a dead letter may be larger than the event in it: headers that say why it is there."""
+
+TooLarge = MessageSizeTooLargeError
+"""The producer, or the broker, takes no record of this size."""
 
 
 class Clients:

@@ -2,16 +2,19 @@
 
 Added headers (UTF-8 text): dlq_subscriber, dlq_topic, dlq_partition, dlq_offset, dlq_attempts, dlq_first_failure (RFC 3339),
 dlq_failed_at, dlq_error ("Type: message"), dlq_traceback; dlq_value_was_null where key and value were null. The key is the
-original one. An event is acknowledged only after its dead letter is: a crash in between writes it twice, never not at all.
+original one. Where the topic takes no record of that size, key, value and headers are cut, and dlq_cut_from says how many bytes
+the event had. An event is acknowledged only after its dead letter is: a crash in between writes it twice, never not at all.
 """
 
 import asyncio
 import logging
 import traceback
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from .clients import Clients
+from ..errors import HubError
+from ..throttle import LogThrottle
+from .clients import Clients, TooLarge
 from .config import Plan
 from .window import Item
 
@@ -20,8 +23,46 @@ ERROR_BYTES_MAX = 4 * 1024
 PUT_TIMEOUT_SECONDS = 15.0
 RETRY_SECONDS = 0.5
 STOP_SECONDS = 3.0
+CUT_BYTES = (64 * 1024, 1024)
+"""Bytes that are kept of an event's value where the event is too large for the topic: so many, or so few."""
+HEADERS_MAX = 64
+"""Headers that are kept of such an event."""
 
 _log = logging.getLogger(__name__)
+
+
+class DeadLetterTooLarge(HubError):
+    """Not even the reasons of a dead letter fit into its topic."""
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(f"{topic} takes no record of {CUT_BYTES[0]:,} bytes: raise its max.message.bytes.")
+
+
+class DeadLetter(NamedTuple):
+    """An event that could not be delivered, as a record: what it was, and the headers that say why it is there."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+    reasons: list[tuple[str, bytes]]
+    timestamp_ms: int
+
+    def cut(self, kept_bytes: int) -> "DeadLetter":
+        """The same, with so many bytes of the value, and at most HEADERS_MAX headers of a part of that."""
+        part = kept_bytes // HEADERS_MAX
+        headers = sum(len(name.encode()) + len(text or b"") for name, text in self.headers)
+        size = len(self.key or b"") + len(self.value or b"") + headers
+        return DeadLetter(
+            _beginning(self.key, part),
+            _beginning(self.value, kept_bytes),
+            [(name[:part], _beginning(text, part)) for name, text in self.headers[:HEADERS_MAX]],
+            [*self.reasons, ("dlq_cut_from", b"%d" % size)],
+            self.timestamp_ms,
+        )
+
+
+def _beginning(data: bytes | None, bytes_max: int) -> bytes | None:
+    return None if data is None else data[:bytes_max]
 
 
 class DeadLetters:
@@ -33,15 +74,14 @@ class DeadLetters:
         self._loop = asyncio.get_running_loop()
         self._producer: Any | None = None
         self._lock = asyncio.Lock()
+        self._throttle = LogThrottle()
 
     async def put(self, plan: Plan, item: Item) -> None:
         """Return when the dead letter is acknowledged; tries until then (or until cancelled)."""
-        headers, value = [*item.headers, *self._headers(plan, item)], item.value
-        if item.key is None and value is None:  # the client refuses a record that has neither
-            headers, value = [*headers, ("dlq_value_was_null", b"1")], b""
-        sending = asyncio.run_coroutine_threadsafe(
-            self._send(plan.config.dead_letter_topic, item.key, value, headers, item.timestamp_ms), self._loop
-        )
+        letter = DeadLetter(item.key, item.value, list(item.headers), self._headers(plan, item), item.timestamp_ms)
+        if item.key is None and item.value is None:  # the client refuses a record that has neither
+            letter = letter._replace(value=b"", reasons=[*letter.reasons, ("dlq_value_was_null", b"1")])
+        sending = asyncio.run_coroutine_threadsafe(self._send(plan.config.dead_letter_topic, letter), self._loop)
         try:
             await asyncio.wrap_future(sending)
         finally:
@@ -64,23 +104,36 @@ class DeadLetters:
             ("dlq_traceback", trace.encode(errors="replace")[-TRACEBACK_BYTES_MAX:]),
         ]
 
-    async def _send(
-        self, topic: str, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]], timestamp_ms: int
-    ) -> None:
+    async def _send(self, topic: str, letter: "DeadLetter") -> None:
+        for kept_bytes in (None, *CUT_BYTES):
+            try:
+                return await self._send_patiently(topic, letter if kept_bytes is None else letter.cut(kept_bytes))
+            except TooLarge:
+                continue
+        raise DeadLetterTooLarge(topic)
+
+    async def _send_patiently(self, topic: str, letter: "DeadLetter") -> None:
+        """Raises TooLarge; everything else is tried again."""
+        headers = [*letter.headers, *letter.reasons]
         while True:
             try:
                 async with asyncio.timeout(PUT_TIMEOUT_SECONDS):
                     producer = await self._started()
-                    await producer.send_and_wait(topic, value=value, key=key, headers=headers, timestamp_ms=timestamp_ms)
+                    await producer.send_and_wait(
+                        topic, value=letter.value, key=letter.key, headers=headers, timestamp_ms=letter.timestamp_ms
+                    )
                 return
+            except TooLarge:
+                raise
             except Exception as error:
-                _log.warning(
-                    "a dead letter cannot be written to %s yet: %s: %s",
-                    topic,
-                    type(error).__name__,
-                    error,
-                    extra={"action": "dead_letter_delayed"},
-                )
+                if self._throttle.admit(topic) is not None:
+                    _log.warning(
+                        "a dead letter cannot be written to %s yet: %s: %s",
+                        topic,
+                        type(error).__name__,
+                        error,
+                        extra={"action": "dead_letter_delayed"},
+                    )
                 await self._discard()
                 await asyncio.sleep(RETRY_SECONDS)
 

@@ -13,10 +13,11 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from schemas import MalformedEvent, decode_event
+from schemas import Event, MalformedEvent, decode_event
 from subscribers import Drop, Handler, Meta, Postpone, Subscriber
 
 from ..errors import HubError
+from ..throttle import LogThrottle
 from .config import Plan
 from .lanes import Lane, Lanes
 from .selection import Malformed
@@ -99,6 +100,8 @@ class Runner:
         self._woken = False
         self._halted = False
         self._slots = [Slot(self._loop, plan.delivery.timeout_seconds) for _ in range(plan.delivery.concurrency)]
+        self._handlers: dict[str, Handler | None] = {}
+        self._throttle = LogThrottle()
         self._methods = {one: getattr(instance, one.method) for one in plan.plugin.handlers}
         self._flushes = plan.plugin.flush is not Subscriber.flush
         self._handled: list[Item] = []
@@ -226,12 +229,23 @@ class Runner:
         route = item.route
         if not isinstance(route, Handler):
             raise MalformedEvent("header ce_type is missing" if isinstance(route, Malformed) else "no route")
-        event = decode_event(item.value, item.headers)
+        event = self._decode(item)
         given = event if route.whole else event.data
         if route.takes_meta:
             await self._call(slot, route, given, Meta(event, item.partition, item.offset, item.failures + 1))
         else:
             await self._call(slot, route, given)
+
+    def _decode(self, item: Item) -> Event:
+        """The event of a record, for the handler that it was routed to. Raises MalformedEvent."""
+        event = decode_event(item.value, item.headers)
+        try:
+            handler = self._handlers[event.type]
+        except KeyError:
+            handler = self._handlers[event.type] = self._plan.plugin.handler_of(event.type)
+        if handler is not item.route:
+            raise MalformedEvent("header ce_type is there more than once, with different types")
+        return event
 
     async def _handle_batch(self, slot: Slot, lane: Lane, part: list[Item]) -> None:
         """Decode all, set aside those that are no events, hand over the others (they become the lane's first part)."""
@@ -240,9 +254,9 @@ class Runner:
         decoded, sound = [], []
         for item in part:
             try:
-                event = decode_event(item.value, item.headers)
+                event = self._decode(item)
             except MalformedEvent as error:
-                await self._give_up(item, error)
+                await self._set_aside(item, error)
                 continue
             sound.append(item)
             decoded.append((event, Meta(event, item.partition, item.offset, item.failures + 1)))
@@ -290,8 +304,8 @@ class Runner:
                 item.first_failure_at = now
                 item.wall_first_failure = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         delay = retry.delay_seconds(part[0].failures) * (1 + JITTER * random.random())
-        hopeless = isinstance(error, MalformedEvent)
-        if not hopeless and now + delay - part[0].first_failure_at <= retry.timeout_seconds:
+        malformed = isinstance(error, MalformedEvent)
+        if not malformed and now + delay - part[0].first_failure_at <= retry.timeout_seconds:
             self._counters.retried += len(part)
             self._log.warning(
                 "try %d of %s failed, again in %.1f s: %s", part[0].failures, _place(part), delay, self.error,
@@ -302,7 +316,9 @@ class Runner:
             lane.parts.popleft()
             lane.parts.extendleft((part[len(part) // 2 :], part[: len(part) // 2]))
             return 0.0
-        if not await self._give_up(part[0], error):
+        if malformed:
+            await self._set_aside(part[0], error)
+        elif not await self._give_up(part[0], error):
             return 0.0
         self._done(lane)
         return None
@@ -316,11 +332,7 @@ class Runner:
         if policy == "stop":
             self._fatal(StoppedByPolicy(f"{_place([item])} could not be delivered: {self.error}"))
             return False
-        if policy == "dlq":
-            await self._sink.put(self._plan, item)
-            self._counters.dead_lettered += 1
-        else:
-            self._counters.skipped += 1
+        await self._leave_out(item)
         self._log.error(
             "gave up on %s after %d tries (%s): %s",
             _place([item]),
@@ -331,6 +343,26 @@ class Runner:
         )
         item.finish()
         return True
+
+    async def _set_aside(self, item: Item, error: Exception) -> None:
+        """A record that is not an event: nobody could deliver it, so it goes to the dead letters, or it is skipped where there
+        are none. It never stops a subscriber, and its log lines are limited."""
+        item.error = error
+        item.failures = max(item.failures, 1)
+        self._counters.malformed += 1
+        await self._leave_out(item)
+        more = self._throttle.admit("malformed")
+        if more is not None:
+            self.error = f"{_place([item])} is not an event: {error}"
+            self._log.error("%s (and %d more since the last such line)", self.error, more, extra={"action": "event_malformed"})
+        item.finish()
+
+    async def _leave_out(self, item: Item) -> None:
+        if self._plan.delivery.on_error == "dlq":
+            await self._sink.put(self._plan, item)
+            self._counters.dead_lettered += 1
+        else:
+            self._counters.skipped += 1
 
     # Flush, drain, close
 

@@ -6,12 +6,13 @@ Called for every record of the log and every subscriber: the dearest lines of th
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from schemas import CATALOGUE
+from schemas import CATALOGUE, header_map
 from subscribers import Filter, Handler, Subscriber, SubscriberSettings, type_matches
 
-Headers = tuple[tuple[str, bytes], ...]
+Headers = tuple[tuple[str, bytes | None], ...]
 TYPE_HEADER = "ce_type"
 _UNKNOWN_TYPES_MAX = 1000
+_UNKNOWN_TYPE_BYTES_MAX = 255
 
 
 class Malformed:
@@ -46,7 +47,7 @@ class Selection:
             route = self._unknown(event_type or b"")
         if route is None or self._passes is None or route is MALFORMED:
             return route
-        return route if self._passes(dict(headers)) else None
+        return route if self._passes(header_map(headers)) else None
 
     def _handler_of(self, event_type: str) -> Handler | None:
         if not any(type_matches(pattern, event_type) for pattern in self._types):
@@ -60,6 +61,6 @@ class Selection:
             route = MALFORMED
         except TypeError:  # two methods name a type equally that the catalogue does not have: decoding will refuse it
             route = MALFORMED
-        if len(self._routes) < len(CATALOGUE) + _UNKNOWN_TYPES_MAX:
+        if len(event_type) <= _UNKNOWN_TYPE_BYTES_MAX and len(self._routes) < len(CATALOGUE) + _UNKNOWN_TYPES_MAX:
             self._routes[event_type] = route
         return route

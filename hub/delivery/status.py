@@ -22,6 +22,7 @@ class Counters:
     timed_out: int = 0
     filtered: int = 0
     gaps: int = 0
+    malformed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,9 @@ class SubscriberStatus:
     """One subscriber now.
 
     `lag`: offsets between what is acknowledged and the end of the log (transaction markers count too). `filtered`: records
-    that it did not want. `gaps`: times that the log no longer held the place where it wanted to go on. `restarts`: of its
-    code after a failure; `reconnects`: of its consumer. `error`: the latest, as a sentence.
+    that it did not want. `malformed`: records that are not events; they are among `dead_lettered` or `skipped`. `gaps`: times
+    that the log no longer held the place where it wanted to go on. `restarts`: of its code after a failure; `reconnects`: of
+    its consumer. `error`: the latest, as a sentence.
     """
 
     id: str
@@ -48,6 +50,7 @@ class SubscriberStatus:
     timed_out: int
     filtered: int
     gaps: int
+    malformed: int
     restarts: int
     reconnects: int
     error: str | None

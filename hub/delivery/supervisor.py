@@ -83,6 +83,7 @@ class Supervisor:
             timed_out=counters.timed_out,
             filtered=counters.filtered,
             gaps=counters.gaps,
+            malformed=counters.malformed,
             restarts=self._restarts,
             reconnects=self._reconnects,
             error=(self._runner.error if self._runner is not None else None) or self._error,

@@ -26,7 +26,7 @@ class Item:
         self.value: bytes | None = record.value
         self.headers: Headers = record.headers
         self.timestamp_ms: int = record.timestamp
-        self.size: int = len(record.value or b"") + 500
+        self.size: int = len(record.value or b"") + sum([len(value or b"") for _, value in record.headers]) + 200
         self.done = False
         self.failures = 0
         self.first_failure_at = 0.0

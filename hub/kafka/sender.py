@@ -57,20 +57,16 @@ class Sender:
         self._renewing = asyncio.Lock()
         self._failed: deque[Posted] = deque()
         self._in_flight = 0
-        self._room = asyncio.Condition()
+        self._has_room = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._repairing: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.acknowledged_at = 0.0
 
     async def start(self) -> None:
         """Connect. Raises BrokerUnreachable."""
         self._loop = asyncio.get_running_loop()
         self._producer = await self._connect()
-        self._now_acknowledged()
-
-    def _now_acknowledged(self) -> None:
-        assert self._loop is not None
-        self.acknowledged_at = self._loop.time()
 
     async def _connect(self) -> AIOKafkaProducer:
         producer = make_producer(self._bootstrap, client_id=self._client_id, linger_ms=self._linger_ms)
@@ -101,8 +97,7 @@ class Sender:
             assert producer is not None
             missing, error = await self._once(producer, missing, deadline)
             if error is None:
-                self._now_acknowledged()
-                continue
+                return
             if loop.time() >= deadline:
                 topic, partition = missing[0][:2]
                 raise not_acknowledged(producer.client, self._bootstrap, topic, partition, error, timeout_seconds) from error
@@ -113,38 +108,38 @@ class Sender:
     async def _once(
         self, producer: AIOKafkaProducer, outgoing: Sequence[Outgoing], deadline: float
     ) -> tuple[list[Outgoing], BaseException | None]:
-        """Send them, and wait until all are stored: those that were not, and why."""
+        """Send them: those that are not stored at the deadline, and why. Raises RecordTooLarge."""
+        reasons = await self._outcomes_of(producer, outgoing, deadline)
+        missing = [(one, reason) for one, reason in zip(outgoing, reasons, strict=True) if reason is not None]
+        for one, reason in missing:
+            if _is_final(reason):
+                raise RecordTooLarge(one.topic, len(one.value), BATCH_BYTES_MAX) from reason
+        return [one for one, _ in missing], missing[0][1] if missing else None
+
+    async def _outcomes_of(
+        self, producer: AIOKafkaProducer, outgoing: Sequence[Outgoing], deadline: float | None
+    ) -> list[BaseException | None]:
+        """Send them and wait, until the deadline, for what becomes of each: None when it is stored, else why it is not. What is
+        not acknowledged by then is left to the producer."""
         futures: list[asyncio.Future[Any]] = []
-        error: BaseException | None = None
+        failure: BaseException | None = None
         try:
             async with asyncio.timeout_at(deadline):
-                for one in outgoing:
-                    futures.append(await self._hand_over(producer, one))  # noqa: PERF401 - what came so far counts on a failure
-                await asyncio.wait(futures)
-        except MessageSizeTooLargeError as failure:
-            one = outgoing[len(futures)]
-            raise RecordTooLarge(one.topic, len(one.value), BATCH_BYTES_MAX) from failure
-        except (KafkaError, OSError, RuntimeError) as failure:  # TimeoutError is an OSError.
-            error = failure
-        finally:
-            for future in futures:
-                if not future.done():
-                    future.add_done_callback(_seen)  # left to the producer
-        missing = list(outgoing[len(futures) :])
-        for one, future in zip(outgoing, futures, strict=False):
-            reason = _failure_of(future)
-            if reason is not None:
-                error = error or reason
-                missing.append(one)
-        return missing, error
+                failure = await self._hand_over_many(producer, outgoing, futures)
+                if futures:
+                    await asyncio.wait(futures)
+        except TimeoutError as late:
+            failure = late
+        return [*map(_failure_of, futures), *[failure] * (len(outgoing) - len(futures))]
 
     async def post(self, outgoing: Outgoing, on_settled: Callable[[], object] = _nothing) -> None:
         """Returns when it is handed over; it is sent again until it is stored (`on_settled` is then called). Waits while too much
         is on its way. Raises RecordTooLarge. What only the broker finds too large is logged, and settled too."""
-        if self._in_flight >= IN_FLIGHT_MAX:
-            async with self._room:
-                await self._room.wait_for(lambda: self._in_flight < IN_FLIGHT_MAX)
+        while self._in_flight >= IN_FLIGHT_MAX:
+            self._has_room.clear()
+            await self._has_room.wait()
         self._in_flight += 1
+        self._idle.clear()
         posted = outgoing, on_settled
         if self._failed:
             self._failed.append(posted)  # Behind what waits already.
@@ -183,21 +178,17 @@ class Sender:
     def _settle(self, posted: Posted, refused: BaseException | None) -> None:
         """It is stored, or never will be: sent again it would be refused again, and what is behind it would wait for ever."""
         outgoing, on_settled = posted
-        if refused is None:
-            self._now_acknowledged()
-        else:
+        if refused is not None:
             log.error("record refused: too large", action="record_refused", topic=outgoing.topic, bytes=len(outgoing.value))
         self._settled()
         on_settled()
 
     def _settled(self) -> None:
         self._in_flight -= 1
-        if self._in_flight == IN_FLIGHT_MAX - 1 or self._in_flight == 0:
-            asyncio.get_running_loop().create_task(self._notify())
-
-    async def _notify(self) -> None:
-        async with self._room:
-            self._room.notify_all()
+        if self._in_flight < IN_FLIGHT_MAX:
+            self._has_room.set()
+        if self._in_flight == 0:
+            self._idle.set()
 
     def _broken(self, producer: AIOKafkaProducer, posted: Posted, error: BaseException) -> None:
         self._failed.append(posted)
@@ -220,10 +211,7 @@ class Sender:
     async def _once_more(self, producer: AIOKafkaProducer) -> BaseException | None:
         """Send what failed; why some of it failed again. Meanwhile it stays where it is: what is posted goes behind."""
         waiting = list(self._failed)
-        futures, error = await self._hand_over_many(producer, [outgoing for outgoing, _ in waiting])
-        if futures:
-            await asyncio.wait(futures)
-        reasons = [_failure_of(future) for future in futures] + [error] * (len(waiting) - len(futures))
+        reasons = await self._outcomes_of(producer, [outgoing for outgoing, _ in waiting], None)
         ended = list(zip(waiting, reasons, strict=True))
         missing = [posted for posted, reason in ended if not _is_final(reason)]
         self._failed = deque([*missing, *list(self._failed)[len(waiting) :]])
@@ -233,10 +221,9 @@ class Sender:
         return next((reason for reason in reasons if not _is_final(reason)), None)
 
     async def _hand_over_many(
-        self, producer: AIOKafkaProducer, outgoing: Sequence[Outgoing]
-    ) -> tuple[list["asyncio.Future[Any]"], BaseException | None]:
-        """A future for each, up to the one where the producer failed, and why it did."""
-        futures: list[asyncio.Future[Any]] = []
+        self, producer: AIOKafkaProducer, outgoing: Sequence[Outgoing], futures: list["asyncio.Future[Any]"]
+    ) -> BaseException | None:
+        """Append a future for each, up to the one where the producer failed; why it did."""
         for one in outgoing:
             try:
                 future = await self._hand_over(producer, one)
@@ -244,10 +231,10 @@ class Sender:
                 future = asyncio.get_running_loop().create_future()
                 future.set_exception(error)
             except (KafkaError, OSError, RuntimeError) as error:
-                return futures, error
+                return error
             future.add_done_callback(_seen)
             futures.append(future)
-        return futures, None
+        return None
 
     async def _renew(self, broken: AIOKafkaProducer, reason: BaseException) -> None:
         """Replace the producer, once, however many found it broken."""
@@ -266,8 +253,8 @@ class Sender:
     async def flush(self, *, timeout_seconds: float) -> bool:
         """Whether everything that was posted is stored within the time."""
         try:
-            async with asyncio.timeout(timeout_seconds), self._room:
-                await self._room.wait_for(lambda: self._in_flight == 0)
+            async with asyncio.timeout(timeout_seconds):
+                await self._idle.wait()
         except TimeoutError:
             return False
         return True

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 from msgspec import json
@@ -98,9 +99,20 @@ class Context:
         return self._cancelled
 
     def progress(self, percent: float | None = None, message: str = "") -> None:
-        """Say how far it is (0..100). Sent in the background; may be called often, from any thread."""
-        self._progress(percent, message)
+        """Report how far it is: 0..100 (a number outside is taken as the nearest of them), and a sentence. Sent in the
+        background; may be called often, from any thread. Raises TypeError or ValueError for a percent that is not a number."""
+        self._progress(_percentage(percent), message.encode(errors="backslashreplace").decode())
 
     def cancel(self) -> None:
         """Called by the worker."""
         self._cancelled = True
+
+
+def _percentage(percent: float | None) -> float | None:
+    if percent is None:
+        return None
+    if isinstance(percent, bool) or not isinstance(percent, Real):
+        raise TypeError(f"percent must be a number between 0 and 100, got {percent!r}")
+    if percent != percent:
+        raise ValueError("percent must be a number between 0 and 100, got NaN")
+    return float(min(max(percent, 0), 100))

@@ -70,12 +70,13 @@ def completed(task: str, sequence: int, **how: Any) -> Written:
     return event_record("task.completed", task, sequence, data, states=("running", "completed"), **how)
 
 
-async def create_topic(bootstrap: str, topic: str, partitions: int = 1) -> None:
-    """Make the topic and wait until it can be written to."""
+async def create_topic(bootstrap: str, topic: str, partitions: int = 1, max_message_bytes: int | None = None) -> None:
+    """Make the topic; without `max_message_bytes`, with the broker's limit."""
+    config = {} if max_message_bytes is None else {"max.message.bytes": str(max_message_bytes)}
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
-        await admin.create_topics([NewTopic(topic, partitions, 1)])
+        await admin.create_topics([NewTopic(topic, partitions, 1, topic_configs=config)])
     finally:
         await admin.close()
 

@@ -118,3 +118,31 @@ async def test_a_post_that_is_cancelled_or_refused_takes_no_room(posts: Posts) -
     with pytest.raises(RecordTooLarge):
         await posts.post(TOO_LARGE)
     assert posts.sender._in_flight == 0
+
+
+async def test_what_the_broker_finds_too_large_is_raised_at_once_and_the_others_are_stored(posts: Posts) -> None:
+    records = [Outgoing("t", 0, b"", value, ()) for value in (b"first", TOO_LARGE_FOR_THE_BROKER, b"last")]
+    with pytest.raises(RecordTooLarge):
+        await posts.sender.send_many(records, timeout_seconds=3_600)
+    assert posts.stored == [b"first", b"last"]
+
+
+async def test_of_many_only_those_that_failed_are_sent_again(posts: Posts) -> None:
+    posts.ends += ["stored", "failed", "cancelled", "stored"]
+    values = [b"a", b"b", b"c", b"d"]
+    await posts.sender.send_many([Outgoing("t", 0, b"", value, ()) for value in values], timeout_seconds=3_600)
+    assert posts.stored == [b"a", b"d", b"b", b"c"]
+
+
+async def test_a_post_waits_for_room_and_a_flush_for_the_last_acknowledgement(
+    posts: Posts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.kafka.sender.IN_FLIGHT_MAX", 3)
+    await posts.broken_with(b"0", "failed")
+    waiting = [asyncio.get_running_loop().create_task(posts.post(b"%d" % number)) for number in range(1, 10)]
+    await until(lambda: posts.sender._in_flight == 3)
+    assert not await posts.sender.flush(timeout_seconds=0)
+    posts.reachable.set()
+    await asyncio.wait(waiting)
+    assert await posts.sender.flush(timeout_seconds=60)
+    assert sorted(posts.settled) == [b"%d" % number for number in range(10)]

@@ -37,6 +37,22 @@ async def outcome_of(function: Any, threads: ThreadPoolExecutor, *, context: Con
     return await run_attempt(definition, context or new_context(), json.encode(more.pop("args", {})), threads=threads, **more)
 
 
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [(50, 50.0), (None, None), (0.5, 0.5), (-5e300, 0.0), (1e300, 100.0), (10**400, 100.0), (float("inf"), 100.0)],
+)
+def test_progress_is_held_to_a_percentage(given: Any, sent: float | None) -> None:
+    said: list[tuple[float | None, str]] = []
+    Context(new_context()._run, lambda percent, message: said.append((percent, message))).progress(given, "half a \ud83d")
+    assert said == [(sent, "half a \\ud83d")]
+
+
+@pytest.mark.parametrize("given", ["50", True, float("nan"), [50]])
+def test_progress_that_is_not_a_number_is_refused_naming_it(given: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="percent"):
+        new_context().progress(given)
+
+
 async def test_what_async_and_plain_functions_return_is_the_result(threads: ThreadPoolExecutor) -> None:
     class Receipt(BaseModel):
         number: int
