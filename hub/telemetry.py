@@ -5,16 +5,26 @@ Rules: every record carries `action` (stable; with loggers of the standard libra
 belongs to what a command has to say.
 """
 
+import json
 import logging
+import re
 import sys
 import time
-from collections.abc import Callable, Hashable
+import traceback
+from collections.abc import Callable, Hashable, Iterable
+from types import TracebackType
 from typing import Any, TextIO
+from urllib.parse import quote
 
 import structlog
 from structlog.typing import Processor
 
 from .errors import ConfigurationError
+
+MASK = "**********"
+"""What stands for a secret, as in pydantic's own texts."""
+SECRET_CHARACTERS_MIN = 4
+"""Shorter texts are not looked for in logs: they would be found in every timestamp."""
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -57,16 +67,54 @@ def configure_logging(role: str, level: str = "info", stream: TextIO | None = No
     )
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
+        _MaskingFormatter(
             foreign_pre_chain=shared,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
+    sys.excepthook = _print_masked
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(number)
     # The Kafka client calls each refused connection an error, twenty times a second; what matters is raised to us.
     logging.getLogger("aiokafka").setLevel(logging.DEBUG if number == logging.DEBUG else logging.CRITICAL)
+
+
+# --- secrets
+
+_URL_PASSWORD = re.compile(r"(://[^/\s:@]*:)[^/\s@]+@")
+_secrets: set[str] = set()
+_pattern: re.Pattern[str] | None = None
+
+
+def conceal(secrets: Iterable[str]) -> None:
+    """From now on these texts are masked in what this process logs, also in tracebacks, and as JSON or URLs write them."""
+    global _pattern
+    for secret in secrets:
+        if len(secret) >= SECRET_CHARACTERS_MIN:
+            _secrets.update((secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], quote(secret, safe="")))
+    longest_first = sorted(_secrets, key=len, reverse=True)
+    _pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+
+
+def masked(text: str) -> str:
+    """`text` without the secrets that this process knows of, and without passwords in URLs."""
+    if _pattern is not None:
+        text = _pattern.sub(MASK, text)
+    return _URL_PASSWORD.sub(rf"\g<1>{MASK}@", text) if "://" in text else text
+
+
+class _MaskingFormatter(structlog.stdlib.ProcessorFormatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return masked(super().format(record))
+
+
+def _print_masked(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Instead of the interpreter's own last words."""
+    sys.stderr.write(masked("".join(traceback.format_exception(kind, error, trace))))
+
+
+# --- outages
 
 
 class OutageLog:

@@ -13,15 +13,16 @@ def register(app: typer.Typer) -> None:
 
 
 def config(as_json: Json = False) -> None:
-    """Show every setting: its value, where that comes from, and what it is for.
+    """Show every setting: its value, where that comes from, and what it is for. Secrets of subscribers are masked.
 
     A flag wins over the environment (HUB_SLOTS=16), that over the file (slots = 16 in hub.toml, or in the file that HUB_CONFIG
     names), that over the default."""
+    from ..delivery import masked_entry
     from ..settings import Settings, setting_names
     from .render import print_json, print_table
 
     settings = Settings.load()
-    values = settings.model_dump(mode="json")
+    values = settings.model_dump(mode="json") | {"subscribers": [masked_entry(entry) for entry in settings.subscribers]}
     rows = []
     for name in setting_names():
         section, _, field = name.partition(".")

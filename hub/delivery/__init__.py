@@ -2,6 +2,7 @@
 
 from .config import Plan, SubscriberConfig, parse_configs
 from .discovery import ENTRY_POINT_GROUP, PluginBroken, available, load
+from .secrets import masked_entry
 from .service import DeliveryService
 from .status import Counters, SubscriberStatus
 
@@ -15,5 +16,6 @@ __all__ = [
     "SubscriberStatus",
     "available",
     "load",
+    "masked_entry",
     "parse_configs",
 ]

@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, mo
 from subscribers import Delivery, F, Filter, Subscriber, SubscriberSettings, parse_filter
 
 from ..errors import ConfigurationError
+from ..telemetry import conceal, masked
+from .secrets import secrets_in, secrets_of
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
@@ -102,10 +104,12 @@ def plan(config: SubscriberConfig, plugin: type[Subscriber[Any]]) -> Plan:
     where = f"subscribers[{config.id}]"
     if not plugin.handlers:
         raise ConfigurationError(f"{where}.use: {plugin.__qualname__} has no method marked with @on")
+    conceal(secrets_in(plugin.settings_class, config.settings))  # first: a validator may quote what it refuses
     try:
         settings = plugin.settings_class.model_validate(config.settings)
     except ValidationError as error:
-        raise ConfigurationError(_sentence(f"{where}.settings", error)) from None
+        raise ConfigurationError(masked(_sentence(f"{where}.settings", error))) from None
+    conceal(secrets_of(settings))
     try:
         delivery = _merge(plugin.delivery, config.delivery)
     except ValidationError as error:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from ..errors import HubError
+from ..telemetry import masked
 from ..throttle import LogThrottle
 from .clients import Clients, TooLarge
 from .config import Plan
@@ -89,8 +90,8 @@ class DeadLetters:
 
     def _headers(self, plan: Plan, item: Item) -> list[tuple[str, bytes]]:
         error = item.error
-        text = f"{type(error).__name__}: {error}" if error is not None else ""
-        trace = "".join(traceback.format_exception(error)) if error is not None else ""
+        text = masked(f"{type(error).__name__}: {error}") if error is not None else ""
+        trace = masked("".join(traceback.format_exception(error))) if error is not None else ""
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return [
             ("dlq_subscriber", plan.config.id.encode()),

@@ -26,6 +26,7 @@ from aiokafka.errors import (
 )
 
 from ..errors import HubError
+from ..kafka import leaders_away
 from .selection import Selection
 from .status import Counters
 from .window import Item, Session, Window
@@ -82,6 +83,7 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         self._paused_windows: set[TopicPartition] = set()
         self._failure: Exception | None = None
         self._answered_at = time.monotonic()
+        self._silent_since: float | None = None
         self._unjoined_since = time.monotonic()
 
     @property
@@ -294,17 +296,29 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
             try:
                 await self._look(session)
                 await self._commit(session)
-                self._answered_at = time.monotonic()
+                self._note_answer()
             except (CommitFailedError, IllegalStateError) as error:
                 self._log.info("not committed, the group is changing: %s", error, extra={"action": "commit_deferred"})
             except (KafkaError, TimeoutError, OSError) as error:
-                self._log.warning(
-                    "the broker does not answer: %s: %s", type(error).__name__, error, extra={"action": "broker_silent"}
-                )
+                self._note_silence(session, error)
                 if time.monotonic() - self._answered_at > SILENT_SECONDS:
                     raise
             if session is self.session:
                 self._suspect(session)
+
+    def _note_silence(self, session: Session, error: Exception) -> None:
+        """Once per outage: which leaders are waited for."""
+        if self._silent_since is None:
+            self._silent_since = time.monotonic()
+            away = leaders_away(self._consumer._client, self._topic, session.windows)
+            reason = str(error) or type(error).__name__
+            self._log.warning("reading %s is interrupted: %s (%s)", self._topic, away, reason, extra={"action": "broker_silent"})
+
+    def _note_answer(self) -> None:
+        self._answered_at = time.monotonic()
+        if self._silent_since is not None:
+            seconds, self._silent_since = self._answered_at - self._silent_since, None
+            self._log.warning("reading %s continues after %.1f s", self._topic, seconds, extra={"action": "broker_answers"})
 
     async def _look(self, session: Session) -> None:
         """Ask for the ends of the log; move positions over what is no record (transaction markers)."""

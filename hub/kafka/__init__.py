@@ -52,6 +52,7 @@ from .topics import (
     list_pools,
     pool_topic,
 )
+from .unacknowledged import leaders_away
 
 __all__ = [
     "BATCH_BYTES_MAX",
@@ -107,6 +108,7 @@ __all__ = [
     "ensure_topics",
     "hub_topics",
     "inbox_of",
+    "leaders_away",
     "list_pools",
     "make_admin",
     "make_consumer",

@@ -1,6 +1,7 @@
-"""Why a record was not acknowledged, as an error that names the partition, its leader and what was waited for."""
+"""Why a record was not acknowledged or read, in words that name the partition, its leader and what is waited for."""
 
 import asyncio
+from collections.abc import Iterable
 
 from aiokafka.client import AIOKafkaClient
 from aiokafka.structs import TopicPartition as ClientPartition
@@ -26,6 +27,19 @@ def not_acknowledged(
         return BrokerUnreachable(bootstrap, reason or f"nothing was acknowledged within {seconds:g} s")
     waited = f"does not answer; {_nothing_for(seconds)}, and a new leader is waited for"
     return PartitionUnavailable(topic, partition, f"{broker.host}:{broker.port}", f"{waited}{_because(reason)}")
+
+
+def leaders_away(client: AIOKafkaClient, topic: str, partitions: Iterable[int]) -> str:
+    """Which leaders of these partitions `client` has no connection to, in words."""
+    away: dict[str, list[str]] = {}
+    for partition in sorted(partitions):
+        leader = client.cluster.leader_for_partition(ClientPartition(topic, partition))
+        broker = None if leader is None or leader < 0 else client.cluster.broker_metadata(leader)
+        if broker is None:
+            away.setdefault("there is no leader", []).append(f"{topic}-{partition}")
+        elif not is_connected(client, leader):
+            away.setdefault(f"{broker.host}:{broker.port} does not answer, the leader", []).append(f"{topic}-{partition}")
+    return "; ".join(f"{what} of {', '.join(names)}" for what, names in away.items()) or "the leaders are slow to answer"
 
 
 def _nothing_for(seconds: float) -> str:
