@@ -246,7 +246,7 @@ async def test_offsets_are_found_by_timestamp(broker: BrokerServer) -> None:
 
 async def test_an_unknown_topic_is_not_created(broker: BrokerServer) -> None:
     async with producer(broker) as sender:
-        sender._request_timeout_ms = 300  # how long it looks for the topic; to connect it had the usual time
+        sender.client._request_timeout_ms = 300  # how long it looks for the topic; to connect it had the usual time
         with pytest.raises(KafkaError):
             await sender.send_and_wait("missing", b"x")
     assert broker.local.topics() == {}

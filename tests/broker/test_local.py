@@ -22,7 +22,7 @@ async def test_a_transaction_over_several_partitions_is_one_journal_write(disk_b
     local = disk_broker.local
     for topic in ("a", "b", "c"):
         await local.create_topic(topic, 1)
-    identity = await local.init_producer("tx", timeout_ms=1000)
+    identity = await local.init_producer("tx", timeout_ms=60_000)
     storage = disk_broker._storage
     lsn = storage._journal.position.lsn  # type: ignore[union-attr]
     for number in range(5):
@@ -66,7 +66,7 @@ async def test_unsynced_readers_obey_open_and_aborted_transactions(disk_broker: 
 async def test_an_appended_commit_is_unstable_for_others_until_it_is_on_disk(disk_broker: BrokerServer) -> None:
     local = disk_broker.local
     await local.create_topic("t", 1)
-    identity = await local.init_producer("tx", timeout_ms=1000)
+    identity = await local.init_producer("tx", timeout_ms=60_000)
     local.transact_soon("tx", *identity, {("t", 0): transactional(identity, b"x")})
     assert local.end("t", 0, unsynced=True) == 2
     assert local.end("t", 0) == 0
@@ -96,7 +96,7 @@ async def test_waiting_ends_with_the_append_or_with_the_sync(disk_broker: Broker
 async def test_a_refused_transaction_appends_nothing(broker: BrokerServer) -> None:
     local = broker.local
     await local.create_topic("t", 1)
-    identity = await local.init_producer("tx", timeout_ms=1000)
+    identity = await local.init_producer("tx", timeout_ms=60_000)
     good = transactional(identity, b"x")
     for batches, code in (
         ({("t", 0): good, ("missing", 0): good}, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION),
@@ -115,7 +115,7 @@ async def test_a_refused_transaction_appends_nothing(broker: BrokerServer) -> No
 async def test_a_successor_fences_across_both_doors(broker: BrokerServer) -> None:
     local = broker.local
     await local.create_topic("t", 1)
-    identity = await local.init_producer("tx", timeout_ms=1000)
+    identity = await local.init_producer("tx", timeout_ms=60_000)
     async with RawClient(broker.host, broker.port) as client:
         session = Session(client)
         await session.open()
@@ -126,7 +126,7 @@ async def test_a_successor_fences_across_both_doors(broker: BrokerServer) -> Non
         with pytest.raises(BrokerError) as refused:
             await local.transact("tx", *session.identity, {("t", 0): transactional(session.identity, b"x")})
         assert refused.value.code is ErrorCode.CONCURRENT_TRANSACTIONS
-        await local.init_producer("tx", timeout_ms=1000)
+        await local.init_producer("tx", timeout_ms=60_000)
         assert (await session.end()).error_code.value == ErrorCode.PRODUCER_FENCED
     assert broker.local.fetch("t", 0, 0, max_bytes=1).aborted == [(session.producer_id, 0)]
 

@@ -80,7 +80,7 @@ async def test_events_are_followed_and_watched_past_whatever_lies_between(
     world: Running, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = await world.hub.submit("quick", id="before")
-    await before.result(timeout_seconds=20)
+    await before.result(timeout_seconds=60)
     await publish(world, EVENTS, Damage(EXAMPLES, structured_mode=False, huge_bytes_max=300_000), 80)
     after = await world.hub.submit("quick", id="after")
     watched = [event.type async for event in after.watch()]
@@ -96,7 +96,7 @@ async def test_events_are_followed_and_watched_past_whatever_lies_between(
 
 
 async def test_tasks_and_processes_are_listed_whatever_lies_in_the_changelog(world: Running) -> None:
-    await (await world.hub.submit("quick", id="known")).result(timeout_seconds=20)
+    await (await world.hub.submit("quick", id="known")).result(timeout_seconds=60)
     await publish(world, STATE, Damage(ROWS, structured_mode=False, huge_bytes_max=300_000), 80)
     listing = await read_tasks(world.bootstrap)
     assert ("known", "completed") in {(task.id, task.state) for task in listing.tasks}

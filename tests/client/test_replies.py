@@ -91,7 +91,7 @@ async def test_a_client_survives_its_replies_and_its_next_question_is_answered()
     source = Damage(EXAMPLES, structured_mode=False, huge_bytes_max=300_000)
     with broker_and_loop() as (server, _):
         async with running(server.bootstrap, tasks) as world:
-            await world.hub.run("quick", timeout_seconds=20)
+            await world.hub.run("quick", timeout_seconds=60)
             assert world.hub._replies is not None
             producer = make_producer(world.bootstrap)
             await producer.start()
@@ -107,6 +107,6 @@ async def test_a_client_survives_its_replies_and_its_next_question_is_answered()
             finally:
                 await producer.stop()
             try:
-                assert await handle.result(timeout_seconds=20) == "done"
+                assert await handle.result(timeout_seconds=60) == "done"
             except UnreadableReply:
-                assert await handle.result(timeout_seconds=20) == "done"  # asked once more, the engine answers
+                assert await handle.result(timeout_seconds=60) == "done"  # asked once more, the engine answers

@@ -114,11 +114,11 @@ async def test_the_tasks_of_a_killed_worker_run_again_when_its_lease_is_over(tmp
     """How soon, is judged in the time of the log: the end of the lease and the next command are one decision."""
     async with Installation(tmp_path) as hub:
         await hub.broker(engine=True)
-        victim = await hub.worker("victim", lease_seconds=2.0)
+        victim = await hub.worker("victim", lease_seconds=4.0)
         async with Hub(hub.bootstrap) as client:
             handle = await client.submit("slow", {"seconds": 4})
             await until_state(client, handle.id, "running")
-            heir = await hub.worker("heir", lease_seconds=2.0)
+            heir = await hub.worker("heir", lease_seconds=4.0)
             await victim.kill()
             assert await handle.result(timeout_seconds=60) == "done"
         log = [event for event in await events_of(hub.bootstrap) if event.subject == handle.id]
@@ -132,7 +132,7 @@ async def test_the_tasks_of_a_killed_worker_run_again_when_its_lease_is_over(tmp
 async def test_a_worker_that_cannot_renew_its_leases_stops_what_it_runs_and_goes_on_with_the_next_broker(tmp_path: Path) -> None:
     async with Installation(tmp_path) as hub:
         broker = await hub.broker(engine=True)
-        worker = await hub.worker(lease_seconds=2.0)
+        worker = await hub.worker(lease_seconds=4.0)
         async with Hub(hub.bootstrap) as client:
             handle = await client.submit("slow", {"seconds": 8})
             await until_state(client, handle.id, "running")

@@ -130,7 +130,7 @@ async def produce(client: RawClient, topic: str, batch: bytes) -> None:
     partition = kio_class("produce", 3, "request", "PartitionProduceData")(index=i32(0), records=batch)
     data = kio_class("produce", 3, "request", "TopicProduceData")(name=topic, partition_data=(partition,))
     request = {"transactional_id": None, "acks": i16(-1), "timeout": timedelta(seconds=5), "topic_data": (data,)}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (error := (await client.ask("produce", 3, **request)).responses[0].partition_responses[0].error_code) != 0:
             assert error == NOT_LEADER  # a new topic takes a moment
             await asyncio.sleep(0.02)
