@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from hub.client import Hub
 from hub.engine import EngineService
 from hub.kafka import ensure_topics
+from hub.verify import verify
 from hub.worker import TaskRegistry, Worker, WorkerSettings
 
 PARTITIONS = 4
@@ -54,7 +55,7 @@ class Running:
 async def running(
     bootstrap: str, registry: TaskRegistry, *, engines: int = 1, workers: int = 1, **settings: object
 ) -> AsyncIterator[Running]:
-    """A hub with so many engines and workers."""
+    """A hub with so many engines and workers. When all of them have stopped, the checker finds nothing wrong with the log."""
     await ensure_topics(bootstrap, partitions=PARTITIONS)
     async with AsyncExitStack() as stack:
         world = Running(bootstrap, registry, stack)
@@ -65,6 +66,8 @@ async def running(
             await world.worker(**settings)
         await stack.enter_async_context(world.hub)
         yield world
+    report = await verify(bootstrap)
+    assert report.ok, report.render()
 
 
 async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]], *, seconds: float = 60.0) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
+from hub.verify import verify
 from tests.ports import free_port
 
 READY_SECONDS = 60.0
@@ -118,7 +119,7 @@ class HubProcess:
 
 
 class Installation:
-    """The processes of one hub. `async with` ends them all."""
+    """The processes of one hub. `async with` ends them all; before, the checker finds nothing wrong with what they wrote."""
 
     def __init__(self, folder: Path, *, bootstrap: str | None = None, partitions: int = 1) -> None:
         self.folder = folder
@@ -130,7 +131,15 @@ class Installation:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, failed: type[BaseException] | None, *_: object) -> None:
+        try:
+            if failed is None:
+                report = await verify(self.bootstrap)
+                assert report.ok, report.render()
+        finally:
+            await self._end()
+
+    async def _end(self) -> None:
         for process in reversed(list(self.processes.values())):
             if process.process is not None and process.process.returncode is None:
                 process.signal(signal.SIGCONT)
