@@ -1,8 +1,8 @@
 """Identifiers that are derived, not drawn: the same inputs give the same id on every machine and after every restart.
 
 A derived id is a UUID of version 8 (RFC 9562 §5.8: vendor-specific) whose bits are a 16-byte BLAKE2b digest of the parts,
-each preceded by its length, so that ("a", "bc") and ("ab", "c") differ. Drawn ids (UUIDv7) need a clock and are made at
-the edge, by the client.
+each preceded by its length, so that ("a", "bc") and ("ab", "c") differ. `id_vectors.json`, beside this file, has the algorithm in
+full and test vectors for other languages. Drawn ids (UUIDv7) need a clock and are made at the edge, by the client.
 """
 
 from hashlib import blake2b, sha256

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from schemas import MalformedRecord, printable
 
+from ..client.lookup import find_made
 from ..core.rows import EndedRow, TaskRow, ended_row_decoder, task_row_decoder
 from ..kafka import STATE, describe_partitions, read_all
 
@@ -36,11 +37,21 @@ class Listing(Struct, kw_only=True):
     malformed: int = 0
 
 
-async def read_tasks(bootstrap: str, *, state: str | None = None, name: str | None = None) -> Listing:
-    """All tasks of the hub that fit. Raises Unreachable, TopicMissing."""
+async def read_tasks(
+    bootstrap: str,
+    *,
+    state: str | None = None,
+    name: str | None = None,
+    event_id: str | None = None,
+    source: str | None = None,
+) -> Listing:
+    """All tasks of the hub that fit; with `event_id`, those that a CloudEvent of this id (from `source`) made.
+
+    Raises Unreachable, TopicMissing."""
     found: list[ListedTask] = []
-    malformed = 0
-    for partition in range(await describe_partitions(bootstrap)):
+    malformed, partitions = 0, await describe_partitions(bootstrap)
+    made = None if event_id is None else {each.task for each in await find_made(bootstrap, partitions, event_id, source=source)}
+    for partition in range(partitions):
         rows: dict[bytes, bytes] = {}
         async for record in read_all(bootstrap, STATE, partition):
             if record.key is None or not record.key.startswith(TASK_PREFIX):
@@ -54,7 +65,7 @@ async def read_tasks(bootstrap: str, *, state: str | None = None, name: str | No
                 found.append(listed_task(key, value, partition))
             except MalformedRecord:
                 malformed += 1
-    fitting = [task for task in found if fits(task, state=state, name=name)]
+    fitting = [task for task in found if fits(task, state=state, name=name) and (made is None or task.id in made)]
     return Listing(tasks=sorted(fitting, key=lambda task: task.since, reverse=True), malformed=malformed)
 
 

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from schemas import TERMINAL_STATES
+from schemas import TERMINAL_STATES, task_id_of_cloudevent
 
 from ..errors import HubError
-from .render import clock, duration, on_terminal, print_event, print_fields, print_json, print_table
+from .render import clock, duration, on_terminal, one_line, print_event, print_fields, print_json, print_table
 from .shell import DEFAULT_BOOTSTRAP, EXIT_NOT_COMPLETED, Bootstrap, Json, run, timed_out
 
 if TYPE_CHECKING:
     from schemas import TaskReply
 
     from ..client import Hub, TaskHandle
+    from ..client.lookup import Made
 
 #: After so long, somebody who waits is told why, where that is known (seconds).
 HINT_SECONDS = 3.0
@@ -25,6 +26,7 @@ HINT_SECONDS = 3.0
 Root = Annotated[
     str | None, typer.Option("--root", metavar="ID", help="The id of the workflow's root, when ID is one of its steps.")
 ]
+Source = Annotated[str | None, typer.Option("--source", metavar="SOURCE", help="The source of the CloudEvent whose id is given.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -174,51 +176,82 @@ def _print_reply(reply: "TaskReply") -> None:
 
 
 def get(
-    task_id: Annotated[str, typer.Argument(metavar="ID", help="The task's id.")],
+    task_id: Annotated[str, typer.Argument(metavar="ID", help="The task's id, or that of the CloudEvent that made it.")],
     root: Root = None,
+    source: Source = None,
     as_json: Json = False,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> None:
     """Show a task as it is now: its state, its attempt, its result or error.
 
-    Exit codes: 0 it is known; 1 it is not known (any more); 3 no broker or no engine answers.
+    Where no task has this id, the task is looked up that a CloudEvent of this id made; all of hub.events is read for that, unless
+    --source says where the CloudEvent came from. Exit codes: 0 it is known; 1 it is not known (any more), or was refused; 3 no
+    broker or no engine answers.
     """
-
-    async def ask() -> "TaskReply":
-        from ..client import Hub
-
-        async with Hub(bootstrap) as hub:
-            return await hub.get(task_id, root=root)
-
-    reply = run(ask())
+    reply = run(_get(bootstrap, task_id, root, source))
+    if reply is None:
+        raise typer.Exit(EXIT_NOT_COMPLETED)
     if as_json:
         print_json(reply)
     elif reply.kind == "unknown":
         hint = "" if root else " If it is a step of a workflow, say the workflow's id with --root."
-        typer.echo(f"Task {task_id} is not known (any more).{hint}", err=True)
+        typer.echo(f"Task {reply.task} is not known (any more).{hint}", err=True)
     else:
         _print_reply(reply)
     if reply.kind == "unknown":
         raise typer.Exit(EXIT_NOT_COMPLETED)
 
 
+async def _get(bootstrap: str, task_id: str, root: str | None, source: str | None) -> "TaskReply | None":
+    """The task of this id, else the one that a CloudEvent of this id made; None, with a word on stderr, where that is refused or
+    there are several."""
+    from ..client import Hub
+
+    async with Hub(bootstrap) as hub:
+        reply = await hub.get(task_id if source is None else task_id_of_cloudevent(source, task_id), root=root)
+        if reply.kind != "unknown" or root is not None:
+            return reply
+        found = await hub.find(task_id, source=source)
+        if len(found) == 1 and found[0].code is None and found[0].task is not None:
+            return await hub.get(found[0].task, root=found[0].root)
+    for made in found:
+        typer.echo(_answer_of(made), err=True)
+    if len(found) > 1:
+        typer.echo(f"{len(found)} CloudEvents have the id {one_line(task_id)}: give --source, or the id of a task.", err=True)
+    return None if found else reply
+
+
+def _answer_of(made: "Made") -> str:
+    source = f" from {made.source}" if made.source is not None else ""
+    if made.code is not None:
+        return one_line(f"The submission{source} was refused ({made.code}): {made.reason}")
+    return one_line(f"The submission{source} made the task {made.task}")
+
+
 def list_tasks(
     state: Annotated[str | None, typer.Option(help="Only tasks in this state, for example running or failed.")] = None,
     name: Annotated[str | None, typer.Option(metavar="GLOB", help="Only tasks of this name; * stands for anything.")] = None,
+    event_id: Annotated[
+        str | None, typer.Option("--event-id", metavar="ID", help="Only tasks that a CloudEvent of this id made.")
+    ] = None,
+    source: Source = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 50,
     as_json: Json = False,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> None:
     """List the live tasks and those that ended lately, the newest first.
 
-    Reads the hub's state from the topic hub.state; nothing is asked of the engine. Exit codes: 0 listed; 3 no broker answers.
+    Reads the hub's state from the topic hub.state, and hub.events with --event-id; nothing is asked of the engine. Exit codes:
+    0 listed; 2 wrong usage; 3 no broker answers.
     """
     from ..core.transitions import LIVE
     from .listing import read_tasks
 
     if state is not None and state not in (states := {*LIVE, *TERMINAL_STATES}):
         raise typer.BadParameter(f"{state!r} is no state; there are {', '.join(sorted(states))}.", param_hint="--state")
-    found = run(read_tasks(bootstrap, state=state, name=name))
+    if source is not None and event_id is None:
+        raise typer.BadParameter("give --event-id with it: the id of the CloudEvent from that source.", param_hint="--source")
+    found = run(read_tasks(bootstrap, state=state, name=name, event_id=event_id, source=source))
     shown = found.tasks[:limit]
     if as_json:
         print_json({"tasks": shown, "total": len(found.tasks), "malformed_rows": found.malformed})

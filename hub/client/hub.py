@@ -27,6 +27,7 @@ from schemas import (
 from ..kafka import EVENTS, INTAKE, Outgoing, PartitionReader, Sender, describe_partitions, partition_of
 from .errors import InvalidSubmission, NoAnswer, TaskUnknown, UnreadableReply, error_of
 from .handle import TaskHandle
+from .lookup import Made, find_made
 from .replies import ReplyReader
 from .workflow import Workflow, task_name_and_options
 
@@ -243,6 +244,13 @@ class Hub:
             raise NoAnswer(task, self.bootstrap, timeout_seconds) from None
         finally:
             replies.forget(token)
+
+    async def find(self, event_id: str, *, source: str | None = None) -> list[Made]:
+        """What became of the CloudEvents of this id (and source) on `hub.intake`: the tasks that they made, or refusals.
+
+        Reads all of `hub.events` that is kept. The id of a task whose submission gave neither `id` nor `idempotency_key` is known
+        without it: `schemas.task_id_of_cloudevent(source, event_id)`. Raises Unreachable."""
+        return await find_made(self.bootstrap, self.partitions, event_id, source=source)
 
     async def cancel(self, task: str, *, root: str | None = None, reason: str = "", by: str | None = None) -> None:
         """Ask that a task or a whole workflow ends; returns when the request is stored."""

@@ -5,9 +5,11 @@ import json
 from collections.abc import Iterator
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from hub import Hub, NoAnswer, __version__
-from schemas import node_id
+from hub.kafka import partition_of
+from schemas import node_id, task_id_of_cloudevent
 from tests.brokers import broker_in_thread
 from tests.cli.running import hub, served
 
@@ -138,6 +140,72 @@ def test_the_list_says_how_long_an_ended_task_took(address: str) -> None:
     listed = json.loads(hub("task", "list", "--json", bootstrap=address).stdout)["tasks"]
     (row,) = [task for task in listed if task["id"] == "took"]
     assert row["seconds"] > 0
+
+
+def published(address: str, value: bytes, headers: list[tuple[str, bytes]]) -> None:
+    """Put one record on hub.intake, as any Kafka client does, and wait until a later submission is decided there."""
+
+    async def publish() -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=address, acks="all")
+        await producer.start()
+        try:
+            place = await producer.send_and_wait("hub.intake", value, headers=headers)
+        finally:
+            await producer.stop()
+        later = next(f"later-{number}" for number in range(1_000) if partition_of(f"later-{number}", 4) == place.partition)
+        async with Hub(address) as client:
+            await client.get(later)
+
+    asyncio.run(publish())
+
+
+def structured(source: str, event_id: str, **data: object) -> bytes:
+    event = {"specversion": "1.0", "type": "task.created", "source": source, "id": event_id, "data": data}
+    return json.dumps(event).encode()
+
+
+def test_a_task_is_found_by_the_id_of_the_cloudevent_that_made_it(address: str) -> None:
+    published(address, structured("/shell", "order-8", name="reserve-stock", args={"order": 8, "items": ["pot"]}), [])
+    derived = task_id_of_cloudevent("/shell", "order-8")
+    for arguments in (["order-8"], ["order-8", "--source", "/shell"], [derived]):
+        assert json.loads(hub("task", "get", *arguments, "--json", bootstrap=address).stdout)["task"] == derived
+    for more in ([], ["--source", "/shell"]):
+        listed = json.loads(hub("task", "list", "--event-id", "order-8", *more, "--json", bootstrap=address).stdout)
+        assert [task["id"] for task in listed["tasks"]] == [derived]
+    nothing = hub("task", "get", "order-8", "--source", "/elsewhere", bootstrap=address)
+    assert (nothing.returncode, nothing.stdout) == (1, "")
+
+
+def test_a_task_with_an_id_of_its_own_is_found_by_its_cloudevent_too(address: str) -> None:
+    headers = [("ce_type", b"task.created"), ("ce_source", b"/shop"), ("ce_id", b"event-9")]
+    for _ in range(2):
+        published(address, b'{"id":"order-9","name":"reserve-stock","args":{"order":9,"items":["pot"]}}', headers)
+    for arguments in (["event-9"], ["event-9", "--source", "/shop"], ["order-9"]):
+        assert json.loads(hub("task", "get", *arguments, "--json", bootstrap=address).stdout)["task"] == "order-9"
+
+
+def test_one_id_from_two_sources_is_two_tasks_and_a_question(address: str) -> None:
+    for source in ("/east", "/west"):
+        published(address, structured(source, "same", name="reserve-stock", args={"order": 1, "items": ["pot"]}), [])
+    asked = hub("task", "get", "same", bootstrap=address)
+    assert (asked.returncode, asked.stdout) == (1, "")
+    assert task_id_of_cloudevent("/east", "same") in asked.stderr
+    assert "--source" in asked.stderr
+    one = json.loads(hub("task", "get", "same", "--source", "/west", "--json", bootstrap=address).stdout)
+    assert one["task"] == task_id_of_cloudevent("/west", "same")
+
+
+def test_a_cloudevent_whose_submission_was_refused_says_why(address: str) -> None:
+    published(address, structured("/shell", "refused", name="reserve-stock", start_after="tomorrow"), [])
+    asked = hub("task", "get", "refused", bootstrap=address)
+    assert (asked.returncode, asked.stdout) == (1, "")
+    assert "start_after" in asked.stderr
+
+
+def test_a_source_alone_is_wrong_usage(address: str) -> None:
+    asked = hub("task", "list", "--source", "/shell", bootstrap=address)
+    assert asked.returncode == 2
+    assert "--event-id" in asked.stderr
 
 
 def test_the_version_is_that_of_the_package() -> None:

@@ -157,6 +157,8 @@ def test_kafkas_console_producer_publishes_a_task(example: Example) -> None:
     task = task_id_of_cloudevent("/shell", "order-8")
     example.hub("task", "watch", task)
     assert json.loads(example.hub("task", "get", task, "--json"))["result"]["order"] == 8
+    for line in re.findall(r"^hub (task .*order-8[^#\n]*)", README, re.MULTILINE):
+        assert task in example.hub(*line.split()), line
 
 
 @pytest.mark.parametrize(("reference", "expected"), [("alerts:on_fail", "task.failed"), ("pager:Pager", "an amount is positive")])
