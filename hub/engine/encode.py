@@ -64,7 +64,9 @@ def encode(batch: Batch, partition: int) -> Outputs:
     for home, original in batch.forwards:
         given = {name: header for name, header in original.headers if header is not None}
         headers = [*given.items(), ("hub-origin", f"{partition}/{original.offset}".encode())]
-        record = Record(original.key, original.value, headers, timestamp_ms)  # A broker may refuse the producer's own time by now.
+        record = Record(
+            original.key, original.value, headers, timestamp_ms
+        )  # A broker may refuse the producer's own time by now.
         outputs.setdefault(TopicPartition(INTAKE, home), []).append(record)
     return outputs
 

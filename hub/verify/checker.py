@@ -11,7 +11,8 @@ from typing import Any
 
 from schemas import CATALOGUE, TERMINAL_TYPES
 
-from .books import Commands, Intake, Replies, StateRows
+from .books import Intake, Replies
+from .commands import Commands
 from .facts import Fact, Unreadable, read_fact
 from .fold import Ended, Fold, LiveTask
 from .history import Execution, History, Journal, LogRecord, Options, Starts
@@ -20,6 +21,7 @@ from .journals import LogIndex, check_executions, check_journal
 from .lane import Lane
 from .placement import partition_of_root
 from .report import Findings, Prefix, Report
+from .rows import StateRows
 from .tables import EVENTS, INTAKE, STARTS
 from .task_rules import Rule, rules_of
 
