@@ -172,7 +172,7 @@ class Checker:
             self.fold.end(task, fact)
 
     def _begin(self, fact: Fact, task: LiveTask | None, lane: Lane) -> bool:
-        """Whether the event goes on as one of a live task; otherwise it was judged here."""
+        """Whether the event is one of a live task and still to be judged; otherwise it was judged here."""
 
         def note(invariant: str, message: str) -> None:
             self._at(invariant, message, fact)
@@ -180,7 +180,7 @@ class Checker:
         gone = self.fold.ended.get(fact.id)
         if task is not None:
             if fact.life == task.life:
-                note("I3", f"created again at sequence {fact.sequence}, behind sequence {task.sequence}")
+                note("I3", f"created again at sequence {fact.sequence}, after sequence {task.sequence}")
             else:
                 note("I8", f"an event of life {fact.life}, but life {task.life} has not ended")
             return False
@@ -256,7 +256,7 @@ class Checker:
             self._refused.add(fact.data.task)
 
     def _check_ends(self) -> None:
-        """I2, I12 and I33: what the end of the log leaves behind."""
+        """I2, I12 and I33: what is left open at the end of the log."""
         for task in self.fold.live.values():
             lane = self._lanes[task.partition]
             waited = lane.time_ms - task.unmet_ms

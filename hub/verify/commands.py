@@ -46,7 +46,7 @@ class Commands:
         kind = headers.get("ce_type", b"").decode(errors="replace")
         struct = COMMANDS.get(kind)
         if struct is None:
-            found.add("I32", f"{place}: {kind!r} is no command")
+            found.add("I32", f"{place}: {kind!r} is not a command")
             return
         try:
             command = json.decode(record.value or b"", type=struct)
