@@ -11,7 +11,8 @@ from typing import Any
 
 from schemas import CATALOGUE, TERMINAL_TYPES
 
-from .books import Commands, Intake, Replies, StateRows
+from .books import Intake, Replies
+from .commands import Commands
 from .facts import Fact, Unreadable, read_fact
 from .fold import Ended, Fold, LiveTask
 from .history import Execution, History, Journal, LogRecord, Options, Starts
@@ -20,6 +21,7 @@ from .journals import LogIndex, check_executions, check_journal
 from .lane import Lane
 from .placement import partition_of_root
 from .report import Findings, Prefix, Report
+from .rows import StateRows
 from .tables import EVENTS, INTAKE, STARTS
 from .task_rules import Rule, rules_of
 
@@ -170,7 +172,7 @@ class Checker:
             self.fold.end(task, fact)
 
     def _begin(self, fact: Fact, task: LiveTask | None, lane: Lane) -> bool:
-        """Whether the event goes on as one of a live task; otherwise it was judged here."""
+        """Whether the event is one of a live task and still to be judged; otherwise it was judged here."""
 
         def note(invariant: str, message: str) -> None:
             self._at(invariant, message, fact)
@@ -178,7 +180,7 @@ class Checker:
         gone = self.fold.ended.get(fact.id)
         if task is not None:
             if fact.life == task.life:
-                note("I3", f"created again at sequence {fact.sequence}, behind sequence {task.sequence}")
+                note("I3", f"created again at sequence {fact.sequence}, after sequence {task.sequence}")
             else:
                 note("I8", f"an event of life {fact.life}, but life {task.life} has not ended")
             return False
@@ -254,7 +256,7 @@ class Checker:
             self._refused.add(fact.data.task)
 
     def _check_ends(self) -> None:
-        """I2, I12 and I33: what the end of the log leaves behind."""
+        """I2, I12 and I33: what is left open at the end of the log."""
         for task in self.fold.live.values():
             lane = self._lanes[task.partition]
             waited = lane.time_ms - task.unmet_ms

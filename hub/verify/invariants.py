@@ -1,6 +1,7 @@
 """The invariants, as data: id, the sentence, and what each reads. Rules in the sibling modules report under these ids.
 
-Numbers are those of the catalogue of invariants of the design; T1 and R1 are the checker's own.
+I1 to I36 are numbered as in the project's catalogue of invariants, of which README.md names those that are not checked here; T1
+and R1 are the checker's own.
 """
 
 from typing import Final, NamedTuple
@@ -23,7 +24,7 @@ INVARIANTS: Final[dict[str, Invariant]] = {
         Invariant("I4", "What one cause made is committed whole, in one transaction: indexes 0..k."),
         Invariant("I5", "The epoch never decreases along a partition."),
         Invariant("I6", "Each intake record, agenda item and take-over is decided in one batch only."),
-        Invariant("I7", "Intake is decided in order, and `!meta` stands behind everything decided.", ()),
+        Invariant("I7", "Intake is decided in order, and `!meta` names the first offset that is not decided.", ()),
         Invariant("I8", "Nothing happens to a task after its end, and a life begins only after the last one ended."),
         Invariant("I9", "What was once read of the log never changes.", ("earlier",)),
         Invariant("I10", "The durable state of every entity is the fold of its events.", ("state",)),
@@ -37,9 +38,9 @@ INVARIANTS: Final[dict[str, Invariant]] = {
         Invariant("I20", "Nothing happens before it is due, and the engine's time never goes back."),
         Invariant("I22", "A root lies on one partition: murmur2 of its id modulo P."),
         Invariant("I23", "Dispatches and run commands match one to one; so do grants.", ("commands",)),
-        Invariant("I24", "A new owner continues exactly behind what was decided."),
+        Invariant("I24", "A new owner continues exactly where its predecessor stopped deciding."),
         Invariant("I25", "Epochs follow each other by one, and each begins with its engine.started."),
-        Invariant("I26", "No record of a fenced owner lies behind its successor's first."),
+        Invariant("I26", "No record of a fenced owner follows its successor's first."),
         Invariant("I27", "Each subscriber got every event that it asked for, or has it in its dead letters.", ("journals",)),
         Invariant("I28", "A subscriber gets the events of one entity in order.", ("journals",)),
         Invariant("I29", "A subscriber's position lies within the log and goes back only for a replay.", ("journals",)),
@@ -50,6 +51,6 @@ INVARIANTS: Final[dict[str, Invariant]] = {
         Invariant("I34", "An at-most-once body ran at most once, and only after a grant.", ("executions",)),
         Invariant("I35", "Nothing starts after a cancel."),
         Invariant("T1", "Each event follows from the state that the one before left, and names both states."),
-        Invariant("R1", "A reply that tells of an end agrees with the log.", ("replies",)),
+        Invariant("R1", "A reply that reports an end agrees with the log.", ("replies",)),
     )
 }

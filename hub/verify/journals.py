@@ -37,7 +37,7 @@ class LogIndex:
         return self._ids[partition][at] if at < len(offsets) and offsets[at] == offset else None
 
     def end(self, partition: int) -> int:
-        """The offset behind the last event (control records behind it do not count)."""
+        """The offset after the last event (control records after it do not count)."""
         offsets = self._offsets.get(partition)
         return offsets[-1] + 1 if offsets else 0
 
@@ -66,7 +66,7 @@ def check_journal(journal: Journal, log: LogIndex, found: Findings, *, exact: bo
         if log.id_at(*place) != hash(delivery.id) and (exact or delivery.offset < log.end(delivery.partition)):
             _note(found, "I30", journal, place, f"{delivery.id} was delivered, but the log has another event or none there")
         if place < furthest.get(delivery.entity, (-1, -1)):
-            _note(found, "I28", journal, place, f"{delivery.entity}: delivered behind offset {furthest[delivery.entity][1]}")
+            _note(found, "I28", journal, place, f"{delivery.entity}: delivered after offset {furthest[delivery.entity][1]}")
         furthest[delivery.entity] = max(place, furthest.get(delivery.entity, (-1, -1)))
     for place in log.wanted(journal):
         if place not in seen and place not in journal.dead_letters:
@@ -79,9 +79,9 @@ def _check_positions(journal: Journal, log: LogIndex, found: Findings, *, exact:
     for partition, offset, replay in journal.positions:
         if offset < last.get(partition, 0) and not replay:
             _note(found, "I29", journal, (partition, offset), f"the position goes back from {last[partition]}")
-        # The position may stand behind the commit marker that follows the last event.
+        # The position may be after the commit marker that follows the last event.
         if exact and offset > log.end(partition) + 1:
-            _note(found, "I29", journal, (partition, offset), f"the position is behind the log's end {log.end(partition)}")
+            _note(found, "I29", journal, (partition, offset), f"the position is after the log's end {log.end(partition)}")
         last[partition] = offset
 
 

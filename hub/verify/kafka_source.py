@@ -19,7 +19,7 @@ RECORDS_PER_POLL = 5_000
 
 
 class KafkaSource:
-    """The topics of a cluster as a `Source`: `committed` reads, `uncommitted` only tells where partitions end."""
+    """The topics of a cluster as a `Source`: `committed` reads, `uncommitted` only shows where partitions end."""
 
     def __init__(self, bootstrap: str, topics: dict[str, int], committed: Any, uncommitted: Any) -> None:
         self._bootstrap = bootstrap

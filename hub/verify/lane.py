@@ -49,7 +49,7 @@ class Lane:
         """Take a record's place and bytes into account, whatever it holds; yields (invariant, sentence)."""
         offset = record.offset
         if offset < self.next_offset:
-            yield "I9", f"offset {offset} is read behind {self.next_offset - 1}"
+            yield "I9", f"offset {offset} is read after {self.next_offset - 1}"
         if self._earlier is not None and offset >= self._earlier.end:
             yield from self.changed_prefix()
         if offset != self.next_offset or self.events == 0:
@@ -102,8 +102,8 @@ class Lane:
 
     def _new_epoch(self, fact: Fact) -> Iterator[tuple[str, str]]:
         if fact.epoch < self.epoch:
-            yield "I5", f"epoch {fact.epoch} behind epoch {self.epoch}"
-            yield "I26", f"a record of the owner of epoch {fact.epoch} lies behind its successor's (epoch {self.epoch})"
+            yield "I5", f"epoch {fact.epoch} follows epoch {self.epoch}"
+            yield "I26", f"a record of the owner of epoch {fact.epoch} follows its successor's (epoch {self.epoch})"
             return
         if self.events > 1 or not self.truncated:
             if self.epoch >= 0 and fact.epoch != self.epoch + 1:
@@ -128,7 +128,7 @@ class Lane:
             if fact.input_offset == self.input_last:
                 yield "I6", f"intake offset {fact.input_offset} is decided in two places"
             elif fact.input_offset < self.input_last:
-                yield "I7", f"intake offset {fact.input_offset} is decided behind {self.input_last}"
+                yield "I7", f"intake offset {fact.input_offset} is decided after {self.input_last}"
             if fact.input_offset < self._input_floor:
                 yield "I24", f"intake offset {fact.input_offset} is decided; its owner began at {self._input_floor}"
             self.input_last = max(self.input_last, fact.input_offset)

@@ -87,7 +87,7 @@ async def verify_source(
     progress: Progress | None = None,
     settle_seconds: float = SETTLE_SECONDS,
 ) -> Report:
-    """Check the hub behind `source`; see the module for the cut. Raises ConfigurationError when it has no `hub.events`."""
+    """Check the hub of `source`; see the module for the cut. Raises ConfigurationError when it has no `hub.events`."""
     topics = await source.topics()
     if not topics.get(EVENTS):
         raise ConfigurationError(f"There is no topic {EVENTS} at this address: is it the hub's broker, and has the hub run?")

@@ -45,15 +45,15 @@ class LocalSource:
 
 
 def _end_of(data: bytes) -> int:
-    """The offset behind the last whole batch in `data`, control batches included.
+    """The offset after the last whole batch in `data`, control batches included.
 
     Record batch v2: base offset (8 bytes), length (4), and at byte 23 the last offset's delta.
     """
-    position = behind = 0
+    position = after = 0
     while position + _BATCH_HEAD.size <= len(data):
         base, length = _BATCH_HEAD.unpack_from(data, position)
         if position + _BATCH_HEAD.size + length > len(data):
             break
-        behind = base + _LAST_OFFSET_DELTA.unpack_from(data, position + 23)[0] + 1
+        after = base + _LAST_OFFSET_DELTA.unpack_from(data, position + 23)[0] + 1
         position += _BATCH_HEAD.size + length
-    return behind
+    return after

@@ -7,7 +7,7 @@ from .history import LogRecord
 
 
 class Span(NamedTuple):
-    """Offsets of a partition: the first kept, behind the last committed one, and behind the last of all."""
+    """Offsets of a partition: the first kept, the one after the last committed, and the one after the last of all."""
 
     start: int
     committed: int

@@ -130,7 +130,7 @@ def ready_when_met(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
 @rule("I12", "task.blocked", "task.dependency_satisfied")
 def counts_its_dependencies(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
     if not task.unsure and not task.broken and fact.data.unmet != len(task.waits):
-        return f"tells {fact.data.unmet} unmet dependencies; there are {len(task.waits)}"
+        return f"names {fact.data.unmet} unmet dependencies; there are {len(task.waits)}"
     return None
 
 
@@ -177,7 +177,9 @@ def attempts_are_numbered(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
     if attempt not in wanted:
         return f"attempt {attempt} follows attempt {task.attempt} ({task.last_end})"
     if (attempt, fact.data.dispatch) <= (task.attempt, task.dispatch):
-        return f"attempt {attempt}, dispatch {fact.data.dispatch} is not behind attempt {task.attempt}, dispatch {task.dispatch}"
+        return (
+            f"attempt {attempt}, dispatch {fact.data.dispatch} does not follow attempt {task.attempt}, dispatch {task.dispatch}"
+        )
     return None
 
 
@@ -241,9 +243,9 @@ def policy_is_that_of_the_submission(fact: Fact, task: LiveTask, fold: Fold) -> 
 
 
 @rule("I18", *TERMINAL_TYPES, needs="dispatch")
-def tells_how_often_it_may_fail(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+def names_its_attempts(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
     if fact.data.max_attempts != task.policy.max_attempts:
-        return f"tells max_attempts {fact.data.max_attempts}; by its policy it is {task.policy.max_attempts}"
+        return f"names max_attempts {fact.data.max_attempts}; by its policy it is {task.policy.max_attempts}"
     return None
 
 
@@ -360,9 +362,11 @@ def nodes_end_before_their_root(fact: Fact, task: LiveTask, fold: Fold) -> str |
     if graph.live:
         return f"{fact.type} while {graph.live} of its nodes live"
     for state in ("completed", "failed", "cancelled", "skipped", "expired"):
-        told = getattr(fact.data, state, None)
-        if told is not None and (told < graph.ended[state] or (state in ("completed", "failed") and told != graph.ended[state])):
-            return f"tells {told} {state} nodes; there were {graph.ended[state]}"
+        named = getattr(fact.data, state, None)
+        if named is not None and (
+            named < graph.ended[state] or (state in ("completed", "failed") and named != graph.ended[state])
+        ):
+            return f"names {named} {state} nodes; there were {graph.ended[state]}"
     return None
 
 

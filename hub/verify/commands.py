@@ -1,0 +1,112 @@
+"""What the inboxes of workers must hold, given the log: a command for each dispatch and each grant (I23)."""
+
+from msgspec import json
+
+from schemas import COMMANDS, GrantAttempt, RunAttempt
+
+from .facts import Fact
+from .fold import Fold, Lease, LiveTask
+from .history import LogRecord, Starts, headers_of
+from .lane import Lane
+from .report import Findings
+
+
+class Commands:
+    """I23: run commands against dispatches, grants against grants. One number per pair that is still open.
+
+    `starts`: where the topics begin. `partial`: how many records have a partner that may have been removed.
+    """
+
+    def __init__(self, starts: Starts) -> None:
+        self.read = 0
+        self.partial = 0
+        self._open: dict[int, tuple[int, int, int, str, str | None]] = {}
+        self._early: dict[int, tuple[str, int, RunAttempt | GrantAttempt]] = {}
+        self._first_ms: dict[str, int] = {}
+        self._cut = [f"{topic}/{partition}" for topic, by in starts.items() for partition, start in by.items() if start]
+
+    def expect(self, fact: Fact, lease: Lease | None, timestamp_ms: int) -> None:
+        """An event that has a command: task.dispatched or attempt.granted. `lease`: the one that it gives or is about."""
+        data = fact.data
+        if fact.type == "task.dispatched":
+            attempt = fact.id, data.attempt, data.dispatch, data.token, data.worker
+            policy = data.policy.max_attempts, data.policy.timeout_seconds, data.policy.delivery
+            mark = hash(("run", *attempt, *policy, fact.partition, fact.root, lease.inbox if lease else None))
+        else:
+            mark = hash(("grant", fact.id, data.attempt, data.token, data.worker or (lease.worker if lease else None)))
+        if self._early.pop(mark, None) is None:
+            self._open[mark] = (fact.partition, fact.offset, timestamp_ms, fact.id, lease.inbox if lease else None)
+
+    def take(self, topic: str, partition: int, record: LogRecord, found: Findings) -> None:
+        """A command record of `topic`."""
+        self.read += 1
+        place = f"{topic} partition {partition} offset {record.offset}"
+        self._first_ms.setdefault(f"{topic}/{partition}", record.timestamp_ms)
+        headers = headers_of(record)
+        kind = headers.get("ce_type", b"").decode(errors="replace")
+        struct = COMMANDS.get(kind)
+        if struct is None:
+            found.add("I32", f"{place}: {kind!r} is not a command")
+            return
+        try:
+            command = json.decode(record.value or b"", type=struct)
+        except (ValueError, RecursionError) as error:
+            found.add("I32", f"{place}: {kind} does not fit its schema: {error}")
+            return
+        worker = headers.get("worker", b"").decode(errors="replace")
+        if isinstance(command, RunAttempt):
+            attempt = command.task, command.attempt, command.dispatch, command.token, worker
+            policy = command.max_attempts, command.timeout_seconds, command.delivery
+            mark = hash(("run", *attempt, *policy, command.partition, command.root, f"{topic}/{partition}"))
+        elif isinstance(command, GrantAttempt):
+            mark = hash(("grant", command.task, command.attempt, command.token, worker))
+        else:
+            return
+        if self._open.pop(mark, None) is None:
+            if mark in self._early:
+                found.add("I23", f"{place}: {kind} of attempt {command.attempt} is issued twice", subject=command.task)
+            self._early[mark] = (place, record.timestamp_ms, command)
+
+    def findings(self, found: Findings, fold: Fold, lanes: dict[int, Lane], *, exact: bool, grace_ms: int) -> int:
+        """What has no partner; returns how many were newer than the events and left out.
+
+        What is not later than the oldest record of a place whose beginning was removed may have had its partner there: the two
+        are written with one timestamp.
+        """
+        newer = 0
+        latest = max((row[2] for row in self._open.values()), default=0)
+        for partition, offset, timestamp_ms, task_id, inbox in self._open.values():
+            if self._may_be_removed(inbox, timestamp_ms):
+                self.partial += 1
+                continue
+            if not exact and timestamp_ms + grace_ms > latest:
+                newer += 1
+                continue
+            found.add("I23", "no command matches this event", partition=partition, offset=offset, subject=task_id)
+        for place, timestamp_ms, command in self._early.values():
+            if _event_may_be_removed(command, timestamp_ms, lanes):
+                self.partial += 1
+                continue
+            task = fold.live.get(command.task)
+            if not exact and command.task not in fold.ended and (task is None or _is_newer(command, task)):
+                newer += 1
+                continue
+            found.add("I23", f"{place}: attempt {command.attempt} has no event of its own", subject=command.task)
+        return newer
+
+    def _may_be_removed(self, inbox: str | None, timestamp_ms: int) -> bool:
+        """Whether a command of this time may have been removed from the inbox (None: from some inbox)."""
+        cut = [place for place in self._cut if inbox in (None, place)]
+        return any(place not in self._first_ms or timestamp_ms <= self._first_ms[place] for place in cut)
+
+
+def _event_may_be_removed(command: RunAttempt | GrantAttempt, timestamp_ms: int, lanes: dict[int, Lane]) -> bool:
+    partition = command.partition if isinstance(command, RunAttempt) else None
+    cut = [lane for number, lane in lanes.items() if lane.truncated and partition in (None, number)]
+    return any(lane.events == 0 or timestamp_ms <= lane.first_ms for lane in cut)
+
+
+def _is_newer(command: RunAttempt | GrantAttempt, task: LiveTask) -> bool:
+    if isinstance(command, RunAttempt):
+        return (command.attempt, command.dispatch) > (task.attempt, task.dispatch)
+    return task.lease is None or not task.lease.granted or command.attempt > task.attempt

@@ -1,0 +1,236 @@
+"""What `hub.state` must say, given the log: the last row of every key is the fold of its events (I10); `!meta` (I7, I26)."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from msgspec import json
+
+from schemas import DEFAULT_POLICY, ExecutionPolicy
+
+from .facts import time_ms
+from .fold import Ended, Fold, LiveTask
+from .lane import Lane
+from .report import Findings
+
+META_ROW = b"!meta"
+META_OFFSET = "offset"
+META_EPOCH = "epoch"
+ENDED_FIELD = "ended"
+
+_HELD = frozenset({"dispatched", "running"})
+_ABSENT: Any = object()
+
+
+class RowField(NamedTuple):
+    """One compared field of a live task's row: its value when absent, what the fold says, and in which states it counts.
+
+    With the default `_ABSENT` a row without the field is not compared.
+    """
+
+    name: str
+    default: Any
+    expected: Callable[[LiveTask], Any]
+    states: frozenset[str] | None = None
+
+
+@lru_cache(maxsize=256)
+def _json_of(policy: bytes) -> Any:
+    return json.decode(policy)
+
+
+def _plain_policy(policy: ExecutionPolicy) -> Any:
+    """A policy as it stands in a row."""
+    return {} if policy is DEFAULT_POLICY else _json_of(json.encode(policy))
+
+
+ROW_FIELDS: tuple[RowField, ...] = (
+    RowField("life", None, lambda task: task.life),
+    RowField("sequence", None, lambda task: task.sequence),
+    RowField("state", None, lambda task: task.state),
+    RowField("name", _ABSENT, lambda task: task.name),
+    RowField("queue", "default", lambda task: task.queue),
+    RowField("priority", 0, lambda task: task.priority),
+    RowField("attempt", 0, lambda task: task.attempt, _HELD),
+    RowField("dispatch", 0, lambda task: task.dispatch, _HELD),
+    RowField("worker", None, lambda task: task.lease.worker if task.lease else None, _HELD),
+    RowField("token", None, lambda task: task.lease.token if task.lease else None, _HELD),
+    RowField("unmet", 0, lambda task: len(task.waits), frozenset({"blocked"})),
+    RowField("policy", {}, lambda task: _plain_policy(task.policy) if task.dispatch else {}),
+    RowField("lost", 0, lambda task: task.lost),
+    RowField("cancelling", False, lambda task: task.cancel_requested),
+    RowField("root", _ABSENT, lambda task: task.root),
+    RowField("created_at", _ABSENT, lambda task: task.created_ms),
+)
+"""Compared between `task/<id>` and the fold, in this order."""
+
+
+class StateRows:
+    """The last row by key of each partition of `hub.state`: I10, and `!meta` (I7, I26). `unseen_tasks`: live tasks whose events
+    all lie before the kept log."""
+
+    def __init__(self) -> None:
+        self.rows_read = 0
+        self.unseen_tasks = 0
+        self._tasks: dict[str, tuple[int, bytes]] = {}
+        self._others: dict[str, tuple[int, bytes]] = {}
+        self._meta: dict[int, bytes] = {}
+
+    def take(self, partition: int, key: bytes, value: bytes | None) -> None:
+        """Note a row; a later one of the same key replaces it, None removes it."""
+        self.rows_read += 1
+        if key == META_ROW:
+            if value is not None:
+                self._meta[partition] = value
+            return
+        kind, _, entity = key.decode(errors="replace").partition("/")
+        if kind not in ("task", "engine", "worker"):
+            return
+        rows, name = (self._tasks, entity) if kind == "task" else (self._others, f"{kind}/{entity}")
+        if value is None:
+            rows.pop(name, None)
+        else:
+            rows[name] = (partition, value)
+
+    def meta_offset(self, partition: int) -> int:
+        """The next intake offset to decide, as `!meta` of the partition says; 0 where it says nothing."""
+        offset = self._meta_fields(partition).get(META_OFFSET)
+        return offset if isinstance(offset, int) else 0
+
+    def findings(
+        self, found: Findings, fold: Fold, lanes: dict[int, Lane], sequences: dict[str, tuple[int, int, int]], *, exact: bool
+    ) -> int:
+        """Compare everything; returns how many rows were newer than the events and left out."""
+        newer = 0
+        for task in fold.live.values():
+            if task.id not in self._tasks:
+                found.add("I10", "a live task has no row", partition=task.partition, offset=task.offset, subject=task.id)
+        for task_id, (partition, value) in self._tasks.items():
+            row = _object_of(value)
+            if isinstance(row, str):
+                found.add("I10", f"the row cannot be read: {row}", partition=partition, subject=task_id)
+                continue
+            newer += self._compare(found, fold, lanes, task_id, partition, row, exact)
+        for entity, (partition, value) in self._others.items():
+            newer += self._compare_sequence(found, sequences, lanes, entity, partition, value, exact)
+        for partition, lane in lanes.items():
+            self._check_meta(found, partition, lane)
+        return newer
+
+    def _compare(
+        self, found: Findings, fold: Fold, lanes: dict[int, Lane], task_id: str, partition: int, row: dict[str, Any], exact: bool
+    ) -> int:
+        def note(message: str, offset: int | None = None) -> None:
+            found.add("I10", message, partition=partition, offset=offset, subject=task_id)
+
+        task: LiveTask | Ended | None = fold.live.get(task_id) or fold.ended.get(task_id)
+        life, sequence, end = row.get("life", -1), row.get("sequence", -1), row.get(ENDED_FIELD)
+        if not isinstance(life, int) or not isinstance(sequence, int):
+            note(f"the row has life {life!r} and sequence {sequence!r}")
+            return 0
+        if task is None:
+            lane = lanes.get(partition)
+            if lane is not None and lane.truncated:
+                self.unseen_tasks += end is None
+                return 0
+            from_plan = row.get("root", task_id) != task_id  # The agenda makes steps long after the record that is their life.
+            if lane is not None and (exact or (life <= lane.input_last and not from_plan)):
+                note("a row of a task that has no events")
+            return int(not exact)
+        if task.partition != partition:
+            note(f"the row lies on partition {partition}, its events on {task.partition}")
+        if not exact and (life, sequence) > (task.life, task.sequence):
+            return 1
+        if isinstance(task, Ended):
+            if end is None and row.get("root", task_id) != task_id:
+                end = row.get("state")  # The row of an ended step shrinks only when its workflow has ended too.
+            if end is None:
+                note(f"a live row, but the task is {task.state}")
+            elif (end, life, sequence) != (task.state, task.life, task.sequence):
+                note(f"row: {end}, life {life}, sequence {sequence}; log: {task.state}, {task.life}, {task.sequence}")
+        elif end is not None:
+            note(f"the row says {end}, but the task is {task.state!r} by its events", task.offset)
+        else:
+            differences = [text for text in (_difference(field, task, row) for field in ROW_FIELDS) if text is not None]
+            if differences:
+                note("row and fold differ: " + "; ".join(differences), task.offset)
+        return 0
+
+    @staticmethod
+    def _compare_sequence(
+        found: Findings,
+        sequences: dict[str, tuple[int, int, int]],
+        lanes: dict[int, Lane],
+        entity: str,
+        partition: int,
+        value: bytes,
+        exact: bool,
+    ) -> int:
+        row = _object_of(value)
+        sequence = row if isinstance(row, str) else row.get("sequence")
+        if not isinstance(sequence, int):
+            found.add("I10", f"the row has no sequence ({sequence!r})", partition=partition, subject=entity)
+            return 0
+        known = sequences.get(entity)
+        if known is None:
+            lane = lanes.get(partition)
+            if exact and sequence > 0 and lane is not None and not lane.truncated:
+                found.add("I10", f"the row says sequence {sequence}, the log has none", partition=partition, subject=entity)
+            return 0
+        if known[1] != sequence:
+            if not exact and sequence > known[1]:
+                return 1
+            found.add("I10", f"the row says sequence {sequence}, the log {known[1]}", partition=partition, subject=entity)
+        return 0
+
+    def _check_meta(self, found: Findings, partition: int, lane: Lane) -> None:
+        if lane.events == 0:
+            return
+        if partition not in self._meta:
+            found.add("I7", "hub.state has no !meta row", partition=partition)
+            return
+        fields = self._meta_fields(partition)
+        offset, epoch = fields.get(META_OFFSET), fields.get(META_EPOCH)
+        if not isinstance(offset, int) or not isinstance(epoch, int):
+            found.add("I7", f"!meta has no {META_OFFSET} or no {META_EPOCH}", partition=partition)
+            return
+        if offset <= lane.input_last:
+            found.add("I7", f"!meta stands at intake offset {offset}, but {lane.input_last} is decided", partition=partition)
+        if epoch < lane.epoch:
+            found.add("I26", f"!meta is of epoch {epoch}, the last event of epoch {lane.epoch}", partition=partition)
+
+    def _meta_fields(self, partition: int) -> dict[str, Any]:
+        fields = _object_of(self._meta.get(partition, b"{}"))
+        return {} if isinstance(fields, str) else fields
+
+
+def _difference(field: RowField, task: LiveTask, row: dict[str, Any]) -> str | None:
+    if task.partial and not (field.name in ("life", "sequence") or (field.name == "state" and task.state)):
+        return None
+    if field.states is not None and task.state not in field.states:
+        return None
+    if field.name == "unmet" and task.unsure:
+        return None
+    said = row.get(field.name, field.default)
+    if said is _ABSENT:
+        return None
+    if field.name == "created_at" and isinstance(said, str):
+        said = _time_or_text(said)
+    expected = field.expected(task)
+    return None if said == expected else f"{field.name} is {said!r}, by the events {expected!r}"
+
+
+def _time_or_text(text: str) -> int | str:
+    try:
+        return time_ms(text)
+    except ValueError:
+        return text
+
+
+def _object_of(value: bytes) -> dict[str, Any] | str:
+    """A row's fields, or why it has none."""
+    try:
+        fields = json.decode(value)
+    except (ValueError, RecursionError) as error:
+        return str(error)
+    return fields if isinstance(fields, dict) else "it is not an object"
