@@ -15,8 +15,9 @@ from .group_api import GroupApi
 from .groups import GroupCoordinator
 from .offsets_api import OffsetsApi
 from .produce import ProduceApi
+from .segments import LogTail
 from .state import BrokerSettings, BrokerState, PendingBlock
-from .storage import CheckpointPlan, LogTail, Storage
+from .storage import CheckpointPlan, Storage
 from .timing import Clock, Deferred, SystemClock
 from .transaction_api import TransactionApi
 from .transactions import TransactionCoordinator

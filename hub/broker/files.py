@@ -21,7 +21,7 @@ from crc32c import crc32c
 
 from .errors import DataDirectoryInUse, StorageDamaged
 from .journal import Journal, Position
-from .log import LogKey, SegmentView
+from .log import LogKey
 from .segments import LogEntry, SegmentStore
 from .storage import CheckpointPlan, DiskSpace, Recovery
 
@@ -60,7 +60,7 @@ class FileStorage:
         self._enough_room = True
         self._dirty = False
         self._journal = Journal(directory / "journal", file_bytes=journal_file_bytes)
-        self.segments = SegmentStore(directory / "logs", segment_bytes=segment_bytes)
+        self._segments = SegmentStore(directory / "logs", segment_bytes=segment_bytes)
 
     def _take_lock(self) -> int:
         handle = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -114,9 +114,10 @@ class FileStorage:
         """See `SegmentStore.log_bytes`."""
         return self.segments.log_bytes(key)
 
-    def segments_of(self, key: LogKey) -> Sequence[SegmentView]:
-        """See `SegmentStore.views`."""
-        return self.segments.views(key)
+    @property
+    def segments(self) -> SegmentStore:
+        """The segment files."""
+        return self._segments
 
     def holds_before(self, starts: Mapping[LogKey, int]) -> bool:
         """See `SegmentStore.holds_before`."""

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from itertools import chain
 
 from .broker import Broker
+from .compactor import Compactor
 from .flushing import Flusher
 from .log import PartitionLog, SegmentView
 from .retention import retained_from
@@ -37,11 +38,13 @@ class Housekeeper:
         self._wake: list[asyncio.Event] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._expired_at = self._state.clock.monotonic()
+        self._compactor = Compactor(broker, storage, flusher)
 
     def start(self) -> None:
         """Begin."""
         self._flusher.on_checkpoint = self._state.on_space_freed = self.look
         self._begin("retention", self.retain)
+        self._begin("compaction", self.compact)
 
     def _begin(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         wake = asyncio.Event()
@@ -80,6 +83,17 @@ class Housekeeper:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        await self._compactor.stop()
+
+    # --- compaction
+
+    async def compact(self) -> None:
+        """One round of compaction over all logs."""
+        for number, log in enumerate(list(self._state.logs())):
+            if number % LOGS_AT_ONCE == LOGS_AT_ONCE - 1:
+                await asyncio.sleep(0)
+            if log.settings.compact:
+                await self._compactor.clean(log)
 
     # --- retention and expiry
 
@@ -106,5 +120,6 @@ class Housekeeper:
 
     def _parts(self, log: PartitionLog) -> Iterator[SegmentView]:
         """The log's segments, then what is only in memory so far."""
-        on_file = (part for part in self._storage.segments_of(log.key) if part.end <= log.memory_start)
+        store = self._storage.segments
+        on_file = () if store is None else (part for part in store.views(log.key) if part.end <= log.memory_start)
         return chain(on_file, log.memory_views(log.settings.segment_bytes))

@@ -12,6 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any, NamedTuple, Protocol
 
 from .batches import BatchHeader, marker_commits, read_header, whole_batches
@@ -192,6 +193,32 @@ class PartitionLog:
             self._drop_from_memory(last + 1 if ends_before else last)
         self._aborted = [entry for entry in self._aborted if entry.last_offset >= self.start]
 
+    @property
+    def aborted(self) -> list[AbortedTransaction]:
+        """Aborted transactions of which there may be records, in the order of their markers."""
+        return self._aborted[:]
+
+    def forget_aborted(self, before: int) -> None:
+        """Compaction removed the records of all transactions that were aborted before that offset."""
+        if self._aborted and self._aborted[0].last_offset < before:
+            self._aborted = [entry for entry in self._aborted if entry.last_offset >= before]
+
+    def in_memory(self, end: int) -> list[bytes]:
+        """The batches in memory that begin before `end`."""
+        return self._batches[: bisect_left(self._bases, end)]
+
+    def replace_in_memory(self, old: list[bytes], new: list[bytes]) -> bool:
+        """Put other batches into the place of the first ones; False when those are not the first any more."""
+        if not all(one is other for one, other in zip_longest(self._batches[: len(old)], old)):
+            return False
+        headers = [read_header(batch) for batch in new]
+        self._batches[: len(old)] = new
+        self._bases[: len(old)] = [header.base_offset for header in headers]
+        self._max_timestamps[: len(old)] = [header.max_timestamp_ms for header in headers]
+        self.memory_bytes += sum(map(len, new)) - sum(map(len, old))
+        self._tail_start = self._bases[0]
+        return True
+
     def forget_producers(self, before_ms: int) -> None:
         """Drop what is known of producers that wrote nothing since `before_ms` and have no open transaction."""
         idle = [
@@ -238,7 +265,9 @@ class PartitionLog:
 
     def _read_tail(self, offset: int, max_bytes: int, end: int) -> tuple[bytes, int]:
         bases, batches = self._bases, self._batches
-        first = bisect_right(bases, offset) - 1
+        first = max(0, bisect_right(bases, offset) - 1)
+        if first + 1 < len(bases) and read_header(batches[first]).last_offset < offset:
+            first += 1  # compaction left a gap
         stop, size, count = first + 1, len(batches[first]), len(bases)
         while stop < count and bases[stop] < end:
             size += len(batches[stop])
@@ -273,7 +302,7 @@ class PartitionLog:
     def _walk(self, offset: int, end: int) -> Iterator[tuple[int, bytes]]:
         while offset < end:
             if self._batches and offset >= self._tail_start:
-                for index in range(bisect_right(self._bases, offset) - 1, len(self._bases)):
+                for index in range(max(0, bisect_right(self._bases, offset) - 1), len(self._bases)):
                     if self._bases[index] >= end:
                         return
                     yield self._bases[index], self._batches[index]

@@ -19,20 +19,34 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from .batches import HEADER_BYTES, BatchHeader, read_header, whole_batches
+from .compaction import Spans
 from .errors import StorageDamaged
 from .log import LogKey, SegmentView
-from .storage import LogTail
 
 INDEX_INTERVAL_BYTES = 16 * 1024
 _ENTRY = struct.Struct(">qqq")
 _OPEN_FILES_MAX = 128
 
-Spans = list[tuple[int, int]]
-"""(end offset, time) in order: when the records before that offset, and at or after the end before it, were cleaned first."""
+
+class LogTail(NamedTuple):
+    """Batches of one log to be written to its segment files, in order."""
+
+    key: LogKey
+    start: int
+    end: int
+    batches: list[bytes]
+    bases: list[int]
+    max_timestamps: list[int]
+    segment_bytes: int
+    """Size at which the topic wants its segments closed."""
+    roll_ms: int
+    """Age at which it wants them closed."""
+    now_ms: int
 
 
 class SegmentEntry(msgspec.Struct, array_like=True):
@@ -92,6 +106,12 @@ class Segment:
         return self.path.with_suffix(".index")
 
 
+def write_index(path: Path, index: SegmentIndex) -> None:
+    """Write the file of an index."""
+    entries = zip(index.offsets, index.positions, index.timestamps, strict=True)
+    path.write_bytes(b"".join(_ENTRY.pack(*entry) for entry in entries))
+
+
 def segment_path(directory: Path, base: int, generation: int) -> Path:
     """Where a segment is; generation 0 is one that was never cleaned."""
     return directory / (f"{base:020d}-{generation}.log" if generation else f"{base:020d}.log")
@@ -103,8 +123,8 @@ class SegmentStore:
     `segment_bytes` caps what topics ask for."""
 
     def __init__(self, directory: Path, *, segment_bytes: int) -> None:
+        self.segment_bytes = segment_bytes
         self._directory = directory
-        self._segment_bytes = segment_bytes
         self._logs: dict[LogKey, list[Segment]] = {}
         self._cleaned: dict[LogKey, Spans] = {}
         self._garbage: list[Path] = []
@@ -183,7 +203,7 @@ class SegmentStore:
         """Write a log's batches after those it has; batches that a failed checkpoint wrote already are skipped."""
         segments = self._logs.setdefault(tail.key, [])
         at, count = bisect_left(tail.bases, segments[-1].end) if segments else 0, len(tail.batches)
-        limit = min(tail.segment_bytes, self._segment_bytes)
+        limit = min(tail.segment_bytes, self.segment_bytes)
         while at < count:
             segment = self._segment_for(tail, segments, at, limit)
             stop, size = at + 1, segment.size + len(tail.batches[at])
@@ -409,8 +429,7 @@ class SegmentStore:
                 index.add(header.base_offset, position, timestamp_ms)
                 indexed = position
             position += header.length + 12
-        entries = zip(index.offsets, index.positions, index.timestamps, strict=True)
-        segment.index_path.write_bytes(b"".join(_ENTRY.pack(*entry) for entry in entries))
+        write_index(segment.index_path, index)
         return index
 
     def _forget_file(self, path: Path) -> None:

@@ -9,23 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from .log import LogKey, LogReader, SegmentView
-
-
-class LogTail(NamedTuple):
-    """Batches of one log to be written to its segment files, in order."""
-
-    key: LogKey
-    start: int
-    end: int
-    batches: list[bytes]
-    bases: list[int]
-    max_timestamps: list[int]
-    segment_bytes: int
-    """Size at which the topic wants its segments closed."""
-    roll_ms: int
-    """Age at which it wants them closed."""
-    now_ms: int
+from .log import LogKey, LogReader
+from .segments import LogTail, SegmentStore
 
 
 class CheckpointPlan(NamedTuple):
@@ -88,8 +73,9 @@ class Storage(LogReader, Protocol):
         """So much was journaled since that a running checkpoint must be waited for."""
         ...
 
-    def segments_of(self, key: LogKey) -> Sequence[SegmentView]:
-        """The segments of a log, in order."""
+    @property
+    def segments(self) -> SegmentStore | None:
+        """The segment files; None where everything is in memory."""
         ...
 
     def holds_before(self, starts: Mapping[LogKey, int]) -> bool:
@@ -133,6 +119,7 @@ class MemoryStorage:
     """Keeps nothing: the logs' own memory is the only copy, and there are no checkpoints."""
 
     location = "memory"
+    segments = None
     writable = True
     checkpoint_due = False
     checkpoint_overdue = False
@@ -142,9 +129,6 @@ class MemoryStorage:
 
     def log_bytes(self, key: LogKey) -> int:
         return 0
-
-    def segments_of(self, key: LogKey) -> Sequence[SegmentView]:
-        return ()
 
     def holds_before(self, starts: Mapping[LogKey, int]) -> bool:
         return False

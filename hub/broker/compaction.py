@@ -1,0 +1,268 @@
+"""Compaction as pure functions: when a log is worth it, which records stay, what becomes of their batches.
+
+As in Kafka's `LogCleaner` and `Cleaner`: of every key the record with the highest offset stays. Only closed segments below the
+last stable offset take part, and only what is older than `min.compaction.lag.ms`. Records of aborted transactions go at once.
+A tombstone (no value) stays until `delete.retention.ms` after the cleaning that saw it first; so does a transaction's marker,
+which goes only when nothing of its transaction is left. What is kept keeps its offset.
+
+Two differences, both without an effect on readers: when records were cleaned first is noted per range of offsets (`Spans`) and
+not in the batches; and no empty batch is kept for a producer's sake, since producers' states are in the checkpoint. The last
+batch of what is cleaned stays in any case, if need be without records, so that a reader gets to the end.
+
+The map of keys is bounded. When it is full, a pass ends at that offset, and the next one begins there.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from .batches import BatchHeader, read_header
+from .errors import MalformedBatch
+from .log import AbortedTransaction, SegmentView
+from .records import KeyedRecord, records_of, walk, with_records
+from .topic_settings import TopicSettings
+
+Spans = list[tuple[int, int]]
+"""(end offset, time) in order: when the records before that offset, and at or after the end before it, were cleaned first."""
+
+SPANS_PER_RETENTION = 32
+"""Cleanings that are told apart within `delete.retention.ms`; tombstones stay longer by at most this part of it."""
+RECORDS_BETWEEN_PAUSES = 200
+KEY_OVERHEAD_BYTES = 150
+"""Memory of an entry of the map besides the key's own bytes."""
+OFFSETS_MAX = 16 << 20
+"""Offsets in one pass: each costs one byte."""
+_SHARDS = 64
+"""The map is many small ones: no single growth or release takes long."""
+
+Pause = Callable[[], None]
+
+
+class Cleaning(NamedTuple):
+    """What is to be cleaned."""
+
+    dirty_from: int
+    """What lies before was cleaned earlier."""
+    end: int
+    """First offset that takes no part."""
+
+
+def plan_cleaning(
+    segments: Sequence[SegmentView], spans: Spans, settings: TopicSettings, *, start: int, limit: int, now_ms: int
+) -> Cleaning | None:
+    """What to clean of a log that begins at `start` and whose last stable offset is `limit`; None when it is not worth it:
+    less than `min.cleanable.dirty.ratio` of it was never cleaned, and none of that is older than `max.compaction.lag.ms`."""
+    if not settings.compact:
+        return None
+    dirty_from = max(start, spans[-1][0] if spans else 0)
+    clean_bytes = dirty_bytes = 0
+    oldest_ms, end = now_ms, dirty_from
+    for segment in segments:
+        closed = segment.closed or now_ms - segment.created_ms >= settings.roll_ms
+        lag = settings.min_compaction_lag_ms
+        if not closed or segment.end > limit or (lag and segment.max_timestamp_ms > now_ms - lag):
+            break
+        if segment.end <= dirty_from:
+            clean_bytes += segment.size
+            continue
+        if not dirty_bytes:
+            oldest_ms = segment.created_ms
+        dirty_bytes, end = dirty_bytes + segment.size, segment.end
+    if not dirty_bytes:
+        return None
+    enough = dirty_bytes >= settings.min_dirty_ratio * (clean_bytes + dirty_bytes)
+    overdue = now_ms - oldest_ms >= settings.max_compaction_lag_ms
+    return Cleaning(dirty_from, end) if enough or overdue else None
+
+
+def add_span(spans: Spans, end: int, now_ms: int, delete_retention_ms: int) -> Spans:
+    """The spans after a cleaning up to `end`. Neighbours that need not be told apart become one, with the later time."""
+    step = max(1, delete_retention_ms // SPANS_PER_RETENTION)
+    expired = now_ms - delete_retention_ms
+    merged: Spans = []
+    for one_end, time_ms in [*spans, (end, now_ms)]:
+        before = merged[-1][1] if merged else None
+        alike = before is not None and (time_ms <= expired or (before > expired and before // step == time_ms // step))
+        if alike:
+            merged[-1] = (one_end, time_ms)
+        else:
+            merged.append((one_end, time_ms))
+    return merged
+
+
+@dataclass(slots=True)
+class Rules:
+    """What decides besides the keys. `dirty_from` and `end` are those of the `Cleaning`, `aborted` are the log's aborted
+    transactions, `spans` its earlier cleanings."""
+
+    dirty_from: int
+    end: int
+    aborted: Sequence[AbortedTransaction]
+    spans: Spans
+    delete_retention_ms: int
+    now_ms: int
+    _ranges: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+    _ends: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for producer_id, first, last in self.aborted:
+            self._ranges.setdefault(producer_id, []).append((first, last))
+        self._ends = [end for end, _ in self.spans]
+
+    def is_aborted(self, header: BatchHeader) -> bool:
+        """Whether a data batch belongs to an aborted transaction."""
+        ranges = self._ranges.get(header.producer_id, ()) if header.transactional else ()
+        at = bisect_left(ranges, header.base_offset, key=lambda one: one[1])
+        return at < len(ranges) and ranges[at][0] <= header.base_offset
+
+    def may_forget(self, offset: int) -> bool:
+        """Whether a tombstone or marker at this offset was kept for long enough."""
+        at = bisect_right(self._ends, offset)
+        return at < len(self.spans) and self.now_ms - self.spans[at][1] >= self.delete_retention_ms
+
+
+class KeyMap:
+    """The last offset of every key in the part that was never cleaned, and which offsets of that part stay."""
+
+    def __init__(self, start: int, *, bytes_max: int) -> None:
+        self.start = self.end = start
+        self._bytes_left = bytes_max
+        self._latest: list[dict[bytes, int]] = [{} for _ in range(_SHARDS)]
+        self._stays = bytearray()
+
+    @property
+    def is_full(self) -> bool:
+        """The next batch must wait for another pass."""
+        return self._bytes_left <= 0 or self.end - self.start >= OFFSETS_MAX
+
+    def cover(self, end: int) -> None:
+        """Pass over what has no keys: a gap, a marker, a batch of an aborted transaction."""
+        if end > self.end:
+            self._stays.extend(bytes(end - self.end))
+            self.end = end
+
+    def keep_all(self, header: BatchHeader) -> None:
+        """Pass over a batch that cannot be read: it stays as it is."""
+        self.cover(header.last_offset + 1)
+        at = max(0, header.base_offset - self.start)
+        self._stays[at:] = b"\1" * (len(self._stays) - at)
+
+    def add(self, header: BatchHeader, data: bytes, pause: Pause) -> None:
+        """Take the keys of a batch into account. Raises `MalformedBatch`, then it may be done in part."""
+        self.cover(header.last_offset + 1)
+        latest, stays, start = self._latest, self._stays, self.start
+        for count, record in enumerate(walk(data, header.record_count), 1):
+            offset, key = header.base_offset + record.offset_delta, record.key
+            if key is not None and offset >= start:
+                shard = latest[hash(key) % _SHARDS]
+                before = shard.get(key)
+                if before is None:
+                    self._bytes_left -= len(key) + KEY_OVERHEAD_BYTES
+                else:
+                    stays[before - start] = 0
+                shard[key] = offset
+                stays[offset - start] = 1
+            if count % RECORDS_BETWEEN_PAUSES == 0:
+                pause()
+
+    def has(self, key: bytes) -> bool:
+        """Whether the key was written again in the part that was never cleaned."""
+        return key in self._latest[hash(key) % _SHARDS]
+
+    def stays(self, offset: int) -> bool:
+        """Whether the record at an offset of that part is its key's last."""
+        return offset >= self.end or bool(self._stays[offset - self.start])
+
+    def staying(self, first: int, last: int) -> int:
+        """How many of these offsets, which lie in that part, stay."""
+        return self._stays.count(1, first - self.start, last - self.start + 1)
+
+    def release(self, pause: Pause) -> None:
+        """Give the memory back in steps."""
+        while self._latest:
+            self._latest.pop()
+            pause()
+
+
+def map_keys(batches: Iterable[bytes], rules: Rules, pause: Pause, *, bytes_max: int) -> KeyMap:
+    """First pass: the keys of the batches from `rules.dirty_from` on, until the map is full."""
+    keys = KeyMap(rules.dirty_from, bytes_max=bytes_max)
+    for batch in batches:
+        header = read_header(batch)
+        if header.last_offset < rules.dirty_from:
+            continue
+        if keys.is_full:
+            return keys
+        if header.control or rules.is_aborted(header):
+            keys.cover(header.last_offset + 1)
+        else:
+            try:
+                keys.add(header, records_of(batch, header), pause)
+            except MalformedBatch:
+                keys.keep_all(header)
+        pause()
+    keys.cover(rules.end)
+    return keys
+
+
+class Filter:
+    """Second pass: what stays of each batch, from the log's first to the last one that takes part."""
+
+    def __init__(self, keys: KeyMap, rules: Rules, pause: Pause) -> None:
+        self._keys = keys
+        self._rules = rules
+        self._pause = pause
+        self._unfinished: set[int] = set()
+        """Producers of transactions of which something stays, until their marker."""
+
+    def apply(self, batch: bytes, *, last: bool) -> bytes | None:
+        """The batch as it is, one with fewer records, or None. `last`: it stays in any case, if need be without records."""
+        header = read_header(batch)
+        if header.control:
+            return batch if self._keeps_marker(header) or last else None
+        kept = None if header.record_count == 0 or self._rules.is_aborted(header) else self._kept(batch, header)
+        if kept is not None and header.transactional:
+            self._unfinished.add(header.producer_id)
+        return with_records(batch, header, b"", []) if kept is None and last else kept
+
+    def _keeps_marker(self, header: BatchHeader) -> bool:
+        holds = header.producer_id in self._unfinished
+        self._unfinished.discard(header.producer_id)
+        return holds or header.base_offset >= self._rules.dirty_from or not self._rules.may_forget(header.base_offset)
+
+    def _kept(self, batch: bytes, header: BatchHeader) -> bytes | None:
+        if header.base_offset >= self._keys.end:
+            return batch
+        if header.base_offset >= self._rules.dirty_from:  # decided by offsets alone: most batches go or stay as a whole
+            staying = self._keys.staying(header.base_offset, header.last_offset)
+            if staying == header.record_count:
+                return batch
+            if staying == 0:
+                return None
+        return self._with_what_stays(batch, header)
+
+    def _with_what_stays(self, batch: bytes, header: BatchHeader) -> bytes | None:
+        try:
+            data = records_of(batch, header)
+            kept = [
+                record for record in self._walk(data, header) if self._stays(header.base_offset + record.offset_delta, record)
+            ]
+        except MalformedBatch:
+            return batch
+        if len(kept) == header.record_count:
+            return batch
+        return with_records(batch, header, data, kept) if kept else None
+
+    def _walk(self, data: bytes, header: BatchHeader) -> Iterator[KeyedRecord]:
+        for count, record in enumerate(walk(data, header.record_count), 1):
+            yield record
+            if count % RECORDS_BETWEEN_PAUSES == 0:
+                self._pause()
+
+    def _stays(self, offset: int, record: KeyedRecord) -> bool:
+        if offset >= self._rules.dirty_from:
+            return self._keys.stays(offset)
+        if record.key is None or self._keys.has(record.key):
+            return False
+        return not record.tombstone or not self._rules.may_forget(offset)
