@@ -42,7 +42,6 @@ from .tasks import (
     TaskError,
     TaskOptions,
     TaskSpec,
-    TaskState,
     Timeouts,
 )
 
@@ -78,7 +77,6 @@ __all__ = [
     "TaskOptions",
     "TaskReply",
     "TaskSpec",
-    "TaskState",
     "Timeouts",
     "WorkWanted",
     "check_id",

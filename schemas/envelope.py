@@ -17,10 +17,6 @@ from msgspec import Raw, Struct, json
 
 from .catalogue import CATALOGUE, EventType
 
-SPECVERSION = b"1.0"
-CONTENT_TYPE = b"application/json"
-SEQUENCE_DIGITS = 10
-
 #: Characters of a foreign value that an error message quotes.
 QUOTED_CHARACTERS_MAX = 64
 #: Characters of a decoder's message that is passed on.

@@ -19,7 +19,6 @@ INLINE_RESULTS_BYTES_MAX = 256 * 1024
 
 Delivery = Literal["at_least_once", "at_most_once"]
 DependencyOn = Literal["success", "failure", "ended"]
-FailureKind = Literal["error", "timeout", "lost"]
 
 EMPTY_ARGS = Raw(b"{}")
 
@@ -167,22 +166,6 @@ class Submission(TaskSpec, kw_only=True, forbid_unknown_fields=True, omit_defaul
     created_by: str | None = None
     tasks: dict[str, NodeSpec] | None = None
     idempotency_window: float = 86_400.0
-
-
-class TaskState:
-    """The states of a task, as text on the log. The transitions between them are one table in `hub.core`."""
-
-    SCHEDULED = "scheduled"
-    BLOCKED = "blocked"
-    READY = "ready"
-    DISPATCHED = "dispatched"
-    RUNNING = "running"
-    RETRYING = "retrying"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    EXPIRED = "expired"
-    SKIPPED = "skipped"
 
 
 TERMINAL_STATES = frozenset({"completed", "failed", "cancelled", "expired", "skipped"})

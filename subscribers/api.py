@@ -240,18 +240,17 @@ def parse_filter(value: Any) -> Filter:
 class Meta:
     """The envelope of an event and how this delivery of it came about.
 
-    `partition`, `offset`: its place on `hub.events`. `attempt`: which try this is, from 1. `replay`: it is read again on
-    purpose, from history: nobody must be paged. `event`: the whole event (`schemas.Event`; `as_dict()` is the CloudEvent).
+    `partition`, `offset`: its place on `hub.events`. `attempt`: which try this is, from 1. `event`: the whole event
+    (`schemas.Event`; `as_dict()` is the CloudEvent).
     """
 
-    __slots__ = ("attempt", "event", "offset", "partition", "replay")
+    __slots__ = ("attempt", "event", "offset", "partition")
 
-    def __init__(self, event: Event, partition: int, offset: int, attempt: int = 1, replay: bool = False) -> None:
+    def __init__(self, event: Event, partition: int, offset: int, attempt: int = 1) -> None:
         self.event = event
         self.partition = partition
         self.offset = offset
         self.attempt = attempt
-        self.replay = replay
 
     @property
     def type(self) -> str:

@@ -81,12 +81,3 @@ class DeliveryService:
                 one.checked.exception()
         if self._dead_letters is not None:
             await self._dead_letters.close()
-
-    async def run(self) -> None:
-        """Start, and run until cancelled."""
-        await self.start()
-        try:
-            await asyncio.wait(self._tasks) if self._tasks else None
-            await asyncio.Event().wait()
-        finally:
-            await self.stop()

@@ -34,10 +34,6 @@ STEADY_SECONDS = 60.0
 RECONNECT_MAX_SECONDS = 3.0
 
 
-class _Failed(Exception):
-    """The subscriber's code raised where it must not: try all over again, later."""
-
-
 class Supervisor:
     """One configured subscriber, run until `stop`."""
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from aiokafka.errors import CorruptRecordException
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
 from .errors import CorruptBatch
@@ -116,10 +116,14 @@ def read_batches(data: bytes | memoryview, *, aborted: Iterable[tuple[int, int]]
     try:
         try:
             return _read(MemoryRecords(whole), list(ranges))
-        except UnicodeDecodeError:
+        except (UnicodeDecodeError, _Compressed):
             return _read(FetchedBatches(whole), ranges)
     except (CorruptRecordException, ValueError, IndexError, struct.error) as broken:
         raise CorruptBatch(f"not a record batch: {broken}") from broken
+
+
+class _Compressed(Exception):
+    """Records that are read after they are decompressed up to a bound."""
 
 
 def _read(batches: Any, pending: list[tuple[int, int]]) -> list[StoredRecord]:
@@ -137,6 +141,8 @@ def _read(batches: Any, pending: list[tuple[int, int]]) -> list[StoredRecord]:
             if _is_abort(batch):
                 aborting.discard(batch.producer_id)
         elif not (batch.is_transactional and batch.producer_id in aborting):
+            if type(batch) is DefaultRecordBatch and batch.compression_type:
+                raise _Compressed
             records.extend([StoredRecord(r.offset, r.timestamp, r.key, r.value, r.headers) for r in batch])
     return records
 

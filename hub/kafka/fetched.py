@@ -2,23 +2,36 @@
 
 Kafka's protocol says that such a name is UTF-8 text. Brokers do not check it, and librdkafka's clients send any bytes; the
 compiled reader raises on them, and so one such record would stop every reader of its partition for good. Here invalid bytes
-become U+FFFD, as in Kafka's Java clients. Format: https://kafka.apache.org/documentation/#record (version 2).
+become U+FFFD, as in Kafka's Java clients. Compressed records are decompressed here, up to a bound: what expands to more is read
+as one record without a value, whose header UNREADABLE says why.
+
+Format: https://kafka.apache.org/documentation/#record (version 2).
 """
 
 import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Self
 
-from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode
+import structlog
 from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
+
+from ..throttle import LogThrottle
+from .decompression import DECOMPRESSED_BYTES_MAX, TooLargeDecompressed, decompress
+
+log = structlog.get_logger(__name__)
+
+UNREADABLE = "hub-unreadable"
 
 _LENGTH = struct.Struct(">i")
 _LENGTH_AT, _LENGTH_COUNTS_FROM = 8, 12
 _HEADER = struct.Struct(">qiibIhiqqqhii")
 _VARINT_BITS_MAX = 63
 _CODEC_MASK, _APPEND_TIME = 0x07, 0x08
-_DECODERS = {1: gzip_decode, 2: snappy_decode, 3: lz4_decode, 4: zstd_decode}
+_ATTRIBUTES = struct.Struct(">h")
+_ATTRIBUTES_AT = 21
+_throttle = LogThrottle()
 
 
 class FetchedRecord(NamedTuple):
@@ -79,16 +92,29 @@ class FetchedBatch:
 
     def __iter__(self) -> Self:
         """Raises CorruptRecordException for whatever cannot be decompressed or taken apart."""
+        start, end = self._at
+        batch = self._batch
         try:
-            self._records = iter(list(self._batch))
+            if batch.compression_type:
+                plain = uncompressed(self._data[start:end])
+                start, end, self._data, batch = 0, len(plain), plain, DefaultRecordBatch(plain)
+            self._records = iter(list(batch))
         except CorruptRecordException:
             raise
         except UnicodeDecodeError:
-            start, end = self._at
             self._records = iter(read_leniently(self._data[start:end]))
+        except TooLargeDecompressed:
+            self._records = iter([self._left_out()])
         except Exception as error:
             raise CorruptRecordException(f"batch at offset {self.base_offset}: {error!r}") from error
         return self
+
+    def _left_out(self) -> FetchedRecord:
+        """What stands for all records of a batch that are too large when they are decompressed."""
+        reason = f"the records decompress to more than {DECOMPRESSED_BYTES_MAX} bytes"
+        if (more := _throttle.admit("too large")) is not None:
+            log.error("records left out", action="batch_too_large", offset=self.base_offset, reason=reason, more=more)
+        return FetchedRecord(self.next_offset - 1, self._batch.max_timestamp, 0, None, None, [(UNREADABLE, reason.encode())])
 
     def __next__(self) -> Any:
         if self._records is None:
@@ -97,13 +123,24 @@ class FetchedBatch:
         return next(self._records)
 
 
+def uncompressed(batch: bytes) -> bytes:
+    """A batch of format 2 as if it had not been compressed (its checksum is left as it was). Raises TooLargeDecompressed."""
+    attributes = _ATTRIBUTES.unpack_from(batch, _ATTRIBUTES_AT)[0]
+    body = decompress(attributes & _CODEC_MASK, batch[_HEADER.size :])
+    length = _LENGTH.pack(_HEADER.size - _LENGTH_COUNTS_FROM + len(body))
+    after = _ATTRIBUTES_AT + _ATTRIBUTES.size
+    plain = _ATTRIBUTES.pack(attributes & ~_CODEC_MASK)
+    return b"".join(
+        (batch[:_LENGTH_AT], length, batch[_LENGTH_COUNTS_FROM:_ATTRIBUTES_AT], plain, batch[after : _HEADER.size], body)
+    )
+
+
 def read_leniently(batch: bytes) -> list[FetchedRecord]:
-    """The records of one batch of format 2, whatever the names of their headers. Raises CorruptRecordException."""
+    """The records of one batch of format 2 that is not compressed, whatever the names of their headers. Raises
+    CorruptRecordException."""
     base_offset, _, _, _, _, attributes, _, first_ms, max_ms, _, _, _, count = _HEADER.unpack_from(batch)
     body = batch[_HEADER.size :]
     try:
-        if attributes & _CODEC_MASK:
-            body = bytes(_DECODERS[attributes & _CODEC_MASK](body))
         records, at = [], 0
         for _ in range(count):
             record, at = _read_record(body, at)

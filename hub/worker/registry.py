@@ -64,14 +64,6 @@ class TaskDefinition:
             raise InvalidArguments(f"args.{field}: {first['msg']}") from None
         return {name: getattr(model, name) for name in self._parameters or {}}
 
-    def input_schema(self) -> dict[str, Any] | None:
-        """JSON Schema of the arguments; None where the handler takes anything."""
-        if self._parameters is None:
-            return None
-        if self._model is None:
-            self._model = _model_of(self.name, self._parameters)
-        return self._model.model_json_schema()  # type: ignore[no-any-return]
-
 
 def _options_of(name: str, submission_options: dict[str, Any]) -> TaskOptions:
     try:

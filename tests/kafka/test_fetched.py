@@ -16,7 +16,7 @@ from kio.static.primitive import i16, i32
 from hub.kafka import Kip890Session, PartitionReader, Record, build_batch, read_batches
 from hub.kafka.codec import COMPRESSIONS
 from hub.kafka.connection import addresses_of
-from hub.kafka.fetched import FetchedBatches, read_leniently
+from hub.kafka.fetched import UNREADABLE, FetchedBatches, read_leniently
 from tests.broker.client import RawClient, kio_class
 from tests.conformance.session.worlds import World
 
@@ -94,6 +94,21 @@ def test_records_that_cannot_be_taken_apart_are_corrupt_and_nothing_else(rubbish
     for read in (read_leniently, lambda data: [list(each) for each in every(data)]):
         with suppress(CorruptRecordException):
             read(bytes(batch))
+
+
+@pytest.mark.parametrize("compression", sorted(set(COMPRESSIONS) - {"none"}))
+def test_records_that_expand_beyond_the_bound_are_left_out_and_the_next_is_read(
+    compression: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.kafka.decompression.DECOMPRESSED_BYTES_MAX", 1 << 20)
+    bomb = build_batch(
+        [Record(None, b"a" * 700_000, [], NOW_MS), Record(None, b"b" * 700_000, [], NOW_MS)], compression=compression
+    )
+    assert len(bomb) < 100_000
+    fits = build_batch([Record(None, b"a" * 1_000_000, [], NOW_MS)], compression=compression)
+    found = read_batches(bomb + fits)
+    assert [(record.offset, record.value and len(record.value)) for record in found] == [(1, None), (0, 1_000_000)]
+    assert dict(found[0].headers)[UNREADABLE]
 
 
 @pytest.mark.parametrize("codec", [1, 2, 3, 4, 5, 7])
