@@ -4,8 +4,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from aiokafka.errors import OffsetOutOfRangeError
+
 from ..errors import Unreachable
-from ..kafka import StoredRecord, TopicPartition, make_admin, make_consumer, wait_until_reachable
+from ..kafka import OffsetOutOfRange, StoredRecord, TopicPartition, make_admin, make_consumer, wait_until_reachable
 from .history import LogRecord
 from .source import Span
 
@@ -40,13 +42,19 @@ class KafkaSource:
         return {place.partition: Span(starts[place], stable[place], ends[place]) for place in places}
 
     async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[Sequence[LogRecord]]:
-        """Committed records with start <= offset < end. Raises Unreachable when the broker stops giving them."""
+        """Committed records with start <= offset < end.
+
+        Raises OffsetOutOfRange where they have been removed, Unreachable when the broker stops giving them.
+        """
         place = TopicPartition(topic, partition)
         self._committed.assign([place])
         self._committed.seek(place, start)
         poll_ms, silent_ms = POLL_MS_MIN, 0
         while await self._committed.position(place) < end:
-            polled = await self._committed.getmany(timeout_ms=poll_ms, max_records=RECORDS_PER_POLL)
+            try:
+                polled = await self._committed.getmany(timeout_ms=poll_ms, max_records=RECORDS_PER_POLL)
+            except OffsetOutOfRangeError:
+                raise OffsetOutOfRange(topic, partition, start) from None
             records = polled.get(place, ())
             silent_ms = 0 if records else silent_ms + poll_ms
             poll_ms = POLL_MS_MIN if records else min(2 * poll_ms, POLL_MS_MAX)

@@ -8,11 +8,13 @@ commands newer than the events are counted, not judged. Replies are read last: t
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from ..errors import ConfigurationError
+from ..kafka import OffsetOutOfRange
 from .checker import Checker
-from .history import Execution, Journal, LogRecord, Options
+from .history import Execution, Journal, LogRecord, Options, Starts
 from .kafka_source import kafka_source
 from .report import Prefix, Report
 from .source import Source
@@ -21,28 +23,34 @@ from .tables import COMMANDS_PREFIX, EVENTS, INTAKE, REPLIES, STATE
 SETTLE_SECONDS = 5.0
 ROUND_SECONDS = 0.05
 BUSY_WAKE_SECONDS = 5.0
+ATTEMPTS_MAX = 5
 
 Progress = Callable[[str, int, int], None]
 """Called with (topic, records read so far, offsets to read): the second is approximate, markers take offsets too."""
 
 
 class _Reading:
-    """Where each partition has been read to, and the reading on from there."""
+    """Where each partition has been read to, from `starts` on (0 where absent), and the reading on from there."""
 
-    def __init__(self, source: Source, progress: Progress | None) -> None:
+    def __init__(self, source: Source, starts: Starts, progress: Progress | None) -> None:
         self._source = source
         self._progress = progress
-        self._positions: dict[tuple[str, int], int] = {}
+        self._positions = {(topic, number): offset for topic, by in starts.items() for number, offset in by.items()}
         self._counts: dict[str, int] = {}
         self.open_transactions: set[tuple[str, int]] = set()
 
     async def on(self, topic: str, take: Callable[[int, LogRecord], None]) -> int:
-        """Read every partition of `topic` to its committed end; returns how many offsets were new."""
+        """Read every partition of `topic` to its committed end; returns how many offsets were new.
+
+        Raises OffsetOutOfRange where what was to be read next has been removed meanwhile.
+        """
         new = 0
         for partition, span in sorted((await self._source.spans(topic)).items()):
             place = (topic, partition)
             (self.open_transactions.add if span.committed < span.end else self.open_transactions.discard)(place)
-            position = max(self._positions.get(place, 0), span.start)
+            position = self._positions.get(place, span.start)
+            if position < span.start:
+                raise OffsetOutOfRange(topic, partition, position)
             if position >= span.committed:
                 continue
             new += span.committed - position
@@ -87,7 +95,28 @@ async def verify_source(
     progress: Progress | None = None,
     settle_seconds: float = SETTLE_SECONDS,
 ) -> Report:
-    """Check the hub of `source`; see the module for the cut. Raises ConfigurationError when it has no `hub.events`."""
+    """Check the hub of `source`; see the module for the cut. Raises ConfigurationError when it has no `hub.events`.
+
+    Where the beginning of a topic is removed before it was read, the check starts again with what is there then; OffsetOutOfRange
+    when that happens ATTEMPTS_MAX times.
+    """
+    options = Options(
+        require_all_ended=require_all_ended, wake_seconds=0.0 if require_all_ended else BUSY_WAKE_SECONDS, earlier=earlier or {}
+    )
+    given: dict[str, Any] = {
+        "acknowledged": None if acknowledged is None else list(acknowledged),
+        "executions": None if executions is None else list(executions),
+        "journals": journals,
+    }
+    for _ in range(ATTEMPTS_MAX - 1):
+        with suppress(OffsetOutOfRange):
+            return await _verify_once(source, options, given, progress, settle_seconds)
+    return await _verify_once(source, options, given, progress, settle_seconds)
+
+
+async def _verify_once(
+    source: Source, options: Options, given: dict[str, Any], progress: Progress | None, settle_seconds: float
+) -> Report:
     topics = await source.topics()
     if not topics.get(EVENTS):
         raise ConfigurationError(f"There is no topic {EVENTS} at this address: is it the hub's broker, and has the hub run?")
@@ -96,15 +125,12 @@ async def verify_source(
         for topic in topics
         if topic in (EVENTS, INTAKE) or topic.startswith(COMMANDS_PREFIX)
     }
-    options = Options(
-        require_all_ended=require_all_ended, wake_seconds=0.0 if require_all_ended else BUSY_WAKE_SECONDS, earlier=earlier or {}
-    )
-    checker = Checker(topics[EVENTS], options, starts=starts, acknowledged=acknowledged, journals=journals, executions=executions)
-    reading = _Reading(source, progress)
+    checker = Checker(topics[EVENTS], options, starts=starts, **given)
+    reading = _Reading(source, starts, progress)
     exact = await _settle(checker, reading, topics, settle_seconds)
     if REPLIES in topics:
         await reading.on(REPLIES, lambda partition, record: checker.reply(partition, record, exact=exact))
-    if require_all_ended:
+    if options.require_all_ended:
         for topic, partition in sorted(reading.open_transactions):
             checker.found.add("I33", f"{topic} has a transaction that is still open", partition=partition)
     return checker.finish(exact=exact)

@@ -3,8 +3,8 @@
 import struct
 from collections.abc import AsyncIterator, Sequence
 
-from ..broker import LocalBroker
-from ..kafka import read_batches
+from ..broker import BrokerError, LocalBroker
+from ..kafka import OffsetOutOfRange, read_batches
 from .history import LogRecord
 from .source import Span
 
@@ -33,10 +33,13 @@ class LocalSource:
         return Span(fetched.log_start, committed, self._broker.end(topic, partition, committed=False))
 
     async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[Sequence[LogRecord]]:
-        """Committed records with start <= offset < end, one fetch at a time."""
+        """Committed records with start <= offset < end, one fetch at a time. Raises OffsetOutOfRange where they were removed."""
         position = start
         while position < end:
-            fetched = self._broker.fetch(topic, partition, position, max_bytes=FETCH_BYTES)
+            try:
+                fetched = self._broker.fetch(topic, partition, position, max_bytes=FETCH_BYTES)
+            except BrokerError as error:
+                raise OffsetOutOfRange(topic, partition, position) from error
             if not fetched.data:
                 return
             records = read_batches(fetched.data, aborted=fetched.aborted)

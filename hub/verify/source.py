@@ -24,4 +24,7 @@ class Source(Protocol):
         """What each partition of the topic holds now."""
 
     def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[Sequence[LogRecord]]:
-        """Committed records with start <= offset < end, in order, in portions."""
+        """Committed records with start <= offset < end, in order, in portions.
+
+        Raises OffsetOutOfRange where `start` has been removed.
+        """

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hub.broker import BrokerServer
-from hub.kafka import TopicPartition, make_admin
-from hub.verify import History, LocalSource, Report, check, verify, verify_source
+from hub.kafka import OffsetOutOfRange, TopicPartition, make_admin
+from hub.verify import History, LocalSource, Report, Span, check, verify, verify_source
 
 from .conftest import PARTITIONS
 from .log_builder import INBOX, Entry, LogBuilder
@@ -163,3 +163,41 @@ async def test_a_running_broker_that_removed_the_beginning_is_checked(broker: Br
         assert report.ok, report.render()
         assert report.starts == {"hub.events": {0: 41}, "hub.intake": {0: 5}, COMMANDS: {INBOX: 3}}
         assert report.partial_tasks > 0
+
+
+async def remove(broker: BrokerServer, offset: int) -> None:
+    """What retention does to `hub.events-0`."""
+    admin = make_admin(broker.bootstrap)
+    await admin.start()
+    await admin.delete_records({TopicPartition("hub.events", 0): RecordsToDelete(before_offset=offset)})
+    await admin.close()
+
+
+class Retained(LocalSource):
+    """The beginning of `hub.events-0` is removed while it is read: the first `times` times that somebody looks where it ends."""
+
+    def __init__(self, broker: BrokerServer, times: int) -> None:
+        super().__init__(broker.local)
+        self._server, self._times, self._looks = broker, times, 0
+
+    async def spans(self, topic: str) -> dict[int, Span]:
+        found = await super().spans(topic)
+        if topic == "hub.events" and self._times:
+            self._looks += 1
+            if self._looks % 2:  # The first look says where the topic begins; it is read after the second.
+                self._times -= 1
+                await remove(self._server, found[0].start + 7)
+        return found
+
+
+async def test_a_beginning_that_is_removed_while_it_is_read_costs_another_start(broker: BrokerServer) -> None:
+    await write(broker.local, good_log(PARTITIONS))
+    report = await verify_source(Retained(broker, 2))
+    assert report.ok, report.render()
+    assert report.starts == {"hub.events": {0: 14}}
+
+
+async def test_a_beginning_that_is_removed_faster_than_it_is_read_is_an_error(broker: BrokerServer) -> None:
+    await write(broker.local, good_log(PARTITIONS))
+    with pytest.raises(OffsetOutOfRange, match=r"hub\.events-0"):
+        await verify_source(Retained(broker, 99))
