@@ -9,7 +9,7 @@ import msgspec
 
 from hub.core.evolve import created, evolve_task
 from hub.core.times import us_of
-from hub.engine.encode import encode
+from hub.engine.encode import Outputs, check_fits, encode
 from hub.engine.partition import Batch, EnginePartition, EngineSettings
 from hub.kafka import EVENTS, INTAKE, REPLIES, STATE, Record, StoredRecord, TopicPartition
 from schemas import Event, RunAttempt, decode_event, header_map
@@ -96,7 +96,7 @@ class World:
         if commit:
             self.commit(batch)
         else:
-            self.topics.abort(encode(batch, self.number))
+            self.topics.abort(self._encoded(batch))
         return batch
 
     def until_quiet(self, seconds: float = 3600.0) -> None:
@@ -111,7 +111,7 @@ class World:
         """What the loop does with a batch: write it, and learn where its events lie."""
         if batch.empty:
             return
-        outputs = encode(batch, self.number)
+        outputs = self._encoded(batch)
         first = self.topics.commit(outputs)
         events = TopicPartition(EVENTS, self.number)
         if events in first:
@@ -119,6 +119,12 @@ class World:
         for place, records in outputs.items():
             for record in records:
                 self._keep(place, record)
+
+    def _encoded(self, batch: Batch) -> Outputs:
+        """The batch as records, which a broker takes."""
+        outputs = encode(batch, self.number)
+        check_fits(outputs)
+        return outputs
 
     def _keep(self, place: TopicPartition, record: Record) -> None:
         if place.topic == EVENTS:

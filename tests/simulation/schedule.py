@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from hub.engine.encode import check_fits, encode
 from hub.kafka import partition_of
 from hub.verify import Execution, Report
 from schemas import RunAttempt, node_id
@@ -99,8 +98,8 @@ class Schedule:
         self.collect(world)
 
     def step(self, world: World, **how: Any) -> None:
-        """As the loop does it: the batch fits into records, and pools that workers named are looked up."""
-        check_fits(encode(world.step(**how), world.number))
+        """As the loop does it: pools that workers named are looked up."""
+        world.step(**how)
         if world.engine.unknown_pools:
             world.engine.know_pools(world.pools)
 
