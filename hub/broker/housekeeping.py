@@ -7,13 +7,13 @@ old. What they do on the loop is short; compaction works in a thread that rests 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from itertools import chain
 
 from .broker import Broker
 from .compactor import Compactor
 from .flushing import Flusher
-from .log import PartitionLog, SegmentView
+from .log import PartitionLog
 from .retention import retained_from
 from .storage import Storage
 
@@ -114,12 +114,15 @@ class Housekeeper:
             self._flusher.checkpoint_soon()
 
     def _retained_from(self, log: PartitionLog) -> int:
-        size = log.file_bytes + log.memory_bytes
-        now_ms, limit = self._state.clock.now_ms(), log.visible_end(committed=True)
-        return retained_from(self._parts(log), size, log.settings, start=log.start, limit=limit, now_ms=now_ms)
+        """The plan for a log, over its segments and what is only in memory so far.
 
-    def _parts(self, log: PartitionLog) -> Iterator[SegmentView]:
-        """The log's segments, then what is only in memory so far."""
+        Its sizes come from one look at the table of segments, which another thread changes: files that lie before the log's
+        start may be there or not, and a segment that a checkpoint is adding to is left for the next round."""
         store = self._storage.segments
-        on_file = () if store is None else (part for part in store.views(log.key) if part.end <= log.memory_start)
-        return chain(on_file, log.memory_views(log.settings.segment_bytes))
+        views = [] if store is None else [view for view in store.views(log.key) if view.end > log.start]
+        on_file = [view for view in views if view.end <= log.memory_start]
+        in_memory = log.memory_views(log.settings.segment_bytes) if len(on_file) == len(views) else iter(())
+        size = sum(view.size for view in on_file) + log.memory_bytes
+        now_ms, limit = self._state.clock.now_ms(), log.visible_end(committed=True)
+        parts = chain(on_file, in_memory)
+        return retained_from(parts, size, log.settings, start=log.start, limit=limit, now_ms=now_ms)

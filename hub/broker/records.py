@@ -114,7 +114,13 @@ def _compressed(data: bytes, codec: int) -> bytes:
         steps = range(0, len(data), _XERIAL_BLOCK_BYTES)
         blocks = [bytes(cramjam.snappy.compress_raw(data[at : at + _XERIAL_BLOCK_BYTES])) for at in steps]
         return _XERIAL + b"".join(_SIZE.pack(len(block)) + block for block in blocks)
-    return bytes(cramjam.lz4.compress(data) if codec == LZ4 else cramjam.zstd.compress(data))
+    if codec == ZSTD:
+        return bytes(cramjam.zstd.compress(data))
+    compressor = cramjam.lz4.Compressor(
+        content_checksum=False, block_linked=False
+    )  # Java's client reads no linked blocks (KIP-57)
+    compressor.compress(data)
+    return bytes(compressor.finish())
 
 
 def with_records(batch: bytes, header: BatchHeader, data: bytes, kept: Sequence[KeyedRecord]) -> bytes:

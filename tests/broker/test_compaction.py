@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hub.broker import BrokerServer, BrokerSettings
-from hub.broker.batches import is_intact, marker_batch, placed, read_header, whole_batches
+from hub.broker.batches import HEADER_BYTES, is_intact, marker_batch, placed, read_header, whole_batches
 from hub.broker.compaction import Filter, Rules, Spans, add_span, map_keys, plan_cleaning
 from hub.broker.files import FileStorage
 from hub.broker.log import AbortedTransaction, PartitionLog, SegmentView
@@ -160,6 +160,13 @@ def test_the_last_value_of_every_key_stays_at_its_offset(codec: int) -> None:
     assert (first.base_offset, first.last_offset_delta, first.record_count) == (0, 2, 1)
     assert first.max_timestamp_ms == STARTED_MS + 2
     assert kept[1:] == batches[1:]
+
+
+def test_lz4_frames_have_independent_blocks_as_javas_client_needs_them() -> None:
+    (raw,), _ = cleaned([keyed([(b"a", b"1" * 100), (b"a", b"2" * 100)], 0, codec=3)])
+    frame = raw[HEADER_BYTES:]
+    assert frame[:4] == b"\x04\x22\x4d\x18"
+    assert frame[4] & 0x20
 
 
 def test_what_was_cleaned_before_gives_way_to_newer_values() -> None:

@@ -260,3 +260,25 @@ async def test_largest_timestamps_come_from_the_table_of_segments(tmp_path: Path
     assert reads == 0
     assert storage.max_timestamp_ms(log.key, 1, 2) == 9_999
     await server.stop()
+
+
+async def test_files_that_are_removed_meanwhile_are_not_counted_again(tmp_path: Path) -> None:
+    """Between the removal of segments from the table and the end of the checkpoint the broker still has their old size."""
+    server = await started(tmp_path, retention_check_seconds=3600)
+    await server.local.create_topic("t", 1, {"segment.bytes": "5000", "retention.ms": "-1"})
+    for _ in range(100):
+        await server.local.append("t", 0, batch([bytes(1000)]))
+    log = server.broker.state.topics["t"].logs[0]
+    await until(lambda: log.memory_start > 60, seconds=60)
+    assert server._flusher is not None
+    assert server._housekeeper is not None
+    storage = server._storage
+    assert isinstance(storage, FileStorage)
+    log.settings = typed({"retention.bytes": "50000", "segment.bytes": "5000"})
+    await server._housekeeper.retain()
+    start = log.start
+    assert start > 30
+    await server._flusher.in_background(storage.segments.leave_out_before, {log.key: start})
+    await server._housekeeper.retain()
+    assert log.start == start
+    await server.stop()
