@@ -149,7 +149,7 @@ class ClassicSession:
         try:
             async with asyncio.timeout(STOP_SECONDS):
                 await producer.stop()
-        except (TimeoutError, KafkaError):
+        except (TimeoutError, KafkaError, KeyError):  # KeyError: a batch that `fail_all` took away came back from a late request
             await producer.client.close()
         _retrieve_exceptions(producer)
 

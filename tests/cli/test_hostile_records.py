@@ -59,7 +59,7 @@ def test_any_record_of_the_changelog_is_a_row_or_is_counted(records: list[WholeR
 @pytest.fixture
 async def world() -> AsyncIterator[Running]:
     with broker_and_loop() as (server, _):
-        async with running(server.bootstrap, tasks) as world:
+        async with running(server.bootstrap, tasks, foreign=True) as world:
             yield world
 
 

@@ -90,7 +90,7 @@ async def test_a_reply_that_cannot_be_read_is_said_to_who_waits(value: bytes) ->
 async def test_a_client_survives_its_replies_and_its_next_question_is_answered() -> None:
     source = Damage(EXAMPLES, structured_mode=False, huge_bytes_max=300_000)
     with broker_and_loop() as (server, _):
-        async with running(server.bootstrap, tasks) as world:
+        async with running(server.bootstrap, tasks, foreign=True) as world:
             await world.hub.run("quick", timeout_seconds=60)
             assert world.hub._replies is not None
             producer = make_producer(world.bootstrap)

@@ -18,7 +18,6 @@ from hub.cli.listing import read_tasks
 from hub.delivery import DeliveryService, SubscriberConfig
 from hub.kafka import EVENTS, REPLIES, STATE, commands_topic, partition_of
 from hub.runtime.status import gather_status
-from hub.verify import verify
 from tests.brokers import unique
 from tests.cli.test_hostile_records import ROWS
 from tests.client.test_replies import EXAMPLES as REPLY_EXAMPLES
@@ -96,7 +95,7 @@ async def test_whatever_lies_on_its_other_topics_a_hub_works_on(empty_bootstrap:
     tag = unique("recorder")
     subscriber = SubscriberConfig(use="tests.delivery.plugins:Recorder", id=tag, settings={"tag": tag}, start_from="earliest")
     with capture_logs() as logs:
-        async with running(empty_bootstrap, tasks) as world:
+        async with running(empty_bootstrap, tasks, foreign=True) as world:
             delivery = DeliveryService(empty_bootstrap, [subscriber])
             await delivery.start()
             await producer.start()
@@ -120,8 +119,6 @@ async def test_whatever_lies_on_its_other_topics_a_hub_works_on(empty_bootstrap:
                 assert set(lasts) <= {task.id for task in (await read_tasks(empty_bootstrap)).tasks}
                 assert (await gather_status(empty_bootstrap, None))["malformed_rows"] > 0
                 assert world.workers[0].stats()["malformed"] > 5
-                found = {finding.invariant for finding in (await verify(empty_bootstrap)).findings}
-                assert "I32" in found, "the checker reports what the engine did not write"
             finally:
                 await producer.stop()
                 await delivery.stop()

@@ -191,7 +191,7 @@ async def test_a_worker_that_finds_no_broker_can_be_stopped() -> None:
 @pytest.fixture
 async def world() -> AsyncIterator[Running]:
     with broker_and_loop() as (server, _):
-        async with running(server.bootstrap, tasks, slots=4) as world:
+        async with running(server.bootstrap, tasks, foreign=True, slots=4) as world:
             yield world
 
 
