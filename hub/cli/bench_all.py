@@ -51,12 +51,13 @@ def bench_all(
     """
     from ..bench import render_markdown
 
+    about = _conditions()
     columns = run(_columns(bootstrap, QUICK if quick else 1.0, 1 if quick else None), fast=True)
     command = "hub bench all --markdown" + (" --bootstrap HOST:PORT" if bootstrap else "") + (" --quick" if quick else "")
     if as_json:
-        print_json({"conditions": _conditions(), "columns": columns})
+        print_json({"conditions": about, "columns": columns})
     elif markdown:
-        print(render_markdown(columns, _conditions(), command), end="")
+        print(render_markdown(columns, about, command), end="")
     else:
         _print_figures(columns)
     if any(column.failures for column in columns):
@@ -87,7 +88,7 @@ def _conditions() -> dict[str, str]:
         "Machine": f"{about['cores']} cores ({_processor()}), {psutil.virtual_memory().total / 2**30:.0f} GiB of memory",
         "System": str(about["platform"]),
         "Versions": versions,
-        "Load": f"{about['load_before']} at the end",
+        "Load before": str(about["load_before"]),
     }
 
 
