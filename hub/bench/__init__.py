@@ -3,7 +3,8 @@
 from .broker import measure_broker
 from .engine import measure_engine
 from .figures import all_completed, conditions, cpu_us_per_task, figures_of, percentile, spread
-from .measures import BENCHMARKS, Benchmark, Round
+from .measures import BENCHMARKS, NOOP, Benchmark, Round
+from .suite import Column, Figure, percentiles, rates, render_markdown
 
 REGISTRY = "hub.bench.tasks:tasks"
 """What a worker of a bench runs."""
@@ -12,9 +13,12 @@ SUBSCRIBER = "hub.bench.tasks:nothing"
 
 __all__ = [
     "BENCHMARKS",
+    "NOOP",
     "REGISTRY",
     "SUBSCRIBER",
     "Benchmark",
+    "Column",
+    "Figure",
     "Round",
     "all_completed",
     "conditions",
@@ -23,5 +27,8 @@ __all__ = [
     "measure_broker",
     "measure_engine",
     "percentile",
+    "percentiles",
+    "rates",
+    "render_markdown",
     "spread",
 ]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .bench_all import bench_all
 from .render import print_fields, print_json
 from .shell import EXIT_NOT_COMPLETED, Json, OptionalBootstrap, run
 
@@ -40,6 +41,7 @@ def register(app: typer.Typer) -> None:
         benches.command(name, help=f"{sentence}\n\n{_OWN}\n\n{_EXITS}")(_command(name))
     benches.command("broker")(broker)
     benches.command("engine")(engine)
+    benches.command("all")(bench_all)
     app.add_typer(benches, name="bench")
 
 

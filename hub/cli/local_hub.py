@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,8 +33,8 @@ class NotReady(HubError):
 class Child:
     """One process: its role, and where its log is."""
 
-    def __init__(self, role: str, process: asyncio.subprocess.Process, log: Path) -> None:
-        self.role, self.process, self.log = role, process, log
+    def __init__(self, role: str, process: asyncio.subprocess.Process, log: Path, command: list[str]) -> None:
+        self.role, self.process, self.log, self.command = role, process, log, command
 
     async def ready(self) -> dict[str, Any]:
         """Wait for its line `ready <role> <json>`; the JSON. Raises NotReady."""
@@ -65,6 +66,15 @@ class Child:
             return 0.0
         return float(times.user + times.system)
 
+    def memory_bytes(self) -> int:
+        """Its memory now: its own pages and its share of those that it shares (PSS), where the system says so, else RSS; 0 when
+        it is gone."""
+        try:
+            about = psutil.Process(self.process.pid).memory_full_info()
+        except psutil.NoSuchProcess:
+            return 0
+        return int(getattr(about, "pss", about.rss))
+
     async def stop(self) -> None:
         """Let it drain, and end it if it does not."""
         if self.process.returncode is None:
@@ -84,6 +94,7 @@ class LocalHub:
         """`bootstrap`: the broker that workers and engines are started for, where it is not started here."""
         self.bootstrap = bootstrap or ""
         self.children: list[Child] = []
+        self._started = 0
         self._folder = Path(tempfile.mkdtemp(prefix="taskhub-"))
 
     async def __aenter__(self) -> Self:
@@ -103,8 +114,8 @@ class LocalHub:
         return self.bootstrap
 
     async def start_engine(self) -> None:
-        """An engine process. Raises NotReady."""
-        await self._start("engine", ["--bootstrap", self.bootstrap])
+        """An engine process, with a folder for its snapshots. Raises NotReady."""
+        await self._start("engine", ["--bootstrap", self.bootstrap, "--data", str(self._folder / "engine")])
 
     async def start_worker(self, registry: str, *, slots: int = 64) -> None:
         """A worker with the tasks at `registry`. Raises NotReady."""
@@ -114,8 +125,24 @@ class LocalHub:
         """A delivery process with one subscriber. Raises NotReady."""
         await self._start("delivery", ["--bootstrap", self.bootstrap, "--subscriber", subscriber])
 
+    async def restart_killed(self, role: str) -> float:
+        """End the process of this role as a crash would (SIGKILL) and start it again; seconds from its start until it serves.
+
+        Raises NotReady."""
+        (child,) = (one for one in self.children if one.role == role)
+        child.process.kill()
+        await child.process.wait()
+        self.children.remove(child)
+        name, *arguments = child.command
+        if "--port" in arguments:  # the address stays: the others have it
+            arguments[arguments.index("--port") + 1] = self.bootstrap.rpartition(":")[2]
+        began = time.perf_counter()
+        await self._start(name, arguments, role=role)
+        return time.perf_counter() - began
+
     async def _start(self, command: str, arguments: list[str], *, role: str | None = None) -> dict[str, Any]:
-        log = self._folder / f"{command}-{len(self.children)}.log"
+        self._started += 1
+        log = self._folder / f"{command}-{self._started}.log"
         with log.open("wb") as errors:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "hub", command, *arguments, "--log-level", "warning", "--parent", str(os.getpid())),
@@ -124,7 +151,7 @@ class LocalHub:
                 stderr=errors,
                 start_new_session=True,  # Ctrl-C is for us; we end them in order
             )
-        child = Child(role or command, process, log)
+        child = Child(role or command, process, log, [command, *arguments])
         self.children.append(child)
         return await child.ready()
 
@@ -132,6 +159,10 @@ class LocalHub:
         """The kind of file system below the data directory: on a tmpfs, an fsync costs nothing."""
         mounted = {Path(disk.mountpoint): disk.fstype for disk in psutil.disk_partitions(all=True)}
         return next((mounted[folder] for folder in (self._folder, *self._folder.parents) if folder in mounted), "unknown")
+
+    def memory_bytes(self) -> int:
+        """Memory of all processes that were started."""
+        return sum(child.memory_bytes() for child in self.children)
 
     def cpu_seconds(self) -> dict[str, float]:
         """Processor time used so far, by role."""

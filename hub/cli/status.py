@@ -48,12 +48,18 @@ def status(
     render.print_table(columns, [_row(process) for process in found["processes"]])
     if found["malformed_rows"]:
         typer.echo(f"{found['malformed_rows']:,} records of hub.state cannot be read and are left out.", err=True)
-    if found["topics"]:
+    print_storage(found["topics"], found["disk"])
+
+
+def print_storage(topics: list[dict[str, Any]], disk: dict[str, Any]) -> None:
+    """The sizes of topics and of the fullest disk, as far as they are known; on stderr which broker did not say."""
+    if topics:
         print()
-        render.print_table(("TOPIC", "SIZE"), [(one["topic"], render.size(one["bytes"])) for one in found["topics"]])
-    disk = found["disk"]
+        render.print_table(("TOPIC", "SIZE"), [(one["topic"], render.size(one["bytes"])) for one in topics])
     if disk["usable_bytes"] is not None:
         print(f"\n{render.size(disk['usable_bytes'])} of {render.size(disk['total_bytes'])} are free on the broker's disk")
+    if disk["unanswered"]:
+        typer.echo(f"Not known is what is stored at {', '.join(disk['unanswered'])}: no answer to DescribeLogDirs.", err=True)
 
 
 def _row(process: dict[str, Any]) -> tuple[Any, ...]:

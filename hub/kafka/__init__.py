@@ -19,7 +19,7 @@ from .errors import (
 from .groups import GroupMember, GroupState, describe_groups
 from .kip890 import Kip890Session
 from .membership import GroupMembership
-from .opening import open_session, supports_kip890
+from .opening import describe_features, open_session, supports_kip890
 from .partition import INBOX_PARTITIONS, inbox_of, murmur2, partition_of
 from .reader import PartitionReader, read_all
 from .records import Record, StoredRecord, TopicPartition
@@ -40,8 +40,10 @@ from .topics import (
     Ensured,
     TopicSpec,
     commands_topic,
+    delete_hub,
     delete_records,
     describe_partitions,
+    describe_replicas,
     describe_setting,
     dlq_topic,
     ensure_dlq,
@@ -96,9 +98,12 @@ __all__ = [
     "build_batch",
     "build_batches",
     "commands_topic",
+    "delete_hub",
     "delete_records",
+    "describe_features",
     "describe_groups",
     "describe_partitions",
+    "describe_replicas",
     "describe_setting",
     "describe_storage",
     "dlq_topic",

@@ -1,5 +1,7 @@
 """Which kind of transactional session a cluster takes."""
 
+from collections.abc import Mapping
+
 from . import wire
 from .classic import ClassicSession
 from .connection import REQUEST_SECONDS, ask_versions, connect_any
@@ -35,9 +37,19 @@ async def open_session(
 async def supports_kip890(bootstrap: str, *, timeout_seconds: float = REQUEST_SECONDS) -> bool:
     """Whether the cluster has the repaired transaction protocol switched on. Raises `BrokerUnreachable`,
     `ConnectionLost`."""
+    versions = await _ask(bootstrap, timeout_seconds)
+    return versions.features.get("transaction.version", 0) >= 2 and versions.speaks(*NEEDED)
+
+
+async def describe_features(bootstrap: str, *, timeout_seconds: float = REQUEST_SECONDS) -> Mapping[str, int]:
+    """The levels of the cluster's finalized features: `metadata.version` says which release it runs as. Raises
+    `BrokerUnreachable`, `ConnectionLost`."""
+    return (await _ask(bootstrap, timeout_seconds)).features
+
+
+async def _ask(bootstrap: str, timeout_seconds: float) -> wire.ApiVersions:
     connection = await connect_any(bootstrap, client_id="hub-probe", timeout_seconds=timeout_seconds)
     try:
-        versions = await ask_versions(connection, timeout_seconds=timeout_seconds)
+        return await ask_versions(connection, timeout_seconds=timeout_seconds)
     finally:
         connection.close()
-    return versions.features.get("transaction.version", 0) >= 2 and versions.speaks(*NEEDED)

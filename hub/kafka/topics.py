@@ -18,6 +18,7 @@ from .errors import BrokerUnreachable, ConnectionLost, TopicMismatch, TopicMissi
 from .partition import INBOX_PARTITIONS
 from .topic_config import TopicChange, alter, compare, describe_configs
 
+PREFIX = "hub."
 INTAKE = "hub.intake"
 EVENTS = "hub.events"
 STATE = "hub.state"
@@ -151,6 +152,32 @@ async def describe_partitions(bootstrap: str) -> int:
     if INTAKE not in found:
         raise TopicMissing(INTAKE, bootstrap)
     return found[INTAKE]
+
+
+async def describe_replicas(bootstrap: str, topic: str) -> int:
+    """How many replicas a topic has. Raises `TopicMissing`, `BrokerUnreachable`."""
+    async with _admin(bootstrap) as admin:
+        found = await _describe(admin, [topic])
+    if not found:
+        raise TopicMissing(topic, bootstrap)
+    return len(found[0]["partitions"][0]["replicas"])
+
+
+async def delete_hub(bootstrap: str) -> None:
+    """Delete every topic of a hub, with all that is on it; returns when they are gone. Raises `TopicRefused`,
+    `BrokerUnreachable`."""
+    async with _admin(bootstrap) as admin:
+        names = {name for name in await admin.list_topics() if name.startswith(PREFIX)}
+        if not names:
+            return
+        for name, code, *message in (await admin.delete_topics(sorted(names))).topic_error_codes:
+            if code and code != _UNKNOWN_TOPIC:
+                raise TopicRefused(name, "delete", code, message[0] if message else None)
+        deadline = asyncio.get_running_loop().time() + VISIBLE_SECONDS
+        while left := names.intersection(await admin.list_topics()):
+            if asyncio.get_running_loop().time() > deadline:
+                raise ConnectionLost(f"{', '.join(sorted(left))} are still there {VISIBLE_SECONDS:g} s after they were deleted.")
+            await asyncio.sleep(0.02)
 
 
 async def delete_records(bootstrap: str, topic: str, partition: int, before: int) -> None:

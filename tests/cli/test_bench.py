@@ -1,11 +1,13 @@
 """Every bench gives its keys. Small numbers: nothing here says how fast anything is."""
 
 import json
+import socket
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from hub.bench import Column, Figure, render_markdown
 from tests.cli.running import hub, served
 
 AGAINST_A_HUB = {"bench", "tasks", "tasks_per_second", "seconds", "rounds", "spread", "fsync", "verified", "cpu_us_per_task"}
@@ -64,6 +66,76 @@ def test_the_engine_alone_is_measured(flag: str) -> None:
     found = figures("engine", "--tasks", "600", flag)
     assert found["events_per_task"] == 5
     assert found["us_per_task"] > 0
+
+
+MEASURES = {
+    "Throughput",
+    "Latency, p50",
+    "Latency, p99",
+    "Fan-out",
+    "Chain",
+    "Broker, produce",
+    "Broker, consume",
+    "Broker, transaction, p50",
+    "Engine",
+    "Disk",
+    "Memory, idle",
+    "Memory, after the throughput",
+    "Memory, with 1,000 live tasks",
+    "Restart with 1,000 live tasks",
+}
+
+
+def test_all_measures_of_the_embedded_broker_are_one_document() -> None:
+    done = hub("bench", "all", "--quick", "--markdown")
+    assert done.returncode == 0, done.stderr
+    rows = {cells[0]: cells for line in done.stdout.splitlines() if line.startswith("| ") for cells in [cells_of(line)]}
+    assert rows.keys() >= MEASURES
+    assert all(float(rows[name][2].replace(",", "")) > 0 for name in MEASURES)
+    assert rows["Throughput"][4] == "`hub bench throughput --tasks 1000 --rounds 1`"
+    assert rows["Checked"][1].endswith(" tasks, 0 findings")
+    assert "embedded broker: restart ... " in done.stderr
+    assert socket.gethostname() not in done.stdout
+
+
+def cells_of(line: str) -> list[str]:
+    """The cells of a row of a table."""
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_the_document_has_a_column_for_each_broker_and_names_what_failed() -> None:
+    def figure(name: str, *values: float) -> Figure:
+        return Figure(name=name, unit="tasks/s", values=list(values), command="hub bench x")
+
+    one = Column(title="one", figures=[figure("A", 1_234.5, 0.0123, 99.96)], about={"fsync": "yes"})
+    two = Column(title="two", figures=[figure("B", 5.0)], about={"Replicas": "3"}, failures={"A": "no broker"})
+    lines = render_markdown([one, two], {"Machine": "2 cores"}, "hub bench all").splitlines()
+    assert "- Machine: 2 cores" in lines
+    assert "| fsync | yes |  |" in lines
+    assert "| Replicas |  | 3 |" in lines
+    assert "| A | tasks/s | 100 (0.0123 to 1,234) |  | 3 | `hub bench x` |" in lines
+    assert "| B | tasks/s |  | 5 | 1 | `hub bench x` |" in lines
+    assert lines[-1] == "- two, A: no broker"
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+def test_all_measures_stand_side_by_side_for_both_brokers_and_leave_nothing_behind(private_kafka: str) -> None:
+    done = hub("bench", "all", "--quick", "--json", "--bootstrap", private_kafka)
+    assert done.returncode == 0, done.stderr
+    embedded, kafka = json.loads(done.stdout)["columns"]
+    assert {figure["name"] for figure in embedded["figures"]} == MEASURES
+    assert {figure["name"] for figure in kafka["figures"]} == MEASURES - {"Engine"}
+    assert kafka["about"]["Engine partitions"] == "16"
+    assert "metadata.version" in kafka["about"]["Features"]
+    assert hub("status", "--bootstrap", private_kafka).returncode == 2, "the topics are gone"
+
+
+def test_a_cluster_that_holds_a_hub_is_not_measured_since_its_topics_would_go(address: str) -> None:
+    done = hub("bench", "all", "--quick", "--bootstrap", address)
+    assert done.returncode == 2
+    assert f"{address} holds a hub" in done.stderr
+    assert hub("verify", "--bootstrap", address).returncode == 0
 
 
 def test_people_get_one_figure_a_line() -> None:

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from hub.cli import build
 from hub.cli.events import json_schema
 from hub.cli.render import clock, duration, event_line, print_fields, print_table, size
+from hub.cli.status import print_storage
 from schemas import CATALOGUE
 from tests.engine.harness import World
 
@@ -122,3 +123,17 @@ def test_an_unknown_type_is_refused_with_the_closest() -> None:
 def test_a_wrong_command_line_is_refused_before_anything_is_asked(arguments: list[str]) -> None:
     done = CliRunner().invoke(build(), arguments)
     assert done.exit_code == 2, done.output
+
+
+def test_sizes_are_shown_as_far_as_they_are_known(capsys: pytest.CaptureFixture[str]) -> None:
+    print_storage([], {"usable_bytes": None, "total_bytes": None, "unanswered": ["a:1", "b:1"]})
+    nothing = capsys.readouterr()
+    assert (nothing.out, nothing.err) == ("", "Not known is what is stored at a:1, b:1: no answer to DescribeLogDirs.\n")
+    print_storage([{"topic": "hub.events", "bytes": 2048}], {"usable_bytes": 1 << 30, "total_bytes": 1 << 31, "unanswered": []})
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    assert [line.split() for line in shown.out.splitlines() if line] == [
+        ["TOPIC", "SIZE"],
+        ["hub.events", "2.0", "KiB"],
+        ["1.0", "GiB", "of", "2.0", "GiB", "are", "free", "on", "the", "broker's", "disk"],
+    ]

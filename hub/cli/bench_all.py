@@ -1,0 +1,314 @@
+"""`hub bench all`: every measure on the embedded broker and, with --bootstrap, on Apache Kafka, as one document."""
+
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import ConfigurationError, HubError
+from .render import print_json
+from .shell import EXIT_NOT_COMPLETED, Json, run
+
+if TYPE_CHECKING:
+    from ..bench import Column, Round
+    from .local_hub import LocalHub
+
+LIVE_TASKS = 10_000
+RESTARTS = 3
+ALONE_ROUNDS = 3
+"""Rounds of the broker alone and of the engine alone."""
+RECORDS = 20_000
+ENGINE_TASKS = 20_000
+QUICK = 0.1
+"""The share of the tasks that `--quick` leaves; of the rounds it leaves one."""
+LATER_SECONDS = 36_000
+"""Live tasks of the restart wait for so long."""
+SLOTS = 500
+CHUNK_TASKS = 500
+
+
+def bench_all(
+    bootstrap: Annotated[
+        str | None,
+        typer.Option(
+            "--bootstrap", metavar="HOST:PORT", help="Measure this Apache Kafka, too: a cluster without a hub, left without one."
+        ),
+    ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a document: BENCHMARKS.md.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A tenth of the tasks and one round: for a look, not for figures.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Run every measure and show the figures of both brokers side by side. Takes some minutes; says on stderr where it is.
+
+    Exit codes: 0 measured; 1 a measure failed or the checker found something (the others are shown); 2 the cluster of
+    --bootstrap holds a hub; 3 no broker answers there.
+    """
+    from ..bench import render_markdown
+
+    about = _conditions()
+    columns = run(_columns(bootstrap, QUICK if quick else 1.0, 1 if quick else None), fast=True)
+    command = "hub bench all --markdown" + (" --bootstrap HOST:PORT" if bootstrap else "") + (" --quick" if quick else "")
+    if as_json:
+        print_json({"conditions": about, "columns": columns})
+    elif markdown:
+        print(render_markdown(columns, about, command), end="")
+    else:
+        _print_figures(columns)
+    if any(column.failures for column in columns):
+        raise typer.Exit(EXIT_NOT_COMPLETED)
+
+
+def _print_figures(columns: "list[Column]") -> None:
+    from .render import print_table
+
+    names = dict.fromkeys(figure.name for column in columns for figure in column.figures)
+    rows = []
+    for name in names:
+        found = [column.find(name) for column in columns]
+        unit = next(figure.unit for figure in found if figure is not None)
+        rows.append([name, *("" if figure is None else figure.text() for figure in found), unit])
+    print_table(["MEASURE", *(column.title.upper() for column in columns), "UNIT"], rows)
+
+
+def _conditions() -> dict[str, str]:
+    """The machine and the versions, without its name."""
+    import psutil
+
+    from ..bench import conditions
+
+    about = conditions()
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    return {
+        "Machine": f"{about['cores']} cores ({_processor()}), {psutil.virtual_memory().total / 2**30:.0f} GiB of memory",
+        "System": str(about["platform"]),
+        "Versions": versions,
+        "Load before": str(about["load_before"]),
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        import platform
+
+        return platform.machine()
+
+
+async def _columns(bootstrap: str | None, share: float, rounds: int | None) -> "list[Column]":
+    from .local_hub import LocalHub
+
+    columns = []
+    if bootstrap is not None:
+        await _refuse_a_hub_on(bootstrap)  # before minutes of work
+    async with LocalHub() as local:
+        await local.start_broker()
+        columns.append(await Suite("embedded broker", "broker+engine", local, share, rounds).measure())
+    if bootstrap is not None:
+        async with _hub_on(bootstrap), LocalHub(bootstrap) as local:
+            await local.start_engine()
+            columns.append(await Suite("Apache Kafka", "engine", local, share, rounds).measure())
+    return columns
+
+
+async def _refuse_a_hub_on(bootstrap: str) -> None:
+    from ..kafka import TopicMissing, describe_partitions
+
+    try:
+        await describe_partitions(bootstrap)
+    except TopicMissing:
+        return
+    raise ConfigurationError(f"{bootstrap} holds a hub, and its topics would be deleted. Name a cluster without one.")
+
+
+@asynccontextmanager
+async def _hub_on(bootstrap: str) -> AsyncIterator[None]:
+    """The topics of a hub on a cluster that has none, deleted at the end."""
+    from ..kafka import delete_hub, ensure_hub
+
+    await ensure_hub(bootstrap)
+    try:
+        yield
+    finally:
+        await delete_hub(bootstrap)
+
+
+class Suite:
+    """Every measure on one broker, one after another. `home` is the role of the process that is killed for the restart."""
+
+    def __init__(self, title: str, home: str, local: "LocalHub", share: float, rounds: int | None) -> None:
+        from ..bench import Column
+
+        self._local, self._home, self._share, self._rounds = local, home, share, rounds
+        self._on_kafka = home == "engine"
+        self._column = Column(title=title)
+
+    async def measure(self) -> "Column":
+        """The column. A measure that fails is noted, and the next one follows."""
+        from ..bench import REGISTRY, SUBSCRIBER
+
+        await self._local.start_worker(REGISTRY, slots=SLOTS)
+        await self._local.start_delivery(SUBSCRIBER)
+        await self._describe()
+        self._memory("Memory, idle")
+        steps: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+            ("throughput", self._throughput),
+            ("latency", self._latency),
+            ("fan-out", partial(self._workflow, "fanout", "Fan-out")),
+            ("chain", partial(self._workflow, "chain", "Chain")),
+            ("checker", self._verify),
+            ("broker", self._broker),
+            ("engine", self._engine),
+            ("restart", self._restart),
+        ]
+        for name, step in steps:
+            if name != "engine" or not self._on_kafka:  # the engine alone needs no broker
+                await self._step(name, step)
+        return self._column
+
+    async def _step(self, name: str, step: Callable[[], Awaitable[None]]) -> None:
+        began = time.perf_counter()
+        sys.stderr.write(f"{self._column.title}: {name} ... ")
+        sys.stderr.flush()
+        try:
+            await step()
+        except (HubError, OSError, TimeoutError) as failure:
+            self._column.failures[name] = str(failure) or type(failure).__name__
+            sys.stderr.write(f"failed: {self._column.failures[name]}\n")
+        else:
+            sys.stderr.write(f"{time.perf_counter() - began:.0f} s\n")
+
+    async def _describe(self) -> None:
+        from ..kafka import INTAKE, describe_features, describe_partitions, describe_replicas
+
+        features = await describe_features(self._local.bootstrap)
+        replicas = await describe_replicas(self._local.bootstrap, INTAKE)
+        fsync = "as the brokers are configured" if self._on_kafka else f"before every answer, on {self._local.filesystem()}"
+        self._column.about |= {
+            "Features": ", ".join(f"{name} {level}" for name, level in sorted(features.items()) if level),
+            "fsync": fsync,
+            "Replicas": str(replicas),
+            "Engine partitions": str(await describe_partitions(self._local.bootstrap)),
+            "Worker slots": str(SLOTS),
+        }
+
+    def _memory(self, name: str) -> None:
+        self._add(name, "MiB", [self._local.memory_bytes() / 2**20], "hub bench all")
+
+    def _add(self, name: str, unit: str, values: list[float], command: str) -> None:
+        from ..bench import Figure
+
+        self._column.add(Figure(name=name, unit=unit, values=values, command=command))
+
+    async def _run(self, name: str) -> "tuple[list[Round], str]":
+        """The rounds of a bench, after one to get warm, and the command for it. Raises HubError where a task did not complete."""
+        from ..bench import BENCHMARKS, all_completed
+        from ..client import Hub
+
+        chosen = BENCHMARKS[name]
+        tasks, rounds = max(1, int(chosen.tasks * self._share)), self._rounds or chosen.rounds
+        async with Hub(self._local.bootstrap) as hub:
+            await chosen.measure(hub, min(tasks, chosen.warm_up))
+            measured = [await chosen.measure(hub, tasks) for _ in range(rounds)]
+        if not all_completed(measured):
+            raise HubError("Not every task completed, once.")
+        return measured, f"hub bench {name} --tasks {tasks} --rounds {rounds}"
+
+    async def _throughput(self) -> None:
+        from ..bench import BENCHMARKS, rates
+
+        before = await self._topic_bytes()
+        rounds, command = await self._run("throughput")
+        after = await self._topic_bytes()
+        self._column.add(rates("Throughput", "tasks/s", rounds, command))
+        if before is not None and after is not None:
+            warm = min(rounds[0].tasks, BENCHMARKS["throughput"].warm_up)
+            tasks = warm + sum(one.tasks for one in rounds)
+            self._add("Disk", "bytes/task", [(after - before) / tasks], "hub bench all")
+        self._memory("Memory, after the throughput")
+
+    async def _topic_bytes(self) -> int | None:
+        """Bytes of the hub's topics; None where the broker does not say."""
+        from ..kafka import describe_storage
+
+        storage = await describe_storage(self._local.bootstrap)
+        return sum(size for place, size in storage.sizes.items() if place.topic.startswith("hub.")) if storage.dirs else None
+
+    async def _latency(self) -> None:
+        from ..bench import percentiles
+
+        rounds, command = await self._run("latency")
+        self._column.add(percentiles("Latency, p50", 0.50, rounds, command))
+        self._column.add(percentiles("Latency, p99", 0.99, rounds, command))
+
+    async def _workflow(self, name: str, title: str) -> None:
+        from ..bench import rates
+
+        rounds, command = await self._run(name)
+        self._column.add(rates(title, "steps/s", rounds, command))
+
+    async def _verify(self) -> None:
+        from ..verify import verify
+
+        report = await verify(self._local.bootstrap, require_all_ended=True)
+        self._column.about["Checked"] = f"{report.tasks:,} tasks, {len(report.findings)} findings"
+        if not report.ok:
+            raise HubError(f"The checker found {len(report.findings)} faults: {report.findings[0]}")
+
+    async def _broker(self) -> None:
+        from ..bench import measure_broker
+
+        records, rounds = int(RECORDS * self._share), self._rounds or ALONE_ROUNDS
+        found = await measure_broker(self._local.bootstrap, records, rounds)
+        command = f"hub bench broker --tasks {records} --rounds {rounds}"
+        for name, unit, key in (
+            ("Broker, produce", "records/s", "records_per_second_produced"),
+            ("Broker, consume", "records/s", "records_per_second_consumed"),
+            ("Broker, transaction, p50", "ms", "p50_ms"),
+        ):
+            self._add(name, unit, _values_of(found["spread"][key], rounds), command)
+
+    async def _engine(self) -> None:
+        from ..bench import measure_engine
+
+        tasks, rounds = int(ENGINE_TASKS * self._share), self._rounds or ALONE_ROUNDS
+        found = measure_engine(tasks, rounds)
+        command = f"hub bench engine --tasks {tasks} --rounds {rounds}"
+        self._add("Engine", "µs/task", _values_of(found["spread"]["us_per_task"], rounds), command)
+
+    async def _restart(self) -> None:
+        """The last one: afterwards the hub is full of tasks that wait."""
+        live = int(LIVE_TASKS * self._share)
+        await self._fill(live)
+        self._memory(f"Memory, with {live:,} live tasks")
+        seconds = [await self._local.restart_killed(self._home) for _ in range(self._rounds or RESTARTS)]
+        self._add(f"Restart with {live:,} live tasks", "s", seconds, "hub bench all")
+
+    async def _fill(self, tasks: int) -> None:
+        """So many tasks that wait for their time, all of them decided: a question to each partition comes after its tasks."""
+        from ..bench import NOOP
+        from ..client import Hub
+        from ..kafka import partition_of
+
+        async with Hub(self._local.bootstrap) as hub:
+            for first in range(0, tasks, CHUNK_TASKS):
+                count = min(CHUNK_TASKS, tasks - first)
+                submissions: list[dict[str, Any]] = [{"name": NOOP, "start_after": LATER_SECONDS} for _ in range(count)]
+                handles = await hub.submit_many(submissions)
+                for handle in {partition_of(handle.root, hub.partitions): handle for handle in handles}.values():
+                    await hub.get(handle.id)
+
+
+def _values_of(spread: dict[str, float], rounds: int) -> list[float]:
+    """Of three rounds the spread has all values, of one round the one."""
+    return [spread["min"], spread["median"], spread["max"]] if rounds == ALONE_ROUNDS else [spread["median"]]
+
+
+__all__ = ["Suite", "bench_all"]
