@@ -4,6 +4,8 @@ are slots: what finds none is handed back, and its partition gets no more here u
 The one that works already is always faster than one that has to be told first. So who was refused for long has a slot kept free.
 """
 
+import threading
+
 #: Refused for so long, a partition has the next free slot kept for it (seconds).
 STARVING_SECONDS = 1.0
 
@@ -12,9 +14,11 @@ KEPT_SECONDS = 0.5
 
 
 class Turns:
-    """Partitions that were refused, longest first. Times are the caller's."""
+    """Partitions that were refused, longest first. Times are the caller's. The event loop decides; the heartbeat thread asks
+    `is_refused`, so whatever touches the refusals holds the lock."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._refused_at: dict[int, float] = {}
         self._kept_for: int | None = None
         self._kept_until = 0.0
@@ -22,12 +26,14 @@ class Turns:
 
     def refuse(self, partition: int, now: float) -> None:
         """Work of this partition found no slot."""
-        self._refused_at.setdefault(partition, now)
+        with self._lock:
+            self._refused_at.setdefault(partition, now)
         self._rounds = 0
 
     def is_refused(self, partition: int) -> bool:
         """Whether this partition is to give nothing more here. From any thread."""
-        return partition in self._refused_at
+        with self._lock:
+            return partition in self._refused_at
 
     def may_begin(self, partition: int, free: int, now: float) -> bool:
         """Whether work of this partition may have one of so many free slots."""
@@ -45,7 +51,8 @@ class Turns:
         longest = next(iter(self._refused_at), None)
         if longest is None or now < self._kept_until or now - self._refused_at[longest] < STARVING_SECONDS:
             return []
-        del self._refused_at[longest]
+        with self._lock:
+            del self._refused_at[longest]
         self._kept_for, self._kept_until = longest, now + KEPT_SECONDS
         return [longest]
 
@@ -54,7 +61,8 @@ class Turns:
         if self._kept_for is not None and now < self._kept_until:
             free -= 1
         offered = list(self._refused_at)[: free << self._rounds]
-        for partition in offered:
-            del self._refused_at[partition]
+        with self._lock:
+            for partition in offered:
+                del self._refused_at[partition]
         self._rounds += bool(offered)
         return offered
