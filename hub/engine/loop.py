@@ -14,6 +14,7 @@ from logging import INFO, WARNING
 from pathlib import Path
 
 import structlog
+from msgspec import MsgspecError
 
 from schemas.events import EngineStorageChanged
 
@@ -31,11 +32,12 @@ from ..telemetry import OutageLog
 from .encode import Outputs, check_fits, encode
 from .housekeeping import Housekeeping, StorageLevel
 from .intake_marks import INTAKE_KEY, IntakeMarks
-from .partition import Batch, EnginePartition, Phase
+from .partition import Batch, EnginePartition, MalformedRows, Phase
 from .ports import EngineBroker, Intake
 from .quarantine import Quarantine, UnwritableBatch
 from .restoring import Changelog
 from .settings import EngineSettings, LoopSettings
+from .snapshots import Snapshot
 
 log = structlog.get_logger(__name__)
 
@@ -325,14 +327,27 @@ class PartitionLoop:
 
     # Restoring
 
-    async def _restore(self) -> tuple[EnginePartition, int, bool]:
-        async with asyncio.timeout(self._loop_settings.restore_seconds):
-            folded, from_snapshot = await self.changelog.fold()
+    def _build(self, folded: Snapshot) -> tuple[EnginePartition, int]:
+        """The partition of these rows, and how many there are. Raises MalformedRows."""
         partition = EnginePartition(self.partition, self._partitions, self._settings)
         partition.poison_records = self._quarantine.records
         partition.poison_timers = self._quarantine.timers
-        self._marks.restore(folded.rows.get(INTAKE_KEY))
         count = partition.restore(folded.rows.items(), self._time())
+        try:
+            self._marks.restore(folded.rows.get(INTAKE_KEY))
+        except MsgspecError as error:
+            raise MalformedRows(f"{INTAKE_KEY.decode()}: {error}") from error
+        return partition, count
+
+    async def _restore(self) -> tuple[EnginePartition, int, bool]:
+        async with asyncio.timeout(self._loop_settings.restore_seconds):
+            folded, from_snapshot = await self.changelog.fold()
+            try:
+                partition, count = self._build(folded)
+            except MalformedRows as why:
+                log.error("hub.state holds foreign records", action="engine_rows", partition=self.partition, reason=str(why))
+                folded, from_snapshot = await self.changelog.fold_checked(), False
+                partition, count = self._build(folded)
         self._go_on_from(partition.now_us)
         partition.events_floor = await self._broker.events_end(self.partition)
         self.offset = partition.offset

@@ -75,6 +75,10 @@ class PoisonRecord(Exception):
         self.offset, self.reason = offset, reason
 
 
+class MalformedRows(Exception):
+    """The rows of the changelog are not what an engine writes: no state can be built from them. The message says why."""
+
+
 class EnginePartition:
     """See the module. Use: construct, `restore` the changelog's rows, `take_over`, then `process` batch after batch."""
 
@@ -96,7 +100,15 @@ class EnginePartition:
     # Restoring and taking over
 
     def restore(self, rows: Iterable[tuple[bytes, bytes]], now_us: int) -> int:
-        """Build the state from the last row of every key; returns how many rows there were. Once, on a fresh object."""
+        """Build the state from the last row of every key; returns how many rows there were. Once, on a fresh object.
+
+        Raises MalformedRows: then restore another object, from rows that were checked."""
+        try:
+            return self._restore(rows, now_us)
+        except Exception as error:
+            raise MalformedRows(_in_words(error)) from error
+
+    def _restore(self, rows: Iterable[tuple[bytes, bytes]], now_us: int) -> int:
         tasks: dict[str, Task] = {}
         args: dict[str, bytes] = {}
         plans: dict[str, bytes] = {}
@@ -335,4 +347,4 @@ def _in_words(error: Exception) -> str:
     return cut(f"{type(error).__name__}: {error}", REASON_MAX)
 
 
-__all__ = ["Batch", "EnginePartition", "EngineSettings", "Phase", "PoisonRecord", "PoisonTimer"]
+__all__ = ["Batch", "EnginePartition", "EngineSettings", "MalformedRows", "Phase", "PoisonRecord", "PoisonTimer"]

@@ -16,7 +16,7 @@ from schemas import quoted_with_hash
 from schemas import reports as r
 
 from ..core.limits import ESCAPED_MAX, ID_BYTES, SOURCE_BYTES, escaped_bytes
-from ..kafka import REPLY_PARTITIONS, StoredRecord
+from ..kafka import REPLY_PARTITIONS, UNREADABLE, StoredRecord
 
 #: A report larger than this is dead-lettered unread. The topics take records of up to 8 MiB: what is admitted must fit into an
 #: event together with its envelope, and into a row.
@@ -105,7 +105,7 @@ def _parts_of(record: StoredRecord) -> _Parts:
     """Type, value and attributes: binary mode, or a structured CloudEvent taken apart into the same form."""
     value = record.value
     if value is None:
-        raise InvalidReport("the record does not have a value")
+        raise InvalidReport(_why_unreadable(record) or "the record does not have a value")
     if len(value) > REPORT_BYTES_MAX:
         raise InvalidReport(f"the value has {len(value)} bytes; the limit is {REPORT_BYTES_MAX}")
     attributes = {name: header for name, header in record.headers if header is not None}
@@ -113,6 +113,12 @@ def _parts_of(record: StoredRecord) -> _Parts:
     if kind is None:
         return _structured(value, attributes)
     return _Parts(_known(_text(kind, "ce_type"), "ce_type"), value, attributes)
+
+
+def _why_unreadable(record: StoredRecord) -> str | None:
+    """What the reader says of records that it could not take apart, and that this one stands for."""
+    reason = dict(record.headers).get(UNREADABLE)
+    return None if reason is None else reason.decode(errors="replace")
 
 
 def _known(name: str, field: str) -> str:

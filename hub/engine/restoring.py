@@ -9,15 +9,23 @@ from contextlib import suppress
 from pathlib import Path
 
 import structlog
+from msgspec import MsgspecError
 
 from ..core.rows import META_KEY, meta_row_decoder
 from ..errors import HubError
 from ..kafka import OffsetOutOfRange, StoredRecord
+from .foreign_rows import problem_of_row
 from .ports import EngineBroker
 from .settings import LoopSettings
 from .snapshots import Doubtful, Rows, Snapshot, check_goes_on, mark_of, read_snapshot, snapshot_path, write_snapshot
 
 log = structlog.get_logger(__name__)
+
+#: Foreign records that the log names; the others are counted.
+NAMED_MAX = 10
+
+#: In place of the time when a log was begun, where that cannot be read.
+FOREIGN = -1
 
 
 class Changelog:
@@ -61,7 +69,27 @@ class Changelog:
                     )
         return await self._fold(None), False
 
-    async def _fold(self, known: Snapshot | None) -> Snapshot:
+    async def fold_checked(self) -> Snapshot:
+        """All rows that the engine may have written, from the whole changelog: a foreign record does not replace what was there
+        before it."""
+        left_out = 0
+
+        def check(record: StoredRecord) -> bool:
+            nonlocal left_out
+            assert record.key is not None
+            problem = problem_of_row(record.key, record.value) if record.value is not None else None
+            if problem is not None:
+                left_out += 1
+                if left_out <= NAMED_MAX:
+                    about = {"partition": self._partition, "offset": record.offset, "key": repr(record.key[:100])}
+                    log.error("foreign record in hub.state left out", action="engine_foreign_row", reason=problem, **about)
+            return problem is None
+
+        folded = await self._fold(None, check)
+        log.error("hub.state was read without foreign records", action="engine_foreign_rows", records=left_out)
+        return folded
+
+    async def _fold(self, known: Snapshot | None, check: Callable[[StoredRecord], bool] | None = None) -> Snapshot:
         """`known` and the changelog from its last record on, or all of the changelog. Raises Doubtful, OffsetOutOfRange."""
         began_us, replayed = self._now_us(), 0
         rows, begin = ({}, 0) if known is None else (known.rows, known.last)
@@ -71,7 +99,7 @@ class Changelog:
             if last is None and known is not None:
                 check_goes_on(known, record, began_us, self._settings.tombstones_seconds)
             last = record
-            if record.key is None:
+            if record.key is None or (check is not None and not check(record)):
                 continue
             replayed += len(record.key) + len(record.value or b"")
             if record.value is None:
@@ -125,4 +153,7 @@ class Changelog:
 def _origin_of(rows: Rows) -> int:
     """When the log was begun that `rows` were folded from."""
     meta = rows.get(META_KEY)
-    return meta_row_decoder.decode(meta).created_us if meta is not None else 0
+    try:
+        return meta_row_decoder.decode(meta).created_us if meta is not None else 0
+    except MsgspecError:
+        return FOREIGN

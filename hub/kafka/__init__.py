@@ -16,6 +16,7 @@ from .errors import (
     TopicMissing,
     TopicRefused,
 )
+from .fetched import UNREADABLE
 from .groups import GroupMember, GroupState, describe_groups
 from .kip890 import Kip890Session
 from .membership import GroupMembership
@@ -68,6 +69,7 @@ __all__ = [
     "REPLY_PARTITIONS",
     "STATE",
     "TOMBSTONES_MS",
+    "UNREADABLE",
     "BrokerUnreachable",
     "ClassicSession",
     "ConnectionLost",

@@ -111,12 +111,13 @@ def read_batches(data: bytes | memoryview, *, aborted: Iterable[tuple[int, int]]
 
     `aborted` lists (producer id, first offset) as a fetch answers them to read_committed readers. A cut-off last batch
     is ignored, as a fetch may end in one. The first batch may begin before the offset that was asked for: the caller
-    leaves those records out. Raises `CorruptBatch` on a wrong checksum or structure."""
+    leaves those records out. A batch whose checksum is right and whose records cannot be read was written so: it is one record
+    without a value (see `fetched.py`). Raises `CorruptBatch` on a wrong checksum, and where no batch can be made out."""
     whole, ranges = bytes(data), sorted(aborted, key=lambda entry: entry[1])
     try:
         try:
             return _read(MemoryRecords(whole), list(ranges))
-        except (UnicodeDecodeError, _Compressed):
+        except (_Compressed, CorruptRecordException, ValueError, IndexError):
             return _read(FetchedBatches(whole), ranges)
     except (CorruptRecordException, ValueError, IndexError, struct.error) as broken:
         raise CorruptBatch(f"not a record batch: {broken}") from broken

@@ -2,8 +2,9 @@
 
 Kafka's protocol says that such a name is UTF-8 text. Brokers do not check it, and librdkafka's clients send any bytes; the
 compiled reader raises on them, and so one such record would stop every reader of its partition for good. Here invalid bytes
-become U+FFFD, as in Kafka's Java clients. Compressed records are decompressed here, up to a bound: what expands to more is read
-as one record without a value, whose header UNREADABLE says why.
+become U+FFFD, as in Kafka's Java clients. Compressed records are decompressed here, up to a bound. What expands to more, or
+cannot be taken apart although its checksum is right (a producer wrote it so, and brokers need not look), is read as one record
+without a value, whose header UNREADABLE says why.
 
 Format: https://kafka.apache.org/documentation/#record (version 2).
 """
@@ -23,6 +24,7 @@ from .decompression import DECOMPRESSED_BYTES_MAX, TooLargeDecompressed, decompr
 log = structlog.get_logger(__name__)
 
 UNREADABLE = "hub-unreadable"
+REASON_CHARACTERS_MAX = 300
 
 _LENGTH = struct.Struct(">i")
 _LENGTH_AT, _LENGTH_COUNTS_FROM = 8, 12
@@ -91,7 +93,7 @@ class FetchedBatch:
         self.validate_crc = batch.validate_crc
 
     def __iter__(self) -> Self:
-        """Raises CorruptRecordException for whatever cannot be decompressed or taken apart."""
+        """The records; one that stands for all of them where they cannot be decompressed or taken apart."""
         start, end = self._at
         batch = self._batch
         try:
@@ -99,21 +101,25 @@ class FetchedBatch:
                 plain = uncompressed(self._data[start:end])
                 start, end, self._data, batch = 0, len(plain), plain, DefaultRecordBatch(plain)
             self._records = iter(list(batch))
-        except CorruptRecordException:
-            raise
         except UnicodeDecodeError:
-            self._records = iter(read_leniently(self._data[start:end]))
+            self._records = iter(self._leniently(start, end))
         except TooLargeDecompressed:
-            self._records = iter([self._left_out()])
+            self._records = iter([self._left_out(f"the records decompress to more than {DECOMPRESSED_BYTES_MAX} bytes")])
         except Exception as error:
-            raise CorruptRecordException(f"batch at offset {self.base_offset}: {error!r}") from error
+            self._records = iter([self._left_out(f"the records cannot be read: {type(error).__name__}: {error}")])
         return self
 
-    def _left_out(self) -> FetchedRecord:
-        """What stands for all records of a batch that are too large when they are decompressed."""
-        reason = f"the records decompress to more than {DECOMPRESSED_BYTES_MAX} bytes"
-        if (more := _throttle.admit("too large")) is not None:
-            log.error("records left out", action="batch_too_large", offset=self.base_offset, reason=reason, more=more)
+    def _leniently(self, start: int, end: int) -> list[FetchedRecord]:
+        try:
+            return read_leniently(self._data[start:end])
+        except CorruptRecordException as error:
+            return [self._left_out(f"the records cannot be read: {error}")]
+
+    def _left_out(self, reason: str) -> FetchedRecord:
+        """What stands for all records of a batch that are left out because of `reason`."""
+        reason = reason[:REASON_CHARACTERS_MAX]
+        if (more := _throttle.admit("left out")) is not None:
+            log.error("records left out", action="batch_left_out", offset=self.base_offset, reason=reason, more=more)
         return FetchedRecord(self.next_offset - 1, self._batch.max_timestamp, 0, None, None, [(UNREADABLE, reason.encode())])
 
     def __next__(self) -> Any:

@@ -1,11 +1,13 @@
 """The loop goes on: past a record that the engine cannot decide, and from a log that is ahead of the clock."""
 
 import asyncio
+import struct
 import time
 from importlib import import_module
 from typing import Any
 
 import pytest
+from crc32c import crc32c
 from msgspec import json
 from structlog.testing import capture_logs
 
@@ -19,7 +21,7 @@ from hub.engine.in_process import InProcessBroker, InProcessSession
 from hub.engine.loop import CHECKPOINT_US, Heard
 from hub.kafka import INTAKE, STATE, Record, build_batch, read_all
 from hub.verify import LocalSource, verify_source
-from tests.engine.test_loop import Owner, broker, events, submit, until
+from tests.engine.test_loop import CheckedBroker, Owner, broker, events, submit, until
 
 __all__ = ["broker"]  # the fixture
 
@@ -255,3 +257,41 @@ async def test_a_slow_commit_is_not_taken_for_a_stop_of_the_process(
         await until(broker, "task.created", 3)
         await owner.stop()
     assert "engine_was_stopped" not in [entry["action"] for entry in logs]
+
+
+async def test_a_batch_that_a_producer_wrote_broken_is_dead_lettered_and_the_next_is_decided(broker: BrokerServer) -> None:
+    owner = await Owner(broker).started()
+    batch = bytearray(build_batch([Record(b"k", b"v", [], 0)] * 3))
+    batch[61:] = b"\xff" * len(batch[61:])
+    struct.pack_into(">I", batch, 17, crc32c(bytes(batch[21:])))
+    await broker.local.append(INTAKE, 0, bytes(batch))
+    await submit(broker, range(1))
+    log = await until(broker, "task.created", 1)
+    [aside] = [event for event in log if event.type == "engine.report_dead_lettered"]
+    assert "cannot be read" in aside.data.reason
+    await owner.stop()
+
+
+async def test_rows_that_are_not_the_engines_do_not_keep_a_partition_from_starting(broker: CheckedBroker) -> None:
+    broker.lost = frozenset({"I10"})  # The checker reports those rows.
+    first = await Owner(broker).started()
+    await submit(broker, range(3))
+    await until(broker, "task.created", 3)
+    await first.stop()
+    rows = [
+        (b"task/t-1", b"garbage"),
+        (b"task/\xff", b"{}"),
+        (b"!meta", b"[]"),
+        (b"plan/t-2", b"{}"),
+        (b"worker/w", b"1"),
+        (b"x", b"y"),
+    ]
+    await broker.local.append(STATE, 0, build_batch([Record(key, value, [], 0) for key, value in rows]))
+    with capture_logs() as logs:
+        second = await Owner(broker).started()
+    assert [entry["key"] for entry in logs if entry["action"] == "engine_foreign_row"]
+    restored = [event for event in await events(broker) if event.type == "engine.restored"][-1]
+    assert restored.data.live_tasks == 3, "what the engine wrote before still holds"
+    await submit(broker, range(3, 4))
+    await until(broker, "task.created", 4)
+    await second.stop()

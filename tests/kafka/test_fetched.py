@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.util import calc_crc32c
+from crc32c import crc32c
 from hypothesis import given
 from hypothesis import strategies as st
 from kio.static.primitive import i16, i32
 
-from hub.kafka import Kip890Session, PartitionReader, Record, build_batch, read_batches
+from hub.kafka import CorruptBatch, Kip890Session, PartitionReader, Record, build_batch, read_batches
 from hub.kafka.codec import COMPRESSIONS
 from hub.kafka.connection import addresses_of
 from hub.kafka.fetched import UNREADABLE, FetchedBatches, read_leniently
@@ -112,12 +113,25 @@ def test_records_that_expand_beyond_the_bound_are_left_out_and_the_next_is_read(
 
 
 @pytest.mark.parametrize("codec", [1, 2, 3, 4, 5, 7])
-def test_what_cannot_be_decompressed_is_corrupt(codec: int) -> None:
-    batch = bytearray(build_batch([Record(None, b"v", [], NOW_MS)]))
+def test_what_cannot_be_decompressed_is_one_record_that_says_so(codec: int) -> None:
+    batch = bytearray(build_batch([Record(None, b"v", [], NOW_MS)] * 3))
     struct.pack_into(">h", batch, 21, codec)
     (fetched,) = every(bytes(batch))
-    with pytest.raises(CorruptRecordException, match="offset 0"):
-        list(fetched)
+    [record] = list(fetched)
+    assert (record.offset, record.value, [name for name, _ in record.headers]) == (2, None, [UNREADABLE])
+
+
+@pytest.mark.parametrize("at", [61, 62, 63, 70])
+def test_records_that_a_producer_wrote_broken_are_left_out_and_the_next_batch_is_read(at: int) -> None:
+    batch = bytearray(build_batch([Record(b"key", b"value", [("h", b"x")], NOW_MS)] * 3))
+    batch[at] ^= 0x7F
+    struct.pack_into(">I", batch, 17, crc32c(bytes(batch[21:])))
+    found = read_batches(bytes(batch) + build_batch([Record(None, b"next", [], NOW_MS)]))
+    assert found[-1].value == b"next"
+    assert len(found) == 4 or (len(found) == 2 and UNREADABLE in dict(found[0].headers))
+    batch[17] ^= 1
+    with pytest.raises(CorruptBatch):
+        read_batches(bytes(batch))
 
 
 @pytest.fixture
