@@ -93,7 +93,7 @@ class Batches(Subscriber[Tagged]):
     name = "batches"
     delivery = Delivery(retry=QUICK)
 
-    @on(batch=Batch(max=10, linger=1))
+    @on(batch=Batch(max=10, linger=0.05))
     async def many(self, events: list[TaskProgressed], metas: list[Meta]) -> None:
         seen = SEEN[self.settings.tag]
         seen.calls.append(f"batch of {len(events)}")
@@ -101,6 +101,16 @@ class Batches(Subscriber[Tagged]):
             raise ValueError("something in here is bad")
         seen.batches.append([meta.sequence for meta in metas])
         seen.events.extend((meta.subject, meta.sequence) for meta in metas)
+
+
+class Lingering(Batches):
+    """The same, and lingers for so long that nothing but the size of a batch decides what is in it."""
+
+    name = "lingering"
+
+    @on(batch=Batch(max=10, linger=2))
+    async def many(self, events: list[TaskProgressed], metas: list[Meta]) -> None:
+        await super().many(events, metas)
 
 
 class Hanging(Recorder):

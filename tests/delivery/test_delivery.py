@@ -204,7 +204,7 @@ async def test_what_a_filter_refuses_moves_the_offset_and_is_never_decoded(boots
 
 
 async def test_batches_hold_up_to_their_size_and_linger_for_the_rest(bootstrap: str, topic: str) -> None:
-    config = configured("Batches")
+    config = configured("Lingering")
     seen = SEEN[config.id]
     await write(bootstrap, topic, [progress(f"t{n % 3}", n) for n in range(1, 26)])
     async with running(DeliveryService(bootstrap, [config], topic=topic)):

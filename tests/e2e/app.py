@@ -22,10 +22,11 @@ async def step(ctx: Context, ms: int = 0) -> str:
     return ctx.key or ctx.task_id
 
 
-@tasks.task("slow")
-async def slow(seconds: float) -> str:
-    """Takes `seconds`."""
-    await asyncio.sleep(seconds)
+@tasks.task("held")
+async def held() -> str:
+    """Runs until the test lets it go (`Installation.let_go`)."""
+    while not Path(f"{_journal}.go").exists():
+        await asyncio.sleep(0.02)
     return "done"
 
 

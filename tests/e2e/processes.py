@@ -175,6 +175,10 @@ class Installation:
             name, "worker", "tests.e2e.app:tasks", "--bootstrap", self.bootstrap, *arguments, HUB_TEST_JOURNAL=journal
         )
 
+    def let_go(self) -> None:
+        """Let the tasks named `held` come to their end."""
+        (self.folder / "journal.go").touch()
+
     async def delivery(self, subscriber: str = "tests.e2e.listener:Listener") -> HubProcess:
         """The delivery process with one subscriber, which writes what it is given into `delivered`."""
         where = str(self.folder / "delivered")

@@ -90,13 +90,14 @@ async def test_when_everything_was_stopped_for_longer_than_a_lease_no_live_worke
             await hub.engine()
         await hub.worker(lease_seconds=4.0)
         async with Hub(hub.bootstrap) as client:
-            handle = await client.submit("slow", {"seconds": 3})
+            handle = await client.submit("held")
             await until_state(client, handle.id, "running")
             for process in hub.processes.values():
                 process.signal(signal.SIGSTOP)
             await asyncio.sleep(9)  # The behaviour itself: two leases pass.
             for process in hub.processes.values():
                 process.signal(signal.SIGCONT)
+            hub.let_go()
             assert await handle.result(timeout_seconds=60) == "done"
         types = [event.type for event in await events_of(hub.bootstrap)]
         assert "attempt.lease_expired" not in types
@@ -116,10 +117,11 @@ async def test_the_tasks_of_a_killed_worker_run_again_when_its_lease_is_over(tmp
         await hub.broker(engine=True)
         victim = await hub.worker("victim", lease_seconds=4.0)
         async with Hub(hub.bootstrap) as client:
-            handle = await client.submit("slow", {"seconds": 4})
+            handle = await client.submit("held")
             await until_state(client, handle.id, "running")
             heir = await hub.worker("heir", lease_seconds=4.0)
             await victim.kill()
+            hub.let_go()
             assert await handle.result(timeout_seconds=60) == "done"
         log = [event for event in await events_of(hub.bootstrap) if event.subject == handle.id]
         first, second = (event for event in log if event.type == "task.dispatched")
@@ -134,12 +136,13 @@ async def test_a_worker_that_cannot_renew_its_leases_stops_what_it_runs_and_goes
         broker = await hub.broker(engine=True)
         worker = await hub.worker(lease_seconds=4.0)
         async with Hub(hub.bootstrap) as client:
-            handle = await client.submit("slow", {"seconds": 8})
+            handle = await client.submit("held")
             await until_state(client, handle.id, "running")
             await broker.kill()
             async with asyncio.timeout(60):
                 while "worker_leases_lost" not in worker.errors():
                     await asyncio.sleep(0.02)
+            hub.let_go()
             await broker.start()
             assert await handle.result(timeout_seconds=60) == "done"
             assert (await client.get(handle.id)).attempt == 2
