@@ -55,8 +55,8 @@ class Running:
 async def running(
     bootstrap: str, registry: TaskRegistry, *, engines: int = 1, workers: int = 1, foreign: bool = False, **settings: object
 ) -> AsyncIterator[Running]:
-    """A hub with so many engines and workers. When all of them have stopped, the checker finds nothing wrong with the log, or, with
-    `foreign`, what the test wrote to topics that are the engine's alone."""
+    """A hub with so many engines and workers. When all of them have stopped, the checker finds nothing wrong with the log, or,
+    with `foreign`, what the test wrote to topics that are the engine's alone."""
     await ensure_topics(bootstrap, partitions=PARTITIONS)
     async with AsyncExitStack() as stack:
         world = Running(bootstrap, registry, stack)
