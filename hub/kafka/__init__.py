@@ -1,7 +1,7 @@
 """The one Kafka client layer of the hub: records, topics, partitions, clients, sessions. See README.md."""
 
 from .classic import ClassicSession
-from .clients import make_admin, make_consumer, make_producer, wait_until_reachable
+from .clients import make_admin, make_consumer, make_producer, poll, wait_until_reachable
 from .codec import BATCH_BYTES_MAX, build_batch, build_batches, read_batches, size_of
 from .errors import (
     BrokerUnreachable,
@@ -123,6 +123,7 @@ __all__ = [
     "murmur2",
     "open_session",
     "partition_of",
+    "poll",
     "pool_topic",
     "read_all",
     "read_batches",

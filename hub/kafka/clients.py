@@ -13,10 +13,11 @@ import aiokafka.consumer.fetcher
 import aiokafka.producer.sender
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import OffsetOutOfRangeError
 
 from .codec import BATCH_BYTES_MAX
 from .connection import Connection, addresses_of, ask_versions
-from .errors import BrokerUnreachable, ConnectionLost
+from .errors import BrokerUnreachable, ConnectionLost, OffsetOutOfRange
 from .fetched import FetchedBatches
 
 BACKOFF_SECONDS = 0.002
@@ -140,3 +141,16 @@ async def _probe(host: str, port: int, timeout_seconds: float) -> None:
         await ask_versions(connection, timeout_seconds=timeout_seconds)
     finally:
         connection.close()
+
+
+async def poll(consumer: AIOKafkaConsumer, *, timeout_ms: int, max_records: int) -> dict[Any, list[Any]]:
+    """The next records of a consumer's partitions, by partition; waits up to `timeout_ms` for the first.
+
+    Raises OffsetOutOfRange where a position has been removed from its partition.
+    """
+    try:
+        found: dict[Any, list[Any]] = await consumer.getmany(timeout_ms=timeout_ms, max_records=max_records)
+    except OffsetOutOfRangeError as gone:
+        place, offset = next(iter(gone.args[0].items()))
+        raise OffsetOutOfRange(place.topic, place.partition, offset) from gone
+    return found

@@ -4,10 +4,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from aiokafka.errors import OffsetOutOfRangeError
-
 from ..errors import Unreachable
-from ..kafka import OffsetOutOfRange, StoredRecord, TopicPartition, make_admin, make_consumer, wait_until_reachable
+from ..kafka import StoredRecord, TopicPartition, make_admin, make_consumer, poll, wait_until_reachable
 from .history import LogRecord
 from .source import Span
 
@@ -51,10 +49,7 @@ class KafkaSource:
         self._committed.seek(place, start)
         poll_ms, silent_ms = POLL_MS_MIN, 0
         while await self._committed.position(place) < end:
-            try:
-                polled = await self._committed.getmany(timeout_ms=poll_ms, max_records=RECORDS_PER_POLL)
-            except OffsetOutOfRangeError:
-                raise OffsetOutOfRange(topic, partition, start) from None
+            polled = await poll(self._committed, timeout_ms=poll_ms, max_records=RECORDS_PER_POLL)
             records = polled.get(place, ())
             silent_ms = 0 if records else silent_ms + poll_ms
             poll_ms = POLL_MS_MIN if records else min(2 * poll_ms, POLL_MS_MAX)

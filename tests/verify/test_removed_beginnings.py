@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hub.broker import BrokerServer
 from hub.kafka import OffsetOutOfRange, TopicPartition, make_admin
 from hub.verify import History, LocalSource, Report, Span, check, verify, verify_source
+from hub.verify.kafka_source import kafka_source
 
 from .conftest import PARTITIONS
 from .log_builder import INBOX, Entry, LogBuilder
@@ -201,3 +202,11 @@ async def test_a_beginning_that_is_removed_faster_than_it_is_read_is_an_error(br
     await write(broker.local, good_log(PARTITIONS))
     with pytest.raises(OffsetOutOfRange, match=r"hub\.events-0"):
         await verify_source(Retained(broker, 99))
+
+
+async def test_over_the_network_a_removed_record_is_out_of_range(broker: BrokerServer) -> None:
+    await write(broker.local, good_log(PARTITIONS))
+    await remove(broker, 20)
+    async with kafka_source(broker.bootstrap) as source:
+        with pytest.raises(OffsetOutOfRange, match=r"hub\.events-0"):
+            await anext(aiter(source.read("hub.events", 0, 5, 30)))
