@@ -108,9 +108,10 @@ class Broker:
     def checkpointed(self, plan: CheckpointPlan) -> None:
         """The checkpoint is on disk: its batches are read from segment files from now on."""
         ends = {tail.key: tail.end for tail in plan.tails}
+        now_ms = self.state.clock.now_ms()
         for log in self.state.logs():
             if log.key in ends:
-                log.written(ends[log.key])
+                log.written(ends[log.key], now_ms)
             log.file_bytes = self.storage.log_bytes(log.key)
 
     def expire(self) -> None:

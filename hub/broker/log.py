@@ -117,7 +117,7 @@ class PartitionLog:
         self._batches: list[bytes] = []
         self._max_timestamps: list[int] = []
         self.memory_since_ms = -1
-        """When the memory last began to fill."""
+        """When the memory last began to fill: no batch in it is much older."""
         self.memory_bytes = 0
         """Size of the batches that are held in memory."""
         self.file_bytes = 0
@@ -323,8 +323,10 @@ class PartitionLog:
         """Batches held in memory, their base offsets and largest timestamps."""
         return self._batches[:], self._bases[:], self._max_timestamps[:]
 
-    def written(self, end: int) -> int:
-        """Batches before `end` are in segment files now: drop them from memory. Returns the bytes freed."""
+    def written(self, end: int, now_ms: int) -> int:
+        """Batches before `end` are in segment files now: drop them from memory. What is left came while they were written.
+        Returns the bytes freed."""
+        self.memory_since_ms = now_ms
         return self._drop_from_memory(bisect_left(self._bases, end))
 
     def _drop_from_memory(self, count: int) -> int:

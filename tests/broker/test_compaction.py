@@ -368,6 +368,21 @@ async def test_records_that_are_overdue_are_compacted_though_little_is_written(t
     await server.stop()
 
 
+async def test_a_steady_trickle_does_not_bring_a_checkpoint_with_every_look(tmp_path: Path) -> None:
+    """What a checkpoint leaves in memory is new, however long the broker has been running."""
+    server = await started(tmp_path, retention_check_seconds=3600)
+    await server.local.create_topic("t", 1, {"cleanup.policy": "compact", "max.compaction.lag.ms": "600000"})
+    log, core = log_of(server), server.broker
+    await server.local.append("t", 0, keyed([(b"k", b"1")]))
+    log.memory_since_ms -= 3_600_000
+    plan = core.plan_checkpoint(clean=False)
+    await server.local.append("t", 0, keyed([(b"k", b"2")]))
+    core.checkpointed(plan)
+    assert log.memory_bytes > 0
+    assert core.state.clock.now_ms() - log.memory_since_ms < 600_000
+    await server.stop()
+
+
 async def test_an_open_transaction_holds_compaction_back_and_an_aborted_one_leaves_nothing(tmp_path: Path) -> None:
     server = await started(tmp_path)
     await server.local.create_topic("t", 1, SMALL)

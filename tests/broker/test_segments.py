@@ -1,0 +1,68 @@
+"""Segment files: reading over gaps in offsets, and tables that earlier releases wrote."""
+
+import random
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from hub.broker.batches import placed, read_header, whole_batches
+from hub.broker.log import LogKey
+from hub.broker.segments import LogEntry, LogTail, SegmentEntry, SegmentStore
+
+from .client import batch
+
+KEY = LogKey(1, 0)
+
+
+def tail_of(batches: list[bytes], end: int, *, segment_bytes: int) -> LogTail:
+    headers = [read_header(raw) for raw in batches]
+    bases, newest = [header.base_offset for header in headers], [header.max_timestamp_ms for header in headers]
+    return LogTail(KEY, bases[0], end, batches, bases, newest, segment_bytes, 1 << 60, 0)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_every_offset_leads_to_the_batch_that_holds_it_or_the_next_one(tmp_path: Path, seed: int) -> None:
+    """Small and large batches, gaps between them and at the ends of segments; read in small and large steps."""
+    dice = random.Random(seed)
+    batches, offset = [], 0
+    for _ in range(120):
+        offset += dice.choice([0, 0, 0, 1, 7, 40])
+        values = [bytes(dice.choice([10, 300, 90_000 if dice.random() < 0.1 else 500]))] * dice.randrange(1, 4)
+        batches.append(placed(batch(values), offset))
+        offset += len(values)
+    store = SegmentStore(tmp_path, segment_bytes=1 << 31)
+    cut = dice.randrange(1, len(batches))
+    limit = dice.choice([3000, 40_000, 1 << 20])
+    store.append(tail_of(batches[:cut], read_header(batches[cut]).base_offset, segment_bytes=limit))
+    store.append(tail_of(batches[cut:], offset, segment_bytes=limit))
+    places = [(read_header(raw).base_offset, read_header(raw).last_offset, raw) for raw in batches]
+    for wanted in range(offset):
+        found = store.read(KEY, wanted, dice.choice([1, 5000, 200_000]), offset)
+        expected = next((raw for _, last, raw in places if last >= wanted))
+        _, begin, stop = next(whole_batches(found))
+        assert (begin, found[:stop]) == (0, expected)
+        end = dice.randrange(wanted, offset + 1)
+        bases = [base for base, *_ in whole_batches(store.read(KEY, wanted, 1 << 20, end))]
+        assert bases == sorted(bases)
+        assert all(base < end for base in bases)
+        assert bool(bases) == any(last >= wanted and base < end for base, last, _ in places)
+    assert store.read(KEY, offset, 1000, offset + 1) == b""
+    store.close()
+
+
+def test_a_table_of_an_earlier_release_is_taken_over(tmp_path: Path) -> None:
+    store = SegmentStore(tmp_path, segment_bytes=1 << 31)
+    raw = placed(batch([b"x"]), 0)
+    store.append(tail_of([raw], 1, segment_bytes=1000))
+    store.close()
+    before = msgspec.msgpack.encode([(1, 0, [(0, len(raw), 1, 5)])])
+    again = SegmentStore(tmp_path, segment_bytes=1 << 31)
+    again.restore(msgspec.msgpack.decode(before, type=list[LogEntry]))
+    assert again.read(KEY, 0, 1, 1) == raw
+    (view,) = again.views(KEY)
+    assert (view.base, view.end, view.size, view.max_timestamp_ms) == (0, 1, len(raw), 5)
+    assert view.created_ms > 0
+    assert again.cleaned(KEY) == []
+    assert again.table() == [LogEntry(1, 0, [SegmentEntry(0, len(raw), 1, 5, 0, view.created_ms)])]
+    again.close()
