@@ -197,6 +197,15 @@ def on_lost(
     return [first, _retry(row, delay, "lost", error, now_us)]
 
 
+def on_worker_stopped(task: str, row: TaskRow, now: str, now_us: int) -> list[Happening]:
+    """The attempt's worker left in order: what it had not begun goes back uncounted, what it had begun is lost."""
+    reason = "the worker has stopped"
+    if row.state == "running":
+        return on_lost(task, row, now, now_us, reason=reason)
+    data = e.AttemptReleasedEvent(attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, reason=reason)
+    return [("attempt.released", data), _cancelled_or_ready(row, now)]
+
+
 def on_not_started(row: TaskRow, now: str, *, start_seconds: float) -> list[Happening]:
     """A command that was not started by its start deadline: dispatched again under a new number."""
     data = e.AttemptSuperseded(attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, start_seconds=start_seconds)

@@ -7,7 +7,7 @@ from schemas import CancelAttempt
 from schemas import events as e
 from schemas import reports as r
 
-from .attempts import on_lost, on_not_started
+from .attempts import on_lost, on_not_started, on_worker_stopped
 from .limits import ID_BYTES, LEASE_SECONDS_MAX, NAMES_MAX, cut
 from .retry import problem_of_options
 from .state import PartitionState, Worker
@@ -70,7 +70,9 @@ def on_worker_report(turn: Turn, report: r.WorkerReport, *, offset: int, home: b
         _stop_strays(turn, worker, report.holding)
         _miss(turn, worker, holding)
     if isinstance(report, r.WorkerStopped):
-        _lose_attempts(turn, report.incarnation, reason="the worker has stopped", lease_seconds=None)
+        for task_id in sorted(turn.state.held.pop(report.incarnation, ())):
+            task = turn.state.tasks[task_id]
+            turn.happen_all(task, on_worker_stopped(task.id, task.row, turn.now, turn.now_us))
         turn.state.workers.pop(report.incarnation, None)
 
 

@@ -612,3 +612,18 @@ def test_a_worker_is_told_to_stop_what_it_runs_without_a_lease(world: World) -> 
     world.step()
     cancels = [msgspec.json.decode(data)["token"] for kind, _, data in world.commands if kind == "attempt.cancel"]
     assert cancels == ["a token from before"]
+
+
+@pytest.mark.parametrize("delivery", ["at_least_once", "at_most_once"])
+def test_what_a_worker_had_not_begun_when_it_stopped_goes_back_uncounted(delivery: str) -> None:
+    world = World()
+    world.worker()
+    world.submit(id="t", name="a", delivery=delivery, retry={"max_lost": 0})
+    world.step()
+    world.worker(kind="worker.stopped", credit=0)
+    world.worker("w2")
+    world.step()
+    assert world.types("t")[-3:] == ["attempt.released", "task.ready", "task.dispatched"]
+    run = world.runs()[-1]
+    assert (run.attempt, run.dispatch) == (1, 2)
+    assert "attempt.lost" not in world.types()
