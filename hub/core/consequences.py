@@ -132,7 +132,7 @@ def _count_steps(turn: Turn, root_id: str) -> None:
     over = sum(counts.values())
     if over == (row.nodes if not row.cancelling else len(root.children or ())):
         _end_workflow(turn, root, counts)
-    else:
+    elif ended:
         turn.happen(root, "workflow.progressed", e.WorkflowProgressed(nodes=row.nodes, planned=row.planned, **counts))
 
 

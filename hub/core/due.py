@@ -79,8 +79,8 @@ def take_due(
             _take_timer(turn, entry, retention_seconds)
         except Exception as error:
             raise PoisonTimer(key, cut(f"{type(error).__name__}: {error}", REASON_MAX)) from error
-        if len(turn.events) == happened:
-            turn.caused_by(*before)  # Nothing happened: what follows has another cause.
+        if len(turn.events) == happened and not turn.counted:
+            turn.caused_by(*before)  # Nothing happened, and nothing follows from it: what comes next has another cause.
     return key
 
 

@@ -99,6 +99,23 @@ def test_a_worker_of_a_pool_without_a_topic_gets_nothing_until_the_topic_is_ther
     goes_on(world)
 
 
+def test_a_new_owner_that_finds_a_cancelled_workflow_has_nothing_to_say_of_it_until_a_step_ends(world: World) -> None:
+    world.submit(id="w", name="w", tasks={"x": {"name": "a"}})
+    world.step()
+    (run,) = world.runs()
+    world.report(run, "attempt.started", number=1)
+    world.put("task.cancel", {"id": "w"})
+    world.until_quiet(0)
+    for _ in range(2):
+        world.crash()
+        before = len(world.types("w"))
+        world.step()
+        assert len(world.types("w")) == before
+    world.report(run, "attempt.cancelled")
+    world.step()
+    assert world.types("w")[-1] == "workflow.cancelled"
+
+
 def test_the_same_cause_is_not_used_twice_by_two_owners_in_one_millisecond(world: World) -> None:
     for name in ("first", "second"):
         world.worker(f"worker of {name}", pool=name, names=["c"])
