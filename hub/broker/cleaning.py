@@ -18,7 +18,7 @@ from .segments import INDEX_INTERVAL_BYTES, Segment, SegmentIndex, segment_path,
 READ_BYTES = 1 << 20
 SYNC_BYTES = 4 << 20
 """A new file is brought to disk in parts of this size: the journal's syncs would have to wait for a large one."""
-SLICE_SECONDS = 0.001
+SLICE_SECONDS = 0.002
 """Time that the thread computes without a rest: so long others wait for it at most."""
 
 
@@ -29,24 +29,25 @@ class CleaningStopped(Exception):
 class Pace:
     """Keeps a thread to a share of one core: after each slice it rests, and others have the interpreter.
 
-    `share` is above 0 and at most 1. Called often; `stop` makes the next call raise `CleaningStopped`."""
+    `share` is above 0 and at most 1; time spent waiting for the interpreter counts as rest. Called often; `stop` makes the next
+    call raise `CleaningStopped`."""
 
     def __init__(self, share: float) -> None:
-        self._rest = (1 - share) / share
-        self._since = 0.0
+        self.share = share
         self._stopped = False
-
-    def __call__(self) -> None:
-        used = time.thread_time() - self._since
-        if self._stopped:
-            raise CleaningStopped
-        if used >= SLICE_SECONDS:
-            time.sleep(used * self._rest)
-            self._since = time.thread_time()
+        self.begin()
 
     def begin(self) -> None:
         """Count from now; called in the thread."""
-        self._since = time.thread_time()
+        self._computed_at, self._began_at = time.thread_time(), time.perf_counter()
+
+    def __call__(self) -> None:
+        if self._stopped:
+            raise CleaningStopped
+        used = time.thread_time() - self._computed_at
+        if used >= SLICE_SECONDS:
+            time.sleep(max(0.0, used / self.share - (time.perf_counter() - self._began_at)))
+            self.begin()
 
     def stop(self) -> None:
         """End the work at its next pause."""

@@ -13,14 +13,15 @@ The map of keys is bounded. When it is full, a pass ends at that offset, and the
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import NamedTuple
 
 from .batches import BatchHeader, read_header
 from .errors import MalformedBatch
 from .log import AbortedTransaction, SegmentView
-from .records import KeyedRecord, records_of, walk, with_records
+from .records import bounds, records_of, walk, with_records
 from .topic_settings import TopicSettings
 
 Spans = list[tuple[int, int]]
@@ -46,6 +47,8 @@ class Cleaning(NamedTuple):
     """What lies before was cleaned earlier."""
     end: int
     """First offset that takes no part."""
+    backlog: int = 1
+    """How many segments were closed since."""
 
 
 def plan_cleaning(
@@ -57,7 +60,7 @@ def plan_cleaning(
         return None
     dirty_from = max(start, spans[-1][0] if spans else 0)
     clean_bytes = dirty_bytes = 0
-    oldest_ms, end = now_ms, dirty_from
+    oldest_ms, end, backlog = now_ms, dirty_from, 0
     for segment in segments:
         closed = segment.closed or now_ms - segment.created_ms >= settings.roll_ms
         lag = settings.min_compaction_lag_ms
@@ -68,12 +71,12 @@ def plan_cleaning(
             continue
         if not dirty_bytes:
             oldest_ms = segment.created_ms
-        dirty_bytes, end = dirty_bytes + segment.size, segment.end
+        dirty_bytes, end, backlog = dirty_bytes + segment.size, segment.end, backlog + 1
     if not dirty_bytes:
         return None
     enough = dirty_bytes >= settings.min_dirty_ratio * (clean_bytes + dirty_bytes)
     overdue = now_ms - oldest_ms >= settings.max_compaction_lag_ms
-    return Cleaning(dirty_from, end) if enough or overdue else None
+    return Cleaning(dirty_from, end, backlog) if enough or overdue else None
 
 
 def add_span(spans: Spans, end: int, now_ms: int, delete_retention_ms: int) -> Spans:
@@ -152,8 +155,8 @@ class KeyMap:
         """Take the keys of a batch into account. Raises `MalformedBatch`, then it may be done in part."""
         self.cover(header.last_offset + 1)
         latest, stays, start = self._latest, self._stays, self.start
-        for count, record in enumerate(walk(data, header.record_count), 1):
-            offset, key = header.base_offset + record.offset_delta, record.key
+        for count, (_, delta, key, _) in enumerate(walk(data, header.record_count), 1):
+            offset = header.base_offset + delta
             if key is not None and offset >= start:
                 shard = latest[hash(key) % _SHARDS]
                 before = shard.get(key)
@@ -174,9 +177,9 @@ class KeyMap:
         """Whether the record at an offset of that part is its key's last."""
         return offset >= self.end or bool(self._stays[offset - self.start])
 
-    def staying(self, first: int, last: int) -> int:
-        """How many of these offsets, which lie in that part, stay."""
-        return self._stays.count(1, first - self.start, last - self.start + 1)
+    def which_stay(self, first: int, last: int) -> bytes:
+        """A byte for each of these offsets, which lie in that part: 1 where the record stays."""
+        return bytes(self._stays[first - self.start : last - self.start + 1])
 
     def release(self, pause: Pause) -> None:
         """Give the memory back in steps."""
@@ -234,35 +237,40 @@ class Filter:
     def _kept(self, batch: bytes, header: BatchHeader) -> bytes | None:
         if header.base_offset >= self._keys.end:
             return batch
-        if header.base_offset >= self._rules.dirty_from:  # decided by offsets alone: most batches go or stay as a whole
-            staying = self._keys.staying(header.base_offset, header.last_offset)
-            if staying == header.record_count:
-                return batch
-            if staying == 0:
-                return None
-        return self._with_what_stays(batch, header)
-
-    def _with_what_stays(self, batch: bytes, header: BatchHeader) -> bytes | None:
         try:
-            data = records_of(batch, header)
-            kept = [
-                record for record in self._walk(data, header) if self._stays(header.base_offset + record.offset_delta, record)
-            ]
+            if header.base_offset >= self._rules.dirty_from:
+                return self._by_offset(batch, header, self._keys.which_stay(header.base_offset, header.last_offset))
+            return self._by_key(batch, header)
         except MalformedBatch:
             return batch
+
+    def _by_offset(self, batch: bytes, header: BatchHeader, flags: bytes) -> bytes | None:
+        """What was never cleaned is decided by offsets alone: most batches go or stay as a whole, without a look inside."""
+        staying = flags.count(1)
+        if staying == header.record_count:
+            return batch
+        if staying == 0:
+            return None
+        data = records_of(batch, header)
+        if header.record_count == len(flags):
+            return with_records(batch, header, data, list(compress(bounds(data, header.record_count), flags)))
+        kept = [place for place, delta, _, _ in walk(data, header.record_count) if flags[delta]]
+        return with_records(batch, header, data, kept)
+
+    def _by_key(self, batch: bytes, header: BatchHeader) -> bytes | None:
+        data, kept = records_of(batch, header), []
+        for count, (place, delta, key, tombstone) in enumerate(walk(data, header.record_count), 1):
+            if self._stays(header.base_offset + delta, key, tombstone=tombstone):
+                kept.append(place)
+            if count % RECORDS_BETWEEN_PAUSES == 0:
+                self._pause()
         if len(kept) == header.record_count:
             return batch
         return with_records(batch, header, data, kept) if kept else None
 
-    def _walk(self, data: bytes, header: BatchHeader) -> Iterator[KeyedRecord]:
-        for count, record in enumerate(walk(data, header.record_count), 1):
-            yield record
-            if count % RECORDS_BETWEEN_PAUSES == 0:
-                self._pause()
-
-    def _stays(self, offset: int, record: KeyedRecord) -> bool:
+    def _stays(self, offset: int, key: bytes | None, *, tombstone: bool) -> bool:
         if offset >= self._rules.dirty_from:
             return self._keys.stays(offset)
-        if record.key is None or self._keys.has(record.key):
+        if key is None or self._keys.has(key):
             return False
-        return not record.tombstone or not self._rules.may_forget(offset)
+        return not (tombstone and self._rules.may_forget(offset))

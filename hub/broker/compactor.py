@@ -17,6 +17,10 @@ from .storage import Storage
 
 logger = logging.getLogger(__name__)
 
+BACKLOG_SEGMENTS = 4
+"""From so many segments on cleaning is behind, and may take more of the processor."""
+BACKLOG_SHARE = 2.0
+"""How many times more."""
 RETRY_SECONDS = 60.0
 """How long a log whose cleaning failed is left alone."""
 _Result = TypeVar("_Result")
@@ -97,10 +101,12 @@ class Compactor:
 
     def _rules(self, log: PartitionLog, cleaning: Cleaning, spans: Spans) -> Rules:
         retention_ms, now_ms = log.settings.delete_retention_ms, self._state.clock.now_ms()
-        return Rules(*cleaning, log.aborted, spans, retention_ms, now_ms)
+        return Rules(cleaning.dirty_from, cleaning.end, log.aborted, spans, retention_ms, now_ms)
 
     async def _clean_segments(self, log: PartitionLog, store: SegmentStore, cleaning: Cleaning, spans: Spans) -> bool:
         """False when the log changed under it: another round will plan again."""
+        share = self._state.settings.cleaner_share * (BACKLOG_SHARE if cleaning.backlog >= BACKLOG_SEGMENTS else 1)
+        self._pace.share = min(1.0, share)
         rules = self._rules(log, cleaning, spans)
         segments = [segment for segment in store.segments(log.key) if segment.end <= cleaning.end]
         keys = await self._in_thread(lambda: self._find_keys(segments, rules))

@@ -7,7 +7,6 @@ skipped, and what is kept of a batch is copied byte by byte.
 import gzip
 import struct
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from .batches import APPEND_TIME, COMPRESSION_MASK, HEADER_BYTES, BatchHeader, read_header, sealed
 from .errors import MalformedBatch
@@ -18,14 +17,10 @@ _SIZE = struct.Struct(">i")
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
 
 
-class KeyedRecord(NamedTuple):
-    """A record's place in the records section, and what compaction needs of it."""
-
-    start: int
-    end: int
-    offset_delta: int
-    key: bytes | None
-    tombstone: bool
+Bounds = tuple[int, int]
+"""Where a record begins and ends in the records section."""
+KeyedRecord = tuple[Bounds, int, bytes | None, bool]
+"""(bounds, offset delta, key, whether it is a tombstone); a plain tuple, because there are millions."""
 
 
 def walk(data: bytes, count: int) -> Iterator[KeyedRecord]:
@@ -59,10 +54,30 @@ def walk(data: bytes, count: int) -> Iterator[KeyedRecord]:
             byte = data[at]
             size, at = (byte >> 1, at + 1) if byte < 0x80 and not byte & 1 else _varint(data, at)
             if size < 0:
-                yield KeyedRecord(start, end, delta, None, False)
+                yield (start, end), delta, None, False
             else:
-                yield KeyedRecord(start, end, delta, data[at : at + size], bool(data[at + size] & 1))
+                yield (start, end), delta, data[at : at + size], bool(data[at + size] & 1)
             at = end
+    except IndexError:
+        raise MalformedBatch("a record ends before its batch does") from None
+
+
+def bounds(data: bytes, count: int) -> Iterator[Bounds]:
+    """Where the `count` records in a decompressed records section are. Raises `MalformedBatch`."""
+    at, size = 0, len(data)
+    try:
+        for _ in range(count):
+            start, byte, second = at, data[at], data[at + 1]
+            if byte < 0x80:
+                at += 1 + (byte >> 1)
+            elif second < 0x80:
+                at += 2 + (((byte & 0x7F) | second << 7) >> 1)
+            else:
+                length, at = _varint(data, at)
+                at += length
+            if not start < at <= size:
+                raise MalformedBatch("a record reaches beyond its batch")
+            yield start, at
     except IndexError:
         raise MalformedBatch("a record ends before its batch does") from None
 
@@ -123,19 +138,19 @@ def _compressed(data: bytes, codec: int) -> bytes:
     return bytes(compressor.finish())
 
 
-def with_records(batch: bytes, header: BatchHeader, data: bytes, kept: Sequence[KeyedRecord]) -> bytes:
+def with_records(batch: bytes, header: BatchHeader, data: bytes, kept: Sequence[Bounds]) -> bytes:
     """The batch with only these of its records (`data` is its decompressed section), perhaps none.
 
     As in Kafka, offsets, sequences and the producer's identity stay, and so do base offset and last offset delta: readers see
     a gap, and a producer's state can be read off the batch as before. The largest timestamp is that of what is left, -1 if
     nothing is."""
-    section = b"".join([data[record.start : record.end] for record in kept])
+    section = b"".join([data[start:end] for start, end in kept])
     if not kept:
         timestamp_ms = -1
     elif header.attributes & APPEND_TIME:
         timestamp_ms = header.max_timestamp_ms
     else:
-        timestamp_ms = header.first_timestamp_ms + max(_varint(data, _after_length(data, record.start))[0] for record in kept)
+        timestamp_ms = header.first_timestamp_ms + max(_varint(data, _after_length(data, start))[0] for start, _ in kept)
     codec = header.attributes & COMPRESSION_MASK if kept else NONE
     attributes = header.attributes & ~COMPRESSION_MASK | codec
     changed = header._replace(attributes=attributes, max_timestamp_ms=timestamp_ms, record_count=len(kept))
@@ -152,7 +167,7 @@ def _after_length(data: bytes, at: int) -> int:
 def all_keyed(batch: bytes, header: BatchHeader) -> bool:
     """Whether every record has a key, as a compacted topic needs it; False for records that cannot be read."""
     try:
-        return all(record.key is not None for record in walk(records_of(batch, header), header.record_count))
+        return all(key is not None for _, _, key, _ in walk(records_of(batch, header), header.record_count))
     except MalformedBatch:
         return False
 
@@ -162,10 +177,10 @@ def first_record_from(batch: bytes, base_offset: int, timestamp_ms: int, start: 
     Raises `MalformedBatch`."""
     header = read_header(batch)
     data = records_of(batch, header)
-    for record in walk(data, header.record_count):
-        offset, timestamp = base_offset + record.offset_delta, header.max_timestamp_ms
+    for (at, _), delta, _, _ in walk(data, header.record_count):
+        offset, timestamp = base_offset + delta, header.max_timestamp_ms
         if not header.attributes & APPEND_TIME:
-            timestamp = header.first_timestamp_ms + _varint(data, _after_length(data, record.start))[0]
+            timestamp = header.first_timestamp_ms + _varint(data, _after_length(data, at))[0]
         if timestamp >= timestamp_ms and offset >= start:
             return offset, timestamp
     return base_offset + header.last_offset_delta, header.max_timestamp_ms

@@ -29,7 +29,7 @@ class MeasuredPace(Pace):
     longest_seconds = 0.0
 
     def __call__(self) -> None:
-        self.longest_seconds = max(self.longest_seconds, time.thread_time() - self._since)
+        self.longest_seconds = max(self.longest_seconds, time.thread_time() - self._computed_at)
         super().__call__()
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,8 @@ def planned(segments: list[SegmentView], spans: Spans | None = None, *, limit: i
 
 def test_only_closed_segments_before_the_last_stable_offset_are_cleaned() -> None:
     segments = [view(0), view(10), view(20, closed=False)]
-    assert planned(segments) == (0, 20)
-    assert planned(segments, limit=19) == (0, 10)
+    assert planned(segments)[:2] == (0, 20)
+    assert planned(segments, limit=19)[:2] == (0, 10)
     assert planned(segments, limit=9) is None
     assert planned(segments, cleanup_policy="delete") is None
 
@@ -94,19 +95,19 @@ def test_only_closed_segments_before_the_last_stable_offset_are_cleaned() -> Non
 def test_a_log_is_cleaned_when_enough_of_it_was_never_cleaned() -> None:
     segments = [view(0), view(10), view(20)]
     assert planned(segments, [(20, 1)]) is None
-    assert planned(segments, [(20, 1)], min_cleanable_dirty_ratio="0.3") == (20, 30)
-    assert planned(segments, [(10, 1)]) == (10, 30)
+    assert planned(segments, [(20, 1)], min_cleanable_dirty_ratio="0.3")[:2] == (20, 30)
+    assert planned(segments, [(10, 1)])[:2] == (10, 30)
     assert planned(segments, [(30, 1)], min_cleanable_dirty_ratio="0") is None
 
 
 def test_lags_of_compaction() -> None:
     segments = [view(0, newest_ms=NOW - 500), view(10, newest_ms=NOW - 10)]
-    assert planned(segments, min_compaction_lag_ms="100") == (0, 10)
+    assert planned(segments, min_compaction_lag_ms="100")[:2] == (0, 10)
     assert planned(segments, min_compaction_lag_ms="600") is None
     old = [view(0), view(10, created_ms=NOW - 900), view(20, created_ms=NOW - 800, closed=False)]
     assert planned(old, [(10, 1)], max_compaction_lag_ms="901", min_cleanable_dirty_ratio="0.9") is None
-    assert planned(old, [(10, 1)], max_compaction_lag_ms="900", min_cleanable_dirty_ratio="0.9") == (10, 20)
-    assert planned(old, [(10, 1)], max_compaction_lag_ms="800", min_cleanable_dirty_ratio="0.9") == (10, 30)
+    assert planned(old, [(10, 1)], max_compaction_lag_ms="900", min_cleanable_dirty_ratio="0.9")[:2] == (10, 20)
+    assert planned(old, [(10, 1)], max_compaction_lag_ms="800", min_cleanable_dirty_ratio="0.9")[:2] == (10, 30)
 
 
 def test_times_of_cleaning_are_few_and_never_earlier_than_they_were() -> None:
@@ -303,6 +304,15 @@ async def fill(server: BrokerServer, model: Values, dice: random.Random, count: 
         model.update(pairs)
 
 
+def bytes_of_files(directory: Path) -> int:
+    """Bytes of the segment files; those that are removed meanwhile do not count."""
+    size = 0
+    for path in list((directory / "logs").rglob("*.log")):
+        with suppress(FileNotFoundError):
+            size += path.stat().st_size
+    return size
+
+
 def is_compacted(server: BrokerServer) -> bool:
     """What is on files is little more than one value per key."""
     return log_of(server).file_bytes < 30_000
@@ -326,8 +336,7 @@ async def test_a_compacted_topic_stays_small_and_whole_over_restarts_and_crashes
         server = await started(directory)
         assert last_values(server) == model
         assert log_of(server).end == end
-        sizes = [path.stat().st_size for path in (directory / "logs").rglob("*.log")]
-        assert sum(sizes) < 60_000
+        await until(lambda: is_compacted(server) and bytes_of_files(directory) < 60_000, seconds=60)  # noqa: B023
     await server.stop()
 
 
