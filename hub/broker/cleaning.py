@@ -16,7 +16,7 @@ from .errors import StorageDamaged
 from .segments import INDEX_INTERVAL_BYTES, Segment, SegmentIndex, segment_path, write_index
 
 READ_BYTES = 1 << 20
-SYNC_BYTES = 4 << 20
+SYNC_BYTES = 1 << 20
 """A new file is brought to disk in parts of this size: the journal's syncs would have to wait for a large one."""
 SLICE_SECONDS = 0.002
 """Time that the thread computes without a rest: so long others wait for it at most."""
