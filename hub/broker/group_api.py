@@ -3,7 +3,8 @@
 from typing import Any
 
 from .errors import ErrorCode
-from .groups import GroupCoordinator, JoinRequest, Member
+from .group_state import JoinRequest, Member
+from .groups import GroupCoordinator
 from .state import BrokerState
 from .timing import Deferred
 from .wire import Message

@@ -3,7 +3,8 @@
 from typing import Any
 
 from .errors import ErrorCode, MalformedBatch
-from .groups import CommittedOffset, GroupCoordinator
+from .group_state import CommittedOffset
+from .groups import GroupCoordinator
 from .log import PartitionLog
 from .records import first_record_from
 from .state import BrokerState

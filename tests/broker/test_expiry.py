@@ -7,7 +7,7 @@ import pytest
 
 from hub.broker import Broker, BrokerSettings, ErrorCode
 from hub.broker.files import FileStorage
-from hub.broker.groups import JoinRequest
+from hub.broker.group_state import JoinRequest
 
 from .client import batch
 from .test_groups import ManualClock

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hub.broker import Broker, ErrorCode, MemoryStorage
-from hub.broker.groups import JoinRequest
+from hub.broker.group_state import JoinRequest
 from hub.broker.timing import Deferred
 
 

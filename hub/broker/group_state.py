@@ -1,0 +1,84 @@
+"""A consumer group as a value: its members, its phase, its committed offsets. The rules are in `groups`."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple
+
+from .timing import Deferred, Timer
+
+
+class CommittedOffset(NamedTuple):
+    """A group's position in one partition."""
+
+    offset: int
+    leader_epoch: int
+    metadata: str | None
+    committed_ms: int
+
+
+class Phase(Enum):
+    """State of a group, with the names that clients see."""
+
+    EMPTY = "Empty"
+    PREPARING = "PreparingRebalance"
+    COMPLETING = "CompletingRebalance"
+    STABLE = "Stable"
+
+
+@dataclass(slots=True)
+class Member:
+    """One member of a group."""
+
+    member_id: str
+    instance_id: str | None
+    client_id: str
+    client_host: str
+    session_seconds: float
+    rebalance_seconds: float
+    protocols: list[tuple[str, bytes]]
+    assignment: bytes = b""
+    joining: Deferred | None = None
+    syncing: Deferred | None = None
+    session: Timer | None = None
+
+    def metadata(self, protocol: str) -> bytes:
+        """What the member said about a protocol."""
+        return next((metadata for name, metadata in self.protocols if name == protocol), b"")
+
+
+@dataclass(slots=True)
+class Group:
+    """One consumer group."""
+
+    group_id: str
+    phase: Phase = Phase.EMPTY
+    generation: int = 0
+    protocol_type: str = ""
+    protocol: str = ""
+    leader: str = ""
+    members: dict[str, Member] = field(default_factory=dict)
+    instances: dict[str, str] = field(default_factory=dict)
+    """Member id of each static member."""
+    handed_out: dict[str, Timer] = field(default_factory=dict)
+    rebalance: Timer | None = None
+    starting: bool = False
+    """The group was empty when this rebalance began: it waits out its initial delay."""
+    offsets: dict[tuple[str, int], CommittedOffset] = field(default_factory=dict)
+    empty_since_ms: int = -1
+    """When the last member left; -1 while there are members, and where there never were any."""
+
+
+class JoinRequest(NamedTuple):
+    """What a member says when it joins."""
+
+    group_id: str
+    member_id: str
+    instance_id: str | None
+    client_id: str
+    client_host: str
+    session_timeout_ms: int
+    rebalance_timeout_ms: int
+    protocol_type: str
+    protocols: list[tuple[str, bytes]]
+    must_know_id: bool
+    """The client understands MEMBER_ID_REQUIRED."""
