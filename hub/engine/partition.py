@@ -43,6 +43,9 @@ from .settings import EngineSettings
 EXPIRED_PER_TURN = 500
 EXPIRY_SLACK_US = 60 * SECOND_US
 
+#: The time of a new owner begins so long after the last that was written: provenance, in milliseconds, is never repeated.
+RESTORED_AFTER_US = 1_000
+
 #: The phases that `process` goes through: all of them, or one alone, to find out whose output it is that does not fit.
 Phase = Literal["all", "records", "timers", "dispatch"]
 
@@ -142,7 +145,7 @@ class EnginePartition:
                 plan = check_plan(nodes)
                 assert not isinstance(plan, Refused), "a plan that was admitted is a plan"
                 task.plan = plan
-        self.now_us = max(self.now_us, now_us)
+        self.now_us = max(self.now_us + RESTORED_AFTER_US, now_us)
         self.state.restored(tasks.values(), self.now_us)
         self._retire_orphans(tasks)
         return count
