@@ -13,11 +13,12 @@ from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hub.broker import BrokerServer, BrokerSettings
-from hub.broker.batches import HEADER_BYTES, is_intact, marker_batch, placed, read_header, whole_batches
+from hub.broker import BrokerServer, BrokerSettings, ErrorCode
+from hub.broker.batches import HEADER_BYTES, check_batch, is_intact, marker_batch, placed, read_header, sealed, whole_batches
 from hub.broker.compaction import Filter, Rules, Spans, add_span, map_keys, plan_cleaning
 from hub.broker.files import FileStorage
 from hub.broker.log import AbortedTransaction, PartitionLog, SegmentView
+from hub.broker.records import all_keyed
 from hub.broker.topic_settings import typed
 
 from .client import STARTED_MS, until
@@ -225,11 +226,28 @@ def test_the_last_batch_stays_without_records_so_that_readers_get_to_the_end() -
 def test_a_batch_whose_records_cannot_be_read_stays() -> None:
     raw = keyed([(b"a", b"1")], 0)
     header = read_header(raw)
-    from hub.broker.batches import sealed
-
     broken = sealed(header, b"\x0a\xff\xff\xff\xff\xff")
     kept, _ = cleaned([broken, keyed([(b"b", b"1")], 1)])
     assert kept[0] == broken
+
+
+@pytest.mark.parametrize("delta", [1, 1000, -9000], ids=["next", "far", "before"])
+def test_a_record_that_claims_an_offset_outside_its_batch_neither_stops_compaction_nor_touches_others(delta: int) -> None:
+    """Brokers take such a batch: only whoever takes its records apart can see it."""
+    base = 10_000
+    good = keyed([(b"k%d" % number, b"1") for number in range(base)])
+    plain = keyed([(b"evil", b"1")], base)
+    zigzag = (delta << 1) ^ (delta >> 63)
+    varint = bytes([zigzag & 0x7F | 0x80, zigzag >> 7 & 0x7F | 0x80, zigzag >> 14])
+    body = b"\0\0" + varint + b"\x08evil\x021\0"
+    hostile = sealed(read_header(plain), bytes([len(body) * 2]) + body)
+    assert check_batch(hostile, 1 << 20)[0] is ErrorCode.NONE
+    assert all_keyed(hostile, read_header(hostile))
+    kept, end = cleaned([good, hostile, keyed([(b"evil", b"2"), (b"k7", b"2")], base + 1)], bytes_max=1 << 24)
+    assert end == base + 3
+    assert hostile in kept
+    left = {key: value for raw in kept if raw != hostile for key, value in contents([raw]).values()}
+    assert left == {**{b"k%d" % number: b"1" for number in range(base)}, b"k7": b"2", b"evil": b"2"}
 
 
 @settings(max_examples=200, deadline=None)
