@@ -17,8 +17,9 @@ from hub.broker import BrokerServer, BrokerSettings, ErrorCode
 from hub.broker.batches import HEADER_BYTES, check_batch, is_intact, marker_batch, placed, read_header, sealed, whole_batches
 from hub.broker.compaction import Filter, Rules, Spans, add_span, map_keys, plan_cleaning
 from hub.broker.files import FileStorage
-from hub.broker.log import AbortedTransaction, PartitionLog, SegmentView
+from hub.broker.log import AbortedTransaction, LogKey, PartitionLog, SegmentView
 from hub.broker.records import all_keyed
+from hub.broker.segments import LogTail, SegmentStore
 from hub.broker.topic_settings import typed
 
 from .client import STARTED_MS, until
@@ -508,6 +509,35 @@ async def test_a_crash_at_any_step_of_a_cleaning_finds_one_of_both_logs(tmp_path
     named = {segment.path for segment in again._storage.segments.segments(log_of(again).key)}  # type: ignore[union-attr]
     assert set((crashed / "logs").rglob("*.log")) == named
     await again.stop()
+
+
+async def test_a_cleaning_on_a_full_disk_leaves_no_file_behind(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    server = await started(tmp_path, retention_check_seconds=3600)
+    await server.local.create_topic("t", 1, {**SMALL, "cleanup.policy": "delete"})
+    model = Values()
+    await fill(server, model, random.Random(7), 300)
+    log = log_of(server)
+    await until(lambda: log.file_bytes > 20_000, seconds=60)
+    directory = tmp_path / "logs" / f"{log.key.topic_number}-0"
+    new = directory / f"{0:020d}-1.log"
+    new.symlink_to("/dev/full")  # every write fails with ENOSPC
+    server.broker.state.record("configs", log.key.topic_number, SMALL)
+    await until(lambda: "No space left on device" in caplog.text, seconds=60)
+    assert not new.is_symlink()
+    assert last_values(server) == model
+    await server.stop()
+
+
+def test_a_file_that_a_cleaning_began_in_a_deleted_log_does_not_keep_the_files_of_others(tmp_path: Path) -> None:
+    store = SegmentStore(tmp_path, segment_bytes=1 << 20)
+    store.restore([])
+    for number in (1, 2):
+        store.append(LogTail(LogKey(number, 0), 0, 1, [keyed([(b"k", b"v")])], [0], [1], 1 << 20, 1 << 40, 1))
+    (tmp_path / "1-0" / f"{0:020d}-1.log").write_bytes(b"half of it")
+    store.leave_out_before({})
+    store.remove_garbage()
+    assert list(tmp_path.rglob("*")) == []
+    store.close()
 
 
 async def test_a_topic_that_is_compacted_and_limited_loses_its_front(tmp_path: Path) -> None:
