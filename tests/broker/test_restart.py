@@ -243,6 +243,8 @@ async def test_a_full_disk_refuses_writes_and_serves_reads(tmp_path: Path) -> No
     with pytest.raises(BrokerError):
         await server.local.append("t", 0, batch([b"x"]))
     assert stored(server) == [b"before"]
+    await server.local.delete_records("t", 0, 1)  # it makes room
+    assert server.broker.state.topics["t"].logs[0].start == 1
     storage._reserve_bytes = 0
     storage.maintain()
     assert await server.local.append("t", 0, batch([b"after"])) == 1
