@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from hub.broker import BrokerServer, BrokerSettings, ErrorCode
 from hub.broker.batches import HEADER_BYTES, check_batch, is_intact, marker_batch, placed, read_header, sealed, whole_batches
 from hub.broker.compaction import Filter, Rules, Spans, add_span, map_keys, plan_cleaning
+from hub.broker.errors import MalformedBatch
 from hub.broker.files import FileStorage
 from hub.broker.log import AbortedTransaction, LogKey, PartitionLog, SegmentView
-from hub.broker.records import all_keyed
+from hub.broker.records import all_keyed, first_record_from
 from hub.broker.segments import LogTail, SegmentStore
 from hub.broker.topic_settings import typed
 
@@ -249,6 +250,21 @@ def test_a_record_that_claims_an_offset_outside_its_batch_neither_stops_compacti
     assert hostile in kept
     left = {key: value for raw in kept if raw != hostile for key, value in contents([raw]).values()}
     assert left == {**{b"k%d" % number: b"1" for number in range(base)}, b"k7": b"2", b"evil": b"2"}
+
+
+@pytest.mark.parametrize("codec", [1, 2, 3, 4])
+def test_a_batch_that_expands_without_end_is_refused_and_stays_where_it_is_found(
+    codec: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bomb = keyed([(b"a", bytes(2_000_000))], 0, codec=codec)
+    assert len(bomb) < 200_000
+    assert all_keyed(bomb, read_header(bomb))
+    monkeypatch.setattr("hub.decompression.DECOMPRESSED_BYTES_MAX", 1_000_000)
+    assert not all_keyed(bomb, read_header(bomb))
+    with pytest.raises(MalformedBatch, match="TooLargeDecompressed"):
+        first_record_from(bomb, 0, 0, 0)
+    kept, _ = cleaned([bomb, keyed([(b"a", b"1")], 1)])
+    assert kept[0] == bomb
 
 
 @settings(max_examples=200, deadline=None)
