@@ -7,6 +7,7 @@ of segments puts it into the place of the old ones. A crash at any moment leaves
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -117,8 +118,9 @@ def rewrite(segments: Sequence[Segment], keep: Filter, pause: Pause, *, segment_
                     output.add(kept)
             following = segments[number + 1].size if number + 1 < len(segments) else segment_bytes + 1
             if output.size + following > segment_bytes:
-                done, output = output, None
-                if (replacement := done.close(now_ms)) is not None:
+                replacement = output.close(now_ms)
+                output = None
+                if replacement is not None:
                     yield replacement
     finally:
         if output is not None:
@@ -175,9 +177,12 @@ class _Output:
         return Replacement(self.sources, new)
 
     def discard(self) -> None:
+        """Remove the file. Closing it fails on a full disk, where its space is needed most."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):
+                self._file.close()
             self._path.unlink(missing_ok=True)
+            self._path.with_suffix(".index").unlink(missing_ok=True)
 
 
 def _sync_directory(directory: Path) -> None:

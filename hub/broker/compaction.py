@@ -155,8 +155,11 @@ class KeyMap:
         """Take the keys of a batch into account. Raises `MalformedBatch`, then it may be done in part."""
         self.cover(header.last_offset + 1)
         latest, stays, start = self._latest, self._stays, self.start
+        last_delta, delta_before = header.last_offset_delta, -1
         for count, (_, delta, key, _) in enumerate(walk(data, header.record_count), 1):
-            offset = header.base_offset + delta
+            if not delta_before < delta <= last_delta:
+                raise MalformedBatch("the offsets of the records do not rise within the batch")
+            offset, delta_before = header.base_offset + delta, delta
             if key is not None and offset >= start:
                 shard = latest[hash(key) % _SHARDS]
                 before = shard.get(key)

@@ -91,13 +91,12 @@ class LocalBroker:
     # --- writing
 
     async def delete_records(self, topic: str, partition: int, before: int) -> None:
-        """Delete the records before an offset; returns when that is on disk. What is gone already stays so. Raises `BrokerError`
-        where the offset is beyond the last stable one."""
+        """Delete the records before an offset; returns when that is on disk. What is gone already stays so. A full disk does not
+        refuse it, since it makes room. Raises `BrokerError` where the offset is beyond the stable end."""
         log = self._log(topic, partition)
         if before > log.stable_end:
             raise BrokerError(ErrorCode.OFFSET_OUT_OF_RANGE, f"{topic}-{partition} ends at {log.stable_end}, before {before}")
         if before > log.start:
-            self._require_writable()
             self._state.record("delete_records", log.key.topic_number, partition, before)
             await _result(self._state.when_stable(None))
 

@@ -83,38 +83,16 @@ def bounds(data: bytes, count: int) -> Iterator[Bounds]:
 
 
 def records_of(batch: bytes, header: BatchHeader) -> bytes:
-    """The records section, decompressed. Raises `MalformedBatch`."""
+    """The records section, decompressed. Raises `MalformedBatch`, also for more than DECOMPRESSED_BYTES_MAX."""
     raw, codec = batch[HEADER_BYTES:], header.attributes & COMPRESSION_MASK
     if codec == NONE:
         return raw
+    from ..decompression import decompress  # only here: most brokers never look into a batch
+
     try:
-        return _decompressed(raw, codec)
+        return decompress(codec, raw)
     except Exception as error:  # each codec has exceptions of its own
-        raise MalformedBatch(f"records that cannot be decompressed: {error}") from error
-
-
-def _decompressed(raw: bytes, codec: int) -> bytes:
-    if codec == GZIP:
-        return gzip.decompress(raw)
-    import cramjam  # only here: most brokers never look into a batch
-
-    if codec == SNAPPY:
-        return _snappy(raw)
-    return bytes(cramjam.lz4.decompress(raw) if codec == LZ4 else cramjam.zstd.decompress(raw))
-
-
-def _snappy(raw: bytes) -> bytes:
-    """Snappy as Java's clients frame it (magic, two versions, then sized blocks), or bare."""
-    import cramjam
-
-    if not raw.startswith(_XERIAL[:8]):
-        return bytes(cramjam.snappy.decompress_raw(raw))
-    out, at = [], len(_XERIAL)
-    while at < len(raw):
-        size = int.from_bytes(raw[at : at + 4], "big")
-        out.append(bytes(cramjam.snappy.decompress_raw(raw[at + 4 : at + 4 + size])))
-        at += 4 + size
-    return b"".join(out)
+        raise MalformedBatch(f"records that cannot be decompressed: {error!r}") from error
 
 
 def _compressed(data: bytes, codec: int) -> bytes:

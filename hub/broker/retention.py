@@ -2,10 +2,11 @@
 
 As in Kafka (`LocalLog.deletableSegments`, `UnifiedLog.deleteOldSegments`): whole segments from the front, by their newest
 timestamp (`retention.ms`) and as long as what stays is at least `retention.bytes`; nothing at or after the last stable offset.
-Unlike there, what is not in a segment file yet counts as one.
+Unlike there, what is not in a segment file yet counts as one, and a timestamp from after the last write to a segment counts as
+the time of that write: one record from the year 9999 does not keep the log for ever.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from .log import SegmentView
 from .topic_settings import TopicSettings
@@ -23,11 +24,23 @@ def retained_from(
     oldest_ms = now_ms - settings.retention_ms if settings.retention_ms >= 0 else None
     excess = total_bytes - settings.retention_bytes if settings.retention_bytes >= 0 else -1
     keep = start
-    for part in parts:
-        newest_ms = part.max_timestamp_ms if part.max_timestamp_ms >= 0 else part.created_ms
+    for part, following in _with_next(parts):
+        closed_ms = now_ms if following is None else max(part.created_ms, following.created_ms)
+        newest_ms = min(part.max_timestamp_ms, closed_ms) if part.max_timestamp_ms >= 0 else part.created_ms
         too_old = oldest_ms is not None and newest_ms < oldest_ms
         if part.end > limit or not (too_old or part.size <= excess):
             break
         excess -= part.size
         keep = max(keep, part.end)
     return keep
+
+
+def _with_next(parts: Iterable[SegmentView]) -> Iterator[tuple[SegmentView, SegmentView | None]]:
+    """Each part with the one after it, None for the last; a part more is taken from `parts` than is given."""
+    before: SegmentView | None = None
+    for part in parts:
+        if before is not None:
+            yield before, part
+        before = part
+    if before is not None:
+        yield before, None

@@ -11,6 +11,7 @@ Old files are removed once a checkpoint without them is on disk. Offsets within 
 """
 
 import os
+import shutil
 import struct
 import threading
 from array import array
@@ -286,11 +287,11 @@ class SegmentStore:
             self._unsynced.discard(segment.path)
 
     def remove_garbage(self) -> None:
-        """Remove the files of forgotten logs and segments."""
+        """Remove the files of forgotten logs and segments; in the directory of a deleted log a cleaning may have begun others."""
         garbage, self._garbage = self._garbage, []
         for path in garbage:
             if path.is_dir():
-                path.rmdir()
+                shutil.rmtree(path, ignore_errors=True)
             else:
                 self._forget_file(path)
                 path.unlink(missing_ok=True)

@@ -1,9 +1,11 @@
 """Dead letters: events that could not be delivered, set aside on `hub.dlq.<id>` with their original bytes and headers.
 
-Added headers (UTF-8 text): dlq_subscriber, dlq_topic, dlq_partition, dlq_offset, dlq_attempts, dlq_first_failure (RFC 3339),
-dlq_failed_at, dlq_error ("Type: message"), dlq_traceback; dlq_value_was_null where key and value were null. The key is the
-original one. Where the topic takes no record of that size, key, value and headers are cut, and dlq_cut_from says how many bytes
-the event had. An event is acknowledged only after its dead letter is: a crash in between writes it twice, never not at all.
+Added headers (UTF-8 text): dlq_subscriber, dlq_topic, dlq_partition, dlq_offset, dlq_timestamp (of the event, milliseconds),
+dlq_attempts, dlq_first_failure (RFC 3339), dlq_failed_at, dlq_error ("Type: message"), dlq_traceback; dlq_value_was_null where
+key and value were null. The key is the original one. The record's timestamp is that of the dead letter: its topic deletes by
+timestamp, and with that of an old event it would be gone at once. Where the topic takes no record of that size, key, value and
+headers are cut, and dlq_cut_from says how many bytes the event had. An event is acknowledged only after its dead letter is: a
+crash in between writes it twice, never not at all.
 """
 
 import asyncio
@@ -46,7 +48,6 @@ class DeadLetter(NamedTuple):
     value: bytes | None
     headers: list[tuple[str, bytes | None]]
     reasons: list[tuple[str, bytes]]
-    timestamp_ms: int
 
     def cut(self, kept_bytes: int) -> "DeadLetter":
         """The same, with so many bytes of the value, and at most HEADERS_MAX headers of a part of that."""
@@ -58,7 +59,6 @@ class DeadLetter(NamedTuple):
             _beginning(self.value, kept_bytes),
             [(name[:part], _beginning(text, part)) for name, text in self.headers[:HEADERS_MAX]],
             [*self.reasons, ("dlq_cut_from", b"%d" % size)],
-            self.timestamp_ms,
         )
 
 
@@ -79,7 +79,7 @@ class DeadLetters:
 
     async def put(self, plan: Plan, item: Item) -> None:
         """Return when the dead letter is acknowledged; tries until then (or until cancelled)."""
-        letter = DeadLetter(item.key, item.value, list(item.headers), self._headers(plan, item), item.timestamp_ms)
+        letter = DeadLetter(item.key, item.value, list(item.headers), self._headers(plan, item))
         if item.key is None and item.value is None:  # the client refuses a record that has neither
             letter = letter._replace(value=b"", reasons=[*letter.reasons, ("dlq_value_was_null", b"1")])
         sending = asyncio.run_coroutine_threadsafe(self._send(plan.config.dead_letter_topic, letter), self._loop)
@@ -98,6 +98,7 @@ class DeadLetters:
             ("dlq_topic", self._topic.encode()),
             ("dlq_partition", b"%d" % item.partition),
             ("dlq_offset", b"%d" % item.offset),
+            ("dlq_timestamp", b"%d" % item.timestamp_ms),
             ("dlq_attempts", b"%d" % item.failures),
             ("dlq_first_failure", (item.wall_first_failure or now).encode()),
             ("dlq_failed_at", now.encode()),
@@ -120,9 +121,7 @@ class DeadLetters:
             try:
                 async with asyncio.timeout(PUT_TIMEOUT_SECONDS):
                     producer = await self._started()
-                    await producer.send_and_wait(
-                        topic, value=letter.value, key=letter.key, headers=headers, timestamp_ms=letter.timestamp_ms
-                    )
+                    await producer.send_and_wait(topic, value=letter.value, key=letter.key, headers=headers)
                 return
             except TooLarge:
                 raise

@@ -35,9 +35,11 @@ class IntakeMarks:
         self._every_us = round(seconds * SECOND_US)
         self._marks: list[tuple[int, int]] = []
 
-    def restore(self, row: bytes | None) -> None:
-        """Continue from the row that a former owner wrote, if any."""
-        self._marks = [] if row is None else _decoder.decode(row).marks
+    def restore(self, row: bytes | None, offset: int) -> None:
+        """Continue from the row that a former owner wrote, if any; everything before `offset` has been decided. A mark after it
+        is not an engine's, and would delete what nobody has decided."""
+        marks = [] if row is None else _decoder.decode(row).marks
+        self._marks = [mark for mark in marks if mark[1] <= offset]
 
     def due(self, now_us: int, offset: int) -> bool:
         """Whether it is time to note that everything before `offset` has been decided."""

@@ -334,7 +334,7 @@ class PartitionLoop:
         partition.poison_timers = self._quarantine.timers
         count = partition.restore(folded.rows.items(), self._time())
         try:
-            self._marks.restore(folded.rows.get(INTAKE_KEY))
+            self._marks.restore(folded.rows.get(INTAKE_KEY), partition.offset)
         except MsgspecError as error:
             raise MalformedRows(f"{INTAKE_KEY.decode()}: {error}") from error
         return partition, count

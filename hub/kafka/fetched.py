@@ -18,8 +18,8 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
 
+from ..decompression import DECOMPRESSED_BYTES_MAX, TooLargeDecompressed, decompress
 from ..throttle import LogThrottle
-from .decompression import DECOMPRESSED_BYTES_MAX, TooLargeDecompressed, decompress
 
 log = structlog.get_logger(__name__)
 

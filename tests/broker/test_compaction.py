@@ -13,11 +13,14 @@ from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hub.broker import BrokerServer, BrokerSettings
-from hub.broker.batches import HEADER_BYTES, is_intact, marker_batch, placed, read_header, whole_batches
+from hub.broker import BrokerServer, BrokerSettings, ErrorCode
+from hub.broker.batches import HEADER_BYTES, check_batch, is_intact, marker_batch, placed, read_header, sealed, whole_batches
 from hub.broker.compaction import Filter, Rules, Spans, add_span, map_keys, plan_cleaning
+from hub.broker.errors import MalformedBatch
 from hub.broker.files import FileStorage
-from hub.broker.log import AbortedTransaction, PartitionLog, SegmentView
+from hub.broker.log import AbortedTransaction, LogKey, PartitionLog, SegmentView
+from hub.broker.records import all_keyed, first_record_from
+from hub.broker.segments import LogTail, SegmentStore
 from hub.broker.topic_settings import typed
 
 from .client import STARTED_MS, until
@@ -225,11 +228,43 @@ def test_the_last_batch_stays_without_records_so_that_readers_get_to_the_end() -
 def test_a_batch_whose_records_cannot_be_read_stays() -> None:
     raw = keyed([(b"a", b"1")], 0)
     header = read_header(raw)
-    from hub.broker.batches import sealed
-
     broken = sealed(header, b"\x0a\xff\xff\xff\xff\xff")
     kept, _ = cleaned([broken, keyed([(b"b", b"1")], 1)])
     assert kept[0] == broken
+
+
+@pytest.mark.parametrize("delta", [1, 1000, -9000], ids=["next", "far", "before"])
+def test_a_record_that_claims_an_offset_outside_its_batch_neither_stops_compaction_nor_touches_others(delta: int) -> None:
+    """Brokers take such a batch: only whoever takes its records apart can see it."""
+    base = 10_000
+    good = keyed([(b"k%d" % number, b"1") for number in range(base)])
+    plain = keyed([(b"evil", b"1")], base)
+    zigzag = (delta << 1) ^ (delta >> 63)
+    varint = bytes([zigzag & 0x7F | 0x80, zigzag >> 7 & 0x7F | 0x80, zigzag >> 14])
+    body = b"\0\0" + varint + b"\x08evil\x021\0"
+    hostile = sealed(read_header(plain), bytes([len(body) * 2]) + body)
+    assert check_batch(hostile, 1 << 20)[0] is ErrorCode.NONE
+    assert all_keyed(hostile, read_header(hostile))
+    kept, end = cleaned([good, hostile, keyed([(b"evil", b"2"), (b"k7", b"2")], base + 1)], bytes_max=1 << 24)
+    assert end == base + 3
+    assert hostile in kept
+    left = {key: value for raw in kept if raw != hostile for key, value in contents([raw]).values()}
+    assert left == {**{b"k%d" % number: b"1" for number in range(base)}, b"k7": b"2", b"evil": b"2"}
+
+
+@pytest.mark.parametrize("codec", [1, 2, 3, 4])
+def test_a_batch_that_expands_without_end_is_refused_and_stays_where_it_is_found(
+    codec: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bomb = keyed([(b"a", bytes(2_000_000))], 0, codec=codec)
+    assert len(bomb) < 200_000
+    assert all_keyed(bomb, read_header(bomb))
+    monkeypatch.setattr("hub.decompression.DECOMPRESSED_BYTES_MAX", 1_000_000)
+    assert not all_keyed(bomb, read_header(bomb))
+    with pytest.raises(MalformedBatch, match="TooLargeDecompressed"):
+        first_record_from(bomb, 0, 0, 0)
+    kept, _ = cleaned([bomb, keyed([(b"a", b"1")], 1)])
+    assert kept[0] == bomb
 
 
 @settings(max_examples=200, deadline=None)
@@ -490,6 +525,35 @@ async def test_a_crash_at_any_step_of_a_cleaning_finds_one_of_both_logs(tmp_path
     named = {segment.path for segment in again._storage.segments.segments(log_of(again).key)}  # type: ignore[union-attr]
     assert set((crashed / "logs").rglob("*.log")) == named
     await again.stop()
+
+
+async def test_a_cleaning_on_a_full_disk_leaves_no_file_behind(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    server = await started(tmp_path, retention_check_seconds=3600)
+    await server.local.create_topic("t", 1, {**SMALL, "cleanup.policy": "delete"})
+    model = Values()
+    await fill(server, model, random.Random(7), 300)
+    log = log_of(server)
+    await until(lambda: log.file_bytes > 20_000, seconds=60)
+    directory = tmp_path / "logs" / f"{log.key.topic_number}-0"
+    new = directory / f"{0:020d}-1.log"
+    new.symlink_to("/dev/full")  # every write fails with ENOSPC
+    server.broker.state.record("configs", log.key.topic_number, SMALL)
+    await until(lambda: "No space left on device" in caplog.text, seconds=60)
+    assert not new.is_symlink()
+    assert last_values(server) == model
+    await server.stop()
+
+
+def test_a_file_that_a_cleaning_began_in_a_deleted_log_does_not_keep_the_files_of_others(tmp_path: Path) -> None:
+    store = SegmentStore(tmp_path, segment_bytes=1 << 20)
+    store.restore([])
+    for number in (1, 2):
+        store.append(LogTail(LogKey(number, 0), 0, 1, [keyed([(b"k", b"v")])], [0], [1], 1 << 20, 1 << 40, 1))
+    (tmp_path / "1-0" / f"{0:020d}-1.log").write_bytes(b"half of it")
+    store.leave_out_before({})
+    store.remove_garbage()
+    assert list(tmp_path.rglob("*")) == []
+    store.close()
 
 
 async def test_a_topic_that_is_compacted_and_limited_loses_its_front(tmp_path: Path) -> None:

@@ -54,6 +54,17 @@ def test_a_segment_without_timestamps_is_as_old_as_its_file() -> None:
     assert kept(without, retention_ms="4000") == 10
 
 
+def test_a_timestamp_from_the_future_counts_as_the_last_write_to_its_segment() -> None:
+    year_9999 = 253_402_300_799_000
+    segments = parts(NOW - 5000, NOW - 3000, NOW - 1000)
+    segments[1] = segments[1]._replace(max_timestamp_ms=NOW - 2000)
+    segments[0] = segments[0]._replace(max_timestamp_ms=year_9999)  # written until the next began
+    assert kept(segments, retention_ms="3000") == 0
+    assert kept(segments, retention_ms="2999") == 10
+    segments[2] = segments[2]._replace(max_timestamp_ms=year_9999)  # may be written now
+    assert kept(segments, retention_ms="10") == 20
+
+
 def test_at_least_retention_bytes_stay() -> None:
     segments = parts(NOW, NOW, NOW, NOW)
     assert kept(segments, retention_bytes="400") == 0

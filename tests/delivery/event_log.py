@@ -82,9 +82,14 @@ async def create_topic(bootstrap: str, topic: str, partitions: int = 1, max_mess
 
 
 async def write(
-    bootstrap: str, topic: str, records: Sequence[Written], *, partition_of: Callable[[bytes], int] | None = None
+    bootstrap: str,
+    topic: str,
+    records: Sequence[Written],
+    *,
+    partition_of: Callable[[bytes], int] | None = None,
+    timestamp_ms: int | None = None,
 ) -> None:
-    """Append the records in one transaction, each to its partition (0 unless told)."""
+    """Append the records in one transaction, each to its partition (0 unless given), with this timestamp or that of now."""
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id=f"test-{uuid.uuid4().hex}", linger_ms=1)
     await producer.start()
     try:
@@ -92,7 +97,7 @@ async def write(
             futures = []
             for key, value, headers in records:
                 partition = 0 if partition_of is None else partition_of(key or b"")
-                futures.append(await producer.send(topic, value=value, key=key, headers=headers, partition=partition))
+                futures.append(await producer.send(topic, value, key, partition, timestamp_ms, headers))
             for future in futures:
                 await future
     finally:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -117,6 +118,20 @@ async def test_an_event_that_always_fails_is_set_aside_and_the_tasks_later_event
     assert b"plugins.py" in headers["dlq_traceback"]
     assert headers["dlq_first_failure"].decode() <= headers["dlq_failed_at"].decode()
     assert await committed_offset(bootstrap, config.group, topic) in (6, 7)
+
+
+async def test_the_dead_letter_of_an_old_event_is_kept_as_long_as_any_other(bootstrap: str, topic: str) -> None:
+    """Its topic deletes by timestamp: with the event's own, it would be gone at once."""
+    old_ms = int((time.time() - 20 * 86_400) * 1000)
+    config = configured("Recorder")
+    SEEN[config.id].poison = {("bad", 1)}
+    began_ms = int(time.time() * 1000)
+    await write(bootstrap, topic, [progress("bad", 1)], timestamp_ms=old_ms)
+    async with running(DeliveryService(bootstrap, [config], topic=topic)) as service:
+        await until(lambda: service.status()[0].dead_lettered == 1, "the dead letter")
+    (letter,) = await read_all(bootstrap, config.dead_letter_topic, 1)
+    assert letter.timestamp >= began_ms
+    assert int(dict(letter.headers)["dlq_timestamp"]) == old_ms
 
 
 async def test_skip_goes_on_without_a_dead_letter(bootstrap: str, topic: str) -> None:

@@ -133,7 +133,7 @@ def test_the_console_has_one_line_for_every_event(records: list[WholeRecord]) ->
 @PATIENT
 @given(hostile_records(OTHERS))
 def test_a_dead_letter_that_is_cut_fits_and_says_how_large_it_was(record: WholeRecord) -> None:
-    letter = DeadLetter(record.key, record.value, record.headers, [("dlq_error", b"e" * 4_096)], 0)
+    letter = DeadLetter(record.key, record.value, record.headers, [("dlq_error", b"e" * 4_096)])
     for kept in CUT_BYTES:
         cut = letter.cut(kept)
         size = WholeRecord(cut.key, cut.value, [*cut.headers, *cut.reasons]).size

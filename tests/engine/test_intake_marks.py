@@ -25,6 +25,13 @@ def test_no_mark_is_noted_while_nothing_was_decided() -> None:
     assert marks.due(DAY * SECOND, 6)
 
 
+def test_a_foreign_row_does_not_delete_what_was_not_decided() -> None:
+    marks = IntakeMarks(10.0)
+    marks.restore(b'{"marks":[[0,7],[0,8],[0,1000000000]]}', 7)
+    assert marks.deletable(DAY * SECOND) == 7
+    assert marks.due(DAY * SECOND, 8)
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 3 * 3_600), st.integers(0, 1_000)), max_size=300), st.sampled_from([1.0, 600.0, 7.0 * DAY])
 )
@@ -41,7 +48,7 @@ def test_what_is_deleted_was_decided_long_enough_ago_and_little_more_is_kept(
             assert key == INTAKE_KEY
             assert len(row) < 50 * (MARKS_MAX + 80)
         marks = IntakeMarks(retention_seconds)
-        marks.restore(row)  # a restart after each step changes nothing
+        marks.restore(row, offset)  # a restart after each step changes nothing
         before = marks.deletable(now_us)
         old = [reached for time_us, reached in decided if now_us - time_us >= retention_seconds * SECOND]
         assert (before or 0) <= max(old, default=0)

@@ -101,7 +101,7 @@ def test_records_that_cannot_be_taken_apart_are_corrupt_and_nothing_else(rubbish
 def test_records_that_expand_beyond_the_bound_are_left_out_and_the_next_is_read(
     compression: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hub.kafka.decompression.DECOMPRESSED_BYTES_MAX", 1 << 20)
+    monkeypatch.setattr("hub.decompression.DECOMPRESSED_BYTES_MAX", 1 << 20)
     bomb = build_batch(
         [Record(None, b"a" * 700_000, [], NOW_MS), Record(None, b"b" * 700_000, [], NOW_MS)], compression=compression
     )

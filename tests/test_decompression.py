@@ -6,7 +6,7 @@ from aiokafka.codec import gzip_encode, lz4_encode, snappy_encode, zstd_encode
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.kafka.decompression import TooLargeDecompressed, decompress
+from hub.decompression import TooLargeDecompressed, decompress
 
 FORMATS = {
     "gzip": (1, gzip_encode),
@@ -26,7 +26,7 @@ def test_what_was_compressed_is_had_back(name: str, unit: bytes, times: int) -> 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_bound_is_exact(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.kafka.decompression.DECOMPRESSED_BYTES_MAX", 300_000)
+    monkeypatch.setattr("hub.decompression.DECOMPRESSED_BYTES_MAX", 300_000)
     codec, encode = FORMATS[name]
     assert len(decompress(codec, encode(bytes(300_000)))) == 300_000
     with pytest.raises(TooLargeDecompressed):
