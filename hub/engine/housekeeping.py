@@ -22,15 +22,19 @@ STORAGE_SECONDS = 10.0
 #: After a failed deletion of intake, the next one is tried after this time (seconds).
 RETRY_SECONDS = 60.0
 
+#: See `level_of`.
+RECOVERED = 1.1
+
 StorageLevel = Literal["ok", "warning", "low"]
 
 
-def level_of(space: DiskSpace, settings: EngineSettings) -> StorageLevel:
-    """How full a disk is, by the thresholds of `settings` (0 switches one off)."""
+def level_of(space: DiskSpace, settings: EngineSettings, before: StorageLevel) -> StorageLevel:
+    """How full a disk is, by the thresholds of `settings` (0 switches one off). It was at the level `before`: to leave that for a
+    better one, there must be RECOVERED times as much space as the threshold, so that a level does not change back and forth."""
     warn, low = settings.storage_thresholds(space.total_bytes)
-    if space.usable_bytes < low:
+    if space.usable_bytes < low * (RECOVERED if before == "low" else 1):
         return "low"
-    return "warning" if space.usable_bytes < warn else "ok"
+    return "warning" if space.usable_bytes < warn * (RECOVERED if before != "ok" else 1) else "ok"
 
 
 class Housekeeping:
@@ -80,7 +84,7 @@ class Housekeeping:
 
     async def _look(self) -> None:
         self.space = await self._broker.disk_space()
-        self.level = "ok" if self.space is None else level_of(self.space, self._settings)
+        self.level = "ok" if self.space is None else level_of(self.space, self._settings, self.level)
 
     async def close(self) -> None:
         """Cancel what is under way and wait for its end."""
