@@ -22,6 +22,9 @@ STORAGE_SECONDS = 10.0
 #: After a failed deletion of intake, the next one is tried after this time (seconds).
 RETRY_SECONDS = 60.0
 
+#: A partition that is left waits so long for its request to the broker (seconds).
+CLOSE_SECONDS = 2.0
+
 #: See `level_of`.
 RECOVERED = 1.1
 
@@ -87,9 +90,11 @@ class Housekeeping:
         self.level = "ok" if self.space is None else level_of(self.space, self._settings, self.level)
 
     async def close(self) -> None:
-        """Cancel what is under way and wait for its end."""
+        """Wait for what is under way; cancel it after CLOSE_SECONDS (a client that is cancelled while it connects leaves a
+        connection behind)."""
         tasks = [task for task in (self._trimming, self._looking) if task is not None]
-        for task in tasks:
-            task.cancel()
         if tasks:
+            _, late = await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
+            for task in late:
+                task.cancel()
             await asyncio.wait(tasks)
