@@ -16,6 +16,10 @@ HEADER = struct.Struct(">qiibIhiqqqhii")
 HEADER_BYTES = HEADER.size
 MAGIC = 2
 COMPRESSION_MASK, APPEND_TIME, TRANSACTIONAL, CONTROL = 0x07, 0x08, 0x10, 0x20
+RECORDS_MAX = 1 << 24
+"""Of one batch, whatever it says."""
+_RECORD_BYTES_MIN = 7
+"""Length, attributes, deltas of time and offset, lengths of key and value, number of headers: a byte each."""
 _CHECKED_FROM = 21
 """The checksum covers everything from the attributes on."""
 _OFFSET, _EPOCH = struct.Struct(">q"), b"\0\0\0\0"
@@ -78,7 +82,7 @@ def check_batch(batch: bytes, max_bytes: int) -> tuple[ErrorCode, BatchHeader | 
         return ErrorCode.MESSAGE_TOO_LARGE, None
     if crc32c(memoryview(batch)[_CHECKED_FROM:]) != header.crc:
         return ErrorCode.CORRUPT_MESSAGE, None
-    if header.record_count < 1 or header.last_offset_delta != header.record_count - 1:
+    if not 1 <= header.record_count <= _most_records(batch, header) or header.last_offset_delta != header.record_count - 1:
         return ErrorCode.INVALID_RECORD, None
     if header.attributes & CONTROL or header.attributes & COMPRESSION_MASK > 4:
         return ErrorCode.INVALID_RECORD, None
@@ -89,6 +93,12 @@ def check_batch(batch: bytes, max_bytes: int) -> tuple[ErrorCode, BatchHeader | 
     if header.producer_id >= 0 and (header.base_sequence < 0 or header.producer_epoch < 0):
         return ErrorCode.INVALID_RECORD, None
     return ErrorCode.NONE, header
+
+
+def _most_records(batch: bytes, header: BatchHeader) -> int:
+    """How many records the batch can hold: each takes an offset, and as much memory as compaction needs for one."""
+    compressed = header.attributes & COMPRESSION_MASK
+    return RECORDS_MAX if compressed else min(RECORDS_MAX, (len(batch) - HEADER_BYTES) // _RECORD_BYTES_MIN)
 
 
 def placed(batch: bytes, base_offset: int) -> bytes:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hub.broker import AddressInUse, BrokerServer
+from hub.broker.batches import HEADER_BYTES, read_header, sealed
 from hub.broker.wire import APIS, decode_request, request_writer, response_reader
 
 from .client import RawClient, batch, until
@@ -173,6 +174,10 @@ async def test_garbage_in_records_is_refused_and_nothing_is_stored(broker: Broke
     assert (await idempotent(broker, good[:-1]))[0].name == "CORRUPT_MESSAGE"
     assert (await idempotent(broker, good + good))[0].name == "INVALID_RECORD"
     assert (await idempotent(broker, b""))[0].name == "CORRUPT_MESSAGE"
+    header = read_header(good)
+    for codec, count in ((0, 2**31 - 1), (0, 6), (4, 2**31 - 1)):
+        more = header._replace(attributes=codec, record_count=count, last_offset_delta=count - 1)
+        assert (await idempotent(broker, sealed(more, good[HEADER_BYTES:])))[0].name == "INVALID_RECORD"
     assert broker.local.end("t", 0) == 0
 
 
