@@ -18,6 +18,10 @@ Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Name = Annotated[str, Meta(max_length=255)]
 
 
+#: Attempts that one worker can hold in one engine partition.
+HOLDING_MAX = 10_000
+
+
 class Report(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What every report has in common: nothing but its type."""
 
@@ -119,7 +123,7 @@ class WorkerHeartbeat(WorkerReport, kw_only=True):
     """Extends every lease the incarnation holds in this partition. `holding` lists the tokens of what it has in hand, each until
     its end is stored; None: it does not say."""
 
-    holding: list[str] | None = None
+    holding: Annotated[list[Name], Meta(max_length=HOLDING_MAX)] | None = None
 
 
 class WorkerDraining(WorkerReport, kw_only=True):

@@ -5,10 +5,11 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeVar
 
 from .broker import Broker
-from .cleaning import Pace, Replacement, find_keys, rewrite
+from .cleaning import CleaningStopped, Pace, Replacement, find_keys, rewrite
 from .compaction import Cleaning, Filter, KeyMap, Rules, Spans, add_span, map_keys, plan_cleaning
 from .flushing import Flusher
 from .log import LogKey, PartitionLog, SegmentView
@@ -68,9 +69,13 @@ class Compactor:
             return False
         return not all(segment.path.exists() for segment in self._store.segments(log.key))
 
-    async def stop(self) -> None:
-        """Give up what is under way."""
+    def give_up(self) -> None:
+        """End what is under way at its next pause."""
         self._pace.stop()
+
+    async def stop(self) -> None:
+        """Give up what is under way, and wait for its thread."""
+        self.give_up()
         await asyncio.to_thread(self._thread.shutdown)
 
     # --- logs on disk
@@ -125,7 +130,8 @@ class Compactor:
             if store.holds_before(self._state.starts()):
                 self._flusher.checkpoint_soon()
         finally:
-            await self._in_thread(lambda: keys.release(self._pace))
+            with suppress(CleaningStopped):
+                await self._in_thread(lambda: keys.release(self._pace))
         return True
 
     def _find_keys(self, segments: list[Segment], rules: Rules) -> KeyMap:

@@ -79,6 +79,7 @@ class Housekeeper:
 
     async def stop(self) -> None:
         """End; what is under way is given up."""
+        self._compactor.give_up()
         for task in self._tasks:
             task.cancel()
         if self._tasks:

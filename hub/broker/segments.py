@@ -17,10 +17,10 @@ import threading
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -32,6 +32,9 @@ from .log import LogKey, SegmentView
 INDEX_INTERVAL_BYTES = 16 * 1024
 _ENTRY = struct.Struct(">qqq")
 _OPEN_FILES_MAX = 128
+
+
+_Found = TypeVar("_Found")
 
 
 class LogTail(NamedTuple):
@@ -333,10 +336,14 @@ class SegmentStore:
     def read(self, key: LogKey, offset: int, max_bytes: int, end: int) -> bytes:
         """Whole batches from the one that holds `offset` (or the next one): at least one, then at most `max_bytes`. Empty when
         no segment has one before `end`."""
+        return self._looked(key, lambda segments: self._read(segments, offset, max_bytes, end))
+
+    def _looked(self, key: LogKey, look: Callable[[list[Segment]], _Found]) -> _Found:
+        """What `look` finds in the segments of a log; again where they were replaced meanwhile and a file is gone."""
         while True:
             segments = self._logs.get(key, [])
             try:
-                return self._read(segments, offset, max_bytes, end)
+                return look(segments)
             except FileNotFoundError:
                 if self._logs.get(key, []) is segments:  # not replaced meanwhile: the file is missing
                     raise
@@ -378,7 +385,10 @@ class SegmentStore:
 
     def offset_for_timestamp(self, key: LogKey, timestamp_ms: int) -> int | None:
         """Base offset of a batch at or before the first with a timestamp of at least `timestamp_ms`."""
-        for segment in self._logs.get(key, []):
+        return self._looked(key, lambda segments: self._offset_for_timestamp(segments, timestamp_ms))
+
+    def _offset_for_timestamp(self, segments: list[Segment], timestamp_ms: int) -> int | None:
+        for segment in segments:
             if segment.max_timestamp_ms >= timestamp_ms:
                 index = self._index(segment)
                 entry = bisect_left(index.timestamps, timestamp_ms) - 1
@@ -450,8 +460,11 @@ class SegmentStore:
         """Largest timestamp of the batches that hold `start` or come after it and begin before `end`; -1 without any.
 
         Only a segment that reaches over one of these ends is looked into."""
+        return self._looked(key, lambda segments: self._max_timestamp_ms(segments, start, end))
+
+    def _max_timestamp_ms(self, segments: list[Segment], start: int, end: int) -> int:
         largest = -1
-        for segment in self.segments(key):
+        for segment in segments:
             if segment.max_timestamp_ms <= largest or segment.end <= start or segment.base >= end:
                 continue
             if start <= segment.base and segment.end <= end:

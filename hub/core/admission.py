@@ -149,7 +149,7 @@ def admit(
 
 def _no_room(state: PartitionState, submission: Submission, waiting_max: int, storage_low: bool) -> Refused | None:
     """Why the partition takes no more work. A graph counts as all of its steps, also while they are still to be created."""
-    if storage_low:
+    if storage_low and submission.root_id is None:  # Steps that a running workflow adds belong to it.
         return Refused("storage_low", "the broker's disk is almost full; new tasks are refused until there is room")
     waiting, added = state.live + state.planned, 1 + len(submission.tasks or ())
     if waiting + added > waiting_max:

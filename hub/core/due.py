@@ -33,8 +33,8 @@ TIMEOUT_SLACK_US = SECOND_US // 2
 EVENTS_PER_TURN = 400
 
 
-#: What a timer is about, over restarts: its kind, the task, and what the row must still say.
-TimerKey = tuple[str, str, int]
+#: What a timer is about, over restarts: its kind, the task, its life (-1: the task is gone), and what the row must still say.
+TimerKey = tuple[str, str, int, int]
 
 
 class PoisonTimer(Exception):
@@ -64,7 +64,8 @@ def take_due(
             break
         left = None if left is None else left - 1
         due_us, kind, task_id, mark = entry
-        key = (kind, task_id, mark)
+        known = turn.state.tasks.get(task_id)
+        key = (kind, task_id, -1 if known is None else known.row.life, mark)
         before, happened = turn.provenance, len(turn.events)
         turn.caused_by(f"agenda/{turn.partition}/{kind}:{task_id}.{mark}/{due_us // 1000}", f"agenda:{kind}")
         if kind == "dispatch":
@@ -77,6 +78,8 @@ def take_due(
             continue
         try:
             _take_timer(turn, entry, retention_seconds)
+        except MemoryError:
+            raise
         except Exception as error:
             raise PoisonTimer(key, cut(f"{type(error).__name__}: {error}", REASON_MAX)) from error
         if len(turn.events) == happened and not turn.counted:

@@ -209,9 +209,11 @@ class PartitionLoop:
             phases = quarantine.phases(partition.offset)
             records = await intake.read(max_records if phases == ("all",) else 1, timeout)
             now_us = self._time()
-            self._extend_deadlines_after_a_stop(partition, now_us - looked_us)
-            end_us = now_us - round((asyncio.get_running_loop().time() - intake.end_at) * 1e6)
-            heard.read(position=intake.position, end=intake.end, end_us=end_us)
+            if now_us - looked_us > STOPPED_US:  # What is known of the log's end may be as old as the gap.
+                self._extend_deadlines(partition, now_us - looked_us)
+            else:
+                end_us = now_us - round((asyncio.get_running_loop().time() - intake.end_at) * 1e6)
+                heard.read(position=intake.position, end=intake.end, end_us=end_us)
             idle = not records
             for phase in phases:
                 batch = self._decide(partition, records, now_us, heard.until_us, phase)
@@ -249,16 +251,14 @@ class PartitionLoop:
             raise UnwritableBatch(taken, partition.timer_taken, phase, error) from error
         return batch, outputs
 
-    def _extend_deadlines_after_a_stop(self, partition: EnginePartition, gap_us: int) -> None:
-        if gap_us > STOPPED_US:
-            seconds = round(gap_us / 1e6, 3)
-            log.warning(
-                "the engine loop did not run for some time; leases are extended by it",
-                action="engine_was_stopped",
-                partition=self.partition,
-                seconds=seconds,
-            )
-            partition.forgive(gap_us)
+    def _extend_deadlines(self, partition: EnginePartition, gap_us: int) -> None:
+        log.warning(
+            "the engine loop did not run for some time; leases are extended by it",
+            action="engine_was_stopped",
+            partition=self.partition,
+            seconds=round(gap_us / 1e6, 3),
+        )
+        partition.forgive(gap_us)
 
     async def _keep_house(self, session: TransactionalSession, partition: EnginePartition, now_us: int) -> None:
         """Note which offset was reached, let old intake be deleted, and act on a disk that fills up or empties."""
@@ -379,15 +379,23 @@ class Heard:
 
 
 class SteadyClock:
-    """Wall clock at the start plus monotonic time since: never jumps, whatever happens to the system's clock."""
+    """Wall clock at the start plus the time since: never jumps, whatever happens to the system's clock.
 
-    def __init__(self) -> None:
+    `since_boot_ns`: nanoseconds that also count while the machine is suspended (CLOCK_BOOTTIME), where the system has that."""
+
+    def __init__(self, since_boot_ns: Callable[[], int] | None = None) -> None:
+        self._elapsed_ns = since_boot_ns or _since_boot_ns
         self._wall_us = time.time_ns() // 1000
-        self._monotonic_ns = time.monotonic_ns()
+        self._began_ns = self._elapsed_ns()
 
     def now_us(self) -> int:
         """Microseconds since the epoch."""
-        return self._wall_us + (time.monotonic_ns() - self._monotonic_ns) // 1000
+        return self._wall_us + (self._elapsed_ns() - self._began_ns) // 1000
+
+
+def _since_boot_ns() -> int:
+    boottime = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic_ns() if boottime is None else time.clock_gettime_ns(boottime)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

@@ -218,6 +218,8 @@ class EnginePartition:
         for record in records:
             try:
                 self._take(turn, conditions, record)
+            except MemoryError:
+                raise  # No record is to blame for that.
             except Exception as error:
                 raise PoisonRecord(record.offset, _in_words(error)) from error
             self.offset = record.offset + 1

@@ -17,6 +17,7 @@ from zlib import crc32
 
 import structlog
 
+from ..core.rows import META_KEY
 from ..core.times import SECOND_US
 from ..kafka import TOMBSTONES_MS, StoredRecord
 
@@ -62,11 +63,11 @@ def check_goes_on(snapshot: Snapshot, first: StoredRecord, now_us: int, tombston
     Tombstones stay in the changelog for `tombstones_seconds`, though it is compacted: a snapshot of half that age misses none.
     Where the time was another one when the snapshot was written, the shorter one counts.
 
-    The last record of a transaction is replaced by the next one's. So where it is still there, nothing behind it was compacted
-    away. Where it is not, tombstones behind it may be gone, too, after a time; what they deleted would come back to life."""
-    if first.offset == snapshot.last:
-        if mark_of(first) != snapshot.mark:
-            raise Doubtful("it is of another changelog")
+    The last record of a transaction, `!meta`, is replaced by the next one's. So where it is still there, nothing after it was
+    compacted away. Where it is not, tombstones after it may be gone, too, after a time: what they deleted would come back."""
+    if first.offset == snapshot.last and mark_of(first) != snapshot.mark:
+        raise Doubtful("it is of another changelog")
+    if first.offset == snapshot.last and first.key == META_KEY:
         return
     age_us = abs(now_us - snapshot.written_us)  # one from the future says that a clock was wrong: then its age is not known
     if age_us > min(tombstones_seconds, snapshot.tombstones_seconds) * SECOND_US / 2:

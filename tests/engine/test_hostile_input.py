@@ -331,7 +331,7 @@ def test_a_timer_that_breaks_the_engine_harms_no_record_and_is_dead_lettered(
     world.submit(id="innocent", name="a")
     with pytest.raises(PoisonTimer) as poison:
         world.step(seconds=6)
-    assert poison.value.key == ("total", "t", 0)
+    assert poison.value.key == ("total", "t", world.last("task.created").life, 0)
     world.crash()
     world.engine.poison_timers[poison.value.key] = poison.value.reason
     world.step()
@@ -615,3 +615,35 @@ def test_a_disk_without_room_refuses_what_is_new_and_answers_what_is_known(world
     assert world.last("task.rejected").data.task == "newer", "a new owner knows it too"
     world.commit(world.engine.storage_changed(world.now_us, EngineStorageChanged(level="ok", usable_bytes=90, total_bytes=100)))
     goes_on(world)
+
+
+def test_steps_that_a_running_workflow_adds_are_taken_though_the_disk_is_almost_full(world: World) -> None:
+    world.submit(id="w", name="w", tasks={"x": {"name": "a"}})
+    world.step()
+    world.commit(world.engine.storage_changed(world.now_us, EngineStorageChanged(level="low", usable_bytes=1, total_bytes=100)))
+    world.submit(root_id="w", key="y", name="a")
+    world.step()
+    assert "task.rejected" not in world.types()
+    assert world.last("workflow.expanded").data.nodes == 2
+
+
+def test_a_poisoned_timer_does_not_hit_the_next_life_of_the_id(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.engine.poison_timers[("total", "t", world.topics.end("hub.intake", 0), 0)] = "a mistake of ours"
+    world.submit(id="t", name="nobody", timeouts={"total": 5})
+    world.step()
+    world.step(seconds=6)
+    assert world.last("engine.timer_dead_lettered").data.task == "t"
+    world.put("task.cancel", {"id": "t"})
+    world.step()
+    world.step(seconds=3_700)
+    world.submit(id="t", name="nobody", timeouts={"total": 5})
+    world.step()
+    world.step(seconds=6)
+    assert world.types("t")[-1] == "task.failed"
+
+
+def test_a_worker_cannot_hold_more_than_it_may_name(world: World) -> None:
+    world.worker("w1", kind="worker.heartbeat", holding=[f"t{number}" for number in range(20_000)])
+    world.step()
+    assert "holding" in world.last("engine.report_dead_lettered").data.reason
+    assert not [command for command in world.commands if command[0] == "attempt.cancel"]
