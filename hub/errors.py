@@ -29,5 +29,5 @@ class InUse(HubError):
 
 
 def cause_of(error: BaseException) -> str:
-    """What everybody whom this failure hits can be told by; the error itself where it says none."""
+    """The same for everybody whom this failure hits; the error itself where no cause is given."""
     return getattr(error, "cause", "") or repr(error)

@@ -110,7 +110,7 @@ class _MaskingFormatter(structlog.stdlib.ProcessorFormatter):
 
 
 def _print_masked(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Instead of the interpreter's own last words."""
+    """Instead of the interpreter's own traceback."""
     sys.stderr.write(masked("".join(traceback.format_exception(kind, error, trace))))
 
 

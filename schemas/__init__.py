@@ -1,4 +1,4 @@
-"""What crosses a topic, the API or the plug-in boundary; nothing else. Below everything, and pure.
+"""What crosses a topic, the API or the plugin boundary; nothing else. Below everything, and pure.
 
 Declared once as msgspec structs: they are validated, encoded and decoded by their types alone, and JSON Schemas come from
 the same declarations. Input structs refuse unknown fields by name.

@@ -46,7 +46,7 @@ class RunAttempt(Struct, kw_only=True, omit_defaults=True):
 
 
 class CancelAttempt(Struct, kw_only=True, omit_defaults=True):
-    """Stop this attempt: its task was cancelled, timed out, or its lease has ended. Always behind the command it refers to."""
+    """Stop this attempt: its task was cancelled, timed out, or its lease has ended. Always after the command it refers to."""
 
     task: str
     attempt: int
@@ -91,7 +91,7 @@ class TaskReply(Struct, kw_only=True, omit_defaults=True):
 
     kind: `ended` (state, result or error), `rejected` (code, reason), `state` (a live task as it is now, `wait` false),
     `unknown` (no such task in the live state or the ended index).
-    `log_offset`: the task's events lie at or behind this offset of its partition (`partition`) of `hub.events`.
+    `log_offset`: the task's events lie at or after this offset of its partition (`partition`) of `hub.events`.
     `result` is raw JSON, or ABSENT (falsy). One too large for the ended index is absent with `result_omitted`: read it from
     the terminal event.
     """

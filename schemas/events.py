@@ -52,7 +52,7 @@ class TaskCreated(EventData, kw_only=True):
 
     `depends_on` holds task ids (resolved from keys). `start_after` is a time, or seconds after the last dependency is met.
     A workflow's root carries its plan in `tasks` (the submitted graph) and `nodes`, how many nodes it has. `log_offset`: this
-    and all later events of the task lie at or behind this offset.
+    and all later events of the task lie at or after this offset.
     """
 
     name: str
@@ -177,7 +177,7 @@ class TaskStarted(EventData, kw_only=True):
 
 
 class TaskProgressed(EventData, kw_only=True):
-    """Progress told by the body."""
+    """Progress reported by the body."""
 
     attempt: int
     percent: float | None = None
@@ -222,7 +222,7 @@ class TaskFailed(Ended, kw_only=True):
 
 
 class TaskCancelRequested(EventData, kw_only=True):
-    """A running attempt was told to stop. `timed_out`: not by anybody, but because the whole took too long."""
+    """A running attempt was asked to stop. `timed_out`: not by anybody, but because the whole took too long."""
 
     reason: str = ""
     by: str | None = None

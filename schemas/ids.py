@@ -63,6 +63,6 @@ def check_id(value: str, field: str) -> str | None:
 
 
 def quoted_with_hash(raw: bytes) -> str:
-    """A refused value as a message shows it: its first characters, escaped, its size, and a hash that tells it from others."""
+    """A refused value as a message shows it: its first characters, escaped, its size and its hash."""
     beginning = ascii(raw[:QUOTED_MAX].decode(errors="replace"))
     return f"{beginning}{'...' if len(raw) > QUOTED_MAX else ''} ({len(raw)} bytes, SHA-256 {sha256(raw).hexdigest()})"

@@ -27,7 +27,7 @@ ABSENT = Raw(b"")
 
 
 class Backoff(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Exponential back-off between attempts: `initial * multiplier ** (failures - 1)`, at most `max` (seconds)."""
+    """Exponential backoff between attempts: `initial * multiplier ** (failures - 1)`, at most `max` (seconds)."""
 
     initial: float = 1.0
     multiplier: float = 2.0
@@ -37,7 +37,7 @@ class Backoff(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
 class RetryPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """How often an attempt that did not succeed is followed by another, and after how long.
 
-    `max_attempts` counts attempts that ended by an error or a time-out (1 = no retry). `max_lost` bounds the attempts whose
+    `max_attempts` counts attempts that ended by an error or a timeout (1 = no retry). `max_lost` bounds the attempts whose
     worker vanished; they do not count against `max_attempts`. `timeout` says whether a timed-out attempt is retried at all.
     `backoff` is a list of seconds (the last repeats) or a Backoff. `jitter` is the share of the delay that varies (0..1).
     """

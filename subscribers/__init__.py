@@ -1,6 +1,6 @@
-"""Plug-ins of the hub: the interface they are written against (`api.py`) and the built-in ones.
+"""Plugins of the hub: the interface they are written against (`api.py`) and the built-in ones.
 
-A plug-in imports `subscribers` and `schemas`, never `hub`; the hub finds it by entry point and never names it.
+A plugin imports `subscribers` and `schemas`, never `hub`; the hub finds it by entry point and never names it.
 """
 
 from .api import (

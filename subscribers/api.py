@@ -1,4 +1,4 @@
-"""The whole plug-in interface of subscribers: what a plug-in declares, what it is handed, what it may raise.
+"""The whole plugin interface of subscribers: what a plugin declares, what it is handed, what it may raise.
 
 A subscriber is handed lifecycle events at least once, in order per task, with stable ids (`meta.source` + `meta.id`).
 A handler that returns has acknowledged its event; one that raises gets it again. Everything that can be declared here is
@@ -32,10 +32,12 @@ def parse_duration(value: float | str) -> float:
     if isinstance(value, str):
         match = _DURATION.fullmatch(value)
         if match is None:
-            raise ValueError(f'{value!r} is no duration: a number of seconds, or text such as "250ms", "5s", "10m", "1h", "1d"')
+            raise ValueError(
+                f'{value!r} is not a duration: a number of seconds, or text such as "250ms", "5s", "10m", "1h", "1d"'
+            )
         return float(match[1]) * _UNITS[match[2] or "s"]
     if value < 0 or value != value:
-        raise ValueError(f"{value!r} is no duration: it must not be negative")
+        raise ValueError(f"{value!r} is not a duration: it must not be negative")
     return float(value)
 
 
@@ -50,7 +52,7 @@ class _Declared(BaseModel):
 
 
 class Retry(_Declared):
-    """Back-off after a failure: `initial` seconds, doubled each time, at most `max`; given up `timeout` after the first."""
+    """Backoff after a failure: `initial` seconds, doubled each time, at most `max`; given up `timeout` after the first."""
 
     initial: Duration = 1.0
     max: Duration = 60.0
@@ -105,7 +107,7 @@ class Batch(_Declared):
 
 
 class Postpone(Exception):
-    """Raised by a handler: not now; hand me this event again `after` seconds. Later events of the same task wait behind it."""
+    """Raised by a handler: not now; hand me this event again `after` seconds. Later events of the same task wait for it."""
 
     def __init__(self, after: float | str) -> None:
         super().__init__(f"postponed by {after}")
@@ -423,7 +425,7 @@ def _handler_of(where: str, name: str, function: Callable[..., Any], marked: _On
         raise TypeError(f"{where}: name event types in @on(...), or annotate the parameter with structs of schemas.events")
     for pattern in patterns:
         if "*" not in pattern and pattern not in CATALOGUE:
-            raise TypeError(f"{where}: {pattern!r} is no event type of this hub")
+            raise TypeError(f"{where}: {pattern!r} is not an event type of this hub")
     named = {one for one in CATALOGUE if Handler(name, patterns, False, False, False).matches(one)}
     if structs and not named <= {TYPE_OF_DATA[one].type for one in structs}:
         raise TypeError(f"{where}: the annotation does not cover every type in {', '.join(patterns)}")
@@ -449,7 +451,7 @@ def _structs(where: str, annotation: Any, batch: Batch | None) -> list[Any]:
 
 
 class SubscriberSettings(BaseModel):
-    """The base of a plug-in's settings: unknown keys are refused; keep secrets in `pydantic.SecretStr`."""
+    """The base of a plugin's settings: unknown keys are refused; keep secrets in `pydantic.SecretStr`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

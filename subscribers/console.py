@@ -2,7 +2,7 @@
 
     12:00:03.120  task.failed          charge     9f2c41aa  #2  running -> failed     CardError: declared stolen
 
-A line: local time, type, task name, short id, attempt, states, and what tells most about this kind of event. Coloured by
+A line: local time, type, task name, short id, attempt, states, and what says most about this kind of event. Coloured by
 severity when the stream is a terminal (and NO_COLOR is not set).
 """
 
@@ -36,7 +36,7 @@ class ConsoleSettings(SubscriberSettings):
     def _types_are_known(cls, types: tuple[str, ...]) -> tuple[str, ...]:
         for one in types:
             if "*" not in one and one not in CATALOGUE:
-                raise ValueError(f"{one!r} is no event type of this hub")
+                raise ValueError(f"{one!r} is not an event type of this hub")
         return types
 
 
@@ -94,7 +94,7 @@ def text_line(event: Event, meta: Meta, *, colour: bool = False) -> str:
 
 
 def short_id(entity_id: str) -> str:
-    """Eight characters that tell ids apart: the end of a UUID (its beginning is time), the beginning of anything else."""
+    """Eight characters that distinguish ids: the end of a UUID (its beginning is time), the beginning of anything else."""
     is_uuid = len(entity_id) == 36 and entity_id.count("-") == 4
     return entity_id[-8:] if is_uuid else f"{entity_id[:8]:<8}"
 
@@ -107,7 +107,7 @@ def _clock(time: str) -> str:
 
 
 def _detail(data: Any) -> str:
-    """What tells most: the error, the progress, the reason, the worker, in this order; else the first plain fields."""
+    """What says most: the error, the progress, the reason, the worker, in this order; else the first plain fields."""
     error = getattr(data, "error", None)
     if error is not None:
         return _cut(f"{error.type}: {error.message}")

@@ -38,7 +38,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where test processes share one cluster, the time-out of a test that needs all of it begins while it waits for its turn."""
+    """Where test processes share one cluster, the timeout of a test that needs all of it begins while it waits for its turn."""
     if not os.environ.get(ADDRESS):
         return
     for item in items:

@@ -90,7 +90,7 @@ class KafkaCluster:
         await self._until(lambda members, partitions: len(members) == brokers and _led(partitions, brokers))
 
     async def left(self, number: int) -> None:
-        """Wait until a node that was killed is no member, and every partition has another leader."""
+        """Wait until a node that was killed is not a member, and every partition has another leader."""
         await self._until(lambda members, partitions: number not in members and _led(partitions, 1))
 
     async def _until(self, condition: Callable[[set[int], list[dict[str, Any]]], bool]) -> None:

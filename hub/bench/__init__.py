@@ -1,4 +1,4 @@
-"""Benches: rounds against a hub, the engine alone, the broker alone, and how figures are told. Nothing here asserts a time."""
+"""Benches: rounds against a hub, the engine alone, the broker alone, and how figures are shown. Nothing here asserts a time."""
 
 from .broker import measure_broker
 from .engine import measure_engine

@@ -43,7 +43,7 @@ def figures_of(name: str, rounds: list[Round]) -> dict[str, Any]:
 
 
 def all_completed(rounds: list[Round]) -> bool:
-    """Whether every task of every round was told to have completed, once."""
+    """Whether every task of every round was reported as completed, once."""
     return all(one.completed == one.tasks for one in rounds)
 
 
@@ -52,12 +52,19 @@ def cpu_us_per_task(before: dict[str, float], after: dict[str, float], tasks: in
     return {role: round((seconds - before.get(role, 0.0)) / tasks * 1e6, 1) for role, seconds in after.items()}
 
 
+def system() -> str:
+    """The operating system, its version and the processor's architecture, without the build of the kernel."""
+    release = platform.release().partition("-")[0]
+    libc = " ".join(platform.libc_ver())
+    return ", ".join(part for part in (f"{platform.system()} {release}", platform.machine(), libc.strip()) if part)
+
+
 def conditions() -> dict[str, Any]:
     """The machine and the versions."""
     return {
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "platform": platform.platform(),
+        "platform": system(),
         "versions": {
             "python": platform.python_version(),
             "taskhub": version("taskhub"),

@@ -28,7 +28,7 @@ Spans = list[tuple[int, int]]
 """(end offset, time) in order: when the records before that offset, and at or after the end before it, were cleaned first."""
 
 SPANS_PER_RETENTION = 32
-"""Cleanings that are told apart within `delete.retention.ms`; tombstones stay longer by at most this part of it."""
+"""Cleanings that are distinguished within `delete.retention.ms`; tombstones stay longer by at most this part of it."""
 RECORDS_BETWEEN_PAUSES = 200
 KEY_OVERHEAD_BYTES = 150
 """Memory of an entry of the map besides the key's own bytes."""
@@ -80,7 +80,7 @@ def plan_cleaning(
 
 
 def add_span(spans: Spans, end: int, now_ms: int, delete_retention_ms: int) -> Spans:
-    """The spans after a cleaning up to `end`. Neighbours that need not be told apart become one, with the later time."""
+    """The spans after a cleaning up to `end`. Neighbours that need not be distinguished become one, with the later time."""
     step = max(1, delete_retention_ms // SPANS_PER_RETENTION)
     expired = now_ms - delete_retention_ms
     merged: Spans = []

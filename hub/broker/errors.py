@@ -1,7 +1,7 @@
 """Errors of the broker: the protocol's codes, and the exceptions of this package.
 
 A code is a value that goes into an answer; an exception is for the door inside the process (`BrokerError`) or for a
-broker that cannot start or go on.
+broker that cannot start or continue.
 """
 
 from enum import IntEnum

@@ -1,7 +1,7 @@
 """Fetch: read requests, long polling, and the answer written by hand. Versions 4 to 12.
 
 A request that finds less than it wants waits until enough became visible to it, or its time is over. Fetch sessions
-(KIP-227) are declined: the answer carries session 0, and the client goes on with full requests.
+(KIP-227) are declined: the answer carries session 0, and the client continues with full requests.
 """
 
 import struct

@@ -1,7 +1,7 @@
 """The broker's storage on disk: lock, journal, segment files, checkpoint.
 
     <data_dir>/lock           one process only
-    <data_dir>/checkpoint     the broker's state at a block, the table of segments, and where the journal goes on
+    <data_dir>/checkpoint     the broker's state at a block, the table of segments, and where the journal continues
     <data_dir>/journal/       see `journal`
     <data_dir>/logs/          see `segments`
 
@@ -162,7 +162,7 @@ class FileStorage:
         self._journal.note_synced()
 
     def begin_checkpoint(self) -> Position:
-        """Where the journal goes on after what was written so far."""
+        """Where the journal continues after what was written so far."""
         return self._journal.position
 
     def checkpoint(self, plan: CheckpointPlan, position: Position) -> None:

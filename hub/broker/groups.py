@@ -4,7 +4,7 @@ A group is Empty, PreparingRebalance (members are joining), CompletingRebalance 
 Stable. Membership lives in memory: after a restart members are unknown and join again. Committed offsets are durable.
 
 Rules followed: KIP-394 (a new member gets its id first and joins with it), KIP-345 (static members keep their place
-over a restart), KIP-62 (rebalance time-out).
+over a restart), KIP-62 (rebalance timeout).
 """
 
 import uuid

@@ -7,7 +7,7 @@ sync is cheap; what an old generation left behind is recognised by its generatio
 
 Replay reads blocks in order and stops at the first that is not whole. If a later block says that the missing one had
 been on disk, bytes were damaged after they were acknowledged: that is refused (`StorageDamaged`), never skipped.
-Otherwise the tail was torn by a crash and is cut. A recovered journal goes on in a new file, so nothing behind the cut
+Otherwise the tail was torn by a crash and is cut. A recovered journal continues in a new file, so nothing after the cut
 can ever be taken for a block again.
 """
 

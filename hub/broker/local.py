@@ -1,7 +1,7 @@
 """The door for code inside the broker's process: no sockets, no encoding.
 
 It offers what a partition owner needs: an identity, whole transactions, and reads. A reader may ask to see what is
-appended but not on disk yet; whatever it appends because of that stands behind it in the same journal, and leaves only
+appended but not on disk yet; whatever it appends because of that follows it in the same journal, and leaves only
 when both are on disk.
 """
 

@@ -1,4 +1,4 @@
-"""Segment files: the logs' older batches, written behind the journal.
+"""Segment files: the logs' older batches, written after the journal.
 
 One directory per log; a segment is a file of batches named by its first offset, with a sparse index beside it: one
 entry about every 16 KiB. What counts is the checkpoint's table of lengths: bytes after them are cut at start, they are

@@ -29,7 +29,7 @@ class SystemClock:
 
 
 COMPACT_FROM = 256
-"""Timers are nearly always cancelled: when more than half of at least this many are, the heap is made anew."""
+"""Timers are nearly always cancelled: when more than half of at least this many are, the heap is built again."""
 
 
 class Timer:

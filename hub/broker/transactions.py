@@ -297,7 +297,7 @@ class TransactionCoordinator:
 
     def resolve_after_restart(self, *, clean: bool) -> None:
         """Abort what was open. After a crash every transactional id gets a new epoch: it may have had a transaction of
-        which nothing reached the disk, and its owner must not go on as if it were still there."""
+        which nothing reached the disk, and its owner must not continue as if it were still there."""
         left: dict[int, list[PartitionLog]] = {}
         for log in self._state.logs():
             for producer_id in log.open:

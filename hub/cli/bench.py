@@ -25,7 +25,7 @@ Partitions = Annotated[int, typer.Option(min=1, help="Engine partitions of the o
 _EXITS = "Exit codes: 0 measured; 1 a task did not complete or the checker found something; 3 no broker answers."
 _OWN = (
     "Without --bootstrap it starts a hub of its own (broker with engine, worker, delivery); with it, only a worker. "
-    "Processor time per task is told for the processes that it started."
+    "Processor time per task is reported for the processes that it started."
 )
 
 

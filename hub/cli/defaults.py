@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 PROCESSES = ("up", "broker", "engine", "worker", "delivery", "init")
 """Commands whose options are settings when they have the name of one. Of the others only what names the setting's variable."""
 FLAG_ONLY = {("up", "bootstrap")}
-"""`hub up` runs a broker of its own unless told on the spot: where clients look for one says nothing about that."""
+"""`hub up` runs a broker of its own unless the flag is given: where clients look for one says nothing about that."""
 TABLES = {("broker", "engine")}
 """`hub broker --engine` is a switch, and `[engine]` a table of settings."""
 

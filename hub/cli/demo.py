@@ -32,7 +32,7 @@ def demo(
     end: Annotated[bool, typer.Option("--exit", help="End when the order is fulfilled, instead of keeping the hub up.")] = False,
     bootstrap: OptionalBootstrap = None,
 ) -> None:
-    """Fulfil an order, live: steps side by side, one that fails and is retried, one that waits, one that tells its progress.
+    """Fulfil an order, live: steps side by side, one that fails and is retried, one that waits, one that reports its progress.
 
     Starts a hub of its own in a temporary directory, or uses the one at --bootstrap. Exit codes: 0 every step ended as it
     should; 1 one did not; 3 no broker or no engine answers at --bootstrap.
@@ -81,7 +81,7 @@ async def _fulfil(address: str) -> "TreeView":
     view = TreeView(task_id)
     async with Hub(address) as hub:
         await publish_order(address, order_submission(task_id, SHOWN_ORDER))
-        await hub.get(task_id)  # behind the order on the same topic: an engine that answers has the order, or there is none
+        await hub.get(task_id)  # after the order on the same topic: an engine that answers has the order, or there is none
         print(f"Published task.created for {task_id} to hub.intake with a plain Kafka producer.\n", flush=True)
         try:
             async with asyncio.timeout(FULFILMENT_SECONDS):

@@ -42,7 +42,7 @@ def tail(
     task: Annotated[str | None, typer.Option(metavar="ID", help="Only this task, or this workflow and its steps.")] = None,
     start: Annotated[Start, typer.Option("--from", help="Begin with the first event kept, or with the next one.")] = Start.end,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
-    follow: Annotated[bool, typer.Option(help="Go on for ever, or stop at the end of the log as it is now.")] = True,
+    follow: Annotated[bool, typer.Option(help="Wait for new events, or stop at the end of the log as it is now.")] = True,
     as_json: Json = False,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> None:
@@ -138,7 +138,7 @@ async def read_events(bootstrap: str, *, from_beginning: bool, follow: bool) -> 
 
 
 async def _next(queue: "asyncio.Queue[Any]", readers: list["asyncio.Task[None]"]) -> Any:
-    """The next item; raises what a reader raised, instead of waiting for it for ever."""
+    """The next item; raises what a reader raised, instead of waiting for it without end."""
     while True:
         try:
             async with asyncio.timeout(1.0):
@@ -211,7 +211,7 @@ def show(
 
 
 def json_schema(struct: Any) -> dict[str, Any]:
-    """The JSON Schema of an event's data. msgspec cannot tell the default of a field of raw JSON; such a field has none here."""
+    """The JSON Schema of an event's data. msgspec gives no default of a field of raw JSON; such a field has none here."""
     import inspect
 
     import msgspec

@@ -1,4 +1,4 @@
-"""The tasks that `hub.state` tells of, as rows for a list: the last row per key, live ones and the index of ended ones."""
+"""The tasks that `hub.state` holds, as rows for a list: the last row per key, live ones and the index of ended ones."""
 
 from datetime import datetime
 from fnmatch import fnmatchcase

@@ -23,7 +23,7 @@ LOG_TAIL_LINES = 8
 
 
 class NotReady(HubError):
-    """A process that was started did not come up; the message is its own last word, or has the end of its log."""
+    """A process that was started did not come up; the message is its own error message, or has the end of its log."""
 
     def __init__(self, message: str, exit_code: int = 1) -> None:
         super().__init__(message)

@@ -116,7 +116,7 @@ def worker(
 
 def delivery(
     bootstrap: Bootstrap = config.DEFAULT_BOOTSTRAP,
-    subscriber: Annotated[list[str] | None, typer.Option(help="Subscriber to run: a plug-in's name, or module:Class.")] = None,
+    subscriber: Annotated[list[str] | None, typer.Option(help="Subscriber to run: a plugin's name, or module:Class.")] = None,
     wait: Wait = WAIT_SECONDS,
     log_level: LogLevel = "info",
     parent: Parent = 0,
@@ -142,7 +142,8 @@ def init(
         int | None, typer.Option(min=1, help="Engine partitions of a new hub (default 16). An existing hub keeps its number.")
     ] = None,
 ) -> None:
-    """Create the hub's topics on a Kafka cluster, and check those that exist; what `[topics]` sets is set there, too."""
+    """Create the hub's topics on a Kafka cluster, and check those that exist; what the table topics of
+    hub.toml sets is set on those, too."""
     created, altered, kept = ensure_configured_topics(bootstrap, partitions)
     typer.echo(f"created {', '.join(sorted(created))}" if created else "every topic was there already")
     for change in altered:

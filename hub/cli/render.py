@@ -118,7 +118,7 @@ def _text(value: Any) -> str:
 
 
 def one_line(text: str) -> str:
-    """Text that somebody else wrote, with what is no printable character shown as its escape: it can't move the cursor, colour
+    """Text that somebody else wrote, with what is not a printable character shown as its escape: it can't move the cursor, colour
     the terminal or break a line in two."""
     return text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 

@@ -18,7 +18,7 @@ DEFAULT_BOOTSTRAP = "127.0.0.1:9092"
 EXIT_NOT_COMPLETED = 1
 #: The command line or a file says something that cannot be.
 EXIT_USAGE = 2
-#: The time of `--timeout` is over; what was waited for goes on.
+#: The time of `--timeout` is over; what was waited for continues.
 EXIT_TIMED_OUT = 5
 EXIT_INTERRUPTED = 130
 
@@ -43,7 +43,7 @@ def run(work: Coroutine[Any, Any, Result], *, fast: bool = False) -> Result:
     from ..telemetry import configure_logging
 
     configure_logging("cli", "warning")
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters of it is raised, and told in our own words
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters of it is raised, and reported in our own words
     if fast:
         gc.freeze()
     try:

@@ -59,7 +59,7 @@ def print_storage(topics: list[dict[str, Any]], disk: dict[str, Any]) -> None:
     if disk["usable_bytes"] is not None:
         print(f"\n{render.size(disk['usable_bytes'])} of {render.size(disk['total_bytes'])} are free on the broker's disk")
     if disk["unanswered"]:
-        typer.echo(f"Not known is what is stored at {', '.join(disk['unanswered'])}: no answer to DescribeLogDirs.", err=True)
+        typer.echo(f"The sizes at {', '.join(disk['unanswered'])} are unknown: no answer to DescribeLogDirs.", err=True)
 
 
 def _row(process: dict[str, Any]) -> tuple[Any, ...]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..client import Hub, TaskHandle
     from ..client.lookup import Made
 
-#: After so long, somebody who waits is told why, where that is known (seconds).
+#: After so long, somebody who waits gets the reason, where that is known (seconds).
 HINT_SECONDS = 3.0
 
 Root = Annotated[
@@ -68,7 +68,7 @@ def create(
     """Submit a task, or a workflow from a file, and print its id once it is stored.
 
     Exit codes: 0 stored, or completed with --wait; 1 ended otherwise (failed, cancelled, expired, skipped, rejected);
-    2 the submission cannot be; 3 no broker answers; 5 the time of --timeout is over and the task goes on.
+    2 the submission cannot be; 3 no broker answers; 5 the time of --timeout is over and the task continues.
     """
     submission: dict[str, Any] = _object(file, "--file") if file is not None else {}
     given = {"name": name, "id": task_id, "idempotency_key": key, "priority": priority, "queue": queue}
@@ -95,7 +95,7 @@ async def _create(bootstrap: str, submission: dict[str, Any], wait: bool, timeou
         try:
             reply = await handle.outcome(timeout_seconds=timeout)
         except TimeoutError:
-            raise timed_out(f"Task {handle.id} has not ended within {timeout:g} s; it goes on.") from None
+            raise timed_out(f"Task {handle.id} has not ended within {timeout:g} s; it continues.") from None
         finally:
             hint.cancel()
     if as_json:
@@ -203,8 +203,8 @@ def get(
 
 
 async def _get(bootstrap: str, task_id: str, root: str | None, source: str | None) -> "TaskReply | None":
-    """The task of this id, else the one that a CloudEvent of this id made; None, with a word on stderr, where that is refused or
-    there are several."""
+    """The task of this id, else the one that a CloudEvent of this id made; None, with a message on stderr, where that is
+    refused or there are several."""
     from ..client import Hub
 
     async with Hub(bootstrap) as hub:
@@ -248,7 +248,7 @@ def list_tasks(
     from .listing import read_tasks
 
     if state is not None and state not in (states := {*LIVE, *TERMINAL_STATES}):
-        raise typer.BadParameter(f"{state!r} is no state; there are {', '.join(sorted(states))}.", param_hint="--state")
+        raise typer.BadParameter(f"{state!r} is not a state; there are {', '.join(sorted(states))}.", param_hint="--state")
     if source is not None and event_id is None:
         raise typer.BadParameter("give --event-id with it: the id of the CloudEvent from that source.", param_hint="--source")
     found = run(read_tasks(bootstrap, state=state, name=name, event_id=event_id, source=source))

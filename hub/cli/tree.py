@@ -187,7 +187,7 @@ def _live_tree(view: TreeView) -> Iterator[None]:
 
 
 def _clock_of(view: TreeView) -> Callable[[], datetime | None]:
-    """The engine's time, as far as its last event tells it: goes on by our own clock between events."""
+    """The engine's time, as far as its last event gives it; between events it advances by our own clock."""
     seen: datetime | None = None
     seen_at = 0.0
 

@@ -44,7 +44,7 @@ def up(
     grace_seconds: Annotated[float, typer.Option(min=0, help="Seconds that running tasks have to end in a drain.")] = 30.0,
     subscriber: Annotated[
         list[str] | None,
-        typer.Option(help="Subscriber to run (repeatable; default: those of hub.toml, or console): a plug-in, or module:Class."),
+        typer.Option(help="Subscriber to run (repeatable; default: those of hub.toml, or console): a plugin, or module:Class."),
     ] = None,
     no_subscribers: Annotated[bool, typer.Option("--no-subscribers", help="Run none.")] = False,
     engines: Annotated[int, typer.Option(min=1, help="Engine processes; more than one run apart from the broker.")] = 1,

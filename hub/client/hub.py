@@ -58,7 +58,7 @@ class Hub:
         self.partitions = 0
 
     async def start(self) -> None:
-        """Connect. Raises Unreachable where no broker answers, TopicMissing where it is no hub's."""
+        """Connect. Raises Unreachable where no broker answers, TopicMissing where it is not a hub's."""
         self.partitions = await describe_partitions(self.bootstrap)
         await self._sender.start()
 

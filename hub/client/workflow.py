@@ -37,7 +37,7 @@ class Workflow:
         for before in after:
             name = before["task"] if isinstance(before, dict) else before
             if name not in self.steps:
-                raise InvalidSubmission(f"step {key!r}: after names {name!r}, which is no step yet; add steps in order")
+                raise InvalidSubmission(f"step {key!r}: after names {name!r}, which is not a step yet; add steps in order")
             plain = isinstance(before, str) and on == "success"
             dependencies.append(before if plain or isinstance(before, dict) else {"task": name, "on": on})
         name, defaults = task_name_and_options(task if task is not None else key)

@@ -1,4 +1,4 @@
-"""Decisions on attempts: what a worker's report, a time-out or a lost worker makes of a task. Decides only; changes nothing.
+"""Decisions on attempts: what a worker's report, a timeout or a lost worker makes of a task. Decides only; changes nothing.
 
 Each function returns the events that are to happen to the task, in order, or a `Refusal` that changes nothing.
 """

@@ -26,7 +26,7 @@ from .turn import Turn
 SLICE = 200
 SLICE_BYTES = 1024 * 1024
 
-#: The worker watches its own time-out first; the engine ends an attempt only when the worker did not.
+#: The worker watches its own timeout first; the engine ends an attempt only when the worker did not.
 TIMEOUT_SLACK_US = SECOND_US // 2
 
 #: How many events a turn may hold before what is still due waits for the next (a slice may add some 600).

@@ -36,7 +36,7 @@ def _ended(row: TaskRow, now: str, *, number: int = 0) -> dict[str, Any]:
 
 
 def completed(row: TaskRow, now: str, report: r.AttemptCompleted) -> e.TaskCompleted:
-    """`started_at` is now where the start was not told before the end (a task shorter than the worker's linger)."""
+    """`started_at` is now where the start was not reported before the end (a task shorter than the worker's linger)."""
     data = e.TaskCompleted(result=report.result, ran_seconds=report.ran_seconds, **_ended(row, now, number=report.number))
     if row.state == "dispatched":
         data.started_at = now

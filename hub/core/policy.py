@@ -1,4 +1,4 @@
-"""The policy that holds for the attempts of a task: the submission's word, else the registration's, else the default.
+"""The policy that holds for the attempts of a task: the submission's, else the registration's, else the default.
 
 It is fixed at the first dispatch, from what the chosen worker registered, and stands in `task.dispatched`; from then on the row
 has it. Before that only the submission and the defaults are known.

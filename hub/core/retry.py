@@ -6,7 +6,7 @@ from schemas import Backoff, RetryPolicy, TaskOptions
 
 from .limits import SECONDS_MAX
 
-#: A vanished worker is no fault of the task: it runs again at once this often, then with the policy's back-off.
+#: A vanished worker is not a fault of the task: it runs again at once this often, then with the policy's backoff.
 LOST_AT_ONCE = 5
 
 #: Attempts, and attempts whose worker vanished, that a policy may allow; delays that it may list.
@@ -40,7 +40,7 @@ def problem_of_options(options: TaskOptions) -> str | None:
 
 
 def delay_seconds(policy: RetryPolicy, failures: int, *, task: str, attempt: int) -> float:
-    """Seconds before the attempt that follows `failures` (from 1) errors and time-outs.
+    """Seconds before the attempt that follows `failures` (from 1) errors and timeouts.
 
     Jitter is deterministic: the share is drawn from a checksum of task and attempt, so that a replay gives the same delay,
     and tasks that failed together spread out.

@@ -147,7 +147,7 @@ class MetaRow(Struct, kw_only=True):
     """Written in every transaction, and the only truth for a restart.
 
     `offset`: the next of `hub.intake` to decide. `epoch`: the generation of ownership. `now_us`: the engine's last time.
-    `partitions`: P, fixed at creation. `created_us`: the first take-over; it tells the logs of two hubs apart.
+    `partitions`: P, fixed at creation. `created_us`: the first take-over; it distinguishes the logs of two hubs.
     """
 
     offset: int

@@ -267,7 +267,7 @@ class Turn:
         self.commands.append(Command(row.pool, row.inbox, row.worker, "attempt.grant", task.id, data))
 
     def cancel_command(self, task: Task, reason: str) -> None:
-        """Tell the worker that has the task's attempt, if any, to stop; it stands behind the command it refers to."""
+        """Tell the worker that has the task's attempt, if any, to stop; it follows the command it refers to."""
         row = task.row
         if row.worker is None or row.token is None or row.pool is None or row.inbox is None:
             return

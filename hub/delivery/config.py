@@ -26,8 +26,8 @@ ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,200}")
 class SubscriberConfig(BaseModel):
     """One entry of `[[subscribers]]`.
 
-    `start_from`: where the first start of this id begins; later ones go on where the group has got to. `delivery` overrides
-    fields of the plug-in's own `Delivery`; `filter` (JSON of the CloudEvents filter dialect) narrows the plug-in's own.
+    `start_from`: where the first start of this id begins; later ones continue where the group has got to. `delivery` overrides
+    fields of the plugin's own `Delivery`; `filter` (JSON of the CloudEvents filter dialect) narrows the plugin's own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -100,7 +100,7 @@ def check_unique(configs: list[SubscriberConfig]) -> None:
 
 
 def plan(config: SubscriberConfig, plugin: type[Subscriber[Any]]) -> Plan:
-    """Check the settings, the delivery and the filter of `config` against its plug-in. Raises ConfigurationError."""
+    """Check the settings, the delivery and the filter of `config` against its plugin. Raises ConfigurationError."""
     where = f"subscribers[{config.id}]"
     if not plugin.handlers:
         raise ConfigurationError(f"{where}.use: {plugin.__qualname__} has no method marked with @on")

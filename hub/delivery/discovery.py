@@ -1,4 +1,4 @@
-"""Finding plug-ins: by the name of an entry point, or by a reference "module:Class". The hub names none itself."""
+"""Finding plugins: by the name of an entry point, or by a reference "module:Class". The hub names none itself."""
 
 import importlib
 import sys
@@ -14,11 +14,11 @@ ENTRY_POINT_GROUP = "taskhub.subscribers"
 
 
 class PluginBroken(HubError):
-    """A plug-in's code raised while it was imported: its own fault, tried again later, nobody else's trouble."""
+    """A plugin's code raised while it was imported: its own fault, tried again later, nobody else's trouble."""
 
 
 def available() -> dict[str, EntryPoint]:
-    """The installed plug-ins by name; nothing is imported."""
+    """The installed plugins by name; nothing is imported."""
     return {one.name: one for one in entry_points(group=ENTRY_POINT_GROUP)}
 
 
@@ -39,7 +39,7 @@ def _by_name(use: str) -> Any:
     known = available()
     if use not in known:
         names = ", ".join(sorted(known)) or "none"
-        raise ConfigurationError(f'subscribers: no plug-in is called {use!r}; installed: {names}; or give "module:Class"')
+        raise ConfigurationError(f'subscribers: no plugin is called {use!r}; installed: {names}; or give "module:Class"')
     return known[use].load()
 
 

@@ -175,7 +175,7 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
                 position = first_offsets[partition] = low if self._start_from == "earliest" else high
             elif not low <= position <= high:
                 self._counters.gaps += 1
-                self._log.error("%s wants to go on at %d, but the log holds %d to %d: it goes on at %d",
+                self._log.error("%s wants to continue at %d, but the log holds %d to %d: it continues at %d",
                                 partition, position, low, high, low, extra={"action": "events_missed"})  # fmt: skip
                 position = low
             session.windows[partition.partition] = Window(position)
@@ -321,7 +321,7 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
             self._log.warning("reading %s continues after %.1f s", self._topic, seconds, extra={"action": "broker_answers"})
 
     async def _look(self, session: Session) -> None:
-        """Ask for the ends of the log; move positions over what is no record (transaction markers)."""
+        """Ask for the ends of the log; move positions over what is not a record (transaction markers)."""
         partitions = [TopicPartition(self._topic, number) for number in session.windows]
         if not partitions:
             self.lag = 0
@@ -357,7 +357,7 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
             self._committed.update(offsets)
 
     def _suspect(self, session: Session) -> None:
-        """A consumer whose position stands still while the log goes on is stuck (aiokafka #1154): raise Disconnected."""
+        """A consumer whose position stands still while the log grows is stuck (aiokafka #1154): raise Disconnected."""
         now = time.monotonic()
         for number, window in session.windows.items():
             partition = TopicPartition(self._topic, number)

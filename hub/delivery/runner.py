@@ -80,7 +80,7 @@ class Slot:
 
 
 class Runner:
-    """One opened subscriber. `on_fatal` is called (in this loop) when it must not go on."""
+    """One opened subscriber. `on_fatal` is called (in this loop) when it must not continue."""
 
     def __init__(
         self,
@@ -248,7 +248,7 @@ class Runner:
         return event
 
     async def _handle_batch(self, slot: Slot, lane: Lane, part: list[Item]) -> None:
-        """Decode all, set aside those that are no events, hand over the others (they become the lane's first part)."""
+        """Decode all, set aside those that are not events, hand over the others (they become the lane's first part)."""
         route = part[0].route
         assert isinstance(route, Handler)
         decoded, sound = [], []

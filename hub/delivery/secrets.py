@@ -20,7 +20,7 @@ SECRET_TYPES = (SecretStr, SecretBytes, Secret)
 
 
 def masked_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """One table of `[[subscribers]]` with its secrets masked; all its settings, where the plug-in cannot be loaded."""
+    """One table of `[[subscribers]]` with its secrets masked; all its settings, where the plugin cannot be loaded."""
     if "settings" not in entry:
         return dict(entry)
     plugin = _plugin_of(entry.get("use"))

@@ -19,7 +19,7 @@ STOP_SECONDS = 15.0
 class DeliveryService:
     """Runs subscribers against the broker at `bootstrap`; any number of processes may run the same ones and share the work.
 
-    `drain_seconds`: how long a handler that runs may go on when its partition leaves (a rebalance, the end).
+    `drain_seconds`: how long a handler that runs may continue when its partition leaves (a rebalance, the end).
     """
 
     def __init__(
@@ -42,8 +42,8 @@ class DeliveryService:
     async def start(self) -> None:
         """Check every configuration, then let the subscribers run.
 
-        Raises ConfigurationError (after stopping what had begun) for a plug-in that does not exist and for settings that are
-        wrong. A plug-in whose import or `open` raises, or hangs, is tried again later and does not keep the others.
+        Raises ConfigurationError (after stopping what had begun) for a plugin that does not exist and for settings that are
+        wrong. A plugin whose import or `open` raises, or hangs, is tried again later and does not keep the others.
         """
         clients = Clients(self._bootstrap, self._client_id)
         self._dead_letters = DeadLetters(clients, self._topic)

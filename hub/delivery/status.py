@@ -31,7 +31,7 @@ class SubscriberStatus:
 
     `lag`: offsets between what is acknowledged and the end of the log (transaction markers count too). `filtered`: records
     that it did not want. `malformed`: records that are not events; they are among `dead_lettered` or `skipped`. `gaps`: times
-    that the log no longer held the place where it wanted to go on. `restarts`: of its code after a failure; `reconnects`: of
+    that the log no longer held the place where it wanted to continue. `restarts`: of its code after a failure; `reconnects`: of
     its consumer. `error`: the latest, as a sentence.
     """
 

@@ -1,9 +1,9 @@
-"""Keeps one subscriber alive: its thread, its code, its consumer; each is made anew when it fails, with back-off.
+"""Keeps one subscriber alive: its thread, its code, its consumer; each is created again when it fails, with backoff.
 
     import + settings  ->  open  ->  consumer joins  ->  events flow
          \\_____________________ failed: wait, again _________________/      (policy "stop": stays stopped)
 
-Nothing that a plug-in does leaves this file as an exception.
+Nothing that a plugin does leaves this file as an exception.
 """
 
 import asyncio
@@ -205,7 +205,7 @@ class Supervisor:
             self._log.warning("close failed: %s: %s", type(error).__name__, error, extra={"action": "subscriber_close_failed"})
 
     async def _deliver(self, prepared: Plan, runner: Runner, fatal: "asyncio.Future[None]") -> None:
-        """One consumer after the other until the subscriber itself must not go on (`fatal`)."""
+        """One consumer after the other until the subscriber itself must not continue (`fatal`)."""
         selection = Selection(prepared.plugin, prepared.settings, prepared.filter)
         delay = 0.2
         while True:

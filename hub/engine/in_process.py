@@ -1,6 +1,6 @@
 """The engine inside the broker's process: the ports of `ports.py` on the broker's own door, without sockets.
 
-It may decide on input that is appended but not on disk yet: what it appends stands behind that input in the same journal,
+It may decide on input that is appended but not on disk yet: what it appends follows that input in the same journal,
 and the broker shows nothing to anybody before both are on disk. So `commit` needs not wait for the disk: one sync of the
 journal covers input and output, and the next batch is decided meanwhile.
 """
@@ -41,7 +41,7 @@ RETRY_PAUSE_SECONDS = 0.01
 #: What one turn decides: bounded in bytes, because what comes out must fit into one batch per partition.
 TURN_BYTES = 2 * 1024 * 1024
 
-#: Base offset, length, and (behind leader epoch, magic, CRC and attributes) the last offset delta of a v2 record batch.
+#: Base offset, length, and (after leader epoch, magic, CRC and attributes) the last offset delta of a v2 record batch.
 _BATCH_HEAD = Struct(">qi11xi")
 
 _FENCED = {ErrorCode.INVALID_PRODUCER_EPOCH, ErrorCode.PRODUCER_FENCED}
@@ -51,7 +51,7 @@ class InProcessSession:
     """The transactional session on `LocalBroker`, with the promises of `TransactionalSession`.
 
     With `behind_input`, `commit` returns when the transaction is appended and not when it is on disk: nobody is shown it (or
-    what it was decided from) before, so the engine can go on. `close` waits for the disk.
+    what it was decided from) before, so the engine can continue. `close` waits for the disk.
     """
 
     def __init__(
@@ -215,7 +215,7 @@ class InProcessIntake:
 
 
 def _decode(data: bytes, aborted: Sequence[tuple[int, int]]) -> tuple[int, list[StoredRecord]]:
-    """The offset behind the last batch in `data` (base offset + last offset delta + 1), and the records to be seen."""
+    """The offset after the last batch in `data` (base offset + last offset delta + 1), and the records to be seen."""
     position = end = 0
     while position + 27 <= len(data):
         base_offset, length, last_delta = _BATCH_HEAD.unpack_from(data, position)

@@ -72,7 +72,7 @@ _STORAGE_MESSAGES: dict[StorageLevel, str] = {
 
 
 class MissingHistory(HubError):
-    """The intake no longer holds what has not been decided, or the changelog is gone: going on would lose tasks."""
+    """The intake no longer holds what has not been decided, or the changelog is gone: continuing would lose tasks."""
 
 
 def outage_log() -> OutageLog:
@@ -182,7 +182,7 @@ class PartitionLoop:
             await session.close()
 
     async def _intake(self, partition: EnginePartition) -> Intake:
-        """The intake where the state goes on. A first start is one at the log's beginning, and no other."""
+        """The intake where the state continues. A first start is one at the log's beginning, and no other."""
         try:
             intake = await self._broker.intake(self.partition, partition.offset)
             log_start = intake.log_start

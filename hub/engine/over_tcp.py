@@ -39,7 +39,7 @@ class TcpIntake:
         self._heard_at = self._looked_at = asyncio.get_running_loop().time()
         self._answer_ms: int | None = None
         self.position = 0
-        self.end = 1  # not known before the broker has told it
+        self.end = 1  # not known before the broker has reported it
         self.end_at = self._looked_at
 
     async def read(self, max_records: int, timeout_seconds: float) -> list[StoredRecord]:

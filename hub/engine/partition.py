@@ -71,7 +71,7 @@ class Batch(NamedTuple):
 class PoisonRecord(Exception):
     """Taking the record at `offset` failed half-way: the state is spoiled, drop the partition and restore it.
 
-    Set aside the record then (`EnginePartition.poison_records`): it stops the partition once, not for ever."""
+    Set aside the record then (`EnginePartition.poison_records`): it stops the partition once, not forever."""
 
     def __init__(self, offset: int, reason: str) -> None:
         super().__init__(f"the record at offset {offset} of hub.intake: {reason}")
@@ -166,7 +166,7 @@ class EnginePartition:
             self.state.agenda.add(self.now_us, "retire", root, self.epoch + 1)
 
     def take_over(self, now_us: int, *, rows: int, host: str, pid: int, pools: Sequence[str], snapshot: bool = False) -> Batch:
-        """The first batch of a new owner: its epoch, `engine.started`, `engine.restored`, and a word to every inbox."""
+        """The first batch of a new owner: its epoch, `engine.started`, `engine.restored`, and an announcement to every inbox."""
         self.epoch += 1
         self.know_pools(pools)
         turn = self._turn(now_us)

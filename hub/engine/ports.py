@@ -27,18 +27,18 @@ class Intake(Protocol):
 
     @property
     def position(self) -> int:
-        """The offset behind what was read so far (records of transactions that were aborted count as read)."""
+        """The offset after what was read so far (records of transactions that were aborted count as read)."""
         ...
 
     @property
     def end(self) -> int:
-        """The end of the log as the broker told it last, with what lies behind a transaction that is still open: whoever has
+        """The end of the log as the broker last reported it, with what lies after a transaction that is still open: whoever has
         not read up to there has not heard everybody."""
         ...
 
     @property
     def end_at(self) -> float:
-        """A time, by the event loop's clock, at which the log had not gone beyond `end` yet: not much before it was told."""
+        """A time, by the event loop's clock, at which the log had not gone beyond `end` yet: not much before it was reported."""
         ...
 
     async def close(self) -> None:
@@ -64,7 +64,7 @@ class EngineBroker(Protocol):
         ...
 
     async def events_end(self, partition: int) -> int:
-        """The end offset of the partition's events: later ones lie at or behind it."""
+        """The end offset of the partition's events: later ones lie at or after it."""
         ...
 
     async def pools(self) -> list[str]:
@@ -72,7 +72,7 @@ class EngineBroker(Protocol):
         ...
 
     async def trim_intake(self, partition: int, before: int) -> None:
-        """Delete the records of the intake before an offset (DeleteRecords); those that are gone already are no error.
+        """Delete the records of the intake before an offset (DeleteRecords); those that are gone already are not an error.
 
         Raises HubError."""
         ...

@@ -51,7 +51,7 @@ class Owner:
         self.failed = asyncio.Event()
 
     async def own(self, wanted: set[int]) -> None:
-        """Make the owned partitions those of `wanted`: loops of the difference are stopped and started, the others go on."""
+        """Make the owned partitions those of `wanted`: loops of the difference are stopped and started, the others continue."""
         leaving = [partition for partition in self.loops if partition not in wanted]
         for partition in leaving:
             self.loops[partition].stop()

@@ -5,7 +5,7 @@ File: the magic, then CRC-32 (4 bytes) and length (8 bytes) of the body, big-end
 record in it (8 bytes), a hash of that record (16 bytes), the time of writing in microseconds (8 bytes), the partition count
 (4 bytes), the time in seconds for which the changelog keeps tombstones (4 bytes), and records of key length, key, value length,
 value (lengths 4 bytes). Written beside and renamed, so that a file is whole or not there; one that does not check, or that this
-changelog does not go on from, is ignored, and the log says so.
+changelog does not continue from, is ignored, and the log says so.
 """
 
 import os
@@ -52,13 +52,13 @@ def snapshot_path(folder: Path, partition: int) -> Path:
 
 
 def mark_of(record: StoredRecord) -> bytes:
-    """What tells a record of the changelog from another at the same offset of another changelog."""
+    """What distinguishes a record of the changelog from another at the same offset of another changelog."""
     key, value = record.key or b"", record.value or b""
     return blake2b(b"%d/%d/" % (record.timestamp_ms, len(key)) + key + value, digest_size=16).digest()
 
 
 def check_goes_on(snapshot: Snapshot, first: StoredRecord, now_us: int, tombstones_seconds: int) -> None:
-    """Whether a changelog goes on from `snapshot`; given is its `first` record from the snapshot's last one on. Raises Doubtful.
+    """Whether a changelog continues `snapshot`; `first` is its first record from the snapshot's last one on. Raises Doubtful.
 
     Tombstones stay in the changelog for `tombstones_seconds`, though it is compacted: a snapshot of half that age misses none.
     Where the time was another one when the snapshot was written, the shorter one counts.
@@ -110,7 +110,7 @@ def read_snapshot(path: Path, *, partitions: int) -> Snapshot | None:
 
 def _parse(content: bytes, partitions: int) -> Snapshot:
     if not content.startswith(MAGIC):
-        raise ValueError("it is no snapshot file of this version")
+        raise ValueError("it is not a snapshot file of this version")
     checksum, length = _HEAD.unpack_from(content, len(MAGIC))
     body = memoryview(content)[len(MAGIC) + _HEAD.size :]
     if len(body) != length or crc32(body) != checksum:

@@ -1,6 +1,6 @@
 """A transactional session on aiokafka's producer, for clusters without KIP-890.
 
-The older protocol does not tell a late request of one transaction from the next one's, so here a lost answer to EndTxn
+The older protocol does not distinguish a late request of one transaction from the next one's, so here a lost answer to EndTxn
 is never followed by a second EndTxn: the session ends, and the next owner's InitProducerId decides. aiokafka commits
 even if a send failed: hence every send future is awaited before.
 """

@@ -1,4 +1,4 @@
-"""One connection to one broker: frames, correlation ids, time-outs. It never reconnects by itself: an answer that did
+"""One connection to one broker: frames, correlation ids, timeouts. It never reconnects by itself: an answer that did
 not come leaves a doubt, and what a doubt means is for the caller to decide."""
 
 import asyncio
@@ -57,7 +57,7 @@ class Connection(asyncio.Protocol):
         return self._transport is not None
 
     async def request(self, api: wire.Api, body: bytes, *, timeout_seconds: float = REQUEST_SECONDS) -> bytes:
-        """Send and wait: the body of the answer. Raises `ConnectionLost`; after a time-out the connection is closed."""
+        """Send and wait: the body of the answer. Raises `ConnectionLost`; after a timeout the connection is closed."""
         if self._transport is None:
             raise ConnectionLost(f"The connection to {self.address} is closed.", cause=f"leader {self.address}")
         self._correlation_id = number = (self._correlation_id + 1) & 0x7FFFFFFF
@@ -84,7 +84,7 @@ class Connection(asyncio.Protocol):
     # --- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's transports are no instances of asyncio's classes
+        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's transports are not instances of asyncio's classes
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer

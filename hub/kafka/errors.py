@@ -49,7 +49,7 @@ class OffsetOutOfRange(HubError):
 
     def __init__(self, topic: str, partition: int, offset: int) -> None:
         super().__init__(
-            f"{topic}-{partition} has no offset {offset}: records before it were deleted, or the topic was made anew."
+            f"{topic}-{partition} has no offset {offset}: records before it were deleted, or the topic was created again."
             " Reading on elsewhere would lose records, so it is not done."
         )
         self.topic = topic
@@ -58,7 +58,7 @@ class OffsetOutOfRange(HubError):
 
 
 class RecordTooLarge(HubError):
-    """A record is larger than the hub's topics accept. Nothing was sent; the session that refused it goes on."""
+    """A record is larger than the hub's topics accept. Nothing was sent; the session that refused it continues."""
 
     def __init__(self, topic: str, size: int, limit: int) -> None:
         super().__init__(
@@ -83,7 +83,7 @@ class SessionFailed(HubError):
 
 class SessionFenced(HubError):
     """This session no longer owns its transactional id: another one was opened with it, or the broker ended our
-    transaction because it took longer than the transaction time-out. The session is over, and its last transaction has
+    transaction because it took longer than the transaction timeout. The session is over, and its last transaction has
     no effect unless it was acknowledged."""
 
 

@@ -82,7 +82,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         self._membership = membership
 
     async def on_partitions_revoked(self, revoked: object) -> None:
-        """Nothing: what is assigned again goes on without a break, and whoever gets a partition fences us."""
+        """Nothing: what is assigned again continues without a break, and whoever gets a partition fences us."""
 
     async def on_partitions_assigned(self, assigned: set[ClientPartition]) -> None:
         self._membership.take(frozenset(place.partition for place in assigned))

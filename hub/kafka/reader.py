@@ -1,6 +1,6 @@
 """Reading a partition from an offset that we know: no group, committed records only, out of range fails loudly.
 
-`PartitionReader` goes on and on (an engine's intake, a worker's inbox); `read_all` reads what is there now and ends (a
+`PartitionReader` continues without end (an engine's intake, a worker's inbox); `read_all` reads what is there now and ends (a
 restore).
 """
 
@@ -105,25 +105,25 @@ class PartitionReader:
 
     @property
     def seen_end(self) -> int | None:
-        """The last stable offset that the latest answer of the broker told; None before the first."""
+        """The last stable offset that the latest answer of the broker gave; None before the first."""
         end: int | None = self._open.last_stable_offset(self._partition)
         return end
 
     @property
     def seen_log_end(self) -> int | None:
-        """The end of the log (its high watermark) that the latest answer of the broker told: transactions that are still open
+        """The end of the log (its high watermark) that the latest answer of the broker gave: transactions that are still open
         lie before it. None before the first."""
         end: int | None = self._open.highwater(self._partition)
         return end
 
     @property
     def seen_ms(self) -> int | None:
-        """When the broker told `seen_end` and `seen_log_end`, by this machine's clock; another time, another answer."""
+        """When the broker reported `seen_end` and `seen_log_end`, by this machine's clock; another time, another answer."""
         told_ms: int | None = self._open.last_poll_timestamp(self._partition)
         return told_ms
 
     def seek(self, offset: int) -> None:
-        """Go on reading at `offset`."""
+        """Continue reading at `offset`."""
         self._open.seek(self._partition, offset)
 
     async def position(self) -> int:

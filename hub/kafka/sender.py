@@ -176,7 +176,7 @@ class Sender:
             self._broken(producer, posted, error)
 
     def _settle(self, posted: Posted, refused: BaseException | None) -> None:
-        """It is stored, or never will be: sent again it would be refused again, and what is behind it would wait for ever."""
+        """It is stored, or never will be: sent again it would be refused again, and what follows it would wait forever."""
         outgoing, on_settled = posted
         if refused is not None:
             log.error("record refused: too large", action="record_refused", topic=outgoing.topic, bytes=len(outgoing.value))
@@ -277,7 +277,7 @@ def _failure_of(future: "asyncio.Future[Any]") -> BaseException | None:
 
 
 def _is_final(failure: BaseException | None) -> bool:
-    """Whether it is stored, or could be sent again for ever."""
+    """Whether it is stored, or could be sent again forever."""
     return failure is None or isinstance(failure, MessageSizeTooLargeError)
 
 

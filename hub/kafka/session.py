@@ -38,8 +38,8 @@ class TransactionalSession(Protocol):
         """One transaction with all these records; returns the offset of the first record of each partition. Without
         records there is none.
 
-        Raises `SessionFenced`, `SessionFailed`, `RecordTooLarge` (then nothing was sent, and the session goes on)."""
+        Raises `SessionFenced`, `SessionFailed`, `RecordTooLarge` (then nothing was sent, and the session continues)."""
 
     async def close(self) -> None:
         """Let go of the connections. Ends no transaction: the next `open` of the id does, or the broker after the
-        time-out."""
+        timeout."""

@@ -286,9 +286,9 @@ def _check_partitions(specs: list[TopicSpec], existing: Mapping[str, int]) -> No
                 str(found),
                 str(wanted),
                 "The number is fixed when a hub is made, because ids are spread over it: "
-                f"run with partitions = {found}, or delete the hub's topics and start anew."
+                f"run with partitions = {found}, or delete the hub's topics and start over."
                 if not name.startswith((REPLIES, COMMANDS_PREFIX))
-                else "Delete the topic while no hub runs; it is made anew.",
+                else "Delete the topic while no hub runs; it is created again.",
             )
 
 

@@ -38,7 +38,7 @@ DESCRIBE_LOG_DIRS = tuple(Api("DescribeLogDirs", 35, version) for version in (4,
 
 
 class Code(IntEnum):
-    """The protocol's error codes that a session tells apart (https://kafka.apache.org/protocol#protocol_error_codes)."""
+    """The protocol's error codes that a session distinguishes (https://kafka.apache.org/protocol#protocol_error_codes)."""
 
     NONE = 0
     UNKNOWN_TOPIC_OR_PARTITION = 3

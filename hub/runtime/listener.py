@@ -1,4 +1,4 @@
-"""Where the embedded broker listens, and the host that it tells clients to connect to (Kafka's advertised listener)."""
+"""Where the embedded broker listens, and the host that clients are given to connect to (Kafka's advertised listener)."""
 
 import ipaddress
 import socket

@@ -77,7 +77,7 @@ class Process:
 
 
 def print_line(line: str) -> None:
-    """One line on stdout, at once. Nobody reading is no failure."""
+    """One line on stdout, at once. Nobody reading is not a failure."""
     try:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()

@@ -116,7 +116,7 @@ async def _start_broker(server: "BrokerServer", options: BrokerOptions) -> None:
     except StorageDamaged as error:
         raise ProcessFailed(
             f"The data in {options.data_dir} is damaged: {error}."
-            " It is left as it is; restore it from a copy, or start anew with another --data."
+            " It is left as it is; restore it from a copy, or start over with another --data."
         ) from error
     except OSError as error:
         raise ConfigurationError(f"The data directory {options.data_dir} cannot be used: {error.strerror or error}.") from error

@@ -101,7 +101,7 @@ def _storage_facts(storage: Storage) -> dict[str, Any]:
 @dataclass
 class Lane:
     """What the changelog of one partition says of processes. `lag`: records that its owner has not decided. `malformed`: how many
-    records were no rows of processes although their keys say so."""
+    records were not rows of processes although their keys say so."""
 
     owner: EngineRow | None = None
     workers: dict[str, WorkerRow] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 1. start all; each waits for what it needs (those that need the broker's address, until it is known);
 2. a child that does not come up the first time ends everything, with that child's exit code;
-3. a child that dies later is started again, after 0.1 s doubling to 5 s; a worker's death is told to the engine at once;
+3. a child that dies later is started again, after 0.1 s doubling to 5 s; a worker's death is reported to the engine at once;
 4. drain: workers, delivery, engines, broker. A second signal kills them all.
 """
 
@@ -36,7 +36,7 @@ ADDRESS = "{address}"
 
 
 class Fleet(NamedTuple):
-    """What to run. `bootstrap` is None while only the broker's `ready` line can tell it (`--port 0`).
+    """What to run. `bootstrap` is None while only the broker's `ready` line can say it (`--port 0`).
 
     `drain_seconds`: per stage of the drain, after which its processes are killed."""
 
@@ -83,7 +83,7 @@ class Supervisor:
         finally:
             everyone.cancel()
         self._on_up(self)
-        await asyncio.to_thread(_load_losses)  # so that a death is told without the wait for an import
+        await asyncio.to_thread(_load_losses)  # so that a death is reported without the wait for an import
         await self._unless_one_fails(loop.create_future())
 
     async def _unless_one_fails(self, work: "asyncio.Future[None]") -> None:
@@ -159,7 +159,7 @@ class Supervisor:
     def _told(self, report: "asyncio.Task[bool]") -> None:
         self._reports.discard(report)
         if not report.cancelled() and (error := report.exception()) is not None:
-            log.error("loss not told", action="worker_lost_untold", exc_info=error)
+            log.error("loss not reported", action="worker_lost_untold", exc_info=error)
 
     # All of them
 

@@ -14,7 +14,7 @@ class EngineSection(BaseModel):
     retention_seconds: float = Field(
         default=3_600.0,
         ge=1,
-        description="Seconds for which the id of an ended task stays known: so long, the same id makes no second task.",
+        description="Seconds for which the id of an ended task stays known: during that time the same id makes no second task.",
     )
     ended_entries_max: int = Field(
         default=1_000_000, ge=1, description="Ended tasks known per partition at most; beyond it the oldest are forgotten early."
@@ -53,7 +53,7 @@ class TopicsSection(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     events_retention_seconds: int = Field(
-        default=30 * 86_400, ge=UNBOUNDED, description="Seconds for which hub.events keeps an event; -1: for ever."
+        default=30 * 86_400, ge=UNBOUNDED, description="Seconds for which hub.events keeps an event; -1: forever."
     )
     events_retention_bytes: int = Field(
         default=UNBOUNDED, ge=UNBOUNDED, description="Bytes that hub.events keeps per partition; -1: no limit."

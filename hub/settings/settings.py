@@ -59,7 +59,7 @@ class Settings(BaseSettings):
         DEFAULT_PORT, ge=0, le=65535, description="Port the embedded broker listens on; Kafka's own. 0 takes a free one."
     )
     advertised_host: str | None = Field(
-        None, description="Host that clients are told, where they cannot reach the one listened on."
+        None, description="Host that clients are given to connect to, where they cannot reach the one listened on."
     )
     partitions: int | None = Field(
         None,
@@ -72,7 +72,8 @@ class Settings(BaseSettings):
     )
     engines: int = Field(1, ge=1, description="Engine processes of `hub up`; more than one run apart from the broker.")
     separate_engine: bool = Field(
-        False, description="Run the engine apart from the broker: two processors for the price of a hop."
+        False,
+        description="Run the engine apart from the broker: it then has a processor of its own, and each batch a longer way.",
     )
     worker: Names = Field([], description="Tasks that `hub up` runs, as module:registry.")
     workers: int = Field(
@@ -85,7 +86,7 @@ class Settings(BaseSettings):
         10.0,
         ge=0.1,
         le=3600,
-        description="Seconds of silence after which a worker counts as dead: longer than its pauses, shorter than patience.",
+        description="Seconds of silence after which a worker counts as dead: longer than the pauses of its process.",
     )
     grace_seconds: float = Field(30.0, ge=0, description="Seconds that running tasks have to end in a drain.")
     wait: float = Field(5.0, ge=0, description="Seconds that a process waits for the broker and its topics at its start.")
@@ -125,7 +126,7 @@ class Settings(BaseSettings):
         for name in variables():
             key = name.removeprefix(PREFIX).lower()
             near = _nearest(key, [one.replace(".", "_") for one in setting_names()], 0.8)
-            if near and key != near:  # what looks like none of ours may be somebody else's
+            if near and key != near:  # what looks like none of ours may be of another program
                 raise ConfigurationError(f"The variable {name} is not a setting. Did you mean {PREFIX}{near.upper()}?")
         try:
             return cls(**_with_sections(content))

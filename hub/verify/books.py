@@ -75,7 +75,7 @@ def _first_decided(lane: Lane | None, decided_to: int) -> int:
 
 
 class Replies:
-    """R1: replies that tell of an end. `partial`: how many tell of an end that may have been removed."""
+    """R1: replies that report an end. `partial`: how many report an end that may have been removed."""
 
     def __init__(self) -> None:
         self.read = 0

@@ -74,7 +74,7 @@ class Journal(Struct, kw_only=True):
 
 
 class Execution(NamedTuple):
-    """One time that a task's body really ran, as its side effects tell (a worker's journal)."""
+    """One time that a task's body really ran, as its side effects show (a worker's journal)."""
 
     task: str
     attempt: int

@@ -54,7 +54,9 @@ class KafkaSource:
             silent_ms = 0 if records else silent_ms + poll_ms
             poll_ms = POLL_MS_MIN if records else min(2 * poll_ms, POLL_MS_MAX)
             if silent_ms > SILENT_MS_MAX:
-                raise Unreachable(f"{self._bootstrap} gives no more records of {topic}-{partition}, which go on to offset {end}.")
+                raise Unreachable(
+                    f"{self._bootstrap} gives no more records of {topic}-{partition}, which has some up to offset {end}."
+                )
             yield [
                 StoredRecord(record.offset, record.timestamp, record.key, record.value, record.headers)
                 for record in records

@@ -35,7 +35,7 @@ _IDENTIFIERS = ("task", "root", "token", "name")
 
 class CommandReader:
     """Reads what is addressed to one incarnation. `partitions`: how many engine partitions the hub has; `malformed`: how many
-    records were no commands."""
+    records were not commands."""
 
     def __init__(self, incarnation: str) -> None:
         self._addresses = (incarnation.encode(), EVERYBODY)

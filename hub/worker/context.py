@@ -11,7 +11,7 @@ from schemas import RunAttempt
 
 
 class Retry(Exception):
-    """Raised by a handler: run it again, after `after` seconds (else after the policy's back-off)."""
+    """Raised by a handler: run it again, after `after` seconds (else after the policy's backoff)."""
 
     def __init__(self, reason: str = "", *, after: float | None = None) -> None:
         super().__init__(reason or "the handler asked for another attempt")

@@ -48,8 +48,8 @@ async def run_attempt(
 ) -> Outcome:
     """Call the handler: async ones on the loop, plain ones in a thread. Never raises but for the loop's own end.
 
-    A time-out ends an async handler; a plain one goes on in its thread (it sees `ctx.cancelled`), and its attempt is over.
-    `on_thread` is told of the thread's future."""
+    A timeout ends an async handler; a plain one continues in its thread (it sees `ctx.cancelled`), and its attempt is over.
+    `on_thread` is given the thread's future."""
     began, task, limit = time.monotonic(), asyncio.current_task(), asyncio.timeout(timeout_seconds)
     try:
         arguments = definition.bind(args, context)
@@ -116,7 +116,7 @@ def _failed(raised: BaseException, ran_seconds: float, context: Context, timeout
 
 
 def _seconds_of(after: Any) -> float | None:
-    """What a handler gave as the time to wait; None, the policy's back-off, where it is no time."""
+    """What a handler gave as the time to wait; None, the policy's backoff, where it is not a time."""
     if isinstance(after, timedelta):
         after = after.total_seconds()
     if not isinstance(after, int | float) or after != after:

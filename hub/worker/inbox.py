@@ -19,7 +19,7 @@ RECONNECT_SECONDS = (0.2, 1.0)
 
 
 class Inbox:
-    """See the module. `open` finds its end; `read` goes on from there whatever happens to the broker."""
+    """See the module. `open` finds its end; `read` continues from there whatever happens to the broker."""
 
     def __init__(self, bootstrap: str, topic: str, partition: int, *, client_id: str) -> None:
         self._bootstrap = bootstrap
@@ -49,14 +49,14 @@ class Inbox:
             await reader.close()
 
     async def read(self, take: Callable[[StoredRecord], Awaitable[None]]) -> None:
-        """Hand every record to `take`, for ever. Raises only what `take` raises."""
+        """Hand every record to `take`, forever. Raises only what `take` raises."""
         pause, away = RECONNECT_SECONDS[0], False
         while True:
             try:
                 records = await self._next()
             except (HubError, TimeoutError, OSError) as error:
                 if isinstance(error, OffsetOutOfRange):
-                    log.error("commands lost: the inbox was made anew", action="worker_inbox_lost", reason=str(error))
+                    log.error("commands lost: the inbox was created again", action="worker_inbox_lost", reason=str(error))
                     self.position = None  # Its end: what was lost is not started, and so dispatched again.
                 elif not away:
                     log.warning("inbox interrupted", action="worker_inbox_retry", reason=str(error) or repr(error))
@@ -66,7 +66,7 @@ class Inbox:
                 pause = min(pause * 2, RECONNECT_SECONDS[1])
                 continue
             if away:
-                log.info("inbox goes on", action="worker_inbox_back", position=self.position)
+                log.info("inbox continues", action="worker_inbox_back", position=self.position)
                 pause, away = RECONNECT_SECONDS[0], False
             for record in records:
                 self.position = record.offset + 1

@@ -25,7 +25,7 @@ class Succeeded(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """The handler raised, or took too long. `retry_after` in seconds wins over the policy's back-off."""
+    """The handler raised, or took too long. `retry_after` in seconds wins over the policy's backoff."""
 
     error: TaskError
     ran_seconds: float
@@ -34,7 +34,7 @@ class Failed(NamedTuple):
 
 
 class Cancelled(NamedTuple):
-    """The code was told to stop, and has."""
+    """The code was asked to stop, and has."""
 
     ran_seconds: float
 

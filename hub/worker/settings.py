@@ -16,7 +16,7 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
 
 
 class WorkerFailed(HubError):
-    """A worker that cannot go on; its process is to be replaced."""
+    """A worker that cannot continue; its process is to be replaced."""
 
 
 def shares(slots: int, partitions: int) -> list[int]:

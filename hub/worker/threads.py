@@ -1,4 +1,4 @@
-"""Threads for plain functions. A function that hangs holds its thread for ever, and must not hold the process: unlike those of a
+"""Threads for plain functions. A function that hangs holds its thread forever, and must not hold the process: unlike those of a
 ThreadPoolExecutor, which the interpreter joins when it ends, these are daemons.
 """
 

@@ -112,7 +112,7 @@ class Worker:
     async def run(self, *, handle_signals: bool = True) -> None:
         """Start, work until `stop` is asked for (by SIGTERM or SIGINT too), drain. A second signal ends the process at once.
 
-        Raises WorkerFailed when it cannot go on."""
+        Raises WorkerFailed when it cannot continue."""
         loop = asyncio.get_running_loop()
         if handle_signals:
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -208,7 +208,7 @@ class Worker:
             try:
                 await self._sender.send(self._words.outgoing(kind, self._about(report, partition), partition), timeout_seconds=5)
             except HubError as error:
-                log.warning("not told", action="worker_report_failed", report=kind, reason=str(error))
+                log.warning("report not stored", action="worker_report_failed", report=kind, reason=str(error))
                 return
 
     # The inbox
@@ -323,7 +323,7 @@ class Worker:
             attempt.thread = None
             self._hung += 1
             log.warning(
-                "a function goes on after its attempt is over, and keeps its slot",
+                "a function continues after its attempt is over, and keeps its slot",
                 action="worker_function_hangs",
                 task=attempt.run.task,
                 name=attempt.run.name,
@@ -366,7 +366,7 @@ class Worker:
         log.error("no slot is free, and none will be", action="worker_exhausted", slots=slots, grace_seconds=grace)
         self._fail(
             WorkerFailed(
-                f"Every one of {slots} slots is held by a function that did not end after its time-out. "
+                f"Every one of {slots} slots is held by a function that did not end after its timeout. "
                 "The worker ends, since threads cannot be ended; let such functions look at ctx.cancelled."
             )
         )
@@ -376,9 +376,9 @@ class Worker:
             self._heartbeats.soon(range(self.partitions))
 
     def _fail(self, error: BaseException) -> None:
-        """This worker cannot go on: `run` and `watch` raise `error`."""
+        """This worker cannot continue: `run` and `watch` raise `error`."""
         if self._failure is None and not self._stopped:
-            log.error("the worker cannot go on", action="worker_failed", reason=str(error) or repr(error))
+            log.error("the worker cannot continue", action="worker_failed", reason=str(error) or repr(error))
             self._failure = error
         self._stop_asked.set()
 
@@ -392,7 +392,7 @@ class Worker:
             self._fail(task.exception() or WorkerFailed(f"{task.get_name()} has ended"))
 
     async def watch(self) -> None:
-        """Until `stop` is asked for; raises what keeps the worker from going on."""
+        """Until `stop` is asked for; raises what keeps the worker from continuing."""
         await self._stop_asked.wait()
         if self._failure is not None:
             raise WorkerFailed(str(self._failure) or repr(self._failure)) from self._failure
@@ -408,7 +408,7 @@ class Worker:
         return True
 
     async def _conclude_somehow(self, attempt: Attempt, outcome: Outcome) -> None:
-        """Its end, else in few words that it could not be told; else the engine is to miss it."""
+        """Its end, else in short that it could not be reported; else the engine is to miss it."""
         run = attempt.run
         try:
             await self._conclude(attempt, outcome)
@@ -417,7 +417,7 @@ class Worker:
             try:
                 await self._conclude(attempt, in_short(outcome, error))
             except Exception:
-                log.exception("an end is not told", action="worker_end_untold", task=run.task, name=run.name)
+                log.exception("the end of an attempt was not reported", action="worker_end_untold", task=run.task, name=run.name)
                 self._holdings.settle(run.partition, run.token)
 
     async def _conclude(self, attempt: Attempt, outcome: Outcome) -> None:
@@ -441,7 +441,7 @@ class Worker:
                 self.cancelled += 1
 
     async def _end(self, attempt: Attempt, kind: str, report: type[r.AttemptReport], **fields: object) -> None:
-        """The last word of an attempt. It counts as held until that is stored: the engine misses what is no longer held."""
+        """The end of an attempt. It counts as held until that is stored: the engine misses what is no longer held."""
         run = attempt.run
         self._forget(attempt)
         outgoing = self._words.of_attempt(attempt, kind, report, **fields)

@@ -15,6 +15,7 @@ FORBIDDEN = {
     "a number of an issue": re.compile(r"\b[Ii]ssue #?\d|\b(?:fixes|closes) #\d"),
     "what is left for another time": re.compile(r"\b(?:TO" + r"DO|FIX" + r"ME|XXX)\b"),
     "a working day": re.compile(r"\b(?:this|last|next|earlier|previous|working) (?:working )?session\b"),
+    "the build of a kernel": re.compile(r"\bLinux-\d[\w.]*-"),
     "a conflict marker": re.compile(r"^(?:<{7}|>{7}) ", re.MULTILINE),
 }
 LINES_MAX = 600
@@ -53,7 +54,15 @@ def test_no_file_mentions(rule: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["see /work/plan/x", "/home/me/project", "https://" + "pypi.org/simple", "issue #3", "in the next session"]
+    "text",
+    [
+        "see /work/plan/x",
+        "/home/me/project",
+        "https://" + "pypi.org/simple",
+        "issue #3",
+        "in the next session",
+        "Linux-" + "6.1.0-9-x86_64",
+    ],
 )
 def test_the_rules_find_what_they_are_for(text: str) -> None:
     assert any(pattern.search(text) for pattern in FORBIDDEN.values())

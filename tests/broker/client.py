@@ -119,7 +119,7 @@ def values_of(data: bytes) -> list[bytes]:
 
 
 class LateClock(SystemClock):
-    """The machine's clocks, put forward by a test: what has a time-out of an hour is over when the test says so."""
+    """The machine's clocks, put forward by a test: what has a timeout of an hour is over when the test says so."""
 
     def __init__(self) -> None:
         self._later = 0.0

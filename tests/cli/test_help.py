@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import typer.main
+from rich.markup import render
 
 from hub.cli import build
 
@@ -35,12 +36,19 @@ def test_a_command_says_what_it_does(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", EVERY)
+def test_no_help_has_words_that_the_terminal_takes_for_a_style(path: str) -> None:
+    texts = [EVERY[path].help, *(getattr(parameter, "help", None) for parameter in EVERY[path].params)]  # type: ignore[attr-defined]
+    for text in filter(None, texts):
+        assert render(text).plain == text
+
+
+@pytest.mark.parametrize("path", EVERY)
 def test_every_argument_and_option_says_what_it_means(path: str) -> None:
     for parameter in EVERY[path].params:  # type: ignore[attr-defined]
         if getattr(parameter, "hidden", False) or parameter.name == "help":
             continue
         assert parameter.help, f"{parameter.name} has no help"
-        assert parameter.help.endswith(".") or "." in parameter.help, f"{parameter.name}: {parameter.help!r} is no sentence"
+        assert parameter.help.endswith(".") or "." in parameter.help, f"{parameter.name}: {parameter.help!r} is not a sentence"
 
 
 @pytest.mark.parametrize("path", [path for path in EVERY if path.startswith(("hub task ", "hub events tail", "hub bench "))])

@@ -1,3 +1,3 @@
-"""A plug-in whose import raises."""
+"""A plugin whose import raises."""
 
 raise RuntimeError("this module is broken")

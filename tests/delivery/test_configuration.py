@@ -40,9 +40,9 @@ def test_a_wrong_entry_is_refused(entries: Any, says: str) -> None:
     [
         ({"settings": {"format": "xml"}}, r"subscribers\[console\]\.settings\.format: "),
         ({"settings": {"colour": True}}, r"subscribers\[console\]\.settings\.colour: unknown key"),
-        ({"settings": {"types": ["task.finished"]}}, r"\.settings\.types: 'task\.finished' is no event type"),
+        ({"settings": {"types": ["task.finished"]}}, r"\.settings\.types: 'task\.finished' is not an event type"),
         ({"delivery": {"rate": "5/s"}}, r"subscribers\[console\]\.delivery\.rate: unknown key"),
-        ({"delivery": {"retry": {"max": "soon"}}}, r"\.delivery\.retry\.max: 'soon' is no duration"),
+        ({"delivery": {"retry": {"max": "soon"}}}, r"\.delivery\.retry\.max: 'soon' is not a duration"),
         ({"delivery": {"concurrency": 0}}, r"\.delivery\.concurrency: "),
         ({"filter": {"like": {}}}, r"subscribers\[console\]\.filter: 'like'"),
     ],
@@ -62,7 +62,7 @@ def test_overrides_leave_the_rest_of_the_plugins_delivery_as_it_was() -> None:
 @pytest.mark.parametrize(
     ("use", "says"),
     [
-        ("pigeon", "no plug-in is called 'pigeon'; installed: .*console"),
+        ("pigeon", "no plugin is called 'pigeon'; installed: .*console"),
         ("tests.delivery.plugins:Missing", "has no Missing"),
         ("tests.delivery.plugins:not_a_subscriber", "is no Subscriber class"),
     ],

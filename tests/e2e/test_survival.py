@@ -199,7 +199,7 @@ GARBAGE: list[tuple[str, bytes | None, list[tuple[str, bytes]]]] = [
         [("ce_type", b"task.created"), ("ce_source", b"/x"), ("ce_id", b"4")],
     ),
     ("unknown type", b"{}", [("ce_type", b"task.exploded"), ("ce_source", b"/x"), ("ce_id", b"5")]),
-    ("a type that is no text", b"{}", [("ce_type", b"\xff\xfe"), ("ce_source", b"/x"), ("ce_id", b"6")]),
+    ("a type that is not text", b"{}", [("ce_type", b"\xff\xfe"), ("ce_source", b"/x"), ("ce_id", b"6")]),
     ("no source", b'{"name": "step"}', [("ce_type", b"task.created")]),
     (
         "a report of nobody",

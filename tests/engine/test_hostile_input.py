@@ -1,4 +1,4 @@
-"""What one record must not do: stop the partition, break a promise to others, or leave something behind for ever."""
+"""What one record must not do: stop the partition, break a promise to others, or leave something behind forever."""
 
 from typing import Any
 

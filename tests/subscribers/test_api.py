@@ -38,7 +38,7 @@ def test_durations_are_numbers_of_seconds_or_text_with_a_unit(text: Any, seconds
 
 @pytest.mark.parametrize("text", ["", "soon", "5 weeks", "-1s", -1, float("nan"), "1h30m"])
 def test_what_is_no_duration_is_refused(text: Any) -> None:
-    with pytest.raises(ValueError, match="is no duration"):
+    with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)
 
 
@@ -174,7 +174,7 @@ def test_a_subclass_may_override_a_handler() -> None:
 
 
 def test_mistakes_are_said_when_the_class_is_made() -> None:
-    with pytest.raises(TypeError, match=r"Unknown\.seen: 'task\.finished' is no event type"):
+    with pytest.raises(TypeError, match=r"Unknown\.seen: 'task\.finished' is not an event type"):
 
         class Unknown(Subscriber[SubscriberSettings]):
             @on("task.finished")

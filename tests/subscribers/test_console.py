@@ -80,7 +80,7 @@ async def test_one_event_is_one_line_on_the_stream(format: str, monkeypatch: pyt
 
 def test_types_are_checked_and_narrow_what_is_taken() -> None:
     assert Console.event_types(ConsoleSettings(types=("task.*",))) == ("task.*",)
-    with pytest.raises(ValidationError, match="is no event type"):
+    with pytest.raises(ValidationError, match="is not an event type"):
         ConsoleSettings(types=("task.finished",))
 
 

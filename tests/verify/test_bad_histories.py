@@ -566,7 +566,7 @@ def _(log: LogBuilder) -> None:
     log.act(log.submit("late", not_start_after=rfc3339(log.now_ms + 5_000)), "task.expired")
 
 
-@bad("I20", "a task expires before its start time-out has run from the first time that it was ready")
+@bad("I20", "a task expires before its start timeout has run from the first time that it was ready")
 def _(log: LogBuilder) -> None:
     task = log.submit("late", timeouts={"start": 60.0})
     log.now_ms += 59_000
