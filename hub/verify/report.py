@@ -108,8 +108,9 @@ class Report(Struct, kw_only=True):
         `sentences`: (id, sentence) of invariants, to explain the broken ones.
         """
         rate = self.events / self.seconds if self.seconds > 0 else 0.0
+        partitions = "partition" if self.partitions == 1 else "partitions"
         lines = [
-            f"{self.events:,} events of {self.tasks:,} tasks ({self.live_tasks:,} live) on {self.partitions} partitions",
+            f"{self.events:,} events of {self.tasks:,} tasks ({self.live_tasks:,} live) on {self.partitions} {partitions}",
             f"{self.commands:,} commands, {self.state_rows:,} state rows, {self.intake_records:,} intake records",
             f"{self.seconds:.2f} s ({rate:,.0f} events/s)",
             f"checked: {' '.join(self.checked)}",
