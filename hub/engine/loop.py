@@ -265,8 +265,8 @@ class PartitionLoop:
         partition.forgive(gap_us)
 
     async def _keep_house(self, session: TransactionalSession, partition: EnginePartition, now_us: int) -> None:
-        """Note which offset was reached, let old intake be deleted, and act on a disk that fills up or empties: now and then, since
-        a transaction takes less than looking at all that."""
+        """Note which offset was reached, let old intake be deleted, act on a disk that fills up or empties: a few times a second,
+        since looking at all that takes longer than deciding a report."""
         if now_us < self._house_due_us:
             return
         self._house_due_us = now_us + HOUSE_US
