@@ -1,14 +1,17 @@
 """Fixtures for every test: see tests/brokers.py."""
 
 import gc
+import io
+import logging
 import os
 import sys
 import traceback
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from types import TracebackType
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from tests.brokers import (
@@ -46,6 +49,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             mark = item.get_closest_marker("timeout")
             seconds = float(mark.args[0] if mark else config.getini("timeout"))
             item.add_marker(pytest.mark.timeout(seconds + TURN_SECONDS), append=False)
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    """What `configure_logging` was given; afterwards logging is as it was."""
+    root, client = logging.getLogger(), logging.getLogger("aiokafka")
+    before = root.handlers[:], root.level, client.level
+    try:
+        yield io.StringIO()
+    finally:
+        root.handlers[:], level, client_level = before
+        root.setLevel(level)
+        client.setLevel(client_level)
+        structlog.reset_defaults()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -57,9 +57,6 @@ HIDDEN_SECONDS = 0.05
 #: did not run (it was stopped, or starved): then workers may have been stopped, too, and their silence says nothing.
 STOPPED_US = 4_000_000
 
-#: Between looks at what housekeeping has to do (microseconds).
-HOUSE_US = 250_000
-
 #: Between looks for the commands topic of a pool that a worker named and that does not exist (seconds): first, and at most.
 POOLS_SECONDS = (1.0, 30.0)
 
@@ -123,7 +120,6 @@ class PartitionLoop:
         self._marks = IntakeMarks(self._loop_settings.intake_retention_seconds)
         self._housekeeping = Housekeeping(broker, partition, self._settings)
         self._pools_due = self._pools_pause = 0.0
-        self._house_due_us = 0
         self.fenced = False
         self.offset = 0
         self.transactions = 0
@@ -265,11 +261,7 @@ class PartitionLoop:
         partition.forgive(gap_us)
 
     async def _keep_house(self, session: TransactionalSession, partition: EnginePartition, now_us: int) -> None:
-        """Note which offset was reached, let old intake be deleted, act on a disk that fills up or empties: a few times a second,
-        since looking at all that takes longer than deciding a report."""
-        if now_us < self._house_due_us:
-            return
-        self._house_due_us = now_us + HOUSE_US
+        """Note which offset was reached, let old intake be deleted, and act on a disk that fills up or empties."""
         house, marks = self._housekeeping, self._marks
         if marks.due(now_us, partition.offset):
             await self._write(session, partition, partition.checkpoint(now_us, marks.note(now_us, partition.offset)))

@@ -38,20 +38,6 @@ def test_every_record_says_its_action() -> None:
     assert not silent, f"no action: {silent}"
 
 
-@pytest.fixture
-def stream() -> Iterator[io.StringIO]:
-    """What `configure_logging` was given; afterwards logging is as it was."""
-    root, client = logging.getLogger(), logging.getLogger("aiokafka")
-    before = root.handlers[:], root.level, client.level
-    try:
-        yield io.StringIO()
-    finally:
-        root.handlers[:], level, client_level = before
-        root.setLevel(level)
-        client.setLevel(client_level)
-        structlog.reset_defaults()
-
-
 def test_records_of_both_kinds_of_loggers_are_lines_of_the_same_form(stream: io.StringIO) -> None:
     configure_logging("engine", "info", stream)
     structlog.get_logger("hub.a").info("taken over", action="engine_started", partition=3)

@@ -128,8 +128,7 @@ def test_a_concealed_secret_is_masked_in_every_form(shown: str) -> None:
     assert masked("amqp://ann:pass@host/x and http://host") == f"amqp://ann:{MASK}@host/x and http://host"
 
 
-def test_logs_and_their_tracebacks_are_masked() -> None:
-    stream = io.StringIO()
+def test_logs_and_their_tracebacks_are_masked(stream: io.StringIO) -> None:
     configure_logging("delivery", "info", stream)
     plan(SubscriberConfig(use=f"{__name__}:Vault", settings={"token": SECRET}), Vault)
     try:
