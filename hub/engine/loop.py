@@ -10,6 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from logging import INFO, WARNING
 from pathlib import Path
 
@@ -56,6 +57,9 @@ HIDDEN_SECONDS = 0.05
 #: The loop looks around several times a second. A much longer gap, in which it did not wait for a commit, means that this process
 #: did not run (it was stopped, or starved): then workers may have been stopped, too, and their silence says nothing.
 STOPPED_US = 4_000_000
+
+#: Between looks at what housekeeping has to do besides marks (microseconds): a transaction takes less time than that look.
+HOUSEKEEPING_US = 250_000
 
 #: Between looks for the commands topic of a pool that a worker named and that does not exist (seconds): first, and at most.
 POOLS_SECONDS = (1.0, 30.0)
@@ -120,6 +124,7 @@ class PartitionLoop:
         self._marks = IntakeMarks(self._loop_settings.intake_retention_seconds)
         self._housekeeping = Housekeeping(broker, partition, self._settings)
         self._pools_due = self._pools_pause = 0.0
+        self._housekeeping_due_us = 0
         self.fenced = False
         self.offset = 0
         self.transactions = 0
@@ -265,6 +270,9 @@ class PartitionLoop:
         house, marks = self._housekeeping, self._marks
         if marks.due(now_us, partition.offset):
             await self._write(session, partition, partition.checkpoint(now_us, marks.note(now_us, partition.offset)))
+        if now_us < self._housekeeping_due_us:
+            return
+        self._housekeeping_due_us = now_us + HOUSEKEEPING_US
         house.trim(marks.deletable(now_us))
         house.look()
         if house.space is not None and house.level != partition.state.engine_row.storage:
@@ -393,9 +401,9 @@ class SteadyClock:
         return self._wall_us + (self._elapsed_ns() - self._began_ns) // 1000
 
 
-def _since_boot_ns() -> int:
-    boottime = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.monotonic_ns() if boottime is None else time.clock_gettime_ns(boottime)
+_since_boot_ns: Callable[[], int] = (
+    partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic_ns
+)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
