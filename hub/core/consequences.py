@@ -44,7 +44,7 @@ def settle(turn: Turn, *, retention_seconds: float) -> None:
     for root_id, steps in turn.steps_ready.items():
         root = turn.state.tasks.get(root_id)
         if len(steps) > 1 and root is not None and root.row.state == "running":
-            turn.happen(root, "workflow.steps_ready", e.WorkflowStepsReady(count=len(steps), steps=steps[:NAMED_MAX]))
+            turn.apply(root, e.WorkflowStepsReady(count=len(steps), steps=steps[:NAMED_MAX]))
     turn.steps_ready.clear()
 
 
@@ -59,7 +59,7 @@ def place(turn: Turn, task: Task) -> None:
             _can_never_run(turn, task, before, dependency)
             return
     if unmet:
-        turn.happen(task, "task.blocked", e.TaskBlocked(unmet=unmet))
+        turn.apply(task, e.TaskBlocked(unmet=unmet))
     else:
         make_ready(turn, task)
 
@@ -70,9 +70,9 @@ def make_ready(turn: Turn, task: Task) -> None:
     start = row.start_after
     if start is not None and row.scheduled_at is None:
         at = text_of(turn.now_us + us_of_seconds(start)) if isinstance(start, int | float) else start
-        turn.happen(task, "task.scheduled", e.TaskScheduled(start_after=at))
+        turn.apply(task, e.TaskScheduled(start_after=at))
         return
-    turn.happen(task, "task.ready", e.TaskReady(queue=row.queue, priority=row.priority))
+    turn.apply(task, e.TaskReady(queue=row.queue, priority=row.priority))
     if row.root is not None:
         turn.steps_ready.setdefault(row.root, []).append(row.key or task.id)
 
@@ -103,10 +103,10 @@ def _can_never_run(turn: Turn, task: Task, before: Task, dependency: Dependency)
     name, state = before.row.key or before.id, before.row.state
     if dependency.on == "success" and state in ("failed", "expired"):
         error = TaskError(type="DependencyFailed", message=f"{name} ended {state}", retryable=False)
-        turn.happen(task, "task.failed", failed(task.row, turn.now, "dependency_failed", error))
+        turn.apply(task, failed(task.row, turn.now, "dependency_failed", error))
     else:
         reason = f"{name} ended {state}; needed: {dependency.on}"
-        turn.happen(task, "task.skipped", skipped(task.row, turn.now, reason, before.id))
+        turn.apply(task, skipped(task.row, turn.now, reason, before.id))
 
 
 def _dependencies_met(turn: Turn, task_id: str, satisfied: list[str]) -> None:
@@ -117,7 +117,7 @@ def _dependencies_met(turn: Turn, task_id: str, satisfied: list[str]) -> None:
     assert unmet >= 0, f"{task_id} has {task.row.unmet} unmet dependencies and {len(satisfied)} were met"
     if unmet:
         data = e.TaskDependencySatisfied(unmet=unmet, count=len(satisfied), satisfied=satisfied[:NAMED_MAX])
-        turn.happen(task, "task.dependency_satisfied", data)
+        turn.apply(task, data)
     else:
         make_ready(turn, task)
 
@@ -133,7 +133,7 @@ def _count_steps(turn: Turn, root_id: str) -> None:
     if over == (row.nodes if not row.cancelling else len(root.children or ())):
         _end_workflow(turn, root, counts)
     elif ended:
-        turn.happen(root, "workflow.progressed", e.WorkflowProgressed(nodes=row.nodes, planned=row.planned, **counts))
+        turn.apply(root, e.WorkflowProgressed(nodes=row.nodes, planned=row.planned, **counts))
 
 
 def _end_workflow(turn: Turn, root: Task, counts: dict[str, int]) -> None:
@@ -141,10 +141,10 @@ def _end_workflow(turn: Turn, root: Task, counts: dict[str, int]) -> None:
     nodes = [turn.state.tasks[child] for child in root.children or ()]
     if row.cancelling and row.cancel_timed_out:
         error = TaskError(type="TimedOut", message=row.cancel_reason, retryable=False)
-        turn.happen(root, "workflow.failed", workflow_failed(row, turn.now, counts, error, []))
+        turn.apply(root, workflow_failed(row, turn.now, counts, error, []))
         return
     if row.cancelling:
-        turn.happen(root, "workflow.cancelled", workflow_cancelled(row, turn.now, counts))
+        turn.apply(root, workflow_cancelled(row, turn.now, counts))
         return
     handled = {entry.task for node in nodes for entry in node.row.depends_on if entry.on == "failure"}
     failures = [node for node in nodes if node.row.state in ("failed", "expired", "cancelled") and node.id not in handled]
@@ -155,14 +155,14 @@ def _end_workflow(turn: Turn, root: Task, counts: dict[str, int]) -> None:
             for node in nodes
             if node.id not in inner and node.row.state == "completed"
         )
-        turn.happen(root, "workflow.completed", workflow_completed(row, turn.now, counts, results))
+        turn.apply(root, workflow_completed(row, turn.now, counts, results))
         return
     first = [node for node in failures if not (node.row.error and node.row.error.type == "DependencyFailed")] or failures
     names = [node.row.key or node.id for node in first]
     error = first[0].row.error or TaskError(type="StepNotCompleted", message=f"{names[0]} ended {first[0].row.state}")
     message = f"step {names[0]}: {error.message}"
     error = TaskError(type=error.type, message=message, retryable=False, fingerprint=error.fingerprint)
-    turn.happen(root, "workflow.failed", workflow_failed(row, turn.now, counts, error, names[:NAMED_MAX]))
+    turn.apply(root, workflow_failed(row, turn.now, counts, error, names[:NAMED_MAX]))
 
 
 def reply_of(turn: Turn, task: Task) -> TaskReply:

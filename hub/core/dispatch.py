@@ -72,7 +72,7 @@ def _want(turn: Turn, workers: list[Worker]) -> None:
     for worker in workers:
         if turn.now_us - worker.wanted_us >= WANTED_EVERY_US and worker.credit < worker.slots:
             worker.wanted_us = turn.now_us
-            turn.command(worker, "engine.work_wanted", "", WorkWanted(partition=turn.partition, waiting=len(turn.state.ready)))
+            turn.command(worker, "", WorkWanted(partition=turn.partition, waiting=len(turn.state.ready)))
 
 
 def _issue(turn: Turn, task: Task, worker: Worker) -> int:
@@ -82,9 +82,8 @@ def _issue(turn: Turn, task: Task, worker: Worker) -> int:
     attempt, dispatched = row.attempt + 1, row.dispatch + 1
     lease_seconds = worker.lease_us / SECOND_US
     policy = policy_of(row, worker.options.get(row.name))
-    turn.happen(
+    turn.apply(
         task,
-        "task.dispatched",
         e.TaskDispatched(
             attempt=attempt,
             dispatch=dispatched,
@@ -124,7 +123,7 @@ def _issue(turn: Turn, task: Task, worker: Worker) -> int:
         tags=row.tags,
         traceparent=traceparent_of(task, attempt),
     )
-    turn.command(worker, "attempt.run", task.id, command)
+    turn.command(worker, task.id, command)
     turn.state.must_start(task, turn.now_us)
     return 500 + len(bytes(task.args)) + sum(len(bytes(result)) for result in results.values())
 

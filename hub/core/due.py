@@ -74,7 +74,7 @@ def take_due(
             again = turn.state.engine_row.sequence  # It is found again after each take-over: its provenance must be another one.
             turn.caused_by(f"agenda/{turn.partition}/poison:{task_id}.{again}/{due_us // 1000}", f"agenda:{kind}")
             data = e.EngineTimerDeadLettered(timer=kind, task=task_id, due_at=text_of(due_us), reason=poison[key])
-            turn.happen_engine("engine.timer_dead_lettered", data)
+            turn.apply_to_engine(data)
             continue
         try:
             _take_timer(turn, entry, retention_seconds)
@@ -98,18 +98,18 @@ def _take_timer(turn: Turn, entry: tuple[int, str, str, int], retention_seconds:
 
 def _start(turn: Turn, task: Task, due_us: int, mark: int) -> None:
     if task.row.state == "scheduled" and task.row.start_due_us == due_us:
-        turn.happen(task, "task.ready", _ready(task.row))
+        turn.apply(task, _ready(task.row))
 
 
 def _retry(turn: Turn, task: Task, due_us: int, mark: int) -> None:
     if task.row.state == "retrying" and task.row.dispatch == mark:
-        turn.happen(task, "task.ready", _ready(task.row))
+        turn.apply(task, _ready(task.row))
 
 
 def _expire(turn: Turn, task: Task, due_us: int, mark: int) -> None:
     row = task.row
     if row.state in WAITING and row.expire_due_us is not None and row.expire_due_us <= turn.now_us:
-        turn.happen(task, "task.expired", expired(row, turn.now, "not started in time"))
+        turn.apply(task, expired(row, turn.now, "not started in time"))
 
 
 def _total(turn: Turn, task: Task, due_us: int, mark: int) -> None:
@@ -124,7 +124,7 @@ def _total(turn: Turn, task: Task, due_us: int, mark: int) -> None:
         return
     turn.cancel_command(task, reason)
     error = TaskError(type="TimedOut", message=reason, retryable=False)
-    turn.happen(task, "task.failed", failed(row, turn.now, "timed_out", error))
+    turn.apply(task, failed(row, turn.now, "timed_out", error))
 
 
 def _attempt(turn: Turn, task: Task, due_us: int, mark: int) -> None:
@@ -135,7 +135,7 @@ def _attempt(turn: Turn, task: Task, due_us: int, mark: int) -> None:
         turn.state.agenda.add(row.attempt_due_us + TIMEOUT_SLACK_US, "attempt", task.id, mark)
         return
     turn.cancel_command(task, "the attempt took too long")
-    turn.happen_all(task, on_timeout(task.id, row, turn.now, turn.now_us))
+    turn.apply_all(task, on_timeout(task.id, row, turn.now, turn.now_us))
 
 
 def create_nodes(turn: Turn, root: Task) -> int:
@@ -148,9 +148,9 @@ def create_nodes(turn: Turn, root: Task) -> int:
     turn.state.planned += (len(plan.order) if not first else 0) - len(keys)
     if first:
         counts = {name: getattr(root.row, name) for name in ("completed", "failed", "cancelled", "skipped", "expired")}
-        turn.happen(root, "workflow.progressed", e.WorkflowProgressed(nodes=root.row.nodes, planned=planned, **counts))
+        turn.apply(root, e.WorkflowProgressed(nodes=root.row.nodes, planned=planned, **counts))
     else:
-        turn.happen(root, "workflow.started", e.WorkflowStarted(nodes=root.row.nodes, planned=planned))
+        turn.apply(root, e.WorkflowStarted(nodes=root.row.nodes, planned=planned))
     correlation = root.row.correlation or root.id
     for key in keys:
         data = node_data(plan.nodes[key], root, key, now_us=turn.now_us, log_offset=root.row.log_offset)
@@ -182,13 +182,13 @@ def request_cancel(turn: Turn, task: Task, reason: str, by: str | None, *, timed
     if task.children is not None:
         if task.plan is not None:
             turn.state.planned -= len(task.plan.order) - row.planned  # No more steps are created.
-        turn.happen(task, "task.cancel_requested", e.TaskCancelRequested(reason=reason, by=by, timed_out=timed_out))
+        turn.apply(task, e.TaskCancelRequested(reason=reason, by=by, timed_out=timed_out))
         turn.state.agenda.add(turn.now_us, "cancel", task.id)
     elif row.state in ACTIVE:
-        turn.happen(task, "task.cancel_requested", e.TaskCancelRequested(reason=reason, by=by, attempt=row.attempt))
+        turn.apply(task, e.TaskCancelRequested(reason=reason, by=by, attempt=row.attempt))
         turn.cancel_command(task, reason)
     else:
-        turn.happen(task, "task.cancelled", cancelled(row, turn.now, reason=reason, by=by))
+        turn.apply(task, cancelled(row, turn.now, reason=reason, by=by))
 
 
 def _cancel(turn: Turn, root: Task, due_us: int, mark: int) -> None:

@@ -1,7 +1,7 @@
 """One turn of an engine partition: what happens in it, collected in order.
 
 A turn is everything that one transaction will hold: events (numbered, with provenance), commands, replies, forwards and
-the keys of the rows that were touched. `happen` is the only way to an event: it evolves the row, keeps what is derived from
+the keys of the rows that were touched. `apply` is the only way to an event: it evolves the row, keeps what is derived from
 it in step, and notes the consequences (who ended, who holds what) for `consequences.py`.
 """
 
@@ -26,7 +26,7 @@ class Happened(NamedTuple):
     """An event as it leaves the turn. `namespace`, `taskname`, `root`, `correlation`, `traceparent` are None for workers
     and the engine; `cause` is the CloudEvents id of the report, or the agenda item."""
 
-    event: str
+    data: Struct
     kind: str
     subject: str
     sequence: int
@@ -34,7 +34,6 @@ class Happened(NamedTuple):
     src: str
     from_state: str | None
     to_state: str | None
-    data: Struct
     cause: str | None
     namespace: str | None
     taskname: str | None
@@ -49,7 +48,6 @@ class Command(NamedTuple):
     pool: str
     inbox: int
     worker: str
-    event: str
     key: str
     data: Struct
 
@@ -124,25 +122,25 @@ class Turn:
         task.plan = new.plan
         self.state.ended.discard(new.id)
         self.state.add(task)
-        self._emit(task, "task.created", new.data, None, "created")
+        self._emit(task, new.data, None, "created")
         return task
 
-    def happen(self, task: Task, event: str, data: Any) -> None:
-        """Let `event` happen to `task`. Raises AssertionError where the table of transitions does not allow it."""
+    def apply(self, task: Task, event: Struct) -> None:
+        """Apply `event` to `task`. Raises AssertionError where the table of transitions does not allow it."""
         row = task.row
         before = row.state
-        assert is_allowed(event, before), f"{event} on {task.id} in state {before!r}"
+        assert is_allowed(type(event), before), f"{type(event).__name__} on {task.id} in state {before!r}"
         worker = row.worker
-        evolve_task(row, event, data, self.now, self.now_us)
+        evolve_task(row, event, self.now, self.now_us)
         after = row.state
-        self._emit(task, event, data, before, after)
+        self._emit(task, event, before, after)
         if after != before:
             self._moved(task, before, after, worker)
 
-    def happen_all(self, task: Task, happenings: Iterable[tuple[str, Any]]) -> None:
+    def apply_all(self, task: Task, events: Iterable[Struct]) -> None:
         """Several events in order."""
-        for event, data in happenings:
-            self.happen(task, event, data)
+        for event in events:
+            self.apply(task, event)
 
     def _moved(self, task: Task, before: str, after: str, worker: str | None) -> None:
         state, row = self.state, task.row
@@ -166,13 +164,13 @@ class Turn:
             state.live -= 1
             self.ended.append(task)
 
-    def _emit(self, task: Task, event: str, data: Struct, before: str | None, after: str) -> None:
+    def _emit(self, task: Task, data: Struct, before: str | None, after: str) -> None:
         row = task.row
         self.touched[task.id] = task
         moved = before != after
         self.events.append(
             Happened(
-                event,
+                data,
                 "task",
                 task.id,
                 row.sequence,
@@ -180,7 +178,6 @@ class Turn:
                 self.next_src(),
                 before if moved else None,
                 after if moved else None,
-                data,
                 self._cause,
                 row.namespace,
                 row.name,
@@ -191,34 +188,32 @@ class Turn:
         )
         self._index += 1
 
-    def happen_engine(self, event: str, data: Any) -> None:
+    def apply_to_engine(self, event: Struct) -> None:
         """An event of the partition's own entity: refusals, set-aside input, take-overs."""
         row = self.state.engine_row
         before = row.state
-        evolve_engine(row, event, data, self.now)
+        evolve_engine(row, event, self.now)
         self.engine_touched = True
-        self._emit_other(event, "engine", str(self.partition), row.sequence, 0, data, before, row.state)
+        self._emit_other(event, "engine", str(self.partition), row.sequence, 0, before, row.state)
 
-    def happen_worker(self, incarnation: str, event: str, data: Any, *, life: int = 0) -> None:
+    def apply_to_worker(self, incarnation: str, event: Struct, *, life: int = 0) -> None:
         """An event of a worker, on its home partition. `life` is given where its life begins."""
         rows = self.state.worker_rows
         row = rows.get(incarnation)
         if row is None:
             row = rows[incarnation] = WorkerRow(life=life)
         before = row.state
-        evolve_worker(row, event, data, self.now)
+        evolve_worker(row, event, self.now)
         self.touched_workers.add(incarnation)
-        self._emit_other(event, "worker", incarnation, row.sequence, row.life, data, before, row.state)
+        self._emit_other(event, "worker", incarnation, row.sequence, row.life, before, row.state)
         if row.state in ("lost", "stopped"):
             del rows[incarnation]
 
-    def _emit_other(
-        self, event: str, kind: str, subject: str, sequence: int, life: int, data: Struct, before: str, after: str
-    ) -> None:
+    def _emit_other(self, data: Struct, kind: str, subject: str, sequence: int, life: int, before: str, after: str) -> None:
         moved = before != after
         self.events.append(
             Happened(
-                event,
+                data,
                 kind,
                 subject,
                 sequence,
@@ -226,7 +221,6 @@ class Turn:
                 self.next_src(),
                 before if moved else None,
                 after if moved else None,
-                data,
                 self._cause,
                 None,
                 None,
@@ -245,16 +239,16 @@ class Turn:
         `task` is left out where it is not an id: then the reason shows it."""
         reason = cut(reason, REASON_MAX)
         task = task if task is not None and check_id(task, "") is None else None
-        self.happen_engine("task.rejected", e.TaskRejected(code=code, reason=reason, task=task, report=report))
+        self.apply_to_engine(e.TaskRejected(code=code, reason=reason, task=task, report=report))
         if reply is not None:
             data = TaskReply(kind="rejected", task=task or "", partition=self.partition, code=code, reason=reason)
             self.replies.append(Reply(*reply, data))
 
     # Commands
 
-    def command(self, worker: Worker, event: str, key: str, data: Struct) -> None:
+    def command(self, worker: Worker, key: str, data: Struct) -> None:
         """Put a command into the inbox of `worker`."""
-        self.commands.append(Command(worker.pool, worker.inbox, worker.incarnation, event, key, data))
+        self.commands.append(Command(worker.pool, worker.inbox, worker.incarnation, key, data))
 
     def grant_command(self, task: Task) -> None:
         """At most once: tell the worker that has the attempt that its body may run."""
@@ -264,7 +258,7 @@ class Turn:
         assert row.pool is not None
         assert row.inbox is not None
         data = GrantAttempt(task=task.id, attempt=row.attempt, token=row.token)
-        self.commands.append(Command(row.pool, row.inbox, row.worker, "attempt.grant", task.id, data))
+        self.commands.append(Command(row.pool, row.inbox, row.worker, task.id, data))
 
     def cancel_command(self, task: Task, reason: str) -> None:
         """Tell the worker that has the task's attempt, if any, to stop; it follows the command it refers to."""
@@ -272,7 +266,7 @@ class Turn:
         if row.worker is None or row.token is None or row.pool is None or row.inbox is None:
             return
         data = CancelAttempt(task=task.id, attempt=row.attempt, token=row.token, reason=reason)
-        self.commands.append(Command(row.pool, row.inbox, row.worker, "attempt.cancel", task.id, data))
+        self.commands.append(Command(row.pool, row.inbox, row.worker, task.id, data))
 
     @property
     def writes(self) -> bool:

@@ -57,14 +57,14 @@ def on_worker_report(turn: Turn, report: r.WorkerReport, *, offset: int, home: b
         worker.draining = True
     row = turn.state.worker_rows.get(report.incarnation)
     if home and (row is None or was_missed or (row.state == "silent")) and not isinstance(report, r.WorkerStopped):
-        turn.happen_worker(report.incarnation, "worker.registered", _registered(report), life=offset)
+        turn.apply_to_worker(report.incarnation, _registered(report), life=offset)
         row = turn.state.worker_rows[report.incarnation]
     if home and row is not None:
         about: dict[str, Any] = {"pool": report.pool, "host": report.host, "pid": report.pid, "slots": report.slots}
         if isinstance(report, r.WorkerDraining) and row.state != "draining":
-            turn.happen_worker(report.incarnation, "worker.draining", e.WorkerDrainingEvent(**about))
+            turn.apply_to_worker(report.incarnation, e.WorkerDrainingEvent(**about))
         elif isinstance(report, r.WorkerStopped):
-            turn.happen_worker(report.incarnation, "worker.stopped", e.WorkerStoppedEvent(**about))
+            turn.apply_to_worker(report.incarnation, e.WorkerStoppedEvent(**about))
     if isinstance(report, r.WorkerHeartbeat) and report.holding is not None:
         holding = set(report.holding)
         _stop_strays(turn, worker, report.holding)
@@ -72,7 +72,7 @@ def on_worker_report(turn: Turn, report: r.WorkerReport, *, offset: int, home: b
     if isinstance(report, r.WorkerStopped):
         for task_id in sorted(turn.state.held.pop(report.incarnation, ())):
             task = turn.state.tasks[task_id]
-            turn.happen_all(task, on_worker_stopped(task.id, task.row, turn.now, turn.now_us))
+            turn.apply_all(task, on_worker_stopped(task.id, task.row, turn.now, turn.now_us))
         turn.state.workers.pop(report.incarnation, None)
 
 
@@ -81,7 +81,7 @@ def _stop_strays(turn: Turn, worker: Worker, holding: list[str]) -> None:
     known = {turn.state.tasks[task].row.token for task in turn.state.held.get(worker.incarnation, ())}
     for token in holding:
         if token not in known:
-            turn.command(worker, "attempt.cancel", "", CancelAttempt(task="", attempt=0, token=token, reason="the lease is over"))
+            turn.command(worker, "", CancelAttempt(task="", attempt=0, token=token, reason="the lease is over"))
 
 
 def _miss(turn: Turn, worker: Worker, holding: set[str]) -> None:
@@ -93,9 +93,7 @@ def _miss(turn: Turn, worker: Worker, holding: set[str]) -> None:
     for task in sorted(tasks, key=lambda task: task.id):
         if task.row.token in missing & worker.missing:
             missing.discard(task.row.token or "")
-            turn.happen_all(
-                task, on_lost(task.id, task.row, turn.now, turn.now_us, reason="its worker does not have it any more")
-            )
+            turn.apply_all(task, on_lost(task.id, task.row, turn.now, turn.now_us, reason="its worker does not have it any more"))
     worker.missing = missing
 
 
@@ -148,7 +146,7 @@ def judge_leases(turn: Turn, cause: str, heard_until_us: int) -> None:
                 turn.caused_by(f"agenda/{turn.partition}/silent:{worker.incarnation}/{worker.last_heard_us // 1000}", cause)
                 about: dict[str, Any] = {"pool": row.pool, "host": row.host, "pid": row.pid, "slots": row.slots}
                 data = e.WorkerHeartbeatMissed(silent_seconds=round(silent_us / SECOND_US, 3), **about)
-                turn.happen_worker(worker.incarnation, "worker.heartbeat_missed", data)
+                turn.apply_to_worker(worker.incarnation, data)
 
 
 def forgive_silence(state: PartitionState, gap_us: int) -> None:
@@ -170,7 +168,7 @@ def _lose(turn: Turn, incarnation: str, *, reason: str, lease_seconds: float | N
     row = turn.state.worker_rows.get(incarnation)
     if row is not None:
         data = e.WorkerLostEvent(pool=row.pool, host=row.host, pid=row.pid, slots=row.slots, reason=reason)
-        turn.happen_worker(incarnation, "worker.lost", data)
+        turn.apply_to_worker(incarnation, data)
     _lose_attempts(turn, incarnation, reason=reason, lease_seconds=lease_seconds)
     turn.state.workers.pop(incarnation, None)
 
@@ -178,7 +176,7 @@ def _lose(turn: Turn, incarnation: str, *, reason: str, lease_seconds: float | N
 def _lose_attempts(turn: Turn, incarnation: str, *, reason: str, lease_seconds: float | None) -> None:
     for task_id in sorted(turn.state.held.pop(incarnation, ())):
         task = turn.state.tasks[task_id]
-        turn.happen_all(task, on_lost(task.id, task.row, turn.now, turn.now_us, reason=reason, lease_seconds=lease_seconds))
+        turn.apply_all(task, on_lost(task.id, task.row, turn.now, turn.now_us, reason=reason, lease_seconds=lease_seconds))
 
 
 def judge_starts(turn: Turn, cause: str, heard_until_us: int) -> None:
@@ -191,4 +189,4 @@ def judge_starts(turn: Turn, cause: str, heard_until_us: int) -> None:
             continue
         turn.caused_by(f"agenda/{turn.partition}/start:{task_id}.{dispatched}/{due_us // 1000}", cause)
         turn.cancel_command(task, "not started in time")
-        turn.happen_all(task, on_not_started(task.row, turn.now, start_seconds=task.row.lease_seconds))
+        turn.apply_all(task, on_not_started(task.row, turn.now, start_seconds=task.row.lease_seconds))

@@ -6,7 +6,7 @@ A handler raises InvalidReport before it changes anything, or not at all.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from msgspec import DecodeError, ValidationError
+from msgspec import DecodeError, Struct, ValidationError
 
 from schemas import Submission, TaskReply
 from schemas import events as e
@@ -66,7 +66,7 @@ def misrouted(turn: Turn, envelope: Envelope, root: str) -> bool:
         raise InvalidReport(f"forwarded from {envelope.forwarded_from} to the wrong partition")
     turn.forwards.append((home, envelope.record))
     data = e.EngineReportForwarded(partition=home, offset=envelope.offset, report=envelope.type)
-    turn.happen_engine("engine.report_forwarded", data)
+    turn.apply_to_engine(data)
     return True
 
 
@@ -101,7 +101,7 @@ def _on_submission(turn: Turn, conditions: Conditions, envelope: Envelope, submi
     trace = envelope.traceparent
     if admitted.root is not None:
         nodes = admitted.root.row.nodes + len(admitted.tasks)
-        turn.happen(admitted.root, "workflow.expanded", e.WorkflowExpanded(added=len(admitted.tasks), nodes=nodes))
+        turn.apply(admitted.root, e.WorkflowExpanded(added=len(admitted.tasks), nodes=nodes))
         trace = trace or admitted.root.row.traceparent
     for new in admitted.tasks:
         task = turn.create(new, life=envelope.offset, traceparent=trace)
@@ -124,7 +124,7 @@ def _on_duplicate(turn: Turn, known: Duplicate, key: str | None, reply: tuple[in
         assert known.ended is not None
         life, state = known.ended.life, known.ended.ended
     data = e.TaskDeduplicated(task=known.task, life=life, state=state, idempotency_key=key)
-    turn.happen_engine("task.deduplicated", data)
+    turn.apply_to_engine(data)
     if reply is not None:
         _answer(turn, known.task, reply, wait=True)
 
@@ -195,7 +195,7 @@ def _on_attempt(turn: Turn, conditions: Conditions, envelope: Envelope, report: 
     if misrouted(turn, envelope, report.root):
         return
     task = turn.state.tasks.get(report.task)
-    decision: list[tuple[str, Any]] | Refusal
+    decision: list[Struct] | Refusal
     if task is None:
         ended = report.task in turn.state.ended
         decision = Refusal("already_ended", "the task has ended") if ended else Refusal("unknown_task", "no such task is known")
@@ -210,11 +210,11 @@ def _on_attempt(turn: Turn, conditions: Conditions, envelope: Envelope, report: 
             attempt=report.attempt,
             worker=report.incarnation,
         )
-        turn.happen_engine("attempt.report_rejected", data)
+        turn.apply_to_engine(data)
         return
     assert task is not None
-    turn.happen_all(task, decision)
-    if decision[-1][0] == "attempt.granted":
+    turn.apply_all(task, decision)
+    if isinstance(decision[-1], e.AttemptGranted):
         turn.grant_command(task)
 
 

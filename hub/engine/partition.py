@@ -173,18 +173,18 @@ class EnginePartition:
         self.created_us = self.created_us or self.now_us
         turn.caused_by(f"start/{self.partition}/{self.epoch}", None)
         started = e.EngineStarted(partitions=self.partitions, input_offset=self.offset, host=host, pid=pid)
-        turn.happen_engine("engine.started", started)
-        turn.happen_engine("engine.restored", e.EngineRestored(rows=rows, live_tasks=self.state.live, snapshot=snapshot))
+        turn.apply_to_engine(started)
+        turn.apply_to_engine(e.EngineRestored(rows=rows, live_tasks=self.state.live, snapshot=snapshot))
         word = EngineAnnounced(partition=self.partition, partitions=self.partitions, epoch=self.epoch)
         for pool in pools:
-            turn.commands += [Command(pool, inbox, "*", "engine.announced", "", word) for inbox in range(INBOX_PARTITIONS)]
+            turn.commands += [Command(pool, inbox, "*", "", word) for inbox in range(INBOX_PARTITIONS)]
         return self._batch(turn)
 
     def leave(self, now_us: int) -> Batch:
         """The last batch of an owner that goes in order."""
         turn = self._turn(now_us)
         turn.caused_by(f"stop/{self.partition}/{self.epoch}", None)
-        turn.happen_engine("engine.stopped", e.EngineStopped(input_offset=self.offset))
+        turn.apply_to_engine(e.EngineStopped(input_offset=self.offset))
         return self._batch(turn)
 
     # Processing
@@ -318,7 +318,7 @@ class EnginePartition:
             report=kind[:100].decode(errors="replace") or None,
             preview=value[:120].decode(errors="replace"),
         )
-        turn.happen_engine("engine.report_dead_lettered", data)
+        turn.apply_to_engine(data)
 
     def checkpoint(self, now_us: int, *rows: tuple[bytes, bytes]) -> Batch:
         """Nothing happened, but much was read: only the next input offset, and further `rows` of the changelog."""
@@ -329,7 +329,7 @@ class EnginePartition:
         turn = self._turn(now_us)
         number = self.state.engine_row.sequence
         turn.caused_by(f"agenda/{self.partition}/storage:{change.level}.{number}/{self.now_us // 1000}", "agenda:storage")
-        turn.happen_engine("engine.storage_changed", change)
+        turn.apply_to_engine(change)
         return self._batch(turn)
 
     # Output

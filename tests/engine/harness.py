@@ -207,7 +207,7 @@ def fold(events: list[Event]) -> Iterator[tuple[str, bytes]]:
                 time_us=us_of(event.time),
             )
         else:
-            evolve_task(rows[name], event.type, event.data, event.time, us_of(event.time))
+            evolve_task(rows[name], event.data, event.time, us_of(event.time))
     for name, row in rows.items():
         yield name, msgspec.json.encode(row)
 

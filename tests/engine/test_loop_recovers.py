@@ -180,7 +180,7 @@ async def test_a_timer_whose_output_fits_into_no_record_is_found_among_others(
 
     def at_length(turn: Any, task: Any, due_us: int, mark: int) -> None:
         if task.id == "t-1":
-            turn.happen(task, "task.cancelled", cancelled(task.row, turn.now, reason="r" * 30_000, by=None))
+            turn.apply(task, cancelled(task.row, turn.now, reason="r" * 30_000, by=None))
         else:
             real(turn, task, due_us, mark)
 
