@@ -13,7 +13,8 @@ from msgspec import Struct
 from schemas import ABSENT
 from schemas import events as e
 
-from .rows import INLINE_ARGS_BYTES_MAX, EngineRow, TaskRow, WorkerRow
+from .rows import EngineRow, TaskRow, WorkerRow
+from .rows.task import INLINE_ARGS_BYTES_MAX
 from .times import us_of, us_of_seconds
 from .transitions import BY_EVENT
 

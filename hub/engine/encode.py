@@ -10,8 +10,8 @@ from msgspec import json
 
 from schemas import COMMANDS, TYPE_OF_DATA, EventBody, schema_of, source_of
 
+from ..core.emitted import EmittedEvent
 from ..core.times import text_of
-from ..core.turn import Happened
 from ..kafka import (
     BATCH_BYTES_MAX,
     EVENTS,
@@ -79,7 +79,7 @@ def check_fits(outputs: Outputs) -> None:
                 raise RecordTooLarge(place.topic, size, BATCH_BYTES_MAX)
 
 
-def encode_events(events: list[Happened], epoch: int, now_us: int) -> list[Record]:
+def encode_events(events: list[EmittedEvent], epoch: int, now_us: int) -> list[Record]:
     """The records of `events`, all decided at `now_us` by the owner `epoch`."""
     timestamp_ms = now_us // 1000
     time = ("ce_time", text_of(now_us).encode())
@@ -119,7 +119,7 @@ def encode_events(events: list[Happened], epoch: int, now_us: int) -> list[Recor
     return records
 
 
-def _constant(happened: Happened) -> tuple[str, str, Headers]:
+def _constant(happened: EmittedEvent) -> tuple[str, str, Headers]:
     """Kind, entity and the headers that are the same for every event of one entity."""
     entity = f"{happened.kind}/{happened.subject}"
     headers: Headers = (

@@ -92,7 +92,7 @@ class World:
         self.now_us += round(seconds * SECOND)
         begin = bisect_left(self.intake, self.engine.offset, key=lambda record: record.offset)
         records = self.intake[begin:] if limit is None else self.intake[begin : begin + limit]
-        batch = self.engine.process(records, self.now_us, heard_until_us=self.now_us if caught_up else None)
+        batch = self.engine.process(records, self.now_us, time_watermark_us=self.now_us if caught_up else None)
         if commit:
             self.commit(batch)
         else:
