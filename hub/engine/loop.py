@@ -21,6 +21,7 @@ from schemas.events import EngineStorageChanged
 from ..errors import HubError, Unreachable, cause_of
 from ..kafka import (
     EVENTS,
+    STATE,
     OffsetOutOfRange,
     SessionFailed,
     SessionFenced,
@@ -314,7 +315,9 @@ class PartitionLoop:
         events = TopicPartition(EVENTS, self.partition)
         if events in offsets:
             partition.events_floor = offsets[events] + len(batch.events)
-        self.changelog.committed(sum(len(key) + len(value or b"") for key, value in batch.rows))
+        if batch.rows:
+            last = offsets[TopicPartition(STATE, self.partition)] + len(batch.rows) - 1
+            self.changelog.committed(batch.rows, sum(len(key) + len(value or b"") for key, value in batch.rows), last)
 
     def _idle_seconds(self, partition: EnginePartition) -> float:
         due_us = partition.next_due()
