@@ -485,7 +485,7 @@ class EngineTimerDeadLettered(EventData, kw_only=True):
 
 class EngineStorageChanged(EventData, kw_only=True):
     """The free space of the broker's disk crossed a threshold. `level`: "warning" (little is left), "low" (new submissions are
-    refused until there is room; what runs continues) or "ok" again. Bytes."""
+    refused until there is room; what runs continues) or "ok" again. Bytes; -1 where the broker stopped reporting them."""
 
     level: Literal["ok", "warning", "low"]
     usable_bytes: int

@@ -27,7 +27,7 @@ from .records import Record, StoredRecord, TopicPartition
 from .sender import Outgoing, Sender
 from .session import TransactionalSession
 from .storage import Storage, describe_storage
-from .topic_config import TopicChange
+from .topic_config import TopicChange, ensure_configs
 from .topics import (
     COMMANDS_PREFIX,
     DEFAULT_POOL,
@@ -109,6 +109,7 @@ __all__ = [
     "describe_setting",
     "describe_storage",
     "dlq_topic",
+    "ensure_configs",
     "ensure_dlq",
     "ensure_hub",
     "ensure_pool",
