@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 
 class TimeWatermark:
@@ -43,6 +44,6 @@ class SteadyClock:
         return self._wall_us + (self._elapsed_ns() - self._began_ns) // 1000
 
 
-def _since_boot_ns() -> int:
-    boottime = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.monotonic_ns() if boottime is None else time.clock_gettime_ns(boottime)
+_since_boot_ns: Callable[[], int] = (
+    partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic_ns
+)

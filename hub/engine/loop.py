@@ -58,6 +58,9 @@ HIDDEN_SECONDS = 0.05
 #: did not run (it was stopped, or starved): then workers may have been stopped, too, and their silence says nothing.
 STOPPED_US = 4_000_000
 
+#: Between looks at what housekeeping has to do besides marks (microseconds): a transaction takes less time than that look.
+HOUSEKEEPING_US = 250_000
+
 #: Between looks for the commands topic of a pool that a worker named and that does not exist (seconds): first, and at most.
 POOLS_SECONDS = (1.0, 30.0)
 
@@ -121,6 +124,7 @@ class PartitionLoop:
         self._marks = IntakeMarks(self._loop_settings.intake_retention_seconds)
         self._housekeeping = Housekeeping(broker, partition, self._settings)
         self._pools_due = self._pools_pause = 0.0
+        self._housekeeping_due_us = 0
         self.fenced = False
         self.offset = 0
         self.transactions = 0
@@ -271,6 +275,9 @@ class PartitionLoop:
         house, marks = self._housekeeping, self._marks
         if marks.due(now_us, partition.offset):
             await self._write(session, partition, partition.checkpoint(now_us, marks.note(now_us, partition.offset)))
+        if now_us < self._housekeeping_due_us:
+            return
+        self._housekeeping_due_us = now_us + HOUSEKEEPING_US
         house.trim(marks.deletable(now_us))
         house.look()
         if house.space is not None and house.level != partition.state.engine_row.storage:

@@ -41,6 +41,7 @@ from .heartbeats import Heartbeats
 from .holdings import Holdings
 from .inbox import Inbox
 from .outcome import Cancelled, Failed, Outcome, Succeeded, error_of, in_short
+from .recent import RecentTokens
 from .registry import TaskRegistry
 from .settings import WorkerFailed, WorkerSettings
 from .threads import DaemonThreads
@@ -62,10 +63,6 @@ MESSAGE_MAX = 1_000
 HOLD_SECONDS = 0.1
 
 
-#: Tokens of ended attempts that are remembered, so that a repeated command is recognised.
-ENDED_TOKENS_MAX = 10_000
-
-
 class Worker:
     """One incarnation of a worker. `await worker.run()` until it is drained, or `start` and `stop`."""
 
@@ -85,7 +82,7 @@ class Worker:
         self._threads = DaemonThreads(self.settings.slots, name="task")
         self._commands = CommandReader(self.incarnation)
         self._attempts: dict[str, Attempt] = {}
-        self._ended: dict[str, None] = {}
+        self._ended = RecentTokens()
         self._waiting: deque[Attempt] = deque()
         self._starts = Announcements()
         self._announcing: asyncio.TimerHandle | None = None
@@ -452,9 +449,7 @@ class Worker:
         attempt.context = None  # It knows the attempt in turn: left so, only the garbage collector could take the two apart.
         if self._attempts.pop(attempt.run.token, None) is not None:
             self._holdings.put_down(attempt.run.partition)
-            self._ended[attempt.run.token] = None
-            if len(self._ended) > ENDED_TOKENS_MAX:
-                del self._ended[next(iter(self._ended))]
+            self._ended.add(attempt.run.token)
 
     async def _release(self, attempt: Attempt, reason: str) -> None:
         await self._end(attempt, "attempt.released", r.AttemptReleased, reason=reason)
