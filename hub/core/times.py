@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 SECOND_US = 1_000_000
+
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

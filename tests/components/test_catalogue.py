@@ -7,7 +7,7 @@ import pytest
 from msgspec import json
 
 from hub import Context, Permanent, TaskRegistry
-from hub.core import due
+from hub.core.time.timers import TIMERS
 from hub.engine.over_tcp import TcpBroker
 from hub.engine.ports import DiskSpace
 from hub.kafka import EVENTS, INTAKE, Outgoing, Sender, inbox_of, partition_of, read_all
@@ -180,7 +180,7 @@ async def test_every_type_in_the_catalogue_is_emitted_by_a_running_hub(
         # What only a disk that fills up causes, and a mistake in the engine.
         monkeypatch.setattr(TcpBroker, "disk_space", almost_full)
         await until(lambda: has("engine.storage_changed"))
-        monkeypatch.setitem(due._HANDLERS, "expire", mistaken)
+        monkeypatch.setitem(TIMERS, "expire", mistaken)
         await hub.submit("nobody", id="unlucky", timeouts={"start": 0.2})
         await until(lambda: has("engine.timer_dead_lettered"))
         await hub.cancel("unlucky")
