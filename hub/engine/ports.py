@@ -13,6 +13,10 @@ class DiskSpace(NamedTuple):
     total_bytes: int
 
 
+#: What is written where a broker does not report its disk.
+UNKNOWN_SPACE = DiskSpace(-1, -1)
+
+
 class Intake(Protocol):
     """The intake of one partition, read in order from a position that we set."""
 
@@ -33,7 +37,7 @@ class Intake(Protocol):
     @property
     def end(self) -> int:
         """The end of the log as the broker last reported it, with what lies after a transaction that is still open: whoever has
-        not read up to there has not heard everybody."""
+        not read up to there may have reports unread."""
         ...
 
     @property

@@ -23,14 +23,14 @@ from .tables import SOFT_REPORTS
 class Intake:
     """I31: each record of `hub.intake` was decided, is soft, or its turn has not come; I6: every src names a record there.
 
-    `starts`: where its partitions begin. Only what was decided may be removed. `partial`: how many records were decided before
-    the kept log, if they were.
+    `starts`: where its partitions begin, looked at before state was read. Only what was decided may be removed. `partial`: how
+    many records were decided before the kept log, if they were.
     """
 
     def __init__(self, starts: Mapping[int, int]) -> None:
         self.read = 0
         self.partial = 0
-        self._starts = starts
+        self._starts = dict(starts)
         self._offsets: dict[int, array[int]] = {}
         self._silent: dict[int, array[int]] = {}
 
@@ -40,6 +40,10 @@ class Intake:
         self._offsets.setdefault(partition, array("q")).append(record.offset)
         if (lane is None or not lane.has_decided(record.offset)) and _report_type(record) not in SOFT_REPORTS:
             self._silent.setdefault(partition, array("q")).append(record.offset)
+
+    def removed(self, partition: int) -> None:
+        """Records that come next were deleted: sources are looked for only in what follows."""
+        self._offsets.pop(partition, None)
 
     def findings(self, found: Findings, lanes: dict[int, Lane], rows: StateRows, *, exact: bool) -> None:
         """Report what nobody accounted for; where the log's beginning was deleted, only from its first cause on."""

@@ -22,7 +22,7 @@ from .lane import Lane
 from .placement import partition_of_root
 from .report import Findings, Prefix, Report
 from .rows import StateRows
-from .tables import EVENTS, INTAKE, STARTS
+from .tables import COMMANDS_PREFIX, EVENTS, INTAKE, STARTS
 from .task_rules import Rule, rules_of
 
 
@@ -42,7 +42,7 @@ class Checker:
         self.options = options or Options()
         self.found = Findings()
         self.fold = Fold()
-        self._starts = starts or {}
+        self._starts = {topic: dict(by) for topic, by in (starts or {}).items()}
         self.commands = Commands(self._starts)
         self.rows = StateRows()
         self.intake = Intake(self._starts.get(INTAKE, {}))
@@ -110,6 +110,21 @@ class Checker:
         """A record of `hub.replies`; all events must have been taken before."""
         self.inputs.add("replies")
         self.replies.take(partition, record, self.fold, self._lanes, self.found, exact=exact)
+
+    def removed(self, topic: str, partition: int, start: int) -> None:
+        """Records of `topic` that were not taken yet are deleted: the partition begins at offset `start` now.
+
+        What was taken of a partition of `hub.events` is forgotten: nobody knows how the gap continued it.
+        """
+        self._starts.setdefault(topic, {})[partition] = start
+        if topic == EVENTS:
+            self._lanes[partition] = Lane(partition, start)
+            self.fold.forget(partition)
+            self._sequences = {entity: known for entity, known in self._sequences.items() if known[2] != partition}
+        elif topic == INTAKE:
+            self.intake.removed(partition)
+        elif topic.startswith(COMMANDS_PREFIX):
+            self.commands.removed(topic, partition)
 
     def finish(self, *, exact: bool = True) -> Report:
         """Compare across topics and report. `exact`: nothing was committed while the topics were read."""

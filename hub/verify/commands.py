@@ -23,7 +23,7 @@ class Commands:
         self._open: dict[int, tuple[int, int, int, str, str | None]] = {}
         self._early: dict[int, tuple[str, int, RunAttempt | GrantAttempt]] = {}
         self._first_ms: dict[str, int] = {}
-        self._cut = [f"{topic}/{partition}" for topic, by in starts.items() for partition, start in by.items() if start]
+        self._cut = {f"{topic}/{partition}" for topic, by in starts.items() for partition, start in by.items() if start}
 
     def expect(self, fact: Fact, lease: Lease | None, timestamp_ms: int) -> None:
         """An event that has a command: task.dispatched or attempt.granted. `lease`: the one that it gives or is about."""
@@ -66,6 +66,11 @@ class Commands:
             if mark in self._early:
                 found.add("I23", f"{place}: {kind} of attempt {command.attempt} is issued twice", subject=command.task)
             self._early[mark] = (place, record.timestamp_ms, command)
+
+    def removed(self, topic: str, partition: int) -> None:
+        """Commands that come next were deleted: those before the next one taken may have been among them."""
+        self._cut.add(f"{topic}/{partition}")
+        self._first_ms.pop(f"{topic}/{partition}", None)
 
     def findings(self, found: Findings, fold: Fold, lanes: dict[int, Lane], *, exact: bool, grace_ms: int) -> int:
         """What has no partner; returns how many were newer than the events and left out.

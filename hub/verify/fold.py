@@ -166,6 +166,14 @@ class Fold:
         self._enter(task)
         return task
 
+    def forget(self, partition: int) -> None:
+        """Drop every task of this partition, live and ended."""
+        for task_id in [task.id for task in self.live.values() if task.partition == partition]:
+            self.graphs.pop(self.live[task_id].root, None)
+            self._dependents.pop(task_id, None)
+            del self.live[task_id]
+        self.ended = {task_id: gone for task_id, gone in self.ended.items() if gone.partition != partition}
+
     def evolve(self, task: LiveTask, fact: Fact) -> None:
         """Take one more event of a live task into account."""
         task.sequence = fact.sequence

@@ -4,11 +4,13 @@ How the cut is made: events are read first, then commands, state and intake, eac
 looked at again, and what was committed meanwhile is read too, in the same order. When a whole round finds nothing new, the
 cut is exact and every comparison strict. A hub that never rests is read until `settle_seconds` are over; then rows and
 commands newer than the events are counted, not judged. Replies are read last: they are compared with ends.
+
+A hub also deletes while it is read (`hub.intake` by the engine, every topic by retention). Where the records to be read next were
+deleted, the check continues at the first kept one, and treats that partition as one whose beginning was removed.
 """
 
 import asyncio
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import Any
 
 from ..errors import ConfigurationError
@@ -17,23 +19,28 @@ from .checker import Checker
 from .history import Execution, Journal, LogRecord, Options, Starts
 from .kafka_source import kafka_source
 from .report import Prefix, Report
-from .source import Source
+from .source import Source, Span
 from .tables import COMMANDS_PREFIX, EVENTS, INTAKE, REPLIES, STATE
 
 SETTLE_SECONDS = 5.0
 ROUND_SECONDS = 0.05
 BUSY_WAKE_SECONDS = 5.0
-ATTEMPTS_MAX = 5
 
 Progress = Callable[[str, int, int], None]
 """Called with (topic, records read so far, offsets to read): the second is approximate, markers take offsets too."""
 
 
 class _Reading:
-    """Where each partition has been read to, from `starts` on (0 where absent), and the reading on from there."""
+    """How far each partition has been read. It begins at `starts` (0 where absent).
 
-    def __init__(self, source: Source, starts: Starts, progress: Progress | None) -> None:
+    `removed` is called with (topic, partition, offset) where what was to be read next is deleted; that offset is the first kept.
+    """
+
+    def __init__(
+        self, source: Source, starts: Starts, removed: Callable[[str, int, int], None], progress: Progress | None
+    ) -> None:
         self._source = source
+        self._removed = removed
         self._progress = progress
         self._positions = {(topic, number): offset for topic, by in starts.items() for number, offset in by.items()}
         self._counts: dict[str, int] = {}
@@ -42,26 +49,46 @@ class _Reading:
     async def on(self, topic: str, take: Callable[[int, LogRecord], None]) -> int:
         """Read every partition of `topic` to its committed end; returns how many offsets were new.
 
-        Raises OffsetOutOfRange where what was to be read next has been removed meanwhile.
+        Raises OffsetOutOfRange where a partition lost its end, too.
         """
         new = 0
         for partition, span in sorted((await self._source.spans(topic)).items()):
             place = (topic, partition)
             (self.open_transactions.add if span.committed < span.end else self.open_transactions.discard)(place)
-            position = self._positions.get(place, span.start)
-            if position < span.start:
-                raise OffsetOutOfRange(topic, partition, position)
-            if position >= span.committed:
-                continue
-            new += span.committed - position
-            async for records in self._source.read(topic, partition, position, span.committed):
-                for record in records:
-                    take(partition, record)
-                self._counts[topic] = self._counts.get(topic, 0) + len(records)
-                if self._progress is not None:
-                    self._progress(topic, self._counts[topic], new)
-            self._positions[place] = span.committed
+            position = self._from(place, span)
+            if position < span.committed:
+                new += span.committed - position
+                await self._read(place, position, span.committed, take)
         return new
+
+    def _from(self, place: tuple[str, int], span: Span) -> int:
+        """Where to read on: at the first kept offset when the wanted one is deleted."""
+        wanted = self._positions.get(place, span.start)
+        if wanted < span.start:
+            self._removed(*place, span.start)
+        self._positions[place] = max(wanted, span.start)
+        return self._positions[place]
+
+    async def _read(self, place: tuple[str, int], position: int, end: int, take: Callable[[int, LogRecord], None]) -> None:
+        """Read one partition up to `end`. Each repetition begins at a later offset."""
+        while position < end:
+            try:
+                await self._read_kept(place, position, end, take)
+                self._positions[place] = position = end
+            except OffsetOutOfRange:
+                span = (await self._source.spans(place[0]))[place[1]]
+                if span.start <= position:
+                    raise
+                position = self._from(place, span)
+
+    async def _read_kept(self, place: tuple[str, int], position: int, end: int, take: Callable[[int, LogRecord], None]) -> None:
+        topic, partition = place
+        async for records in self._source.read(topic, partition, position, end):
+            for record in records:
+                take(partition, record)
+            self._counts[topic] = self._counts.get(topic, 0) + len(records)
+            if self._progress is not None:
+                self._progress(topic, self._counts[topic], end - position)
 
 
 async def verify(
@@ -95,28 +122,10 @@ async def verify_source(
     progress: Progress | None = None,
     settle_seconds: float = SETTLE_SECONDS,
 ) -> Report:
-    """Check the hub of `source`; see the module for the cut. Raises ConfigurationError when it has no `hub.events`.
-
-    Where the beginning of a topic is removed before it was read, the check starts again with what is there then; OffsetOutOfRange
-    when that happens ATTEMPTS_MAX times.
-    """
+    """Check the hub of `source`; see the module for the cut. Raises ConfigurationError when it has no `hub.events`."""
     options = Options(
         require_all_ended=require_all_ended, wake_seconds=0.0 if require_all_ended else BUSY_WAKE_SECONDS, earlier=earlier or {}
     )
-    given: dict[str, Any] = {
-        "acknowledged": None if acknowledged is None else list(acknowledged),
-        "executions": None if executions is None else list(executions),
-        "journals": journals,
-    }
-    for _ in range(ATTEMPTS_MAX - 1):
-        with suppress(OffsetOutOfRange):
-            return await _verify_once(source, options, given, progress, settle_seconds)
-    return await _verify_once(source, options, given, progress, settle_seconds)
-
-
-async def _verify_once(
-    source: Source, options: Options, given: dict[str, Any], progress: Progress | None, settle_seconds: float
-) -> Report:
     topics = await source.topics()
     if not topics.get(EVENTS):
         raise ConfigurationError(f"There is no topic {EVENTS} at this address: is it the hub's broker, and has the hub run?")
@@ -125,8 +134,8 @@ async def _verify_once(
         for topic in topics
         if topic in (EVENTS, INTAKE) or topic.startswith(COMMANDS_PREFIX)
     }
-    checker = Checker(topics[EVENTS], options, starts=starts, **given)
-    reading = _Reading(source, starts, progress)
+    checker = Checker(topics[EVENTS], options, starts=starts, acknowledged=acknowledged, journals=journals, executions=executions)
+    reading = _Reading(source, starts, checker.removed, progress)
     exact = await _settle(checker, reading, topics, settle_seconds)
     if REPLIES in topics:
         await reading.on(REPLIES, lambda partition, record: checker.reply(partition, record, exact=exact))

@@ -1,6 +1,7 @@
 """Logs whose beginning was removed by retention, DeleteRecords or compaction: nothing right is accused, and what is wrong in the
 part that is kept is found all the same."""
 
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from hub.broker import BrokerServer
 from hub.kafka import OffsetOutOfRange, TopicPartition, make_admin
-from hub.verify import History, LocalSource, Report, Span, check, verify, verify_source
+from hub.verify import Checker, History, LocalSource, LogRecord, Report, Span, check, verify, verify_source
 from hub.verify.kafka_source import KafkaSource, kafka_source
 
 from .conftest import PARTITIONS
@@ -166,42 +167,105 @@ async def test_a_running_broker_that_removed_the_beginning_is_checked(broker: Br
         assert report.partial_tasks > 0
 
 
-async def remove(broker: BrokerServer, offset: int) -> None:
-    """What retention does to `hub.events-0`."""
+@settings(max_examples=300, deadline=None)
+@given(LOGS, st.data())
+def test_nothing_is_found_wherever_records_are_removed_before_they_are_read(log: LogBuilder, data: st.DataObject) -> None:
+    history: Any = log.history(acknowledged=[task.id for task in log.tasks.values() if task.id == task.root])
+    checker = Checker(history.partitions, acknowledged=history.acknowledged)
+    checker.inputs |= {"state", "commands", "intake"}
+
+    def read(topic: str, records: dict[int, Any], take: Callable[[int, Any], None]) -> None:
+        for partition, rows in records.items():
+            first = data.draw(st.integers(0, len(rows)))
+            after = data.draw(st.integers(first, len(rows)))
+            for row in rows[:first]:
+                take(partition, row)
+            if after > first:
+                checker.removed(topic, partition, rows[after].offset if after < len(rows) else rows[-1].offset + 1)
+            for row in rows[after:]:
+                take(partition, row)
+
+    read("hub.events", history.events, checker.event)
+    read(COMMANDS, history.commands[COMMANDS], lambda partition, row: checker.command(COMMANDS, partition, row))
+    for partition, rows in history.state.items():
+        for key, value in rows.items():
+            checker.row(partition, key, value)
+    read("hub.intake", history.intake, checker.intake_record)
+    report = checker.finish()
+    assert report.ok, report.render()
+
+
+async def remove(broker: BrokerServer, offset: int, topic: str = "hub.events") -> None:
+    """What retention does to the topic's partition 0."""
     admin = make_admin(broker.bootstrap)
     await admin.start()
-    await admin.delete_records({TopicPartition("hub.events", 0): RecordsToDelete(before_offset=offset)})
+    await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before_offset=offset)})
     await admin.close()
 
 
 class Retained(LocalSource):
-    """The beginning of `hub.events-0` is removed while it is read: the first `times` times that somebody looks where it ends."""
-
-    def __init__(self, broker: BrokerServer, times: int) -> None:
-        super().__init__(broker.local)
-        self._server, self._times, self._looks = broker, times, 0
+    """The beginning of `hub.events-0` is removed while it is read: each time that somebody looks where it ends."""
 
     async def spans(self, topic: str) -> dict[int, Span]:
         found = await super().spans(topic)
-        if topic == "hub.events" and self._times:
-            self._looks += 1
-            if self._looks % 2:  # The first look says where the topic begins; it is read after the second.
-                self._times -= 1
-                await remove(self._server, found[0].start + 7)
+        if topic == "hub.events" and found[0].start < found[0].committed:
+            await self._broker.delete_records(topic, 0, min(found[0].start + 7, found[0].committed))
         return found
 
 
-async def test_a_beginning_that_is_removed_while_it_is_read_costs_another_start(broker: BrokerServer) -> None:
-    await write(broker.local, good_log(PARTITIONS))
-    report = await verify_source(Retained(broker, 2))
+async def test_a_beginning_that_is_removed_faster_than_it_is_read_leaves_what_is_there(broker: BrokerServer) -> None:
+    """A look says where the topic begins; when it is read, its first records are gone. In the end nothing of partition 0
+    is left."""
+    log = good_log(PARTITIONS)
+    await write(broker.local, log)
+    report = await verify_source(Retained(broker.local))
     assert report.ok, report.render()
-    assert report.starts == {"hub.events": {0: 14}}
+    assert report.starts == {"hub.events": {0: broker.local.end("hub.events", 0)}}
+    assert report.events == sum(len(partition.events) for partition in log.partitions[1:])
 
 
-async def test_a_beginning_that_is_removed_faster_than_it_is_read_is_an_error(broker: BrokerServer) -> None:
+class Trimmed(LocalSource):
+    """An engine that deletes the intake while the check reads: so many records of partition 0 with each look at `topic`."""
+
+    def __init__(self, broker: BrokerServer, topic: str, steps: int) -> None:
+        super().__init__(broker.local)
+        self._server, self._topic, self._steps = broker, topic, steps
+        self.removed = 0
+
+    async def spans(self, topic: str) -> dict[int, Span]:
+        if topic == self._topic:
+            intake = (await super().spans("hub.intake"))[0]
+            self.removed = min(intake.start + self._steps, intake.committed)
+            await remove(self._server, self.removed, "hub.intake")
+        return await super().spans(topic)
+
+
+@pytest.mark.parametrize("topic", ["hub.events", "hub.state", "hub.intake"])
+@pytest.mark.parametrize("steps", [1, 3, 1000])
+async def test_an_intake_that_is_deleted_while_the_other_topics_are_read(broker: BrokerServer, topic: str, steps: int) -> None:
+    log = good_log(PARTITIONS)
+    await write(broker.local, log)
+    source = Trimmed(broker, topic, steps)
+    report = await verify_source(source)
+    assert report.ok, report.render()
+    begins = report.starts["hub.intake"][0]
+    assert 0 < begins <= source.removed
+    assert report.intake_records == sum(len(partition.intake) for partition in log.partitions) - begins
+
+
+async def test_a_partition_that_lost_its_end_is_an_error(broker: BrokerServer) -> None:
+    """It was recreated, say: to continue at its first record would read the same offsets twice."""
+
+    class Recreated(LocalSource):
+        async def spans(self, topic: str) -> dict[int, Span]:
+            return {number: span._replace(committed=span.end + 5) for number, span in (await super().spans(topic)).items()}
+
+        def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[Sequence[LogRecord]]:
+            return super().read(topic, partition, end, end + 1)
+
     await write(broker.local, good_log(PARTITIONS))
     with pytest.raises(OffsetOutOfRange, match=r"hub\.events-0"):
-        await verify_source(Retained(broker, 99))
+        await verify_source(Recreated(broker.local))
 
 
 async def test_over_the_network_a_removed_record_is_out_of_range(broker: BrokerServer) -> None:
