@@ -68,7 +68,7 @@ def _round(tasks: int, *, encoded: bool) -> tuple[float, float, int]:
     engine.take_over(START_US, rows=0, host="bench", pid=1, pools=["default"])
     about = {"incarnation": WORKER, "pool": "default", "inbox": 0, "names": ["bench-noop"]}
     slots = {"queues": ["default"], "slots": BATCH_TASKS, "credit": BATCH_TASKS}
-    engine.process([feed.record("worker.registered", {**about, **slots})], START_US, heard_until_us=START_US)
+    engine.process([feed.record("worker.registered", {**about, **slots})], START_US, time_watermark_us=START_US)
     deciding = writing = 0.0
     events = 0
     for first in range(0, tasks, BATCH_TASKS):
@@ -88,7 +88,7 @@ def _round(tasks: int, *, encoded: bool) -> tuple[float, float, int]:
 def _process(engine: EnginePartition, records: list[StoredRecord], *, encoded: bool) -> tuple[tuple[float, float], Batch]:
     """Seconds deciding and encoding, and what was decided."""
     began = time.perf_counter()
-    batch = engine.process(records, START_US, heard_until_us=START_US)
+    batch = engine.process(records, START_US, time_watermark_us=START_US)
     decided = time.perf_counter()
     if encoded:
         encode(batch, 0)

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from .broker import Broker
+from .journal_thread import JournalThread
 from .state import PendingBlock
 from .storage import CheckpointPlan, Storage
 
@@ -54,7 +55,7 @@ class Flusher:
         self._sync_seconds = sync_seconds
         self._on_fatal = on_fatal
         self._loop = asyncio.get_running_loop()
-        self._writer = ThreadPoolExecutor(1, "broker-journal")
+        self._writer = JournalThread(self._loop)
         self._background = ThreadPoolExecutor(1, "broker-files")
         self._scheduled: asyncio.Handle | None = None
         self._lazy: asyncio.TimerHandle | None = None
@@ -121,9 +122,7 @@ class Flusher:
             self._after(block, plan)
         else:
             self._writing = True
-            self._loop.run_in_executor(self._writer, self._write, block).add_done_callback(
-                lambda written: self._after_thread(block, plan, written)
-            )
+            self._writer.call(lambda: self._write(block), lambda error: self._after_thread(block, plan, error))
 
     def _write(self, block: PendingBlock) -> None:
         started = time.perf_counter()
@@ -134,9 +133,9 @@ class Flusher:
             raise
         self._write_seconds += (time.perf_counter() - started - self._write_seconds) * 0.05
 
-    def _after_thread(self, block: PendingBlock, plan: CheckpointPlan | None, written: asyncio.Future[None]) -> None:
+    def _after_thread(self, block: PendingBlock, plan: CheckpointPlan | None, error: BaseException | None) -> None:
         self._writing = False
-        if written.exception() is None:
+        if error is None:
             self._after(block, plan)
             if self._broker.state.has_pending or self._wanted:
                 self._request(True)
@@ -171,10 +170,15 @@ class Flusher:
         while True:
             await self._loop.run_in_executor(self._background, self._storage.maintain)
             if self._sync_seconds and not self._writing:
-                await self._loop.run_in_executor(self._writer, self._sync)
+                await self._sync_in_thread()
             if not self._writing and not self._broker.state.has_pending:
                 self._storage.rest()
             await asyncio.sleep(self._sync_seconds or MAINTENANCE_SECONDS)
+
+    async def _sync_in_thread(self) -> None:
+        synced: asyncio.Future[None] = self._loop.create_future()
+        self._writer.call(self._sync, lambda error: _end(synced, error))
+        await synced
 
     def _sync(self) -> None:
         try:
@@ -203,5 +207,14 @@ class Flusher:
         for handle in (self._scheduled, self._lazy):
             if handle is not None:
                 handle.cancel()
-        self._writer.shutdown()
+        self._writer.stop()
         self._background.shutdown()
+
+
+def _end(future: asyncio.Future[None], error: BaseException | None) -> None:
+    if future.done():
+        return  # cancelled meanwhile
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)

@@ -8,12 +8,15 @@ from collections.abc import Callable
 from sys import intern
 from typing import Any
 
+from msgspec import Struct
+
 from schemas import ABSENT
 from schemas import events as e
 
-from .rows import INLINE_ARGS_BYTES_MAX, EngineRow, TaskRow, WorkerRow
+from .rows import EngineRow, TaskRow, WorkerRow
+from .rows.task import INLINE_ARGS_BYTES_MAX
 from .times import us_of, us_of_seconds
-from .transitions import TARGET
+from .transitions import BY_EVENT
 
 
 def created(
@@ -210,73 +213,79 @@ def _nothing(row: TaskRow, data: Any, time: str, time_us: int) -> None:
     """The event says something; the row has nothing to remember of it but its sequence."""
 
 
-TASK_EVOLVERS: dict[str, Callable[[TaskRow, Any, str, int], None]] = {
-    "task.scheduled": _scheduled,
-    "task.blocked": _blocked,
-    "task.dependency_satisfied": _blocked,
-    "task.ready": _ready,
-    "task.dispatched": _dispatched,
-    "task.started": _started,
-    "attempt.started": _started,
-    "attempt.granted": _nothing,
-    "task.progressed": _progressed,
-    "attempt.failed": _attempt_failed,
-    "attempt.timed_out": _attempt_timed_out,
-    "attempt.lease_expired": _attempt_lost,
-    "attempt.lost": _attempt_lost,
-    "attempt.cancelled": _nothing,
-    "attempt.released": _attempt_given_back,
-    "attempt.superseded": _attempt_given_back,
-    "task.retry_scheduled": _retry_scheduled,
-    "task.cancel_requested": _cancel_requested,
-    "task.completed": _completed,
-    "task.failed": _failed,
-    "task.cancelled": _cancelled,
-    "task.expired": _ended,
-    "task.skipped": _ended,
-    "workflow.started": _workflow_started,
-    "workflow.expanded": _workflow_expanded,
-    "workflow.steps_ready": _nothing,
-    "workflow.progressed": _workflow_progressed,
-    "workflow.completed": _workflow_completed,
-    "workflow.failed": _workflow_failed,
-    "workflow.cancelled": _workflow_ended,
+TASK_EVOLVERS: dict[type, Callable[[TaskRow, Any, str, int], None]] = {
+    e.TaskScheduled: _scheduled,
+    e.TaskBlocked: _blocked,
+    e.TaskDependencySatisfied: _blocked,
+    e.TaskReady: _ready,
+    e.TaskDispatched: _dispatched,
+    e.TaskStarted: _started,
+    e.AttemptStartedEvent: _started,
+    e.AttemptGranted: _nothing,
+    e.TaskProgressed: _progressed,
+    e.AttemptFailedEvent: _attempt_failed,
+    e.AttemptTimedOut: _attempt_timed_out,
+    e.AttemptLeaseExpired: _attempt_lost,
+    e.AttemptLost: _attempt_lost,
+    e.AttemptCancelledEvent: _nothing,
+    e.AttemptReleasedEvent: _attempt_given_back,
+    e.AttemptSuperseded: _attempt_given_back,
+    e.TaskRetryScheduled: _retry_scheduled,
+    e.TaskCancelRequested: _cancel_requested,
+    e.TaskCompleted: _completed,
+    e.TaskFailed: _failed,
+    e.TaskCancelled: _cancelled,
+    e.TaskExpired: _ended,
+    e.TaskSkipped: _ended,
+    e.WorkflowStarted: _workflow_started,
+    e.WorkflowExpanded: _workflow_expanded,
+    e.WorkflowStepsReady: _nothing,
+    e.WorkflowProgressed: _workflow_progressed,
+    e.WorkflowCompleted: _workflow_completed,
+    e.WorkflowFailed: _workflow_failed,
+    e.WorkflowCancelled: _workflow_ended,
 }
 
 
-def evolve_task(row: TaskRow, event: str, data: Any, time: str, time_us: int) -> None:
-    """Apply `event` to `row`. An event that the table does not allow here is a broken invariant: AssertionError."""
+#: What each event of a task does: its function, and the state it leads to (None: the state stays).
+_TASK_EVENTS = {event: (evolver, BY_EVENT[event].target) for event, evolver in TASK_EVOLVERS.items()}
+
+_WORKER_STATES: dict[type, str] = {
+    e.WorkerHeartbeatMissed: "silent",
+    e.WorkerLostEvent: "lost",
+    e.WorkerDrainingEvent: "draining",
+    e.WorkerStoppedEvent: "stopped",
+}
+
+
+def evolve_task(row: TaskRow, event: Struct, time: str, time_us: int) -> None:
+    """Apply `event` to `row`. An event that is not a task's is a broken invariant: KeyError."""
+    evolver, target = _TASK_EVENTS[type(event)]
     row.sequence += 1
-    TASK_EVOLVERS[event](row, data, time, time_us)
-    target = TARGET[event]
+    evolver(row, event, time, time_us)
     if target is not None:
         row.state = target
 
 
-def evolve_worker(row: WorkerRow, event: str, data: e.WorkerEvent, time: str) -> None:
-    """Apply a `worker.*` event to the row of a worker."""
+def evolve_worker(row: WorkerRow, event: Struct, time: str) -> None:
+    """Apply an event to the row of a worker."""
     row.sequence += 1
-    if isinstance(data, e.WorkerRegisteredEvent):
-        row.pool, row.inbox, row.queues, row.names = data.pool, data.inbox, data.queues, data.names
-        row.options = data.options
-        row.slots, row.lease_seconds, row.host, row.pid = data.slots, data.lease_seconds, data.host, data.pid
+    if isinstance(event, e.WorkerRegisteredEvent):
+        row.pool, row.inbox, row.queues, row.names = event.pool, event.inbox, event.queues, event.names
+        row.options = event.options
+        row.slots, row.lease_seconds, row.host, row.pid = event.slots, event.lease_seconds, event.host, event.pid
         row.registered_at = time
         row.state = "active"
     else:
-        row.state = {
-            "worker.heartbeat_missed": "silent",
-            "worker.lost": "lost",
-            "worker.draining": "draining",
-            "worker.stopped": "stopped",
-        }[event]
+        row.state = _WORKER_STATES[type(event)]
 
 
-def evolve_engine(row: EngineRow, event: str, data: Any, time: str) -> None:
+def evolve_engine(row: EngineRow, event: Struct, time: str) -> None:
     """Apply an event of the partition's own entity."""
     row.sequence += 1
-    if isinstance(data, e.EngineStarted):
-        row.state, row.host, row.pid, row.started_at = "active", data.host, data.pid, time
-    elif isinstance(data, e.EngineStopped):
+    if isinstance(event, e.EngineStarted):
+        row.state, row.host, row.pid, row.started_at = "active", event.host, event.pid, time
+    elif isinstance(event, e.EngineStopped):
         row.state = "stopped"
-    elif isinstance(data, e.EngineStorageChanged):
-        row.storage = data.level
+    elif isinstance(event, e.EngineStorageChanged):
+        row.storage = event.level

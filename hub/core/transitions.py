@@ -6,6 +6,8 @@ The state diagram in `hub/README.md` and the row-by-row tests come from this tab
 
 from typing import NamedTuple
 
+from schemas import TYPE_OF_DATA
+from schemas import events as e
 from schemas.tasks import TERMINAL_STATES
 
 NEW = ""
@@ -17,55 +19,52 @@ LIVE = (*WAITING, *ACTIVE, "created")
 class Transition(NamedTuple):
     """`causes`: producer, worker, operator, timer, engine (a consequence of another task's event, or of a free worker)."""
 
-    event: str
+    event: type[e.EventData]
     sources: tuple[str, ...]
     target: str | None
     causes: tuple[str, ...]
 
+    @property
+    def name(self) -> str:
+        """The event's name on the log."""
+        return TYPE_OF_DATA[self.event].type
+
 
 TRANSITIONS: tuple[Transition, ...] = (
-    Transition("task.created", (NEW,), "created", ("producer", "engine")),
-    Transition("task.scheduled", ("created", "blocked"), "scheduled", ("producer", "engine")),
-    Transition("task.blocked", ("created",), "blocked", ("producer", "engine")),
-    Transition("task.dependency_satisfied", ("blocked",), None, ("engine",)),
-    Transition("task.ready", ("created", "scheduled", "blocked", "retrying", *ACTIVE), "ready", ("engine", "timer", "worker")),
-    Transition("task.dispatched", ("ready",), "dispatched", ("engine",)),
-    Transition("task.started", ("dispatched",), "running", ("worker",)),
-    Transition("attempt.started", ("dispatched",), "running", ("worker",)),
-    Transition("attempt.granted", ("running",), None, ("worker",)),
-    Transition("task.progressed", ("running",), None, ("worker",)),
-    Transition("attempt.failed", ("running",), None, ("worker",)),
-    Transition("attempt.timed_out", ("running",), None, ("worker", "timer")),
-    Transition("attempt.lease_expired", ACTIVE, None, ("timer",)),
-    Transition("attempt.lost", ACTIVE, None, ("operator",)),
-    Transition("attempt.cancelled", ACTIVE, None, ("worker",)),
-    Transition("attempt.released", ("dispatched",), None, ("worker",)),
-    Transition("attempt.superseded", ("dispatched",), None, ("timer",)),
-    Transition("task.retry_scheduled", ACTIVE, "retrying", ("worker", "timer", "operator")),
-    Transition("task.cancel_requested", ACTIVE, None, ("operator", "engine")),
-    Transition("task.completed", ("running",), "completed", ("worker",)),
-    Transition("task.failed", LIVE, "failed", ("worker", "timer", "operator", "engine")),
-    Transition("task.cancelled", LIVE, "cancelled", ("operator", "worker", "engine")),
-    Transition("task.expired", WAITING, "expired", ("timer",)),
-    Transition("task.skipped", ("created", "blocked", "scheduled"), "skipped", ("engine",)),
-    Transition("workflow.started", ("created",), "running", ("producer",)),
-    Transition("workflow.expanded", ("running",), None, ("producer",)),
-    Transition("workflow.steps_ready", ("running",), None, ("engine",)),
-    Transition("workflow.progressed", ("running",), None, ("engine",)),
-    Transition("workflow.completed", ("running",), "completed", ("engine",)),
-    Transition("workflow.failed", ("running",), "failed", ("engine", "timer")),
-    Transition("workflow.cancelled", ("running",), "cancelled", ("engine", "operator")),
+    Transition(e.TaskCreated, (NEW,), "created", ("producer", "engine")),
+    Transition(e.TaskScheduled, ("created", "blocked"), "scheduled", ("producer", "engine")),
+    Transition(e.TaskBlocked, ("created",), "blocked", ("producer", "engine")),
+    Transition(e.TaskDependencySatisfied, ("blocked",), None, ("engine",)),
+    Transition(e.TaskReady, ("created", "scheduled", "blocked", "retrying", *ACTIVE), "ready", ("engine", "timer", "worker")),
+    Transition(e.TaskDispatched, ("ready",), "dispatched", ("engine",)),
+    Transition(e.TaskStarted, ("dispatched",), "running", ("worker",)),
+    Transition(e.AttemptStartedEvent, ("dispatched",), "running", ("worker",)),
+    Transition(e.AttemptGranted, ("running",), None, ("worker",)),
+    Transition(e.TaskProgressed, ("running",), None, ("worker",)),
+    Transition(e.AttemptFailedEvent, ("running",), None, ("worker",)),
+    Transition(e.AttemptTimedOut, ("running",), None, ("worker", "timer")),
+    Transition(e.AttemptLeaseExpired, ACTIVE, None, ("timer",)),
+    Transition(e.AttemptLost, ACTIVE, None, ("operator",)),
+    Transition(e.AttemptCancelledEvent, ACTIVE, None, ("worker",)),
+    Transition(e.AttemptReleasedEvent, ("dispatched",), None, ("worker",)),
+    Transition(e.AttemptSuperseded, ("dispatched",), None, ("timer",)),
+    Transition(e.TaskRetryScheduled, ACTIVE, "retrying", ("worker", "timer", "operator")),
+    Transition(e.TaskCancelRequested, ACTIVE, None, ("operator", "engine")),
+    Transition(e.TaskCompleted, ("running",), "completed", ("worker",)),
+    Transition(e.TaskFailed, LIVE, "failed", ("worker", "timer", "operator", "engine")),
+    Transition(e.TaskCancelled, LIVE, "cancelled", ("operator", "worker", "engine")),
+    Transition(e.TaskExpired, WAITING, "expired", ("timer",)),
+    Transition(e.TaskSkipped, ("created", "blocked", "scheduled"), "skipped", ("engine",)),
+    Transition(e.WorkflowStarted, ("created",), "running", ("producer",)),
+    Transition(e.WorkflowExpanded, ("running",), None, ("producer",)),
+    Transition(e.WorkflowStepsReady, ("running",), None, ("engine",)),
+    Transition(e.WorkflowProgressed, ("running",), None, ("engine",)),
+    Transition(e.WorkflowCompleted, ("running",), "completed", ("engine",)),
+    Transition(e.WorkflowFailed, ("running",), "failed", ("engine", "timer")),
+    Transition(e.WorkflowCancelled, ("running",), "cancelled", ("engine", "operator")),
 )
 
-BY_EVENT: dict[str, Transition] = {row.event: row for row in TRANSITIONS}
-
-#: The new state by event, for the hot path.
-TARGET: dict[str, str | None] = {row.event: row.target for row in TRANSITIONS}
-
-
-def is_allowed(event: str, state: str) -> bool:
-    """Whether a task in `state` may have `event` happen to it."""
-    return state in BY_EVENT[event].sources
+BY_EVENT: dict[type, Transition] = {row.event: row for row in TRANSITIONS}
 
 
 def diagram() -> str:
@@ -74,7 +73,7 @@ def diagram() -> str:
     for row in TRANSITIONS:
         if row.target is None:
             continue
-        lines += [f"    {source or '[*]'} --> {row.target}: {row.event}" for source in row.sources]
+        lines += [f"    {source or '[*]'} --> {row.target}: {row.name}" for source in row.sources]
     lines += [f"    {state} --> [*]" for state in sorted(TERMINAL_STATES)]
     return "\n".join(lines) + "\n"
 

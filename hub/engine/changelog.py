@@ -1,28 +1,28 @@
-"""What a turn writes to the changelog: one row per touched entity, tombstones of what is over."""
+"""What a batch writes to the changelog: one row per touched entity, tombstones of what is over."""
 
 from msgspec import json
 
-from ..core.rows import EMPTY
-from ..core.state import Task
-from ..core.turn import Turn
+from ..core.changes import Changes
+from ..core.rows.task import EMPTY
+from ..core.state.task import Task
 
 
-def rows_of(turn: Turn) -> list[tuple[bytes, bytes | None]]:
-    """The changelog of a turn: one row per touched entity, and tombstones of what is over."""
+def rows_of(changes: Changes) -> list[tuple[bytes, bytes | None]]:
+    """The changelog of a batch: one row per touched entity, and tombstones of what is over."""
     rows: list[tuple[bytes, bytes | None]] = []
-    state = turn.state
-    for task_id, task in turn.touched.items():
+    state = changes.state
+    for task_id, task in changes.touched.items():
         _side_rows(task, rows)
         rows.append((f"task/{task_id}".encode(), json.encode(task.row)))
-    for task_id, (task, encoded) in turn.retired.items():
+    for task_id, (task, encoded) in changes.retired.items():
         _side_rows(task, rows)
         rows.append((f"task/{task_id}".encode(), encoded))
-    rows += [(f"task/{task_id}".encode(), None) for task_id in turn.gone]
-    for incarnation in turn.touched_workers:
+    rows += [(f"task/{task_id}".encode(), None) for task_id in changes.gone]
+    for incarnation in changes.touched_workers:
         worker = state.worker_rows.get(incarnation)
         rows.append((f"worker/{incarnation}".encode(), None if worker is None else json.encode(worker)))
-    if turn.engine_touched:
-        rows.append((f"engine/{turn.partition}".encode(), json.encode(state.engine_row)))
+    if changes.engine_touched:
+        rows.append((f"engine/{changes.partition}".encode(), json.encode(state.engine_row)))
     return rows
 
 

@@ -9,7 +9,7 @@ from .in_process import InProcessBroker
 from .service import Owner
 from .settings import EngineSettings, LoopSettings
 
-#: Reports per turn inside the broker's process: the broker's clients wait while a turn is decided (some 40 µs a report).
+#: Reports per batch inside the broker's process: the broker's clients wait while a batch is decided (some 40 µs a report).
 EMBEDDED_MAX_RECORDS = 128
 
 

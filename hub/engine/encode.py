@@ -8,10 +8,10 @@ from re import compile as pattern
 
 from msgspec import json
 
-from schemas import CATALOGUE, EventBody, schema_of, source_of
+from schemas import COMMANDS, TYPE_OF_DATA, EventBody, schema_of, source_of
 
+from ..core.emitted import EmittedEvent
 from ..core.times import text_of
-from ..core.turn import Happened
 from ..kafka import (
     BATCH_BYTES_MAX,
     EVENTS,
@@ -28,10 +28,12 @@ from .partition import Batch
 
 _JSON = ("content-type", b"application/json")
 _SPECVERSION = ("ce_specversion", b"1.0")
-_SEVERITY = {row.type: ("ce_severitynumber", str(row.severity).encode()) for row in CATALOGUE.values()}
-_TYPE = {row.type: ("ce_type", row.type.encode()) for row in CATALOGUE.values()}
-_SCHEMA = {row.type: schema_of(row.type) for row in CATALOGUE.values()}
-_COMMAND_TYPE: dict[str, tuple[str, bytes]] = {}
+#: By the struct of an event: its headers for type and severity, and its schema.
+_ABOUT = {
+    row.data: (("ce_type", row.type.encode()), ("ce_severitynumber", str(row.severity).encode()), schema_of(row.type))
+    for row in TYPE_OF_DATA.values()
+}
+_COMMAND_TYPE = {struct: ("ce_type", name.encode()) for name, struct in COMMANDS.items()}
 _PLAIN = pattern(r"[A-Za-z0-9._~-]*\Z").match
 _encoder = json.Encoder()
 
@@ -50,11 +52,9 @@ def encode(batch: Batch, partition: int) -> Outputs:
     timestamp_ms = batch.now_us // 1000
     if batch.events:
         outputs[TopicPartition(EVENTS, partition)] = encode_events(batch.events, batch.epoch, batch.now_us)
-    for pool, inbox, worker, event, key, data in batch.commands:
-        kind = _COMMAND_TYPE.get(event)
-        if kind is None:
-            kind = _COMMAND_TYPE[event] = ("ce_type", event.encode())
-        record = Record(key.encode(), _encoder.encode(data), (("worker", worker.encode()), kind), timestamp_ms)
+    for pool, inbox, worker, key, data in batch.commands:
+        headers = (("worker", worker.encode()), _COMMAND_TYPE[type(data)])
+        record = Record(key.encode(), _encoder.encode(data), headers, timestamp_ms)
         outputs.setdefault(TopicPartition(commands_topic(pool), inbox), []).append(record)
     if batch.rows:
         outputs[TopicPartition(STATE, partition)] = [Record(key, value, (), timestamp_ms) for key, value in batch.rows]
@@ -63,8 +63,10 @@ def encode(batch: Batch, partition: int) -> Outputs:
         outputs.setdefault(TopicPartition(REPLIES, reply_partition), []).append(record)
     for home, original in batch.forwards:
         given = {name: header for name, header in original.headers if header is not None}
-        headers = [*given.items(), ("hub-origin", f"{partition}/{original.offset}".encode())]
-        record = Record(original.key, original.value, headers, timestamp_ms)  # The producer's may be too old by now.
+        origin = ("hub-origin", f"{partition}/{original.offset}".encode())
+        record = Record(
+            original.key, original.value, (*given.items(), origin), timestamp_ms
+        )  # The producer's may be too old by now.
         outputs.setdefault(TopicPartition(INTAKE, home), []).append(record)
     return outputs
 
@@ -77,7 +79,7 @@ def check_fits(outputs: Outputs) -> None:
                 raise RecordTooLarge(place.topic, size, BATCH_BYTES_MAX)
 
 
-def encode_events(events: list[Happened], epoch: int, now_us: int) -> list[Record]:
+def encode_events(events: list[EmittedEvent], epoch: int, now_us: int) -> list[Record]:
     """The records of `events`, all decided at `now_us` by the owner `epoch`."""
     timestamp_ms = now_us // 1000
     time = ("ce_time", text_of(now_us).encode())
@@ -89,7 +91,8 @@ def encode_events(events: list[Happened], epoch: int, now_us: int) -> list[Recor
         if known is None or known[0] != happened.kind:
             known = constant[subject] = _constant(happened)
         _, entity, headers = known
-        event = happened.event
+        data = happened.data
+        kind, severity, schema = _ABOUT[type(data)]
         body = EventBody(
             entity=entity,
             sequence=happened.sequence,
@@ -99,24 +102,24 @@ def encode_events(events: list[Happened], epoch: int, now_us: int) -> list[Recor
             rootid=happened.root,
             correlationid=happened.correlation or happened.root,
             causationid=happened.cause,
-            dataschema=_SCHEMA[event],
+            dataschema=schema,
             from_=happened.from_state,
             to=happened.to_state,
-            data=happened.data,
+            data=data,
         )
         varying = (
-            _TYPE[event],
+            kind,
             ("ce_id", happened.src.encode()),
             time,
             ("ce_sequence", b"%010d" % happened.sequence),
-            _SEVERITY[event],
+            severity,
         )
         key = (happened.root or subject).encode()
         records.append(Record(key, _encoder.encode(body), headers + varying, timestamp_ms))
     return records
 
 
-def _constant(happened: Happened) -> tuple[str, str, Headers]:
+def _constant(happened: EmittedEvent) -> tuple[str, str, Headers]:
     """Kind, entity and the headers that are the same for every event of one entity."""
     entity = f"{happened.kind}/{happened.subject}"
     headers: Headers = (

@@ -10,16 +10,13 @@ from msgspec import Raw, json
 
 from schemas import TERMINAL_STATES, Submission
 
-from ..core.graph import Refused, check_plan
-from ..core.rows import (
-    META_KEY,
-    TaskRow,
-    ended_row_decoder,
-    engine_row_decoder,
-    meta_row_decoder,
-    task_row_decoder,
-    worker_row_decoder,
-)
+from ..core.graph import check_plan
+from ..core.rejection import Rejection
+from ..core.rows.ended import ended_row_decoder
+from ..core.rows.engine import engine_row_decoder
+from ..core.rows.meta import META_KEY, meta_row_decoder
+from ..core.rows.task import TaskRow, task_row_decoder
+from ..core.rows.worker import worker_row_decoder
 from ..core.times import us_of
 from ..core.transitions import LIVE
 from .intake_marks import INTAKE_KEY, IntakeRow
@@ -60,7 +57,7 @@ def _check_live(row: TaskRow) -> None:
 
 def _check_plan(value: bytes) -> None:
     nodes = _plan.decode(value)
-    if nodes is None or isinstance(check_plan(nodes), Refused):
+    if nodes is None or isinstance(check_plan(nodes), Rejection):
         raise ValueError("it is not a plan")
 
 

@@ -38,7 +38,7 @@ RUN_BYTES_MAX = 4 * 1024 * 1024
 RETRY_SECONDS = 5.0
 RETRY_PAUSE_SECONDS = 0.01
 
-#: What one turn decides: bounded in bytes, because what comes out must fit into one batch per partition.
+#: What one batch decides: bounded in bytes, because what comes out must fit into one batch per partition.
 TURN_BYTES = 2 * 1024 * 1024
 
 #: Base offset, length, and (after leader epoch, magic, CRC and attributes) the last offset delta of a v2 record batch.
@@ -171,7 +171,7 @@ class InProcessIntake:
         return self._end_at
 
     async def read(self, max_records: int, timeout_seconds: float) -> list[StoredRecord]:
-        """The next records; other tasks of the broker's loop get their turn first."""
+        """The next records; other tasks of the broker's loop get their changes first."""
         await asyncio.sleep(0)
         if not self._buffer:
             self._fetch()

@@ -21,6 +21,7 @@ from schemas.events import EngineStorageChanged
 from ..errors import HubError, Unreachable, cause_of
 from ..kafka import (
     EVENTS,
+    STATE,
     OffsetOutOfRange,
     SessionFailed,
     SessionFenced,
@@ -29,6 +30,7 @@ from ..kafka import (
     TransactionalSession,
 )
 from ..telemetry import OutageLog
+from .clock import SteadyClock, TimeWatermark
 from .encode import Outputs, check_fits, encode
 from .housekeeping import Housekeeping, StorageLevel
 from .intake_marks import INTAKE_KEY, IntakeMarks
@@ -49,13 +51,16 @@ IDLE_SECONDS = 0.2
 CHECKPOINT_RECORDS = 10_000
 CHECKPOINT_US = 60_000_000
 
-#: What is due may have to wait for words that cannot be read yet (behind an open transaction): look again after this time
-#: (seconds).
+#: What is due may have to wait for reports that cannot be read yet (after the beginning of an open transaction): look again after
+#: this time (seconds).
 HIDDEN_SECONDS = 0.05
 
 #: The loop looks around several times a second. A much longer gap, in which it did not wait for a commit, means that this process
 #: did not run (it was stopped, or starved): then workers may have been stopped, too, and their silence says nothing.
 STOPPED_US = 4_000_000
+
+#: Between looks at what housekeeping has to do besides marks (microseconds): a transaction takes less time than that look.
+HOUSEKEEPING_US = 250_000
 
 #: Between looks for the commands topic of a pool that a worker named and that does not exist (seconds): first, and at most.
 POOLS_SECONDS = (1.0, 30.0)
@@ -121,6 +126,7 @@ class PartitionLoop:
         self._marks = IntakeMarks(self._loop_settings.intake_retention_seconds)
         self._housekeeping = Housekeeping(broker, partition, self._settings)
         self._pools_due = self._pools_pause = 0.0
+        self._housekeeping_due_us = 0
         self.fenced = False
         self.offset = 0
         self.transactions = 0
@@ -199,12 +205,12 @@ class PartitionLoop:
         return intake
 
     async def _go(self, session: TransactionalSession, partition: EnginePartition, intake: Intake) -> None:
-        """Until `stop`: 1 read, 2 learn up to when everybody has been heard, 3 decide and commit, 4 look for new pools."""
+        """Until `stop`: 1 read, 2 advance the time watermark, 3 decide and commit, 4 look for new pools."""
         max_records = self._loop_settings.max_records
         stopping, quarantine = self._stopping.is_set, self._quarantine
         timeout = 0.0
         looked_us = self._time()
-        heard = Heard()
+        watermark = TimeWatermark()
         written_at, written_us = partition.offset, looked_us
         while not stopping():
             phases = quarantine.phases(partition.offset)
@@ -214,10 +220,10 @@ class PartitionLoop:
                 self._extend_deadlines(partition, now_us - looked_us)
             else:
                 end_us = now_us - round((asyncio.get_running_loop().time() - intake.end_at) * 1e6)
-                heard.read(position=intake.position, end=intake.end, end_us=end_us)
+                watermark.read(position=intake.position, end=intake.end, end_us=end_us)
             idle = not records
             for phase in phases:
-                batch = self._decide(partition, records, now_us, heard.until_us, phase)
+                batch = self._decide(partition, records, now_us, watermark.time_us, phase)
                 if batch is not None:
                     await self._commit(session, partition, *batch)
                     written_at, written_us, idle = partition.offset, now_us, False
@@ -235,11 +241,16 @@ class PartitionLoop:
         await self._write(session, partition, partition.leave(self._time()))
 
     def _decide(
-        self, partition: EnginePartition, records: Sequence[StoredRecord], now_us: int, heard_until_us: int | None, phase: Phase
+        self,
+        partition: EnginePartition,
+        records: Sequence[StoredRecord],
+        now_us: int,
+        time_watermark_us: int | None,
+        phase: Phase,
     ) -> tuple[Batch, Outputs] | None:
         """A batch and its records; None where nothing is to be written. Raises UnwritableBatch where they cannot be written."""
         taken = records if phase in ("all", "records") else ()
-        batch = partition.process(taken, now_us, heard_until_us=heard_until_us, phase=phase)
+        batch = partition.process(taken, now_us, time_watermark_us=time_watermark_us, phase=phase)
         self.offset = batch.offset
         if phase == "timers":
             self._quarantine.looked_at_timers(partition.timer_taken)
@@ -259,13 +270,16 @@ class PartitionLoop:
             partition=self.partition,
             seconds=round(gap_us / 1e6, 3),
         )
-        partition.forgive(gap_us)
+        partition.extend_deadlines(gap_us)
 
     async def _keep_house(self, session: TransactionalSession, partition: EnginePartition, now_us: int) -> None:
         """Note which offset was reached, let old intake be deleted, and act on a disk that fills up or empties."""
         house, marks = self._housekeeping, self._marks
         if marks.due(now_us, partition.offset):
             await self._write(session, partition, partition.checkpoint(now_us, marks.note(now_us, partition.offset)))
+        if now_us < self._housekeeping_due_us:
+            return
+        self._housekeeping_due_us = now_us + HOUSEKEEPING_US
         house.trim(marks.deletable(now_us))
         house.look()
         if house.level is not None and house.level != partition.state.engine_row.storage:
@@ -302,7 +316,9 @@ class PartitionLoop:
         events = TopicPartition(EVENTS, self.partition)
         if events in offsets:
             partition.events_floor = offsets[events] + len(batch.events)
-        self.changelog.committed(sum(len(key) + len(value or b"") for key, value in batch.rows))
+        if batch.rows:
+            last = offsets[TopicPartition(STATE, self.partition)] + len(batch.rows) - 1
+            self.changelog.committed(batch.rows, sum(len(key) + len(value or b"") for key, value in batch.rows), last)
 
     def _idle_seconds(self, partition: EnginePartition) -> float:
         due_us = partition.next_due()
@@ -311,7 +327,7 @@ class PartitionLoop:
         return min(max((due_us - self._time()) / 1e6, 0.0), IDLE_SECONDS)
 
     def _time(self) -> int:
-        """Microseconds since the epoch, by a clock that never goes back: not even behind what a former owner wrote."""
+        """Microseconds since the epoch, by a clock that never goes back: not even to before what a former owner wrote."""
         return self._now_us() + self._ahead_us
 
     def _go_on_from(self, written_us: int) -> None:
@@ -355,50 +371,6 @@ class PartitionLoop:
         return partition, count, from_snapshot
 
 
-class Heard:
-    """Until when everybody has been heard: `until_us`. Silence before that time is silence; later it may only be unread.
-
-    The end of the log moves while it is read, under load faster than anybody reads. So an end is kept, with the time when the log
-    ended there, until it has been read; then the next."""
-
-    def __init__(self) -> None:
-        self.until_us: int | None = None
-        self._mark: tuple[int, int] | None = None
-
-    def read(self, *, position: int, end: int, end_us: int) -> None:
-        """The log was read up to `position`; at `end_us` it ended at `end`."""
-        if self._mark is not None and position >= self._mark[0]:
-            self._hear(self._mark[1])
-            self._mark = None
-        if position >= end:
-            self._hear(end_us)
-        elif self._mark is None:
-            self._mark = end, end_us
-
-    def _hear(self, time_us: int) -> None:
-        self.until_us = max(self.until_us or 0, time_us)
-
-
-class SteadyClock:
-    """Wall clock at the start plus the time since: never jumps, whatever happens to the system's clock.
-
-    `since_boot_ns`: nanoseconds that also count while the machine is suspended (CLOCK_BOOTTIME), where the system has that."""
-
-    def __init__(self, since_boot_ns: Callable[[], int] | None = None) -> None:
-        self._elapsed_ns = since_boot_ns or _since_boot_ns
-        self._wall_us = time.time_ns() // 1000
-        self._began_ns = self._elapsed_ns()
-
-    def now_us(self) -> int:
-        """Microseconds since the epoch."""
-        return self._wall_us + (self._elapsed_ns() - self._began_ns) // 1000
-
-
-def _since_boot_ns() -> int:
-    boottime = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.monotonic_ns() if boottime is None else time.clock_gettime_ns(boottime)
-
-
 async def _wait(event: asyncio.Event, seconds: float) -> None:
     try:
         async with asyncio.timeout(seconds):
@@ -407,4 +379,4 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
         return
 
 
-__all__ = ["LoopSettings", "MissingHistory", "PartitionLoop", "SteadyClock"]
+__all__ = ["LoopSettings", "MissingHistory", "PartitionLoop"]

@@ -13,34 +13,32 @@ from msgspec import Raw, json
 from schemas import EngineAnnounced, Submission
 from schemas import events as e
 
-from ..core.consequences import settle
-from ..core.dispatch import dispatch
-from ..core.due import PoisonTimer, TimerKey, take_due
-from ..core.graph import Refused, check_plan
-from ..core.limits import REASON_MAX, cut
-from ..core.rows import (
-    EMPTY,
-    META_KEY,
-    EndedRow,
-    MetaRow,
-    ended_row_decoder,
-    engine_row_decoder,
-    meta_row_decoder,
-    task_row_decoder,
-    worker_row_decoder,
-)
-from ..core.state import PartitionState, Task
+from ..core import indexes
+from ..core.bounds import REASON_MAX, cut
+from ..core.changes import Changes
+from ..core.dispatching.dispatch import dispatch
+from ..core.emitted import Command, EmittedEvent, Reply
+from ..core.fleet.leases import expire_leases, expire_starts, extend_deadlines, next_lease_expiry
+from ..core.graph import check_plan
+from ..core.rejection import Rejection
+from ..core.rows.ended import EndedRow, ended_row_decoder
+from ..core.rows.engine import engine_row_decoder
+from ..core.rows.meta import META_KEY, MetaRow, meta_row_decoder
+from ..core.rows.task import EMPTY, task_row_decoder
+from ..core.rows.worker import worker_row_decoder
+from ..core.settle import settle
+from ..core.state.partition import PartitionState
+from ..core.state.task import Task
+from ..core.time.due import PoisonTimer, TimerKey, take_due
 from ..core.times import SECOND_US
-from ..core.turn import Command, Happened, Reply, Turn
-from ..core.workers import forgive_silence, judge_leases, judge_starts, next_judgement
 from ..kafka import INBOX_PARTITIONS, StoredRecord
 from .changelog import rows_of
 from .handlers import REQUESTS, Conditions, handle
 from .reading import InvalidIdentity, InvalidReport, envelope_of, envelope_without_identity
 from .settings import EngineSettings
 
-#: Entries of the ended index that are tombstoned in one turn, and how long expired ones may lie while nothing else happens.
-EXPIRED_PER_TURN = 500
+#: Entries of the ended index that are tombstoned in one batch, and how long expired ones may lie while nothing else happens.
+EXPIRED_PER_BATCH = 500
 EXPIRY_SLACK_US = 60 * SECOND_US
 
 #: The time of a new owner begins so long after the last that was written: provenance, in milliseconds, is never repeated.
@@ -53,7 +51,7 @@ Phase = Literal["all", "records", "timers", "dispatch"]
 class Batch(NamedTuple):
     """What one transaction writes. `rows` are changelog entries (None: tombstone); `offset` the next input to decide."""
 
-    events: list[Happened]
+    events: list[EmittedEvent]
     commands: list[Command]
     rows: list[tuple[bytes, bytes | None]]
     replies: list[Reply]
@@ -71,7 +69,7 @@ class Batch(NamedTuple):
 class PoisonRecord(Exception):
     """Taking the record at `offset` failed half-way: the state is spoiled, drop the partition and restore it.
 
-    Set aside the record then (`EnginePartition.poison_records`): it stops the partition once, not forever."""
+    The next owner dead-letters it (`EnginePartition.poison_records`): it stops the partition once, not forever."""
 
     def __init__(self, offset: int, reason: str) -> None:
         super().__init__(f"the record at offset {offset} of hub.intake: {reason}")
@@ -98,7 +96,7 @@ class EnginePartition:
         self.timer_taken: TimerKey | None = None
         self.poison_records: dict[int, str] = {}
         self.poison_timers: dict[TimerKey, str] = {}
-        self._judged = False
+        self._leases_checked = False
 
     # Restoring and taking over
 
@@ -143,10 +141,10 @@ class EnginePartition:
             if task.plan_row:
                 nodes = json.decode(plans[name], type=Submission.__annotations__["tasks"])
                 plan = check_plan(nodes)
-                assert not isinstance(plan, Refused), "a plan that was admitted is a plan"
+                assert not isinstance(plan, Rejection), "a plan that was admitted is a plan"
                 task.plan = plan
         self.now_us = max(self.now_us + RESTORED_AFTER_US, now_us)
-        self.state.restored(tasks.values(), self.now_us)
+        indexes.restore(self.state, tasks.values(), self.now_us)
         self._retire_orphans(tasks)
         return count
 
@@ -169,30 +167,32 @@ class EnginePartition:
         """The first batch of a new owner: its epoch, `engine.started`, `engine.restored`, and an announcement to every inbox."""
         self.epoch += 1
         self.know_pools(pools)
-        turn = self._turn(now_us)
+        changes = self._turn(now_us)
         self.created_us = self.created_us or self.now_us
-        turn.caused_by(f"start/{self.partition}/{self.epoch}", None)
+        changes.caused_by(f"start/{self.partition}/{self.epoch}", None)
         started = e.EngineStarted(partitions=self.partitions, input_offset=self.offset, host=host, pid=pid)
-        turn.happen_engine("engine.started", started)
-        turn.happen_engine("engine.restored", e.EngineRestored(rows=rows, live_tasks=self.state.live, snapshot=snapshot))
-        word = EngineAnnounced(partition=self.partition, partitions=self.partitions, epoch=self.epoch)
+        changes.apply_to_engine(started)
+        changes.apply_to_engine(e.EngineRestored(rows=rows, live_tasks=self.state.live, snapshot=snapshot))
+        announced = EngineAnnounced(partition=self.partition, partitions=self.partitions, epoch=self.epoch)
         for pool in pools:
-            turn.commands += [Command(pool, inbox, "*", "engine.announced", "", word) for inbox in range(INBOX_PARTITIONS)]
-        return self._batch(turn)
+            changes.commands += [Command(pool, inbox, "*", "", announced) for inbox in range(INBOX_PARTITIONS)]
+        return self._batch(changes)
 
     def leave(self, now_us: int) -> Batch:
         """The last batch of an owner that goes in order."""
-        turn = self._turn(now_us)
-        turn.caused_by(f"stop/{self.partition}/{self.epoch}", None)
-        turn.happen_engine("engine.stopped", e.EngineStopped(input_offset=self.offset))
-        return self._batch(turn)
+        changes = self._turn(now_us)
+        changes.caused_by(f"stop/{self.partition}/{self.epoch}", None)
+        changes.apply_to_engine(e.EngineStopped(input_offset=self.offset))
+        return self._batch(changes)
 
     # Processing
 
-    def process(self, records: Sequence[StoredRecord], now_us: int, *, heard_until_us: int | None, phase: Phase = "all") -> Batch:
+    def process(
+        self, records: Sequence[StoredRecord], now_us: int, *, time_watermark_us: int | None, phase: Phase = "all"
+    ) -> Batch:
         """Decide `records` (the next of the intake, in order), then what is due, then dispatch.
 
-        `now_us` is the time of everything in the batch. `heard_until_us`: all that was said before this time has been read, so
+        `now_us` is the time of everything in the batch. `time_watermark_us`: all that was said before this time has been read, so
         that silence up to then is silence; None where that is not known of any time. The batch must be committed before the
         next one's is. `phase` other than "all" leaves out the other phases (there must be no records then but for "records"), and
         takes one timer at most.
@@ -201,61 +201,61 @@ class EnginePartition:
         nothing outside is to blame for. After each of them the partition must be restored.
         """
         assert not records or phase in ("all", "records"), f"the phase {phase!r} does not take records"
-        turn = self._turn(now_us)
+        changes = self._turn(now_us)
         self.timer_taken = None
-        self._take_all(turn, records)
-        settle(turn, retention_seconds=self.settings.retention_seconds)
+        self._take_all(changes, records)
+        settle(changes, retention_seconds=self.settings.retention_seconds)
         if phase in ("all", "timers"):
-            self._take_due(turn, heard_until_us, timers_max=None if phase == "all" else 1)
+            self._take_due(changes, time_watermark_us, timers_max=None if phase == "all" else 1)
         if phase in ("all", "dispatch"):
-            dispatch(turn)
-            self._forget_expired(turn)
+            dispatch(changes)
+            self._forget_expired(changes)
             self.state.tidy()
-        return self._batch(turn)
+        return self._batch(changes)
 
-    def _take_all(self, turn: Turn, records: Sequence[StoredRecord]) -> None:
+    def _take_all(self, changes: Changes, records: Sequence[StoredRecord]) -> None:
         conditions = Conditions(self.events_floor, self.settings.waiting_max, self.state.engine_row.storage == "low")
         for record in records:
             try:
-                self._take(turn, conditions, record)
+                self._take(changes, conditions, record)
             except MemoryError:
                 raise  # No record is to blame for that.
             except Exception as error:
                 raise PoisonRecord(record.offset, _in_words(error)) from error
             self.offset = record.offset + 1
 
-    def _take_due(self, turn: Turn, heard_until_us: int | None, *, timers_max: int | None) -> None:
+    def _take_due(self, changes: Changes, time_watermark_us: int | None, *, timers_max: int | None) -> None:
         retention_seconds = self.settings.retention_seconds
-        if heard_until_us is not None:
-            judge_starts(turn, "agenda:start", heard_until_us)
-            judge_leases(turn, "agenda:lease", heard_until_us)
-            settle(turn, retention_seconds=retention_seconds)
-            self._judged = True
+        if time_watermark_us is not None:
+            expire_starts(changes, "agenda:start", time_watermark_us)
+            expire_leases(changes, "agenda:lease", time_watermark_us)
+            settle(changes, retention_seconds=retention_seconds)
+            self._leases_checked = True
         self.timer_taken = take_due(
-            turn,
+            changes,
             retention_seconds=retention_seconds,
-            heard_until_us=heard_until_us,
+            time_watermark_us=time_watermark_us,
             poison=self.poison_timers,
             timers_max=timers_max,
         )
-        settle(turn, retention_seconds=retention_seconds)
+        settle(changes, retention_seconds=retention_seconds)
 
     def next_due(self) -> int | None:
         """When `process` has something to do without any record, in microseconds since the epoch; None: nothing ahead."""
         state = self.state
-        times = [state.agenda.next_due(), next_judgement(state.workers)]
+        times = [state.agenda.next_due(), next_lease_expiry(state.workers)]
         if state.start_deadlines:
             times.append(state.start_deadlines[0][0])
         expiry = state.ended.next_expiry()
         if expiry is not None:
             times.append(expiry + EXPIRY_SLACK_US)
-        if not self._judged and (state.held or state.worker_rows):
+        if not self._leases_checked and (state.held or state.worker_rows):
             times.append(self.now_us)
         return min((time for time in times if time is not None), default=None)
 
-    def forgive(self, gap_us: int) -> None:
+    def extend_deadlines(self, gap_us: int) -> None:
         """This process was itself stopped for `gap_us`: whoever was silent in that time loses nothing by it."""
-        forgive_silence(self.state, gap_us)
+        extend_deadlines(self.state, gap_us)
 
     def know_pools(self, pools: Iterable[str]) -> None:
         """The pools that have a commands topic: a worker of another pool gets no work, since nothing could be sent to it.
@@ -269,45 +269,45 @@ class EnginePartition:
 
     @property
     def unknown_pools(self) -> set[str]:
-        """Pools that workers named and `know_pools` has not heard of."""
+        """Pools that workers named and `know_pools` has not."""
         return self.state.unknown_pools
 
-    def _turn(self, now_us: int) -> Turn:
+    def _turn(self, now_us: int) -> Changes:
         self.now_us = max(self.now_us, now_us)
-        return Turn(self.state, partition=self.partition, partitions=self.partitions, now_us=self.now_us)
+        return Changes(self.state, partition=self.partition, partitions=self.partitions, now_us=self.now_us)
 
-    def _forget_expired(self, turn: Turn) -> None:
+    def _forget_expired(self, changes: Changes) -> None:
         expiry = self.state.ended.next_expiry()
         over = len(self.state.ended) > self.settings.ended_entries_max
-        if over or (expiry is not None and (turn.writes or expiry + EXPIRY_SLACK_US <= turn.now_us)):
-            turn.gone += self.state.ended.take_expired(turn.now_us, EXPIRED_PER_TURN)
+        if over or (expiry is not None and (changes.writes or expiry + EXPIRY_SLACK_US <= changes.now_us)):
+            changes.gone += self.state.ended.take_expired(changes.now_us, EXPIRED_PER_BATCH)
 
     # One record
 
-    def _take(self, turn: Turn, conditions: Conditions, record: StoredRecord) -> None:
+    def _take(self, changes: Changes, conditions: Conditions, record: StoredRecord) -> None:
         """Decide one record. Whatever is wrong with it is reported on the log and affects nothing else."""
-        turn.caused_by(f"{self.partition}/{record.offset}", None)
-        mark = len(turn.events)
+        changes.caused_by(f"{self.partition}/{record.offset}", None)
+        mark = len(changes.events)
         try:
             if record.offset in self.poison_records:
                 raise InvalidReport(f"processing failed: {self.poison_records[record.offset]}")
             envelope = envelope_of(record)
-            turn.caused_by(f"{self.partition}/{record.offset}", envelope.event_id)
-            handle(turn, conditions, envelope)
+            changes.caused_by(f"{self.partition}/{record.offset}", envelope.event_id)
+            handle(changes, conditions, envelope)
         except InvalidReport as why:
-            assert len(turn.events) == mark, "a report that is invalid has changed nothing"
-            if isinstance(why, InvalidIdentity) and self._refuse_unidentified(turn, record, str(why)):
+            assert len(changes.events) == mark, "a report that is invalid has changed nothing"
+            if isinstance(why, InvalidIdentity) and self._reject_unidentified(changes, record, str(why)):
                 return
-            self._dead_letter(turn, record, str(why))
+            self._dead_letter(changes, record, str(why))
 
-    def _refuse_unidentified(self, turn: Turn, record: StoredRecord, reason: str) -> bool:
+    def _reject_unidentified(self, changes: Changes, record: StoredRecord, reason: str) -> bool:
         """A client's request whose `ce_id` or `ce_source` cannot be taken is answered; whether it was one."""
         envelope = envelope_without_identity(record)
         if envelope.type in REQUESTS:
-            turn.reject("malformed", reason, report=envelope.type, task=None, reply=envelope.reply)
+            changes.reject("malformed", reason, report=envelope.type, task=None, reply=envelope.reply)
         return envelope.type in REQUESTS
 
-    def _dead_letter(self, turn: Turn, record: StoredRecord, reason: str) -> None:
+    def _dead_letter(self, changes: Changes, record: StoredRecord, reason: str) -> None:
         value = record.value or b""
         kind = next((header for name, header in record.headers if name == "ce_type" and header is not None), b"")
         data = e.EngineReportDeadLettered(
@@ -318,19 +318,19 @@ class EnginePartition:
             report=kind[:100].decode(errors="replace") or None,
             preview=value[:120].decode(errors="replace"),
         )
-        turn.happen_engine("engine.report_dead_lettered", data)
+        changes.apply_to_engine(data)
 
     def checkpoint(self, now_us: int, *rows: tuple[bytes, bytes]) -> Batch:
         """Nothing happened, but much was read: only the next input offset, and further `rows` of the changelog."""
         return self._batch(self._turn(now_us))._replace(rows=[*rows, self._meta()])
 
     def storage_changed(self, now_us: int, change: e.EngineStorageChanged) -> Batch:
-        """The broker's disk has another level of free space: an event, and whether submissions are refused from now on."""
-        turn = self._turn(now_us)
+        """The broker's disk has another level of free space: an event, and whether submissions are rejected from now on."""
+        changes = self._turn(now_us)
         number = self.state.engine_row.sequence
-        turn.caused_by(f"agenda/{self.partition}/storage:{change.level}.{number}/{self.now_us // 1000}", "agenda:storage")
-        turn.happen_engine("engine.storage_changed", change)
-        return self._batch(turn)
+        changes.caused_by(f"agenda/{self.partition}/storage:{change.level}.{number}/{self.now_us // 1000}", "agenda:storage")
+        changes.apply_to_engine(change)
+        return self._batch(changes)
 
     # Output
 
@@ -340,12 +340,14 @@ class EnginePartition:
         )
         return META_KEY, json.encode(meta)
 
-    def _batch(self, turn: Turn) -> Batch:
+    def _batch(self, changes: Changes) -> Batch:
         rows: list[tuple[bytes, bytes | None]] = []
-        if turn.writes:
-            rows = rows_of(turn)
+        if changes.writes:
+            rows = rows_of(changes)
             rows.append(self._meta())
-        return Batch(turn.events, turn.commands, rows, turn.replies, turn.forwards, self.offset, self.epoch, self.now_us)
+        return Batch(
+            changes.events, changes.commands, rows, changes.replies, changes.forwards, self.offset, self.epoch, self.now_us
+        )
 
 
 def _in_words(error: Exception) -> str:

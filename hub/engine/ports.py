@@ -37,7 +37,7 @@ class Intake(Protocol):
     @property
     def end(self) -> int:
         """The end of the log as the broker last reported it, with what lies after a transaction that is still open: whoever has
-        not read up to there has not heard everybody."""
+        not read up to there may have reports unread."""
         ...
 
     @property

@@ -2,7 +2,7 @@
 
 Everything that is copied from a record into events, rows, commands or replies passes through here or through the bounds of the
 core, so that no record can produce output that does not fit. What identifies (`ce_id`, `ce_source`) is never cut: too long, it is
-refused. What only serves others (a reply address, a trace context) is ignored where it is malformed.
+rejected. What only serves others (a reply address, a trace context) is ignored where it is malformed.
 """
 
 from base64 import b64decode
@@ -15,7 +15,7 @@ from msgspec import DecodeError, Raw, json
 from schemas import quoted_with_hash
 from schemas import reports as r
 
-from ..core.limits import ESCAPED_MAX, ID_BYTES, SOURCE_BYTES, escaped_bytes
+from ..core.bounds import ESCAPED_MAX, ID_BYTES, SOURCE_BYTES, escaped_bytes
 from ..kafka import REPLY_PARTITIONS, UNREADABLE, StoredRecord
 
 #: A report larger than this is dead-lettered unread. The topics take records of up to 8 MiB: what is admitted must fit into an

@@ -5,6 +5,7 @@ from .clients import make_admin, make_consumer, make_producer, poll, wait_until_
 from .codec import BATCH_BYTES_MAX, build_batch, build_batches, read_batches, size_of
 from .errors import (
     BrokerUnreachable,
+    ClientError,
     ConnectionLost,
     CorruptBatch,
     OffsetOutOfRange,
@@ -71,6 +72,7 @@ __all__ = [
     "TOMBSTONES_MS",
     "UNREADABLE",
     "BrokerUnreachable",
+    "ClientError",
     "ClassicSession",
     "ConnectionLost",
     "CorruptBatch",

@@ -10,13 +10,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aiokafka.errors import KafkaError
-
 from ..core.rows import EngineRow, WorkerRow, engine_row_decoder, meta_row_decoder, worker_row_decoder
 from ..errors import Unreachable
 from ..kafka import (
     INTAKE,
     STATE,
+    ClientError,
     GroupState,
     OffsetOutOfRange,
     PartitionReader,
@@ -94,7 +93,7 @@ def _one_of(bootstrap: str, failures: ExceptionGroup[Exception]) -> Exception:
     first: Exception = failures
     while isinstance(first, ExceptionGroup):
         first = first.exceptions[0]
-    if isinstance(first, KafkaError | OSError | TimeoutError):
+    if isinstance(first, ClientError | OSError | TimeoutError):
         return Unreachable(f"The broker at {bootstrap} answers, but reading the hub's state failed: {first!r}.")
     return first
 

@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.core.agenda import Agenda
-from hub.core.graph import Plan, Refused, check_plan, dependency_of
-from hub.core.ready import AGING_SECONDS, ReadyQueue
-from hub.core.retry import delay_seconds
+from hub.core.graph import Plan, check_plan, dependency_of
+from hub.core.rejection import Rejection
+from hub.core.state.agenda import Agenda
+from hub.core.state.ready import AGING_SECONDS, ReadyQueue
+from hub.core.tasks.retry import delay_seconds
 from hub.core.times import text_of, us_of
 from schemas import Backoff, Dependency, NodeSpec, RetryPolicy, derived_id, node_id, task_id_of_cloudevent, task_id_of_key
 
@@ -40,7 +41,7 @@ def test_too_many_dependents_of_one_node_are_refused() -> None:
     nodes = {"hub": NodeSpec(name="a")} | {f"n{i}": NodeSpec(name="a", depends_on=["hub"]) for i in range(9_999)}
     assert isinstance(check_plan(nodes), Plan)
     refused = check_plan(nodes | {"one-more": NodeSpec(name="a", depends_on=["hub"])})
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, Rejection)
     assert refused.code == "limit_exceeded"
 
 

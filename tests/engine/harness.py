@@ -92,7 +92,7 @@ class World:
         self.now_us += round(seconds * SECOND)
         begin = bisect_left(self.intake, self.engine.offset, key=lambda record: record.offset)
         records = self.intake[begin:] if limit is None else self.intake[begin : begin + limit]
-        batch = self.engine.process(records, self.now_us, heard_until_us=self.now_us if caught_up else None)
+        batch = self.engine.process(records, self.now_us, time_watermark_us=self.now_us if caught_up else None)
         if commit:
             self.commit(batch)
         else:
@@ -207,7 +207,7 @@ def fold(events: list[Event]) -> Iterator[tuple[str, bytes]]:
                 time_us=us_of(event.time),
             )
         else:
-            evolve_task(rows[name], event.type, event.data, event.time, us_of(event.time))
+            evolve_task(rows[name], event.data, event.time, us_of(event.time))
     for name, row in rows.items():
         yield name, msgspec.json.encode(row)
 

@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-import hub.core.due as due_module
 import hub.engine.handlers as handlers_module
+from hub.core.time.timers import TIMERS
 from hub.engine.partition import EngineSettings, PoisonRecord, PoisonTimer
 from hub.kafka import partition_of
 from schemas.events import EngineStorageChanged
@@ -293,10 +293,10 @@ def fails_on(monkeypatch: pytest.MonkeyPatch, place: str, task: str) -> None:
     """Let `place` of the engine break whenever it meets `task`."""
     real = getattr(handlers_module, place)
 
-    def broken(turn: Any, first: Any, *more: Any, **fields: Any) -> Any:
+    def broken(changes: Any, first: Any, *more: Any, **fields: Any) -> Any:
         if getattr(first, "id", None) == task:
             raise ZeroDivisionError("a mistake of ours")
-        return real(turn, first, *more, **fields)
+        return real(changes, first, *more, **fields)
 
     monkeypatch.setattr(handlers_module, place, broken)
 
@@ -325,7 +325,7 @@ def test_a_timer_that_breaks_the_engine_harms_no_record_and_is_dead_lettered(
     def broken(*_: Any) -> None:
         raise ZeroDivisionError("a mistake of ours")
 
-    monkeypatch.setitem(due_module._HANDLERS, "total", broken)
+    monkeypatch.setitem(TIMERS, "total", broken)
     world.submit(id="t", name="a", timeouts={"total": 5})
     world.step()
     world.submit(id="innocent", name="a")
@@ -345,7 +345,7 @@ def test_a_timer_that_breaks_the_engine_harms_no_record_and_is_dead_lettered(
 
 
 def test_a_mistake_in_dispatch_blames_no_record(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.engine.partition.dispatch", lambda turn: 1 / 0)
+    monkeypatch.setattr("hub.engine.partition.dispatch", lambda changes: 1 / 0)
     world.submit(id="t", name="a")
     with pytest.raises(ZeroDivisionError):
         world.step()
@@ -467,7 +467,7 @@ def test_a_time_out_waits_until_every_word_is_read(world: World) -> None:
 
 
 def test_what_ended_tasks_leave_in_the_agenda_and_in_the_order_is_swept_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.core.state.TIDY_FROM", 100)
+    monkeypatch.setattr("hub.core.state.partition.TIDY_FROM", 100)
     world, wave = World(), 200
     world.submit(id="stays", name="nobody-knows", timeouts={"total": 86_400})
     for first in range(0, 20 * wave, wave):
@@ -521,7 +521,7 @@ def test_the_same_time_twice_gives_no_provenance_twice(world: World) -> None:
         world.submit(id=f"t{number}", name="a", args={"blob": "x" * 200_000})
     world.worker(credit=100, slots=100)
     for _ in range(30):
-        world.step()  # each turn issues a part; the clock stands still
+        world.step()  # each changes issues a part; the clock stands still
     assert len(world.runs()) == 40
     check_log(world)
 

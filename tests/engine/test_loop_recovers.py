@@ -11,14 +11,15 @@ from crc32c import crc32c
 from msgspec import json
 from structlog.testing import capture_logs
 
-import hub.core.due as due_module
 import hub.engine.handlers as handlers_module
 from hub.broker import BrokerServer
-from hub.core.consequences import place
-from hub.core.ending import cancelled
+from hub.core.tasks.endings import cancelled
+from hub.core.time.timers import TIMERS
 from hub.core.times import us_of
+from hub.core.workflows.dependencies import place
+from hub.engine.clock import TimeWatermark
 from hub.engine.in_process import InProcessBroker, InProcessSession
-from hub.engine.loop import CHECKPOINT_US, Heard
+from hub.engine.loop import CHECKPOINT_US
 from hub.kafka import INTAKE, STATE, Record, build_batch, read_all
 from hub.verify import LocalSource, verify_source
 from tests.engine.test_loop import CheckedBroker, Owner, broker, events, submit, until
@@ -34,10 +35,10 @@ async def test_a_record_that_cannot_be_decided_is_found_among_many_and_set_aside
 ) -> None:
     real = place
 
-    def broken(turn: Any, task: Any) -> None:
+    def broken(changes: Any, task: Any) -> None:
         if task.id == "t-3":
             raise ZeroDivisionError("a mistake of ours")
-        real(turn, task)
+        real(changes, task)
 
     monkeypatch.setattr(handlers_module, "place", broken)
     owner = await Owner(broker).started()
@@ -70,23 +71,23 @@ async def test_time_goes_on_from_the_log_where_the_clock_was_set_back(broker: Br
 
 
 def test_everybody_was_heard_up_to_an_end_once_it_is_read_also_while_the_log_grows_faster() -> None:
-    heard = Heard()
-    heard.read(position=10, end=1_000, end_us=100)
-    heard.read(position=500, end=2_000, end_us=200)
-    assert heard.until_us is None
-    heard.read(position=1_200, end=3_000, end_us=300)
-    assert heard.until_us == 100
-    heard.read(position=1_900, end=4_000, end_us=400)
-    assert heard.until_us == 100
-    heard.read(position=3_100, end=5_000, end_us=500)
-    assert heard.until_us == 300
-    heard.read(position=5_000, end=5_000, end_us=600)
-    assert heard.until_us == 600
-    heard.read(position=5_000, end=6_000, end_us=700)
-    heard.read(position=5_000, end=7_000, end_us=800)
-    assert heard.until_us == 600, "what lies behind an open transaction has not been heard"
-    heard.read(position=7_000, end=8_000, end_us=900)
-    assert heard.until_us == 700
+    watermark = TimeWatermark()
+    watermark.read(position=10, end=1_000, end_us=100)
+    watermark.read(position=500, end=2_000, end_us=200)
+    assert watermark.time_us is None
+    watermark.read(position=1_200, end=3_000, end_us=300)
+    assert watermark.time_us == 100
+    watermark.read(position=1_900, end=4_000, end_us=400)
+    assert watermark.time_us == 100
+    watermark.read(position=3_100, end=5_000, end_us=500)
+    assert watermark.time_us == 300
+    watermark.read(position=5_000, end=5_000, end_us=600)
+    assert watermark.time_us == 600
+    watermark.read(position=5_000, end=6_000, end_us=700)
+    watermark.read(position=5_000, end=7_000, end_us=800)
+    assert watermark.time_us == 600, "what lies after the beginning of an open transaction has not been read"
+    watermark.read(position=7_000, end=8_000, end_us=900)
+    assert watermark.time_us == 700
 
 
 async def beat(broker: BrokerServer, kind: str, *, lease_seconds: float = LEASE_SECONDS, pool: str = "default") -> None:
@@ -176,15 +177,15 @@ async def test_a_record_whose_output_fits_into_no_record_is_found_and_dead_lette
 async def test_a_timer_whose_output_fits_into_no_record_is_found_among_others(
     broker: BrokerServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = due_module._HANDLERS["total"]
+    real = TIMERS["total"]
 
-    def at_length(turn: Any, task: Any, due_us: int, mark: int) -> None:
+    def at_length(changes: Any, task: Any, due_us: int, mark: int) -> None:
         if task.id == "t-1":
-            turn.happen(task, "task.cancelled", cancelled(task.row, turn.now, reason="r" * 30_000, by=None))
+            changes.apply(task, cancelled(task.row, changes.now, reason="r" * 30_000, by=None))
         else:
-            real(turn, task, due_us, mark)
+            real(changes, task, due_us, mark)
 
-    monkeypatch.setitem(due_module._HANDLERS, "total", at_length)
+    monkeypatch.setitem(TIMERS, "total", at_length)
     monkeypatch.setattr(ENCODE, "BATCH_BYTES_MAX", 20_000)
     monkeypatch.setattr(ENCODE, "_CERTAINLY_FITS", 10_000)
     owner = await Owner(broker).started()
@@ -202,7 +203,7 @@ async def test_a_failure_that_no_record_is_to_blame_for_is_raised_when_it_repeat
     broker: BrokerServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner = await Owner(broker).started()
-    monkeypatch.setattr("hub.engine.partition.dispatch", lambda turn: 1 / 0)
+    monkeypatch.setattr("hub.engine.partition.dispatch", lambda changes: 1 / 0)
     with capture_logs() as logs:
         await submit(broker, range(3))
         async with asyncio.timeout(60):

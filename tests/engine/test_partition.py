@@ -598,7 +598,7 @@ def test_silence_while_the_engine_itself_was_stopped_costs_nobody_a_lease(world:
     world.report(run, "attempt.started", number=1)
     world.step()
     world.now_us += 60 * SECOND
-    world.engine.forgive(60 * SECOND)
+    world.engine.extend_deadlines(60 * SECOND)
     world.step()
     assert "attempt.lease_expired" not in world.types("t")
     world.step(seconds=11)

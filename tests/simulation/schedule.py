@@ -56,7 +56,7 @@ class Schedule:
     # What happens
 
     def one(self) -> None:
-        """One random thing, and perhaps a turn of an engine after it."""
+        """One random thing, and perhaps a changes of an engine after it."""
         actions = [
             (self.submit, 6),
             (self.submit_graph, 3),
@@ -78,14 +78,14 @@ class Schedule:
         self.counts[action.__name__] += 1
         action()
         if self.random.random() < self.eagerness:
-            self.turn(self.random.choice(self.worlds))
+            self.changes(self.random.choice(self.worlds))
 
-    def turn(self, world: World) -> None:
+    def changes(self, world: World) -> None:
         """An engine decides some of its intake; now and then it dies before the commit, or was itself stopped for a while."""
         seconds = self.random.choice([0, 0, 0, 0.01, 0.5, 3, 12])
         if self.random.random() < 0.02:
             world.now_us += 60 * SECOND
-            world.engine.forgive(60 * SECOND)
+            world.engine.extend_deadlines(60 * SECOND)
         if self.random.random() < 0.08:
             self.counts["crash"] += 1
             self.step(world, seconds=seconds, limit=self.random.randrange(1, 5), commit=False)
@@ -344,9 +344,9 @@ class Schedule:
         self.pool_appears()
         for world in self.worlds:
             self.step(world)
-        for turn in range(HEALING_ROUNDS_MAX):
+        for changes in range(HEALING_ROUNDS_MAX):
             for world in self.worlds:
-                self._heal_round(world, cancels=turn == HEALING_ROUNDS_MAX // 2)
+                self._heal_round(world, cancels=changes == HEALING_ROUNDS_MAX // 2)
             if not any(world.engine.state.live or self.undecided(world) for world in self.worlds):
                 return
         tasks = [task for world in self.worlds for task in world.engine.state.tasks.values()]

@@ -1,0 +1,77 @@
+"""Steps that are added to a live workflow."""
+
+from collections.abc import Mapping
+
+from schemas import Submission, TaskSpec, node_id
+
+from ..changes import NewTask
+from ..graph import check_plan
+from ..rejection import Rejection, TaskRejection
+from ..state import PartitionState, Task
+from ..workflows.expansion import node_data
+from .identity import Origin
+from .outcomes import Admitted
+from .specs import check_spec
+
+#: Nodes that may be added to a live workflow in one report, so that one transaction stays small.
+ADDED_NODES_MAX = 300
+
+
+def admit_into(
+    state: PartitionState, submission: Submission, task: str, origin: Origin, fingerprint: str, *, now_us: int, log_offset: int
+) -> Admitted | TaskRejection:
+    """Nodes for a live workflow: one (the submission itself), or several (`tasks`)."""
+    assert submission.root_id is not None
+    root = state.tasks.get(submission.root_id)
+    if root is None:
+        if submission.root_id in state.ended:
+            return Rejection("already_ended", f"root_id: the workflow {submission.root_id!r} has ended")
+        return Rejection("unknown_root", f"root_id: there is no workflow {submission.root_id!r}")
+    if root.children is None:
+        return Rejection("unknown_root", f"root_id: {submission.root_id!r} is not a workflow")
+    if root.ended or root.row.cancelling:
+        return Rejection("already_ended", f"root_id: the workflow {submission.root_id!r} takes no more tasks")
+    nodes: Mapping[str, TaskSpec]
+    if submission.tasks is not None:
+        nodes = submission.tasks
+        if len(nodes) > ADDED_NODES_MAX:
+            return Rejection(
+                "limit_exceeded", f"tasks: {len(nodes)} nodes, more than the {ADDED_NODES_MAX} that can be added at once"
+            )
+    else:
+        nodes = {submission.key or task: submission}
+    checked = check_plan(nodes, lambda name: _resolve(state, root, name) is not None)
+    if isinstance(checked, Rejection):
+        return checked
+    added = []
+    for key in checked.order:
+        node = checked.nodes[key]
+        problem = check_spec(node, f"tasks.{key}." if submission.tasks is not None else "", now_us)
+        if problem is not None:
+            return problem
+        child = node_id(root.id, key) if submission.tasks is not None else task
+        if child in state.tasks or _resolve(state, root, key) is not None:
+            return Rejection("id_conflict", f"tasks.{key}: the workflow has a task of that key")
+        data = node_data(
+            node,
+            root,
+            key,
+            now_us=now_us,
+            log_offset=log_offset,
+            resolve=lambda name: node_id(root.id, name) if name in nodes else _resolve(state, root, name) or name,
+        )
+        data.source, data.origin, data.created_by = origin.source, origin.forwarded_from, submission.created_by
+        data.payload_hash = fingerprint
+        if submission.idempotency_key is not None:
+            data.idempotency_key, data.idempotency_window = submission.idempotency_key, submission.idempotency_window
+        added.append(NewTask(child, root.id, root.row.namespace, root.row.correlation or root.id, data))
+    return Admitted(added, root)
+
+
+def _resolve(state: PartitionState, root: Task, name: str) -> str | None:
+    """The task id that `name` (a key or an id) means inside a workflow."""
+    by_key = node_id(root.id, name)
+    if by_key in state.tasks or (root.plan is not None and name in root.plan.nodes):
+        return by_key
+    by_id = state.tasks.get(name)
+    return name if by_id is not None and by_id.row.root == root.id else None

@@ -1,0 +1,109 @@
+"""Admission: what a `task.created` report becomes. Decides only; changes nothing.
+
+Everything that is used later is checked and copied into `TaskCreated` here, with the field named in every rejection.
+"""
+
+import msgspec
+
+from schemas import Submission
+
+from ..bounds import SECONDS_MAX
+from ..changes import NewTask
+from ..graph import Plan, check_plan
+from ..rejection import Rejection, TaskRejection
+from ..state import PartitionState
+from ..tasks.creation import created_data
+from .additions import admit_into
+from .identity import Origin
+from .known import find_known, fingerprint_of
+from .outcomes import Admitted, Duplicate
+from .specs import check_spec
+
+
+def admit(
+    state: PartitionState,
+    submission: Submission,
+    task: str,
+    origin: Origin,
+    *,
+    now_us: int,
+    log_offset: int,
+    waiting_max: int,
+    storage_low: bool = False,
+) -> Admitted | Duplicate | TaskRejection:
+    """What becomes of a submission whose task is `task` (see `identify`). `waiting_max` and `storage_low` bound new work; what is
+    known already is answered all the same."""
+    try:
+        fingerprint = fingerprint_of(submission)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return Rejection("invalid_input", f"args: no JSON that can be kept: {error}")
+    if not 0 < submission.idempotency_window <= SECONDS_MAX:
+        return Rejection("invalid_input", f"idempotency_window: seconds must be above 0 and at most {SECONDS_MAX:.0f}")
+    known = find_known(state, submission, task, fingerprint)
+    if known is not None:
+        return known
+    if (problem := _no_room(state, submission, waiting_max, storage_low)) is not None:
+        return problem
+    if submission.idempotency_key is not None and state.ended.full:
+        return Rejection("limit_exceeded", "idempotency_key: too many keys are remembered on this partition; try again later")
+    if submission.root_id is not None:
+        return admit_into(state, submission, task, origin, fingerprint, now_us=now_us, log_offset=log_offset)
+    if submission.depends_on and submission.tasks is None:
+        return Rejection("unknown_dependency", "depends_on: a task outside a graph has no other tasks to depend on")
+    if submission.depends_on:
+        return Rejection("invalid_input", "depends_on: belongs to the nodes in tasks, not to their root")
+    plan: Plan | None = None
+    if submission.tasks is not None:
+        checked = check_plan(submission.tasks)
+        if isinstance(checked, Rejection):
+            return checked
+        for key, node in checked.nodes.items():
+            problem = check_spec(node, f"tasks.{key}.", now_us)
+            if problem is not None:
+                return problem
+        problem = _check_root(submission)
+        if problem is not None:
+            return problem
+        plan = checked
+    problem = check_spec(submission, "", now_us)
+    if problem is not None:
+        return problem
+    data = created_data(submission, now_us=now_us, log_offset=log_offset)
+    data.payload_hash = fingerprint
+    data.parent_id = submission.parent_id
+    data.created_by = submission.created_by
+    data.source = origin.source
+    data.origin = origin.forwarded_from
+    if submission.idempotency_key is not None:
+        data.idempotency_key, data.idempotency_window = submission.idempotency_key, submission.idempotency_window
+    if plan is not None:
+        data.tasks, data.nodes = msgspec.Raw(msgspec.json.encode(submission.tasks)), len(plan.nodes)
+    new = NewTask(task, None, submission.namespace, submission.correlation_id or task, data, plan)
+    return Admitted([new])
+
+
+def _no_room(state: PartitionState, submission: Submission, waiting_max: int, storage_low: bool) -> TaskRejection | None:
+    """Why the partition takes no more work. A graph counts as all of its steps, also while they are still to be created."""
+    if storage_low and submission.root_id is None:  # Steps that a running workflow adds belong to it.
+        return Rejection("storage_low", "the broker's disk is almost full; new tasks are refused until there is room")
+    waiting, added = state.live + state.planned, 1 + len(submission.tasks or ())
+    if waiting + added > waiting_max:
+        reason = f"{waiting} tasks are waiting on this partition; its limit is {waiting_max}; try again later"
+        return Rejection("limit_exceeded", reason)
+    return None
+
+
+def _check_root(submission: Submission) -> TaskRejection | None:
+    """A workflow's root has no body: what would be about one belongs to its steps, and is not silently ignored."""
+    given = {
+        "start_after": submission.start_after is not None,
+        "not_start_after": submission.not_start_after is not None,
+        "retry": submission.retry is not None,
+        "delivery": submission.delivery is not None,
+        "timeouts.start": submission.timeouts is not None and submission.timeouts.start is not None,
+        "timeouts.attempt": submission.timeouts is not None and submission.timeouts.attempt is not None,
+    }
+    for field, is_given in given.items():
+        if is_given:
+            return Rejection("invalid_input", f"{field}: a workflow runs nothing itself; say it on its steps, in tasks")
+    return None

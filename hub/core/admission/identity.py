@@ -1,0 +1,50 @@
+"""Which task a submission means."""
+
+from typing import NamedTuple
+
+from schemas import Submission, check_id, node_id, task_id_of_cloudevent, task_id_of_key
+
+from ..rejection import Rejection, TaskRejection
+
+
+class Origin(NamedTuple):
+    """Where a submission came from: the CloudEvents source and id of its record (None where it has none), and the place it was
+    forwarded from."""
+
+    source: str | None
+    event_id: str | None
+    forwarded_from: str | None = None
+
+
+class Identity(NamedTuple):
+    """The id of a task, and that of its root."""
+
+    task: str
+    root: str
+
+
+def identify(submission: Submission, origin: Origin) -> Identity | TaskRejection:
+    """The task that a submission means. Several steps added at once are named by their keys: the id is then the root's."""
+    named = [field for field in ("id", "idempotency_key") if getattr(submission, field) is not None]
+    if submission.root_id is not None:
+        named += [field for field in ("key", "tasks") if getattr(submission, field) is not None]
+    if len(named) > 1:
+        return Rejection("invalid_input", f"{named[0]}: give either {named[0]} or {named[1]}, not both")
+    for field in ("root_id", "id"):
+        value = getattr(submission, field)
+        if value is not None and (problem := check_id(value, field)) is not None:
+            return Rejection("malformed", problem)
+    if submission.root_id is not None and submission.tasks is not None:
+        return Identity(submission.root_id, submission.root_id)
+    if submission.root_id is not None and submission.key is not None:
+        return Identity(node_id(submission.root_id, submission.key), submission.root_id)
+    if submission.id is not None:
+        task = submission.id
+    elif submission.idempotency_key is not None:
+        task = task_id_of_key(submission.root_id or submission.namespace, submission.idempotency_key)
+    else:
+        if origin.source is None or origin.event_id is None:
+            missing = "ce_source" if origin.source is None else "ce_id"
+            return Rejection("malformed", f"{missing}: is missing; it names a task that gives neither id nor idempotency_key")
+        task = task_id_of_cloudevent(origin.source, origin.event_id)
+    return Identity(task, submission.root_id or task)

@@ -1,0 +1,48 @@
+"""Whether what a submission says of a task can be: every field is checked here."""
+
+from schemas import NodeSpec, TaskSpec, check_id
+from schemas.tasks import ARGS_BYTES_MAX
+
+from ..bounds import SECONDS_MAX, check_texts
+from ..rejection import Rejection, TaskRejection
+from ..tasks.retry import problem_of
+from ..times import us_of
+
+
+def check_spec(spec: TaskSpec, at: str, now_us: int) -> TaskRejection | None:
+    """Why `spec` cannot be admitted, naming the field under `at`; None when it can."""
+    if (problem := check_id(spec.name, f"{at}name")) is not None:
+        return Rejection("invalid_input", problem)
+    args = bytes(spec.args)
+    if len(args) > ARGS_BYTES_MAX:
+        return Rejection("limit_exceeded", f"{at}args: {len(args)} bytes, more than {ARGS_BYTES_MAX}; pass a reference instead")
+    if isinstance(spec, NodeSpec) and spec.idempotency_key is not None:
+        return Rejection("invalid_input", f"{at}idempotency_key: a step's key in tasks is what makes it one; leave it out")
+    if args.lstrip()[:1] != b"{":
+        return Rejection("invalid_input", f"{at}args: must be a JSON object")
+    if spec.priority is not None and not -1_000_000 <= spec.priority <= 1_000_000:
+        return Rejection("invalid_input", f"{at}priority: must lie between -1,000,000 and 1,000,000")
+    if spec.queue is not None and (problem := check_id(spec.queue, f"{at}queue")) is not None:
+        return Rejection("invalid_input", problem)
+    if (problem := check_texts(spec, at)) is not None:
+        return Rejection("limit_exceeded", problem)
+    if spec.retry is not None and (problem := problem_of(spec.retry)) is not None:
+        return Rejection("invalid_input", f"{at}retry.{problem}")
+    return _check_times(spec, at)
+
+
+def _check_times(spec: TaskSpec, at: str) -> TaskRejection | None:
+    for field, moment in (("start_after", spec.start_after), ("not_start_after", spec.not_start_after)):
+        if isinstance(moment, str):
+            try:
+                us_of(moment)
+            except (ValueError, OverflowError) as error:
+                return Rejection("invalid_input", f"{at}{field}: no RFC 3339 time: {error}")
+        elif moment is not None and not 0 <= moment <= SECONDS_MAX:
+            return Rejection("invalid_input", f"{at}{field}: seconds must lie between 0 and {SECONDS_MAX:.0f}")
+    if spec.timeouts is not None:
+        for field in spec.timeouts.__struct_fields__:
+            seconds = getattr(spec.timeouts, field)
+            if seconds is not None and not 0 < seconds <= SECONDS_MAX:
+                return Rejection("invalid_input", f"{at}timeouts.{field}: seconds must be above 0 and at most {SECONDS_MAX:.0f}")
+    return None

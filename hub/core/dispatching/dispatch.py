@@ -1,0 +1,145 @@
+"""Dispatch: ready tasks go to workers that have credit, best rank first; the engine chooses the worker."""
+
+from heapq import heappop, heappush
+
+from msgspec import Raw
+
+from schemas import RunAttempt, WorkWanted
+from schemas import events as e
+from schemas.tasks import INLINE_RESULTS_BYTES_MAX
+
+from ..changes import Changes
+from ..rows import TaskRow
+from ..state import Task, Worker
+from ..state.ready import Bucket
+from ..tasks.policy import policy_of
+from ..times import SECOND_US
+from .tracing import traceparent_of
+
+#: Bytes of commands that one batch issues, about: a transaction's batch must fit into `max.message.bytes`.
+BYTES_PER_BATCH = 2 * 1024 * 1024
+
+
+#: A worker without credit left learns at most this often that work waits for it here.
+WANTED_EVERY_US = 200_000
+
+
+def dispatch(changes: Changes) -> None:
+    """Issue commands while there is a ready task and a worker for it with credit: the one with most free slots."""
+    state = changes.state
+    if not state.ready.waiting or not state.workers:
+        return
+    free: dict[str, int] = {}
+    candidates: dict[Bucket, list[Worker]] = {}
+    heads = state.ready.heads()
+    size = 0
+    while heads:
+        if size > BYTES_PER_BATCH:
+            state.wake_dispatch(changes.now_us)  # The rest is dispatched in the next transaction.
+            return
+        _, _, task_id, bucket = heappop(heads)
+        workers = candidates.get(bucket)
+        if workers is None:
+            workers = candidates[bucket] = _workers_for(changes, bucket, free)
+        worker = max(workers, key=lambda worker: free[worker.incarnation], default=None)
+        if worker is None or free[worker.incarnation] <= 0:
+            _want(changes, workers)
+            continue
+        state.ready.pop(bucket)
+        free[worker.incarnation] -= 1
+        size += _issue(changes, state.tasks[task_id], worker)
+        head = state.ready.head(bucket)
+        if head is not None:
+            heappush(heads, (*head, bucket))
+
+
+def _workers_for(changes: Changes, bucket: Bucket, free: dict[str, int]) -> list[Worker]:
+    queue, name = bucket
+    known = changes.state.workers.values()
+    pools = changes.state.pools
+    workers = [
+        worker
+        for worker in known
+        if queue in worker.queues and name in worker.names and not worker.draining and worker.pool in pools
+    ]
+    for worker in workers:
+        free.setdefault(worker.incarnation, changes.state.free_credit(worker))
+    return workers
+
+
+def _want(changes: Changes, workers: list[Worker]) -> None:
+    if changes.partitions == 1:
+        return  # All of a worker's credit is here.
+    for worker in workers:
+        if changes.now_us - worker.wanted_us >= WANTED_EVERY_US and worker.credit < worker.slots:
+            worker.wanted_us = changes.now_us
+            changes.command(worker, "", WorkWanted(partition=changes.partition, waiting=len(changes.state.ready)))
+
+
+def _issue(changes: Changes, task: Task, worker: Worker) -> int:
+    """Dispatch one task; returns about how many bytes its command takes."""
+    row = task.row
+    token = changes.next_src()
+    attempt, dispatched = row.attempt + 1, row.dispatch + 1
+    lease_seconds = worker.lease_us / SECOND_US
+    policy = policy_of(row, worker.options.get(row.name))
+    changes.apply(
+        task,
+        e.TaskDispatched(
+            attempt=attempt,
+            dispatch=dispatched,
+            token=token,
+            worker=worker.incarnation,
+            pool=worker.pool,
+            inbox=worker.inbox,
+            queue=row.queue,
+            priority=row.priority,
+            lease_seconds=lease_seconds,
+            policy=policy,
+        ),
+    )
+    results, omitted = _dependency_results(changes, row)
+    command = RunAttempt(
+        task=task.id,
+        root=task.root,
+        partition=changes.partition,
+        attempt=attempt,
+        dispatch=dispatched,
+        token=token,
+        namespace=row.namespace,
+        name=row.name,
+        version=row.version,
+        args=task.args,
+        dependencies=results,
+        dependencies_omitted=omitted,
+        delivery=policy.delivery,
+        queue=row.queue,
+        priority=row.priority,
+        lease_seconds=lease_seconds,
+        start_seconds=lease_seconds,
+        timeout_seconds=policy.timeout_seconds,
+        max_attempts=policy.max_attempts,
+        correlation_id=row.correlation or task.root,
+        key=row.key,
+        tags=row.tags,
+        traceparent=traceparent_of(task, attempt),
+    )
+    changes.command(worker, task.id, command)
+    return 500 + len(bytes(task.args)) + sum(len(bytes(result)) for result in results.values())
+
+
+def _dependency_results(changes: Changes, row: TaskRow) -> tuple[dict[str, Raw], list[str]]:
+    results: dict[str, Raw] = {}
+    omitted: list[str] = []
+    size = 0
+    for dependency in row.depends_on:
+        before = changes.state.tasks.get(dependency.task)
+        if before is None or not before.result:
+            continue
+        name = before.row.key or before.id
+        size += len(bytes(before.result))
+        if size > INLINE_RESULTS_BYTES_MAX:
+            omitted.append(name)
+        else:
+            results[name] = before.result
+    return results, omitted

@@ -1,0 +1,25 @@
+"""W3C trace context of attempts."""
+
+from hashlib import blake2b
+
+from ..state import Task
+
+
+def traceparent_of(task: Task, attempt: int) -> str:
+    """W3C trace context of an attempt: the submitter's trace id, else the root's, and a derived span id."""
+    given = task.row.traceparent
+    if given is not None and len(given) == 55:
+        trace, flags = given[3:35], given[53:55]
+    else:
+        trace, flags = trace_id_of(task.root), "01"
+    span = blake2b(f"attempt/{task.id}/{attempt}".encode(), digest_size=8).hexdigest()
+    return f"00-{trace}-{span}-{flags}"
+
+
+def trace_id_of(root: str) -> str:
+    """The trace id of a flow: the bits of its root's UUID, or a digest of another kind of id (32 hex digits)."""
+    if len(root) == 36:
+        digits = root.replace("-", "")
+        if len(digits) == 32 and all(digit in "0123456789abcdef" for digit in digits):
+            return digits
+    return blake2b(root.encode(), digest_size=16).hexdigest()

@@ -1,0 +1,95 @@
+""""""
+
+from heapq import heappop
+from typing import Any
+
+from schemas import events as e
+
+from ..changes import Changes
+from ..state import PartitionState, Worker
+from ..tasks.attempts import on_lost, on_not_started
+from ..times import SECOND_US, us_of_seconds
+
+
+def expire_leases(changes: Changes, cause: str, time_watermark_us: int) -> None:
+    """Workers that were silent for a whole lease, up to a time before which all that was said has been read, have lost what
+    they held.
+
+    Whoever holds attempts and has not reported since the take-over gets a full lease from now.
+    """
+    state = changes.state
+    for incarnation in [*state.held, *state.worker_rows]:
+        if incarnation not in state.workers and (state.held.get(incarnation) or incarnation in state.worker_rows):
+            row = state.worker_rows.get(incarnation)
+            leases = [state.tasks[task].row.lease_seconds for task in state.held.get(incarnation, ())]
+            if row is not None:
+                leases.append(row.lease_seconds)
+            lease_us = us_of_seconds(max(leases))
+            state.workers[incarnation] = Worker(incarnation, changes.now_us, lease_us)
+    for worker in list(state.workers.values()):
+        silent_us = time_watermark_us - worker.last_report_us
+        if silent_us >= worker.lease_us:
+            changes.caused_by(
+                f"agenda/{changes.partition}/lease:{worker.incarnation}/{(worker.last_report_us + worker.lease_us) // 1000}",
+                cause,
+            )
+            lease_seconds = worker.lease_us / SECOND_US
+            lose_worker(
+                changes, worker.incarnation, reason=f"silent for {silent_us / SECOND_US:.1f} s", lease_seconds=lease_seconds
+            )
+        elif silent_us >= worker.lease_us * 2 // 3 and not worker.missed:
+            worker.missed = True
+            row = state.worker_rows.get(worker.incarnation)
+            if row is not None and row.state != "silent":
+                changes.caused_by(
+                    f"agenda/{changes.partition}/silent:{worker.incarnation}/{worker.last_report_us // 1000}", cause
+                )
+                about: dict[str, Any] = {"pool": row.pool, "host": row.host, "pid": row.pid, "slots": row.slots}
+                data = e.WorkerHeartbeatMissed(silent_seconds=round(silent_us / SECOND_US, 3), **about)
+                changes.apply_to_worker(worker.incarnation, data)
+
+
+def extend_deadlines(state: PartitionState, gap_us: int) -> None:
+    """Move every lease and start deadline `gap_us` into the future."""
+    for worker in state.workers.values():
+        worker.last_report_us += gap_us
+    state.start_deadlines = [(due_us + gap_us, task, mark) for due_us, task, mark in state.start_deadlines]
+
+
+def next_lease_expiry(workers: dict[str, Worker]) -> int | None:
+    """When the next worker could count as silent or lost."""
+    times = [
+        worker.last_report_us + (worker.lease_us if worker.missed else worker.lease_us * 2 // 3) for worker in workers.values()
+    ]
+    return min(times) if times else None
+
+
+def lose_worker(changes: Changes, incarnation: str, *, reason: str, lease_seconds: float | None) -> None:
+    """The worker is lost, and its attempts with it. `lease_seconds`: its lease, where that has run out."""
+    row = changes.state.worker_rows.get(incarnation)
+    if row is not None:
+        data = e.WorkerLostEvent(pool=row.pool, host=row.host, pid=row.pid, slots=row.slots, reason=reason)
+        changes.apply_to_worker(incarnation, data)
+    _lose_attempts(changes, incarnation, reason=reason, lease_seconds=lease_seconds)
+    changes.state.workers.pop(incarnation, None)
+
+
+def _lose_attempts(changes: Changes, incarnation: str, *, reason: str, lease_seconds: float | None) -> None:
+    for task_id in sorted(changes.state.held.pop(incarnation, ())):
+        task = changes.state.tasks[task_id]
+        changes.apply_all(
+            task, on_lost(task.id, task.row, changes.now, changes.now_us, reason=reason, lease_seconds=lease_seconds)
+        )
+
+
+def expire_starts(changes: Changes, cause: str, time_watermark_us: int) -> None:
+    """Commands that were not started by their start deadline are superseded: dispatched again under a new number."""
+    deadlines = changes.state.start_deadlines
+    while deadlines and deadlines[0][0] <= time_watermark_us:
+        due_us, task_id, dispatched = heappop(deadlines)
+        task = changes.state.tasks.get(task_id)
+        if task is None or task.row.state != "dispatched" or task.row.dispatch != dispatched:
+            continue
+        changes.caused_by(f"agenda/{changes.partition}/start:{task_id}.{dispatched}/{due_us // 1000}", cause)
+        changes.cancel_command(task, "not started in time")
+        changes.apply_all(task, on_not_started(task.row, changes.now, start_seconds=task.row.lease_seconds))

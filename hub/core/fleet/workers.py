@@ -1,0 +1,118 @@
+"""What workers report of themselves."""
+
+from typing import Any
+
+from schemas import CancelAttempt
+from schemas import events as e
+from schemas import reports as r
+
+from ..bounds import ID_BYTES, LEASE_SECONDS_MAX, NAMES_MAX, cut
+from ..changes import Changes
+from ..state import Worker
+from ..tasks.attempts import on_lost, on_worker_stopped
+from ..tasks.retry import problem_of_options
+from ..times import SECOND_US
+from .leases import lose_worker
+
+#: The lease of a worker that has not spoken since this partition was taken over.
+DEFAULT_LEASE_US = 10 * SECOND_US
+
+
+def check_worker(report: r.WorkerReport) -> str | None:
+    """Why what a worker says of itself cannot be, naming the field."""
+    if not 0 < report.lease_seconds <= LEASE_SECONDS_MAX:
+        return f"lease_seconds: must be above 0 and at most {LEASE_SECONDS_MAX:.0f}"
+    for name in ("incarnation", "pool", "host"):
+        if len(getattr(report, name).encode()) > ID_BYTES:
+            return f"{name}: longer than {ID_BYTES} bytes"
+    for name in ("queues", "names"):
+        if len(getattr(report, name)) > NAMES_MAX:
+            return f"{name}: more than {NAMES_MAX}"
+        if any(len(text.encode()) > ID_BYTES for text in getattr(report, name)):
+            return f"{name}: one is longer than {ID_BYTES} bytes"
+    return _check_options(report)
+
+
+def _check_options(report: r.WorkerReport) -> str | None:
+    if len(report.options) > NAMES_MAX:
+        return f"options: more than {NAMES_MAX}"
+    for name, options in report.options.items():
+        if len(name.encode()) > ID_BYTES:
+            return f"options: a name is longer than {ID_BYTES} bytes"
+        if (problem := problem_of_options(options)) is not None:
+            return f"options.{name}.{problem}"
+    return None
+
+
+def on_worker_report(changes: Changes, report: r.WorkerReport, *, offset: int, home: bool) -> None:
+    """Registration, heartbeat, draining, stopped. On its home partition these are also events."""
+    worker = changes.state.workers.get(report.incarnation)
+    if worker is None:
+        worker = changes.state.workers[report.incarnation] = Worker(report.incarnation, changes.now_us, DEFAULT_LEASE_US)
+    was_missed = worker.missed
+    worker.update(report, changes.now_us)
+    if report.pool not in changes.state.pools:
+        changes.state.unknown_pools.add(report.pool)
+    if isinstance(report, r.WorkerDraining):
+        worker.draining = True
+    row = changes.state.worker_rows.get(report.incarnation)
+    if home and (row is None or was_missed or (row.state == "silent")) and not isinstance(report, r.WorkerStopped):
+        changes.apply_to_worker(report.incarnation, _registered(report), life=offset)
+        row = changes.state.worker_rows[report.incarnation]
+    if home and row is not None:
+        about: dict[str, Any] = {"pool": report.pool, "host": report.host, "pid": report.pid, "slots": report.slots}
+        if isinstance(report, r.WorkerDraining) and row.state != "draining":
+            changes.apply_to_worker(report.incarnation, e.WorkerDrainingEvent(**about))
+        elif isinstance(report, r.WorkerStopped):
+            changes.apply_to_worker(report.incarnation, e.WorkerStoppedEvent(**about))
+    if isinstance(report, r.WorkerHeartbeat) and report.holding is not None:
+        holding = set(report.holding)
+        _stop_strays(changes, worker, report.holding)
+        _miss(changes, worker, holding)
+    if isinstance(report, r.WorkerStopped):
+        for task_id in sorted(changes.state.held.pop(report.incarnation, ())):
+            task = changes.state.tasks[task_id]
+            changes.apply_all(task, on_worker_stopped(task.id, task.row, changes.now, changes.now_us))
+        changes.state.workers.pop(report.incarnation, None)
+
+
+def _stop_strays(changes: Changes, worker: Worker, holding: list[str]) -> None:
+    """Tell the worker to stop what it runs without a lease (it was silent too long, or its command was superseded)."""
+    known = {changes.state.tasks[task].row.token for task in changes.state.held.get(worker.incarnation, ())}
+    for token in holding:
+        if token not in known:
+            changes.command(worker, "", CancelAttempt(task="", attempt=0, token=token, reason="the lease is over"))
+
+
+def _miss(changes: Changes, worker: Worker, holding: set[str]) -> None:
+    """Running attempts that their worker leaves out of two reports in a row are lost: it no longer has them.
+
+    Once proves nothing: a heartbeat that was made before an attempt began may arrive after its start."""
+    tasks = [changes.state.tasks[task] for task in changes.state.held.get(worker.incarnation, ())]
+    missing = {task.row.token or "" for task in tasks if task.row.state == "running" and task.row.token not in holding}
+    for task in sorted(tasks, key=lambda task: task.id):
+        if task.row.token in missing & worker.missing:
+            missing.discard(task.row.token or "")
+            changes.apply_all(
+                task, on_lost(task.id, task.row, changes.now, changes.now_us, reason="its worker does not have it any more")
+            )
+    worker.missing = missing
+
+
+def _registered(report: r.WorkerReport) -> e.WorkerRegisteredEvent:
+    return e.WorkerRegisteredEvent(
+        pool=report.pool,
+        inbox=report.inbox,
+        queues=report.queues,
+        names=report.names,
+        options=report.options,
+        slots=report.slots,
+        lease_seconds=report.lease_seconds,
+        host=report.host,
+        pid=report.pid,
+    )
+
+
+def on_worker_lost(changes: Changes, incarnation: str, reason: str) -> None:
+    """A supervisor saw it die: its attempts are lost now, its lease does not have to run out."""
+    lose_worker(changes, incarnation, reason=cut(reason) or "its process has ended", lease_seconds=None)

@@ -1,0 +1,25 @@
+"""Rows of `hub.state`: what an engine partition remembers, as values. Key `<kind>/<id>`, value JSON with these field names.
+
+A task's row is the fold of its events, byte for byte: only `evolve.py` changes one. Points in time are RFC 3339 text as
+on the events; what is due later (`*_due_us`) is integer microseconds since the epoch. Absent means the default.
+"""
+
+from .ended import EndedRow, ended_row_decoder
+from .engine import EngineRow, engine_row_decoder
+from .meta import META_KEY, MetaRow, meta_row_decoder
+from .task import TaskRow, task_row_decoder
+from .worker import WorkerRow, worker_row_decoder
+
+__all__ = [
+    "META_KEY",
+    "EndedRow",
+    "EngineRow",
+    "MetaRow",
+    "TaskRow",
+    "WorkerRow",
+    "ended_row_decoder",
+    "engine_row_decoder",
+    "meta_row_decoder",
+    "task_row_decoder",
+    "worker_row_decoder",
+]

@@ -1,0 +1,33 @@
+"""An entry of the ended index."""
+
+from msgspec import Raw, Struct, json
+
+from schemas import ABSENT, TaskError
+
+#: A result up to this size is kept in the ended index, so that a late waiter is answered without reading the log.
+INLINE_RESULT_BYTES_MAX = 1024
+
+
+class EndedRow(Struct, kw_only=True, omit_defaults=True):
+    """An entry of the ended index, until `until_us`. `seconds`: from its first start to its end. A result that is too large for
+    it is on the terminal event."""
+
+    ended: str
+    life: int
+    sequence: int
+    name: str
+    until_us: int
+    finished_at: str
+    seconds: float | None = None
+    root: str | None = None
+    attempt: int = 0
+    payload_hash: str | None = None
+    keyed: bool = False
+    log_offset: int = 0
+    result: Raw = ABSENT
+    result_omitted: bool = False
+    error: TaskError | None = None
+    reason: str = ""
+
+
+ended_row_decoder = json.Decoder(EndedRow)

@@ -1,0 +1,17 @@
+"""The row of the partition itself."""
+
+from msgspec import Struct, json
+
+
+class EngineRow(Struct, kw_only=True, omit_defaults=True):
+    """The partition itself: the entity of rejections and take-overs. `life` is always 0. `storage`: "ok", "warning" or "low"."""
+
+    sequence: int = 0
+    state: str = ""
+    host: str = ""
+    pid: int = 0
+    started_at: str = ""
+    storage: str = "ok"
+
+
+engine_row_decoder = json.Decoder(EngineRow)

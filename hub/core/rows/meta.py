@@ -1,0 +1,22 @@
+"""Where a restart continues."""
+
+from msgspec import Struct, json
+
+META_KEY = b"!meta"
+
+
+class MetaRow(Struct, kw_only=True):
+    """Written in every transaction, and the only truth for a restart.
+
+    `offset`: the next of `hub.intake` to decide. `epoch`: the generation of ownership. `now_us`: the engine's last time.
+    `partitions`: P, fixed at creation. `created_us`: the first take-over; it distinguishes the logs of two hubs.
+    """
+
+    offset: int
+    epoch: int
+    now_us: int
+    partitions: int
+    created_us: int = 0
+
+
+meta_row_decoder = json.Decoder(MetaRow)

@@ -1,0 +1,69 @@
+"""Tasks that ended a while ago."""
+
+from collections import deque
+from heapq import heappop, heappush
+
+from ..rows.ended import EndedRow, ended_row_decoder
+
+
+class EndedIndex:
+    """Tasks that ended a while ago: id -> encoded `EndedRow`, until its time; at most `entries_max`, oldest first out.
+
+    Entries whose id came with an idempotency key keep their place for the key's whole window: when only such are left, `full`
+    says so and new keyed submissions are rejected rather than admitted twice.
+    """
+
+    def __init__(self, entries_max: int) -> None:
+        self.entries_max = entries_max
+        self._rows: dict[str, bytes] = {}
+        self._plain: deque[tuple[int, str]] = deque()
+        self._keyed: list[tuple[int, str]] = []
+        self._keyed_count = 0
+
+    def put(self, task: str, row: EndedRow, encoded: bytes) -> None:
+        """Add an entry (or replace the id's former life)."""
+        self._rows[task] = encoded
+        if row.keyed:
+            heappush(self._keyed, (row.until_us, task))
+        else:
+            self._plain.append((row.until_us, task))
+
+    def get(self, task: str) -> EndedRow | None:
+        """The entry of an id, if it is still known."""
+        encoded = self._rows.get(task)
+        return None if encoded is None else ended_row_decoder.decode(encoded)
+
+    def discard(self, task: str) -> None:
+        """The id begins a new life."""
+        self._rows.pop(task, None)
+
+    @property
+    def full(self) -> bool:
+        """Whether keyed entries alone fill the index."""
+        return len(self._keyed) >= self.entries_max
+
+    def take_expired(self, now_us: int, limit: int) -> list[str]:
+        """Remove up to `limit` entries whose time is over, or that are too many; returns their ids (to be tombstoned)."""
+        gone: list[str] = []
+        while self._plain and len(gone) < limit and (self._plain[0][0] <= now_us or len(self._rows) > self.entries_max):
+            self._remove(*self._plain.popleft(), gone)
+        while self._keyed and len(gone) < limit and self._keyed[0][0] <= now_us:
+            self._remove(*heappop(self._keyed), gone)
+        return gone
+
+    def _remove(self, until_us: int, task: str, gone: list[str]) -> None:
+        row = self.get(task)
+        if row is not None and row.until_us == until_us:  # Not replaced by a later life of the id.
+            del self._rows[task]
+            gone.append(task)
+
+    def next_expiry(self) -> int | None:
+        """When the next entry's time is over."""
+        times = [queue[0][0] for queue in (self._plain, self._keyed) if queue]
+        return min(times) if times else None
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, task: str) -> bool:
+        return task in self._rows

@@ -1,0 +1,78 @@
+"""Ready tasks, in the order in which they are dispatched: by effective priority, then creation.
+
+Effective priority rises with age, one level every `AGING_SECONDS`, for all tasks alike; so the order between two tasks never
+changes while they wait, and a heap with a fixed rank is exact: `rank = created - priority * AGING_SECONDS`, lowest first.
+Tasks wait in buckets of (queue, name), because a worker takes only the names it knows.
+"""
+
+from heapq import heapify, heappop, heappush
+
+from ..times import SECOND_US
+
+#: So long must a task wait to rise by one level of priority. Long enough that priority is strict in any ordinary backlog.
+AGING_SECONDS = 600
+
+
+Bucket = tuple[str, str]
+
+
+Entry = tuple[int, int, str]
+
+
+class ReadyQueue:
+    """Buckets of heaps. A task that stops being ready is dropped lazily: whoever pops it looks at its row."""
+
+    __slots__ = ("_counter", "buckets", "entries", "waiting")
+
+    def __init__(self) -> None:
+        self.buckets: dict[Bucket, list[Entry]] = {}
+        self.waiting: set[str] = set()
+        self._counter = 0
+        self.entries = 0
+
+    def push(self, task: str, queue: str, name: str, priority: int, created_us: int) -> None:
+        """Add a task that became ready."""
+        self._counter += 1
+        rank = created_us - priority * AGING_SECONDS * SECOND_US
+        self.waiting.add(task)
+        self.entries += 1
+        heappush(self.buckets.setdefault((queue, name), []), (rank, self._counter, task))
+
+    def remove(self, task: str) -> None:
+        """The task is no longer ready (dispatched, cancelled, expired)."""
+        self.waiting.discard(task)
+
+    def head(self, bucket: Bucket) -> Entry | None:
+        """The first task of a bucket that is really waiting; None when there is none (the bucket is then gone)."""
+        heap = self.buckets.get(bucket)
+        while heap:
+            if heap[0][2] in self.waiting:
+                return heap[0]
+            heappop(heap)
+            self.entries -= 1
+        self.buckets.pop(bucket, None)
+        return None
+
+    def pop(self, bucket: Bucket) -> str:
+        """Take the head of a bucket."""
+        task = heappop(self.buckets[bucket])[2]
+        self.entries -= 1
+        self.waiting.discard(task)
+        return task
+
+    def heads(self) -> list[tuple[int, int, str, Bucket]]:
+        """A heap of the heads of all buckets: (rank, counter, task, bucket)."""
+        heads = [(*entry, bucket) for bucket in list(self.buckets) if (entry := self.head(bucket)) is not None]
+        heapify(heads)
+        return heads
+
+    def rebuild(self) -> None:
+        """Sweep out the entries of tasks that wait no more."""
+        for bucket, heap in list(self.buckets.items()):
+            left = [entry for entry in heap if entry[2] in self.waiting]
+            heapify(left)
+            self.buckets[bucket] = left
+        self.entries = sum(map(len, self.buckets.values()))
+
+    def __len__(self) -> int:
+        return len(self.waiting)

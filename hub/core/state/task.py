@@ -1,0 +1,35 @@
+"""A task in memory."""
+
+from msgspec import Raw
+
+from schemas.tasks import TERMINAL_STATES
+
+from ..graph import Plan
+from ..rows import TaskRow
+
+
+class Task:
+    """A live task, or an ended node of a live workflow, with what is derived from its row."""
+
+    __slots__ = ("args", "args_row", "children", "id", "plan", "plan_row", "result", "row", "waiters")
+
+    def __init__(self, task_id: str, row: TaskRow, args: Raw) -> None:
+        self.id = task_id
+        self.row = row
+        self.args = args
+        self.result: Raw = row.result
+        self.children: list[str] | None = [] if row.nodes else None
+        self.plan: Plan | None = None
+        self.args_row = False
+        self.plan_row = False
+        self.waiters: list[tuple[int, bytes]] | None = None
+
+    @property
+    def root(self) -> str:
+        """The id of its root: itself where it is one."""
+        return self.row.root or self.id
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has reached a terminal state."""
+        return self.row.state in TERMINAL_STATES

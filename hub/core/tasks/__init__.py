@@ -1,0 +1,1 @@
+"""One task: its creation, its attempts, its end."""

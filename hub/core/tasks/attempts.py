@@ -1,0 +1,203 @@
+"""Decisions on attempts: what a worker's report, a timeout or a lost worker makes of a task. Decides only; changes nothing.
+
+Each function returns the events to apply to the task, in order, or a `Rejection` that changes nothing.
+"""
+
+from typing import Any
+
+from msgspec import DecodeError, Raw, Struct, json
+
+from schemas import TaskError
+from schemas import events as e
+from schemas import reports as r
+from schemas.tasks import RESULT_BYTES_MAX
+
+from ..bounds import SECONDS_MAX, cut, cut_error
+from ..rejection import AttemptRejection, Rejection
+from ..rows import TaskRow
+from ..times import text_of, us_of_seconds
+from .endings import cancelled, completed, failed
+from .retry import LOST_AT_ONCE, delay_seconds
+
+
+def check_lease(row: TaskRow, report: r.AttemptReport) -> AttemptRejection | None:
+    """Whether the reporter still has the right to speak of this attempt."""
+    if row.state not in ("dispatched", "running"):
+        return Rejection("stale_attempt", f"attempt {report.attempt} is over; the task is {row.state}")
+    if (report.attempt, report.dispatch) != (row.attempt, row.dispatch):
+        return Rejection("stale_attempt", f"attempt {report.attempt}.{report.dispatch} is over; now {row.attempt}.{row.dispatch}")
+    if report.token != row.token:
+        return Rejection("stale_token", "the lease token is not that of this attempt")
+    if report.incarnation != row.worker:
+        return Rejection("foreign_worker", f"the attempt belongs to {row.worker}")
+    if report.number <= row.number:
+        return Rejection("duplicate", f"report {report.number} came before; the last was {row.number}")
+    return None
+
+
+def on_report(task: str, row: TaskRow, report: r.AttemptReport, now: str, now_us: int) -> list[Struct] | AttemptRejection:
+    """What a report of the worker that holds the lease makes of the task."""
+    rejection = check_lease(row, report)
+    if rejection is not None:
+        return rejection
+    match report:
+        case r.AttemptStarted():
+            if row.state != "dispatched":
+                return Rejection("wrong_state", "the attempt has started already")
+            events = [_started(row, report)]
+            if row.policy.delivery == "at_most_once":
+                granted = e.AttemptGranted(attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, token=report.token)
+                events.append(granted)
+            return events
+        case r.AttemptReleased():
+            if row.state != "dispatched":
+                return Rejection("wrong_state", "the attempt has started: it cannot be released")
+            released = e.AttemptReleasedEvent(
+                attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, reason=cut(report.reason)
+            )
+            return [released, _cancelled_or_ready(row, now)]
+        case r.AttemptCancelled():
+            return _on_given_up(task, row, report, now, now_us)
+    if row.state == "dispatched" and row.policy.delivery == "at_most_once":
+        return Rejection("wrong_state", "an at-most-once body must not run before its grant")
+    before = [_started(row, report)] if row.state == "dispatched" else []
+    match report:
+        case r.AttemptProgressed():
+            data = e.TaskProgressed(
+                attempt=row.attempt, percent=_percent(report.percent), message=cut(report.message), number=report.number
+            )
+            return [*before, data]
+        case r.AttemptCompleted():
+            if len(bytes(report.result)) > RESULT_BYTES_MAX:
+                error = TaskError(type="ResultTooLarge", message=f"result: more than {RESULT_BYTES_MAX} bytes", retryable=False)
+                return [*before, *_on_error(task, row, error, None, report, now, now_us)]
+            if (problem := _not_json(report.result)) is not None:
+                error = TaskError(type="ResultNotJson", message=f"result: {problem}", retryable=False)
+                return [*before, *_on_error(task, row, error, None, report, now, now_us)]
+            return [*before, completed(row, now, report)]
+        case r.AttemptFailed():
+            if report.timed_out:
+                return [*before, *on_timeout(task, row, now, now_us)]
+            return [*before, *_on_error(task, row, cut_error(report.error), report.retry_after, report, now, now_us)]
+    raise AssertionError(f"no decision for {type(report).__name__}")
+
+
+def _percent(said: float | None) -> float | None:
+    """Progress is between 0 and 100, whatever a handler computes."""
+    return None if said is None else min(max(0.0, said), 100.0)
+
+
+def _not_json(value: Raw) -> str | None:
+    """Why raw bytes, taken over unread so far, are not JSON that others can read."""
+    try:
+        json.decode(value)
+    except (DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return str(error)
+    return None
+
+
+def _started(row: TaskRow, report: r.AttemptReport) -> Struct:
+    assert row.worker is not None
+    number = report.number if isinstance(report, r.AttemptStarted) else report.number - 1
+    if row.attempt == 1:
+        return e.TaskStarted(attempt=1, worker=row.worker, token=report.token, number=number)
+    return e.AttemptStartedEvent(attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, token=report.token, number=number)
+
+
+def _on_given_up(task: str, row: TaskRow, report: r.AttemptCancelled, now: str, now_us: int) -> list[Struct]:
+    if not row.cancelling:
+        return on_lost(task, row, now, now_us, reason="the worker gave it up")
+    data = e.AttemptCancelledEvent(attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, number=report.number)
+    return [data, cancelled(row, now)]
+
+
+def _cancelled_or_ready(row: TaskRow, now: str) -> Struct:
+    if row.cancelling:
+        return cancelled(row, now)
+    return e.TaskReady(queue=row.queue, priority=row.priority)
+
+
+def _on_error(
+    task: str, row: TaskRow, error: TaskError, retry_after: float | None, report: Any, now: str, now_us: int
+) -> list[Struct]:
+    first = e.AttemptFailedEvent(
+        attempt=row.attempt,
+        dispatch=row.dispatch,
+        worker=row.worker,
+        number=report.number,
+        error=error,
+        ran_seconds=report.ran_seconds,
+    )
+    policy = row.policy
+    failures = row.errors + row.timed_out + 1
+    if row.cancelling:
+        return [first, cancelled(row, now)]
+    if not error.retryable:
+        return [first, failed(row, now, "permanent", error)]
+    if failures >= policy.max_attempts:
+        return [first, failed(row, now, "exhausted", error)]
+    delay = (
+        min(max(0.0, retry_after), SECONDS_MAX)
+        if retry_after is not None
+        else delay_seconds(policy.retry, failures, task=task, attempt=row.attempt)
+    )
+    return [first, _retry(row, delay, "error", error, now_us)]
+
+
+def on_timeout(task: str, row: TaskRow, now: str, now_us: int) -> list[Struct]:
+    """The attempt took longer than its policy allows (reported by the worker, or found by the agenda)."""
+    policy = row.policy
+    seconds = policy.timeout_seconds or 0.0
+    first = e.AttemptTimedOut(attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, timeout_seconds=seconds)
+    failures = row.errors + row.timed_out + 1
+    error = TaskError(type="AttemptTimedOut", message=f"attempt {row.attempt} took longer than {seconds:g} s")
+    if row.cancelling:
+        return [first, cancelled(row, now)]
+    if not policy.retry.timeout or failures >= policy.max_attempts:
+        return [first, failed(row, now, "timed_out", error)]
+    delay = delay_seconds(policy.retry, failures, task=task, attempt=row.attempt)
+    return [first, _retry(row, delay, "timeout", error, now_us)]
+
+
+def on_lost(task: str, row: TaskRow, now: str, now_us: int, *, reason: str, lease_seconds: float | None = None) -> list[Struct]:
+    """The attempt's worker is gone: silent for `lease_seconds`, or known to be dead (`reason`)."""
+    if row.policy.delivery == "at_most_once" and row.state == "dispatched":
+        return on_not_started(row, now, start_seconds=lease_seconds or 0.0)
+    first: Struct
+    if lease_seconds is not None:
+        first = e.AttemptLeaseExpired(attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, lease_seconds=lease_seconds)
+    else:
+        first = e.AttemptLost(attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, reason=reason)
+    lost = row.lost + 1
+    retry = row.policy.retry
+    if row.cancelling:
+        return [first, cancelled(row, now)]
+    error = TaskError(type="WorkerLost", message=f"the worker of attempt {row.attempt} is gone: {reason}")
+    if row.policy.delivery == "at_most_once" or lost > retry.max_lost:
+        return [first, failed(row, now, "lost", error)]
+    if lost <= LOST_AT_ONCE:
+        return [first, e.TaskReady(queue=row.queue, priority=row.priority)]
+    delay = delay_seconds(retry, lost - LOST_AT_ONCE, task=task, attempt=row.attempt)
+    return [first, _retry(row, delay, "lost", error, now_us)]
+
+
+def on_worker_stopped(task: str, row: TaskRow, now: str, now_us: int) -> list[Struct]:
+    """The attempt's worker left in order: what it had not begun goes back uncounted, what it had begun is lost."""
+    reason = "the worker has stopped"
+    if row.state == "running":
+        return on_lost(task, row, now, now_us, reason=reason)
+    data = e.AttemptReleasedEvent(attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, reason=reason)
+    return [data, _cancelled_or_ready(row, now)]
+
+
+def on_not_started(row: TaskRow, now: str, *, start_seconds: float) -> list[Struct]:
+    """A command that was not started by its start deadline: dispatched again under a new number."""
+    data = e.AttemptSuperseded(attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, start_seconds=start_seconds)
+    return [data, _cancelled_or_ready(row, now)]
+
+
+def _retry(row: TaskRow, delay: float, cause: Any, error: TaskError, now_us: int) -> Struct:
+    due = text_of(now_us + us_of_seconds(delay))
+    return e.TaskRetryScheduled(
+        attempt=row.attempt, next_attempt=row.attempt + 1, delay=round(delay, 6), next_retry_at=due, cause=cause, error=error
+    )

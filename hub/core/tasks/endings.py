@@ -1,0 +1,97 @@
+"""The data of terminal events: everything a stateless subscriber needs, made from the row that ends. Pure."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from msgspec import Raw, json
+
+from schemas import TaskError
+from schemas import events as e
+from schemas import reports as r
+from schemas.tasks import INLINE_RESULTS_BYTES_MAX
+
+from ..rows import TaskRow
+from .policy import policy_of
+
+FailedKind = Literal["permanent", "exhausted", "timed_out", "lost", "dependency_failed"]
+
+
+def _ended(row: TaskRow, now: str, *, number: int = 0) -> dict[str, Any]:
+    return {
+        "created_at": row.created_at,
+        "finished_at": now,
+        "scheduled_at": row.scheduled_at,
+        "ready_at": row.ready_at,
+        "dispatched_at": row.dispatched_at,
+        "started_at": row.started_at,
+        "attempt": row.attempt,
+        "max_attempts": policy_of(row).max_attempts,
+        "queue": row.queue,
+        "worker": row.worker,
+        "parent_id": row.parent,
+        "key": row.key,
+        "tags": row.tags,
+        "number": number,
+    }
+
+
+def completed(row: TaskRow, now: str, report: r.AttemptCompleted) -> e.TaskCompleted:
+    """`started_at` is now where the start was not reported before the end (a task shorter than the worker's linger)."""
+    data = e.TaskCompleted(result=report.result, ran_seconds=report.ran_seconds, **_ended(row, now, number=report.number))
+    if row.state == "dispatched":
+        data.started_at = now
+    return data
+
+
+def failed(row: TaskRow, now: str, kind: FailedKind, error: TaskError) -> e.TaskFailed:
+    """The end without success."""
+    return e.TaskFailed(kind=kind, error=error, **_ended(row, now))
+
+
+def cancelled(row: TaskRow, now: str, *, reason: str | None = None, by: str | None = None) -> e.TaskCancelled:
+    """`reason` and `by` default to those of the cancel that was requested."""
+    return e.TaskCancelled(
+        reason=row.cancel_reason if reason is None else reason, by=by if reason is not None else row.cancel_by, **_ended(row, now)
+    )
+
+
+def expired(row: TaskRow, now: str, reason: str) -> e.TaskExpired:
+    """Not started in time."""
+    return e.TaskExpired(reason=reason, **_ended(row, now))
+
+
+def skipped(row: TaskRow, now: str, reason: str, dependency: str) -> e.TaskSkipped:
+    """Can never run."""
+    return e.TaskSkipped(reason=reason, dependency=dependency, **_ended(row, now))
+
+
+def _counts(row: TaskRow, counts: Mapping[str, int]) -> dict[str, Any]:
+    return {"nodes": row.nodes, **counts}
+
+
+def workflow_completed(
+    row: TaskRow, now: str, counts: Mapping[str, int], results: Iterable[tuple[str, Raw]]
+) -> e.WorkflowCompleted:
+    """`results`: (key, result) of the last nodes; null when they are too large together."""
+    gathered: dict[str, Raw] = {}
+    size = 0
+    for key, result in results:
+        size += len(bytes(result)) + len(key) + 4
+        if size > INLINE_RESULTS_BYTES_MAX:
+            gathered = {}
+            break
+        gathered[key] = result
+    result = Raw(json.encode(gathered)) if gathered else Raw(b"null")
+    return e.WorkflowCompleted(result=result, **_ended(row, now), **_counts(row, counts))
+
+
+def workflow_failed(
+    row: TaskRow, now: str, counts: Mapping[str, int], error: TaskError, failed_steps: list[str]
+) -> e.WorkflowFailed:
+    """At least one node failed that nobody handles."""
+    return e.WorkflowFailed(error=error, failed_steps=failed_steps, **_ended(row, now), **_counts(row, counts))
+
+
+def workflow_cancelled(row: TaskRow, now: str, counts: Mapping[str, int]) -> e.WorkflowCancelled:
+    """Cancelled, and nothing runs any more."""
+    return e.WorkflowCancelled(reason=row.cancel_reason, by=row.cancel_by, **_ended(row, now), **_counts(row, counts))

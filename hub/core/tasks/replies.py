@@ -1,0 +1,54 @@
+"""A task as an answer to a waiting client."""
+
+from schemas import ABSENT, TaskReply
+
+from ..changes import Changes
+from ..emitted import Reply
+from ..rows import EndedRow
+from ..state import Task
+
+
+def reply_of(changes: Changes, task: Task) -> TaskReply:
+    """A task as it is now, as an answer."""
+    row = task.row
+    return TaskReply(
+        kind="ended" if task.ended else "state",
+        task=task.id,
+        partition=changes.partition,
+        state=row.state,
+        name=row.name,
+        root=row.root,
+        attempt=row.attempt,
+        sequence=row.sequence,
+        result=task.result if task.ended else ABSENT,
+        error=row.error if row.state != "completed" else None,
+        reason=row.cancel_reason or None,
+        log_offset=row.log_offset,
+    )
+
+
+def reply_of_ended(changes: Changes, task: str, row: EndedRow) -> TaskReply:
+    """An entry of the ended index, as an answer."""
+    return TaskReply(
+        kind="ended",
+        task=task,
+        partition=changes.partition,
+        state=row.ended,
+        name=row.name,
+        root=row.root,
+        attempt=row.attempt,
+        sequence=row.sequence,
+        result=row.result,
+        result_omitted=row.result_omitted,
+        error=row.error,
+        reason=row.reason or None,
+        log_offset=row.log_offset,
+    )
+
+
+def answer_waiters(changes: Changes, task: Task) -> None:
+    """Tell everybody who waits for this task how it ended."""
+    if task.waiters:
+        reply = reply_of(changes, task)
+        changes.replies += [Reply(partition, token, reply) for partition, token in task.waiters]
+        task.waiters = None

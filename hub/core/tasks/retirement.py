@@ -1,0 +1,67 @@
+"""What stays of a task that has ended: its entry in the ended index."""
+
+from msgspec import json
+
+from schemas import ABSENT
+
+from ..bounds import KEPT_ERROR_MAX, cut_error
+from ..changes import Changes
+from ..rows import TaskRow
+from ..rows.ended import INLINE_RESULT_BYTES_MAX, EndedRow
+from ..state import Task
+from ..times import us_of, us_of_seconds
+
+#: Ended steps of an ended workflow that leave memory in one batch.
+RETIRED_PER_BATCH = 500
+
+
+def retire(changes: Changes, task: Task, retention_seconds: float) -> None:
+    """A life is over: the row shrinks to its entry in the ended index."""
+    row = ended_row(task.row, changes.now_us, retention_seconds)
+    changes.state.forget(task)
+    changes.touched.pop(task.id, None)
+    encoded = json.encode(row)
+    changes.state.ended.put(task.id, row, encoded)
+    changes.retired[task.id] = (task, encoded)
+
+
+def ended_row(row: TaskRow, now_us: int, retention_seconds: float) -> EndedRow:
+    """The entry of the ended index for a task whose row is `row`."""
+    keep = row.window if row.window is not None else retention_seconds
+    result = row.result
+    small = len(bytes(result)) <= INLINE_RESULT_BYTES_MAX
+    return EndedRow(
+        ended=row.state,
+        life=row.life,
+        sequence=row.sequence,
+        name=row.name,
+        until_us=now_us + us_of_seconds(keep),
+        finished_at=row.finished_at or "",
+        seconds=round((us_of(row.finished_at) - us_of(row.started_at)) / 1e6, 6) if row.started_at and row.finished_at else None,
+        root=row.root,
+        attempt=row.attempt,
+        payload_hash=row.payload_hash,
+        keyed=row.window is not None,
+        log_offset=row.log_offset,
+        result=result if small else ABSENT,
+        result_omitted=not small,
+        error=cut_error(row.error, message=KEPT_ERROR_MAX, stacktrace=0) if row.error and row.state != "completed" else None,
+        reason=row.cancel_reason,
+    )
+
+
+def retire_nodes(changes: Changes, root_id: str, retention_seconds: float) -> None:
+    """The next of the ended nodes of an ended workflow leave memory."""
+    children = changes.state.retiring.get(root_id)
+    if not children:
+        changes.state.retiring.pop(root_id, None)
+        return
+    for child in children[:RETIRED_PER_BATCH]:
+        task = changes.state.tasks.get(child)
+        if task is not None:
+            retire(changes, task, retention_seconds)
+    del children[:RETIRED_PER_BATCH]
+    if children:
+        changes.state.agenda.add(changes.now_us, "retire", root_id)
+    else:
+        changes.state.retiring.pop(root_id, None)

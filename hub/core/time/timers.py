@@ -1,0 +1,89 @@
+"""What each kind of timer does to its task: the table `TIMERS`.
+
+A handler gets the task, which has not ended, the time when the timer was due, and its mark; it compares them with the row, and
+does nothing where the row has moved on.
+"""
+
+from collections.abc import Callable
+
+from schemas import TaskError
+from schemas import events as e
+
+from ..changes import Changes
+from ..rows import TaskRow
+from ..state import Task
+from ..tasks.attempts import on_timeout
+from ..tasks.endings import expired, failed
+from ..times import SECOND_US
+from ..transitions import WAITING
+from ..workflows.cancelling import cancel_steps, request_cancel
+from ..workflows.expansion import create_nodes
+
+#: The worker watches its own timeout first; the engine ends an attempt only when the worker did not.
+TIMEOUT_SLACK_US = SECOND_US // 2
+
+
+def _start(changes: Changes, task: Task, due_us: int, mark: int) -> None:
+    if task.row.state == "scheduled" and task.row.start_due_us == due_us:
+        changes.apply(task, _ready(task.row))
+
+
+def _retry(changes: Changes, task: Task, due_us: int, mark: int) -> None:
+    if task.row.state == "retrying" and task.row.dispatch == mark:
+        changes.apply(task, _ready(task.row))
+
+
+def _expire(changes: Changes, task: Task, due_us: int, mark: int) -> None:
+    row = task.row
+    if row.state in WAITING and row.expire_due_us is not None and row.expire_due_us <= changes.now_us:
+        changes.apply(task, expired(row, changes.now, "not started in time"))
+
+
+def _total(changes: Changes, task: Task, due_us: int, mark: int) -> None:
+    row = task.row
+    if row.total_due_us != due_us:
+        return
+    seconds = row.timeouts.total if row.timeouts else None
+    reason = f"not over within {seconds} s of its creation"
+    if task.children is not None:
+        if not row.cancelling:
+            request_cancel(changes, task, reason, None, timed_out=True)
+        return
+    changes.cancel_command(task, reason)
+    error = TaskError(type="TimedOut", message=reason, retryable=False)
+    changes.apply(task, failed(row, changes.now, "timed_out", error))
+
+
+def _attempt(changes: Changes, task: Task, due_us: int, mark: int) -> None:
+    row = task.row
+    if row.state != "running" or row.dispatch != mark or row.attempt_due_us is None:
+        return
+    if changes.now_us < row.attempt_due_us + TIMEOUT_SLACK_US:
+        changes.state.agenda.add(row.attempt_due_us + TIMEOUT_SLACK_US, "attempt", task.id, mark)
+        return
+    changes.cancel_command(task, "the attempt took too long")
+    changes.apply_all(task, on_timeout(task.id, row, changes.now, changes.now_us))
+
+
+def _plan(changes: Changes, task: Task, due_us: int, mark: int) -> None:
+    if task.row.planned == mark and not task.row.cancelling:
+        create_nodes(changes, task)
+
+
+def _cancel(changes: Changes, task: Task, due_us: int, mark: int) -> None:
+    cancel_steps(changes, task, mark)
+
+
+def _ready(row: TaskRow) -> e.TaskReady:
+    return e.TaskReady(queue=row.queue, priority=row.priority)
+
+
+TIMERS: dict[str, Callable[[Changes, Task, int, int], None]] = {
+    "start": _start,
+    "retry": _retry,
+    "expire": _expire,
+    "total": _total,
+    "attempt": _attempt,
+    "plan": _plan,
+    "cancel": _cancel,
+}

@@ -1,0 +1,1 @@
+"""Graphs of tasks: their plan, the creation of their steps, dependencies, progress."""

@@ -1,0 +1,31 @@
+"""Cancelling a workflow: step by step, in slices."""
+
+from schemas import events as e
+
+from ..changes import Changes
+from ..state import Task
+from ..tasks.cancelling import cancel_task
+from .expansion import SLICE
+
+
+def request_cancel(changes: Changes, task: Task, reason: str, by: str | None, *, timed_out: bool = False) -> None:
+    """Cancel a task, or a workflow with all its steps. `timed_out`: its total timeout is over, so that it ends failed."""
+    if task.children is None:
+        cancel_task(changes, task, reason, by)
+        return
+    if task.plan is not None:
+        changes.state.planned -= len(task.plan.order) - task.row.planned  # No more steps are created.
+    changes.apply(task, e.TaskCancelRequested(reason=reason, by=by, timed_out=timed_out))
+    changes.state.agenda.add(changes.now_us, "cancel", task.id)
+
+
+def cancel_steps(changes: Changes, root: Task, mark: int) -> None:
+    """The next slice of a workflow's steps, in order of creation; `mark` is the position."""
+    children = root.children or []
+    for child in children[mark : mark + SLICE]:
+        step = changes.state.tasks[child]
+        if not step.ended and not step.row.cancelling:
+            cancel_task(changes, step, root.row.cancel_reason, root.row.cancel_by)
+    if mark + SLICE < len(children):
+        changes.state.agenda.add(changes.now_us, "cancel", root.id, mark + SLICE)
+    changes.counted.setdefault(root.id, {})  # All steps may have ended already: then nobody else would look.

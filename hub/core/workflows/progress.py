@@ -1,0 +1,58 @@
+"""How far a workflow is: its counters, its end."""
+
+from msgspec import Raw
+
+from schemas import TaskError
+from schemas import events as e
+
+from ..changes import Changes
+from ..state import Task
+from ..tasks.endings import workflow_cancelled, workflow_completed, workflow_failed
+from .dependencies import NAMED_MAX
+
+#: Terminal states; each is also the name of a workflow's counter.
+_COUNTERS = ("completed", "failed", "cancelled", "skipped", "expired")
+
+
+def count_steps(changes: Changes, root_id: str) -> None:
+    """Add the steps that ended in this batch to the counters of their workflow, and end it where all have."""
+    ended = changes.counted.pop(root_id)
+    root = changes.state.tasks.get(root_id)
+    if root is None or root.ended:
+        return
+    row = root.row
+    counts = {name: getattr(row, name) + ended.get(name, 0) for name in _COUNTERS}
+    over = sum(counts.values())
+    if over == (row.nodes if not row.cancelling else len(root.children or ())):
+        _end_workflow(changes, root, counts)
+    elif ended:
+        changes.apply(root, e.WorkflowProgressed(nodes=row.nodes, planned=row.planned, **counts))
+
+
+def _end_workflow(changes: Changes, root: Task, counts: dict[str, int]) -> None:
+    row = root.row
+    nodes = [changes.state.tasks[child] for child in root.children or ()]
+    if row.cancelling and row.cancel_timed_out:
+        error = TaskError(type="TimedOut", message=row.cancel_reason, retryable=False)
+        changes.apply(root, workflow_failed(row, changes.now, counts, error, []))
+        return
+    if row.cancelling:
+        changes.apply(root, workflow_cancelled(row, changes.now, counts))
+        return
+    handled = {entry.task for node in nodes for entry in node.row.depends_on if entry.on == "failure"}
+    failures = [node for node in nodes if node.row.state in ("failed", "expired", "cancelled") and node.id not in handled]
+    if not failures:
+        inner = {entry.task for node in nodes for entry in node.row.depends_on}
+        results = (
+            (node.row.key or node.id, node.result or Raw(b"null"))
+            for node in nodes
+            if node.id not in inner and node.row.state == "completed"
+        )
+        changes.apply(root, workflow_completed(row, changes.now, counts, results))
+        return
+    first = [node for node in failures if not (node.row.error and node.row.error.type == "DependencyFailed")] or failures
+    names = [node.row.key or node.id for node in first]
+    error = first[0].row.error or TaskError(type="StepNotCompleted", message=f"{names[0]} ended {first[0].row.state}")
+    message = f"step {names[0]}: {error.message}"
+    error = TaskError(type=error.type, message=message, retryable=False, fingerprint=error.fingerprint)
+    changes.apply(root, workflow_failed(row, changes.now, counts, error, names[:NAMED_MAX]))

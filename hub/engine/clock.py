@@ -1,0 +1,49 @@
+"""Time as the loop knows it: a clock that never jumps, and up to when every report has been read."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+
+class TimeWatermark:
+    """`time_us`: every report made up to this time has been read. Silence before it is silence; later it may only be unread.
+
+    The end of the log moves while it is read, under load faster than anybody reads. So an end is kept, with the time when the log
+    ended there, until it has been read; then the next."""
+
+    def __init__(self) -> None:
+        self.time_us: int | None = None
+        self._mark: tuple[int, int] | None = None
+
+    def read(self, *, position: int, end: int, end_us: int) -> None:
+        """The log was read up to `position`; at `end_us` it ended at `end`."""
+        if self._mark is not None and position >= self._mark[0]:
+            self._advance(self._mark[1])
+            self._mark = None
+        if position >= end:
+            self._advance(end_us)
+        elif self._mark is None:
+            self._mark = end, end_us
+
+    def _advance(self, time_us: int) -> None:
+        self.time_us = max(self.time_us or 0, time_us)
+
+
+class SteadyClock:
+    """Wall clock at the start plus the time since: never jumps, whatever happens to the system's clock.
+
+    `since_boot_ns`: nanoseconds that also count while the machine is suspended (CLOCK_BOOTTIME), where the system has that."""
+
+    def __init__(self, since_boot_ns: Callable[[], int] | None = None) -> None:
+        self._elapsed_ns = since_boot_ns or _since_boot_ns
+        self._wall_us = time.time_ns() // 1000
+        self._began_ns = self._elapsed_ns()
+
+    def now_us(self) -> int:
+        """Microseconds since the epoch."""
+        return self._wall_us + (self._elapsed_ns() - self._began_ns) // 1000
+
+
+_since_boot_ns: Callable[[], int] = (
+    partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic_ns
+)
