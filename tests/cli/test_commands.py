@@ -122,6 +122,17 @@ def test_events_are_followed_from_the_beginning_by_type_and_task(address: str) -
     assert (limited.returncode, len(limited.stdout.splitlines())) == (0, 3)
 
 
+def test_a_task_that_no_live_worker_can_take_is_explained(address: str) -> None:
+    waited = hub("task", "create", "nosuch", "--id", "nosuch-1", "--wait", "--timeout", "5", bootstrap=address)
+    assert waited.returncode == 5
+    why = "Task nosuch-1 is ready, but no worker that is alive has a handler named nosuch."
+    assert why in waited.stderr
+    shown = hub("task", "get", "nosuch-1", bootstrap=address)
+    assert (shown.returncode, "ready" in shown.stdout) == (0, True)
+    assert why in shown.stderr
+    hub("task", "cancel", "nosuch-1", bootstrap=address)
+
+
 def test_the_last_events_are_printed_without_following(address: str) -> None:
     hub("task", "create", "reserve-stock", "--args", ORDER, "--id", "last", "--wait", bootstrap=address)
     everything = hub("events", "tail", "--from", "beginning", "--no-follow", "--json", bootstrap=address).stdout.splitlines()
