@@ -25,8 +25,12 @@ class ProcessFailed(HubError):
 
 
 class ChildFailed(HubError):
-    """A child process ended before it served for the first time; its own words are on stderr."""
+    """A child process ended before it served for the first time. One that ended with an exit code of
+    `SAYS_WHY` has printed why."""
+
+    SAYS_WHY = (2, 3, 4)
 
     def __init__(self, name: str, code: int, how: str) -> None:
-        super().__init__(f"The {name} did not start ({how}); what it said stands above.")
+        super().__init__(f"The {name} did not start ({how}). The log above may say why.")
         self.exit_code = code if code > 0 else 1
+        self.reported = code in self.SAYS_WHY

@@ -178,6 +178,19 @@ async def _read_lane(bootstrap: str, partition: int) -> Lane:
     return lane
 
 
+async def names_served(bootstrap: str) -> set[str]:
+    """The names of tasks for which a worker that is alive has a handler, by the rows of workers in `hub.state`.
+
+    Raises Unreachable, TopicMissing."""
+    names: set[str] = set()
+    for partition in range(await describe_partitions(bootstrap)):
+        lane = Lane()
+        async for record in read_all(bootstrap, STATE, partition):
+            lane.take(record.key or b"", record.value)
+        names.update(*(row.names for row in lane.workers.values() if row.state not in GONE))
+    return names
+
+
 async def _undecided(bootstrap: str, partition: int, offset: int) -> int:
     """How many records wait from `offset` on, counted from the first that is of a task: heartbeats and the like mostly
     change nothing, and so no transaction moves the offset past them."""
