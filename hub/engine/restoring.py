@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 from msgspec import MsgspecError
 
-from ..core.rows import META_KEY, meta_row_decoder
+from ..core import META_KEY, meta_row_decoder
 from ..errors import HubError
 from ..kafka import OffsetOutOfRange, StoredRecord
 from .foreign_rows import problem_of_row
