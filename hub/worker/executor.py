@@ -27,7 +27,9 @@ def _plain(value: Any) -> Any:
     """JSON types for what msgspec does not know: pydantic models."""
     dump = getattr(value, "model_dump", None)
     if dump is None:
-        raise NotImplementedError(f"a result of type {type(value).__qualname__} is no JSON")
+        raise NotImplementedError(
+            f"a result of type {type(value).__qualname__} cannot be written as JSON: return JSON types or a pydantic model"
+        )
     return dump(mode="json")
 
 
@@ -91,7 +93,7 @@ def _runs(task: "asyncio.Task[Any] | None") -> bool:
     """Whether this is a step of the task, and not its end by whoever closes its coroutine."""
     try:
         return asyncio.current_task() is task
-    except RuntimeError:  # There is no loop any more.
+    except RuntimeError:  # The loop has ended.
         return False
 
 

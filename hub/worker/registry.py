@@ -27,7 +27,7 @@ class InvalidArguments(Exception):
 
 
 class TaskDefinition:
-    """A handler, how to call it, and what its registration says about submissions of it."""
+    """A handler, how to call it, and what it was registered with."""
 
     def __init__(self, name: str, function: Callable[..., Any], submission_options: dict[str, Any]) -> None:
         self.name = name
@@ -178,7 +178,7 @@ def _place_in(error: BaseException, folder: str) -> str:
 def load_registry(reference: str) -> TaskRegistry:
     """The registry at "module:attribute" (attribute defaults to `tasks`); the current folder is searched first.
 
-    Raises ConfigurationError that says what is wrong and what there is."""
+    Raises ConfigurationError that names what is wrong and what there is."""
     module_name, _, attribute = reference.partition(":")
     attribute = attribute or "tasks"
     folder = str(Path.cwd())
@@ -200,5 +200,5 @@ def load_registry(reference: str) -> TaskRegistry:
     there = [name for name, value in vars(module).items() if isinstance(value, TaskRegistry)]
     close = get_close_matches(attribute, there, 1)
     hint = f" Did you mean {module_name}:{close[0]}?" if close else f" It has: {', '.join(there)}." if there else " It has none."
-    what = "is no TaskRegistry" if found is not None else "is not there"
+    what = "is not a TaskRegistry" if found is not None else "is not there"
     raise ConfigurationError(f"The registry {attribute!r} of the module {module_name!r} {what}.{hint}")

@@ -112,7 +112,7 @@ def test_a_registry_is_found_in_the_current_folder(folder: Path) -> None:
         ("broken_app:tasks", "import nothing_like_this", "nothing_like_this"),
         ("raising_app:tasks", "raise ValueError('boom')", "ValueError: boom"),
         ("other_app:task", "from hub import TaskRegistry\ntasks = TaskRegistry()", "Did you mean other_app:tasks"),
-        ("number_app:tasks", "tasks = 7", "is no TaskRegistry"),
+        ("number_app:tasks", "tasks = 7", "is not a TaskRegistry"),
     ],
 )
 def test_a_registry_that_cannot_be_loaded_says_why(folder: Path, reference: str, content: str | None, words: str) -> None:
