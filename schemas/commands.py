@@ -4,77 +4,81 @@ Headers of a command: `worker` (the incarnation it is for; "*" for everyone in t
 share an inbox partition: each takes only what names it. Key of an attempt's command: the task id.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from msgspec import Raw, Struct
 
-from .tasks import ABSENT, EMPTY_ARGS, Delivery, TaskError
+from .fields import TASK, TOKEN, TRACEPARENT, Attempt, Dispatch, Priority, Queue, RootId, StepKey, TaskId, Token, about
+from .tasks import ABSENT, Delivery, TaskError, TaskFields
 
 
-class RunAttempt(Struct, kw_only=True, omit_defaults=True):
-    """Run this attempt. Reports about it go to `partition` of `hub.intake`, with key `root`.
+class RunAttempt(TaskFields, kw_only=True, omit_defaults=True):
+    """Run this attempt. Reports about it go to `partition` of `hub.intake`, with key `root`."""
 
-    `start_seconds`: not started within this of its arrival, it is dispatched elsewhere. `timeout_seconds` (None: no limit),
-    `max_attempts` and `delivery` are those of the policy that holds for the task (`task.dispatched`, `policy`).
-    `dependencies`: result of each dependency by its key (or id), together at most 256 KiB; the keys of those left
-    out are in `dependencies_omitted`. `traceparent` has the attempt's span id.
-    """
-
-    task: str
-    root: str
-    partition: int
-    attempt: int
-    dispatch: int
-    token: str
-    namespace: str
-    name: str
-    version: str | None = None
-    args: Raw = EMPTY_ARGS
-    dependencies: dict[str, Raw] = {}
-    dependencies_omitted: list[str] = []
-    delivery: Delivery = "at_least_once"
-    queue: str = "default"
-    priority: int = 0
-    lease_seconds: float = 10.0
-    start_seconds: float = 10.0
-    timeout_seconds: float | None = None
-    max_attempts: int = 1
-    correlation_id: str | None = None
-    key: str | None = None
-    tags: dict[str, str] = {}
-    traceparent: str | None = None
+    task: TaskId
+    root: RootId
+    partition: Annotated[int, about("Partition of hub.intake that takes the reports of this attempt, from 0.", 0)]
+    attempt: Attempt
+    dispatch: Dispatch
+    token: Token
+    namespace: Annotated[str, about("Namespace of the task, 1 to 255 bytes.", "shop")]
+    dependencies: Annotated[
+        dict[str, Raw], about("Result of each dependency by its key, or id; together at most 256 KiB.", {"reserve": {"items": 2}})
+    ] = {}
+    dependencies_omitted: Annotated[
+        list[str], about("Keys of the dependencies whose results were left out because they are too large.", ["report"])
+    ] = []
+    delivery: Annotated[Delivery, about("How often the body may run; absent: at_least_once.", "at_most_once")] = "at_least_once"
+    queue: Queue = "default"
+    priority: Priority = 0
+    lease_seconds: Annotated[
+        float,
+        about("Length of the lease: seconds without a heartbeat after which the attempt is lost; absent: 10 seconds.", 10.0),
+    ] = 10.0
+    start_seconds: Annotated[
+        float, about("Not started within so many seconds of its arrival, it is dispatched elsewhere; absent: 10 seconds.", 10.0)
+    ] = 10.0
+    timeout_seconds: Annotated[
+        float | None, about("Longest time for the body in seconds, from its start; absent: no limit.", 30.0)
+    ] = None
+    max_attempts: Annotated[int, about("How many attempts may end by an error or a timeout; absent: 1.", 3)] = 1
+    correlation_id: Annotated[str | None, about("Groups tasks that belong together; absent: the root's id.", "order-7")] = None
+    key: StepKey = None
+    traceparent: Annotated[str | None, about("W3C trace context with the attempt's span id; absent: no trace.", TRACEPARENT)] = (
+        None
+    )
 
 
 class CancelAttempt(Struct, kw_only=True, omit_defaults=True):
     """Stop this attempt: its task was cancelled, timed out, or its lease has ended. Always after the command it refers to."""
 
-    task: str
-    attempt: int
-    token: str
-    reason: str = ""
+    task: TaskId
+    attempt: Attempt
+    token: Token
+    reason: Annotated[str, about("Why, as text for people; at most 4,096 characters.", "asked by support")] = ""
 
 
 class GrantAttempt(Struct, kw_only=True, omit_defaults=True):
     """At most once: the body may run now, once, by the incarnation that asked."""
 
-    task: str
-    attempt: int
-    token: str
+    task: TaskId
+    attempt: Attempt
+    token: Token
 
 
 class EngineAnnounced(Struct, kw_only=True, omit_defaults=True):
     """A new owner of an engine partition: answer at once with a heartbeat to it."""
 
-    partition: int
-    partitions: int
-    epoch: int
+    partition: Annotated[int, about("The engine partition, from 0.", 0)]
+    partitions: Annotated[int, about("How many engine partitions the hub has, from 1.", 4)]
+    epoch: Annotated[int, about("Generation of its ownership, from 1: the owner with the largest is the current one.", 5)]
 
 
 class WorkWanted(Struct, kw_only=True, omit_defaults=True):
     """This partition has ready tasks for the worker and no credit left: give it credit that lies idle elsewhere."""
 
-    partition: int
-    waiting: int
+    partition: Annotated[int, about("The engine partition, from 0.", 0)]
+    waiting: Annotated[int, about("How many tasks are ready in it.", 12)]
 
 
 COMMANDS: dict[str, type[Struct]] = {
@@ -87,26 +91,37 @@ COMMANDS: dict[str, type[Struct]] = {
 
 
 class TaskReply(Struct, kw_only=True, omit_defaults=True):
-    """An answer to whoever gave `replyto`; record key = the token of `replyto`, header ce_type = `reply.<kind>`.
+    """An answer to whoever gave `replyto`; record key = the token of `replyto`, header ce_type = `reply.<kind>`."""
 
-    kind: `ended` (state, result or error), `rejected` (code, reason), `state` (a live task as it is now, `wait` false),
-    `unknown` (no such task in the live state or the ended index).
-    `log_offset`: the task's events lie at or after this offset of its partition (`partition`) of `hub.events`.
-    `result` is raw JSON, or ABSENT (falsy). One too large for the ended index is absent with `result_omitted`: read it from
-    the terminal event.
-    """
-
-    kind: Literal["ended", "rejected", "state", "unknown"]
-    task: str
-    partition: int
-    state: str | None = None
-    name: str | None = None
-    root: str | None = None
-    attempt: int = 0
-    sequence: int = 0
-    result: Raw = ABSENT
-    result_omitted: bool = False
-    error: TaskError | None = None
-    code: str | None = None
-    reason: str | None = None
-    log_offset: int = 0
+    kind: Annotated[
+        Literal["ended", "rejected", "state", "unknown"],
+        about(
+            "What is answered: ended: the task is over; rejected: the request was refused; state: a live task as it is now;"
+            " unknown: no such task is live or remembered.",
+            "ended",
+        ),
+    ]
+    task: Annotated[str, about("Id of the task; empty where a refused request names none.", TASK)]
+    partition: Annotated[int, about("Engine partition of the task, and partition of its events, from 0.", 0)]
+    state: Annotated[str | None, about("State of the task; absent: it is rejected or unknown.", "completed")] = None
+    name: Annotated[str | None, about("Name of the task; absent: it is rejected or unknown.", "charge")] = None
+    root: Annotated[str | None, about("Id of the workflow's root; absent: the task is not a step.", "order-6")] = None
+    attempt: Annotated[int, about("Number of the last attempt, from 1; 0 or absent: there was none.", 1)] = 0
+    sequence: Annotated[int, about("Number of the task's last event, from 1; 0 or absent: unknown.", 5)] = 0
+    result: Annotated[
+        Raw, about("What the body returned, as JSON; absent: nothing yet, or `result_omitted`.", {"receipt": TOKEN})
+    ] = ABSENT
+    result_omitted: Annotated[
+        bool, about("The result is too large to be remembered: it is in the terminal event; absent: false.", False)
+    ] = False
+    error: Annotated[TaskError | None, about("Why the task failed, or its last attempt; absent: no error.")] = None
+    code: Annotated[
+        str | None, about("Of a rejected request: why, for programs; absent: it is not rejected.", "unknown_root")
+    ] = None
+    reason: Annotated[
+        str | None,
+        about("Why it was rejected, cancelled or skipped, as text for people; absent: none of these.", "asked by support"),
+    ] = None
+    log_offset: Annotated[
+        int, about("The task's events lie at or after this offset of its partition of hub.events; absent: 0.", 40)
+    ] = 0

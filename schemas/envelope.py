@@ -10,12 +10,13 @@ Provenance `src`: "<intake partition>/<offset>/<index>" for what a report caused
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote
 
 from msgspec import Raw, Struct, json
 
 from .catalogue import CATALOGUE, EventType
+from .fields import TOKEN, WORKER, about
 
 #: Characters of a foreign value that an error message quotes.
 QUOTED_CHARACTERS_MAX = 64
@@ -28,18 +29,33 @@ SEVERITIES = range(1, 25)
 class EventBody(Struct, kw_only=True, omit_defaults=True, rename={"from_": "from"}):
     """The JSON value of an event record: the envelope's less used part and `data`."""
 
-    entity: str
-    sequence: int
-    life: int
-    src: str
-    epoch: int
-    rootid: str | None = None
-    correlationid: str | None = None
-    causationid: str | None = None
-    dataschema: str | None = None
-    from_: str | None = None
-    to: str | None = None
-    data: Any = None
+    entity: Annotated[str, about("`<kind>/<id>` of what the event is about.", "task/order-7")]
+    sequence: Annotated[int, about("Number of the event among those of its entity and run, from 1, without gaps.", 3)]
+    life: Annotated[
+        int, about("Run of the entity's id: the offset of hub.intake at which it was created; 0 of an engine partition.", 42)
+    ]
+    src: Annotated[str, about("Provenance: what caused the event; it is also its ce_id.", "0/42/3")]
+    epoch: Annotated[int, about("Generation of the ownership of the engine partition that wrote it, from 1.", 5)]
+    rootid: Annotated[str | None, about("Id of the workflow's root; absent: the entity is not a step.", "order-6")] = None
+    correlationid: Annotated[str | None, about("Groups tasks that belong together; absent: nothing does.", "order-7")] = None
+    causationid: Annotated[str | None, about("The ce_id of the report that caused the event; absent: time did.", "order-7")] = (
+        None
+    )
+    dataschema: Annotated[
+        str | None,
+        about(
+            "URI path of the schema of `data`, with its major version; absent: of an earlier release.",
+            "/schemas/events/task.started/1",
+        ),
+    ] = None
+    from_: Annotated[
+        str | None, about("State of the entity before; absent: it was created, or stays in its state.", "dispatched")
+    ] = None
+    to: Annotated[str | None, about("State of the entity after; absent: it stays in its state.", "running")] = None
+    data: Annotated[
+        Any,
+        about("What the type of the event declares; absent: an empty object.", {"attempt": 1, "worker": WORKER, "token": TOKEN}),
+    ] = None
 
 
 class RawEventBody(EventBody, kw_only=True, rename={"from_": "from"}):

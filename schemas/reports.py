@@ -11,6 +11,7 @@ from typing import Annotated
 
 from msgspec import Meta, Raw, Struct
 
+from .fields import TASK, TOKEN, WORKER, RanSeconds, about
 from .tasks import Submission, TaskError, TaskOptions
 
 #: Numbers that are counted up from 0, and names that cannot be longer (characters).
@@ -27,32 +28,36 @@ class Report(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=Tru
 
 
 class TaskCancel(Report, kw_only=True):
-    """Ask that a task (or a whole workflow, by its root) ends; `root` is needed when `id` is a node of a graph."""
+    """Ask that a task, or a whole workflow (by its root), ends."""
 
-    id: str
-    root: str | None = None
-    reason: str = ""
-    by: str | None = None
+    id: Annotated[str, about("Id of the task, 1 to 255 bytes.", TASK)]
+    root: Annotated[
+        str | None, about("Id of the workflow's root; needed where `id` is one of its steps; absent: `id` is a root.", "order-6")
+    ] = None
+    reason: Annotated[str, about("Why, as text for people; at most 4,096 characters.", "asked by support")] = ""
+    by: Annotated[str | None, about("Who asks, at most 255 bytes; absent: unknown.", "support@example.com")] = None
 
 
 class TaskAwait(Report, kw_only=True):
     """Ask for the outcome (`wait`), or for the state as it is now. Answered on `hub.replies`; writes nothing."""
 
-    id: str
-    root: str | None = None
-    wait: bool = True
+    id: Annotated[str, about("Id of the task, 1 to 255 bytes.", TASK)]
+    root: Annotated[
+        str | None, about("Id of the workflow's root; needed where `id` is one of its steps; absent: `id` is a root.", "order-6")
+    ] = None
+    wait: Annotated[bool, about("Answer when the task has ended; false: answer at once; absent: true.", False)] = True
 
 
 class AttemptReport(Report, kw_only=True):
-    """What a worker says of an attempt. `number` counts the reports of this attempt from 1."""
+    """What a worker says of an attempt. All but `number` and `incarnation` are as the command gave them."""
 
-    task: Name
-    root: Name
-    attempt: Count
-    dispatch: Count
-    token: Name
-    incarnation: Name
-    number: Count
+    task: Annotated[Name, about("Id of the task.", TASK)]
+    root: Annotated[Name, about("Id of its root, which is also the key of the record.", TASK)]
+    attempt: Annotated[Count, about("Number of the attempt, from 1.", 1)]
+    dispatch: Annotated[Count, about("Number of the dispatch, from 1.", 1)]
+    token: Annotated[Name, about("Token of the lease.", TOKEN)]
+    incarnation: Annotated[Name, about("Incarnation of the worker: the UUID of one of its processes.", WORKER)]
+    number: Annotated[Count, about("Counts the reports of this attempt, from 1: a repeated one changes nothing.", 2)]
 
 
 class AttemptStarted(AttemptReport, kw_only=True):
@@ -60,27 +65,30 @@ class AttemptStarted(AttemptReport, kw_only=True):
 
 
 class AttemptProgressed(AttemptReport, kw_only=True):
-    """`percent` 0..100 or None when unknown."""
+    """The body reports its progress."""
 
-    percent: float | None = None
-    message: str = ""
+    percent: Annotated[float | None, about("How much is done, 0 to 100; absent: unknown.", 50.0)] = None
+    message: Annotated[str, about("What is being done; cut after 4,096 characters.", "half-way")] = ""
 
 
 class AttemptCompleted(AttemptReport, kw_only=True):
-    """The body returned; `ran_seconds` is the worker's own measure."""
+    """The body returned."""
 
-    result: Raw = Raw(b"null")
-    ran_seconds: float | None = None
+    result: Annotated[Raw, about("What it returned, any JSON of at most 1 MiB; absent: null.", {"receipt": TOKEN})] = Raw(b"null")
+    ran_seconds: RanSeconds = None
 
 
 class AttemptFailed(AttemptReport, kw_only=True):
-    """The body raised. `retry_after` (seconds) wins over the policy's backoff. `timed_out`: the worker's own watch ended the
-    attempt, after the time that its command gave."""
+    """The body raised."""
 
-    error: TaskError
-    retry_after: float | None = None
-    timed_out: bool = False
-    ran_seconds: float | None = None
+    error: Annotated[TaskError, about("What it raised.")]
+    retry_after: Annotated[
+        float | None, about("Seconds before the next attempt, instead of the policy's backoff; absent: the backoff.", 2.5)
+    ] = None
+    timed_out: Annotated[
+        bool, about("The worker itself ended the attempt, after the time that its command gave; absent: false.", False)
+    ] = False
+    ran_seconds: RanSeconds = None
 
 
 class AttemptCancelled(AttemptReport, kw_only=True):
@@ -88,42 +96,53 @@ class AttemptCancelled(AttemptReport, kw_only=True):
 
 
 class AttemptReleased(AttemptReport, kw_only=True):
-    """Handed back without a start (drain, no free slot within `hold`): not counted."""
+    """Handed back without a start (a drain, or no free slot in time): not counted."""
 
-    reason: str = ""
+    reason: Annotated[str, about("Why, as text for people; cut after 4,096 characters.", "draining")] = ""
 
 
 class WorkerReport(Report, kw_only=True):
     """What a worker says of itself, to every engine partition.
 
-    Complete in itself: whoever reads any one of these knows the worker. `credit` is how many commands of **this** engine
-    partition the worker is willing to hold at once (running and waiting together): an absolute number, so that a lost or
-    repeated report does no harm. `inbox` is its partition of `hub.commands.<pool>`; `names` the task names it can run; `options`
-    what their handlers were registered with, by name, where they say anything.
+    Complete in itself: whoever reads any one of these knows the worker.
     """
 
-    incarnation: Name
-    pool: Name
-    inbox: Count
-    queues: list[str]
-    names: list[str]
-    slots: Count
-    credit: Count
-    options: dict[str, TaskOptions] = {}
-    lease_seconds: float = 10.0
-    host: Name = ""
-    pid: Count = 0
+    incarnation: Annotated[Name, about("The UUID of the process, new with each start.", WORKER)]
+    pool: Annotated[Name, about("Pool of the worker, which names its topic `hub.commands.<pool>`.", "default")]
+    inbox: Annotated[Count, about("Partition of that topic that the worker reads, from 0.", 3)]
+    queues: Annotated[list[str], about("Queues that it serves, at most 10,000.", ["default"])]
+    names: Annotated[list[str], about("Names of the tasks that it can run, at most 10,000.", ["charge"])]
+    slots: Annotated[Count, about("How many tasks it runs at once.", 64)]
+    credit: Annotated[
+        Count,
+        about(
+            "How many commands of this engine partition it holds at once, running and waiting together: an absolute number,"
+            " so that a lost or repeated report does no harm.",
+            16,
+        ),
+    ]
+    options: Annotated[
+        dict[str, TaskOptions],
+        about("What its handlers were registered with, by task name; absent: nothing.", {"charge": {"timeout_seconds": 30.0}}),
+    ] = {}
+    lease_seconds: Annotated[
+        float, about("Seconds of silence after which it counts as dead, at most 3,600; absent: 10 seconds.", 10.0)
+    ] = 10.0
+    host: Annotated[Name, about("Name of its host; absent: unknown.", "node-3")] = ""
+    pid: Annotated[Count, about("Process id on that host; 0 or absent: unknown.", 4711)] = 0
 
 
 class WorkerRegistered(WorkerReport, kw_only=True):
-    """First words of an incarnation; it reads its inbox already."""
+    """The first report of an incarnation, which reads its inbox already."""
 
 
 class WorkerHeartbeat(WorkerReport, kw_only=True):
-    """Extends every lease the incarnation holds in this partition. `holding` lists the tokens of what it has in hand, each until
-    its end is stored; None: it does not say."""
+    """Extends every lease that the incarnation holds in this partition."""
 
-    holding: Annotated[list[Name], Meta(max_length=HOLDING_MAX)] | None = None
+    holding: Annotated[
+        Annotated[list[Name], Meta(max_length=HOLDING_MAX)] | None,
+        about("Tokens of what it has in hand, each until its end is stored; absent: it does not say.", [TOKEN]),
+    ] = None
 
 
 class WorkerDraining(WorkerReport, kw_only=True):
@@ -137,8 +156,8 @@ class WorkerStopped(WorkerReport, kw_only=True):
 class WorkerLost(Report, kw_only=True):
     """A supervisor saw the process die."""
 
-    incarnation: Name
-    reason: str = ""
+    incarnation: Annotated[Name, about("Incarnation of the worker that is dead.", WORKER)]
+    reason: Annotated[str, about("How it died, as text for people.", "its process 4711 ended with SIGKILL")] = ""
 
 
 REPORTS: dict[str, type[Submission] | type[Report]] = {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .fields import print_struct
 from .render import print_event, print_fields, print_json, print_table
 from .shell import DEFAULT_BOOTSTRAP, Bootstrap, Json, run
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from schemas import Event
 
 QUEUED_MAX = 10_000
-_SHORTER = (("typing.", ""), ("schemas.tasks.", ""), ("NoneType", "null"), ("None", "null"))
 SEVERITIES = {5: "debug", 9: "info", 13: "warn", 17: "error"}
 
 
@@ -175,31 +175,31 @@ def show(
     event_type: Annotated[str, typer.Argument(metavar="TYPE", help="A type of event, for example task.completed.")],
     as_json: Json = False,
 ) -> None:
-    """Show one type of event: when it is emitted, and the fields of its data. With --json: the JSON Schema of the data.
+    """Show one type of event: when it is emitted, and what each field of its data means.
+
+    With --json: the JSON Schema of the data.
 
     Exit codes: 0 shown; 2 there is no such type.
     """
-    import inspect
     from difflib import get_close_matches
 
-    import msgspec
-
     from schemas import CATALOGUE
+    from schemas.contract import json_schema
 
     row = CATALOGUE.get(event_type)
     if row is None:
         close = get_close_matches(event_type, list(CATALOGUE), 1)
         hint = f" Did you mean {close[0]}?" if close else " See `hub events list`."
         raise typer.BadParameter(f"there is no event type {event_type!r}.{hint}", param_hint="TYPE")
+    schema = json_schema(f"events/{event_type}")
     if as_json:
-        print_json(json_schema(row.data))
+        print_json(schema)
         return
-    meaning = " ".join((inspect.getdoc(row.data) or "").split())
     print_fields(
         (
             ("type", row.type),
             ("when", row.when),
-            ("data", meaning),
+            ("data", schema["description"]),
             ("entity", row.entity),
             ("severity", SEVERITIES[row.severity]),
             ("ends the task", "yes" if row.terminal else "no"),
@@ -207,68 +207,4 @@ def show(
         )
     )
     print()
-    print_table(("FIELD", "TYPE", "DEFAULT"), [_field(field) for field in msgspec.structs.fields(row.data)])
-
-
-def json_schema(struct: Any) -> dict[str, Any]:
-    """The JSON Schema of an event's data. msgspec gives no default of a field of raw JSON; such a field has none here."""
-    import inspect
-
-    import msgspec
-
-    raw = [field.name for field in msgspec.structs.fields(struct) if field.type is msgspec.Raw]
-    fields = [
-        (field.name, Any, None) if field.name in raw and not field.required else (field.name, field.type, _declared(field))
-        for field in msgspec.structs.fields(struct)
-    ]
-    same = msgspec.defstruct(struct.__name__, fields, kw_only=True, namespace={"__doc__": inspect.getdoc(struct)})
-    schema = msgspec.json.schema(same)
-    for name in raw:
-        schema["$defs"][struct.__name__]["properties"][name].pop("default", None)
-    return schema
-
-
-def _declared(field: Any) -> Any:
-    import msgspec
-
-    if field.required:
-        return msgspec.NODEFAULT
-    if field.default_factory is not msgspec.NODEFAULT:
-        return msgspec.field(default_factory=field.default_factory)
-    return field.default
-
-
-def _field(field: Any) -> tuple[str, str, str]:
-    import msgspec
-
-    if field.required:
-        default = "required"
-    elif field.default is not msgspec.NODEFAULT:
-        default = _default(field.default)
-    else:
-        default = _default(field.default_factory())
-    return field.encode_name, type_name(field.type), default
-
-
-def _default(value: Any) -> str:
-    import msgspec
-
-    if isinstance(value, msgspec.Raw):
-        return bytes(value).decode() or "absent"
-    return msgspec.json.encode(value).decode()
-
-
-def type_name(annotation: Any) -> str:
-    """A type in the words of JSON's users, as short as it can be said."""
-    import msgspec
-
-    if annotation is msgspec.Raw:
-        return "any JSON"
-    if annotation is type(None):
-        return "null"
-    if isinstance(annotation, type) and not getattr(annotation, "__args__", None):
-        return annotation.__name__
-    text = str(annotation)
-    for long, short in _SHORTER:
-        text = text.replace(long, short)
-    return text
+    print_struct(row.data)

@@ -1,16 +1,19 @@
 """Text for people and JSON for machines, without a hub."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from hub.cli import build
-from hub.cli.events import json_schema
+from hub.cli.fields import type_text
 from hub.cli.render import clock, duration, event_line, print_fields, print_table, size
 from hub.cli.status import print_storage
+from hub.errors import HubError
 from schemas import CATALOGUE
+from schemas.contract import CONTRACT, example, json_schema
 from tests.engine.harness import World
 
 
@@ -94,12 +97,13 @@ def test_the_catalogue_as_a_table_and_as_json() -> None:
 
 
 @pytest.mark.parametrize("event_type", CATALOGUE)
-def test_every_type_has_a_json_schema_and_a_description(event_type: str) -> None:
-    schema: dict[str, Any] = json_schema(CATALOGUE[event_type].data)
-    name = CATALOGUE[event_type].data.__name__
-    assert schema["$defs"][name]["type"] == "object"
-    assert schema["$defs"][name]["properties"].keys() == set(CATALOGUE[event_type].data.__struct_fields__)
-    assert CATALOGUE[event_type].when in printed("events", "show", event_type)
+def test_a_type_is_shown_with_what_every_field_means(event_type: str) -> None:
+    shown, schema = printed("events", "show", event_type), json.loads(printed("events", "show", event_type, "--json"))
+    assert CATALOGUE[event_type].when in shown
+    assert schema["properties"].keys() == set(CATALOGUE[event_type].data.__struct_fields__)
+    for name, field in schema["properties"].items():
+        [row] = [line for line in shown.split("\n\n")[1].splitlines() if line.split(" ", 1)[0] == name]
+        assert row.endswith(field["description"])
 
 
 def test_an_unknown_type_is_refused_with_the_closest() -> None:
@@ -137,3 +141,68 @@ def test_sizes_are_shown_as_far_as_they_are_known(capsys: pytest.CaptureFixture[
         ["hub.events", "2.0", "KiB"],
         ["1.0", "GiB", "of", "2.0", "GiB", "are", "free", "on", "the", "broker's", "disk"],
     ]
+
+
+def test_the_types_of_the_contract_as_a_table_and_as_json() -> None:
+    rows = json.loads(printed("schema", "list", "--json"))
+    assert [row["type"] for row in rows] == list(CONTRACT)
+    assert rows[0].keys() == {"type", "value_of", "written_by", "when"}
+    assert all(row["when"].endswith(".") for row in rows)
+    assert len(printed("schema", "list").splitlines()) == len(CONTRACT) + 1
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+def test_a_type_of_the_contract_is_shown_in_three_ways(name: str) -> None:
+    schema = json.loads(printed("schema", "show", name, "--json"))
+    assert schema == json_schema(name)
+    assert json.loads(printed("schema", "show", name, "--example")) == example(name)
+    shown = printed("schema", "show", name)
+    below = list(schema.get("$defs", {}).values())
+    for field in [field for one in [schema, *below] for field in one["properties"].values()]:
+        assert field["description"] in shown
+
+
+def test_a_type_of_the_contract_is_found_without_its_kind_where_that_is_clear() -> None:
+    assert printed("schema", "show", "attempt.run") == printed("schema", "show", "commands/attempt.run")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("task.created", "events/task.created or reports/task.created"), ("attempt.runs", "attempt.run?"), ("x", "list")],
+)
+def test_a_type_of_the_contract_that_is_unknown_or_ambiguous_is_refused(name: str, hint: str) -> None:
+    done = CliRunner().invoke(build(), ["schema", "show", name])
+    assert done.exit_code == 2
+    assert hint in " ".join(done.output.replace("│", " ").split())
+
+
+def test_the_contract_is_exported_as_two_files_for_each_type(tmp_path: Path) -> None:
+    (tmp_path / "events").mkdir()
+    (tmp_path / "events" / "other.txt").write_text("stays")
+    assert printed("schema", "export", "--out", str(tmp_path)) == f"{len(CONTRACT)} types written to {tmp_path}\n"
+    written = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.json")}
+    assert written == {f"{name}.{what}.json" for name in CONTRACT for what in ("schema", "example")}
+    assert json.loads((tmp_path / "replies" / "task.schema.json").read_bytes()) == json_schema("replies/task")
+    assert json.loads((tmp_path / "replies" / "task.example.json").read_bytes()) == example("replies/task")
+    assert (tmp_path / "events" / "other.txt").read_text() == "stays"
+
+
+def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HubError, match=f"cannot be written to {tmp_path}/file"):
+        CliRunner().invoke(build(), ["schema", "export", "--out", str(tmp_path / "file")], catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    ("schema", "text"),
+    [
+        ({"type": "string"}, "string"),
+        ({"anyOf": [{"type": "number"}, {"type": "null"}]}, "number or null"),
+        ({"type": "array", "items": {"$ref": "#/$defs/Dependency"}}, "list of Dependency"),
+        ({"type": "object", "additionalProperties": {"type": "string"}}, "object of string"),
+        ({"enum": ["a", "b"]}, '"a" or "b"'),
+        ({}, "any JSON"),
+    ],
+)
+def test_a_type_is_said_in_few_words(schema: dict[str, Any], text: str) -> None:
+    assert type_text(schema) == text
