@@ -24,7 +24,7 @@ class Permanent(Exception):
     """Raised by a handler: another attempt would not help."""
 
 
-class Context:
+class TaskContext:
     """One attempt, as its handler sees it. Safe to use from the handler's thread."""
 
     __slots__ = ("_cancelled", "_dependencies", "_progress", "_run")

@@ -13,7 +13,7 @@ from msgspec import json
 from schemas import TaskError
 from schemas.tasks import RESULT_BYTES_MAX
 
-from .context import Context, Permanent, Retry
+from .context import Permanent, Retry, TaskContext
 from .outcome import Cancelled, Failed, Outcome, Succeeded, error_of, fingerprint_of, text_of
 from .registry import InvalidArguments, TaskDefinition
 
@@ -41,7 +41,7 @@ class _Raised(NamedTuple):
 
 async def run_attempt(
     definition: TaskDefinition,
-    context: Context,
+    context: TaskContext,
     args: bytes,
     *,
     threads: Executor,
@@ -104,7 +104,7 @@ def _guarded(call: Callable[[], Any]) -> Any:
         return _Raised(error)
 
 
-def _failed(raised: BaseException, ran_seconds: float, context: Context, timeout_seconds: float | None) -> Failed:
+def _failed(raised: BaseException, ran_seconds: float, context: TaskContext, timeout_seconds: float | None) -> Failed:
     match raised:
         case Retry():
             return Failed(error_of(raised), ran_seconds, retry_after=_seconds_of(raised.after))

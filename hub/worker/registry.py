@@ -17,7 +17,7 @@ from schemas.tasks import Delivery
 
 from ..core.tasks.retry import problem_of_options
 from ..errors import ConfigurationError
-from .context import Context
+from .context import TaskContext
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -38,7 +38,7 @@ class TaskDefinition:
         self._context_name, self._parameters = _parameters_of(function)
         self._model: Any = None
 
-    def bind(self, args: bytes, context: Context) -> dict[str, Any]:
+    def bind(self, args: bytes, context: TaskContext) -> dict[str, Any]:
         """The keyword arguments of a call. Raises InvalidArguments naming the field."""
         if self._parameters is None:
             try:
@@ -94,7 +94,7 @@ def _parameters_of(function: Callable[..., Any]) -> tuple[str | None, dict[str, 
             return context_name, None
         if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_ONLY):
             raise ConfigurationError(f"{function.__qualname__}: {parameter} cannot be filled from JSON; use named parameters.")
-        if hints.get(name) is Context or (name == "ctx" and name not in hints):
+        if hints.get(name) is TaskContext or (name == "ctx" and name not in hints):
             context_name = name
             continue
         default = ... if parameter.default is inspect.Parameter.empty else parameter.default
@@ -113,7 +113,7 @@ class TaskRegistry:
 
     >>> tasks = TaskRegistry()
     >>> @tasks.task("charge", retry={"max_attempts": 5})
-    ... async def charge(order: int, amount: str, ctx: Context) -> dict: ...
+    ... async def charge(order: int, amount: str, ctx: TaskContext) -> dict: ...
     """
 
     def __init__(self) -> None:
@@ -134,7 +134,7 @@ class TaskRegistry:
         `retry`, `timeout_seconds` (of one attempt) and `delivery` hold for every submission that does not give its own, whoever
         made it; the engine fixes them at the first dispatch. `queue` and `priority` have to be known before a worker is chosen:
         they are the defaults of submissions that are made with the function itself.
-        Parameters are checked against their annotations; one named `ctx`, or annotated Context, gets the context.
+        Parameters are checked against their annotations; one named `ctx`, or annotated TaskContext, gets the context.
         """
         plain = {"queue": queue, "priority": priority, "delivery": delivery}
         options: dict[str, Any] = {field: value for field, value in plain.items() if value is not None}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from msgspec import json
 
-from hub import Context, Retry, TaskRegistry
+from hub import Retry, TaskContext, TaskRegistry
 from hub.worker import Failed
 from hub.worker.executor import run_attempt
 from hub.worker.registry import TaskDefinition
@@ -41,7 +41,7 @@ def plain() -> None:
 
 
 async def failure_of(function: Any) -> Failed:
-    context = Context(command("n"), lambda percent, message: None)
+    context = TaskContext(command("n"), lambda percent, message: None)
     with ThreadPoolExecutor(1) as threads:
         ended = await run_attempt(TaskDefinition("n", function, {}), context, b"{}", threads=threads, timeout_seconds=None)
     assert isinstance(ended, Failed)

@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 from msgspec import json
 
-from hub import Context, TaskRegistry
+from hub import TaskContext, TaskRegistry
 from hub.errors import ConfigurationError
 from hub.worker import load_registry
 from hub.worker.registry import InvalidArguments, TaskDefinition
 from schemas import RunAttempt
 
 
-def context() -> Context:
+def context() -> TaskContext:
     run = RunAttempt(
         task="t", root="t", partition=0, attempt=2, dispatch=3, token="x", namespace="default", name="n", max_attempts=5
     )
-    return Context(run, lambda percent, message: None)
+    return TaskContext(run, lambda percent, message: None)
 
 
 def bind(function: Any, args: dict[str, Any]) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def test_arguments_that_do_not_fit_are_refused_naming_the_field(args: dict[str, 
 
 
 def test_the_context_is_given_by_annotation_or_by_the_name_ctx() -> None:
-    def annotated(where: Context, order: int) -> None: ...
+    def annotated(where: TaskContext, order: int) -> None: ...
     def named(ctx, order: int) -> None: ...  # type: ignore[no-untyped-def]
 
     assert bind(annotated, {"order": 1})["where"].attempt == 2

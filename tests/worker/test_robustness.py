@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hub import Context, Permanent, Retry, TaskRegistry
+from hub import Permanent, Retry, TaskContext, TaskRegistry
 from hub.kafka import INTAKE, Outgoing, StoredRecord, read_all
 from hub.worker import Worker, WorkerSettings
 from hub.worker.owned import OwnedTasks
@@ -77,7 +77,7 @@ def hangs_once() -> None:
 
 
 @tasks.task("flaky", retry={"max_attempts": 5, "backoff": [0.01]})
-async def flaky(ctx: Context) -> int:
+async def flaky(ctx: TaskContext) -> int:
     if ctx.attempt < 5:
         raise ValueError("not yet")
     return ctx.max_attempts
