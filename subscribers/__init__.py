@@ -5,7 +5,6 @@ A plugin imports `subscribers` and `schemas`, never `hub`; the hub finds it by e
 
 from .api import (
     Batch,
-    Context,
     Delivery,
     Drop,
     F,
@@ -15,6 +14,7 @@ from .api import (
     Postpone,
     Retry,
     Subscriber,
+    SubscriberContext,
     SubscriberSettings,
     on,
     parse_duration,
@@ -27,7 +27,6 @@ __distribution__ = "taskhub"
 
 __all__ = [
     "Batch",
-    "Context",
     "Delivery",
     "Drop",
     "F",
@@ -37,6 +36,7 @@ __all__ = [
     "Postpone",
     "Retry",
     "Subscriber",
+    "SubscriberContext",
     "SubscriberSettings",
     "on",
     "parse_duration",

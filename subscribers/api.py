@@ -338,7 +338,7 @@ class Meta:
         return f"Meta({self.type} {self.subject} #{self.sequence}, {self.partition}/{self.offset}, attempt {self.attempt})"
 
 
-class Context(NamedTuple):
+class SubscriberContext(NamedTuple):
     """What `open` is given: the instance's id (from the configuration) and a logger of its own."""
 
     id: str
@@ -501,7 +501,7 @@ class Subscriber(Generic[SettingsT]):
             raise TypeError(f"{cls.__qualname__}: {event_type} goes to one method, but {both} name it equally")
         return ranked[0][1]
 
-    async def open(self, ctx: Context) -> None:
+    async def open(self, ctx: SubscriberContext) -> None:
         """Called before the first event, in the thread and loop that handlers run in. Raise, and it is tried again later."""
 
     async def flush(self) -> None:
