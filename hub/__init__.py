@@ -1,6 +1,6 @@
 """taskhub: an event-driven observability and orchestration hub. What users import; everything is loaded when it is first named.
 
->>> from hub import Hub, TaskRegistry, Workflow, Retry, Permanent, TaskContext
+>>> from hub import Hub, TaskRegistry, Workflow, RetryLater, Permanent, TaskContext
 """
 
 from importlib import import_module
@@ -17,7 +17,7 @@ _HOMES = {
     "InvalidSubmission": ".client",
     "NoAnswer": ".client",
     "Permanent": ".worker",
-    "Retry": ".worker",
+    "RetryLater": ".worker",
     "TaskCancelled": ".client",
     "TaskContext": ".worker",
     "TaskExpired": ".client",
@@ -41,7 +41,7 @@ __all__ = [
     "InvalidSubmission",
     "NoAnswer",
     "Permanent",
-    "Retry",
+    "RetryLater",
     "RetryPolicy",
     "TaskCancelled",
     "TaskContext",
@@ -85,7 +85,7 @@ if TYPE_CHECKING:
         Workflow,
     )
     from .errors import HubError
-    from .worker import Permanent, Retry, TaskContext, TaskRegistry, Worker, WorkerSettings
+    from .worker import Permanent, RetryLater, TaskContext, TaskRegistry, Worker, WorkerSettings
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,6 @@
 """Workers: a registry of handlers, an executor, leases, drain. See README.md."""
 
-from .context import Permanent, Retry, TaskContext
+from .context import Permanent, RetryLater, TaskContext
 from .outcome import Cancelled, Failed, Outcome, Succeeded
 from .registry import TaskDefinition, TaskRegistry, load_registry
 from .settings import WorkerSettings
@@ -11,7 +11,7 @@ __all__ = [
     "Failed",
     "Outcome",
     "Permanent",
-    "Retry",
+    "RetryLater",
     "Succeeded",
     "TaskContext",
     "TaskDefinition",

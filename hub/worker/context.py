@@ -12,7 +12,7 @@ from schemas import RunAttempt
 from .shared import Latch
 
 
-class Retry(Exception):
+class RetryLater(Exception):
     """Raised by a handler: run it again, after `after` seconds (else after the policy's backoff)."""
 
     def __init__(self, reason: str = "", *, after: float | None = None) -> None:

@@ -13,7 +13,7 @@ from msgspec import json
 from schemas import TaskError
 from schemas.tasks import RESULT_BYTES_MAX
 
-from .context import Permanent, Retry, TaskContext
+from .context import Permanent, RetryLater, TaskContext
 from .outcome import Cancelled, Failed, Outcome, Succeeded, error_of, fingerprint_of, text_of
 from .registry import InvalidArguments, TaskDefinition
 
@@ -106,7 +106,7 @@ def _guarded(call: Callable[[], Any]) -> Any:
 
 def _failed(raised: BaseException, ran_seconds: float, context: TaskContext, timeout_seconds: float | None) -> Failed:
     match raised:
-        case Retry():
+        case RetryLater():
             return Failed(error_of(raised), ran_seconds, retry_after=_seconds_of(raised.after))
         case Permanent():
             return Failed(error_of(raised, retryable=False), ran_seconds)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hub import Permanent, Retry, TaskCancelled, TaskContext, TaskFailed, TaskRegistry, TaskUnknown, Workflow
+from hub import Permanent, RetryLater, TaskCancelled, TaskContext, TaskFailed, TaskRegistry, TaskUnknown, Workflow
 from hub.client import Hub, InvalidSubmission, TaskRejected
 from hub.kafka import INTAKE, read_all
 from hub.verify import verify
@@ -33,7 +33,7 @@ def join(ctx: TaskContext) -> dict[str, Any]:
 @tasks.task("flaky", retry={"max_attempts": 3, "backoff": [0.05], "jitter": 0})
 async def flaky(ctx: TaskContext) -> int:
     if ctx.attempt < 3:
-        raise Retry("not yet", after=0.05) if ctx.attempt == 1 else RuntimeError("again")
+        raise RetryLater("not yet", after=0.05) if ctx.attempt == 1 else RuntimeError("again")
     return ctx.attempt
 
 

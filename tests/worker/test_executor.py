@@ -10,7 +10,7 @@ import pytest
 from msgspec import json
 from pydantic import BaseModel
 
-from hub import Permanent, Retry, TaskContext
+from hub import Permanent, RetryLater, TaskContext
 from hub.worker import Cancelled, Failed, Outcome, Succeeded
 from hub.worker.executor import run_attempt
 from hub.worker.outcome import MESSAGE_BYTES_MAX, error_of, fingerprint_of
@@ -74,7 +74,7 @@ async def test_what_async_and_plain_functions_return_is_the_result(threads: Thre
     ("raised", "retryable", "retry_after"),
     [
         (ValueError("no"), True, None),
-        (Retry("busy", after=3), True, 3),
+        (RetryLater("busy", after=3), True, 3),
         (Permanent("never"), False, None),
         (TimeoutError("of something inside"), True, None),
     ],
