@@ -51,7 +51,7 @@ class _Declared(BaseModel):
 # How events are delivered
 
 
-class Retry(_Declared):
+class Redelivery(_Declared):
     """Backoff after a failure: `initial` seconds, doubled each time, at most `max`; given up `timeout` after the first."""
 
     initial: Duration = 1.0
@@ -82,7 +82,7 @@ class Delivery(_Declared):
 
     order: Literal["task", "root", "partition"] = "task"
     concurrency: int = Field(default=1, ge=1, le=1024)
-    retry: Retry = Retry()
+    retry: Redelivery = Redelivery()
     on_error: Literal["dlq", "skip", "stop"] = "dlq"
     timeout: Duration = "30s"
     in_flight_max: int = Field(default=2000, ge=1)

@@ -13,7 +13,7 @@ from subscribers import (
     Drop,
     Meta,
     Postpone,
-    Retry,
+    Redelivery,
     Subscriber,
     SubscriberContext,
     SubscriberSettings,
@@ -21,7 +21,7 @@ from subscribers import (
     subscriber,
 )
 
-QUICK = Retry(initial=0.01, max=0.05, timeout=0.15)
+QUICK = Redelivery(initial=0.01, max=0.05, timeout=0.15)
 
 
 class Seen:
