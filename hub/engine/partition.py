@@ -22,7 +22,7 @@ from ..core.graph import check_plan
 from ..core.rejection import Rejection
 from ..core.rows.ended import EndedRow, ended_row_decoder
 from ..core.rows.engine import engine_row_decoder
-from ..core.rows.meta import META_KEY, MetaRow, meta_row_decoder
+from ..core.rows.meta import FORMAT, META_KEY, MetaRow, meta_row_decoder
 from ..core.rows.task import EMPTY, task_row_decoder
 from ..core.rows.worker import worker_row_decoder
 from ..core.settle import settle
@@ -335,7 +335,12 @@ class EnginePartition:
 
     def _meta(self) -> tuple[bytes, bytes]:
         meta = MetaRow(
-            offset=self.offset, epoch=self.epoch, now_us=self.now_us, partitions=self.partitions, created_us=self.created_us
+            offset=self.offset,
+            epoch=self.epoch,
+            now_us=self.now_us,
+            partitions=self.partitions,
+            created_us=self.created_us,
+            format=FORMAT,
         )
         return META_KEY, json.encode(meta)
 
