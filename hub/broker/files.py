@@ -11,6 +11,7 @@ written beside the old one and renamed, so there is always a whole one.
 """
 
 import fcntl
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,8 @@ from .journal import Journal, Position
 from .log import LogKey
 from .segments import LogEntry, SegmentStore
 from .storage import CheckpointPlan, DiskSpace, Recovery
+
+logger = logging.getLogger(__name__)
 
 _MAGIC = b"HCP1"
 OVERDUE = 3
@@ -202,13 +205,30 @@ class FileStorage:
 
     def maintain(self) -> None:
         """Prepare journal files and look at the free space; decides `writable`."""
-        room = shutil.disk_usage(self._directory).free > self._reserve_bytes
+        free = shutil.disk_usage(self._directory).free
+        room = free > self._reserve_bytes
         if room:
             try:
                 self._journal.prepare()
             except OSError:
                 room = self._journal.has_spare
+        if room != self._enough_room:
+            self._report_room(free, room=room)
         self._enough_room = room
+
+    def _report_room(self, free: int, *, room: bool) -> None:
+        where = {"path": str(self._directory), "free_bytes": free, "reserve_bytes": self._reserve_bytes}
+        if room:
+            logger.warning("the disk has room again: writes are accepted", extra={"action": "disk_has_room", **where})
+        else:
+            logger.error(
+                "the disk of %s is full (%d bytes are free, %d are kept in reserve): writes are refused, except deletes and topic"
+                " settings. Free some space, or shorten the retention of topics; the broker recovers by itself",
+                self._directory,
+                free,
+                self._reserve_bytes,
+                extra={"action": "disk_full", **where},
+            )
 
     def read(self, key: LogKey, offset: int, max_bytes: int, end: int) -> bytes:
         """See `SegmentStore.read`."""

@@ -6,7 +6,7 @@ with 0; a second signal ends it at once.
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -126,10 +126,13 @@ def delivery(
     from ..delivery import parse_configs
     from ..runtime import serve_delivery
 
-    subscribers = parse_configs([{"use": one} for one in subscriber] if subscriber else _configured_subscribers())
+    configured = _settings()
+    entries = [{"use": "console"}] if configured is None else configured.subscriber_entries()
+    subscribers = parse_configs([{"use": one} for one in subscriber] if subscriber else entries)
+    topics = None if configured is None else configured.topics
     _run(
         "delivery",
-        lambda process: serve_delivery(process, bootstrap, subscribers, wait_seconds=wait),
+        lambda process: serve_delivery(process, bootstrap, subscribers, wait_seconds=wait, topics=topics),
         log_level,
         parent,
         ready_fd,
@@ -177,11 +180,6 @@ def _settings() -> "Settings | None":
     from ..settings import Settings
 
     return Settings.load()
-
-
-def _configured_subscribers() -> list[dict[str, Any]]:
-    settings = _settings()
-    return [{"use": "console"}] if settings is None else settings.subscriber_entries()
 
 
 def _run(role: str, main: "Callable[[Process], Awaitable[None]]", log_level: str, parent: int, ready_fd: int) -> None:

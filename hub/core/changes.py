@@ -18,11 +18,12 @@ from .bounds import REASON_MAX, cut
 from .emitted import Command, EmittedEvent, Reply
 from .evolve import created, evolve_engine, evolve_task, evolve_worker
 from .graph import Plan
+from .indexes import MOVES, add
 from .rows import WorkerRow
 from .rows.task import EMPTY
 from .state import PartitionState, Task, Worker
 from .times import text_of
-from .transitions import is_allowed
+from .transitions import NEW
 
 
 class NewTask(NamedTuple):
@@ -97,53 +98,36 @@ class Changes:
         task = Task(new.id, row, new.data.args if bytes(new.data.args) != b"{}" else EMPTY)
         task.plan = new.plan
         self.state.ended.discard(new.id)
-        self.state.add(task)
-        self._emit(task, new.data, None, "created")
+        add(self.state, task)
+        _, after, _, entering = MOVES[e.TaskCreated][NEW]
+        self._emit(task, new.data, None, after)
+        for enter in entering:
+            enter(self.state, task, self.now_us)
         return task
 
     def apply(self, task: Task, event: Struct) -> None:
         """Apply `event` to `task`. Raises AssertionError where the table of transitions does not allow it."""
-        row = task.row
-        before = row.state
-        assert is_allowed(type(event), before), f"{type(event).__name__} on {task.id} in state {before!r}"
-        worker = row.worker
-        evolve_task(row, event, self.now, self.now_us)
-        after = row.state
+        move = MOVES[type(event)].get(task.row.state)
+        assert move is not None, f"{type(event).__name__} on {task.id} in state {task.row.state!r}"
+        before, after, leaving, entering = move
+        state, now_us = self.state, self.now_us
+        for leave in leaving:
+            leave(state, task, now_us)
+        evolve_task(task.row, event, self.now, now_us)
         self._emit(task, event, before, after)
-        if after != before:
-            self._moved(task, before, after, worker)
+        for enter in entering:
+            enter(state, task, now_us)
+        if after in TERMINAL_STATES:
+            self.ended.append(task)
 
     def apply_all(self, task: Task, events: Iterable[Struct]) -> None:
         """Several events in order."""
         for event in events:
             self.apply(task, event)
 
-    def _moved(self, task: Task, before: str, after: str, worker: str | None) -> None:
-        state, row = self.state, task.row
-        if before == "ready":
-            state.ready.remove(task.id)
-        if worker is not None and row.worker is None:
-            state.released(task.id, worker)
-        if after == "ready":
-            state.became_ready(task)
-        elif after == "dispatched":
-            state.became_held(task)
-        elif after == "running" and row.attempt_due_us is not None:
-            state.agenda.add(row.attempt_due_us, "attempt", task.id, row.dispatch)
-        elif after == "retrying" and row.retry_due_us is not None:
-            state.agenda.add(row.retry_due_us, "retry", task.id, row.dispatch)
-        elif after == "scheduled" and row.start_due_us is not None:
-            state.agenda.add(row.start_due_us, "start", task.id)
-        elif after in TERMINAL_STATES:
-            task.result = row.result
-            task.args = EMPTY
-            state.live -= 1
-            self.ended.append(task)
-
-    def _emit(self, task: Task, data: Struct, before: str | None, after: str) -> None:
+    def _emit(self, task: Task, data: Struct, before: str | None, after: str | None) -> None:
         row = task.row
         self.touched[task.id] = task
-        moved = before != after
         self.events.append(
             EmittedEvent(
                 data,
@@ -152,8 +136,8 @@ class Changes:
                 row.sequence,
                 row.life,
                 self.next_src(),
-                before if moved else None,
-                after if moved else None,
+                before,
+                after,
                 self._cause,
                 row.namespace,
                 row.name,

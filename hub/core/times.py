@@ -15,6 +15,7 @@ def text_of(time_us: int) -> str:
     return (_EPOCH + timedelta(microseconds=time_us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+@lru_cache(maxsize=1024)
 def us_of(text: str) -> int:
     """Microseconds since the epoch of RFC 3339 text. Raises ValueError where it is none or names no offset from UTC."""
     moment = datetime.fromisoformat(text)

@@ -6,8 +6,6 @@ The state diagram in `hub/README.md` and the row-by-row tests come from this tab
 
 from typing import NamedTuple
 
-from msgspec import Struct
-
 from schemas import TYPE_OF_DATA
 from schemas import events as e
 from schemas.tasks import TERMINAL_STATES
@@ -67,11 +65,6 @@ TRANSITIONS: tuple[Transition, ...] = (
 )
 
 BY_EVENT: dict[type, Transition] = {row.event: row for row in TRANSITIONS}
-
-
-def is_allowed(event: type[Struct], state: str) -> bool:
-    """Whether a task in `state` may have `event` applied."""
-    return state in BY_EVENT[event].sources
 
 
 def diagram() -> str:

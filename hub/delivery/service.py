@@ -2,10 +2,10 @@
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..errors import ConfigurationError
-from .clients import Clients
+from .clients import NO_CONFIGS, Clients
 from .config import SubscriberConfig, check_unique
 from .dead_letters import DeadLetters
 from .status import SubscriberStatus
@@ -20,6 +20,7 @@ class DeliveryService:
     """Runs subscribers against the broker at `bootstrap`; any number of processes may run the same ones and share the work.
 
     `drain_seconds`: how long a handler that runs may continue when its partition leaves (a rebalance, the end).
+    `dead_letter_configs`: topic settings of the dead-letter topics, for new ones and those that exist.
     """
 
     def __init__(
@@ -30,11 +31,13 @@ class DeliveryService:
         topic: str = EVENTS_TOPIC,
         drain_seconds: float = 5.0,
         client_id: str | None = None,
+        dead_letter_configs: Mapping[str, str] = NO_CONFIGS,
     ) -> None:
         check_unique(list(subscribers))
         self._configs = list(subscribers)
         self._bootstrap, self._topic, self._drain_seconds = bootstrap, topic, drain_seconds
         self._client_id = client_id or f"hub-delivery-{os.getpid()}"
+        self._dead_letter_configs = dead_letter_configs
         self._supervisors: list[Supervisor] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._dead_letters: DeadLetters | None = None
@@ -45,7 +48,7 @@ class DeliveryService:
         Raises ConfigurationError (after stopping what had begun) for a plugin that does not exist and for settings that are
         wrong. A plugin whose import or `open` raises, or hangs, is tried again later and does not keep the others.
         """
-        clients = Clients(self._bootstrap, self._client_id)
+        clients = Clients(self._bootstrap, self._client_id, self._dead_letter_configs)
         self._dead_letters = DeadLetters(clients, self._topic)
         for config in self._configs:
             one = Supervisor(config, clients, self._dead_letters, self._topic, self._drain_seconds)

@@ -28,6 +28,9 @@ CLOSE_SECONDS = 2.0
 #: See `level_of`.
 RECOVERED = 1.1
 
+#: How long an answer about the free space holds (seconds): several looks, so that a broker that restarts changes nothing.
+ANSWER_HOLDS_SECONDS = 60.0
+
 StorageLevel = Literal["ok", "warning", "low"]
 
 
@@ -41,7 +44,12 @@ def level_of(space: DiskSpace, settings: EngineSettings, before: StorageLevel) -
 
 
 class Housekeeping:
-    """The background requests of one partition's loop. `close` ends them."""
+    """The background requests of one partition's loop. `close` ends them.
+
+    `space` and `level` follow what the broker last reported of its disk. Where it has reported nothing for ANSWER_HOLDS_SECONDS,
+    `space` is None and the level "ok": submissions are not refused because of a number that nobody confirms. Until there is an
+    answer, or that time is over, `level` is None.
+    """
 
     def __init__(self, broker: EngineBroker, partition: int, settings: EngineSettings) -> None:
         self._broker = broker
@@ -51,8 +59,9 @@ class Housekeeping:
         self._looking: asyncio.Task[None] | None = None
         self._trim_due = self._look_due = 0.0
         self._trimmed = 0
+        self._holds_until = time.monotonic() + ANSWER_HOLDS_SECONDS
         self.space: DiskSpace | None = None
-        self.level: StorageLevel = "ok"
+        self.level: StorageLevel | None = None
 
     def trim(self, before: int | None) -> None:
         """See to it that the intake before this offset is deleted (None: nothing is old enough)."""
@@ -86,8 +95,19 @@ class Housekeeping:
         log.debug("intake deleted", action="engine_intake_trimmed", partition=self._partition, before=before)
 
     async def _look(self) -> None:
-        self.space = await self._broker.disk_space()
-        self.level = "ok" if self.space is None else level_of(self.space, self._settings, self.level)
+        space = None
+        try:
+            space = await self._broker.disk_space()
+        finally:
+            self._note(space)
+
+    def _note(self, space: DiskSpace | None) -> None:
+        now = time.monotonic()
+        if space is not None:
+            self._holds_until = now + ANSWER_HOLDS_SECONDS
+            self.space, self.level = space, level_of(space, self._settings, self.level or "ok")
+        elif now >= self._holds_until:
+            self.space, self.level = None, "ok"
 
     async def close(self) -> None:
         """Wait for what is under way; cancel it after CLOSE_SECONDS (a client that is cancelled while it connects leaves a

@@ -37,7 +37,7 @@ from .format import check_format
 from .housekeeping import Housekeeping, StorageLevel
 from .intake_marks import INTAKE_KEY, IntakeMarks
 from .partition import Batch, EnginePartition, MalformedRows, Phase
-from .ports import EngineBroker, Intake
+from .ports import UNKNOWN_SPACE, EngineBroker, Intake
 from .quarantine import Quarantine, UnwritableBatch
 from .restoring import Changelog
 from .settings import EngineSettings, LoopSettings
@@ -76,6 +76,7 @@ _STORAGE_MESSAGES: dict[StorageLevel, str] = {
     "warning": "the broker's disk is filling up; free some space, or shorten the retention of its topics",
     "low": "the broker's disk is almost full: new submissions are refused until there is room",
 }
+_SPACE_UNKNOWN = "the broker does not report its free disk space any more; submissions are accepted again"
 
 
 class MissingHistory(HubError):
@@ -283,12 +284,12 @@ class PartitionLoop:
         self._housekeeping_due_us = now_us + HOUSEKEEPING_US
         house.trim(marks.deletable(now_us))
         house.look()
-        if house.space is not None and house.level != partition.state.engine_row.storage:
-            usable, total = house.space
+        if house.level is not None and house.level != partition.state.engine_row.storage:
+            usable, total = house.space or UNKNOWN_SPACE
             change = EngineStorageChanged(level=house.level, usable_bytes=usable, total_bytes=total)
             log.log(
                 WARNING if house.level != "ok" else INFO,
-                _STORAGE_MESSAGES[house.level],
+                _STORAGE_MESSAGES[house.level] if house.space is not None else _SPACE_UNKNOWN,
                 action="engine_storage_changed",
                 partition=self.partition,
                 usable_bytes=usable,
@@ -317,7 +318,9 @@ class PartitionLoop:
         events = TopicPartition(EVENTS, self.partition)
         if events in offsets:
             partition.events_floor = offsets[events] + len(batch.events)
-        self.changelog.committed(sum(len(key) + len(value or b"") for key, value in batch.rows))
+        if batch.rows:
+            last = offsets[TopicPartition(STATE, self.partition)] + len(batch.rows) - 1
+            self.changelog.committed(batch.rows, sum(len(key) + len(value or b"") for key, value in batch.rows), last)
 
     def _idle_seconds(self, partition: EnginePartition) -> float:
         due_us = partition.next_due()

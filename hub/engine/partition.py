@@ -13,6 +13,7 @@ from msgspec import Raw, json
 from schemas import EngineAnnounced, Submission
 from schemas import events as e
 
+from ..core import indexes
 from ..core.bounds import REASON_MAX, cut
 from ..core.changes import Changes
 from ..core.dispatching.dispatch import dispatch
@@ -143,7 +144,7 @@ class EnginePartition:
                 assert not isinstance(plan, Rejection), "a plan that was admitted is a plan"
                 task.plan = plan
         self.now_us = max(self.now_us + RESTORED_AFTER_US, now_us)
-        self.state.restored(tasks.values(), self.now_us)
+        indexes.restore(self.state, tasks.values(), self.now_us)
         self._retire_orphans(tasks)
         return count
 

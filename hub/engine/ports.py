@@ -13,6 +13,10 @@ class DiskSpace(NamedTuple):
     total_bytes: int
 
 
+#: What is written where a broker does not report its disk.
+UNKNOWN_SPACE = DiskSpace(-1, -1)
+
+
 class Intake(Protocol):
     """The intake of one partition, read in order from a position that we set."""
 

@@ -1,23 +1,39 @@
 """The last row of every key of a partition's changelog: from the snapshot file, where it can be continued, and what came later.
 
-Snapshots are folded from the committed changelog and not from memory: what is not committed cannot get into one.
+Snapshots are folded from the rows of transactions that were committed and not from the state: what is not committed cannot get
+into one. The rows are kept until the next snapshot, so that writing one neither reads nor decodes the changelog again: what it
+costs depends on what was written since, and on the file that is copied.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 from msgspec import MsgspecError
 
 from ..core.rows import META_KEY, meta_row_decoder
+from ..core.times import SECOND_US
 from ..errors import HubError
 from ..kafka import OffsetOutOfRange, StoredRecord
 from .foreign_rows import problem_of_row
 from .ports import EngineBroker
 from .settings import LoopSettings
-from .snapshots import Doubtful, Rows, Snapshot, check_goes_on, mark_of, read_snapshot, snapshot_path, write_snapshot
+from .snapshots import (
+    Doubtful,
+    Place,
+    Rows,
+    Snapshot,
+    SnapshotMismatch,
+    check_goes_on,
+    extend_snapshot,
+    mark_of,
+    read_snapshot,
+    snapshot_path,
+    write_snapshot,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +42,28 @@ NAMED_MAX = 10
 
 #: In place of the time when a log was begun, where that cannot be read.
 FOREIGN = -1
+
+#: A snapshot is written when it would be believed for at least the other half of the time (see `check_goes_on`).
+AGES_PER_RETENTION = 4
+
+
+#: How long a committed record may take to be shown, and the pause between looks (seconds).
+SHOWN_SECONDS = 10.0
+SHOWN_PAUSE_SECONDS = 0.02
+
+_Later = dict[bytes, bytes | None]
+"""What was committed since a snapshot: the last row of every key that was written, None for a deleted one."""
+
+
+class _Folded(NamedTuple):
+    """All rows; where the snapshot ends that they were continued from (None: there was none) and when it was written; what the
+    changelog added to it, of how many bytes."""
+
+    snapshot: Snapshot
+    place: Place | None
+    written_us: int
+    later: _Later
+    replayed: int
 
 
 class Changelog:
@@ -50,15 +88,29 @@ class Changelog:
         self._settings = settings
         self._now_us = now_us
         self._bytes = 0
+        self._file_bytes = 0
+        self._written_us = 0
+        self._base: Place | None = None
+        self._later: _Later | None = None
+        self._last = -1
         self._writing: asyncio.Task[None] | None = None
 
     async def fold(self) -> tuple[Snapshot, bool]:
-        """All rows, and whether a snapshot was used. Raises HubError."""
+        """All rows, and whether a snapshot was used. From here on rows that are committed are kept for the next one. Raises
+        HubError."""
+        folded = await self._fold_all()
+        continued = folded.place is not None or not folded.snapshot.rows
+        self._later = folded.later if continued and self._path is not None else None
+        self._base, self._last, self._bytes = folded.place, folded.snapshot.last, folded.replayed
+        self._written_us = folded.written_us
+        return folded.snapshot, folded.place is not None
+
+    async def _fold_all(self) -> "_Folded":
         if self._path is not None:
             known = await asyncio.to_thread(read_snapshot, self._path, partitions=self._partitions)
             if known is not None:
                 try:
-                    return await self._fold(known), True
+                    return await self._fold(known)
                 except (Doubtful, OffsetOutOfRange) as why:
                     log.info(
                         "snapshot ignored",
@@ -67,7 +119,7 @@ class Changelog:
                         path=str(self._path),
                         reason=str(why),
                     )
-        return await self._fold(None), False
+        return await self._fold(None)
 
     async def fold_checked(self) -> Snapshot:
         """All rows that the engine may have written, from the whole changelog: a foreign record does not replace what was there
@@ -86,12 +138,14 @@ class Changelog:
             return problem is None
 
         folded = await self._fold(None, check)
+        self._later = None
         log.error("hub.state was read without foreign records", action="engine_foreign_rows", records=left_out)
-        return folded
+        return folded.snapshot
 
-    async def _fold(self, known: Snapshot | None, check: Callable[[StoredRecord], bool] | None = None) -> Snapshot:
+    async def _fold(self, known: Snapshot | None, check: Callable[[StoredRecord], bool] | None = None) -> "_Folded":
         """`known` and the changelog from its last record on, or all of the changelog. Raises Doubtful, OffsetOutOfRange."""
         began_us, replayed = self._now_us(), 0
+        later: _Later = {}
         rows, begin = ({}, 0) if known is None else (known.rows, known.last)
         origin = _origin_of(rows)
         last: StoredRecord | None = None
@@ -102,6 +156,8 @@ class Changelog:
             if record.key is None or (check is not None and not check(record)):
                 continue
             replayed += len(record.key) + len(record.value or b"")
+            if known is not None:
+                later[record.key] = record.value
             if record.value is None:
                 rows.pop(record.key, None)
             else:
@@ -110,31 +166,86 @@ class Changelog:
             raise Doubtful("the changelog ends before it")
         if known is not None and _origin_of(rows) != origin:
             raise Doubtful("it is of another changelog")
-        self._bytes = replayed
+        place, written_us = (None, began_us) if known is None else (Place(known.last, known.mark), known.written_us)
+        return _Folded(self._snapshot(rows, last, began_us), place, written_us, later, replayed)
+
+    def _snapshot(self, rows: Rows, last: StoredRecord | None, began_us: int) -> Snapshot:
         if last is None:
             return Snapshot(rows, -1, b"", began_us)
         return Snapshot(rows, last.offset, mark_of(last), began_us, self._settings.tombstones_seconds)
 
-    def committed(self, size: int) -> None:
-        """`size` bytes of rows were committed: write a snapshot in the background when it is time."""
-        self._bytes += size
-        if self._path is None or self._bytes < self._settings.snapshot_bytes:
+    def committed(self, rows: Iterable[tuple[bytes, bytes | None]], size: int, last: int) -> None:
+        """`rows` of together `size` bytes were committed, the last one at offset `last`: write a snapshot in the background when
+        it is time."""
+        if self._path is None:
             return
-        if self._writing is None or self._writing.done():
-            self._bytes = 0
+        self._bytes += size
+        self._last = last
+        if self._later is not None:
+            self._later.update(rows)
+        if self._due() and (self._writing is None or self._writing.done()):
             self._writing = asyncio.get_running_loop().create_task(self.write_snapshot(), name="engine-snapshot")
+
+    def _due(self) -> bool:
+        """Copying the file must not cost more than what was written since; and a snapshot that gets old is not believed."""
+        if self._bytes >= max(self._settings.snapshot_bytes, self._file_bytes // 2):
+            return True
+        age_us = self._now_us() - self._written_us
+        return age_us * AGES_PER_RETENTION >= self._settings.tombstones_seconds * SECOND_US
 
     async def write_snapshot(self) -> None:
         """Write what is committed now; a failure is logged, and the file that is there stays as it was."""
-        assert self._path is not None
+        later, self._later = self._later, {}
+        self._bytes, self._written_us = 0, self._now_us()
         try:
-            folded, _ = await self.fold()
-            await asyncio.to_thread(write_snapshot, self._path, folded, partitions=self._partitions)
-            self._bytes = 0
-            about = {"partition": self._partition, "rows": len(folded.rows), "offset": folded.last}
-            log.info("snapshot written", action="snapshot_written", **about)
-        except (OSError, TimeoutError, HubError) as reason:
+            self._base = await self._write(later, self._written_us)
+        except (OSError, TimeoutError, HubError, SnapshotMismatch) as reason:
+            self._later = None
             log.warning("snapshot not written", action="snapshot_failed", partition=self._partition, reason=repr(reason))
+        except BaseException:
+            self._later = None
+            raise
+        else:
+            about = {"partition": self._partition, "bytes": self._file_bytes, "offset": self._base.last}
+            log.info("snapshot written", action="snapshot_written", **about)
+
+    async def _write(self, later: "_Later | None", now_us: int) -> Place:
+        """Where the file ends that was written: the one before with `later`, or all of the changelog where that is not known."""
+        assert self._path is not None
+        if later is None or not (later or self._base):
+            snapshot = (await self._fold_all()).snapshot
+            self._file_bytes = await asyncio.to_thread(write_snapshot, self._path, snapshot, partitions=self._partitions)
+            return Place(snapshot.last, snapshot.mark)
+        if not later:
+            assert self._base is not None
+            return self._base
+        offset = self._last
+        rows = {key: value for key, value in later.items() if value is not None}
+        last = await self._record_at(offset)
+        if last.key != META_KEY or last.value != later.get(META_KEY):
+            raise SnapshotMismatch(f"offset {offset} of the changelog does not hold what was committed last")
+        snapshot = self._snapshot(rows, last, now_us)
+        gone = frozenset(later.keys() - rows.keys())
+        self._file_bytes = await asyncio.to_thread(
+            extend_snapshot, self._path, self._base, snapshot, gone, partitions=self._partitions
+        )
+        return Place(snapshot.last, snapshot.mark)
+
+    async def _record_at(self, offset: int) -> StoredRecord:
+        """The committed record at an offset of the changelog; a broker may show a transaction some time after its end.
+        Raises SnapshotMismatch where it is gone, TimeoutError."""
+        async with asyncio.timeout(SHOWN_SECONDS):
+            while True:
+                with suppress(OffsetOutOfRange):
+                    records = self._broker.changelog(self._partition, offset)
+                    first = await anext(records, None)
+                    if isinstance(records, AsyncGenerator):
+                        await records.aclose()
+                    if first is not None and first.offset != offset:
+                        raise SnapshotMismatch(f"offset {offset} of the changelog was compacted away")
+                    if first is not None:
+                        return first
+                await asyncio.sleep(SHOWN_PAUSE_SECONDS)
 
     async def snapshot_written(self) -> None:
         """Wait for the snapshot that is being written, if any."""

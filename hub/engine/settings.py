@@ -33,13 +33,14 @@ class EngineSettings(Struct, frozen=True, kw_only=True):
 
 
 class LoopSettings(Struct, frozen=True, kw_only=True):
-    """`max_records`: reports per transaction. `snapshot_bytes`: a snapshot is written every so many bytes of changelog.
+    """`max_records`: reports per transaction. `snapshot_bytes`: a snapshot is written after so many bytes of changelog,
+    and after half the size of the one before if that is more; besides, after a quarter of `tombstones_seconds`.
 
     `intake_retention_seconds`: how long records of the intake stay after they were decided. `tombstones_seconds`: how long
     deletions stay in `hub.state` at least (its `delete.retention.ms`): a snapshot is believed for half of that."""
 
     max_records: int = 500
-    snapshot_bytes: int = 64 * 1024 * 1024
+    snapshot_bytes: int = 16 * 1024 * 1024
     restore_seconds: float = 600.0
     intake_retention_seconds: float = 7 * 86_400.0
     tombstones_seconds: int = TOMBSTONES_MS // 1000

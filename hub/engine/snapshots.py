@@ -1,21 +1,27 @@
 """Snapshot files: the last committed row of every key of a partition's changelog, up to an offset, so that a restart reads
 only what came later. Losing one loses nothing.
 
-File: the magic, then CRC-32 (4 bytes) and length (8 bytes) of the body, big-endian; the body: offset of the last changelog
+File: the magic; the CRC-32 (4 bytes, big-endian as all that follows) of the origin; the origin: offset of the last changelog
 record in it (8 bytes), a hash of that record (16 bytes), the time of writing in microseconds (8 bytes), the partition count
-(4 bytes), the time in seconds for which the changelog keeps tombstones (4 bytes), and records of key length, key, value length,
-value (lengths 4 bytes). Written beside and renamed, so that a file is whole or not there; one that does not check, or that this
-changelog does not continue from, is ignored, and the log says so.
+(4 bytes), the time in seconds for which the changelog keeps tombstones (4 bytes), the number of blocks (4 bytes); then blocks,
+each of CRC-32 (4 bytes), length (8 bytes) and a MessagePack map of keys to values. A key is in one block. Written beside and
+renamed, so that a file is whole or not there; one that does not check, or that this changelog does not continue from, is
+ignored, and the log says so.
+
+The next snapshot is the one before with the rows that were committed since. Blocks that hold none of their keys are copied.
 """
 
 import os
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from struct import Struct, error
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple, Protocol
 from zlib import crc32
 
 import structlog
+from msgspec import MsgspecError, msgpack
 
 from ..core.rows import META_KEY
 from ..core.times import SECOND_US
@@ -23,12 +29,20 @@ from ..kafka import TOMBSTONES_MS, StoredRecord
 
 log = structlog.get_logger(__name__)
 
-MAGIC = b"taskhub-snapshot-3\n"
-_HEAD = Struct(">IQ")
-_ORIGIN = Struct(">q16sqII")
-_LENGTH = Struct(">I")
+MAGIC = b"taskhub-snapshot-4\n"
+_CRC = Struct(">I")
+_ORIGIN = Struct(">q16sqIII")
+_BLOCK = Struct(">IQ")
+_HEAD_BYTES = len(MAGIC) + _CRC.size + _ORIGIN.size
+
+#: Rows of a block: decoding one keeps the interpreter for less than a millisecond.
+BLOCK_ROWS = 1000
+
+#: The file is brought to disk in parts of this size: a sync of the journal would have to wait for a larger one.
+SYNC_BYTES = 4 << 20
 
 Rows = dict[bytes, bytes]
+_rows_decoder = msgpack.Decoder(Rows)
 
 
 class Snapshot(NamedTuple):
@@ -40,6 +54,13 @@ class Snapshot(NamedTuple):
     mark: bytes
     written_us: int
     tombstones_seconds: int = TOMBSTONES_MS // 1000
+
+
+class Place(NamedTuple):
+    """Where in which changelog a snapshot ends: see `Snapshot`."""
+
+    last: int
+    mark: bytes
 
 
 class Doubtful(Exception):
@@ -74,17 +95,80 @@ def check_goes_on(snapshot: Snapshot, first: StoredRecord, now_us: int, tombston
         raise Doubtful(f"it is {age_us / 3_600_000_000:.0f} hours old, and the changelog was compacted since")
 
 
-def write_snapshot(path: Path, snapshot: Snapshot, *, partitions: int) -> None:
-    """Durable when it returns. Raises OSError."""
-    parts = [_ORIGIN.pack(snapshot.last, snapshot.mark, snapshot.written_us, partitions, snapshot.tombstones_seconds)]
-    for key, value in snapshot.rows.items():
-        parts += (_LENGTH.pack(len(key)), key, _LENGTH.pack(len(value)), value)
-    body = b"".join(parts)
+class SnapshotMismatch(Exception):
+    """The file is not the snapshot that is to be continued."""
+
+
+class _Origin(Protocol):
+    """What the head of a file says; a `Snapshot` has it."""
+
+    @property
+    def last(self) -> int: ...
+    @property
+    def mark(self) -> bytes: ...
+    @property
+    def written_us(self) -> int: ...
+    @property
+    def tombstones_seconds(self) -> int: ...
+
+
+def write_snapshot(path: Path, snapshot: Snapshot, *, partitions: int) -> int:
+    """Durable when it returns the size of the file in bytes. Raises OSError."""
+    return _write(path, snapshot, _blocks_of(snapshot.rows.items()), partitions)
+
+
+def extend_snapshot(path: Path, base: Place | None, later: Snapshot, gone: frozenset[bytes], *, partitions: int) -> int:
+    """Replace the snapshot that ends at `base` (None: there is none) by one that ends where `later` does: its rows are those
+    committed since, `gone` the keys deleted since. Durable when it returns the size of the file in bytes.
+
+    Raises SnapshotMismatch where the file ends elsewhere or does not check, OSError."""
+    if base is None:
+        return write_snapshot(path, later, partitions=partitions)
+    try:
+        with path.open("rb") as file:
+            origin = _read_head(file.read(_HEAD_BYTES))
+            if (origin.last, origin.mark, origin.partitions) != (*base, partitions):
+                raise ValueError("it ends elsewhere")
+            blocks = _extended(_read_blocks(file, origin.blocks), later.rows, gone)
+            return _write(path, later, blocks, partitions)
+    except (FileNotFoundError, ValueError, error, MsgspecError) as reason:
+        raise SnapshotMismatch(f"{path}: {reason}") from reason
+
+
+def _extended(blocks: Iterable[bytes], later: Rows, gone: frozenset[bytes]) -> Iterator[bytes]:
+    """The blocks without rows that were replaced or deleted, then the new rows. Small blocks are joined."""
+    joined: Rows = {}
+    for block in blocks:
+        rows = _rows_decoder.decode(block)
+        stays = rows.keys().isdisjoint(later.keys()) and gone.isdisjoint(rows)
+        if stays and len(rows) > BLOCK_ROWS // 2:
+            yield block
+            continue
+        joined.update(rows if stays else {key: rows[key] for key in rows.keys() - later.keys() - gone})
+        if len(joined) >= BLOCK_ROWS:
+            yield msgpack.encode(joined)
+            joined = {}
+    if joined:
+        yield msgpack.encode(joined)
+    yield from _blocks_of(later.items())
+
+
+def _blocks_of(rows: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
+    left = iter(rows)
+    while block := dict(islice(left, BLOCK_ROWS)):
+        yield msgpack.encode(block)
+
+
+def _write(path: Path, origin: _Origin, blocks: Iterable[bytes], partitions: int) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".new")
     with beside.open("wb") as file:
-        file.write(MAGIC + _HEAD.pack(crc32(body), len(body)))
-        file.write(body)
+        file.seek(_HEAD_BYTES)
+        count = _write_blocks(file, blocks)
+        size = file.tell()
+        file.seek(0)
+        head = _ORIGIN.pack(origin.last, origin.mark, origin.written_us, partitions, origin.tombstones_seconds, count)
+        file.write(MAGIC + _CRC.pack(crc32(head)) + head)
         file.flush()
         os.fsync(file.fileno())
     beside.replace(path)
@@ -93,41 +177,73 @@ def write_snapshot(path: Path, snapshot: Snapshot, *, partitions: int) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+    return size
+
+
+def _write_blocks(file: BinaryIO, blocks: Iterable[bytes]) -> int:
+    count = synced = 0
+    for block in blocks:
+        count += 1
+        file.write(_BLOCK.pack(crc32(block), len(block)))
+        file.write(block)
+        if file.tell() - synced >= SYNC_BYTES:
+            file.flush()
+            os.fdatasync(file.fileno())
+            synced = file.tell()
+    return count
 
 
 def read_snapshot(path: Path, *, partitions: int) -> Snapshot | None:
     """What was written last; None where there is no file, or none that checks."""
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            return _read(file, partitions)
     except FileNotFoundError:
         return None
-    try:
-        return _parse(content, partitions)
-    except (ValueError, error) as reason:
+    except (ValueError, error, MsgspecError) as reason:
         log.warning("snapshot ignored", action="snapshot_ignored", path=str(path), reason=str(reason))
         return None
 
 
-def _parse(content: bytes, partitions: int) -> Snapshot:
-    if not content.startswith(MAGIC):
-        raise ValueError("it is not a snapshot file of this version")
-    checksum, length = _HEAD.unpack_from(content, len(MAGIC))
-    body = memoryview(content)[len(MAGIC) + _HEAD.size :]
-    if len(body) != length or crc32(body) != checksum:
-        raise ValueError("its checksum does not match")
-    last, mark, written_us, written_with, tombstones_seconds = _ORIGIN.unpack_from(body)
-    if written_with != partitions:
-        raise ValueError(f"it was written with {written_with} partitions")
+def _read(file: BinaryIO, partitions: int) -> Snapshot:
+    origin = _read_head(file.read(_HEAD_BYTES))
+    if origin.partitions != partitions:
+        raise ValueError(f"it was written with {origin.partitions} partitions")
     rows: Rows = {}
-    position = _ORIGIN.size
-    while position < length:
-        key, position = _take(body, position)
-        value, position = _take(body, position)
-        rows[key] = value
-    return Snapshot(rows, last, mark, written_us, tombstones_seconds)
+    for block in _read_blocks(file, origin.blocks):
+        rows.update(_rows_decoder.decode(block))
+    return Snapshot(rows, origin.last, origin.mark, origin.written_us, origin.tombstones_seconds)
 
 
-def _take(body: memoryview, position: int) -> tuple[bytes, int]:
-    (length,) = _LENGTH.unpack_from(body, position)
-    position += _LENGTH.size
-    return bytes(body[position : position + length]), position + length
+class _Head(NamedTuple):
+    last: int
+    mark: bytes
+    written_us: int
+    partitions: int
+    tombstones_seconds: int
+    blocks: int
+
+
+def _read_head(head: bytes) -> _Head:
+    if not head.startswith(MAGIC):
+        raise ValueError("it is not a snapshot file of this version")
+    (checksum,) = _CRC.unpack_from(head, len(MAGIC))
+    origin = head[len(MAGIC) + _CRC.size :]
+    if crc32(origin) != checksum:
+        raise ValueError("its checksum does not match")
+    return _Head(*_ORIGIN.unpack(origin))
+
+
+def _read_blocks(file: BinaryIO, count: int) -> Iterator[bytes]:
+    left = os.fstat(file.fileno()).st_size - _HEAD_BYTES
+    for _ in range(count):
+        checksum, length = _BLOCK.unpack(file.read(_BLOCK.size))
+        left -= _BLOCK.size + length
+        if left < 0:
+            raise ValueError("it ends inside a block")
+        block = file.read(length)
+        if crc32(block) != checksum:
+            raise ValueError("its checksum does not match")
+        yield block
+    if left:
+        raise ValueError("something follows its last block")

@@ -5,6 +5,7 @@ from .clients import make_admin, make_consumer, make_producer, poll, wait_until_
 from .codec import BATCH_BYTES_MAX, build_batch, build_batches, read_batches, size_of
 from .errors import (
     BrokerUnreachable,
+    ClientError,
     ConnectionLost,
     CorruptBatch,
     OffsetOutOfRange,
@@ -27,7 +28,7 @@ from .records import Record, StoredRecord, TopicPartition
 from .sender import Outgoing, Sender
 from .session import TransactionalSession
 from .storage import Storage, describe_storage
-from .topic_config import TopicChange
+from .topic_config import TopicChange, ensure_configs
 from .topics import (
     COMMANDS_PREFIX,
     DEFAULT_POOL,
@@ -71,6 +72,7 @@ __all__ = [
     "TOMBSTONES_MS",
     "UNREADABLE",
     "BrokerUnreachable",
+    "ClientError",
     "ClassicSession",
     "ConnectionLost",
     "CorruptBatch",
@@ -109,6 +111,7 @@ __all__ = [
     "describe_setting",
     "describe_storage",
     "dlq_topic",
+    "ensure_configs",
     "ensure_dlq",
     "ensure_hub",
     "ensure_pool",

@@ -1,7 +1,12 @@
 """What can go wrong between us and a Kafka cluster. Messages are sentences with the address or the name concerned and,
 where there is one, the remedy."""
 
+from aiokafka.errors import KafkaError
+
 from ..errors import ConfigurationError, HubError, Unreachable
+
+#: What the client library raises where nobody has translated it yet.
+ClientError = KafkaError
 
 
 class BrokerUnreachable(Unreachable):

@@ -196,15 +196,22 @@ async def serve_worker(
 
 
 async def serve_delivery(
-    process: Process, bootstrap: str, subscribers: Sequence["SubscriberConfig"], *, wait_seconds: float
+    process: Process,
+    bootstrap: str,
+    subscribers: Sequence["SubscriberConfig"],
+    *,
+    wait_seconds: float,
+    topics: "TopicsSection | None" = None,
 ) -> None:
-    """The configured subscribers. Raises HubError."""
+    """The configured subscribers. `topics` is what is configured of their dead-letter topics. Raises HubError."""
     from ..delivery import DeliveryService
+    from ..kafka import DLQ_PREFIX
+    from .tuning import topic_overrides
     from .waiting import wait_for_hub
 
     if not await process.until_stopped(wait_for_hub(bootstrap, wait_seconds)):
         return
-    service = DeliveryService(bootstrap, subscribers)
+    service = DeliveryService(bootstrap, subscribers, dead_letter_configs=topic_overrides(topics).get(DLQ_PREFIX, {}))
     if not await process.until_stopped(service.start()):
         await service.stop()
         return

@@ -5,7 +5,9 @@ supervisor's `run.json`, put together by host and process id.
 import asyncio
 import re
 import socket
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ..core.rows import EngineRow, WorkerRow, engine_row_decoder, meta_row_decoder, worker_row_decoder
@@ -13,16 +15,19 @@ from ..errors import Unreachable
 from ..kafka import (
     INTAKE,
     STATE,
+    ClientError,
     GroupState,
+    OffsetOutOfRange,
     PartitionReader,
     Storage,
+    StoredRecord,
     describe_groups,
     describe_partitions,
     describe_storage,
     read_all,
     wait_until_reachable,
 )
-from .run_file import process_lives
+from .run_file import process_lives, read_run_file
 
 SUBSCRIBER_GROUPS = "hub.sub."
 TOPICS = "hub."
@@ -53,17 +58,21 @@ class ProcessStatus:
 
 async def gather_status(bootstrap: str, run: dict[str, Any] | None) -> dict[str, Any]:
     """{"address", "partitions", "processes": [...], "topics": [{"topic", "bytes"}], "disk": {"usable_bytes", "total_bytes",
-    "unanswered"}, "malformed_rows"}, JSON types. `run` is the content of the supervisor's file, if there is one. Topics whose
-    size no broker gives are left out; sizes of the disk that no broker gives are None. `malformed_rows`: records of `hub.state`
-    that cannot be read.
+    "unanswered"}, "malformed_rows"}, JSON types. `run` is the content of the supervisor's file, if it is known; without it the
+    file is looked for in the directories that the brokers name. Topics whose size no broker gives are left out; sizes of the disk
+    that no broker gives are None. `malformed_rows`: records of `hub.state` that cannot be read.
 
-    Raises BrokerUnreachable, TopicMissing."""
+    Raises BrokerUnreachable, TopicMissing, and the first error of a part that failed."""
     await wait_until_reachable(bootstrap, ANSWER_SECONDS)
     partitions = await describe_partitions(bootstrap)
-    async with asyncio.TaskGroup() as group:
-        lanes = [group.create_task(_read_lane(bootstrap, partition)) for partition in range(partitions)]
-        subscribers = group.create_task(describe_groups(bootstrap, SUBSCRIBER_GROUPS))
-        storage = group.create_task(_read_storage(bootstrap))
+    try:
+        async with asyncio.TaskGroup() as group:
+            lanes = [group.create_task(_read_lane(bootstrap, partition)) for partition in range(partitions)]
+            subscribers = group.create_task(describe_groups(bootstrap, SUBSCRIBER_GROUPS))
+            storage = group.create_task(_read_storage(bootstrap))
+    except ExceptionGroup as failures:
+        raise _one_of(bootstrap, failures) from failures
+    run = run or await asyncio.to_thread(_find_run, storage.result())
     found: dict[tuple[str, int], ProcessStatus] = {}
     if run is not None:
         _add_supervised(found, run)
@@ -77,6 +86,26 @@ async def gather_status(bootstrap: str, run: dict[str, Any] | None) -> dict[str,
     about = {"address": bootstrap, "partitions": partitions, "processes": processes}
     malformed = sum(lane.result().malformed for lane in lanes)
     return {**about, "malformed_rows": malformed, **_storage_facts(storage.result())}
+
+
+def _one_of(bootstrap: str, failures: ExceptionGroup[Exception]) -> Exception:
+    """The first failure; as an error that names the broker where it is one of the network."""
+    first: Exception = failures
+    while isinstance(first, ExceptionGroup):
+        first = first.exceptions[0]
+    if isinstance(first, ClientError | OSError | TimeoutError):
+        return Unreachable(f"The broker at {bootstrap} answers, but reading the hub's state failed: {first!r}.")
+    return first
+
+
+def _find_run(storage: Storage) -> dict[str, Any] | None:
+    """The file of a supervisor on this machine whose broker is one of these: a broker names its data directory."""
+    for address, dirs in storage.dirs.items():
+        for one in dirs:
+            run = read_run_file(Path(one.path))
+            if run is not None and run.get("address") == address:
+                return run
+    return None
 
 
 async def _read_storage(bootstrap: str) -> Storage:
@@ -157,10 +186,19 @@ async def _undecided(bootstrap: str, partition: int, offset: int) -> int:
         start, end = await reader.start_offset(), await reader.end_offset()
         reader.seek(min(max(offset, start), end))
         while await reader.position() < end:
-            for record in await reader.read(READ_RECORDS, READ_MS):
+            for record in await _read_kept(reader, end):
                 if not any(name == CE_TYPE and (value or b"").startswith(OF_WORKERS) for name, value in record.headers):
                     return max(0, end - record.offset)
     return 0
+
+
+async def _read_kept(reader: PartitionReader, end: int) -> Sequence[StoredRecord]:
+    """The next records; where they were deleted meanwhile (by the engine), those that are kept, from the next call on."""
+    try:
+        return await reader.read(READ_RECORDS, READ_MS)
+    except OffsetOutOfRange:
+        reader.seek(min(await reader.start_offset(), end))
+        return ()
 
 
 def _add_supervised(found: dict[tuple[str, int], ProcessStatus], run: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ A section is None where nothing is configured: then the rooms' own defaults hold
 
 from typing import TYPE_CHECKING
 
-from ..kafka import COMMANDS_PREFIX, EVENTS, REPLIES, STATE, TOMBSTONES_MS
+from ..kafka import COMMANDS_PREFIX, DLQ_PREFIX, EVENTS, REPLIES, STATE, TOMBSTONES_MS
 
 if TYPE_CHECKING:
     from ..engine import EngineSettings, LoopSettings
@@ -51,11 +51,11 @@ def tombstones_seconds(section: "TopicsSection | None") -> int:
 
 
 def topic_overrides(section: "TopicsSection | None") -> dict[str, dict[str, str]]:
-    """Topic configs by topic, of what somebody has set."""
+    """Topic configs by topic (COMMANDS_PREFIX, DLQ_PREFIX: of each of these topics), of what somebody has set."""
     found: dict[str, dict[str, str]] = {}
     if section is None:
         return found
-    for topic, prefix in ((EVENTS, "events"), (COMMANDS_PREFIX, "commands"), (REPLIES, "replies")):
+    for topic, prefix in ((EVENTS, "events"), (COMMANDS_PREFIX, "commands"), (REPLIES, "replies"), (DLQ_PREFIX, "dlq")):
         if configs := _retention(section, prefix):
             found[topic] = configs
     if configs := _changelog(section):

@@ -72,6 +72,16 @@ class TopicsSection(BaseModel):
     replies_retention_bytes: int = Field(
         default=UNBOUNDED, ge=UNBOUNDED, description="Bytes that hub.replies keeps per partition; -1: no limit."
     )
+    dlq_retention_seconds: int = Field(
+        default=14 * 86_400,
+        ge=UNBOUNDED,
+        description="Seconds for which the topics hub.dlq.<subscriber> keep a dead letter; -1: forever.",
+    )
+    dlq_retention_bytes: int = Field(
+        default=UNBOUNDED,
+        ge=UNBOUNDED,
+        description="Bytes that the topics hub.dlq.<subscriber> keep per partition; -1: no limit.",
+    )
     state_segment_bytes: int = Field(
         default=64 << 20, ge=1 << 20, description="Bytes of a segment of hub.state: only segments that are full are compacted."
     )
@@ -87,14 +97,14 @@ class TopicsSection(BaseModel):
         " restart takes.",
     )
 
-    @field_validator("events_retention_seconds")
+    @field_validator("events_retention_seconds", "dlq_retention_seconds")
     @classmethod
     def _at_least_a_minute(cls, value: int) -> int:
         if 0 <= value < 60:
             raise ValueError("must be -1 or at least 60")
         return value
 
-    @field_validator("events_retention_bytes", "commands_retention_bytes", "replies_retention_bytes")
+    @field_validator("events_retention_bytes", "commands_retention_bytes", "replies_retention_bytes", "dlq_retention_bytes")
     @classmethod
     def _at_least_a_segment(cls, value: int) -> int:
         if value != UNBOUNDED and value < 1 << 20:

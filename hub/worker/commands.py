@@ -7,9 +7,7 @@ from msgspec import json
 
 from schemas import (
     COMMANDS,
-    CancelAttempt,
     EngineAnnounced,
-    GrantAttempt,
     MalformedRecord,
     RunAttempt,
     WorkWanted,
@@ -21,10 +19,9 @@ from schemas import (
 
 from ..kafka import StoredRecord
 from ..throttle import LogThrottle
+from .effects import Command
 
 log = structlog.get_logger(__name__)
-
-Command = RunAttempt | CancelAttempt | GrantAttempt | EngineAnnounced | WorkWanted
 
 #: The incarnation that a command for every worker of an inbox names.
 EVERYBODY = b"*"

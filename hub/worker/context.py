@@ -9,6 +9,8 @@ from msgspec import json
 
 from schemas import RunAttempt
 
+from .shared import Latch
+
 
 class Retry(Exception):
     """Raised by a handler: run it again, after `after` seconds (else after the policy's backoff)."""
@@ -30,7 +32,7 @@ class Context:
     def __init__(self, run: RunAttempt, progress: Callable[[float | None, str], None]) -> None:
         self._run = run
         self._progress = progress
-        self._cancelled = False
+        self._cancelled = Latch()
         self._dependencies: dict[str, Any] | None = None
 
     @property
@@ -96,7 +98,7 @@ class Context:
     @property
     def cancelled(self) -> bool:
         """Whether the handler should stop: cancelled, timed out, or its lease is lost. Async handlers are cancelled besides."""
-        return self._cancelled
+        return self._cancelled.is_set
 
     def progress(self, percent: float | None = None, message: str = "") -> None:
         """Report how far it is: 0..100 (a number outside is taken as the nearest of them), and a sentence. Sent in the
@@ -105,7 +107,7 @@ class Context:
 
     def cancel(self) -> None:
         """Called by the worker."""
-        self._cancelled = True
+        self._cancelled.set()
 
 
 def _percentage(percent: float | None) -> float | None:

@@ -3,16 +3,21 @@ mistaken for a dead worker, and a worker whose heartbeats do not arrive notices 
 """
 
 import asyncio
-import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 import structlog
 
 from ..errors import HubError, cause_of
-from ..kafka import Outgoing, Sender
+from ..kafka import Outgoing
 from ..telemetry import OutageLog
+from .reports import ReportBuilder, Reports
+from .shared import Locked
+from .slots import Slots
+from .threads import LoopThread
 
 log = structlog.get_logger(__name__)
 
@@ -28,101 +33,97 @@ LOOKS = 3
 #: A heartbeat that did not arrive is sent again after this time (seconds).
 AGAIN_SECONDS = 0.1
 
-START_SECONDS = 30.0
+#: A start that is unannounced for so long was not announced because the worker's loop is blocked (seconds).
+BLOCKED_SECONDS = 0.2
+
 STOP_SECONDS = 5.0
 
 
-class Heartbeats:
-    """`beat(partition)` makes the heartbeat of a partition, `before()` what has to be said before one; both are called from the
-    heartbeat thread, and `on_lease_lost` (a partition) and `on_failed` too. Partitions are on their own: one whose leader is away
-    costs the leases of that partition only."""
+class HeartbeatSource(Protocol):
+    """What heartbeats say; used from the heartbeat thread only."""
+
+    def overdue(self) -> Sequence[Outgoing]:
+        """What has to be reported before a heartbeat."""
+
+    def heartbeat(self, partition: int) -> Outgoing:
+        """The heartbeat of a partition, as of now."""
+
+
+class DeskHeartbeats:
+    """The heartbeats of a desk, and the starts of bodies that its loop could not report because one of them blocks it: otherwise
+    the engine would take those for commands that nobody started."""
+
+    def __init__(self, desk: Locked[Slots], builder: ReportBuilder, clock: Callable[[], float] = time.monotonic) -> None:
+        self._desk = desk
+        self._builder = builder
+        self._clock = clock
+
+    def overdue(self) -> Sequence[Outgoing]:
+        """See HeartbeatSource."""
+        with self._desk as desk:
+            blocked = desk.starts.claim_older(self._clock() - BLOCKED_SECONDS)
+        if blocked:
+            log.warning("a handler blocks the worker's event loop", action="worker_loop_blocked", attempts=len(blocked))
+        return [self._builder.started(attempt) for attempt in blocked]
+
+    def heartbeat(self, partition: int) -> Outgoing:
+        """See HeartbeatSource."""
+        with self._desk as desk:
+            standing = desk.standing(partition)
+        return self._builder.heartbeat(partition, standing)
+
+
+class LeaseKeeper:
+    """Sends heartbeats to every engine partition and watches the leases; `on_lease_lost` is called with a partition. Partitions
+    are on their own: one whose leader is away costs the leases of that partition only. Use from one event loop."""
 
     def __init__(
         self,
-        bootstrap: str,
+        reports: Reports,
+        source: HeartbeatSource,
         *,
-        client_id: str,
         partitions: int,
         lease_seconds: float,
-        beat: Callable[[int], Outgoing],
-        before: Callable[[], list[Outgoing]],
         on_lease_lost: Callable[[int], object],
-        on_failed: Callable[[BaseException], object],
     ) -> None:
-        self._bootstrap = bootstrap
-        self._client_id = client_id
-        self._partitions = partitions
+        self._reports = reports
+        self._source = source
+        self._partitions = range(partitions)
         self._lease_seconds = lease_seconds
-        self._beat = beat
-        self._before = before
         self._on_lease_lost = on_lease_lost
-        self._on_failed = on_failed
-        self._thread = threading.Thread(target=self._run, name="heartbeats", daemon=True)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._started = threading.Event()
-        self._failure: BaseException | None = None
-        self._wakes: list[asyncio.Event] = []
-        self._unsaid: list[deque[Outgoing]] = [deque() for _ in range(partitions)]
+        self._wakes = [asyncio.Event() for _ in self._partitions]
+        self._unsent: list[deque[Outgoing]] = [deque() for _ in self._partitions]
         self._renewed_at: dict[int, float] = {}
         self._lost: set[int] = set()
         self._outages = OutageLog(log, action="heartbeat_failed", over="heartbeats_acknowledged")
         self._stopping = False
 
-    def start(self) -> None:
-        """Begin to beat; returns when the producer is connected. Raises HubError when it cannot be. Blocks: call in a thread."""
-        self._thread.start()
-        self._started.wait(START_SECONDS)
-        if self._failure is not None:
-            raise self._failure
-
     def soon(self, partitions: Iterable[int]) -> None:
-        """Send a heartbeat to these partitions now. From any thread."""
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._want, set(partitions))
-
-    def _want(self, partitions: set[int]) -> None:
+        """Send a heartbeat to these partitions now."""
         for partition in partitions:
-            if partition < len(self._wakes):
+            if partition in self._partitions:
                 self._wakes[partition].set()
 
     def stop(self) -> None:
-        """No heartbeat is sent any more when this returns, whether `start` was ever called. Blocks: call in a thread."""
+        """Have `run` return."""
         self._stopping = True
-        self.soon(range(self._partitions))
-        if self._thread.ident is not None:
-            self._thread.join(STOP_SECONDS)
+        self.soon(self._partitions)
 
-    def _run(self) -> None:
+    async def run(self, on_ready: Callable[[], object] = lambda: None) -> None:
+        """Connect (`on_ready`), then send heartbeats until `stop`. Raises HubError when it cannot connect."""
         try:
-            asyncio.run(self._main())
-        except BaseException as error:  # Handed to whoever waits in `start`, else to the log.
-            self._failure = error
-            if self._started.is_set():
-                log.exception("heartbeats ended", action="heartbeats_ended")
-                self._on_failed(error)
+            await self._reports.start()
+            self._renewed_at = dict.fromkeys(self._partitions, asyncio.get_running_loop().time())
+            on_ready()
+            async with asyncio.TaskGroup() as group:
+                keepers = [group.create_task(self._keep(partition)) for partition in self._partitions]
+                watch = group.create_task(self._watch())
+                await asyncio.wait(keepers)
+                watch.cancel()
         finally:
-            self._started.set()
+            await self._reports.stop()
 
-    async def _main(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._wakes = [asyncio.Event() for _ in range(self._partitions)]
-        sender = Sender(self._bootstrap, client_id=self._client_id)
-        await sender.start()
-        self._renewed_at = dict.fromkeys(range(self._partitions), self._loop.time())
-        self._started.set()
-        try:
-            await self._go(sender)
-        finally:
-            await sender.stop()
-
-    async def _go(self, sender: Sender) -> None:
-        async with asyncio.TaskGroup() as group:
-            keepers = [group.create_task(self._keep(sender, partition)) for partition in range(self._partitions)]
-            watch = group.create_task(self._watch())
-            await asyncio.wait(keepers)
-            watch.cancel()
-
-    async def _keep(self, sender: Sender, partition: int) -> None:
+    async def _keep(self, partition: int) -> None:
         """A heartbeat to one partition whenever it is due or wanted."""
         loop, wake = asyncio.get_running_loop(), self._wakes[partition]
         interval = self._lease_seconds / BEATS_PER_LEASE
@@ -135,25 +136,25 @@ class Heartbeats:
             if self._stopping:
                 return
             began_at = loop.time()
-            if await self._say(sender, partition, interval):
+            if await self._beat(partition, interval):
                 self._renewed_at[partition] = began_at
                 self._lost.discard(partition)
                 next_beat = began_at + interval
             else:
                 next_beat = loop.time() + min(AGAIN_SECONDS, interval)
 
-    async def _say(self, sender: Sender, partition: int, patience: float) -> bool:
-        """What has to be said first, then a heartbeat; whether all arrived. What did not is said with the next one."""
-        for outgoing in self._before():
-            self._unsaid[outgoing.partition].append(outgoing)
+    async def _beat(self, partition: int, patience: float) -> bool:
+        """What has to be reported first, then a heartbeat; whether all arrived. What did not is sent before the next one."""
+        for outgoing in self._source.overdue():
+            self._unsent[outgoing.partition].append(outgoing)
             if outgoing.partition != partition:
                 self._wakes[outgoing.partition].set()
-        unsaid = self._unsaid[partition]
+        unsent = self._unsent[partition]
         try:
-            while unsaid:
-                await sender.send(unsaid[0], timeout_seconds=patience)
-                unsaid.popleft()
-            await sender.send(self._beat(partition), timeout_seconds=patience)
+            while unsent:
+                await self._reports.send(unsent[0], timeout_seconds=patience)
+                unsent.popleft()
+            await self._reports.send(self._source.heartbeat(partition), timeout_seconds=patience)
         except HubError as error:
             about = {"partition": partition, "reason": str(error)}
             self._outages.failed(partition, cause_of(error), "heartbeat not acknowledged", **about)
@@ -175,3 +176,30 @@ class Heartbeats:
                 if partition not in self._lost and now - renewed_at >= give_up:
                     self._lost.add(partition)
                     self._on_lease_lost(partition)
+
+
+class Heartbeats:
+    """A `LeaseKeeper` in a thread of its own. Use from one event loop; `on_failed` is called in the thread."""
+
+    def __init__(self, keeper: LeaseKeeper, on_failed: Callable[[BaseException], object]) -> None:
+        self._keeper = keeper
+        self._on_failed = on_failed
+        self._thread = LoopThread(keeper.run, self._over, name="heartbeats")
+
+    async def start(self) -> None:
+        """Returns when the first heartbeat can be sent. Raises HubError when the broker cannot be reached."""
+        await self._thread.start()
+
+    def soon(self, partitions: Iterable[int]) -> None:
+        """Send a heartbeat to these partitions now."""
+        self._thread.call(self._keeper.soon, partitions)
+
+    async def stop(self) -> None:
+        """No heartbeat is sent any more when this returns, whether `start` was ever called."""
+        self._thread.call(self._keeper.stop)
+        await self._thread.join(STOP_SECONDS)
+
+    def _over(self, error: BaseException | None) -> None:
+        if error is not None:
+            log.error("heartbeats ended", action="heartbeats_ended", reason=repr(error), exc_info=error)
+            self._on_failed(error)

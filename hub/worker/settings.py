@@ -1,4 +1,4 @@
-"""How a worker is set up, how its slots are shared out over the engine's partitions, and how it fails."""
+"""How a worker is set up, and how it fails."""
 
 from msgspec import Struct
 
@@ -17,8 +17,3 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
 
 class WorkerFailed(HubError):
     """A worker that cannot continue; its process is to be replaced."""
-
-
-def shares(slots: int, partitions: int) -> list[int]:
-    """Credit per partition: the slots shared out, at least one each."""
-    return [max(1, slots // partitions + (1 if index < slots % partitions else 0)) for index in range(partitions)]

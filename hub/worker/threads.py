@@ -1,13 +1,16 @@
-"""Threads for plain functions. A function that hangs holds its thread forever, and must not hold the process: unlike those of a
-ThreadPoolExecutor, which the interpreter joins when it ends, these are daemons.
+"""Threads: for plain functions, and for an event loop of its own. A function that hangs holds its thread forever, and must not
+hold the process: unlike those of a ThreadPoolExecutor, which the interpreter joins when it ends, these are daemons.
 """
 
+import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, Future
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
+
+from .shared import LoopCalls
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -55,3 +58,65 @@ def _run(future: "Future[Any]", call: Callable[[], Any]) -> None:
         future.set_exception(error)
     else:
         future.set_result(result)
+
+
+class LoopThread:
+    """A thread that runs one coroutine on an event loop of its own. `main` is given a function to call when it is ready;
+    `on_over` is called, in the thread, when it ends after that: with what it raised, or None. Use from one event loop."""
+
+    def __init__(
+        self,
+        main: Callable[[Callable[[], None]], Coroutine[Any, Any, None]],
+        on_over: Callable[[BaseException | None], object],
+        *,
+        name: str,
+    ) -> None:
+        self._main = main
+        self._on_over = on_over
+        self._ready: Future[asyncio.AbstractEventLoop] = Future()
+        self._over: Future[None] = Future()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    async def start(self) -> None:
+        """Returns when `main` is ready; raises what it raised before."""
+        self._thread.start()
+        await asyncio.shield(asyncio.wrap_future(self._ready))
+
+    def call(self, function: Callable[..., object], *args: Any) -> None:
+        """Have the thread's loop call `function(*args)`: soon, or as soon as `main` is ready. Dropped when it has ended."""
+        self._ready.add_done_callback(partial(_call_on, function, args))
+
+    async def join(self, timeout_seconds: float) -> bool:
+        """Whether the thread has ended within the time; True when it was never started."""
+        if self._thread.ident is None:
+            return True
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await asyncio.shield(asyncio.wrap_future(self._over))
+        except TimeoutError:
+            return False
+        return True
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._announced_main())
+        except BaseException as error:
+            self._end(error)
+        else:
+            self._end(None)
+
+    async def _announced_main(self) -> None:
+        loop = asyncio.get_running_loop()
+        await self._main(lambda: self._ready.set_result(loop))
+
+    def _end(self, error: BaseException | None) -> None:
+        if self._ready.done():
+            self._on_over(error)
+        else:
+            self._ready.set_exception(error or RuntimeError("the thread ended before it was ready"))
+        self._over.set_result(None)
+
+
+def _call_on(function: Callable[..., object], args: tuple[Any, ...], ready: "Future[asyncio.AbstractEventLoop]") -> None:
+    if ready.exception() is None:
+        LoopCalls(ready.result()).call(function, *args)

@@ -56,8 +56,10 @@ class EngineStorageChanged(EventData, kw_only=True):
         Literal["ok", "warning", "low"],
         about("How full it is: warning (little is left), low (new submissions are refused) or ok (enough again).", "warning"),
     ]
-    usable_bytes: Annotated[int, about("What can still be written to the disk, in bytes.", 2_000_000_000)]
-    total_bytes: Annotated[int, about("Size of the disk in bytes.", 64_000_000_000)]
+    usable_bytes: Annotated[
+        int, about("What can still be written to the disk, in bytes; -1 where the broker no longer reports it.", 2_000_000_000)
+    ]
+    total_bytes: Annotated[int, about("Size of the disk in bytes; -1 where the broker no longer reports it.", 64_000_000_000)]
 
 
 class EngineReportForwarded(EventData, kw_only=True):

@@ -40,9 +40,9 @@ class Gate:
 
 
 class FillingDisk(TcpBroker):
-    """A broker whose disk has the space that the test says."""
+    """A broker whose disk has the space that the test says; None: it does not report it."""
 
-    space = DiskSpace(50_000, 100_000)
+    space: DiskSpace | None = DiskSpace(50_000, 100_000)
 
     async def disk_space(self) -> DiskSpace | None:
         return self.space
@@ -130,27 +130,56 @@ async def test_the_intake_is_deleted_behind_what_was_decided_also_by_the_next_ow
     assert report.ok, report.render()
 
 
+async def level(bootstrap: str, expected: str) -> Event:
+    """The event by which the engine changed to this level; waits for it."""
+    found: list[Event] = []
+
+    async def reached() -> bool:
+        found[:] = [event for event in await events(bootstrap) if event.type == "engine.storage_changed"]
+        return bool(found) and found[-1].data.level == expected
+
+    await until(reached, seconds=PATIENCE_SECONDS)
+    return found[-1]
+
+
+async def test_a_broker_that_reports_its_disk_no_more_is_not_taken_for_a_full_one(
+    empty_bootstrap: str, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.engine.housekeeping.STORAGE_SECONDS", 0.05)
+    monkeypatch.setattr("hub.engine.housekeeping.ANSWER_HOLDS_SECONDS", 0.2)
+    broker = FillingDisk(empty_bootstrap)
+    broker.space = DiskSpace(9_000, 100_000)
+    async with Hub(empty_bootstrap) as hub:
+        async with Engine(broker):
+            await level(empty_bootstrap, "low")
+            broker.space = None
+            unknown = await level(empty_bootstrap, "ok")
+            assert (unknown.data.usable_bytes, unknown.data.total_bytes) == (-1, -1)
+            assert await hub.run("works", {"number": 1}) == 1
+            broker.space = DiskSpace(9_000, 100_000)
+            await level(empty_bootstrap, "low")
+        broker.space = None
+        async with Engine(broker):  # An owner that never had an answer leaves the level of its predecessor, too.
+            await level(empty_bootstrap, "ok")
+            assert await hub.run("works", {"number": 2}) == 2
+    report = await verify(empty_bootstrap)
+    assert report.ok, report.render()
+
+
 async def test_a_full_disk_refuses_new_tasks_while_running_ones_end_and_recovers(
     empty_bootstrap: str, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hub.engine.housekeeping.STORAGE_SECONDS", 0.05)
     broker = FillingDisk(empty_bootstrap)
 
-    async def level(expected: str) -> None:
-        async def reached() -> bool:
-            changes = [event.data.level for event in await events(empty_bootstrap) if event.type == "engine.storage_changed"]
-            return changes[-1:] == [expected]
-
-        await until(reached, seconds=PATIENCE_SECONDS)
-
     async with Engine(broker), Hub(empty_bootstrap) as hub:
         running = await hub.submit("waits")
         await asyncio.wait_for(gate.started.wait(), PATIENCE_SECONDS)
         broker.space = DiskSpace(15_000, 100_000)
-        await level("warning")
+        await level(empty_bootstrap, "warning")
         assert await hub.run("works", {"number": 1}) == 1
         broker.space = DiskSpace(9_000, 100_000)
-        await level("low")
+        await level(empty_bootstrap, "low")
         with pytest.raises(TaskRejected, match="disk is almost full"):
             await hub.run("works", {"number": 2})
         [rejected] = [event.data for event in await events(empty_bootstrap) if event.type == "task.rejected"]
@@ -158,7 +187,7 @@ async def test_a_full_disk_refuses_new_tasks_while_running_ones_end_and_recovers
         gate.release.set()
         assert await running.result(timeout_seconds=PATIENCE_SECONDS) == "done"
         broker.space = DiskSpace(50_000, 100_000)
-        await level("ok")
+        await level(empty_bootstrap, "ok")
         assert await hub.run("works", {"number": 3}) == 3
     report = await verify(empty_bootstrap)
     assert report.ok, report.render()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hub.delivery import DeliveryService, SubscriberConfig
+from hub.kafka import BATCH_BYTES_MAX, describe_setting
 from tests.brokers import unique
 
 from .event_log import committed_offset, completed, create_topic, progress, read_all, ready, running, write
@@ -132,6 +133,15 @@ async def test_the_dead_letter_of_an_old_event_is_kept_as_long_as_any_other(boot
     (letter,) = await read_all(bootstrap, config.dead_letter_topic, 1)
     assert letter.timestamp >= began_ms
     assert int(dict(letter.headers)["dlq_timestamp"]) == old_ms
+
+
+async def test_the_settings_of_a_dead_letter_topic_hold_for_a_new_one_and_for_one_that_exists(bootstrap: str, topic: str) -> None:
+    config = configured("Recorder")
+    for asked in ({"retention.ms": "600000"}, {"retention.ms": "-1", "retention.bytes": str(5 << 20)}):
+        async with running(DeliveryService(bootstrap, [config], topic=topic, dead_letter_configs=asked)):
+            for setting, value in asked.items():
+                assert await describe_setting(bootstrap, config.dead_letter_topic, setting) == value
+    assert int(await describe_setting(bootstrap, config.dead_letter_topic, "max.message.bytes")) > BATCH_BYTES_MAX
 
 
 async def test_skip_goes_on_without_a_dead_letter(bootstrap: str, topic: str) -> None:

@@ -4,13 +4,26 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import json
 
 from hub.broker import BrokerServer
+from hub.engine import snapshots
 from hub.engine.in_process import InProcessBroker
 from hub.engine.over_tcp import TcpBroker
 from hub.engine.ports import EngineBroker
-from hub.engine.snapshots import Snapshot, read_snapshot, snapshot_path, write_snapshot
+from hub.engine.snapshots import (
+    _HEAD_BYTES,
+    Place,
+    Snapshot,
+    SnapshotMismatch,
+    _read_head,
+    extend_snapshot,
+    read_snapshot,
+    snapshot_path,
+    write_snapshot,
+)
 from hub.kafka import STATE, StoredRecord
 from schemas import Event
 from tests.engine.test_loop import CheckedBroker, Owner, broker, events, submit, until
@@ -102,7 +115,7 @@ def test_a_snapshot_comes_back_as_written_and_every_flipped_byte_is_noticed(tmp_
         assert read_snapshot(path, partitions=4) is None
 
 
-@pytest.mark.parametrize("content", [b"taskhub-snapshot-2\n" + bytes(100), b"taskhub-snapshot-3\n" + bytes(100), b""])
+@pytest.mark.parametrize("content", [b"taskhub-snapshot-3\n" + bytes(100), b"taskhub-snapshot-4\n" + bytes(100), b""])
 async def test_a_damaged_snapshot_or_one_of_an_older_kind_costs_time_and_nothing_else(
     broker: BrokerServer, tmp_path: Path, content: bytes
 ) -> None:
@@ -179,3 +192,92 @@ async def test_a_snapshot_before_the_beginning_of_the_changelog_is_not_believed(
     log.delete_before(written.last + 1)  # what DeleteRecords does
     used, _ = await restored(broker, tmp_path, ports=ports_of(broker, placement))
     assert not used
+
+
+def blocks_of(path: Path) -> int:
+    """How many blocks a snapshot file has."""
+    with path.open("rb") as file:
+        return _read_head(file.read(_HEAD_BYTES)).blocks
+
+
+@given(steps=st.lists(st.dictionaries(st.integers(0, 40), st.none() | st.binary(max_size=3)), min_size=1, max_size=8))
+def test_a_snapshot_that_was_continued_is_the_fold_of_all_that_was_committed(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[dict[int, bytes | None]]
+) -> None:
+    path = tmp_path_factory.mktemp("snapshots") / "s"
+    base: Place | None = None
+    expected: dict[bytes, bytes] = {}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(snapshots, "BLOCK_ROWS", 4)
+        for last, step in enumerate(steps):
+            later = {b"%d" % key: value for key, value in step.items()}
+            rows = {key: value for key, value in later.items() if value is not None}
+            expected = {key: value for key, value in expected.items() if key not in later} | rows
+            snapshot = Snapshot(rows, last, b"%016d" % last, last)
+            extend_snapshot(path, base, snapshot, frozenset(later.keys() - rows.keys()), partitions=1)
+            base = Place(snapshot.last, snapshot.mark)
+            assert read_snapshot(path, partitions=1) == snapshot._replace(rows=expected)
+        assert blocks_of(path) <= 2 * len(expected) // 4 + 2  # small blocks do not pile up
+
+
+def test_only_the_snapshot_that_is_there_is_continued(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    first, second = (Snapshot({b"%d" % last: b"{}"}, last, b"%016d" % last, last) for last in (1, 2))
+    base = Place(first.last, first.mark)
+    with pytest.raises(SnapshotMismatch):
+        extend_snapshot(path, base, second, frozenset(), partitions=1)
+    write_snapshot(path, first, partitions=1)
+    whole = path.read_bytes()
+    for wrong, partitions in ((base._replace(last=0), 1), (base._replace(mark=bytes(16)), 1), (base, 2)):
+        with pytest.raises(SnapshotMismatch):
+            extend_snapshot(path, wrong, second, frozenset(), partitions=partitions)
+    path.write_bytes(whole[:-1])
+    with pytest.raises(SnapshotMismatch):
+        extend_snapshot(path, base, second, frozenset(), partitions=1)
+    assert path.read_bytes() == whole[:-1]
+
+
+@pytest.mark.parametrize("placement", ["in the broker's process", "over TCP"])
+async def test_snapshots_of_a_running_owner_continue_one_another(broker: BrokerServer, tmp_path: Path, placement: str) -> None:
+    owner = await Owner(broker, snapshots=tmp_path, ports=ports_of(broker, placement)).started()
+    for turn in range(1, 4):
+        await submit(broker, range(turn * 2 - 2, turn * 2))
+        await until(broker, "task.created", turn * 2)
+        await broker.local.stable()
+        await owner.loop.changelog.write_snapshot()
+        written = read_snapshot(snapshot_path(tmp_path, 0), partitions=1)
+        assert written is not None
+        whole = {record.key: record.value async for record in InProcessBroker(broker.local).changelog(0, 0)}
+        assert written.rows == whole
+        assert written.last == [record.offset async for record in InProcessBroker(broker.local).changelog(0, 0)][-1]
+    await owner.stop()
+    assert (await restored(broker, tmp_path))[0]
+
+
+async def test_a_snapshot_file_that_was_lost_is_written_again_from_the_changelog(broker: BrokerServer, tmp_path: Path) -> None:
+    owner = await Owner(broker, snapshots=tmp_path).started()
+    await submit(broker, range(2))
+    await until(broker, "task.created", 2)
+    await owner.loop.changelog.write_snapshot()
+    snapshot_path(tmp_path, 0).unlink()
+    await submit(broker, range(2, 4))
+    await until(broker, "task.created", 4)
+    await owner.loop.changelog.write_snapshot()
+    assert not snapshot_path(tmp_path, 0).exists()  # not without the rows that only the lost file had
+    await owner.loop.changelog.write_snapshot()
+    await owner.stop()
+    assert await restored(broker, tmp_path) == (True, 4)
+
+
+async def test_a_snapshot_is_written_before_the_one_before_gets_too_old(broker: BrokerServer, tmp_path: Path) -> None:
+    owner = Owner(broker, snapshots=tmp_path)
+    clock, later_us = owner.loop._now_us, 0
+    owner.loop._now_us = lambda: clock() + later_us
+    await owner.started()
+    assert not snapshot_path(tmp_path, 0).exists()
+    later_us = DAY_US // 4
+    await submit(broker, range(1))
+    await until(broker, "task.created", 1)
+    await owner.loop.changelog.snapshot_written()
+    await owner.stop()
+    assert read_snapshot(snapshot_path(tmp_path, 0), partitions=1) is not None

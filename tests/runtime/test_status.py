@@ -1,5 +1,6 @@
 """`hub status`: every process of a hub, from the cluster and from the supervisor's file."""
 
+import asyncio
 import json
 import signal
 from pathlib import Path
@@ -7,8 +8,11 @@ from subprocess import run
 from typing import Any
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 
-from hub.kafka import ensure_topics, make_producer
+from hub.errors import Unreachable
+from hub.kafka import ensure_topics, make_admin, make_producer
+from hub.runtime.status import _one_of
 from tests.brokers import delete_topics
 
 from .conftest import DEADLINE_SECONDS, HUB, HubUps, environment, run_task, until
@@ -55,6 +59,10 @@ async def test_every_process_is_told_with_role_pid_partitions_and_lag(hub_up: Hu
 async def test_from_the_cluster_alone(hub_up: HubUps, tmp_path: Path) -> None:
     up = hub_up("--worker", "app:tasks", "--workers", "2", "--separate-engine").ready()
     pids = {name: child["pid"] for name, child in up.children().items()}
+    found = {(one["role"], one["pid"]) for one in status(tmp_path, "--bootstrap", up.address)["processes"]}
+    assert ("supervisor", up.process.pid) in found, "its broker says where the data is"
+    assert ("broker", pids["broker"]) in found
+    (tmp_path / "data" / "run.json").unlink()
     seen = status(tmp_path, "--bootstrap", up.address, "--data", "elsewhere")["processes"]
     assert sorted((process["role"], process["pid"]) for process in seen) == sorted(
         [("engine", pids["engine"]), ("worker", pids["worker-1"]), ("worker", pids["worker-2"]), ("delivery", pids["delivery"])]
@@ -97,3 +105,24 @@ async def test_each_topic_has_a_size_and_the_disk_its_free_space(private_kafka: 
     table = shown(tmp_path, "--bootstrap", private_kafka)
     assert "hub.replies           488.4 KiB" in table
     assert "are free on the broker's disk" in table
+
+
+async def test_a_hub_whose_topics_are_incomplete_is_one_error(empty_bootstrap: str, tmp_path: Path) -> None:
+    await ensure_topics(empty_bootstrap, partitions=2)
+    admin = make_admin(empty_bootstrap)
+    await admin.start()
+    await admin.delete_topics(["hub.state"])
+    await admin.close()
+    command = [*HUB, "status", "--bootstrap", empty_bootstrap]
+    done = await asyncio.to_thread(run, command, cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert done.returncode in (2, 3)
+    assert "hub.state" in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+
+
+def test_what_the_network_does_is_an_error_that_names_the_broker() -> None:
+    failures = ExceptionGroup("a", [ExceptionGroup("b", [KafkaConnectionError("gone"), ValueError("later")])])
+    error = _one_of("127.0.0.1:1", failures)
+    assert isinstance(error, Unreachable)
+    assert "127.0.0.1:1" in str(error)
+    assert "gone" in str(error)

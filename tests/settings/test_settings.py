@@ -155,7 +155,7 @@ def test_the_sections_have_the_defaults_of_the_rooms() -> None:
     assert topic_overrides(TopicsSection()) == {}
     assert tombstones_seconds(TopicsSection()) == TOMBSTONES_MS // 1000
     everything = topic_overrides(TopicsSection(**TopicsSection().model_dump()))
-    specs = {spec.name.removesuffix("default"): spec.config for spec in hub_topics(1)}
+    specs = {spec.name.removesuffix("default"): spec.config for spec in hub_topics(1, subscribers=["default"])}
     derived = {"segment.bytes": str(1 << 30), "segment.ms": None, "retention.bytes": "-1"}
     for topic, configs in everything.items():
         for setting, value in configs.items():
@@ -173,6 +173,8 @@ def test_what_is_set_reaches_the_engine_and_the_topics() -> None:
         events_retention_bytes=40 << 20,
         commands_retention_seconds=60,
         replies_retention_seconds=3_600,
+        dlq_retention_seconds=600,
+        dlq_retention_bytes=-1,
         state_segment_bytes=4 << 20,
         state_compaction_seconds=30,
         state_tombstones_seconds=60,
@@ -181,6 +183,12 @@ def test_what_is_set_reaches_the_engine_and_the_topics() -> None:
         "hub.events": {"retention.bytes": str(40 << 20), "segment.bytes": str(10 << 20)},
         "hub.commands.": {"retention.ms": "60000", "segment.ms": "15000"},
         "hub.replies": {"retention.ms": "3600000", "segment.ms": "900000"},
+        "hub.dlq.": {
+            "retention.ms": "600000",
+            "segment.ms": "150000",
+            "retention.bytes": "-1",
+            "segment.bytes": str(1 << 30),
+        },
         "hub.state": {"segment.bytes": str(4 << 20), "max.compaction.lag.ms": "30000", "delete.retention.ms": "60000"},
     }
     assert topic_overrides(TopicsSection(events_retention_seconds=-1)) == {

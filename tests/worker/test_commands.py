@@ -1,6 +1,7 @@
 """Whatever lies in a worker's inbox: it is a command of this worker or it is not, and the next one is run."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
@@ -13,16 +14,19 @@ from msgspec import convert, json
 from structlog.testing import capture_logs
 
 from hub import TaskRegistry
-from hub.kafka import BrokerUnreachable, Outgoing, commands_topic, make_producer
-from hub.worker import Worker, WorkerSettings
+from hub.kafka import BrokerUnreachable, Outgoing, Sender, commands_topic, make_producer
+from hub.worker import Worker
 from hub.worker.announcements import Announcements
 from hub.worker.attempts import Attempt
 from hub.worker.commands import CommandReader
 from hub.worker.holdings import Holdings
+from hub.worker.shared import Locked
 from schemas import COMMANDS, MalformedRecord, RunAttempt
 from tests.brokers import broker_and_loop
 from tests.components.running import Running, running, until
 from tests.records import PATIENT, Damage, Example, WholeRecord, binary, example_of, hostile_records
+
+from .desks import LoneDesk
 
 INCARNATION = "0198-incarnation"
 PARTITIONS = 4
@@ -101,81 +105,96 @@ def test_after_any_records_the_next_command_runs_and_nothing_ends_twice(records:
 
 async def run_after(records: list[WholeRecord]) -> list[tuple[str, dict[str, Any]]]:
     """What a worker without a broker reports of these records and of a well-formed command after them."""
-    worker, said = idle_worker(tasks, PARTITIONS)
+    lone, commands = LoneDesk(tasks, partitions=PARTITIONS), reader()
     good = Example(example_of(RunAttempt, task="good", token="good", name="quick"), {"worker": b"*"})
     for offset, record in enumerate([*records, binary("attempt.run", good)]):
-        await worker._take(record.stored(offset))
-    await until(lambda: any(kind in ENDS and report["token"] == "good" for kind, report in said))
-    worker._threads.shutdown(wait=False)
-    return said
-
-
-def idle_worker(registry: TaskRegistry, partitions: int) -> tuple[Worker, list[tuple[str, dict[str, Any]]]]:
-    """A worker without a broker, and what it reports."""
-    worker = Worker("127.0.0.1:1", registry, WorkerSettings(slots=4))
-    said: list[tuple[str, dict[str, Any]]] = []
-    worker._loop, worker.partitions, worker._commands.partitions = asyncio.get_running_loop(), partitions, partitions
-    worker._holdings.open(partitions)
-
-    async def post(outgoing: Outgoing, *_: object) -> None:
-        said.append((dict(outgoing.headers)["ce_type"].decode(), json.decode(outgoing.value)))
-
-    worker._sender.post = post  # type: ignore[assignment]
-    return worker, said
+        if (command := commands.read(record.stored(offset))) is not None:
+            await lone.desk.take(command)
+    await until(lambda: any(kind in ENDS and report["token"] == "good" for kind, report in lone.reports.kept))
+    lone.desk.close()
+    assert lone.failures == []
+    return lone.reports.kept
 
 
 # The two threads of a worker
 
 
 def test_a_start_is_claimed_once_by_whichever_thread_is_first() -> None:
-    starts = Announcements()
+    starts = Locked(Announcements())
     attempts = [Attempt(convert(example_of(RunAttempt, token=str(number)), RunAttempt), 0.0) for number in range(2_000)]
     for attempt in attempts:
-        starts.add(attempt)
+        with starts as inside:
+            inside.add(attempt, 0.0)
+
+    def older() -> list[Attempt]:
+        with starts as inside:
+            return inside.claim_older(1.0)
+
+    def each() -> list[Attempt]:
+        claimed = []
+        for attempt in attempts:
+            with starts as inside:
+                claimed += [attempt] if inside.claim(attempt) else []
+        return claimed
+
+    def pending() -> list[Attempt]:
+        with starts as inside:
+            return inside.claim_all()
+
     with ThreadPoolExecutor(4) as threads:
-        older = [threads.submit(starts.claim_older, 1.0) for _ in range(2)]
-        each = threads.submit(lambda: [attempt for attempt in attempts if starts.claim(attempt)])
-        pending = threads.submit(starts.claim_all)
-    claimed = [attempt for future in (*older, each, pending) for attempt in future.result()]
+        futures = [threads.submit(work) for work in (older, older, each, pending)]
+    claimed = [attempt for future in futures for attempt in future.result()]
     assert len(claimed) == len(set(claimed)) == len(attempts)
 
 
 def test_credit_that_moves_is_neither_lost_nor_made() -> None:
-    holdings = Holdings(64)
-    holdings.open(PARTITIONS)
+    shared = Locked(Holdings(64, PARTITIONS))
 
     def work(partition: int) -> None:
         for number in range(500):
-            holdings.accept(partition, str(number))
-            holdings.move_credit((partition + number) % PARTITIONS)
-            holdings.put_down(partition)
-            holdings.settle(partition, str(number))
+            with shared as holdings:
+                holdings.accept(partition, str(number))
+            with shared as holdings:
+                holdings.move_credit((partition + number) % PARTITIONS)
+                holdings.put_down(partition)
+                holdings.settle(partition, str(number))
 
     with ThreadPoolExecutor(PARTITIONS) as threads:
         list(threads.map(work, range(PARTITIONS)))
-    credits = [holdings.credit(partition, hung=0, refused=False) for partition in range(PARTITIONS)]
-    assert (sum(credits), min(credits) >= 1) == (64, True)
-    assert [holdings.held(partition) for partition in range(PARTITIONS)] == [[]] * PARTITIONS
+    with shared as holdings:
+        credits = [holdings.credit(partition, hung=0, refused=False) for partition in range(PARTITIONS)]
+        assert (sum(credits), min(credits) >= 1) == (64, True)
+        assert [holdings.held(partition) for partition in range(PARTITIONS)] == [[]] * PARTITIONS
 
 
 # A start that fails
 
 
-async def test_a_worker_whose_start_fails_says_why_and_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+class Unreachable(Sender):
+    """Connects, and stores nothing."""
+
+    async def send(self, outgoing: Outgoing, *, timeout_seconds: float = 60.0) -> None:
+        raise BrokerUnreachable("127.0.0.1:1", "away")
+
+
+async def test_a_worker_whose_start_fails_says_why_and_leaves_nothing_open() -> None:
     with broker_and_loop() as (server, _):
         async with running(server.bootstrap, tasks, workers=0) as world:
-            worker = Worker(world.bootstrap, tasks)
+            made: list[Unreachable] = []
 
-            async def fails(*_: object, **__: object) -> None:
-                raise BrokerUnreachable(world.bootstrap, "away")
+            def make() -> Unreachable:
+                made.append(Unreachable(world.bootstrap))
+                return made[-1]
 
-            monkeypatch.setattr(worker._sender, "send", fails)
+            threads_before = threading.active_count()
+            worker = Worker(world.bootstrap, tasks, make_reports=make)
             with pytest.raises(BrokerUnreachable):
                 await worker.run(handle_signals=False)
-            assert worker._heartbeats is not None
-            assert not worker._heartbeats._thread.is_alive()
-            assert worker._sender._producer is not None
-            assert worker._sender._producer._closed
+            assert len(made) == 2
+            for reports in made:
+                assert reports._producer is not None
+                assert reports._producer._closed
+            await until(lambda: threading.active_count() <= threads_before)
 
 
 async def test_a_worker_that_finds_no_broker_can_be_stopped() -> None:

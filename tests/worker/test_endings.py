@@ -1,10 +1,9 @@
 """Endings that are easily lost: whatever happens to a handler, its report or its place, somebody hears of it."""
 
-import asyncio
 import subprocess
 import sys
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -12,17 +11,15 @@ import pytest
 from msgspec import json
 
 from hub import Context, Retry, TaskRegistry
-from hub.kafka import Outgoing, RecordTooLarge
-from hub.worker import Failed, Worker, WorkerSettings
-from hub.worker.attempts import Attempt
+from hub.worker import Failed
 from hub.worker.executor import run_attempt
 from hub.worker.registry import TaskDefinition
-from hub.worker.settings import WorkerFailed
 from hub.worker.threads import DaemonThreads
-from schemas import CancelAttempt, RunAttempt
+from schemas import CancelAttempt, GrantAttempt
 from schemas.reports import AttemptFailed
-from tests import virtual_time
 from tests.components.running import until
+
+from .desks import LoneDesk, command
 
 tasks = TaskRegistry()
 ran: list[str] = []
@@ -43,30 +40,6 @@ def plain() -> None:
     ran.append("plain")
 
 
-def idle_worker(slots: int = 4, partitions: int = 1) -> tuple[Worker, list[tuple[str, dict[str, Any]]]]:
-    """A worker without a broker, and what it says."""
-    worker = Worker("127.0.0.1:1", tasks, WorkerSettings(slots=slots, grace_seconds=0.3))
-    worker.partitions = partitions
-    worker._loop = asyncio.get_running_loop()
-    worker._holdings.open(partitions)
-    worker._commands.partitions = partitions
-    said: list[tuple[str, dict[str, Any]]] = []
-
-    async def post(outgoing: Outgoing, *_: object) -> None:
-        kind = dict(outgoing.headers)["ce_type"].decode()
-        if kind == "attempt.completed" and len(outgoing.value) > 800:
-            raise RecordTooLarge("hub.intake", len(outgoing.value), 800)
-        said.append((kind, json.decode(outgoing.value)))
-
-    worker._sender.post = post  # type: ignore[assignment]
-    return worker, said
-
-
-def command(name: str, **more: Any) -> RunAttempt:
-    fields = {"task": "t", "root": "t", "partition": 0, "attempt": 1, "dispatch": 1, "token": "x", "namespace": "n", **more}
-    return RunAttempt(name=name, **fields)
-
-
 async def failure_of(function: Any) -> Failed:
     context = Context(command("n"), lambda percent, message: None)
     with ThreadPoolExecutor(1) as threads:
@@ -76,17 +49,17 @@ async def failure_of(function: Any) -> Failed:
 
 
 async def test_a_handler_that_raises_generator_exit_has_failed() -> None:
-    worker, said = idle_worker()
-    await worker._accept(command("leaves"))
-    await until(lambda: worker.stats()["running"] == 0, seconds=60)
-    assert [kind for kind, _ in said] == ["attempt.failed"]
+    lone = LoneDesk(tasks)
+    await lone.desk.take(command("leaves"))
+    await until(lambda: lone.idle)
+    assert lone.reports.kinds == ["attempt.failed"]
 
 
 async def test_a_result_that_no_record_can_hold_ends_as_a_failure_that_says_so() -> None:
-    worker, said = idle_worker()
-    await worker._accept(command("answers"))
-    await until(lambda: worker.stats()["running"] == 0, seconds=60)
-    assert [(kind, report["error"]["type"]) for kind, report in said] == [("attempt.failed", "RecordTooLarge")]
+    lone = LoneDesk(tasks, bytes_max=800)
+    await lone.desk.take(command("answers"))
+    await until(lambda: lone.idle)
+    assert [(kind, report["error"]["type"]) for kind, report in lone.reports.kept] == [("attempt.failed", "RecordTooLarge")]
 
 
 @pytest.mark.parametrize(("after", "seconds"), [(timedelta(seconds=3), 3.0), ("soon", None), (float("nan"), None), (2, 2.0)])
@@ -131,59 +104,57 @@ async def test_text_that_ends_the_process_when_it_is_asked_for_is_a_failure() ->
 
 async def test_a_function_that_is_cancelled_while_it_waits_for_its_grant_never_runs() -> None:
     ran.clear()
-    worker, said = idle_worker()
-    await worker._accept(command("plain", delivery="at_most_once", start_seconds=0.5))
-    await until(lambda: any(kind == "attempt.started" for kind, _ in said))
-    attempt = worker._attempts["x"]
-    await worker._cancel(CancelAttempt(task="t", attempt=1, token="x", reason="no"))
-    attempt.granted.set()  # sent before the cancel was decided, or just behind it
-    await until(lambda: worker.stats()["running"] == 0, seconds=60)
+    lone = LoneDesk(tasks)
+    await lone.desk.take(command("plain", delivery="at_most_once", start_seconds=0.5))
+    await until(lambda: lone.reports.kinds == ["attempt.started"])
+    await lone.desk.take(CancelAttempt(task="t", attempt=1, token="x", reason="no"))
+    await lone.desk.take(GrantAttempt(task="t", attempt=1, token="x"))  # sent before the cancel was decided, or just after it
+    await until(lambda: lone.idle)
     assert ran == []
-    assert said[-1][0] == "attempt.cancelled"
+    assert lone.reports.kinds == ["attempt.started", "attempt.cancelled"]
 
 
-def test_one_function_that_hangs_costs_one_slot_and_not_all_of_a_small_worker() -> None:
-    async def look() -> None:
-        worker, _ = idle_worker(slots=4, partitions=4)
-        worker._hung = 1
-        assert [worker._credit_of(partition) for partition in range(4)] == [1, 1, 1, 1]
-        worker._hung = 4
-        assert [worker._credit_of(partition) for partition in range(4)] == [0, 0, 0, 0]
+async def test_a_function_that_gets_its_grant_runs_once() -> None:
+    ran.clear()
+    lone = LoneDesk(tasks)
+    await lone.desk.take(command("plain", delivery="at_most_once", start_seconds=60))
+    await until(lambda: lone.reports.kinds == ["attempt.started"])
+    assert ran == []
+    for _ in range(2):
+        await lone.desk.take(GrantAttempt(task="t", attempt=1, token="x"))
+    await until(lambda: lone.idle)
+    assert ran == ["plain"]
+    assert lone.reports.kinds == ["attempt.started", "attempt.completed"]
+    lone.desk.close()
 
-    asyncio.run(look())
+
+async def test_a_function_without_a_grant_in_time_never_runs() -> None:
+    ran.clear()
+    lone = LoneDesk(tasks)
+    await lone.desk.take(command("plain", delivery="at_most_once", start_seconds=0.01))
+    await until(lambda: lone.idle)
+    assert ran == []
+    assert lone.reports.kinds == ["attempt.started", "attempt.cancelled"]
 
 
-def test_slots_that_are_all_held_only_for_a_moment_do_not_end_the_worker() -> None:
-    """Held, free, and held again: the grace counts from the second time."""
+async def test_what_the_workers_own_code_does_not_foresee_ends_the_attempt_and_tells_its_owner() -> None:
+    lone = LoneDesk(tasks)
 
-    async def scene() -> None:
-        worker, _ = idle_worker(slots=1)
-        grace = worker.settings.grace_seconds
-        for token in ("x", "y"):
-            worker._running = 1
-            attempt = Attempt(command("plain", token=token), 0.0)
-            thread: Future[None] = Future()
-            attempt.thread = thread
-            worker._free_slot(attempt)
-            await asyncio.sleep(grace * 2 / 3)
-            assert worker._failure is None
-            if token == "x":
-                thread.set_result(None)
-                await until(lambda: worker._hung == 0)
-        await asyncio.sleep(grace)
-        assert isinstance(worker._failure, WorkerFailed)
+    def raises(*_: object, **__: object) -> None:
+        raise ValueError("a mistake of ours")
 
-    virtual_time.run(scene())
+    lone.desk.reporting.conclude = raises  # type: ignore[assignment]
+    await lone.desk.take(command("leaves"))
+    await until(lambda: lone.idle)
+    assert [str(error) for error in lone.failures] == ["a mistake of ours"]
 
 
 def test_a_function_that_hangs_does_not_keep_the_process_from_ending() -> None:
     script = (
         "import threading\n"
-        "from hub.worker import TaskRegistry, Worker\n"
-        "tasks, began = TaskRegistry(), threading.Event()\n"
-        "tasks.task('n')(lambda: None)\n"
-        "worker = Worker('127.0.0.1:1', tasks)\n"
-        "worker._threads.submit(lambda: began.set() or threading.Event().wait())\n"
+        "from hub.worker.threads import DaemonThreads\n"
+        "began = threading.Event()\n"
+        "DaemonThreads(1, name='t').submit(lambda: began.set() or threading.Event().wait())\n"
         "assert began.wait(10)\n"
         "print('over', flush=True)\n"
     )

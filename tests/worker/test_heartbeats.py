@@ -1,13 +1,13 @@
 """Leases are kept partition by partition, and given up in time: in virtual time, on a loop instead of in the thread."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
 from hub.kafka import BrokerUnreachable, Outgoing
-from hub.worker.heartbeats import BEATS_PER_LEASE, GIVE_UP_SHARE, LOOKS, Heartbeats
+from hub.worker.heartbeats import BEATS_PER_LEASE, GIVE_UP_SHARE, LOOKS, LeaseKeeper
 from tests import virtual_time
 from tests.components.running import until
 
@@ -21,19 +21,19 @@ def now() -> float:
 
 
 @asynccontextmanager
-async def beating(beats: Heartbeats) -> AsyncIterator[None]:
-    """The heartbeats while they go on."""
-    going = asyncio.create_task(beats._main())
+async def beating(keeper: LeaseKeeper) -> AsyncIterator[None]:
+    """The heartbeats while they continue."""
+    going = asyncio.create_task(keeper.run())
     await asyncio.sleep(0)
     try:
         yield
     finally:
-        beats.stop()
+        keeper.stop()
         await going
 
 
 class Cluster:
-    """What arrived (when, partition, value), and the partitions whose leader is away."""
+    """Reports and their source: what arrived (when, partition, value), and the partitions whose leader is away."""
 
     def __init__(self) -> None:
         self.arrived: list[tuple[float, int, bytes]] = []
@@ -42,56 +42,59 @@ class Cluster:
         self.lost: list[tuple[float, int]] = []
         self.starts: list[Outgoing] = []
 
-    def beats(self, partitions: int) -> Heartbeats:
-        return Heartbeats(
-            "x:1",
-            client_id="c",
+    def keeper(self, partitions: int) -> LeaseKeeper:
+        return LeaseKeeper(
+            self,
+            self,
             partitions=partitions,
             lease_seconds=LEASE_SECONDS,
-            beat=lambda partition: Outgoing("t", partition, b"", b"beat", ()),
-            before=self.take_starts,
             on_lease_lost=lambda partition: self.lost.append((now(), partition)),
-            on_failed=lambda error: None,
         )
 
-    def take_starts(self) -> list[Outgoing]:
+    def overdue(self) -> list[Outgoing]:
         starts, self.starts = self.starts, []
         return starts
+
+    def heartbeat(self, partition: int) -> Outgoing:
+        return Outgoing("t", partition, b"", b"beat", ())
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    async def post(self, outgoing: Outgoing, on_settled: Callable[[], object] = lambda: None) -> None:
+        raise AssertionError("heartbeats are sent, and waited for")
+
+    async def flush(self, *, timeout_seconds: float) -> bool:
+        raise AssertionError("heartbeats are sent, and waited for")
+
+    async def send(self, outgoing: Outgoing, *, timeout_seconds: float = 60.0) -> None:
+        until_time = now() + timeout_seconds
+        while outgoing.partition in self.away:
+            self.asked.add(outgoing.partition)
+            if now() >= until_time:
+                raise BrokerUnreachable("x:1", "no leader")
+            await asyncio.sleep(0.005)
+        self.arrived.append((now(), outgoing.partition, outgoing.value))
 
     def times(self, partition: int, value: bytes = b"beat") -> list[float]:
         return [at for at, where, what in self.arrived if (where, what) == (partition, value)]
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    cluster = Cluster()
-
-    class Senders:
-        def __init__(self, *_: object, **__: object) -> None: ...
-        async def start(self) -> None: ...
-        async def stop(self) -> None: ...
-        async def send(self, outgoing: Outgoing, *, timeout_seconds: float) -> None:
-            until_time = now() + timeout_seconds
-            while outgoing.partition in cluster.away:
-                cluster.asked.add(outgoing.partition)
-                if now() >= until_time:
-                    raise BrokerUnreachable("x:1", "no leader")
-                await asyncio.sleep(0.005)
-            cluster.arrived.append((now(), outgoing.partition, outgoing.value))
-
-    monkeypatch.setattr("hub.worker.heartbeats.Sender", Senders)
-    return cluster
+def cluster() -> Cluster:
+    return Cluster()
 
 
-def test_credit_is_told_at_once_while_another_partition_is_away(cluster: Cluster) -> None:
+def test_credit_is_reported_at_once_while_another_partition_is_away(cluster: Cluster) -> None:
     async def scene() -> None:
         cluster.away = {0}
-        beats = cluster.beats(2)
-        async with beating(beats):
-            beats.soon([0])
+        keeper = cluster.keeper(2)
+        async with beating(keeper):
+            keeper.soon([0])
             await until(lambda: 0 in cluster.asked)
             asked_at = now()
-            beats.soon([1])
+            keeper.soon([1])
             await until(lambda: bool(cluster.times(1)))
             assert cluster.times(1)[0] == asked_at, "no time passes"
             cluster.away = set()
@@ -99,27 +102,27 @@ def test_credit_is_told_at_once_while_another_partition_is_away(cluster: Cluster
     virtual_time.run(scene())
 
 
-def test_a_start_that_did_not_arrive_is_said_again_before_the_next_heartbeat(cluster: Cluster) -> None:
+def test_a_start_that_did_not_arrive_is_sent_again_before_the_next_heartbeat(cluster: Cluster) -> None:
     async def scene() -> None:
         cluster.away = {0}
         cluster.starts = [Outgoing("t", 0, b"", START, ())]
-        async with beating(cluster.beats(2)):
+        async with beating(cluster.keeper(2)):
             await until(lambda: [partition for _, partition in cluster.lost] == [0])
             cluster.away = set()
             await until(lambda: bool(cluster.times(0)))
-        [said_at] = cluster.times(0, START)
-        assert said_at <= cluster.times(0)[0]
+        [sent_at] = cluster.times(0, START)
+        assert sent_at <= cluster.times(0)[0]
         values = [value for _, partition, value in cluster.arrived if partition == 0]
         assert values.index(START) < values.index(b"beat")
 
     virtual_time.run(scene())
 
 
-def test_leases_are_given_up_before_they_end_also_when_something_has_to_be_said_first(cluster: Cluster) -> None:
+def test_leases_are_given_up_before_they_end_also_when_something_has_to_be_reported_first(cluster: Cluster) -> None:
     async def scene() -> None:
         cluster.away = {0}
         cluster.starts = [Outgoing("t", 0, b"", START, ())]
-        async with beating(cluster.beats(1)):
+        async with beating(cluster.keeper(1)):
             await until(lambda: bool(cluster.lost))
         give_up = LEASE_SECONDS * GIVE_UP_SHARE
         assert give_up <= cluster.lost[0][0] <= give_up + (LEASE_SECONDS - give_up) / LOOKS < LEASE_SECONDS
@@ -130,7 +133,7 @@ def test_leases_are_given_up_before_they_end_also_when_something_has_to_be_said_
 def test_a_partition_that_cannot_be_reached_costs_its_own_leases_only(cluster: Cluster) -> None:
     async def scene() -> None:
         cluster.away = {1}
-        async with beating(cluster.beats(4)):
+        async with beating(cluster.keeper(4)):
             await asyncio.sleep(3 * LEASE_SECONDS)
             assert [partition for _, partition in cluster.lost] == [1]
             for partition in (0, 2, 3):

@@ -2,18 +2,21 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
 
 from hub import Context, Permanent, Retry, TaskRegistry
-from hub.kafka import INTAKE, read_all
+from hub.kafka import INTAKE, Outgoing, StoredRecord, read_all
 from hub.worker import Worker, WorkerSettings
+from hub.worker.owned import OwnedTasks
 from hub.worker.settings import WorkerFailed
-from schemas import CancelAttempt, RunAttempt, TaskReply
+from schemas import CancelAttempt, TaskReply
 from tests.brokers import broker_and_loop
 from tests.components.running import PARTITIONS, Running, running, until
+
+from .desks import LoneDesk, command
 
 tasks = TaskRegistry()
 ran: list[str] = []
@@ -147,41 +150,44 @@ async def test_a_worker_whose_every_slot_hangs_ends_with_a_word() -> None:
                     await life
 
 
-async def test_a_cancel_that_comes_with_its_command_is_heard(world: Running) -> None:
-    worker = world.workers[0]
-    run = RunAttempt(task="t", root="t", partition=0, attempt=1, dispatch=1, token="x", namespace="default", name="waits")
-    await worker._accept(run)
-    await worker._cancel(CancelAttempt(task="t", attempt=1, token="x", reason="never mind"))
-    await until(lambda: worker.stats()["running"] == 0)
-    assert (ran, worker.stats()["cancelled"]) == ([], 1)
+async def test_a_cancel_that_comes_with_its_command_is_heard() -> None:
+    lone = LoneDesk(tasks)
+    await lone.desk.take(command("waits"))
+    await lone.desk.take(CancelAttempt(task="t", attempt=1, token="x", reason="never mind"))
+    await until(lambda: lone.idle)
+    assert (ran, lone.reports.kinds) == ([], ["attempt.cancelled"])
 
 
 async def test_what_waits_for_a_slot_when_its_lease_is_lost_never_begins() -> None:
-    with broker_and_loop() as (server, _):
-        async with running(server.bootstrap, tasks, slots=1) as world:
-            worker = world.workers[0]
-            for token in ("x", "y"):
-                await worker._accept(
-                    RunAttempt(task=token, root="t", partition=0, attempt=1, dispatch=1, token=token, namespace="n", name="waits")
-                )
-            await until(lambda: ran == ["waits"])
-            worker._lease_lost(0)
-            await until(lambda: worker.stats()["running"] == 0)
-            assert (ran, worker.stats()["waiting"]) == (["waits"], 0)
-
-
-async def test_a_cancel_for_an_attempt_that_is_being_handed_back_harms_nobody(world: Running) -> None:
-    worker = world.workers[0]
-    run = RunAttempt(task="t", root="t", partition=0, attempt=1, dispatch=1, token="x", namespace="default", name="waits")
-    await worker._accept(run)
+    lone = LoneDesk(tasks, slots=1)
+    for token in ("x", "y"):
+        await lone.desk.take(command("waits", task=token, token=token))
     await until(lambda: ran == ["waits"])
-    attempt = worker._attempts["x"]
-    attempt.concluding = True
-    await worker._cancel(CancelAttempt(task="t", attempt=1, token="x", reason="too late"))
-    assert attempt.context is not None
-    assert not attempt.context.cancelled
-    attempt.concluding = False
-    attempt.cancel("the test ends")
+    lone.desk.lease_lost(0)
+    await until(lambda: lone.idle)
+    assert ran == ["waits"]
+    assert [(kind, report["token"]) for kind, report in lone.reports.kept if kind != "attempt.started"] == [
+        ("attempt.cancelled", "x")
+    ]
+
+
+async def test_a_cancel_for_an_attempt_whose_end_is_being_reported_harms_nobody() -> None:
+    lone, reported, may_go_on = LoneDesk(tasks), asyncio.Event(), asyncio.Event()
+    post = lone.reports.post
+
+    async def slow_post(outgoing: Outgoing, on_settled: Callable[[], object] = lambda: None) -> None:
+        reported.set()
+        await may_go_on.wait()
+        await post(outgoing, on_settled)
+
+    lone.reports.post = slow_post  # type: ignore[method-assign]
+    await lone.desk.take(command("quick"))
+    await reported.wait()
+    await lone.desk.take(CancelAttempt(task="t", attempt=1, token="x", reason="too late"))
+    lone.desk.lease_lost(0)
+    may_go_on.set()
+    await until(lambda: lone.idle)
+    assert lone.reports.kinds == ["attempt.completed"]
 
 
 async def test_an_inbox_that_was_made_anew_is_read_from_its_end(world: Running, caplog: pytest.LogCaptureFixture) -> None:
@@ -193,16 +199,45 @@ async def test_an_inbox_that_was_made_anew_is_read_from_its_end(world: Running, 
     assert {reply.state for reply in results} == {"completed"}
 
 
-async def test_a_service_that_ends_by_itself_ends_the_worker(world: Running) -> None:
+async def test_a_service_that_fails_ends_the_worker(world: Running) -> None:
     worker = world.workers[0]
 
-    async def breaks() -> None:
+    async def fails() -> list[StoredRecord]:
         raise ValueError("a mistake of ours")
 
-    worker._service(breaks(), "a service")
+    worker._inbox._next = fails  # type: ignore[method-assign]
     async with asyncio.timeout(60):
         with pytest.raises(WorkerFailed, match="a mistake of ours"):
             await worker.watch()
+
+
+async def test_a_task_that_raises_or_a_service_that_returns_is_reported_and_the_others_run_on() -> None:
+    failures: list[BaseException] = []
+    owned, gate = OwnedTasks(failures.append), asyncio.Event()
+    ended: list[str] = []
+
+    async def raises() -> None:
+        raise ValueError("a mistake of ours")
+
+    async def returns() -> None: ...
+
+    async def waits_for_the_gate() -> None:
+        await gate.wait()
+        ended.append("gate")
+
+    owned.start(waits_for_the_gate())
+    owned.start(raises())
+    owned.start(returns())
+    owned.start_service(returns(), "the service")
+    await until(lambda: len(owned) == 1)
+    assert sorted(map(str, failures)) == ["a mistake of ours", "the service has ended"]
+    gate.set()
+    await owned.wait(60)
+    assert ended == ["gate"]
+    gate.clear()
+    owned.start_service(waits_for_the_gate(), "cancelled")
+    await owned.cancel()
+    assert (len(owned), len(failures), ended) == (0, 2, ["gate"])
 
 
 async def heartbeats(bootstrap: str, partition: int) -> int:

@@ -11,11 +11,18 @@ import pytest
 from hub import Context, TaskRegistry
 from hub.worker import Worker, WorkerSettings
 from hub.worker.attempts import Attempt
-from hub.worker.settings import shares
-from schemas import RunAttempt
+from hub.worker.bodies import Body
+from hub.worker.effects import BeginBody
+from hub.worker.heartbeats import BLOCKED_SECONDS, DeskHeartbeats
+from hub.worker.holdings import shares
+from hub.worker.reports import ReportBuilder, WorkerIdentity
+from hub.worker.shared import Locked
+from hub.worker.slots import Slots
 from schemas.reports import AttemptCompleted
 from tests.brokers import broker_and_loop
 from tests.components.running import running, until
+
+from .desks import command
 
 tasks = TaskRegistry()
 
@@ -66,7 +73,7 @@ async def test_a_worker_that_was_left_with_credit_elsewhere_takes_all_work_of_on
 
 async def test_what_an_attempt_held_is_gone_with_its_end_and_not_only_when_the_collector_comes() -> None:
     def held() -> int:
-        return sum(isinstance(one, Context | Attempt) for one in gc.get_objects())
+        return sum(isinstance(one, Context | Attempt | Body) for one in gc.get_objects())
 
     with broker_and_loop() as (server, _):
         async with running(server.bootstrap, tasks) as world:
@@ -91,26 +98,30 @@ async def test_a_handler_that_blocks_the_loop_keeps_its_lease() -> None:
 
 
 def test_a_start_from_the_heartbeat_thread_is_numbered_below_what_the_loop_reports_meanwhile() -> None:
-    worker = Worker("127.0.0.1:1", tasks)
-    attempt = Attempt(
-        RunAttempt(task="t", root="t", partition=0, namespace="n", name="quick", attempt=1, dispatch=1, token="t:1"), 0.0
-    )
-    worker._starts.add(attempt)  # began long ago
-    ended = worker._words.of_attempt(attempt, "attempt.completed", AttemptCompleted, result=msgspec.Raw(b"1"), ran_seconds=0.0)
-    [started] = worker._unannounced_by_a_blocked_loop()
+    slots, attempt = begun_attempt(began_at=0.0)
+    identity = WorkerIdentity("incarnation", 0, WorkerSettings(), tasks)
+    loop, thread = ReportBuilder(identity), DeskHeartbeats(slots, ReportBuilder(identity, "h"), clock=lambda: BLOCKED_SECONDS + 1)
+    ended = loop.of_attempt(attempt, AttemptCompleted, result=msgspec.Raw(b"1"), ran_seconds=0.0)
+    [started] = thread.overdue()
     first, last = (msgspec.json.decode(each.value)["number"] for each in (started, ended))
     assert first < last, "an engine that sees the start first must not take the end for a repetition"
     assert dict(started.headers)["ce_id"] != dict(ended.headers)["ce_id"]
+    assert not thread.overdue()
 
 
 def test_a_body_that_just_began_is_left_to_the_loop() -> None:
-    worker = Worker("127.0.0.1:1", tasks)
-    attempt = Attempt(
-        RunAttempt(task="t", root="t", partition=0, namespace="n", name="quick", attempt=1, dispatch=1, token="t:1"), 0.0
-    )
-    attempt.began_at = time.monotonic()
-    worker._starts.add(attempt)
-    assert worker._unannounced_by_a_blocked_loop() == []
+    slots, _ = begun_attempt(began_at=10.0)
+    identity = WorkerIdentity("incarnation", 0, WorkerSettings(), tasks)
+    assert DeskHeartbeats(slots, ReportBuilder(identity, "h"), clock=lambda: 10.0 + BLOCKED_SECONDS / 2).overdue() == []
+
+
+def begun_attempt(began_at: float) -> tuple[Locked[Slots], Attempt]:
+    """A desk with one attempt whose start is not reported yet."""
+    slots = Slots(1, 1)
+    [begin] = slots.take(command("quick"), began_at)
+    assert isinstance(begin, BeginBody)
+    slots.starts.add(begin.attempt, began_at)
+    return Locked(slots), begin.attempt
 
 
 def _run_for_a_while(worker: Worker, hub: Any) -> None:

@@ -125,7 +125,6 @@ def _issue(changes: Changes, task: Task, worker: Worker) -> int:
         traceparent=traceparent_of(task, attempt),
     )
     changes.command(worker, task.id, command)
-    changes.state.must_start(task, changes.now_us)
     return 500 + len(bytes(task.args)) + sum(len(bytes(result)) for result in results.values())
 
 

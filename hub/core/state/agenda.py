@@ -5,8 +5,9 @@ when their row moves on: who takes one compares it with the row it is about, and
 are swept out together, when they are many.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush
+from itertools import chain
 
 #: Timeouts: what they end may have ended well, in a report that lies unread.
 TIMEOUTS = frozenset({"attempt", "total", "expire"})
@@ -57,6 +58,11 @@ class Agenda:
         for heap in (self._timeouts, self._others):
             heap[:] = [entry for entry in heap if wanted(entry[2], entry[3])]
             heapify(heap)
+
+    def entries(self) -> Iterator[tuple[int, str, str, int]]:
+        """Everything that is due later, as (due, kind, task, mark), in no order."""
+        for due_us, _, kind, task, mark in chain(self._timeouts, self._others):
+            yield due_us, kind, task, mark
 
     def __len__(self) -> int:
         return len(self._timeouts) + len(self._others)

@@ -5,11 +5,7 @@ dependents, children, ready order, agenda, who holds what. Soft, never on the lo
 (credit, time of the last report) and who waits for a reply.
 """
 
-from collections.abc import Iterable
-from heapq import heappush
-
 from ..rows import EngineRow, WorkerRow
-from ..times import us_of, us_of_seconds
 from .agenda import Agenda
 from .ended import EndedIndex
 from .ready import ReadyQueue
@@ -47,49 +43,6 @@ class PartitionState:
         self.unknown_pools: set[str] = set()
         self.retiring: dict[str, list[str]] = {}
 
-    # What follows keeps the derived parts in step with a row that has just evolved.
-
-    def add(self, task: Task) -> None:
-        """A task was created."""
-        self.tasks[task.id] = task
-        self.live += 1
-        if task.row.root is not None and (root := self.tasks.get(task.row.root)) is not None and root.children is not None:
-            root.children.append(task.id)
-        for dependency in task.row.depends_on:
-            before = self.tasks.get(dependency.task)
-            if before is None or not before.ended:  # One that ended counts when the task is placed, and never again.
-                self.dependents.setdefault(dependency.task, []).append(task.id)
-        row = task.row
-        if row.expire_due_us is not None:
-            self.agenda.add(row.expire_due_us, "expire", task.id)
-        if row.total_due_us is not None:
-            self.agenda.add(row.total_due_us, "total", task.id)
-
-    def became_ready(self, task: Task) -> None:
-        """Queue it for dispatch."""
-        row = task.row
-        self.ready.push(task.id, row.queue, row.name, row.priority, us_of(row.created_at))
-        if row.expire_due_us is not None:
-            self.agenda.add(row.expire_due_us, "expire", task.id)
-
-    def became_held(self, task: Task) -> None:
-        """A worker has it now."""
-        worker = task.row.worker
-        assert worker is not None, "a dispatched task names its worker"
-        self.held.setdefault(worker, set()).add(task.id)
-
-    def must_start(self, task: Task, now_us: int) -> None:
-        """A command is under way: its body has the worker's lease to begin."""
-        heappush(self.start_deadlines, (now_us + us_of_seconds(task.row.lease_seconds), task.id, task.row.dispatch))
-
-    def released(self, task_id: str, worker: str) -> None:
-        """Its worker no longer has it."""
-        holding = self.held.get(worker)
-        if holding is not None:
-            holding.discard(task_id)
-            if not holding and worker not in self.workers:
-                del self.held[worker]
-
     def free_credit(self, worker: Worker) -> int:
         """How many more commands the worker would take."""
         if worker.draining:
@@ -116,33 +69,3 @@ class PartitionState:
         """Its life is over: it leaves memory, but for its entry in the ended index."""
         self.tasks.pop(task.id, None)
         self.dependents.pop(task.id, None)
-
-    def restored(self, tasks: Iterable[Task], now_us: int) -> None:
-        """Build everything derived from the rows of `tasks`, in order of creation."""
-        ordered = sorted(tasks, key=lambda task: (task.row.created_at, task.row.life, task.id))
-        for task in sorted(ordered, key=lambda task: task.row.root is not None):  # Roots first: children look for them.
-            self.add(task)
-            if task.ended:
-                self.live -= 1
-        for task in ordered:
-            self._restore_derived(task, now_us)
-
-    def _restore_derived(self, task: Task, now_us: int) -> None:
-        row = task.row
-        if row.state == "ready":
-            self.became_ready(task)
-        elif row.state == "scheduled" and row.start_due_us is not None:
-            self.agenda.add(row.start_due_us, "start", task.id)
-        elif row.state == "retrying" and row.retry_due_us is not None:
-            self.agenda.add(row.retry_due_us, "retry", task.id, row.dispatch)
-        elif row.state in ("dispatched", "running") and row.worker is not None:
-            self.became_held(task)
-            if row.state == "dispatched":
-                self.must_start(task, now_us)
-            if row.attempt_due_us is not None:
-                self.agenda.add(row.attempt_due_us, "attempt", task.id, row.dispatch)
-        if row.state == "running" and row.nodes and row.cancelling:
-            self.agenda.add(now_us, "cancel", task.id)
-        if task.plan is not None and row.planned < len(task.plan.order) and not row.cancelling:
-            self.agenda.add(now_us, "plan", task.id, row.planned)
-            self.planned += len(task.plan.order) - row.planned

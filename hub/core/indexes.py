@@ -1,0 +1,169 @@
+"""What is derived from the rows of tasks, as one table: which states of a task an index holds, and what entering and leaving
+them does. Tasks that change and tasks that are restored go through the same table.
+
+A timer stays in the agenda when its task leaves the state; it is compared with the row when it is due. So does a start deadline.
+"""
+
+from collections.abc import Callable, Iterable
+from heapq import heappush
+from typing import NamedTuple
+
+from schemas.tasks import TERMINAL_STATES
+
+from .rows.task import EMPTY
+from .state import PartitionState, Task
+from .times import us_of, us_of_seconds
+from .transitions import ACTIVE, BY_EVENT, LIVE, NEW
+
+Step = Callable[[PartitionState, Task, int], None]
+
+
+class Index(NamedTuple):
+    """One derived structure. `enter` and `leave` get the state, the task and the time in microseconds: `leave` before the row is
+    changed, `enter` after it."""
+
+    name: str
+    states: frozenset[str]
+    enter: Step
+    leave: Step | None = None
+
+
+def _count(state: PartitionState, task: Task, now_us: int) -> None:
+    state.live += 1
+
+
+def _discount(state: PartitionState, task: Task, now_us: int) -> None:
+    state.live -= 1
+
+
+def _queue(state: PartitionState, task: Task, now_us: int) -> None:
+    row = task.row
+    state.ready.push(task.id, row.queue, row.name, row.priority, us_of(row.created_at))
+
+
+def _dequeue(state: PartitionState, task: Task, now_us: int) -> None:
+    state.ready.remove(task.id)
+
+
+def _hold(state: PartitionState, task: Task, now_us: int) -> None:
+    worker = task.row.worker
+    if worker is not None:  # A workflow's root runs without one.
+        state.held.setdefault(worker, set()).add(task.id)
+
+
+def _release(state: PartitionState, task: Task, now_us: int) -> None:
+    worker = task.row.worker
+    holding = None if worker is None else state.held.get(worker)
+    if worker is not None and holding is not None:
+        holding.discard(task.id)
+        if not holding and worker not in state.workers:
+            del state.held[worker]
+
+
+def _must_start(state: PartitionState, task: Task, now_us: int) -> None:
+    """Its body has the worker's lease to begin."""
+    heappush(state.start_deadlines, (now_us + us_of_seconds(task.row.lease_seconds), task.id, task.row.dispatch))
+
+
+def _expire_timer(state: PartitionState, task: Task, now_us: int) -> None:
+    if task.row.expire_due_us is not None:
+        state.agenda.add(task.row.expire_due_us, "expire", task.id)
+
+
+def _start_timer(state: PartitionState, task: Task, now_us: int) -> None:
+    if task.row.start_due_us is not None:
+        state.agenda.add(task.row.start_due_us, "start", task.id)
+
+
+def _retry_timer(state: PartitionState, task: Task, now_us: int) -> None:
+    if task.row.retry_due_us is not None:
+        state.agenda.add(task.row.retry_due_us, "retry", task.id, task.row.dispatch)
+
+
+def _attempt_timer(state: PartitionState, task: Task, now_us: int) -> None:
+    if task.row.attempt_due_us is not None:
+        state.agenda.add(task.row.attempt_due_us, "attempt", task.id, task.row.dispatch)
+
+
+def _keep_result(state: PartitionState, task: Task, now_us: int) -> None:
+    task.result = task.row.result
+    task.args = EMPTY
+
+
+INDEXES = (
+    Index("live tasks", frozenset(LIVE), _count, _discount),
+    Index("ready order", frozenset({"ready"}), _queue, _dequeue),
+    Index("held by worker", frozenset(ACTIVE), _hold, _release),
+    Index("start deadlines", frozenset({"dispatched"}), _must_start),
+    Index("expire timers", frozenset({"ready"}), _expire_timer),
+    Index("start timers", frozenset({"scheduled"}), _start_timer),
+    Index("retry timers", frozenset({"retrying"}), _retry_timer),
+    Index("attempt timers", frozenset({"running"}), _attempt_timer),
+    Index("results", TERMINAL_STATES, _keep_result),
+)
+
+
+class Move(NamedTuple):
+    """What an event does to a task in one state: the states before and after (None: it stays), and the indexes to update before
+    the row changes and after it."""
+
+    before: str | None
+    after: str | None
+    leave: tuple[Step, ...]
+    enter: tuple[Step, ...]
+
+
+STAY = Move(None, None, (), ())
+
+
+def _move(before: str, after: str | None) -> Move:
+    if after is None:
+        return STAY
+    left = [index.leave for index in INDEXES if before in index.states and after not in index.states]
+    entered = [index.enter for index in INDEXES if after in index.states and before not in index.states]
+    return Move(before or None, after, tuple(leave for leave in left if leave is not None), tuple(entered))
+
+
+#: By event and by state before it; where there is none, the event is not allowed.
+MOVES: dict[type, dict[str, Move]] = {
+    event: {before: _move(before, row.target) for before in row.sources} for event, row in BY_EVENT.items()
+}
+
+_RESTORED = {state: _move(NEW, state).enter for state in (*LIVE, *TERMINAL_STATES)}
+
+
+def add(state: PartitionState, task: Task) -> None:
+    """Take a task into memory, in whatever state, with what holds for it in any: relations, and timers of its whole life."""
+    row = task.row
+    state.tasks[task.id] = task
+    if row.root is not None and (root := state.tasks.get(row.root)) is not None and root.children is not None:
+        root.children.append(task.id)
+    for dependency in row.depends_on:
+        before = state.tasks.get(dependency.task)
+        if before is None or not before.ended:  # One that ended counts when the task is placed, and never again.
+            state.dependents.setdefault(dependency.task, []).append(task.id)
+    if row.expire_due_us is not None:
+        state.agenda.add(row.expire_due_us, "expire", task.id)
+    if row.total_due_us is not None:
+        state.agenda.add(row.total_due_us, "total", task.id)
+
+
+def restore(state: PartitionState, tasks: Iterable[Task], now_us: int) -> None:
+    """Take the tasks of a changelog into memory, in the order of their creation."""
+    ordered = sorted(tasks, key=lambda task: (task.row.created_at, task.row.life, task.id))
+    for task in sorted(ordered, key=lambda task: task.row.root is not None):  # Roots first: children look for them.
+        add(state, task)
+    for task in ordered:
+        for enter in _RESTORED[task.row.state]:
+            enter(state, task, now_us)
+        _resume(state, task, now_us)
+
+
+def _resume(state: PartitionState, task: Task, now_us: int) -> None:
+    """Large work that was done in slices continues where the row says."""
+    row = task.row
+    if row.state == "running" and row.nodes and row.cancelling:
+        state.agenda.add(now_us, "cancel", task.id)
+    if task.plan is not None and row.planned < len(task.plan.order) and not row.cancelling:
+        state.agenda.add(now_us, "plan", task.id, row.planned)
+        state.planned += len(task.plan.order) - row.planned

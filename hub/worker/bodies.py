@@ -1,0 +1,175 @@
+"""Bodies: each takes one attempt from its command to its outcome, reports it and leaves its slot."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, Future
+from functools import partial
+from typing import Any
+
+import structlog
+
+from schemas import TaskError, quoted
+
+from .attempts import Attempt
+from .context import Context
+from .effects import ImmediateEffect
+from .executor import run_attempt
+from .outcome import Cancelled, Failed, Outcome, error_of
+from .owned import OwnedTasks
+from .registry import TaskRegistry
+from .reporting import Reporting
+from .shared import Locked, LoopCalls
+from .slots import Slots
+
+log = structlog.get_logger(__name__)
+
+
+class Body:
+    """An attempt whose code runs, as the event loop knows it."""
+
+    __slots__ = ("attempt", "concluding", "context", "granted", "interruptible", "task", "thread")
+
+    def __init__(self, attempt: Attempt, context: Context) -> None:
+        self.attempt = attempt
+        self.context = context
+        self.granted = asyncio.Event() if attempt.run.delivery == "at_most_once" else None
+        self.interruptible = False
+        self.concluding = False
+        self.task: asyncio.Task[None] | None = None
+        self.thread: Future[Any] | None = None
+
+    def stop(self, reason: str) -> None:
+        """Ask the code to stop: the context says so, and an async body is cancelled (a thread can only look). One that has not
+        begun yet looks first; one that is over reports how it ended."""
+        if not self.context.cancelled and not self.concluding:
+            self.context.cancel()
+            if self.task is not None and self.interruptible:
+                self.task.cancel(reason)
+
+
+class Bodies:
+    """The bodies that run. `carry_out` is given what follows when one leaves its slot. Use from one event loop."""
+
+    def __init__(
+        self,
+        registry: TaskRegistry,
+        desk: Locked[Slots],
+        reporting: Reporting,
+        tasks: OwnedTasks,
+        threads: Executor,
+        calls: LoopCalls,
+        carry_out: Callable[[Iterable[ImmediateEffect]], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._registry = registry
+        self._desk = desk
+        self._reporting = reporting
+        self._tasks = tasks
+        self._threads = threads
+        self._calls = calls
+        self._carry_out = carry_out
+        self._clock = clock
+        self._bodies: dict[str, Body] = {}
+        self._functions: set[Future[Any]] = set()
+
+    @property
+    def busy_threads(self) -> int:
+        """Plain functions that run, also those whose attempt is over."""
+        return sum(not future.done() for future in self._functions)
+
+    def begin(self, attempt: Attempt) -> None:
+        """The attempt has a slot."""
+        context = Context(attempt.run, partial(self._reporting.progress, attempt))
+        body = self._bodies[attempt.run.token] = Body(attempt, context)
+        body.task = self._tasks.start(self._run(body))
+
+    def stop(self, attempt: Attempt, reason: str) -> None:
+        """Ask the code of an attempt to stop."""
+        if (body := self._bodies.get(attempt.run.token)) is not None:
+            body.stop(reason)
+
+    def grant(self, attempt: Attempt) -> None:
+        """The body that waits for its grant may run."""
+        if (body := self._bodies.get(attempt.run.token)) is not None and body.granted is not None:
+            body.granted.set()
+
+    async def _run(self, body: Body) -> None:
+        try:
+            outcome = await self._outcome_of(body)
+        except asyncio.CancelledError:
+            outcome = Cancelled(0.0)
+        except GeneratorExit:
+            raise  # The loop is being thrown away.
+        except BaseException as error:
+            run = body.attempt.run
+            log.exception("unexpected error while running a handler", action="worker_body_failed", task=run.task, name=run.name)
+            outcome = Failed(error_of(error), 0.0)
+        body.concluding = True
+        try:
+            await self._reporting.conclude(body.attempt, outcome)
+        finally:
+            del self._bodies[body.attempt.run.token]
+            self._leave(body)
+
+    async def _outcome_of(self, body: Body) -> Outcome:
+        run, context = body.attempt.run, body.context
+        body.interruptible = True
+        if context.cancelled:  # Together with the command.
+            return Cancelled(0.0)
+        if body.granted is not None and not await self._is_granted(body, body.granted):
+            return Cancelled(0.0)
+        definition = self._registry.get(run.name)
+        if definition is None:
+            return self._unknown(run.name)
+        if body.granted is None:
+            self._reporting.begun(body.attempt, self._clock())
+        body.interruptible = definition.is_async
+        return await run_attempt(
+            definition,
+            context,
+            bytes(run.args),
+            threads=self._threads,
+            timeout_seconds=run.timeout_seconds,
+            on_thread=partial(self._in_thread, body),
+        )
+
+    async def _is_granted(self, body: Body, granted: asyncio.Event) -> bool:
+        run = body.attempt.run
+        await self._reporting.start(body.attempt)
+        try:
+            async with asyncio.timeout(run.start_seconds):
+                await granted.wait()
+        except TimeoutError:
+            log.warning("no grant came", action="worker_not_granted", task=run.task)
+            return False
+        return True
+
+    def _unknown(self, name: str) -> Failed:
+        known = ", ".join(self._registry.names)
+        return Failed(TaskError(type="UnknownTask", message=f"this worker has no task {quoted(name)}; it has {known}"), 0.0)
+
+    def _in_thread(self, body: Body, future: "Future[Any]") -> None:
+        body.thread = future
+        self._functions.add(future)
+
+    def _leave(self, body: Body) -> None:
+        """The slot is free for another attempt, once a thread that the body left behind has come to its end, too."""
+        attempt, function = body.attempt, body.thread
+        hangs = function is not None and not function.done()
+        with self._desk as desk:
+            effects = desk.hung(attempt, self._clock()) if hangs else desk.ended(attempt, self._clock())
+        if function is not None and hangs:
+            run = attempt.run
+            about = {"task": run.task, "name": run.name, "threads": self.busy_threads}
+            log.warning("a hung function keeps its slot after its attempt is over", action="worker_function_hangs", **about)
+            function.add_done_callback(partial(self._calls.call, self._came_back))
+        elif function is not None:
+            self._functions.discard(function)
+        self._carry_out(effects)
+
+    def _came_back(self, function: "Future[Any]") -> None:
+        self._functions.discard(function)
+        with self._desk as desk:
+            effects = desk.came_back(self._clock())
+        self._carry_out(effects)

@@ -1,0 +1,168 @@
+"""Reporting what becomes of attempts: starts after a short linger, progress, and ends."""
+
+import asyncio
+from functools import partial
+
+import structlog
+from msgspec import Raw
+
+from schemas import reports as r
+
+from ..errors import HubError
+from ..kafka import Outgoing
+from .attempts import Attempt
+from .effects import Standing
+from .outcome import Cancelled, Failed, Outcome, Succeeded, in_short
+from .owned import OwnedTasks
+from .reports import ReportBuilder, Reports
+from .shared import Locked, LoopCalls
+from .slots import Slots
+
+log = structlog.get_logger(__name__)
+
+#: A body that is over within this time is not announced: its end says that it began (seconds).
+STARTED_LINGER_SECONDS = 0.005
+
+#: Characters of a progress message that are sent.
+MESSAGE_MAX = 1_000
+
+#: How long a report of the worker itself may take (seconds).
+WORKER_REPORT_SECONDS = 5.0
+
+
+class Reporting:
+    """The reports of one desk, from its event loop; only `progress` may be called from any thread. Counts the ends."""
+
+    def __init__(
+        self, reports: Reports, builder: ReportBuilder, desk: Locked[Slots], tasks: OwnedTasks, calls: LoopCalls
+    ) -> None:
+        self._reports = reports
+        self._builder = builder
+        self._desk = desk
+        self._tasks = tasks
+        self._calls = calls
+        self._linger: asyncio.TimerHandle | None = None
+        self.done = self.failed = self.cancelled = self.released = 0
+
+    # Starts
+
+    def begun(self, attempt: Attempt, now: float) -> None:
+        """The body of an attempt begins at `now`: report that, unless it is over before the linger is."""
+        with self._desk as desk:
+            desk.starts.add(attempt, now)
+        if self._linger is None:
+            self._linger = asyncio.get_running_loop().call_later(STARTED_LINGER_SECONDS, self._linger_over)
+
+    def _linger_over(self) -> None:
+        """One timer for all."""
+        self._linger = None
+        with self._desk as desk:
+            due = desk.starts.claim_all()
+        if due:
+            self._tasks.start(self._report_starts(due))
+
+    async def _report_starts(self, attempts: list[Attempt]) -> None:
+        for attempt in attempts:
+            if not self._is_over(attempt):
+                await self._reports.post(self._builder.started(attempt))
+
+    async def start(self, attempt: Attempt) -> None:
+        """Report now that the body has begun, or asks for its grant, unless that is reported already."""
+        with self._desk as desk:
+            ours = desk.starts.claim(attempt)
+        if ours:
+            await self._reports.post(self._builder.started(attempt))
+
+    def _is_over(self, attempt: Attempt) -> bool:
+        with self._desk:
+            return attempt.over
+
+    # Progress
+
+    def progress(self, attempt: Attempt, percent: float | None, message: str) -> None:
+        """`ctx.progress`, from the thread of the handler."""
+        self._calls.call(self._begin_progress, attempt, percent, message[:MESSAGE_MAX])
+
+    def _begin_progress(self, attempt: Attempt, percent: float | None, message: str) -> None:
+        self._tasks.start(self._send_progress(attempt, percent, message))
+
+    async def _send_progress(self, attempt: Attempt, percent: float | None, message: str) -> None:
+        if self._is_over(attempt):
+            return
+        await self.start(attempt)
+        await self._reports.post(self._builder.of_attempt(attempt, r.AttemptProgressed, percent=percent, message=message))
+
+    # Ends
+
+    async def conclude(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Report the end of a body; shortened, where it cannot be sent as it is. Where that cannot be sent either, the engine
+        finds the attempt missing from the next heartbeats."""
+        about = {"task": attempt.run.task, "name": attempt.run.name}
+        try:
+            await self._conclude(attempt, outcome)
+        except Exception as error:
+            log.exception("could not send the outcome of an attempt", action="worker_end_unsendable", **about)
+            try:
+                await self._conclude(attempt, in_short(outcome, error))
+            except Exception:
+                log.exception("outcome not reported; the engine will treat it as lost", action="worker_end_unreported", **about)
+                self._settle(attempt)
+
+    async def _conclude(self, attempt: Attempt, outcome: Outcome) -> None:
+        match outcome:
+            case Succeeded(result, ran_seconds):
+                await self._end(attempt, r.AttemptCompleted, result=Raw(result), ran_seconds=ran_seconds)
+                self.done += 1
+            case Failed(error, ran_seconds, retry_after, timed_out):
+                more = {"retry_after": retry_after, "timed_out": timed_out}
+                await self._end(attempt, r.AttemptFailed, error=error, ran_seconds=ran_seconds, **more)
+                self.failed += 1
+            case Cancelled():
+                await self.cancel(attempt)
+
+    async def cancel(self, attempt: Attempt) -> None:
+        """Report that an attempt was cancelled."""
+        await self._end(attempt, r.AttemptCancelled)
+        self.cancelled += 1
+
+    async def release(self, attempt: Attempt, reason: str) -> None:
+        """Report that an attempt is handed back without a start."""
+        await self._end(attempt, r.AttemptReleased, reason=reason)
+        self.released += 1
+
+    async def _end(self, attempt: Attempt, report: type[r.AttemptReport], **fields: object) -> None:
+        """The end of an attempt. It counts as held until that is stored: the engine misses what is no longer held."""
+        with self._desk as desk:
+            desk.over(attempt)
+        await self._reports.post(self._builder.of_attempt(attempt, report, **fields), partial(self._settle, attempt))
+
+    def _settle(self, attempt: Attempt) -> None:
+        with self._desk as desk:
+            desk.settle(attempt)
+
+    # The worker itself
+
+    async def heartbeat(self, partition: int, standing: Standing) -> None:
+        """Post a heartbeat in order with the other reports."""
+        await self._reports.post(self._builder.heartbeat(partition, standing))
+
+    async def register(self, partitions: int) -> None:
+        """Report to each engine partition that the worker is there. Raises HubError."""
+        for partition in range(partitions):
+            await self._reports.send(self._of_worker(r.WorkerRegistered, partition))
+
+    async def leave(self, report: type[r.WorkerReport], partitions: int) -> None:
+        """Report to each engine partition that the worker drains, or has stopped. What is not stored is logged: the engine then
+        finds out by the leases."""
+        for partition in range(partitions):
+            try:
+                await self._reports.send(self._of_worker(report, partition), timeout_seconds=WORKER_REPORT_SECONDS)
+            except HubError as error:
+                about = {"report": report.__name__, "reason": str(error)}
+                log.warning("worker status report not delivered", action="worker_report_failed", **about)
+                return
+
+    def _of_worker(self, report: type[r.WorkerReport], partition: int) -> Outgoing:
+        with self._desk as desk:
+            standing = desk.standing(partition)
+        return self._builder.of_worker(report, partition, standing)

@@ -1,0 +1,116 @@
+"""Where a worker's reports go, and how they are made: records for `hub.intake`."""
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from itertools import count
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from msgspec import Struct, json
+
+from schemas import REPORTS
+from schemas import reports as r
+
+from ..kafka import INTAKE, Outgoing
+from .attempts import STARTED_NUMBER, Attempt
+from .effects import Standing
+from .registry import TaskRegistry
+from .settings import WorkerSettings
+
+_encoder = json.Encoder()
+_KINDS: dict[type[Struct], bytes] = {struct: kind.encode() for kind, struct in REPORTS.items()}
+
+
+class Reports(Protocol):
+    """Where reports go; used from one event loop. `hub.kafka.Sender` is one; its methods say what they raise."""
+
+    async def start(self) -> None:
+        """Connect."""
+
+    async def send(self, outgoing: Outgoing, *, timeout_seconds: float = ...) -> None:
+        """Returns when the report is stored."""
+
+    async def post(self, outgoing: Outgoing, on_settled: Callable[[], object] = ...) -> None:
+        """Returns when the report is handed over; `on_settled` is called when it is stored, or never will be."""
+
+    async def flush(self, *, timeout_seconds: float) -> bool:
+        """Whether everything that was posted is stored within the time."""
+
+    async def stop(self) -> None:
+        """Disconnect."""
+
+
+class WorkerIdentity:
+    """What every report of a worker says of it, as it is when the worker starts."""
+
+    def __init__(self, incarnation: str, inbox: int, settings: WorkerSettings, registry: TaskRegistry) -> None:
+        self.incarnation = incarnation
+        fields = {
+            "incarnation": incarnation,
+            "pool": settings.pool,
+            "inbox": inbox,
+            "queues": sorted(settings.queues),
+            "names": registry.names,
+            "options": registry.options,
+            "slots": settings.slots,
+            "lease_seconds": settings.lease_seconds,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+        }
+        self.fields: Mapping[str, Any] = MappingProxyType(fields)
+
+
+class ReportBuilder:
+    """Makes reports of one incarnation, in one thread. Builders of other threads have another `series`, the beginning of the ids
+    (`ce_id`) of their reports."""
+
+    def __init__(self, identity: WorkerIdentity, series: str = "") -> None:
+        self._identity = identity
+        self._key = identity.incarnation.encode()
+        self._source = f"/worker/{identity.incarnation}".encode()
+        self._series = series.encode()
+        self._numbers = count(1)
+
+    def of_worker(self, report: type[r.WorkerReport], partition: int, standing: Standing, **more: Any) -> Outgoing:
+        """A report of the worker itself, for one engine partition."""
+        return self._outgoing(report(**self._identity.fields, credit=standing.credit, **more), partition, self._key)
+
+    def heartbeat(self, partition: int, standing: Standing) -> Outgoing:
+        """The heartbeat for one engine partition; while the worker drains, it says that."""
+        if standing.draining:
+            return self.of_worker(r.WorkerDraining, partition, standing)
+        return self.of_worker(r.WorkerHeartbeat, partition, standing, holding=standing.holding)
+
+    def of_attempt(self, attempt: Attempt, report: type[r.AttemptReport], **fields: Any) -> Outgoing:
+        """A report of an attempt, numbered in the order in which they are made."""
+        attempt.number += 1
+        return self._of_attempt(attempt, report, attempt.number, fields)
+
+    def started(self, attempt: Attempt) -> Outgoing:
+        """The report that the body of an attempt has begun, whenever it is made."""
+        return self._of_attempt(attempt, r.AttemptStarted, STARTED_NUMBER, {})
+
+    def _of_attempt(self, attempt: Attempt, report: type[r.AttemptReport], number: int, fields: dict[str, Any]) -> Outgoing:
+        run = attempt.run
+        value = report(
+            task=run.task,
+            root=run.root,
+            attempt=run.attempt,
+            dispatch=run.dispatch,
+            token=run.token,
+            incarnation=self._identity.incarnation,
+            number=number,
+            **fields,
+        )
+        return self._outgoing(value, run.partition, run.root.encode())
+
+    def _outgoing(self, value: Struct, partition: int, key: bytes) -> Outgoing:
+        headers = [
+            ("ce_specversion", b"1.0"),
+            ("ce_type", _KINDS[type(value)]),
+            ("ce_source", self._source),
+            ("ce_id", b"%b%d" % (self._series, next(self._numbers))),
+            ("content-type", b"application/json"),
+        ]
+        return Outgoing(INTAKE, partition, key, _encoder.encode(value), headers)
