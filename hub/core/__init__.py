@@ -16,6 +16,7 @@ from .graph import check_plan
 from .indexes import restore
 from .rejection import Rejection
 from .rows import (
+    FORMAT,
     META_KEY,
     EndedRow,
     EngineRow,
@@ -39,6 +40,7 @@ __all__ = [
     "EMPTY",
     "ESCAPED_MAX",
     "ID_BYTES",
+    "FORMAT",
     "LIVE",
     "META_KEY",
     "REASON_MAX",

@@ -15,6 +15,7 @@ from schemas import events as e
 
 from ..core import (
     EMPTY,
+    FORMAT,
     META_KEY,
     REASON_MAX,
     SECOND_US,
@@ -356,7 +357,12 @@ class EnginePartition:
 
     def _meta(self) -> tuple[bytes, bytes]:
         meta = MetaRow(
-            offset=self.offset, epoch=self.epoch, now_us=self.now_us, partitions=self.partitions, created_us=self.created_us
+            offset=self.offset,
+            epoch=self.epoch,
+            now_us=self.now_us,
+            partitions=self.partitions,
+            created_us=self.created_us,
+            format=FORMAT,
         )
         return META_KEY, json.encode(meta)
 
