@@ -39,8 +39,8 @@ from .transitions import LIVE
 __all__ = [
     "EMPTY",
     "ESCAPED_MAX",
-    "ID_BYTES",
     "FORMAT",
+    "ID_BYTES",
     "LIVE",
     "META_KEY",
     "REASON_MAX",
