@@ -1,6 +1,6 @@
 """taskhub: an event-driven observability and orchestration hub. What users import; everything is loaded when it is first named.
 
->>> from hub import Hub, TaskRegistry, Workflow, Retry, Permanent, Context
+>>> from hub import Hub, TaskRegistry, Workflow, RetryLater, Permanent, TaskContext
 """
 
 from importlib import import_module
@@ -12,14 +12,14 @@ __distribution__ = "taskhub"
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Context": ".worker",
     "Hub": ".client",
     "HubError": ".errors",
     "InvalidSubmission": ".client",
     "NoAnswer": ".client",
     "Permanent": ".worker",
-    "Retry": ".worker",
+    "RetryLater": ".worker",
     "TaskCancelled": ".client",
+    "TaskContext": ".worker",
     "TaskExpired": ".client",
     "TaskFailed": ".client",
     "TaskHandle": ".client",
@@ -35,16 +35,16 @@ _HOMES = {
 
 __all__ = [
     "Backoff",
-    "Context",
     "Event",
     "Hub",
     "HubError",
     "InvalidSubmission",
     "NoAnswer",
     "Permanent",
-    "Retry",
+    "RetryLater",
     "RetryPolicy",
     "TaskCancelled",
+    "TaskContext",
     "TaskExpired",
     "TaskFailed",
     "TaskHandle",
@@ -85,7 +85,7 @@ if TYPE_CHECKING:
         Workflow,
     )
     from .errors import HubError
-    from .worker import Context, Permanent, Retry, TaskRegistry, Worker, WorkerSettings
+    from .worker import Permanent, RetryLater, TaskContext, TaskRegistry, Worker, WorkerSettings
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,6 @@ A plugin imports `subscribers` and `schemas`, never `hub`; the hub finds it by e
 
 from .api import (
     Batch,
-    Context,
     Delivery,
     Drop,
     F,
@@ -13,8 +12,9 @@ from .api import (
     Handler,
     Meta,
     Postpone,
-    Retry,
+    Redelivery,
     Subscriber,
+    SubscriberContext,
     SubscriberSettings,
     on,
     parse_duration,
@@ -27,7 +27,6 @@ __distribution__ = "taskhub"
 
 __all__ = [
     "Batch",
-    "Context",
     "Delivery",
     "Drop",
     "F",
@@ -35,8 +34,9 @@ __all__ = [
     "Handler",
     "Meta",
     "Postpone",
-    "Retry",
+    "Redelivery",
     "Subscriber",
+    "SubscriberContext",
     "SubscriberSettings",
     "on",
     "parse_duration",

@@ -51,7 +51,7 @@ class _Declared(BaseModel):
 # How events are delivered
 
 
-class Retry(_Declared):
+class Redelivery(_Declared):
     """Backoff after a failure: `initial` seconds, doubled each time, at most `max`; given up `timeout` after the first."""
 
     initial: Duration = 1.0
@@ -82,7 +82,7 @@ class Delivery(_Declared):
 
     order: Literal["task", "root", "partition"] = "task"
     concurrency: int = Field(default=1, ge=1, le=1024)
-    retry: Retry = Retry()
+    retry: Redelivery = Redelivery()
     on_error: Literal["dlq", "skip", "stop"] = "dlq"
     timeout: Duration = "30s"
     in_flight_max: int = Field(default=2000, ge=1)
@@ -338,7 +338,7 @@ class Meta:
         return f"Meta({self.type} {self.subject} #{self.sequence}, {self.partition}/{self.offset}, attempt {self.attempt})"
 
 
-class Context(NamedTuple):
+class SubscriberContext(NamedTuple):
     """What `open` is given: the instance's id (from the configuration) and a logger of its own."""
 
     id: str
@@ -501,7 +501,7 @@ class Subscriber(Generic[SettingsT]):
             raise TypeError(f"{cls.__qualname__}: {event_type} goes to one method, but {both} name it equally")
         return ranked[0][1]
 
-    async def open(self, ctx: Context) -> None:
+    async def open(self, ctx: SubscriberContext) -> None:
         """Called before the first event, in the thread and loop that handlers run in. Raise, and it is tried again later."""
 
     async def flush(self) -> None:

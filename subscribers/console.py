@@ -16,7 +16,7 @@ from pydantic import field_validator
 
 from schemas import CATALOGUE, Event
 
-from .api import Context, Delivery, Drop, Meta, Subscriber, SubscriberSettings, on
+from .api import Delivery, Drop, Meta, Subscriber, SubscriberContext, SubscriberSettings, on
 
 _COLOURS = ((17, "\x1b[31m"), (13, "\x1b[33m"), (9, ""), (0, "\x1b[2m"))
 _GREEN, _RESET = "\x1b[32m", "\x1b[0m"
@@ -46,7 +46,7 @@ class Console(Subscriber[ConsoleSettings]):
     name = "console"
     delivery = Delivery(order="partition", on_error="skip")
 
-    async def open(self, ctx: Context) -> None:
+    async def open(self, ctx: SubscriberContext) -> None:
         """Take the stream; colour only for a terminal."""
         self.out: TextIO = sys.stderr if self.settings.stream == "stderr" else sys.stdout
         self.colour = self.out.isatty() and "NO_COLOR" not in os.environ

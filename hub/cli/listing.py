@@ -8,7 +8,7 @@ from msgspec import Struct
 from schemas import MalformedRecord, printable
 
 from ..client.lookup import find_made
-from ..core.rows import EndedRow, TaskRow, ended_row_decoder, task_row_decoder
+from ..core import EndedRow, TaskRow, ended_row_decoder, task_row_decoder
 from ..kafka import STATE, describe_partitions, read_all
 
 TASK_PREFIX = b"task/"

@@ -155,14 +155,21 @@ def init(
 
 
 def ensure_configured_topics(bootstrap: str, partitions: int | None) -> "Ensured":
-    """Ensure the topics of a hub on a Kafka cluster, with what `[topics]` sets. Raises HubError."""
+    """Ensure the topics of a hub on a Kafka cluster, with what `[topics]` sets. Raises HubError, before anything is altered also
+    where the hub is of another format."""
     import asyncio
 
+    from ..engine import check_hub_format
     from ..kafka import ensure_hub
     from ..runtime.tuning import topic_overrides
 
     settings = _settings()
-    return asyncio.run(ensure_hub(bootstrap, partitions, topic_overrides(None if settings is None else settings.topics)))
+
+    async def ensure() -> "Ensured":
+        await check_hub_format(bootstrap)
+        return await ensure_hub(bootstrap, partitions, topic_overrides(None if settings is None else settings.topics))
+
+    return asyncio.run(ensure())
 
 
 def checked_subscribers(chosen: list[str] | None) -> list[dict[str, Any]]:

@@ -267,7 +267,7 @@ def list_tasks(
     Reads the hub's state from the topic hub.state, and hub.events with --event-id; nothing is asked of the engine. Exit codes:
     0 listed; 2 wrong usage; 3 no broker answers.
     """
-    from ..core.transitions import LIVE
+    from ..core import LIVE
     from .listing import read_tasks
 
     if state is not None and state not in (states := {*LIVE, *TERMINAL_STATES}):

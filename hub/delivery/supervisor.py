@@ -11,7 +11,7 @@ import contextlib
 import logging
 from typing import Any
 
-from subscribers import Context, Subscriber
+from subscribers import Subscriber, SubscriberContext
 
 from ..errors import ConfigurationError
 from ..kafka import TopicMissing
@@ -193,7 +193,7 @@ class Supervisor:
 
         instance: Subscriber[Any] = prepared.plugin(prepared.settings)
         logger = logging.getLogger(f"subscribers.{self.config.id}")
-        await instance.open(Context(self.config.id, logger))
+        await instance.open(SubscriberContext(self.config.id, logger))
         runner = Runner(prepared, instance, self._dead_letters, self._counters, on_fatal, self._log)
         runner.start()
         return runner

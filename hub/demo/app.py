@@ -7,7 +7,7 @@ import asyncio
 import time
 from typing import Any
 
-from ..worker import Context, Permanent, TaskRegistry
+from ..worker import Permanent, TaskContext, TaskRegistry
 
 tasks = TaskRegistry()
 
@@ -29,7 +29,7 @@ async def reserve_stock(order: int, items: list[str]) -> dict[str, Any]:
 
 
 @tasks.task("charge-card")
-async def charge_card(amount: str, ctx: Context) -> dict[str, str]:
+async def charge_card(amount: str, ctx: TaskContext) -> dict[str, str]:
     """`ctx.task_id` is the same in every attempt: the idempotency key for the payment provider."""
     await asyncio.sleep(0.3)
     if ctx.attempt == 1:
@@ -38,7 +38,7 @@ async def charge_card(amount: str, ctx: Context) -> dict[str, str]:
 
 
 @tasks.task("pack-parcel")
-def pack_parcel(ctx: Context) -> dict[str, Any]:
+def pack_parcel(ctx: TaskContext) -> dict[str, Any]:
     """A plain function runs in a thread. `ctx.dependencies` has the results of the steps that it waited for."""
     reserved = ctx.dependencies["reserve"]
     for step in range(1, PACKING_STEPS + 1):
@@ -50,14 +50,14 @@ def pack_parcel(ctx: Context) -> dict[str, Any]:
 
 
 @tasks.task("ship-parcel")
-async def ship_parcel(carrier: str, ctx: Context) -> dict[str, str]:
+async def ship_parcel(carrier: str, ctx: TaskContext) -> dict[str, str]:
     """Runs a second after packing and paying, when the courier comes (`start_after` of the step)."""
     await asyncio.sleep(0.2)
     return {"carrier": carrier, "parcel": ctx.dependencies["pack"]["parcel"]}
 
 
 @tasks.task("confirm-order")
-async def confirm_order(customer: str, ctx: Context) -> str:
+async def confirm_order(customer: str, ctx: TaskContext) -> str:
     """The last step: its result is the workflow's."""
     shipped = ctx.dependencies["ship"]
     return f"Dear {customer}, your parcel {shipped['parcel']} is on its way with {shipped['carrier']}."

@@ -2,9 +2,7 @@
 
 from msgspec import json
 
-from ..core.changes import Changes
-from ..core.rows.task import EMPTY
-from ..core.state.task import Task
+from ..core import EMPTY, Changes, Task
 
 
 def rows_of(changes: Changes) -> list[tuple[bytes, bytes | None]]:

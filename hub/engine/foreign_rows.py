@@ -10,15 +10,19 @@ from msgspec import Raw, json
 
 from schemas import TERMINAL_STATES, Submission
 
-from ..core.graph import check_plan
-from ..core.rejection import Rejection
-from ..core.rows.ended import ended_row_decoder
-from ..core.rows.engine import engine_row_decoder
-from ..core.rows.meta import META_KEY, meta_row_decoder
-from ..core.rows.task import TaskRow, task_row_decoder
-from ..core.rows.worker import worker_row_decoder
-from ..core.times import us_of
-from ..core.transitions import LIVE
+from ..core import (
+    LIVE,
+    META_KEY,
+    Rejection,
+    TaskRow,
+    check_plan,
+    ended_row_decoder,
+    engine_row_decoder,
+    meta_row_decoder,
+    task_row_decoder,
+    us_of,
+    worker_row_decoder,
+)
 from .intake_marks import INTAKE_KEY, IntakeRow
 
 _raw = json.Decoder(Raw)

@@ -6,7 +6,7 @@ in a changelog row (`!intake`, some MARKS_MAX entries) that survives restarts. P
 
 from msgspec import Struct, json
 
-from ..core.times import SECOND_US
+from ..core import SECOND_US
 
 INTAKE_KEY = b"!intake"
 

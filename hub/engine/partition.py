@@ -13,28 +13,45 @@ from msgspec import Raw, json
 from schemas import EngineAnnounced, Submission
 from schemas import events as e
 
-from ..core import indexes
-from ..core.bounds import REASON_MAX, cut
-from ..core.changes import Changes
-from ..core.dispatching.dispatch import dispatch
-from ..core.emitted import Command, EmittedEvent, Reply
-from ..core.fleet.leases import expire_leases, expire_starts, extend_deadlines, next_lease_expiry
-from ..core.graph import check_plan
-from ..core.rejection import Rejection
-from ..core.rows.ended import EndedRow, ended_row_decoder
-from ..core.rows.engine import engine_row_decoder
-from ..core.rows.meta import META_KEY, MetaRow, meta_row_decoder
-from ..core.rows.task import EMPTY, task_row_decoder
-from ..core.rows.worker import worker_row_decoder
-from ..core.settle import settle
-from ..core.state.partition import PartitionState
-from ..core.state.task import Task
-from ..core.time.due import PoisonTimer, TimerKey, take_due
-from ..core.times import SECOND_US
-from ..kafka import INBOX_PARTITIONS, StoredRecord
+from ..core import (
+    EMPTY,
+    FORMAT,
+    META_KEY,
+    REASON_MAX,
+    SECOND_US,
+    Changes,
+    Command,
+    Conditions,
+    EmittedEvent,
+    EndedRow,
+    InvalidReport,
+    MetaRow,
+    PartitionState,
+    PoisonTimer,
+    Rejection,
+    Reply,
+    Task,
+    TimerKey,
+    check_plan,
+    cut,
+    decide_report,
+    dispatch,
+    ended_row_decoder,
+    engine_row_decoder,
+    expire_leases,
+    expire_starts,
+    extend_deadlines,
+    meta_row_decoder,
+    next_lease_expiry,
+    restore,
+    settle,
+    take_due,
+    task_row_decoder,
+    worker_row_decoder,
+)
+from ..kafka import INBOX_PARTITIONS, StoredRecord, partition_of
 from .changelog import rows_of
-from .handlers import REQUESTS, Conditions, handle
-from .reading import InvalidIdentity, InvalidReport, envelope_of, envelope_without_identity
+from .reading import InvalidRequest, decode_report, envelope_of
 from .settings import EngineSettings
 
 #: Entries of the ended index that are tombstoned in one batch, and how long expired ones may lie while nothing else happens.
@@ -144,7 +161,7 @@ class EnginePartition:
                 assert not isinstance(plan, Rejection), "a plan that was admitted is a plan"
                 task.plan = plan
         self.now_us = max(self.now_us + RESTORED_AFTER_US, now_us)
-        indexes.restore(self.state, tasks.values(), self.now_us)
+        restore(self.state, tasks.values(), self.now_us)
         self._retire_orphans(tasks)
         return count
 
@@ -204,7 +221,7 @@ class EnginePartition:
         changes = self._turn(now_us)
         self.timer_taken = None
         self._take_all(changes, records)
-        settle(changes, retention_seconds=self.settings.retention_seconds)
+        settle(changes)
         if phase in ("all", "timers"):
             self._take_due(changes, time_watermark_us, timers_max=None if phase == "all" else 1)
         if phase in ("all", "dispatch"):
@@ -214,10 +231,9 @@ class EnginePartition:
         return self._batch(changes)
 
     def _take_all(self, changes: Changes, records: Sequence[StoredRecord]) -> None:
-        conditions = Conditions(self.events_floor, self.settings.waiting_max, self.state.engine_row.storage == "low")
         for record in records:
             try:
-                self._take(changes, conditions, record)
+                self._take(changes, record)
             except MemoryError:
                 raise  # No record is to blame for that.
             except Exception as error:
@@ -225,20 +241,18 @@ class EnginePartition:
             self.offset = record.offset + 1
 
     def _take_due(self, changes: Changes, time_watermark_us: int | None, *, timers_max: int | None) -> None:
-        retention_seconds = self.settings.retention_seconds
         if time_watermark_us is not None:
             expire_starts(changes, "agenda:start", time_watermark_us)
             expire_leases(changes, "agenda:lease", time_watermark_us)
-            settle(changes, retention_seconds=retention_seconds)
+            settle(changes)
             self._leases_checked = True
         self.timer_taken = take_due(
             changes,
-            retention_seconds=retention_seconds,
             time_watermark_us=time_watermark_us,
             poison=self.poison_timers,
             timers_max=timers_max,
         )
-        settle(changes, retention_seconds=retention_seconds)
+        settle(changes)
 
     def next_due(self) -> int | None:
         """When `process` has something to do without any record, in microseconds since the epoch; None: nothing ahead."""
@@ -274,7 +288,19 @@ class EnginePartition:
 
     def _turn(self, now_us: int) -> Changes:
         self.now_us = max(self.now_us, now_us)
-        return Changes(self.state, partition=self.partition, partitions=self.partitions, now_us=self.now_us)
+        settings = self.settings
+        conditions = Conditions(self.events_floor, settings.retention_seconds, settings.waiting_max, INBOX_PARTITIONS)
+        return Changes(
+            self.state,
+            partition=self.partition,
+            partitions=self.partitions,
+            home_of=self._home_of,
+            now_us=self.now_us,
+            conditions=conditions,
+        )
+
+    def _home_of(self, name: str) -> int:
+        return 0 if self.partitions == 1 else partition_of(name, self.partitions)
 
     def _forget_expired(self, changes: Changes) -> None:
         expiry = self.state.ended.next_expiry()
@@ -284,7 +310,7 @@ class EnginePartition:
 
     # One record
 
-    def _take(self, changes: Changes, conditions: Conditions, record: StoredRecord) -> None:
+    def _take(self, changes: Changes, record: StoredRecord) -> None:
         """Decide one record. Whatever is wrong with it is reported on the log and affects nothing else."""
         changes.caused_by(f"{self.partition}/{record.offset}", None)
         mark = len(changes.events)
@@ -293,19 +319,14 @@ class EnginePartition:
                 raise InvalidReport(f"processing failed: {self.poison_records[record.offset]}")
             envelope = envelope_of(record)
             changes.caused_by(f"{self.partition}/{record.offset}", envelope.event_id)
-            handle(changes, conditions, envelope)
+            decide_report(changes, envelope, decode_report(envelope))
         except InvalidReport as why:
             assert len(changes.events) == mark, "a report that is invalid has changed nothing"
-            if isinstance(why, InvalidIdentity) and self._reject_unidentified(changes, record, str(why)):
-                return
-            self._dead_letter(changes, record, str(why))
-
-    def _reject_unidentified(self, changes: Changes, record: StoredRecord, reason: str) -> bool:
-        """A client's request whose `ce_id` or `ce_source` cannot be taken is answered; whether it was one."""
-        envelope = envelope_without_identity(record)
-        if envelope.type in REQUESTS:
-            changes.reject("malformed", reason, report=envelope.type, task=None, reply=envelope.reply)
-        return envelope.type in REQUESTS
+            if isinstance(why, InvalidRequest):
+                asked = why.envelope
+                changes.reject("malformed", str(why), report=asked.type, task=None, reply=asked.reply)
+            else:
+                self._dead_letter(changes, record, str(why))
 
     def _dead_letter(self, changes: Changes, record: StoredRecord, reason: str) -> None:
         value = record.value or b""
@@ -336,7 +357,12 @@ class EnginePartition:
 
     def _meta(self) -> tuple[bytes, bytes]:
         meta = MetaRow(
-            offset=self.offset, epoch=self.epoch, now_us=self.now_us, partitions=self.partitions, created_us=self.created_us
+            offset=self.offset,
+            epoch=self.epoch,
+            now_us=self.now_us,
+            partitions=self.partitions,
+            created_us=self.created_us,
+            format=FORMAT,
         )
         return META_KEY, json.encode(meta)
 

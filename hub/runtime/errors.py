@@ -1,6 +1,8 @@
 """What keeps a process of the hub from serving, each a sentence with its remedy."""
 
-from ..errors import HubError, InUse
+from pathlib import Path
+
+from ..errors import ConfigurationError, HubError, InUse
 
 
 class PortTaken(InUse):
@@ -18,6 +20,17 @@ class DataDirectoryTaken(InUse):
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"The data directory {reason}. Stop that hub, or give this one a directory of its own with --data.")
+
+
+class DataOfOtherFormat(ConfigurationError):
+    """A data directory was written by a version whose format this one does not read. `found`: None where it has no number."""
+
+    def __init__(self, directory: Path | None, found: str | None, wanted: int) -> None:
+        was = "has no format number, since an earlier version wrote it" if found is None else f"is of format {found!r}"
+        super().__init__(
+            f"The data in {directory} {was}, and this version reads format {wanted} only:"
+            " drain the hub with the version that wrote it, then start over with another --data."
+        )
 
 
 class ProcessFailed(HubError):

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..core.rows import EngineRow, WorkerRow, engine_row_decoder, meta_row_decoder, worker_row_decoder
+from ..core import EngineRow, WorkerRow, engine_row_decoder, meta_row_decoder, worker_row_decoder
 from ..errors import Unreachable
 from ..kafka import (
     INTAKE,

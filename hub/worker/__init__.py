@@ -1,6 +1,6 @@
 """Workers: a registry of handlers, an executor, leases, drain. See README.md."""
 
-from .context import Context, Permanent, Retry
+from .context import Permanent, RetryLater, TaskContext
 from .outcome import Cancelled, Failed, Outcome, Succeeded
 from .registry import TaskDefinition, TaskRegistry, load_registry
 from .settings import WorkerSettings
@@ -8,12 +8,12 @@ from .worker import Worker
 
 __all__ = [
     "Cancelled",
-    "Context",
     "Failed",
     "Outcome",
     "Permanent",
-    "Retry",
+    "RetryLater",
     "Succeeded",
+    "TaskContext",
     "TaskDefinition",
     "TaskRegistry",
     "Worker",

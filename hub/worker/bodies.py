@@ -12,7 +12,7 @@ import structlog
 from schemas import TaskError, quoted
 
 from .attempts import Attempt
-from .context import Context
+from .context import TaskContext
 from .effects import ImmediateEffect
 from .executor import run_attempt
 from .outcome import Cancelled, Failed, Outcome, error_of
@@ -30,7 +30,7 @@ class Body:
 
     __slots__ = ("attempt", "concluding", "context", "granted", "interruptible", "task", "thread")
 
-    def __init__(self, attempt: Attempt, context: Context) -> None:
+    def __init__(self, attempt: Attempt, context: TaskContext) -> None:
         self.attempt = attempt
         self.context = context
         self.granted = asyncio.Event() if attempt.run.delivery == "at_most_once" else None
@@ -80,7 +80,7 @@ class Bodies:
 
     def begin(self, attempt: Attempt) -> None:
         """The attempt has a slot."""
-        context = Context(attempt.run, partial(self._reporting.progress, attempt))
+        context = TaskContext(attempt.run, partial(self._reporting.progress, attempt))
         body = self._bodies[attempt.run.token] = Body(attempt, context)
         body.task = self._tasks.start(self._run(body))
 

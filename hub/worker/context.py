@@ -12,7 +12,7 @@ from schemas import RunAttempt
 from .shared import Latch
 
 
-class Retry(Exception):
+class RetryLater(Exception):
     """Raised by a handler: run it again, after `after` seconds (else after the policy's backoff)."""
 
     def __init__(self, reason: str = "", *, after: float | None = None) -> None:
@@ -24,7 +24,7 @@ class Permanent(Exception):
     """Raised by a handler: another attempt would not help."""
 
 
-class Context:
+class TaskContext:
     """One attempt, as its handler sees it. Safe to use from the handler's thread."""
 
     __slots__ = ("_cancelled", "_dependencies", "_progress", "_run")

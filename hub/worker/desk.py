@@ -115,8 +115,8 @@ class Desk:
         """What the desk has in hand, and has done."""
         with self.slots as slots:
             now = {"running": slots.running, "waiting": slots.waiting}
-        said = self.reporting
-        return now | {"done": said.done, "failed": said.failed, "cancelled": said.cancelled, "released": said.released}
+        ends = self.reporting
+        return now | {"done": ends.done, "failed": ends.failed, "cancelled": ends.cancelled, "released": ends.released}
 
     async def _carry_out(self, effects: Iterable[Effect]) -> None:
         for effect in effects:

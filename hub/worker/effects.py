@@ -12,7 +12,7 @@ Command = RunAttempt | CancelAttempt | GrantAttempt | EngineAnnounced | WorkWant
 
 
 class Standing(NamedTuple):
-    """What a heartbeat to one engine partition says: how many attempts it may have here, the tokens it has here, and whether
+    """What a heartbeat reports to one engine partition: how many attempts it may have here, the tokens it has here, and whether
     the worker drains."""
 
     credit: int

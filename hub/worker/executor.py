@@ -13,7 +13,7 @@ from msgspec import json
 from schemas import TaskError
 from schemas.tasks import RESULT_BYTES_MAX
 
-from .context import Context, Permanent, Retry
+from .context import Permanent, RetryLater, TaskContext
 from .outcome import Cancelled, Failed, Outcome, Succeeded, error_of, fingerprint_of, text_of
 from .registry import InvalidArguments, TaskDefinition
 
@@ -27,7 +27,9 @@ def _plain(value: Any) -> Any:
     """JSON types for what msgspec does not know: pydantic models."""
     dump = getattr(value, "model_dump", None)
     if dump is None:
-        raise NotImplementedError(f"a result of type {type(value).__qualname__} is no JSON")
+        raise NotImplementedError(
+            f"a result of type {type(value).__qualname__} cannot be written as JSON: return JSON types or a pydantic model"
+        )
     return dump(mode="json")
 
 
@@ -39,7 +41,7 @@ class _Raised(NamedTuple):
 
 async def run_attempt(
     definition: TaskDefinition,
-    context: Context,
+    context: TaskContext,
     args: bytes,
     *,
     threads: Executor,
@@ -91,7 +93,7 @@ def _runs(task: "asyncio.Task[Any] | None") -> bool:
     """Whether this is a step of the task, and not its end by whoever closes its coroutine."""
     try:
         return asyncio.current_task() is task
-    except RuntimeError:  # There is no loop any more.
+    except RuntimeError:  # The loop has ended.
         return False
 
 
@@ -102,9 +104,9 @@ def _guarded(call: Callable[[], Any]) -> Any:
         return _Raised(error)
 
 
-def _failed(raised: BaseException, ran_seconds: float, context: Context, timeout_seconds: float | None) -> Failed:
+def _failed(raised: BaseException, ran_seconds: float, context: TaskContext, timeout_seconds: float | None) -> Failed:
     match raised:
-        case Retry():
+        case RetryLater():
             return Failed(error_of(raised), ran_seconds, retry_after=_seconds_of(raised.after))
         case Permanent():
             return Failed(error_of(raised, retryable=False), ran_seconds)

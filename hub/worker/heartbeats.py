@@ -40,7 +40,7 @@ STOP_SECONDS = 5.0
 
 
 class HeartbeatSource(Protocol):
-    """What heartbeats say; used from the heartbeat thread only."""
+    """What heartbeats report; used from the heartbeat thread only."""
 
     def overdue(self) -> Sequence[Outgoing]:
         """What has to be reported before a heartbeat."""
@@ -163,14 +163,14 @@ class LeaseKeeper:
         return True
 
     async def _watch(self) -> None:
-        """Judge the leases, on time whatever a heartbeat waits for."""
+        """Look for leases that cannot be renewed, on time whatever a heartbeat waits for."""
         loop = asyncio.get_running_loop()
         interval, give_up = self._lease_seconds / BEATS_PER_LEASE, self._lease_seconds * GIVE_UP_SHARE
         while True:
             looked_at = loop.time()
             await asyncio.sleep((self._lease_seconds - give_up) / LOOKS)
             now = loop.time()
-            if now - looked_at > interval + 1:  # The process itself was stopped. Others may have been, too: the engine will say.
+            if now - looked_at > interval + 1:  # The process itself was stopped. Others may have been, too: the engine knows.
                 self._renewed_at = dict.fromkeys(self._renewed_at, now)
             for partition, renewed_at in self._renewed_at.items():
                 if partition not in self._lost and now - renewed_at >= give_up:

@@ -70,7 +70,7 @@ def _stacktrace_of(raised: BaseException) -> str | None:
 
 
 def in_short(outcome: Outcome, refused: Exception) -> Failed:
-    """What is said of an end that could not be sent as it is, because of `refused`: a failure with few words."""
+    """The end that is reported where `outcome` could not be sent, because of `refused`: a failure with a short message."""
     if not isinstance(outcome, Failed):
         error = error_of(refused, retryable=False)
         return Failed(replace(error, stacktrace=None), outcome.ran_seconds)
@@ -84,5 +84,5 @@ def fingerprint_of(kind: str, message: str) -> str:
 
 
 def _cut(text: str, limit: int) -> str:
-    raw = text.encode(errors="backslashreplace")  # half a character, as in the name of a file, is no JSON
+    raw = text.encode(errors="backslashreplace")  # half a character, as in the name of a file, is not valid JSON
     return raw.decode() if len(raw) <= limit else raw[:limit].decode(errors="ignore") + "…"

@@ -1,4 +1,4 @@
-"""Tasks of an event loop that belong to somebody: each is waited for or cancelled, and one that raises is heard of at once."""
+"""Tasks of an event loop that have an owner: each is waited for or cancelled, and the owner hears at once of one that raises."""
 
 import asyncio
 from collections.abc import Callable, Coroutine

@@ -15,9 +15,9 @@ from msgspec import MsgspecError, convert, json, to_builtins
 from schemas import RetryPolicy, TaskOptions
 from schemas.tasks import Delivery
 
-from ..core.tasks.retry import problem_of_options
+from ..core import problem_of_options
 from ..errors import ConfigurationError
-from .context import Context
+from .context import TaskContext
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -27,7 +27,7 @@ class InvalidArguments(Exception):
 
 
 class TaskDefinition:
-    """A handler, how to call it, and what its registration says about submissions of it."""
+    """A handler, how to call it, and what it was registered with."""
 
     def __init__(self, name: str, function: Callable[..., Any], submission_options: dict[str, Any]) -> None:
         self.name = name
@@ -38,7 +38,7 @@ class TaskDefinition:
         self._context_name, self._parameters = _parameters_of(function)
         self._model: Any = None
 
-    def bind(self, args: bytes, context: Context) -> dict[str, Any]:
+    def bind(self, args: bytes, context: TaskContext) -> dict[str, Any]:
         """The keyword arguments of a call. Raises InvalidArguments naming the field."""
         if self._parameters is None:
             try:
@@ -94,7 +94,7 @@ def _parameters_of(function: Callable[..., Any]) -> tuple[str | None, dict[str, 
             return context_name, None
         if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_ONLY):
             raise ConfigurationError(f"{function.__qualname__}: {parameter} cannot be filled from JSON; use named parameters.")
-        if hints.get(name) is Context or (name == "ctx" and name not in hints):
+        if hints.get(name) is TaskContext or (name == "ctx" and name not in hints):
             context_name = name
             continue
         default = ... if parameter.default is inspect.Parameter.empty else parameter.default
@@ -113,7 +113,7 @@ class TaskRegistry:
 
     >>> tasks = TaskRegistry()
     >>> @tasks.task("charge", retry={"max_attempts": 5})
-    ... async def charge(order: int, amount: str, ctx: Context) -> dict: ...
+    ... async def charge(order: int, amount: str, ctx: TaskContext) -> dict: ...
     """
 
     def __init__(self) -> None:
@@ -134,7 +134,7 @@ class TaskRegistry:
         `retry`, `timeout_seconds` (of one attempt) and `delivery` hold for every submission that does not give its own, whoever
         made it; the engine fixes them at the first dispatch. `queue` and `priority` have to be known before a worker is chosen:
         they are the defaults of submissions that are made with the function itself.
-        Parameters are checked against their annotations; one named `ctx`, or annotated Context, gets the context.
+        Parameters are checked against their annotations; one named `ctx`, or annotated TaskContext, gets the context.
         """
         plain = {"queue": queue, "priority": priority, "delivery": delivery}
         options: dict[str, Any] = {field: value for field, value in plain.items() if value is not None}
@@ -178,7 +178,7 @@ def _place_in(error: BaseException, folder: str) -> str:
 def load_registry(reference: str) -> TaskRegistry:
     """The registry at "module:attribute" (attribute defaults to `tasks`); the current folder is searched first.
 
-    Raises ConfigurationError that says what is wrong and what there is."""
+    Raises ConfigurationError that names what is wrong and what there is."""
     module_name, _, attribute = reference.partition(":")
     attribute = attribute or "tasks"
     folder = str(Path.cwd())
@@ -200,5 +200,5 @@ def load_registry(reference: str) -> TaskRegistry:
     there = [name for name, value in vars(module).items() if isinstance(value, TaskRegistry)]
     close = get_close_matches(attribute, there, 1)
     hint = f" Did you mean {module_name}:{close[0]}?" if close else f" It has: {', '.join(there)}." if there else " It has none."
-    what = "is no TaskRegistry" if found is not None else "is not there"
+    what = "is not a TaskRegistry" if found is not None else "is not there"
     raise ConfigurationError(f"The registry {attribute!r} of the module {module_name!r} {what}.{hint}")

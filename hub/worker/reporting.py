@@ -20,7 +20,7 @@ from .slots import Slots
 
 log = structlog.get_logger(__name__)
 
-#: A body that is over within this time is not announced: its end says that it began (seconds).
+#: A body that is over within this time is not announced: its end implies that it began (seconds).
 STARTED_LINGER_SECONDS = 0.005
 
 #: Characters of a progress message that are sent.

@@ -23,7 +23,7 @@ _KINDS: dict[type[Struct], bytes] = {struct: kind.encode() for kind, struct in R
 
 
 class Reports(Protocol):
-    """Where reports go; used from one event loop. `hub.kafka.Sender` is one; its methods say what they raise."""
+    """Where reports go; used from one event loop. `hub.kafka.Sender` is one; see there for what its methods raise."""
 
     async def start(self) -> None:
         """Connect."""
@@ -42,7 +42,7 @@ class Reports(Protocol):
 
 
 class WorkerIdentity:
-    """What every report of a worker says of it, as it is when the worker starts."""
+    """What every report of a worker has in common, as it is when the worker starts."""
 
     def __init__(self, incarnation: str, inbox: int, settings: WorkerSettings, registry: TaskRegistry) -> None:
         self.incarnation = incarnation
@@ -77,7 +77,7 @@ class ReportBuilder:
         return self._outgoing(report(**self._identity.fields, credit=standing.credit, **more), partition, self._key)
 
     def heartbeat(self, partition: int, standing: Standing) -> Outgoing:
-        """The heartbeat for one engine partition; while the worker drains, it says that."""
+        """The heartbeat for one engine partition; a draining report while the worker drains."""
         if standing.draining:
             return self.of_worker(r.WorkerDraining, partition, standing)
         return self.of_worker(r.WorkerHeartbeat, partition, standing, holding=standing.holding)

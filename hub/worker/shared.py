@@ -1,5 +1,5 @@
-"""Everything that crosses from one thread of a worker to another, and nothing else does: a value behind a lock, calls that a loop
-makes for other threads, and a latch. Threads themselves are in `threads.py`.
+"""What crosses from one thread of a worker to another, and nothing else does: a value behind a lock, calls that a loop makes for
+other threads, and a latch. Threads themselves are in `threads.py`.
 
 The desk is used by the worker's event loop and by the heartbeat thread; progress and the return of a function that hung come from
 the threads of handlers; lost leases come from the heartbeat thread; `ctx.cancelled` is read in the threads of handlers.

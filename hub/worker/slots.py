@@ -69,8 +69,9 @@ class Slots:
                 return () if attempt is None or token in self._waiting else (GrantBody(attempt),)
             case EngineAnnounced(partition=partition):
                 return (BeatSoon((partition,)),)
-            case WorkWanted(partition=partition):
-                return self._move_credit(partition)
+            case WorkWanted(partition=partition):  # it has work and no credit: it gets what lies idle elsewhere, in one step each
+                giver = None if self.draining else self._holdings.move_credit(partition)
+                return () if giver is None else (BeatSoon((giver, partition)),)
 
     def _accept(self, run: RunAttempt, now: float) -> Sequence[Effect]:
         if run.token in self._attempts or run.token in self._recent:
@@ -92,11 +93,6 @@ class Slots:
             return (StopBody(attempt, reason),)
         self.over(attempt)
         return (ReportCancelled(attempt),)
-
-    def _move_credit(self, partition: int) -> Sequence[Effect]:
-        """`partition` has work and no credit: give it what lies idle elsewhere, in one step each."""
-        giver = None if self.draining else self._holdings.move_credit(partition)
-        return () if giver is None else (BeatSoon((giver, partition)),)
 
     # Slots
 
@@ -151,7 +147,7 @@ class Slots:
             return []
         heard_by = self._fairness.reserve(now)
         effects: list[ImmediateEffect] = []
-        while self._waiting and (attempt := self._next_to_begin(now)) is not None:
+        while attempt := next((one for one in self._waiting.values() if self._may_begin(one, now)), None):
             del self._waiting[attempt.run.token]
             effects.append(self._begin(attempt))
         free = self._slots - self.running
@@ -160,9 +156,6 @@ class Slots:
         if heard_by:
             effects.append(BeatSoon(heard_by))
         return effects
-
-    def _next_to_begin(self, now: float) -> Attempt | None:
-        return next((attempt for attempt in self._waiting.values() if self._may_begin(attempt, now)), None)
 
     # Time
 

@@ -18,12 +18,13 @@ from ..errors import ConfigurationError
 from ..kafka import Sender, StoredRecord, commands_topic, describe_partitions, ensure_pool, inbox_of
 from .commands import CommandReader
 from .desk import Desk
+from .ending import Ending
 from .heartbeats import DeskHeartbeats, Heartbeats, LeaseKeeper
 from .inbox import Inbox
 from .owned import OwnedTasks
 from .registry import TaskRegistry
 from .reports import ReportBuilder, Reports, WorkerIdentity
-from .settings import WorkerFailed, WorkerSettings
+from .settings import WorkerSettings
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +53,6 @@ class Worker:
             raise ConfigurationError("slots must be at least 1.")
         self.incarnation = str(uuid_utils.uuid7())
         self.inbox = inbox_of(self.incarnation)
-        self.partitions = 0
         self._bootstrap = bootstrap
         self._registry = registry
         client_id = f"hub-worker-{os.getpid()}"
@@ -60,13 +60,12 @@ class Worker:
         self._reports = self._make_reports()
         self._inbox = Inbox(bootstrap, commands_topic(self.settings.pool), self.inbox, client_id=client_id)
         self._commands = CommandReader(self.incarnation)
-        self._services = OwnedTasks(self._fail)
         self._desk: Desk | None = None
         self._heartbeats: Heartbeats | None = None
         self._registered = False
         self._stopped = False
-        self._stop_asked = asyncio.Event()
-        self._failure: BaseException | None = None
+        self._ending = Ending()
+        self._services = OwnedTasks(self._ending.fail)
 
     async def run(self, *, handle_signals: bool = True) -> None:
         """Start, work until `stop` is asked for (by SIGTERM or SIGINT too), drain. A second signal ends the process at once.
@@ -83,13 +82,13 @@ class Worker:
             await self.stop()
 
     def _on_signal(self) -> None:
-        if self._stop_asked.is_set():
+        if self._ending.asked_for:
             os._exit(1)
-        self._stop_asked.set()
+        self._ending.ask()
 
     async def start(self) -> None:
         """Connect, find the end of the inbox, then register with every engine partition. Raises HubError."""
-        self.partitions = self._commands.partitions = await describe_partitions(self._bootstrap)
+        self._commands.partitions = await describe_partitions(self._bootstrap)
         await ensure_pool(self._bootstrap, self.settings.pool)
         await self._reports.start()
         await self._inbox.open()
@@ -111,7 +110,7 @@ class Worker:
             self._reports,
             partitions=self.partitions,
             beat_soon=self._beat_soon,
-            on_failed=self._fail,
+            on_failed=self._ending.fail,
         )
 
     def _new_heartbeats(self, identity: WorkerIdentity, desk: Desk) -> Heartbeats:
@@ -122,7 +121,7 @@ class Worker:
             lease_seconds=self.settings.lease_seconds,
             on_lease_lost=partial(desk.calls.call, desk.lease_lost),
         )
-        return Heartbeats(keeper, on_failed=partial(desk.calls.call, self._fail))
+        return Heartbeats(keeper, on_failed=partial(desk.calls.call, self._ending.fail))
 
     def _beat_soon(self, partitions: Sequence[int]) -> None:
         if self._heartbeats is not None:
@@ -135,23 +134,15 @@ class Worker:
 
     async def watch(self) -> None:
         """Until `stop` is asked for; raises what keeps the worker from continuing."""
-        await self._stop_asked.wait()
-        if self._failure is not None:
-            raise WorkerFailed(str(self._failure) or repr(self._failure)) from self._failure
-
-    def _fail(self, error: BaseException) -> None:
-        """This worker cannot continue: `run` and `watch` raise `error`."""
-        if self._failure is None and not self._stopped:
-            log.error("the worker cannot continue", action="worker_failed", reason=str(error) or repr(error))
-            self._failure = error
-        self._stop_asked.set()
+        await self._ending.wait()
 
     async def stop(self) -> None:
-        """Drain: take nothing new, hand back what waits, finish what runs (within the grace time), say goodbye, disconnect. Also
+        """Drain: take nothing new, hand back what waits, finish what runs (within the grace time), report that, disconnect. Also
         after a `start` that failed, wherever it did."""
         if self._stopped:
             return
         self._stopped = True
+        self._ending.ask()
         try:
             if self._registered and self._desk is not None:
                 await self._drain(self._desk)
@@ -178,6 +169,11 @@ class Worker:
     async def _end_heartbeats(self) -> None:
         if self._heartbeats is not None:
             await self._heartbeats.stop()
+
+    @property
+    def partitions(self) -> int:
+        """How many engine partitions the hub has; 0 before `start`."""
+        return self._commands.partitions
 
     @property
     def busy_threads(self) -> int:

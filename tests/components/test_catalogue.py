@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec import json
 
-from hub import Context, Permanent, TaskRegistry
+from hub import Permanent, TaskContext, TaskRegistry
 from hub.core.time.timers import TIMERS
 from hub.engine.over_tcp import TcpBroker
 from hub.engine.ports import DiskSpace
@@ -21,7 +21,7 @@ tasks = TaskRegistry()
 
 
 @tasks.task("works")
-async def works(ctx: Context) -> None:
+async def works(ctx: TaskContext) -> None:
     ctx.progress(50)
     await asyncio.sleep(0.02)
 
@@ -32,7 +32,7 @@ async def fails() -> None:
 
 
 @tasks.task("fails-once")
-async def fails_once(ctx: Context) -> None:
+async def fails_once(ctx: TaskContext) -> None:
     await asyncio.sleep(0.02)
     if ctx.attempt == 1:
         raise RuntimeError("the first time")

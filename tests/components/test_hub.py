@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hub import Context, Permanent, Retry, TaskCancelled, TaskFailed, TaskRegistry, TaskUnknown, Workflow
+from hub import Permanent, RetryLater, TaskCancelled, TaskContext, TaskFailed, TaskRegistry, TaskUnknown, Workflow
 from hub.client import Hub, InvalidSubmission, TaskRejected
 from hub.kafka import INTAKE, read_all
 from hub.verify import verify
@@ -26,14 +26,14 @@ async def add(a: int, b: int = 1) -> int:
 
 
 @tasks.task("join")
-def join(ctx: Context) -> dict[str, Any]:
+def join(ctx: TaskContext) -> dict[str, Any]:
     return ctx.dependencies
 
 
 @tasks.task("flaky", retry={"max_attempts": 3, "backoff": [0.05], "jitter": 0})
-async def flaky(ctx: Context) -> int:
+async def flaky(ctx: TaskContext) -> int:
     if ctx.attempt < 3:
-        raise Retry("not yet", after=0.05) if ctx.attempt == 1 else RuntimeError("again")
+        raise RetryLater("not yet", after=0.05) if ctx.attempt == 1 else RuntimeError("again")
     return ctx.attempt
 
 
@@ -43,7 +43,7 @@ async def broken() -> None:
 
 
 @tasks.task("sleeps")
-async def sleeps(seconds: float, ctx: Context) -> str:
+async def sleeps(seconds: float, ctx: TaskContext) -> str:
     ctx.progress(10, "asleep")
     await asyncio.sleep(seconds)
     return "woke"
@@ -57,7 +57,7 @@ async def gated() -> str:
 
 
 @tasks.task("patient")
-def patient(ctx: Context) -> str:
+def patient(ctx: TaskContext) -> str:
     deadline = time.monotonic() + 60
     while not ctx.cancelled and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -67,7 +67,7 @@ def patient(ctx: Context) -> str:
 
 
 @tasks.task("once", delivery="at_most_once")
-async def once(ctx: Context) -> int:
+async def once(ctx: TaskContext) -> int:
     seen.append(ctx.task_id)
     return seen.count(ctx.task_id)
 

@@ -10,7 +10,7 @@ from typing import TextIO
 
 from hub.delivery import DeliveryService, SubscriberConfig
 from schemas import Event
-from subscribers import Context, Delivery, Meta, Subscriber, SubscriberSettings, on
+from subscribers import Delivery, Meta, Subscriber, SubscriberContext, SubscriberSettings, on
 
 
 class FileSettings(SubscriberSettings):
@@ -25,7 +25,7 @@ class FileWriter(Subscriber[FileSettings]):
     name = "file"
     delivery = Delivery(concurrency=4)
 
-    async def open(self, ctx: Context) -> None:
+    async def open(self, ctx: SubscriberContext) -> None:
         self.out: TextIO = self.settings.path.open("a", buffering=1)
 
     @on("*")

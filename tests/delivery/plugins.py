@@ -7,9 +7,21 @@ from typing import Any
 
 from schemas import Event
 from schemas.events import TaskProgressed
-from subscribers import Batch, Context, Delivery, Drop, Meta, Postpone, Retry, Subscriber, SubscriberSettings, on, subscriber
+from subscribers import (
+    Batch,
+    Delivery,
+    Drop,
+    Meta,
+    Postpone,
+    Redelivery,
+    Subscriber,
+    SubscriberContext,
+    SubscriberSettings,
+    on,
+    subscriber,
+)
 
-QUICK = Retry(initial=0.01, max=0.05, timeout=0.15)
+QUICK = Redelivery(initial=0.01, max=0.05, timeout=0.15)
 
 
 class Seen:
@@ -51,7 +63,7 @@ class Recorder(Subscriber[Tagged]):
         super().__init__(settings)
         self.seen = SEEN[settings.tag]
 
-    async def open(self, ctx: Context) -> None:
+    async def open(self, ctx: SubscriberContext) -> None:
         self.seen.calls.append("open")
         if self.seen.open_fails:
             self.seen.open_fails -= 1
@@ -173,7 +185,7 @@ class Sink(Recorder):
 
     name = "sink"
 
-    async def open(self, ctx: Context) -> None:
+    async def open(self, ctx: SubscriberContext) -> None:
         self.buffer: list[tuple[str, int]] = []
 
     @on("*")

@@ -5,14 +5,14 @@ import os
 import random
 from pathlib import Path
 
-from hub import Context, TaskRegistry
+from hub import TaskContext, TaskRegistry
 
 tasks = TaskRegistry()
 _journal = os.environ.get("HUB_TEST_JOURNAL")
 
 
 @tasks.task("step")
-async def step(ctx: Context, ms: int = 0) -> str:
+async def step(ctx: TaskContext, ms: int = 0) -> str:
     """Takes up to `ms` milliseconds."""
     if _journal:
         with Path(_journal).open("a") as file:
@@ -31,7 +31,7 @@ async def held() -> str:
 
 
 @tasks.task("once", delivery="at_most_once")
-async def once(ctx: Context) -> str:
+async def once(ctx: TaskContext) -> str:
     """At most once."""
     if _journal:
         with Path(_journal).open("a") as file:

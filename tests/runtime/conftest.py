@@ -19,7 +19,7 @@ DEADLINE_SECONDS = 60.0
 APP = '''
 import asyncio
 from pathlib import Path
-from hub import Context, TaskRegistry
+from hub import TaskContext, TaskRegistry
 
 tasks = TaskRegistry()
 
@@ -28,7 +28,7 @@ async def add(a: int, b: int = 2) -> int:
     return a + b
 
 @tasks.task("hold")
-async def hold(ctx: Context, marks: str) -> int:
+async def hold(ctx: TaskContext, marks: str) -> int:
     """The first attempt does not end by itself."""
     Path(marks, f"attempt-{ctx.attempt}-{ctx.task_id}-{len(list(Path(marks).iterdir()))}").touch()
     if len(list(Path(marks).iterdir())) == 1:

@@ -15,7 +15,7 @@ from subscribers import (
     Delivery,
     F,
     Meta,
-    Retry,
+    Redelivery,
     Subscriber,
     SubscriberSettings,
     on,
@@ -43,7 +43,7 @@ def test_what_is_no_duration_is_refused(text: Any) -> None:
 
 
 def test_back_off_doubles_up_to_its_maximum() -> None:
-    retry = Retry(initial=1, max="10s", timeout="1h")
+    retry = Redelivery(initial=1, max="10s", timeout="1h")
     assert [retry.delay_seconds(n) for n in (1, 2, 3, 4, 5, 500)] == [1, 2, 4, 8, 10, 10]
 
 

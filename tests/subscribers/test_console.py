@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from hub.delivery import load
 from schemas import CATALOGUE, TaskError, decode_event
 from schemas.events import TaskCompleted, TaskFailed, TaskProgressed
-from subscribers import Context, Meta
+from subscribers import Meta, SubscriberContext
 from subscribers.console import Console, ConsoleSettings, short_id, text_line
 from tests.delivery.event_log import NOW, event_record, progress
 
@@ -68,7 +68,7 @@ async def test_one_event_is_one_line_on_the_stream(format: str, monkeypatch: pyt
     console = Console(ConsoleSettings.model_validate({"format": format, "stream": "stderr"}))
     import logging
 
-    await console.open(Context("console", logging.getLogger("test")))
+    await console.open(SubscriberContext("console", logging.getLogger("test")))
     await console.show(*failed())
     (line,) = out.getvalue().splitlines()
     if format == "json":

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from msgspec import json
 
-from hub import Context, Retry, TaskRegistry
+from hub import RetryLater, TaskContext, TaskRegistry
 from hub.worker import Failed
 from hub.worker.executor import run_attempt
 from hub.worker.registry import TaskDefinition
@@ -41,7 +41,7 @@ def plain() -> None:
 
 
 async def failure_of(function: Any) -> Failed:
-    context = Context(command("n"), lambda percent, message: None)
+    context = TaskContext(command("n"), lambda percent, message: None)
     with ThreadPoolExecutor(1) as threads:
         ended = await run_attempt(TaskDefinition("n", function, {}), context, b"{}", threads=threads, timeout_seconds=None)
     assert isinstance(ended, Failed)
@@ -65,7 +65,7 @@ async def test_a_result_that_no_record_can_hold_ends_as_a_failure_that_says_so()
 @pytest.mark.parametrize(("after", "seconds"), [(timedelta(seconds=3), 3.0), ("soon", None), (float("nan"), None), (2, 2.0)])
 async def test_what_a_retry_asks_for_can_always_be_sent(after: Any, seconds: float | None) -> None:
     async def handler() -> None:
-        raise Retry("busy", after=after)
+        raise RetryLater("busy", after=after)
 
     failed = await failure_of(handler)
     assert failed.retry_after == seconds

@@ -10,7 +10,7 @@ import pytest
 from msgspec import json
 from pydantic import BaseModel
 
-from hub import Context, Permanent, Retry
+from hub import Permanent, RetryLater, TaskContext
 from hub.worker import Cancelled, Failed, Outcome, Succeeded
 from hub.worker.executor import run_attempt
 from hub.worker.outcome import MESSAGE_BYTES_MAX, error_of, fingerprint_of
@@ -26,12 +26,12 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def new_context() -> Context:
+def new_context() -> TaskContext:
     run = RunAttempt(task="t", root="t", partition=0, attempt=1, dispatch=1, token="x", namespace="default", name="n")
-    return Context(run, lambda percent, message: None)
+    return TaskContext(run, lambda percent, message: None)
 
 
-async def outcome_of(function: Any, threads: ThreadPoolExecutor, *, context: Context | None = None, **more: Any) -> Outcome:
+async def outcome_of(function: Any, threads: ThreadPoolExecutor, *, context: TaskContext | None = None, **more: Any) -> Outcome:
     definition = TaskDefinition("n", function, {})
     more.setdefault("timeout_seconds", None)
     return await run_attempt(definition, context or new_context(), json.encode(more.pop("args", {})), threads=threads, **more)
@@ -43,7 +43,7 @@ async def outcome_of(function: Any, threads: ThreadPoolExecutor, *, context: Con
 )
 def test_progress_is_held_to_a_percentage(given: Any, sent: float | None) -> None:
     said: list[tuple[float | None, str]] = []
-    Context(new_context()._run, lambda percent, message: said.append((percent, message))).progress(given, "half a \ud83d")
+    TaskContext(new_context()._run, lambda percent, message: said.append((percent, message))).progress(given, "half a \ud83d")
     assert said == [(sent, "half a \\ud83d")]
 
 
@@ -74,7 +74,7 @@ async def test_what_async_and_plain_functions_return_is_the_result(threads: Thre
     ("raised", "retryable", "retry_after"),
     [
         (ValueError("no"), True, None),
-        (Retry("busy", after=3), True, 3),
+        (RetryLater("busy", after=3), True, 3),
         (Permanent("never"), False, None),
         (TimeoutError("of something inside"), True, None),
     ],

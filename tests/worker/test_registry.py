@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 from msgspec import json
 
-from hub import Context, TaskRegistry
+from hub import TaskContext, TaskRegistry
 from hub.errors import ConfigurationError
 from hub.worker import load_registry
 from hub.worker.registry import InvalidArguments, TaskDefinition
 from schemas import RunAttempt
 
 
-def context() -> Context:
+def context() -> TaskContext:
     run = RunAttempt(
         task="t", root="t", partition=0, attempt=2, dispatch=3, token="x", namespace="default", name="n", max_attempts=5
     )
-    return Context(run, lambda percent, message: None)
+    return TaskContext(run, lambda percent, message: None)
 
 
 def bind(function: Any, args: dict[str, Any]) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def test_arguments_that_do_not_fit_are_refused_naming_the_field(args: dict[str, 
 
 
 def test_the_context_is_given_by_annotation_or_by_the_name_ctx() -> None:
-    def annotated(where: Context, order: int) -> None: ...
+    def annotated(where: TaskContext, order: int) -> None: ...
     def named(ctx, order: int) -> None: ...  # type: ignore[no-untyped-def]
 
     assert bind(annotated, {"order": 1})["where"].attempt == 2
@@ -112,7 +112,7 @@ def test_a_registry_is_found_in_the_current_folder(folder: Path) -> None:
         ("broken_app:tasks", "import nothing_like_this", "nothing_like_this"),
         ("raising_app:tasks", "raise ValueError('boom')", "ValueError: boom"),
         ("other_app:task", "from hub import TaskRegistry\ntasks = TaskRegistry()", "Did you mean other_app:tasks"),
-        ("number_app:tasks", "tasks = 7", "is no TaskRegistry"),
+        ("number_app:tasks", "tasks = 7", "is not a TaskRegistry"),
     ],
 )
 def test_a_registry_that_cannot_be_loaded_says_why(folder: Path, reference: str, content: str | None, words: str) -> None:

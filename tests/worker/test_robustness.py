@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hub import Context, Permanent, Retry, TaskRegistry
+from hub import Permanent, RetryLater, TaskContext, TaskRegistry
 from hub.kafka import INTAKE, Outgoing, StoredRecord, read_all
 from hub.worker import Worker, WorkerSettings
 from hub.worker.owned import OwnedTasks
@@ -44,7 +44,7 @@ RAISED: dict[str, Any] = {
     "interrupt": KeyboardInterrupt,
     "cancelled": lambda: asyncio.CancelledError("an inner task"),
     "permanent": lambda: Permanent("never"),
-    "forever": lambda: Retry("later", after=float("inf")),
+    "forever": lambda: RetryLater("later", after=float("inf")),
     "long": lambda: ValueError("m" * 10_000_000),
 }
 
@@ -77,7 +77,7 @@ def hangs_once() -> None:
 
 
 @tasks.task("flaky", retry={"max_attempts": 5, "backoff": [0.01]})
-async def flaky(ctx: Context) -> int:
+async def flaky(ctx: TaskContext) -> int:
     if ctx.attempt < 5:
         raise ValueError("not yet")
     return ctx.max_attempts

@@ -15,7 +15,7 @@ import pytest
 from msgspec import Struct
 
 import hub.worker
-from hub import Context, TaskRegistry
+from hub import TaskContext, TaskRegistry
 from hub.worker import shared, threads
 from hub.worker.heartbeats import BLOCKED_SECONDS
 from tests.brokers import broker_and_loop
@@ -38,7 +38,7 @@ let_go = threading.Event()
 
 
 @tasks.task("works")
-def works(ctx: Context) -> str:
+def works(ctx: TaskContext) -> str:
     for percent in range(0, 100, 10):
         ctx.progress(percent, "working")
         assert not ctx.cancelled
@@ -47,14 +47,14 @@ def works(ctx: Context) -> str:
 
 
 @tasks.task("hangs", timeout_seconds=0.1, retry={"max_attempts": 1})
-def hangs(ctx: Context) -> None:
+def hangs(ctx: TaskContext) -> None:
     while not ctx.cancelled:
         let_go.wait(0.01)
     let_go.wait(60)
 
 
 @tasks.task("blocks")
-async def blocks(ctx: Context) -> None:
+async def blocks(ctx: TaskContext) -> None:
     ctx.progress(1)
     time.sleep(4 * BLOCKED_SECONDS)  # noqa: ASYNC251  # the heartbeat thread then reports what the loop does not
 

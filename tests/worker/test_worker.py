@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from hub import Context, TaskRegistry
+from hub import TaskContext, TaskRegistry
 from hub.worker import Worker, WorkerSettings
 from hub.worker.attempts import Attempt
 from hub.worker.bodies import Body
@@ -73,7 +73,7 @@ async def test_a_worker_that_was_left_with_credit_elsewhere_takes_all_work_of_on
 
 async def test_what_an_attempt_held_is_gone_with_its_end_and_not_only_when_the_collector_comes() -> None:
     def held() -> int:
-        return sum(isinstance(one, Context | Attempt | Body) for one in gc.get_objects())
+        return sum(isinstance(one, TaskContext | Attempt | Body) for one in gc.get_objects())
 
     with broker_and_loop() as (server, _):
         async with running(server.bootstrap, tasks) as world:

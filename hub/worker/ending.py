@@ -1,0 +1,39 @@
+"""Why a worker ends: it was asked to, or it cannot continue."""
+
+import asyncio
+
+import structlog
+
+from .settings import WorkerFailed
+
+log = structlog.get_logger(__name__)
+
+
+class Ending:
+    """Asked for once, by whoever comes first; what fails after that belongs to the end."""
+
+    def __init__(self) -> None:
+        self._asked = asyncio.Event()
+        self._failure: BaseException | None = None
+
+    @property
+    def asked_for(self) -> bool:
+        """Whether the worker is to end."""
+        return self._asked.is_set()
+
+    def ask(self) -> None:
+        """The worker is to end."""
+        self._asked.set()
+
+    def fail(self, error: BaseException) -> None:
+        """The worker cannot continue."""
+        if not self.asked_for:
+            log.error("the worker cannot continue", action="worker_failed", reason=str(error) or repr(error))
+            self._failure = error
+        self.ask()
+
+    async def wait(self) -> None:
+        """Until the worker is to end. Raises WorkerFailed where it cannot continue."""
+        await self._asked.wait()
+        if self._failure is not None:
+            raise WorkerFailed(str(self._failure) or repr(self._failure)) from self._failure
