@@ -21,7 +21,7 @@ def admit_into(
     changes: Changes, submission: Submission, task: str, envelope: Envelope, fingerprint: str
 ) -> Admitted | TaskRejection:
     """What becomes of steps for a live workflow: one (the submission itself), or several (`tasks`)."""
-    state, now_us, log_offset = changes.state, changes.now_us, changes.conditions.events_offset
+    state, now_us, log_offset = changes.state, changes.now_us, changes.known.events_offset
     assert submission.root_id is not None
     root = state.tasks.get(submission.root_id)
     if root is None:

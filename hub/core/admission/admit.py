@@ -23,7 +23,7 @@ from .specs import check_spec
 def admit(changes: Changes, submission: Submission, task: str, envelope: Envelope) -> Admitted | Duplicate | TaskRejection:
     """What becomes of a submission whose task is `task` (see `identify`). New work is bounded; what is known already is answered
     all the same."""
-    state, now_us, log_offset = changes.state, changes.now_us, changes.conditions.events_offset
+    state, now_us, log_offset = changes.state, changes.now_us, changes.known.events_offset
     try:
         fingerprint = fingerprint_of(submission)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -33,7 +33,7 @@ def admit(changes: Changes, submission: Submission, task: str, envelope: Envelop
     known = find_known(state, submission, task, fingerprint)
     if known is not None:
         return known
-    if (problem := _no_room(state, submission, changes.conditions.waiting_max)) is not None:
+    if (problem := _no_room(state, submission, changes.settings.waiting_max)) is not None:
         return problem
     if submission.idempotency_key is not None and state.ended.full:
         return Rejection("limit_exceeded", "idempotency_key: too many keys are remembered on this partition; try again later")

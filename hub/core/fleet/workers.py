@@ -49,7 +49,7 @@ def _check_options(report: r.WorkerReport) -> str | None:
 
 def on_worker_report(changes: Changes, envelope: Envelope, report: r.WorkerReport) -> None:
     """Registration, heartbeat, draining, stopped. On its home partition these are also events. Raises InvalidReport."""
-    if (problem := check_worker(report, changes.conditions.inboxes)) is not None:
+    if (problem := check_worker(report, changes.settings.inboxes)) is not None:
         raise InvalidReport(f"{envelope.type}: {problem}")
     home = changes.home_of(report.incarnation) == changes.partition
     worker = changes.state.workers.get(report.incarnation)
@@ -57,8 +57,8 @@ def on_worker_report(changes: Changes, envelope: Envelope, report: r.WorkerRepor
         worker = changes.state.workers[report.incarnation] = Worker(report.incarnation, changes.now_us, DEFAULT_LEASE_US)
     was_missed = worker.missed
     worker.update(report, changes.now_us)
-    if report.pool not in changes.state.pools:
-        changes.state.unknown_pools.add(report.pool)
+    if report.pool not in changes.known.pools:
+        changes.unknown_pools.add(report.pool)
     if isinstance(report, r.WorkerDraining):
         worker.draining = True
     row = changes.state.worker_rows.get(report.incarnation)

@@ -17,7 +17,7 @@ RETIRED_PER_BATCH = 500
 
 def retire(changes: Changes, task: Task) -> None:
     """A life is over: the row shrinks to its entry in the ended index."""
-    row = ended_row(task.row, changes.now_us, changes.conditions.retention_seconds)
+    row = ended_row(task.row, changes.now_us, changes.settings.retention_seconds)
     changes.state.forget(task)
     changes.touched.pop(task.id, None)
     encoded = json.encode(row)
