@@ -227,21 +227,18 @@ class Changes:
 
     def grant_command(self, task: Task) -> None:
         """At most once: tell the worker that has the attempt that its body may run."""
-        row = task.row
-        assert row.worker is not None
-        assert row.token is not None
-        assert row.pool is not None
-        assert row.inbox is not None
-        data = GrantAttempt(task=task.id, attempt=row.attempt, token=row.token)
-        self.commands.append(Command(row.pool, row.inbox, row.worker, task.id, data))
+        lease = task.row.lease
+        assert lease is not None, "an attempt that has started has a lease"
+        data = GrantAttempt(task=task.id, attempt=task.row.attempt, token=lease.token)
+        self.commands.append(Command(lease.pool, lease.inbox, lease.worker, task.id, data))
 
     def cancel_command(self, task: Task, reason: str) -> None:
         """Tell the worker that has the task's attempt, if any, to stop; it follows the command it refers to."""
-        row = task.row
-        if row.worker is None or row.token is None or row.pool is None or row.inbox is None:
+        lease = task.row.lease
+        if lease is None:
             return
-        data = CancelAttempt(task=task.id, attempt=row.attempt, token=row.token, reason=reason)
-        self.commands.append(Command(row.pool, row.inbox, row.worker, task.id, data))
+        data = CancelAttempt(task=task.id, attempt=task.row.attempt, token=lease.token, reason=reason)
+        self.commands.append(Command(lease.pool, lease.inbox, lease.worker, task.id, data))
 
     @property
     def writes(self) -> bool:

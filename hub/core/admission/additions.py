@@ -30,7 +30,7 @@ def admit_into(
         return Rejection("unknown_root", f"root_id: there is no workflow {submission.root_id!r}")
     if root.children is None:
         return Rejection("unknown_root", f"root_id: {submission.root_id!r} is not a workflow")
-    if root.ended or root.row.cancelling:
+    if root.ended or root.row.cancel is not None:
         return Rejection("already_ended", f"root_id: the workflow {submission.root_id!r} takes no more tasks")
     nodes: Mapping[str, TaskSpec]
     if submission.tasks is not None:

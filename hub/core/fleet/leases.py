@@ -35,7 +35,8 @@ def _await_holders(changes: Changes) -> None:
     for incarnation in [*state.held, *state.worker_rows]:
         if incarnation not in state.workers and (state.held.get(incarnation) or incarnation in state.worker_rows):
             row = state.worker_rows.get(incarnation)
-            leases = [state.tasks[task].row.lease_seconds for task in state.held.get(incarnation, ())]
+            held = (state.tasks[task].row.lease for task in state.held.get(incarnation, ()))
+            leases = [lease.seconds for lease in held if lease is not None]
             if row is not None:
                 leases.append(row.lease_seconds)
             state.workers[incarnation] = Worker(incarnation, changes.now_us, us_of_seconds(max(leases)))
@@ -95,4 +96,5 @@ def expire_starts(changes: Changes) -> None:
             continue
         changes.caused_by(f"agenda/{changes.partition}/start:{task_id}.{dispatched}/{due_us // 1000}", "agenda:start")
         changes.cancel_command(task, "not started in time")
-        changes.apply_all(task, on_not_started(task.row, changes.now, start_seconds=task.row.lease_seconds))
+        start_seconds = task.row.lease.seconds if task.row.lease is not None else 0.0
+        changes.apply_all(task, on_not_started(task.row, changes.now, start_seconds=start_seconds))

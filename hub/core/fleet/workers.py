@@ -9,7 +9,7 @@ from schemas import reports as r
 from ..bounds import ID_BYTES, LEASE_SECONDS_MAX, NAMES_MAX, cut
 from ..changes import Changes
 from ..envelope import Envelope, InvalidReport
-from ..state import Worker
+from ..state import Task, Worker
 from ..tasks.attempts import on_lost, on_worker_stopped
 from ..tasks.retry import problem_of_options
 from ..times import SECOND_US
@@ -84,7 +84,7 @@ def on_worker_report(changes: Changes, envelope: Envelope, report: r.WorkerRepor
 
 def _stop_strays(changes: Changes, worker: Worker, holding: list[str]) -> None:
     """Tell the worker to stop what it runs without a lease (it was silent too long, or its command was superseded)."""
-    known = {changes.state.tasks[task].row.token for task in changes.state.held.get(worker.incarnation, ())}
+    known = {_token(changes.state.tasks[task]) for task in changes.state.held.get(worker.incarnation, ())}
     for token in holding:
         if token not in known:
             changes.command(worker, "", CancelAttempt(task="", attempt=0, token=token, reason="the lease is over"))
@@ -95,14 +95,19 @@ def _miss(changes: Changes, worker: Worker, holding: set[str]) -> None:
 
     Once proves nothing: a heartbeat that was made before an attempt began may arrive after its start."""
     tasks = [changes.state.tasks[task] for task in changes.state.held.get(worker.incarnation, ())]
-    missing = {task.row.token or "" for task in tasks if task.row.state == "running" and task.row.token not in holding}
+    missing = {_token(task) for task in tasks if task.row.state == "running" and _token(task) not in holding}
     for task in sorted(tasks, key=lambda task: task.id):
-        if task.row.token in missing & worker.missing:
-            missing.discard(task.row.token or "")
+        if _token(task) in missing & worker.missing:
+            missing.discard(_token(task))
             changes.apply_all(
                 task, on_lost(task.id, task.row, changes.now, changes.now_us, reason="its worker does not have it any more")
             )
     worker.missing = missing
+
+
+def _token(task: Task) -> str:
+    assert task.row.lease is not None, "a task that a worker holds has a lease"
+    return task.row.lease.token
 
 
 def _registered(report: r.WorkerReport) -> e.WorkerRegisteredEvent:

@@ -46,7 +46,7 @@ def ended_row(row: TaskRow, now_us: int, retention_seconds: float) -> EndedRow:
         result=result if small else ABSENT,
         result_omitted=not small,
         error=cut_error(row.error, message=KEPT_ERROR_MAX, stacktrace=0) if row.error and row.state != "completed" else None,
-        reason=row.cancel_reason,
+        reason=row.cancel.reason if row.cancel is not None else "",
     )
 
 
