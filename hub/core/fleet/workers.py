@@ -51,7 +51,6 @@ def on_worker_report(changes: Changes, envelope: Envelope, report: r.WorkerRepor
     """Registration, heartbeat, draining, stopped. On its home partition these are also events. Raises InvalidReport."""
     if (problem := check_worker(report, changes.settings.inboxes)) is not None:
         raise InvalidReport(f"{envelope.type}: {problem}")
-    home = changes.home_of(report.incarnation) == changes.partition
     worker = changes.state.workers.get(report.incarnation)
     if worker is None:
         worker = changes.state.workers[report.incarnation] = Worker(report.incarnation, changes.now_us, DEFAULT_LEASE_US)
@@ -59,27 +58,39 @@ def on_worker_report(changes: Changes, envelope: Envelope, report: r.WorkerRepor
     worker.update(report, changes.now_us)
     if report.pool not in changes.known.pools:
         changes.unknown_pools.add(report.pool)
-    if isinstance(report, r.WorkerDraining):
-        worker.draining = True
+    if changes.home_of(report.incarnation) == changes.partition:
+        _announce(changes, envelope, report, was_missed=was_missed)
+    match report:
+        case r.WorkerHeartbeat(holding=list() as holding):
+            _stop_strays(changes, worker, holding)
+            _miss(changes, worker, set(holding))
+        case r.WorkerDraining():
+            worker.draining = True
+        case r.WorkerStopped():
+            _release(changes, worker)
+
+
+def _announce(changes: Changes, envelope: Envelope, report: r.WorkerReport, *, was_missed: bool) -> None:
+    """On its home partition, what a worker reports of itself is also an event where it is new."""
     row = changes.state.worker_rows.get(report.incarnation)
-    if home and (row is None or was_missed or (row.state == "silent")) and not isinstance(report, r.WorkerStopped):
+    if not isinstance(report, r.WorkerStopped) and (row is None or was_missed or row.state == "silent"):
         changes.apply_to_worker(report.incarnation, _registered(report), life=envelope.offset)
         row = changes.state.worker_rows[report.incarnation]
-    if home and row is not None:
-        about: dict[str, Any] = {"pool": report.pool, "host": report.host, "pid": report.pid, "slots": report.slots}
-        if isinstance(report, r.WorkerDraining) and row.state != "draining":
-            changes.apply_to_worker(report.incarnation, e.WorkerDrainingEvent(**about))
-        elif isinstance(report, r.WorkerStopped):
-            changes.apply_to_worker(report.incarnation, e.WorkerStoppedEvent(**about))
-    if isinstance(report, r.WorkerHeartbeat) and report.holding is not None:
-        holding = set(report.holding)
-        _stop_strays(changes, worker, report.holding)
-        _miss(changes, worker, holding)
-    if isinstance(report, r.WorkerStopped):
-        for task_id in sorted(changes.state.held.pop(report.incarnation, ())):
-            task = changes.state.tasks[task_id]
-            changes.apply_all(task, on_worker_stopped(task.id, task.row, changes.now, changes.now_us))
-        changes.state.workers.pop(report.incarnation, None)
+    if row is None:
+        return
+    about: dict[str, Any] = {"pool": report.pool, "host": report.host, "pid": report.pid, "slots": report.slots}
+    if isinstance(report, r.WorkerDraining) and row.state != "draining":
+        changes.apply_to_worker(report.incarnation, e.WorkerDrainingEvent(**about))
+    elif isinstance(report, r.WorkerStopped):
+        changes.apply_to_worker(report.incarnation, e.WorkerStoppedEvent(**about))
+
+
+def _release(changes: Changes, worker: Worker) -> None:
+    """A worker that left in order holds nothing any more."""
+    for task_id in sorted(changes.state.held.pop(worker.incarnation, ())):
+        task = changes.state.tasks[task_id]
+        changes.apply_all(task, on_worker_stopped(task.id, task.row, changes.now, changes.now_us))
+    changes.state.workers.pop(worker.incarnation, None)
 
 
 def _stop_strays(changes: Changes, worker: Worker, holding: list[str]) -> None:
