@@ -226,7 +226,7 @@ class Changes:
         self.commands.append(Command(worker.pool, worker.inbox, worker.incarnation, key, data))
 
     def grant_command(self, task: Task) -> None:
-        """At most once: tell the worker that has the attempt that its body may run."""
+        """At most once: the worker that has the attempt may run its body."""
         lease = task.row.lease
         assert lease is not None, "an attempt that has started has a lease"
         data = GrantAttempt(task=task.id, attempt=task.row.attempt, token=lease.token)

@@ -1,4 +1,4 @@
-"""`evolve`: the only writer of durable state. One function per event type; it takes a row and what happened, and changes the row.
+"""`evolve`: the only writer of durable state. One function per event type; it takes a row and an event, and changes the row.
 
 Every function uses nothing but the row, the event's data, its time and its life, so that folding the events of an entity
 from an empty row gives the same bytes. Rules: never edit the meaning of one after a release; add a version instead.
@@ -216,7 +216,7 @@ def _workflow_progressed(row: TaskRow, data: e.WorkflowProgressed, time: str, ti
 
 
 def _nothing(row: TaskRow, data: Any, time: str, time_us: int) -> None:
-    """The event says something; the row has nothing to remember of it but its sequence."""
+    """Only the sequence of the row changes."""
 
 
 TASK_EVOLVERS: dict[type, Callable[[TaskRow, Any, str, int], None]] = {

@@ -58,7 +58,7 @@ CHECKPOINT_US = 60_000_000
 HIDDEN_SECONDS = 0.05
 
 #: The loop looks around several times a second. A much longer gap, in which it did not wait for a commit, means that this process
-#: did not run (it was stopped, or starved): then workers may have been stopped, too, and their silence says nothing.
+#: did not run (it was stopped, or starved): then workers may have been stopped, too, and their silence means nothing.
 STOPPED_US = 4_000_000
 
 #: Between looks at what housekeeping has to do besides marks (microseconds): a transaction takes less time than that look.
@@ -340,7 +340,7 @@ class PartitionLoop:
             self._ahead_us += behind_us
             if behind_us > STOPPED_US:
                 log.warning(
-                    "the system clock is behind the log; continuing from the log's time",
+                    "the system clock is earlier than the log's last time; continuing from the log's time",
                     action="engine_clock_behind",
                     partition=self.partition,
                     seconds=round(behind_us / 1e6, 3),

@@ -44,7 +44,7 @@ from .reading import InvalidRequest, decode_report, envelope_of
 from .rebuilding import Rows
 from .settings import EngineSettings
 
-#: Entries of the ended index that are tombstoned in one batch, and how long expired ones may lie while nothing else happens.
+#: Entries of the ended index that are tombstoned in one batch, and how long expired ones may stay while nothing else is written.
 EXPIRED_PER_BATCH = 500
 EXPIRY_SLACK_US = 60 * SECOND_US
 
@@ -270,7 +270,7 @@ class EnginePartition:
         changes.apply_to_engine(data)
 
     def checkpoint(self, now_us: int, *rows: tuple[bytes, bytes]) -> Batch:
-        """Nothing happened, but much was read: only the next input offset, and further `rows` of the changelog."""
+        """Nothing has changed, but much was read: only the next input offset, and further `rows` of the changelog."""
         return self._batch(self._changes(now_us))._replace(rows=[*rows, self._meta()])
 
     def storage_changed(self, now_us: int, change: e.EngineStorageChanged) -> Batch:

@@ -20,7 +20,7 @@ DEFAULT_LEASE_US = 10 * SECOND_US
 
 
 def check_worker(report: r.WorkerReport, inboxes: int) -> str | None:
-    """Why what a worker says of itself cannot be, naming the field."""
+    """Why a report of a worker about itself cannot be taken, naming the field; None where it can."""
     if not 0 < report.lease_seconds <= LEASE_SECONDS_MAX:
         return f"lease_seconds: must be above 0 and at most {LEASE_SECONDS_MAX:.0f}"
     for name in ("incarnation", "pool", "host"):

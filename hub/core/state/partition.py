@@ -1,7 +1,7 @@
 """What an engine partition holds in memory: rows, and what is derived from them.
 
 Durable: the rows (`Task.row`, `ended`, `worker_rows`, `engine_row`), only changed by `evolve`. Derived, rebuilt at a restore:
-dependents, children, ready order, agenda, who holds what. Soft, never on the log: what workers said of themselves
+dependents, children, ready order, agenda, who holds what. Soft, never on the log: what workers reported of themselves
 (credit, time of the last report) and who waits for a reply.
 """
 

@@ -90,9 +90,9 @@ def on_report(task: str, row: TaskRow, report: r.AttemptReport, now: str, now_us
     raise AssertionError(f"no decision for {type(report).__name__}")
 
 
-def _percent(said: float | None) -> float | None:
+def _percent(reported: float | None) -> float | None:
     """Progress is between 0 and 100, whatever a handler computes."""
-    return None if said is None else min(max(0.0, said), 100.0)
+    return None if reported is None else min(max(0.0, reported), 100.0)
 
 
 def _not_json(value: Raw) -> str | None:
