@@ -117,9 +117,9 @@ def _live(task_id: str, row: TaskRow, partition: int) -> ListedTask:
 
 
 def _remark(row: TaskRow) -> str:
-    if row.nodes:
-        ended = row.completed + row.failed + row.cancelled + row.skipped + row.expired
-        return f"{ended} of {row.nodes} steps ended"
+    if (steps := row.steps).nodes:
+        ended = steps.completed + steps.failed + steps.cancelled + steps.skipped + steps.expired
+        return f"{ended} of {steps.nodes} steps ended"
     if row.error is not None:
         return f"{row.error.type}: {row.error.message}"
     if row.percent is not None:
