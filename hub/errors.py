@@ -2,9 +2,11 @@
 
 
 class HubError(Exception):
-    """Anything that goes wrong in a way that a user can act on. `exit_code` is what the command line ends with."""
+    """Anything that goes wrong in a way that a user can act on. `exit_code` is what the command line ends with; `reported`: its
+    message, or a better one, is on stderr already."""
 
     exit_code = 1
+    reported = False
 
 
 class ConfigurationError(HubError):

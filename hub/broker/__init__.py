@@ -1,7 +1,7 @@
 """The embedded broker: a single node that speaks the Kafka protocol, on files or in memory. See README.md."""
 
 from .broker import Broker
-from .errors import AddressInUse, BrokerError, DataDirectoryInUse, ErrorCode, StorageDamaged
+from .errors import AddressInUse, BrokerError, DataDirectoryInUse, ErrorCode, OtherFormat, StorageDamaged
 from .local import Fetched, LocalBroker, Transacted
 from .server import BrokerServer
 from .state import BrokerSettings
@@ -18,6 +18,7 @@ __all__ = [
     "Fetched",
     "LocalBroker",
     "MemoryStorage",
+    "OtherFormat",
     "Storage",
     "StorageDamaged",
     "Transacted",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from .batches import HEADER_BYTES, is_intact, read_header, whole_batches
-from .compaction import Filter, KeyMap, Pause, Rules, map_keys
+from .compaction import Contents, Filter, KeyMap, Pause, Rules, map_keys
 from .errors import StorageDamaged
 from .segments import INDEX_INTERVAL_BYTES, Segment, SegmentIndex, segment_path, write_index
 
@@ -45,6 +45,8 @@ class Pace:
     def __call__(self) -> None:
         if self._stopped:
             raise CleaningStopped
+        if time.perf_counter() - self._began_at < SLICE_SECONDS:
+            return  # reading this clock costs less than reading that of the thread
         used = time.thread_time() - self._computed_at
         if used >= SLICE_SECONDS:
             time.sleep(max(0.0, used / self.share - (time.perf_counter() - self._began_at)))
@@ -104,24 +106,36 @@ def find_keys(segments: Sequence[Segment], rules: Rules, pause: Pause, *, bytes_
 
 
 def rewrite(segments: Sequence[Segment], keep: Filter, pause: Pause, *, segment_bytes: int, now_ms: int) -> Iterator[Replacement]:
-    """Second pass: new files with what stays, each for as many neighbours as fit into `segment_bytes`. A file that would be
-    the same as before is left out."""
+    """Second pass: new files with what stays, each for as many neighbours as are expected to fit into `segment_bytes`. A file
+    that would be the same as before is left out; one of which that is known beforehand is not read, unless it is small and has
+    neighbours."""
     output: _Output | None = None
+    expected = [keep.expected(segment.base, segment.end, segment.size) for segment in segments]
     try:
         for number, segment in enumerate(segments):
+            following = expected[number + 1] if number + 1 < len(segments) else 0
+            alone = segment.size * 2 >= segment_bytes or segment.size + following > segment_bytes
+            left = keep.leaves(segment.contents, segment.end)
+            if output is not None and (output.size + expected[number] > segment_bytes or (left and (alone or not output.size))):
+                made = output.close(keep.take_contents(), now_ms)
+                output = None  # before the caller has the file: from then on it is not to be discarded
+                yield from made
+            if output is None and left and alone:
+                assert segment.contents is not None
+                keep.pass_over(segment.contents)
+                continue
             if output is None:
+                keep.take_contents()
                 output = _Output(segment)
             output.sources.append(segment)
             for batch in read_batches(segment, pause):
                 kept = keep.apply(batch.data, last=batch.last and number == len(segments) - 1)
                 if kept is not None:
                     output.add(kept)
-            following = segments[number + 1].size if number + 1 < len(segments) else segment_bytes + 1
-            if output.size + following > segment_bytes:
-                replacement = output.close(now_ms)
-                output = None
-                if replacement is not None:
-                    yield replacement
+        if output is not None:
+            made = output.close(keep.take_contents(), now_ms)
+            output = None
+            yield from made
     finally:
         if output is not None:
             output.discard()
@@ -157,13 +171,14 @@ class _Output:
         os.fdatasync(self._file.fileno())
         self._synced = self.size
 
-    def close(self, now_ms: int) -> Replacement | None:
-        """The file is on disk; None when it is the only source over again."""
+    def close(self, contents: Contents | None, now_ms: int) -> list[Replacement]:
+        """The file is on disk; nothing to replace when it is the only source over again."""
         if len(self.sources) == 1 and self.size == self.sources[0].size:
+            self.sources[0].contents = contents
             self.discard()
-            return None
+            return []
         if self._file is None:
-            return Replacement(self.sources, None)
+            return [Replacement(self.sources, None)]
         self._sync()
         self._file.close()
         first, last = self.sources[0], self.sources[-1]
@@ -171,10 +186,10 @@ class _Output:
         new = Segment(
             first.base, self.size, last.end, self._max_timestamp_ms, self._path, created_ms, first.generation + 1, sealed=True
         )
-        new.index = self._index
+        new.index, new.contents = self._index, contents
         write_index(new.index_path, self._index)
         _sync_directory(self._path.parent)
-        return Replacement(self.sources, new)
+        return [Replacement(self.sources, new)]
 
     def discard(self) -> None:
         """Remove the file. Closing it fails on a full disk, where its space is needed most."""

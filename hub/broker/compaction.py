@@ -10,8 +10,12 @@ not in the batches; and no empty batch is kept for a producer's sake, since prod
 batch of what is cleaned stays in any case, if need be without records, so that a reader gets to the end.
 
 The map of keys is bounded. When it is full, a pass ends at that offset, and the next one begins there.
+
+What a cleaned segment holds is remembered (`Contents`): one in which nothing is superseded or over is left alone without a look
+at its file, so that a cleaning costs what was written since and what that supersedes, and not what the log holds.
 """
 
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -30,10 +34,15 @@ Spans = list[tuple[int, int]]
 SPANS_PER_RETENTION = 32
 """Cleanings that are distinguished within `delete.retention.ms`; tombstones stay longer by at most this part of it."""
 RECORDS_BETWEEN_PAUSES = 200
-KEY_OVERHEAD_BYTES = 150
+KEY_OVERHEAD_BYTES = 220
 """Memory of an entry of the map besides the key's own bytes."""
 OFFSETS_MAX = 16 << 20
 """Offsets in one pass: each costs one byte."""
+VALUE, TOMBSTONE = 1, 2
+"""What `KeyMap.which_stay` says of an offset whose record stays."""
+HASH_BYTES = 8
+HASHES_AT_ONCE = 4096
+"""Compared before the next pause."""
 _SHARDS = 64
 """The map is many small ones: no single growth or release takes long."""
 
@@ -125,6 +134,19 @@ class Rules:
         return at < len(self.spans) and self.now_ms - self.spans[at][1] >= self.delete_retention_ms
 
 
+@dataclass(slots=True)
+class Contents:
+    """What the second pass kept of a segment."""
+
+    hashes: "array[int]" = field(default_factory=lambda: array("q"))
+    """Of the keys, as `hash` gives them in this process."""
+    forgettable: int = -1
+    """Last offset of a tombstone, or of a marker that stays only for its time: all go at once, or the segment would be written
+    again for each."""
+    transactions: dict[int, bool] = field(default_factory=dict)
+    """By producer, whether its last transaction goes on after the segment."""
+
+
 class KeyMap:
     """The last offset of every key in the part that was never cleaned, and which offsets of that part stay."""
 
@@ -133,6 +155,9 @@ class KeyMap:
         self._bytes_left = bytes_max
         self._latest: list[dict[bytes, int]] = [{} for _ in range(_SHARDS)]
         self._stays = bytearray()
+        self._hashes = array("q")
+        self._unread: set[int] = set()
+        self._newer: set[int] | None = None
 
     @property
     def is_full(self) -> bool:
@@ -142,7 +167,10 @@ class KeyMap:
     def cover(self, end: int) -> None:
         """Pass over what has no keys: a gap, a marker, a batch of an aborted transaction."""
         if end > self.end:
-            self._stays.extend(bytes(end - self.end))
+            count = end - self.end
+            self._stays.extend(bytes(count))
+            self._hashes.frombytes(bytes(count * HASH_BYTES))
+            self._bytes_left -= count * HASH_BYTES
             self.end = end
 
     def keep_all(self, header: BatchHeader) -> None:
@@ -150,25 +178,28 @@ class KeyMap:
         self.cover(header.last_offset + 1)
         at = max(0, header.base_offset - self.start)
         self._stays[at:] = b"\1" * (len(self._stays) - at)
+        self._unread.add(header.base_offset)
 
     def add(self, header: BatchHeader, data: bytes, pause: Pause) -> None:
         """Take the keys of a batch into account. Raises `MalformedBatch`, then it may be done in part."""
         self.cover(header.last_offset + 1)
-        latest, stays, start = self._latest, self._stays, self.start
+        latest, stays, hashes, start = self._latest, self._stays, self._hashes, self.start
         last_delta, delta_before = header.last_offset_delta, -1
-        for count, (_, delta, key, _) in enumerate(walk(data, header.record_count), 1):
+        for count, (_, delta, key, tombstone) in enumerate(walk(data, header.record_count), 1):
             if not delta_before < delta <= last_delta:
                 raise MalformedBatch("the offsets of the records do not rise within the batch")
             offset, delta_before = header.base_offset + delta, delta
             if key is not None and offset >= start:
-                shard = latest[hash(key) % _SHARDS]
+                hashed = hash(key)
+                shard = latest[hashed % _SHARDS]
                 before = shard.get(key)
                 if before is None:
                     self._bytes_left -= len(key) + KEY_OVERHEAD_BYTES
                 else:
                     stays[before - start] = 0
                 shard[key] = offset
-                stays[offset - start] = 1
+                stays[offset - start] = TOMBSTONE if tombstone else VALUE
+                hashes[offset - start] = hashed
             if count % RECORDS_BETWEEN_PAUSES == 0:
                 pause()
 
@@ -181,14 +212,45 @@ class KeyMap:
         return offset >= self.end or bool(self._stays[offset - self.start])
 
     def which_stay(self, first: int, last: int) -> bytes:
-        """A byte for each of these offsets, which lie in that part: 1 where the record stays."""
+        """A byte for each of these offsets, which lie in that part: VALUE or TOMBSTONE where the record stays, 0 elsewhere."""
         return bytes(self._stays[first - self.start : last - self.start + 1])
+
+    def share(self, first: int, end: int) -> float:
+        """Which part of the offsets from `first` on and before `end` stays; 1 where some lie outside that part."""
+        if first < self.start or end > self.end:
+            return 1.0
+        flags = self.which_stay(first, end - 1)
+        return 1.0 - flags.count(0) / max(1, len(flags))
+
+    def hashes(self, first: int, flags: bytes) -> Iterable[int] | None:
+        """Of the keys of the records that stay from offset `first` on, by `which_stay`; None for a batch that was not read."""
+        at = first - self.start
+        return None if first in self._unread else compress(self._hashes[at : at + len(flags)], flags)
+
+    def supersedes(self, hashes: "array[int]", pause: Pause) -> bool:
+        """Whether one of these may be the hash of a key that was written again in that part."""
+        newer = self._hashes_of_all(pause)
+        for at in range(0, len(hashes), HASHES_AT_ONCE):
+            if not newer.isdisjoint(hashes[at : at + HASHES_AT_ONCE]):
+                return True
+            pause()
+        return False
+
+    def _hashes_of_all(self, pause: Pause) -> set[int]:
+        if self._newer is None:
+            self._newer = set()
+            for at in range(0, len(self._hashes), HASHES_AT_ONCE):
+                stop = at + HASHES_AT_ONCE
+                self._newer.update(compress(self._hashes[at:stop], self._stays[at:stop]))
+                pause()
+        return self._newer
 
     def release(self, pause: Pause) -> None:
         """Give the memory back in steps."""
         while self._latest:
             self._latest.pop()
             pause()
+        self._newer = None
 
 
 def map_keys(batches: Iterable[bytes], rules: Rules, pause: Pause, *, bytes_max: int) -> KeyMap:
@@ -221,6 +283,31 @@ class Filter:
         self._pause = pause
         self._unfinished: set[int] = set()
         """Producers of transactions of which something stays, until their marker."""
+        self._contents: Contents | None = Contents()
+
+    def take_contents(self) -> Contents | None:
+        """What stayed since the last call; None where that is not known of every batch."""
+        contents, self._contents = self._contents, Contents()
+        return contents
+
+    def leaves(self, contents: Contents | None, end: int) -> bool:
+        """Whether all of a segment that ends at `end` stays as it is. False where only reading it would tell."""
+        if (
+            contents is None
+            or end > self._rules.dirty_from
+            or (contents.forgettable >= 0 and self._rules.may_forget(contents.forgettable))
+        ):
+            return False
+        return not self._keys.supersedes(contents.hashes, self._pause)
+
+    def expected(self, base: int, end: int, size: int) -> int:
+        """About how many bytes stay of a segment of this size with the offsets from `base` on and before `end`."""
+        return round(size * self._keys.share(base, end))
+
+    def pass_over(self, contents: Contents) -> None:
+        """Go on after a segment that is left alone."""
+        for producer_id, unfinished in contents.transactions.items():
+            (self._unfinished.add if unfinished else self._unfinished.discard)(producer_id)
 
     def apply(self, batch: bytes, *, last: bool) -> bytes | None:
         """The batch as it is, one with fewer records, or None. `last`: it stays in any case, if need be without records."""
@@ -230,26 +317,37 @@ class Filter:
         kept = None if header.record_count == 0 or self._rules.is_aborted(header) else self._kept(batch, header)
         if kept is not None and header.transactional:
             self._unfinished.add(header.producer_id)
+            if self._contents is not None:
+                self._contents.transactions[header.producer_id] = True
         return with_records(batch, header, b"", []) if kept is None and last else kept
 
     def _keeps_marker(self, header: BatchHeader) -> bool:
         holds = header.producer_id in self._unfinished
         self._unfinished.discard(header.producer_id)
-        return holds or header.base_offset >= self._rules.dirty_from or not self._rules.may_forget(header.base_offset)
+        keeps = holds or header.base_offset >= self._rules.dirty_from or not self._rules.may_forget(header.base_offset)
+        if self._contents is not None:
+            if keeps and not self._contents.transactions.get(header.producer_id):  # nothing in this segment keeps it
+                self._contents.forgettable = header.base_offset
+            self._contents.transactions[header.producer_id] = False
+        return keeps
 
     def _kept(self, batch: bytes, header: BatchHeader) -> bytes | None:
         if header.base_offset >= self._keys.end:
+            self._contents = None
             return batch
         try:
             if header.base_offset >= self._rules.dirty_from:
                 return self._by_offset(batch, header, self._keys.which_stay(header.base_offset, header.last_offset))
             return self._by_key(batch, header)
         except MalformedBatch:
+            self._contents = None
             return batch
 
     def _by_offset(self, batch: bytes, header: BatchHeader, flags: bytes) -> bytes | None:
         """What was never cleaned is decided by offsets alone: most batches go or stay as a whole, without a look inside."""
-        staying = flags.count(1)
+        staying = len(flags) - flags.count(0)
+        if staying:
+            self._note(header.base_offset, flags)
         if staying == header.record_count:
             return batch
         if staying == 0:
@@ -260,13 +358,28 @@ class Filter:
         kept = [place for place, delta, _, _ in walk(data, header.record_count) if flags[delta]]
         return with_records(batch, header, data, kept)
 
+    def _note(self, first: int, flags: bytes) -> None:
+        hashes = self._keys.hashes(first, flags)
+        if hashes is None or self._contents is None:
+            self._contents = None
+            return
+        self._contents.hashes.extend(hashes)
+        if (at := flags.rfind(TOMBSTONE)) >= 0:
+            self._contents.forgettable = first + at
+
     def _by_key(self, batch: bytes, header: BatchHeader) -> bytes | None:
-        data, kept = records_of(batch, header), []
+        data, kept, hashes, forgettable = records_of(batch, header), [], [], -1
         for count, (place, delta, key, tombstone) in enumerate(walk(data, header.record_count), 1):
             if self._stays(header.base_offset + delta, key, tombstone=tombstone):
                 kept.append(place)
+                hashes.append(hash(key))
+                if tombstone:
+                    forgettable = header.base_offset + delta
             if count % RECORDS_BETWEEN_PAUSES == 0:
                 self._pause()
+        if self._contents is not None:
+            self._contents.hashes.extend(hashes)
+            self._contents.forgettable = max(self._contents.forgettable, forgettable)
         if len(kept) == header.record_count:
             return batch
         return with_records(batch, header, data, kept) if kept else None

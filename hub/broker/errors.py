@@ -76,6 +76,14 @@ class StorageDamaged(Exception):
     serve a different log."""
 
 
+class OtherFormat(Exception):
+    """A data directory holds data of a format that this version does not read. `found` is None where it has no number."""
+
+    def __init__(self, directory: str, found: str | None, wanted: int) -> None:
+        super().__init__(f"{directory}: format {found}, not {wanted}")
+        self.found, self.wanted = found, wanted
+
+
 class MalformedBatch(ValueError):
     """The records of a batch cannot be read, though its checksum fits: its producer wrote them so."""
 

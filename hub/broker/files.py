@@ -1,6 +1,7 @@
 """The broker's storage on disk: lock, journal, segment files, checkpoint.
 
     <data_dir>/lock           one process only
+    <data_dir>/format         see `format`
     <data_dir>/checkpoint     the broker's state at a block, the table of segments, and where the journal continues
     <data_dir>/journal/       see `journal`
     <data_dir>/logs/          see `segments`
@@ -21,6 +22,7 @@ import msgspec
 from crc32c import crc32c
 
 from .errors import DataDirectoryInUse, StorageDamaged
+from .format import ensure_format
 from .journal import Journal, Position
 from .log import LogKey
 from .segments import LogEntry, SegmentStore
@@ -41,7 +43,8 @@ class _Checkpoint(msgspec.Struct):
 
 
 class FileStorage:
-    """Storage in a directory. Raises `DataDirectoryInUse` when another process has it."""
+    """Storage in a directory. Raises `DataDirectoryInUse` when another process has it, `OtherFormat` where its data is of
+    another version."""
 
     def __init__(
         self,
@@ -56,6 +59,11 @@ class FileStorage:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self._lock_file = self._take_lock()
+        try:
+            ensure_format(directory)
+        except BaseException:
+            os.close(self._lock_file)
+            raise
         self._sync_every_write = flush == "always"
         self._reserve_bytes = reserve_bytes
         self._checkpoint_bytes = checkpoint_bytes

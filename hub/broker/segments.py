@@ -25,13 +25,15 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from .batches import HEADER_BYTES, BatchHeader, read_header, whole_batches
-from .compaction import Spans
+from .compaction import HASH_BYTES, Contents, Spans
 from .errors import StorageDamaged
 from .log import LogKey, SegmentView
 
 INDEX_INTERVAL_BYTES = 16 * 1024
 _ENTRY = struct.Struct(">qqq")
 _OPEN_FILES_MAX = 128
+CONTENTS_BYTES_MAX = 32 << 20
+"""Memory for the contents of all cleaned segments: 4 million records."""
 
 
 _Found = TypeVar("_Found")
@@ -104,6 +106,8 @@ class Segment:
     generation: int = 0
     sealed: bool = False
     index: SegmentIndex | None = None
+    contents: Contents | None = None
+    """What its last cleaning kept, where that is known."""
 
     @property
     def index_path(self) -> Path:
@@ -323,9 +327,13 @@ class SegmentStore:
         return True
 
     def set_cleaned(self, key: LogKey, spans: Spans) -> None:
-        """Note what has been cleaned; see `cleaned`."""
+        """Note what has been cleaned; see `cleaned`. Contents of segments that take too much memory are forgotten."""
         if key in self._logs:
             self._cleaned[key] = spans
+        left = CONTENTS_BYTES_MAX
+        for segment in (segment for segments in self._logs.values() for segment in segments):
+            if segment.contents is not None and (left := left - HASH_BYTES * len(segment.contents.hashes)) < 0:
+                segment.contents = None
 
     # --- reading
 

@@ -93,7 +93,7 @@ class BrokerServer:
         return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
     async def start(self) -> None:
-        """Recover and listen. Raises `DataDirectoryInUse`, `StorageDamaged`, `AddressInUse`."""
+        """Recover and listen. Raises `DataDirectoryInUse`, `OtherFormat`, `StorageDamaged`, `AddressInUse`."""
         storage = self._storage = self._open_storage()
         server: asyncio.Server | None = None
         try:

@@ -68,9 +68,10 @@ def main() -> None:
             apply_settings(command, Settings.load())
         command()
     except HubError as error:
-        from ..telemetry import masked
+        if not error.reported:
+            from ..telemetry import masked
 
-        sys.stderr.write(f"hub: {masked(str(error))}\n")
+            sys.stderr.write(f"hub: {masked(str(error))}\n")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:  # so early that no command runs yet
         from .shell import EXIT_INTERRUPTED

@@ -1,9 +1,11 @@
 """`hub events`: follow the log, and look things up in the catalogue of event types."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from heapq import merge
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,7 +17,11 @@ from .shell import DEFAULT_BOOTSTRAP, Bootstrap, Json, run
 if TYPE_CHECKING:
     from schemas import Event
 
+    from ..kafka import PartitionReader
+
 QUEUED_MAX = 10_000
+LAST_EVENTS = 10
+"""How many `tail --no-follow` prints without --limit."""
 SEVERITIES = {5: "debug", 9: "info", 13: "warn", 17: "error"}
 
 
@@ -41,14 +47,17 @@ def tail(
     ] = None,
     task: Annotated[str | None, typer.Option(metavar="ID", help="Only this task, or this workflow and its steps.")] = None,
     start: Annotated[Start, typer.Option("--from", help="Begin with the first event kept, or with the next one.")] = Start.end,
-    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
-    follow: Annotated[bool, typer.Option(help="Wait for new events, or stop at the end of the log as it is now.")] = True,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many; with --no-follow, print the last ones.")] = None,
+    follow: Annotated[
+        bool, typer.Option(help="Wait for new events, or print the last ones (10, or --limit) and stop at the end of the log.")
+    ] = True,
     as_json: Json = False,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> None:
     """Print events as they are committed, one line each, in order within every task.
 
-    With --json every line is a structured CloudEvent. Ends with Ctrl-C, at --limit, or at the end with --no-follow.
+    With --json every line is a structured CloudEvent. With --no-follow, what is there is printed: the last events, or all with
+    --from beginning. Ends with Ctrl-C, at --limit, or at the end with --no-follow.
     Exit codes: 0 ended as asked; 3 no broker answers; 130 Ctrl-C.
     """
     run(_tail(bootstrap, event_type, task, start, limit, follow, as_json))
@@ -58,8 +67,12 @@ async def _tail(
     bootstrap: str, event_type: str | None, task: str | None, start: Start, limit: int | None, follow: bool, as_json: bool
 ) -> None:
     left = limit
+    if not follow and start is Start.end:
+        for event in await last_events(bootstrap, limit or LAST_EVENTS, event_type=event_type, task=task):
+            print_event(event, as_json=as_json)
+        return
     async for event in read_events(bootstrap, from_beginning=start is Start.beginning, follow=follow):
-        if not fits(event, event_type=event_type, task=task):
+        if not fits(event, event_type, task):
             continue
         print_event(event, as_json=as_json)
         if left is not None:
@@ -68,7 +81,7 @@ async def _tail(
                 return
 
 
-def fits(event: "Event", *, event_type: str | None, task: str | None) -> bool:
+def fits(event: "Event", event_type: str | None, task: str | None) -> bool:
     """Whether an event is asked for."""
     if event_type is not None and not fnmatchcase(event.type, event_type):
         return False
@@ -135,6 +148,52 @@ async def read_events(bootstrap: str, *, from_beginning: bool, follow: bool) -> 
         for reader in readers:
             reader.cancel()
         await asyncio.wait(readers, timeout=5)
+
+
+async def last_events(bootstrap: str, number: int, *, event_type: str | None, task: str | None) -> list["Event"]:
+    """The last so many events that are asked for, of all partitions, by time; those of a partition stay in its order.
+
+    Raises Unreachable, TopicMissing."""
+    from ..kafka import EVENTS, PartitionReader, describe_partitions
+
+    skipped, found = Skipped(), []
+    try:
+        for partition in range(await describe_partitions(bootstrap)):
+            async with PartitionReader(bootstrap) as reader:
+                await reader.open(EVENTS, partition, 0)
+                found.append(await _last_of(reader, f"{EVENTS}-{partition}", number, event_type, task, skipped))
+    finally:
+        skipped.close()
+    return list(merge(*found, key=lambda event: event.time))[-number:]
+
+
+async def _last_of(
+    reader: "PartitionReader", place: str, number: int, event_type: str | None, task: str | None, skipped: Skipped
+) -> list["Event"]:
+    """The last so many of one partition that are asked for: read from ever further back until there are enough."""
+    first, end = await reader.start_offset(), await reader.end_offset()
+    found: deque[Event] = deque(maxlen=number)
+    window, upper = 4 * number, end
+    while upper > first and len(found) < number:
+        lower = max(first, upper - window)
+        earlier = [event async for event in _between(reader, lower, upper, place, skipped) if fits(event, event_type, task)]
+        found.extendleft(reversed(earlier[-(number - len(found)) :]))
+        window, upper = 8 * window, lower
+    return list(found)
+
+
+async def _between(reader: "PartitionReader", lower: int, upper: int, place: str, skipped: Skipped) -> AsyncIterator["Event"]:
+    from schemas import MalformedEvent, decode_event
+
+    reader.seek(lower)
+    while await reader.position() < upper:
+        for record in await reader.read(1000, 20):
+            if record.offset >= upper:
+                return
+            try:
+                yield decode_event(record.value, record.headers)
+            except MalformedEvent as error:
+                skipped.add(f"{place} offset {record.offset}", error)
 
 
 async def _next(queue: "asyncio.Queue[Any]", readers: list["asyncio.Task[None]"]) -> Any:

@@ -6,7 +6,7 @@ with 0; a second signal ends it at once.
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -126,9 +126,8 @@ def delivery(
     from ..delivery import parse_configs
     from ..runtime import serve_delivery
 
+    subscribers = parse_configs(checked_subscribers(subscriber))
     configured = _settings()
-    entries = [{"use": "console"}] if configured is None else configured.subscriber_entries()
-    subscribers = parse_configs([{"use": one} for one in subscriber] if subscriber else entries)
     topics = None if configured is None else configured.topics
     _run(
         "delivery",
@@ -156,14 +155,38 @@ def init(
 
 
 def ensure_configured_topics(bootstrap: str, partitions: int | None) -> "Ensured":
-    """Ensure the topics of a hub on a Kafka cluster, with what `[topics]` sets. Raises HubError."""
+    """Ensure the topics of a hub on a Kafka cluster, with what `[topics]` sets. Raises HubError, before anything is altered also
+    where the hub is of another format."""
     import asyncio
 
+    from ..engine import check_hub_format
     from ..kafka import ensure_hub
     from ..runtime.tuning import topic_overrides
 
     settings = _settings()
-    return asyncio.run(ensure_hub(bootstrap, partitions, topic_overrides(None if settings is None else settings.topics)))
+
+    async def ensure() -> "Ensured":
+        await check_hub_format(bootstrap)
+        return await ensure_hub(bootstrap, partitions, topic_overrides(None if settings is None else settings.topics))
+
+    return asyncio.run(ensure())
+
+
+def checked_subscribers(chosen: list[str] | None) -> list[dict[str, Any]]:
+    """The subscribers to run: the chosen ones, else those that are configured, else the console. Raises ConfigurationError for
+    wrong ones."""
+    configured = _settings()
+    if not chosen and (configured is None or not configured.subscribers):
+        return [{"use": "console"}]
+    from ..delivery import check_subscribers
+    from .config import origin_of
+
+    if chosen or configured is None:
+        entries, source = [{"use": one} for one in chosen or ()], "--subscriber"
+    else:
+        entries, source = configured.subscribers, origin_of("subscribers")
+    check_subscribers(entries, source)
+    return entries
 
 
 def _settings() -> "Settings | None":

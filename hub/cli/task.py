@@ -78,7 +78,7 @@ def create(
     if args is not None:
         submission["args"] = _arguments(args)
     if "name" not in submission:
-        raise typer.BadParameter("say the name of the task, or give --file with a submission that has one.", param_hint="NAME")
+        raise typer.BadParameter("missing task name: give one, or --file with a submission that has one.", param_hint="NAME")
     code = run(_create(bootstrap, submission, wait, timeout, as_json))
     raise typer.Exit(code)
 
@@ -113,8 +113,17 @@ async def _hint(hub: "Hub", handle: "TaskHandle") -> None:
     with contextlib.suppress(HubError):
         reply = await hub.get(handle.id, root=handle.root)
         if reply.state == "ready":
-            why = f"{reply.name} is ready and waits for a worker: none that is free has a task of that name. See `hub status`."
-            typer.echo(why, err=True)
+            typer.echo(await _why_ready(hub.bootstrap, reply), err=True)
+
+
+async def _why_ready(bootstrap: str, reply: "TaskReply") -> str:
+    """Why a task that is ready does not run, as far as the workers' rows show. Raises Unreachable, TopicMissing."""
+    from ..runtime.status import names_served
+
+    task = one_line(f"Task {reply.task} is ready, but")
+    if reply.name not in await names_served(bootstrap):
+        return f"{task} no worker that is alive has a handler named {one_line(reply.name or '')}. `hub status` shows the workers."
+    return f"{task} the workers that have a handler for it are busy, or serve other queues. `hub status` shows the workers."
 
 
 def _object(source: str, option: str) -> dict[str, Any]:
@@ -188,9 +197,11 @@ def get(
     --source says where the CloudEvent came from. Exit codes: 0 it is known; 1 it is not known (any more), or was refused; 3 no
     broker or no engine answers.
     """
-    reply = run(_get(bootstrap, task_id, root, source))
+    reply, why = run(_get_and_explain(bootstrap, task_id, root, source))
     if reply is None:
         raise typer.Exit(EXIT_NOT_COMPLETED)
+    if why is not None:
+        typer.echo(why, err=True)
     if as_json:
         print_json(reply)
     elif reply.kind == "unknown":
@@ -200,6 +211,18 @@ def get(
         _print_reply(reply)
     if reply.kind == "unknown":
         raise typer.Exit(EXIT_NOT_COMPLETED)
+
+
+async def _get_and_explain(
+    bootstrap: str, task_id: str, root: str | None, source: str | None
+) -> tuple["TaskReply | None", str | None]:
+    """What `_get` gives, and for a task that is ready why it does not run."""
+    reply = await _get(bootstrap, task_id, root, source)
+    if reply is None or reply.state != "ready":
+        return reply, None
+    with contextlib.suppress(HubError):  # the task is shown all the same
+        return reply, await _why_ready(bootstrap, reply)
+    return reply, None
 
 
 async def _get(bootstrap: str, task_id: str, root: str | None, source: str | None) -> "TaskReply | None":
@@ -244,7 +267,7 @@ def list_tasks(
     Reads the hub's state from the topic hub.state, and hub.events with --event-id; nothing is asked of the engine. Exit codes:
     0 listed; 2 wrong usage; 3 no broker answers.
     """
-    from ..core.transitions import LIVE
+    from ..core import LIVE
     from .listing import read_tasks
 
     if state is not None and state not in (states := {*LIVE, *TERMINAL_STATES}):

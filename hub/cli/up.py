@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import config
-from .processes import AdvertisedHost, ensure_configured_topics
+from .processes import AdvertisedHost, checked_subscribers, ensure_configured_topics
 from .render import on_terminal
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ def up(
     from ..runtime import Fleet, Process, Supervisor, make_listener, run_process
     from ..telemetry import configure_logging
 
+    if not no_subscribers:
+        checked_subscribers(subscriber)
     configure_logging("up", log_level)
     data_dir = data or (None if bootstrap else config.DEFAULT_DATA)
     children: list[ChildSpec] = []

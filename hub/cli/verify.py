@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .render import on_terminal, print_json
+from .render import on_terminal, print_json, print_table
 from .shell import DEFAULT_BOOTSTRAP, EXIT_NOT_COMPLETED, Bootstrap, Json, run
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ def verify(
     require_all_ended: Annotated[
         bool, typer.Option("--require-all-ended", help="A task that has not ended is a finding, too.")
     ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="List everything that can be checked, and what each check reads; check nothing.")
+    ] = False,
     as_json: Json = False,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> None:
@@ -32,16 +35,27 @@ def verify(
     The hub may be running. Exit codes: 0 nothing was found; 1 something was; 2 there is no hub on this broker; 3 no broker
     answers.
     """
+    if explain:
+        _explain(as_json)
+        return
     with _progress(shown=on_terminal() and not as_json) as progress:
         report = run(_check(bootstrap, require_all_ended, progress))
     if as_json:
         print_json(report.to_dict())
     else:
-        from ..verify import INVARIANTS
-
-        print(report.render(sentences=[(invariant.id, invariant.sentence) for invariant in INVARIANTS.values()]))
+        print(report.render())
     if not report.ok:
         raise typer.Exit(EXIT_NOT_COMPLETED)
+
+
+def _explain(as_json: bool) -> None:
+    from ..verify import INVARIANTS
+
+    rows = [{"id": row.id, "sentence": row.sentence, "reads": ["events", *row.reads]} for row in INVARIANTS.values()]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(("ID", "SENTENCE", "READS"), [(row["id"], row["sentence"], ", ".join(row["reads"])) for row in rows])
 
 
 async def _check(bootstrap: str, require_all_ended: bool, progress: Callable[[str, int, int], None] | None) -> "Report":

@@ -1,1 +1,90 @@
-"""The decisions of the engine, pure. See README.md for the map; `hub.engine` drives them."""
+"""The decisions of the engine, pure. See README.md for the map; `hub.engine` drives them.
+
+What others use of the core stands here, and nothing else of it is imported from outside.
+"""
+
+from .bounds import ESCAPED_MAX, ID_BYTES, REASON_MAX, SOURCE_BYTES, cut, escaped_bytes
+from .changes import Changes
+from .conditions import Conditions
+from .consequences import settle
+from .decide import REQUESTS, decide_report
+from .dispatching.dispatch import dispatch
+from .emitted import Command, EmittedEvent, Reply
+from .envelope import Envelope, InvalidReport
+from .fleet.leases import expire_leases, expire_starts, extend_deadlines, next_lease_expiry
+from .graph import check_plan
+from .indexes import restore
+from .rejection import Rejection
+from .rows import (
+    FORMAT,
+    META_KEY,
+    EndedRow,
+    EngineRow,
+    IntakeRow,
+    MetaRow,
+    TaskRow,
+    WorkerRow,
+    intake_row_decoder,
+    meta_row_decoder,
+)
+from .rows.keys import INTAKE_KEY, Entry, decode_row, encode_row, key_of, kind_of
+from .rows.task import EMPTY
+from .state import PartitionState, Task
+from .tasks.retry import problem_of_options
+from .time.due import PoisonTimer, TimerKey, take_due
+from .times import SECOND_US, text_of, us_of
+from .transitions import LIVE
+
+__all__ = [
+    "EMPTY",
+    "ESCAPED_MAX",
+    "FORMAT",
+    "ID_BYTES",
+    "INTAKE_KEY",
+    "LIVE",
+    "META_KEY",
+    "REASON_MAX",
+    "REQUESTS",
+    "SECOND_US",
+    "SOURCE_BYTES",
+    "Changes",
+    "Command",
+    "Conditions",
+    "EmittedEvent",
+    "EndedRow",
+    "EngineRow",
+    "Entry",
+    "Envelope",
+    "IntakeRow",
+    "InvalidReport",
+    "MetaRow",
+    "PartitionState",
+    "PoisonTimer",
+    "Rejection",
+    "Reply",
+    "Task",
+    "TaskRow",
+    "TimerKey",
+    "WorkerRow",
+    "check_plan",
+    "cut",
+    "decide_report",
+    "decode_row",
+    "dispatch",
+    "encode_row",
+    "escaped_bytes",
+    "expire_leases",
+    "expire_starts",
+    "extend_deadlines",
+    "intake_row_decoder",
+    "key_of",
+    "kind_of",
+    "meta_row_decoder",
+    "next_lease_expiry",
+    "problem_of_options",
+    "restore",
+    "settle",
+    "take_due",
+    "text_of",
+    "us_of",
+]

@@ -5,7 +5,7 @@ the keys of the rows that were touched. `apply` is the only way to an event: it 
 it in step, and notes the consequences (who ended, who holds what) for `settle`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from msgspec import Struct
@@ -15,6 +15,7 @@ from schemas import events as e
 from schemas.tasks import TERMINAL_STATES
 
 from .bounds import REASON_MAX, cut
+from .conditions import Conditions
 from .emitted import Command, EmittedEvent, Reply
 from .evolve import created, evolve_engine, evolve_task, evolve_worker
 from .graph import Plan
@@ -38,12 +39,23 @@ class NewTask(NamedTuple):
 
 
 class Changes:
-    """See the module. `settings` of the partition are passed to those functions that need them."""
+    """See the module. `home_of`: the partition of a root's id, or of a worker's."""
 
-    def __init__(self, state: PartitionState, *, partition: int, partitions: int, now_us: int) -> None:
+    def __init__(
+        self,
+        state: PartitionState,
+        *,
+        partition: int,
+        partitions: int,
+        home_of: Callable[[str], int],
+        now_us: int,
+        conditions: Conditions,
+    ) -> None:
         self.state = state
         self.partition = partition
         self.partitions = partitions
+        self.home_of = home_of
+        self.conditions = conditions
         self.now_us = now_us
         self.now = text_of(now_us)
         self.events: list[EmittedEvent] = []

@@ -1,5 +1,6 @@
 """Delivery: runs subscribers against the log of events. See README.md."""
 
+from .check import check_subscribers
 from .config import Plan, SubscriberConfig, parse_configs
 from .discovery import ENTRY_POINT_GROUP, PluginBroken, available, load
 from .secrets import masked_entry
@@ -15,6 +16,7 @@ __all__ = [
     "SubscriberConfig",
     "SubscriberStatus",
     "available",
+    "check_subscribers",
     "load",
     "masked_entry",
     "parse_configs",

@@ -83,7 +83,7 @@ def parse_configs(entries: Any) -> list[SubscriberConfig]:
         try:
             configs.append(entry if isinstance(entry, SubscriberConfig) else SubscriberConfig.model_validate(entry))
         except ValidationError as error:
-            raise ConfigurationError(_sentence(f"subscribers[{index}]", error)) from None
+            raise ConfigurationError(_sentence(f"subscribers[{index}]", error, SubscriberConfig)) from None
     check_unique(configs)
     return configs
 
@@ -108,12 +108,12 @@ def plan(config: SubscriberConfig, plugin: type[Subscriber[Any]]) -> Plan:
     try:
         settings = plugin.settings_class.model_validate(config.settings)
     except ValidationError as error:
-        raise ConfigurationError(masked(_sentence(f"{where}.settings", error))) from None
+        raise ConfigurationError(masked(_sentence(f"{where}.settings", error, plugin.settings_class))) from None
     conceal(secrets_of(settings))
     try:
         delivery = _merge(plugin.delivery, config.delivery)
     except ValidationError as error:
-        raise ConfigurationError(_sentence(f"{where}.delivery", error)) from None
+        raise ConfigurationError(_sentence(f"{where}.delivery", error, Delivery)) from None
     try:
         narrowed = None if config.filter is None else parse_filter(config.filter)
     except ValueError as error:
@@ -130,11 +130,15 @@ def _merge(declared: Delivery, overrides: Mapping[str, Any]) -> Delivery:
     return Delivery.model_validate(fields)
 
 
-def _sentence(where: str, error: ValidationError) -> str:
-    """Every fault in `error`, each with the path of its field; values are left out (they may be secret)."""
+def _sentence(where: str, error: ValidationError, model: type[BaseModel]) -> str:
+    """Every fault in `error`, each with the path of its field; values are left out (they may be secret). An unknown key of
+    `model` itself comes with the known ones."""
+    known = ", ".join(field.alias or name for name, field in model.model_fields.items()) or "none"
     faults = []
     for one in error.errors(include_url=False, include_input=False):
         path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in one["loc"])
-        reason = "unknown key" if one["type"] == "extra_forbidden" else one["msg"].removeprefix("Value error, ")
+        reason = one["msg"].removeprefix("Value error, ")
+        if one["type"] == "extra_forbidden":
+            reason = f"unknown key (known keys: {known})" if len(one["loc"]) == 1 else "unknown key"
         faults.append(f"{where}{path}: {reason}")
     return "; ".join(faults)

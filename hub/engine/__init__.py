@@ -4,6 +4,7 @@ The engine inside the embedded broker's process is `hub.engine.embedded`: it alo
 """
 
 from .encode import encode
+from .format import FormatMismatch, check_hub_format
 from .loop import MissingHistory, PartitionLoop
 from .partition import Batch, EnginePartition
 from .service import ENGINE_GROUP, EngineService, EngineStopped
@@ -16,8 +17,10 @@ __all__ = [
     "EngineService",
     "EngineSettings",
     "EngineStopped",
+    "FormatMismatch",
     "LoopSettings",
     "MissingHistory",
     "PartitionLoop",
+    "check_hub_format",
     "encode",
 ]

@@ -10,8 +10,7 @@ from msgspec import json
 
 from schemas import COMMANDS, TYPE_OF_DATA, EventBody, schema_of, source_of
 
-from ..core.emitted import EmittedEvent
-from ..core.times import text_of
+from ..core import EmittedEvent, text_of
 from ..kafka import (
     BATCH_BYTES_MAX,
     EVENTS,

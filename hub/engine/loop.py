@@ -18,6 +18,7 @@ from msgspec import MsgspecError
 
 from schemas.events import EngineStorageChanged
 
+from ..core import INTAKE_KEY, META_KEY
 from ..errors import HubError, Unreachable, cause_of
 from ..kafka import (
     EVENTS,
@@ -32,8 +33,9 @@ from ..kafka import (
 from ..telemetry import OutageLog
 from .clock import SteadyClock, TimeWatermark
 from .encode import Outputs, check_fits, encode
+from .format import check_format
 from .housekeeping import Housekeeping, StorageLevel
-from .intake_marks import INTAKE_KEY, IntakeMarks
+from .intake_marks import IntakeMarks
 from .partition import Batch, EnginePartition, MalformedRows, Phase
 from .ports import UNKNOWN_SPACE, EngineBroker, Intake
 from .quarantine import Quarantine, UnwritableBatch
@@ -345,7 +347,8 @@ class PartitionLoop:
     # Restoring
 
     def _build(self, folded: Snapshot) -> tuple[EnginePartition, int]:
-        """The partition of these rows, and how many there are. Raises MalformedRows."""
+        """The partition of these rows, and how many there are. Raises MalformedRows, FormatMismatch."""
+        check_format(folded.rows.get(META_KEY), f"{STATE}-{self.partition}")
         partition = EnginePartition(self.partition, self._partitions, self._settings)
         partition.poison_records = self._quarantine.records
         partition.poison_timers = self._quarantine.timers

@@ -8,33 +8,39 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import Literal, NamedTuple
 
-from msgspec import Raw, json
-
-from schemas import EngineAnnounced, Submission
+from schemas import EngineAnnounced
 from schemas import events as e
 
-from ..core import indexes
-from ..core.bounds import REASON_MAX, cut
-from ..core.changes import Changes
-from ..core.dispatching.dispatch import dispatch
-from ..core.emitted import Command, EmittedEvent, Reply
-from ..core.fleet.leases import expire_leases, expire_starts, extend_deadlines, next_lease_expiry
-from ..core.graph import check_plan
-from ..core.rejection import Rejection
-from ..core.rows.ended import EndedRow, ended_row_decoder
-from ..core.rows.engine import engine_row_decoder
-from ..core.rows.meta import META_KEY, MetaRow, meta_row_decoder
-from ..core.rows.task import EMPTY, task_row_decoder
-from ..core.rows.worker import worker_row_decoder
-from ..core.settle import settle
-from ..core.state.partition import PartitionState
-from ..core.state.task import Task
-from ..core.time.due import PoisonTimer, TimerKey, take_due
-from ..core.times import SECOND_US
-from ..kafka import INBOX_PARTITIONS, StoredRecord
+from ..core import (
+    FORMAT,
+    META_KEY,
+    REASON_MAX,
+    SECOND_US,
+    Changes,
+    Command,
+    Conditions,
+    EmittedEvent,
+    InvalidReport,
+    MetaRow,
+    PartitionState,
+    PoisonTimer,
+    Reply,
+    TimerKey,
+    cut,
+    decide_report,
+    dispatch,
+    encode_row,
+    expire_leases,
+    expire_starts,
+    extend_deadlines,
+    next_lease_expiry,
+    settle,
+    take_due,
+)
+from ..kafka import INBOX_PARTITIONS, StoredRecord, partition_of
 from .changelog import rows_of
-from .handlers import REQUESTS, Conditions, handle
-from .reading import InvalidIdentity, InvalidReport, envelope_of, envelope_without_identity
+from .reading import InvalidRequest, decode_report, envelope_of
+from .rebuilding import Rows
 from .settings import EngineSettings
 
 #: Entries of the ended index that are tombstoned in one batch, and how long expired ones may lie while nothing else happens.
@@ -110,58 +116,15 @@ class EnginePartition:
             raise MalformedRows(_in_words(error)) from error
 
     def _restore(self, rows: Iterable[tuple[bytes, bytes]], now_us: int) -> int:
-        tasks: dict[str, Task] = {}
-        args: dict[str, bytes] = {}
-        plans: dict[str, bytes] = {}
-        count = 0
-        ended: list[tuple[str, EndedRow, bytes]] = []
-        for key, value in rows:
-            count += 1
-            kind, _, name = key.decode().partition("/")
-            if kind == "task":
-                if value.startswith(b'{"ended"'):
-                    ended.append((name, ended_row_decoder.decode(value), value))
-                else:
-                    tasks[name] = Task(name, task_row_decoder.decode(value), EMPTY)
-            elif kind == "args":
-                args[name] = value
-            elif kind == "plan":
-                plans[name] = value
-            elif kind == "worker":
-                self.state.worker_rows[name] = worker_row_decoder.decode(value)
-            elif kind == "engine":
-                self.state.engine_row = engine_row_decoder.decode(value)
-            elif key == META_KEY:
-                self._restore_meta(meta_row_decoder.decode(value))
-        for entry in sorted(ended, key=lambda entry: entry[1].until_us):
-            self.state.ended.put(*entry)
-        for name, task in tasks.items():
-            task.args_row, task.plan_row = name in args, name in plans
-            task.args = Raw(args[name]) if task.args_row else task.row.args or EMPTY
-            if task.plan_row:
-                nodes = json.decode(plans[name], type=Submission.__annotations__["tasks"])
-                plan = check_plan(nodes)
-                assert not isinstance(plan, Rejection), "a plan that was admitted is a plan"
-                task.plan = plan
+        found = Rows(rows)
+        if (meta := found.meta) is not None:
+            assert meta.partitions == self.partitions, (
+                f"partition {self.partition} was written by a hub of {meta.partitions} partitions; this one has {self.partitions}"
+            )
+            self.offset, self.epoch, self.now_us, self.created_us = meta.offset, meta.epoch, meta.now_us, meta.created_us
         self.now_us = max(self.now_us + RESTORED_AFTER_US, now_us)
-        indexes.restore(self.state, tasks.values(), self.now_us)
-        self._retire_orphans(tasks)
-        return count
-
-    def _restore_meta(self, meta: MetaRow) -> None:
-        assert meta.partitions == self.partitions, (
-            f"partition {self.partition} was written by a hub of {meta.partitions} partitions; this one has {self.partitions}"
-        )
-        self.offset, self.epoch, self.now_us, self.created_us = meta.offset, meta.epoch, meta.now_us, meta.created_us
-
-    def _retire_orphans(self, tasks: dict[str, Task]) -> None:
-        """Nodes whose workflow has ended, but that had not left memory yet."""
-        for name, task in tasks.items():
-            root = task.row.root
-            if root is not None and root not in tasks:
-                self.state.retiring.setdefault(root, []).append(name)
-        for root in self.state.retiring:
-            self.state.agenda.add(self.now_us, "retire", root, self.epoch + 1)
+        found.build(self.state, self.now_us, epoch=self.epoch + 1)
+        return found.count
 
     def take_over(self, now_us: int, *, rows: int, host: str, pid: int, pools: Sequence[str], snapshot: bool = False) -> Batch:
         """The first batch of a new owner: its epoch, `engine.started`, `engine.restored`, and an announcement to every inbox."""
@@ -204,7 +167,7 @@ class EnginePartition:
         changes = self._turn(now_us)
         self.timer_taken = None
         self._take_all(changes, records)
-        settle(changes, retention_seconds=self.settings.retention_seconds)
+        settle(changes)
         if phase in ("all", "timers"):
             self._take_due(changes, time_watermark_us, timers_max=None if phase == "all" else 1)
         if phase in ("all", "dispatch"):
@@ -214,10 +177,9 @@ class EnginePartition:
         return self._batch(changes)
 
     def _take_all(self, changes: Changes, records: Sequence[StoredRecord]) -> None:
-        conditions = Conditions(self.events_floor, self.settings.waiting_max, self.state.engine_row.storage == "low")
         for record in records:
             try:
-                self._take(changes, conditions, record)
+                self._take(changes, record)
             except MemoryError:
                 raise  # No record is to blame for that.
             except Exception as error:
@@ -225,20 +187,18 @@ class EnginePartition:
             self.offset = record.offset + 1
 
     def _take_due(self, changes: Changes, time_watermark_us: int | None, *, timers_max: int | None) -> None:
-        retention_seconds = self.settings.retention_seconds
         if time_watermark_us is not None:
             expire_starts(changes, "agenda:start", time_watermark_us)
             expire_leases(changes, "agenda:lease", time_watermark_us)
-            settle(changes, retention_seconds=retention_seconds)
+            settle(changes)
             self._leases_checked = True
         self.timer_taken = take_due(
             changes,
-            retention_seconds=retention_seconds,
             time_watermark_us=time_watermark_us,
             poison=self.poison_timers,
             timers_max=timers_max,
         )
-        settle(changes, retention_seconds=retention_seconds)
+        settle(changes)
 
     def next_due(self) -> int | None:
         """When `process` has something to do without any record, in microseconds since the epoch; None: nothing ahead."""
@@ -274,7 +234,19 @@ class EnginePartition:
 
     def _turn(self, now_us: int) -> Changes:
         self.now_us = max(self.now_us, now_us)
-        return Changes(self.state, partition=self.partition, partitions=self.partitions, now_us=self.now_us)
+        settings = self.settings
+        conditions = Conditions(self.events_floor, settings.retention_seconds, settings.waiting_max, INBOX_PARTITIONS)
+        return Changes(
+            self.state,
+            partition=self.partition,
+            partitions=self.partitions,
+            home_of=self._home_of,
+            now_us=self.now_us,
+            conditions=conditions,
+        )
+
+    def _home_of(self, name: str) -> int:
+        return 0 if self.partitions == 1 else partition_of(name, self.partitions)
 
     def _forget_expired(self, changes: Changes) -> None:
         expiry = self.state.ended.next_expiry()
@@ -284,7 +256,7 @@ class EnginePartition:
 
     # One record
 
-    def _take(self, changes: Changes, conditions: Conditions, record: StoredRecord) -> None:
+    def _take(self, changes: Changes, record: StoredRecord) -> None:
         """Decide one record. Whatever is wrong with it is reported on the log and affects nothing else."""
         changes.caused_by(f"{self.partition}/{record.offset}", None)
         mark = len(changes.events)
@@ -293,19 +265,14 @@ class EnginePartition:
                 raise InvalidReport(f"processing failed: {self.poison_records[record.offset]}")
             envelope = envelope_of(record)
             changes.caused_by(f"{self.partition}/{record.offset}", envelope.event_id)
-            handle(changes, conditions, envelope)
+            decide_report(changes, envelope, decode_report(envelope))
         except InvalidReport as why:
             assert len(changes.events) == mark, "a report that is invalid has changed nothing"
-            if isinstance(why, InvalidIdentity) and self._reject_unidentified(changes, record, str(why)):
-                return
-            self._dead_letter(changes, record, str(why))
-
-    def _reject_unidentified(self, changes: Changes, record: StoredRecord, reason: str) -> bool:
-        """A client's request whose `ce_id` or `ce_source` cannot be taken is answered; whether it was one."""
-        envelope = envelope_without_identity(record)
-        if envelope.type in REQUESTS:
-            changes.reject("malformed", reason, report=envelope.type, task=None, reply=envelope.reply)
-        return envelope.type in REQUESTS
+            if isinstance(why, InvalidRequest):
+                asked = why.envelope
+                changes.reject("malformed", str(why), report=asked.type, task=None, reply=asked.reply)
+            else:
+                self._dead_letter(changes, record, str(why))
 
     def _dead_letter(self, changes: Changes, record: StoredRecord, reason: str) -> None:
         value = record.value or b""
@@ -336,9 +303,14 @@ class EnginePartition:
 
     def _meta(self) -> tuple[bytes, bytes]:
         meta = MetaRow(
-            offset=self.offset, epoch=self.epoch, now_us=self.now_us, partitions=self.partitions, created_us=self.created_us
+            offset=self.offset,
+            epoch=self.epoch,
+            now_us=self.now_us,
+            partitions=self.partitions,
+            created_us=self.created_us,
+            format=FORMAT,
         )
-        return META_KEY, json.encode(meta)
+        return encode_row(META_KEY, meta)
 
     def _batch(self, changes: Changes) -> Batch:
         rows: list[tuple[bytes, bytes | None]] = []

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from ..core.time.due import PoisonTimer, TimerKey
+from ..core import PoisonTimer, TimerKey
 from ..kafka import StoredRecord
 from .partition import Phase, PoisonRecord
 

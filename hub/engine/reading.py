@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from re import compile as pattern
 from typing import Any, NamedTuple
 
-from msgspec import DecodeError, Raw, json
+from msgspec import DecodeError, Raw, ValidationError, json
 
 from schemas import quoted_with_hash
 from schemas import reports as r
 
-from ..core.bounds import ESCAPED_MAX, ID_BYTES, SOURCE_BYTES, escaped_bytes
+from ..core import ESCAPED_MAX, ID_BYTES, REQUESTS, SOURCE_BYTES, Envelope, InvalidReport, escaped_bytes
 from ..kafka import REPLY_PARTITIONS, UNREADABLE, StoredRecord
 
 #: A report larger than this is dead-lettered unread. The topics take records of up to 8 MiB: what is admitted must fit into an
@@ -29,6 +29,7 @@ HEADERS_BYTES_MAX = 64 * 1024
 WORKER_REPORT_BYTES_MAX = 1024 * 1024
 
 DECODERS = {name: json.Decoder(report) for name, report in r.REPORTS.items()}
+_REQUESTS = frozenset(name for name, report in r.REPORTS.items() if report in REQUESTS)
 _STRUCTURED = json.Decoder(dict[str, Raw])
 
 #: W3C Trace Context, version 00 (https://www.w3.org/TR/trace-context/#traceparent-header); all zeros are invalid ids.
@@ -37,31 +38,12 @@ _ORIGIN = pattern(rb"[0-9]{1,10}/[0-9]{1,19}\Z").match
 _REPLY_TO = pattern(rb"(?s)([0-9]{1,5}):(.{1,255})\Z").match
 
 
-class InvalidReport(Exception):
-    """Input that is not a report; the message says why."""
+class InvalidRequest(InvalidReport):
+    """A client's request that cannot be taken; whoever waits at its `envelope` is answered."""
 
-
-class InvalidIdentity(InvalidReport):
-    """A record whose `ce_id` or `ce_source` cannot identify anything; the message names the field."""
-
-
-class Envelope(NamedTuple):
-    """What surrounds a report, checked and bounded. `value` is its JSON.
-
-    `source` and `event_id` are the CloudEvents attributes, None where the record has none. `reply` is the (partition, token) of a
-    waiting client. `traceparent` is a valid W3C trace context. `forwarded_from` ("<partition>/<offset>") is where an engine
-    partition found the record that it sent on. `record` is what all of it was read from.
-    """
-
-    type: str
-    offset: int
-    value: bytes
-    source: str | None
-    event_id: str | None
-    reply: tuple[int, bytes] | None
-    traceparent: str | None
-    forwarded_from: str | None
-    record: StoredRecord
+    def __init__(self, reason: str, envelope: Envelope) -> None:
+        super().__init__(reason)
+        self.envelope = envelope
 
 
 class _Parts(NamedTuple):
@@ -73,11 +55,19 @@ class _Parts(NamedTuple):
 
 
 def envelope_of(record: StoredRecord) -> Envelope:
-    """The envelope of a record. Raises InvalidReport; InvalidIdentity where only `ce_id` or `ce_source` is at fault."""
+    """The envelope of a record. Raises InvalidReport; InvalidRequest where `ce_id` or `ce_source` of a request is at fault."""
     parts = _parts_of(record)
     attributes = parts.attributes
-    source = _identity(attributes.get("ce_source"), "ce_source", SOURCE_BYTES)
-    event_id = _identity(attributes.get("ce_id"), "ce_id", ID_BYTES)
+    reply = reply_address(attributes.get("replyto"))
+    try:
+        source = _identity(attributes.get("ce_source"), "ce_source", SOURCE_BYTES)
+        event_id = _identity(attributes.get("ce_id"), "ce_id", ID_BYTES)
+    except InvalidReport as why:
+        if parts.type not in _REQUESTS:
+            raise
+        raise InvalidRequest(
+            str(why), Envelope(parts.type, record.offset, parts.value, None, None, reply, None, None, record)
+        ) from None
     size = len(record.key or b"") + sum(map(len, attributes)) + sum(map(len, attributes.values()))
     if size > HEADERS_BYTES_MAX:
         raise InvalidReport(f"key and headers have {size} bytes; the limit is {HEADERS_BYTES_MAX}")
@@ -87,18 +77,11 @@ def envelope_of(record: StoredRecord) -> Envelope:
         value=parts.value,
         source=source,
         event_id=event_id,
-        reply=reply_address(attributes.get("replyto")),
+        reply=reply,
         traceparent=_traceparent(attributes.get("ce_traceparent") or attributes.get("traceparent")),
         forwarded_from=_forwarded_from(attributes.get("hub-origin")),
         record=record,
     )
-
-
-def envelope_without_identity(record: StoredRecord) -> Envelope:
-    """The envelope of a record for which `envelope_of` raised InvalidIdentity: enough to answer whoever sent it."""
-    parts = _parts_of(record)
-    reply = reply_address(parts.attributes.get("replyto"))
-    return Envelope(parts.type, record.offset, parts.value, None, None, reply, None, None, record)
 
 
 def _parts_of(record: StoredRecord) -> _Parts:
@@ -165,7 +148,7 @@ def _data_of(fields: Mapping[str, Raw]) -> bytes:
 
 
 def decode_report(envelope: Envelope) -> Any:
-    """The report in an envelope, as its struct. Raises InvalidReport."""
+    """The report in an envelope, as its struct. Raises InvalidReport; InvalidRequest where a request is JSON of another type."""
     if envelope.type.startswith("worker.") and len(envelope.value) > WORKER_REPORT_BYTES_MAX:
         raise InvalidReport(
             f"{envelope.type}: the value has {len(envelope.value)} bytes; the limit for reports of a worker about itself is"
@@ -173,8 +156,12 @@ def decode_report(envelope: Envelope) -> Any:
         )
     try:
         return DECODERS[envelope.type].decode(envelope.value)
-    except (DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except ValidationError as error:
+        if envelope.type in _REQUESTS:
+            raise InvalidRequest(str(error), envelope) from None
         raise InvalidReport(f"{envelope.type}: {error}") from None
+    except (DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidReport(f"{envelope.type}: the value is not JSON: {error}") from None
 
 
 def _text(raw: bytes, name: str) -> str:
@@ -185,16 +172,16 @@ def _text(raw: bytes, name: str) -> str:
 
 
 def _identity(raw: bytes | None, name: str, bytes_max: int) -> str | None:
-    """A text that identifies: None where there is none. Raises InvalidIdentity where it is not UTF-8, or longer than `bytes_max`
+    """A text that identifies: None where there is none. Raises InvalidReport where it is not UTF-8, or longer than `bytes_max`
     in JSON."""
     if raw is None:
         return None
     try:
         text = raw.decode()
     except UnicodeDecodeError:
-        raise InvalidIdentity(f"{name} is not UTF-8: {quoted_with_hash(raw)}") from None
+        raise InvalidReport(f"{name} is not UTF-8: {quoted_with_hash(raw)}") from None
     if len(raw) * ESCAPED_MAX > bytes_max and escaped_bytes(text) > bytes_max:
-        raise InvalidIdentity(f"{name} is longer than {bytes_max} bytes: {quoted_with_hash(raw)}")
+        raise InvalidReport(f"{name} is longer than {bytes_max} bytes: {quoted_with_hash(raw)}")
     return text
 
 

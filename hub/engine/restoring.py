@@ -14,8 +14,7 @@ from typing import NamedTuple
 import structlog
 from msgspec import MsgspecError
 
-from ..core.rows import META_KEY, meta_row_decoder
-from ..core.times import SECOND_US
+from ..core import META_KEY, SECOND_US, meta_row_decoder
 from ..errors import HubError
 from ..kafka import OffsetOutOfRange, StoredRecord
 from .foreign_rows import problem_of_row

@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 
 from ..kafka import INTAKE, GroupMembership, describe_partitions
+from .format import FormatMismatch, check_hub_format
 from .loop import PartitionLoop, outage_log
 from .over_tcp import TcpBroker
 from .ports import EngineBroker
@@ -87,7 +88,8 @@ class Owner:
             del self.loops[partition]
             del self._tasks[partition]
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("partition stopped", action="engine_partition_stopped", partition=partition, exc_info=error)
+            if not isinstance(error, FormatMismatch):  # which says all there is to say
+                log.error("partition stopped", action="engine_partition_stopped", partition=partition, exc_info=error)
             self.failure = error
             self.failed.set()
 
@@ -112,7 +114,9 @@ class Owner:
         self.raise_failure()
 
     def raise_failure(self) -> None:
-        """Raise EngineStopped if a loop has ended by itself."""
+        """Raise EngineStopped if a loop has ended by itself; FormatMismatch if it could not begin."""
+        if isinstance(self.failure, FormatMismatch):
+            raise self.failure
         if self.failure is not None:
             raise EngineStopped(str(self.failure) or type(self.failure).__name__) from self.failure
 
@@ -160,6 +164,7 @@ class EngineService:
     async def start(self) -> None:
         """Join the group and begin to follow its assignments. Raises HubError where the broker or the topics are not there."""
         partitions = await describe_partitions(self._bootstrap)
+        await check_hub_format(self._bootstrap)
         self._broker = TcpBroker(self._bootstrap, client_id=self._client_id)
         self._owner = Owner(self._broker, partitions, self._settings, self._loop_settings, self._data_dir)
         self._membership = GroupMembership(self._bootstrap, ENGINE_GROUP, INTAKE, client_id=self._client_id)

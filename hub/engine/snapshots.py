@@ -23,8 +23,7 @@ from zlib import crc32
 import structlog
 from msgspec import MsgspecError, msgpack
 
-from ..core.rows import META_KEY
-from ..core.times import SECOND_US
+from ..core import META_KEY, SECOND_US
 from ..kafka import TOMBSTONES_MS, StoredRecord
 
 log = structlog.get_logger(__name__)

@@ -145,13 +145,14 @@ async def ensure_dlq(bootstrap: str, subscriber: str) -> None:
         await _ensure(admin, bootstrap, [dlq_spec(subscriber, partitions)])
 
 
-async def describe_partitions(bootstrap: str) -> int:
-    """The number of engine partitions of an existing hub. Raises `TopicMissing`, `BrokerUnreachable`."""
+async def describe_partitions(bootstrap: str, topic: str = INTAKE) -> int:
+    """The number of partitions of a topic; that of `hub.intake` is the number of engine partitions. Raises `TopicMissing`,
+    `BrokerUnreachable`."""
     async with _admin(bootstrap) as admin:
-        found = await _existing(admin, [INTAKE])
-    if INTAKE not in found:
-        raise TopicMissing(INTAKE, bootstrap)
-    return found[INTAKE]
+        found = await _existing(admin, [topic])
+    if topic not in found:
+        raise TopicMissing(topic, bootstrap)
+    return found[topic]
 
 
 async def describe_replicas(bootstrap: str, topic: str) -> int:

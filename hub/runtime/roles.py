@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from ..errors import ConfigurationError
-from .errors import DataDirectoryTaken, PortTaken, ProcessFailed
+from .errors import DataDirectoryTaken, DataOfOtherFormat, PortTaken, ProcessFailed
 from .listener import make_listener
 from .process import Process
 
@@ -105,7 +105,7 @@ async def _ensure_topics(bootstrap: str, partitions: int, topics: "TopicsSection
 
 
 async def _start_broker(server: "BrokerServer", options: BrokerOptions) -> None:
-    from ..broker import AddressInUse, DataDirectoryInUse, StorageDamaged
+    from ..broker import AddressInUse, DataDirectoryInUse, OtherFormat, StorageDamaged
 
     try:
         await server.start()
@@ -113,6 +113,8 @@ async def _start_broker(server: "BrokerServer", options: BrokerOptions) -> None:
         raise PortTaken(options.host, options.port, _reason(error)) from error
     except DataDirectoryInUse as error:
         raise DataDirectoryTaken(str(error)) from error
+    except OtherFormat as error:
+        raise DataOfOtherFormat(options.data_dir, error.found, error.wanted) from error
     except StorageDamaged as error:
         raise ProcessFailed(
             f"The data in {options.data_dir} is damaged: {error}."

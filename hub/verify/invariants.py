@@ -54,3 +54,8 @@ INVARIANTS: Final[dict[str, Invariant]] = {
         Invariant("R1", "A reply that reports an end agrees with the log.", ("replies",)),
     )
 }
+
+
+def sentence_of(invariant: str) -> str:
+    """What an invariant promises. Raises KeyError for an id that is not in the table."""
+    return INVARIANTS[invariant].sentence

@@ -1,10 +1,11 @@
 """What a check found: findings that name a place, and counts. Values only; the command line and tests render them."""
 
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from msgspec import Struct
+
+from .invariants import INVARIANTS, sentence_of
 
 FINDINGS_PER_INVARIANT_MAX = 100
 
@@ -97,26 +98,24 @@ class Report(Struct, kw_only=True):
         fields: dict[str, Any] = {"ok": self.ok}
         for name in self.__struct_fields__:
             fields[name] = getattr(self, name)
-        fields["findings"] = [finding._asdict() for finding in self.findings]
+        fields["findings"] = [{**finding._asdict(), "sentence": sentence_of(finding.invariant)} for finding in self.findings]
+        fields["sentences"] = {name: row.sentence for name, row in INVARIANTS.items()}
         fields["starts"] = {topic: {str(number): at for number, at in by.items()} for topic, by in self.starts.items()}
         fields["prefixes"] = {str(partition): prefix._asdict() for partition, prefix in self.prefixes.items()}
         return fields
 
-    def render(self, *, findings_max: int = 40, sentences: Iterable[tuple[str, str]] = ()) -> str:
-        """The report as text for a terminal, with at most `findings_max` findings.
-
-        `sentences`: (id, sentence) of invariants, to explain the broken ones.
-        """
+    def render(self, *, findings_max: int = 40) -> str:
+        """The report as text for a terminal, with at most `findings_max` findings."""
         rate = self.events / self.seconds if self.seconds > 0 else 0.0
         partitions = "partition" if self.partitions == 1 else "partitions"
         lines = [
             f"{self.events:,} events of {self.tasks:,} tasks ({self.live_tasks:,} live) on {self.partitions} {partitions}",
             f"{self.commands:,} commands, {self.state_rows:,} state rows, {self.intake_records:,} intake records",
             f"{self.seconds:.2f} s ({rate:,.0f} events/s)",
-            f"checked: {' '.join(self.checked)}",
+            *("checked:", *map(_explained, self.checked)),
         ]
         if self.skipped:
-            lines.append(f"not checked (no input for it): {' '.join(self.skipped)}")
+            lines += ["not checked (no input for it):", *map(_explained, self.skipped)]
         if not self.exact:
             lines.append(f"the hub was busy: {self.newer} rows and commands newer than the events read were not compared")
         if self.starts:
@@ -124,11 +123,14 @@ class Report(Struct, kw_only=True):
             lines.append(f"  {self.partial_tasks:,} tasks and {self.partial_records:,} records were checked only in part")
         if self.ok:
             return "\n".join([*lines, "no findings"])
-        meaning = dict(sentences)
         lines.append(f"{sum(self.counts.values()):,} findings:")
-        lines += [f"  {name}: {count:,} {meaning.get(name, '')}".rstrip() for name, count in self.counts.items()]
+        lines += [f"  {name}: {count:,} {sentence_of(name)}" for name, count in self.counts.items()]
         lines += [str(finding) for finding in self.findings[:findings_max]]
         hidden = sum(self.counts.values()) - min(findings_max, len(self.findings))
         if hidden > 0:
             lines.append(f"… and {hidden:,} more")
         return "\n".join(lines)
+
+
+def _explained(invariant: str) -> str:
+    return f"  {invariant:<4}{sentence_of(invariant)}"

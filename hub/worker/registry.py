@@ -15,7 +15,7 @@ from msgspec import MsgspecError, convert, json, to_builtins
 from schemas import RetryPolicy, TaskOptions
 from schemas.tasks import Delivery
 
-from ..core.tasks.retry import problem_of_options
+from ..core import problem_of_options
 from ..errors import ConfigurationError
 from .context import TaskContext
 

@@ -5,9 +5,6 @@
 import asyncio
 import os
 import random
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +14,8 @@ from aiokafka.record.default_records import DefaultRecordBatch
 
 from hub.broker import BrokerServer
 from hub.broker.batches import is_intact, read_header, whole_batches
+
+from .process import broker_process
 
 KILLS = int(os.environ.get("HUB_KILLS", "4"))
 KEYS = 300
@@ -64,20 +63,6 @@ class Told:
     cleanings: int = 0
 
 
-@asynccontextmanager
-async def broker_process(directory: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", PROGRAM, str(directory), stdout=asyncio.subprocess.PIPE)
-    try:
-        assert process.stdout is not None
-        async with asyncio.timeout(120):
-            port = int(await process.stdout.readline())
-        yield process, f"127.0.0.1:{port}"
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
 async def write(producer: AIOKafkaProducer, told: Told, dice: random.Random) -> None:
     """Keyed records, each one's value its number, tombstones among them; and plain ones for the other topic. Until it fails."""
 
@@ -103,7 +88,7 @@ async def write(producer: AIOKafkaProducer, told: Told, dice: random.Random) -> 
 
 async def round_until_kill(directory: Path, told: Told, dice: random.Random) -> None:
     """One life of the broker, ended at a random moment."""
-    async with broker_process(directory) as (process, bootstrap):
+    async with broker_process(PROGRAM, directory) as (process, bootstrap):
         producer = AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True, request_timeout_ms=120_000, linger_ms=1)
         await producer.start()
         writing = asyncio.create_task(write(producer, told, dice))

@@ -1,7 +1,6 @@
 """kill -9 of a real broker process under load: everything acknowledged is there, transactions are whole."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from hub.broker import BrokerServer
 from tests.ports import free_port
 
 from .client import values_of
+from .process import broker_process
 
 STALL_MS = 60_000
 PROGRAM = """
@@ -29,21 +29,6 @@ async def main() -> None:
 
 asyncio.run(main())
 """
-
-
-@asynccontextmanager
-async def broker_process(directory: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    """A broker in a process of its own and its address; killed at the end."""
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", PROGRAM, str(directory), stdout=asyncio.subprocess.PIPE)
-    try:
-        assert process.stdout is not None
-        async with asyncio.timeout(60):
-            port = int(await process.stdout.readline())
-        yield process, f"127.0.0.1:{port}"
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
 
 
 async def all_values(directory: Path, partition: int) -> list[bytes]:
@@ -84,7 +69,7 @@ async def producer_of(bootstrap: str, **options: Any) -> AsyncIterator[AIOKafkaP
 async def test_acknowledged_records_survive_kill_9(tmp_path: Path, acknowledged_before: int) -> None:
     acknowledged: list[list[int]] = [[], []]
     async with (
-        broker_process(tmp_path) as (process, bootstrap),
+        broker_process(PROGRAM, tmp_path) as (process, bootstrap),
         producer_of(bootstrap, enable_idempotence=True, max_batch_size=2000) as producer,
     ):
 
@@ -111,7 +96,7 @@ async def test_acknowledged_records_survive_kill_9(tmp_path: Path, acknowledged_
 
 async def test_transactions_are_whole_after_kill_9(tmp_path: Path) -> None:
     async with (
-        broker_process(tmp_path) as (process, bootstrap),
+        broker_process(PROGRAM, tmp_path) as (process, bootstrap),
         producer_of(bootstrap, transactional_id="tx") as producer,
     ):
         for number in range(30):
@@ -123,7 +108,7 @@ async def test_transactions_are_whole_after_kill_9(tmp_path: Path) -> None:
         process.kill()
         await process.wait()
     async with (
-        broker_process(tmp_path) as (process, bootstrap),
+        broker_process(PROGRAM, tmp_path) as (process, bootstrap),
         producer_of(bootstrap, transactional_id="tx") as producer,
         producer.transaction(),
     ):

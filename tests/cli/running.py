@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from hub.cli.local_hub import LocalHub
 
-SECONDS = 100
+SECONDS = 220
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaProducer
 
 from hub import Hub, NoAnswerError, __version__
 from hub.kafka import partition_of
+from hub.verify import INVARIANTS
 from schemas import node_id, task_id_of_cloudevent
 from tests.brokers import broker_in_thread
 from tests.cli.running import hub, served
@@ -119,6 +120,40 @@ def test_events_are_followed_from_the_beginning_by_type_and_task(address: str) -
     assert [line.split()[1] for line in some.stdout.splitlines()] == ["task.completed"]
     limited = hub("events", "tail", "--from", "beginning", "--limit", "3", bootstrap=address)
     assert (limited.returncode, len(limited.stdout.splitlines())) == (0, 3)
+
+
+def test_a_task_that_no_live_worker_can_take_is_explained(address: str) -> None:
+    waited = hub("task", "create", "nosuch", "--id", "nosuch-1", "--wait", "--timeout", "5", bootstrap=address)
+    assert waited.returncode == 5
+    why = "Task nosuch-1 is ready, but no worker that is alive has a handler named nosuch."
+    assert why in waited.stderr
+    shown = hub("task", "get", "nosuch-1", bootstrap=address)
+    assert (shown.returncode, "ready" in shown.stdout) == (0, True)
+    assert why in shown.stderr
+    hub("task", "cancel", "nosuch-1", bootstrap=address)
+
+
+def test_the_last_events_are_printed_without_following(address: str) -> None:
+    hub("task", "create", "reserve-stock", "--args", ORDER, "--id", "last", "--wait", bootstrap=address)
+    everything = hub("events", "tail", "--from", "beginning", "--no-follow", "--json", bootstrap=address).stdout.splitlines()
+    all_of_task = [line for line in everything if json.loads(line)["subject"] == "last"]
+    assert 1 < len(all_of_task) < 10 < len(everything)
+    tail = ("events", "tail", "--no-follow", "--json")
+    assert len(hub(*tail, bootstrap=address).stdout.splitlines()) == 10
+    assert hub(*tail, "--task", "last", bootstrap=address).stdout.splitlines() == all_of_task
+    assert hub(*tail, "--task", "last", "--limit", "2", bootstrap=address).stdout.splitlines() == all_of_task[-2:]
+    assert hub(*tail, "--task", "nobody", bootstrap=address).stdout == ""
+
+
+def test_every_check_is_explained_by_a_sentence(address: str) -> None:
+    explained = {row["id"]: row["sentence"] for row in json.loads(hub("verify", "--explain", "--json").stdout)}
+    assert explained == {name: row.sentence for name, row in INVARIANTS.items()}
+    assert all(f"{name} " in hub("verify", "--explain").stdout for name in ("I1", "T1"))
+    report = json.loads(hub("verify", "--json", bootstrap=address).stdout)
+    assert report["sentences"] == explained
+    assert set(report["checked"]) | set(report["skipped"]) == explained.keys()
+    shown = hub("verify", bootstrap=address).stdout.splitlines()
+    assert [line for line in shown if line.split()[:1] == ["I5"]] == [f"  I5  {explained['I5']}"]
 
 
 def test_the_checker_finds_nothing(address: str) -> None:

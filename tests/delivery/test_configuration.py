@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hub.delivery import DeliveryService, SubscriberConfig, available, load, parse_configs
+from hub.delivery import DeliveryService, SubscriberConfig, available, check_subscribers, load, parse_configs
 from hub.delivery.config import plan
 from hub.delivery.selection import MALFORMED, Selection
 from hub.errors import ConfigurationError
@@ -52,6 +52,21 @@ def test_wrong_settings_delivery_and_filters_are_refused_with_their_path(entry: 
         planned(use="console", **entry)
 
 
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ({"settings": {"colour": True}}, r"settings\.colour: unknown key \(known keys: .*format.*types.*\)$"),
+        ({"delivery": {"rate": "5/s"}}, r"delivery\.rate: unknown key \(known keys: .*concurrency.*\)$"),
+        ({"retries": 5}, r"retries: unknown key \(known keys: use, id, settings, start_from, delivery, filter\)$"),
+        ({"use": "pigeon"}, "no plugin is called 'pigeon'"),
+    ],
+)
+def test_a_check_names_the_source_the_table_the_key_and_the_known_keys(entry: dict[str, Any], says: str) -> None:
+    check_subscribers([{"use": "console"}, {"use": "tests.delivery.broken_import:Anything"}], "hub.toml")
+    with pytest.raises(ConfigurationError, match=rf"^hub\.toml: subscribers.*{says}"):
+        check_subscribers([{"use": "console", **entry}], "hub.toml")
+
+
 def test_overrides_leave_the_rest_of_the_plugins_delivery_as_it_was() -> None:
     delivery = planned(use="tests.delivery.plugins:Recorder", settings={"tag": "x"}, delivery={"retry": {"max": "2m"}}).delivery
     assert delivery.retry.max == 120
@@ -64,7 +79,7 @@ def test_overrides_leave_the_rest_of_the_plugins_delivery_as_it_was() -> None:
     [
         ("pigeon", "no plugin is called 'pigeon'; installed: .*console"),
         ("tests.delivery.plugins:Missing", "has no Missing"),
-        ("tests.delivery.plugins:not_a_subscriber", "is no Subscriber class"),
+        ("tests.delivery.plugins:not_a_subscriber", "is not a Subscriber class"),
     ],
 )
 async def test_a_plug_in_that_does_not_exist_ends_the_start(embedded_bootstrap: str, use: str, says: str) -> None:

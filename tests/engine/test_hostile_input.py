@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-import hub.engine.handlers as handlers_module
+import hub.core.requests as requests_module
 from hub.core.time.timers import TIMERS
 from hub.engine.partition import EngineSettings, PoisonRecord, PoisonTimer
 from hub.kafka import partition_of
@@ -291,14 +291,14 @@ def test_a_structured_cloudevent_may_carry_its_data_as_base64(world: World, data
 
 def fails_on(monkeypatch: pytest.MonkeyPatch, place: str, task: str) -> None:
     """Let `place` of the engine break whenever it meets `task`."""
-    real = getattr(handlers_module, place)
+    real = getattr(requests_module, place)
 
     def broken(changes: Any, first: Any, *more: Any, **fields: Any) -> Any:
         if getattr(first, "id", None) == task:
             raise ZeroDivisionError("a mistake of ours")
         return real(changes, first, *more, **fields)
 
-    monkeypatch.setattr(handlers_module, place, broken)
+    monkeypatch.setattr(requests_module, place, broken)
 
 
 def test_a_record_that_breaks_the_engine_is_named_and_dead_lettered_by_the_next_owner(

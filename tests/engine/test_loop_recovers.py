@@ -11,7 +11,7 @@ from crc32c import crc32c
 from msgspec import json
 from structlog.testing import capture_logs
 
-import hub.engine.handlers as handlers_module
+import hub.core.requests as requests_module
 from hub.broker import BrokerServer
 from hub.core.tasks.endings import cancelled
 from hub.core.time.timers import TIMERS
@@ -40,7 +40,7 @@ async def test_a_record_that_cannot_be_decided_is_found_among_many_and_set_aside
             raise ZeroDivisionError("a mistake of ours")
         real(changes, task)
 
-    monkeypatch.setattr(handlers_module, "place", broken)
+    monkeypatch.setattr(requests_module, "place", broken)
     owner = await Owner(broker).started()
     await submit(broker, range(7))
     log = await until(broker, "task.created", 6)

@@ -1,6 +1,7 @@
 """Settings: one place, three sources, nothing unknown."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -259,3 +260,14 @@ def test_every_command_refuses_a_wrong_setting_in_a_sentence(place: Path) -> Non
     done = run_hub("status")
     assert done.returncode == 2
     assert done.stderr == "hub: hub.toml: prot is not a setting. Did you mean port?\n"
+
+
+@pytest.mark.parametrize("command", ["config", "up", "delivery"])
+def test_a_wrong_setting_of_a_subscriber_is_one_sentence_before_anything_starts(place: Path, command: str) -> None:
+    (place / "hub.toml").write_text('[[subscribers]]\nuse = "console"\nsettings = { colour = true }\n')
+    done = run_hub(command)
+    assert done.returncode == 2
+    assert re.fullmatch(
+        r"hub: hub\.toml: subscribers\[console\]\.settings\.colour: unknown key \(known keys: .*format.*\)\n", done.stderr
+    ), done.stderr
+    assert sorted(path.name for path in place.iterdir()) == ["hub.toml"]

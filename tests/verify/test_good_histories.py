@@ -1,9 +1,12 @@
 """Nothing is found in a history that keeps every promise."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import hub.verify
 from hub.verify import INVARIANTS, Checker, Options, check
 from hub.verify.placement import murmur2
 
@@ -76,7 +79,7 @@ def test_a_report_is_plain_data_and_text() -> None:
     log.partitions[0].events[7].headers["ce_id"] = "other"
     report = check(log.history())
     assert report.to_dict()["findings"][0]["offset"] == log.partitions[0].events[7].offset
-    assert "I32" in report.render(sentences=[(row.id, row.sentence) for row in INVARIANTS.values()])
+    assert "I32" in report.render()
 
 
 @pytest.mark.parametrize(
@@ -92,3 +95,10 @@ def test_a_report_is_plain_data_and_text() -> None:
 )
 def test_murmur2_is_that_of_kafkas_java_client(data: bytes, hashed: int) -> None:
     assert murmur2(data) == hashed & 0xFFFFFFFF
+
+
+def test_every_id_that_is_reported_has_a_sentence() -> None:
+    folder = Path(str(hub.verify.__file__)).parent
+    used = {name for path in folder.glob("*.py") for name in re.findall(r'"([A-Z]\d+)"', path.read_text())}
+    assert used == INVARIANTS.keys()
+    assert all(row.sentence.endswith(".") for row in INVARIANTS.values())

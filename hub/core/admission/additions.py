@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 from schemas import Submission, TaskSpec, node_id
 
-from ..changes import NewTask
+from ..changes import Changes, NewTask
+from ..envelope import Envelope
 from ..graph import check_plan
 from ..rejection import Rejection, TaskRejection
 from ..state import PartitionState, Task
 from ..workflows.expansion import node_data
-from .identity import Origin
 from .outcomes import Admitted
 from .specs import check_spec
 
@@ -18,9 +18,10 @@ ADDED_NODES_MAX = 300
 
 
 def admit_into(
-    state: PartitionState, submission: Submission, task: str, origin: Origin, fingerprint: str, *, now_us: int, log_offset: int
+    changes: Changes, submission: Submission, task: str, envelope: Envelope, fingerprint: str
 ) -> Admitted | TaskRejection:
-    """Nodes for a live workflow: one (the submission itself), or several (`tasks`)."""
+    """What becomes of steps for a live workflow: one (the submission itself), or several (`tasks`)."""
+    state, now_us, log_offset = changes.state, changes.now_us, changes.conditions.events_offset
     assert submission.root_id is not None
     root = state.tasks.get(submission.root_id)
     if root is None:
@@ -60,7 +61,7 @@ def admit_into(
             log_offset=log_offset,
             resolve=lambda name: node_id(root.id, name) if name in nodes else _resolve(state, root, name) or name,
         )
-        data.source, data.origin, data.created_by = origin.source, origin.forwarded_from, submission.created_by
+        data.source, data.origin, data.created_by = envelope.source, envelope.forwarded_from, submission.created_by
         data.payload_hash = fingerprint
         if submission.idempotency_key is not None:
             data.idempotency_key, data.idempotency_window = submission.idempotency_key, submission.idempotency_window

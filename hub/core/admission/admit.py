@@ -8,31 +8,22 @@ import msgspec
 from schemas import Submission
 
 from ..bounds import SECONDS_MAX
-from ..changes import NewTask
+from ..changes import Changes, NewTask
+from ..envelope import Envelope
 from ..graph import Plan, check_plan
 from ..rejection import Rejection, TaskRejection
 from ..state import PartitionState
 from ..tasks.creation import created_data
 from .additions import admit_into
-from .identity import Origin
 from .known import find_known, fingerprint_of
 from .outcomes import Admitted, Duplicate
 from .specs import check_spec
 
 
-def admit(
-    state: PartitionState,
-    submission: Submission,
-    task: str,
-    origin: Origin,
-    *,
-    now_us: int,
-    log_offset: int,
-    waiting_max: int,
-    storage_low: bool = False,
-) -> Admitted | Duplicate | TaskRejection:
-    """What becomes of a submission whose task is `task` (see `identify`). `waiting_max` and `storage_low` bound new work; what is
-    known already is answered all the same."""
+def admit(changes: Changes, submission: Submission, task: str, envelope: Envelope) -> Admitted | Duplicate | TaskRejection:
+    """What becomes of a submission whose task is `task` (see `identify`). New work is bounded; what is known already is answered
+    all the same."""
+    state, now_us, log_offset = changes.state, changes.now_us, changes.conditions.events_offset
     try:
         fingerprint = fingerprint_of(submission)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -42,12 +33,12 @@ def admit(
     known = find_known(state, submission, task, fingerprint)
     if known is not None:
         return known
-    if (problem := _no_room(state, submission, waiting_max, storage_low)) is not None:
+    if (problem := _no_room(state, submission, changes.conditions.waiting_max)) is not None:
         return problem
     if submission.idempotency_key is not None and state.ended.full:
         return Rejection("limit_exceeded", "idempotency_key: too many keys are remembered on this partition; try again later")
     if submission.root_id is not None:
-        return admit_into(state, submission, task, origin, fingerprint, now_us=now_us, log_offset=log_offset)
+        return admit_into(changes, submission, task, envelope, fingerprint)
     if submission.depends_on and submission.tasks is None:
         return Rejection("unknown_dependency", "depends_on: a task outside a graph has no other tasks to depend on")
     if submission.depends_on:
@@ -72,8 +63,8 @@ def admit(
     data.payload_hash = fingerprint
     data.parent_id = submission.parent_id
     data.created_by = submission.created_by
-    data.source = origin.source
-    data.origin = origin.forwarded_from
+    data.source = envelope.source
+    data.origin = envelope.forwarded_from
     if submission.idempotency_key is not None:
         data.idempotency_key, data.idempotency_window = submission.idempotency_key, submission.idempotency_window
     if plan is not None:
@@ -82,9 +73,9 @@ def admit(
     return Admitted([new])
 
 
-def _no_room(state: PartitionState, submission: Submission, waiting_max: int, storage_low: bool) -> TaskRejection | None:
+def _no_room(state: PartitionState, submission: Submission, waiting_max: int) -> TaskRejection | None:
     """Why the partition takes no more work. A graph counts as all of its steps, also while they are still to be created."""
-    if storage_low and submission.root_id is None:  # Steps that a running workflow adds belong to it.
+    if state.engine_row.storage == "low" and submission.root_id is None:  # Steps that a running workflow adds belong to it.
         return Rejection("storage_low", "the broker's disk is almost full; new tasks are refused until there is room")
     waiting, added = state.live + state.planned, 1 + len(submission.tasks or ())
     if waiting + added > waiting_max:

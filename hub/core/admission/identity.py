@@ -4,16 +4,8 @@ from typing import NamedTuple
 
 from schemas import Submission, check_id, node_id, task_id_of_cloudevent, task_id_of_key
 
+from ..envelope import Envelope
 from ..rejection import Rejection, TaskRejection
-
-
-class Origin(NamedTuple):
-    """Where a submission came from: the CloudEvents source and id of its record (None where it has none), and the place it was
-    forwarded from."""
-
-    source: str | None
-    event_id: str | None
-    forwarded_from: str | None = None
 
 
 class Identity(NamedTuple):
@@ -23,7 +15,7 @@ class Identity(NamedTuple):
     root: str
 
 
-def identify(submission: Submission, origin: Origin) -> Identity | TaskRejection:
+def identify(submission: Submission, envelope: Envelope) -> Identity | TaskRejection:
     """The task that a submission means. Several steps added at once are named by their keys: the id is then the root's."""
     named = [field for field in ("id", "idempotency_key") if getattr(submission, field) is not None]
     if submission.root_id is not None:
@@ -43,8 +35,8 @@ def identify(submission: Submission, origin: Origin) -> Identity | TaskRejection
     elif submission.idempotency_key is not None:
         task = task_id_of_key(submission.root_id or submission.namespace, submission.idempotency_key)
     else:
-        if origin.source is None or origin.event_id is None:
-            missing = "ce_source" if origin.source is None else "ce_id"
+        if envelope.source is None or envelope.event_id is None:
+            missing = "ce_source" if envelope.source is None else "ce_id"
             return Rejection("malformed", f"{missing}: is missing; it names a task that gives neither id nor idempotency_key")
-        task = task_id_of_cloudevent(origin.source, origin.event_id)
+        task = task_id_of_cloudevent(envelope.source, envelope.event_id)
     return Identity(task, submission.root_id or task)

@@ -8,6 +8,7 @@ from schemas import reports as r
 
 from ..bounds import ID_BYTES, LEASE_SECONDS_MAX, NAMES_MAX, cut
 from ..changes import Changes
+from ..envelope import Envelope, InvalidReport
 from ..state import Worker
 from ..tasks.attempts import on_lost, on_worker_stopped
 from ..tasks.retry import problem_of_options
@@ -18,7 +19,7 @@ from .leases import lose_worker
 DEFAULT_LEASE_US = 10 * SECOND_US
 
 
-def check_worker(report: r.WorkerReport) -> str | None:
+def check_worker(report: r.WorkerReport, inboxes: int) -> str | None:
     """Why what a worker says of itself cannot be, naming the field."""
     if not 0 < report.lease_seconds <= LEASE_SECONDS_MAX:
         return f"lease_seconds: must be above 0 and at most {LEASE_SECONDS_MAX:.0f}"
@@ -30,7 +31,9 @@ def check_worker(report: r.WorkerReport) -> str | None:
             return f"{name}: more than {NAMES_MAX}"
         if any(len(text.encode()) > ID_BYTES for text in getattr(report, name)):
             return f"{name}: one is longer than {ID_BYTES} bytes"
-    return _check_options(report)
+    if (problem := _check_options(report)) is not None:
+        return problem
+    return f"inbox: must be between 0 and {inboxes - 1}, got {report.inbox}" if report.inbox >= inboxes else None
 
 
 def _check_options(report: r.WorkerReport) -> str | None:
@@ -44,8 +47,11 @@ def _check_options(report: r.WorkerReport) -> str | None:
     return None
 
 
-def on_worker_report(changes: Changes, report: r.WorkerReport, *, offset: int, home: bool) -> None:
-    """Registration, heartbeat, draining, stopped. On its home partition these are also events."""
+def on_worker_report(changes: Changes, envelope: Envelope, report: r.WorkerReport) -> None:
+    """Registration, heartbeat, draining, stopped. On its home partition these are also events. Raises InvalidReport."""
+    if (problem := check_worker(report, changes.conditions.inboxes)) is not None:
+        raise InvalidReport(f"{envelope.type}: {problem}")
+    home = changes.home_of(report.incarnation) == changes.partition
     worker = changes.state.workers.get(report.incarnation)
     if worker is None:
         worker = changes.state.workers[report.incarnation] = Worker(report.incarnation, changes.now_us, DEFAULT_LEASE_US)
@@ -57,7 +63,7 @@ def on_worker_report(changes: Changes, report: r.WorkerReport, *, offset: int, h
         worker.draining = True
     row = changes.state.worker_rows.get(report.incarnation)
     if home and (row is None or was_missed or (row.state == "silent")) and not isinstance(report, r.WorkerStopped):
-        changes.apply_to_worker(report.incarnation, _registered(report), life=offset)
+        changes.apply_to_worker(report.incarnation, _registered(report), life=envelope.offset)
         row = changes.state.worker_rows[report.incarnation]
     if home and row is not None:
         about: dict[str, Any] = {"pool": report.pool, "host": report.host, "pid": report.pid, "slots": report.slots}
@@ -113,6 +119,6 @@ def _registered(report: r.WorkerReport) -> e.WorkerRegisteredEvent:
     )
 
 
-def on_worker_lost(changes: Changes, incarnation: str, reason: str) -> None:
+def on_worker_lost(changes: Changes, envelope: Envelope, report: r.WorkerLost) -> None:
     """A supervisor saw it die: its attempts are lost now, its lease does not have to run out."""
-    lose_worker(changes, incarnation, reason=cut(reason) or "its process has ended", lease_seconds=None)
+    lose_worker(changes, report.incarnation, reason=cut(report.reason) or "its process has ended", lease_seconds=None)

@@ -15,9 +15,9 @@ from ..times import us_of, us_of_seconds
 RETIRED_PER_BATCH = 500
 
 
-def retire(changes: Changes, task: Task, retention_seconds: float) -> None:
+def retire(changes: Changes, task: Task) -> None:
     """A life is over: the row shrinks to its entry in the ended index."""
-    row = ended_row(task.row, changes.now_us, retention_seconds)
+    row = ended_row(task.row, changes.now_us, changes.conditions.retention_seconds)
     changes.state.forget(task)
     changes.touched.pop(task.id, None)
     encoded = json.encode(row)
@@ -50,7 +50,7 @@ def ended_row(row: TaskRow, now_us: int, retention_seconds: float) -> EndedRow:
     )
 
 
-def retire_nodes(changes: Changes, root_id: str, retention_seconds: float) -> None:
+def retire_nodes(changes: Changes, root_id: str) -> None:
     """The next of the ended nodes of an ended workflow leave memory."""
     children = changes.state.retiring.get(root_id)
     if not children:
@@ -59,7 +59,7 @@ def retire_nodes(changes: Changes, root_id: str, retention_seconds: float) -> No
     for child in children[:RETIRED_PER_BATCH]:
         task = changes.state.tasks.get(child)
         if task is not None:
-            retire(changes, task, retention_seconds)
+            retire(changes, task)
     del children[:RETIRED_PER_BATCH]
     if children:
         changes.state.agenda.add(changes.now_us, "retire", root_id)

@@ -33,7 +33,6 @@ class PoisonTimer(Exception):
 def take_due(
     changes: Changes,
     *,
-    retention_seconds: float,
     time_watermark_us: int | None,
     poison: Mapping[TimerKey, str],
     timers_max: int | None = None,
@@ -64,7 +63,7 @@ def take_due(
             changes.apply_to_engine(data)
             continue
         try:
-            _take_timer(changes, entry, retention_seconds)
+            _take_timer(changes, entry)
         except MemoryError:
             raise
         except Exception as error:
@@ -74,10 +73,10 @@ def take_due(
     return key
 
 
-def _take_timer(changes: Changes, entry: tuple[int, str, str, int], retention_seconds: float) -> None:
+def _take_timer(changes: Changes, entry: tuple[int, str, str, int]) -> None:
     due_us, kind, task_id, mark = entry
     task = changes.state.tasks.get(task_id)
     if kind == "retire":
-        retire_nodes(changes, task_id, retention_seconds)
+        retire_nodes(changes, task_id)
     elif task is not None and not task.ended:
         TIMERS[kind](changes, task, due_us, mark)

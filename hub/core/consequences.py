@@ -12,11 +12,11 @@ from .workflows.dependencies import NAMED_MAX, SATISFIED_BY, can_never_run, depe
 from .workflows.progress import count_steps
 
 
-def settle(changes: Changes, *, retention_seconds: float) -> None:
+def settle(changes: Changes) -> None:
     """Follow up on everything that ended in this batch: 1 dependents, 2 readiness, 3 workflows; repeated while tasks end."""
     while changes.ended or changes.met or changes.counted:
         while changes.ended:
-            _follow_end(changes, changes.ended.pop(0), retention_seconds)
+            _follow_end(changes, changes.ended.pop(0))
         for task_id, satisfied in list(changes.met.items()):
             del changes.met[task_id]
             dependencies_met(changes, task_id, satisfied)
@@ -31,7 +31,7 @@ def settle(changes: Changes, *, retention_seconds: float) -> None:
     changes.steps_ready.clear()
 
 
-def _follow_end(changes: Changes, task: Task, retention_seconds: float) -> None:
+def _follow_end(changes: Changes, task: Task) -> None:
     answer_waiters(changes, task)
     for dependent_id in changes.state.dependents.pop(task.id, ()):
         dependent = changes.state.tasks.get(dependent_id)
@@ -47,7 +47,7 @@ def _follow_end(changes: Changes, task: Task, retention_seconds: float) -> None:
         counts = changes.counted.setdefault(task.row.root, {})
         counts[task.row.state] = counts.get(task.row.state, 0) + 1
     else:
-        retire(changes, task, retention_seconds)
+        retire(changes, task)
         if task.children:
             changes.state.agenda.add(changes.now_us, "retire", task.id)
             changes.state.retiring[task.id] = task.children

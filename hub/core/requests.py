@@ -1,0 +1,135 @@
+"""Requests of clients: submissions, cancels, awaits. Whoever sends one that cannot be taken is answered."""
+
+from schemas import Submission, TaskReply
+from schemas import events as e
+from schemas import reports as r
+from schemas.events import RejectionCode
+
+from .admission.admit import admit
+from .admission.identity import identify
+from .admission.outcomes import Duplicate
+from .bounds import check_cancel, check_ids
+from .changes import Changes
+from .emitted import Reply
+from .envelope import Envelope, InvalidReport
+from .rejection import Rejection, TaskRejection
+from .routing import misrouted
+from .state import Task
+from .tasks.replies import reply_of, reply_of_ended
+from .workflows.cancelling import request_cancel
+from .workflows.dependencies import place
+from .workflows.expansion import create_nodes
+
+#: Clients that one task answers at its end; the longest waiting go first, and ask again if they still wait.
+WAITERS_MAX = 1_000
+
+
+# Submissions
+
+
+def on_submission(changes: Changes, envelope: Envelope, submission: Submission) -> None:
+    """A task or a workflow is submitted, or steps for a live workflow."""
+    identity = identify(submission, envelope)
+    if isinstance(identity, Rejection):
+        _reject(changes, envelope, identity, submission.id)
+        return
+    if misrouted(changes, envelope, identity.root):
+        return
+    task_id = identity.task
+    admitted = admit(changes, submission, task_id, envelope)
+    if isinstance(admitted, Rejection):
+        _reject(changes, envelope, admitted, task_id)
+        return
+    if isinstance(admitted, Duplicate):
+        _on_duplicate(changes, admitted, submission.idempotency_key, envelope.reply)
+        return
+    trace = envelope.traceparent
+    if admitted.root is not None:
+        nodes = admitted.root.row.nodes + len(admitted.tasks)
+        changes.apply(admitted.root, e.WorkflowExpanded(added=len(admitted.tasks), nodes=nodes))
+        trace = trace or admitted.root.row.traceparent
+    for new in admitted.tasks:
+        task = changes.create(new, life=envelope.offset, traceparent=trace)
+        if new.plan is not None:
+            create_nodes(changes, task)
+        else:
+            place(changes, task)
+    if envelope.reply is not None and (waited := changes.state.tasks.get(task_id)) is not None:
+        _wait(waited, envelope.reply)
+
+
+def _reject(changes: Changes, envelope: Envelope, rejection: TaskRejection, task: str | None) -> None:
+    changes.reject(rejection.code, rejection.reason, report=envelope.type, task=task, reply=envelope.reply)
+
+
+def _on_duplicate(changes: Changes, known: Duplicate, key: str | None, reply: tuple[int, bytes] | None) -> None:
+    if known.live is not None:
+        life, state = known.live.row.life, known.live.row.state
+    else:
+        assert known.ended is not None
+        life, state = known.ended.life, known.ended.ended
+    data = e.TaskDeduplicated(task=known.task, life=life, state=state, idempotency_key=key)
+    changes.apply_to_engine(data)
+    if reply is not None:
+        _answer(changes, known.task, reply, wait=True)
+
+
+# Requests
+
+
+def on_cancel(changes: Changes, envelope: Envelope, report: r.TaskCancel) -> None:
+    """A client or an operator wants a task to end."""
+    if (problem := check_ids(report)) is not None:
+        _reject(changes, envelope, Rejection("malformed", problem), report.id)
+        return
+    if misrouted(changes, envelope, report.root or report.id):
+        return
+    if (problem := check_cancel(report)) is not None:
+        _reject(changes, envelope, Rejection("invalid_input", problem), report.id)
+        return
+    task = changes.state.tasks.get(report.id)
+    if task is None or task.ended:
+        ended = task is not None or report.id in changes.state.ended
+        code: RejectionCode = "already_ended" if ended else "unknown_task"
+        reason = "id: the task has ended" if ended else f"id: there is no task {report.id!r} on this partition"
+        _reject(changes, envelope, Rejection(code, reason), report.id)
+    elif task.row.cancelling:
+        _reject(changes, envelope, Rejection("already_cancelling", "id: the task is being cancelled already"), report.id)
+    else:
+        if envelope.reply is not None:
+            _wait(task, envelope.reply)
+        request_cancel(changes, task, report.reason, report.by)
+
+
+def on_await(changes: Changes, envelope: Envelope, report: r.TaskAwait) -> None:
+    """A client asks for a task's outcome, or for its state."""
+    if (problem := check_ids(report)) is not None:
+        _reject(changes, envelope, Rejection("malformed", problem), report.id)
+        return
+    if misrouted(changes, envelope, report.root or report.id):
+        return
+    if envelope.reply is None:
+        raise InvalidReport("replyto: is missing or malformed; an await needs it, as <partition>:<token> of hub.replies")
+    _answer(changes, report.id, envelope.reply, wait=report.wait)
+
+
+def _answer(changes: Changes, task_id: str, reply: tuple[int, bytes], *, wait: bool) -> None:
+    task = changes.state.tasks.get(task_id)
+    if task is not None and wait and not task.ended:
+        _wait(task, reply)
+        return
+    if task is not None:
+        data = reply_of(changes, task)
+    elif (ended := changes.state.ended.get(task_id)) is not None:
+        data = reply_of_ended(changes, task_id, ended)
+    else:
+        data = TaskReply(kind="unknown", task=task_id, partition=changes.partition)
+    changes.replies.append(Reply(*reply, data))
+
+
+def _wait(task: Task, reply: tuple[int, bytes]) -> None:
+    if task.waiters is None:
+        task.waiters = [reply]
+    elif reply not in task.waiters:
+        del task.waiters[: -(WAITERS_MAX - 1)]
+        task.waiters.append(reply)
