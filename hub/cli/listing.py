@@ -8,11 +8,8 @@ from msgspec import Struct
 from schemas import MalformedRecord, printable
 
 from ..client.lookup import find_made
-from ..core import EndedRow, TaskRow, ended_row_decoder, task_row_decoder
+from ..core import EndedRow, TaskRow, decode_row, kind_of
 from ..kafka import STATE, describe_partitions, read_all
-
-TASK_PREFIX = b"task/"
-ENDED_PREFIX = b'{"ended":'
 
 
 class ListedTask(Struct, kw_only=True):
@@ -54,7 +51,7 @@ async def read_tasks(
     for partition in range(partitions):
         rows: dict[bytes, bytes] = {}
         async for record in read_all(bootstrap, STATE, partition):
-            if record.key is None or not record.key.startswith(TASK_PREFIX):
+            if record.key is None or kind_of(record.key) != "task":
                 continue
             if record.value is None:
                 rows.pop(record.key, None)
@@ -78,10 +75,12 @@ def listed_task(key: bytes, value: bytes, partition: int) -> ListedTask:
     """The line of one row of `hub.state`. Raises MalformedRecord, and nothing else."""
     try:
         value.decode()
-        task_id = key.removeprefix(TASK_PREFIX).decode()
-        if value.startswith(ENDED_PREFIX):
-            return _ended(task_id, ended_row_decoder.decode(value), partition)
-        return _live(task_id, task_row_decoder.decode(value), partition)
+        entry = decode_row(key, value)
+        assert entry is not None, "a row of a task"
+        if isinstance(entry.row, EndedRow):
+            return _ended(entry.id, entry.row, partition)
+        assert isinstance(entry.row, TaskRow), "a row of a task"
+        return _live(entry.id, entry.row, partition)
     except (ValueError, TypeError, RecursionError) as error:  # A time with a zone and one without cannot be subtracted.
         raise MalformedRecord(printable(str(error))) from None
 

@@ -5,7 +5,7 @@ from schemas import TaskError, TaskReply
 from ..errors import HubError, Unreachable
 
 
-class TaskNotCompleted(HubError):
+class TaskNotCompletedError(HubError):
     """The base: `task` is the id, `reply` what the engine answered."""
 
     def __init__(self, message: str, reply: TaskReply) -> None:
@@ -19,31 +19,31 @@ class TaskNotCompleted(HubError):
         return self.reply.error
 
 
-class TaskFailed(TaskNotCompleted):
+class TaskFailedError(TaskNotCompletedError):
     """It failed for good."""
 
 
-class TaskCancelled(TaskNotCompleted):
+class TaskCancelledError(TaskNotCompletedError):
     """Somebody cancelled it."""
 
 
-class TaskExpired(TaskNotCompleted):
+class TaskExpiredError(TaskNotCompletedError):
     """It was not started in time."""
 
 
-class TaskSkipped(TaskNotCompleted):
+class TaskSkippedError(TaskNotCompletedError):
     """It can never run: a dependency ended otherwise than needed."""
 
 
-class TaskRejected(TaskNotCompleted):
+class TaskRejectedError(TaskNotCompletedError):
     """It was refused; `reply.code` and `reply.reason` say why."""
 
 
-class TaskUnknown(TaskNotCompleted):
+class TaskUnknownError(TaskNotCompletedError):
     """Neither alive nor among the tasks that ended lately."""
 
 
-class NoAnswer(Unreachable, TimeoutError):
+class NoAnswerError(Unreachable, TimeoutError):
     """The broker took the question, and no engine answered it in time."""
 
     def __init__(self, task: str, bootstrap: str, seconds: float) -> None:
@@ -52,7 +52,7 @@ class NoAnswer(Unreachable, TimeoutError):
         )
 
 
-class UnreadableReply(HubError):
+class UnreadableReplyError(HubError):
     """The engine's answer about a task cannot be read, as that of a later release of taskhub may be."""
 
     def __init__(self, task: str, reason: str) -> None:
@@ -62,21 +62,21 @@ class UnreadableReply(HubError):
         )
 
 
-class InvalidSubmission(HubError, ValueError):
+class InvalidSubmissionError(HubError, ValueError):
     """What was to be submitted cannot be: the message names the field."""
 
     exit_code = 2
 
 
-_BY_STATE = {"failed": TaskFailed, "cancelled": TaskCancelled, "expired": TaskExpired, "skipped": TaskSkipped}
+_BY_STATE = {"failed": TaskFailedError, "cancelled": TaskCancelledError, "expired": TaskExpiredError, "skipped": TaskSkippedError}
 
 
-def error_of(reply: TaskReply) -> TaskNotCompleted | None:
+def error_of(reply: TaskReply) -> TaskNotCompletedError | None:
     """The exception for a reply; None where it tells of a completed task, or of one that still lives."""
     if reply.kind == "rejected":
-        return TaskRejected(f"Task {reply.task} was rejected ({reply.code}): {reply.reason}", reply)
+        return TaskRejectedError(f"Task {reply.task} was rejected ({reply.code}): {reply.reason}", reply)
     if reply.kind == "unknown":
-        return TaskUnknown(f"Task {reply.task} is not known (any more).", reply)
+        return TaskUnknownError(f"Task {reply.task} is not known (any more).", reply)
     kind = _BY_STATE.get(reply.state or "")
     if kind is None:
         return None

@@ -30,8 +30,8 @@ class TaskHandle:
         return f"TaskHandle({self.id!r})"
 
     async def result(self, *, timeout_seconds: float | None = None) -> Any:
-        """The task's result, when it has one. Raises TaskFailed, TaskCancelled, TaskExpired, TaskSkipped, TaskRejected,
-        TaskUnknown; TimeoutError."""
+        """The task's result, when it has one. Raises TaskFailedError, TaskCancelledError, TaskExpiredError, TaskSkippedError,
+        TaskRejectedError, TaskUnknownError; TimeoutError."""
         return await self._hub.result_of(self, timeout_seconds=timeout_seconds)
 
     async def outcome(self, *, timeout_seconds: float | None = None) -> TaskReply:

@@ -25,7 +25,7 @@ from schemas import (
 )
 
 from ..kafka import EVENTS, INTAKE, Outgoing, PartitionReader, Sender, describe_partitions, partition_of
-from .errors import InvalidSubmission, NoAnswer, TaskUnknown, UnreadableReply, error_of
+from .errors import InvalidSubmissionError, NoAnswerError, TaskUnknownError, UnreadableReplyError, error_of
 from .handle import TaskHandle
 from .lookup import Made, find_made
 from .replies import ReplyReader
@@ -87,7 +87,7 @@ class Hub:
 
         Returns when the submission is stored: from then on it is not lost. Several steps added to a live workflow (`root_id` with
         `tasks`) have no id together: the handle is the workflow's. `reply` false: nobody will wait here for the result.
-        Raises InvalidSubmission naming the field, BrokerUnreachable.
+        Raises InvalidSubmissionError naming the field, BrokerUnreachable.
         """
         return (await self._submit([self._build(task, args, fields)], reply=reply))[0]
 
@@ -111,17 +111,17 @@ class Hub:
     def _check(self, fields: dict[str, Any]) -> Submission:
         unknown = fields.keys() - _SUBMISSION_FIELDS
         if unknown:
-            raise InvalidSubmission(f"{min(unknown)}: a submission has no such field")
+            raise InvalidSubmissionError(f"{min(unknown)}: a submission has no such field")
         try:
             submission = json.decode(json.encode(fields), type=Submission)
         except (MsgspecError, TypeError) as error:
-            raise InvalidSubmission(f"the submission of {fields.get('name')!r}: {error}") from None
+            raise InvalidSubmissionError(f"the submission of {fields.get('name')!r}: {error}") from None
         if submission.id is not None and submission.idempotency_key is not None:
-            raise InvalidSubmission("id: give either id or idempotency_key, not both")
+            raise InvalidSubmissionError("id: give either id or idempotency_key, not both")
         for field in ("name", "id", "root_id"):
             value = getattr(submission, field)
             if value is not None and (problem := check_id(value, field)) is not None:
-                raise InvalidSubmission(problem)
+                raise InvalidSubmissionError(problem)
         return submission
 
     def _identity(self, submission: Submission) -> tuple[str, str]:
@@ -203,7 +203,7 @@ class Hub:
                 await asyncio.wait([future])
         try:
             reply = future.result()
-        except UnreadableReply:
+        except UnreadableReplyError:
             handle._future = None  # Whoever asks once more, asks the engine.
             raise
         self._forget(handle)
@@ -220,7 +220,7 @@ class Hub:
         try:
             return json.decode(reply.result) if reply.result else None
         except (ValueError, RecursionError) as problem:
-            raise UnreadableReply(reply.task, f"result: {printable(str(problem))}") from None
+            raise UnreadableReplyError(reply.task, f"result: {printable(str(problem))}") from None
 
     async def _fill_in(self, reply: TaskReply, handle: TaskHandle) -> None:
         """A result too large for the ended index is on the terminal event."""
@@ -233,7 +233,7 @@ class Hub:
     async def get(self, task: str, *, root: str | None = None, timeout_seconds: float = ANSWER_SECONDS) -> TaskReply:
         """The task as it is now (kind `state`, `ended` or `unknown`). `root` is needed for a step of a workflow.
 
-        Raises NoAnswer (a TimeoutError)."""
+        Raises NoAnswerError (a TimeoutError)."""
         replies = await self._reader()
         token, address, future = replies.expect(task, root or task, until_end=False)
         try:
@@ -241,7 +241,7 @@ class Hub:
             async with asyncio.timeout(timeout_seconds):
                 return await future
         except TimeoutError:
-            raise NoAnswer(task, self.bootstrap, timeout_seconds) from None
+            raise NoAnswerError(task, self.bootstrap, timeout_seconds) from None
         finally:
             replies.forget(token)
 
@@ -259,10 +259,10 @@ class Hub:
     async def watch(self, task: str, *, root: str | None = None) -> AsyncGenerator[Event, None]:
         """The events of a task from its first on, live, up to its end; those of a workflow include its steps'.
 
-        Raises TaskUnknown where the engine knows nothing of it, NoAnswer."""
+        Raises TaskUnknownError where the engine knows nothing of it, NoAnswerError."""
         reply = await self.get(task, root=root)
         if reply.kind == "unknown":
-            raise TaskUnknown(f"Task {task} is not known (any more).", reply)
+            raise TaskUnknownError(f"Task {task} is not known (any more).", reply)
         async for event in self._events_of(task, root or task, reply.log_offset):
             yield event
 

@@ -14,7 +14,7 @@ from schemas import TERMINAL_STATES, MalformedRecord, TaskReply, printable, quot
 
 from ..errors import HubError
 from ..kafka import REPLIES, REPLY_PARTITIONS, PartitionReader
-from .errors import UnreadableReply
+from .errors import UnreadableReplyError
 
 log = structlog.get_logger(__name__)
 
@@ -107,7 +107,7 @@ class ReplyReader:
         try:
             waiting.future.set_result(reply_of(value))
         except MalformedRecord as error:
-            waiting.future.set_exception(UnreadableReply(waiting.task, str(error)))
+            waiting.future.set_exception(UnreadableReplyError(waiting.task, str(error)))
             waiting.future.exception()  # Whoever waits gets it; where nobody does, it is not worth a warning.
 
     async def _drop_reader(self) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from .errors import InvalidSubmission
+from .errors import InvalidSubmissionError
 
 
 class Workflow:
@@ -30,14 +30,14 @@ class Workflow:
         **options: Any,
     ) -> "Workflow":
         """Add a step; `task` is a name or a registered function (default: `key`), `after` the keys it waits for, `on` how those
-        must have ended (success, failure, ended). Raises InvalidSubmission for a repeated or unknown key."""
+        must have ended (success, failure, ended). Raises InvalidSubmissionError for a repeated or unknown key."""
         if key in self.steps:
-            raise InvalidSubmission(f"step {key!r}: the workflow {self.name!r} has a step of that key")
+            raise InvalidSubmissionError(f"step {key!r}: the workflow {self.name!r} has a step of that key")
         dependencies: list[str | dict[str, str]] = []
         for before in after:
             name = before["task"] if isinstance(before, dict) else before
             if name not in self.steps:
-                raise InvalidSubmission(f"step {key!r}: after names {name!r}, which is not a step yet; add steps in order")
+                raise InvalidSubmissionError(f"step {key!r}: after names {name!r}, which is not a step yet; add steps in order")
             plain = isinstance(before, str) and on == "success"
             dependencies.append(before if plain or isinstance(before, dict) else {"task": name, "on": on})
         name, defaults = task_name_and_options(task if task is not None else key)
@@ -63,5 +63,5 @@ def task_name_and_options(task: Any) -> tuple[str, dict[str, Any]]:
         return task, {}
     definition = getattr(task, "__hub_task__", None)
     if definition is None:
-        raise InvalidSubmission(f"{task!r} is neither the name of a task nor a function registered with @tasks.task(...)")
+        raise InvalidSubmissionError(f"{task!r} is neither the name of a task nor a function registered with @tasks.task(...)")
     return definition.name, dict(definition.submission_options)

@@ -31,7 +31,7 @@ def load(use: str) -> type[Subscriber[Any]]:
     except Exception as error:
         raise PluginBroken(f"the import of {use!r} raised {type(error).__name__}: {error}") from error
     if not (isinstance(found, type) and issubclass(found, Subscriber)):
-        raise ConfigurationError(f"subscribers: {use!r} is no Subscriber class")
+        raise ConfigurationError(f"subscribers: {use!r} is not a Subscriber class")
     return found
 
 

@@ -161,7 +161,9 @@ class Supervisor:
         finally:
             thread, self._thread = self._thread, None
             if not await thread.stop(2.0):
-                self._log.error("its thread does not come back and is abandoned", extra={"action": "subscriber_thread_abandoned"})
+                self._log.error(
+                    "the subscriber's thread did not stop in time; abandoning it", extra={"action": "subscriber_thread_abandoned"}
+                )
 
     async def _prepare(self) -> Plan:
         """Import and check, in the subscriber's thread: an import that hangs or raises is its own trouble."""
@@ -225,7 +227,7 @@ class Supervisor:
             error = None if reading.cancelled() else reading.exception()
             self._set("reconnecting", error or Disconnected("the consumer ended"))
             if error is not None and not isinstance(error, Disconnected):
-                self._log.error("reading failed in a way nobody foresaw", exc_info=error, extra={"action": "feed_failed"})
+                self._log.error("unexpected error while reading events", exc_info=error, extra={"action": "feed_failed"})
             self._reconnects += 1
             delay = 0.2 if joined else min(RECONNECT_MAX_SECONDS, delay * 2)
             await asyncio.sleep(delay)
@@ -253,9 +255,7 @@ class Supervisor:
             try:
                 await thread.run(runner.drain(session, self._drain_seconds), 2 * self._drain_seconds + 1)
             except TimeoutError:
-                self._log.warning(
-                    "it did not finish in time what it had in hand; that comes again", extra={"action": "drain_timed_out"}
-                )
+                self._log.warning("drain timed out; in-flight events will be redelivered", extra={"action": "drain_timed_out"})
             finally:
                 session.revoked = True
 

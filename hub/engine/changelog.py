@@ -1,8 +1,6 @@
 """What a batch writes to the changelog: one row per touched entity, tombstones of what is over."""
 
-from msgspec import json
-
-from ..core import EMPTY, Changes, Task
+from ..core import EMPTY, Changes, Task, encode_row, key_of
 
 
 def rows_of(changes: Changes) -> list[tuple[bytes, bytes | None]]:
@@ -11,16 +9,17 @@ def rows_of(changes: Changes) -> list[tuple[bytes, bytes | None]]:
     state = changes.state
     for task_id, task in changes.touched.items():
         _side_rows(task, rows)
-        rows.append((f"task/{task_id}".encode(), json.encode(task.row)))
+        rows.append(encode_row(key_of("task", task_id), task.row))
     for task_id, (task, encoded) in changes.retired.items():
         _side_rows(task, rows)
-        rows.append((f"task/{task_id}".encode(), encoded))
-    rows += [(f"task/{task_id}".encode(), None) for task_id in changes.gone]
+        rows.append((key_of("task", task_id), encoded))
+    rows += [(key_of("task", task_id), None) for task_id in changes.gone]
     for incarnation in changes.touched_workers:
         worker = state.worker_rows.get(incarnation)
-        rows.append((f"worker/{incarnation}".encode(), None if worker is None else json.encode(worker)))
+        key = key_of("worker", incarnation)
+        rows.append((key, None) if worker is None else encode_row(key, worker))
     if changes.engine_touched:
-        rows.append((f"engine/{changes.partition}".encode(), json.encode(state.engine_row)))
+        rows.append(encode_row(key_of("engine", str(changes.partition)), state.engine_row))
     return rows
 
 
@@ -29,10 +28,10 @@ def _side_rows(task: Task, rows: list[tuple[bytes, bytes | None]]) -> None:
     row = task.row
     if task.args_row:
         if task.ended:
-            rows.append((f"args/{task.id}".encode(), None))
+            rows.append((key_of("args", task.id), None))
             task.args_row = False
     elif not row.args and not task.ended and task.args is not EMPTY:
-        rows.append((f"args/{task.id}".encode(), bytes(task.args)))
+        rows.append((key_of("args", task.id), bytes(task.args)))
         task.args_row = True
     plan = task.plan
     if plan is None:
@@ -40,8 +39,8 @@ def _side_rows(task: Task, rows: list[tuple[bytes, bytes | None]]) -> None:
     if task.ended or row.planned >= len(plan.order):
         task.plan = None
         if task.plan_row:
-            rows.append((f"plan/{task.id}".encode(), None))
+            rows.append((key_of("plan", task.id), None))
             task.plan_row = False
     elif not task.plan_row:
-        rows.append((f"plan/{task.id}".encode(), json.encode(plan.nodes)))
+        rows.append(encode_row(key_of("plan", task.id), plan.nodes))
         task.plan_row = True

@@ -4,26 +4,13 @@ The times on records are their producers' own and may be anything. So the engine
 in a changelog row (`!intake`, some MARKS_MAX entries) that survives restarts. Pure.
 """
 
-from msgspec import Struct, json
-
-from ..core import SECOND_US
-
-INTAKE_KEY = b"!intake"
+from ..core import INTAKE_KEY, SECOND_US, IntakeRow, encode_row, intake_row_decoder
 
 #: Marks within one retention: deletion is late by one part in so many.
 MARKS_MAX = 96
 
 #: Bounds of the time between two marks (seconds).
 MARK_SECONDS = (0.25, 3_600.0)
-
-
-class IntakeRow(Struct, kw_only=True):
-    """The row `!intake`: `marks` are pairs of a time in microseconds and the next offset to decide at that time, in order."""
-
-    marks: list[tuple[int, int]] = []
-
-
-_decoder = json.Decoder(IntakeRow)
 
 
 class IntakeMarks:
@@ -38,7 +25,7 @@ class IntakeMarks:
     def restore(self, row: bytes | None, offset: int) -> None:
         """Continue from the row that a former owner wrote, if any; everything before `offset` has been decided. A mark after it
         is not an engine's, and would delete what nobody has decided."""
-        marks = [] if row is None else _decoder.decode(row).marks
+        marks = [] if row is None else intake_row_decoder.decode(row).marks
         self._marks = [mark for mark in marks if mark[1] <= offset]
 
     def due(self, now_us: int, offset: int) -> bool:
@@ -53,7 +40,7 @@ class IntakeMarks:
         past = self.deletable(now_us)
         self._marks = [mark for mark in self._marks if past is None or mark[1] >= past]
         self._marks.append((now_us, offset))
-        return INTAKE_KEY, json.encode(IntakeRow(marks=self._marks))
+        return encode_row(INTAKE_KEY, IntakeRow(marks=self._marks))
 
     def deletable(self, now_us: int) -> int | None:
         """Records before this offset were decided at least the retention ago; None where that is not known of any."""

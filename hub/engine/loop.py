@@ -18,7 +18,7 @@ from msgspec import MsgspecError
 
 from schemas.events import EngineStorageChanged
 
-from ..core import META_KEY
+from ..core import INTAKE_KEY, META_KEY
 from ..errors import HubError, Unreachable, cause_of
 from ..kafka import (
     EVENTS,
@@ -35,7 +35,7 @@ from .clock import SteadyClock, TimeWatermark
 from .encode import Outputs, check_fits, encode
 from .format import check_format
 from .housekeeping import Housekeeping, StorageLevel
-from .intake_marks import INTAKE_KEY, IntakeMarks
+from .intake_marks import IntakeMarks
 from .partition import Batch, EnginePartition, MalformedRows, Phase
 from .ports import UNKNOWN_SPACE, EngineBroker, Intake
 from .quarantine import Quarantine, UnwritableBatch

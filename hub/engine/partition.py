@@ -8,13 +8,10 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import Literal, NamedTuple
 
-from msgspec import Raw, json
-
-from schemas import EngineAnnounced, Submission
+from schemas import EngineAnnounced
 from schemas import events as e
 
 from ..core import (
-    EMPTY,
     FORMAT,
     META_KEY,
     REASON_MAX,
@@ -23,35 +20,27 @@ from ..core import (
     Command,
     Conditions,
     EmittedEvent,
-    EndedRow,
     InvalidReport,
     MetaRow,
     PartitionState,
     PoisonTimer,
-    Rejection,
     Reply,
-    Task,
     TimerKey,
-    check_plan,
     cut,
     decide_report,
     dispatch,
-    ended_row_decoder,
-    engine_row_decoder,
+    encode_row,
     expire_leases,
     expire_starts,
     extend_deadlines,
-    meta_row_decoder,
     next_lease_expiry,
-    restore,
     settle,
     take_due,
-    task_row_decoder,
-    worker_row_decoder,
 )
 from ..kafka import INBOX_PARTITIONS, StoredRecord, partition_of
 from .changelog import rows_of
 from .reading import InvalidRequest, decode_report, envelope_of
+from .rebuilding import Rows
 from .settings import EngineSettings
 
 #: Entries of the ended index that are tombstoned in one batch, and how long expired ones may lie while nothing else happens.
@@ -127,58 +116,15 @@ class EnginePartition:
             raise MalformedRows(_in_words(error)) from error
 
     def _restore(self, rows: Iterable[tuple[bytes, bytes]], now_us: int) -> int:
-        tasks: dict[str, Task] = {}
-        args: dict[str, bytes] = {}
-        plans: dict[str, bytes] = {}
-        count = 0
-        ended: list[tuple[str, EndedRow, bytes]] = []
-        for key, value in rows:
-            count += 1
-            kind, _, name = key.decode().partition("/")
-            if kind == "task":
-                if value.startswith(b'{"ended"'):
-                    ended.append((name, ended_row_decoder.decode(value), value))
-                else:
-                    tasks[name] = Task(name, task_row_decoder.decode(value), EMPTY)
-            elif kind == "args":
-                args[name] = value
-            elif kind == "plan":
-                plans[name] = value
-            elif kind == "worker":
-                self.state.worker_rows[name] = worker_row_decoder.decode(value)
-            elif kind == "engine":
-                self.state.engine_row = engine_row_decoder.decode(value)
-            elif key == META_KEY:
-                self._restore_meta(meta_row_decoder.decode(value))
-        for entry in sorted(ended, key=lambda entry: entry[1].until_us):
-            self.state.ended.put(*entry)
-        for name, task in tasks.items():
-            task.args_row, task.plan_row = name in args, name in plans
-            task.args = Raw(args[name]) if task.args_row else task.row.args or EMPTY
-            if task.plan_row:
-                nodes = json.decode(plans[name], type=Submission.__annotations__["tasks"])
-                plan = check_plan(nodes)
-                assert not isinstance(plan, Rejection), "a plan that was admitted is a plan"
-                task.plan = plan
+        found = Rows(rows)
+        if (meta := found.meta) is not None:
+            assert meta.partitions == self.partitions, (
+                f"partition {self.partition} was written by a hub of {meta.partitions} partitions; this one has {self.partitions}"
+            )
+            self.offset, self.epoch, self.now_us, self.created_us = meta.offset, meta.epoch, meta.now_us, meta.created_us
         self.now_us = max(self.now_us + RESTORED_AFTER_US, now_us)
-        restore(self.state, tasks.values(), self.now_us)
-        self._retire_orphans(tasks)
-        return count
-
-    def _restore_meta(self, meta: MetaRow) -> None:
-        assert meta.partitions == self.partitions, (
-            f"partition {self.partition} was written by a hub of {meta.partitions} partitions; this one has {self.partitions}"
-        )
-        self.offset, self.epoch, self.now_us, self.created_us = meta.offset, meta.epoch, meta.now_us, meta.created_us
-
-    def _retire_orphans(self, tasks: dict[str, Task]) -> None:
-        """Nodes whose workflow has ended, but that had not left memory yet."""
-        for name, task in tasks.items():
-            root = task.row.root
-            if root is not None and root not in tasks:
-                self.state.retiring.setdefault(root, []).append(name)
-        for root in self.state.retiring:
-            self.state.agenda.add(self.now_us, "retire", root, self.epoch + 1)
+        found.build(self.state, self.now_us, epoch=self.epoch + 1)
+        return found.count
 
     def take_over(self, now_us: int, *, rows: int, host: str, pid: int, pools: Sequence[str], snapshot: bool = False) -> Batch:
         """The first batch of a new owner: its epoch, `engine.started`, `engine.restored`, and an announcement to every inbox."""
@@ -364,7 +310,7 @@ class EnginePartition:
             created_us=self.created_us,
             format=FORMAT,
         )
-        return META_KEY, json.encode(meta)
+        return encode_row(META_KEY, meta)
 
     def _batch(self, changes: Changes) -> Batch:
         rows: list[tuple[bytes, bytes | None]] = []

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..core import EngineRow, WorkerRow, engine_row_decoder, meta_row_decoder, worker_row_decoder
+from ..core import EngineRow, MetaRow, WorkerRow, decode_row, kind_of
 from ..errors import Unreachable
 from ..kafka import (
     INTAKE,
@@ -127,6 +127,10 @@ def _storage_facts(storage: Storage) -> dict[str, Any]:
     }
 
 
+#: Kinds of rows that are about processes and not about tasks.
+PROCESSES = ("!meta", "engine", "worker")
+
+
 @dataclass
 class Lane:
     """What the changelog of one partition says of processes. `lag`: records that its owner has not decided. `malformed`: how many
@@ -146,21 +150,21 @@ class Lane:
             self.malformed += 1
 
     def _fold(self, key: bytes, value: bytes | None) -> None:
-        if key == b"!meta" and value is not None:
-            self.offset = _between(0, meta_row_decoder.decode(value).offset, OFFSET_MAX)
-        elif key.startswith(b"engine/"):
-            owner = None if value is None else engine_row_decoder.decode(value)
-            if owner is not None:
+        kind = kind_of(key)
+        entry = decode_row(key, value) if kind in PROCESSES else None
+        match entry and entry.row:
+            case MetaRow(offset=offset):
+                self.offset = _between(0, offset, OFFSET_MAX)
+            case EngineRow() as owner:
                 _between(0, owner.pid, PID_MAX)
-            self.owner = owner
-        elif key.startswith(b"worker/"):
-            incarnation = key[len(b"worker/") :].decode()
-            if value is None:
-                self.workers.pop(incarnation, None)
-            else:
-                row = worker_row_decoder.decode(value)
-                _between(0, row.pid, PID_MAX)
-                self.workers[incarnation] = row
+                self.owner = owner
+            case WorkerRow() as worker if entry is not None:
+                _between(0, worker.pid, PID_MAX)
+                self.workers[entry.id] = worker
+            case None if entry is not None and kind == "engine":
+                self.owner = None
+            case None if entry is not None and kind == "worker":
+                self.workers.pop(entry.id, None)
 
 
 def _between(least: int, number: int, most: int) -> int:

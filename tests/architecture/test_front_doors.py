@@ -51,3 +51,15 @@ def test_entry_points_resolve(group: str) -> None:
     assert ours, f"no entry points in the group {group}: is the project installed?"
     for point in ours:
         assert callable(point.load()), point
+
+
+#: What a handler raises to say what shall follow; these alone have no suffix.
+INSTRUCTIONS = {"Drop", "Permanent", "Postpone", "RetryLater"}
+
+
+def test_public_names_mean_one_thing_and_exceptions_are_recognised_by_their_name() -> None:
+    doors = [importlib.import_module(name) for name in ("hub", "subscribers")]
+    public = [{name: getattr(door, name) for name in door.__all__} for door in doors]
+    assert not [name for name in public[0].keys() & public[1].keys() if public[0][name] is not public[1][name]]
+    raised = {name for names in public for name, one in names.items() if isinstance(one, type) and issubclass(one, Exception)}
+    assert {name for name in raised if not name.endswith("Error")} == INSTRUCTIONS

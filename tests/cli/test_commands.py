@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from hub import Hub, NoAnswer, __version__
+from hub import Hub, NoAnswerError, __version__
 from hub.kafka import partition_of
 from hub.verify import INVARIANTS
 from schemas import node_id, task_id_of_cloudevent
@@ -287,5 +287,5 @@ async def test_a_hub_keeps_its_number_of_partitions_and_without_an_engine_says_w
         assert "already" in again.stdout
         assert "run with partitions = 2" in other.stderr
         async with Hub(server.bootstrap) as client:
-            with pytest.raises(NoAnswer, match="No engine answered about task x within 2 s"):
+            with pytest.raises(NoAnswerError, match="No engine answered about task x within 2 s"):
                 await client.get("x", timeout_seconds=2)

@@ -5,7 +5,16 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from hub.client import Hub, InvalidSubmission, TaskCancelled, TaskFailed, TaskRejected, TaskUnknown, Workflow, error_of
+from hub.client import (
+    Hub,
+    InvalidSubmissionError,
+    TaskCancelledError,
+    TaskFailedError,
+    TaskRejectedError,
+    TaskUnknownError,
+    Workflow,
+    error_of,
+)
 from hub.worker import TaskRegistry
 from schemas import Submission, TaskError, TaskReply
 
@@ -45,11 +54,11 @@ def test_a_workflow_is_plain_json_underneath() -> None:
 
 def test_a_step_that_repeats_a_key_or_waits_for_nobody_is_refused_at_once() -> None:
     flow = Workflow("w").step("a")
-    with pytest.raises(InvalidSubmission, match="'a'"):
+    with pytest.raises(InvalidSubmissionError, match="'a'"):
         flow.step("a")
-    with pytest.raises(InvalidSubmission, match="'later'"):
+    with pytest.raises(InvalidSubmissionError, match="'later'"):
         flow.step("b", after=["later"])
-    with pytest.raises(InvalidSubmission, match="neither"):
+    with pytest.raises(InvalidSubmissionError, match="neither"):
         flow.step("c", 7)
 
 
@@ -74,7 +83,7 @@ async def test_options_of_a_function_are_the_defaults_of_its_submissions() -> No
     ],
 )
 async def test_a_submission_that_cannot_be_is_refused_here_naming_the_field(fields: dict[str, Any], words: str) -> None:
-    with pytest.raises(InvalidSubmission, match=words):
+    with pytest.raises(InvalidSubmissionError, match=words):
         Hub("127.0.0.1:1")._check(fields)
 
 
@@ -95,12 +104,12 @@ async def test_ids_are_drawn_where_nothing_says_them_and_derived_where_something
     [
         (
             TaskReply(kind="ended", task="t", partition=0, state="failed", error=TaskError(type="E", message="m")),
-            TaskFailed,
+            TaskFailedError,
             "E: m",
         ),
-        (TaskReply(kind="ended", task="t", partition=0, state="cancelled", reason="enough"), TaskCancelled, "enough"),
-        (TaskReply(kind="rejected", task="t", partition=0, code="cycle", reason="a -> a"), TaskRejected, "cycle.*a -> a"),
-        (TaskReply(kind="unknown", task="t", partition=0), TaskUnknown, "not known"),
+        (TaskReply(kind="ended", task="t", partition=0, state="cancelled", reason="enough"), TaskCancelledError, "enough"),
+        (TaskReply(kind="rejected", task="t", partition=0, code="cycle", reason="a -> a"), TaskRejectedError, "cycle.*a -> a"),
+        (TaskReply(kind="unknown", task="t", partition=0), TaskUnknownError, "not known"),
     ],
 )
 def test_a_bad_end_is_an_exception_that_carries_the_reply(reply: TaskReply, kind: type[Exception], words: str) -> None:

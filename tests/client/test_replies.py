@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import json
 
-from hub import UnreadableReply
+from hub import UnreadableReplyError
 from hub.client.replies import ReplyReader, reply_of
 from hub.kafka import REPLIES, make_producer
 from schemas import MalformedRecord, TaskReply
@@ -83,7 +83,7 @@ async def test_a_reply_that_cannot_be_read_is_said_to_who_waits(value: bytes) ->
     replies = reader()
     token, _, future = replies.expect("order-7", "order-7")
     replies._take(token, value)
-    with pytest.raises(UnreadableReply, match="order-7"):
+    with pytest.raises(UnreadableReplyError, match="order-7"):
         await future
 
 
@@ -108,5 +108,5 @@ async def test_a_client_survives_its_replies_and_its_next_question_is_answered()
                 await producer.stop()
             try:
                 assert await handle.result(timeout_seconds=60) == "done"
-            except UnreadableReply:
+            except UnreadableReplyError:
                 assert await handle.result(timeout_seconds=60) == "done"  # asked once more, the engine answers

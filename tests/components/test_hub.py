@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from hub import Permanent, RetryLater, TaskCancelled, TaskContext, TaskFailed, TaskRegistry, TaskUnknown, Workflow
-from hub.client import Hub, InvalidSubmission, TaskRejected
+from hub import Permanent, RetryLater, TaskCancelledError, TaskContext, TaskFailedError, TaskRegistry, TaskUnknownError, Workflow
+from hub.client import Hub, InvalidSubmissionError, TaskRejectedError
 from hub.kafka import INTAKE, read_all
 from hub.verify import verify
 from tests.brokers import unique
@@ -78,18 +78,18 @@ async def test_results_errors_retries_and_bad_arguments_come_back(empty_bootstra
         assert await hub.run(add, {"a": 2}, timeout_seconds=60) == 3
         assert await hub.run(flaky, timeout_seconds=60) == 3
         assert await hub.run(once, timeout_seconds=60) == 1
-        with pytest.raises(TaskFailed, match="it can't work") as failed:
+        with pytest.raises(TaskFailedError, match="it can't work") as failed:
             await hub.run(broken, timeout_seconds=60)
         assert failed.value.reply.attempt == 1
-        with pytest.raises(TaskFailed, match=r"args\.a"):
+        with pytest.raises(TaskFailedError, match=r"args\.a"):
             await hub.run("add", {"a": "x"}, timeout_seconds=60)
-        with pytest.raises(TaskFailed, match=r"args\.c"):
+        with pytest.raises(TaskFailedError, match=r"args\.c"):
             await hub.run("add", {"a": 1, "c": 2}, timeout_seconds=60)
-        with pytest.raises(InvalidSubmission, match="prioritty"):
+        with pytest.raises(InvalidSubmissionError, match="prioritty"):
             await hub.submit("add", prioritty=5)
-        with pytest.raises(InvalidSubmission, match="priority"):
+        with pytest.raises(InvalidSubmissionError, match="priority"):
             await hub.submit("add", priority="high")
-        with pytest.raises(TaskRejected, match="retry.max_attempts"):
+        with pytest.raises(TaskRejectedError, match="retry.max_attempts"):
             await (await hub.submit("add", retry={"max_attempts": 0})).result(timeout_seconds=60)
         unknown = await hub.get("nobody")
         assert unknown.kind == "unknown"
@@ -117,7 +117,7 @@ async def test_the_same_submission_makes_one_task_and_a_second_client_gets_its_r
             again = await other.submit("add", {"a": 1}, idempotency_key=key)
             assert again.id == first.id
             assert await again.result(timeout_seconds=60) == 2
-            with pytest.raises(TaskRejected, match="idempotency_conflict"):
+            with pytest.raises(TaskRejectedError, match="idempotency_conflict"):
                 await (await other.submit("add", {"a": 9}, idempotency_key=key)).result(timeout_seconds=60)
 
 
@@ -131,7 +131,7 @@ async def test_a_cancel_reaches_running_code_async_and_plain(empty_bootstrap: st
 
             await until(is_running)
             await handle.cancel("enough")
-            with pytest.raises(TaskCancelled, match="enough"):
+            with pytest.raises(TaskCancelledError, match="enough"):
                 await handle.result(timeout_seconds=60)
 
 
@@ -193,5 +193,5 @@ async def test_two_engines_share_the_partitions_and_one_takes_over_from_the_othe
 
 async def test_an_unknown_task_is_said_to_be_unknown(empty_bootstrap: str) -> None:
     async with running(empty_bootstrap, tasks) as world:
-        with pytest.raises(TaskUnknown):
+        with pytest.raises(TaskUnknownError):
             await anext(world.hub.watch(unique("nobody")))

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from hub import TaskRegistry
-from hub.client import Hub, TaskRejected
+from hub.client import Hub, TaskRejectedError
 from hub.core.rows import META_KEY, meta_row_decoder
 from hub.engine import EngineSettings, LoopSettings, PartitionLoop
 from hub.engine.over_tcp import TcpBroker
@@ -180,7 +180,7 @@ async def test_a_full_disk_refuses_new_tasks_while_running_ones_end_and_recovers
         assert await hub.run("works", {"number": 1}) == 1
         broker.space = DiskSpace(9_000, 100_000)
         await level(empty_bootstrap, "low")
-        with pytest.raises(TaskRejected, match="disk is almost full"):
+        with pytest.raises(TaskRejectedError, match="disk is almost full"):
             await hub.run("works", {"number": 2})
         [rejected] = [event.data for event in await events(empty_bootstrap) if event.type == "task.rejected"]
         assert rejected.code == "storage_low"

@@ -79,7 +79,7 @@ def test_overrides_leave_the_rest_of_the_plugins_delivery_as_it_was() -> None:
     [
         ("pigeon", "no plugin is called 'pigeon'; installed: .*console"),
         ("tests.delivery.plugins:Missing", "has no Missing"),
-        ("tests.delivery.plugins:not_a_subscriber", "is no Subscriber class"),
+        ("tests.delivery.plugins:not_a_subscriber", "is not a Subscriber class"),
     ],
 )
 async def test_a_plug_in_that_does_not_exist_ends_the_start(embedded_bootstrap: str, use: str, says: str) -> None:

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.engine.intake_marks import INTAKE_KEY, MARKS_MAX, IntakeMarks
+from hub.core import INTAKE_KEY
+from hub.engine.intake_marks import MARKS_MAX, IntakeMarks
 
 SECOND = 1_000_000
 DAY = 86_400

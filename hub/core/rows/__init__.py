@@ -6,6 +6,7 @@ on the events; what is due later (`*_due_us`) is integer microseconds since the 
 
 from .ended import EndedRow, ended_row_decoder
 from .engine import EngineRow, engine_row_decoder
+from .intake import IntakeRow, intake_row_decoder
 from .meta import FORMAT, META_KEY, MetaRow, meta_row_decoder
 from .task import TaskRow, task_row_decoder
 from .worker import WorkerRow, worker_row_decoder
@@ -15,11 +16,13 @@ __all__ = [
     "META_KEY",
     "EndedRow",
     "EngineRow",
+    "IntakeRow",
     "MetaRow",
     "TaskRow",
     "WorkerRow",
     "ended_row_decoder",
     "engine_row_decoder",
+    "intake_row_decoder",
     "meta_row_decoder",
     "task_row_decoder",
     "worker_row_decoder",

@@ -1,0 +1,80 @@
+"""The codec of `hub.state`: keys `<kind>/<id>` (`!meta`, `!intake`: one per partition), values JSON.
+
+| Key | Row |
+|---|---|
+| `task/<id>` | `TaskRow` while the task is in memory, then `EndedRow` (its first field is `ended`) |
+| `args/<id>` | the task's arguments, where they are too long for its row: `Raw` |
+| `plan/<id>` | the plan of a workflow while steps of it are still to be created: specs by key |
+| `worker/<incarnation>`, `engine/<partition>` | `WorkerRow`, `EngineRow` |
+| `!meta`, `!intake` | `MetaRow`, `IntakeRow` |
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from msgspec import Raw, json
+
+from schemas import NodeSpec
+
+from .ended import EndedRow, ended_row_decoder
+from .engine import EngineRow, engine_row_decoder
+from .intake import IntakeRow, intake_row_decoder
+from .meta import META_KEY, MetaRow, meta_row_decoder
+from .task import TaskRow, task_row_decoder
+from .worker import WorkerRow, worker_row_decoder
+
+INTAKE_KEY = b"!intake"
+
+Row = TaskRow | EndedRow | WorkerRow | EngineRow | MetaRow | IntakeRow | Raw | Mapping[str, NodeSpec]
+
+_plan_decoder = json.Decoder(dict[str, NodeSpec])
+_encoder = json.Encoder()
+_ENDED = b'{"ended":'
+
+
+def _task(value: bytes) -> TaskRow | EndedRow:
+    return ended_row_decoder.decode(value) if value.startswith(_ENDED) else task_row_decoder.decode(value)
+
+
+_DECODERS: dict[bytes, Callable[[bytes], Row]] = {
+    b"task": _task,
+    b"args": Raw,
+    b"plan": _plan_decoder.decode,
+    b"worker": worker_row_decoder.decode,
+    b"engine": engine_row_decoder.decode,
+    META_KEY: meta_row_decoder.decode,
+    INTAKE_KEY: intake_row_decoder.decode,
+}
+
+
+class Entry(NamedTuple):
+    """A record of `hub.state`. `row` is None for a tombstone."""
+
+    kind: str
+    id: str
+    row: Row | None
+
+
+def key_of(kind: str, name: str) -> bytes:
+    """The key of a row of an entity."""
+    return f"{kind}/{name}".encode()
+
+
+def encode_row(key: bytes, row: Any) -> tuple[bytes, bytes]:
+    """Key and value of a row; `Raw` is written as it is."""
+    return key, _encoder.encode(row)
+
+
+def kind_of(key: bytes) -> str:
+    """The kind of a row, also one that nobody knows."""
+    return key.partition(b"/")[0].decode(errors="replace")
+
+
+def decode_row(key: bytes, value: bytes | None) -> Entry | None:
+    """The row of a record; None where it is of a kind that nobody knows. Raises ValueError or RecursionError where the record is
+    not one that an engine writes."""
+    kind, _, name = key.partition(b"/")
+    decoder = _DECODERS.get(kind)
+    if decoder is None:
+        return None
+    return Entry(kind.decode(), name.decode(), None if value is None else decoder(value))

@@ -1,0 +1,90 @@
+"""The state of a partition, built from the rows of its changelog."""
+
+from collections.abc import Iterable, Mapping
+
+from msgspec import Raw
+
+from schemas import NodeSpec
+
+from ..core import (
+    EMPTY,
+    EndedRow,
+    EngineRow,
+    MetaRow,
+    PartitionState,
+    Rejection,
+    Task,
+    TaskRow,
+    WorkerRow,
+    check_plan,
+    decode_row,
+    restore,
+)
+
+
+class Rows:
+    """The rows of a partition by kind. `count`: how many there were; `meta`: where the former owner stopped, if there was one.
+
+    Raises what the decoders raise where a row is not one that an engine writes."""
+
+    def __init__(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        self.count = 0
+        self.meta: MetaRow | None = None
+        self._tasks: dict[str, Task] = {}
+        self._ended: list[tuple[str, EndedRow, bytes]] = []
+        self._args: dict[str, Raw] = {}
+        self._plans: dict[str, Mapping[str, NodeSpec]] = {}
+        self._workers: dict[str, WorkerRow] = {}
+        self._engine: EngineRow | None = None
+        for key, value in rows:
+            self.count += 1
+            self._take(key, value)
+
+    def _take(self, key: bytes, value: bytes) -> None:
+        entry = decode_row(key, value)
+        if entry is None:
+            return
+        match entry.row:
+            case TaskRow() as row:
+                self._tasks[entry.id] = Task(entry.id, row, EMPTY)
+            case EndedRow() as row:
+                self._ended.append((entry.id, row, value))
+            case Raw() as row:
+                self._args[entry.id] = row
+            case dict() as row:
+                self._plans[entry.id] = row
+            case WorkerRow() as row:
+                self._workers[entry.id] = row
+            case EngineRow() as row:
+                self._engine = row
+            case MetaRow() as row:
+                self.meta = row
+
+    def build(self, state: PartitionState, now_us: int, *, epoch: int) -> None:
+        """Fill `state`, which is empty, at the time `now_us`; `epoch` is that of the new owner."""
+        for one in sorted(self._ended, key=lambda one: one[1].until_us):
+            state.ended.put(*one)
+        state.worker_rows.update(self._workers)
+        state.engine_row = self._engine or state.engine_row
+        for name, task in self._tasks.items():
+            self._complete(name, task)
+        restore(state, self._tasks.values(), now_us)
+        self._retire_orphans(state, now_us, epoch)
+
+    def _complete(self, name: str, task: Task) -> None:
+        """What stands beside a task's row."""
+        task.args_row, task.plan_row = name in self._args, name in self._plans
+        task.args = self._args[name] if task.args_row else task.row.args or EMPTY
+        if task.plan_row:
+            plan = check_plan(self._plans[name])
+            assert not isinstance(plan, Rejection), "a plan that was admitted is a plan"
+            task.plan = plan
+
+    def _retire_orphans(self, state: PartitionState, now_us: int, epoch: int) -> None:
+        """Steps whose workflow has ended, but that had not left memory yet."""
+        for name, task in self._tasks.items():
+            root = task.row.root
+            if root is not None and root not in self._tasks:
+                state.retiring.setdefault(root, []).append(name)
+        for root in state.retiring:
+            state.agenda.add(now_us, "retire", root, epoch)

@@ -1,0 +1,68 @@
+"""The codec of `hub.state`: what is written under a key is read back under it."""
+
+from typing import Any
+
+import pytest
+from msgspec import Raw, json
+
+from hub.core import (
+    INTAKE_KEY,
+    META_KEY,
+    EndedRow,
+    EngineRow,
+    IntakeRow,
+    MetaRow,
+    TaskRow,
+    WorkerRow,
+    decode_row,
+    encode_row,
+    key_of,
+    kind_of,
+)
+from schemas import NodeSpec
+
+ROWS: list[tuple[bytes, str, str, Any]] = [
+    (key_of("task", "a/b"), "task", "a/b", TaskRow(life=7, name="charge", state="ready", created_at="2026-01-01T00:00:00Z")),
+    (key_of("task", "é"), "task", "é", EndedRow(ended="failed", life=7, sequence=3, name="a", until_us=9, finished_at="")),
+    (key_of("args", "t"), "args", "t", Raw(b'{"a": 1}')),
+    (key_of("plan", "t"), "plan", "t", {"first": NodeSpec(name="a"), "second": NodeSpec(name="b", depends_on=["first"])}),
+    (key_of("worker", "w"), "worker", "w", WorkerRow(life=3, state="active", names=["a"])),
+    (key_of("engine", "0"), "engine", "0", EngineRow(sequence=2, storage="low")),
+    (META_KEY, "!meta", "", MetaRow(offset=3, epoch=1, now_us=5, partitions=2)),
+    (INTAKE_KEY, "!intake", "", IntakeRow(marks=[(1, 2), (3, 4)])),
+]
+
+
+@pytest.mark.parametrize(
+    ("key", "kind", "name", "row"), ROWS, ids=lambda value: value.decode() if isinstance(value, bytes) else ""
+)
+def test_a_row_is_read_back_as_it_was_written(key: bytes, kind: str, name: str, row: Any) -> None:
+    written, value = encode_row(key, row)
+    assert (written, kind_of(written)) == (key, kind)
+    entry = decode_row(written, value)
+    assert entry is not None
+    assert (entry.kind, entry.id, type(entry.row)) == (kind, name, type(row))
+    assert json.encode(entry.row) == json.encode(row)
+    assert decode_row(written, None) == (kind, name, None), "a tombstone"
+
+
+def test_rows_of_unknown_kinds_are_nobodys() -> None:
+    assert decode_row(b"queue/default", b"{}") is None
+    assert decode_row(b"\xff", b"nonsense") is None
+    assert kind_of(b"\xff/x") == "\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (b"task/t", b"{"),
+        (b"task/\xff", b"{}"),
+        (b"worker/w", b"[]"),
+        (META_KEY, b"{}"),
+        (b"plan/t", b"null"),
+        (b"task/t", b"[" * 9_999),
+    ],
+)
+def test_what_is_not_a_row_is_an_error(key: bytes, value: bytes) -> None:
+    with pytest.raises((ValueError, RecursionError)):
+        decode_row(key, value)
