@@ -238,7 +238,7 @@ class InProcessBroker:
         return session
 
     async def changelog(self, partition: int, from_offset: int) -> AsyncIterator[StoredRecord]:
-        """The committed rows, in order, up to the end that was seen first. What is given is on disk: a snapshot must not hold what
+        """The committed rows, in order, up to the end that was seen first. They are on disk: a snapshot must not hold what
         the log may still lose."""
         await self._local.stable()
         end = self._local.end(STATE, partition)
