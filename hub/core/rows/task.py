@@ -3,7 +3,7 @@
 from msgspec import Raw, Struct, json
 
 from schemas import ABSENT, DEFAULT_POLICY, Dependency, ExecutionPolicy, RetryPolicy, TaskError, Timeouts
-from schemas.tasks import Delivery
+from schemas.tasks import Delivery, TaskFields
 
 #: Arguments up to this size stand in the task's row; longer ones are written once, in a row `args/<id>` of their own.
 INLINE_ARGS_BYTES_MAX = 512
@@ -59,19 +59,18 @@ NO_TIMERS = Timers()
 NO_STEPS = Steps()
 
 
-class TaskRow(Struct, kw_only=True, omit_defaults=True):
+class TaskRow(TaskFields, kw_only=True, omit_defaults=True):
     """A live task (or an ended node of a live workflow). `root` and `parent` are None where the task is its own root.
 
-    `delivery` and `retry` are the submission's; `policy` is what holds from the first dispatch on (see `policy.py`).
+    `name`, `version` and `tags` are declared in `TaskFields`. `delivery` and `retry` are the submission's; `policy` is what holds
+    from the first dispatch on (see `policy.py`).
 
     What belongs together is a part of its own, which is replaced as a whole: `timers`, `lease` (while a worker has the task),
     `cancel`, `steps` (of a workflow)."""
 
     life: int
-    name: str
     state: str = ""
     sequence: int = 0
-    version: str | None = None
     namespace: str = "default"
     queue: str = "default"
     priority: int = 0
@@ -84,7 +83,6 @@ class TaskRow(Struct, kw_only=True, omit_defaults=True):
     args: Raw = ABSENT
     depends_on: list[Dependency] = []
     unmet: int = 0
-    tags: dict[str, str] = {}
     timeouts: Timeouts | None = None
     retry: RetryPolicy | None = None
     policy: ExecutionPolicy = DEFAULT_POLICY
