@@ -12,37 +12,46 @@ from .catalogue import CATALOGUE
 from .commands import COMMANDS, TaskReply
 from .envelope import EventBody
 from .json_schema import DIALECT, JsonSchema, example_of_struct, schema_of_struct
+from .records import FORMS, Kind, RecordForm
 from .reports import REPORTS
 
-Kind = Literal["envelope", "events", "reports", "commands", "replies"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class WireType(NamedTuple):
-    """One type of the contract. `value_of`: what is encoded so; `written_by`: who writes it, for all others to read."""
+    """One type of the contract. `written_by`: who writes it, for all others to read."""
 
+    kind: Kind
     name: str
+    """`<kind>/<type>`."""
     struct: type[Struct]
-    value_of: str
-    written_by: Literal["engine", "outsiders"]
+    written_by: Literal["engine", "outsiders"] = "engine"
+
+    @property
+    def form(self) -> RecordForm:
+        """Topic, key and headers of its records."""
+        return FORMS[self.kind]
+
+    @property
+    def value_of(self) -> str:
+        """What is encoded so."""
+        value = f"value of a record of {self.form.topic}"
+        return f"`data` in the {value}" if self.kind == "events" else value
 
     @property
     def when(self) -> str:
         """What it says, as a sentence: of an event, when it is emitted; else what the struct is."""
-        kind, _, name = self.name.partition("/")
-        return CATALOGUE[name].when if kind == "events" else " ".join((self.struct.__doc__ or "").split("\n\n")[0].split())
+        if self.kind == "events":
+            return CATALOGUE[self.name.partition("/")[2]].when
+        return " ".join((self.struct.__doc__ or "").split("\n\n")[0].split())
 
 
-_EVENT = "`data` in the value of a record of hub.events"
 _ROWS = [
-    WireType("envelope/event", EventBody, "value of a record of hub.events", "engine"),
-    *(WireType(f"events/{name}", row.data, _EVENT, "engine") for name, row in CATALOGUE.items()),
-    *(WireType(f"reports/{name}", struct, "value of a record of hub.intake", "outsiders") for name, struct in REPORTS.items()),
-    *(
-        WireType(f"commands/{name}", struct, "value of a record of hub.commands.<pool>", "engine")
-        for name, struct in COMMANDS.items()
-    ),
-    WireType("replies/task", TaskReply, "value of a record of hub.replies", "engine"),
+    WireType("envelope", "envelope/event", EventBody),
+    *(WireType("events", f"events/{name}", row.data) for name, row in CATALOGUE.items()),
+    *(WireType("reports", f"reports/{name}", struct, "outsiders") for name, struct in REPORTS.items()),
+    *(WireType("commands", f"commands/{name}", struct) for name, struct in COMMANDS.items()),
+    WireType("replies", "replies/task", TaskReply),
 ]
 CONTRACT: dict[str, WireType] = {row.name: row for row in _ROWS}
 
@@ -76,9 +85,11 @@ def find_types(name: str) -> list[str]:
 
 
 def json_schema(name: str) -> JsonSchema:
-    """The JSON Schema (draft 2020-12) of a type of the contract. Raises KeyError."""
-    schema = schema_of_struct(CONTRACT[name].struct)
-    return {"$schema": DIALECT, "$id": f"/schemas/{name}/1", **schema, "examples": [example(name)]}
+    """The JSON Schema (draft 2020-12) of a type of the contract; `x-record` has topic, key and headers. Raises KeyError."""
+    row = CONTRACT[name]
+    record = {"topic": row.form.topic, "key": row.form.key, "headers": row.form.headers, "optional_headers": row.form.optional}
+    identity = {"$schema": DIALECT, "$id": f"/schemas/{name}/1"}
+    return {**identity, **schema_of_struct(row.struct), "examples": [example(name)], "x-record": record}
 
 
 def example(name: str) -> dict[str, Any]:

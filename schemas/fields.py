@@ -7,12 +7,31 @@ structs share are declared here, once.
 
 from typing import Annotated, Any
 
-from msgspec import Meta
+from msgspec import Meta, Struct, structs
+
+from .ids import ID_BYTES_MAX
 
 
 def about(description: str, *examples: Any) -> Meta:
     """The description of a field and examples of its value, as JSON types. The first example is in the example of the struct."""
     return Meta(description=description, examples=list(examples) or None)
+
+
+def short(what: str, example: str, *, absent: str = "none") -> Meta:
+    """The description of a text of at most ID_BYTES_MAX bytes in UTF-8. A decoder takes a longer one, so that whoever admits it
+    can reject it with the field's name: see `byte_bounds`."""
+    description = f"{what}, at most {ID_BYTES_MAX} bytes; absent: {absent}."
+    return Meta(description=description, examples=[example], extra={"bytes_max": ID_BYTES_MAX})
+
+
+def byte_bounds(struct: type[Struct]) -> dict[str, int]:
+    """The fields of a struct that are declared as `short`, and the most bytes of each."""
+    return {
+        field.name: fact.extra["bytes_max"]
+        for field in structs.fields(struct)
+        for fact in getattr(field.type, "__metadata__", ())
+        if fact.extra and "bytes_max" in fact.extra
+    }
 
 
 WORKER = "01890a5d-ac96-774b-bcce-b302099a8057"
@@ -24,7 +43,7 @@ TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 TaskId = Annotated[str, about("Id of the task; 1 to 255 bytes.", TASK)]
 RootId = Annotated[str, about("Id of the root task: of the workflow, or of the task itself where it is not a step.", TASK)]
 TaskName = Annotated[str, about("Name of the task, by which a worker finds its handler; 1 to 255 bytes.", "charge")]
-TaskVersion = Annotated[str | None, about("Version of the task's handler, at most 255 bytes; absent: any version.", "2")]
+TaskVersion = Annotated[str | None, short("Version of the task's handler", "2", absent="any version")]
 StepKey = Annotated[
     str | None, about("Key of the step in its workflow, at most 255 bytes; absent where the task is not a step.", "pack")
 ]

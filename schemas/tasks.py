@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import Raw, Struct, field
 
-from .fields import TASK, TIME, Tags, TaskName, TaskVersion, about
+from .fields import TASK, TIME, Tags, TaskName, TaskVersion, about, short
 
 ARGS_BYTES_MAX = 256 * 1024
 RESULT_BYTES_MAX = 1024 * 1024
@@ -160,21 +160,19 @@ class AdmittedFields(TaskFields, kw_only=True, omit_defaults=True):
     timeouts: Annotated[Timeouts | None, about("How long parts of the task may take; absent: no limits.")] = None
     retry: Annotated[RetryPolicy | None, about("When a further attempt follows; absent: as the handler is registered.")] = None
     external_id: Annotated[
-        str | None, about("Id of the task in another system, at most 255 bytes; absent: none.", "ERP-2026-0042")
+        str | None,
+        short("Id of the task in another system", "ERP-2026-0042"),
     ] = None
-    account_id: Annotated[str | None, about("Account that the task is done for, at most 255 bytes; absent: none.", "acme")] = None
-    user_id: Annotated[str | None, about("User that the task is done for, at most 255 bytes; absent: none.", "u-17")] = None
-    category: Annotated[str | None, about("Category for people and reports, at most 255 bytes; absent: none.", "billing")] = None
-    subject: Annotated[str | None, about("What the task is about, at most 255 bytes; absent: none.", "order/7")] = None
+    account_id: Annotated[str | None, short("Account that the task is done for", "acme")] = None
+    user_id: Annotated[str | None, short("User that the task is done for", "u-17")] = None
+    category: Annotated[str | None, short("Category for people and reports", "billing")] = None
+    subject: Annotated[str | None, short("What the task is about", "order/7")] = None
     description: Annotated[
         str | None, about("Text for people, at most 4,096 characters; absent: none.", "Charge the card of order 7.")
     ] = None
     idempotency_key: Annotated[
         str | None,
-        about(
-            "Submissions with the same key create one task; at most 255 bytes; absent: no key. Refused for a step of `tasks`.",
-            "order-7",
-        ),
+        short("Submissions with the same key create one task; refused for a step of `tasks`", "order-7", absent="no key"),
     ] = None
     annotations: Annotated[
         dict[str, str], about("Facts for people and tools, at most 64 and 16 KiB as JSON.", {"ticket": "SUP-12"})
@@ -219,15 +217,17 @@ class Submission(TaskSpec, kw_only=True, forbid_unknown_fields=True, omit_defaul
         about("Id of the task, 1 to 255 bytes; absent: derived from `idempotency_key`, or from ce_source and ce_id.", TASK),
     ] = None
     key: Annotated[str | None, about("With `root_id`: key of the new step, at most 255 bytes; absent: its id.", "notify")] = None
-    namespace: Annotated[str, about("Namespace of the task, 1 to 255 bytes; absent: default.", "shop")] = "default"
+    namespace: Annotated[str, short("Namespace of the task", "shop", absent="default")] = "default"
     root_id: Annotated[str | None, about("Id of the live workflow that gets the new steps; absent: none.", "order-6")] = None
     parent_id: Annotated[
-        str | None, about("Id of the task that submits this one, at most 255 bytes; absent: none.", "day-end")
+        str | None,
+        short("Id of the task that submits this one", "day-end"),
     ] = None
     correlation_id: Annotated[
-        str | None, about("Groups tasks that belong together, at most 255 bytes; absent: the root's id.", "order-7")
+        str | None,
+        short("Groups tasks that belong together", "order-7", absent="the root's id"),
     ] = None
-    created_by: Annotated[str | None, about("Who submits, at most 255 bytes; absent: unknown.", "shop")] = None
+    created_by: Annotated[str | None, short("Who submits", "shop", absent="unknown")] = None
     tasks: Annotated[
         dict[str, NodeSpec] | None,
         about("Steps of the workflow by key, 1 to 10,000; absent: a single task.", {"reserve": {"name": "reserve-stock"}}),

@@ -11,11 +11,13 @@ from msgspec import json
 from schemas import RunAttempt
 from schemas import reports as r
 
+from ..core import Known
 from ..engine import Batch, EnginePartition, encode
 from ..kafka import StoredRecord
 from .figures import spread
 
 START_US = 1_700_000_000_000_000
+KNOWN = Known(time_watermark_us=START_US, pools=frozenset({"default"}))
 BATCH_TASKS = 500
 WORKER = "bench-worker"
 
@@ -68,7 +70,7 @@ def _round(tasks: int, *, encoded: bool) -> tuple[float, float, int]:
     engine.take_over(START_US, rows=0, host="bench", pid=1, pools=["default"])
     about = {"incarnation": WORKER, "pool": "default", "inbox": 0, "names": ["bench-noop"]}
     slots = {"queues": ["default"], "slots": BATCH_TASKS, "credit": BATCH_TASKS}
-    engine.process([feed.record("worker.registered", {**about, **slots})], START_US, time_watermark_us=START_US)
+    engine.process([feed.record("worker.registered", {**about, **slots})], START_US, KNOWN)
     deciding = writing = 0.0
     events = 0
     for first in range(0, tasks, BATCH_TASKS):
@@ -88,7 +90,7 @@ def _round(tasks: int, *, encoded: bool) -> tuple[float, float, int]:
 def _process(engine: EnginePartition, records: list[StoredRecord], *, encoded: bool) -> tuple[tuple[float, float], Batch]:
     """Seconds deciding and encoding, and what was decided."""
     began = time.perf_counter()
-    batch = engine.process(records, START_US, time_watermark_us=START_US)
+    batch = engine.process(records, START_US, KNOWN)
     decided = time.perf_counter()
     if encoded:
         encode(batch, 0)

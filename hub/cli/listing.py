@@ -80,13 +80,14 @@ def listed_task(key: bytes, value: bytes, partition: int) -> ListedTask:
     try:
         value.decode()
         entry = decode_row(key, value)
-        assert entry is not None, "a row of a task"
-        if isinstance(entry.row, EndedRow):
-            return _ended(entry.id, entry.row, partition)
-        assert isinstance(entry.row, TaskRow), "a row of a task"
-        return _live(entry.id, entry.row, partition)
+        match entry and entry.row:
+            case EndedRow() as row if entry is not None:
+                return _ended(entry.id, row, partition)
+            case TaskRow() as row if entry is not None:
+                return _live(entry.id, row, partition)
     except (ValueError, TypeError, RecursionError) as error:  # A time with a zone and one without cannot be subtracted.
         raise MalformedRecord(printable(str(error))) from None
+    raise MalformedRecord("it is not a row of a task")
 
 
 def _ended(task_id: str, row: EndedRow, partition: int) -> ListedTask:
@@ -121,9 +122,9 @@ def _live(task_id: str, row: TaskRow, partition: int) -> ListedTask:
 
 
 def _remark(row: TaskRow) -> str:
-    if row.nodes:
-        ended = row.completed + row.failed + row.cancelled + row.skipped + row.expired
-        return f"{ended} of {row.nodes} steps ended"
+    if (steps := row.steps).nodes:
+        ended = steps.completed + steps.failed + steps.cancelled + steps.skipped + steps.expired
+        return f"{ended} of {steps.nodes} steps ended"
     if row.error is not None:
         return f"{row.error.type}: {row.error.message}"
     if row.percent is not None:

@@ -11,6 +11,7 @@ from .shell import Json
 
 if TYPE_CHECKING:
     from schemas.contract import WireType
+    from schemas.records import RecordForm
 
 DEFAULT_FOLDER = Path("hub-schemas")
 TypeName = Annotated[str, typer.Argument(metavar="TYPE", help="A type of `hub schema list`, for example reports/task.created.")]
@@ -48,7 +49,9 @@ def show(
     example: Annotated[bool, typer.Option("--example", help="Print an example of it, as JSON.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show one type: what each field means. With --json: its JSON Schema; with --example: a value that the schema describes.
+    """Show one type: topic, key, headers, and what each field means.
+
+    With --json: its JSON Schema; with --example: a value that the schema describes.
 
     The kind before the slash may be left out where only one kind has the type. For example: `hub schema show
     reports/task.created`, `hub schema show attempt.run --example`.
@@ -65,9 +68,23 @@ def show(
     if as_json:
         print_json(json_schema(row.name))
         return
-    print_fields((("type", row.name), ("says", row.when), ("is the", row.value_of), ("written by", row.written_by)))
+    about = (
+        ("type", row.name),
+        ("says", row.when),
+        ("is the", row.value_of),
+        ("written by", row.written_by),
+        ("key", row.form.key),
+    )
+    print_fields(about)
+    print()
+    print_table(("HEADER", "", "MEANING"), _headers(row.form))
     print()
     print_struct(row.struct)
+
+
+def _headers(form: "RecordForm") -> list[tuple[str, str, str]]:
+    always = [(name, "required", meaning) for name, meaning in form.headers.items()]
+    return always + [(name, "", meaning) for name, meaning in form.optional.items()]
 
 
 def _find(name: str) -> "WireType":

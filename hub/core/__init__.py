@@ -5,7 +5,7 @@ What others use of the core stands here, and nothing else of it is imported from
 
 from .bounds import ESCAPED_MAX, ID_BYTES, REASON_MAX, SOURCE_BYTES, cut, escaped_bytes
 from .changes import Changes
-from .conditions import Conditions
+from .conditions import Known, Settings, TimerKey
 from .consequences import settle
 from .decide import REQUESTS, decide_report
 from .dispatching.dispatch import dispatch
@@ -31,7 +31,7 @@ from .rows.keys import INTAKE_KEY, Entry, decode_row, encode_row, key_of, kind_o
 from .rows.task import EMPTY
 from .state import PartitionState, Task
 from .tasks.retry import problem_of_options
-from .time.due import PoisonTimer, TimerKey, take_due
+from .time.due import PoisonTimer, take_due
 from .times import SECOND_US, text_of, us_of
 from .transitions import LIVE
 
@@ -49,7 +49,6 @@ __all__ = [
     "SOURCE_BYTES",
     "Changes",
     "Command",
-    "Conditions",
     "EmittedEvent",
     "EndedRow",
     "EngineRow",
@@ -57,11 +56,13 @@ __all__ = [
     "Envelope",
     "IntakeRow",
     "InvalidReport",
+    "Known",
     "MetaRow",
     "PartitionState",
     "PoisonTimer",
     "Rejection",
     "Reply",
+    "Settings",
     "Task",
     "TaskRow",
     "TimerKey",

@@ -6,8 +6,9 @@ What a person or a program submits is rejected with the field's name; what a wor
 from msgspec import json
 from msgspec.structs import replace
 
-from schemas import Submission, TaskError, TaskSpec, check_id
+from schemas import NodeSpec, Submission, TaskError, TaskSpec, check_id
 from schemas import reports as r
+from schemas.fields import byte_bounds
 from schemas.tasks import ANNOTATIONS_MAX
 
 #: Ids, keys, names and what else identifies something (bytes).
@@ -54,19 +55,17 @@ LEASE_SECONDS_MAX = 3_600.0
 NAMES_MAX = 10_000
 
 
-_SHORT = ("version", "external_id", "account_id", "user_id", "category", "subject", "idempotency_key")
-
-
-_SHORT_OF_SUBMISSION = ("namespace", "correlation_id", "parent_id", "created_by")
+_BOUNDS: dict[type[TaskSpec], tuple[tuple[str, int], ...]] = {
+    struct: tuple(byte_bounds(struct).items()) for struct in (Submission, NodeSpec)
+}
 
 
 def check_texts(spec: TaskSpec, at: str) -> str | None:
     """Why a text of `spec` is too long, naming the field under `at`; None when none is."""
-    names = _SHORT + _SHORT_OF_SUBMISSION if isinstance(spec, Submission) else _SHORT
-    for name in names:
+    for name, bytes_max in _BOUNDS[type(spec)]:
         text = getattr(spec, name)
-        if text is not None and len(text) > ID_BYTES // 4 and len(text.encode()) > ID_BYTES:
-            return f"{at}{name}: longer than {ID_BYTES} bytes"
+        if text is not None and len(text) > bytes_max // 4 and len(text.encode()) > bytes_max:
+            return f"{at}{name}: longer than {bytes_max} bytes"
     if spec.description is not None and len(spec.description) > TEXT_MAX:
         return f"{at}description: longer than {TEXT_MAX} characters"
     for name in ("tags", "annotations"):

@@ -15,7 +15,7 @@ from schemas import events as e
 from schemas.tasks import TERMINAL_STATES
 
 from .bounds import REASON_MAX, cut
-from .conditions import Conditions
+from .conditions import Known, Settings
 from .emitted import Command, EmittedEvent, Reply
 from .evolve import created, evolve_engine, evolve_task, evolve_worker
 from .graph import Plan
@@ -49,21 +49,24 @@ class Changes:
         partitions: int,
         home_of: Callable[[str], int],
         now_us: int,
-        conditions: Conditions,
+        known: Known,
+        settings: Settings,
     ) -> None:
         self.state = state
         self.partition = partition
         self.partitions = partitions
         self.home_of = home_of
-        self.conditions = conditions
+        self.known = known
+        self.settings = settings
         self.now_us = now_us
         self.now = text_of(now_us)
         self.events: list[EmittedEvent] = []
         self.commands: list[Command] = []
         self.replies: list[Reply] = []
         self.forwards: list[tuple[int, Any]] = []
+        self.unknown_pools: set[str] = set()
         self.touched: dict[str, Task] = {}
-        self.touched_workers: set[str] = set()
+        self.touched_workers: dict[str, None] = {}
         self.engine_touched = False
         self.retired: dict[str, tuple[Task, bytes]] = {}
         self.gone: list[str] = []
@@ -176,7 +179,7 @@ class Changes:
             row = rows[incarnation] = WorkerRow(life=life)
         before = row.state
         evolve_worker(row, event, self.now)
-        self.touched_workers.add(incarnation)
+        self.touched_workers[incarnation] = None
         self._emit_other(event, "worker", incarnation, row.sequence, row.life, before, row.state)
         if row.state in ("lost", "stopped"):
             del rows[incarnation]
@@ -223,22 +226,19 @@ class Changes:
         self.commands.append(Command(worker.pool, worker.inbox, worker.incarnation, key, data))
 
     def grant_command(self, task: Task) -> None:
-        """At most once: tell the worker that has the attempt that its body may run."""
-        row = task.row
-        assert row.worker is not None
-        assert row.token is not None
-        assert row.pool is not None
-        assert row.inbox is not None
-        data = GrantAttempt(task=task.id, attempt=row.attempt, token=row.token)
-        self.commands.append(Command(row.pool, row.inbox, row.worker, task.id, data))
+        """At most once: the worker that has the attempt may run its body."""
+        lease = task.row.lease
+        assert lease is not None, "an attempt that has started has a lease"
+        data = GrantAttempt(task=task.id, attempt=task.row.attempt, token=lease.token)
+        self.commands.append(Command(lease.pool, lease.inbox, lease.worker, task.id, data))
 
     def cancel_command(self, task: Task, reason: str) -> None:
         """Tell the worker that has the task's attempt, if any, to stop; it follows the command it refers to."""
-        row = task.row
-        if row.worker is None or row.token is None or row.pool is None or row.inbox is None:
+        lease = task.row.lease
+        if lease is None:
             return
-        data = CancelAttempt(task=task.id, attempt=row.attempt, token=row.token, reason=reason)
-        self.commands.append(Command(row.pool, row.inbox, row.worker, task.id, data))
+        data = CancelAttempt(task=task.id, attempt=task.row.attempt, token=lease.token, reason=reason)
+        self.commands.append(Command(lease.pool, lease.inbox, lease.worker, task.id, data))
 
     @property
     def writes(self) -> bool:

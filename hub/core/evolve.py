@@ -1,4 +1,4 @@
-"""`evolve`: the only writer of durable state. One function per event type; it takes a row and what happened, and changes the row.
+"""`evolve`: the only writer of durable state. One function per event type; it takes a row and an event, and changes the row.
 
 Every function uses nothing but the row, the event's data, its time and its life, so that folding the events of an entity
 from an empty row gives the same bytes. Rules: never edit the meaning of one after a release; add a version instead.
@@ -9,12 +9,13 @@ from sys import intern
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from schemas import ABSENT
 from schemas import events as e
 
 from .rows import EngineRow, TaskRow, WorkerRow
-from .rows.task import INLINE_ARGS_BYTES_MAX
+from .rows.task import INLINE_ARGS_BYTES_MAX, NO_STEPS, NO_TIMERS, Cancel, Lease, Steps, Timers
 from .times import us_of, us_of_seconds
 from .transitions import BY_EVENT
 
@@ -60,16 +61,27 @@ def created(
         window=data.idempotency_window,
         log_offset=data.log_offset,
         created_at=time,
-        nodes=data.nodes,
+        steps=Steps(nodes=data.nodes) if data.nodes else NO_STEPS,
         start_after=data.start_after,
-        expire_due_us=us_of(data.not_start_after) if data.not_start_after else None,
-        total_due_us=time_us + us_of_seconds(timeouts.total) if timeouts and timeouts.total else None,
+        timers=_timers(
+            expire=us_of(data.not_start_after) if data.not_start_after else None,
+            total=time_us + us_of_seconds(timeouts.total) if timeouts and timeouts.total else None,
+        ),
     )
+
+
+def _timers(
+    *, start: int | None = None, retry: int | None = None, attempt: int | None = None, expire: int | None, total: int | None
+) -> Timers:
+    """The timers of a row; without any, the default, which is not written."""
+    if start is retry is attempt is expire is total is None:
+        return NO_TIMERS
+    return Timers(start=start, retry=retry, attempt=attempt, expire=expire, total=total)
 
 
 def _scheduled(row: TaskRow, data: e.TaskScheduled, time: str, time_us: int) -> None:
     row.scheduled_at = time
-    row.start_due_us = us_of(data.start_after)
+    row.timers = _timers(start=us_of(data.start_after), expire=row.timers.expire, total=row.timers.total)
     row.unmet = 0
 
 
@@ -78,32 +90,26 @@ def _blocked(row: TaskRow, data: e.TaskBlocked, time: str, time_us: int) -> None
 
 
 def _ready(row: TaskRow, data: e.TaskReady, time: str, time_us: int) -> None:
+    expire = row.timers.expire
     if row.ready_at is None and row.timeouts and row.timeouts.start:
         start_by = time_us + us_of_seconds(row.timeouts.start)
-        row.expire_due_us = min(start_by, row.expire_due_us or start_by)
+        expire = min(start_by, expire or start_by)
+    row.timers = _timers(expire=expire, total=row.timers.total)
     row.ready_at = time
     row.unmet = 0
-    row.start_due_us = None
-    row.retry_due_us = None
-    row.attempt_due_us = None
-    row.worker = row.pool = row.inbox = row.token = None
+    row.lease = None
 
 
 def _retry_scheduled(row: TaskRow, data: e.TaskRetryScheduled, time: str, time_us: int) -> None:
-    row.retry_due_us = us_of(data.next_retry_at)
-    row.attempt_due_us = None
-    row.worker = row.pool = row.inbox = row.token = None
+    row.timers = _timers(retry=us_of(data.next_retry_at), expire=row.timers.expire, total=row.timers.total)
+    row.lease = None
 
 
 def _dispatched(row: TaskRow, data: e.TaskDispatched, time: str, time_us: int) -> None:
     row.dispatched_at = time
     row.attempt = data.attempt
     row.dispatch = data.dispatch
-    row.token = data.token
-    row.worker = data.worker
-    row.pool = data.pool
-    row.inbox = data.inbox
-    row.lease_seconds = data.lease_seconds
+    row.lease = Lease(worker=data.worker, token=data.token, pool=data.pool, inbox=data.inbox, seconds=data.lease_seconds)
     row.policy = data.policy
     row.number = 0
     row.percent = None
@@ -113,9 +119,9 @@ def _dispatched(row: TaskRow, data: e.TaskDispatched, time: str, time_us: int) -
 def _started(row: TaskRow, data: e.TaskStarted | e.AttemptStartedEvent, time: str, time_us: int) -> None:
     row.started_at = time
     row.number = data.number
-    row.expire_due_us = None
-    if row.policy.timeout_seconds is not None:
-        row.attempt_due_us = time_us + us_of_seconds(row.policy.timeout_seconds)
+    seconds = row.policy.timeout_seconds
+    attempt = None if seconds is None else time_us + us_of_seconds(seconds)
+    row.timers = _timers(attempt=attempt, expire=None, total=row.timers.total)
 
 
 def _progressed(row: TaskRow, data: e.TaskProgressed, time: str, time_us: int) -> None:
@@ -143,18 +149,15 @@ def _attempt_given_back(row: TaskRow, data: e.AttemptEvent, time: str, time_us: 
 
 
 def _cancel_requested(row: TaskRow, data: e.TaskCancelRequested, time: str, time_us: int) -> None:
-    row.cancelling = True
-    row.cancel_reason = data.reason
-    row.cancel_by = data.by
-    row.cancel_timed_out = data.timed_out
+    row.cancel = Cancel(reason=data.reason, by=data.by, timed_out=data.timed_out)
 
 
-def _completed(row: TaskRow, data: e.TaskCompleted | e.WorkflowCompleted, time: str, time_us: int) -> None:
+def _completed(row: TaskRow, data: e.TaskCompleted, time: str, time_us: int) -> None:
     _ended(row, data, time, time_us)
     row.result = data.result
 
 
-def _failed(row: TaskRow, data: e.TaskFailed | e.WorkflowFailed, time: str, time_us: int) -> None:
+def _failed(row: TaskRow, data: e.TaskFailed, time: str, time_us: int) -> None:
     _ended(row, data, time, time_us)
     row.error = data.error
 
@@ -162,55 +165,58 @@ def _failed(row: TaskRow, data: e.TaskFailed | e.WorkflowFailed, time: str, time
 def _ended(row: TaskRow, data: e.Ended, time: str, time_us: int) -> None:
     row.finished_at = time
     row.unmet = 0
-    row.worker = row.pool = row.inbox = row.token = None
+    row.lease = None
     row.args = ABSENT
-    row.start_due_us = row.expire_due_us = row.total_due_us = row.retry_due_us = row.attempt_due_us = None
+    row.timers = NO_TIMERS
 
 
 def _cancelled(row: TaskRow, data: e.TaskCancelled, time: str, time_us: int) -> None:
     _ended(row, data, time, time_us)
-    row.cancel_reason, row.cancel_by = data.reason, data.by
+    row.cancel = Cancel(reason=data.reason, by=data.by)
 
 
 def _workflow_ended(row: TaskRow, data: e.WorkflowEnded, time: str, time_us: int) -> None:
     _ended(row, data, time, time_us)
-    _counted(row, data)
+    row.steps = _steps(row, data, planned=row.steps.planned)
 
 
 def _workflow_completed(row: TaskRow, data: e.WorkflowCompleted, time: str, time_us: int) -> None:
-    _completed(row, data, time, time_us)
-    _counted(row, data)
+    _workflow_ended(row, data, time, time_us)
+    row.result = data.result
 
 
 def _workflow_failed(row: TaskRow, data: e.WorkflowFailed, time: str, time_us: int) -> None:
-    _failed(row, data, time, time_us)
-    _counted(row, data)
+    _workflow_ended(row, data, time, time_us)
+    row.error = data.error
 
 
-def _counted(row: TaskRow, data: e.WorkflowEnded | e.WorkflowProgressed) -> None:
-    row.completed = data.completed
-    row.failed = data.failed
-    row.cancelled = data.cancelled
-    row.skipped = data.skipped
-    row.expired = data.expired
+def _steps(row: TaskRow, data: e.WorkflowEnded | e.WorkflowProgressed, *, planned: int) -> Steps:
+    return Steps(
+        nodes=row.steps.nodes,
+        planned=planned,
+        completed=data.completed,
+        failed=data.failed,
+        cancelled=data.cancelled,
+        skipped=data.skipped,
+        expired=data.expired,
+    )
 
 
 def _workflow_started(row: TaskRow, data: e.WorkflowStarted, time: str, time_us: int) -> None:
     row.started_at = time
-    row.planned = data.planned
+    row.steps = replace(row.steps, planned=data.planned)
 
 
 def _workflow_expanded(row: TaskRow, data: e.WorkflowExpanded, time: str, time_us: int) -> None:
-    row.nodes = data.nodes
+    row.steps = replace(row.steps, nodes=data.nodes)
 
 
 def _workflow_progressed(row: TaskRow, data: e.WorkflowProgressed, time: str, time_us: int) -> None:
-    row.planned = data.planned
-    _counted(row, data)
+    row.steps = _steps(row, data, planned=data.planned)
 
 
 def _nothing(row: TaskRow, data: Any, time: str, time_us: int) -> None:
-    """The event says something; the row has nothing to remember of it but its sequence."""
+    """Only the sequence of the row changes."""
 
 
 TASK_EVOLVERS: dict[type, Callable[[TaskRow, Any, str, int], None]] = {

@@ -25,7 +25,7 @@ def dependency_of(entry: str | Dependency) -> Dependency:
 
 
 def check_plan(nodes: Mapping[str, TaskSpec], exists: Callable[[str], bool] | None = None) -> Plan | TaskRejection:
-    """The plan of `nodes`, or why it is none (missing or repeated references, cycles, limits). `exists` says which keys or
+    """The plan of `nodes`, or why there is none (missing or repeated references, cycles, limits). `exists` says which keys or
     ids outside `nodes` may be depended on. Kahn's algorithm, stable in the order of submission: O(nodes + edges)."""
     if not nodes:
         return Rejection("invalid_input", "tasks: a graph needs at least one task")

@@ -15,7 +15,7 @@ from .state import PartitionState, Task
 from .times import us_of, us_of_seconds
 from .transitions import ACTIVE, BY_EVENT, LIVE, NEW
 
-Step = Callable[[PartitionState, Task, int], None]
+Update = Callable[[PartitionState, Task, int], None]
 
 
 class Index(NamedTuple):
@@ -24,8 +24,8 @@ class Index(NamedTuple):
 
     name: str
     states: frozenset[str]
-    enter: Step
-    leave: Step | None = None
+    enter: Update
+    leave: Update | None = None
 
 
 def _count(state: PartitionState, task: Task, now_us: int) -> None:
@@ -46,43 +46,44 @@ def _dequeue(state: PartitionState, task: Task, now_us: int) -> None:
 
 
 def _hold(state: PartitionState, task: Task, now_us: int) -> None:
-    worker = task.row.worker
-    if worker is not None:  # A workflow's root runs without one.
-        state.held.setdefault(worker, set()).add(task.id)
+    lease = task.row.lease
+    if lease is not None:  # A workflow's root runs without one.
+        state.held.setdefault(lease.worker, set()).add(task.id)
 
 
 def _release(state: PartitionState, task: Task, now_us: int) -> None:
-    worker = task.row.worker
-    holding = None if worker is None else state.held.get(worker)
-    if worker is not None and holding is not None:
+    lease = task.row.lease
+    holding = None if lease is None else state.held.get(lease.worker)
+    if lease is not None and holding is not None:
         holding.discard(task.id)
-        if not holding and worker not in state.workers:
-            del state.held[worker]
+        if not holding and lease.worker not in state.workers:
+            del state.held[lease.worker]
 
 
 def _must_start(state: PartitionState, task: Task, now_us: int) -> None:
     """Its body has the worker's lease to begin."""
-    heappush(state.start_deadlines, (now_us + us_of_seconds(task.row.lease_seconds), task.id, task.row.dispatch))
+    assert task.row.lease is not None, "a dispatched task has a lease"
+    heappush(state.start_deadlines, (now_us + us_of_seconds(task.row.lease.seconds), task.id, task.row.dispatch))
 
 
 def _expire_timer(state: PartitionState, task: Task, now_us: int) -> None:
-    if task.row.expire_due_us is not None:
-        state.agenda.add(task.row.expire_due_us, "expire", task.id)
+    if (due_us := task.row.timers.expire) is not None:
+        state.agenda.add(due_us, "expire", task.id)
 
 
 def _start_timer(state: PartitionState, task: Task, now_us: int) -> None:
-    if task.row.start_due_us is not None:
-        state.agenda.add(task.row.start_due_us, "start", task.id)
+    if (due_us := task.row.timers.start) is not None:
+        state.agenda.add(due_us, "start", task.id)
 
 
 def _retry_timer(state: PartitionState, task: Task, now_us: int) -> None:
-    if task.row.retry_due_us is not None:
-        state.agenda.add(task.row.retry_due_us, "retry", task.id, task.row.dispatch)
+    if (due_us := task.row.timers.retry) is not None:
+        state.agenda.add(due_us, "retry", task.id, task.row.dispatch)
 
 
 def _attempt_timer(state: PartitionState, task: Task, now_us: int) -> None:
-    if task.row.attempt_due_us is not None:
-        state.agenda.add(task.row.attempt_due_us, "attempt", task.id, task.row.dispatch)
+    if (due_us := task.row.timers.attempt) is not None:
+        state.agenda.add(due_us, "attempt", task.id, task.row.dispatch)
 
 
 def _keep_result(state: PartitionState, task: Task, now_us: int) -> None:
@@ -109,8 +110,8 @@ class Move(NamedTuple):
 
     before: str | None
     after: str | None
-    leave: tuple[Step, ...]
-    enter: tuple[Step, ...]
+    leave: tuple[Update, ...]
+    enter: tuple[Update, ...]
 
 
 STAY = Move(None, None, (), ())
@@ -142,10 +143,10 @@ def add(state: PartitionState, task: Task) -> None:
         before = state.tasks.get(dependency.task)
         if before is None or not before.ended:  # One that ended counts when the task is placed, and never again.
             state.dependents.setdefault(dependency.task, []).append(task.id)
-    if row.expire_due_us is not None:
-        state.agenda.add(row.expire_due_us, "expire", task.id)
-    if row.total_due_us is not None:
-        state.agenda.add(row.total_due_us, "total", task.id)
+    if row.timers.expire is not None:
+        state.agenda.add(row.timers.expire, "expire", task.id)
+    if row.timers.total is not None:
+        state.agenda.add(row.timers.total, "total", task.id)
 
 
 def restore(state: PartitionState, tasks: Iterable[Task], now_us: int) -> None:
@@ -160,10 +161,10 @@ def restore(state: PartitionState, tasks: Iterable[Task], now_us: int) -> None:
 
 
 def _resume(state: PartitionState, task: Task, now_us: int) -> None:
-    """Large work that was done in slices continues where the row says."""
+    """Large work that was done in slices continues where it stopped."""
     row = task.row
-    if row.state == "running" and row.nodes and row.cancelling:
+    if row.state == "running" and row.steps.nodes and row.cancel is not None:
         state.agenda.add(now_us, "cancel", task.id)
-    if task.plan is not None and row.planned < len(task.plan.order) and not row.cancelling:
-        state.agenda.add(now_us, "plan", task.id, row.planned)
-        state.planned += len(task.plan.order) - row.planned
+    if task.plan is not None and row.steps.planned < len(task.plan.order) and row.cancel is None:
+        state.agenda.add(now_us, "plan", task.id, row.steps.planned)
+        state.planned += len(task.plan.order) - row.steps.planned

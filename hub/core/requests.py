@@ -45,7 +45,7 @@ def on_submission(changes: Changes, envelope: Envelope, submission: Submission) 
         return
     trace = envelope.traceparent
     if admitted.root is not None:
-        nodes = admitted.root.row.nodes + len(admitted.tasks)
+        nodes = admitted.root.row.steps.nodes + len(admitted.tasks)
         changes.apply(admitted.root, e.WorkflowExpanded(added=len(admitted.tasks), nodes=nodes))
         trace = trace or admitted.root.row.traceparent
     for new in admitted.tasks:
@@ -93,7 +93,7 @@ def on_cancel(changes: Changes, envelope: Envelope, report: r.TaskCancel) -> Non
         code: RejectionCode = "already_ended" if ended else "unknown_task"
         reason = "id: the task has ended" if ended else f"id: there is no task {report.id!r} on this partition"
         _reject(changes, envelope, Rejection(code, reason), report.id)
-    elif task.row.cancelling:
+    elif task.row.cancel is not None:
         _reject(changes, envelope, Rejection("already_cancelling", "id: the task is being cancelled already"), report.id)
     else:
         if envelope.reply is not None:

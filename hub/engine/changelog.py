@@ -36,7 +36,7 @@ def _side_rows(task: Task, rows: list[tuple[bytes, bytes | None]]) -> None:
     plan = task.plan
     if plan is None:
         return
-    if task.ended or row.planned >= len(plan.order):
+    if task.ended or row.steps.planned >= len(plan.order):
         task.plan = None
         if task.plan_row:
             rows.append((key_of("plan", task.id), None))

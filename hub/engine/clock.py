@@ -30,7 +30,7 @@ class TimeWatermark:
 
 
 class SteadyClock:
-    """Wall clock at the start plus the time since: never jumps, whatever happens to the system's clock.
+    """Wall clock at the start plus the time since: never jumps, whatever is done to the system's clock.
 
     `since_boot_ns`: nanoseconds that also count while the machine is suspended (CLOCK_BOOTTIME), where the system has that."""
 

@@ -84,54 +84,54 @@ def encode_events(events: list[EmittedEvent], epoch: int, now_us: int) -> list[R
     time = ("ce_time", text_of(now_us).encode())
     constant: dict[str, tuple[str, str, Headers]] = {}
     records = []
-    for happened in events:
-        subject = happened.subject
+    for event in events:
+        subject = event.subject
         known = constant.get(subject)
-        if known is None or known[0] != happened.kind:
-            known = constant[subject] = _constant(happened)
+        if known is None or known[0] != event.kind:
+            known = constant[subject] = _constant(event)
         _, entity, headers = known
-        data = happened.data
+        data = event.data
         kind, severity, schema = _ABOUT[type(data)]
         body = EventBody(
             entity=entity,
-            sequence=happened.sequence,
-            life=happened.life,
-            src=happened.src,
+            sequence=event.sequence,
+            life=event.life,
+            src=event.src,
             epoch=epoch,
-            rootid=happened.root,
-            correlationid=happened.correlation or happened.root,
-            causationid=happened.cause,
+            rootid=event.root,
+            correlationid=event.correlation or event.root,
+            causationid=event.cause,
             dataschema=schema,
-            from_=happened.from_state,
-            to=happened.to_state,
+            from_=event.from_state,
+            to=event.to_state,
             data=data,
         )
         varying = (
             kind,
-            ("ce_id", happened.src.encode()),
+            ("ce_id", event.src.encode()),
             time,
-            ("ce_sequence", b"%010d" % happened.sequence),
+            ("ce_sequence", b"%010d" % event.sequence),
             severity,
         )
-        key = (happened.root or subject).encode()
+        key = (event.root or subject).encode()
         records.append(Record(key, _encoder.encode(body), headers + varying, timestamp_ms))
     return records
 
 
-def _constant(happened: EmittedEvent) -> tuple[str, str, Headers]:
+def _constant(event: EmittedEvent) -> tuple[str, str, Headers]:
     """Kind, entity and the headers that are the same for every event of one entity."""
-    entity = f"{happened.kind}/{happened.subject}"
+    entity = f"{event.kind}/{event.subject}"
     headers: Headers = (
         _SPECVERSION,
         _JSON,
-        ("ce_source", _source(happened.namespace, entity)),
-        ("ce_subject", happened.subject.encode()),
+        ("ce_source", _source(event.namespace, entity)),
+        ("ce_subject", event.subject.encode()),
     )
-    if happened.taskname is not None:
-        headers += (("ce_taskname", happened.taskname.encode()), ("ce_namespace", (happened.namespace or "").encode()))
-    if happened.traceparent is not None:
-        headers += (("ce_traceparent", happened.traceparent.encode()), ("traceparent", happened.traceparent.encode()))
-    return happened.kind, entity, headers
+    if event.taskname is not None:
+        headers += (("ce_taskname", event.taskname.encode()), ("ce_namespace", (event.namespace or "").encode()))
+    if event.traceparent is not None:
+        headers += (("ce_traceparent", event.traceparent.encode()), ("traceparent", event.traceparent.encode()))
+    return event.kind, entity, headers
 
 
 def _source(namespace: str | None, entity: str) -> bytes:

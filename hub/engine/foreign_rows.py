@@ -34,5 +34,5 @@ def _check_live(row: TaskRow) -> None:
     if row.state not in LIVE and row.state not in TERMINAL_STATES:
         raise ValueError(f"state is {row.state[:64]!r}")
     us_of(row.created_at)
-    if row.state in ("dispatched", "running") and not row.nodes and row.worker is None:
-        raise ValueError(f"worker is missing in state {row.state}")
+    if row.state in ("dispatched", "running") and not row.steps.nodes and row.lease is None:
+        raise ValueError(f"lease is missing in state {row.state}")

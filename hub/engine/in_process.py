@@ -238,14 +238,16 @@ class InProcessBroker:
         return session
 
     async def changelog(self, partition: int, from_offset: int) -> AsyncIterator[StoredRecord]:
-        """The committed rows, in order, up to the end that was seen first."""
-        end = self._local.end(STATE, partition, unsynced=True)
-        log_start = self._local.fetch(STATE, partition, end, max_bytes=1, unsynced=True).log_start
+        """The committed rows, in order, up to the end that was seen first. They are on disk: a snapshot must not hold what
+        the log may still lose."""
+        await self._local.stable()
+        end = self._local.end(STATE, partition)
+        log_start = self._local.fetch(STATE, partition, end, max_bytes=1).log_start
         if from_offset and not log_start <= from_offset <= end:
             raise OffsetOutOfRange(STATE, partition, from_offset)
         position = max(from_offset, log_start)
         while position < end:
-            fetched = self._local.fetch(STATE, partition, position, max_bytes=4 * FETCH_BYTES, unsynced=True)
+            fetched = self._local.fetch(STATE, partition, position, max_bytes=4 * FETCH_BYTES)
             if not fetched.data:
                 return  # What was there up to the end has been compacted away.
             last, records = _decode(fetched.data, fetched.aborted)

@@ -18,7 +18,7 @@ from msgspec import MsgspecError
 
 from schemas.events import EngineStorageChanged
 
-from ..core import INTAKE_KEY, META_KEY
+from ..core import INTAKE_KEY, META_KEY, Known
 from ..errors import HubError, Unreachable, cause_of
 from ..kafka import (
     EVENTS,
@@ -58,7 +58,7 @@ CHECKPOINT_US = 60_000_000
 HIDDEN_SECONDS = 0.05
 
 #: The loop looks around several times a second. A much longer gap, in which it did not wait for a commit, means that this process
-#: did not run (it was stopped, or starved): then workers may have been stopped, too, and their silence says nothing.
+#: did not run (it was stopped, or starved): then workers may have been stopped, too, and their silence means nothing.
 STOPPED_US = 4_000_000
 
 #: Between looks at what housekeeping has to do besides marks (microseconds): a transaction takes less time than that look.
@@ -126,6 +126,8 @@ class PartitionLoop:
             now_us=self._time,
         )
         self._ahead_us = 0
+        self._known = Known()
+        self._wanted_pools: set[str] = set()
         self._quarantine = Quarantine(partition)
         self._marks = IntakeMarks(self._loop_settings.intake_retention_seconds)
         self._housekeeping = Housekeeping(broker, partition, self._settings)
@@ -174,6 +176,7 @@ class PartitionLoop:
             intake = await self._intake(partition)
             try:
                 pools = await self._broker.pools()
+                self._known = self._known._replace(pools=frozenset(pools))
                 batch = partition.take_over(
                     self._time(), rows=rows, host=socket.gethostname(), pid=os.getpid(), pools=pools, snapshot=from_snapshot
                 )
@@ -225,9 +228,10 @@ class PartitionLoop:
             else:
                 end_us = now_us - round((asyncio.get_running_loop().time() - intake.end_at) * 1e6)
                 watermark.read(position=intake.position, end=intake.end, end_us=end_us)
+            self._known = self._known._replace(time_watermark_us=watermark.time_us)
             idle = not records
             for phase in phases:
-                batch = self._decide(partition, records, now_us, watermark.time_us, phase)
+                batch = self._decide(partition, records, now_us, phase)
                 if batch is not None:
                     await self._commit(session, partition, *batch)
                     written_at, written_us, idle = partition.offset, now_us, False
@@ -237,34 +241,30 @@ class PartitionLoop:
                 await self._write(session, partition, partition.checkpoint(now_us))
                 written_at, written_us = partition.offset, now_us
             await self._keep_house(session, partition, now_us)
-            await self._look_for_pools(partition)
+            found = await self._look_for_pools()
             looked_us = self._time()
-            timeout = self._idle_seconds(partition)
-            if timeout == 0.0 and idle:
+            timeout = 0.0 if found else self._idle_seconds(partition)
+            if timeout == 0.0 and idle and not found:
                 timeout = HIDDEN_SECONDS
         await self._write(session, partition, partition.leave(self._time()))
 
     def _decide(
-        self,
-        partition: EnginePartition,
-        records: Sequence[StoredRecord],
-        now_us: int,
-        time_watermark_us: int | None,
-        phase: Phase,
+        self, partition: EnginePartition, records: Sequence[StoredRecord], now_us: int, phase: Phase
     ) -> tuple[Batch, Outputs] | None:
         """A batch and its records; None where nothing is to be written. Raises UnwritableBatch where they cannot be written."""
         taken = records if phase in ("all", "records") else ()
-        batch = partition.process(taken, now_us, time_watermark_us=time_watermark_us, phase=phase)
+        batch = partition.process(taken, now_us, self._known, phase=phase)
         self.offset = batch.offset
+        self._wanted_pools |= batch.unknown_pools
         if phase == "timers":
-            self._quarantine.looked_at_timers(partition.timer_taken)
+            self._quarantine.looked_at_timers(batch.timer)
         if batch.empty:
             return None
         try:
             outputs = encode(batch, self.partition)
             check_fits(outputs)
         except Exception as error:
-            raise UnwritableBatch(taken, partition.timer_taken, phase, error) from error
+            raise UnwritableBatch(taken, batch.timer, phase, error) from error
         return batch, outputs
 
     def _extend_deadlines(self, partition: EnginePartition, gap_us: int) -> None:
@@ -303,23 +303,25 @@ class PartitionLoop:
         """Commit a batch of the loop's own, which certainly fits."""
         await self._commit(session, partition, batch, encode(batch, self.partition))
 
-    async def _look_for_pools(self, partition: EnginePartition) -> None:
-        """Workers named pools that are not known: their topics may be new. The pauses between looks grow while one is missing."""
+    async def _look_for_pools(self) -> bool:
+        """Workers named pools that are not known: look whether one has got its topic. The pauses between looks grow while one is
+        missing."""
         now = time.monotonic()
-        if not partition.unknown_pools or now < self._pools_due:
-            return
-        wanted = set(partition.unknown_pools)
-        partition.know_pools(await self._broker.pools())
-        missing = wanted - partition.state.pools
-        self._pools_pause = min(max(POOLS_SECONDS[0], 2 * self._pools_pause), POOLS_SECONDS[1]) if missing else 0.0
+        if not self._wanted_pools or now < self._pools_due:
+            return False
+        wanted, pools = self._wanted_pools, frozenset(await self._broker.pools())
+        found, self._wanted_pools = bool(wanted & pools), set()
+        self._known = self._known._replace(pools=self._known.pools | pools)
+        self._pools_pause = min(max(POOLS_SECONDS[0], 2 * self._pools_pause), POOLS_SECONDS[1]) if wanted - pools else 0.0
         self._pools_due = now + self._pools_pause
+        return found
 
     async def _commit(self, session: TransactionalSession, partition: EnginePartition, batch: Batch, outputs: Outputs) -> None:
         offsets = await session.commit(outputs)
         self.transactions += 1
         events = TopicPartition(EVENTS, self.partition)
         if events in offsets:
-            partition.events_floor = offsets[events] + len(batch.events)
+            self._known = self._known._replace(events_offset=offsets[events] + len(batch.events))
         if batch.rows:
             last = offsets[TopicPartition(STATE, self.partition)] + len(batch.rows) - 1
             self.changelog.committed(batch.rows, sum(len(key) + len(value or b"") for key, value in batch.rows), last)
@@ -340,7 +342,7 @@ class PartitionLoop:
             self._ahead_us += behind_us
             if behind_us > STOPPED_US:
                 log.warning(
-                    "the system clock is behind the log; continuing from the log's time",
+                    "the system clock is earlier than the log's last time; continuing from the log's time",
                     action="engine_clock_behind",
                     partition=self.partition,
                     seconds=round(behind_us / 1e6, 3),
@@ -352,8 +354,6 @@ class PartitionLoop:
         """The partition of these rows, and how many there are. Raises MalformedRows, FormatMismatch."""
         check_format(folded.rows.get(META_KEY), f"{STATE}-{self.partition}")
         partition = EnginePartition(self.partition, self._partitions, self._settings)
-        partition.poison_records = self._quarantine.records
-        partition.poison_timers = self._quarantine.timers
         count = partition.restore(folded.rows.items(), self._time())
         try:
             self._marks.restore(folded.rows.get(INTAKE_KEY), partition.offset)
@@ -371,7 +371,11 @@ class PartitionLoop:
                 folded, from_snapshot = await self.changelog.fold_checked(), False
                 partition, count = self._build(folded)
         self._go_on_from(partition.now_us)
-        partition.events_floor = await self._broker.events_end(self.partition)
+        self._known = Known(
+            events_offset=await self._broker.events_end(self.partition),
+            poison_records=self._quarantine.records,
+            poison_timers=self._quarantine.timers,
+        )
         self.offset = partition.offset
         return partition, count, from_snapshot
 

@@ -56,7 +56,7 @@ class TcpIntake:
         return records
 
     def _look(self, now: float) -> None:
-        """A new answer came at some time since the last look; without one, what was said since then is not known of."""
+        """A new answer came at some time since the last look; without one, reports made since then are not known of."""
         end, answer_ms = self._reader.seen_log_end, self._reader.seen_ms
         if end is None:
             self.end = self.position + 1

@@ -4,7 +4,7 @@ The same object runs in the engine's loop, inside the broker's process, in a sim
 changed in place; when the batch it gave is not committed for certain, the object is dropped and another is restored.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from hashlib import sha256
 from typing import Literal, NamedTuple
 
@@ -18,13 +18,14 @@ from ..core import (
     SECOND_US,
     Changes,
     Command,
-    Conditions,
     EmittedEvent,
     InvalidReport,
+    Known,
     MetaRow,
     PartitionState,
     PoisonTimer,
     Reply,
+    Settings,
     TimerKey,
     cut,
     decide_report,
@@ -40,10 +41,10 @@ from ..core import (
 from ..kafka import INBOX_PARTITIONS, StoredRecord, partition_of
 from .changelog import rows_of
 from .reading import InvalidRequest, decode_report, envelope_of
-from .rebuilding import Rows
+from .rebuilding import RestoredRows
 from .settings import EngineSettings
 
-#: Entries of the ended index that are tombstoned in one batch, and how long expired ones may lie while nothing else happens.
+#: Entries of the ended index that are tombstoned in one batch, and how long expired ones may stay while nothing else is written.
 EXPIRED_PER_BATCH = 500
 EXPIRY_SLACK_US = 60 * SECOND_US
 
@@ -54,8 +55,15 @@ RESTORED_AFTER_US = 1_000
 Phase = Literal["all", "records", "timers", "dispatch"]
 
 
+#: What decides a batch that takes no records: nothing that the loop knows.
+NOTHING = Known()
+
+
 class Batch(NamedTuple):
-    """What one transaction writes. `rows` are changelog entries (None: tombstone); `offset` the next input to decide."""
+    """What one transaction writes. `rows` are changelog entries (None: tombstone); `offset` the next input to decide.
+
+    `timer`: the last timer that was taken. `unknown_pools`: pools that workers named and that have no commands topic as far as is
+    known."""
 
     events: list[EmittedEvent]
     commands: list[Command]
@@ -65,6 +73,8 @@ class Batch(NamedTuple):
     offset: int
     epoch: int
     now_us: int
+    timer: TimerKey | None = None
+    unknown_pools: Set[str] = frozenset()
 
     @property
     def empty(self) -> bool:
@@ -75,7 +85,7 @@ class Batch(NamedTuple):
 class PoisonRecord(Exception):
     """Taking the record at `offset` failed half-way: the state is spoiled, drop the partition and restore it.
 
-    The next owner dead-letters it (`EnginePartition.poison_records`): it stops the partition once, not forever."""
+    The next owner dead-letters it (`Known.poison_records`): it stops the partition once, not forever."""
 
     def __init__(self, offset: int, reason: str) -> None:
         super().__init__(f"the record at offset {offset} of hub.intake: {reason}")
@@ -98,10 +108,6 @@ class EnginePartition:
         self.epoch = 0
         self.now_us = 0
         self.created_us = 0
-        self.events_floor = 0
-        self.timer_taken: TimerKey | None = None
-        self.poison_records: dict[int, str] = {}
-        self.poison_timers: dict[TimerKey, str] = {}
         self._leases_checked = False
 
     # Restoring and taking over
@@ -116,7 +122,7 @@ class EnginePartition:
             raise MalformedRows(_in_words(error)) from error
 
     def _restore(self, rows: Iterable[tuple[bytes, bytes]], now_us: int) -> int:
-        found = Rows(rows)
+        found = RestoredRows(rows)
         if (meta := found.meta) is not None:
             assert meta.partitions == self.partitions, (
                 f"partition {self.partition} was written by a hub of {meta.partitions} partitions; this one has {self.partitions}"
@@ -129,8 +135,7 @@ class EnginePartition:
     def take_over(self, now_us: int, *, rows: int, host: str, pid: int, pools: Sequence[str], snapshot: bool = False) -> Batch:
         """The first batch of a new owner: its epoch, `engine.started`, `engine.restored`, and an announcement to every inbox."""
         self.epoch += 1
-        self.know_pools(pools)
-        changes = self._turn(now_us)
+        changes = self._changes(now_us)
         self.created_us = self.created_us or self.now_us
         changes.caused_by(f"start/{self.partition}/{self.epoch}", None)
         started = e.EngineStarted(partitions=self.partitions, input_offset=self.offset, host=host, pid=pid)
@@ -143,38 +148,35 @@ class EnginePartition:
 
     def leave(self, now_us: int) -> Batch:
         """The last batch of an owner that goes in order."""
-        changes = self._turn(now_us)
+        changes = self._changes(now_us)
         changes.caused_by(f"stop/{self.partition}/{self.epoch}", None)
         changes.apply_to_engine(e.EngineStopped(input_offset=self.offset))
         return self._batch(changes)
 
     # Processing
 
-    def process(
-        self, records: Sequence[StoredRecord], now_us: int, *, time_watermark_us: int | None, phase: Phase = "all"
-    ) -> Batch:
+    def process(self, records: Sequence[StoredRecord], now_us: int, known: Known, *, phase: Phase = "all") -> Batch:
         """Decide `records` (the next of the intake, in order), then what is due, then dispatch.
 
-        `now_us` is the time of everything in the batch. `time_watermark_us`: all that was said before this time has been read, so
-        that silence up to then is silence; None where that is not known of any time. The batch must be committed before the
-        next one's is. `phase` other than "all" leaves out the other phases (there must be no records then but for "records"), and
-        takes one timer at most.
+        `now_us` is the time of everything in the batch. The batch must be committed before the next one's is. `phase` other than
+        "all" leaves out the other phases (there must be no records then but for "records"), and takes one timer at most.
 
         Raises PoisonRecord and PoisonTimer, which blame one record or timer; any other exception is a broken invariant that
         nothing outside is to blame for. After each of them the partition must be restored.
         """
         assert not records or phase in ("all", "records"), f"the phase {phase!r} does not take records"
-        changes = self._turn(now_us)
-        self.timer_taken = None
+        changes = self._changes(now_us, known)
+        self.state.know_pools(known.pools, self.now_us)
         self._take_all(changes, records)
         settle(changes)
+        timer = None
         if phase in ("all", "timers"):
-            self._take_due(changes, time_watermark_us, timers_max=None if phase == "all" else 1)
+            timer = self._take_due(changes, timers_max=None if phase == "all" else 1)
         if phase in ("all", "dispatch"):
             dispatch(changes)
             self._forget_expired(changes)
             self.state.tidy()
-        return self._batch(changes)
+        return self._batch(changes, timer)
 
     def _take_all(self, changes: Changes, records: Sequence[StoredRecord]) -> None:
         for record in records:
@@ -186,19 +188,14 @@ class EnginePartition:
                 raise PoisonRecord(record.offset, _in_words(error)) from error
             self.offset = record.offset + 1
 
-    def _take_due(self, changes: Changes, time_watermark_us: int | None, *, timers_max: int | None) -> None:
-        if time_watermark_us is not None:
-            expire_starts(changes, "agenda:start", time_watermark_us)
-            expire_leases(changes, "agenda:lease", time_watermark_us)
-            settle(changes)
-            self._leases_checked = True
-        self.timer_taken = take_due(
-            changes,
-            time_watermark_us=time_watermark_us,
-            poison=self.poison_timers,
-            timers_max=timers_max,
-        )
+    def _take_due(self, changes: Changes, *, timers_max: int | None) -> TimerKey | None:
+        expire_starts(changes)
+        expire_leases(changes)
         settle(changes)
+        self._leases_checked |= changes.known.time_watermark_us is not None
+        timer = take_due(changes, timers_max=timers_max)
+        settle(changes)
+        return timer
 
     def next_due(self) -> int | None:
         """When `process` has something to do without any record, in microseconds since the epoch; None: nothing ahead."""
@@ -217,32 +214,17 @@ class EnginePartition:
         """This process was itself stopped for `gap_us`: whoever was silent in that time loses nothing by it."""
         extend_deadlines(self.state, gap_us)
 
-    def know_pools(self, pools: Iterable[str]) -> None:
-        """The pools that have a commands topic: a worker of another pool gets no work, since nothing could be sent to it.
-
-        Tasks that waited for such a pool are dispatched in the next batch, which needs no record for it.
-        """
-        self.state.pools.update(pools)
-        if self.state.unknown_pools & self.state.pools:
-            self.state.wake_dispatch(self.now_us)
-        self.state.unknown_pools.clear()
-
-    @property
-    def unknown_pools(self) -> set[str]:
-        """Pools that workers named and `know_pools` has not."""
-        return self.state.unknown_pools
-
-    def _turn(self, now_us: int) -> Changes:
+    def _changes(self, now_us: int, known: Known = NOTHING) -> Changes:
         self.now_us = max(self.now_us, now_us)
         settings = self.settings
-        conditions = Conditions(self.events_floor, settings.retention_seconds, settings.waiting_max, INBOX_PARTITIONS)
         return Changes(
             self.state,
             partition=self.partition,
             partitions=self.partitions,
             home_of=self._home_of,
             now_us=self.now_us,
-            conditions=conditions,
+            known=known,
+            settings=Settings(settings.retention_seconds, settings.waiting_max, INBOX_PARTITIONS),
         )
 
     def _home_of(self, name: str) -> int:
@@ -261,8 +243,8 @@ class EnginePartition:
         changes.caused_by(f"{self.partition}/{record.offset}", None)
         mark = len(changes.events)
         try:
-            if record.offset in self.poison_records:
-                raise InvalidReport(f"processing failed: {self.poison_records[record.offset]}")
+            if record.offset in changes.known.poison_records:
+                raise InvalidReport(f"processing failed: {changes.known.poison_records[record.offset]}")
             envelope = envelope_of(record)
             changes.caused_by(f"{self.partition}/{record.offset}", envelope.event_id)
             decide_report(changes, envelope, decode_report(envelope))
@@ -288,12 +270,12 @@ class EnginePartition:
         changes.apply_to_engine(data)
 
     def checkpoint(self, now_us: int, *rows: tuple[bytes, bytes]) -> Batch:
-        """Nothing happened, but much was read: only the next input offset, and further `rows` of the changelog."""
-        return self._batch(self._turn(now_us))._replace(rows=[*rows, self._meta()])
+        """Nothing has changed, but much was read: only the next input offset, and further `rows` of the changelog."""
+        return self._batch(self._changes(now_us))._replace(rows=[*rows, self._meta()])
 
     def storage_changed(self, now_us: int, change: e.EngineStorageChanged) -> Batch:
         """The broker's disk has another level of free space: an event, and whether submissions are rejected from now on."""
-        changes = self._turn(now_us)
+        changes = self._changes(now_us)
         number = self.state.engine_row.sequence
         changes.caused_by(f"agenda/{self.partition}/storage:{change.level}.{number}/{self.now_us // 1000}", "agenda:storage")
         changes.apply_to_engine(change)
@@ -312,13 +294,22 @@ class EnginePartition:
         )
         return encode_row(META_KEY, meta)
 
-    def _batch(self, changes: Changes) -> Batch:
+    def _batch(self, changes: Changes, timer: TimerKey | None = None) -> Batch:
         rows: list[tuple[bytes, bytes | None]] = []
         if changes.writes:
             rows = rows_of(changes)
             rows.append(self._meta())
         return Batch(
-            changes.events, changes.commands, rows, changes.replies, changes.forwards, self.offset, self.epoch, self.now_us
+            changes.events,
+            changes.commands,
+            rows,
+            changes.replies,
+            changes.forwards,
+            self.offset,
+            self.epoch,
+            self.now_us,
+            timer,
+            changes.unknown_pools,
         )
 
 

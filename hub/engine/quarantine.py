@@ -31,7 +31,7 @@ class UnwritableBatch(Exception):
         self.phase = phase
 
     def blamed(self) -> Exception:
-        """The record or the timer that was alone when this happened, as what is wrong with it; else this itself."""
+        """The record or the timer that was decided alone, as the one to blame; else this itself."""
         if self.phase == "records" and self.last >= 0:
             return PoisonRecord(self.last, str(self))
         if self.phase == "timers" and self.timer is not None:

@@ -23,7 +23,8 @@ _ABSENT: Any = object()
 
 
 class RowField(NamedTuple):
-    """One compared field of a live task's row: its value when absent, what the fold says, and in which states it counts.
+    """One compared field of a live task's row: its value when absent, what the fold says, and in which states it counts. A name
+    with a dot is a field of a part of the row.
 
     With the default `_ABSENT` a row without the field is not compared.
     """
@@ -53,12 +54,12 @@ ROW_FIELDS: tuple[RowField, ...] = (
     RowField("priority", 0, lambda task: task.priority),
     RowField("attempt", 0, lambda task: task.attempt, _HELD),
     RowField("dispatch", 0, lambda task: task.dispatch, _HELD),
-    RowField("worker", None, lambda task: task.lease.worker if task.lease else None, _HELD),
-    RowField("token", None, lambda task: task.lease.token if task.lease else None, _HELD),
+    RowField("lease.worker", None, lambda task: task.lease.worker if task.lease else None, _HELD),
+    RowField("lease.token", None, lambda task: task.lease.token if task.lease else None, _HELD),
     RowField("unmet", 0, lambda task: len(task.waits), frozenset({"blocked"})),
     RowField("policy", {}, lambda task: _plain_policy(task.policy) if task.dispatch else {}),
     RowField("lost", 0, lambda task: task.lost),
-    RowField("cancelling", False, lambda task: task.cancel_requested),
+    RowField("cancel", None, lambda task: task.cancel_requested),
     RowField("root", _ABSENT, lambda task: task.root),
     RowField("created_at", _ABSENT, lambda task: task.created_ms),
 )
@@ -211,13 +212,21 @@ def _difference(field: RowField, task: LiveTask, row: dict[str, Any]) -> str | N
         return None
     if field.name == "unmet" and task.unsure:
         return None
-    said = row.get(field.name, field.default)
+    said = _field_of(row, field)
     if said is _ABSENT:
         return None
+    if field.name == "cancel":
+        said = said is not None
     if field.name == "created_at" and isinstance(said, str):
         said = _time_or_text(said)
     expected = field.expected(task)
     return None if said == expected else f"{field.name} is {said!r}, by the events {expected!r}"
+
+
+def _field_of(row: dict[str, Any], field: RowField) -> Any:
+    part, _, name = field.name.rpartition(".")
+    fields = row.get(part) if part else row
+    return fields.get(name, field.default) if isinstance(fields, dict) else field.default
 
 
 def _time_or_text(text: str) -> int | str:

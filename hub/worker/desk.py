@@ -28,7 +28,7 @@ from .owned import OwnedTasks
 from .registry import TaskRegistry
 from .reporting import STARTED_LINGER_SECONDS, Reporting
 from .reports import ReportBuilder, Reports, WorkerIdentity
-from .settings import WorkerFailed, WorkerSettings
+from .settings import WorkerFailedError, WorkerSettings
 from .shared import Locked, LoopCalls
 from .slots import HOLD_SECONDS, Slots
 from .threads import DaemonThreads
@@ -157,7 +157,7 @@ class Desk:
         about = {"slots": slots, "grace_seconds": grace}
         log.error("all slots are held by hung functions; shutting down", action="worker_exhausted", **about)
         self._on_failed(
-            WorkerFailed(
+            WorkerFailedError(
                 f"Every one of {slots} slots is held by a function that did not end after its timeout. "
                 "The worker ends, since threads cannot be ended; let such functions look at ctx.cancelled."
             )

@@ -4,7 +4,7 @@ import asyncio
 
 import structlog
 
-from .settings import WorkerFailed
+from .settings import WorkerFailedError
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +33,7 @@ class Ending:
         self.ask()
 
     async def wait(self) -> None:
-        """Until the worker is to end. Raises WorkerFailed where it cannot continue."""
+        """Until the worker is to end. Raises WorkerFailedError where it cannot continue."""
         await self._asked.wait()
         if self._failure is not None:
-            raise WorkerFailed(str(self._failure) or repr(self._failure)) from self._failure
+            raise WorkerFailedError(str(self._failure) or repr(self._failure)) from self._failure

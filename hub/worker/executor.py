@@ -15,7 +15,7 @@ from schemas.tasks import RESULT_BYTES_MAX
 
 from .context import Permanent, RetryLater, TaskContext
 from .outcome import Cancelled, Failed, Outcome, Succeeded, error_of, fingerprint_of, text_of
-from .registry import InvalidArguments, TaskDefinition
+from .registry import InvalidArgumentsError, TaskDefinition
 
 #: The longest that the engine waits (seconds): a number beyond the range of floats could not be sent.
 RETRY_SECONDS_MAX = 366 * 86_400
@@ -57,7 +57,7 @@ async def run_attempt(
         arguments = definition.bind(args, context)
         async with limit:
             value = await _call(definition, arguments, threads, on_thread)
-    except InvalidArguments as error:
+    except InvalidArgumentsError as error:
         return Failed(_error("InvalidArguments", text_of(error)), time.monotonic() - began)
     except asyncio.CancelledError as error:
         ran = time.monotonic() - began

@@ -22,7 +22,7 @@ from .context import TaskContext
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
-class InvalidArguments(Exception):
+class InvalidArgumentsError(Exception):
     """The arguments of a task do not fit its handler; the message names the field."""
 
 
@@ -39,12 +39,12 @@ class TaskDefinition:
         self._model: Any = None
 
     def bind(self, args: bytes, context: TaskContext) -> dict[str, Any]:
-        """The keyword arguments of a call. Raises InvalidArguments naming the field."""
+        """The keyword arguments of a call. Raises InvalidArgumentsError naming the field."""
         if self._parameters is None:
             try:
                 values = json.decode(args)
             except MsgspecError as error:
-                raise InvalidArguments(f"args: {error}") from None
+                raise InvalidArgumentsError(f"args: {error}") from None
         else:
             values = self._validated(args)
         if self._context_name is not None:
@@ -61,7 +61,7 @@ class TaskDefinition:
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             field = ".".join(str(part) for part in first["loc"]) or "args"
-            raise InvalidArguments(f"args.{field}: {first['msg']}") from None
+            raise InvalidArgumentsError(f"args.{field}: {first['msg']}") from None
         return {name: getattr(model, name) for name in self._parameters or {}}
 
 

@@ -15,5 +15,5 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     grace_seconds: float = 30.0
 
 
-class WorkerFailed(HubError):
+class WorkerFailedError(HubError):
     """A worker that cannot continue; its process is to be replaced."""

@@ -76,7 +76,7 @@ class Worker:
     async def run(self, *, handle_signals: bool = True) -> None:
         """Start, work until `stop` is asked for (by SIGTERM or SIGINT too), drain. A second signal ends the process at once.
 
-        Raises WorkerFailed when it cannot continue."""
+        Raises WorkerFailedError when it cannot continue."""
         loop = asyncio.get_running_loop()
         if handle_signals:
             for number in (signal.SIGTERM, signal.SIGINT):

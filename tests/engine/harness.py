@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from hub.core import Known, TimerKey
 from hub.core.evolve import created, evolve_task
 from hub.core.times import us_of
 from hub.engine.encode import Outputs, check_fits, encode
@@ -38,6 +39,8 @@ class World:
         if watched is not None and self.topics not in watched:
             watched.append(self.topics)
         self.pools = ["default"]
+        self.poison_records: dict[int, str] = {}
+        self.poison_timers: dict[TimerKey, str] = {}
         self.events: list[Event] = []
         self.commands: list[tuple[str, str, Any]] = []
         self.replies: dict[bytes, Any] = {}
@@ -59,6 +62,8 @@ class World:
         return EnginePartition(self.number, self.partitions, self.settings)
 
     def take_over(self) -> None:
+        self.known_pools, self.unknown_pools = set(self.pools), set[str]()
+        self.events_offset = self.topics.end(EVENTS, self.number)
         batch = self.engine.take_over(self.now_us, rows=len(self.rows), host="test", pid=1, pools=self.pools)
         self.commit(batch)
 
@@ -71,7 +76,6 @@ class World:
         """The process dies with nothing uncommitted saved; a new owner restores what was committed."""
         self.engine = self._fresh()
         self.engine.restore(self.rows.items(), self.now_us)
-        self.engine.events_floor = self.topics.end(EVENTS, self.number)
         self.take_over()
 
     def put(self, kind: str, value: Any, *, id: str | None = None, source: str = "/test", **headers: bytes) -> StoredRecord:
@@ -92,12 +96,23 @@ class World:
         self.now_us += round(seconds * SECOND)
         begin = bisect_left(self.intake, self.engine.offset, key=lambda record: record.offset)
         records = self.intake[begin:] if limit is None else self.intake[begin : begin + limit]
-        batch = self.engine.process(records, self.now_us, time_watermark_us=self.now_us if caught_up else None)
+        batch = self.engine.process(records, self.now_us, self.known(caught_up=caught_up))
+        self.unknown_pools |= batch.unknown_pools
         if commit:
             self.commit(batch)
         else:
             self.topics.abort(self._encoded(batch))
         return batch
+
+    def known(self, *, caught_up: bool = True) -> Known:
+        """What a loop would know now."""
+        return Known(
+            events_offset=self.events_offset,
+            time_watermark_us=self.now_us if caught_up else None,
+            pools=frozenset(self.known_pools),
+            poison_records=self.poison_records,
+            poison_timers=self.poison_timers,
+        )
 
     def until_quiet(self, seconds: float = 3600.0) -> None:
         """Steps, jumping to whatever is due next, until nothing is due within `seconds`."""
@@ -115,7 +130,7 @@ class World:
         first = self.topics.commit(outputs)
         events = TopicPartition(EVENTS, self.number)
         if events in first:
-            self.engine.events_floor = first[events] + len(batch.events)
+            self.events_offset = first[events] + len(batch.events)
         for place, records in outputs.items():
             for record in records:
                 self._keep(place, record)

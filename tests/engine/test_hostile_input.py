@@ -90,8 +90,8 @@ def test_a_worker_of_a_pool_without_a_topic_gets_nothing_until_the_topic_is_ther
     world.submit(id="t", name="c")
     world.step()
     assert world.runs() == []
-    assert world.engine.unknown_pools == {"nowhere"}
-    world.engine.know_pools(["default", "nowhere"])
+    assert world.unknown_pools == {"nowhere"}
+    world.known_pools.add("nowhere")
     world.step()
     (run,) = world.runs()
     assert run.task == "t"
@@ -121,7 +121,7 @@ def test_the_same_cause_is_not_used_twice_by_two_owners_in_one_millisecond(world
         world.worker(f"worker of {name}", pool=name, names=["c"])
         world.submit(id=name, name="c")
         world.step()
-        world.engine.know_pools([name])
+        world.known_pools.add(name)
         world.step()
         world.crash()
     assert len({run.token for run in world.runs()}) == 2
@@ -312,7 +312,7 @@ def test_a_record_that_breaks_the_engine_is_named_and_dead_lettered_by_the_next_
         world.step()
     assert poison.value.offset == offset
     world.crash()
-    world.engine.poison_records[offset] = poison.value.reason
+    world.poison_records[offset] = poison.value.reason
     world.step()
     assert "a mistake of ours" in world.last("engine.report_dead_lettered").data.reason
     assert world.types("good")[0] == "task.created"
@@ -333,7 +333,7 @@ def test_a_timer_that_breaks_the_engine_harms_no_record_and_is_dead_lettered(
         world.step(seconds=6)
     assert poison.value.key == ("total", "t", world.last("task.created").life, 0)
     world.crash()
-    world.engine.poison_timers[poison.value.key] = poison.value.reason
+    world.poison_timers[poison.value.key] = poison.value.reason
     world.step()
     aside = world.last("engine.timer_dead_lettered").data
     assert (aside.timer, aside.task) == ("total", "t")
@@ -628,7 +628,7 @@ def test_steps_that_a_running_workflow_adds_are_taken_though_the_disk_is_almost_
 
 
 def test_a_poisoned_timer_does_not_hit_the_next_life_of_the_id(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    world.engine.poison_timers[("total", "t", world.topics.end("hub.intake", 0), 0)] = "a mistake of ours"
+    world.poison_timers[("total", "t", world.topics.end("hub.intake", 0), 0)] = "a mistake of ours"
     world.submit(id="t", name="nobody", timeouts={"total": 5})
     world.step()
     world.step(seconds=6)

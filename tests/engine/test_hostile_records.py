@@ -67,8 +67,9 @@ def examples(world: World) -> dict[str, Sequence[Example]]:
     """Well-formed reports of every type about what there is in a prepared world."""
     task = _id("running", world.number, world.partitions)
     flow = _id("flow", world.number, world.partitions)
-    row = world.engine.state.tasks[task].row
-    about = {"task": task, "root": task, "attempt": 1, "dispatch": 1, "token": row.token, "incarnation": "w1", "number": 5}
+    lease = world.engine.state.tasks[task].row.lease
+    assert lease is not None
+    about = {"task": task, "root": task, "attempt": 1, "dispatch": 1, "token": lease.token, "incarnation": "w1", "number": 5}
     worker = {"incarnation": "w1", "pool": "default", "inbox": 3, "queues": ["default"], "names": ["a"], "slots": 4, "credit": 4}
     worker |= {"lease_seconds": 10.0, "host": "h", "pid": 1, "options": {"a": {"retry": RETRY, "timeout_seconds": 9.0}}}
     error = {"type": "E", "message": "no", "stacktrace": "...", "retryable": True}
@@ -94,7 +95,7 @@ def examples(world: World) -> dict[str, Sequence[Example]]:
         "attempt.cancelled": [about],
         "attempt.released": [{**about, "reason": "drain"}],
         "worker.registered": [worker, {**worker, "incarnation": "w2", "pool": "other"}],
-        "worker.heartbeat": [worker, {**worker, "holding": [row.token, "x"]}],
+        "worker.heartbeat": [worker, {**worker, "holding": [lease.token, "x"]}],
         "worker.draining": [worker],
         "worker.stopped": [{**worker, "incarnation": "w2"}],
         "worker.lost": [{"incarnation": "w2", "reason": "killed"}],

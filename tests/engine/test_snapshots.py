@@ -1,5 +1,6 @@
 """Snapshots shorten a restart, and are believed only where the changelog goes on from them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec import json
 
 from hub.broker import BrokerServer
+from hub.broker.flushing import INLINE_SYNC_SECONDS
 from hub.engine import snapshots
 from hub.engine.in_process import InProcessBroker
 from hub.engine.over_tcp import TcpBroker
@@ -24,8 +26,9 @@ from hub.engine.snapshots import (
     snapshot_path,
     write_snapshot,
 )
-from hub.kafka import STATE, StoredRecord
+from hub.kafka import STATE, Record, StoredRecord, build_batch
 from schemas import Event
+from tests.broker.test_flushing import SlowDisk
 from tests.engine.test_loop import CheckedBroker, Owner, broker, events, submit, until
 
 __all__ = ["broker"]  # the fixture
@@ -281,3 +284,36 @@ async def test_a_snapshot_is_written_before_the_one_before_gets_too_old(broker: 
     await owner.loop.changelog.snapshot_written()
     await owner.stop()
     assert read_snapshot(snapshot_path(tmp_path, 0), partitions=1) is not None
+
+
+async def test_the_changelog_gives_in_the_brokers_process_what_is_on_disk_only(tmp_path: Path) -> None:
+    """A snapshot that holds what the log loses with the process would be continued by another history."""
+    storage = SlowDisk(tmp_path)
+    server = BrokerServer(tmp_path, storage=storage)
+    await server.start()
+    await server.local.create_topic(STATE, 1)
+    while server._flusher is None or server._flusher._write_seconds < INLINE_SYNC_SECONDS:
+        await server.local.append(STATE, 0, build_batch([Record(b"k", b"old", [], 0)]))
+    storage.gate.clear()
+    server.local.append_soon(STATE, 0, build_batch([Record(b"k", b"new", [], 0)]))
+    server.local.hurry()
+
+    async def read() -> list[bytes | None]:
+        return [record.value async for record in InProcessBroker(server.local).changelog(0, 0)]
+
+    reading = asyncio.create_task(read())
+    await until_waiting(storage)
+    assert not reading.done(), "the record is not on disk"
+    storage.gate.set()
+    assert (await reading)[-1] == b"new"
+    await server.stop()
+
+
+async def until_waiting(storage: SlowDisk) -> None:
+    """The disk holds a write back, and everything else on the loop has had its turn."""
+    async with asyncio.timeout(60):
+        storage.writing.clear()
+        while not storage.writing.is_set():
+            await asyncio.sleep(0.001)
+    for _ in range(100):
+        await asyncio.sleep(0)

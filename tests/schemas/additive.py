@@ -1,10 +1,10 @@
 """Whether a JSON Schema only adds to an earlier one: what a reader or a writer of the earlier contract relies on still holds.
 
-Refused are: a type or a field that is gone, a field of another type, with another default (records leave defaults out, so that
-earlier records would change their meaning) or with a narrower bound, an enum value that is gone, a new field that is required,
-a field that became required, and an object that no longer takes unknown fields. What the engine writes may not become optional
-either, nor take a wider bound: readers of the earlier contract would meet what they do not expect. New enum values are an
-addition: readers take a value that they do not know as such.
+Refused are: a type, a field or a header that is gone, another topic, a field of another type, with another default (records
+leave defaults out, so that earlier records would change their meaning) or with a narrower bound, an enum value that is gone,
+a new field or header that is required, one that became required, and an object that no longer takes unknown fields. What the
+engine writes may not become optional either, nor take a wider bound: readers of the earlier contract would meet what they do
+not expect. New enum values are an addition: readers take a value that they do not know as such.
 """
 
 from collections.abc import Callable, Iterator
@@ -35,7 +35,23 @@ def problems_of_contract(old: dict[str, Schema], new: dict[str, Schema], written
 
 def problems(old: Schema, new: Schema, *, read_by_others: bool) -> list[str]:
     """What is not additive between two schemas of one type. `read_by_others`: the engine writes such values."""
-    return list(_Comparison(old, new, read_by_others).of_objects(old, new, ""))
+    comparison = _Comparison(old, new, read_by_others)
+    return [*_of_records(old["x-record"], new["x-record"], read_by_others), *comparison.of_objects(old, new, "")]
+
+
+def _of_records(old: Schema, new: Schema, read_by_others: bool) -> Iterator[str]:
+    """Topic and headers."""
+    if old["topic"] != new["topic"]:
+        yield f"the topic {old['topic']} became {new['topic']}"
+    was, now = old["headers"], new["headers"]
+    for name in {**was, **old["optional_headers"]}:
+        if name not in now and name not in new["optional_headers"]:
+            yield f"header {name} is gone"
+        elif read_by_others and name in was and name not in now:
+            yield f"header {name} is no longer on every record, and readers rely on it"
+    if not read_by_others:
+        for name in [name for name in now if name not in was]:
+            yield f"header {name} {'became' if name in old['optional_headers'] else 'is new and'} required"
 
 
 class _Comparison:

@@ -7,10 +7,12 @@ import pytest
 from jsonschema import Draft202012Validator
 from msgspec import Struct, ValidationError, inspect, json
 
+from hub.kafka import Record, TopicPartition
 from schemas import CATALOGUE, COMMANDS, REPORTS, schema_of
 from schemas.contract import CONTRACT, example, find_types, json_schema
-from schemas.fields import about
+from schemas.fields import TRACEPARENT, about
 from schemas.json_schema import default_of, described_fields, example_of_struct, schema_of_struct
+from schemas.records import FORMS, Kind
 from tests.engine.harness import World
 
 
@@ -95,6 +97,42 @@ def test_schema_and_decoder_refuse_the_same(name: str) -> None:
         else:
             assert validator.is_valid(value), value
     assert refused
+
+
+class Recorded(World):
+    """A world that keeps the names of headers that each topic's records have."""
+
+    def __init__(self) -> None:
+        self.headers: dict[str, list[set[str]]] = {}
+        super().__init__()
+
+    def _keep(self, place: TopicPartition, record: Record) -> None:
+        self.headers.setdefault(place.topic, []).append({name for name, _ in record.headers})
+        super()._keep(place, record)
+
+
+def test_records_have_the_headers_that_the_contract_says() -> None:
+    world = Recorded()
+    world.worker(names=["charge"])
+    world.put("task.created", {"name": "charge", "id": "t"}, traceparent=TRACEPARENT.encode(), replyto=b"0:token")
+    world.step()
+    [run] = world.runs()
+    world.complete(run, {"receipt": 1})
+    world.step()
+    assert world.types("t")[-1] == "task.completed"
+    for form in (FORMS["events"], FORMS["commands"], FORMS["replies"]):
+        found = world.headers[form.topic.replace("<pool>", "default")]
+        assert set.intersection(*found) == form.headers.keys(), form.topic
+        assert set.union(*found) == form.headers.keys() | form.optional.keys(), form.topic
+    taken = {name for record in world.intake for name, _ in record.headers}
+    assert taken <= FORMS["reports"].headers.keys() | FORMS["reports"].optional.keys()
+
+
+@pytest.mark.parametrize("kind", FORMS)
+def test_every_header_has_a_sentence(kind: Kind) -> None:
+    for name, sentence in [*FORMS[kind].headers.items(), *FORMS[kind].optional.items()]:
+        assert re.fullmatch(r"[A-Z`].{8,}\.", sentence), f"{name}: {sentence!r} is not a sentence"
+    assert all("absent" in sentence or "same" in sentence for sentence in FORMS[kind].optional.values())
 
 
 def test_the_example_of_a_submission_is_admitted() -> None:

@@ -9,8 +9,9 @@ from schemas import CATALOGUE, NodeSpec, Submission, TaskReply
 from schemas.commands import COMMANDS, RunAttempt
 from schemas.envelope import EventBody
 from schemas.events import TaskCreated
+from schemas.fields import byte_bounds
 from schemas.reports import REPORTS
-from schemas.tasks import DependencyOn
+from schemas.tasks import AdmittedFields, DependencyOn, TaskFields, TaskSpec
 from tests.engine.harness import World
 
 STRUCTS = [
@@ -77,6 +78,9 @@ def said(struct: type[Struct], *left_out: str) -> dict[str, Any]:
     fields["retry"] |= {"jitter": 0.5}
     return {name: value for name, value in fields.items() if name not in left_out}
 
+
+#: Fields of a submission that its steps do not have, and that its first event names in its own words.
+OF_THE_SUBMISSION_AS_A_WHOLE = {"key", "parent_id", "created_by", "correlation_id"}
 
 #: Where the fields of a submission are on the log. A new field needs a line here, and to be there.
 ON_THE_ENVELOPE = {
@@ -146,6 +150,47 @@ def test_a_command_has_what_the_task_was_created_with() -> None:
         assert command[name] == fields[name], name
     assert run.timeout_seconds == fields["timeouts"]["attempt"]
     assert run.max_attempts == 1, "at most once"
+
+
+def declared_by(struct: type[Struct]) -> dict[str, tuple[Any, str]]:
+    """Type (without its description) and default of the fields that a struct does not inherit, by name."""
+    inherited = {field.name for base in struct.__bases__ if issubclass(base, Struct) for field in structs.fields(base)}
+    fields = [field for field in structs.fields(struct) if field.name not in inherited]
+    return {field.name: (bare(field.type), repr(field.default)) for field in fields}
+
+
+def bare(wanted: Any) -> Any:
+    return get_args(wanted)[0] if get_origin(wanted) is Annotated else wanted
+
+
+@pytest.mark.parametrize("submitted_as", [TaskSpec, Submission, NodeSpec])
+@pytest.mark.parametrize("carried_by", [TaskCreated, RunAttempt])
+def test_what_is_the_same_is_declared_once(submitted_as: type[Struct], carried_by: type[Struct]) -> None:
+    """A field that each of two structs had for itself could be accepted by one and missing in the other."""
+    same = {name for name, _ in declared_by(submitted_as).items() & declared_by(carried_by).items()}
+    assert same <= OF_THE_SUBMISSION_AS_A_WHOLE
+    assert issubclass(submitted_as, AdmittedFields)
+    assert issubclass(carried_by, TaskFields)
+
+
+@pytest.mark.parametrize("field", byte_bounds(Submission))
+def test_a_text_is_admitted_up_to_its_declared_length_and_rejected_beyond(field: str) -> None:
+    longest = byte_bounds(Submission)[field]
+    more = {"namespace": "n"} | {field: "ü" * (longest // 2) + "x"}
+    assert submitted(name="text", **more)
+    world = World()
+    world.submit(name="text", **{field: more[field] + "x"})
+    world.step()
+    rejected = world.last("task.rejected").data
+    assert (rejected.code, rejected.reason) == ("limit_exceeded", f"{field}: longer than {longest} bytes")
+
+
+@pytest.mark.parametrize("field", sorted(byte_bounds(NodeSpec).keys() - {"idempotency_key"}))
+def test_a_text_of_a_step_is_rejected_with_its_path(field: str) -> None:
+    world = World()
+    world.submit(name="text", tasks={"a": {"name": "text", field: "x" * 256}})
+    world.step()
+    assert world.last("task.rejected").data.reason == f"tasks.a.{field}: longer than 255 bytes"
 
 
 def test_what_no_command_carries_is_for_readers_of_the_log_only() -> None:

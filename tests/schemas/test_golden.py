@@ -126,6 +126,23 @@ NOT_ADDITIVE: dict[str, tuple[str, Callable[[Schema], None], str]] = {
         in_field("tags", additionalProperties={"type": "number"}),
         "field tags[] has another type: string became number",
     ),
+    "a header is gone": (REPORT, without("x-record", "optional_headers", "traceparent"), "header traceparent is gone"),
+    "a header that not every record has any more": (
+        EVENT,
+        lambda schema: schema["x-record"]["optional_headers"].update(ce_time=schema["x-record"]["headers"].pop("ce_time")),
+        "header ce_time is no longer on every record",
+    ),
+    "a new header that is required": (
+        REPORT,
+        lambda schema: schema["x-record"]["headers"].update(tenant="A tenant."),
+        "header tenant is new and required",
+    ),
+    "a header became required": (
+        REPORT,
+        lambda schema: schema["x-record"]["headers"].update(replyto=schema["x-record"]["optional_headers"].pop("replyto")),
+        "header replyto became required",
+    ),
+    "another topic": (EVENT, lambda schema: schema["x-record"].update(topic="hub.log"), "the topic hub.events became hub.log"),
     "unknown fields are refused now": (
         EVENT,
         lambda schema: schema.update(additionalProperties=False),
@@ -149,6 +166,8 @@ ADDITIVE: dict[str, tuple[str, Callable[[Schema], None]]] = {
     "another name of the struct": (EVENT, lambda schema: schema.update(title="Ready")),
     "a report's field became optional": (REPORT, required()),
     "a wider bound of a report": (REPORT, in_field("incarnation", maxLength=1_000)),
+    "a new header of what the engine writes": (EVENT, lambda schema: schema["x-record"]["headers"].update(more="More.")),
+    "a new header that may be absent": (REPORT, lambda schema: schema["x-record"]["optional_headers"].update(more="More.")),
     "a new enum value": ("events/task.failed", lambda schema: schema["properties"]["kind"]["enum"].append("refused")),
     "another order of a union": (
         "reports/task.created",

@@ -100,8 +100,8 @@ class Schedule:
     def step(self, world: World, **how: Any) -> None:
         """As the loop does it: pools that workers named are looked up."""
         world.step(**how)
-        if world.engine.unknown_pools:
-            world.engine.know_pools(world.pools)
+        if world.unknown_pools:
+            world.known_pools, world.unknown_pools = set(world.pools), set()
 
     def collect(self, world: World) -> None:
         """Workers read their inboxes."""

@@ -107,9 +107,9 @@ def means_something(state: PartitionState, due_us: int, kind: str, name: str, ma
     if task is None or task.ended or kind in ("cancel", "plan"):
         return False  # Slices are due at once, and begin again after a restore.
     row = task.row
-    due = {"start": row.start_due_us, "retry": row.retry_due_us, "expire": row.expire_due_us, "total": row.total_due_us}
+    due = {"start": row.timers.start, "retry": row.timers.retry, "expire": row.timers.expire, "total": row.timers.total}
     if kind == "attempt":  # Looked at once, it waits a little longer for the worker's own report.
-        return row.attempt_due_us is not None and due_us in (row.attempt_due_us, row.attempt_due_us + TIMEOUT_SLACK_US)
+        return row.timers.attempt is not None and due_us in (row.timers.attempt, row.timers.attempt + TIMEOUT_SLACK_US)
     return due_us == due[kind] and mark in (0, row.dispatch)
 
 

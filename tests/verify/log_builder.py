@@ -116,8 +116,9 @@ class Task:
             "name": self.name,
             "root": self.root,
         }
-        fields |= {"attempt": self.attempt, "dispatch": self.dispatch, "worker": self.worker, "token": self.token}
-        fields |= {"policy": self.policy if self.dispatch else {}, "lost": self.lost, "cancelling": self.cancelling}
+        fields |= {"attempt": self.attempt, "dispatch": self.dispatch, "lease": {"worker": self.worker, "token": self.token}}
+        fields |= {"policy": self.policy if self.dispatch else {}, "lost": self.lost}
+        fields |= {"cancel": {"reason": "no more"}} if self.cancelling else {}
         return fields | {"unmet": self.unmet, "created_at": rfc3339(self.created_ms)}
 
 

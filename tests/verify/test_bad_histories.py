@@ -918,11 +918,11 @@ WRONG_FIELDS: dict[str, object] = {
     "priority": 7,
     "attempt": 7,
     "dispatch": 7,
-    "worker": "w9",
-    "token": "other",
+    "lease.worker": "w9",
+    "lease.token": "other",
     "policy": {"timeout_seconds": 7.0},
     "lost": 7,
-    "cancelling": True,
+    "cancel": {},
     "root": "other",
     "created_at": rfc3339(5),
 }
@@ -930,7 +930,10 @@ WRONG_FIELDS: dict[str, object] = {
 
 @pytest.mark.parametrize("field", WRONG_FIELDS)
 def test_i10_every_compared_field_of_a_row_counts(field: str) -> None:
-    report = spoiled_row(good_log(2), "left_waiting-11-held", **{field: WRONG_FIELDS[field]})
+    log = good_log(2)
+    task, (part, _, name) = log.tasks["left_waiting-11-held"], field.rpartition(".")
+    wrong = {name: WRONG_FIELDS[field]}
+    report = spoiled_row(log, task.id, **({part: task.row()[part] | wrong} if part else wrong))
     assert set(report.counts) == {"I10"}, report.render()
     assert field in report.findings[0].message
 

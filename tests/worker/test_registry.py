@@ -11,7 +11,7 @@ from msgspec import json
 from hub import TaskContext, TaskRegistry
 from hub.errors import ConfigurationError
 from hub.worker import load_registry
-from hub.worker.registry import InvalidArguments, TaskDefinition
+from hub.worker.registry import InvalidArgumentsError, TaskDefinition
 from schemas import RunAttempt
 
 
@@ -45,7 +45,7 @@ def test_parameters_are_checked_and_converted_by_their_annotations() -> None:
 def test_arguments_that_do_not_fit_are_refused_naming_the_field(args: dict[str, Any], field: str) -> None:
     def handler(order: int) -> None: ...
 
-    with pytest.raises(InvalidArguments, match=rf"args\.{field}"):
+    with pytest.raises(InvalidArgumentsError, match=rf"args\.{field}"):
         bind(handler, args)
 
 

@@ -11,7 +11,7 @@ from hub import Permanent, RetryLater, TaskContext, TaskRegistry
 from hub.kafka import INTAKE, Outgoing, StoredRecord, read_all
 from hub.worker import Worker, WorkerSettings
 from hub.worker.owned import OwnedTasks
-from hub.worker.settings import WorkerFailed
+from hub.worker.settings import WorkerFailedError
 from schemas import CancelAttempt, TaskReply
 from tests.brokers import broker_and_loop
 from tests.components.running import PARTITIONS, Running, running, until
@@ -146,7 +146,7 @@ async def test_a_worker_whose_every_slot_hangs_ends_with_a_word() -> None:
             handle = await world.hub.submit("hangs-once")
             assert (await handle.outcome(timeout_seconds=60)).state == "failed"
             async with asyncio.timeout(60):
-                with pytest.raises(WorkerFailed, match=r"ctx\.cancelled"):
+                with pytest.raises(WorkerFailedError, match=r"ctx\.cancelled"):
                     await life
 
 
@@ -207,7 +207,7 @@ async def test_a_service_that_fails_ends_the_worker(world: Running) -> None:
 
     worker._inbox._next = fails  # type: ignore[method-assign]
     async with asyncio.timeout(60):
-        with pytest.raises(WorkerFailed, match="a mistake of ours"):
+        with pytest.raises(WorkerFailedError, match="a mistake of ours"):
             await worker.watch()
 
 

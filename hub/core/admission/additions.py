@@ -21,7 +21,7 @@ def admit_into(
     changes: Changes, submission: Submission, task: str, envelope: Envelope, fingerprint: str
 ) -> Admitted | TaskRejection:
     """What becomes of steps for a live workflow: one (the submission itself), or several (`tasks`)."""
-    state, now_us, log_offset = changes.state, changes.now_us, changes.conditions.events_offset
+    state, now_us, log_offset = changes.state, changes.now_us, changes.known.events_offset
     assert submission.root_id is not None
     root = state.tasks.get(submission.root_id)
     if root is None:
@@ -30,7 +30,7 @@ def admit_into(
         return Rejection("unknown_root", f"root_id: there is no workflow {submission.root_id!r}")
     if root.children is None:
         return Rejection("unknown_root", f"root_id: {submission.root_id!r} is not a workflow")
-    if root.ended or root.row.cancelling:
+    if root.ended or root.row.cancel is not None:
         return Rejection("already_ended", f"root_id: the workflow {submission.root_id!r} takes no more tasks")
     nodes: Mapping[str, TaskSpec]
     if submission.tasks is not None:

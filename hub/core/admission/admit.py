@@ -6,6 +6,7 @@ Everything that is used later is checked and copied into `TaskCreated` here, wit
 import msgspec
 
 from schemas import Submission
+from schemas import events as e
 
 from ..bounds import SECONDS_MAX
 from ..changes import Changes, NewTask
@@ -23,43 +24,52 @@ from .specs import check_spec
 def admit(changes: Changes, submission: Submission, task: str, envelope: Envelope) -> Admitted | Duplicate | TaskRejection:
     """What becomes of a submission whose task is `task` (see `identify`). New work is bounded; what is known already is answered
     all the same."""
-    state, now_us, log_offset = changes.state, changes.now_us, changes.conditions.events_offset
+    state, now_us = changes.state, changes.now_us
     try:
         fingerprint = fingerprint_of(submission)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return Rejection("invalid_input", f"args: no JSON that can be kept: {error}")
+        return Rejection("invalid_input", f"args: it is not JSON that can be kept: {error}")
     if not 0 < submission.idempotency_window <= SECONDS_MAX:
         return Rejection("invalid_input", f"idempotency_window: seconds must be above 0 and at most {SECONDS_MAX:.0f}")
     known = find_known(state, submission, task, fingerprint)
     if known is not None:
         return known
-    if (problem := _no_room(state, submission, changes.conditions.waiting_max)) is not None:
+    if (problem := _no_room(state, submission, changes.settings.waiting_max)) is not None:
         return problem
     if submission.idempotency_key is not None and state.ended.full:
         return Rejection("limit_exceeded", "idempotency_key: too many keys are remembered on this partition; try again later")
     if submission.root_id is not None:
         return admit_into(changes, submission, task, envelope, fingerprint)
-    if submission.depends_on and submission.tasks is None:
-        return Rejection("unknown_dependency", "depends_on: a task outside a graph has no other tasks to depend on")
+    plan = _plan_of(submission, now_us)
+    if isinstance(plan, Rejection):
+        return plan
+    if (problem := check_spec(submission, "", now_us)) is not None:
+        return problem
+    data = _root_data(changes, submission, envelope, fingerprint)
+    if plan is not None:
+        data.tasks, data.nodes = msgspec.Raw(msgspec.json.encode(submission.tasks)), len(plan.nodes)
+    return Admitted([NewTask(task, None, submission.namespace, submission.correlation_id or task, data, plan)])
+
+
+def _plan_of(submission: Submission, now_us: int) -> Plan | TaskRejection | None:
+    """The plan of a workflow, every step of it checked; None where it is a task alone."""
+    if submission.tasks is None:
+        if submission.depends_on:
+            return Rejection("unknown_dependency", "depends_on: a task outside a graph has no other tasks to depend on")
+        return None
     if submission.depends_on:
         return Rejection("invalid_input", "depends_on: belongs to the nodes in tasks, not to their root")
-    plan: Plan | None = None
-    if submission.tasks is not None:
-        checked = check_plan(submission.tasks)
-        if isinstance(checked, Rejection):
-            return checked
-        for key, node in checked.nodes.items():
-            problem = check_spec(node, f"tasks.{key}.", now_us)
-            if problem is not None:
-                return problem
-        problem = _check_root(submission)
-        if problem is not None:
+    plan = check_plan(submission.tasks)
+    if isinstance(plan, Rejection):
+        return plan
+    for key, node in plan.nodes.items():
+        if (problem := check_spec(node, f"tasks.{key}.", now_us)) is not None:
             return problem
-        plan = checked
-    problem = check_spec(submission, "", now_us)
-    if problem is not None:
-        return problem
-    data = created_data(submission, now_us=now_us, log_offset=log_offset)
+    return _check_root(submission) or plan
+
+
+def _root_data(changes: Changes, submission: Submission, envelope: Envelope, fingerprint: str) -> e.TaskCreated:
+    data = created_data(submission, now_us=changes.now_us, log_offset=changes.known.events_offset)
     data.payload_hash = fingerprint
     data.parent_id = submission.parent_id
     data.created_by = submission.created_by
@@ -67,10 +77,7 @@ def admit(changes: Changes, submission: Submission, task: str, envelope: Envelop
     data.origin = envelope.forwarded_from
     if submission.idempotency_key is not None:
         data.idempotency_key, data.idempotency_window = submission.idempotency_key, submission.idempotency_window
-    if plan is not None:
-        data.tasks, data.nodes = msgspec.Raw(msgspec.json.encode(submission.tasks)), len(plan.nodes)
-    new = NewTask(task, None, submission.namespace, submission.correlation_id or task, data, plan)
-    return Admitted([new])
+    return data
 
 
 def _no_room(state: PartitionState, submission: Submission, waiting_max: int) -> TaskRejection | None:

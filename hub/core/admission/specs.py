@@ -1,4 +1,4 @@
-"""Whether what a submission says of a task can be: every field is checked here."""
+"""Every field that a submission gives of a task is checked here."""
 
 from schemas import NodeSpec, TaskSpec, check_id
 from schemas.tasks import ARGS_BYTES_MAX

@@ -56,7 +56,7 @@ def dispatch(changes: Changes) -> None:
 def _workers_for(changes: Changes, bucket: Bucket, free: dict[str, int]) -> list[Worker]:
     queue, name = bucket
     known = changes.state.workers.values()
-    pools = changes.state.pools
+    pools = changes.known.pools
     workers = [
         worker
         for worker in known

@@ -11,42 +11,46 @@ from ..tasks.attempts import on_lost, on_not_started
 from ..times import SECOND_US, us_of_seconds
 
 
-def expire_leases(changes: Changes, cause: str, time_watermark_us: int) -> None:
-    """Workers that were silent for a whole lease, up to a time before which all that was said has been read, have lost what
-    they held.
+def expire_leases(changes: Changes) -> None:
+    """Workers that were silent for a whole lease up to the time watermark have lost what they held; a longer silence of others is
+    reported. Whoever holds attempts and has not reported since the take-over gets a full lease from now."""
+    watermark_us = changes.known.time_watermark_us
+    if watermark_us is None:
+        return
+    _await_holders(changes)
+    for worker in list(changes.state.workers.values()):
+        silent_us = watermark_us - worker.last_report_us
+        if silent_us >= worker.lease_us:
+            over_ms = (worker.last_report_us + worker.lease_us) // 1000
+            changes.caused_by(f"agenda/{changes.partition}/lease:{worker.incarnation}/{over_ms}", "agenda:lease")
+            reason = f"silent for {silent_us / SECOND_US:.1f} s"
+            lose_worker(changes, worker.incarnation, reason=reason, lease_seconds=worker.lease_us / SECOND_US)
+        elif silent_us >= worker.lease_us * 2 // 3 and not worker.missed:
+            worker.missed = True
+            _report_silence(changes, worker, silent_us)
 
-    Whoever holds attempts and has not reported since the take-over gets a full lease from now.
-    """
+
+def _await_holders(changes: Changes) -> None:
     state = changes.state
     for incarnation in [*state.held, *state.worker_rows]:
         if incarnation not in state.workers and (state.held.get(incarnation) or incarnation in state.worker_rows):
             row = state.worker_rows.get(incarnation)
-            leases = [state.tasks[task].row.lease_seconds for task in state.held.get(incarnation, ())]
+            held = (state.tasks[task].row.lease for task in state.held.get(incarnation, ()))
+            leases = [lease.seconds for lease in held if lease is not None]
             if row is not None:
                 leases.append(row.lease_seconds)
-            lease_us = us_of_seconds(max(leases))
-            state.workers[incarnation] = Worker(incarnation, changes.now_us, lease_us)
-    for worker in list(state.workers.values()):
-        silent_us = time_watermark_us - worker.last_report_us
-        if silent_us >= worker.lease_us:
-            changes.caused_by(
-                f"agenda/{changes.partition}/lease:{worker.incarnation}/{(worker.last_report_us + worker.lease_us) // 1000}",
-                cause,
-            )
-            lease_seconds = worker.lease_us / SECOND_US
-            lose_worker(
-                changes, worker.incarnation, reason=f"silent for {silent_us / SECOND_US:.1f} s", lease_seconds=lease_seconds
-            )
-        elif silent_us >= worker.lease_us * 2 // 3 and not worker.missed:
-            worker.missed = True
-            row = state.worker_rows.get(worker.incarnation)
-            if row is not None and row.state != "silent":
-                changes.caused_by(
-                    f"agenda/{changes.partition}/silent:{worker.incarnation}/{worker.last_report_us // 1000}", cause
-                )
-                about: dict[str, Any] = {"pool": row.pool, "host": row.host, "pid": row.pid, "slots": row.slots}
-                data = e.WorkerHeartbeatMissed(silent_seconds=round(silent_us / SECOND_US, 3), **about)
-                changes.apply_to_worker(worker.incarnation, data)
+            state.workers[incarnation] = Worker(incarnation, changes.now_us, us_of_seconds(max(leases)))
+
+
+def _report_silence(changes: Changes, worker: Worker, silent_us: int) -> None:
+    row = changes.state.worker_rows.get(worker.incarnation)
+    if row is None or row.state == "silent":
+        return
+    since_ms = worker.last_report_us // 1000
+    changes.caused_by(f"agenda/{changes.partition}/silent:{worker.incarnation}/{since_ms}", "agenda:lease")
+    about: dict[str, Any] = {"pool": row.pool, "host": row.host, "pid": row.pid, "slots": row.slots}
+    silent_seconds = round(silent_us / SECOND_US, 3)
+    changes.apply_to_worker(worker.incarnation, e.WorkerHeartbeatMissed(silent_seconds=silent_seconds, **about))
 
 
 def extend_deadlines(state: PartitionState, gap_us: int) -> None:
@@ -82,14 +86,15 @@ def _lose_attempts(changes: Changes, incarnation: str, *, reason: str, lease_sec
         )
 
 
-def expire_starts(changes: Changes, cause: str, time_watermark_us: int) -> None:
+def expire_starts(changes: Changes) -> None:
     """Commands that were not started by their start deadline are superseded: dispatched again under a new number."""
-    deadlines = changes.state.start_deadlines
-    while deadlines and deadlines[0][0] <= time_watermark_us:
+    deadlines, watermark_us = changes.state.start_deadlines, changes.known.time_watermark_us
+    while watermark_us is not None and deadlines and deadlines[0][0] <= watermark_us:
         due_us, task_id, dispatched = heappop(deadlines)
         task = changes.state.tasks.get(task_id)
         if task is None or task.row.state != "dispatched" or task.row.dispatch != dispatched:
             continue
-        changes.caused_by(f"agenda/{changes.partition}/start:{task_id}.{dispatched}/{due_us // 1000}", cause)
+        changes.caused_by(f"agenda/{changes.partition}/start:{task_id}.{dispatched}/{due_us // 1000}", "agenda:start")
         changes.cancel_command(task, "not started in time")
-        changes.apply_all(task, on_not_started(task.row, changes.now, start_seconds=task.row.lease_seconds))
+        start_seconds = task.row.lease.seconds if task.row.lease is not None else 0.0
+        changes.apply_all(task, on_not_started(task.row, changes.now, start_seconds=start_seconds))

@@ -9,7 +9,7 @@ from schemas import reports as r
 from ..bounds import ID_BYTES, LEASE_SECONDS_MAX, NAMES_MAX, cut
 from ..changes import Changes
 from ..envelope import Envelope, InvalidReport
-from ..state import Worker
+from ..state import Task, Worker
 from ..tasks.attempts import on_lost, on_worker_stopped
 from ..tasks.retry import problem_of_options
 from ..times import SECOND_US
@@ -20,7 +20,7 @@ DEFAULT_LEASE_US = 10 * SECOND_US
 
 
 def check_worker(report: r.WorkerReport, inboxes: int) -> str | None:
-    """Why what a worker says of itself cannot be, naming the field."""
+    """Why a report of a worker about itself cannot be taken, naming the field; None where it can."""
     if not 0 < report.lease_seconds <= LEASE_SECONDS_MAX:
         return f"lease_seconds: must be above 0 and at most {LEASE_SECONDS_MAX:.0f}"
     for name in ("incarnation", "pool", "host"):
@@ -49,42 +49,53 @@ def _check_options(report: r.WorkerReport) -> str | None:
 
 def on_worker_report(changes: Changes, envelope: Envelope, report: r.WorkerReport) -> None:
     """Registration, heartbeat, draining, stopped. On its home partition these are also events. Raises InvalidReport."""
-    if (problem := check_worker(report, changes.conditions.inboxes)) is not None:
+    if (problem := check_worker(report, changes.settings.inboxes)) is not None:
         raise InvalidReport(f"{envelope.type}: {problem}")
-    home = changes.home_of(report.incarnation) == changes.partition
     worker = changes.state.workers.get(report.incarnation)
     if worker is None:
         worker = changes.state.workers[report.incarnation] = Worker(report.incarnation, changes.now_us, DEFAULT_LEASE_US)
     was_missed = worker.missed
     worker.update(report, changes.now_us)
-    if report.pool not in changes.state.pools:
-        changes.state.unknown_pools.add(report.pool)
-    if isinstance(report, r.WorkerDraining):
-        worker.draining = True
+    if report.pool not in changes.known.pools:
+        changes.unknown_pools.add(report.pool)
+    if changes.home_of(report.incarnation) == changes.partition:
+        _announce(changes, envelope, report, was_missed=was_missed)
+    match report:
+        case r.WorkerHeartbeat(holding=list() as holding):
+            _stop_strays(changes, worker, holding)
+            _miss(changes, worker, set(holding))
+        case r.WorkerDraining():
+            worker.draining = True
+        case r.WorkerStopped():
+            _release(changes, worker)
+
+
+def _announce(changes: Changes, envelope: Envelope, report: r.WorkerReport, *, was_missed: bool) -> None:
+    """On its home partition, what a worker reports of itself is also an event where it is new."""
     row = changes.state.worker_rows.get(report.incarnation)
-    if home and (row is None or was_missed or (row.state == "silent")) and not isinstance(report, r.WorkerStopped):
+    if not isinstance(report, r.WorkerStopped) and (row is None or was_missed or row.state == "silent"):
         changes.apply_to_worker(report.incarnation, _registered(report), life=envelope.offset)
         row = changes.state.worker_rows[report.incarnation]
-    if home and row is not None:
-        about: dict[str, Any] = {"pool": report.pool, "host": report.host, "pid": report.pid, "slots": report.slots}
-        if isinstance(report, r.WorkerDraining) and row.state != "draining":
-            changes.apply_to_worker(report.incarnation, e.WorkerDrainingEvent(**about))
-        elif isinstance(report, r.WorkerStopped):
-            changes.apply_to_worker(report.incarnation, e.WorkerStoppedEvent(**about))
-    if isinstance(report, r.WorkerHeartbeat) and report.holding is not None:
-        holding = set(report.holding)
-        _stop_strays(changes, worker, report.holding)
-        _miss(changes, worker, holding)
-    if isinstance(report, r.WorkerStopped):
-        for task_id in sorted(changes.state.held.pop(report.incarnation, ())):
-            task = changes.state.tasks[task_id]
-            changes.apply_all(task, on_worker_stopped(task.id, task.row, changes.now, changes.now_us))
-        changes.state.workers.pop(report.incarnation, None)
+    if row is None:
+        return
+    about: dict[str, Any] = {"pool": report.pool, "host": report.host, "pid": report.pid, "slots": report.slots}
+    if isinstance(report, r.WorkerDraining) and row.state != "draining":
+        changes.apply_to_worker(report.incarnation, e.WorkerDrainingEvent(**about))
+    elif isinstance(report, r.WorkerStopped):
+        changes.apply_to_worker(report.incarnation, e.WorkerStoppedEvent(**about))
+
+
+def _release(changes: Changes, worker: Worker) -> None:
+    """A worker that left in order holds nothing any more."""
+    for task_id in sorted(changes.state.held.pop(worker.incarnation, ())):
+        task = changes.state.tasks[task_id]
+        changes.apply_all(task, on_worker_stopped(task.id, task.row, changes.now, changes.now_us))
+    changes.state.workers.pop(worker.incarnation, None)
 
 
 def _stop_strays(changes: Changes, worker: Worker, holding: list[str]) -> None:
     """Tell the worker to stop what it runs without a lease (it was silent too long, or its command was superseded)."""
-    known = {changes.state.tasks[task].row.token for task in changes.state.held.get(worker.incarnation, ())}
+    known = {_token(changes.state.tasks[task]) for task in changes.state.held.get(worker.incarnation, ())}
     for token in holding:
         if token not in known:
             changes.command(worker, "", CancelAttempt(task="", attempt=0, token=token, reason="the lease is over"))
@@ -95,14 +106,19 @@ def _miss(changes: Changes, worker: Worker, holding: set[str]) -> None:
 
     Once proves nothing: a heartbeat that was made before an attempt began may arrive after its start."""
     tasks = [changes.state.tasks[task] for task in changes.state.held.get(worker.incarnation, ())]
-    missing = {task.row.token or "" for task in tasks if task.row.state == "running" and task.row.token not in holding}
+    missing = {_token(task) for task in tasks if task.row.state == "running" and _token(task) not in holding}
     for task in sorted(tasks, key=lambda task: task.id):
-        if task.row.token in missing & worker.missing:
-            missing.discard(task.row.token or "")
+        if _token(task) in missing & worker.missing:
+            missing.discard(_token(task))
             changes.apply_all(
                 task, on_lost(task.id, task.row, changes.now, changes.now_us, reason="its worker does not have it any more")
             )
     worker.missing = missing
+
+
+def _token(task: Task) -> str:
+    assert task.row.lease is not None, "a task that a worker holds has a lease"
+    return task.row.lease.token
 
 
 def _registered(report: r.WorkerReport) -> e.WorkerRegisteredEvent:

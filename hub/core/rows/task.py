@@ -3,7 +3,7 @@
 from msgspec import Raw, Struct, json
 
 from schemas import ABSENT, DEFAULT_POLICY, Dependency, ExecutionPolicy, RetryPolicy, TaskError, Timeouts
-from schemas.tasks import Delivery
+from schemas.tasks import Delivery, TaskFields
 
 #: Arguments up to this size stand in the task's row; longer ones are written once, in a row `args/<id>` of their own.
 INLINE_ARGS_BYTES_MAX = 512
@@ -13,16 +13,64 @@ INLINE_ARGS_BYTES_MAX = 512
 EMPTY = Raw(b"{}")
 
 
-class TaskRow(Struct, kw_only=True, omit_defaults=True):
+class Lease(Struct, kw_only=True, omit_defaults=True, frozen=True):
+    """The right of a worker to the attempt at hand, for `seconds` after each of its reports. `token` proves it; `inbox` is the
+    worker's partition of its pool's commands topic."""
+
+    worker: str
+    token: str
+    pool: str
+    inbox: int
+    seconds: float = 10.0
+
+
+class Timers(Struct, kw_only=True, omit_defaults=True, frozen=True):
+    """When what is due, in microseconds since the epoch: the start of a scheduled task, the next attempt, the end of this
+    attempt, the latest start, the end of the whole task."""
+
+    start: int | None = None
+    retry: int | None = None
+    attempt: int | None = None
+    expire: int | None = None
+    total: int | None = None
+
+
+class Cancel(Struct, kw_only=True, omit_defaults=True, frozen=True):
+    """Why and by whom a task was cancelled, or is to be. `timed_out`: its total timeout asked for it."""
+
+    reason: str = ""
+    by: str | None = None
+    timed_out: bool = False
+
+
+class Steps(Struct, kw_only=True, omit_defaults=True, frozen=True):
+    """Counters of a workflow: the steps that it has (`nodes`), those that exist (`planned`), and how those that ended did."""
+
+    nodes: int = 0
+    planned: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    skipped: int = 0
+    expired: int = 0
+
+
+NO_TIMERS = Timers()
+NO_STEPS = Steps()
+
+
+class TaskRow(TaskFields, kw_only=True, omit_defaults=True):
     """A live task (or an ended node of a live workflow). `root` and `parent` are None where the task is its own root.
 
-    `delivery` and `retry` are the submission's; `policy` is what holds from the first dispatch on (see `policy.py`)."""
+    `name`, `version` and `tags` are declared in `TaskFields`. `delivery` and `retry` are the submission's; `policy` is what holds
+    from the first dispatch on (see `policy.py`).
+
+    What belongs together is a part of its own, which is replaced as a whole: `timers`, `lease` (while a worker has the task),
+    `cancel`, `steps` (of a workflow)."""
 
     life: int
-    name: str
     state: str = ""
     sequence: int = 0
-    version: str | None = None
     namespace: str = "default"
     queue: str = "default"
     priority: int = 0
@@ -35,7 +83,6 @@ class TaskRow(Struct, kw_only=True, omit_defaults=True):
     args: Raw = ABSENT
     depends_on: list[Dependency] = []
     unmet: int = 0
-    tags: dict[str, str] = {}
     timeouts: Timeouts | None = None
     retry: RetryPolicy | None = None
     policy: ExecutionPolicy = DEFAULT_POLICY
@@ -49,18 +96,10 @@ class TaskRow(Struct, kw_only=True, omit_defaults=True):
     dispatched_at: str | None = None
     started_at: str | None = None
     finished_at: str | None = None
-    start_due_us: int | None = None
-    expire_due_us: int | None = None
-    total_due_us: int | None = None
-    retry_due_us: int | None = None
-    attempt_due_us: int | None = None
+    timers: Timers = NO_TIMERS
     attempt: int = 0
     dispatch: int = 0
-    token: str | None = None
-    worker: str | None = None
-    pool: str | None = None
-    inbox: int | None = None
-    lease_seconds: float = 10.0
+    lease: Lease | None = None
     number: int = 0
     errors: int = 0
     timed_out: int = 0
@@ -69,17 +108,8 @@ class TaskRow(Struct, kw_only=True, omit_defaults=True):
     message: str = ""
     error: TaskError | None = None
     result: Raw = ABSENT
-    cancelling: bool = False
-    cancel_reason: str = ""
-    cancel_by: str | None = None
-    cancel_timed_out: bool = False
-    nodes: int = 0
-    planned: int = 0
-    completed: int = 0
-    failed: int = 0
-    cancelled: int = 0
-    skipped: int = 0
-    expired: int = 0
+    cancel: Cancel | None = None
+    steps: Steps = NO_STEPS
 
 
 task_row_decoder = json.Decoder(TaskRow)

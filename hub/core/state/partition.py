@@ -1,9 +1,11 @@
 """What an engine partition holds in memory: rows, and what is derived from them.
 
 Durable: the rows (`Task.row`, `ended`, `worker_rows`, `engine_row`), only changed by `evolve`. Derived, rebuilt at a restore:
-dependents, children, ready order, agenda, who holds what. Soft, never on the log: what workers said of themselves
+dependents, children, ready order, agenda, who holds what. Soft, never on the log: what workers reported of themselves
 (credit, time of the last report) and who waits for a reply.
 """
+
+from collections.abc import Set
 
 from ..rows import EngineRow, WorkerRow
 from .agenda import Agenda
@@ -39,8 +41,7 @@ class PartitionState:
         self.agenda = Agenda()
         self._agenda_max = TIDY_FROM
         self.start_deadlines: list[tuple[int, str, int]] = []
-        self.pools: set[str] = set()
-        self.unknown_pools: set[str] = set()
+        self.pools: Set[str] = frozenset()
         self.retiring: dict[str, list[str]] = {}
 
     def free_credit(self, worker: Worker) -> int:
@@ -56,6 +57,14 @@ class PartitionState:
         The mark makes the entry's provenance unique: the engine's sequence rises with every owner, the count within one.
         """
         self.agenda.add(now_us, "dispatch", "", (self.engine_row.sequence << 32) + self.agenda.added)
+
+    def know_pools(self, pools: Set[str], now_us: int) -> None:
+        """Tasks that waited for a worker whose pool has just got its topic are dispatched in this batch, without any record."""
+        if pools == self.pools:
+            return
+        added, self.pools = pools - self.pools, pools
+        if any(worker.pool in added for worker in self.workers.values()):
+            self.wake_dispatch(now_us)
 
     def tidy(self) -> None:
         """Drop what tasks left in the agenda and in the ready order when they went, once it is more than what lives."""

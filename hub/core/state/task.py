@@ -18,7 +18,7 @@ class Task:
         self.row = row
         self.args = args
         self.result: Raw = row.result
-        self.children: list[str] | None = [] if row.nodes else None
+        self.children: list[str] | None = [] if row.steps.nodes else None
         self.plan: Plan | None = None
         self.args_row = False
         self.plan_row = False

@@ -7,7 +7,7 @@ from ..times import us_of_seconds
 
 
 class Worker:
-    """What a worker said of itself last. Soft state."""
+    """A worker as it described itself in its last report. Soft state."""
 
     __slots__ = (
         "credit",
@@ -43,7 +43,7 @@ class Worker:
         self.wanted_us = 0
 
     def update(self, report: WorkerReport, now_us: int) -> bool:
-        """Take in what it says; whether what it can run has changed."""
+        """Take in a report; returns whether what it can run has changed."""
         self.last_report_us = now_us
         self.lease_us = us_of_seconds(report.lease_seconds)
         self.missed = False

@@ -20,16 +20,24 @@ from .endings import cancelled, completed, failed
 from .retry import LOST_AT_ONCE, delay_seconds
 
 
+def worker_of(row: TaskRow) -> str:
+    """The worker that has the attempt at hand."""
+    assert row.lease is not None, f"a task that is {row.state} has a lease"
+    return row.lease.worker
+
+
 def check_lease(row: TaskRow, report: r.AttemptReport) -> AttemptRejection | None:
     """Whether the reporter still has the right to speak of this attempt."""
     if row.state not in ("dispatched", "running"):
         return Rejection("stale_attempt", f"attempt {report.attempt} is over; the task is {row.state}")
     if (report.attempt, report.dispatch) != (row.attempt, row.dispatch):
         return Rejection("stale_attempt", f"attempt {report.attempt}.{report.dispatch} is over; now {row.attempt}.{row.dispatch}")
-    if report.token != row.token:
+    lease = row.lease
+    assert lease is not None, f"a task that is {row.state} has a lease"
+    if report.token != lease.token:
         return Rejection("stale_token", "the lease token is not that of this attempt")
-    if report.incarnation != row.worker:
-        return Rejection("foreign_worker", f"the attempt belongs to {row.worker}")
+    if report.incarnation != lease.worker:
+        return Rejection("foreign_worker", f"the attempt belongs to {lease.worker}")
     if report.number <= row.number:
         return Rejection("duplicate", f"report {report.number} came before; the last was {row.number}")
     return None
@@ -46,14 +54,14 @@ def on_report(task: str, row: TaskRow, report: r.AttemptReport, now: str, now_us
                 return Rejection("wrong_state", "the attempt has started already")
             events = [_started(row, report)]
             if row.policy.delivery == "at_most_once":
-                granted = e.AttemptGranted(attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, token=report.token)
+                granted = e.AttemptGranted(attempt=row.attempt, dispatch=row.dispatch, worker=worker_of(row), token=report.token)
                 events.append(granted)
             return events
         case r.AttemptReleased():
             if row.state != "dispatched":
                 return Rejection("wrong_state", "the attempt has started: it cannot be released")
             released = e.AttemptReleasedEvent(
-                attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, reason=cut(report.reason)
+                attempt=row.attempt, dispatch=row.dispatch, worker=worker_of(row), reason=cut(report.reason)
             )
             return [released, _cancelled_or_ready(row, now)]
         case r.AttemptCancelled():
@@ -82,9 +90,9 @@ def on_report(task: str, row: TaskRow, report: r.AttemptReport, now: str, now_us
     raise AssertionError(f"no decision for {type(report).__name__}")
 
 
-def _percent(said: float | None) -> float | None:
+def _percent(reported: float | None) -> float | None:
     """Progress is between 0 and 100, whatever a handler computes."""
-    return None if said is None else min(max(0.0, said), 100.0)
+    return None if reported is None else min(max(0.0, reported), 100.0)
 
 
 def _not_json(value: Raw) -> str | None:
@@ -97,22 +105,23 @@ def _not_json(value: Raw) -> str | None:
 
 
 def _started(row: TaskRow, report: r.AttemptReport) -> Struct:
-    assert row.worker is not None
     number = report.number if isinstance(report, r.AttemptStarted) else report.number - 1
     if row.attempt == 1:
-        return e.TaskStarted(attempt=1, worker=row.worker, token=report.token, number=number)
-    return e.AttemptStartedEvent(attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, token=report.token, number=number)
+        return e.TaskStarted(attempt=1, worker=worker_of(row), token=report.token, number=number)
+    return e.AttemptStartedEvent(
+        attempt=row.attempt, dispatch=row.dispatch, worker=worker_of(row), token=report.token, number=number
+    )
 
 
 def _on_given_up(task: str, row: TaskRow, report: r.AttemptCancelled, now: str, now_us: int) -> list[Struct]:
-    if not row.cancelling:
+    if row.cancel is None:
         return on_lost(task, row, now, now_us, reason="the worker gave it up")
-    data = e.AttemptCancelledEvent(attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, number=report.number)
+    data = e.AttemptCancelledEvent(attempt=row.attempt, dispatch=row.dispatch, worker=worker_of(row), number=report.number)
     return [data, cancelled(row, now)]
 
 
 def _cancelled_or_ready(row: TaskRow, now: str) -> Struct:
-    if row.cancelling:
+    if row.cancel is not None:
         return cancelled(row, now)
     return e.TaskReady(queue=row.queue, priority=row.priority)
 
@@ -123,14 +132,14 @@ def _on_error(
     first = e.AttemptFailedEvent(
         attempt=row.attempt,
         dispatch=row.dispatch,
-        worker=row.worker,
+        worker=worker_of(row),
         number=report.number,
         error=error,
         ran_seconds=report.ran_seconds,
     )
     policy = row.policy
     failures = row.errors + row.timed_out + 1
-    if row.cancelling:
+    if row.cancel is not None:
         return [first, cancelled(row, now)]
     if not error.retryable:
         return [first, failed(row, now, "permanent", error)]
@@ -148,10 +157,10 @@ def on_timeout(task: str, row: TaskRow, now: str, now_us: int) -> list[Struct]:
     """The attempt took longer than its policy allows (reported by the worker, or found by the agenda)."""
     policy = row.policy
     seconds = policy.timeout_seconds or 0.0
-    first = e.AttemptTimedOut(attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, timeout_seconds=seconds)
+    first = e.AttemptTimedOut(attempt=row.attempt, dispatch=row.dispatch, worker=worker_of(row), timeout_seconds=seconds)
     failures = row.errors + row.timed_out + 1
     error = TaskError(type="AttemptTimedOut", message=f"attempt {row.attempt} took longer than {seconds:g} s")
-    if row.cancelling:
+    if row.cancel is not None:
         return [first, cancelled(row, now)]
     if not policy.retry.timeout or failures >= policy.max_attempts:
         return [first, failed(row, now, "timed_out", error)]
@@ -165,12 +174,14 @@ def on_lost(task: str, row: TaskRow, now: str, now_us: int, *, reason: str, leas
         return on_not_started(row, now, start_seconds=lease_seconds or 0.0)
     first: Struct
     if lease_seconds is not None:
-        first = e.AttemptLeaseExpired(attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, lease_seconds=lease_seconds)
+        first = e.AttemptLeaseExpired(
+            attempt=row.attempt, dispatch=row.dispatch, worker=worker_of(row), lease_seconds=lease_seconds
+        )
     else:
-        first = e.AttemptLost(attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, reason=reason)
+        first = e.AttemptLost(attempt=row.attempt, dispatch=row.dispatch, worker=worker_of(row), reason=reason)
     lost = row.lost + 1
     retry = row.policy.retry
-    if row.cancelling:
+    if row.cancel is not None:
         return [first, cancelled(row, now)]
     error = TaskError(type="WorkerLost", message=f"the worker of attempt {row.attempt} is gone: {reason}")
     if row.policy.delivery == "at_most_once" or lost > retry.max_lost:
@@ -186,13 +197,13 @@ def on_worker_stopped(task: str, row: TaskRow, now: str, now_us: int) -> list[St
     reason = "the worker has stopped"
     if row.state == "running":
         return on_lost(task, row, now, now_us, reason=reason)
-    data = e.AttemptReleasedEvent(attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, reason=reason)
+    data = e.AttemptReleasedEvent(attempt=row.attempt, dispatch=row.dispatch, worker=worker_of(row), reason=reason)
     return [data, _cancelled_or_ready(row, now)]
 
 
 def on_not_started(row: TaskRow, now: str, *, start_seconds: float) -> list[Struct]:
     """A command that was not started by its start deadline: dispatched again under a new number."""
-    data = e.AttemptSuperseded(attempt=row.attempt, dispatch=row.dispatch, worker=row.worker, start_seconds=start_seconds)
+    data = e.AttemptSuperseded(attempt=row.attempt, dispatch=row.dispatch, worker=worker_of(row), start_seconds=start_seconds)
     return [data, _cancelled_or_ready(row, now)]
 
 

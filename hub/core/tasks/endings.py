@@ -11,6 +11,7 @@ from schemas import reports as r
 from schemas.tasks import INLINE_RESULTS_BYTES_MAX
 
 from ..rows import TaskRow
+from ..rows.task import Cancel
 from .policy import policy_of
 
 FailedKind = Literal["permanent", "exhausted", "timed_out", "lost", "dependency_failed"]
@@ -27,7 +28,7 @@ def _ended(row: TaskRow, now: str, *, number: int = 0) -> dict[str, Any]:
         "attempt": row.attempt,
         "max_attempts": policy_of(row).max_attempts,
         "queue": row.queue,
-        "worker": row.worker,
+        "worker": row.lease.worker if row.lease is not None else None,
         "parent_id": row.parent,
         "key": row.key,
         "tags": row.tags,
@@ -50,8 +51,9 @@ def failed(row: TaskRow, now: str, kind: FailedKind, error: TaskError) -> e.Task
 
 def cancelled(row: TaskRow, now: str, *, reason: str | None = None, by: str | None = None) -> e.TaskCancelled:
     """`reason` and `by` default to those of the cancel that was requested."""
+    asked = row.cancel or Cancel()
     return e.TaskCancelled(
-        reason=row.cancel_reason if reason is None else reason, by=by if reason is not None else row.cancel_by, **_ended(row, now)
+        reason=asked.reason if reason is None else reason, by=by if reason is not None else asked.by, **_ended(row, now)
     )
 
 
@@ -66,7 +68,7 @@ def skipped(row: TaskRow, now: str, reason: str, dependency: str) -> e.TaskSkipp
 
 
 def _counts(row: TaskRow, counts: Mapping[str, int]) -> dict[str, Any]:
-    return {"nodes": row.nodes, **counts}
+    return {"nodes": row.steps.nodes, **counts}
 
 
 def workflow_completed(
@@ -94,4 +96,5 @@ def workflow_failed(
 
 def workflow_cancelled(row: TaskRow, now: str, counts: Mapping[str, int]) -> e.WorkflowCancelled:
     """Cancelled, and nothing runs any more."""
-    return e.WorkflowCancelled(reason=row.cancel_reason, by=row.cancel_by, **_ended(row, now), **_counts(row, counts))
+    asked = row.cancel or Cancel()
+    return e.WorkflowCancelled(reason=asked.reason, by=asked.by, **_ended(row, now), **_counts(row, counts))

@@ -22,7 +22,7 @@ def reply_of(changes: Changes, task: Task) -> TaskReply:
         sequence=row.sequence,
         result=task.result if task.ended else ABSENT,
         error=row.error if row.state != "completed" else None,
-        reason=row.cancel_reason or None,
+        reason=(row.cancel.reason or None) if row.cancel is not None else None,
         log_offset=row.log_offset,
     )
 

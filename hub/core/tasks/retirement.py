@@ -17,7 +17,7 @@ RETIRED_PER_BATCH = 500
 
 def retire(changes: Changes, task: Task) -> None:
     """A life is over: the row shrinks to its entry in the ended index."""
-    row = ended_row(task.row, changes.now_us, changes.conditions.retention_seconds)
+    row = ended_row(task.row, changes.now_us, changes.settings.retention_seconds)
     changes.state.forget(task)
     changes.touched.pop(task.id, None)
     encoded = json.encode(row)
@@ -46,7 +46,7 @@ def ended_row(row: TaskRow, now_us: int, retention_seconds: float) -> EndedRow:
         result=result if small else ABSENT,
         result_omitted=not small,
         error=cut_error(row.error, message=KEPT_ERROR_MAX, stacktrace=0) if row.error and row.state != "completed" else None,
-        reason=row.cancel_reason,
+        reason=row.cancel.reason if row.cancel is not None else "",
     )
 
 

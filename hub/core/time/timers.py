@@ -24,7 +24,7 @@ TIMEOUT_SLACK_US = SECOND_US // 2
 
 
 def _start(changes: Changes, task: Task, due_us: int, mark: int) -> None:
-    if task.row.state == "scheduled" and task.row.start_due_us == due_us:
+    if task.row.state == "scheduled" and task.row.timers.start == due_us:
         changes.apply(task, _ready(task.row))
 
 
@@ -35,18 +35,18 @@ def _retry(changes: Changes, task: Task, due_us: int, mark: int) -> None:
 
 def _expire(changes: Changes, task: Task, due_us: int, mark: int) -> None:
     row = task.row
-    if row.state in WAITING and row.expire_due_us is not None and row.expire_due_us <= changes.now_us:
+    if row.state in WAITING and row.timers.expire is not None and row.timers.expire <= changes.now_us:
         changes.apply(task, expired(row, changes.now, "not started in time"))
 
 
 def _total(changes: Changes, task: Task, due_us: int, mark: int) -> None:
     row = task.row
-    if row.total_due_us != due_us:
+    if row.timers.total != due_us:
         return
     seconds = row.timeouts.total if row.timeouts else None
     reason = f"not over within {seconds} s of its creation"
     if task.children is not None:
-        if not row.cancelling:
+        if row.cancel is None:
             request_cancel(changes, task, reason, None, timed_out=True)
         return
     changes.cancel_command(task, reason)
@@ -56,17 +56,17 @@ def _total(changes: Changes, task: Task, due_us: int, mark: int) -> None:
 
 def _attempt(changes: Changes, task: Task, due_us: int, mark: int) -> None:
     row = task.row
-    if row.state != "running" or row.dispatch != mark or row.attempt_due_us is None:
+    if row.state != "running" or row.dispatch != mark or row.timers.attempt is None:
         return
-    if changes.now_us < row.attempt_due_us + TIMEOUT_SLACK_US:
-        changes.state.agenda.add(row.attempt_due_us + TIMEOUT_SLACK_US, "attempt", task.id, mark)
+    if changes.now_us < row.timers.attempt + TIMEOUT_SLACK_US:
+        changes.state.agenda.add(row.timers.attempt + TIMEOUT_SLACK_US, "attempt", task.id, mark)
         return
     changes.cancel_command(task, "the attempt took too long")
     changes.apply_all(task, on_timeout(task.id, row, changes.now, changes.now_us))
 
 
 def _plan(changes: Changes, task: Task, due_us: int, mark: int) -> None:
-    if task.row.planned == mark and not task.row.cancelling:
+    if task.row.steps.planned == mark and task.row.cancel is None:
         create_nodes(changes, task)
 
 

@@ -14,18 +14,19 @@ def request_cancel(changes: Changes, task: Task, reason: str, by: str | None, *,
         cancel_task(changes, task, reason, by)
         return
     if task.plan is not None:
-        changes.state.planned -= len(task.plan.order) - task.row.planned  # No more steps are created.
+        changes.state.planned -= len(task.plan.order) - task.row.steps.planned  # No more steps are created.
     changes.apply(task, e.TaskCancelRequested(reason=reason, by=by, timed_out=timed_out))
     changes.state.agenda.add(changes.now_us, "cancel", task.id)
 
 
 def cancel_steps(changes: Changes, root: Task, mark: int) -> None:
     """The next slice of a workflow's steps, in order of creation; `mark` is the position."""
-    children = root.children or []
+    children, asked = root.children or [], root.row.cancel
+    assert asked is not None, "a workflow that is being cancelled"
     for child in children[mark : mark + SLICE]:
         step = changes.state.tasks[child]
-        if not step.ended and not step.row.cancelling:
-            cancel_task(changes, step, root.row.cancel_reason, root.row.cancel_by)
+        if not step.ended and step.row.cancel is None:
+            cancel_task(changes, step, asked.reason, asked.by)
     if mark + SLICE < len(children):
         changes.state.agenda.add(changes.now_us, "cancel", root.id, mark + SLICE)
     changes.counted.setdefault(root.id, {})  # All steps may have ended already: then nobody else would look.

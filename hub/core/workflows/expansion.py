@@ -22,15 +22,15 @@ def create_nodes(changes: Changes, root: Task) -> int:
     """Create the next slice of the root's plan; returns how many of the plan then exist."""
     plan = root.plan
     assert plan is not None
-    first = root.row.planned if root.row.state == "running" else 0
+    first = root.row.steps.planned if root.row.state == "running" else 0
     keys = _slice(plan, first)
     planned = first + len(keys)
     changes.state.planned += (len(plan.order) if not first else 0) - len(keys)
     if first:
-        counts = {name: getattr(root.row, name) for name in ("completed", "failed", "cancelled", "skipped", "expired")}
-        changes.apply(root, e.WorkflowProgressed(nodes=root.row.nodes, planned=planned, **counts))
+        counts = {name: getattr(root.row.steps, name) for name in ("completed", "failed", "cancelled", "skipped", "expired")}
+        changes.apply(root, e.WorkflowProgressed(nodes=root.row.steps.nodes, planned=planned, **counts))
     else:
-        changes.apply(root, e.WorkflowStarted(nodes=root.row.nodes, planned=planned))
+        changes.apply(root, e.WorkflowStarted(nodes=root.row.steps.nodes, planned=planned))
     correlation = root.row.correlation or root.id
     for key in keys:
         data = node_data(plan.nodes[key], root, key, now_us=changes.now_us, log_offset=root.row.log_offset)

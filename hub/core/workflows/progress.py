@@ -21,22 +21,22 @@ def count_steps(changes: Changes, root_id: str) -> None:
     if root is None or root.ended:
         return
     row = root.row
-    counts = {name: getattr(row, name) + ended.get(name, 0) for name in _COUNTERS}
+    counts = {name: getattr(row.steps, name) + ended.get(name, 0) for name in _COUNTERS}
     over = sum(counts.values())
-    if over == (row.nodes if not row.cancelling else len(root.children or ())):
+    if over == (row.steps.nodes if row.cancel is None else len(root.children or ())):
         _end_workflow(changes, root, counts)
     elif ended:
-        changes.apply(root, e.WorkflowProgressed(nodes=row.nodes, planned=row.planned, **counts))
+        changes.apply(root, e.WorkflowProgressed(nodes=row.steps.nodes, planned=row.steps.planned, **counts))
 
 
 def _end_workflow(changes: Changes, root: Task, counts: dict[str, int]) -> None:
     row = root.row
     nodes = [changes.state.tasks[child] for child in root.children or ()]
-    if row.cancelling and row.cancel_timed_out:
-        error = TaskError(type="TimedOut", message=row.cancel_reason, retryable=False)
+    if row.cancel is not None and row.cancel.timed_out:
+        error = TaskError(type="TimedOut", message=row.cancel.reason, retryable=False)
         changes.apply(root, workflow_failed(row, changes.now, counts, error, []))
         return
-    if row.cancelling:
+    if row.cancel is not None:
         changes.apply(root, workflow_cancelled(row, changes.now, counts))
         return
     handled = {entry.task for node in nodes for entry in node.row.depends_on if entry.on == "failure"}
