@@ -82,9 +82,13 @@ class Desk:
         """Do what follows from the time; never returns."""
         while True:
             await asyncio.sleep(HOLD_SECONDS / 2)
-            with self.slots as slots:
-                effects = slots.tick(self._clock())
-            await self._carry_out(effects)
+            await self.tick()
+
+    async def tick(self) -> None:
+        """Do what follows from the time now."""
+        with self.slots as slots:
+            effects = slots.tick(self._clock())
+        await self._carry_out(effects)
 
     def lease_lost(self, partition: int) -> None:
         """The leases of a partition cannot be renewed."""
