@@ -74,10 +74,10 @@ class Delivery(_Declared):
 
     `order`: events of one "task" come one after the other (default); of one "root" (a workflow and all its steps); or of one
     "partition" of the log. `concurrency`: how many handlers run side by side (each for another task). `timeout`: how long one
-    call of a handler may take. `on_error`, after the last retry: "dlq" sets the event aside in `hub.dlq.<id>`, "skip" logs it
-    and continues, "stop" halts the subscriber before that event. A record that is not an event is set aside or skipped without
-    retries, also where `on_error` is "stop". `in_flight_max`, `in_flight_bytes_max`: handed over and not
-    yet acknowledged; beyond either, reading pauses.
+    call of a handler may take. `on_error`, after the last retry: "dlq" writes the event to `hub.dlq.<id>`, "skip" logs it
+    and continues, "stop" halts the subscriber before that event. A record that is not an event is dead-lettered or skipped
+    without retries, also where `on_error` is "stop". `in_flight_max`, `in_flight_bytes_max`: handed over and not yet
+    acknowledged; beyond either, reading pauses.
     """
 
     order: Literal["task", "root", "partition"] = "task"
@@ -236,7 +236,7 @@ def parse_filter(value: Any) -> Filter:
     raise ValueError(f"{operator!r}: a filter is a table with one of {', '.join(_OPERATORS)}")
 
 
-# What a handler is told beside the event
+# What a handler gets beside the event
 
 
 class Meta:
@@ -414,7 +414,7 @@ def _handler_of(where: str, name: str, function: Callable[..., Any], marked: _On
     parameters = list(inspect.signature(function).parameters.values())[skip:]
     required = [one for one in parameters if one.default is one.empty and one.kind is not one.VAR_KEYWORD]
     if not parameters or len(required) > 2:
-        raise TypeError(f"{where}: a handler takes the event and, if it likes, the meta")
+        raise TypeError(f"{where}: a handler takes the event and, optionally, its Meta")
     try:
         annotation = inspect.get_annotations(function, eval_str=True).get(parameters[0].name)
     except NameError as missing:
