@@ -39,7 +39,7 @@ class _Raised(NamedTuple):
     error: BaseException
 
 
-async def run_attempt(
+async def execute_attempt(
     definition: TaskDefinition,
     context: TaskContext,
     args: bytes,
