@@ -9,7 +9,7 @@ from schemas import MalformedRecord, printable
 
 from ..client.lookup import find_made
 from ..core import EndedRow, TaskRow, decode_row, kind_of
-from ..kafka import STATE, describe_partitions, read_all
+from ..kafka import STATE, KafkaTransport, describe_partitions, read_all
 
 
 class ListedTask(Struct, kw_only=True):
@@ -47,7 +47,11 @@ async def read_tasks(
     Raises Unreachable, TopicMissing."""
     found: list[ListedTask] = []
     malformed, partitions = 0, await describe_partitions(bootstrap)
-    made = None if event_id is None else {each.task for each in await find_made(bootstrap, partitions, event_id, source=source)}
+    made = (
+        None
+        if event_id is None
+        else {each.task for each in await find_made(KafkaTransport(bootstrap), partitions, event_id, source=source)}
+    )
     for partition in range(partitions):
         rows: dict[bytes, bytes] = {}
         async for record in read_all(bootstrap, STATE, partition):

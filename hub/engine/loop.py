@@ -90,7 +90,7 @@ def outage_log() -> OutageLog:
 
 class PartitionLoop:
     """Owns one engine partition for as long as `run` runs. `on_ready` is called whenever it has taken over; `outages` is shared
-    by the partitions of a process."""
+    by the partitions of a process. `idle_seconds`: see IDLE_SECONDS; less than STOPPED_US."""
 
     def __init__(
         self,
@@ -104,6 +104,7 @@ class PartitionLoop:
         on_ready: Callable[[int], None] | None = None,
         outages: OutageLog | None = None,
         now_us: Callable[[], int] | None = None,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._broker = broker
         self.partition = partition
@@ -114,6 +115,7 @@ class PartitionLoop:
         self._on_ready = on_ready
         self._outages = outages or outage_log()
         self._now_us = now_us or SteadyClock().now_us
+        self._idle_max_seconds = idle_seconds
         self._stopping = asyncio.Event()
         self.changelog = Changelog(
             broker,
@@ -327,8 +329,8 @@ class PartitionLoop:
     def _idle_seconds(self, partition: EnginePartition) -> float:
         due_us = partition.next_due()
         if due_us is None:
-            return IDLE_SECONDS
-        return min(max((due_us - self._time()) / 1e6, 0.0), IDLE_SECONDS)
+            return self._idle_max_seconds
+        return min(max((due_us - self._time()) / 1e6, 0.0), self._idle_max_seconds)
 
     def _time(self) -> int:
         """Microseconds since the epoch, by a clock that never goes back: not even to before what a former owner wrote."""

@@ -75,8 +75,8 @@ class Bodies:
 
     @property
     def busy_threads(self) -> int:
-        """Plain functions that run, also those whose attempt is over."""
-        return sum(not future.done() for future in self._functions)
+        """Plain functions that run, also those whose attempt is over, or that are over and not reported yet."""
+        return len(self._functions)
 
     def begin(self, attempt: Attempt) -> None:
         """The attempt has a slot."""

@@ -116,9 +116,13 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Example]:
 
 
 def test_every_python_block_is_a_file_that_compiles() -> None:
-    assert files().keys() == {"app.py", "submit.py", "publish.py", "alerts.py", "pager.py"}
+    assert files().keys() == {"app.py", "submit.py", "test_app.py", "publish.py", "alerts.py", "pager.py"}
     for name, content in files().items():
         compile(content, name, "exec")
+
+
+def test_the_tasks_are_tested_without_a_broker(example: Example) -> None:
+    assert "1 passed" in example.run(sys.executable, "-m", "pytest", "-q", "test_app.py")
 
 
 def test_submit_wait_and_watch(example: Example) -> None:

@@ -319,3 +319,74 @@ def test_a_worker_that_drains_hands_back_what_comes_and_stops_what_runs_at_last(
     desk, attempts = desk_with(2, 1, "ab")
     desk.over(attempts["a"])
     assert [effect.attempt.command.token for effect in desk.stop()] == ["b"]
+
+
+def full_of_others(partitions: int = 3, slots: int = 1) -> tuple[Slots, list[Attempt]]:
+    """A desk whose every slot runs work of partition 0, and whose partition 1 was refused at time 0.2."""
+    desk, attempts = desk_with(slots, partitions, "abcdefgh"[:slots])
+    desk.take(command(token="refused", partition=1), 0.0)
+    desk.tick(2 * HOLD_SECONDS)
+    return desk, list(attempts.values())
+
+
+def test_a_partition_that_was_refused_gets_no_more_credit_than_it_has_attempts_here() -> None:
+    desk, _ = full_of_others(partitions=2, slots=4)
+    assert [desk.standing(partition).credit for partition in (0, 1)] == [2, 0]
+
+
+def test_an_attempt_is_handed_back_by_the_time_since_it_arrived() -> None:
+    desk, _ = desk_with(1, 2, "a")
+    desk.take(command(token="late"), 100.0)
+    assert list(desk.tick(100.0 + HOLD_SECONDS / 2)) == []
+    assert len(desk.tick(100.0 + HOLD_SECONDS * 2)) == 2
+
+
+def test_without_a_free_slot_nothing_is_offered_or_reserved() -> None:
+    desk, [attempt] = full_of_others()
+    late = 2 * HOLD_SECONDS + STARVING_SECONDS
+    assert list(desk.tick(late)) == []
+    assert list(desk.ended(attempt, late)) == [BeatSoon([1])], "it is reserved when it becomes free"
+
+
+def test_a_worker_that_drains_offers_nothing() -> None:
+    desk, [attempt] = full_of_others()
+    desk.drain()
+    assert list(desk.ended(attempt, 1.0)) == []
+
+
+def test_a_reserved_slot_is_kept_from_others_until_its_partition_comes_and_offered_to_nobody_else() -> None:
+    desk, [attempt] = full_of_others()
+    now = 2 * HOLD_SECONDS + STARVING_SECONDS
+    desk.take(command(token="other", partition=2), now)  # waits: the only slot is taken
+    assert list(desk.ended(attempt, now)) == [BeatSoon([1])]
+    assert desk.waiting == 1
+    [begin] = desk.take(command(token="came", partition=1), now)
+    assert isinstance(begin, BeginBody)
+    assert begin.attempt.command.token == "came"
+    assert begun(desk.ended(begin.attempt, now)) == ["other"], "the reservation is used up"
+
+
+def test_while_something_waits_for_a_reserved_slot_others_are_offered_none() -> None:
+    desk, attempts = full_of_others(slots=2)
+    now = 2 * HOLD_SECONDS + STARVING_SECONDS
+    desk.take(command(token="too much", partition=2), now - 2 * HOLD_SECONDS)
+    desk.tick(now - HOLD_SECONDS / 2)  # partition 2 is refused, too
+    desk.take(command(token="waits", partition=0), now)
+    assert list(desk.ended(attempts[0], now)) == [BeatSoon([1])]
+    assert desk.waiting == 1
+
+
+def test_one_free_slot_is_offered_to_one_partition_and_the_next_look_offers_more() -> None:
+    desk, attempts = desk_with(1, 4, "a")
+    for partition in (1, 2, 3):
+        desk.take(command(token=f"of {partition}", partition=partition), 0.0)
+    desk.tick(2 * HOLD_SECONDS)
+    assert list(desk.ended(attempts["a"], 0.5)) == [BeatSoon([1])]
+    assert list(desk.tick(0.5)) == [BeatSoon([2, 3])]
+
+
+def test_hung_functions_lower_each_share_by_theirs() -> None:
+    desk, attempts = desk_with(8, 2, "ab")
+    for attempt in attempts.values():
+        desk.hung(attempt, 0.0)
+    assert [desk.standing(partition).credit for partition in (0, 1)] == [3, 3]
