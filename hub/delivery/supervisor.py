@@ -19,8 +19,9 @@ from .clients import Clients
 from .config import Plan, SubscriberConfig, plan
 from .dead_letters import DeadLetters
 from .discovery import load
+from .failures import StoppedByPolicy
 from .feed import Disconnected, Feed
-from .runner import Runner, StoppedByPolicy
+from .runner import Runner
 from .selection import Selection
 from .status import Counters, State, SubscriberStatus
 from .thread import SubscriberThread
