@@ -21,8 +21,8 @@ class StalledError(HubError):
 class Quiet:
     """Knows when an event loop in manual time has nothing to do.
 
-    `busy_threads` says how many threads work for the loop: they are waited for, `thread_seconds` of real time at most. `stall`
-    makes the error for those who wait in `guard` when nothing has moved for `patience()` seconds of real time."""
+    `busy_threads` says how many threads work for the loop: each is waited for once, `thread_seconds` of real time at most.
+    `stall` makes the error for those who wait in `guard` when nothing has moved for `patience()` seconds of real time."""
 
     def __init__(
         self,
@@ -41,6 +41,7 @@ class Quiet:
         self._waiting: list[asyncio.Future[None]] = []
         self._guarded: set[asyncio.Future[None]] = set()
         self._looking: asyncio.Task[None] | None = None
+        self._given_up = 0
 
     async def wait(self) -> None:
         """Until nothing is ready to run, no timer is due and no thread works."""
@@ -87,7 +88,7 @@ class Quiet:
 
     def _notice(self, seconds: float) -> bool:
         """The loop has been quiet for so long; whether that means anything to anybody."""
-        if self._busy_threads() and seconds < self._thread_seconds:
+        if self._is_worth_waiting(seconds):
             return False
         if self._waiting:
             waiting, self._waiting = self._waiting, []
@@ -102,6 +103,14 @@ class Quiet:
                 stalled.set_exception(self._stall())
                 stalled.exception()  # seen by who waits, unless their own work ends at this moment
         return True
+
+    def _is_worth_waiting(self, seconds: float) -> bool:
+        """Whether a thread works that was not given up on yet."""
+        busy = self._busy_threads()
+        if seconds >= self._thread_seconds:
+            self._given_up = busy
+        self._given_up = min(self._given_up, busy)
+        return busy > self._given_up
 
 
 def _rest() -> None:

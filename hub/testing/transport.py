@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Self
 
-from ..broker import BrokerError, ErrorCode, LocalBroker
+from ..broker import BrokerError, LocalBroker
 from ..kafka import (
     BATCH_BYTES_MAX,
     INTAKE,
@@ -20,10 +20,14 @@ from ..kafka import (
     end_of_batches,
     pool_topic,
     read_batches,
+    size_of,
 )
 
 ADDRESS = "memory"
 FETCH_BYTES = 1024 * 1024
+
+#: Of a record batch (https://kafka.apache.org/documentation/#recordbatch).
+BATCH_HEADER_BYTES = 61
 SEND_SECONDS = 60.0
 
 #: Nothing is polled in memory: a reader waits until there is something (seconds).
@@ -32,6 +36,13 @@ FOREVER_SECONDS = 1e9
 
 def _nothing() -> None:
     """What follows when nobody asks."""
+
+
+def check_size(outgoing: Outgoing) -> None:
+    """Raises RecordTooLarge where no topic of a hub takes the record."""
+    record = Record(outgoing.key, outgoing.value, outgoing.headers, 0)
+    if size_of(record) + BATCH_HEADER_BYTES > BATCH_BYTES_MAX:
+        raise RecordTooLarge(outgoing.topic, len(outgoing.value), BATCH_BYTES_MAX)
 
 
 class MemoryTransport:
@@ -58,13 +69,9 @@ class MemoryTransport:
 
     def append(self, outgoing: Outgoing) -> None:
         """Append a record. Raises RecordTooLarge."""
+        check_size(outgoing)
         topic, partition, key, value, headers = outgoing
-        try:
-            self.broker.append_soon(topic, partition, build_batch([Record(key, value, headers, self._now_ms())]))
-        except BrokerError as error:
-            if error.code is ErrorCode.MESSAGE_TOO_LARGE:
-                raise RecordTooLarge(topic, len(value), BATCH_BYTES_MAX) from error
-            raise
+        self.broker.append_soon(topic, partition, build_batch([Record(key, value, headers, self._now_ms())]))
 
     def sender(self, *, client_id: str, linger_ms: int = 0) -> "MemorySender":
         """See Transport."""
@@ -123,6 +130,7 @@ class MemorySender:
 
     async def post(self, outgoing: Outgoing, on_settled: Callable[[], object] = _nothing) -> None:
         """See RecordSender. Raises RecordTooLarge."""
+        check_size(outgoing)
         if self._posted or not self._transport.connected.is_set():
             self._posted.append((outgoing, on_settled))
             if self._posting is None or self._posting.done():

@@ -42,9 +42,19 @@ class Reports(Protocol):
 
 
 class WorkerIdentity:
-    """What every report of a worker has in common, as it is when the worker starts."""
+    """What every report of a worker has in common, as it is when the worker starts. `process`: its host and process id, by
+    default those of this one."""
 
-    def __init__(self, incarnation: str, inbox: int, settings: WorkerSettings, registry: TaskRegistry) -> None:
+    def __init__(
+        self,
+        incarnation: str,
+        inbox: int,
+        settings: WorkerSettings,
+        registry: TaskRegistry,
+        *,
+        process: tuple[str, int] | None = None,
+    ) -> None:
+        host, pid = process or (socket.gethostname(), os.getpid())
         self.incarnation = incarnation
         fields = {
             "incarnation": incarnation,
@@ -55,8 +65,8 @@ class WorkerIdentity:
             "options": registry.options,
             "slots": settings.slots,
             "lease_seconds": settings.lease_seconds,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
+            "host": host,
+            "pid": pid,
         }
         self.fields: Mapping[str, Any] = MappingProxyType(fields)
 

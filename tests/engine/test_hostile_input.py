@@ -99,6 +99,13 @@ def test_a_worker_of_a_pool_without_a_topic_gets_nothing_until_the_topic_is_ther
     goes_on(world)
 
 
+def test_a_worker_of_a_pool_without_a_topic_gets_no_command_for_what_it_claims_to_hold(world: World) -> None:
+    world.worker("w9", kind="worker.heartbeat", pool="nowhere", holding=["0/1/2"])
+    world.step()
+    assert not [kind for kind, worker, _ in world.commands if worker == "w9"]
+    goes_on(world)
+
+
 def test_a_new_owner_that_finds_a_cancelled_workflow_has_nothing_to_say_of_it_until_a_step_ends(world: World) -> None:
     world.submit(id="w", name="w", tasks={"x": {"name": "a"}})
     world.step()

@@ -12,8 +12,7 @@ from hub.verify import Execution, Report
 from schemas import ExecuteAttempt, node_id
 from tests.engine.harness import SECOND, World
 from tests.engine.topics import Topics
-
-from .hostile import hostile_record
+from tests.simulation.hostile import hostile_record
 
 STEPS = 80
 HEALING_ROUNDS_MAX = 300
