@@ -183,6 +183,21 @@ def test_subscribers_with_settings_come_from_hub_toml(example: Example) -> None:
         settings.unlink()
 
 
+def test_what_is_kept_is_set_in_hub_toml(example: Example, tmp_path: Path) -> None:
+    (tmp_path / "hub.toml").write_text(blocks("toml")[1])
+    here = Example(tmp_path)
+    shown = {row["setting"]: row for row in json.loads(here.hub("config", "--json"))}
+    for line in re.findall(r"^(\w+) = ([\d_]+)", blocks("toml")[1], re.MULTILINE):
+        row = next(row for name, row in shown.items() if name.endswith(f".{line[0]}"))
+        assert float(row["value"]) == int(line[1]), row
+
+
+@pytest.mark.parametrize("line", sorted(set(re.findall(r"^hub [^#\n]*[^#\s]", README, re.MULTILINE))))
+def test_every_command_line_is_accepted(example: Example, line: str) -> None:
+    """With --help behind it, only names and values are read."""
+    example.hub(*line.split()[1:], "--help")
+
+
 def test_every_command_of_the_table_exists(example: Example) -> None:
     rows = re.findall(r"^\| (`hub .*?) \|", README, re.MULTILINE)
     assert len(rows) > 8
