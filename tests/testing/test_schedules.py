@@ -2,6 +2,7 @@
 checker has the last word."""
 
 import random
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,14 @@ from tests.testing.app import tasks
 
 STEPS = 40
 MINUTES_MAX = 20
-NAMES = {"add": {"a": 1, "b": 2}, "double": {"a": 2}, "flaky": {}, "later": {}, "never": {}, "sleep": {"seconds": 7}}
+NAMES: dict[str, dict[str, Any]] = {
+    "add": {"a": 1, "b": 2},
+    "double": {"a": 2},
+    "flaky": {},
+    "later": {},
+    "never": {},
+    "sleep": {"seconds": 7},
+}
 
 
 class Day:
@@ -30,10 +38,10 @@ class Day:
 
     async def submit(self) -> None:
         name = self.random.choice(list(NAMES))
-        fields = self.random.choice(
-            [{}, {"start_after": 30}, {"timeouts": {"attempt": 3}}, {"delivery": "at_most_once"}, {"not_start_after": 5}]
-        )
-        self.handles.append(await self.hub.submit(name, NAMES[name], **fields))
+        options: list[dict[str, Any]] = [
+            {}, {"start_after": 30}, {"timeouts": {"attempt": 3}}, {"delivery": "at_most_once"}, {"not_start_after": 5},
+        ]  # fmt: skip
+        self.handles.append(await self.hub.submit(name, NAMES[name], **self.random.choice(options)))
 
     async def submit_graph(self) -> None:
         graph = Workflow("graph")
