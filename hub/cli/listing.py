@@ -122,9 +122,9 @@ def _live(task_id: str, row: TaskRow, partition: int) -> ListedTask:
 
 
 def _remark(row: TaskRow) -> str:
-    if (steps := row.steps).nodes:
+    if (steps := row.steps).total:
         ended = steps.completed + steps.failed + steps.cancelled + steps.skipped + steps.expired
-        return f"{ended} of {steps.nodes} steps ended"
+        return f"{ended} of {steps.total} steps ended"
     if row.error is not None:
         return f"{row.error.type}: {row.error.message}"
     if row.percent is not None:

@@ -19,8 +19,8 @@ from schemas import (
     TaskReply,
     check_id,
     decode_event,
-    node_id,
     printable,
+    step_id,
     task_id_of_key,
 )
 
@@ -140,7 +140,7 @@ class Hub:
         if submission.idempotency_key is not None:
             task = task_id_of_key(root or submission.namespace, submission.idempotency_key)
         elif root is not None and submission.key is not None and submission.id is None:
-            task = node_id(root, submission.key)
+            task = step_id(root, submission.key)
         else:
             if submission.id is None:
                 submission.id = str(uuid_utils.uuid7())

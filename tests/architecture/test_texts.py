@@ -20,6 +20,33 @@ FORBIDDEN = {
 }
 LINES_MAX = 600
 
+KAFKAS_OWN = ("hub/broker/", "hub/kafka/", "hub/protocol/")
+#: Words that the project gave up: a pattern, where it may stand nevertheless, and what is written now, and why.
+OLD_WORDS = {
+    "attempt.run": (
+        re.compile(r"\bRunAttempt\b|\brun_attempt\b|(?<=[\"'`/])attempt\.run\b"),
+        (),
+        "attempt.execute, ExecuteAttempt: one execution of a body is an attempt, and a run is one use of a task id",
+    ),
+    "life": (
+        re.compile(r"(?<![A-Za-z])life(?![A-Za-z])|\b(?:former|new|its|two|all) lives\b", re.IGNORECASE),
+        (),
+        "run: one use of a task id; a lifecycle where the states of a thing are meant",
+    ),
+    "node": (
+        re.compile(r"(?<![A-Za-z])nodes?(?![A-Za-z.])|\bNodeSpec\b", re.IGNORECASE),
+        (*KAFKAS_OWN, "tests/", "README.md", "hub/README.md", "docker-compose.yml"),
+        "step: one unit of a workflow; a node is one of Kafka's brokers",
+    ),
+    "a step as a node": (
+        re.compile(
+            r"\b(?:NodeSpec|node_data|create_nodes|retire_nodes|ADDED_NODES_MAX)\b|\bnodes? of (?:a|the) (?:graph|workflow)\b"
+        ),
+        (),
+        "step, in tests too",
+    ),
+}
+
 
 def tracked() -> list[Path]:
     """Every text file of the project that git knows, or, without git, every file that is not built."""
@@ -73,6 +100,49 @@ def test_the_rules_find_what_they_are_for(text: str) -> None:
 )
 def test_the_rules_let_other_text_pass(text: str) -> None:
     assert not any(pattern.search(text) for pattern in FORBIDDEN.values())
+
+
+@pytest.mark.parametrize("word", OLD_WORDS)
+def test_an_old_word_does_not_return(word: str) -> None:
+    pattern, allowed, now = OLD_WORDS[word]
+    found = []
+    for path in tracked():
+        name = str(path.relative_to(ROOT))
+        if path != Path(__file__) and not name.startswith((*allowed, "LICENSE")):
+            lines = enumerate(path.read_text(errors="replace").splitlines(), 1)
+            found += [f"{name}:{number}: {line.strip()[:120]}" for number, line in lines if pattern.search(line)]
+    assert not found, f"write {now}\n" + "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        ("attempt.run", 'kind == "attempt.run"'),
+        ("attempt.run", "class RunAttempt(TaskFields)"),
+        ("life", "the sequence within a life"),
+        ("life", "event.life"),
+        ("life", "_one_life"),
+        ("node", "row.steps.nodes"),
+        ("node", "def node_id(root_id: str, key: str) -> str:"),
+        ("a step as a node", "the nodes of a graph"),
+    ],
+)
+def test_the_rules_know_the_old_words(word: str, text: str) -> None:
+    assert OLD_WORDS[word][0].search(text)
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        ("attempt.run", "attempt.running"),
+        ("life", "lifecycle events of a lifetime"),
+        ("life", "it lives in the service's loop"),
+        ("node", "msgspec.NODEFAULT"),
+        ("node", "KafkaNode"),
+    ],
+)
+def test_the_rules_let_like_words_pass(word: str, text: str) -> None:
+    assert not OLD_WORDS[word][0].search(text)
 
 
 @pytest.mark.parametrize("folder", folders())

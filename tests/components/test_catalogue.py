@@ -13,7 +13,7 @@ from hub.engine.over_tcp import TcpBroker
 from hub.engine.ports import DiskSpace
 from hub.kafka import EVENTS, INTAKE, Outgoing, Sender, inbox_of, partition_of, read_all
 from hub.verify import verify
-from schemas import CATALOGUE, Event, decode_event, node_id
+from schemas import CATALOGUE, Event, decode_event, step_id
 
 from .running import PARTITIONS, Running, running, until
 
@@ -148,7 +148,7 @@ async def test_every_type_in_the_catalogue_is_emitted_by_a_running_hub(
             "works", id="stopped-flow", tasks={"a": {"name": "sleeps"}, "b": {"name": "works", "depends_on": ["a"]}}
         )
         await until(lambda: has("task.started", "sleeper"))
-        await until(lambda: has("task.started", node_id("stopped-flow", "a")))
+        await until(lambda: has("task.started", step_id("stopped-flow", "a")))
         await sleeper.cancel("enough")
         await flow.cancel("enough")
         for handle in [*ordinary, sleeper, flow]:
