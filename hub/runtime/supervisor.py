@@ -113,6 +113,7 @@ class Supervisor:
             since = loop.time()
             await child.spawn()
             watching = loop.create_task(self._note_serving(child))
+            watching.add_done_callback(_noted)
             code = await child.ended()
             watching.cancel()
             served = served or child.serving.is_set()
@@ -225,3 +226,8 @@ def _load_losses() -> None:
     from . import losses
 
     assert losses
+
+
+def _noted(noting: "asyncio.Task[None]") -> None:
+    if not noting.cancelled() and (error := noting.exception()) is not None:
+        log.error("a child's start was not noted; the run file may be out of date", action="child_not_noted", exc_info=error)

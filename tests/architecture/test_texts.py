@@ -18,7 +18,6 @@ FORBIDDEN = {
     "the build of a kernel": re.compile(r"\bLinux-\d[\w.]*-"),
     "a conflict marker": re.compile(r"^(?:<{7}|>{7}) ", re.MULTILINE),
 }
-LINES_MAX = 600
 
 KAFKAS_OWN = ("hub/broker/", "hub/kafka/", "hub/protocol/")
 #: Words that the project gave up: a pattern, where it may stand nevertheless, and what is written now, and why.
@@ -161,14 +160,3 @@ def test_links_between_files_lead_somewhere() -> None:
         dead = [target for target in targets if "://" not in target and not (path.parent / target).exists()]
         broken += [f"{path.relative_to(ROOT)}: {target}" for target in dead]
     assert not broken, "\n".join(broken)
-
-
-def test_files_of_code_are_of_a_size_to_read() -> None:
-    long = {
-        str(path.relative_to(ROOT)): count
-        for path in tracked()
-        if path.suffix == ".py"
-        and path.parts[len(ROOT.parts)] != "tests"
-        and (count := len(path.read_text().splitlines())) > LINES_MAX
-    }
-    assert not long, f"files of more than {LINES_MAX} lines: {long}"
