@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Set
 from typing import NamedTuple
 
-#: What a timer is about, over restarts: its kind, the task, its life (-1: the task is gone), and what the row must still say.
+#: What a timer is about, over restarts: its kind, the task, its run (-1: the task is gone), and what the row must still say.
 TimerKey = tuple[str, str, int, int]
 
 

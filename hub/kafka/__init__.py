@@ -6,7 +6,6 @@ from .cluster import Cluster
 from .codec import BATCH_BYTES_MAX, build_batch, build_batches, end_of_batches, read_batches, size_of
 from .errors import (
     BrokerUnreachable,
-    ClientError,
     ConnectionLost,
     CorruptBatch,
     OffsetOutOfRange,
@@ -17,6 +16,7 @@ from .errors import (
     TopicMismatch,
     TopicMissing,
     TopicRefused,
+    is_client_error,
 )
 from .fetched import UNREADABLE
 from .groups import GroupMember, GroupState, describe_groups
@@ -75,7 +75,6 @@ __all__ = [
     "UNREADABLE",
     "BrokerUnreachable",
     "ClassicSession",
-    "ClientError",
     "Cluster",
     "ConnectionLost",
     "CorruptBatch",
@@ -126,6 +125,7 @@ __all__ = [
     "ensure_topics",
     "hub_topics",
     "inbox_of",
+    "is_client_error",
     "leaders_away",
     "list_pools",
     "make_admin",

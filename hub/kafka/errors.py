@@ -5,8 +5,10 @@ from aiokafka.errors import KafkaError
 
 from ..errors import ConfigurationError, HubError, Unreachable
 
-#: What the client library raises where nobody has translated it yet.
-ClientError = KafkaError
+
+def is_client_error(error: BaseException) -> bool:
+    """Whether the client library raised this, and nobody has translated it yet."""
+    return isinstance(error, KafkaError)
 
 
 class BrokerUnreachable(Unreachable):

@@ -50,13 +50,13 @@ class Meta:
 
     @property
     def sequence(self) -> int:
-        """1, 2, 3 … within the entity's life."""
+        """1, 2, 3 … within the entity's run."""
         return self.event.sequence
 
     @property
-    def life(self) -> int:
+    def run(self) -> int:
         """Rises with each use of the entity's id."""
-        return self.event.life
+        return self.event.run
 
     @property
     def namespace(self) -> str | None:

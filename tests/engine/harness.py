@@ -219,7 +219,7 @@ def fold(events: list[Event]) -> Iterator[tuple[str, bytes]]:
         if event.type == "task.created":
             rows[name] = created(
                 event.data,
-                life=event.life,
+                run=event.run,
                 namespace=event.namespace or "",
                 root=None if event.rootid == name else event.rootid,
                 correlation=None if event.correlationid == event.rootid else event.correlationid,
@@ -241,22 +241,22 @@ def check_fold(world: World) -> None:
             assert stored == encoded, f"{name}: stored {stored!r}, folded {encoded!r}"
         elif stored is not None:
             ended, row = msgspec.json.decode(stored), msgspec.json.decode(encoded)
-            assert (ended["ended"], ended["life"], ended["sequence"]) == (row["state"], row["life"], row["sequence"])
+            assert (ended["ended"], ended["run"], ended["sequence"]) == (row["state"], row["run"], row["sequence"])
 
 
 def check_log(world: World) -> None:
-    """Sequences without a gap per life, unique provenance, states that follow each other, nothing after the end."""
+    """Sequences without a gap per run, unique provenance, states that follow each other, nothing after the end."""
     last: dict[tuple[str, int], tuple[int, str | None]] = {}
     seen: set[str] = set()
     for event in world.events:
         assert event.src not in seen, f"{event.src} twice"
         seen.add(event.src)
-        sequence, state = last.get((event.entity, event.life), (0, None))
+        sequence, state = last.get((event.entity, event.run), (0, None))
         assert event.sequence == sequence + 1, f"{event.entity}: {event.sequence} after {sequence}"
         if event.to_state is not None:
             assert event.from_state == state or (state is None and not event.from_state), f"{event}"
             state = event.to_state
-        last[event.entity, event.life] = (event.sequence, state)
+        last[event.entity, event.run] = (event.sequence, state)
 
 
 def chooser(seed: int) -> random.Random:

@@ -340,7 +340,7 @@ def test_a_timer_that_breaks_the_engine_harms_no_record_and_is_dead_lettered(
     world.submit(id="innocent", name="a")
     with pytest.raises(PoisonTimer) as poison:
         world.step(seconds=6)
-    assert poison.value.key == ("total", "t", world.last("task.created").life, 0)
+    assert poison.value.key == ("total", "t", world.last("task.created").run, 0)
     world.crash()
     world.poison_timers[poison.value.key] = poison.value.reason
     world.step()
@@ -636,7 +636,7 @@ def test_steps_that_a_running_workflow_adds_are_taken_though_the_disk_is_almost_
     assert world.last("workflow.expanded").data.nodes == 2
 
 
-def test_a_poisoned_timer_does_not_hit_the_next_life_of_the_id(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_poisoned_timer_does_not_hit_the_next_run_of_the_id(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.poison_timers[("total", "t", world.topics.end("hub.intake", 0), 0)] = "a mistake of ours"
     world.submit(id="t", name="nobody", timeouts={"total": 5})
     world.step()

@@ -101,7 +101,7 @@ def test_a_key_with_another_payload_is_a_conflict_and_with_the_same_one_a_duplic
     assert world.last("task.rejected").data.code == "idempotency_conflict"
 
 
-def test_an_ended_id_begins_a_new_life_after_its_retention(world: World) -> None:
+def test_an_ended_id_begins_a_new_run_after_its_retention(world: World) -> None:
     world.complete(run_one(world))
     world.step()
     world.step(seconds=4000)
@@ -109,8 +109,8 @@ def test_an_ended_id_begins_a_new_life_after_its_retention(world: World) -> None
     world.step(seconds=100)
     world.complete(run_one(world))
     world.step()
-    lives = {event.life for event in world.events if event.subject == "t"}
-    assert len(lives) == 2
+    runs = {event.run for event in world.events if event.subject == "t"}
+    assert len(runs) == 2
 
 
 def test_a_diamond_runs_in_order_and_joins(world: World) -> None:
@@ -211,13 +211,13 @@ def test_nodes_can_be_added_to_a_live_workflow_and_hold_it_open(world: World) ->
     assert world.last("task.rejected").data.code == "already_ended"
 
 
-def test_several_steps_added_at_once_have_the_life_of_the_record_that_added_them(world: World) -> None:
+def test_several_steps_added_at_once_have_the_run_of_the_record_that_added_them(world: World) -> None:
     world.submit(name="w", id="root", tasks={"x": {"name": "a"}})
     added = world.put("task.created", {"name": "w", "root_id": "root", "tasks": {"y": {"name": "a"}, "z": {"name": "b"}}})
     world.step()
-    lives = {event.subject: event.life for event in world.events if event.type == "task.created"}
-    assert [lives[node_id("root", key)] for key in ("y", "z")] == [added.offset] * 2
-    assert lives[node_id("root", "x")] == lives["root"] != added.offset
+    runs = {event.subject: event.run for event in world.events if event.type == "task.created"}
+    assert [runs[node_id("root", key)] for key in ("y", "z")] == [added.offset] * 2
+    assert runs[node_id("root", "x")] == runs["root"] != added.offset
 
 
 def test_a_large_fan_out_is_made_in_slices_and_joined(world: World) -> None:

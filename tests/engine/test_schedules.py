@@ -113,10 +113,10 @@ def means_something(state: PartitionState, due_us: int, kind: str, name: str, ma
     return due_us == due[kind] and mark in (0, row.dispatch)
 
 
-def test_every_created_life_ends_once() -> None:
+def test_every_created_run_ends_once() -> None:
     """Counted by hand, so that the checker is not the only one to say so."""
     for seed in range(10):
         for world in healed(seed).worlds:
-            created = [(event.subject, event.life) for event in world.events if event.type == "task.created"]
-            ended = [(event.subject, event.life) for event in world.events if event.to_state in TERMINAL_STATES]
+            created = [(event.subject, event.run) for event in world.events if event.type == "task.created"]
+            ended = [(event.subject, event.run) for event in world.events if event.to_state in TERMINAL_STATES]
             assert sorted(created) == sorted(ended)

@@ -57,7 +57,7 @@ class BrokerProcess:
         self._core: Broker
         self._busy = self._scheduled = self._checkpointing = False
 
-    # Life
+    # Lifecycle
 
     def start(self) -> None:
         """Recover what the disk holds and open the door; whoever wants to hear of it does."""

@@ -65,7 +65,7 @@ class EventLog:
         self._states: dict[str, str] = {}
         self.live: dict[str, str] = {}
         """Tasks that have not ended, with their roots."""
-        self.lives: Counter[str] = Counter()
+        self.runs: Counter[str] = Counter()
         self.known: set[str | None] = set()
         """Tasks that were created, and those that were refused."""
         self.unexpected: list[Event] = []
@@ -93,7 +93,7 @@ class EventLog:
                 coverage.schedules["tasks"] += 1
                 self.live[name] = event.rootid or name
                 self.known.add(name)
-                self.lives[name] += 1
+                self.runs[name] += 1
             if event.to_state is not None:
                 self._states[name] = event.to_state
             if event.to_state in TERMINAL_STATES:

@@ -112,7 +112,7 @@ class Faults:
             world.engines.pause_seconds = world.chance.choice([0.0, 0.0, 2.0, 6.0])
 
     def take_over(self) -> None:
-        """Another process takes some partitions over, though their owner lives."""
+        """Another process takes some partitions over, though their owner runs."""
         world = self._world
         if world.broker.local is not None:
             count = world.chance.randrange(1, world.partitions + 1)

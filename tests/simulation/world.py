@@ -160,7 +160,7 @@ class World:
         assert not self.log.unexpected, f"the engine failed: {self.log.unexpected}"
         missing = set(self.clients.acknowledged) - self.log.known
         assert not missing, f"acknowledged, and neither created nor refused: {missing}"
-        once = [body for body in self.workers.executions if self.log.lives[body.task] == 1]
+        once = [body for body in self.workers.executions if self.log.runs[body.task] == 1]
         self.broker.crash(torn=True)
         self.broker.start()
         await self._sleep(0.5)
@@ -169,7 +169,7 @@ class World:
             LocalSource(await self.broker.connected()),
             require_all_ended=True,
             acknowledged=None if self.is_forgetful else self.clients.acknowledged,
-            executions=once,  # a body does not know of which life it is
+            executions=once,  # a body does not know of which run it is
         )
         assert report.ok, report.render()
         self.coverage.schedules["schedules"] += 1

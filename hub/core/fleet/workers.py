@@ -74,7 +74,7 @@ def _announce(changes: Changes, envelope: Envelope, report: r.WorkerReport, *, w
     """On its home partition, what a worker reports of itself is also an event where it is new."""
     row = changes.state.worker_rows.get(report.incarnation)
     if not isinstance(report, r.WorkerStopped) and (row is None or was_missed or row.state == "silent"):
-        changes.apply_to_worker(report.incarnation, _registered(report), life=envelope.offset)
+        changes.apply_to_worker(report.incarnation, _registered(report), run=envelope.offset)
         row = changes.state.worker_rows[report.incarnation]
     if row is None:
         return
