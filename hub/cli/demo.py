@@ -75,12 +75,14 @@ async def _fulfil(address: str) -> "TreeView":
 
     from ..client import Hub
     from ..demo import order_submission, publish_order
+    from ..runtime.cluster import cluster_at
     from .tree import TreeView, follow
 
     task_id = f"order-{SHOWN_ORDER}-{str(uuid_utils.uuid7())[-8:]}"
     view = TreeView(task_id)
-    async with Hub(address) as hub:
-        await publish_order(address, order_submission(task_id, SHOWN_ORDER))
+    cluster = cluster_at(address)
+    async with Hub(cluster) as hub:
+        await publish_order(cluster, order_submission(task_id, SHOWN_ORDER))
         await hub.get(task_id)  # after the order on the same topic: an engine that answers has the order, or there is none
         print(f"Published task.created for {task_id} to hub.intake with a plain Kafka producer.\n", flush=True)
         try:

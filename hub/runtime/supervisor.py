@@ -150,10 +150,11 @@ class Supervisor:
         self._write()
         incarnation = child.facts.get("incarnation")
         if incarnation is not None and code != 0:
+            from .cluster import cluster_at
             from .losses import report_lost
 
             reason = f"its process {child.pid} ended with {describe_exit(code)}"
-            task = asyncio.get_running_loop().create_task(report_lost(self.address, str(incarnation), reason))
+            task = asyncio.get_running_loop().create_task(report_lost(cluster_at(self.address), str(incarnation), reason))
             self._reports.add(task)
             task.add_done_callback(self._told)
 
