@@ -31,7 +31,7 @@ class EventBody(Struct, kw_only=True, omit_defaults=True, rename={"from_": "from
 
     entity: Annotated[str, about("`<kind>/<id>` of what the event is about.", "task/order-7")]
     sequence: Annotated[int, about("Number of the event among those of its entity and run, from 1, without gaps.", 3)]
-    life: Annotated[
+    run: Annotated[
         int, about("Run of the entity's id: the offset of hub.intake at which it was created; 0 of an engine partition.", 42)
     ]
     src: Annotated[str, about("Provenance: what caused the event; it is also its ce_id.", "0/42/3")]
@@ -74,7 +74,7 @@ class Event(NamedTuple):
     time: str
     entity: str
     sequence: int
-    life: int
+    run: int
     src: str
     epoch: int
     namespace: str | None
@@ -173,7 +173,7 @@ def decode_event(value: bytes | None, headers: Iterable[tuple[str, bytes | None]
         time=_time(names),
         entity=body.entity,
         sequence=body.sequence,
-        life=body.life,
+        run=body.run,
         src=body.src,
         epoch=body.epoch,
         namespace=_optional(names, "ce_namespace"),

@@ -93,7 +93,7 @@ DEFAULT_POLICY = ExecutionPolicy()
 
 
 class Timeouts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How long the parts of a task's life may take, each above 0 and at most 31,622,400 seconds."""
+    """How long the parts of a task's run may take, each above 0 and at most 31,622,400 seconds."""
 
     start: Annotated[float | None, about("Seconds from ready to the first start, then it expires; absent: no limit.", 60.0)] = (
         None

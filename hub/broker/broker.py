@@ -122,7 +122,7 @@ class Broker:
         self.transactions.expire(now_ms - settings.transactional_id_expiration_ms)
         self.groups.expire(now_ms - settings.offsets_retention_ms)
 
-    # --- life
+    # --- lifecycle
 
     def recover(self) -> None:
         """Restore what the storage holds and end what was open. Leaves a pending block to be written."""

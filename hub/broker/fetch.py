@@ -186,7 +186,7 @@ class _WaitingFetch:
             for fetch in partitions:
                 log = state.log(topic, fetch.partition)
                 if log is not None:
-                    log.waiters.add(self._look)
+                    log.waiters[self._look] = None
                     self._logs.append(log)
         self._timer = state.timers.after(request.max_wait_seconds, self._finish)
         self.answer.on_abandoned = self._stop
@@ -208,4 +208,4 @@ class _WaitingFetch:
     def _stop(self) -> None:
         self._timer.cancel()
         for log in self._logs:
-            log.waiters.discard(self._look)
+            log.waiters.pop(self._look, None)

@@ -6,7 +6,7 @@ when both are on disk.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -263,8 +263,8 @@ class LocalBroker:
                 if gone or log.visible_end(committed=committed, unsynced=unsynced) > offset:
                     arrived.set_result(not gone)
 
-        waiters: set[Callable[[], None]] = log.append_waiters if unsynced else log.waiters
-        waiters.add(look)
+        waiters = log.append_waiters if unsynced else log.waiters
+        waiters[look] = None
 
         def give_up() -> None:
             if not arrived.done():
@@ -275,7 +275,7 @@ class LocalBroker:
             return await arrived
         finally:
             timer.cancel()
-            waiters.discard(look)
+            waiters.pop(look, None)
 
 
 async def _result(deferred: Deferred) -> object:

@@ -104,10 +104,10 @@ class PartitionLog:
         self.open: dict[int, int] = {}
         """First offset of each producer's open transaction."""
         self.producers: dict[int, ProducerState] = {}
-        self.waiters: set[Callable[[], None]] = set()
-        """Called when more may have become visible to readers of the stable part."""
-        self.append_waiters: set[Callable[[], None]] = set()
-        """Called at every append."""
+        self.waiters: dict[Callable[[], None], None] = {}
+        """Called, in this order, when more may have become visible to readers of the stable part."""
+        self.append_waiters: dict[Callable[[], None], None] = {}
+        """Called, in this order, at every append."""
         self._reader = reader
         self._closing: deque[tuple[int, int]] = deque()
         """(first offset, marker offset) of transactions whose marker is not stable yet."""

@@ -178,7 +178,7 @@ class BrokerState:
         woken: dict[Callable[[], None], None] = {}
         for log, end in block.marks:
             log.advance(end)
-            woken.update(dict.fromkeys(log.waiters))
+            woken.update(log.waiters)
         for deferred, value in block.waiting:
             deferred.resolve(value)
         for wake in woken:

@@ -26,7 +26,7 @@ def build() -> typer.Typer:
     """The command line with every command."""
     app = typer.Typer(
         name="hub",
-        help="taskhub: every task's life is an ordered, durable, replayable log.",
+        help="taskhub: every task's lifecycle is an ordered, durable, replayable log.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,

@@ -145,7 +145,7 @@ class ReplyReader:
                 try:
                     await self._ask(waiting.task, waiting.root, waiting.until_end, waiting.address)
                 except HubError as error:
-                    log.debug("not asked", action="replies_ask_failed", reason=repr(error))
+                    log.debug("could not resend task.await", action="replies_ask_failed", reason=repr(error))
 
     async def stop(self) -> None:
         """End; who still waits is cancelled."""

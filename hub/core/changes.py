@@ -98,11 +98,11 @@ class Changes:
 
     # Events
 
-    def create(self, new: NewTask, *, life: int, traceparent: str | None) -> Task:
+    def create(self, new: NewTask, *, run: int, traceparent: str | None) -> Task:
         """`task.created`: a new task, with its first event."""
         row = created(
             new.data,
-            life=life,
+            run=run,
             namespace=new.namespace,
             root=new.root,
             correlation=None if new.correlation == (new.root or new.id) else new.correlation,
@@ -149,7 +149,7 @@ class Changes:
                 "task",
                 task.id,
                 row.sequence,
-                row.life,
+                row.run,
                 self.next_src(),
                 before,
                 after,
@@ -171,20 +171,20 @@ class Changes:
         self.engine_touched = True
         self._emit_other(event, "engine", str(self.partition), row.sequence, 0, before, row.state)
 
-    def apply_to_worker(self, incarnation: str, event: Struct, *, life: int = 0) -> None:
-        """An event of a worker, on its home partition. `life` is given where its life begins."""
+    def apply_to_worker(self, incarnation: str, event: Struct, *, run: int = 0) -> None:
+        """An event of a worker, on its home partition. `run` is given where its run begins."""
         rows = self.state.worker_rows
         row = rows.get(incarnation)
         if row is None:
-            row = rows[incarnation] = WorkerRow(life=life)
+            row = rows[incarnation] = WorkerRow(run=run)
         before = row.state
         evolve_worker(row, event, self.now)
         self.touched_workers[incarnation] = None
-        self._emit_other(event, "worker", incarnation, row.sequence, row.life, before, row.state)
+        self._emit_other(event, "worker", incarnation, row.sequence, row.run, before, row.state)
         if row.state in ("lost", "stopped"):
             del rows[incarnation]
 
-    def _emit_other(self, data: Struct, kind: str, subject: str, sequence: int, life: int, before: str, after: str) -> None:
+    def _emit_other(self, data: Struct, kind: str, subject: str, sequence: int, run: int, before: str, after: str) -> None:
         moved = before != after
         self.events.append(
             EmittedEvent(
@@ -192,7 +192,7 @@ class Changes:
                 kind,
                 subject,
                 sequence,
-                life,
+                run,
                 self.next_src(),
                 before if moved else None,
                 after if moved else None,

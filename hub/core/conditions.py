@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-#: What a timer is about, over restarts: its kind, the task, its life (-1: the task is gone), and what the row must still say.
+#: What a timer is about, over restarts: its kind, the task, its run (-1: the task is gone), and what the row must still say.
 TimerKey = tuple[str, str, int, int]
 
 

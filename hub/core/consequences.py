@@ -1,5 +1,5 @@
 """What follows when tasks end: dependents become ready or can never run, workflows progress and end, waiters are answered,
-and lives that are over leave memory. Runs at the end of a batch until nothing is left to follow.
+and runs that are over leave memory. Runs at the end of a batch until nothing is left to follow.
 """
 
 from schemas import events as e

@@ -15,7 +15,7 @@ class EmittedEvent(NamedTuple):
     kind: str
     subject: str
     sequence: int
-    life: int
+    run: int
     src: str
     from_state: str | None
     to_state: str | None

@@ -1,6 +1,6 @@
 """`evolve`: the only writer of durable state. One function per event type; it takes a row and an event, and changes the row.
 
-Every function uses nothing but the row, the event's data, its time and its life, so that folding the events of an entity
+Every function uses nothing but the row, the event's data, its time and its run, so that folding the events of an entity
 from an empty row gives the same bytes. Rules: never edit the meaning of one after a release; add a version instead.
 """
 
@@ -23,7 +23,7 @@ from .transitions import BY_EVENT
 def created(
     data: e.TaskCreated,
     *,
-    life: int,
+    run: int,
     namespace: str,
     root: str | None,
     correlation: str | None,
@@ -37,7 +37,7 @@ def created(
     """
     timeouts = data.timeouts
     return TaskRow(
-        life=life,
+        run=run,
         sequence=1,
         state="created",
         name=data.name,

@@ -134,7 +134,7 @@ _RESTORED = {state: _move(NEW, state).enter for state in (*LIVE, *TERMINAL_STATE
 
 
 def add(state: PartitionState, task: Task) -> None:
-    """Take a task into memory, in whatever state, with what holds for it in any: relations, and timers of its whole life."""
+    """Take a task into memory, in whatever state, with what holds for it in any: relations, and timers of its whole run."""
     row = task.row
     state.tasks[task.id] = task
     if row.root is not None and (root := state.tasks.get(row.root)) is not None and root.children is not None:
@@ -151,7 +151,7 @@ def add(state: PartitionState, task: Task) -> None:
 
 def restore(state: PartitionState, tasks: Iterable[Task], now_us: int) -> None:
     """Take the tasks of a changelog into memory, in the order of their creation."""
-    ordered = sorted(tasks, key=lambda task: (task.row.created_at, task.row.life, task.id))
+    ordered = sorted(tasks, key=lambda task: (task.row.created_at, task.row.run, task.id))
     for task in sorted(ordered, key=lambda task: task.row.root is not None):  # Roots first: children look for them.
         add(state, task)
     for task in ordered:

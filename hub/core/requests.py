@@ -49,7 +49,7 @@ def on_submission(changes: Changes, envelope: Envelope, submission: Submission) 
         changes.apply(admitted.root, e.WorkflowExpanded(added=len(admitted.tasks), nodes=nodes))
         trace = trace or admitted.root.row.traceparent
     for new in admitted.tasks:
-        task = changes.create(new, life=envelope.offset, traceparent=trace)
+        task = changes.create(new, run=envelope.offset, traceparent=trace)
         if new.plan is not None:
             create_nodes(changes, task)
         else:
@@ -64,11 +64,11 @@ def _reject(changes: Changes, envelope: Envelope, rejection: TaskRejection, task
 
 def _on_duplicate(changes: Changes, known: Duplicate, key: str | None, reply: tuple[int, bytes] | None) -> None:
     if known.live is not None:
-        life, state = known.live.row.life, known.live.row.state
+        run, state = known.live.row.run, known.live.row.state
     else:
         assert known.ended is not None
-        life, state = known.ended.life, known.ended.ended
-    data = e.TaskDeduplicated(task=known.task, life=life, state=state, idempotency_key=key)
+        run, state = known.ended.run, known.ended.ended
+    data = e.TaskDeduplicated(task=known.task, run=run, state=state, idempotency_key=key)
     changes.apply_to_engine(data)
     if reply is not None:
         _answer(changes, known.task, reply, wait=True)

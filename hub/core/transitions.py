@@ -1,4 +1,4 @@
-"""The life of a task as one table: which event takes it from which states to which, and who may cause it.
+"""The lifecycle of a task as one table: which event takes it from which states to which, and who may cause it.
 
 `None` as the new state means that the event changes no state (it says something about an attempt, progress, counts).
 The state diagram in `hub/README.md` and the row-by-row tests come from this table.

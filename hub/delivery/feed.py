@@ -1,8 +1,8 @@
 """Reads the log for one subscriber and hands over what it wants; commits what it has acknowledged.
 
-Lives in the service's loop. One `Feed` is one life of a consumer: on any doubt (an error, a position that does not move although
+Lives in the service's loop. One `Feed` is one consumer: on any doubt (an error, a position that does not move although
 there is more, no answer for seconds) it ends with `Disconnected`, and the supervisor makes another. What is committed is
-always right, so that a new life costs repeats of a second at most.
+always right, so that a new one costs repeats of a second at most.
 
 At an assignment: 1. a partition nobody has committed for begins at the end of the log (or at its start), and that place is
 committed at once, so that a crash before the first event loses none; 2. reading begins. At a revocation: 1. nothing more is
@@ -48,7 +48,7 @@ class Disconnected(HubError):
 
 
 class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
-    """One life of a subscriber's consumer. `runner` gets what `selection` wants."""
+    """One consumer of a subscriber, from its start to its end. `runner` gets what `selection` wants."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         """The partitions this process reads now."""
         return () if self.session is None else tuple(sorted(self.session.windows))
 
-    # The life
+    # The lifecycle
 
     async def run(self) -> None:
         """Read until cancelled. Raises Disconnected; in both cases what is acknowledged has been committed if at all possible."""

@@ -19,8 +19,9 @@ from .clients import Clients
 from .config import Plan, SubscriberConfig, plan
 from .dead_letters import DeadLetters
 from .discovery import load
+from .failures import StoppedByPolicy
 from .feed import Disconnected, Feed
-from .runner import Runner, StoppedByPolicy
+from .runner import Runner
 from .selection import Selection
 from .status import Counters, State, SubscriberStatus
 from .thread import SubscriberThread
@@ -103,7 +104,7 @@ class Supervisor:
         self._state = state
         self._changed.set()
 
-    # The life
+    # The lifecycle
 
     async def run(self) -> None:
         """Until cancelled, or stopped by its policy. Raises ConfigurationError only through `checked`."""
@@ -112,7 +113,7 @@ class Supervisor:
             while True:
                 began = loop.time()
                 try:
-                    await self._one_life()
+                    await self._one_feed()
                 except StoppedByPolicy as error:
                     self._set("stopped", error)
                     return
@@ -138,7 +139,7 @@ class Supervisor:
             if not self.checked.done():
                 self.checked.cancel()
 
-    async def _one_life(self) -> None:
+    async def _one_feed(self) -> None:
         self._thread = SubscriberThread(f"hub.sub.{self.config.id}")
         try:
             prepared = await self._thread.run(self._prepare(), IMPORT_SECONDS)

@@ -95,7 +95,7 @@ def encode_events(events: list[EmittedEvent], epoch: int, now_us: int) -> list[R
         body = EventBody(
             entity=entity,
             sequence=event.sequence,
-            life=event.life,
+            run=event.run,
             src=event.src,
             epoch=epoch,
             rootid=event.root,

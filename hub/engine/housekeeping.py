@@ -4,7 +4,6 @@ Both ask the broker in a task of their own, one request at a time; a broker that
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
@@ -59,22 +58,22 @@ class Housekeeping:
         self._looking: asyncio.Task[None] | None = None
         self._trim_due = self._look_due = 0.0
         self._trimmed = 0
-        self._holds_until = time.monotonic() + ANSWER_HOLDS_SECONDS
+        self._holds_until: float | None = None
         self.space: DiskSpace | None = None
         self.level: StorageLevel | None = None
 
     def trim(self, before: int | None) -> None:
         """See to it that the intake before this offset is deleted (None: nothing is old enough)."""
-        if before is None or before <= self._trimmed or time.monotonic() < self._trim_due:
+        if before is None or before <= self._trimmed or _now() < self._trim_due:
             return
         if self._trimming is None or self._trimming.done():
             self._trimming = self._begin(self._trim, before)
 
     def look(self) -> None:
         """Look at the free space again when it is time; `space` and `level` follow."""
-        if time.monotonic() < self._look_due or not (self._looking is None or self._looking.done()):
+        if _now() < self._look_due or not (self._looking is None or self._looking.done()):
             return
-        self._look_due = time.monotonic() + STORAGE_SECONDS
+        self._look_due = _now() + STORAGE_SECONDS
         self._looking = self._begin(self._look)
 
     def _begin(self, work: Callable[..., Awaitable[None]], *args: int) -> asyncio.Task[None]:
@@ -89,7 +88,7 @@ class Housekeeping:
             log.exception("housekeeping failed", action="engine_housekeeping", partition=self._partition, reason=repr(failure))
 
     async def _trim(self, before: int) -> None:
-        self._trim_due = time.monotonic() + RETRY_SECONDS
+        self._trim_due = _now() + RETRY_SECONDS
         await self._broker.trim_intake(self._partition, before)
         self._trimmed, self._trim_due = before, 0.0
         log.debug("intake deleted", action="engine_intake_trimmed", partition=self._partition, before=before)
@@ -102,7 +101,9 @@ class Housekeeping:
             self._note(space)
 
     def _note(self, space: DiskSpace | None) -> None:
-        now = time.monotonic()
+        now = _now()
+        if self._holds_until is None:
+            self._holds_until = now + ANSWER_HOLDS_SECONDS
         if space is not None:
             self._holds_until = now + ANSWER_HOLDS_SECONDS
             self.space, self.level = space, level_of(space, self._settings, self.level or "ok")
@@ -118,3 +119,8 @@ class Housekeeping:
             for task in late:
                 task.cancel()
             await asyncio.wait(tasks)
+
+
+def _now() -> float:
+    """Seconds, by the event loop's clock."""
+    return asyncio.get_running_loop().time()

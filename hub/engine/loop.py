@@ -8,7 +8,6 @@ group's); 4 commit the take-over (epoch, `engine.started`); 5 go.
 import asyncio
 import os
 import socket
-import time
 from collections.abc import Callable, Sequence
 from logging import INFO, WARNING
 from pathlib import Path
@@ -90,7 +89,8 @@ def outage_log() -> OutageLog:
 
 class PartitionLoop:
     """Owns one engine partition for as long as `run` runs. `on_ready` is called whenever it has taken over; `outages` is shared
-    by the partitions of a process. `idle_seconds`: see IDLE_SECONDS; less than STOPPED_US."""
+    by the partitions of a process. `owner` (host and process id) is whom the log names as the owner, by default this process.
+    `idle_seconds`: see IDLE_SECONDS; less than STOPPED_US."""
 
     def __init__(
         self,
@@ -105,6 +105,7 @@ class PartitionLoop:
         outages: OutageLog | None = None,
         now_us: Callable[[], int] | None = None,
         idle_seconds: float = IDLE_SECONDS,
+        owner: tuple[str, int] | None = None,
     ) -> None:
         self._broker = broker
         self.partition = partition
@@ -116,6 +117,7 @@ class PartitionLoop:
         self._outages = outages or outage_log()
         self._now_us = now_us or SteadyClock().now_us
         self._idle_max_seconds = idle_seconds
+        self._host, self._pid = owner or (socket.gethostname(), os.getpid())
         self._stopping = asyncio.Event()
         self.changelog = Changelog(
             broker,
@@ -149,7 +151,7 @@ class PartitionLoop:
         """
         delay = RETRY_SECONDS[0]
         while not self._stopping.is_set():
-            began = time.monotonic()
+            began = asyncio.get_running_loop().time()
             try:
                 await self._own()
                 continue
@@ -164,7 +166,7 @@ class PartitionLoop:
                 raise
             except Exception as failure:
                 self._quarantine.learn(failure, self.offset)
-            if time.monotonic() - began > 10:
+            if asyncio.get_running_loop().time() - began > 10:
                 delay = RETRY_SECONDS[0]
             await _wait(self._stopping, delay)
             delay = min(delay * 2, RETRY_SECONDS[1])
@@ -178,7 +180,7 @@ class PartitionLoop:
                 pools = await self._broker.pools()
                 self._known = self._known._replace(pools=frozenset(pools))
                 batch = partition.take_over(
-                    self._time(), rows=rows, host=socket.gethostname(), pid=os.getpid(), pools=pools, snapshot=from_snapshot
+                    self._time(), rows=rows, host=self._host, pid=self._pid, pools=pools, snapshot=from_snapshot
                 )
                 await self._write(session, partition, batch)
                 log.info(
@@ -221,7 +223,7 @@ class PartitionLoop:
         written_at, written_us = partition.offset, looked_us
         while not stopping():
             phases = quarantine.phases(partition.offset)
-            records = await intake.read(max_records if phases == ("all",) else 1, timeout)
+            records = await self._read(session, partition, intake, max_records if phases == ("all",) else 1, timeout)
             now_us = self._time()
             if now_us - looked_us > STOPPED_US:  # What is known of the log's end may be as old as the gap.
                 self._extend_deadlines(partition, now_us - looked_us)
@@ -247,6 +249,16 @@ class PartitionLoop:
             if timeout == 0.0 and idle and not found:
                 timeout = HIDDEN_SECONDS
         await self._write(session, partition, partition.leave(self._time()))
+
+    async def _read(
+        self, session: TransactionalSession, partition: EnginePartition, intake: Intake, max_records: int, timeout: float
+    ) -> list[StoredRecord]:
+        """The next records. Where they are deleted, another owner may have decided them: its fence is then what is raised."""
+        try:
+            return await intake.read(max_records, timeout)
+        except OffsetOutOfRange:
+            await self._write(session, partition, partition.checkpoint(self._time()))
+            raise
 
     def _decide(
         self, partition: EnginePartition, records: Sequence[StoredRecord], now_us: int, phase: Phase
@@ -306,7 +318,7 @@ class PartitionLoop:
     async def _look_for_pools(self) -> bool:
         """Workers named pools that are not known: look whether one has got its topic. The pauses between looks grow while one is
         missing."""
-        now = time.monotonic()
+        now = asyncio.get_running_loop().time()
         if not self._wanted_pools or now < self._pools_due:
             return False
         wanted, pools = self._wanted_pools, frozenset(await self._broker.pools())

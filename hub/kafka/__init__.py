@@ -5,7 +5,6 @@ from .clients import make_admin, make_consumer, make_producer, poll, wait_until_
 from .codec import BATCH_BYTES_MAX, build_batch, build_batches, end_of_batches, read_batches, size_of
 from .errors import (
     BrokerUnreachable,
-    ClientError,
     ConnectionLost,
     CorruptBatch,
     OffsetOutOfRange,
@@ -16,6 +15,7 @@ from .errors import (
     TopicMismatch,
     TopicMissing,
     TopicRefused,
+    is_client_error,
 )
 from .fetched import UNREADABLE
 from .groups import GroupMember, GroupState, describe_groups
@@ -74,7 +74,6 @@ __all__ = [
     "UNREADABLE",
     "BrokerUnreachable",
     "ClassicSession",
-    "ClientError",
     "ConnectionLost",
     "CorruptBatch",
     "Ensured",
@@ -124,6 +123,7 @@ __all__ = [
     "ensure_topics",
     "hub_topics",
     "inbox_of",
+    "is_client_error",
     "leaders_away",
     "list_pools",
     "make_admin",

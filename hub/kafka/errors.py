@@ -5,8 +5,10 @@ from aiokafka.errors import KafkaError
 
 from ..errors import ConfigurationError, HubError, Unreachable
 
-#: What the client library raises where nobody has translated it yet.
-ClientError = KafkaError
+
+def is_client_error(error: BaseException) -> bool:
+    """Whether the client library raised this, and nobody has translated it yet."""
+    return isinstance(error, KafkaError)
 
 
 class BrokerUnreachable(Unreachable):
@@ -76,7 +78,7 @@ class RecordTooLarge(HubError):
 
 
 class SessionFailed(HubError):
-    """A transaction could not be brought to a certain end. It may be committed or not; nothing in between.
+    """The outcome of a transaction is unknown. It is committed as a whole or not at all.
 
     The session is over. Drop what was decided since the last known commit, open a new session (which ends the
     transaction one way or the other) and restore from the log. `cause`: see `Unreachable`."""

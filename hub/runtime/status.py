@@ -15,7 +15,6 @@ from ..errors import Unreachable
 from ..kafka import (
     INTAKE,
     STATE,
-    ClientError,
     GroupState,
     OffsetOutOfRange,
     PartitionReader,
@@ -24,6 +23,7 @@ from ..kafka import (
     describe_groups,
     describe_partitions,
     describe_storage,
+    is_client_error,
     read_all,
     wait_until_reachable,
 )
@@ -93,7 +93,7 @@ def _one_of(bootstrap: str, failures: ExceptionGroup[Exception]) -> Exception:
     first: Exception = failures
     while isinstance(first, ExceptionGroup):
         first = first.exceptions[0]
-    if isinstance(first, ClientError | OSError | TimeoutError):
+    if is_client_error(first) or isinstance(first, OSError | TimeoutError):
         return Unreachable(f"The broker at {bootstrap} answers, but reading the hub's state failed: {first!r}.")
     return first
 

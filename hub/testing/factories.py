@@ -22,7 +22,7 @@ ENVELOPE: Mapping[str, Any] = MappingProxyType(
     {
         "subject": None,
         "sequence": 1,
-        "life": 0,
+        "run": 0,
         "epoch": 1,
         "time": "2026-01-01T09:30:00.250Z",
         "namespace": "default",
@@ -46,7 +46,7 @@ class EventRecord(NamedTuple):
 
 
 def make_event(event_type: str, /, *, envelope: Mapping[str, Any] = _NOTHING, **data: Any) -> Event:
-    """An event of `event_type`. `data` are fields of its data; `envelope` may give `subject`, `sequence`, `life`, `epoch`,
+    """An event of `event_type`. `data` are fields of its data; `envelope` may give `subject`, `sequence`, `run`, `epoch`,
     `namespace`, `taskname`, `rootid`, `correlationid`, `causationid`, `time`, `traceparent`, `from_state` and `to_state`.
 
     >>> event = make_event("task.failed", envelope={"subject": "order-8"}, attempt=3)
@@ -63,7 +63,7 @@ def make_event_record(event_type: str, /, *, envelope: Mapping[str, Any] = _NOTH
         raise ValueError(f"{event_type!r} is not an event type; `hub events list` names them all")
     _check_names("envelope", envelope, ENVELOPE)
     given = {**ENVELOPE, "subject": SUBJECTS[row.entity], **envelope}
-    entity, source = f"{row.entity}/{given['subject']}", f"0/{given['life']}/{given['sequence']}"
+    entity, source = f"{row.entity}/{given['subject']}", f"0/{given['run']}/{given['sequence']}"
     body = EventBody(
         entity=entity,
         src=source,
@@ -71,7 +71,7 @@ def make_event_record(event_type: str, /, *, envelope: Mapping[str, Any] = _NOTH
         from_=given["from_state"],
         to=given["to_state"],
         data=_valid(row.data, data, f"data of {event_type}", example=_example_of(row.data)),
-        **{name: given[name] for name in ("sequence", "life", "epoch", "rootid", "correlationid", "causationid")},
+        **{name: given[name] for name in ("sequence", "run", "epoch", "rootid", "correlationid", "causationid")},
     )
     attributes = {
         "specversion": "1.0",

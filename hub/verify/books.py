@@ -99,7 +99,7 @@ class Replies:
         if reply.kind != "ended":
             return
         ended, lane = fold.ended.get(reply.task), lanes.get(reply.partition)
-        if ended is not None and (ended.lives > 1 or (reply.state, reply.sequence) == (ended.state, ended.sequence)):
+        if ended is not None and (ended.runs > 1 or (reply.state, reply.sequence) == (ended.state, ended.sequence)):
             return
         if lane is not None and lane.truncated:
             self.partial += 1

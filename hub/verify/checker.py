@@ -167,7 +167,7 @@ class Checker:
 
     def _task_event(self, fact: Fact, lane: Lane, timestamp_ms: int) -> None:
         task = self.fold.live.get(fact.id)
-        if task is None or fact.life != task.life or fact.type == "task.created":
+        if task is None or fact.run != task.run or fact.type == "task.created":
             if not self._begin(fact, task, lane):
                 return
             task = self.fold.live[fact.id]
@@ -194,28 +194,28 @@ class Checker:
 
         gone = self.fold.ended.get(fact.id)
         if task is not None:
-            if fact.life == task.life:
+            if fact.run == task.run:
                 note("I3", f"created again at sequence {fact.sequence}, after sequence {task.sequence}")
             else:
-                note("I8", f"an event of life {fact.life}, but life {task.life} has not ended")
+                note("I8", f"an event of run {fact.run}, but run {task.run} has not ended")
             return False
-        if gone is not None and fact.life <= gone.life:
+        if gone is not None and fact.run <= gone.run:
             self._after_the_end(fact, gone)
             return False
         if fact.type != "task.created":
-            if not lane.may_begin_before(fact.life):
-                note("I3", f"the first event of life {fact.life} is {fact.type} with sequence {fact.sequence}, not task.created")
+            if not lane.may_begin_before(fact.run):
+                note("I3", f"the first event of run {fact.run} is {fact.type} with sequence {fact.sequence}, not task.created")
             self.fold.adopt(fact)
             return True
         if fact.sequence != 1:
             note("I3", f"task.created has sequence {fact.sequence}")
         if gone is not None and gone.partition != fact.partition:
-            note("I3", f"an earlier life lay on partition {gone.partition}")
-        if fact.input_offset >= 0 and fact.life != fact.input_offset:
-            note("I3", f"life {fact.life} was begun by intake offset {fact.input_offset}")
+            note("I3", f"an earlier run lay on partition {gone.partition}")
+        if fact.input_offset >= 0 and fact.run != fact.input_offset:
+            note("I3", f"run {fact.run} was begun by intake offset {fact.input_offset}")
         root = self.fold.live.get(fact.root or "")
-        if fact.due_ms >= 0 and root is not None and not root.partial and fact.life != root.life:
-            note("I3", f"life {fact.life}, made from the plan of a root of life {root.life}")
+        if fact.due_ms >= 0 and root is not None and not root.partial and fact.run != root.run:
+            note("I3", f"run {fact.run}, made from the plan of a root of run {root.run}")
         if fact.root is not None and partition_of_root(fact.root, self._partitions) != fact.partition:
             wanted = partition_of_root(fact.root, self._partitions)
             note("I22", f"root {fact.root} belongs on partition {wanted} of {self._partitions}")
@@ -230,8 +230,8 @@ class Checker:
         if gone.state == "cancelled" and fact.type in STARTS:
             self._at("I35", f"{fact.type} after the task was cancelled", fact)
         else:
-            said = f"{fact.type} of life {fact.life}, sequence {fact.sequence}"
-            self._at("I8", f"{said}; life {gone.life} was {gone.state} at {gone.sequence}", fact)
+            said = f"{fact.type} of run {fact.run}, sequence {fact.sequence}"
+            self._at("I8", f"{said}; run {gone.run} was {gone.state} at {gone.sequence}", fact)
 
     def _check_key(self, fact: Fact, note: Callable[[str, str], None]) -> None:
         data = fact.data
@@ -254,13 +254,13 @@ class Checker:
     def _entity_event(self, fact: Fact, lane: Lane) -> None:
         """An event of a worker or of the engine itself: sequence, and who was refused."""
         known = self._sequences.get(fact.entity)
-        if known is None or fact.life > known[0]:
-            if fact.sequence != 1 and not (lane.may_begin_before(fact.life) and known is None):
-                self._at("I3", f"life {fact.life} begins with sequence {fact.sequence}", fact)
-        elif (fact.life, fact.sequence, fact.partition) != (known[0], known[1] + 1, known[2]):
-            before = f"life {known[0]}, sequence {known[1]} of partition {known[2]}"
-            self._at("I3", f"life {fact.life}, sequence {fact.sequence} follows {before}", fact)
-        self._sequences[fact.entity] = (fact.life, fact.sequence, fact.partition)
+        if known is None or fact.run > known[0]:
+            if fact.sequence != 1 and not (lane.may_begin_before(fact.run) and known is None):
+                self._at("I3", f"run {fact.run} begins with sequence {fact.sequence}", fact)
+        elif (fact.run, fact.sequence, fact.partition) != (known[0], known[1] + 1, known[2]):
+            before = f"run {known[0]}, sequence {known[1]} of partition {known[2]}"
+            self._at("I3", f"run {fact.run}, sequence {fact.sequence} follows {before}", fact)
+        self._sequences[fact.entity] = (fact.run, fact.sequence, fact.partition)
         if fact.kind == "engine" and fact.id != str(fact.partition):
             self._at("I3", f"{fact.entity} writes on partition {fact.partition}", fact)
         if fact.type == "task.deduplicated":
@@ -290,20 +290,20 @@ class Checker:
     def _check_acknowledged(self, acknowledged: Counter[str]) -> None:
         for task_id in acknowledged:
             gone = self.fold.ended.get(task_id)
-            lives = (gone.lives if gone else 0) + int(task_id in self.fold.live)
-            if lives == 0 and task_id not in self._refused and not self._truncated:
+            runs = (gone.runs if gone else 0) + int(task_id in self.fold.live)
+            if runs == 0 and task_id not in self._refused and not self._truncated:
                 self.found.add("I1", "acknowledged, but neither created nor refused", subject=task_id)
-            elif lives > 1:
-                self.found.add("I1", f"acknowledged, and created {lives} times", subject=task_id)
+            elif runs > 1:
+                self.found.add("I1", f"acknowledged, and created {runs} times", subject=task_id)
 
     def _report(self, exact: bool, newer: int) -> Report:
         checked = [row.id for row in INVARIANTS.values() if set(row.reads) <= self.inputs]
         prefixes: dict[int, Prefix] = {partition: lane.prefix for partition, lane in self._lanes.items()}
         return Report(
             events=sum(lane.events for lane in self._lanes.values()),
-            tasks=sum(gone.lives for gone in self.fold.ended.values()) + len(self.fold.live),
+            tasks=sum(gone.runs for gone in self.fold.ended.values()) + len(self.fold.live),
             live_tasks=len(self.fold.live),
-            ended_tasks=sum(gone.lives for gone in self.fold.ended.values()),
+            ended_tasks=sum(gone.runs for gone in self.fold.ended.values()),
             commands=self.commands.read,
             state_rows=self.rows.rows_read,
             intake_records=self.intake.read,

@@ -22,7 +22,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 class _Body(Struct, kw_only=True, forbid_unknown_fields=True, rename={"from_": "from"}):
     entity: str
     sequence: int
-    life: int
+    run: int
     src: str
     epoch: int
     rootid: str | None = None
@@ -48,7 +48,7 @@ class Fact(Struct, gc=False):
     entity: str
     kind: str
     id: str
-    life: int
+    run: int
     sequence: int
     epoch: int
     time_ms: int
@@ -130,7 +130,7 @@ def read_fact(partition: int, record: LogRecord, problems: list[str]) -> Fact:
         body.entity,
         kind,
         entity_id,
-        body.life,
+        body.run,
         body.sequence,
         body.epoch,
         happened,

@@ -45,7 +45,7 @@ class LiveTask(Struct):
     id: str
     root: str
     partition: int
-    life: int
+    run: int
     sequence: int
     namespace: str | None = None
     name: str = ""
@@ -95,13 +95,13 @@ class LiveTask(Struct):
 
 
 class Ended(NamedTuple):
-    """What is kept of a task after its end; `lives`: how many it has had."""
+    """What is kept of a task after its end; `runs`: how many it has had."""
 
-    life: int
+    run: int
     sequence: int
     state: str
     partition: int
-    lives: int
+    runs: int
     at_most_once: bool
 
 
@@ -123,7 +123,7 @@ class Fold:
         self._dependents: dict[str, list[str]] = {}
 
     def begin(self, fact: Fact, *, truncated: bool) -> LiveTask:
-        """A life begins with `fact`, a task.created. `truncated`: unknown dependencies may have ended before the kept log."""
+        """A run begins with `fact`, a task.created. `truncated`: unknown dependencies may have ended before the kept log."""
         data = fact.data
         timeouts = data.timeouts
         given = {"retry": data.retry, "timeout_seconds": timeouts.attempt if timeouts else None, "delivery": data.delivery}
@@ -131,7 +131,7 @@ class Fold:
             id=fact.id,
             root=fact.root or fact.id,
             partition=fact.partition,
-            life=fact.life,
+            run=fact.run,
             sequence=fact.sequence,
             namespace=fact.namespace,
             name=data.name,
@@ -161,7 +161,7 @@ class Fold:
         """A task whose beginning was not seen: it is followed from here."""
         self.adopted += 1
         task = LiveTask(
-            id=fact.id, root=fact.root or fact.id, partition=fact.partition, life=fact.life, sequence=fact.sequence, partial=True
+            id=fact.id, root=fact.root or fact.id, partition=fact.partition, run=fact.run, sequence=fact.sequence, partial=True
         )
         self._enter(task)
         return task
@@ -190,12 +190,12 @@ class Fold:
                 task.state = fact.to_state
 
     def end(self, task: LiveTask, fact: Fact) -> None:
-        """The life of `task` ends with `fact`; its dependents learn of it."""
+        """The run of `task` ends with `fact`; its dependents learn of it."""
         state = STATE_AFTER[fact.type]
         before = self.ended.get(task.id)
         del self.live[task.id]
         self.ended[task.id] = Ended(
-            task.life, fact.sequence, state, task.partition, 1 + (before.lives if before else 0), task.at_most_once
+            task.run, fact.sequence, state, task.partition, 1 + (before.runs if before else 0), task.at_most_once
         )
         self._leave(task, state)
         for dependent in self._dependents.pop(task.id, ()):

@@ -83,7 +83,7 @@ class Execution(NamedTuple):
 class Options(Struct, kw_only=True, frozen=True):
     """How strict a check is.
 
-    `require_all_ended`: the run is over and healed: a live task is a finding. `wake_seconds`: how long (log time) a task
+    `require_all_ended`: the test is over and healed: a live task is a finding. `wake_seconds`: how long (log time) a task
     whose dependencies are met may stay blocked at the end of the log. `grace_seconds`: while the hub is busy, commands of
     events younger than this may be invisible yet. `earlier`: prefixes of an earlier report, which must not have changed.
     """
@@ -100,7 +100,7 @@ class History(Struct, kw_only=True):
     `partitions`: P of `hub.events`. `events`, `intake`: records by partition in offset order. `starts`: where the topics begin;
     where that is not 0, tasks may begin in the middle, and commands and reports may be gone. `state`: the last value by
     key of each partition of `hub.state` (None or absent: tombstone). `commands`: by topic name (`hub.commands.<pool>`), then
-    partition. `acknowledged`: the task id of each acknowledged submission. `executions`: every run of a task's body.
+    partition. `acknowledged`: the task id of each acknowledged submission. `executions`: every execution of a task's body.
     """
 
     partitions: int

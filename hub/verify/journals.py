@@ -90,14 +90,14 @@ def _note(found: Findings, invariant: str, journal: Journal, place: tuple[int, i
 
 
 def check_executions(executions: Iterable[Execution], fold: Fold, granted: set[str], found: Findings) -> None:
-    """I34: runs of at-most-once bodies. `granted`: ids of tasks that had a grant."""
-    runs = Counter(execution.task for execution in executions)
-    for task_id, count in runs.items():
+    """I34: executions of at-most-once bodies. `granted`: ids of tasks that had a grant."""
+    counts = Counter(execution.task for execution in executions)
+    for task_id, count in counts.items():
         task = fold.live.get(task_id) or fold.ended.get(task_id)
         if task is None or not task.at_most_once:
             continue
-        lives = max(1, fold.ended[task_id].lives if task_id in fold.ended else 1)
-        if count > lives:
+        runs = max(1, fold.ended[task_id].runs if task_id in fold.ended else 1)
+        if count > runs:
             found.add("I34", f"its body ran {count} times", partition=task.partition, subject=task_id)
         if task_id not in granted:
             found.add("I34", "its body ran without a grant", partition=task.partition, subject=task_id)

@@ -86,10 +86,10 @@ class Lane:
         if fact.type == "engine.started":
             yield from self._continues(fact)
 
-    def may_begin_before(self, life: int) -> bool:
-        """Whether an entity of this life may have events before the first kept one. Intake is decided in order: what was begun by
+    def may_begin_before(self, run: int) -> bool:
+        """Whether an entity of this run may have events before the first kept one. Intake is decided in order: what was begun by
         a later record than the first that a kept event names was begun by a kept event."""
-        return self.truncated and not (self.decided and life > self.decided[0])
+        return self.truncated and not (self.decided and run > self.decided[0])
 
     def has_decided(self, offset: int) -> bool:
         """Whether an event names this intake offset as its cause."""

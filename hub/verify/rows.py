@@ -46,7 +46,7 @@ def _plain_policy(policy: ExecutionPolicy) -> Any:
 
 
 ROW_FIELDS: tuple[RowField, ...] = (
-    RowField("life", None, lambda task: task.life),
+    RowField("run", None, lambda task: task.run),
     RowField("sequence", None, lambda task: task.sequence),
     RowField("state", None, lambda task: task.state),
     RowField("name", _ABSENT, lambda task: task.name),
@@ -125,30 +125,30 @@ class StateRows:
             found.add("I10", message, partition=partition, offset=offset, subject=task_id)
 
         task: LiveTask | Ended | None = fold.live.get(task_id) or fold.ended.get(task_id)
-        life, sequence, end = row.get("life", -1), row.get("sequence", -1), row.get(ENDED_FIELD)
-        if not isinstance(life, int) or not isinstance(sequence, int):
-            note(f"the row has life {life!r} and sequence {sequence!r}")
+        run, sequence, end = row.get("run", -1), row.get("sequence", -1), row.get(ENDED_FIELD)
+        if not isinstance(run, int) or not isinstance(sequence, int):
+            note(f"the row has run {run!r} and sequence {sequence!r}")
             return 0
         if task is None:
             lane = lanes.get(partition)
             if lane is not None and lane.truncated:
                 self.unseen_tasks += end is None
                 return 0
-            from_plan = row.get("root", task_id) != task_id  # The agenda makes steps long after the record that is their life.
-            if lane is not None and (exact or (life <= lane.input_last and not from_plan)):
+            from_plan = row.get("root", task_id) != task_id  # The agenda makes steps long after the record that is their run.
+            if lane is not None and (exact or (run <= lane.input_last and not from_plan)):
                 note("a row of a task that has no events")
             return int(not exact)
         if task.partition != partition:
             note(f"the row lies on partition {partition}, its events on {task.partition}")
-        if not exact and (life, sequence) > (task.life, task.sequence):
+        if not exact and (run, sequence) > (task.run, task.sequence):
             return 1
         if isinstance(task, Ended):
             if end is None and row.get("root", task_id) != task_id:
                 end = row.get("state")  # The row of an ended step shrinks only when its workflow has ended too.
             if end is None:
                 note(f"a live row, but the task is {task.state}")
-            elif (end, life, sequence) != (task.state, task.life, task.sequence):
-                note(f"row: {end}, life {life}, sequence {sequence}; log: {task.state}, {task.life}, {task.sequence}")
+            elif (end, run, sequence) != (task.state, task.run, task.sequence):
+                note(f"row: {end}, run {run}, sequence {sequence}; log: {task.state}, {task.run}, {task.sequence}")
         elif end is not None:
             note(f"the row says {end}, but the task is {task.state!r} by its events", task.offset)
         else:
@@ -206,7 +206,7 @@ class StateRows:
 
 
 def _difference(field: RowField, task: LiveTask, row: dict[str, Any]) -> str | None:
-    if task.partial and not (field.name in ("life", "sequence") or (field.name == "state" and task.state)):
+    if task.partial and not (field.name in ("run", "sequence") or (field.name == "state" and task.state)):
         return None
     if field.states is not None and task.state not in field.states:
         return None

@@ -88,9 +88,13 @@ class Desk:
         seconds = HOLD_SECONDS / 2 if self._partitions > 1 else IDLE_TICK_SECONDS
         while True:
             await asyncio.sleep(seconds)
-            with self.slots as slots:
-                effects = slots.tick(self._clock())
-            await self._carry_out(effects)
+            await self.tick()
+
+    async def tick(self) -> None:
+        """Do what follows from the time now."""
+        with self.slots as slots:
+            effects = slots.tick(self._clock())
+        await self._carry_out(effects)
 
     def lease_lost(self, partition: int) -> None:
         """The leases of a partition cannot be renewed."""

@@ -1,7 +1,6 @@
 """Running a handler: a pipeline from a command to an Outcome. Whatever a handler does, it ends as a value."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from datetime import timedelta
@@ -39,7 +38,7 @@ class _Raised(NamedTuple):
     error: BaseException
 
 
-async def run_attempt(
+async def execute_attempt(
     definition: TaskDefinition,
     context: TaskContext,
     args: bytes,
@@ -52,15 +51,16 @@ async def run_attempt(
 
     A timeout ends an async handler; a plain one continues in its thread (it sees `ctx.cancelled`), and its attempt is over.
     `on_thread` is given the thread's future."""
-    began, task, limit = time.monotonic(), asyncio.current_task(), asyncio.timeout(timeout_seconds)
+    clock = asyncio.get_running_loop().time
+    began, task, limit = clock(), asyncio.current_task(), asyncio.timeout(timeout_seconds)
     try:
         arguments = definition.bind(args, context)
         async with limit:
             value = await _call(definition, arguments, threads, on_thread)
     except InvalidArgumentsError as error:
-        return Failed(_error("InvalidArguments", text_of(error)), time.monotonic() - began)
+        return Failed(_error("InvalidArguments", text_of(error)), clock() - began)
     except asyncio.CancelledError as error:
-        ran = time.monotonic() - began
+        ran = clock() - began
         if context.cancelled:
             return Cancelled(ran)
         if task is not None and task.cancelling():
@@ -69,10 +69,10 @@ async def run_attempt(
     except BaseException as error:  # A handler may raise anything; nothing of it may end the worker.
         if isinstance(error, GeneratorExit) and not _runs(task):
             raise  # The loop is being thrown away.
-        return _failed(error, time.monotonic() - began, context, timeout_seconds if limit.expired() else None)
+        return _failed(error, clock() - began, context, timeout_seconds if limit.expired() else None)
     if isinstance(value, _Raised):
-        return _failed(value.error, time.monotonic() - began, context, None)
-    return _succeeded(value, time.monotonic() - began)
+        return _failed(value.error, clock() - began, context, None)
+    return _succeeded(value, clock() - began)
 
 
 async def _call(

@@ -104,7 +104,7 @@ class Reporting:
     async def conclude(self, attempt: Attempt, outcome: Outcome) -> None:
         """Report the end of a body; shortened, where it cannot be sent as it is. Where that cannot be sent either, the engine
         finds the attempt missing from the next heartbeats."""
-        about = {"task": attempt.run.task, "name": attempt.run.name}
+        about = {"task": attempt.command.task, "name": attempt.command.name}
         try:
             await self._conclude(attempt, outcome)
         except Exception as error:

@@ -42,9 +42,19 @@ class Reports(Protocol):
 
 
 class WorkerIdentity:
-    """What every report of a worker has in common, as it is when the worker starts."""
+    """What every report of a worker has in common, as it is when the worker starts. `process`: its host and process id, by
+    default those of this one."""
 
-    def __init__(self, incarnation: str, inbox: int, settings: WorkerSettings, registry: TaskRegistry) -> None:
+    def __init__(
+        self,
+        incarnation: str,
+        inbox: int,
+        settings: WorkerSettings,
+        registry: TaskRegistry,
+        *,
+        process: tuple[str, int] | None = None,
+    ) -> None:
+        host, pid = process or (socket.gethostname(), os.getpid())
         self.incarnation = incarnation
         fields = {
             "incarnation": incarnation,
@@ -55,8 +65,8 @@ class WorkerIdentity:
             "options": registry.options,
             "slots": settings.slots,
             "lease_seconds": settings.lease_seconds,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
+            "host": host,
+            "pid": pid,
         }
         self.fields: Mapping[str, Any] = MappingProxyType(fields)
 
@@ -92,18 +102,18 @@ class ReportBuilder:
         return self._of_attempt(attempt, r.AttemptStarted, STARTED_NUMBER, {})
 
     def _of_attempt(self, attempt: Attempt, report: type[r.AttemptReport], number: int, fields: dict[str, Any]) -> Outgoing:
-        run = attempt.run
+        command = attempt.command
         value = report(
-            task=run.task,
-            root=run.root,
-            attempt=run.attempt,
-            dispatch=run.dispatch,
-            token=run.token,
+            task=command.task,
+            root=command.root,
+            attempt=command.attempt,
+            dispatch=command.dispatch,
+            token=command.token,
             incarnation=self._identity.incarnation,
             number=number,
             **fields,
         )
-        return self._outgoing(value, run.partition, run.root.encode())
+        return self._outgoing(value, command.partition, command.root.encode())
 
     def _outgoing(self, value: Struct, partition: int, key: bytes) -> Outgoing:
         headers = [

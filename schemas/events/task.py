@@ -1,4 +1,4 @@
-"""The life of a task: admission, waiting, running."""
+"""The lifecycle of a task: admission, waiting, running."""
 
 from typing import Annotated, Literal
 
@@ -104,7 +104,7 @@ class TaskDeduplicated(EventData, kw_only=True):
     """The same submission again (by id, key or CloudEvent id): the existing task stands. On `engine/<partition>`."""
 
     task: TaskId
-    life: Annotated[int, about("Which use of the task id: the offset of hub.intake at which it was created.", 42)]
+    run: Annotated[int, about("Which use of the task id: the offset of hub.intake at which it was created.", 42)]
     state: Annotated[str, about("State of the existing task.", "completed")]
     idempotency_key: Annotated[
         str | None, about("The key that both submissions gave; absent: the id was the same.", "order-7")

@@ -1,4 +1,4 @@
-"""The life of a worker: one process, by its incarnation."""
+"""The lifecycle of a worker: one process, by its incarnation."""
 
 from typing import Annotated
 

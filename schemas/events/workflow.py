@@ -1,4 +1,4 @@
-"""The life of a workflow. Its entity is the root task."""
+"""The lifecycle of a workflow. Its entity is the root task."""
 
 from typing import Annotated
 

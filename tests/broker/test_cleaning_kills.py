@@ -87,7 +87,7 @@ async def write(producer: AIOKafkaProducer, told: Told, dice: random.Random) -> 
 
 
 async def round_until_kill(directory: Path, told: Told, dice: random.Random) -> None:
-    """One life of the broker, ended at a random moment."""
+    """One process of the broker, ended at a random moment."""
     async with broker_process(PROGRAM, directory) as (process, bootstrap):
         producer = AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True, request_timeout_ms=120_000, linger_ms=1)
         await producer.start()

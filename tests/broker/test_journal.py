@@ -103,7 +103,7 @@ def test_a_quiet_moment_protects_the_last_block_too(tmp_path: Path) -> None:
         opened(tmp_path)
 
 
-def test_recycled_files_hold_nothing_of_their_former_life(tmp_path: Path) -> None:
+def test_recycled_files_hold_nothing_of_their_former_use(tmp_path: Path) -> None:
     journal, _ = opened(tmp_path)
     for number in range(60):
         journal.write([b"old %03d" % number * 20])

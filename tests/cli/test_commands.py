@@ -256,7 +256,7 @@ def test_a_state_that_is_none_is_refused_with_those_there_are(address: str) -> N
 def test_who_waits_for_a_task_that_nobody_takes_is_told_why(address: str) -> None:
     done = hub("task", "create", "nobody-knows-it", "--wait", "--timeout", "5", bootstrap=address)
     assert done.returncode == 5
-    assert "waits for a worker" in done.stderr
+    assert "no worker that is alive has a handler named nobody-knows-it" in done.stderr
 
 
 @pytest.mark.parametrize("command", [["demo", "--exit"], ["bench", "latency"]])

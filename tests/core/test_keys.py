@@ -22,11 +22,11 @@ from hub.core import (
 from schemas import NodeSpec
 
 ROWS: list[tuple[bytes, str, str, Any]] = [
-    (key_of("task", "a/b"), "task", "a/b", TaskRow(life=7, name="charge", state="ready", created_at="2026-01-01T00:00:00Z")),
-    (key_of("task", "é"), "task", "é", EndedRow(ended="failed", life=7, sequence=3, name="a", until_us=9, finished_at="")),
+    (key_of("task", "a/b"), "task", "a/b", TaskRow(run=7, name="charge", state="ready", created_at="2026-01-01T00:00:00Z")),
+    (key_of("task", "é"), "task", "é", EndedRow(ended="failed", run=7, sequence=3, name="a", until_us=9, finished_at="")),
     (key_of("args", "t"), "args", "t", Raw(b'{"a": 1}')),
     (key_of("plan", "t"), "plan", "t", {"first": NodeSpec(name="a"), "second": NodeSpec(name="b", depends_on=["first"])}),
-    (key_of("worker", "w"), "worker", "w", WorkerRow(life=3, state="active", names=["a"])),
+    (key_of("worker", "w"), "worker", "w", WorkerRow(run=3, state="active", names=["a"])),
     (key_of("engine", "0"), "engine", "0", EngineRow(sequence=2, storage="low")),
     (META_KEY, "!meta", "", MetaRow(offset=3, epoch=1, now_us=5, partitions=2)),
     (INTAKE_KEY, "!intake", "", IntakeRow(marks=[(1, 2), (3, 4)])),

@@ -22,11 +22,11 @@ def event_record(
     name: str = "charge",
     namespace: str = "default",
     states: tuple[str | None, str | None] = (None, None),
-    life: int = 1,
+    run: int = 1,
     **data: Any,
 ) -> Written:
     """Key, value and headers of one event of a task."""
-    envelope = {"subject": task, "rootid": task, "sequence": sequence, "life": life, "taskname": name, "namespace": namespace}
+    envelope = {"subject": task, "rootid": task, "sequence": sequence, "run": run, "taskname": name, "namespace": namespace}
     return make_event_record(event_type, envelope={**envelope, "from_state": states[0], "to_state": states[1]}, **data)
 
 

@@ -20,7 +20,7 @@ from hub.core.workflows.dependencies import place
 from hub.engine.clock import TimeWatermark
 from hub.engine.in_process import InProcessBroker, InProcessSession
 from hub.engine.loop import CHECKPOINT_US
-from hub.kafka import INTAKE, STATE, Record, build_batch, read_all
+from hub.kafka import INTAKE, STATE, Record, StoredRecord, build_batch, read_all
 from hub.verify import LocalSource, verify_source
 from tests.engine.test_loop import CheckedBroker, Owner, broker, events, submit, until
 
@@ -295,4 +295,49 @@ async def test_rows_that_are_not_the_engines_do_not_keep_a_partition_from_starti
     assert restored.data.live_tasks == 3, "what the engine wrote before still holds"
     await submit(broker, range(3, 4))
     await until(broker, "task.created", 4)
+    await second.stop()
+
+
+class StoppedIntake:
+    """An intake of a process that is stopped, once `running` is cleared, before its next read; `stopped` is then set."""
+
+    def __init__(self, intake: Any, ports: "StoppedPorts") -> None:
+        self._intake = intake
+        self._ports = ports
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._intake, name)
+
+    async def read(self, max_records: int, timeout_seconds: float) -> list[StoredRecord]:
+        if not self._ports.running.is_set():
+            self._ports.stopped.set()
+            await self._ports.running.wait()
+        records: list[StoredRecord] = await self._intake.read(max_records, timeout_seconds)
+        return records
+
+
+class StoppedPorts(InProcessBroker):
+    def __init__(self, broker: BrokerServer) -> None:
+        super().__init__(broker.local)
+        self.running, self.stopped = asyncio.Event(), asyncio.Event()
+        self.running.set()
+
+    async def intake(self, partition: int, offset: int) -> Any:
+        return StoppedIntake(await super().intake(partition, offset), self)
+
+
+async def test_an_owner_that_finds_its_intake_deleted_by_its_successor_is_fenced_and_does_not_fail(broker: BrokerServer) -> None:
+    ports = StoppedPorts(broker)
+    first = await Owner(broker, ports=ports).started()
+    ports.running.clear()
+    async with asyncio.timeout(60):
+        await ports.stopped.wait()
+    second = await Owner(broker).started()
+    await submit(broker, range(3))
+    await until(broker, "task.created", 3)
+    await broker.local.delete_records(INTAKE, 0, 3)
+    ports.running.set()
+    async with asyncio.timeout(60):
+        await first.task
+    assert first.loop.fenced
     await second.stop()

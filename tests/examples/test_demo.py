@@ -66,20 +66,20 @@ async def test_its_events_are_valid_cloudevents_of_the_catalogue(demo: str) -> N
 
 
 async def test_sequences_have_no_gap_and_ids_are_unique(demo: str) -> None:
-    lives: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    runs: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     ids: list[tuple[str, str]] = []
     sources: list[str] = []
     for record in await records_of(demo):
         headers = {name: value.decode() for name, value in record.headers}
         body = json.loads(record.value or b"")
-        lives[record.partition, body["entity"], body["life"]].append(body["sequence"])
+        runs[record.partition, body["entity"], body["run"]].append(body["sequence"])
         ids.append((headers["ce_source"], headers["ce_id"]))
         sources.append(body["src"])
     assert len(ids) == len(set(ids))
     assert len(sources) == len(set(sources))
-    for life, sequences in lives.items():
-        assert sequences == list(range(1, len(sequences) + 1)), life
-    assert sum(entity.startswith("task/") for _, entity, _ in lives) == 12, "two orders of five steps each"
+    for run, sequences in runs.items():
+        assert sequences == list(range(1, len(sequences) + 1)), run
+    assert sum(entity.startswith("task/") for _, entity, _ in runs) == 12, "two orders of five steps each"
 
 
 async def test_the_shape_that_it_is_to_show_is_on_the_log(demo: str) -> None:

@@ -25,7 +25,7 @@ MESSAGE_MAX = 800
 
 
 def event_example(kind: str) -> Example:
-    body = example_of(EventBody, entity="task/t", sequence=1, life=0, src="0/7/1", epoch=1)
+    body = example_of(EventBody, entity="task/t", sequence=1, run=0, src="0/7/1", epoch=1)
     return Example({**body, "data": example_of(CATALOGUE[kind].data)}, ATTRIBUTES, b"t")
 
 

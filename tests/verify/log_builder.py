@@ -80,7 +80,7 @@ class Task:
     id: str
     root: str
     partition: int
-    life: int
+    run: int
     name: str
     created_ms: int
     sequence: int = 0
@@ -108,9 +108,9 @@ class Task:
         """Its row; `whole`: also after its end, as that of a step whose workflow lives."""
         if self.ended and not whole:
             root = {} if self.root == self.id else {"root": self.root}
-            return {"ended": self.state, "sequence": self.sequence, "life": self.life, **root}
+            return {"ended": self.state, "sequence": self.sequence, "run": self.run, **root}
         fields: dict[str, Any] = {
-            "life": self.life,
+            "run": self.run,
             "sequence": self.sequence,
             "state": self.state,
             "name": self.name,
@@ -185,7 +185,7 @@ class LogBuilder:
             row = task.row(whole=not self.tasks[task.root].ended)
             rows[task.partition][f"task/{task.id}".encode()] = json.encode(row)
         for worker, (home, sequence) in self.workers.items():
-            rows[home][f"worker/{worker}".encode()] = json.encode({"life": 0, "sequence": sequence})
+            rows[home][f"worker/{worker}".encode()] = json.encode({"run": 0, "sequence": sequence})
         for (number, key), row in self.extra_rows.items():
             rows[number][key.encode()] = json.encode(row)
         return rows
@@ -216,7 +216,7 @@ class LogBuilder:
             task.lost += event_type in ("attempt.lost", "attempt.lease_expired")
             task.cancelling |= event_type == "task.cancel_requested"
             key = task.root
-            body |= {"sequence": task.sequence, "life": task.life, "rootid": task.root}
+            body |= {"sequence": task.sequence, "run": task.run, "rootid": task.root}
             if event_type in TO:
                 if task.state is not None:
                     body["from"] = task.state
@@ -224,12 +224,12 @@ class LogBuilder:
             headers |= {"ce_source": f"/hub/default/{entity}", "ce_namespace": "default", "ce_taskname": task.name}
         elif kind == "engine":
             partition.engine_sequence += 1
-            body |= {"sequence": partition.engine_sequence, "life": 0}
+            body |= {"sequence": partition.engine_sequence, "run": 0}
             headers["ce_source"] = f"/hub/-/{entity}"
         else:
             home, sequence = self.workers.get(name, (partition.number, 0))
             self.workers[name] = (home, sequence + 1)
-            body |= {"sequence": sequence + 1, "life": 0}
+            body |= {"sequence": sequence + 1, "run": 0}
             headers["ce_source"] = f"/hub/-/{entity}"
         headers["ce_sequence"] = f"{body['sequence']:010d}"
         headers["ce_severitynumber"] = str(CATALOGUE[event_type].severity)
@@ -266,11 +266,11 @@ class LogBuilder:
         """A single task; `after`: the state it begins in (ready or scheduled)."""
         number = partition_of_root(task_id, len(self.partitions))
         cause = self.report(number, "task.created", task_id)
-        life = int(cause.split("/")[1])
+        run = int(cause.split("/")[1])
         policy: dict[str, Any] = {name: data[name] for name in ("retry", "delivery") if name in data}
         if "attempt" in data.get("timeouts", {}):
             policy["timeout_seconds"] = data["timeouts"]["attempt"]
-        self.tasks[task_id] = Task(task_id, task_id, number, life, name, self.now_ms + 10, policy=policy)
+        self.tasks[task_id] = Task(task_id, task_id, number, run, name, self.now_ms + 10, policy=policy)
         events = [(f"task/{task_id}", "task.created", {"name": name, **data})]
         if after == "scheduled":
             events.append((f"task/{task_id}", "task.scheduled", {"start_after": data["start_after"]}))
@@ -283,11 +283,11 @@ class LogBuilder:
         """A graph: key → dependencies ({"task": key, "on": …}); returns the nodes' tasks by key. `given`: more data of a node."""
         number = partition_of_root(root, len(self.partitions))
         cause = self.report(number, "task.created", root)
-        life, entity = int(cause.split("/")[1]), f"task/{root}"
-        self.tasks[root] = Task(root, root, number, life, "flow", self.now_ms + 10)
+        run, entity = int(cause.split("/")[1]), f"task/{root}"
+        self.tasks[root] = Task(root, root, number, run, "flow", self.now_ms + 10)
         events = [(entity, "task.created", {"name": "flow", "nodes": len(nodes)})]
         events.append((entity, "workflow.started", {"nodes": len(nodes), "planned": len(nodes)}))
-        made = {key: self._step(root, key, life, needed, events, **given.get(key, {})) for key, needed in nodes.items()}
+        made = {key: self._step(root, key, run, needed, events, **given.get(key, {})) for key, needed in nodes.items()}
         self.transaction(number, cause, events)
         return made
 
@@ -299,16 +299,16 @@ class LogBuilder:
         events: list[tuple[str, str, dict[str, Any]]] = [
             (f"task/{root}", "workflow.expanded", {"added": len(nodes), "nodes": total})
         ]
-        life = int(cause.split("/")[1])
-        made = {key: self._step(root, key, life, needed, events) for key, needed in nodes.items()}
+        run = int(cause.split("/")[1])
+        made = {key: self._step(root, key, run, needed, events) for key, needed in nodes.items()}
         self.transaction(number, cause, events)
         return made
 
     def plan(self, root: str, nodes: dict[str, list[dict[str, str]]]) -> dict[str, Task]:
         """The next nodes of a large graph, made by an agenda item, as `workflow`."""
-        life, number = self.tasks[root].life, self.tasks[root].partition
+        run, number = self.tasks[root].run, self.tasks[root].partition
         events = [(f"task/{root}", "workflow.progressed", {"nodes": len(nodes), "planned": len(nodes)})]
-        made = {key: self._step(root, key, life, needed, events) for key, needed in nodes.items()}
+        made = {key: self._step(root, key, run, needed, events) for key, needed in nodes.items()}
         self.transaction(number, self.agenda(number, "plan"), events)
         return made
 
@@ -316,13 +316,13 @@ class LogBuilder:
         self,
         root: str,
         key: str,
-        life: int,
+        run: int,
         needed: list[dict[str, str]],
         events: list[tuple[str, str, dict[str, Any]]],
         **given: Any,
     ) -> Task:
         task_id = node_id(root, key)
-        task = Task(task_id, root, self.tasks[root].partition, life, key, self.now_ms + 10, unmet=len(needed))
+        task = Task(task_id, root, self.tasks[root].partition, run, key, self.now_ms + 10, unmet=len(needed))
         self.tasks[task_id] = task
         needs = [dependency | {"task": node_id(root, dependency["task"])} for dependency in needed]
         data = {"name": key, "key": key, "depends_on": needs, "parent_id": root, **given}
@@ -350,7 +350,7 @@ class LogBuilder:
         body = shared | {"dispatch": task.dispatch, "token": task.token, "namespace": "default", "name": task.name}
         body |= {name: task.policy[name] for name in ("timeout_seconds", "delivery") if name in task.policy}
         body["max_attempts"] = task.max_attempts
-        self.command("attempt.run", task, body)
+        self.command("attempt.execute", task, body)
         task.number = 0
 
     def command(self, kind: str, task: Task, body: dict[str, Any]) -> None:

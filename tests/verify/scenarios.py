@@ -1,4 +1,4 @@
-"""Lives of tasks as generators over a `LogBuilder`: each `yield` is a place where another task may act in between."""
+"""Runs of tasks as generators over a `LogBuilder`: each `yield` is a place where another task may act in between."""
 
 from collections.abc import Callable, Generator, Iterable
 
@@ -116,7 +116,7 @@ def refused(log: LogBuilder, task_id: str) -> Steps:
 def repeated(log: LogBuilder, task_id: str) -> Steps:
     yield from plain(log, task_id)
     yield
-    log.refuse(task_id, "task.deduplicated", life=log.tasks[task_id].life, state="completed")
+    log.refuse(task_id, "task.deduplicated", run=log.tasks[task_id].run, state="completed")
 
 
 def workflow(log: LogBuilder, task_id: str) -> Steps:
@@ -242,11 +242,11 @@ LATER: tuple[Scenario, ...] = (not_started_in_time, extended, registered, out_of
 ALL = (*ENDING, left_waiting, *LATER)
 
 
-def run(log: LogBuilder, lives: Iterable[Steps]) -> LogBuilder:
-    """Let the lives take turns until all are over."""
-    running = list(lives)
+def run(log: LogBuilder, runs: Iterable[Steps]) -> LogBuilder:
+    """Let the runs take turns until all are over."""
+    running = list(runs)
     while running:
-        running = [life for life in running if next(life, StopIteration) is not StopIteration]
+        running = [steps for steps in running if next(steps, StopIteration) is not StopIteration]
     return log
 
 

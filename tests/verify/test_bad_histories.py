@@ -58,7 +58,7 @@ def _(log: LogBuilder) -> Report:
 
 @bad("I1", "a submission is deduplicated against nothing")
 def _(log: LogBuilder) -> None:
-    log.refuse("never-created", "task.deduplicated", life=3, state="completed")
+    log.refuse("never-created", "task.deduplicated", run=3, state="completed")
 
 
 @bad("I2", "a task has not ended when all must have")
@@ -83,26 +83,26 @@ def _(log: LogBuilder) -> None:
     log.started(task)
 
 
-@bad("I3", "a life is not the intake offset that began it")
+@bad("I3", "a run is not the intake offset that began it")
 def _(log: LogBuilder) -> None:
-    log.event("plain-0", "task.created").body["life"] += 1
+    log.event("plain-0", "task.created").body["run"] += 1
 
 
-@bad("I3", "one of several steps added at once has the life of its root")
+@bad("I3", "one of several steps added at once has the run of its root")
 def _(log: LogBuilder) -> None:
     log.workflow("flow", {"a": []})
-    life = log.tasks["flow"].life
+    run = log.tasks["flow"].run
     step = log.add_steps("flow", {"b": [], "c": []})["c"]
     for event_type in ("task.created", "task.ready"):
-        log.event(step.id, event_type).body["life"] = life
+        log.event(step.id, event_type).body["run"] = run
 
 
-@bad("I3", "a step made from the plan has another life than its root")
+@bad("I3", "a step made from the plan has another run than its root")
 def _(log: LogBuilder) -> None:
     log.workflow("flow", {"a": []})
     step = log.plan("flow", {"b": []})["b"]
     for event_type in ("task.created", "task.ready"):
-        log.event(step.id, event_type).body["life"] += 1
+        log.event(step.id, event_type).body["run"] += 1
 
 
 @bad("I3", "a refusal of the engine is missing")
@@ -205,7 +205,7 @@ def _(log: LogBuilder) -> None:
     log.act(log.tasks["plain-0"], "task.cancel_requested")
 
 
-@bad("I8", "a life begins while the last one lives")
+@bad("I8", "a run begins while the last one is live")
 def _(log: LogBuilder) -> None:
     log.submit("left_waiting-11")
 
@@ -256,7 +256,7 @@ def _(log: LogBuilder) -> Report:
 
 @bad("I10", "a row belongs to no task")
 def _(log: LogBuilder) -> None:
-    log.extra_rows[0, "task/ghost"] = {"life": 3, "sequence": 2, "state": "ready", "name": "charge"}
+    log.extra_rows[0, "task/ghost"] = {"run": 3, "sequence": 2, "state": "ready", "name": "charge"}
 
 
 @bad("I10", "the row of an ended step of a live workflow tells of another end")
@@ -828,8 +828,8 @@ def test_i32_a_wrong_attribute_is_found(header: str) -> None:
 
 @bad("I34", "an at-most-once body ran twice")
 def _(log: LogBuilder) -> Report:
-    runs = [Execution("granted-4", 1), Execution("granted-4", 1)]
-    return check(log.history(executions=runs))
+    executions = [Execution("granted-4", 1), Execution("granted-4", 1)]
+    return check(log.history(executions=executions))
 
 
 @bad("I34", "an at-most-once body ran without a grant")
@@ -910,7 +910,7 @@ def test_it_is_found_that(invariant: str, sentence: str, spoil: Spoil) -> None:
 
 
 WRONG_FIELDS: dict[str, object] = {
-    "life": 77,
+    "run": 77,
     "sequence": 77,
     "state": "ready",
     "name": "other",

@@ -23,7 +23,7 @@ def test_a_good_history_has_no_findings(count: int) -> None:
 
 
 @pytest.mark.parametrize("scenario", ALL, ids=lambda scenario: scenario.__name__)
-def test_each_life_of_a_task_is_accepted(scenario: Scenario) -> None:
+def test_each_run_of_a_task_is_accepted(scenario: Scenario) -> None:
     log = LogBuilder(4)
     log.worker("w1")
     report = check(run(log, [scenario(log, "only")]).history())

@@ -20,7 +20,7 @@ HEADERS = {
     "ce_subject": b"t",
     "ce_time": b"2026-01-01T00:00:00Z",
 }
-BODY = {"entity": "task/t", "sequence": 1, "life": 1, "src": "0/1/0", "epoch": 1, "rootid": "t"}
+BODY = {"entity": "task/t", "sequence": 1, "run": 1, "src": "0/1/0", "epoch": 1, "rootid": "t"}
 
 
 def records(examples: Mapping[str, Sequence[Example]]) -> st.SearchStrategy[list[WholeRecord]]:
@@ -33,7 +33,7 @@ def examples_of(structs: dict[str, Any], **headers: bytes) -> dict[str, Sequence
 
 
 EVENTS = {kind: [Example({**BODY, "data": example_of(row.data)}, HEADERS, b"t")] for kind, row in CATALOGUE.items()}
-ROW = Example({"life": 1, "sequence": 1, "state": "ready", "name": "a"}, {}, b"task/t")
+ROW = Example({"run": 1, "sequence": 1, "state": "ready", "name": "a"}, {}, b"task/t")
 META = Example({"offset": 1, "epoch": 1}, {}, b"!meta")
 
 

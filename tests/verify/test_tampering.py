@@ -10,7 +10,7 @@ from hub.verify import check
 from .log_builder import LogBuilder
 from .scenarios import ALL, Scenario, run
 
-LIVES = st.lists(st.sampled_from(ALL), min_size=1, max_size=6)
+RUNS = st.lists(st.sampled_from(ALL), min_size=1, max_size=6)
 
 
 def log_of(scenarios: list[Scenario], count: int, take_over: bool) -> LogBuilder:
@@ -23,7 +23,7 @@ def log_of(scenarios: list[Scenario], count: int, take_over: bool) -> LogBuilder
     return log
 
 
-LOGS = st.builds(log_of, LIVES, st.integers(1, 3), st.booleans())
+LOGS = st.builds(log_of, RUNS, st.integers(1, 3), st.booleans())
 """Partition 0 always has several events: those of its engine and of the worker."""
 
 

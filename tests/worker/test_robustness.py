@@ -142,12 +142,12 @@ async def test_a_worker_whose_every_slot_hangs_ends_with_a_word() -> None:
     with broker_and_loop() as (server, _):
         async with running(server.bootstrap, tasks, workers=0) as world:
             worker = Worker(server.bootstrap, tasks, WorkerSettings(slots=1, grace_seconds=0.3))
-            life = asyncio.get_running_loop().create_task(worker.run(handle_signals=False))
+            whole = asyncio.get_running_loop().create_task(worker.run(handle_signals=False))
             handle = await world.hub.submit("hangs-once")
             assert (await handle.outcome(timeout_seconds=60)).state == "failed"
             async with asyncio.timeout(60):
                 with pytest.raises(WorkerFailedError, match=r"ctx\.cancelled"):
-                    await life
+                    await whole
 
 
 async def test_a_cancel_that_comes_with_its_command_is_heard() -> None:

@@ -137,12 +137,12 @@ class Simulated:
         return self.running[sorted(self.running)[which % len(self.running)]] if self.running else None
 
     def end(self, attempt: Attempt) -> None:
-        del self.running[attempt.run.token]
+        del self.running[attempt.command.token]
         self.report(attempt, "ended")
 
     def report(self, attempt: Attempt, end: str) -> None:
-        self.ends.setdefault(attempt.run.token, []).append(end)
-        self.unsettled[attempt.run.token] = attempt
+        self.ends.setdefault(attempt.command.token, []).append(end)
+        self.unsettled[attempt.command.token] = attempt
 
     def take(self, given: Any) -> list[Effect]:
         return self.carry_out(self.desk.take(given, self.now))
@@ -151,13 +151,13 @@ class Simulated:
         for effect in effects:
             match effect:
                 case BeginBody(attempt):
-                    self.waiting.remove(attempt.run.token)
-                    self.running[attempt.run.token] = attempt
+                    self.waiting.remove(attempt.command.token)
+                    self.running[attempt.command.token] = attempt
                 case ReportReleased(attempt) | ReportCancelled(attempt):
-                    self.waiting.remove(attempt.run.token)
+                    self.waiting.remove(attempt.command.token)
                     self.report(attempt, type(effect).__name__)
                 case StopBody(attempt):
-                    assert attempt.run.token in self.running, "only what runs is stopped"
+                    assert attempt.command.token in self.running, "only what runs is stopped"
         self.log += effects
         return list(effects)
 
@@ -197,7 +197,7 @@ def test_the_same_steps_have_the_same_effects(slots: int, partitions: int, steps
             worker.step(*step)
         return str(
             [
-                [type(effect).__name__, *(one if type(one) is not Attempt else one.run.token for one in effect)]
+                [type(effect).__name__, *(one if type(one) is not Attempt else one.command.token for one in effect)]
                 for effect in worker.log
             ]
         )
@@ -229,7 +229,7 @@ def test_when_everything_ends_and_settles_the_whole_credit_is_there_again(
 
 
 def begun(effects: Any) -> list[str]:
-    return [effect.attempt.run.token for effect in effects if isinstance(effect, BeginBody)]
+    return [effect.attempt.command.token for effect in effects if isinstance(effect, BeginBody)]
 
 
 def desk_with(slots: int, partitions: int, tokens: str) -> tuple[Slots, dict[str, Attempt]]:
@@ -258,7 +258,7 @@ def test_the_only_partition_keeps_what_waits_and_one_of_several_gets_it_back_aft
     assert isinstance(standing, ReportStanding)
     assert (standing.partition, standing.standing) == (0, (1, ["a", "b"], False))
     assert isinstance(released, ReportReleased)
-    assert (released.attempt.run.token, released.reason) == ("b", "no free slot")
+    assert (released.attempt.command.token, released.reason) == ("b", "no free slot")
 
 
 def test_a_partition_that_was_refused_is_offered_the_slot_that_becomes_free() -> None:
@@ -312,13 +312,13 @@ def test_slots_that_are_all_held_only_for_a_moment_do_not_end_the_worker() -> No
 
 def test_a_worker_that_drains_hands_back_what_comes_and_stops_what_runs_at_last() -> None:
     desk, attempts = desk_with(1, 1, "ab")
-    assert [(effect.attempt.run.token, effect.reason) for effect in desk.drain()] == [("b", "drain")]
+    assert [(effect.attempt.command.token, effect.reason) for effect in desk.drain()] == [("b", "drain")]
     [released] = desk.take(command(token="c"), 1.0)
     assert isinstance(released, ReportReleased)
     assert list(desk.ended(attempts["a"], 1.0)) == []
     desk, attempts = desk_with(2, 1, "ab")
     desk.over(attempts["a"])
-    assert [effect.attempt.run.token for effect in desk.stop()] == ["b"]
+    assert [effect.attempt.command.token for effect in desk.stop()] == ["b"]
 
 
 def full_of_others(partitions: int = 3, slots: int = 1) -> tuple[Slots, list[Attempt]]:
@@ -362,7 +362,7 @@ def test_a_reserved_slot_is_kept_from_others_until_its_partition_comes_and_offer
     assert desk.waiting == 1
     [begin] = desk.take(command(token="came", partition=1), now)
     assert isinstance(begin, BeginBody)
-    assert begin.attempt.run.token == "came"
+    assert begin.attempt.command.token == "came"
     assert begun(desk.ended(begin.attempt, now)) == ["other"], "the reservation is used up"
 
 

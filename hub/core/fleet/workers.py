@@ -74,7 +74,7 @@ def _announce(changes: Changes, envelope: Envelope, report: r.WorkerReport, *, w
     """On its home partition, what a worker reports of itself is also an event where it is new."""
     row = changes.state.worker_rows.get(report.incarnation)
     if not isinstance(report, r.WorkerStopped) and (row is None or was_missed or row.state == "silent"):
-        changes.apply_to_worker(report.incarnation, _registered(report), life=envelope.offset)
+        changes.apply_to_worker(report.incarnation, _registered(report), run=envelope.offset)
         row = changes.state.worker_rows[report.incarnation]
     if row is None:
         return
@@ -94,7 +94,10 @@ def _release(changes: Changes, worker: Worker) -> None:
 
 
 def _stop_strays(changes: Changes, worker: Worker, holding: list[str]) -> None:
-    """Tell the worker to stop what it runs without a lease (it was silent too long, or its command was superseded)."""
+    """Tell the worker to stop what it runs without a lease (it was silent too long, or its command was superseded). A worker of a
+    pool without a commands topic cannot be told: it never got a command, and a transaction that writes there would fail."""
+    if worker.pool not in changes.known.pools:
+        return
     known = {_token(changes.state.tasks[task]) for task in changes.state.held.get(worker.incarnation, ())}
     for token in holding:
         if token not in known:

@@ -13,7 +13,7 @@ class EndedRow(Struct, kw_only=True, omit_defaults=True):
     it is on the terminal event."""
 
     ended: str
-    life: int
+    run: int
     sequence: int
     name: str
     until_us: int

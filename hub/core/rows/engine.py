@@ -4,7 +4,7 @@ from msgspec import Struct, json
 
 
 class EngineRow(Struct, kw_only=True, omit_defaults=True):
-    """The partition itself: the entity of rejections and take-overs. `life` is always 0. `storage`: "ok", "warning" or "low"."""
+    """The partition itself: the entity of rejections and take-overs. `run` is always 0. `storage`: "ok", "warning" or "low"."""
 
     sequence: int = 0
     state: str = ""

@@ -68,7 +68,7 @@ class TaskRow(TaskFields, kw_only=True, omit_defaults=True):
     What belongs together is a part of its own, which is replaced as a whole: `timers`, `lease` (while a worker has the task),
     `cancel`, `steps` (of a workflow)."""
 
-    life: int
+    run: int
     state: str = ""
     sequence: int = 0
     namespace: str = "default"

@@ -8,7 +8,7 @@ from schemas import TaskOptions
 class WorkerRow(Struct, kw_only=True, omit_defaults=True):
     """A worker, on its home partition."""
 
-    life: int
+    run: int
     state: str = ""
     sequence: int = 0
     pool: str = ""

@@ -21,7 +21,7 @@ class EndedIndex:
         self._keyed_count = 0
 
     def put(self, task: str, row: EndedRow, encoded: bytes) -> None:
-        """Add an entry (or replace the id's former life)."""
+        """Add an entry (or replace the id's former run)."""
         self._rows[task] = encoded
         if row.keyed:
             heappush(self._keyed, (row.until_us, task))
@@ -34,7 +34,7 @@ class EndedIndex:
         return None if encoded is None else ended_row_decoder.decode(encoded)
 
     def discard(self, task: str) -> None:
-        """The id begins a new life."""
+        """The id begins a new run."""
         self._rows.pop(task, None)
 
     @property
@@ -53,7 +53,7 @@ class EndedIndex:
 
     def _remove(self, until_us: int, task: str, gone: list[str]) -> None:
         row = self.get(task)
-        if row is not None and row.until_us == until_us:  # Not replaced by a later life of the id.
+        if row is not None and row.until_us == until_us:  # Not replaced by a later run of the id.
             del self._rows[task]
             gone.append(task)
 

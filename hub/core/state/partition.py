@@ -75,6 +75,6 @@ class PartitionState:
             self.ready.rebuild()
 
     def forget(self, task: Task) -> None:
-        """Its life is over: it leaves memory, but for its entry in the ended index."""
+        """Its run is over: it leaves memory, but for its entry in the ended index."""
         self.tasks.pop(task.id, None)
         self.dependents.pop(task.id, None)

@@ -16,7 +16,7 @@ RETIRED_PER_BATCH = 500
 
 
 def retire(changes: Changes, task: Task) -> None:
-    """A life is over: the row shrinks to its entry in the ended index."""
+    """The run is over: the row shrinks to its entry in the ended index."""
     row = ended_row(task.row, changes.now_us, changes.settings.retention_seconds)
     changes.state.forget(task)
     changes.touched.pop(task.id, None)
@@ -32,7 +32,7 @@ def ended_row(row: TaskRow, now_us: int, retention_seconds: float) -> EndedRow:
     small = len(bytes(result)) <= INLINE_RESULT_BYTES_MAX
     return EndedRow(
         ended=row.state,
-        life=row.life,
+        run=row.run,
         sequence=row.sequence,
         name=row.name,
         until_us=now_us + us_of_seconds(keep),

@@ -43,7 +43,7 @@ def take_due(changes: Changes, *, timers_max: int | None = None) -> TimerKey | N
 def _take_one(changes: Changes, entry: tuple[int, str, str, int]) -> TimerKey:
     due_us, kind, task_id, mark = entry
     task = changes.state.tasks.get(task_id)
-    key = (kind, task_id, -1 if task is None else task.row.life, mark)
+    key = (kind, task_id, -1 if task is None else task.row.run, mark)
     before, count = changes.provenance, len(changes.events)
     changes.caused_by(f"agenda/{changes.partition}/{kind}:{task_id}.{mark}/{due_us // 1000}", f"agenda:{kind}")
     if kind == "dispatch":

@@ -35,7 +35,7 @@ def create_nodes(changes: Changes, root: Task) -> int:
     for key in keys:
         data = node_data(plan.nodes[key], root, key, now_us=changes.now_us, log_offset=root.row.log_offset)
         new = NewTask(node_id(root.id, key), root.id, root.row.namespace, correlation, data)
-        place(changes, changes.create(new, life=root.row.life, traceparent=root.row.traceparent))
+        place(changes, changes.create(new, run=root.row.run, traceparent=root.row.traceparent))
     if planned < len(plan.order):
         changes.state.agenda.add(changes.now_us, "plan", root.id, planned)
     return planned

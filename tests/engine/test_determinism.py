@@ -78,7 +78,7 @@ class RecordedWorld(World):
 def test_the_same_reports_are_decided_in_the_same_way_whatever_became_of_the_batches(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tests.simulation.schedule.World", RecordedWorld)
+    monkeypatch.setattr("tests.engine.schedule.World", RecordedWorld)
     schedule = Schedule(seed)
     for _ in range(STEPS):
         schedule.one()
@@ -100,7 +100,7 @@ def digest(seeds: range) -> str:
 
 @pytest.mark.parametrize("hash_seed", ["1", "2"])
 def test_another_process_writes_the_same_bytes(hash_seed: str) -> None:
-    code = "from tests.simulation.test_determinism import digest; print(digest(range(6)))"
+    code = "from tests.engine.test_determinism import digest; print(digest(range(6)))"
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=True

@@ -1,0 +1,87 @@
+"""Flushes of a sink that buffers: an event is acknowledged only after the flush that follows its handler."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from subscribers import Subscriber
+
+from .config import Plan
+from .failures import Failures
+from .status import Counters
+from .window import Item, Session
+
+FLUSH_SECONDS = 1.0
+
+
+class Flushing:
+    """The events that are handled and not yet flushed."""
+
+    def __init__(
+        self, plan: Plan, instance: Subscriber[Any], failures: Failures, counters: Counters, logger: logging.Logger
+    ) -> None:
+        self._plan, self._instance = plan, instance
+        self._failures, self._counters, self._log = failures, counters, logger
+        self._loop = asyncio.get_running_loop()
+        self._handled: list[Item] = []
+        self._lock = asyncio.Lock()
+        self._wanted = asyncio.Event()
+
+    def add(self, part: list[Item]) -> None:
+        """A handler has returned for each of them."""
+        self._handled.extend(part)
+        if len(self._handled) * 2 >= self._plan.delivery.in_flight_max:
+            self._wanted.set()
+
+    async def keep(self) -> None:
+        """Flush every second, and when half of what may be in flight waits for it, until cancelled."""
+        while True:
+            try:
+                async with asyncio.timeout(FLUSH_SECONDS):
+                    await self._wanted.wait()
+            except TimeoutError:
+                pass
+            self._wanted.clear()
+            await self.flush()
+
+    async def flush(self, *, once: bool = False) -> None:
+        """Let the sink write what it holds, then acknowledge it; retried like a handler. Raises when that was in vain."""
+        async with self._lock:
+            handled, self._handled = self._handled, []
+            if not handled:
+                return
+            try:
+                await self._patiently(self._instance.flush, once=once)
+            except BaseException:
+                self._handled = handled + self._handled
+                raise
+            for item in handled:
+                item.finish()
+
+    async def _patiently(self, action: Callable[[], Awaitable[None]], *, once: bool) -> None:
+        retry, began, failures = self._plan.delivery.retry, self._loop.time(), 0
+        while True:
+            try:
+                async with asyncio.timeout(self._plan.delivery.timeout_seconds):
+                    return await action()
+            except Exception as error:
+                failures += 1
+                delay = retry.delay_seconds(failures)
+                self._failures.error = f"flush: {type(error).__name__}: {error}"
+                if once or self._loop.time() + delay - began > retry.timeout_seconds:
+                    raise
+                self._counters.retried += 1
+                self._log.warning("flush failed, again in %.1f s: %s", delay, error, extra={"action": "flush_failed"})
+                await asyncio.sleep(delay)
+
+    async def finish(self, session: Session, timeout_seconds: float) -> None:
+        """The session ends: one more flush; what it could not write is forgotten, to be delivered again."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self.flush(once=True)
+        except Exception as error:
+            self._log.warning(
+                "flush at the end of an assignment failed; its events come again: %s", error, extra={"action": "flush_missed"}
+            )
+        self._handled = [item for item in self._handled if item.session is not session]

@@ -1,0 +1,163 @@
+"""A deterministic event loop with virtual time, and processes on it that can be frozen and killed between any two of their steps.
+
+Nothing here waits for a clock, a socket or a thread: where no callback is ready, the time leaps to the next timer. Every callback
+belongs to the process in whose context it was made, so that a process can be stopped as SIGSTOP does (its callbacks are kept for
+later, the time passes) or killed as SIGKILL does (they are dropped: no `finally` runs).
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextvars import Context, ContextVar, copy_context
+from heapq import heappop, heappush
+from itertools import count
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_PROCESS: ContextVar["Process | None"] = ContextVar("process", default=None)
+
+#: Callbacks without any progress of the time, after which a schedule is taken for stuck.
+CALLBACKS_MAX = 50_000
+
+
+class Process:
+    """What belongs together: frozen, continued and killed as one."""
+
+    def __init__(self, loop: "SimulationLoop", name: str) -> None:
+        self._loop = loop
+        self.name = name
+        self.frozen = False
+        self.dead = False
+        self._held: list[asyncio.Handle] = []
+        self._context = copy_context()
+        self._context.run(_PROCESS.set, self)
+
+    def start(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        """Run a coroutine in this process."""
+        return self._loop.create_task(work, context=self._context)
+
+    def later(self, seconds: float, call: Callable[..., object], *args: Any) -> asyncio.TimerHandle:
+        """Call something in this process after so many seconds of virtual time."""
+        return self._loop.call_later(seconds, call, *args, context=self._context)
+
+    def soon(self, call: Callable[..., object], *args: Any) -> None:
+        """Call something in this process at its next step."""
+        self._loop.call_soon(call, *args, context=self._context)
+
+    def freeze(self) -> None:
+        """Stop it between two steps; what becomes ready waits for `thaw`."""
+        self.frozen = True
+
+    def thaw(self) -> None:
+        """Continue with all that became ready meanwhile."""
+        self.frozen = False
+        held, self._held = self._held, []
+        self._loop.resume(held)
+
+    def kill(self) -> None:
+        """End it between two steps: nothing of it ever runs again."""
+        self.dead = True
+        self._held.clear()
+
+    def holds(self, handle: asyncio.Handle) -> bool:
+        """Whether a callback of this process must not run now."""
+        if self.dead:
+            return True
+        if self.frozen:
+            self._held.append(handle)
+        return self.frozen
+
+
+class SimulationLoop(asyncio.BaseEventLoop):
+    """See the module. Its time begins at 0."""
+
+    _ready: Any
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now = 0.0
+        self._at_once = 0
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._order = count()
+        self._tasks: list[asyncio.Task[Any]] = []
+        self.set_task_factory(self._new_task)
+
+    def _new_task(self, loop: Any, work: Any, **context: Any) -> "asyncio.Task[Any]":
+        task = asyncio.Task(work, loop=self, **context)
+        self._tasks.append(task)  # or a task of a dead process, which nothing else refers to, would be collected
+        return task
+
+    def time(self) -> float:
+        """Seconds of virtual time."""
+        return self._now
+
+    def call_at(  # type: ignore[override]  # any callback with any arguments
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """See AbstractEventLoop. Timers of the same time run in the order in which they were made."""
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        heappush(self._timers, (when, next(self._order), timer))
+        return timer
+
+    def call_later(  # type: ignore[override]  # likewise
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """See AbstractEventLoop."""
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """It is left out when its time comes."""
+
+    def leap(self, seconds: float) -> None:
+        """The machine was suspended: time has passed, and nothing has run."""
+        self._now += seconds
+
+    def resume(self, handles: list[asyncio.Handle]) -> None:
+        """Callbacks of a process that continues."""
+        self._ready.extend(handles)
+
+    def bury(self) -> None:
+        """Close the coroutines of all tasks that have not ended, those of dead processes too."""
+        for task in self._tasks:
+            if not task.done():
+                task._log_destroy_pending = False  # type: ignore[attr-defined]  # nobody waits for what was killed
+                _close(task.get_coro())
+
+    def _run_once(self) -> None:
+        if not self._ready:
+            self._leap_to_next()
+            self._at_once = 0
+        self._at_once += len(self._ready)
+        if self._at_once > CALLBACKS_MAX:
+            raise RuntimeError(f"{CALLBACKS_MAX} callbacks at the same time, now {self._ready[0]!r}")
+        for _ in range(len(self._ready)):
+            handle = self._ready.popleft()
+            if not handle._cancelled:
+                process = handle._context.get(_PROCESS)
+                if process is None or not process.holds(handle):
+                    handle._run()
+
+    def _leap_to_next(self) -> None:
+        timers = self._timers
+        while timers and timers[0][2]._cancelled:
+            heappop(timers)
+        if not timers:
+            raise RuntimeError("every task waits for something that no timer brings")
+        self._now = max(self._now, timers[0][0])
+        while timers and timers[0][0] <= self._now:
+            self._ready.append(heappop(timers)[2])
+
+    def _process_events(self, event_list: Any) -> None:
+        """There are no sockets."""
+
+    def _write_to_self(self) -> None:
+        """There are no other threads."""
+
+
+def _close(coroutine: Any) -> None:
+    """End a suspended coroutine, even one that awaits something while it is closed."""
+    while coroutine.cr_frame is not None:
+        try:
+            coroutine.close()
+        except BaseException:  # What it does at its end concerns nobody any more.
+            continue
