@@ -12,6 +12,7 @@ __distribution__ = "taskhub"
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Cluster": ".kafka",
     "Hub": ".client",
     "HubError": ".errors",
     "InvalidSubmissionError": ".client",
@@ -35,6 +36,7 @@ _HOMES = {
 
 __all__ = [
     "Backoff",
+    "Cluster",
     "Event",
     "Hub",
     "HubError",
@@ -85,6 +87,7 @@ if TYPE_CHECKING:
         Workflow,
     )
     from .errors import HubError
+    from .kafka import Cluster
     from .worker import Permanent, RetryLater, TaskContext, TaskRegistry, Worker, WorkerSettings
 
 

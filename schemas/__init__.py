@@ -26,7 +26,7 @@ from .envelope import (
     schema_of,
     source_of,
 )
-from .ids import check_id, derived_id, node_id, payload_hash, quoted_with_hash, task_id_of_cloudevent, task_id_of_key
+from .ids import check_id, derived_id, payload_hash, quoted_with_hash, step_id, task_id_of_cloudevent, task_id_of_key
 from .reports import REPORTS, Report
 from .tasks import (
     ABSENT,
@@ -36,8 +36,8 @@ from .tasks import (
     Backoff,
     Dependency,
     ExecutionPolicy,
-    NodeSpec,
     RetryPolicy,
+    StepSpec,
     Submission,
     TaskError,
     TaskOptions,
@@ -69,9 +69,9 @@ __all__ = [
     "GrantAttempt",
     "MalformedEvent",
     "MalformedRecord",
-    "NodeSpec",
     "Report",
     "RetryPolicy",
+    "StepSpec",
     "Submission",
     "TaskError",
     "TaskOptions",
@@ -83,13 +83,13 @@ __all__ = [
     "decode_event",
     "derived_id",
     "header_map",
-    "node_id",
     "payload_hash",
     "printable",
     "quoted",
     "quoted_with_hash",
     "schema_of",
     "source_of",
+    "step_id",
     "task_id_of_cloudevent",
     "task_id_of_key",
 ]

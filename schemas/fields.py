@@ -76,7 +76,7 @@ Reason = Annotated[
     str, about("Why, as text for people; at most 4,096 characters; absent: no reason was given.", "asked by support")
 ]
 By = Annotated[str | None, about("Who asked, at most 255 bytes; absent: unknown.", "support@example.com")]
-Host = Annotated[str, about("Name of the host of the process; absent: unknown.", "node-3")]
+Host = Annotated[str, about("Name of the host of the process; absent: unknown.", "host-3")]
 Pid = Annotated[int, about("Process id on that host, from 1; 0 or absent: unknown.", 4711)]
 Pool = Annotated[str, about("Pool of the worker, which names its topic `hub.commands.<pool>`; 1 to 255 bytes.", "default")]
 Inbox = Annotated[int, about("Partition of the pool's commands topic that the worker reads, from 0.", 3)]

@@ -33,13 +33,13 @@ def task_id_of_cloudevent(source: str, event_id: str) -> str:
 
 
 def task_id_of_key(scope: str, idempotency_key: str) -> str:
-    """The id of a task submitted with an idempotency key; `scope` is the namespace (a root) or the root's id (a node)."""
+    """The id of a task submitted with an idempotency key; `scope` is the namespace (a root) or the root's id (a step)."""
     return derived_id("idempotency", scope, idempotency_key)
 
 
-def node_id(root_id: str, key: str) -> str:
-    """The id of the node `key` of the graph whose root is `root_id`."""
-    return derived_id("node", root_id, key)
+def step_id(root_id: str, key: str) -> str:
+    """The id of the step `key` of the graph whose root is `root_id`."""
+    return derived_id("step", root_id, key)
 
 
 def payload_hash(name: str, version: str | None, canonical_args: bytes) -> str:

@@ -129,7 +129,7 @@ class WorkerReport(Report, kw_only=True):
     lease_seconds: Annotated[
         float, about("Seconds of silence after which it counts as dead, at most 3,600; absent: 10 seconds.", 10.0)
     ] = 10.0
-    host: Annotated[Name, about("Name of its host; absent: unknown.", "node-3")] = ""
+    host: Annotated[Name, about("Name of its host; absent: unknown.", "host-3")] = ""
     pid: Annotated[Count, about("Process id on that host; 0 or absent: unknown.", 4711)] = 0
 
 

@@ -12,7 +12,7 @@ from .fields import TASK, TIME, Tags, TaskName, TaskVersion, about, short
 
 ARGS_BYTES_MAX = 256 * 1024
 RESULT_BYTES_MAX = 1024 * 1024
-NODES_MAX = 10_000
+STEPS_MAX = 10_000
 DEPTH_MAX = 10_000
 EDGES_MAX = 100_000
 FAN_OUT_MAX = 10_000
@@ -201,7 +201,7 @@ class TaskSpec(AdmittedFields, kw_only=True, forbid_unknown_fields=True, omit_de
     ] = None
 
 
-class NodeSpec(TaskSpec, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class StepSpec(TaskSpec, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A step of a workflow; its id is derived from the root's id and its key in `tasks`."""
 
 
@@ -229,7 +229,7 @@ class Submission(TaskSpec, kw_only=True, forbid_unknown_fields=True, omit_defaul
     ] = None
     created_by: Annotated[str | None, short("Who submits", "shop", absent="unknown")] = None
     tasks: Annotated[
-        dict[str, NodeSpec] | None,
+        dict[str, StepSpec] | None,
         about("Steps of the workflow by key, 1 to 10,000; absent: a single task.", {"reserve": {"name": "reserve-stock"}}),
     ] = None
     idempotency_window: Annotated[

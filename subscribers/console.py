@@ -134,7 +134,7 @@ _TELLING = (
     ("start_after", "at {}"),
     ("unmet", "{} to wait for"),
     ("queue", "queue {}"),
-    ("nodes", "{} nodes"),
+    ("steps_total", "{} steps"),
     ("completed", "{} completed"),
     ("failed", "{} failed"),
     ("host", "host {}"),

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 import pytest
 
 from hub.broker import BrokerServer
-from hub.kafka import make_admin
+from hub.kafka import Cluster, make_admin
 from tests.apache_kafka import KafkaUnavailable, locked
 from tests.kafka_container import why_no_engine
 from tests.kafka_nodes import ADDRESS, DISPOSABLE, SOURCES, KafkaNode, cluster, origin, own_node
@@ -147,7 +147,7 @@ def refuse_foreign_hub(topics: set[str], environment: Mapping[str, str]) -> None
 
 async def hub_topics_of(bootstrap: str) -> set[str]:
     """The names of a cluster's topics that are a hub's."""
-    admin = make_admin(bootstrap)
+    admin = make_admin(Cluster.of(bootstrap))
     try:
         await admin.start()
         return {name for name in await admin.list_topics() if name.startswith(HUB_TOPICS)}
@@ -160,7 +160,7 @@ async def delete_topics(bootstrap: str) -> None:
     names = await hub_topics_of(bootstrap)
     if not names:
         return
-    admin = make_admin(bootstrap)
+    admin = make_admin(Cluster.of(bootstrap))
     try:
         await admin.start()
         answer = await admin.delete_topics(sorted(names))

@@ -16,7 +16,7 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from hub.kafka import make_admin
+from hub.kafka import Cluster, make_admin
 from tests.apache_kafka import SETTINGS, ApacheKafka, prepare
 
 NODES = 3
@@ -101,7 +101,9 @@ class KafkaCluster:
     async def _look(self) -> tuple[set[int], list[dict[str, Any]]]:
         """The ids of the brokers and all partitions, as a node that lives sees them; nobody where none answers."""
         living = ",".join(node.bootstrap for node in self.nodes if node.process is not None)
-        admin = make_admin(living)
+        if not living:
+            return set(), []
+        admin = make_admin(Cluster.of(living))
         try:
             await admin.start()
             brokers = (await admin.describe_cluster())["brokers"]

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from hub.kafka import Cluster
 from tests.apache_kafka import KAFKA_VERSION, SETTINGS, KafkaUnavailable
 from tests.ports import free_port
 
@@ -108,7 +109,7 @@ class KafkaContainer:
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
-                return asyncio.run(wait_until_reachable(self.bootstrap, LOOK_SECONDS))
+                return asyncio.run(wait_until_reachable(Cluster.of(self.bootstrap), LOOK_SECONDS))
             except BrokerUnreachable as failure:
                 self._container.reload()
                 if self._container.status != "running" or time.monotonic() > deadline:

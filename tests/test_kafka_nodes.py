@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from hub.broker import BrokerServer
-from hub.kafka import ensure_topics
+from hub.kafka import Cluster, ensure_topics
 from tests.apache_kafka import KafkaUnavailable
 from tests.brokers import broker_in_thread, missing, refuse_foreign_hub, whole_cluster
 from tests.delivery.event_log import create_topic
@@ -238,14 +238,14 @@ def test_a_named_cluster_is_left_as_it_was_found(tmp_path: Path, disposable: boo
         def make_hub() -> None:
             with whole_cluster(server.bootstrap, tmp_path, named):
                 assert topics_of(server) == {"theirs"}
-                asyncio.run(ensure_topics(server.bootstrap, partitions=1))
+                asyncio.run(ensure_topics(Cluster.of(server.bootstrap), partitions=1))
                 raise RuntimeError("the test fails")
 
         asyncio.run(create_topic(server.bootstrap, "theirs"))
         with pytest.raises(RuntimeError):
             make_hub()
         assert topics_of(server) == {"theirs"}
-        asyncio.run(ensure_topics(server.bootstrap, partitions=1))
+        asyncio.run(ensure_topics(Cluster.of(server.bootstrap), partitions=1))
         with pytest.raises(RuntimeError if disposable else pytest.fail.Exception):
             make_hub()
         assert ("hub.intake" in topics_of(server)) is not disposable

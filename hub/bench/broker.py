@@ -7,7 +7,7 @@ import asyncio
 import time
 from typing import Any
 
-from ..kafka import Outgoing, Record, Sender, TopicPartition, dlq_topic, ensure_dlq, make_admin, open_session, read_all
+from ..kafka import Cluster, Outgoing, Record, Sender, TopicPartition, dlq_topic, ensure_dlq, make_admin, open_session, read_all
 from .figures import percentile, spread
 from .measures import CHUNK_TASKS
 
@@ -18,19 +18,19 @@ PARTITION = 0
 RECORDS_PER_TRANSACTION = 10
 
 
-async def measure_broker(bootstrap: str, records: int, rounds: int) -> dict[str, Any]:
+async def measure_broker(cluster: Cluster, records: int, rounds: int) -> dict[str, Any]:
     """Records per second produced (acknowledged) and consumed, and milliseconds per transaction, one after the other.
 
     `p50_ms` and `p99_ms` are of transactions. Raises Unreachable, TopicMissing."""
-    await ensure_dlq(bootstrap, SUBSCRIBER)
+    await ensure_dlq(cluster, SUBSCRIBER)
     try:
-        return await _measure(bootstrap, records, rounds)
+        return await _measure(cluster, records, rounds)
     finally:
-        await _delete_topic(bootstrap)
+        await _delete_topic(cluster)
 
 
-async def _delete_topic(bootstrap: str) -> None:
-    admin = make_admin(bootstrap)
+async def _delete_topic(cluster: Cluster) -> None:
+    admin = make_admin(cluster)
     await admin.start()
     try:
         await admin.delete_topics([TOPIC])
@@ -38,10 +38,10 @@ async def _delete_topic(bootstrap: str) -> None:
         await admin.close()
 
 
-async def _measure(bootstrap: str, records: int, rounds: int) -> dict[str, Any]:
-    produced = [await _produce(bootstrap, records) for _ in range(rounds)]
-    consumed = [await _consume(bootstrap) for _ in range(rounds)]
-    transactions = [await _transact(bootstrap, max(1, records // 50)) for _ in range(rounds)]
+async def _measure(cluster: Cluster, records: int, rounds: int) -> dict[str, Any]:
+    produced = [await _produce(cluster, records) for _ in range(rounds)]
+    consumed = [await _consume(cluster) for _ in range(rounds)]
+    transactions = [await _transact(cluster, max(1, records // 50)) for _ in range(rounds)]
     durations = [value for one in transactions for value in one]
     return {
         "bench": "broker",
@@ -63,8 +63,8 @@ async def _measure(bootstrap: str, records: int, rounds: int) -> dict[str, Any]:
     }
 
 
-async def _produce(bootstrap: str, records: int) -> float:
-    sender = Sender(bootstrap)
+async def _produce(cluster: Cluster, records: int) -> float:
+    sender = Sender(cluster)
     await sender.start()
     try:
         began = time.perf_counter()
@@ -83,16 +83,16 @@ async def _send_side_by_side(sender: Sender, count: int) -> None:
             group.create_task(sender.send(Outgoing(TOPIC, PARTITION, b"bench", value, ())))
 
 
-async def _consume(bootstrap: str) -> float:
+async def _consume(cluster: Cluster) -> float:
     count, began = 0, time.perf_counter()
-    async for _ in read_all(bootstrap, TOPIC, PARTITION):
+    async for _ in read_all(cluster, TOPIC, PARTITION):
         count += 1
     return count / (time.perf_counter() - began)
 
 
-async def _transact(bootstrap: str, count: int) -> list[float]:
+async def _transact(cluster: Cluster, count: int) -> list[float]:
     """Milliseconds of each transaction."""
-    session = await open_session(bootstrap, "hub.bench")
+    session = await open_session(cluster, "hub.bench")
     record = Record(b"bench", b"x" * VALUE_BYTES, (), 0)
     outputs = {TopicPartition(TOPIC, PARTITION): [record] * RECORDS_PER_TRANSACTION}
     durations = []

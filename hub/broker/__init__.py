@@ -1,10 +1,10 @@
 """The embedded broker: a single node that speaks the Kafka protocol, on files or in memory. See README.md."""
 
 from .broker import Broker
-from .errors import AddressInUse, BrokerError, DataDirectoryInUse, ErrorCode, OtherFormat, StorageDamaged
+from .errors import AddressInUse, BrokerError, DataDirectoryInUse, OtherFormat, StorageDamaged
 from .local import Fetched, LocalBroker, Transacted
 from .server import BrokerServer
-from .state import BrokerSettings
+from .settings import BrokerSettings
 from .storage import MemoryStorage, Storage
 
 __all__ = [
@@ -14,7 +14,6 @@ __all__ = [
     "BrokerServer",
     "BrokerSettings",
     "DataDirectoryInUse",
-    "ErrorCode",
     "Fetched",
     "LocalBroker",
     "MemoryStorage",

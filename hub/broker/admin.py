@@ -5,11 +5,12 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
-from .errors import BrokerError, ErrorCode
-from .state import BrokerState, Topic
+from ..protocol import ApiKey, ErrorCode, Message
+from .errors import BrokerError
+from .state import BrokerState
 from .timing import Deferred
 from .topic_settings import SETTINGS, SettingType, check_settings, effective, list_items
-from .wire import Message
+from .topics import Topic
 
 _NO_UUID = uuid.UUID(int=0)
 _TOPIC_RESOURCE, _BROKER_RESOURCE = 2, 4
@@ -26,16 +27,16 @@ class AdminApi:
     def handlers(self) -> dict[int, Any]:
         """Functions by API key."""
         return {
-            3: self._metadata,
-            19: self._create_topics,
-            20: self._delete_topics,
-            21: self._delete_records,
-            32: self._describe_configs,
-            33: self._alter_configs,
-            35: self._describe_log_dirs,
-            37: self._create_partitions,
-            44: self._alter_configs,
-            60: self._describe_cluster,
+            ApiKey.METADATA: self._metadata,
+            ApiKey.CREATE_TOPICS: self._create_topics,
+            ApiKey.DELETE_TOPICS: self._delete_topics,
+            ApiKey.DELETE_RECORDS: self._delete_records,
+            ApiKey.DESCRIBE_CONFIGS: self._describe_configs,
+            ApiKey.ALTER_CONFIGS: self._alter_configs,
+            ApiKey.DESCRIBE_LOG_DIRS: self._describe_log_dirs,
+            ApiKey.CREATE_PARTITIONS: self._create_partitions,
+            ApiKey.INCREMENTAL_ALTER_CONFIGS: self._alter_configs,
+            ApiKey.DESCRIBE_CLUSTER: self._describe_cluster,
         }
 
     # --- metadata
@@ -63,13 +64,13 @@ class AdminApi:
     def _find(self, entry: Message, version: int, may_create: Any) -> Message:
         name, topic_id = entry["name"], entry["topic_id"]
         if name is None:
-            topic = self._state.topics_by_id.get(topic_id)
+            topic = self._state.topics.by_id(topic_id)
             missing = {"error_code": ErrorCode.UNKNOWN_TOPIC_ID, "name": None if version >= 12 else "", "topic_id": topic_id}
             return missing if topic is None else self._describe(topic)
         topic = self._state.topics.get(name)
         if topic is None and may_create and self._state.settings.auto_create_topics and self._state.storage.writable:
             try:
-                topic = self._state.create_topic(name, self._state.settings.default_partitions, {})
+                topic = self._state.topics.create(name, self._state.settings.default_partitions, {})
             except BrokerError as error:
                 return {"error_code": error.code, "name": name}
         if topic is None:
@@ -117,10 +118,10 @@ class AdminApi:
             partitions = self._partition_count(entry)
             self._require_writable()
             if validate_only:
-                self._state.check_new_topic(name, partitions, configs)
+                self._state.topics.check_new(name, partitions, configs)
                 topic_id = _NO_UUID
             else:
-                topic_id = self._state.create_topic(name, partitions, configs).topic_id
+                topic_id = self._state.topics.create(name, partitions, configs).topic_id
         except BrokerError as error:
             return {"name": name, "error_code": error.code, "error_message": str(error), "configs": None}
         return {
@@ -147,7 +148,7 @@ class AdminApi:
 
     def _require_writable(self) -> None:
         if not self._state.storage.writable:
-            raise BrokerError(ErrorCode.STORAGE_ERROR, "the disk is full")
+            raise BrokerError(ErrorCode.KAFKA_STORAGE_ERROR, "the disk is full")
 
     def _delete_topics(self, version: int, message: Message, client: Any) -> Deferred:
         entries = message["topics"] or [{"name": name, "topic_id": _NO_UUID} for name in message["topic_names"]]
@@ -155,11 +156,11 @@ class AdminApi:
 
     def _delete_topic(self, entry: Message) -> Message:
         name, topic_id = entry["name"], entry["topic_id"]
-        topic = self._state.topics_by_id.get(topic_id) if name is None else self._state.topics.get(name)
+        topic = self._state.topics.by_id(topic_id) if name is None else self._state.topics.get(name)
         if topic is None:
             code = ErrorCode.UNKNOWN_TOPIC_ID if name is None else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
             return {"name": name, "topic_id": topic_id, "error_code": code}
-        self._state.delete_topic(topic)
+        self._state.topics.delete(topic)
         return {"name": topic.name, "topic_id": topic.topic_id, "error_code": ErrorCode.NONE}
 
     def _create_partitions(self, version: int, message: Message, client: Any) -> Deferred:
@@ -173,7 +174,7 @@ class AdminApi:
         try:
             self._require_writable()
             if not validate_only:
-                self._state.add_partitions(topic, entry["count"])
+                self._state.topics.add_partitions(topic, entry["count"])
         except BrokerError as error:
             return {"name": entry["name"], "error_code": error.code, "error_message": str(error)}
         return {"name": entry["name"], "error_code": ErrorCode.NONE}
@@ -196,7 +197,7 @@ class AdminApi:
             offset = log.stable_end
         if not log.start <= offset <= log.stable_end:
             return {"partition_index": partition, "low_watermark": -1, "error_code": ErrorCode.OFFSET_OUT_OF_RANGE}
-        self._state.record("delete_records", log.key.topic_number, partition, offset)
+        self._state.topics.delete_records(log, offset)
         return {"partition_index": partition, "low_watermark": log.start, "error_code": ErrorCode.NONE}
 
     # --- space
@@ -209,7 +210,7 @@ class AdminApi:
         except OSError:
             return {
                 "error_code": ErrorCode.NONE,
-                "results": [{"error_code": ErrorCode.STORAGE_ERROR, "log_dir": "", "topics": []}],
+                "results": [{"error_code": ErrorCode.KAFKA_STORAGE_ERROR, "log_dir": "", "topics": []}],
             }
         asked = message["topics"]
         if asked is None:
@@ -275,7 +276,7 @@ class AdminApi:
                 raise BrokerError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, name)
             configs = check_settings(_changed(topic.configs, entry["configs"]))
             if not validate_only:
-                self._state.record("configs", topic.number, configs)
+                self._state.topics.configure(topic, configs)
         except BrokerError as error:
             return {**answer, "error_code": error.code, "error_message": str(error)}
         return answer

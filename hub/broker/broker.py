@@ -8,30 +8,36 @@ come.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ..protocol import APIS, ApiKey, ErrorCode, Message, decode_request, encode_response
 from .admin import AdminApi
-from .errors import ErrorCode
 from .fetch import FetchApi
 from .group_api import GroupApi
 from .groups import GroupCoordinator
 from .offsets_api import OffsetsApi
+from .pending import PendingBlock
 from .produce import ProduceApi
-from .segments import LogTail
-from .state import BrokerSettings, BrokerState, PendingBlock
+from .segment import LogTail
+from .settings import BrokerSettings
+from .state import BrokerState
 from .storage import CheckpointPlan, Storage
 from .timing import Clock, Deferred, SystemClock
 from .transaction_api import TransactionApi
 from .transactions import TransactionCoordinator
-from .wire import APIS, Message, decode_request, encode_response
 
-API_VERSIONS_KEY = 18
 TRANSACTION_VERSION = 2
+_PRODUCE, _FETCH = int(ApiKey.PRODUCE), int(ApiKey.FETCH)
+
+
+ANONYMOUS = "User:ANONYMOUS"
+"""Kafka's name of a client that has not authenticated."""
 
 
 class Client(NamedTuple):
-    """Who sent a request."""
+    """Who sent a request: what it calls itself, where it is, and the principal that its connection is of."""
 
     client_id: str
     host: str
+    principal: str = ANONYMOUS
 
 
 Handler = Callable[[int, Message, Client], "Message | Deferred"]
@@ -43,14 +49,14 @@ class Broker:
     def __init__(self, storage: Storage, *, clock: Clock | None = None, settings: BrokerSettings | None = None) -> None:
         self.storage = storage
         self.state = BrokerState(storage, clock or SystemClock(), settings or BrokerSettings())
-        self.state.register("started", lambda now_ms: None)
+        self.state.pending.register("started", lambda now_ms: None)
         self.timers = self.state.timers
         self.groups = GroupCoordinator(self.state)
-        self.transactions = TransactionCoordinator(self.state, self.groups.commit)
+        self.transactions = TransactionCoordinator(self.state, self.groups.offsets.commit)
         self._produce = ProduceApi(self.state, self.transactions)
         self._fetch = FetchApi(self.state)
         self._handlers: dict[int, Handler] = {
-            API_VERSIONS_KEY: self._api_versions,
+            ApiKey.API_VERSIONS: self._api_versions,
             **AdminApi(self.state).handlers(),
             **OffsetsApi(self.state, self.groups, self.transactions).handlers(),
             **GroupApi(self.state, self.groups).handlers(),
@@ -62,10 +68,10 @@ class Broker:
     def handle(self, key: int, version: int, buffer: bytes, at: int, client: Client) -> bytes | Deferred | None:
         """Answer body of the request whose body starts at `at`: now, later, or None for no answer.
 
-        The API and version must be served (see `wire.APIS`). Raises `MalformedRequest`."""
-        if key == 0:
+        The API and version must be served (see `protocol.APIS`). Raises `MalformedMessage`."""
+        if key == _PRODUCE:
             return self._produce.handle(version, buffer, at)
-        if key == 1:
+        if key == _FETCH:
             return self._fetch.handle(version, buffer, at)
         answer = self._handlers[key](version, decode_request(key, version, buffer, at), client)
         if not isinstance(answer, Deferred):
@@ -82,34 +88,34 @@ class Broker:
 
     def cut(self) -> PendingBlock:
         """Take the pending journal block."""
-        return self.state.cut()
+        return self.state.pending.cut()
 
     def written(self, block: PendingBlock) -> None:
         """The block is on disk."""
-        self.state.written(block)
+        self.state.pending.written(block)
 
     def plan_checkpoint(self, *, clean: bool) -> CheckpointPlan:
         """The state as of the last block cut. Call when nothing is pending; pass it to the storage once that block is
         on disk."""
         tails = []
         now_ms = self.state.clock.now_ms()
-        for log in self.state.logs():
+        for log in self.state.topics.logs():
             batches, bases, timestamps = log.unwritten()
             if batches:
                 wanted = log.settings.segment_bytes, log.settings.roll_ms
                 tails.append(LogTail(log.key, bases[0], log.end, batches, bases, timestamps, *wanted, now_ms))
         state: dict[str, Any] = {
-            "topics": self.state.snapshot(),
-            "groups": self.groups.snapshot(),
+            "topics": self.state.topics.snapshot(),
+            "groups": self.groups.offsets.snapshot(),
             "transactions": self.transactions.snapshot(),
         }
-        return CheckpointPlan(state, tails, self.state.starts(), clean)
+        return CheckpointPlan(state, tails, self.state.topics.starts(), clean)
 
     def checkpointed(self, plan: CheckpointPlan) -> None:
         """The checkpoint is on disk: its batches are read from segment files from now on."""
         ends = {tail.key: tail.end for tail in plan.tails}
         now_ms = self.state.clock.now_ms()
-        for log in self.state.logs():
+        for log in self.state.topics.logs():
             if log.key in ends:
                 log.written(ends[log.key], now_ms)
             log.file_bytes = self.storage.log_bytes(log.key)
@@ -117,10 +123,10 @@ class Broker:
     def expire(self) -> None:
         """Forget producers, transactional ids and groups' offsets that were not used for long."""
         now_ms, settings = self.state.clock.now_ms(), self.state.settings
-        for log in self.state.logs():
+        for log in self.state.topics.logs():
             log.forget_producers(now_ms - settings.producer_expiration_ms)
         self.transactions.expire(now_ms - settings.transactional_id_expiration_ms)
-        self.groups.expire(now_ms - settings.offsets_retention_ms)
+        self.groups.offsets.expire(now_ms - settings.offsets_retention_ms)
 
     # --- lifecycle
 
@@ -128,16 +134,16 @@ class Broker:
         """Restore what the storage holds and end what was open. Leaves a pending block to be written."""
         recovery = self.storage.recover()
         if recovery.state is not None:
-            self.state.restore(recovery.state["topics"])
-            self.groups.restore(recovery.state["groups"])
+            self.state.topics.restore(recovery.state["topics"])
+            self.groups.offsets.restore(recovery.state["groups"])
             self.transactions.restore(recovery.state["transactions"])
         replayed = False
         for payload in recovery.blocks:
-            self.state.replay(payload)
+            self.state.pending.replay(payload)
             replayed = True
         self.transactions.resolve_after_restart(clean=recovery.clean and not replayed)
-        self.groups.members_are_gone()
-        for log in self.state.logs():
+        self.groups.offsets.members_are_gone()
+        for log in self.state.topics.logs():
             log.file_bytes = self.storage.log_bytes(log.key)
         self.state.record("started", self.state.clock.now_ms())
 

@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple
 from .batches import HEADER_BYTES, is_intact, read_header, whole_batches
 from .compaction import Contents, Filter, KeyMap, Pause, Rules, map_keys
 from .errors import StorageDamaged
-from .segments import INDEX_INTERVAL_BYTES, Segment, SegmentIndex, segment_path, write_index
+from .segment import INDEX_INTERVAL_BYTES, Segment, SegmentIndex, segment_path, write_index
 
 READ_BYTES = 1 << 20
 SYNC_BYTES = 1 << 20

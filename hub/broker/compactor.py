@@ -13,7 +13,8 @@ from .cleaning import CleaningStopped, Pace, Replacement, find_keys, rewrite
 from .compaction import Cleaning, Filter, KeyMap, Rules, Spans, add_span, map_keys, plan_cleaning
 from .flushing import Flusher
 from .log import LogKey, PartitionLog, SegmentView
-from .segments import Segment, SegmentStore
+from .segment import Segment
+from .segments import SegmentStore
 from .storage import Storage
 
 logger = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ class Compactor:
 
     def _misses_files(self, log: PartitionLog) -> bool:
         """Whether a file is gone that should be there."""
-        if self._store is None or not self._state.exists(log):
+        if self._store is None or not self._state.topics.hold(log):
             return False
         return not all(segment.path.exists() for segment in self._store.segments(log.key))
 
@@ -82,7 +83,7 @@ class Compactor:
 
     async def _clean_files(self, log: PartitionLog, store: SegmentStore) -> None:
         self._hurry(log)
-        while self._state.exists(log):
+        while self._state.topics.hold(log):
             spans = store.cleaned(log.key)
             log.forget_aborted(spans[-1][0] if spans else 0)
             views = store.views(log.key)
@@ -127,7 +128,7 @@ class Compactor:
             merged = add_span(spans, keys.end, rules.now_ms, rules.delete_retention_ms)
             await self._flusher.in_background(store.set_cleaned, log.key, merged)
             log.forget_aborted(keys.end)
-            if store.holds_before(self._state.starts()):
+            if store.holds_before(self._state.topics.starts()):
                 self._flusher.checkpoint_soon()
         finally:
             with suppress(CleaningStopped):
@@ -166,7 +167,7 @@ class Compactor:
             return
         rules, old = self._rules(log, cleaning, spans), log.in_memory(cleaning.end)
         new, end = await self._in_thread(lambda: self._compact(old, rules))
-        if self._state.exists(log) and log.replace_in_memory(old, new):
+        if self._state.topics.hold(log) and log.replace_in_memory(old, new):
             self._spans[log.key] = add_span(spans, end, rules.now_ms, rules.delete_retention_ms)
             log.forget_aborted(end)
 

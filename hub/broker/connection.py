@@ -12,10 +12,9 @@ import struct
 from collections import deque
 from typing import cast
 
-from .broker import API_VERSIONS_KEY, Broker, Client, api_versions
-from .errors import ErrorCode, MalformedRequest
+from ..protocol import APIS, ApiKey, ErrorCode, MalformedMessage, encode_response, response_tags, skip_tags
+from .broker import Broker, Client, api_versions
 from .timing import Deferred
-from .wire import APIS, encode_response, skip_tags
 
 logger = logging.getLogger(__name__)
 
@@ -38,10 +37,11 @@ class _Slot:
 
 
 class Connection(asyncio.Protocol):
-    """See the module. `connections` is the server's set of open ones."""
+    """See the module. `connections` is the listener's set of open ones, `principal` who is at the other end."""
 
-    def __init__(self, broker: Broker, connections: set["Connection"], *, frame_bytes_max: int) -> None:
+    def __init__(self, broker: Broker, connections: set["Connection"], *, principal: str, frame_bytes_max: int) -> None:
         self._broker = broker
+        self._principal = principal
         self._connections = connections
         self._frame_bytes_max = frame_bytes_max
         self._buffer = bytearray()
@@ -124,7 +124,7 @@ class Connection(asyncio.Protocol):
             del buffer[: 4 + size]
             try:
                 self._request(frame)
-            except (MalformedRequest, struct.error, IndexError, UnicodeDecodeError) as error:
+            except (MalformedMessage, struct.error, IndexError, UnicodeDecodeError) as error:
                 self._refuse(str(error))
                 return
             except Exception:
@@ -134,7 +134,9 @@ class Connection(asyncio.Protocol):
                 return
 
     def _refuse(self, reason: str) -> None:
-        logger.warning("closing the connection of %s: %s", self._host, reason, extra={"action": "connection_refused"})
+        logger.warning(
+            "closing the connection of %s at %s: %s", self._principal, self._host, reason, extra={"action": "connection_refused"}
+        )
         self._buffer.clear()
         self.close()
 
@@ -142,9 +144,9 @@ class Connection(asyncio.Protocol):
         key, version, correlation_id, name_size = _HEADER.unpack_from(frame)
         at = _HEADER.size + max(name_size, 0)
         api = APIS.get(key)
-        if api is None or not api.serves(version):
-            if key != API_VERSIONS_KEY:
-                raise MalformedRequest(f"API {key} version {version} is not served")
+        if api is None or not api.knows(version):
+            if key != ApiKey.API_VERSIONS:
+                raise MalformedMessage(f"API {key} version {version} is not served")
             self._answer(correlation_id, b"", encode_response(key, 0, api_versions(ErrorCode.UNSUPPORTED_VERSION)))
             return
         flexible = api.flexible(version)
@@ -153,15 +155,14 @@ class Connection(asyncio.Protocol):
             at = skip_tags(frame, at)
         body = self._broker.handle(key, version, frame, at, self._client(name))
         if body is not None:
-            tags = b"\0" if flexible and key != API_VERSIONS_KEY else b""
-            self._answer(correlation_id, tags, body)
+            self._answer(correlation_id, response_tags(key, flexible), body)
 
     def _client(self, name: bytes) -> Client:
         client = self._clients.get(name)
         if client is None:
             if len(self._clients) >= 16:
                 self._clients.clear()
-            client = self._clients[name] = Client(name.decode(), self._host)
+            client = self._clients[name] = Client(name.decode(), self._host, self._principal)
         return client
 
     # --- answers

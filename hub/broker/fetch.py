@@ -1,23 +1,18 @@
-"""Fetch: read requests, long polling, and the answer written by hand. Versions 4 to 12.
+"""Fetch: requests, long polling, answers from the logs.
 
 A request that finds less than it wants waits until enough became visible to it, or its time is over. Fetch sessions
 (KIP-227) are declined: the answer carries session 0, and the client continues with full requests.
 """
 
-import struct
 from typing import NamedTuple
 
-from .errors import ErrorCode
+from ..protocol import ApiKey, ErrorCode, decode_request
+from ..protocol.fetch import FetchResult, PartitionData, write_response
 from .log import PartitionLog
 from .state import BrokerState
 from .timing import Deferred
-from .wire import INT16, INT32, decode_request, write_uvarint
 
-FLEXIBLE_FROM = 12
-_PARTITION = struct.Struct(">ihqq")
-_ABORTED = struct.Struct(">qq")
-_INT64 = struct.Struct(">q")
-FETCH_KEY = 1
+_FETCH = int(ApiKey.FETCH)
 
 
 class PartitionFetch(NamedTuple):
@@ -26,18 +21,6 @@ class PartitionFetch(NamedTuple):
     partition: int
     offset: int
     max_bytes: int
-
-
-class PartitionData(NamedTuple):
-    """One partition of an answer."""
-
-    partition: int
-    error: ErrorCode
-    high_watermark: int = -1
-    last_stable_offset: int = -1
-    log_start: int = -1
-    aborted: list[tuple[int, int]] | None = None
-    records: bytes = b""
 
 
 class FetchRequest(NamedTuple):
@@ -51,12 +34,9 @@ class FetchRequest(NamedTuple):
     topics: list[tuple[str, list[PartitionFetch]]]
 
 
-FetchResult = list[tuple[str, list[PartitionData]]]
-
-
-def read_fetch(buffer: bytes, at: int, version: int) -> FetchRequest:
-    """Decode a request body. Raises `MalformedRequest`."""
-    message = decode_request(FETCH_KEY, version, buffer, at)
+def read_request(buffer: bytes, at: int, version: int) -> FetchRequest:
+    """Decode a request body. Raises `MalformedMessage`."""
+    message = decode_request(_FETCH, version, buffer, at)
     topics = [
         (
             topic["topic"],
@@ -70,45 +50,6 @@ def read_fetch(buffer: bytes, at: int, version: int) -> FetchRequest:
     )
 
 
-def write_fetch(result: FetchResult, version: int, error: ErrorCode = ErrorCode.NONE) -> bytes:
-    """Encode an answer body."""
-    flexible = version >= FLEXIBLE_FROM
-    out: list[bytes] = [b"\0\0\0\0"]
-    if version >= 7:
-        out.append(INT16.pack(error) + b"\0\0\0\0")
-    out.append(write_uvarint(len(result) + 1) if flexible else INT32.pack(len(result)))
-    for topic, partitions in result:
-        name = topic.encode()
-        if flexible:
-            out += (write_uvarint(len(name) + 1), name, write_uvarint(len(partitions) + 1))
-        else:
-            out += (INT16.pack(len(name)), name, INT32.pack(len(partitions)))
-        for data in partitions:
-            _write_partition(out, data, version, flexible)
-        if flexible:
-            out.append(b"\0")
-    if flexible:
-        out.append(b"\0")
-    return b"".join(out)
-
-
-def _write_partition(out: list[bytes], data: PartitionData, version: int, flexible: bool) -> None:
-    out.append(_PARTITION.pack(data.partition, data.error, data.high_watermark, data.last_stable_offset))
-    if version >= 5:
-        out.append(_INT64.pack(data.log_start))
-    if data.aborted is None:
-        out.append(b"\0" if flexible else b"\xff\xff\xff\xff")
-    else:
-        out.append(write_uvarint(len(data.aborted) + 1) if flexible else INT32.pack(len(data.aborted)))
-        out += [_ABORTED.pack(*entry) + (b"\0" if flexible else b"") for entry in data.aborted]
-    if version >= 11:
-        out.append(b"\xff\xff\xff\xff")
-    if flexible:
-        out += (write_uvarint(len(data.records) + 1), data.records, b"\0")
-    else:
-        out += (INT32.pack(len(data.records)), data.records)
-
-
 class FetchApi:
     """Answers fetches from the logs."""
 
@@ -117,12 +58,12 @@ class FetchApi:
 
     def handle(self, version: int, buffer: bytes, at: int) -> bytes | Deferred:
         """One request: an answer, or one that comes when there is something to send."""
-        request = read_fetch(buffer, at, version)
+        request = read_request(buffer, at, version)
         if request.session_id:
-            return write_fetch([], version, ErrorCode.FETCH_SESSION_ID_NOT_FOUND)
+            return write_response([], version, ErrorCode.FETCH_SESSION_ID_NOT_FOUND)
         result, size, failed = self.collect(request)
         if size >= request.min_bytes or failed or not request.max_wait_seconds or not request.topics:
-            return write_fetch(result, version)
+            return write_response(result, version)
         return _WaitingFetch(self._state, self, request, version).answer
 
     def collect(self, request: FetchRequest) -> tuple[FetchResult, int, bool]:
@@ -203,7 +144,7 @@ class _WaitingFetch:
     def _finish(self) -> None:
         self._stop()
         result, _, _ = self._api.collect(self._request)
-        self.answer.resolve(write_fetch(result, self._version))
+        self.answer.resolve(write_response(result, self._version))
 
     def _stop(self) -> None:
         self._timer.cancel()

@@ -25,7 +25,8 @@ from .errors import DataDirectoryInUse, StorageDamaged
 from .format import ensure_format
 from .journal import Journal, Position
 from .log import LogKey
-from .segments import LogEntry, SegmentStore
+from .segment import LogEntry
+from .segments import SegmentStore
 from .storage import CheckpointPlan, DiskSpace, Recovery
 
 logger = logging.getLogger(__name__)

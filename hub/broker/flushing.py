@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from .broker import Broker
 from .journal_thread import JournalThread
-from .state import PendingBlock
+from .pending import PendingBlock
 from .storage import CheckpointPlan, Storage
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class Flusher:
         self._stopping = False
         self.on_checkpoint: Callable[[], None] = lambda: None
         """Called after every checkpoint."""
-        broker.state.on_flush_needed = self._request
+        broker.state.pending.on_flush_needed = self._request
 
     def start(self) -> None:
         """Begin the periodic work."""
@@ -92,7 +92,7 @@ class Flusher:
     # --- blocks
 
     def _request(self, urgent: bool) -> None:
-        if urgent or self._broker.state.pending_bytes > PENDING_BYTES_MAX:
+        if urgent or self._broker.state.pending.bytes > PENDING_BYTES_MAX:
             if self._scheduled is None and not self._writing:
                 self._scheduled = self._loop.call_soon(self._flush)
         elif self._lazy is None and self._scheduled is None:
@@ -100,7 +100,7 @@ class Flusher:
 
     def _flush_lazily(self) -> None:
         self._lazy = None
-        if self._broker.state.has_pending:
+        if self._broker.state.pending.is_due:
             self._request(True)
 
     def _flush(self) -> None:
@@ -137,7 +137,7 @@ class Flusher:
         self._writing = False
         if error is None:
             self._after(block, plan)
-            if self._broker.state.has_pending or self._wanted:
+            if self._broker.state.pending.is_due or self._wanted:
                 self._request(True)
 
     def _after(self, block: PendingBlock, plan: CheckpointPlan | None) -> None:
@@ -163,7 +163,7 @@ class Flusher:
             self.on_checkpoint()
         finally:
             self._checkpointing = None
-            if self._broker.state.has_pending or self._wanted:
+            if self._broker.state.pending.is_due or self._wanted:
                 self._request(True)
 
     async def _maintain(self) -> None:
@@ -171,7 +171,7 @@ class Flusher:
             await self._loop.run_in_executor(self._background, self._storage.maintain)
             if self._sync_seconds and not self._writing:
                 await self._sync_in_thread()
-            if not self._writing and not self._broker.state.has_pending:
+            if not self._writing and not self._broker.state.pending.is_due:
                 self._storage.rest()
             await asyncio.sleep(self._sync_seconds or MAINTENANCE_SECONDS)
 
@@ -195,7 +195,7 @@ class Flusher:
             await asyncio.wait([self._maintenance])
         if self._checkpointing is not None:
             await asyncio.wait([self._checkpointing])
-        while self._writing or self._broker.state.has_pending:
+        while self._writing or self._broker.state.pending.is_due:
             if not self._writing:
                 self._flush()
             await asyncio.sleep(0.001 if self._writing else 0)

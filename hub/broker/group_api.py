@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from .errors import ErrorCode
+from ..protocol import ApiKey, ErrorCode, Message
 from .group_state import JoinRequest, Member
 from .groups import GroupCoordinator
 from .state import BrokerState
 from .timing import Deferred
-from .wire import Message
 
 
 class GroupApi:
@@ -20,14 +19,14 @@ class GroupApi:
     def handlers(self) -> dict[int, Any]:
         """Functions by API key."""
         return {
-            10: self._find_coordinator,
-            11: self._join,
-            12: self._heartbeat,
-            13: self._leave,
-            14: self._sync,
-            15: self._describe,
-            16: self._list,
-            42: self._delete,
+            ApiKey.FIND_COORDINATOR: self._find_coordinator,
+            ApiKey.JOIN_GROUP: self._join,
+            ApiKey.HEARTBEAT: self._heartbeat,
+            ApiKey.LEAVE_GROUP: self._leave,
+            ApiKey.SYNC_GROUP: self._sync,
+            ApiKey.DESCRIBE_GROUPS: self._describe,
+            ApiKey.LIST_GROUPS: self._list,
+            ApiKey.DELETE_GROUPS: self._delete,
         }
 
     def _find_coordinator(self, version: int, message: Message, client: Any) -> Message:
@@ -123,5 +122,7 @@ class GroupApi:
         return {"error_code": ErrorCode.NONE, "groups": groups}
 
     def _delete(self, version: int, message: Message, client: Any) -> Deferred:
-        results = [{"group_id": group_id, "error_code": self._groups.delete(group_id)} for group_id in message["groups_names"]]
+        results = [
+            {"group_id": group_id, "error_code": self._groups.offsets.delete(group_id)} for group_id in message["groups_names"]
+        ]
         return self._state.when_stable({"results": results})

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
+from ..protocol import ErrorCode
 from .timing import Deferred, Timer
 
 
@@ -66,6 +67,23 @@ class Group:
     offsets: dict[tuple[str, int], CommittedOffset] = field(default_factory=dict)
     empty_since_ms: int = -1
     """When the last member left; -1 while there are members, and where there never were any."""
+
+    def identify(self, member_id: str, instance_id: str | None) -> ErrorCode:
+        """NONE for a member; a static one (KIP-345) only under the id that it was given last."""
+        if instance_id is not None:
+            known = self.instances.get(instance_id)
+            if known is None:
+                return ErrorCode.UNKNOWN_MEMBER_ID
+            if known != member_id:
+                return ErrorCode.FENCED_INSTANCE_ID
+        return ErrorCode.NONE if member_id in self.members else ErrorCode.UNKNOWN_MEMBER_ID
+
+    def check(self, generation: int, member_id: str, instance_id: str | None) -> ErrorCode:
+        """NONE for a member of the present generation."""
+        error = self.identify(member_id, instance_id)
+        if error is ErrorCode.NONE and generation != self.generation:
+            return ErrorCode.ILLEGAL_GENERATION
+        return error
 
 
 class JoinRequest(NamedTuple):

@@ -1,20 +1,20 @@
-"""Consumer groups, classic protocol: members, generations, and committed offsets.
+"""Consumer groups, classic protocol: members and generations.
 
 A group is Empty, PreparingRebalance (members are joining), CompletingRebalance (the leader computes the assignment), or
-Stable. Membership lives in memory: after a restart members are unknown and join again. Committed offsets are durable.
+Stable. Membership lives in memory: after a restart members are unknown and join again. Committed offsets are durable
+(`group_offsets`).
 
 Rules followed: KIP-394 (a new member gets its id first and joins with it), KIP-345 (static members keep their place
 over a restart), KIP-62 (rebalance timeout).
 """
 
 import uuid
-from typing import Any
 
-from .errors import ErrorCode
-from .group_state import CommittedOffset, Group, JoinRequest, Member, Phase
+from ..protocol import ErrorCode, Message
+from .group_offsets import GroupOffsets
+from .group_state import Group, JoinRequest, Member, Phase
 from .state import BrokerState
 from .timing import Deferred
-from .wire import Message
 
 PENDING_MEMBER_SECONDS = 10.0
 """How long a member id that was handed out may stay unused."""
@@ -31,11 +31,7 @@ class GroupCoordinator:
     def __init__(self, state: BrokerState) -> None:
         self._state = state
         self.groups: dict[str, Group] = {}
-        state.register("offsets", self._apply_offsets)
-        state.register("delete_group", self._apply_delete_group)
-        state.register("group_empty", self._apply_empty_since)
-        state.register("forget_offsets", self._apply_forget_offsets)
-        state.on_topic_deleted.append(self._forget_topic)
+        self.offsets = GroupOffsets(state, self.groups)
 
     # --- joining
 
@@ -91,7 +87,7 @@ class GroupCoordinator:
         if request.member_id in group.handed_out:
             group.handed_out.pop(request.member_id).cancel()
             return self._add(group, request.member_id, request)
-        error = self._identify(group, request.member_id, request.instance_id)
+        error = group.identify(request.member_id, request.instance_id)
         if error is not ErrorCode.NONE:
             return join_error(error, request.member_id)
         member = group.members[request.member_id]
@@ -104,20 +100,11 @@ class GroupCoordinator:
             return self._joined(group, member)
         return self._wait_for_generation(group, member)
 
-    def _identify(self, group: Group, member_id: str, instance_id: str | None) -> ErrorCode:
-        if instance_id is not None:
-            known = group.instances.get(instance_id)
-            if known is None:
-                return ErrorCode.UNKNOWN_MEMBER_ID
-            if known != member_id:
-                return ErrorCode.FENCED_INSTANCE_ID
-        return ErrorCode.NONE if member_id in group.members else ErrorCode.UNKNOWN_MEMBER_ID
-
     def _add(self, group: Group, member_id: str, request: JoinRequest) -> Deferred:
         member = Member(member_id, request.instance_id, request.client_id, request.client_host, 0, 0, protocols=request.protocols)
         self._update(member, request)
         group.members[member_id] = member
-        self._note_empty(group, -1)
+        self.offsets.note_empty(group, -1)
         group.protocol_type = request.protocol_type
         if request.instance_id is not None:
             group.instances[request.instance_id] = member_id
@@ -224,20 +211,7 @@ class GroupCoordinator:
         group.phase, group.leader, group.protocol = Phase.EMPTY, "", ""
         for member in list(group.members.values()):
             self._drop(group, member)
-        self._note_empty(group, self._state.clock.now_ms())
-
-    def _note_empty(self, group: Group, since_ms: int) -> None:
-        """Durable where it decides how long offsets are kept."""
-        if group.empty_since_ms == since_ms:
-            return
-        if group.offsets:
-            self._state.record("group_empty", group.group_id, since_ms)
-        else:
-            group.empty_since_ms = since_ms
-
-    def _apply_empty_since(self, group_id: str, since_ms: int) -> None:
-        if group_id in self.groups:
-            self.groups[group_id].empty_since_ms = since_ms
+        self.offsets.note_empty(group, self._state.clock.now_ms())
 
     @staticmethod
     def _choose_protocol(group: Group) -> str:
@@ -301,13 +275,10 @@ class GroupCoordinator:
         }
 
     def _check(self, group_id: str, generation: int, member_id: str, instance_id: str | None) -> tuple[Group | None, ErrorCode]:
+        """The group, when this is a member of its present generation; else why not."""
         group = self.groups.get(group_id)
-        if group is None:
-            return None, ErrorCode.UNKNOWN_MEMBER_ID
-        error = self._identify(group, member_id, instance_id)
-        if error is not ErrorCode.NONE:
-            return None, error
-        return (group, ErrorCode.NONE) if generation == group.generation else (None, ErrorCode.ILLEGAL_GENERATION)
+        error = ErrorCode.UNKNOWN_MEMBER_ID if group is None else group.check(generation, member_id, instance_id)
+        return (group if error is ErrorCode.NONE else None), error
 
     # --- staying and leaving
 
@@ -330,7 +301,7 @@ class GroupCoordinator:
         if member_id in group.handed_out:
             group.handed_out.pop(member_id).cancel()
             return ErrorCode.NONE
-        error = self._identify(group, member_id, instance_id)
+        error = group.identify(member_id, instance_id)
         if error is ErrorCode.NONE:
             self._remove(group, group.members[member_id])
         return error
@@ -368,110 +339,3 @@ class GroupCoordinator:
             if waiting is not None:
                 waiting.resolve(join_error(ErrorCode.UNKNOWN_MEMBER_ID, member.member_id))
         member.joining = member.syncing = None
-
-    # --- offsets
-
-    def check_commit(self, group_id: str, generation: int, member_id: str, instance_id: str | None) -> ErrorCode:
-        """Whether this sender may commit offsets. Without a generation: only while the group has no members."""
-        group = self.groups.get(group_id)
-        if generation < 0:
-            if group is None or not group.members:
-                return ErrorCode.NONE
-            return ErrorCode.UNKNOWN_MEMBER_ID
-        if group is None:
-            return ErrorCode.ILLEGAL_GENERATION
-        error = self._identify(group, member_id, instance_id)
-        if error is not ErrorCode.NONE:
-            return error
-        if generation != group.generation:
-            return ErrorCode.ILLEGAL_GENERATION
-        if group.phase is Phase.COMPLETING:
-            return ErrorCode.REBALANCE_IN_PROGRESS
-        return ErrorCode.NONE
-
-    def check_transactional_commit(self, group_id: str, generation: int, member_id: str, instance_id: str | None) -> ErrorCode:
-        """As `check_commit`, but a sender that names no member is not checked: its transactional id fences it."""
-        if generation < 0 and not member_id and instance_id is None:
-            return ErrorCode.NONE
-        group, error = self._check(group_id, generation, member_id, instance_id)
-        return ErrorCode.NONE if group is not None else error
-
-    def commit(self, group_id: str, offsets: list[tuple[str, int, int, int, str | None]]) -> None:
-        """Store (topic, partition, offset, leader epoch, metadata) for a group."""
-        known = [offset for offset in offsets if self._state.log(offset[0], offset[1]) is not None]
-        if known:
-            self._state.record("offsets", group_id, known, self._state.clock.now_ms())
-
-    def _apply_offsets(self, group_id: str, offsets: list[tuple[str, int, int, int, str | None]], now_ms: int) -> None:
-        group = self.groups.get(group_id)
-        if group is None:
-            group = self.groups[group_id] = Group(group_id)
-        for topic, partition, offset, leader_epoch, metadata in offsets:
-            group.offsets[topic, partition] = CommittedOffset(offset, leader_epoch, metadata, now_ms)
-
-    def delete(self, group_id: str) -> ErrorCode:
-        """Remove an empty group and its offsets."""
-        group = self.groups.get(group_id)
-        if group is None:
-            return ErrorCode.GROUP_ID_NOT_FOUND
-        if group.members or group.handed_out:
-            return ErrorCode.NON_EMPTY_GROUP
-        self._state.record("delete_group", group_id)
-        return ErrorCode.NONE
-
-    def _apply_delete_group(self, group_id: str) -> None:
-        self.groups.pop(group_id, None)
-
-    # --- expiry
-
-    def expire(self, before_ms: int) -> None:
-        """Forget offsets of groups that are without members since before then: those committed before, too. Groups of which
-        nothing is left go."""
-        for group in list(self.groups.values()):
-            if group.phase is not Phase.EMPTY or group.members or group.handed_out:
-                continue
-            if group.empty_since_ms < before_ms:
-                old = [place for place, offset in group.offsets.items() if offset.committed_ms < before_ms]
-                if old:
-                    self._state.record("forget_offsets", group.group_id, old)
-            if not group.offsets:
-                self.groups.pop(group.group_id, None)
-
-    def _apply_forget_offsets(self, group_id: str, places: list[tuple[str, int]]) -> None:
-        if group_id in self.groups:
-            for topic, partition in places:
-                self.groups[group_id].offsets.pop((topic, partition), None)
-
-    def _forget_topic(self, name: str) -> None:
-        """Offsets in a topic that is deleted mean nothing, least of all in the next one of that name."""
-        for group in self.groups.values():
-            for place in [place for place in group.offsets if place[0] == name]:
-                del group.offsets[place]
-
-    def members_are_gone(self) -> None:
-        """After a restart: groups that had members are without any from now on."""
-        for group in self.groups.values():
-            if group.empty_since_ms < 0:
-                self._note_empty(group, self._state.clock.now_ms())
-
-    # --- checkpoints
-
-    def snapshot(self) -> list[Any]:
-        """Committed offsets, for a checkpoint."""
-        return [
-            (
-                group.group_id,
-                [(topic, partition, *value) for (topic, partition), value in group.offsets.items()],
-                group.empty_since_ms,
-            )
-            for group in self.groups.values()
-            if group.offsets
-        ]
-
-    def restore(self, snapshot: list[Any]) -> None:
-        """Inverse of `snapshot`."""
-        for group_id, offsets, *empty_since_ms in snapshot:
-            group = self.groups[group_id] = Group(group_id)
-            group.empty_since_ms = empty_since_ms[0] if empty_since_ms else -1
-            for topic, partition, *value in offsets:
-                group.offsets[topic, partition] = CommittedOffset(*value)

@@ -42,7 +42,7 @@ class Housekeeper:
 
     def start(self) -> None:
         """Begin."""
-        self._flusher.on_checkpoint = self._state.on_space_freed = self.look
+        self._flusher.on_checkpoint = self._state.topics.on_space_freed = self.look
         self._begin("retention", self.retain)
         self._begin("compaction", self.compact)
 
@@ -90,7 +90,7 @@ class Housekeeper:
 
     async def compact(self) -> None:
         """One round of compaction over all logs."""
-        for number, log in enumerate(list(self._state.logs())):
+        for number, log in enumerate(list(self._state.topics.logs())):
             if number % LOGS_AT_ONCE == LOGS_AT_ONCE - 1:
                 await asyncio.sleep(0)
             if log.settings.compact:
@@ -100,18 +100,18 @@ class Housekeeper:
 
     async def retain(self) -> None:
         """One round of retention over all logs, and of expiry when it is due."""
-        for number, log in enumerate(list(self._state.logs())):
+        for number, log in enumerate(list(self._state.topics.logs())):
             if number % LOGS_AT_ONCE == LOGS_AT_ONCE - 1:
                 await asyncio.sleep(0)
-            if log.settings.delete and self._state.exists(log):
+            if log.settings.delete and self._state.topics.hold(log):
                 keep = self._retained_from(log)
                 if keep > log.start:
-                    self._state.record("delete_records", *log.key, keep)
+                    self._state.topics.delete_records(log, keep)
         now = self._state.clock.monotonic()
         if now - self._expired_at >= self._state.settings.expiration_check_seconds:
             self._expired_at = now
             self._broker.expire()
-        if self._storage.holds_before(self._state.starts()):
+        if self._storage.holds_before(self._state.topics.starts()):
             self._flusher.checkpoint_soon()
 
     def _retained_from(self, log: PartitionLog) -> int:

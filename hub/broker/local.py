@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
+from ..protocol import ErrorCode
 from .batches import BatchHeader, check_batch
 from .broker import Broker
-from .errors import BrokerError, ErrorCode
+from .errors import BrokerError
 from .log import PartitionLog
 from .timing import Deferred
 
@@ -55,7 +56,7 @@ class LocalBroker:
         there."""
         if not (exist_ok and name in self._state.topics):
             self._require_writable()
-            self._state.create_topic(name, partitions, dict(configs or {}))
+            self._state.topics.create(name, partitions, dict(configs or {}))
         await _result(self._state.when_stable(None))
 
     async def delete_topic(self, name: str) -> None:
@@ -63,7 +64,7 @@ class LocalBroker:
         topic = self._state.topics.get(name)
         if topic is None:
             raise BrokerError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, name)
-        self._state.delete_topic(topic)
+        self._state.topics.delete(topic)
         await _result(self._state.when_stable(None))
 
     def topics(self) -> dict[str, int]:
@@ -75,12 +76,12 @@ class LocalBroker:
     async def commit_offsets(self, group: str, offsets: Mapping[Partition, int]) -> None:
         """Store a group's positions; returns when they are on disk. For groups without members. Raises `BrokerError`."""
         self._require_writable()
-        error = self._broker.groups.check_commit(group, -1, "", None)
+        error = self._broker.groups.offsets.check_commit(group, -1, "", None)
         if error is not ErrorCode.NONE:
             raise BrokerError(error, f"group {group} has members")
         for partition in offsets:
             self._log(*partition)
-        self._broker.groups.commit(group, [(*partition, offset, -1, "") for partition, offset in offsets.items()])
+        self._broker.groups.offsets.commit(group, [(*partition, offset, -1, "") for partition, offset in offsets.items()])
         await _result(self._state.when_stable(None))
 
     def committed_offsets(self, group: str) -> dict[Partition, int]:
@@ -97,7 +98,7 @@ class LocalBroker:
         if before > log.stable_end:
             raise BrokerError(ErrorCode.OFFSET_OUT_OF_RANGE, f"{topic}-{partition} ends at {log.stable_end}, before {before}")
         if before > log.start:
-            self._state.record("delete_records", log.key.topic_number, partition, before)
+            self._state.topics.delete_records(log, before)
             await _result(self._state.when_stable(None))
 
     def disk_space(self) -> tuple[int, int]:
@@ -206,7 +207,7 @@ class LocalBroker:
 
     def _require_writable(self) -> None:
         if not self._state.storage.writable:
-            raise BrokerError(ErrorCode.STORAGE_ERROR, "the disk is full")
+            raise BrokerError(ErrorCode.KAFKA_STORAGE_ERROR, "the disk is full")
 
     def _log(self, topic: str, partition: int) -> PartitionLog:
         log = self._state.log(topic, partition)

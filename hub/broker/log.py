@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any, NamedTuple, Protocol
 
+from ..protocol import ErrorCode
 from .batches import BatchHeader, marker_commits, read_header, whole_batches
-from .errors import ErrorCode
 from .topic_settings import TopicSettings
 
 REMEMBERED_BATCHES = 5

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from .errors import ErrorCode, MalformedBatch
+from ..protocol import ApiKey, ErrorCode, Message
+from .errors import MalformedBatch
 from .group_state import CommittedOffset
 from .groups import GroupCoordinator
 from .log import PartitionLog
@@ -10,7 +11,6 @@ from .records import first_record_from
 from .state import BrokerState
 from .timing import Deferred
 from .transactions import TransactionCoordinator
-from .wire import Message
 
 LATEST, EARLIEST, MAX_TIMESTAMP = -1, -2, -3
 
@@ -25,7 +25,7 @@ class OffsetsApi:
 
     def handlers(self) -> dict[int, Any]:
         """Functions by API key."""
-        return {2: self._list_offsets, 8: self._commit, 9: self._fetch}
+        return {ApiKey.LIST_OFFSETS: self._list_offsets, ApiKey.OFFSET_COMMIT: self._commit, ApiKey.OFFSET_FETCH: self._fetch}
 
     # --- positions in a log
 
@@ -69,13 +69,13 @@ class OffsetsApi:
     def _commit(self, version: int, message: Message, client: Any) -> Message | Deferred:
         group_id = message["group_id"]
         generation = message["generation_id_or_member_epoch"]
-        error = self._groups.check_commit(group_id, generation, message["member_id"], message["group_instance_id"])
+        error = self._groups.offsets.check_commit(group_id, generation, message["member_id"], message["group_instance_id"])
         if error is ErrorCode.NONE and not self._state.storage.writable:
-            error = ErrorCode.STORAGE_ERROR
+            error = ErrorCode.KAFKA_STORAGE_ERROR
         accepted, topics = self.sort_out(message["topics"], error)
         if not accepted:
             return {"topics": topics}
-        self._groups.commit(group_id, accepted)
+        self._groups.offsets.commit(group_id, accepted)
         return self._state.when_stable({"topics": topics})
 
     def sort_out(

@@ -1,9 +1,8 @@
 """Segment files: the logs' older batches, written after the journal.
 
-One directory per log; a segment is a file of batches named by its first offset, with a sparse index beside it: one
-entry about every 16 KiB. What counts is the checkpoint's table of lengths: bytes after them are cut at start, they are
-replayed from the journal. The index is only an aid: one that does not fit its segment is built again by reading the
-segment.
+One directory per log; a segment is a file of batches named by its first offset, with a sparse index beside it
+(`segment`). What counts is the checkpoint's table of lengths: bytes after them are cut at start, they are replayed from
+the journal.
 
 Cleaning replaces some neighbouring segments by one file of another name (`<first offset>-<generation>.log`). The checkpoint's
 table decides here, too: it names either the old files or the new one, and files that it does not name are removed at start.
@@ -12,117 +11,22 @@ Old files are removed once a checkpoint without them is on disk. Offsets within 
 
 import os
 import shutil
-import struct
-import threading
-from array import array
 from bisect import bisect_left, bisect_right
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
-import msgspec
-
-from .batches import HEADER_BYTES, BatchHeader, read_header, whole_batches
-from .compaction import HASH_BYTES, Contents, Spans
+from .compaction import HASH_BYTES, Spans
 from .errors import StorageDamaged
 from .log import LogKey, SegmentView
+from .segment import INDEX_ENTRY, INDEX_INTERVAL_BYTES, LogEntry, LogTail, Segment, SegmentEntry, SegmentIndex, segment_path
+from .segment_reader import SegmentReader
 
-INDEX_INTERVAL_BYTES = 16 * 1024
-_ENTRY = struct.Struct(">qqq")
-_OPEN_FILES_MAX = 128
 CONTENTS_BYTES_MAX = 32 << 20
 """Memory for the contents of all cleaned segments: 4 million records."""
 
 
 _Found = TypeVar("_Found")
-
-
-class LogTail(NamedTuple):
-    """Batches of one log to be written to its segment files, in order."""
-
-    key: LogKey
-    start: int
-    end: int
-    batches: list[bytes]
-    bases: list[int]
-    max_timestamps: list[int]
-    segment_bytes: int
-    """Size at which the topic wants its segments closed."""
-    roll_ms: int
-    """Age at which it wants them closed."""
-    now_ms: int
-
-
-class SegmentEntry(msgspec.Struct, array_like=True):
-    """A segment in a checkpoint. What earlier releases did not write has a default."""
-
-    base: int
-    size: int
-    end: int
-    max_timestamp_ms: int
-    generation: int = 0
-    created_ms: int = -1
-
-
-class LogEntry(msgspec.Struct, array_like=True):
-    """A log's segments in a checkpoint."""
-
-    topic_number: int
-    partition: int
-    segments: list[SegmentEntry]
-    cleaned: Spans = []
-
-
-@dataclass(slots=True)
-class SegmentIndex:
-    """Base offset, file position and largest timestamp so far, for some batches of a segment."""
-
-    offsets: "array[int]"
-    positions: "array[int]"
-    timestamps: "array[int]"
-
-    @classmethod
-    def empty(cls) -> "SegmentIndex":
-        return cls(array("q"), array("q"), array("q"))
-
-    def add(self, offset: int, position: int, timestamp_ms: int) -> None:
-        self.offsets.append(offset)
-        self.positions.append(position)
-        self.timestamps.append(timestamp_ms)
-
-
-@dataclass(slots=True)
-class Segment:
-    """One file. `size` and `end` grow as checkpoints add to it, until it is full, too old, or `sealed`."""
-
-    base: int
-    size: int
-    end: int
-    max_timestamp_ms: int
-    path: Path
-    created_ms: int
-    generation: int = 0
-    sealed: bool = False
-    index: SegmentIndex | None = None
-    contents: Contents | None = None
-    """What its last cleaning kept, where that is known."""
-
-    @property
-    def index_path(self) -> Path:
-        return self.path.with_suffix(".index")
-
-
-def write_index(path: Path, index: SegmentIndex) -> None:
-    """Write the file of an index."""
-    entries = zip(index.offsets, index.positions, index.timestamps, strict=True)
-    path.write_bytes(b"".join(_ENTRY.pack(*entry) for entry in entries))
-
-
-def segment_path(directory: Path, base: int, generation: int) -> Path:
-    """Where a segment is; generation 0 is one that was never cleaned."""
-    return directory / (f"{base:020d}-{generation}.log" if generation else f"{base:020d}.log")
 
 
 class SegmentStore:
@@ -138,9 +42,7 @@ class SegmentStore:
         self._garbage: list[Path] = []
         """Files and directories that the next checkpoint no longer names."""
         self._unsynced: set[Path] = set()
-        self._files: OrderedDict[Path, int] = OrderedDict()
-        self._lock = threading.Lock()
-        self._index_lock = threading.Lock()
+        self._reader = SegmentReader()
 
     def log_directory(self, key: LogKey) -> Path:
         """Where a log's files are."""
@@ -240,7 +142,7 @@ class SegmentStore:
         return segment
 
     def _extend(self, segment: Segment, tail: LogTail, start: int, stop: int, end: int) -> None:
-        index = self._index(segment)
+        index = self._reader.index(segment)
         position = segment.size
         indexed = index.positions[-1] if index.positions else -INDEX_INTERVAL_BYTES
         entries, timestamp_ms = [], segment.max_timestamp_ms
@@ -255,7 +157,7 @@ class SegmentStore:
             file.writelines(tail.batches[start:stop])
             file.truncate()
         with segment.index_path.open("ab") as file:
-            file.write(b"".join(_ENTRY.pack(*entry) for entry in entries))
+            file.write(b"".join(INDEX_ENTRY.pack(*entry) for entry in entries))
         for entry in entries:
             index.add(*entry)
         segment.size, segment.end, segment.max_timestamp_ms = position, end, timestamp_ms
@@ -300,7 +202,7 @@ class SegmentStore:
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
-                self._forget_file(path)
+                self._reader.forget(path)
                 path.unlink(missing_ok=True)
 
     # --- cleaning
@@ -359,36 +261,9 @@ class SegmentStore:
     def _read(self, segments: list[Segment], offset: int, max_bytes: int, end: int) -> bytes:
         at = max(0, bisect_right(segments, offset, key=lambda segment: segment.base) - 1)
         while at < len(segments) and segments[at].base < end:
-            if segments[at].end > offset and (data := self._read_segment(segments[at], offset, max_bytes, end)):
+            if segments[at].end > offset and (data := self._reader.read(segments[at], offset, max_bytes, end)):
                 return data
             at += 1
-        return b""
-
-    def _position(self, segment: Segment, offset: int) -> int:
-        index = self._index(segment)
-        entry = bisect_right(index.offsets, offset) - 1
-        return index.positions[entry] if entry >= 0 else 0
-
-    def _read_segment(self, segment: Segment, offset: int, max_bytes: int, end: int) -> bytes:
-        position = self._position(segment, offset)
-        window = max(max_bytes, INDEX_INTERVAL_BYTES) + INDEX_INTERVAL_BYTES
-        while position < segment.size:
-            data = self._pread(segment, position, window)
-            if len(data) < HEADER_BYTES:
-                return b""
-            first, stop, after = _cut(data, offset, max_bytes, end)
-            if first >= 0:
-                return data[first:stop]
-            if after == 0:  # one batch is larger than the window
-                header = read_header(data)
-                if header.base_offset >= end:
-                    return b""
-                if header.last_offset >= offset:
-                    return self._pread(segment, position, header.length + 12)
-                after = header.length + 12
-            elif after < 0:
-                return b""
-            position += after
         return b""
 
     def offset_for_timestamp(self, key: LogKey, timestamp_ms: int) -> int | None:
@@ -398,71 +273,8 @@ class SegmentStore:
     def _offset_for_timestamp(self, segments: list[Segment], timestamp_ms: int) -> int | None:
         for segment in segments:
             if segment.max_timestamp_ms >= timestamp_ms:
-                index = self._index(segment)
-                entry = bisect_left(index.timestamps, timestamp_ms) - 1
-                return index.offsets[entry] if entry >= 0 else segment.base
+                return self._reader.offset_for_timestamp(segment, timestamp_ms)
         return None
-
-    def _pread(self, segment: Segment, position: int, size: int) -> bytes:
-        with self._lock:
-            handle = self._files.pop(segment.path, -1)
-            if handle < 0:
-                handle = os.open(segment.path, os.O_RDONLY)
-                if len(self._files) >= _OPEN_FILES_MAX:
-                    os.close(self._files.popitem(last=False)[1])
-            self._files[segment.path] = handle
-            return os.pread(handle, min(size, segment.size - position), position)
-
-    def _index(self, segment: Segment) -> SegmentIndex:
-        with self._index_lock:
-            if segment.index is None:
-                segment.index = self._load_index(segment) or self._rebuild_index(segment)
-            return segment.index
-
-    def _load_index(self, segment: Segment) -> SegmentIndex | None:
-        if not segment.index_path.exists():
-            return None
-        index, raw = SegmentIndex.empty(), segment.index_path.read_bytes()
-        entries = list(_ENTRY.iter_unpack(raw[: len(raw) // _ENTRY.size * _ENTRY.size]))
-        for offset, position, timestamp_ms in entries:
-            if position < segment.size:
-                index.add(offset, position, timestamp_ms)
-        if len(index.offsets) * _ENTRY.size != len(raw):
-            os.truncate(segment.index_path, len(index.offsets) * _ENTRY.size)
-        if not index.offsets:
-            return None
-        head = self._pread(segment, index.positions[-1], HEADER_BYTES)
-        fits = len(head) == HEADER_BYTES and read_header(head).base_offset == index.offsets[-1]
-        rising = all(a < b for a, b in zip(index.positions, index.positions[1:], strict=False))
-        return index if fits and rising and index.positions[0] == 0 else None
-
-    def _rebuild_index(self, segment: Segment) -> SegmentIndex:
-        index, position, indexed, timestamp_ms = SegmentIndex.empty(), 0, -INDEX_INTERVAL_BYTES, -1
-        while position < segment.size:
-            head = self._pread(segment, position, HEADER_BYTES)
-            if len(head) < HEADER_BYTES:
-                raise StorageDamaged(f"segment {segment.path} ends inside a batch")
-            header = read_header(head)
-            timestamp_ms = max(timestamp_ms, header.max_timestamp_ms)
-            if position - indexed >= INDEX_INTERVAL_BYTES:
-                index.add(header.base_offset, position, timestamp_ms)
-                indexed = position
-            position += header.length + 12
-        write_index(segment.index_path, index)
-        return index
-
-    def _forget_file(self, path: Path) -> None:
-        with self._lock:
-            handle = self._files.pop(path, -1)
-            if handle >= 0:
-                os.close(handle)
-
-    def close(self) -> None:
-        """Close the files."""
-        with self._lock:
-            for handle in self._files.values():
-                os.close(handle)
-            self._files.clear()
 
     def max_timestamp_ms(self, key: LogKey, start: int, end: int) -> int:
         """Largest timestamp of the batches that hold `start` or come after it and begin before `end`; -1 without any.
@@ -478,36 +290,10 @@ class SegmentStore:
             if start <= segment.base and segment.end <= end:
                 largest = segment.max_timestamp_ms
             else:
-                inside = self._headers(segment, start, end)
+                inside = self._reader.headers(segment, start, end)
                 largest = max(largest, max((header.max_timestamp_ms for header in inside), default=-1))
         return largest
 
-    def _headers(self, segment: Segment, start: int, end: int) -> Iterator[BatchHeader]:
-        position = self._position(segment, start)
-        while position < segment.size:
-            header = read_header(self._pread(segment, position, HEADER_BYTES))
-            if header.base_offset >= end:
-                return
-            if header.last_offset >= start:
-                yield header
-            position += header.length + 12
-
-
-def _cut(data: bytes, offset: int, max_bytes: int, end: int) -> tuple[int, int, int]:
-    """(start, stop, bytes passed over) of the batches in `data` that hold `offset` or come after it, at most `max_bytes` but
-    at least one. Start -1 when there is none among the whole batches; then passed over is -1 if `end` was met."""
-    first = stop = -1
-    after = 0
-    for base, begin, finish in whole_batches(data):
-        if base >= end:
-            after = -1
-            break
-        after = finish
-        if first < 0 and read_header(data, begin).last_offset < offset:
-            continue
-        if first < 0:
-            first = begin
-        elif finish - first > max_bytes:
-            break
-        stop = finish
-    return first, stop, after
+    def close(self) -> None:
+        """Close the files."""
+        self._reader.close()

@@ -1,19 +1,17 @@
 """The broker as a service: opens the storage, recovers, listens, and stops in order."""
 
 import asyncio
-import errno
 import logging
 from collections.abc import Callable
 from pathlib import Path
 
 from .broker import Broker
-from .connection import Connection
-from .errors import AddressInUse
 from .files import FileStorage
 from .flushing import Flusher, end_process
 from .housekeeping import Housekeeper
+from .listener import ClientListener
 from .local import LocalBroker
-from .state import BrokerSettings
+from .settings import BrokerSettings
 from .storage import MemoryStorage, Storage
 from .timing import Clock
 
@@ -54,19 +52,15 @@ class BrokerServer:
         advertised_host: str | None = None,
         on_fatal: Callable[[BaseException], None] = end_process,
     ) -> None:
-        self.host = host
-        self.port = port
+        self.listener = ClientListener(host, port, advertised_host=advertised_host, frame_bytes_max=frame_bytes_max)
         self._data_dir = data_dir
         self._flush = flush
         self._sync_seconds = parse_flush(flush)
         self._settings = settings or BrokerSettings()
         self._clock = clock
         self._given_storage = storage
-        self._frame_bytes_max = frame_bytes_max
-        self._advertised_host = advertised_host or host
         self._on_fatal = on_fatal
-        self._connections: set[Connection] = set()
-        self._server: asyncio.Server | None = None
+        self._serving = False
         self._timer: asyncio.TimerHandle | None = None
         self._storage: Storage | None = None
         self._flusher: Flusher | None = None
@@ -87,56 +81,48 @@ class BrokerServer:
         return self._local
 
     @property
+    def host(self) -> str:
+        """Where the broker listens."""
+        return self.listener.host
+
+    @property
+    def port(self) -> int:
+        """Its port: after `start` the one that was taken."""
+        return self.listener.port
+
+    @property
     def bootstrap(self) -> str:
         """host:port for clients, an IPv6 address in brackets."""
-        host = self._advertised_host
-        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+        return self.listener.bootstrap
 
     async def start(self) -> None:
         """Recover and listen. Raises `DataDirectoryInUse`, `OtherFormat`, `StorageDamaged`, `AddressInUse`."""
         storage = self._storage = self._open_storage()
-        server: asyncio.Server | None = None
         try:
             broker = self._broker = Broker(storage, clock=self._clock, settings=self._settings)
             broker.timers.on_earlier = self._arm
-            server = await self._listen(broker)  # first: a taken port must leave the data as it is
+            await self.listener.open(broker)  # first: a taken port must leave the data as it is
             broker.recover()
             block = broker.cut()
             storage.write(block.parts)
             broker.written(block)
         except BaseException:
-            if server is not None:
-                server.close()
+            self.listener.close()
             storage.close()
             raise
-        self._server = server
-        self.port = self._server.sockets[0].getsockname()[1]
-        broker.state.host, broker.state.port = self._advertised_host, self.port
+        self._serving = True
+        broker.state.host, broker.state.port = self.listener.advertised_host, self.listener.port
         self._flusher = Flusher(broker, storage, sync_seconds=self._sync_seconds, on_fatal=self._on_fatal)
         self._flusher.start()
         self._housekeeper = Housekeeper(broker, storage, self._flusher)
         self._housekeeper.start()
         self._local = LocalBroker(broker)
-        await self._server.start_serving()
+        await self.listener.serve()
 
     def _open_storage(self) -> Storage:
         if self._given_storage is not None:
             return self._given_storage
         return MemoryStorage() if self._data_dir is None else FileStorage(self._data_dir, flush=self._flush)
-
-    async def _listen(self, broker: Broker) -> asyncio.Server:
-        try:
-            return await asyncio.get_running_loop().create_server(
-                lambda: Connection(broker, self._connections, frame_bytes_max=self._frame_bytes_max),
-                self.host,
-                self.port,
-                start_serving=False,
-                backlog=512,
-            )
-        except OSError as error:
-            if error.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
-                raise AddressInUse(f"cannot listen on {self.host}:{self.port}: {error.strerror}") from error
-            raise
 
     def _arm(self, deadline: float) -> None:
         """Have the core's timers run when the earliest is due."""
@@ -154,12 +140,10 @@ class BrokerServer:
 
     async def stop(self) -> None:
         """Close connections, end open transactions, write a last checkpoint. Safe to call twice."""
-        server, self._server = self._server, None
-        if server is None:
+        if not self._serving:
             return
-        server.close()
-        for connection in tuple(self._connections):
-            connection.close()
+        self._serving = False
+        self.listener.close()
         self.broker.transactions.abort_open()
         assert self._housekeeper is not None
         await self._housekeeper.stop()
@@ -169,4 +153,4 @@ class BrokerServer:
         if self._timer is not None:
             self._timer.cancel()
         self._storage.close()
-        await server.wait_closed()
+        await self.listener.closed()

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from .log import LogKey, LogReader
-from .segments import LogTail, SegmentStore
+from .segment import LogTail
+from .segments import SegmentStore
 
 
 class CheckpointPlan(NamedTuple):

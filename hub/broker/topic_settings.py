@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import NamedTuple
 
-from .errors import BrokerError, ErrorCode
+from ..protocol import ErrorCode
+from .errors import BrokerError
 
 NEVER = 2**63 - 1
 """A time or size that is never reached."""

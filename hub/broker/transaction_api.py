@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from .errors import ErrorCode
+from ..protocol import ApiKey, ErrorCode, Message
 from .groups import GroupCoordinator
 from .offsets_api import OffsetsApi
 from .state import BrokerState
 from .timing import Deferred
 from .transactions import TransactionCoordinator
-from .wire import Message
 
 _BUMP_FROM = 5
 """From this version on EndTxn gives a new epoch, and TxnOffsetCommit adds its group to the transaction (KIP-890)."""
@@ -34,16 +33,16 @@ class TransactionApi:
     def handlers(self) -> dict[int, Any]:
         """Functions by API key."""
         return {
-            22: self._init_producer,
-            24: self._add_partitions,
-            25: self._add_offsets,
-            26: self._end,
-            28: self._commit_offsets,
+            ApiKey.INIT_PRODUCER_ID: self._init_producer,
+            ApiKey.ADD_PARTITIONS_TO_TXN: self._add_partitions,
+            ApiKey.ADD_OFFSETS_TO_TXN: self._add_offsets,
+            ApiKey.END_TXN: self._end,
+            ApiKey.TXN_OFFSET_COMMIT: self._commit_offsets,
         }
 
     def _init_producer(self, version: int, message: Message, client: Any) -> Message | Deferred:
         if not self._state.storage.writable:
-            return {"error_code": ErrorCode.STORAGE_ERROR, "producer_id": -1, "producer_epoch": -1}
+            return {"error_code": ErrorCode.KAFKA_STORAGE_ERROR, "producer_id": -1, "producer_epoch": -1}
         result = self._transactions.init_producer(
             message["transactional_id"],
             message["transaction_timeout_ms"],
@@ -97,7 +96,7 @@ class TransactionApi:
         if error is ErrorCode.PRODUCER_FENCED:
             error = ErrorCode.INVALID_PRODUCER_EPOCH
         if error is ErrorCode.NONE:
-            error = self._groups.check_transactional_commit(
+            error = self._groups.offsets.check_transactional_commit(
                 group_id, message["generation_id"], message["member_id"], message["group_instance_id"]
             )
         accepted, topics = self._offsets.sort_out(message["topics"], error)

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from ..protocol import ErrorCode
 from .batches import BatchHeader, marker_batch, read_header
-from .errors import ErrorCode
 from .log import PartitionLog
 from .state import BrokerState
 from .timing import Timer
@@ -68,9 +68,9 @@ class TransactionCoordinator:
         self._commit_offsets = commit_offsets
         self._by_id: dict[str, Transactional] = {}
         self._next_producer_id = 1000
-        state.register("transactional", self._apply)
-        state.register("producer_id", self._apply_producer_id)
-        state.register("forget_transactional", self._apply_forget)
+        state.pending.register("transactional", self._apply)
+        state.pending.register("producer_id", self._apply_producer_id)
+        state.pending.register("forget_transactional", self._apply_forget)
 
     # --- identities
 
@@ -299,7 +299,7 @@ class TransactionCoordinator:
         """Abort what was open. After a crash every transactional id gets a new epoch: it may have had a transaction of
         which nothing reached the disk, and its owner must not continue as if it were still there."""
         left: dict[int, list[PartitionLog]] = {}
-        for log in self._state.logs():
+        for log in self._state.topics.logs():
             for producer_id in log.open:
                 left.setdefault(producer_id, []).append(log)
         owners = {entry.producer_id: entry for entry in self._by_id.values()}

@@ -12,6 +12,7 @@ from .shell import EXIT_NOT_COMPLETED, Json, OptionalBootstrap, run
 
 if TYPE_CHECKING:
     from ..bench import Benchmark, Round
+    from ..kafka import Cluster
     from .local_hub import LocalHub
 
 Tasks = Annotated[int | None, typer.Option(min=1, help="How many tasks make a round (steps of a workflow, records).")]
@@ -118,7 +119,7 @@ async def _bench(
         measured, before, after, owned = await _rounds(local, chosen, tasks, rounds)
         figures = figures_of(name, measured)
         filesystem = local.filesystem() if bootstrap is None else None
-        checked = await _check(local.bootstrap) if verify and bootstrap is None else None
+        checked = await _check(local.cluster) if verify and bootstrap is None else None
     done = sum(one.tasks for one in measured)
     figures["fsync"] = flush == "always" if bootstrap is None else None
     figures["filesystem"] = filesystem
@@ -137,7 +138,7 @@ async def _rounds(
     """The rounds after one to get warm, the processor seconds used before and after them by role, the hub's partitions."""
     from ..client import Hub
 
-    async with Hub(local.bootstrap) as hub:
+    async with Hub(local.cluster) as hub:
         await chosen.measure(hub, min(tasks, chosen.warm_up))
         before = _cpu_seconds(local)
         measured = [await chosen.measure(hub, tasks) for _ in range(rounds)]
@@ -148,11 +149,11 @@ def _cpu_seconds(local: "LocalHub") -> dict[str, float]:
     return {"client": time.process_time(), **local.cpu_seconds()}
 
 
-async def _check(bootstrap: str) -> dict[str, Any]:
+async def _check(cluster: "Cluster") -> dict[str, Any]:
     """What the checker says, in short."""
     from ..verify import verify
 
-    report = await verify(bootstrap, require_all_ended=True)
+    report = await verify(cluster, require_all_ended=True)
     return {
         "ok": report.ok,
         "events": report.events,
@@ -187,7 +188,7 @@ async def _broker(records: int, rounds: int, flush: str, bootstrap: str | None) 
         if bootstrap is None:
             await local.start_broker(engine=False, flush=flush)
         before = _cpu_seconds(local)
-        figures = await measure_broker(local.bootstrap, records, rounds)
+        figures = await measure_broker(local.cluster, records, rounds)
         figures["cpu_us_per_task"] = cpu_us_per_task(before, _cpu_seconds(local), records * rounds)
     figures["fsync"] = flush == "always" if bootstrap is None else None
     return figures | about

@@ -15,6 +15,7 @@ from .shell import EXIT_NOT_COMPLETED, Json, run
 
 if TYPE_CHECKING:
     from ..bench import Column, Round
+    from ..kafka import Cluster
     from .local_hub import LocalHub
 
 LIVE_TASKS = 10_000
@@ -103,41 +104,42 @@ def _processor() -> str:
 
 
 async def _columns(bootstrap: str | None, share: float, rounds: int | None) -> "list[Column]":
+    from ..runtime.cluster import cluster_at
     from .local_hub import LocalHub
 
     columns = []
     if bootstrap is not None:
-        await _refuse_a_hub_on(bootstrap)  # before minutes of work
+        await _refuse_a_hub_on(cluster_at(bootstrap))  # before minutes of work
     async with LocalHub() as local:
         await local.start_broker()
         columns.append(await Suite("embedded broker", "broker+engine", local, share, rounds).measure())
     if bootstrap is not None:
-        async with _hub_on(bootstrap), LocalHub(bootstrap) as local:
+        async with _hub_on(cluster_at(bootstrap)), LocalHub(bootstrap) as local:
             await local.start_engine()
             columns.append(await Suite("Apache Kafka", "engine", local, share, rounds).measure())
     return columns
 
 
-async def _refuse_a_hub_on(bootstrap: str) -> None:
+async def _refuse_a_hub_on(cluster: "Cluster") -> None:
     from ..kafka import TopicMissing, describe_partitions
 
     try:
-        await describe_partitions(bootstrap)
+        await describe_partitions(cluster)
     except TopicMissing:
         return
-    raise ConfigurationError(f"{bootstrap} holds a hub, and its topics would be deleted. Name a cluster without one.")
+    raise ConfigurationError(f"{cluster} holds a hub, and its topics would be deleted. Name a cluster without one.")
 
 
 @asynccontextmanager
-async def _hub_on(bootstrap: str) -> AsyncIterator[None]:
+async def _hub_on(cluster: "Cluster") -> AsyncIterator[None]:
     """The topics of a hub on a cluster that has none, deleted at the end."""
     from ..kafka import delete_hub, ensure_hub
 
-    await ensure_hub(bootstrap)
+    await ensure_hub(cluster)
     try:
         yield
     finally:
-        await delete_hub(bootstrap)
+        await delete_hub(cluster)
 
 
 class Suite:
@@ -188,14 +190,14 @@ class Suite:
     async def _describe(self) -> None:
         from ..kafka import INTAKE, describe_features, describe_partitions, describe_replicas
 
-        features = await describe_features(self._local.bootstrap)
-        replicas = await describe_replicas(self._local.bootstrap, INTAKE)
+        features = await describe_features(self._local.cluster)
+        replicas = await describe_replicas(self._local.cluster, INTAKE)
         fsync = "as the brokers are configured" if self._on_kafka else f"before every answer, on {self._local.filesystem()}"
         self._column.about |= {
             "Features": ", ".join(f"{name} {level}" for name, level in sorted(features.items()) if level),
             "fsync": fsync,
             "Replicas": str(replicas),
-            "Engine partitions": str(await describe_partitions(self._local.bootstrap)),
+            "Engine partitions": str(await describe_partitions(self._local.cluster)),
             "Worker slots": str(SLOTS),
         }
 
@@ -214,7 +216,7 @@ class Suite:
 
         chosen = BENCHMARKS[name]
         tasks, rounds = max(1, int(chosen.tasks * self._share)), self._rounds or chosen.rounds
-        async with Hub(self._local.bootstrap) as hub:
+        async with Hub(self._local.cluster) as hub:
             await chosen.measure(hub, min(tasks, chosen.warm_up))
             measured = [await chosen.measure(hub, tasks) for _ in range(rounds)]
         if not all_completed(measured):
@@ -238,7 +240,7 @@ class Suite:
         """Bytes of the hub's topics; None where the broker does not say."""
         from ..kafka import describe_storage
 
-        storage = await describe_storage(self._local.bootstrap)
+        storage = await describe_storage(self._local.cluster)
         return sum(size for place, size in storage.sizes.items() if place.topic.startswith("hub.")) if storage.dirs else None
 
     async def _latency(self) -> None:
@@ -257,7 +259,7 @@ class Suite:
     async def _verify(self) -> None:
         from ..verify import verify
 
-        report = await verify(self._local.bootstrap, require_all_ended=True)
+        report = await verify(self._local.cluster, require_all_ended=True)
         self._column.about["Checked"] = f"{report.tasks:,} tasks, {len(report.findings)} findings"
         if not report.ok:
             raise HubError(f"The checker found {len(report.findings)} faults: {report.findings[0]}")
@@ -266,7 +268,7 @@ class Suite:
         from ..bench import measure_broker
 
         records, rounds = int(RECORDS * self._share), self._rounds or ALONE_ROUNDS
-        found = await measure_broker(self._local.bootstrap, records, rounds)
+        found = await measure_broker(self._local.cluster, records, rounds)
         command = f"hub bench broker --tasks {records} --rounds {rounds}"
         for name, unit, key in (
             ("Broker, produce", "records/s", "records_per_second_produced"),
@@ -297,7 +299,7 @@ class Suite:
         from ..client import Hub
         from ..kafka import partition_of
 
-        async with Hub(self._local.bootstrap) as hub:
+        async with Hub(self._local.cluster) as hub:
             for first in range(0, tasks, CHUNK_TASKS):
                 count = min(CHUNK_TASKS, tasks - first)
                 submissions: list[dict[str, Any]] = [{"name": NOOP, "start_after": LATER_SECONDS} for _ in range(count)]

@@ -17,7 +17,7 @@ from .shell import EXIT_NOT_COMPLETED, OptionalBootstrap, run
 
 if TYPE_CHECKING:
     from ..client import Hub
-    from .tree import Node, TreeView
+    from .tree import TaskView, TreeView
 
 FULFILMENT_SECONDS = 60.0
 SHOWN_ORDER = 1042
@@ -75,12 +75,14 @@ async def _fulfil(address: str) -> "TreeView":
 
     from ..client import Hub
     from ..demo import order_submission, publish_order
+    from ..runtime.cluster import cluster_at
     from .tree import TreeView, follow
 
     task_id = f"order-{SHOWN_ORDER}-{str(uuid_utils.uuid7())[-8:]}"
     view = TreeView(task_id)
-    async with Hub(address) as hub:
-        await publish_order(address, order_submission(task_id, SHOWN_ORDER))
+    cluster = cluster_at(address)
+    async with Hub(cluster) as hub:
+        await publish_order(cluster, order_submission(task_id, SHOWN_ORDER))
         await hub.get(task_id)  # after the order on the same topic: an engine that answers has the order, or there is none
         print(f"Published task.created for {task_id} to hub.intake with a plain Kafka producer.\n", flush=True)
         try:
@@ -100,20 +102,20 @@ async def _print_result(hub: "Hub", task_id: str) -> None:
 
 def problems(view: "TreeView", expected: dict[str, tuple[str, int]]) -> list[str]:
     """How the steps ended otherwise than `expected` (state and attempts by key), each as a sentence."""
-    steps = {node.label: node for node in view.steps()}
+    steps = {task.label: task for task in view.steps()}
     wrong = [] if view.state == "completed" else [f"The order is {view.state or 'unknown'}, not completed."]
     for key, (state, attempts) in expected.items():
-        node = steps.get(key)
-        if node is None:
+        task = steps.get(key)
+        if task is None:
             wrong.append(f"The step {key} never came to be.")
-        elif (node.state, node.attempt) != (state, attempts):
-            wrong.append(f"The step {key} is {node.state} after {node.attempt} attempts, not {state} after {attempts}.")
+        elif (task.state, task.attempt) != (state, attempts):
+            wrong.append(f"The step {key} is {task.state} after {task.attempt} attempts, not {state} after {attempts}.")
     return wrong
 
 
 def _summarise(view: "TreeView", wrong: list[str], seconds: float) -> None:
     print()
-    rows = [(node.label, node.name, node.state, node.attempt, _took(node.started_at, node)) for node in view.steps()]
+    rows = [(task.label, task.name, task.state, task.attempt, _took(task.started_at, task)) for task in view.steps()]
     print_table(("STEP", "TASK", "STATE", "ATTEMPTS", "TOOK"), rows, state_column="STATE")
     print()
     for sentence in wrong:
@@ -141,5 +143,5 @@ def _show_the_way(task_id: str, address: str, *, ends: bool) -> None:
         print(f"  {hub} {command}{where}")
 
 
-def _took(started: datetime | None, node: "Node") -> str:
-    return duration((node.finished_at - started).total_seconds()) if started and node.finished_at else ""
+def _took(started: datetime | None, task: "TaskView") -> str:
+    return duration((task.finished_at - started).total_seconds()) if started and task.finished_at else ""

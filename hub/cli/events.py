@@ -17,7 +17,7 @@ from .shell import DEFAULT_BOOTSTRAP, Bootstrap, Json, run
 if TYPE_CHECKING:
     from schemas import Event
 
-    from ..kafka import PartitionReader
+    from ..kafka import Cluster, PartitionReader
 
 QUEUED_MAX = 10_000
 LAST_EVENTS = 10
@@ -66,12 +66,14 @@ def tail(
 async def _tail(
     bootstrap: str, event_type: str | None, task: str | None, start: Start, limit: int | None, follow: bool, as_json: bool
 ) -> None:
-    left = limit
+    from ..runtime.cluster import cluster_at
+
+    left, cluster = limit, cluster_at(bootstrap)
     if not follow and start is Start.end:
-        for event in await last_events(bootstrap, limit or LAST_EVENTS, event_type=event_type, task=task):
+        for event in await last_events(cluster, limit or LAST_EVENTS, event_type=event_type, task=task):
             print_event(event, as_json=as_json)
         return
-    async for event in read_events(bootstrap, from_beginning=start is Start.beginning, follow=follow):
+    async for event in read_events(cluster, from_beginning=start is Start.beginning, follow=follow):
         if not fits(event, event_type, task):
             continue
         print_event(event, as_json=as_json)
@@ -110,7 +112,7 @@ class Skipped:
             typer.echo(f"{self._count:,} records in all are not events of this hub and were skipped.", err=True)
 
 
-async def read_events(bootstrap: str, *, from_beginning: bool, follow: bool) -> AsyncIterator["Event"]:
+async def read_events(cluster: "Cluster", *, from_beginning: bool, follow: bool) -> AsyncIterator["Event"]:
     """Committed events of all partitions, in order within each. Records that are not events are skipped and reported on stderr.
 
     Raises Unreachable, TopicMissing."""
@@ -119,10 +121,10 @@ async def read_events(bootstrap: str, *, from_beginning: bool, follow: bool) -> 
     from ..kafka import EVENTS, PartitionReader, StoredRecord, describe_partitions
 
     queue: asyncio.Queue[tuple[int, StoredRecord] | None] = asyncio.Queue(QUEUED_MAX)
-    partitions, skipped = await describe_partitions(bootstrap), Skipped()
+    partitions, skipped = await describe_partitions(cluster), Skipped()
 
     async def read(partition: int) -> None:
-        async with PartitionReader(bootstrap) as reader:
+        async with PartitionReader(cluster) as reader:
             await reader.open(EVENTS, partition, 0)
             end = await reader.end_offset()
             reader.seek(await reader.start_offset() if from_beginning else end)
@@ -150,7 +152,7 @@ async def read_events(bootstrap: str, *, from_beginning: bool, follow: bool) -> 
         await asyncio.wait(readers, timeout=5)
 
 
-async def last_events(bootstrap: str, number: int, *, event_type: str | None, task: str | None) -> list["Event"]:
+async def last_events(cluster: "Cluster", number: int, *, event_type: str | None, task: str | None) -> list["Event"]:
     """The last so many events that are asked for, of all partitions, by time; those of a partition stay in its order.
 
     Raises Unreachable, TopicMissing."""
@@ -158,8 +160,8 @@ async def last_events(bootstrap: str, number: int, *, event_type: str | None, ta
 
     skipped, found = Skipped(), []
     try:
-        for partition in range(await describe_partitions(bootstrap)):
-            async with PartitionReader(bootstrap) as reader:
+        for partition in range(await describe_partitions(cluster)):
+            async with PartitionReader(cluster) as reader:
                 await reader.open(EVENTS, partition, 0)
                 found.append(await _last_of(reader, f"{EVENTS}-{partition}", number, event_type, task, skipped))
     finally:

@@ -9,7 +9,7 @@ from schemas import MalformedRecord, printable
 
 from ..client.lookup import find_made
 from ..core import EndedRow, TaskRow, decode_row, kind_of
-from ..kafka import STATE, KafkaTransport, describe_partitions, read_all
+from ..kafka import STATE, Cluster, KafkaTransport, describe_partitions, read_all
 
 
 class ListedTask(Struct, kw_only=True):
@@ -35,7 +35,7 @@ class Listing(Struct, kw_only=True):
 
 
 async def read_tasks(
-    bootstrap: str,
+    cluster: Cluster,
     *,
     state: str | None = None,
     name: str | None = None,
@@ -46,15 +46,15 @@ async def read_tasks(
 
     Raises Unreachable, TopicMissing."""
     found: list[ListedTask] = []
-    malformed, partitions = 0, await describe_partitions(bootstrap)
+    malformed, partitions = 0, await describe_partitions(cluster)
     made = (
         None
         if event_id is None
-        else {each.task for each in await find_made(KafkaTransport(bootstrap), partitions, event_id, source=source)}
+        else {each.task for each in await find_made(KafkaTransport(cluster), partitions, event_id, source=source)}
     )
     for partition in range(partitions):
         rows: dict[bytes, bytes] = {}
-        async for record in read_all(bootstrap, STATE, partition):
+        async for record in read_all(cluster, STATE, partition):
             if record.key is None or kind_of(record.key) != "task":
                 continue
             if record.value is None:
@@ -122,9 +122,9 @@ def _live(task_id: str, row: TaskRow, partition: int) -> ListedTask:
 
 
 def _remark(row: TaskRow) -> str:
-    if (steps := row.steps).nodes:
+    if (steps := row.steps).total:
         ended = steps.completed + steps.failed + steps.cancelled + steps.skipped + steps.expired
-        return f"{ended} of {steps.nodes} steps ended"
+        return f"{ended} of {steps.total} steps ended"
     if row.error is not None:
         return f"{row.error.type}: {row.error.message}"
     if row.percent is not None:

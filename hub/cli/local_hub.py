@@ -10,12 +10,15 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 import psutil
 
 from ..errors import HubError
+
+if TYPE_CHECKING:
+    from ..kafka import Cluster
 
 READY_SECONDS = 20.0
 STOP_SECONDS = 10.0
@@ -96,6 +99,13 @@ class LocalHub:
         self.children: list[Child] = []
         self._started = 0
         self._folder = Path(tempfile.mkdtemp(prefix="taskhub-"))
+
+    @property
+    def cluster(self) -> "Cluster":
+        """The broker, as clients in this process reach it."""
+        from ..runtime.cluster import cluster_at
+
+        return cluster_at(self.bootstrap)
 
     async def __aenter__(self) -> Self:
         return self

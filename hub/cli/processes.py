@@ -68,12 +68,13 @@ def engine(
 ) -> None:
     """Run an engine for its share of the partitions. Start as many as you like."""
     from ..runtime import serve_engine
+    from ..runtime.cluster import cluster_at
 
     settings = _settings()
     section = None if settings is None else settings.engine
     _run(
         "engine",
-        lambda process: serve_engine(process, bootstrap, data_dir=data, wait_seconds=wait, section=section),
+        lambda process: serve_engine(process, cluster_at(bootstrap), data_dir=data, wait_seconds=wait, section=section),
         log_level,
         parent,
         ready_fd,
@@ -97,6 +98,7 @@ def worker(
 ) -> None:
     """Run a worker with the tasks of a module."""
     from ..runtime import serve_worker
+    from ..runtime.cluster import cluster_at
     from ..worker import WorkerSettings, load_registry
 
     registry = load_registry(tasks)
@@ -107,7 +109,7 @@ def worker(
     topics = None if configured is None else configured.topics
     _run(
         "worker",
-        lambda process: serve_worker(process, bootstrap, registry, settings, wait_seconds=wait, topics=topics),
+        lambda process: serve_worker(process, cluster_at(bootstrap), registry, settings, wait_seconds=wait, topics=topics),
         log_level,
         parent,
         ready_fd,
@@ -125,13 +127,14 @@ def delivery(
     """Run subscribers against the log of events."""
     from ..delivery import parse_configs
     from ..runtime import serve_delivery
+    from ..runtime.cluster import cluster_at
 
     subscribers = parse_configs(checked_subscribers(subscriber))
     configured = _settings()
     topics = None if configured is None else configured.topics
     _run(
         "delivery",
-        lambda process: serve_delivery(process, bootstrap, subscribers, wait_seconds=wait, topics=topics),
+        lambda process: serve_delivery(process, cluster_at(bootstrap), subscribers, wait_seconds=wait, topics=topics),
         log_level,
         parent,
         ready_fd,
@@ -161,13 +164,15 @@ def ensure_configured_topics(bootstrap: str, partitions: int | None) -> "Ensured
 
     from ..engine import check_hub_format
     from ..kafka import ensure_hub
+    from ..runtime.cluster import cluster_at
     from ..runtime.tuning import topic_overrides
 
     settings = _settings()
 
     async def ensure() -> "Ensured":
-        await check_hub_format(bootstrap)
-        return await ensure_hub(bootstrap, partitions, topic_overrides(None if settings is None else settings.topics))
+        cluster = cluster_at(bootstrap)
+        await check_hub_format(cluster)
+        return await ensure_hub(cluster, partitions, topic_overrides(None if settings is None else settings.topics))
 
     return asyncio.run(ensure())
 

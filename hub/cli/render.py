@@ -185,9 +185,9 @@ def detail_of(event: "Event") -> str:
     percent = getattr(data, "percent", None)
     if percent is not None:
         parts.append(f"{percent:g} %")
-    nodes = getattr(data, "nodes", 0)
-    if nodes:
-        parts.append(f"{sum(getattr(data, counter, 0) for counter in _COUNTERS)} of {nodes} steps ended")
+    total = getattr(data, "steps_total", 0)
+    if total:
+        parts.append(f"{sum(getattr(data, counter, 0) for counter in _COUNTERS)} of {total} steps ended")
     error = getattr(data, "error", None)
     if error is not None:
         parts.append(f"{error.type}: {error.message}")

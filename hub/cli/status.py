@@ -32,13 +32,14 @@ def status(
     Exit codes: 0 shown; 2 the hub's topics are not there; 3 no broker answers.
     """
     from ..runtime import read_run_file
+    from ..runtime.cluster import cluster_at
     from ..runtime.status import gather_status
 
     supervised = read_run_file(data)
     address = bootstrap or (supervised["address"] if supervised else config.DEFAULT_BOOTSTRAP)
     if supervised is not None and supervised["address"] != address:
         supervised = None
-    found = run(gather_status(address, supervised))
+    found = run(gather_status(cluster_at(address), supervised))
     if json:
         render.print_json(found)
         return

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ..client import Hub, TaskHandle
     from ..client.lookup import Made
+    from ..kafka import Cluster
 
 #: After so long, somebody who waits gets the reason, where that is known (seconds).
 HINT_SECONDS = 3.0
@@ -85,8 +86,9 @@ def create(
 
 async def _create(bootstrap: str, submission: dict[str, Any], wait: bool, timeout: float | None, as_json: bool) -> int:
     from ..client import Hub
+    from ..runtime.cluster import cluster_at
 
-    async with Hub(bootstrap) as hub:
+    async with Hub(cluster_at(bootstrap)) as hub:
         handle = (await hub.submit_many([submission], reply=wait))[0]
         if not wait:
             print_json({"id": handle.id, "root": handle.root}) if as_json else print(handle.id)
@@ -109,19 +111,21 @@ async def _create(bootstrap: str, submission: dict[str, Any], wait: bool, timeou
 
 async def _hint(hub: "Hub", handle: "TaskHandle") -> None:
     """Whoever waits for a task that nobody takes should not wait in the dark."""
+    from ..runtime.cluster import cluster_at
+
     await asyncio.sleep(HINT_SECONDS)
     with contextlib.suppress(HubError):
         reply = await hub.get(handle.id, root=handle.root)
         if reply.state == "ready":
-            typer.echo(await _why_ready(hub.bootstrap, reply), err=True)
+            typer.echo(await _why_ready(cluster_at(hub.bootstrap), reply), err=True)
 
 
-async def _why_ready(bootstrap: str, reply: "TaskReply") -> str:
+async def _why_ready(cluster: "Cluster", reply: "TaskReply") -> str:
     """Why a task that is ready does not run, as far as the workers' rows show. Raises Unreachable, TopicMissing."""
     from ..runtime.status import names_served
 
     task = one_line(f"Task {reply.task} is ready, but")
-    if reply.name not in await names_served(bootstrap):
+    if reply.name not in await names_served(cluster):
         return f"{task} no worker that is alive has a handler named {one_line(reply.name or '')}. `hub status` shows the workers."
     return f"{task} the workers that have a handler for it are busy, or serve other queues. `hub status` shows the workers."
 
@@ -217,11 +221,13 @@ async def _get_and_explain(
     bootstrap: str, task_id: str, root: str | None, source: str | None
 ) -> tuple["TaskReply | None", str | None]:
     """What `_get` gives, and for a task that is ready why it does not run."""
+    from ..runtime.cluster import cluster_at
+
     reply = await _get(bootstrap, task_id, root, source)
     if reply is None or reply.state != "ready":
         return reply, None
     with contextlib.suppress(HubError):  # the task is shown all the same
-        return reply, await _why_ready(bootstrap, reply)
+        return reply, await _why_ready(cluster_at(bootstrap), reply)
     return reply, None
 
 
@@ -229,8 +235,9 @@ async def _get(bootstrap: str, task_id: str, root: str | None, source: str | Non
     """The task of this id, else the one that a CloudEvent of this id made; None, with a message on stderr, where that is
     refused or there are several."""
     from ..client import Hub
+    from ..runtime.cluster import cluster_at
 
-    async with Hub(bootstrap) as hub:
+    async with Hub(cluster_at(bootstrap)) as hub:
         reply = await hub.get(task_id if source is None else task_id_of_cloudevent(source, task_id), root=root)
         if reply.kind != "unknown" or root is not None:
             return reply
@@ -268,13 +275,14 @@ def list_tasks(
     0 listed; 2 wrong usage; 3 no broker answers.
     """
     from ..core import LIVE
+    from ..runtime.cluster import cluster_at
     from .listing import read_tasks
 
     if state is not None and state not in (states := {*LIVE, *TERMINAL_STATES}):
         raise typer.BadParameter(f"{state!r} is not a state; there are {', '.join(sorted(states))}.", param_hint="--state")
     if source is not None and event_id is None:
         raise typer.BadParameter("give --event-id with it: the id of the CloudEvent from that source.", param_hint="--source")
-    found = run(read_tasks(bootstrap, state=state, name=name, event_id=event_id, source=source))
+    found = run(read_tasks(cluster_at(bootstrap), state=state, name=name, event_id=event_id, source=source))
     shown = found.tasks[:limit]
     if as_json:
         print_json({"tasks": shown, "total": len(found.tasks), "malformed_rows": found.malformed})
@@ -306,10 +314,11 @@ def watch(
 
 async def _watch(bootstrap: str, task_id: str, root: str | None, as_json: bool) -> int:
     from ..client import Hub
+    from ..runtime.cluster import cluster_at
     from .tree import TreeView, follow
 
     view = TreeView(task_id)
-    async with Hub(bootstrap) as hub:
+    async with Hub(cluster_at(bootstrap)) as hub:
         if as_json:
             async for event in hub.watch(task_id, root=root):
                 view.take(event)
@@ -333,8 +342,9 @@ def cancel(
 
     async def ask() -> None:
         from ..client import Hub
+        from ..runtime.cluster import cluster_at
 
-        async with Hub(bootstrap) as hub:
+        async with Hub(cluster_at(bootstrap)) as hub:
             await hub.cancel(task_id, root=root, reason=reason)
 
     run(ask())

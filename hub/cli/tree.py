@@ -23,14 +23,14 @@ STEPS_SHOWN_MAX = 40
 REFRESHES_PER_SECOND = 10
 
 
-class Node(Struct, kw_only=True):
+class TaskView(Struct, kw_only=True):
     """What is known of one task from its events."""
 
     id: str
     label: str
     name: str
     after: list[str] = []
-    nodes: int = 0
+    steps_total: int = 0
     state: str = ""
     attempt: int = 0
     percent: float | None = None
@@ -45,82 +45,82 @@ class TreeView:
 
     def __init__(self, task_id: str) -> None:
         self.task_id = task_id
-        self.nodes: dict[str, Node] = {}
+        self.tasks: dict[str, TaskView] = {}
         self.now: datetime | None = None
 
     @property
     def state(self) -> str:
         """The state of the watched task itself; empty before its first event."""
-        node = self.nodes.get(self.task_id)
-        return node.state if node is not None else ""
+        task = self.tasks.get(self.task_id)
+        return task.state if task is not None else ""
 
     def take(self, event: Event) -> None:
         """Fold one event in."""
         self.now = at = datetime.fromisoformat(event.time)
         data = event.data
-        node = self.nodes.get(event.subject)
-        if node is None:
+        task = self.tasks.get(event.subject)
+        if task is None:
             name = event.taskname or event.subject
-            node = self.nodes[event.subject] = Node(id=event.subject, label=name, name=name)
+            task = self.tasks[event.subject] = TaskView(id=event.subject, label=name, name=name)
         if event.type == "task.created":
-            node.label = data.key or data.name
-            node.after = [dependency.task for dependency in data.depends_on]
-            node.nodes = data.nodes
-        self._mark(node, event, at)
+            task.label = data.key or data.name
+            task.after = [dependency.task for dependency in data.depends_on]
+            task.steps_total = data.steps_total
+        self._mark(task, event, at)
 
-    def _mark(self, node: Node, event: Event, at: datetime) -> None:
+    def _mark(self, task: TaskView, event: Event, at: datetime) -> None:
         data = event.data
         if event.to_state is not None:
-            node.state = event.to_state
-            node.waits_until = None
-        node.attempt = getattr(data, "attempt", 0) or node.attempt
+            task.state = event.to_state
+            task.waits_until = None
+        task.attempt = getattr(data, "attempt", 0) or task.attempt
         if event.type == "task.progressed":
-            node.percent, node.message = data.percent, data.message
+            task.percent, task.message = data.percent, data.message
         elif event.type in ("task.started", "attempt.started", "workflow.started"):
-            node.started_at, node.percent, node.message = node.started_at or at, None, ""
+            task.started_at, task.percent, task.message = task.started_at or at, None, ""
         elif event.type == "task.retry_scheduled":
-            node.waits_until = _moment(data.next_retry_at)
+            task.waits_until = _moment(data.next_retry_at)
         elif event.type == "task.scheduled":
-            node.waits_until = _moment(data.start_after)
+            task.waits_until = _moment(data.start_after)
         error = getattr(data, "error", None)
         if error is not None:
-            node.message = f"{error.type}: {error.message}"
-        if node.state in TERMINAL_STATES:
-            node.finished_at = at
-            node.message = node.message if node.state == "failed" else getattr(data, "reason", "")
+            task.message = f"{error.type}: {error.message}"
+        if task.state in TERMINAL_STATES:
+            task.finished_at = at
+            task.message = task.message if task.state == "failed" else getattr(data, "reason", "")
 
-    def line(self, node: Node, now: datetime | None = None) -> str:
-        """A node in words: label, state, attempt, progress, how long. `now`: the moment for what still runs."""
-        name = node.name if node.name != node.label else ""
-        parts = [node.label, name and f"({name})", node.state]
-        if node.attempt > 1:
-            parts.append(f"attempt {node.attempt}")
-        if node.percent is not None and node.state not in TERMINAL_STATES:
-            parts.append(f"{node.percent:g} %")
-        end = node.finished_at or now
-        if node.started_at is not None and end is not None:
-            parts.append(duration(max(0.0, (end - node.started_at).total_seconds())))
-        if node.waits_until is not None and now is not None and node.waits_until > now:
-            parts.append(f"in {duration((node.waits_until - now).total_seconds())}")
-        if node.message:
-            parts.append(node.message)
+    def line(self, task: TaskView, now: datetime | None = None) -> str:
+        """A task in words: label, state, attempt, progress, how long. `now`: the moment for what still runs."""
+        name = task.name if task.name != task.label else ""
+        parts = [task.label, name and f"({name})", task.state]
+        if task.attempt > 1:
+            parts.append(f"attempt {task.attempt}")
+        if task.percent is not None and task.state not in TERMINAL_STATES:
+            parts.append(f"{task.percent:g} %")
+        end = task.finished_at or now
+        if task.started_at is not None and end is not None:
+            parts.append(duration(max(0.0, (end - task.started_at).total_seconds())))
+        if task.waits_until is not None and now is not None and task.waits_until > now:
+            parts.append(f"in {duration((task.waits_until - now).total_seconds())}")
+        if task.message:
+            parts.append(task.message)
         return one_line(" ".join(part for part in parts if part))
 
-    def steps(self) -> list[Node]:
+    def steps(self) -> list[TaskView]:
         """The steps, in the order in which they were created."""
-        return [node for node in self.nodes.values() if node.id != self.task_id]
+        return [task for task in self.tasks.values() if task.id != self.task_id]
 
-    def shown(self) -> list[Node]:
+    def shown(self) -> list[TaskView]:
         """The steps that a terminal has room for: all of a small workflow, what moves of a large one."""
         steps = self.steps()
         if len(steps) <= STEPS_SHOWN_MAX:
             return steps
-        telling = [node for node in steps if node.state in ("running", "retrying", "failed")]
+        telling = [task for task in steps if task.state in ("running", "retrying", "failed")]
         return telling[:STEPS_SHOWN_MAX]
 
     def counts(self) -> str:
         """How many steps are in which state."""
-        counted = Counter(node.state for node in self.steps())
+        counted = Counter(task.state for task in self.steps())
         return ", ".join(f"{count:,} {state}" for state, count in sorted(counted.items()))
 
     def tree(self, now: datetime | None = None) -> "Tree":
@@ -128,29 +128,29 @@ class TreeView:
         from rich.text import Text
         from rich.tree import Tree
 
-        def text(node: Node) -> Text:
-            beside = [self.nodes[task].label for task in node.after[:-1] if task in self.nodes]
-            line = Text(f"{STATE_MARKS.get(node.state, ' ')} ", STATE_STYLES.get(node.state, ""))
-            line.append(self.line(node, now), STATE_STYLES.get(node.state, ""))
+        def text(task: TaskView) -> Text:
+            beside = [self.tasks[other].label for other in task.after[:-1] if other in self.tasks]
+            line = Text(f"{STATE_MARKS.get(task.state, ' ')} ", STATE_STYLES.get(task.state, ""))
+            line.append(self.line(task, now), STATE_STYLES.get(task.state, ""))
             if beside:
                 line.append(one_line(f"  also after {', '.join(beside)}"), "dim")
             return line
 
-        root = self.nodes.get(self.task_id)
+        root = self.tasks.get(self.task_id)
         tree = Tree(text(root) if root is not None else f"{self.task_id}: waiting for its first event")
         branches: dict[str, Tree] = {}
         shown = self.shown()
-        for node in shown:
-            below = branches.get(node.after[-1], tree) if node.after else tree
-            branches[node.id] = below.add(text(node))
+        for task in shown:
+            below = branches.get(task.after[-1], tree) if task.after else tree
+            branches[task.id] = below.add(text(task))
         if len(shown) < len(self.steps()):
             tree.add(Text(f"{len(self.steps()):,} steps: {self.counts()}", "dim"))
         return tree
 
     def told(self, event: Event) -> str:
         """One plain line for an event that changes what one would want to know."""
-        node = self.nodes[event.subject]
-        return one_line(f"{clock(event.time)}  {node.label:<16} {event.type:<22} {detail_of(event)}".rstrip())
+        task = self.tasks[event.subject]
+        return one_line(f"{clock(event.time)}  {task.label:<16} {event.type:<22} {detail_of(event)}".rstrip())
 
 
 def _moment(text: str) -> datetime | None:

@@ -60,10 +60,12 @@ def _explain(as_json: bool) -> None:
 
 async def _check(bootstrap: str, require_all_ended: bool, progress: Callable[[str, int, int], None] | None) -> "Report":
     from ..kafka import wait_until_reachable
+    from ..runtime.cluster import cluster_at
     from ..verify import verify as check
 
-    await wait_until_reachable(bootstrap, REACH_SECONDS)
-    return await check(bootstrap, require_all_ended=require_all_ended, progress=progress)
+    cluster = cluster_at(bootstrap)
+    await wait_until_reachable(cluster, REACH_SECONDS)
+    return await check(cluster, require_all_ended=require_all_ended, progress=progress)
 
 
 @contextlib.contextmanager

@@ -19,12 +19,12 @@ from schemas import (
     TaskReply,
     check_id,
     decode_event,
-    node_id,
     printable,
+    step_id,
     task_id_of_key,
 )
 
-from ..kafka import EVENTS, INTAKE, KafkaTransport, Outgoing, Transport, partition_of
+from ..kafka import EVENTS, INTAKE, Cluster, KafkaTransport, Outgoing, Transport, partition_of
 from .errors import InvalidSubmissionError, NoAnswerError, TaskUnknownError, UnreadableReplyError, error_of
 from .handle import TaskHandle
 from .lookup import Made, find_made
@@ -45,17 +45,18 @@ class Hub:
 
     def __init__(
         self,
-        bootstrap: str | None = None,
+        bootstrap: str | Cluster | None = None,
         *,
         source: str | None = None,
         linger_ms: int = 0,
         client_id: str | None = None,
         transport: Transport | None = None,
     ) -> None:
-        """`bootstrap` defaults to the setting HUB_BOOTSTRAP, else the embedded broker's address. `source` is the CloudEvents
-        source of what this client sends. `transport` replaces the connection to `bootstrap`."""
+        """`bootstrap`: addresses of brokers, or a `Cluster`; the default is the setting HUB_BOOTSTRAP, else the embedded broker's
+        address. `source` is the CloudEvents source of what this client sends. `transport` replaces the connection to `bootstrap`.
+        Raises Unreachable where an address is none."""
         if transport is None:
-            transport = KafkaTransport(bootstrap or os.environ.get("HUB_BOOTSTRAP") or DEFAULT_BOOTSTRAP)
+            transport = KafkaTransport(Cluster.of(bootstrap or os.environ.get("HUB_BOOTSTRAP") or DEFAULT_BOOTSTRAP))
         self._transport = transport
         self.bootstrap = transport.address
         self._client_id = client_id or f"hub-client-{os.getpid()}"
@@ -140,7 +141,7 @@ class Hub:
         if submission.idempotency_key is not None:
             task = task_id_of_key(root or submission.namespace, submission.idempotency_key)
         elif root is not None and submission.key is not None and submission.id is None:
-            task = node_id(root, submission.key)
+            task = step_id(root, submission.key)
         else:
             if submission.id is None:
                 submission.id = str(uuid_utils.uuid7())

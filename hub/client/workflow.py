@@ -41,12 +41,12 @@ class Workflow:
             plain = isinstance(before, str) and on == "success"
             dependencies.append(before if plain or isinstance(before, dict) else {"task": name, "on": on})
         name, defaults = task_name_and_options(task if task is not None else key)
-        node: dict[str, Any] = {"name": name, **defaults, **options}
+        step: dict[str, Any] = {"name": name, **defaults, **options}
         if args:
-            node["args"] = args
+            step["args"] = args
         if dependencies:
-            node["depends_on"] = dependencies
-        self.steps[key] = node
+            step["depends_on"] = dependencies
+        self.steps[key] = step
         return self
 
     def to_json(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ What a person or a program submits is rejected with the field's name; what a wor
 from msgspec import json
 from msgspec.structs import replace
 
-from schemas import NodeSpec, Submission, TaskError, TaskSpec, check_id
+from schemas import StepSpec, Submission, TaskError, TaskSpec, check_id
 from schemas import reports as r
 from schemas.fields import byte_bounds
 from schemas.tasks import ANNOTATIONS_MAX
@@ -56,7 +56,7 @@ NAMES_MAX = 10_000
 
 
 _BOUNDS: dict[type[TaskSpec], tuple[tuple[str, int], ...]] = {
-    struct: tuple(byte_bounds(struct).items()) for struct in (Submission, NodeSpec)
+    struct: tuple(byte_bounds(struct).items()) for struct in (Submission, StepSpec)
 }
 
 

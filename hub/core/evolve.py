@@ -61,7 +61,7 @@ def created(
         window=data.idempotency_window,
         log_offset=data.log_offset,
         created_at=time,
-        steps=Steps(nodes=data.nodes) if data.nodes else NO_STEPS,
+        steps=Steps(total=data.steps_total) if data.steps_total else NO_STEPS,
         start_after=data.start_after,
         timers=_timers(
             expire=us_of(data.not_start_after) if data.not_start_after else None,
@@ -192,7 +192,7 @@ def _workflow_failed(row: TaskRow, data: e.WorkflowFailed, time: str, time_us: i
 
 def _steps(row: TaskRow, data: e.WorkflowEnded | e.WorkflowProgressed, *, planned: int) -> Steps:
     return Steps(
-        nodes=row.steps.nodes,
+        total=row.steps.total,
         planned=planned,
         completed=data.completed,
         failed=data.failed,
@@ -208,7 +208,7 @@ def _workflow_started(row: TaskRow, data: e.WorkflowStarted, time: str, time_us:
 
 
 def _workflow_expanded(row: TaskRow, data: e.WorkflowExpanded, time: str, time_us: int) -> None:
-    row.steps = replace(row.steps, nodes=data.nodes)
+    row.steps = replace(row.steps, total=data.steps_total)
 
 
 def _workflow_progressed(row: TaskRow, data: e.WorkflowProgressed, time: str, time_us: int) -> None:

@@ -163,7 +163,7 @@ def restore(state: PartitionState, tasks: Iterable[Task], now_us: int) -> None:
 def _resume(state: PartitionState, task: Task, now_us: int) -> None:
     """Large work that was done in slices continues where it stopped."""
     row = task.row
-    if row.state == "running" and row.steps.nodes and row.cancel is not None:
+    if row.state == "running" and row.steps.total and row.cancel is not None:
         state.agenda.add(now_us, "cancel", task.id)
     if task.plan is not None and row.steps.planned < len(task.plan.order) and row.cancel is None:
         state.agenda.add(now_us, "plan", task.id, row.steps.planned)

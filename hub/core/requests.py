@@ -18,7 +18,7 @@ from .state import Task
 from .tasks.replies import reply_of, reply_of_ended
 from .workflows.cancelling import request_cancel
 from .workflows.dependencies import place
-from .workflows.expansion import create_nodes
+from .workflows.expansion import create_steps
 
 #: Clients that one task answers at its end; the longest waiting go first, and ask again if they still wait.
 WAITERS_MAX = 1_000
@@ -45,13 +45,13 @@ def on_submission(changes: Changes, envelope: Envelope, submission: Submission) 
         return
     trace = envelope.traceparent
     if admitted.root is not None:
-        nodes = admitted.root.row.steps.nodes + len(admitted.tasks)
-        changes.apply(admitted.root, e.WorkflowExpanded(added=len(admitted.tasks), nodes=nodes))
+        total = admitted.root.row.steps.total + len(admitted.tasks)
+        changes.apply(admitted.root, e.WorkflowExpanded(added=len(admitted.tasks), steps_total=total))
         trace = trace or admitted.root.row.traceparent
     for new in admitted.tasks:
         task = changes.create(new, run=envelope.offset, traceparent=trace)
         if new.plan is not None:
-            create_nodes(changes, task)
+            create_steps(changes, task)
         else:
             place(changes, task)
     if envelope.reply is not None and (waited := changes.state.tasks.get(task_id)) is not None:

@@ -1,10 +1,10 @@
 """The delivery service: all configured subscribers of one process, each on its own."""
 
 import asyncio
-import os
 from collections.abc import Mapping, Sequence
 
 from ..errors import ConfigurationError
+from ..kafka import Cluster
 from .clients import NO_CONFIGS, Clients
 from .config import SubscriberConfig, check_unique
 from .dead_letters import DeadLetters
@@ -17,7 +17,7 @@ STOP_SECONDS = 15.0
 
 
 class DeliveryService:
-    """Runs subscribers against the broker at `bootstrap`; any number of processes may run the same ones and share the work.
+    """Runs subscribers against the brokers of `cluster`; any number of processes may run the same ones and share the work.
 
     `drain_seconds`: how long a handler that runs may continue when its partition leaves (a rebalance, the end).
     `dead_letter_configs`: topic settings of the dead-letter topics, for new ones and those that exist.
@@ -25,18 +25,17 @@ class DeliveryService:
 
     def __init__(
         self,
-        bootstrap: str,
+        cluster: Cluster,
         subscribers: Sequence[SubscriberConfig],
         *,
         topic: str = EVENTS_TOPIC,
         drain_seconds: float = 5.0,
-        client_id: str | None = None,
         dead_letter_configs: Mapping[str, str] = NO_CONFIGS,
     ) -> None:
         check_unique(list(subscribers))
         self._configs = list(subscribers)
-        self._bootstrap, self._topic, self._drain_seconds = bootstrap, topic, drain_seconds
-        self._client_id = client_id or f"hub-delivery-{os.getpid()}"
+        self._cluster = cluster.named("delivery")
+        self._topic, self._drain_seconds = topic, drain_seconds
         self._dead_letter_configs = dead_letter_configs
         self._supervisors: list[Supervisor] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -48,7 +47,7 @@ class DeliveryService:
         Raises ConfigurationError (after stopping what had begun) for a plugin that does not exist and for settings that are
         wrong. A plugin whose import or `open` raises, or hangs, is tried again later and does not keep the others.
         """
-        clients = Clients(self._bootstrap, self._client_id, self._dead_letter_configs)
+        clients = Clients(self._cluster, self._dead_letter_configs)
         self._dead_letters = DeadLetters(clients, self._topic)
         for config in self._configs:
             one = Supervisor(config, clients, self._dead_letters, self._topic, self._drain_seconds)

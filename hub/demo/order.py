@@ -7,7 +7,7 @@ submission. Here the producer is aiokafka's own, made by `hub.kafka.make_produce
 import json
 from typing import Any
 
-from ..kafka import INTAKE, make_producer
+from ..kafka import INTAKE, Cluster, make_producer
 
 #: How the steps are to end: state, and number of attempts.
 EXPECTED = {
@@ -45,7 +45,7 @@ def order_submission(task_id: str, order: int) -> dict[str, Any]:
     }
 
 
-async def publish_order(bootstrap: str, submission: dict[str, Any]) -> None:
+async def publish_order(cluster: Cluster, submission: dict[str, Any]) -> None:
     """Send the submission; returns when the broker has stored it."""
     task_id = submission["id"].encode()
     headers = [
@@ -55,7 +55,7 @@ async def publish_order(bootstrap: str, submission: dict[str, Any]) -> None:
         ("ce_id", task_id),  # sent twice, it is still one task
         ("content-type", b"application/json"),
     ]
-    producer = make_producer(bootstrap)
+    producer = make_producer(cluster)
     await producer.start()
     try:
         await producer.send_and_wait(INTAKE, key=task_id, value=json.dumps(submission).encode(), headers=headers)

@@ -24,7 +24,7 @@ def rows_of(changes: Changes) -> list[tuple[bytes, bytes | None]]:
 
 
 def _side_rows(task: Task, rows: list[tuple[bytes, bytes | None]]) -> None:
-    """What stands beside a task's row: long arguments until it ends, the plan until every node of it exists."""
+    """What stands beside a task's row: long arguments until it ends, the plan until every step of it exists."""
     row = task.row
     if task.args_row:
         if task.ended:
@@ -42,5 +42,5 @@ def _side_rows(task: Task, rows: list[tuple[bytes, bytes | None]]) -> None:
             rows.append((key_of("plan", task.id), None))
             task.plan_row = False
     elif not task.plan_row:
-        rows.append(encode_row(key_of("plan", task.id), plan.nodes))
+        rows.append(encode_row(key_of("plan", task.id), plan.steps))
         task.plan_row = True

@@ -23,7 +23,7 @@ def problem_of_row(key: bytes, value: bytes) -> str | None:
                 raise ValueError(f"ended is {row.ended[:64]!r}")
             case Raw() as row:
                 _raw.decode(row)
-            case dict() as nodes if isinstance(check_plan(nodes), Rejection):
+            case dict() as steps if isinstance(check_plan(steps), Rejection):
                 raise ValueError("it is not a plan")
     except Exception as error:  # Whatever a decoder or a check makes of foreign bytes.
         return f"{type(error).__name__}: {error}"[:300]
@@ -34,5 +34,5 @@ def _check_live(row: TaskRow) -> None:
     if row.state not in LIVE and row.state not in TERMINAL_STATES:
         raise ValueError(f"state is {row.state[:64]!r}")
     us_of(row.created_at)
-    if row.state in ("dispatched", "running") and not row.steps.nodes and row.lease is None:
+    if row.state in ("dispatched", "running") and not row.steps.total and row.lease is None:
         raise ValueError(f"lease is missing in state {row.state}")

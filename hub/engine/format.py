@@ -7,7 +7,7 @@ from msgspec import DecodeError, Struct, json
 
 from ..core import FORMAT, META_KEY
 from ..errors import ConfigurationError
-from ..kafka import STATE, PartitionReader, TopicMissing, describe_partitions
+from ..kafka import STATE, Cluster, PartitionReader, TopicMissing, describe_partitions
 
 #: The last transaction of a partition ends with its `!meta` row and a marker; aborted ones may follow.
 TAIL_RECORDS = 64
@@ -59,14 +59,14 @@ def check_format(meta: bytes | None, where: str) -> None:
         raise FormatMismatch(where, found)
 
 
-async def check_hub_format(bootstrap: str) -> None:
+async def check_hub_format(cluster: Cluster) -> None:
     """Check the format of a hub by its partition 0, which has a `!meta` row since the first engine took it over. Topics that
     are missing or empty pass. Raises FormatMismatch, `BrokerUnreachable`."""
     try:
-        await describe_partitions(bootstrap, STATE)  # a reader would wait for the topic
-        async with PartitionReader(bootstrap) as reader:
+        await describe_partitions(cluster, STATE)  # a reader would wait for the topic
+        async with PartitionReader(cluster) as reader:
             await reader.open(STATE, 0, 0)
-            check_format(await _last_meta(reader), f"{STATE}-0 at {bootstrap}")
+            check_format(await _last_meta(reader), f"{STATE}-0 at {cluster}")
     except TopicMissing:
         return
 

@@ -5,12 +5,15 @@ Both ask the broker in a task of their own, one request at a time; a broker that
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from logging import INFO, WARNING
 from typing import Literal
 
 import structlog
 
+from schemas.events import EngineStorageChanged
+
 from ..errors import HubError
-from .ports import DiskSpace, EngineBroker
+from .ports import UNKNOWN_SPACE, DiskSpace, EngineBroker
 from .settings import EngineSettings
 
 log = structlog.get_logger(__name__)
@@ -31,6 +34,13 @@ RECOVERED = 1.1
 ANSWER_HOLDS_SECONDS = 60.0
 
 StorageLevel = Literal["ok", "warning", "low"]
+
+_STORAGE_MESSAGES: dict[StorageLevel, str] = {
+    "ok": "there is enough space on the broker's disk again",
+    "warning": "the broker's disk is filling up; free some space, or shorten the retention of its topics",
+    "low": "the broker's disk is almost full: new submissions are refused until there is room",
+}
+_SPACE_UNKNOWN = "the broker does not report its free disk space any more; submissions are accepted again"
 
 
 def level_of(space: DiskSpace, settings: EngineSettings, before: StorageLevel) -> StorageLevel:
@@ -75,6 +85,21 @@ class Housekeeping:
             return
         self._look_due = _now() + STORAGE_SECONDS
         self._looking = self._begin(self._look)
+
+    def storage_change(self, written: str) -> EngineStorageChanged | None:
+        """The change from the level that was written last to the one of now, which is logged; None if there is none."""
+        if self.level is None or self.level == written:
+            return None
+        usable, total = self.space or UNKNOWN_SPACE
+        log.log(
+            WARNING if self.level != "ok" else INFO,
+            _STORAGE_MESSAGES[self.level] if self.space is not None else _SPACE_UNKNOWN,
+            action="engine_storage_changed",
+            partition=self._partition,
+            usable_bytes=usable,
+            total_bytes=total,
+        )
+        return EngineStorageChanged(level=self.level, usable_bytes=usable, total_bytes=total)
 
     def _begin(self, work: Callable[..., Awaitable[None]], *args: int) -> asyncio.Task[None]:
         return asyncio.get_running_loop().create_task(self._guarded(work, *args), name=f"engine-{self._partition}-housekeeping")

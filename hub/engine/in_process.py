@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from struct import Struct
 
-from ..broker import BrokerError, ErrorCode, Fetched, LocalBroker, Transacted
+from ..broker import BrokerError, Fetched, LocalBroker, Transacted
 from ..kafka import (
     BATCH_BYTES_MAX,
     EVENTS,
@@ -27,6 +27,7 @@ from ..kafka import (
     commands_topic,
     read_batches,
 )
+from ..protocol import ErrorCode
 from .ports import DiskSpace, Intake, transactional_id
 
 FETCH_BYTES = 1024 * 1024

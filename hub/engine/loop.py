@@ -9,13 +9,10 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable, Sequence
-from logging import INFO, WARNING
 from pathlib import Path
 
 import structlog
 from msgspec import MsgspecError
-
-from schemas.events import EngineStorageChanged
 
 from ..core import INTAKE_KEY, META_KEY, Known
 from ..errors import HubError, Unreachable, cause_of
@@ -33,10 +30,10 @@ from ..telemetry import OutageLog
 from .clock import SteadyClock, TimeWatermark
 from .encode import Outputs, check_fits, encode
 from .format import check_format
-from .housekeeping import Housekeeping, StorageLevel
+from .housekeeping import Housekeeping
 from .intake_marks import IntakeMarks
 from .partition import Batch, EnginePartition, MalformedRows, Phase
-from .ports import UNKNOWN_SPACE, EngineBroker, Intake
+from .ports import EngineBroker, Intake
 from .quarantine import Quarantine, UnwritableBatch
 from .restoring import Changelog
 from .settings import EngineSettings, LoopSettings
@@ -68,14 +65,6 @@ POOLS_SECONDS = (1.0, 30.0)
 
 #: Between attempts to take a partition over (seconds): first, and at most.
 RETRY_SECONDS = (0.05, 2.0)
-
-
-_STORAGE_MESSAGES: dict[StorageLevel, str] = {
-    "ok": "there is enough space on the broker's disk again",
-    "warning": "the broker's disk is filling up; free some space, or shorten the retention of its topics",
-    "low": "the broker's disk is almost full: new submissions are refused until there is room",
-}
-_SPACE_UNKNOWN = "the broker does not report its free disk space any more; submissions are accepted again"
 
 
 class MissingHistory(HubError):
@@ -298,17 +287,8 @@ class PartitionLoop:
         self._housekeeping_due_us = now_us + HOUSEKEEPING_US
         house.trim(marks.deletable(now_us))
         house.look()
-        if house.level is not None and house.level != partition.state.engine_row.storage:
-            usable, total = house.space or UNKNOWN_SPACE
-            change = EngineStorageChanged(level=house.level, usable_bytes=usable, total_bytes=total)
-            log.log(
-                WARNING if house.level != "ok" else INFO,
-                _STORAGE_MESSAGES[house.level] if house.space is not None else _SPACE_UNKNOWN,
-                action="engine_storage_changed",
-                partition=self.partition,
-                usable_bytes=usable,
-                total_bytes=total,
-            )
+        change = house.storage_change(partition.state.engine_row.storage)
+        if change is not None:
             await self._write(session, partition, partition.storage_changed(now_us, change))
 
     async def _write(self, session: TransactionalSession, partition: EnginePartition, batch: Batch) -> None:

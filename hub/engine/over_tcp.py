@@ -7,6 +7,7 @@ from ..kafka import (
     EVENTS,
     INTAKE,
     STATE,
+    Cluster,
     ConnectionLost,
     OffsetOutOfRange,
     PartitionReader,
@@ -70,24 +71,23 @@ class TcpIntake:
 
 
 class TcpBroker:
-    """See `ports.EngineBroker`. `cluster` is the first part of the transactional ids."""
+    """See `ports.EngineBroker`. `name` is the first part of the transactional ids."""
 
-    def __init__(self, bootstrap: str, *, cluster: str = "hub", client_id: str = "hub-engine") -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, cluster: Cluster, *, name: str = "hub") -> None:
         self._cluster = cluster
-        self._client_id = client_id
+        self._name = name
         self._space: DiskSpace | None = None
         self._space_until = 0.0
         self._space_lock = asyncio.Lock()
 
     async def session(self, partition: int) -> TransactionalSession:
         """An opened session of the best kind that the cluster takes."""
-        return await open_session(self._bootstrap, transactional_id(self._cluster, partition), client_id=self._client_id)
+        return await open_session(self._cluster, transactional_id(self._name, partition))
 
     async def changelog(self, partition: int, from_offset: int) -> AsyncIterator[StoredRecord]:
         """See EngineBroker."""
         try:
-            async for record in read_all(self._bootstrap, STATE, partition, from_offset or None, client_id=self._client_id):
+            async for record in read_all(self._cluster, STATE, partition, from_offset or None):
                 yield record
         except OffsetOutOfRange as gone:
             if gone.offset == from_offset:
@@ -96,7 +96,7 @@ class TcpBroker:
 
     async def intake(self, partition: int, offset: int) -> Intake:
         """The intake, positioned."""
-        reader = PartitionReader(self._bootstrap, client_id=self._client_id, fetch_max_wait_ms=FETCH_WAIT_MS)
+        reader = PartitionReader(self._cluster, fetch_max_wait_ms=FETCH_WAIT_MS)
         try:
             await reader.open(INTAKE, partition, offset)
             return TcpIntake(reader, await reader.start_offset())
@@ -106,24 +106,24 @@ class TcpBroker:
 
     async def events_end(self, partition: int) -> int:
         """The end of the partition's events."""
-        async with PartitionReader(self._bootstrap, client_id=self._client_id) as reader:
+        async with PartitionReader(self._cluster) as reader:
             await reader.open(EVENTS, partition, 0)
             return await reader.end_offset()
 
     async def pools(self) -> list[str]:
         """The pools that have a commands topic."""
-        return await list_pools(self._bootstrap)
+        return await list_pools(self._cluster)
 
     async def trim_intake(self, partition: int, before: int) -> None:
         """See EngineBroker."""
-        await delete_records(self._bootstrap, INTAKE, partition, before)
+        await delete_records(self._cluster, INTAKE, partition, before)
 
     async def disk_space(self) -> DiskSpace | None:
         """See EngineBroker. The partitions of a process share an answer for SPACE_SECONDS."""
         async with self._space_lock:
             now = asyncio.get_running_loop().time()
             if now >= self._space_until:
-                storage = await describe_storage(self._bootstrap)
+                storage = await describe_storage(self._cluster)
                 usable, total = storage.usable_bytes, storage.total_bytes
                 self._space = None if usable is None or total is None else DiskSpace(usable, total)
                 self._space_until = now + SPACE_SECONDS

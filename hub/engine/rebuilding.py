@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Raw
 
-from schemas import NodeSpec
+from schemas import StepSpec
 
 from ..core import (
     EMPTY,
@@ -33,7 +33,7 @@ class RestoredRows:
         self._tasks: dict[str, Task] = {}
         self._ended: list[tuple[str, EndedRow, bytes]] = []
         self._args: dict[str, Raw] = {}
-        self._plans: dict[str, Mapping[str, NodeSpec]] = {}
+        self._plans: dict[str, Mapping[str, StepSpec]] = {}
         self._workers: dict[str, WorkerRow] = {}
         self._engine: EngineRow | None = None
         for key, value in rows:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from ..kafka import INTAKE, GroupMembership, describe_partitions
+from ..kafka import INTAKE, Cluster, GroupMembership, describe_partitions
 from .format import FormatMismatch, check_hub_format
 from .loop import PartitionLoop, outage_log
 from .over_tcp import TcpBroker
@@ -138,18 +138,16 @@ class EngineService:
 
     def __init__(
         self,
-        bootstrap: str,
+        cluster: Cluster,
         *,
         data_dir: Path | None = None,
         settings: EngineSettings | None = None,
         loop_settings: LoopSettings | None = None,
-        client_id: str = "hub-engine",
     ) -> None:
-        self._bootstrap = bootstrap
+        self._cluster = cluster.named("engine")
         self._data_dir = data_dir
         self._settings = settings
         self._loop_settings = loop_settings
-        self._client_id = client_id
         self._owner: Owner | None = None
         self._membership: GroupMembership | None = None
         self._following: asyncio.Task[None] | None = None
@@ -163,11 +161,11 @@ class EngineService:
 
     async def start(self) -> None:
         """Join the group and begin to follow its assignments. Raises HubError where the broker or the topics are not there."""
-        partitions = await describe_partitions(self._bootstrap)
-        await check_hub_format(self._bootstrap)
-        self._broker = TcpBroker(self._bootstrap, client_id=self._client_id)
+        partitions = await describe_partitions(self._cluster)
+        await check_hub_format(self._cluster)
+        self._broker = TcpBroker(self._cluster)
         self._owner = Owner(self._broker, partitions, self._settings, self._loop_settings, self._data_dir)
-        self._membership = GroupMembership(self._bootstrap, ENGINE_GROUP, INTAKE, client_id=self._client_id)
+        self._membership = GroupMembership(self._cluster, ENGINE_GROUP, INTAKE)
         await self._membership.start()
         self._following = asyncio.get_running_loop().create_task(self._follow(), name="engine-assignment")
 

@@ -2,6 +2,7 @@
 
 from .classic import ClassicSession
 from .clients import make_admin, make_consumer, make_producer, poll, wait_until_reachable
+from .cluster import Cluster
 from .codec import BATCH_BYTES_MAX, build_batch, build_batches, end_of_batches, read_batches, size_of
 from .errors import (
     BrokerUnreachable,
@@ -74,6 +75,7 @@ __all__ = [
     "UNREADABLE",
     "BrokerUnreachable",
     "ClassicSession",
+    "Cluster",
     "ConnectionLost",
     "CorruptBatch",
     "Ensured",

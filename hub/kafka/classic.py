@@ -15,8 +15,8 @@ from aiokafka.errors import InvalidProducerEpoch, KafkaConnectionError, KafkaErr
 from aiokafka.producer.sender import EndTxnHandler
 
 from .clients import make_transactional_producer
+from .cluster import Cluster
 from .codec import BATCH_BYTES_MAX, size_of
-from .connection import REQUEST_SECONDS
 from .errors import BrokerUnreachable, RecordTooLarge, SessionFailed, SessionFenced
 from .records import Record, TopicPartition
 from .session import OPEN_SECONDS, RETRY_SECONDS, TRANSACTION_TIMEOUT_MS
@@ -31,25 +31,21 @@ class ClassicSession:
 
     def __init__(
         self,
-        bootstrap: str,
+        cluster: Cluster,
         transactional_id: str,
         *,
         transaction_timeout_ms: int = TRANSACTION_TIMEOUT_MS,
         compression: str = "none",
-        client_id: str | None = None,
-        request_seconds: float = REQUEST_SECONDS,
         retry_seconds: float = RETRY_SECONDS,
         open_seconds: float = OPEN_SECONDS,
     ) -> None:
         self.transactional_id = transactional_id
-        self._bootstrap = bootstrap
+        self._cluster = cluster
         self._settings: dict[str, Any] = {
             "transaction_timeout_ms": transaction_timeout_ms,
             "compression_type": None if compression == "none" else compression,
-            "client_id": client_id,
-            "request_timeout_ms": int(request_seconds * 1000),
         }
-        self._commit_seconds = request_seconds + retry_seconds
+        self._commit_seconds = cluster.request_seconds + retry_seconds
         self._retry_seconds = retry_seconds
         self._open_seconds = open_seconds
         self._producer: AIOKafkaProducer | None = None
@@ -58,14 +54,14 @@ class ClassicSession:
 
     async def open(self) -> None:
         """See `TransactionalSession.open`."""
-        self._producer = producer = make_transactional_producer(self._bootstrap, self.transactional_id, **self._settings)
+        self._producer = producer = make_transactional_producer(self._cluster, self.transactional_id, **self._settings)
         try:
             async with asyncio.timeout(self._open_seconds):
                 await producer.start()
         except (TimeoutError, KafkaError) as failure:
             await self._end(f"it did not open: {failure or type(failure).__name__}")
             if isinstance(failure, KafkaConnectionError):
-                raise BrokerUnreachable(self._bootstrap, str(failure)) from failure
+                raise BrokerUnreachable(str(self._cluster), str(failure)) from failure
             if isinstance(failure, TimeoutError):
                 reason = f"No coordinator took {self.transactional_id!r} within {self._open_seconds:g} s."
                 raise SessionFailed(reason) from failure

@@ -6,7 +6,6 @@ running event loop, and not started: `await client.start()`, `await client.stop(
 
 import asyncio
 import logging
-import os
 from typing import Any
 
 import aiokafka.consumer.fetcher
@@ -15,10 +14,12 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import OffsetOutOfRangeError
 
+from .cluster import Cluster
 from .codec import BATCH_BYTES_MAX
-from .connection import Connection, addresses_of, ask_versions
+from .connection import Connection
 from .errors import BrokerUnreachable, ConnectionLost, OffsetOutOfRange
 from .fetched import FetchedBatches
+from .requests import ask_versions
 
 BACKOFF_SECONDS = 0.002
 """Instead of aiokafka's fixed 20 ms after CONCURRENT_TRANSACTIONS, which would be paid by nearly every transaction."""
@@ -32,7 +33,6 @@ PRODUCER: dict[str, Any] = {
     "linger_ms": 0,
     "max_batch_size": 1 << 20,
     "max_request_size": REQUEST_BYTES_MAX,
-    "request_timeout_ms": 10_000,
     "retry_backoff_ms": 20,
     "compression_type": None,
 }
@@ -50,7 +50,6 @@ CONSUMER: dict[str, Any] = {
     "fetch_max_bytes": 52_428_800,
     "max_partition_fetch_bytes": BATCH_BYTES_MAX + (1 << 20),
     "check_crcs": True,
-    "request_timeout_ms": 10_000,
     "retry_backoff_ms": 50,
     "metadata_max_age_ms": 30_000,
     "session_timeout_ms": 6_000,
@@ -75,68 +74,57 @@ def quiet_client_logs() -> None:
 quiet_client_logs()
 
 
-def make_producer(bootstrap: str, *, client_id: str | None = None, **settings: Any) -> AIOKafkaProducer:
+def make_producer(cluster: Cluster, **settings: Any) -> AIOKafkaProducer:
     """An idempotent producer: a send future that resolves means stored on all in-sync replicas. `settings` override
     `PRODUCER`."""
-    return AIOKafkaProducer(bootstrap_servers=bootstrap, client_id=client_id or _client_id("producer"), **PRODUCER | settings)
+    return AIOKafkaProducer(**cluster.client_settings("producer") | PRODUCER | settings)
 
 
 def make_transactional_producer(
-    bootstrap: str, transactional_id: str, *, transaction_timeout_ms: int, client_id: str | None = None, **settings: Any
+    cluster: Cluster, transactional_id: str, *, transaction_timeout_ms: int, **settings: Any
 ) -> AIOKafkaProducer:
     """What the classic session is built on; everybody else uses sessions."""
     return AIOKafkaProducer(
-        bootstrap_servers=bootstrap,
-        client_id=client_id or _client_id("session"),
         transactional_id=transactional_id,
         transaction_timeout_ms=transaction_timeout_ms,
-        **TRANSACTIONAL_PRODUCER | settings,
+        **cluster.client_settings("session") | TRANSACTIONAL_PRODUCER | settings,
     )
 
 
-def make_consumer(bootstrap: str, *, group: str | None = None, client_id: str | None = None, **settings: Any) -> AIOKafkaConsumer:
+def make_consumer(cluster: Cluster, *, group: str | None = None, **settings: Any) -> AIOKafkaConsumer:
     """A consumer of committed records. Without a group: assign partitions and seek. With one: subscribe, and commit by
     hand.
 
     A new group has no offsets, and `auto_offset_reset` is "none": whoever wants "earliest" says so. `settings` override
     `CONSUMER`."""
-    return AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
-        group_id=group,
-        client_id=client_id or _client_id("consumer"),
-        **CONSUMER | settings,
-    )
+    return AIOKafkaConsumer(group_id=group, **cluster.client_settings("consumer") | CONSUMER | settings)
 
 
-def make_admin(bootstrap: str, *, client_id: str | None = None, **settings: Any) -> AIOKafkaAdminClient:
+def make_admin(cluster: Cluster, **settings: Any) -> AIOKafkaAdminClient:
     """An admin client. Its answers carry error codes that it does not raise."""
-    return AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id=client_id or _client_id("admin"), **ADMIN | settings)
+    return AIOKafkaAdminClient(**cluster.client_settings("admin") | ADMIN | settings)
 
 
-def _client_id(role: str) -> str:
-    return f"hub-{role}-{os.getpid()}"
-
-
-async def wait_until_reachable(bootstrap: str, timeout_seconds: float) -> None:
+async def wait_until_reachable(cluster: Cluster, timeout_seconds: float) -> None:
     """Return when a broker at one of the addresses answers; raise `BrokerUnreachable` when none did in that time."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_seconds
     while True:
-        reason = "no address given"
-        for host, port in addresses_of(bootstrap):
+        reason = ""
+        for host, port in cluster.addresses:
             try:
-                return await _probe(host, port, max(0.1, deadline - loop.time()))
+                return await _probe(cluster, host, port, max(0.1, deadline - loop.time()))
             except BrokerUnreachable as unreachable:
                 reason = unreachable.reason
             except ConnectionLost as lost:
                 reason = str(lost)
         if loop.time() + 0.1 > deadline:
-            raise BrokerUnreachable(bootstrap, f"{reason}; waited {timeout_seconds:g} s")
+            raise BrokerUnreachable(str(cluster), f"{reason}; waited {timeout_seconds:g} s")
         await asyncio.sleep(0.1)
 
 
-async def _probe(host: str, port: int, timeout_seconds: float) -> None:
-    connection = await Connection.open(host, port, client_id=_client_id("probe"), timeout_seconds=timeout_seconds)
+async def _probe(cluster: Cluster, host: str, port: int, timeout_seconds: float) -> None:
+    connection = await Connection.open(cluster, host, port, role="probe", timeout_seconds=timeout_seconds)
     try:
         await ask_versions(connection, timeout_seconds=timeout_seconds)
     finally:

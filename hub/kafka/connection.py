@@ -3,50 +3,44 @@ not come leaves a doubt, and what a doubt means is for the caller to decide."""
 
 import asyncio
 import struct
-from collections.abc import Iterator
-from typing import cast
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar, cast
 
-from . import wire
+from ..protocol import MalformedMessage, Message, RequestType, decode_response, encode_request, request_frame, response_body_at
+from .cluster import Cluster, name_of_address
 from .errors import BrokerUnreachable, ConnectionLost
 
-CONNECT_SECONDS = 5.0
-REQUEST_SECONDS = 10.0
 ANSWER_BYTES_MAX = 64 << 20
-DEFAULT_PORT = 9092
 _LENGTH = struct.Struct(">i")
-
-
-def addresses_of(bootstrap: str) -> Iterator[tuple[str, int]]:
-    """The (host, port) pairs of a comma-separated list of `host`, `host:port` or `[ipv6]:port`."""
-    for entry in filter(None, (part.strip() for part in bootstrap.split(","))):
-        host, colon, port = entry.rpartition(":")
-        if not colon or entry.endswith("]"):
-            host, port = entry, str(DEFAULT_PORT)
-        if not port.isdecimal():
-            raise BrokerUnreachable(bootstrap, f"{entry!r} is not host:port")
-        yield host.strip("[]"), int(port)
+_Answer = TypeVar("_Answer")
 
 
 class Connection(asyncio.Protocol):
     """Requests may overlap; each answer goes to its own waiter. Use from one event loop."""
 
-    def __init__(self, address: str, client_id: str) -> None:
+    def __init__(self, address: str, cluster: Cluster) -> None:
         self.address = address
-        self._client_id = client_id.encode()
+        self._request_seconds = cluster.request_seconds
+        self._client_id = cluster.client_id_of("client").encode()
         self._transport: asyncio.WriteTransport | None = None
         self._buffer = bytearray()
         self._correlation_id = 0
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
 
     @classmethod
-    async def open(cls, host: str, port: int, *, client_id: str, timeout_seconds: float = CONNECT_SECONDS) -> "Connection":
-        """Connect. Raises `BrokerUnreachable`."""
-        address = f"{host}:{port}"
+    async def open(
+        cls, cluster: Cluster, host: str, port: int, *, role: str, timeout_seconds: float | None = None
+    ) -> "Connection":
+        """Connect to one broker of the cluster, for at most `timeout_seconds` (default: as long as the cluster may take). `role`
+        names the client where the cluster does not. Raises `BrokerUnreachable`."""
+        address, seconds = name_of_address(host, port), timeout_seconds or cluster.connect_seconds
+        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(timeout_seconds):
-                _, connection = await asyncio.get_running_loop().create_connection(lambda: cls(address, client_id), host, port)
+            async with asyncio.timeout(seconds):
+                _, connection = await loop.create_connection(lambda: cls(address, cluster.named(role)), host, port)
         except TimeoutError as late:
-            raise BrokerUnreachable(address, f"no connection within {timeout_seconds:g} s") from late
+            raise BrokerUnreachable(address, f"no connection within {seconds:g} s") from late
         except OSError as refused:
             raise BrokerUnreachable(address, refused.strerror or str(refused)) from refused
         return connection
@@ -56,24 +50,43 @@ class Connection(asyncio.Protocol):
         """Whether requests can be sent, as far as is known on this side."""
         return self._transport is not None
 
-    async def request(self, api: wire.Api, body: bytes, *, timeout_seconds: float = REQUEST_SECONDS) -> bytes:
-        """Send and wait: the body of the answer. Raises `ConnectionLost`; after a timeout the connection is closed."""
+    async def ask(self, kind: RequestType, message: Message, *, timeout_seconds: float | None = None) -> Message:
+        """Send a message and return the answer. Raises as `request` does."""
+        body = encode_request(kind.key, kind.version, message)
+        return await self.request(kind, body, partial(decode_response, kind.key, kind.version), timeout_seconds=timeout_seconds)
+
+    async def request(
+        self, kind: RequestType, body: bytes, read: Callable[[bytes], _Answer], *, timeout_seconds: float | None = None
+    ) -> _Answer:
+        """Send the body of a request and return what `read` makes of the body of the answer, which may take `timeout_seconds`
+        (default: as long as the cluster may take).
+
+        Raises `ConnectionLost`; after a timeout, and after an answer that `read` refuses (`MalformedMessage`), the connection is
+        closed."""
+        answer = await self._exchange(kind, body, timeout_seconds or self._request_seconds)
+        try:
+            return read(answer[response_body_at(kind, answer) :])
+        except MalformedMessage as malformed:
+            self.close()
+            reason = f"{self.address} answered {kind.name} with bytes that the protocol does not have ({malformed})."
+            raise ConnectionLost(reason, cause=f"leader {self.address}") from malformed
+
+    async def _exchange(self, kind: RequestType, body: bytes, timeout_seconds: float) -> bytes:
         if self._transport is None:
             raise ConnectionLost(f"The connection to {self.address} is closed.", cause=f"leader {self.address}")
         self._correlation_id = number = (self._correlation_id + 1) & 0x7FFFFFFF
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
-        self._transport.write(wire.frame(api, number, self._client_id, body))
+        self._transport.write(request_frame(kind, number, self._client_id, body))
         try:
             async with asyncio.timeout(timeout_seconds):
-                data = await answer
+                return await answer
         except TimeoutError as late:
             self.close()
-            reason = f"{self.address} did not answer a {api.name} request within {timeout_seconds:g} s."
+            reason = f"{self.address} did not answer {kind.name} within {timeout_seconds:g} s."
             raise ConnectionLost(reason, cause=f"leader {self.address}") from late
         finally:
             self._waiting.pop(number, None)
-        return data[5:] if api.flexible_answer_header else data[4:]
 
     def close(self) -> None:
         """Close at once; waiters get `ConnectionLost`."""
@@ -118,18 +131,12 @@ class Connection(asyncio.Protocol):
                 waiter.set_exception(ConnectionLost(message, cause=f"leader {self.address}"))
 
 
-async def connect_any(bootstrap: str, *, client_id: str, timeout_seconds: float = CONNECT_SECONDS) -> Connection:
+async def connect_any(cluster: Cluster, *, role: str, timeout_seconds: float | None = None) -> Connection:
     """A connection to the first address that takes one. Raises `BrokerUnreachable`, with the reason of the last."""
-    reason = "no address given"
-    for host, port in addresses_of(bootstrap):
+    reason = ""
+    for host, port in cluster.addresses:
         try:
-            return await Connection.open(host, port, client_id=client_id, timeout_seconds=timeout_seconds)
+            return await Connection.open(cluster, host, port, role=role, timeout_seconds=timeout_seconds)
         except BrokerUnreachable as unreachable:
             reason = unreachable.reason
-    raise BrokerUnreachable(bootstrap, reason)
-
-
-async def ask_versions(connection: Connection, *, timeout_seconds: float = REQUEST_SECONDS) -> wire.ApiVersions:
-    """What the broker at the other end speaks. Raises `ConnectionLost`."""
-    body = wire.api_versions_request("taskhub", "1")
-    return wire.read_api_versions(await connection.request(wire.API_VERSIONS, body, timeout_seconds=timeout_seconds))
+    raise BrokerUnreachable(str(cluster), reason)

@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition as ClientPartition
 
 from .clients import make_admin, make_consumer
+from .cluster import Cluster
 from .errors import BrokerUnreachable, ConnectionLost
 
 TIMEOUT_SECONDS = 15.0
@@ -32,30 +33,30 @@ class GroupState(NamedTuple):
     members: list[GroupMember]
 
 
-async def describe_groups(bootstrap: str, prefix: str) -> list[GroupState]:
+async def describe_groups(cluster: Cluster, prefix: str) -> list[GroupState]:
     """The groups whose names begin with `prefix`, sorted by name. Raises `BrokerUnreachable`, `ConnectionLost`."""
-    admin = make_admin(bootstrap)
+    admin = make_admin(cluster)
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             try:
                 await admin.start()
             except (KafkaError, OSError) as failure:
-                raise BrokerUnreachable(bootstrap, str(failure) or type(failure).__name__) from failure
+                raise BrokerUnreachable(str(cluster), str(failure) or type(failure).__name__) from failure
             names = sorted(name for name, *_ in await admin.list_consumer_groups() if name.startswith(prefix))
-            return [await _describe(admin, bootstrap, name) for name in names]
+            return [await _describe(admin, cluster, name) for name in names]
     except (KafkaError, OSError, TimeoutError) as failure:
         reason = f"within {TIMEOUT_SECONDS:g} s" if isinstance(failure, TimeoutError) else f"({failure!r})"
-        raise ConnectionLost(f"{bootstrap} did not describe the groups {prefix}* {reason}.") from failure
+        raise ConnectionLost(f"{cluster} did not describe the groups {prefix}* {reason}.") from failure
     finally:
         await admin.close()
 
 
-async def _describe(admin: AIOKafkaAdminClient, bootstrap: str, name: str) -> GroupState:
+async def _describe(admin: AIOKafkaAdminClient, cluster: Cluster, name: str) -> GroupState:
     (answer,) = await admin.describe_consumer_groups([name])
     _error, _name, state, _type, _protocol, members, *_ = answer.groups[0]
     assigned = {member[0]: _assignment(member[-1]) for member in members}
     partitions = [one for some in assigned.values() for one in some]
-    lag = await _lag(admin, bootstrap, name, partitions) if partitions else {}
+    lag = await _lag(admin, cluster, name, partitions) if partitions else {}
     described = [
         GroupMember(client_id, host, {(one.topic, one.partition): lag[one] for one in assigned[member_id]})
         for member_id, client_id, host, *_ in _without_instance(members)
@@ -76,10 +77,10 @@ def _assignment(data: bytes) -> list[ClientPartition]:
 
 
 async def _lag(
-    admin: AIOKafkaAdminClient, bootstrap: str, group: str, partitions: list[ClientPartition]
+    admin: AIOKafkaAdminClient, cluster: Cluster, group: str, partitions: list[ClientPartition]
 ) -> dict[ClientPartition, int | None]:
     committed = await admin.list_consumer_group_offsets(group)
-    consumer = make_consumer(bootstrap)
+    consumer = make_consumer(cluster)
     try:
         await consumer.start()
         ends = await consumer.end_offsets(partitions)

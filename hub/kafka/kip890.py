@@ -7,33 +7,34 @@ transactions; EndTxn then answers another producer id, which is a step like any 
 """
 
 import asyncio
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 
 from ..errors import Unreachable
-from . import wire
+from ..protocol import ErrorCode, Message, RequestType, name_of
+from ..protocol.produce import Produced, read_response, write_request
+from . import requests
+from .cluster import Address, Cluster
 from .codec import BATCH_BYTES_MAX, build_batches
-from .connection import REQUEST_SECONDS, Connection, connect_any
+from .connection import Connection, connect_any
 from .errors import BrokerUnreachable, ConnectionLost, PartitionUnavailable, RecordTooLarge, SessionFailed, SessionFenced
 from .records import Record, TopicPartition
 from .session import OPEN_SECONDS, RETRY_SECONDS, RUN_BYTES_MAX, TRANSACTION_TIMEOUT_MS
-from .wire import Code
 
-FENCED = {Code.INVALID_PRODUCER_EPOCH, Code.PRODUCER_FENCED}
+FENCED = {ErrorCode.INVALID_PRODUCER_EPOCH, ErrorCode.PRODUCER_FENCED}
 PASSING = {
-    Code.CONCURRENT_TRANSACTIONS,
-    Code.COORDINATOR_LOAD_IN_PROGRESS,
-    Code.NOT_COORDINATOR,
-    Code.UNKNOWN_TOPIC_OR_PARTITION,
-    Code.NOT_LEADER_OR_FOLLOWER,
+    ErrorCode.CONCURRENT_TRANSACTIONS,
+    ErrorCode.COORDINATOR_LOAD_IN_PROGRESS,
+    ErrorCode.NOT_COORDINATOR,
+    ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
+    ErrorCode.NOT_LEADER_OR_FOLLOWER,
 }
 """Refusals of a produce for a passing reason. The same bytes may go again: what was appended nevertheless is known by
 its sequence. A new topic's partitions answer UNKNOWN_TOPIC_OR_PARTITION or NOT_LEADER_OR_FOLLOWER until their leader is
 at work."""
-LEADER_UNKNOWN = {Code.UNKNOWN_TOPIC_OR_PARTITION, Code.NOT_LEADER_OR_FOLLOWER}
-COORDINATOR_MOVED = {Code.COORDINATOR_NOT_AVAILABLE, Code.NOT_COORDINATOR}
-COORDINATOR_BUSY = {Code.CONCURRENT_TRANSACTIONS, Code.COORDINATOR_LOAD_IN_PROGRESS}
+LEADER_UNKNOWN = {ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.NOT_LEADER_OR_FOLLOWER}
+COORDINATOR_MOVED = {ErrorCode.COORDINATOR_NOT_AVAILABLE, ErrorCode.NOT_COORDINATOR}
+COORDINATOR_BUSY = {ErrorCode.CONCURRENT_TRANSACTIONS, ErrorCode.COORDINATOR_LOAD_IN_PROGRESS}
 REQUEST_BYTES_MAX = 16 << 20
 """A produce request is cut at about this size; brokers take 100 MiB at most."""
 MARKERS_PENDING_SECONDS = 0.001
@@ -41,9 +42,8 @@ MARKERS_PENDING_SECONDS = 0.001
 """
 BACKOFF_SECONDS = 0.02
 
-Address = tuple[str, int]
 BOOTSTRAP: Address = ("", 0)
-"""Stands for the connection to whichever bootstrap address answered."""
+"""Stands for the connection to whichever cluster address answered."""
 
 
 class Kip890Session:
@@ -51,24 +51,21 @@ class Kip890Session:
 
     def __init__(
         self,
-        bootstrap: str,
+        cluster: Cluster,
         transactional_id: str,
         *,
         transaction_timeout_ms: int = TRANSACTION_TIMEOUT_MS,
         compression: str = "none",
-        client_id: str | None = None,
-        request_seconds: float = REQUEST_SECONDS,
         retry_seconds: float = RETRY_SECONDS,
         open_seconds: float = OPEN_SECONDS,
     ) -> None:
         self.transactional_id = transactional_id
         self.producer_id = -1
         self.producer_epoch = -1
-        self._bootstrap = bootstrap
+        self._cluster = cluster
         self._transaction_timeout_ms = transaction_timeout_ms
         self._compression = compression
-        self._client_id = client_id or f"hub-session-{os.getpid()}"
-        self._request_seconds = request_seconds
+        self._request_seconds = cluster.request_seconds
         self._retry_seconds = retry_seconds
         self._open_seconds = open_seconds
         self._connections: dict[Address, Connection] = {}
@@ -94,34 +91,34 @@ class Kip890Session:
                 await asyncio.sleep(BACKOFF_SECONDS)
         self.producer_id, self.producer_epoch = identity.producer_id, identity.producer_epoch
         self._ended = None
-        if bootstrap := self._connections.pop(BOOTSTRAP, None):
-            bootstrap.close()
+        if first := self._connections.pop(BOOTSTRAP, None):
+            first.close()
 
-    async def _init_producer_id(self, deadline: float) -> wire.Identity:
-        body = wire.init_producer_id_request(self.transactional_id, self._transaction_timeout_ms)
+    async def _init_producer_id(self, deadline: float) -> requests.Identity:
+        message = requests.init_producer_id_request(self.transactional_id, self._transaction_timeout_ms)
         while True:
             coordinator = await self._connect_coordinator(deadline)
-            identity = wire.read_identity(await self._ask(coordinator, wire.INIT_PRODUCER_ID, body))
-            if identity.code == Code.NONE:
+            identity = requests.read_identity(await self._ask(coordinator, requests.INIT_PRODUCER_ID, message))
+            if identity.code == ErrorCode.NONE:
                 return identity
             await self._pause_at_coordinator(identity.code, "take", deadline)
 
     async def _pause_at_coordinator(self, code: int, verb: str, deadline: float) -> None:
         """After a refusal by the coordinator: wait a moment if the reason passes, otherwise raise."""
         if code in FENCED:
-            raise SessionFenced(f"Another session took {self.transactional_id!r} ({wire.name_of(code)}).")
+            raise SessionFenced(f"Another session took {self.transactional_id!r} ({name_of(code)}).")
         if code not in COORDINATOR_BUSY | COORDINATOR_MOVED or _now() > deadline:
-            raise SessionFailed(f"The coordinator did not {verb} {self.transactional_id!r}: {wire.name_of(code)}.")
+            raise SessionFailed(f"The coordinator did not {verb} {self.transactional_id!r}: {name_of(code)}.")
         if code in COORDINATOR_MOVED:
             self._coordinator = None
         await asyncio.sleep(BACKOFF_SECONDS if code in COORDINATOR_MOVED else MARKERS_PENDING_SECONDS)
 
     async def _connect_coordinator(self, deadline: float) -> Connection:
         while self._coordinator is None:
-            body = wire.find_coordinator_request(self.transactional_id)
+            message = requests.find_coordinator_request(self.transactional_id)
             connection = await self._connect_any()
-            found = wire.read_find_coordinator(await self._ask(connection, wire.FIND_COORDINATOR, body))
-            if found.code == Code.NONE:
+            found = requests.read_find_coordinator(await self._ask(connection, requests.FIND_COORDINATOR, message))
+            if found.code == ErrorCode.NONE:
                 self._coordinator = (found.host, found.port)
             else:
                 await self._pause_at_coordinator(found.code, "turn up for", deadline)
@@ -205,27 +202,27 @@ class Kip890Session:
             refused = {partition: batches[partition] for partition in failures}
             await asyncio.sleep(self._pause_after(failures))
 
-    def _judge(self, failures: Mapping[TopicPartition, wire.Produced], deadline: float) -> None:
+    def _judge(self, failures: Mapping[TopicPartition, Produced], deadline: float) -> None:
         """Raise unless all of these pass."""
         for (topic, partition), answer in failures.items():
             if answer.code in FENCED:
                 reason = f"took {self.transactional_id!r}, or a transaction took too long"
-                raise SessionFenced(f"Another session {reason} ({wire.name_of(answer.code)}).")
+                raise SessionFenced(f"Another session {reason} ({name_of(answer.code)}).")
             if answer.code not in PASSING or _now() > deadline:
-                reason = f"{wire.name_of(answer.code)} {answer.message}".strip()
-                cause = f"refused: {wire.name_of(answer.code)}"
+                reason = f"{name_of(answer.code)} {answer.message}".strip()
+                cause = f"refused: {name_of(answer.code)}"
                 raise SessionFailed(f"A batch for {topic}-{partition} was refused: {reason}.", cause)
 
-    def _pause_after(self, failures: Mapping[TopicPartition, wire.Produced]) -> float:
+    def _pause_after(self, failures: Mapping[TopicPartition, Produced]) -> float:
         seconds = MARKERS_PENDING_SECONDS
         for partition, answer in failures.items():
             if answer.code in LEADER_UNKNOWN:
                 self._leaders.pop(partition, None)
-            if answer.code != Code.CONCURRENT_TRANSACTIONS:
+            if answer.code != ErrorCode.CONCURRENT_TRANSACTIONS:
                 seconds = BACKOFF_SECONDS
         return seconds
 
-    async def _send(self, batches: Mapping[TopicPartition, bytes], deadline: float) -> dict[TopicPartition, wire.Produced]:
+    async def _send(self, batches: Mapping[TopicPartition, bytes], deadline: float) -> dict[TopicPartition, Produced]:
         """One or more produce requests to each leader, side by side."""
         await self._find_leaders(batches, deadline)
         by_leader: dict[Address, dict[TopicPartition, bytes]] = {}
@@ -236,19 +233,17 @@ class Kip890Session:
         ]
         if len(requests) == 1:
             return await self._send_one(*requests[0])
-        answers: dict[TopicPartition, wire.Produced] = {}
+        answers: dict[TopicPartition, Produced] = {}
         for result in await asyncio.gather(*(self._send_one(*request) for request in requests), return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result
             answers.update(result)
         return answers
 
-    async def _send_one(
-        self, connection: Connection, batches: Mapping[TopicPartition, bytes]
-    ) -> dict[TopicPartition, wire.Produced]:
-        body = wire.produce_request(self.transactional_id, int(self._request_seconds * 1000), batches)
+    async def _send_one(self, connection: Connection, batches: Mapping[TopicPartition, bytes]) -> dict[TopicPartition, Produced]:
+        body = write_request(self.transactional_id, int(self._request_seconds * 1000), batches)
         try:
-            answers = wire.read_produce(await self._ask(connection, wire.PRODUCE, body))
+            answers = await connection.request(requests.PRODUCE, body, read_response, timeout_seconds=self._request_seconds)
         except ConnectionLost as lost:
             raise ConnectionLost(f"{lost} It is the leader of {_names(batches)}.", cause=lost.cause) from lost
         if answers.keys() != batches.keys():
@@ -258,8 +253,8 @@ class Kip890Session:
     async def _find_leaders(self, partitions: Iterable[TopicPartition], deadline: float) -> None:
         while missing := {partition for partition in partitions if partition not in self._leaders}:
             connection = await self._connect_any()
-            body = wire.metadata_request(sorted({topic for topic, _ in missing}))
-            self._leaders.update(wire.read_metadata(await self._ask(connection, wire.METADATA, body)).addresses)
+            message = requests.metadata_request(sorted({topic for topic, _ in missing}))
+            self._leaders.update(requests.read_metadata(await self._ask(connection, requests.METADATA, message)).addresses)
             if missing <= self._leaders.keys():
                 return
             if _now() > deadline:
@@ -273,20 +268,20 @@ class Kip890Session:
     async def _end_transaction(self) -> None:
         """Commit. After a lost answer the same EndTxn is sent again: the broker knows it by its epoch and answers as it
         did."""
-        body = wire.end_txn_request(self.transactional_id, self.producer_id, self.producer_epoch, committed=True)
+        message = requests.end_txn_request(self.transactional_id, self.producer_id, self.producer_epoch, committed=True)
         deadline = _now() + self._request_seconds
         while True:
             try:
                 coordinator = await self._connect_coordinator(deadline)
-                answer = await coordinator.request(wire.END_TXN, body, timeout_seconds=self._request_seconds / 2)
-                identity = wire.read_identity(answer)
+                answer = await coordinator.ask(requests.END_TXN, message, timeout_seconds=self._request_seconds / 2)
+                identity = requests.read_identity(answer)
             except (ConnectionLost, BrokerUnreachable):
                 if _now() > deadline:
                     raise
                 self._coordinator = None
                 await asyncio.sleep(BACKOFF_SECONDS)
                 continue
-            if identity.code == Code.NONE:
+            if identity.code == ErrorCode.NONE:
                 break
             await self._pause_at_coordinator(identity.code, "commit", deadline)
         if (identity.producer_id, identity.producer_epoch) == (self.producer_id, self.producer_epoch):
@@ -297,13 +292,13 @@ class Kip890Session:
 
     # --- connections
 
-    async def _ask(self, connection: Connection, api: wire.Api, body: bytes) -> bytes:
-        return await connection.request(api, body, timeout_seconds=self._request_seconds)
+    async def _ask(self, connection: Connection, kind: RequestType, message: Message) -> Message:
+        return await connection.ask(kind, message, timeout_seconds=self._request_seconds)
 
     async def _connect(self, address: Address) -> Connection:
         connection = self._connections.get(address)
         if connection is None or not connection.is_open:
-            connection = await Connection.open(*address, client_id=self._client_id)
+            connection = await Connection.open(self._cluster, *address, role="session")
             self._connections[address] = connection
         return connection
 
@@ -319,7 +314,7 @@ class Kip890Session:
         for connection in self._connections.values():
             if connection.is_open:
                 return connection
-        connection = await connect_any(self._bootstrap, client_id=self._client_id)
+        connection = await connect_any(self._cluster, role="session")
         self._connections[BOOTSTRAP] = connection
         return connection
 

@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition as ClientPartition
 
 from .clients import make_consumer
+from .cluster import Cluster
 
 POLL_MS = 1_000
 """How often the client is asked whether it still takes part; it leaves the group when nobody asks."""
@@ -21,9 +22,9 @@ POLL_MS = 1_000
 class GroupMembership:
     """A member of `group` that is assigned partitions of `topic`. `assigned` is the assignment as it is known now."""
 
-    def __init__(self, bootstrap: str, group: str, topic: str, *, client_id: str | None = None) -> None:
+    def __init__(self, cluster: Cluster, group: str, topic: str) -> None:
         self._topic = topic
-        self._consumer = make_consumer(bootstrap, group=group, client_id=client_id, auto_offset_reset="earliest")
+        self._consumer = make_consumer(cluster, group=group, auto_offset_reset="earliest")
         self._polling: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self.assigned: frozenset[int] = frozenset()

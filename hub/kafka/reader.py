@@ -18,6 +18,7 @@ from aiokafka.errors import (
 )
 
 from .clients import make_consumer
+from .cluster import Cluster
 from .errors import BrokerUnreachable, ConnectionLost, CorruptBatch, OffsetOutOfRange, TopicMissing
 from .records import StoredRecord
 
@@ -33,12 +34,12 @@ READ_ALL_WAIT_MS = 20
 
 
 class PartitionReader:
-    """Reads one partition in order. `async with PartitionReader(bootstrap) as reader: await reader.open(topic,
+    """Reads one partition in order. `async with PartitionReader(cluster) as reader: await reader.open(topic,
     partition, offset)`."""
 
-    def __init__(self, bootstrap: str, **settings: Any) -> None:
+    def __init__(self, cluster: Cluster, **settings: Any) -> None:
         """`settings` override `clients.CONSUMER`."""
-        self._bootstrap = bootstrap
+        self._cluster = cluster
         self._settings = settings
         self._consumer: aiokafka.AIOKafkaConsumer | None = None
         self._partition = aiokafka.TopicPartition("", 0)
@@ -46,18 +47,18 @@ class PartitionReader:
     async def open(self, topic: str, partition: int, offset: int) -> None:
         """Begin at `offset`. Raises `BrokerUnreachable`, `TopicMissing`."""
         assert self._consumer is None, "a reader is opened once"
-        self._consumer = consumer = make_consumer(self._bootstrap, **self._settings)
+        self._consumer = consumer = make_consumer(self._cluster, **self._settings)
         self._partition = aiokafka.TopicPartition(topic, partition)
         try:
             async with asyncio.timeout(OPEN_SECONDS):
                 await consumer.start()
         except (KafkaConnectionError, OSError) as failure:
-            raise BrokerUnreachable(self._bootstrap, str(failure) or f"waited {OPEN_SECONDS:g} s") from failure
+            raise BrokerUnreachable(str(self._cluster), str(failure) or f"waited {OPEN_SECONDS:g} s") from failure
         try:
             async with asyncio.timeout(OPEN_SECONDS):
                 await self._find(consumer)
         except TimeoutError as late:
-            raise TopicMissing(f"{topic} (partition {partition})", self._bootstrap) from late
+            raise TopicMissing(f"{topic} (partition {partition})", str(self._cluster)) from late
         consumer.assign([self._partition])
         consumer.seek(self._partition, offset)
 
@@ -85,7 +86,7 @@ class PartitionReader:
         except CorruptRecordException as broken:
             raise CorruptBatch(f"{self._name()}: {broken}") from broken
         except KafkaError as failure:
-            raise ConnectionLost(f"Reading {self._name()} at {self._bootstrap} failed: {failure!r}.") from failure
+            raise ConnectionLost(f"Reading {self._name()} at {self._cluster} failed: {failure!r}.") from failure
         return [StoredRecord(r.offset, r.timestamp, r.key, r.value, r.headers) for r in found.get(self._partition, ())]
 
     async def ensure_moving(self) -> None:
@@ -96,7 +97,7 @@ class PartitionReader:
             async with asyncio.timeout(OPEN_SECONDS):
                 end, start, position = await self.end_offset(), await self.start_offset(), await self.position()
         except TimeoutError as late:
-            raise ConnectionLost(f"{self._bootstrap} does not say where {self._name()} ends.") from late
+            raise ConnectionLost(f"{self._cluster} does not say where {self._name()} ends.") from late
         if position < start or position > end:
             raise OffsetOutOfRange(self._partition.topic, self._partition.partition, position)
         seen = self.seen_end
@@ -144,7 +145,7 @@ class PartitionReader:
         try:
             offset: int = (await ask([self._partition]))[self._partition]
         except KafkaError as failure:
-            raise ConnectionLost(f"{self._bootstrap} did not say where {self._name()} ends: {failure!r}.") from failure
+            raise ConnectionLost(f"{self._cluster} did not say where {self._name()} ends: {failure!r}.") from failure
         return offset
 
     def _name(self) -> str:
@@ -171,14 +172,14 @@ class PartitionReader:
 
 
 async def read_all(
-    bootstrap: str, topic: str, partition: int, from_offset: int | None = None, **settings: Any
+    cluster: Cluster, topic: str, partition: int, from_offset: int | None = None, **settings: Any
 ) -> AsyncIterator[StoredRecord]:
     """Every committed record from `from_offset` (default: the first there is) up to the last stable offset of this
     moment, in order.
 
     Raises `OffsetOutOfRange`, `CorruptBatch`, `ConnectionLost`, `BrokerUnreachable`, `TopicMissing`."""
     loop = asyncio.get_running_loop()
-    async with PartitionReader(bootstrap, **settings) as reader:
+    async with PartitionReader(cluster, **settings) as reader:
         await reader.open(topic, partition, from_offset or 0)
         if from_offset is None:
             reader.seek(await reader.start_offset())

@@ -3,12 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ..protocol import TopicPartition
 
-class TopicPartition(NamedTuple):
-    """One partition of one topic."""
-
-    topic: str
-    partition: int
+__all__ = ["Record", "StoredRecord", "TopicPartition"]
 
 
 class Record(NamedTuple):

@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from .clients import make_producer
+from .cluster import Cluster
 from .codec import BATCH_BYTES_MAX
 from .errors import BrokerUnreachable, RecordTooLarge
 from .unacknowledged import not_acknowledged
@@ -49,9 +50,8 @@ Posted = tuple[Outgoing, Callable[[], object]]
 class Sender:
     """See the module. One per client or worker; use from one event loop."""
 
-    def __init__(self, bootstrap: str, *, client_id: str | None = None, linger_ms: int = 0) -> None:
-        self._bootstrap = bootstrap
-        self._client_id = client_id
+    def __init__(self, cluster: Cluster, *, linger_ms: int = 0) -> None:
+        self._cluster = cluster
         self._linger_ms = linger_ms
         self._producer: AIOKafkaProducer | None = None
         self._renewing = asyncio.Lock()
@@ -69,7 +69,7 @@ class Sender:
         self._producer = await self._connect()
 
     async def _connect(self) -> AIOKafkaProducer:
-        producer = make_producer(self._bootstrap, client_id=self._client_id, linger_ms=self._linger_ms)
+        producer = make_producer(self._cluster, linger_ms=self._linger_ms)
         try:
             await producer.start()
         except asyncio.CancelledError:
@@ -77,7 +77,7 @@ class Sender:
             raise
         except (KafkaError, OSError) as error:
             await _stop(producer)
-            raise BrokerUnreachable(self._bootstrap, str(error) or type(error).__name__) from error
+            raise BrokerUnreachable(str(self._cluster), str(error) or type(error).__name__) from error
         return producer
 
     async def send(self, outgoing: Outgoing, *, timeout_seconds: float = SEND_SECONDS) -> None:
@@ -100,7 +100,7 @@ class Sender:
                 return
             if loop.time() >= deadline:
                 topic, partition = missing[0][:2]
-                raise not_acknowledged(producer.client, self._bootstrap, topic, partition, error, timeout_seconds) from error
+                raise not_acknowledged(producer.client, self._cluster, topic, partition, error, timeout_seconds) from error
             await self._renew(producer, error)
             await asyncio.sleep(pause)
             pause = min(pause * 2, PAUSE_SECONDS[1])

@@ -1,12 +1,13 @@
 """How much the topics take and how much room is left: DescribeLogDirs (KIP-113, disk sizes: KIP-827) of every broker."""
 
 import asyncio
-import os
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from . import wire
-from .connection import Connection, ask_versions, connect_any
+from ..protocol import ErrorCode
+from . import requests
+from .cluster import Cluster, name_of_address
+from .connection import Connection, connect_any
 from .errors import BrokerUnreachable, ConnectionLost
 from .records import TopicPartition
 
@@ -21,7 +22,7 @@ class Storage(NamedTuple):
     the address of their broker. `unanswered`: the addresses of brokers that did not say (away, too old, or not allowed)."""
 
     sizes: Mapping[TopicPartition, int]
-    dirs: Mapping[str, Sequence[wire.LogDir]]
+    dirs: Mapping[str, Sequence[requests.LogDir]]
     unanswered: Sequence[str]
 
     def bytes_of(self, topic: str) -> int:
@@ -51,14 +52,14 @@ class Storage(NamedTuple):
         return min(known, default=None)
 
 
-async def describe_storage(bootstrap: str, *, timeout_seconds: float = ANSWER_SECONDS) -> Storage:
+async def describe_storage(cluster: Cluster, *, timeout_seconds: float = ANSWER_SECONDS) -> Storage:
     """Ask every live broker of the cluster for its log directories.
 
     A broker that does not answer within `timeout_seconds`, or refuses, is named in `unanswered`; the sizes are then those
     that the others have. Raises `BrokerUnreachable`, `ConnectionLost` when the cluster's brokers cannot be learned."""
-    addresses = await _brokers(bootstrap, timeout_seconds)
-    answers = await asyncio.gather(*(_ask(host, port, timeout_seconds) for host, port in addresses))
-    names = [f"{host}:{port}" for host, port in addresses]
+    addresses = await _brokers(cluster, timeout_seconds)
+    answers = await asyncio.gather(*(_ask(cluster, host, port, timeout_seconds) for host, port in addresses))
+    names = [name_of_address(*address) for address in addresses]
     dirs = {name: answer for name, answer in zip(names, answers, strict=True) if answer is not None}
     sizes: dict[TopicPartition, int] = {}
     for one in (one for some in dirs.values() for one in some):
@@ -67,33 +68,29 @@ async def describe_storage(bootstrap: str, *, timeout_seconds: float = ANSWER_SE
     return Storage(sizes, dirs, [name for name in names if name not in dirs])
 
 
-async def _brokers(bootstrap: str, timeout_seconds: float) -> list[tuple[str, int]]:
-    connection = await connect_any(bootstrap, client_id=_client_id(), timeout_seconds=timeout_seconds)
+async def _brokers(cluster: Cluster, timeout_seconds: float) -> list[tuple[str, int]]:
+    connection = await connect_any(cluster, role="storage", timeout_seconds=timeout_seconds)
     try:
-        answer = await connection.request(wire.METADATA, wire.metadata_request([]), timeout_seconds=timeout_seconds)
+        answer = await connection.ask(requests.METADATA, requests.metadata_request([]), timeout_seconds=timeout_seconds)
     finally:
         connection.close()
-    return list(wire.read_metadata(answer).brokers.values())
+    return list(requests.read_metadata(answer).brokers.values())
 
 
-async def _ask(host: str, port: int, timeout_seconds: float) -> list[wire.LogDir] | None:
+async def _ask(cluster: Cluster, host: str, port: int, timeout_seconds: float) -> list[requests.LogDir] | None:
     """The directories of one broker that could be read; None where it gave no answer."""
     try:
-        connection = await Connection.open(host, port, client_id=_client_id(), timeout_seconds=timeout_seconds)
+        connection = await Connection.open(cluster, host, port, role="storage", timeout_seconds=timeout_seconds)
     except BrokerUnreachable:
         return None
     try:
-        versions = await ask_versions(connection, timeout_seconds=timeout_seconds)
-        api = next((one for one in wire.DESCRIBE_LOG_DIRS if versions.speaks(one)), None)
-        if api is None:
+        versions = await requests.ask_versions(connection, timeout_seconds=timeout_seconds)
+        kind = next((one for one in requests.DESCRIBE_LOG_DIRS if versions.speaks(one)), None)
+        if kind is None:
             return None
-        answer = await connection.request(api, wire.describe_log_dirs_request(), timeout_seconds=timeout_seconds)
+        answer = await connection.ask(kind, requests.describe_log_dirs_request(), timeout_seconds=timeout_seconds)
     except ConnectionLost:
         return None
     finally:
         connection.close()
-    return [one for one in wire.read_log_dirs(answer, api.version) if one.code == wire.Code.NONE] or None
-
-
-def _client_id() -> str:
-    return f"hub-storage-{os.getpid()}"
+    return [one for one in requests.read_log_dirs(answer) if one.code == ErrorCode.NONE] or None

@@ -3,14 +3,15 @@
 Kafka's AlterConfigs replaces every setting of a topic, and aiokafka has no other: this uses IncrementalAlterConfigs (KIP-339).
 """
 
-import os
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from . import wire
+from ..protocol import name_of
+from . import requests
+from .cluster import Cluster
 from .connection import connect_any
 from .errors import TopicMismatch, TopicRefused
 
@@ -78,7 +79,7 @@ async def describe_configs(admin: AIOKafkaAdminClient, settings: Mapping[str, It
 
 
 async def ensure_configs(
-    admin: AIOKafkaAdminClient, bootstrap: str, topic: str, asked_for: Mapping[str, str]
+    admin: AIOKafkaAdminClient, cluster: Cluster, topic: str, asked_for: Mapping[str, str]
 ) -> list[TopicChange]:
     """Give a topic that exists the settings that somebody configured; returns what was altered. Raises as `alter` and
     `describe_configs` do."""
@@ -87,23 +88,23 @@ async def ensure_configs(
     found = await describe_configs(admin, {topic: asked_for})
     changes = compare(topic, found[topic], asked_for, asked_for).to_alter
     if changes:
-        await alter(bootstrap, changes)
+        await alter(cluster, changes)
     return changes
 
 
-async def alter(bootstrap: str, changes: list[TopicChange]) -> None:
+async def alter(cluster: Cluster, changes: list[TopicChange]) -> None:
     """Make these changes. Raises TopicMismatch where the broker refuses one, BrokerUnreachable, ConnectionLost."""
     wanted: dict[str, dict[str, str]] = {}
     for change in changes:
         wanted.setdefault(change.topic, {})[change.setting] = change.wanted
-    connection = await connect_any(bootstrap, client_id=f"hub-admin-{os.getpid()}")
+    connection = await connect_any(cluster, role="admin")
     try:
-        answer = await connection.request(wire.INCREMENTAL_ALTER_CONFIGS, wire.alter_topics_request(wanted))
+        answer = await connection.ask(requests.INCREMENTAL_ALTER_CONFIGS, requests.alter_topics_request(wanted))
     finally:
         connection.close()
-    refused = {topic: reason for topic, reason in wire.read_alter_topics(answer).items() if reason[0]}
+    refused = {topic: reason for topic, reason in requests.read_alter_topics(answer).items() if reason[0]}
     for change in changes:
         if change.topic in refused:
             code, message = refused[change.topic]
-            reason = f"The broker did not alter it: {message or wire.name_of(code)}. {_remedy(change)}"
+            reason = f"The broker did not alter it: {message or name_of(code)}. {_remedy(change)}"
             raise TopicMismatch(change.topic, change.setting, change.found, change.wanted, reason)

@@ -12,7 +12,9 @@ from aiokafka import TopicPartition as AdminPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.errors import KafkaConnectionError, KafkaError, OffsetOutOfRangeError
 
+from ..protocol import ErrorCode
 from .clients import make_admin
+from .cluster import Cluster
 from .codec import BATCH_BYTES_MAX
 from .errors import BrokerUnreachable, ConnectionLost, TopicMismatch, TopicMissing, TopicRefused
 from .partition import INBOX_PARTITIONS
@@ -37,8 +39,6 @@ _DAY_MS = 24 * _HOUR_MS
 TOMBSTONES_MS = _DAY_MS
 """How long a deletion stays in `hub.state` at least after compaction: whoever is behind by less misses none."""
 NO_OVERRIDES: Mapping[str, Mapping[str, str]] = {}
-_TOPIC_ALREADY_EXISTS = 36
-_UNKNOWN_TOPIC = 3
 
 
 class TopicSpec(NamedTuple):
@@ -102,7 +102,7 @@ def dlq_spec(subscriber: str, partitions: int) -> TopicSpec:
 
 
 async def ensure_topics(
-    bootstrap: str,
+    cluster: Cluster,
     *,
     partitions: int,
     pools: Iterable[str] = (DEFAULT_POOL,),
@@ -113,66 +113,66 @@ async def ensure_topics(
 
     `overrides`: settings by topic (COMMANDS_PREFIX: of every pool), for new topics and for those that exist. Raises
     `TopicMismatch` (an existing topic cannot be worked with; nothing was created), `TopicRefused`, `BrokerUnreachable`."""
-    async with _admin(bootstrap) as admin:
+    async with _admin(cluster) as admin:
         known = await _pools(admin) if COMMANDS_PREFIX in overrides else []
         specs = hub_topics(partitions, pools=dict.fromkeys([*pools, *known]), subscribers=subscribers)
-        return await _ensure(admin, bootstrap, [_override(spec, overrides) for spec in specs])
+        return await _ensure(admin, cluster, [_override(spec, overrides) for spec in specs])
 
 
 async def ensure_hub(
-    bootstrap: str, partitions: int | None = None, overrides: Mapping[str, Mapping[str, str]] = NO_OVERRIDES
+    cluster: Cluster, partitions: int | None = None, overrides: Mapping[str, Mapping[str, str]] = NO_OVERRIDES
 ) -> Ensured:
     """`ensure_topics` with the number of partitions that the hub has (a new one: CLUSTER_PARTITIONS) where none is asked for."""
     if partitions is None:
         try:
-            partitions = await describe_partitions(bootstrap)
+            partitions = await describe_partitions(cluster)
         except TopicMissing:
             partitions = CLUSTER_PARTITIONS
-    return await ensure_topics(bootstrap, partitions=partitions, overrides=overrides)
+    return await ensure_topics(cluster, partitions=partitions, overrides=overrides)
 
 
-async def ensure_pool(bootstrap: str, pool: str, overrides: Mapping[str, Mapping[str, str]] = NO_OVERRIDES) -> None:
+async def ensure_pool(cluster: Cluster, pool: str, overrides: Mapping[str, Mapping[str, str]] = NO_OVERRIDES) -> None:
     """Create the commands topic of a pool if it is missing. Raises as `ensure_topics` does."""
-    async with _admin(bootstrap) as admin:
-        await _ensure(admin, bootstrap, [_override(pool_topic(pool), overrides)])
+    async with _admin(cluster) as admin:
+        await _ensure(admin, cluster, [_override(pool_topic(pool), overrides)])
 
 
-async def ensure_dlq(bootstrap: str, subscriber: str) -> None:
+async def ensure_dlq(cluster: Cluster, subscriber: str) -> None:
     """Create the dead-letter topic of a subscriber if it is missing. Raises as `ensure_topics` does, and
     `TopicMissing`."""
-    partitions = await describe_partitions(bootstrap)
-    async with _admin(bootstrap) as admin:
-        await _ensure(admin, bootstrap, [dlq_spec(subscriber, partitions)])
+    partitions = await describe_partitions(cluster)
+    async with _admin(cluster) as admin:
+        await _ensure(admin, cluster, [dlq_spec(subscriber, partitions)])
 
 
-async def describe_partitions(bootstrap: str, topic: str = INTAKE) -> int:
+async def describe_partitions(cluster: Cluster, topic: str = INTAKE) -> int:
     """The number of partitions of a topic; that of `hub.intake` is the number of engine partitions. Raises `TopicMissing`,
     `BrokerUnreachable`."""
-    async with _admin(bootstrap) as admin:
+    async with _admin(cluster) as admin:
         found = await _existing(admin, [topic])
     if topic not in found:
-        raise TopicMissing(topic, bootstrap)
+        raise TopicMissing(topic, str(cluster))
     return found[topic]
 
 
-async def describe_replicas(bootstrap: str, topic: str) -> int:
+async def describe_replicas(cluster: Cluster, topic: str) -> int:
     """How many replicas a topic has. Raises `TopicMissing`, `BrokerUnreachable`."""
-    async with _admin(bootstrap) as admin:
+    async with _admin(cluster) as admin:
         found = await _describe(admin, [topic])
     if not found:
-        raise TopicMissing(topic, bootstrap)
+        raise TopicMissing(topic, str(cluster))
     return len(found[0]["partitions"][0]["replicas"])
 
 
-async def delete_hub(bootstrap: str) -> None:
+async def delete_hub(cluster: Cluster) -> None:
     """Delete every topic of a hub, with all that is on it; returns when they are gone. Raises `TopicRefused`,
     `BrokerUnreachable`."""
-    async with _admin(bootstrap) as admin:
+    async with _admin(cluster) as admin:
         names = {name for name in await admin.list_topics() if name.startswith(PREFIX)}
         if not names:
             return
         for name, code, *message in (await admin.delete_topics(sorted(names))).topic_error_codes:
-            if code and code != _UNKNOWN_TOPIC:
+            if code and code != ErrorCode.UNKNOWN_TOPIC_OR_PARTITION:
                 raise TopicRefused(name, "delete", code, message[0] if message else None)
         deadline = asyncio.get_running_loop().time() + VISIBLE_SECONDS
         while left := names.intersection(await admin.list_topics()):
@@ -181,30 +181,30 @@ async def delete_hub(bootstrap: str) -> None:
             await asyncio.sleep(0.02)
 
 
-async def delete_records(bootstrap: str, topic: str, partition: int, before: int) -> None:
+async def delete_records(cluster: Cluster, topic: str, partition: int, before: int) -> None:
     """Delete the records of a partition before an offset; returns when the leader has. Records that are gone already are not an
     error. Raises `BrokerUnreachable`, `TopicRefused`."""
-    async with _admin(bootstrap) as admin:
+    async with _admin(cluster) as admin:
         place = AdminPartition(topic, partition)
         try:
             await admin.delete_records({place: RecordsToDelete(before_offset=before)})
         except OffsetOutOfRangeError:
             return
         except KafkaConnectionError as failure:
-            raise BrokerUnreachable(bootstrap, str(failure)) from failure
+            raise BrokerUnreachable(str(cluster), str(failure)) from failure
         except KafkaError as refused:
             raise TopicRefused(topic, "delete records of", refused.errno, str(refused)) from refused
 
 
-async def list_pools(bootstrap: str) -> list[str]:
+async def list_pools(cluster: Cluster) -> list[str]:
     """The pools that have a commands topic, sorted. Raises `BrokerUnreachable`."""
-    async with _admin(bootstrap) as admin:
+    async with _admin(cluster) as admin:
         return await _pools(admin)
 
 
-async def describe_setting(bootstrap: str, topic: str, setting: str) -> str:
+async def describe_setting(cluster: Cluster, topic: str, setting: str) -> str:
     """The value of one setting of a topic. Raises `TopicRefused`, `BrokerUnreachable`."""
-    async with _admin(bootstrap) as admin:
+    async with _admin(cluster) as admin:
         return (await describe_configs(admin, {topic: [setting]}))[topic][setting]
 
 
@@ -223,45 +223,45 @@ async def _pools(admin: AIOKafkaAdminClient) -> list[str]:
 
 
 @asynccontextmanager
-async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = make_admin(bootstrap)
+async def _admin(cluster: Cluster) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = make_admin(cluster)
     try:
         try:
             await admin.start()
         except (KafkaConnectionError, OSError) as failure:
-            raise BrokerUnreachable(bootstrap, str(failure)) from failure
+            raise BrokerUnreachable(str(cluster), str(failure)) from failure
         yield admin
     except KafkaError as failure:
-        raise ConnectionLost(f"{bootstrap} did not answer a request about topics: {failure!r}.") from failure
+        raise ConnectionLost(f"{cluster} did not answer a request about topics: {failure!r}.") from failure
     finally:
         await admin.close()
 
 
-async def _ensure(admin: AIOKafkaAdminClient, bootstrap: str, specs: list[TopicSpec]) -> Ensured:
+async def _ensure(admin: AIOKafkaAdminClient, cluster: Cluster, specs: list[TopicSpec]) -> Ensured:
     existing = await _existing(admin, [spec.name for spec in specs])
     present = [spec for spec in specs if spec.name in existing]
     _check_partitions(present, existing)
-    altered, kept = await _settle(admin, bootstrap, present)
+    altered, kept = await _settle(admin, cluster, present)
     missing = [spec for spec in specs if spec.name not in existing]
     if not missing:
         return Ensured([], altered, kept)
     created = await _create(admin, missing)
     raced = [spec for spec in missing if spec.name not in created]
-    await _wait_for_leaders(admin, bootstrap, missing)
+    await _wait_for_leaders(admin, cluster, missing)
     _check_partitions(raced, await _existing(admin, [spec.name for spec in raced]))
-    raced_altered, raced_kept = await _settle(admin, bootstrap, raced)
+    raced_altered, raced_kept = await _settle(admin, cluster, raced)
     return Ensured(created, altered + raced_altered, kept + raced_kept)
 
 
 async def _settle(
-    admin: AIOKafkaAdminClient, bootstrap: str, specs: list[TopicSpec]
+    admin: AIOKafkaAdminClient, cluster: Cluster, specs: list[TopicSpec]
 ) -> tuple[list[TopicChange], list[TopicChange]]:
     """Compare the settings of topics that exist, and alter what has to be altered."""
     found = await describe_configs(admin, {spec.name: spec.config for spec in specs})
     compared = [compare(spec.name, found[spec.name], spec.config, spec.asked_for) for spec in specs]
     to_alter = [change for one in compared for change in one.to_alter]
     if to_alter:
-        await alter(bootstrap, to_alter)
+        await alter(cluster, to_alter)
     return to_alter, [change for one in compared for change in one.kept]
 
 
@@ -274,7 +274,7 @@ async def _describe(admin: AIOKafkaAdminClient, names: list[str]) -> list[dict[s
     if not names:
         return []
     topics = await admin.describe_topics(names)
-    return [topic for topic in topics if topic["error_code"] != _UNKNOWN_TOPIC and topic["partitions"]]
+    return [topic for topic in topics if topic["error_code"] != ErrorCode.UNKNOWN_TOPIC_OR_PARTITION and topic["partitions"]]
 
 
 def _check_partitions(specs: list[TopicSpec], existing: Mapping[str, int]) -> None:
@@ -302,7 +302,7 @@ async def _create(admin: AIOKafkaAdminClient, specs: list[TopicSpec]) -> list[st
     for name, code, *message in answer.topic_errors:
         if code == 0:
             created.append(name)
-        elif code != _TOPIC_ALREADY_EXISTS:
+        elif code != ErrorCode.TOPIC_ALREADY_EXISTS:
             raise TopicRefused(name, "create", code, message[0] if message else None)
     return created
 
@@ -313,7 +313,7 @@ def durability(brokers: int) -> tuple[int, dict[str, str]]:
     return replicas, {"min.insync.replicas": "2"} if replicas == 3 else {}
 
 
-async def _wait_for_leaders(admin: AIOKafkaAdminClient, bootstrap: str, specs: list[TopicSpec]) -> None:
+async def _wait_for_leaders(admin: AIOKafkaAdminClient, cluster: Cluster, specs: list[TopicSpec]) -> None:
     """Until every partition is known with a leader, so that nobody meets a half-made topic."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + VISIBLE_SECONDS
@@ -325,5 +325,5 @@ async def _wait_for_leaders(admin: AIOKafkaAdminClient, bootstrap: str, specs: l
             return
         if loop.time() > deadline:
             waiting = ", ".join(sorted(set(names) - set(led)))
-            raise BrokerUnreachable(bootstrap, f"{waiting} had no leader {VISIBLE_SECONDS:g} s after it was created")
+            raise BrokerUnreachable(str(cluster), f"{waiting} had no leader {VISIBLE_SECONDS:g} s after it was created")
         await asyncio.sleep(0.02)

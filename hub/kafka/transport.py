@@ -3,8 +3,10 @@
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from typing import Protocol, Self
 
+from .cluster import Cluster
 from .reader import PartitionReader, read_all
 from .records import StoredRecord
 from .sender import Outgoing, Sender
@@ -96,29 +98,30 @@ class Transport(Protocol):
 
 
 class KafkaTransport:
-    """The cluster at `bootstrap`, over TCP; see Transport. May be used from any thread."""
+    """A cluster over TCP; see Transport. May be used from any thread."""
 
     local = False
 
-    def __init__(self, bootstrap: str) -> None:
-        self.address = bootstrap
+    def __init__(self, cluster: Cluster) -> None:
+        self.address = str(cluster)
+        self._cluster = cluster
 
     def sender(self, *, client_id: str, linger_ms: int = 0) -> Sender:
         """See Transport."""
-        return Sender(self.address, client_id=client_id, linger_ms=linger_ms)
+        return Sender(replace(self._cluster, client_id=client_id), linger_ms=linger_ms)
 
     def reader(self, *, client_id: str) -> PartitionReader:
         """See Transport."""
-        return PartitionReader(self.address, client_id=client_id)
+        return PartitionReader(replace(self._cluster, client_id=client_id))
 
     def read_all(self, topic: str, partition: int) -> AsyncIterator[StoredRecord]:
         """See Transport. Raises as `hub.kafka.read_all` does."""
-        return read_all(self.address, topic, partition)
+        return read_all(self._cluster, topic, partition)
 
     async def describe_partitions(self) -> int:
         """See Transport. Raises TopicMissing, BrokerUnreachable."""
-        return await describe_partitions(self.address)
+        return await describe_partitions(self._cluster)
 
     async def ensure_pool(self, pool: str) -> None:
         """See Transport. Raises as `hub.kafka.ensure_topics` does."""
-        await ensure_pool(self.address, pool)
+        await ensure_pool(self._cluster, pool)

@@ -7,11 +7,12 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.structs import TopicPartition as ClientPartition
 
 from ..errors import Unreachable
+from .cluster import Cluster
 from .errors import BrokerUnreachable, PartitionUnavailable
 
 
 def not_acknowledged(
-    client: AIOKafkaClient, bootstrap: str, topic: str, partition: int, failure: BaseException | None, seconds: float
+    client: AIOKafkaClient, cluster: Cluster, topic: str, partition: int, failure: BaseException | None, seconds: float
 ) -> Unreachable:
     """What to raise when `client`'s producer got no acknowledgement of a record for `seconds`, because of `failure` if that
     is known: `BrokerUnreachable` where the only broker is away, else `PartitionUnavailable`."""
@@ -24,7 +25,7 @@ def not_acknowledged(
         waited = f"is connected, and did not acknowledge within {seconds:g} s (it waits for in-sync replicas, or is busy)"
         return PartitionUnavailable(topic, partition, f"{broker.host}:{broker.port}", f"{waited}{_because(reason)}")
     if len(client.cluster.brokers()) == 1:
-        return BrokerUnreachable(bootstrap, reason or f"nothing was acknowledged within {seconds:g} s")
+        return BrokerUnreachable(str(cluster), reason or f"nothing was acknowledged within {seconds:g} s")
     waited = f"does not answer; {_nothing_for(seconds)}, and a new leader is waited for"
     return PartitionUnavailable(topic, partition, f"{broker.host}:{broker.port}", f"{waited}{_because(reason)}")
 

@@ -9,7 +9,7 @@ from msgspec import json
 from schemas import reports
 
 from ..errors import HubError
-from ..kafka import INTAKE, Outgoing, Sender, describe_partitions
+from ..kafka import INTAKE, Cluster, Outgoing, Sender, describe_partitions
 
 log = structlog.get_logger(__name__)
 
@@ -17,14 +17,14 @@ TRY_SECONDS = 10.0
 PAUSE_SECONDS = 0.2
 
 
-async def report_lost(bootstrap: str, incarnation: str, reason: str) -> bool:
+async def report_lost(cluster: Cluster, incarnation: str, reason: str) -> bool:
     """Send `worker.lost` to every engine partition; False when no broker took it in 10 seconds (then the leases run out)."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + TRY_SECONDS
     while True:
         try:
             async with asyncio.timeout(max(0.1, deadline - loop.time())):
-                await _send(bootstrap, incarnation, reason)
+                await _send(cluster, incarnation, reason)
         except (HubError, OSError, TimeoutError) as error:
             if loop.time() > deadline:
                 log.warning("loss not reported", action="worker_lost_untold", incarnation=incarnation, reason=str(error))
@@ -35,8 +35,7 @@ async def report_lost(bootstrap: str, incarnation: str, reason: str) -> bool:
             return True
 
 
-async def _send(bootstrap: str, incarnation: str, reason: str) -> None:
-    client_id = f"hub-supervisor-{os.getpid()}"
+async def _send(cluster: Cluster, incarnation: str, reason: str) -> None:
     value = json.encode(reports.WorkerLost(incarnation=incarnation, reason=reason))
     headers = [
         ("ce_specversion", b"1.0"),
@@ -45,8 +44,8 @@ async def _send(bootstrap: str, incarnation: str, reason: str) -> None:
         ("ce_id", f"{incarnation}-lost".encode()),
         ("content-type", b"application/json"),
     ]
-    partitions = await describe_partitions(bootstrap)
-    sender = Sender(bootstrap, client_id=client_id)
+    partitions = await describe_partitions(cluster)
+    sender = Sender(cluster.named("supervisor"))
     await sender.start()
     try:
         for partition in range(partitions):

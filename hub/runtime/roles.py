@@ -3,7 +3,6 @@
 Everything heavy is imported inside the function of the role that needs it: a process loads what it runs.
 """
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from ..broker import BrokerServer
     from ..delivery import SubscriberConfig
     from ..engine import EngineService, LoopSettings
+    from ..kafka import Cluster
     from ..settings import EngineSection, TopicsSection
     from ..worker import TaskRegistry, WorkerSettings
 
@@ -65,9 +65,10 @@ async def serve_broker(process: Process, options: BrokerOptions) -> None:
 
 async def _serve_hub(process: Process, server: "BrokerServer", options: BrokerOptions) -> None:
     from ..kafka import INTAKE
+    from .cluster import cluster_at
 
     partitions = options.partitions or server.local.topics().get(INTAKE) or DEFAULT_PARTITIONS
-    if not await process.until_stopped(_ensure_topics(server.bootstrap, partitions, options.topics)):
+    if not await process.until_stopped(_ensure_topics(cluster_at(server.bootstrap), partitions, options.topics)):
         return
     if not options.engine:
         process.ready(address=server.bootstrap, data=_text(options.data_dir))
@@ -95,11 +96,11 @@ async def _serve_hub(process: Process, server: "BrokerServer", options: BrokerOp
             await engine.stop()
 
 
-async def _ensure_topics(bootstrap: str, partitions: int, topics: "TopicsSection | None") -> None:
+async def _ensure_topics(cluster: "Cluster", partitions: int, topics: "TopicsSection | None") -> None:
     from ..kafka import ensure_topics
     from .tuning import topic_overrides
 
-    ensured = await ensure_topics(bootstrap, partitions=partitions, overrides=topic_overrides(topics))
+    ensured = await ensure_topics(cluster, partitions=partitions, overrides=topic_overrides(topics))
     for change in ensured.altered:
         log.warning("a topic was altered", action="topic_altered", change=str(change))
 
@@ -125,38 +126,37 @@ async def _start_broker(server: "BrokerServer", options: BrokerOptions) -> None:
 
 
 async def serve_engine(
-    process: Process, bootstrap: str, *, data_dir: Path | None, wait_seconds: float, section: "EngineSection | None" = None
+    process: Process, cluster: "Cluster", *, data_dir: Path | None, wait_seconds: float, section: "EngineSection | None" = None
 ) -> None:
     """An engine over TCP, for its share of the partitions. `section` is what is configured of it. Raises HubError."""
     from ..engine import EngineService
     from .tuning import engine_settings
     from .waiting import wait_for_hub
 
-    if not await process.until_stopped(wait_for_hub(bootstrap, wait_seconds)):
+    if not await process.until_stopped(wait_for_hub(cluster, wait_seconds)):
         return
     engine = EngineService(
-        bootstrap,
+        cluster,
         data_dir=data_dir,
         settings=engine_settings(section),
-        loop_settings=await _loop_settings(bootstrap, section),
-        client_id=f"hub-engine-{os.getpid()}",
+        loop_settings=await _loop_settings(cluster, section),
     )
     with _engine_errors():
         try:
             if await process.until_stopped(_started(engine)):
-                process.ready(bootstrap=bootstrap, partitions=engine.partitions)
+                process.ready(bootstrap=str(cluster), partitions=engine.partitions)
                 await process.until_stopped(engine.watch())
         finally:
             await engine.stop()
 
 
-async def _loop_settings(bootstrap: str, section: "EngineSection | None") -> "LoopSettings":
+async def _loop_settings(cluster: "Cluster", section: "EngineSection | None") -> "LoopSettings":
     """With what `hub.state` says: the machine that configured the topics may be another one."""
     from ..engine import LoopSettings
     from ..kafka import STATE, describe_setting
     from .tuning import loop_settings
 
-    tombstones_ms = int(await describe_setting(bootstrap, STATE, "delete.retention.ms"))
+    tombstones_ms = int(await describe_setting(cluster, STATE, "delete.retention.ms"))
     return loop_settings(section, max_records=LoopSettings().max_records, tombstones_seconds=tombstones_ms // 1000)
 
 
@@ -167,7 +167,7 @@ async def _started(engine: "EngineService") -> None:
 
 async def serve_worker(
     process: Process,
-    bootstrap: str,
+    cluster: "Cluster",
     registry: "TaskRegistry",
     settings: "WorkerSettings",
     *,
@@ -180,14 +180,14 @@ async def serve_worker(
     from .tuning import topic_overrides
     from .waiting import wait_for_hub
 
-    if not await process.until_stopped(wait_for_hub(bootstrap, wait_seconds)):
+    if not await process.until_stopped(wait_for_hub(cluster, wait_seconds)):
         return
     if overrides := topic_overrides(topics):
-        await ensure_pool(bootstrap, settings.pool, overrides)
-    worker = Worker(bootstrap, registry, settings)
+        await ensure_pool(cluster, settings.pool, overrides)
+    worker = Worker(cluster, registry, settings)
     try:
         if await process.until_stopped(worker.start()):
-            process.ready(bootstrap=bootstrap, incarnation=worker.incarnation, pool=settings.pool, tasks=registry.names)
+            process.ready(bootstrap=str(cluster), incarnation=worker.incarnation, pool=settings.pool, tasks=registry.names)
             await process.until_stopped(worker.watch())
     finally:
         await worker.stop()
@@ -197,7 +197,7 @@ async def serve_worker(
 
 async def serve_delivery(
     process: Process,
-    bootstrap: str,
+    cluster: "Cluster",
     subscribers: Sequence["SubscriberConfig"],
     *,
     wait_seconds: float,
@@ -209,15 +209,15 @@ async def serve_delivery(
     from .tuning import topic_overrides
     from .waiting import wait_for_hub
 
-    if not await process.until_stopped(wait_for_hub(bootstrap, wait_seconds)):
+    if not await process.until_stopped(wait_for_hub(cluster, wait_seconds)):
         return
-    service = DeliveryService(bootstrap, subscribers, dead_letter_configs=topic_overrides(topics).get(DLQ_PREFIX, {}))
+    service = DeliveryService(cluster, subscribers, dead_letter_configs=topic_overrides(topics).get(DLQ_PREFIX, {}))
     if not await process.until_stopped(service.start()):
         await service.stop()
         return
     try:
         if await process.until_stopped(service.ready()):
-            process.ready(bootstrap=bootstrap, subscribers=[one.id for one in subscribers])
+            process.ready(bootstrap=str(cluster), subscribers=[one.id for one in subscribers])
             await process.stopping.wait()
     finally:
         await service.stop()

@@ -15,6 +15,7 @@ from ..errors import Unreachable
 from ..kafka import (
     INTAKE,
     STATE,
+    Cluster,
     GroupState,
     OffsetOutOfRange,
     PartitionReader,
@@ -56,22 +57,22 @@ class ProcessStatus:
     about: dict[str, Any] = field(default_factory=dict)
 
 
-async def gather_status(bootstrap: str, run: dict[str, Any] | None) -> dict[str, Any]:
+async def gather_status(cluster: Cluster, run: dict[str, Any] | None) -> dict[str, Any]:
     """{"address", "partitions", "processes": [...], "topics": [{"topic", "bytes"}], "disk": {"usable_bytes", "total_bytes",
     "unanswered"}, "malformed_rows"}, JSON types. `run` is the content of the supervisor's file, if it is known; without it the
     file is looked for in the directories that the brokers name. Topics whose size no broker gives are left out; sizes of the disk
     that no broker gives are None. `malformed_rows`: records of `hub.state` that cannot be read.
 
     Raises BrokerUnreachable, TopicMissing, and the first error of a part that failed."""
-    await wait_until_reachable(bootstrap, ANSWER_SECONDS)
-    partitions = await describe_partitions(bootstrap)
+    await wait_until_reachable(cluster, ANSWER_SECONDS)
+    partitions = await describe_partitions(cluster)
     try:
         async with asyncio.TaskGroup() as group:
-            lanes = [group.create_task(_read_lane(bootstrap, partition)) for partition in range(partitions)]
-            subscribers = group.create_task(describe_groups(bootstrap, SUBSCRIBER_GROUPS))
-            storage = group.create_task(_read_storage(bootstrap))
+            lanes = [group.create_task(_read_lane(cluster, partition)) for partition in range(partitions)]
+            subscribers = group.create_task(describe_groups(cluster, SUBSCRIBER_GROUPS))
+            storage = group.create_task(_read_storage(cluster))
     except ExceptionGroup as failures:
-        raise _one_of(bootstrap, failures) from failures
+        raise _one_of(cluster, failures) from failures
     run = run or await asyncio.to_thread(_find_run, storage.result())
     found: dict[tuple[str, int], ProcessStatus] = {}
     if run is not None:
@@ -83,18 +84,18 @@ async def gather_status(bootstrap: str, run: dict[str, Any] | None) -> dict[str,
     order = ["supervisor", "broker", "broker+engine", "engine", "worker", "delivery"]
     running.sort(key=lambda status: (order.index(status.role), status.host, status.pid))
     processes = [asdict(status) for status in running]
-    about = {"address": bootstrap, "partitions": partitions, "processes": processes}
+    about = {"address": str(cluster), "partitions": partitions, "processes": processes}
     malformed = sum(lane.result().malformed for lane in lanes)
     return {**about, "malformed_rows": malformed, **_storage_facts(storage.result())}
 
 
-def _one_of(bootstrap: str, failures: ExceptionGroup[Exception]) -> Exception:
+def _one_of(cluster: Cluster, failures: ExceptionGroup[Exception]) -> Exception:
     """The first failure; as an error that names the broker where it is one of the network."""
     first: Exception = failures
     while isinstance(first, ExceptionGroup):
         first = first.exceptions[0]
     if is_client_error(first) or isinstance(first, OSError | TimeoutError):
-        return Unreachable(f"The broker at {bootstrap} answers, but reading the hub's state failed: {first!r}.")
+        return Unreachable(f"The broker at {cluster} answers, but reading the hub's state failed: {first!r}.")
     return first
 
 
@@ -108,11 +109,11 @@ def _find_run(storage: Storage) -> dict[str, Any] | None:
     return None
 
 
-async def _read_storage(bootstrap: str) -> Storage:
+async def _read_storage(cluster: Cluster) -> Storage:
     try:
-        return await describe_storage(bootstrap)
+        return await describe_storage(cluster)
     except Unreachable:  # the rest of the status holds without it
-        return Storage({}, {}, [bootstrap])
+        return Storage({}, {}, [str(cluster)])
 
 
 def _storage_facts(storage: Storage) -> dict[str, Any]:
@@ -173,32 +174,32 @@ def _between(least: int, number: int, most: int) -> int:
     return number
 
 
-async def _read_lane(bootstrap: str, partition: int) -> Lane:
+async def _read_lane(cluster: Cluster, partition: int) -> Lane:
     """The rows of processes in a partition's changelog, and how far its owner has got."""
     lane = Lane()
-    async for record in read_all(bootstrap, STATE, partition):
+    async for record in read_all(cluster, STATE, partition):
         lane.take(record.key or b"", record.value)
-    lane.lag = await _undecided(bootstrap, partition, lane.offset)
+    lane.lag = await _undecided(cluster, partition, lane.offset)
     return lane
 
 
-async def names_served(bootstrap: str) -> set[str]:
+async def names_served(cluster: Cluster) -> set[str]:
     """The names of tasks for which a worker that is alive has a handler, by the rows of workers in `hub.state`.
 
     Raises Unreachable, TopicMissing."""
     names: set[str] = set()
-    for partition in range(await describe_partitions(bootstrap)):
+    for partition in range(await describe_partitions(cluster)):
         lane = Lane()
-        async for record in read_all(bootstrap, STATE, partition):
+        async for record in read_all(cluster, STATE, partition):
             lane.take(record.key or b"", record.value)
         names.update(*(row.names for row in lane.workers.values() if row.state not in GONE))
     return names
 
 
-async def _undecided(bootstrap: str, partition: int, offset: int) -> int:
+async def _undecided(cluster: Cluster, partition: int, offset: int) -> int:
     """How many records wait from `offset` on, counted from the first that is of a task: heartbeats and the like mostly
     change nothing, and so no transaction moves the offset past them."""
-    async with PartitionReader(bootstrap) as reader:
+    async with PartitionReader(cluster) as reader:
         await reader.open(INTAKE, partition, 0)
         start, end = await reader.start_offset(), await reader.end_offset()
         reader.seek(min(max(offset, start), end))

@@ -113,6 +113,7 @@ class Supervisor:
             since = loop.time()
             await child.spawn()
             watching = loop.create_task(self._note_serving(child))
+            watching.add_done_callback(_noted)
             code = await child.ended()
             watching.cancel()
             served = served or child.serving.is_set()
@@ -149,10 +150,11 @@ class Supervisor:
         self._write()
         incarnation = child.facts.get("incarnation")
         if incarnation is not None and code != 0:
+            from .cluster import cluster_at
             from .losses import report_lost
 
             reason = f"its process {child.pid} ended with {describe_exit(code)}"
-            task = asyncio.get_running_loop().create_task(report_lost(self.address, str(incarnation), reason))
+            task = asyncio.get_running_loop().create_task(report_lost(cluster_at(self.address), str(incarnation), reason))
             self._reports.add(task)
             task.add_done_callback(self._told)
 
@@ -225,3 +227,8 @@ def _load_losses() -> None:
     from . import losses
 
     assert losses
+
+
+def _noted(noting: "asyncio.Task[None]") -> None:
+    if not noting.cancelled() and (error := noting.exception()) is not None:
+        log.error("a child's start was not noted; the run file may be out of date", action="child_not_noted", exc_info=error)

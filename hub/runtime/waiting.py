@@ -4,14 +4,14 @@ import asyncio
 
 import structlog
 
-from ..kafka import BrokerUnreachable, TopicMissing, describe_partitions, wait_until_reachable
+from ..kafka import BrokerUnreachable, Cluster, TopicMissing, describe_partitions, wait_until_reachable
 
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 0.05
 
 
-async def wait_for_hub(bootstrap: str, timeout_seconds: float) -> int:
+async def wait_for_hub(cluster: Cluster, timeout_seconds: float) -> int:
     """Return the number of engine partitions as soon as the broker answers and has the hub's topics.
 
     Raises `BrokerUnreachable` or `TopicMissing` when that is not so after `timeout_seconds`."""
@@ -21,15 +21,15 @@ async def wait_for_hub(bootstrap: str, timeout_seconds: float) -> int:
     while True:
         left = max(0.1, deadline - loop.time())
         try:
-            await wait_until_reachable(bootstrap, min(left, 0.5) if not told else left)
-            return await describe_partitions(bootstrap)
+            await wait_until_reachable(cluster, min(left, 0.5) if not told else left)
+            return await describe_partitions(cluster)
         except (BrokerUnreachable, TopicMissing) as error:
             if loop.time() > deadline and isinstance(error, BrokerUnreachable):
                 reason = error.reason.partition("; waited")[0]
-                raise BrokerUnreachable(bootstrap, f"{reason}; waited {timeout_seconds:g} s") from None
+                raise BrokerUnreachable(str(cluster), f"{reason}; waited {timeout_seconds:g} s") from None
             if loop.time() > deadline:
                 raise
             if not told and isinstance(error, BrokerUnreachable):
                 told = True
-                log.info("waiting for the broker", action="broker_awaited", bootstrap=bootstrap, seconds=timeout_seconds)
+                log.info("waiting for the broker", action="broker_awaited", bootstrap=str(cluster), seconds=timeout_seconds)
         await asyncio.sleep(POLL_SECONDS)

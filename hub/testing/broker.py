@@ -17,7 +17,7 @@ class BrokerInMemory:
         self._storage = MemoryStorage()
         self._core = Broker(self._storage, clock=clock)
         self._core.recover()
-        self._core.state.on_flush_needed = self._request
+        self._core.state.pending.on_flush_needed = self._request
         self._core.timers.on_earlier = self._arm
         self._flushing: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None

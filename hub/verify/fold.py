@@ -106,7 +106,7 @@ class Ended(NamedTuple):
 
 
 class Graph(Struct):
-    """The nodes of a live root: how many are live, and how the others ended."""
+    """The steps of a live root: how many are live, and how the others ended."""
 
     live: int = 0
     ended: Counter[str] = field(default_factory=Counter)

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from ..errors import Unreachable
-from ..kafka import StoredRecord, TopicPartition, make_admin, make_consumer, poll, wait_until_reachable
+from ..kafka import Cluster, StoredRecord, TopicPartition, make_admin, make_consumer, poll, wait_until_reachable
 from .history import LogRecord
 from .source import Span
 
@@ -21,8 +21,8 @@ RECORDS_PER_POLL = 5_000
 class KafkaSource:
     """The topics of a cluster as a `Source`: `committed` reads, `uncommitted` only shows where partitions end."""
 
-    def __init__(self, bootstrap: str, topics: dict[str, int], committed: Any, uncommitted: Any) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, cluster: Cluster, topics: dict[str, int], committed: Any, uncommitted: Any) -> None:
+        self._cluster = cluster
         self._topics = topics
         self._committed = committed
         self._uncommitted = uncommitted
@@ -55,7 +55,7 @@ class KafkaSource:
             poll_ms = POLL_MS_MIN if records else min(2 * poll_ms, POLL_MS_MAX)
             if silent_ms > SILENT_MS_MAX:
                 raise Unreachable(
-                    f"{self._bootstrap} gives no more records of {topic}-{partition}, which has some up to offset {end}."
+                    f"{self._cluster} gives no more records of {topic}-{partition}, which has some up to offset {end}."
                 )
             yield [
                 StoredRecord(record.offset, record.timestamp, record.key, record.value, record.headers)
@@ -65,23 +65,23 @@ class KafkaSource:
 
 
 @asynccontextmanager
-async def kafka_source(bootstrap: str) -> AsyncIterator[KafkaSource]:
-    """A source for the cluster at `bootstrap`. Raises BrokerUnreachable when nobody answers."""
-    await wait_until_reachable(bootstrap, REACHABLE_SECONDS)
-    topics = await _topics(bootstrap)
-    committed = make_consumer(bootstrap, fetch_max_wait_ms=FETCH_WAIT_MS)
-    uncommitted = make_consumer(bootstrap, isolation_level="read_uncommitted")
+async def kafka_source(cluster: Cluster) -> AsyncIterator[KafkaSource]:
+    """A source for the cluster. Raises BrokerUnreachable when nobody answers."""
+    await wait_until_reachable(cluster, REACHABLE_SECONDS)
+    topics = await _topics(cluster)
+    committed = make_consumer(cluster, fetch_max_wait_ms=FETCH_WAIT_MS)
+    uncommitted = make_consumer(cluster, isolation_level="read_uncommitted")
     try:
         await committed.start()
         await uncommitted.start()
-        yield KafkaSource(bootstrap, topics, committed, uncommitted)
+        yield KafkaSource(cluster, topics, committed, uncommitted)
     finally:
         await committed.stop()
         await uncommitted.stop()
 
 
-async def _topics(bootstrap: str) -> dict[str, int]:
-    admin = make_admin(bootstrap)
+async def _topics(cluster: Cluster) -> dict[str, int]:
+    admin = make_admin(cluster)
     try:
         await admin.start()
         return {row["topic"]: len(row["partitions"]) for row in await admin.describe_topics()}

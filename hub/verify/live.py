@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..errors import ConfigurationError
-from ..kafka import OffsetOutOfRange
+from ..kafka import Cluster, OffsetOutOfRange
 from .checker import Checker
 from .history import Execution, Journal, LogRecord, Options, Starts
 from .kafka_source import kafka_source
@@ -92,20 +92,20 @@ class _Reading:
 
 
 async def verify(
-    bootstrap: str,
+    cluster: Cluster,
     *,
     require_all_ended: bool = False,
     acknowledged: Iterable[str] | None = None,
     progress: Progress | None = None,
     **more: Any,
 ) -> Report:
-    """Check the hub whose broker answers at `bootstrap`: every topic, committed records only, up to one cut.
+    """Check the hub on `cluster`: every topic, committed records only, up to one cut.
 
     `require_all_ended`: a live task, a waiting one or an open transaction is a finding. `acknowledged`: ids of acknowledged
     submissions. `progress` is called while reading. `more`: see `verify_source`. Raises BrokerUnreachable,
     ConfigurationError when the broker has no hub.
     """
-    async with kafka_source(bootstrap) as source:
+    async with kafka_source(cluster) as source:
         return await verify_source(
             source, require_all_ended=require_all_ended, acknowledged=acknowledged, progress=progress, **more
         )

@@ -355,18 +355,18 @@ def task_has_its_time(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
 
 
 @rule("I8", *TERMINAL_TYPES)
-def nodes_end_before_their_root(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+def steps_end_before_their_root(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
     graph = fold.graphs.get(task.id)
     if graph is None:
         return None
     if graph.live:
-        return f"{fact.type} while {graph.live} of its nodes live"
+        return f"{fact.type} while {graph.live} of its steps are live"
     for state in ("completed", "failed", "cancelled", "skipped", "expired"):
         named = getattr(fact.data, state, None)
         if named is not None and (
             named < graph.ended[state] or (state in ("completed", "failed") and named != graph.ended[state])
         ):
-            return f"names {named} {state} nodes; there were {graph.ended[state]}"
+            return f"names {named} {state} steps; there were {graph.ended[state]}"
     return None
 
 

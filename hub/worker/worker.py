@@ -16,7 +16,7 @@ import uuid_utils
 from schemas import reports as r
 
 from ..errors import ConfigurationError
-from ..kafka import KafkaTransport, StoredRecord, Transport, commands_topic, inbox_of
+from ..kafka import Cluster, KafkaTransport, StoredRecord, Transport, commands_topic, inbox_of
 from .commands import CommandReader
 from .desk import Desk
 from .ending import Ending
@@ -37,13 +37,14 @@ FLUSH_SECONDS = 5.0
 class Worker:
     """One incarnation of a worker. `await worker.run()` until it is drained, or `start` and `stop`.
 
-    What the registry holds when it starts is what it announces. `transport` replaces the connection to `bootstrap`; on a local
-    one, heartbeats are sent from the worker's event loop, and starts are reported at once. `make_reports` makes where reports
-    go, once for that loop and once for the heartbeats; by default senders of the transport. `clock`: the time in seconds."""
+    `bootstrap`: addresses of brokers, or a `Cluster`. What the registry holds when it starts is what it announces. `transport`
+    replaces the connection to `bootstrap`; on a local one, heartbeats are sent from the worker's event loop, and starts are
+    reported at once. `make_reports` makes where reports go, once for that loop and once for the heartbeats; by default senders
+    of the transport. `clock`: the time in seconds."""
 
     def __init__(
         self,
-        bootstrap: str,
+        bootstrap: str | Cluster,
         registry: TaskRegistry,
         settings: WorkerSettings | None = None,
         *,
@@ -58,7 +59,7 @@ class Worker:
             raise ConfigurationError("slots must be at least 1.")
         self.incarnation = str(uuid_utils.uuid7())
         self.inbox = inbox_of(self.incarnation)
-        self._transport = transport or KafkaTransport(bootstrap)
+        self._transport = transport or KafkaTransport(Cluster.of(bootstrap))
         self._clock = clock
         self._registry = registry
         client_id = f"hub-worker-{os.getpid()}"

@@ -63,7 +63,7 @@ class TaskCreated(AdmittedFields, EventData, kw_only=True):
         list[Dependency], about("Tasks that must end first, by their ids; absent: none.", [{"task": "order-6"}])
     ] = []
     tasks: Annotated[Raw, about("Of a workflow's root: the submitted steps by key, as JSON; else absent.")] = ABSENT
-    nodes: Annotated[int, about("Of a workflow's root: how many steps it has; 0 or absent: it is not a workflow.")] = 0
+    steps_total: Annotated[int, about("Of a workflow's root: how many steps it has; 0 or absent: it is not a workflow.")] = 0
     not_start_after: Annotated[
         str | None, about("When the task expires if it has not started (RFC 3339, UTC); absent: never.", "2026-01-02T09:30:00Z")
     ] = None

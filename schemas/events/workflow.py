@@ -14,7 +14,7 @@ Planned = Annotated[int, about("How many of the steps exist so far; large graphs
 class WorkflowStarted(EventData, kw_only=True):
     """The steps of a graph are being created."""
 
-    nodes: Steps
+    steps_total: Steps
     planned: Planned
 
 
@@ -22,7 +22,7 @@ class WorkflowExpanded(EventData, kw_only=True):
     """Steps were added to a live workflow."""
 
     added: Annotated[int, about("How many were added, from 1.", 1)]
-    nodes: Steps
+    steps_total: Steps
 
 
 class WorkflowStepsReady(EventData, kw_only=True):
@@ -35,7 +35,7 @@ class WorkflowStepsReady(EventData, kw_only=True):
 class WorkflowProgressed(EventData, kw_only=True):
     """Steps have ended; at most once per transaction."""
 
-    nodes: Steps
+    steps_total: Steps
     planned: Planned
     completed: Completed = 0
     failed: Failed = 0
@@ -47,7 +47,7 @@ class WorkflowProgressed(EventData, kw_only=True):
 class WorkflowEnded(Ended, kw_only=True):
     """What the three ends of a workflow carry."""
 
-    nodes: Annotated[int, about("How many steps the workflow had; absent: 0.", 3)] = 0
+    steps_total: Annotated[int, about("How many steps the workflow had; absent: 0.", 3)] = 0
     completed: Completed = 0
     failed: Failed = 0
     cancelled: Cancelled = 0

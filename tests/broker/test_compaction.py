@@ -13,15 +13,17 @@ from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hub.broker import BrokerServer, BrokerSettings, ErrorCode
+from hub.broker import BrokerServer, BrokerSettings
 from hub.broker.batches import HEADER_BYTES, check_batch, is_intact, marker_batch, placed, read_header, sealed, whole_batches
 from hub.broker.compaction import Filter, Rules, Spans, add_span, map_keys, plan_cleaning
 from hub.broker.errors import MalformedBatch
 from hub.broker.files import FileStorage
 from hub.broker.log import AbortedTransaction, LogKey, PartitionLog, SegmentView
 from hub.broker.records import all_keyed, first_record_from
-from hub.broker.segments import LogTail, SegmentStore
+from hub.broker.segment import LogTail
+from hub.broker.segments import SegmentStore
 from hub.broker.topic_settings import typed
+from hub.protocol import ErrorCode
 
 from .client import STARTED_MS, until
 from .test_restart import crash
@@ -452,7 +454,7 @@ async def test_an_open_transaction_holds_compaction_back_and_an_aborted_one_leav
 
 
 async def test_a_batch_sent_again_is_recognised_though_compaction_removed_it(tmp_path: Path) -> None:
-    from hub.broker import ErrorCode
+    from hub.protocol import ErrorCode
 
     server = await started(tmp_path)
     await server.local.create_topic("t", 1, SMALL)

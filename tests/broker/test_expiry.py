@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from hub.broker import Broker, BrokerSettings, ErrorCode
+from hub.broker import Broker, BrokerSettings
 from hub.broker.files import FileStorage
 from hub.broker.group_state import JoinRequest
+from hub.protocol import ErrorCode
 
 from .client import batch
 from .test_groups import ManualClock
@@ -70,7 +71,7 @@ class Disk:
 @pytest.fixture
 def disk(tmp_path: Path) -> Any:
     made = Disk(tmp_path)
-    made.broker.state.create_topic("t", 2, {"retention.ms": "-1"})
+    made.broker.state.topics.create("t", 2, {"retention.ms": "-1"})
     yield made
     made.storage.close()
 
@@ -120,7 +121,7 @@ def test_a_partition_forgets_producers_after_a_day(disk: Disk) -> None:
 @pytest.mark.parametrize("orderly", [True, False])
 def test_offsets_are_kept_a_week_after_the_group_became_empty(disk: Disk, orderly: bool) -> None:
     member = disk.join("g")
-    disk.broker.groups.commit("g", [("t", 0, 5, -1, None)])
+    disk.broker.groups.offsets.commit("g", [("t", 0, 5, -1, None)])
     disk.days(30)
     assert disk.offsets("g") == {("t", 0): 5}
     disk.broker.groups.leave("g", member, None)
@@ -137,7 +138,7 @@ def test_offsets_are_kept_a_week_after_the_group_became_empty(disk: Disk, orderl
 @pytest.mark.parametrize("orderly", [True, False])
 def test_members_that_a_restart_took_away_have_a_week_to_come_back(disk: Disk, orderly: bool) -> None:
     disk.join("g")
-    disk.broker.groups.commit("g", [("t", 0, 5, -1, None)])
+    disk.broker.groups.offsets.commit("g", [("t", 0, 5, -1, None)])
     disk.flush()
     disk.clock.seconds += 30 * DAY_MS / 1000  # the broker is down, or the members did not commit
     disk.restart(orderly=orderly)
@@ -149,9 +150,9 @@ def test_members_that_a_restart_took_away_have_a_week_to_come_back(disk: Disk, o
 
 
 def test_offsets_of_a_group_that_never_had_members_expire_one_by_one(disk: Disk) -> None:
-    disk.broker.groups.commit("g", [("t", 0, 5, -1, None)])
+    disk.broker.groups.offsets.commit("g", [("t", 0, 5, -1, None)])
     disk.days(4)
-    disk.broker.groups.commit("g", [("t", 1, 6, -1, None)])
+    disk.broker.groups.offsets.commit("g", [("t", 1, 6, -1, None)])
     disk.days(4)
     assert disk.offsets("g") == {("t", 1): 6}
     disk.days(4)
@@ -167,9 +168,9 @@ def test_groups_of_which_nothing_is_left_go(disk: Disk) -> None:
 
 
 def test_offsets_in_a_deleted_topic_are_forgotten_also_over_a_crash(disk: Disk) -> None:
-    disk.broker.groups.commit("g", [("t", 0, 5, -1, None)])
-    disk.broker.state.delete_topic(disk.broker.state.topics["t"])
-    disk.broker.state.create_topic("t", 2, {})
+    disk.broker.groups.offsets.commit("g", [("t", 0, 5, -1, None)])
+    disk.broker.state.topics.delete(disk.broker.state.topics["t"])
+    disk.broker.state.topics.create("t", 2, {})
     assert disk.offsets("g") == {}
     disk.restart(orderly=False)
     assert disk.offsets("g") == {}

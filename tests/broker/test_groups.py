@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from hub.broker import Broker, ErrorCode, MemoryStorage
+from hub.broker import Broker, MemoryStorage
 from hub.broker.group_state import JoinRequest
 from hub.broker.timing import Deferred
+from hub.protocol import ErrorCode
 
 
 class ManualClock:
@@ -156,11 +157,11 @@ def test_a_silent_member_is_dropped_after_its_session(house: House) -> None:
 
 def test_the_last_member_to_leave_empties_the_group(house: House) -> None:
     (only,) = house.stable(1)
-    assert house.groups.delete("g") is ErrorCode.NON_EMPTY_GROUP
+    assert house.groups.offsets.delete("g") is ErrorCode.NON_EMPTY_GROUP
     assert house.groups.leave("g", only, None) is ErrorCode.NONE
     assert house.phase == "Empty"
-    assert house.groups.delete("g") is ErrorCode.NONE
-    assert house.groups.delete("g") is ErrorCode.GROUP_ID_NOT_FOUND
+    assert house.groups.offsets.delete("g") is ErrorCode.NONE
+    assert house.groups.offsets.delete("g") is ErrorCode.GROUP_ID_NOT_FOUND
 
 
 def test_a_follower_waits_for_the_leaders_assignment(house: House) -> None:
@@ -217,18 +218,18 @@ def test_a_static_member_comes_back_without_a_rebalance(house: House) -> None:
 def test_only_members_of_this_generation_commit(house: House, generation: int, member: str, expected: ErrorCode) -> None:
     (only,) = house.stable(1)
     sender = only if member == "member" else member
-    assert house.groups.check_commit("g", generation, sender, None) is expected
+    assert house.groups.offsets.check_commit("g", generation, sender, None) is expected
 
 
 def test_anybody_commits_for_a_group_without_members(house: House) -> None:
-    check: Callable[..., ErrorCode] = house.groups.check_commit
+    check: Callable[..., ErrorCode] = house.groups.offsets.check_commit
     assert check("g", -1, "", None) is ErrorCode.NONE
     assert check("g", 3, "x", None) is ErrorCode.ILLEGAL_GENERATION
 
 
 def test_transactional_commits_are_checked_only_when_they_name_a_member(house: House) -> None:
     (only,) = house.stable(1)
-    check = house.groups.check_transactional_commit
+    check = house.groups.offsets.check_transactional_commit
     assert check("g", -1, "", None) is ErrorCode.NONE
     assert check("g", 1, only, None) is ErrorCode.NONE
     assert check("g", 0, only, None) is ErrorCode.ILLEGAL_GENERATION

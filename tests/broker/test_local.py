@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from hub.broker import BrokerError, BrokerServer, ErrorCode
+from hub.broker import BrokerError, BrokerServer
+from hub.protocol import ErrorCode
 
 from .client import RawClient, batch, values_of
 from .test_repaired_transactions import Session

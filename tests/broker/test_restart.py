@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from hub.broker import BrokerError, BrokerServer, DataDirectoryInUse, ErrorCode, StorageDamaged
+from hub.broker import BrokerError, BrokerServer, DataDirectoryInUse, StorageDamaged
 from hub.broker.files import FileStorage
+from hub.protocol import ErrorCode
 
 from .client import RawClient, batch, values_of
 from .test_repaired_transactions import Session
@@ -59,7 +60,7 @@ async def test_topics_records_and_offsets_survive(tmp_path: Path, orderly: bool)
         await server.local.delete_topic("gone")
         for number in range(20):
             await server.local.append("t", 0, batch([b"%d" % number]))
-        server.broker.groups.commit("g", [("t", 0, 11, -1, "note")])
+        server.broker.groups.offsets.commit("g", [("t", 0, 11, -1, "note")])
         await server.local.stable()
         crashed = crash(server, directory)
     async with running(directory if orderly else crashed) as server:
@@ -240,7 +241,7 @@ async def test_a_full_disk_refuses_writes_and_serves_reads(tmp_path: Path) -> No
     await server.local.append("t", 0, batch([b"before"]))
     storage._reserve_bytes = 1 << 60
     await server._flusher.in_background(storage.maintain)  # after the look that is under way
-    assert await idempotent(server, batch([b"x"])) == (ErrorCode.STORAGE_ERROR, -1)
+    assert await idempotent(server, batch([b"x"])) == (ErrorCode.KAFKA_STORAGE_ERROR, -1)
     with pytest.raises(BrokerError):
         await server.local.append("t", 0, batch([b"x"]))
     assert stored(server) == [b"before"]

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from hub.broker import BrokerError, BrokerServer, BrokerSettings, ErrorCode
+from hub.broker import BrokerError, BrokerServer, BrokerSettings
 from hub.broker.files import FileStorage
 from hub.broker.log import SegmentView
 from hub.broker.retention import retained_from
 from hub.broker.topic_settings import typed
+from hub.protocol import ErrorCode
 
 from .client import batch, until, values_of
 from .test_restart import crash
@@ -259,14 +260,14 @@ async def test_largest_timestamps_come_from_the_table_of_segments(tmp_path: Path
     reads = 0
     storage = server._storage
     assert isinstance(storage, FileStorage)
-    whole = storage.segments._pread
+    whole = storage.segments._reader._pread
 
     def counted(*arguments: Any) -> bytes:
         nonlocal reads
         reads += 1
         return whole(*arguments)
 
-    storage.segments._pread = counted  # type: ignore[method-assign,assignment]
+    storage.segments._reader._pread = counted  # type: ignore[method-assign,assignment]
     assert storage.max_timestamp_ms(log.key, 0, storage.segments.views(log.key)[-1].end) > 10_000
     assert reads == 0
     assert storage.max_timestamp_ms(log.key, 1, 2) == 9_999

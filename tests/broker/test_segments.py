@@ -8,7 +8,8 @@ import pytest
 
 from hub.broker.batches import placed, read_header, whole_batches
 from hub.broker.log import LogKey
-from hub.broker.segments import LogEntry, LogTail, SegmentEntry, SegmentStore
+from hub.broker.segment import LogEntry, LogTail, SegmentEntry
+from hub.broker.segments import SegmentStore
 
 from .client import batch
 

@@ -10,7 +10,7 @@ import pytest
 
 from hub.broker import AddressInUse, BrokerServer
 from hub.broker.batches import HEADER_BYTES, read_header, sealed
-from hub.broker.wire import APIS, decode_request, request_writer, response_reader
+from hub.protocol import APIS, MalformedMessage, decode_request, decode_response, encode_request
 
 from .client import RawClient, batch, until
 
@@ -37,6 +37,15 @@ async def test_garbage_closes_its_own_connection_only(broker: BrokerServer, garb
             with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
                 await client.reader.readexactly(1)
         assert (await bystander.ask("api_versions", 0)).error_code.value == 0
+
+
+async def test_the_log_says_whose_connection_was_closed(broker: BrokerServer, caplog: pytest.LogCaptureFixture) -> None:
+    async with RawClient(broker.host, broker.port) as client:
+        client.writer.write(b"\0\0\0\0")
+        async with asyncio.timeout(60):
+            with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+                await client.reader.readexactly(1)
+    assert "closing the connection of User:ANONYMOUS at 127.0.0.1: a frame of 0 bytes" in caplog.text
 
 
 async def test_a_frame_beyond_the_limit_closes_the_connection() -> None:
@@ -70,7 +79,7 @@ async def test_an_unknown_version_of_api_versions_is_answered_in_the_first(broke
     async with RawClient(broker.host, broker.port) as client:
         client.send_frame(struct.pack(">hhih", 18, 99, 7, -1))
         frame = await client.receive_frame()
-        answer, _ = response_reader(18, 0)(frame, 4)
+        answer = decode_response(18, 0, frame, 4)
         assert (struct.unpack(">i", frame[:4])[0], answer["error_code"]) == (7, 35)
         assert len(answer["api_keys"]) == len(APIS)
         assert (await client.ask("api_versions", 0)).error_code.value == 0
@@ -86,7 +95,6 @@ async def test_what_is_not_served_closes_the_connection_as_on_apache_kafka(broke
 
 
 def fetch_frame(correlation_id: int, offset: int, *, max_wait_ms: int, min_bytes: int = 1) -> bytes:
-    parts: list[bytes] = []
     partition = {"partition": 0, "fetch_offset": offset, "partition_max_bytes": 1 << 20}
     message = {
         "max_wait_ms": max_wait_ms,
@@ -94,8 +102,7 @@ def fetch_frame(correlation_id: int, offset: int, *, max_wait_ms: int, min_bytes
         "max_bytes": 1 << 20,
         "topics": [{"topic": "t", "partitions": [partition]}],
     }
-    request_writer(1, 4)(parts, message)
-    return struct.pack(">hhih", 1, 4, correlation_id, -1) + b"".join(parts)
+    return struct.pack(">hhih", 1, 4, correlation_id, -1) + encode_request(1, 4, message)
 
 
 async def test_answers_come_in_the_order_of_the_requests(broker: BrokerServer) -> None:
@@ -118,14 +125,14 @@ async def test_a_fetch_waits_for_enough_bytes_or_its_time(broker: BrokerServer) 
     async with RawClient(broker.host, broker.port) as client:
         started = time.monotonic()
         client.send_frame(fetch_frame(1, 0, max_wait_ms=100, min_bytes=1))
-        answer, _ = response_reader(1, 4)(await client.receive_frame(), 4)
+        answer = decode_response(1, 4, await client.receive_frame(), 4)
         assert answer["responses"][0]["partitions"][0]["records"] == b""
         assert time.monotonic() - started > 0.09
         client.send_frame(fetch_frame(2, 0, max_wait_ms=600_000, min_bytes=len(raw) * 2))
         await client.writer.drain()
         await broker.local.append("t", 0, raw)
         await broker.local.append("t", 0, raw)
-        answer, _ = response_reader(1, 4)(await client.receive_frame(), 4)
+        answer = decode_response(1, 4, await client.receive_frame(), 4)
         assert len(answer["responses"][0]["partitions"][0]["records"]) == 2 * len(raw)
 
 
@@ -145,7 +152,7 @@ async def test_a_client_that_reads_nothing_is_not_read_from(broker: BrokerServer
         for number in range(200):
             greedy.send_frame(fetch_frame(number, 0, max_wait_ms=0))
         assert await is_alive(broker)
-        connection = next((c for c in broker._connections if c._write_paused or c._slots or c._buffer), None)
+        connection = next((c for c in broker.listener.connections if c._write_paused or c._slots or c._buffer), None)
         assert connection is None or connection._transport is None or (connection._transport.get_write_buffer_size() < 10_000_000)
         for number in range(200):
             assert struct.unpack(">i", (await greedy.receive_frame())[:4])[0] == number
@@ -183,10 +190,8 @@ async def test_garbage_in_records_is_refused_and_nothing_is_stored(broker: Broke
 
 def test_reading_a_request_is_bounded_by_its_bytes() -> None:
     """Two thousand million entries that are not there would take longer than any test may."""
-    from hub.broker.errors import MalformedRequest
-
     endless = struct.pack(">i", 2**31 - 1)
-    with pytest.raises(MalformedRequest):
+    with pytest.raises(MalformedMessage):
         decode_request(20, 1, endless, 0)
 
 

@@ -8,9 +8,10 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from kio.static.primitive import i8, i16, i32
 
-from hub.broker import BrokerError, BrokerServer, ErrorCode
+from hub.broker import BrokerError, BrokerServer
 from hub.broker.topic_settings import SETTINGS, check_settings, effective, typed, valid_settings
 from hub.kafka.topics import durability, hub_topics
+from hub.protocol import ErrorCode
 
 from .client import RawClient, batch, kio_class
 from .test_restart import idempotent, running

@@ -11,7 +11,8 @@ from hub.broker import cleaning
 from hub.broker.batches import marker_batch, placed, read_header, whole_batches
 from hub.broker.compaction import Filter, Pause, Rules, Spans, add_span
 from hub.broker.log import LogKey
-from hub.broker.segments import LogTail, Segment, SegmentStore
+from hub.broker.segment import LogTail, Segment
+from hub.broker.segments import SegmentStore
 
 from .test_compaction import Pair, contents, keyed
 

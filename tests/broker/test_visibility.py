@@ -12,10 +12,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from hub.broker import Broker, BrokerSettings, ErrorCode
+from hub.broker import Broker, BrokerSettings
 from hub.broker.batches import check_batch, marker_commits, read_header, whole_batches
 from hub.broker.files import FileStorage
 from hub.broker.local import LocalBroker
+from hub.protocol import ErrorCode
 
 from .client import batch, values_of
 
@@ -78,7 +79,7 @@ class Visibility(RuleBasedStateMachine):
         self.open: dict[str, Transaction] = {}
         self.number = 0
         self.reopen()
-        self.core.state.create_topic("t", len(PARTITIONS), {})
+        self.core.state.topics.create("t", len(PARTITIONS), {})
         self.flush()
 
     def reopen(self) -> None:

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer
 from hub import Hub, NoAnswerError, __version__
 from hub.kafka import partition_of
 from hub.verify import INVARIANTS
-from schemas import node_id, task_id_of_cloudevent
+from schemas import step_id, task_id_of_cloudevent
 from tests.brokers import broker_in_thread
 from tests.cli.running import hub, served
 
@@ -63,9 +63,9 @@ def test_a_submission_that_cannot_be_ends_with_2_and_names_the_field(address: st
 
 
 def test_a_workflow_from_stdin_is_watched_to_its_end(address: str) -> None:
-    nodes = {"a": {"name": "reserve-stock", "args": json.loads(ORDER)}, "b": {"name": "nobody", "depends_on": ["a"]}}
-    nodes["b"]["timeouts"] = {"start": 0.3}
-    submission = json.dumps({"name": "flow", "id": "flow-1", "tasks": nodes})
+    steps = {"a": {"name": "reserve-stock", "args": json.loads(ORDER)}, "b": {"name": "nobody", "depends_on": ["a"]}}
+    steps["b"]["timeouts"] = {"start": 0.3}
+    submission = json.dumps({"name": "flow", "id": "flow-1", "tasks": steps})
     created = hub("task", "create", "--file", "-", "--json", stdin=submission, bootstrap=address)
     assert json.loads(created.stdout) == {"id": "flow-1", "root": "flow-1"}
     plain = hub("task", "watch", "flow-1", bootstrap=address)
@@ -76,7 +76,7 @@ def test_a_workflow_from_stdin_is_watched_to_its_end(address: str) -> None:
     assert {line["specversion"] for line in lines} == {"1.0"}
     assert lines[0]["type"] == "task.created"
     assert lines[-1]["type"] == "workflow.failed"
-    step = node_id("flow-1", "a")
+    step = step_id("flow-1", "a")
     got = json.loads(hub("task", "get", step, "--root", "flow-1", "--json", bootstrap=address).stdout)
     assert got["state"] == "completed"
     watched = hub("task", "watch", step, "--root", "flow-1", bootstrap=address)

@@ -12,7 +12,7 @@ from hub.cli.listing import listed_task, read_tasks
 from hub.cli.render import duration, event_line, print_event
 from hub.cli.tree import TreeView
 from hub.core.rows import EndedRow, EngineRow, MetaRow, TaskRow, WorkerRow
-from hub.kafka import EVENTS, STATE, make_producer
+from hub.kafka import EVENTS, STATE, Cluster, make_producer
 from hub.runtime.status import Lane, gather_status
 from schemas import MalformedRecord, decode_event
 from tests.brokers import broker_and_loop
@@ -65,7 +65,7 @@ async def world() -> AsyncIterator[Running]:
 
 async def publish(world: Running, topic: str, source: Damage, count: int) -> None:
     """So many records, on every partition in turn."""
-    producer = make_producer(world.bootstrap)
+    producer = make_producer(Cluster.of(world.bootstrap))
     await producer.start()
     try:
         for seed in range(count):
@@ -86,7 +86,7 @@ async def test_events_are_followed_and_watched_past_whatever_lies_between(
     watched = [event.type async for event in after.watch()]
     assert watched[-1] == "task.completed"
     seen = []
-    async for event in read_events(world.bootstrap, from_beginning=True, follow=False):
+    async for event in read_events(Cluster.of(world.bootstrap), from_beginning=True, follow=False):
         print_event(event, as_json=True)
         seen.append((event.subject, event.type))
     assert {("before", "task.completed"), ("after", "task.completed")} <= set(seen)
@@ -98,7 +98,7 @@ async def test_events_are_followed_and_watched_past_whatever_lies_between(
 async def test_tasks_and_processes_are_listed_whatever_lies_in_the_changelog(world: Running) -> None:
     await (await world.hub.submit("quick", id="known")).result(timeout_seconds=60)
     await publish(world, STATE, Damage(ROWS, structured_mode=False, huge_bytes_max=300_000), 80)
-    listing = await read_tasks(world.bootstrap)
+    listing = await read_tasks(Cluster.of(world.bootstrap))
     assert ("known", "completed") in {(task.id, task.state) for task in listing.tasks}
     assert listing.malformed > 0
-    assert (await gather_status(world.bootstrap, None))["malformed_rows"] > 5
+    assert (await gather_status(Cluster.of(world.bootstrap), None))["malformed_rows"] > 5

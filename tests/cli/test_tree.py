@@ -77,7 +77,7 @@ def test_states_attempts_progress_and_errors_are_told() -> None:
     report(world, "attempt.failed", right, error={"type": "Busy", "message": "come again"})
     world.step()
     view = view_of(world)
-    by_key = {node.label: node for node in view.steps()}
+    by_key = {task.label: task for task in view.steps()}
     assert by_key["first"].state == "completed"
     assert by_key["left"].percent == 40
     assert by_key["right"].state == "retrying"

@@ -94,9 +94,9 @@ async def test_ids_are_drawn_where_nothing_says_them_and_derived_where_something
     assert all(task == root for task, root in drawn)
     keyed = [hub._identity(Submission(name="a", idempotency_key="k")) for _ in range(2)]
     assert keyed[0] == keyed[1]
-    node = hub._identity(Submission(name="a", root_id="r", key="k"))
-    assert node[1] == "r"
-    assert node[0] not in ("r", "k")
+    step = hub._identity(Submission(name="a", root_id="r", key="k"))
+    assert step[1] == "r"
+    assert step[0] not in ("r", "k")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from msgspec import json
 
 from hub import UnreadableReplyError
 from hub.client.replies import ReplyReader, reply_of
-from hub.kafka import REPLIES, KafkaTransport, make_producer
+from hub.kafka import REPLIES, Cluster, KafkaTransport, make_producer
 from schemas import MalformedRecord, TaskReply
 from tests.brokers import broker_and_loop
 from tests.components.running import running
@@ -37,7 +37,7 @@ async def never(*_: object) -> None:
 
 
 def reader() -> ReplyReader:
-    fresh = ReplyReader(KafkaTransport("127.0.0.1:1"), "test", never)
+    fresh = ReplyReader(KafkaTransport(Cluster.of("127.0.0.1:1")), "test", never)
     fresh._loop = asyncio.get_running_loop()
     return fresh
 
@@ -93,7 +93,7 @@ async def test_a_client_survives_its_replies_and_its_next_question_is_answered()
         async with running(server.bootstrap, tasks, foreign=True) as world:
             await world.hub.run("quick", timeout_seconds=60)
             assert world.hub._replies is not None
-            producer = make_producer(world.bootstrap)
+            producer = make_producer(Cluster.of(world.bootstrap))
             await producer.start()
             try:
                 for seed in range(60):

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from hub.client import Hub
 from hub.engine import EngineService
-from hub.kafka import ensure_topics
+from hub.kafka import Cluster, ensure_topics
 from hub.verify import verify
 from hub.worker import TaskRegistry, Worker, WorkerSettings
 
@@ -26,7 +26,7 @@ class Running:
 
     async def engine(self) -> EngineService:
         """Another engine process's worth."""
-        service = EngineService(self.bootstrap)
+        service = EngineService(Cluster.of(self.bootstrap))
         await service.start()
         self._stack.push_async_callback(service.stop)
         self.engines.append(service)
@@ -57,7 +57,7 @@ async def running(
 ) -> AsyncIterator[Running]:
     """A hub with so many engines and workers. When all of them have stopped, the checker finds nothing wrong with the log;
     with `foreign`, it finds what the test wrote to topics that are the engine's alone."""
-    await ensure_topics(bootstrap, partitions=PARTITIONS)
+    await ensure_topics(Cluster.of(bootstrap), partitions=PARTITIONS)
     async with AsyncExitStack() as stack:
         world = Running(bootstrap, registry, stack)
         for _ in range(engines):
@@ -67,7 +67,7 @@ async def running(
             await world.worker(**settings)
         await stack.enter_async_context(world.hub)
         yield world
-    report = await verify(bootstrap)
+    report = await verify(Cluster.of(bootstrap))
     assert report.ok is not foreign, report.render()
 
 

@@ -11,9 +11,9 @@ from hub import Permanent, TaskContext, TaskRegistry
 from hub.core.time.timers import TIMERS
 from hub.engine.over_tcp import TcpBroker
 from hub.engine.ports import DiskSpace
-from hub.kafka import EVENTS, INTAKE, Outgoing, Sender, inbox_of, partition_of, read_all
+from hub.kafka import EVENTS, INTAKE, Cluster, Outgoing, Sender, inbox_of, partition_of, read_all
 from hub.verify import verify
-from schemas import CATALOGUE, Event, decode_event, node_id
+from schemas import CATALOGUE, Event, decode_event, step_id
 
 from .running import PARTITIONS, Running, running, until
 
@@ -85,7 +85,7 @@ async def seen(bootstrap: str) -> list[Event]:
     return [
         decode_event(record.value, record.headers)
         for partition in range(PARTITIONS)
-        async for record in read_all(bootstrap, EVENTS, partition)
+        async for record in read_all(Cluster.of(bootstrap), EVENTS, partition)
     ]
 
 
@@ -103,7 +103,7 @@ async def test_every_type_in_the_catalogue_is_emitted_by_a_running_hub(
     monkeypatch.setattr("hub.engine.housekeeping.STORAGE_SECONDS", 0.1)
     async with running(empty_bootstrap, tasks, lease_seconds=3.0) as world:
         hub = world.hub
-        sender = Sender(empty_bootstrap)
+        sender = Sender(Cluster.of(empty_bootstrap))
         await sender.start()
 
         async def has(kind: str, subject: str | None = None) -> bool:
@@ -148,7 +148,7 @@ async def test_every_type_in_the_catalogue_is_emitted_by_a_running_hub(
             "works", id="stopped-flow", tasks={"a": {"name": "sleeps"}, "b": {"name": "works", "depends_on": ["a"]}}
         )
         await until(lambda: has("task.started", "sleeper"))
-        await until(lambda: has("task.started", node_id("stopped-flow", "a")))
+        await until(lambda: has("task.started", step_id("stopped-flow", "a")))
         await sleeper.cancel("enough")
         await flow.cancel("enough")
         for handle in [*ordinary, sleeper, flow]:
@@ -213,5 +213,5 @@ async def test_every_type_in_the_catalogue_is_emitted_by_a_running_hub(
         await sender.stop()
         emitted = {event.type for event in await seen(empty_bootstrap)}
         assert emitted == set(CATALOGUE), f"never emitted: {sorted(set(CATALOGUE) - emitted)}"
-        report = await verify(empty_bootstrap, require_all_ended=True)
+        report = await verify(Cluster.of(empty_bootstrap), require_all_ended=True)
         assert report.ok, report.render()

@@ -6,7 +6,7 @@ from msgspec import json
 from hub.core.rows import FORMAT, META_KEY
 from hub.engine import FormatMismatch, check_hub_format
 from hub.engine.over_tcp import TcpBroker
-from hub.kafka import STATE, Record, TopicPartition, TransactionalSession, delete_hub, ensure_topics
+from hub.kafka import STATE, Cluster, Record, TopicPartition, TransactionalSession, delete_hub, ensure_topics
 
 PLACE = TopicPartition(STATE, 0)
 
@@ -19,16 +19,16 @@ async def commit(session: TransactionalSession, format_number: int, rows: int) -
 
 
 async def test_the_format_of_a_hub_is_checked_by_its_last_transaction(empty_bootstrap: str) -> None:
-    await check_hub_format(empty_bootstrap)  # no topics yet
-    await ensure_topics(empty_bootstrap, partitions=2)
-    await check_hub_format(empty_bootstrap)  # nothing on them
-    session = await TcpBroker(empty_bootstrap).session(0)
+    await check_hub_format(Cluster.of(empty_bootstrap))  # no topics yet
+    await ensure_topics(Cluster.of(empty_bootstrap), partitions=2)
+    await check_hub_format(Cluster.of(empty_bootstrap))  # nothing on them
+    session = await TcpBroker(Cluster.of(empty_bootstrap)).session(0)
     try:
         await commit(session, FORMAT + 1, 300)
         with pytest.raises(FormatMismatch, match=f"is of format {FORMAT + 1}, and this version reads format {FORMAT} only"):
-            await check_hub_format(empty_bootstrap)
+            await check_hub_format(Cluster.of(empty_bootstrap))
         await commit(session, FORMAT, 300)
-        await check_hub_format(empty_bootstrap)
+        await check_hub_format(Cluster.of(empty_bootstrap))
     finally:
         await session.close()
-        await delete_hub(empty_bootstrap)
+        await delete_hub(Cluster.of(empty_bootstrap))

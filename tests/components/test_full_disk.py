@@ -15,7 +15,7 @@ from hub.broker import BrokerError, BrokerServer, BrokerSettings
 from hub.broker.files import FileStorage
 from hub.client import Hub
 from hub.engine.embedded import EmbeddedEngine
-from hub.kafka import Record, build_batch, ensure_topics, make_admin
+from hub.kafka import Cluster, Record, build_batch, ensure_topics, make_admin
 from hub.verify import verify
 from hub.worker import Worker, WorkerSettings
 
@@ -68,7 +68,7 @@ async def broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     storage = FileStorage(tmp_path, flush="os", journal_file_bytes=1 << 20, checkpoint_bytes=1 << 20, reserve_bytes=8 << 20)
     server = BrokerServer(tmp_path, storage=storage, settings=BrokerSettings(retention_check_seconds=0.2))
     await server.start()
-    await ensure_topics(server.bootstrap, partitions=1)
+    await ensure_topics(Cluster.of(server.bootstrap), partitions=1)
     yield server
     await server.stop()
 
@@ -89,7 +89,7 @@ async def fill(server: BrokerServer) -> None:
 
 async def shorten_retention(bootstrap: str) -> None:
     """What an operator does."""
-    admin = make_admin(bootstrap)
+    admin = make_admin(Cluster.of(bootstrap))
     await admin.start()
     configs = {"segment.bytes": str(1 << 20), "retention.bytes": str(1 << 20)}
     [answer] = await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, "filler", configs=configs)])
@@ -120,7 +120,7 @@ async def test_a_hub_on_a_full_disk_recovers_by_itself_when_retention_makes_room
         assert await hub.run("works", timeout_seconds=60) == 1
     await worker.stop()
     await engine.stop()
-    report = await verify(broker.bootstrap)
+    report = await verify(Cluster.of(broker.bootstrap))
     assert report.ok, report.render()
     actions = [record.__dict__.get("action") for record in caplog.records]
     assert actions.count("disk_full") == actions.count("disk_has_room") == 1

@@ -13,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from hub import Hub, TaskRegistry
-from hub.kafka import EVENTS, INTAKE, partition_of, read_all
+from hub.kafka import EVENTS, INTAKE, Cluster, partition_of, read_all
 from hub.verify import verify
 from schemas import decode_event
 from tests.engine.test_hostile_records import examples, prepared
@@ -92,11 +92,11 @@ async def test_whatever_lies_on_the_intake_the_next_task_ends(empty_bootstrap: s
     started = [
         event
         for partition in range(PARTITIONS)
-        async for record in read_all(empty_bootstrap, EVENTS, partition)
+        async for record in read_all(Cluster.of(empty_bootstrap), EVENTS, partition)
         if (event := decode_event(record.value, record.headers)).type == "engine.started"
     ]
     assert len(started) == PARTITIONS, "no partition was taken over a second time"
-    report = await verify(empty_bootstrap)
+    report = await verify(Cluster.of(empty_bootstrap))
     assert report.ok, report.render()
 
 

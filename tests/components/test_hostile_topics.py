@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from hub import Hub, TaskRegistry
 from hub.cli.listing import read_tasks
 from hub.delivery import DeliveryService, SubscriberConfig
-from hub.kafka import EVENTS, REPLIES, STATE, commands_topic, partition_of
+from hub.kafka import EVENTS, REPLIES, STATE, Cluster, commands_topic, partition_of
 from hub.runtime.status import gather_status
 from tests.brokers import unique
 from tests.cli.test_hostile_records import ROWS
@@ -96,7 +96,7 @@ async def test_whatever_lies_on_its_other_topics_a_hub_works_on(empty_bootstrap:
     subscriber = SubscriberConfig(use="tests.delivery.plugins:Recorder", id=tag, settings={"tag": tag}, start_from="earliest")
     with capture_logs() as logs:
         async with running(empty_bootstrap, tasks, foreign=True) as world:
-            delivery = DeliveryService(empty_bootstrap, [subscriber])
+            delivery = DeliveryService(Cluster.of(empty_bootstrap), [subscriber])
             await delivery.start()
             await producer.start()
             publisher, everywhere = Publisher(world, producer), list(range(PARTITIONS))
@@ -116,8 +116,8 @@ async def test_whatever_lies_on_its_other_topics_a_hub_works_on(empty_bootstrap:
                 await until(lambda: set(lasts) <= {subject for subject, _ in SEEN[tag].events})
                 status = delivery.status()[0]
                 assert (status.restarts, status.reconnects, status.malformed > 5) == (0, 0, True)
-                assert set(lasts) <= {task.id for task in (await read_tasks(empty_bootstrap)).tasks}
-                assert (await gather_status(empty_bootstrap, None))["malformed_rows"] > 0
+                assert set(lasts) <= {task.id for task in (await read_tasks(Cluster.of(empty_bootstrap))).tasks}
+                assert (await gather_status(Cluster.of(empty_bootstrap), None))["malformed_rows"] > 0
                 assert world.workers[0].stats()["malformed"] > 5
             finally:
                 await producer.stop()

@@ -9,7 +9,7 @@ import pytest
 
 from hub import Permanent, RetryLater, TaskCancelledError, TaskContext, TaskFailedError, TaskRegistry, TaskUnknownError, Workflow
 from hub.client import Hub, InvalidSubmissionError, TaskRejectedError
-from hub.kafka import INTAKE, read_all
+from hub.kafka import INTAKE, Cluster, read_all
 from hub.verify import verify
 from tests.brokers import unique
 
@@ -153,7 +153,7 @@ async def test_a_large_result_is_read_from_the_log_when_the_index_has_let_it_go(
 async def drains_everywhere(bootstrap: str) -> bool:
     """Whether a worker has told every partition that it takes nothing new."""
     kinds = [
-        {dict(record.headers)["ce_type"] async for record in read_all(bootstrap, INTAKE, partition)}
+        {dict(record.headers)["ce_type"] async for record in read_all(Cluster.of(bootstrap), INTAKE, partition)}
         for partition in range(PARTITIONS)
     ]
     return all(b"worker.draining" in found for found in kinds)
@@ -187,7 +187,7 @@ async def test_two_engines_share_the_partitions_and_one_takes_over_from_the_othe
         world.engines.pop(0)
         async with asyncio.timeout(60):
             assert [await handle.result() for handle in handles] == ["woke"] * 40
-        report = await verify(empty_bootstrap)
+        report = await verify(Cluster.of(empty_bootstrap))
         assert report.ok, report.render()
 
 

@@ -11,7 +11,7 @@ from hub.core.rows import META_KEY, meta_row_decoder
 from hub.engine import EngineSettings, LoopSettings, PartitionLoop
 from hub.engine.over_tcp import TcpBroker
 from hub.engine.ports import DiskSpace
-from hub.kafka import EVENTS, INTAKE, STATE, PartitionReader, ensure_topics, read_all
+from hub.kafka import EVENTS, INTAKE, STATE, Cluster, PartitionReader, ensure_topics, read_all
 from hub.verify import verify
 from hub.worker import Worker, WorkerSettings
 from schemas import Event, decode_event
@@ -86,7 +86,7 @@ class Engine:
 async def gate(empty_bootstrap: str) -> AsyncIterator[Gate]:
     """The tasks of a worker that runs."""
     gate = Gate()
-    await ensure_topics(empty_bootstrap, partitions=1)
+    await ensure_topics(Cluster.of(empty_bootstrap), partitions=1)
     worker = Worker(empty_bootstrap, gate.tasks, WorkerSettings(slots=8, grace_seconds=1))
     await worker.start()
     yield gate
@@ -94,19 +94,19 @@ async def gate(empty_bootstrap: str) -> AsyncIterator[Gate]:
 
 
 async def first_offset(bootstrap: str) -> int:
-    async with PartitionReader(bootstrap) as reader:
+    async with PartitionReader(Cluster.of(bootstrap)) as reader:
         await reader.open(INTAKE, 0, 0)
         return await reader.start_offset()
 
 
 async def decided(bootstrap: str) -> int:
     """The next offset of the intake to decide, by the last `!meta`."""
-    rows = [record.value async for record in read_all(bootstrap, STATE, 0) if record.key == META_KEY]
+    rows = [record.value async for record in read_all(Cluster.of(bootstrap), STATE, 0) if record.key == META_KEY]
     return meta_row_decoder.decode(rows[-1] or b"").offset
 
 
 async def events(bootstrap: str) -> list[Event]:
-    return [decode_event(record.value, record.headers) async for record in read_all(bootstrap, EVENTS, 0)]
+    return [decode_event(record.value, record.headers) async for record in read_all(Cluster.of(bootstrap), EVENTS, 0)]
 
 
 async def test_the_intake_is_deleted_behind_what_was_decided_also_by_the_next_owner(empty_bootstrap: str, gate: Gate) -> None:
@@ -117,16 +117,16 @@ async def test_the_intake_is_deleted_behind_what_was_decided_also_by_the_next_ow
         await until(reached, seconds=PATIENCE_SECONDS)
 
     async with Hub(empty_bootstrap) as hub:
-        async with Engine(TcpBroker(empty_bootstrap)):
+        async with Engine(TcpBroker(Cluster.of(empty_bootstrap))):
             numbers = [await hub.run("works", {"number": number}) for number in range(20)]
             assert numbers == list(range(20))
             await trimmed_to(20)
             assert await first_offset(empty_bootstrap) <= await decided(empty_bootstrap)
-        async with Engine(TcpBroker(empty_bootstrap)):
+        async with Engine(TcpBroker(Cluster.of(empty_bootstrap))):
             before = await first_offset(empty_bootstrap)
             assert await hub.run("works", {"number": 99}) == 99
             await trimmed_to(before)
-    report = await verify(empty_bootstrap)
+    report = await verify(Cluster.of(empty_bootstrap))
     assert report.ok, report.render()
 
 
@@ -147,7 +147,7 @@ async def test_a_broker_that_reports_its_disk_no_more_is_not_taken_for_a_full_on
 ) -> None:
     monkeypatch.setattr("hub.engine.housekeeping.STORAGE_SECONDS", 0.05)
     monkeypatch.setattr("hub.engine.housekeeping.ANSWER_HOLDS_SECONDS", 0.2)
-    broker = FillingDisk(empty_bootstrap)
+    broker = FillingDisk(Cluster.of(empty_bootstrap))
     broker.space = DiskSpace(9_000, 100_000)
     async with Hub(empty_bootstrap) as hub:
         async with Engine(broker):
@@ -162,7 +162,7 @@ async def test_a_broker_that_reports_its_disk_no_more_is_not_taken_for_a_full_on
         async with Engine(broker):  # An owner that never had an answer leaves the level of its predecessor, too.
             await level(empty_bootstrap, "ok")
             assert await hub.run("works", {"number": 2}) == 2
-    report = await verify(empty_bootstrap)
+    report = await verify(Cluster.of(empty_bootstrap))
     assert report.ok, report.render()
 
 
@@ -170,7 +170,7 @@ async def test_a_full_disk_refuses_new_tasks_while_running_ones_end_and_recovers
     empty_bootstrap: str, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hub.engine.housekeeping.STORAGE_SECONDS", 0.05)
-    broker = FillingDisk(empty_bootstrap)
+    broker = FillingDisk(Cluster.of(empty_bootstrap))
 
     async with Engine(broker), Hub(empty_bootstrap) as hub:
         running = await hub.submit("waits")
@@ -189,5 +189,5 @@ async def test_a_full_disk_refuses_new_tasks_while_running_ones_end_and_recovers
         broker.space = DiskSpace(50_000, 100_000)
         await level(empty_bootstrap, "ok")
         assert await hub.run("works", {"number": 3}) == 3
-    report = await verify(empty_bootstrap)
+    report = await verify(Cluster.of(empty_bootstrap))
     assert report.ok, report.render()

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
 
 from hub.broker import BrokerSettings
-from hub.kafka import make_admin
+from hub.kafka import Cluster, make_admin
 from tests.brokers import BROKERS, broker_in_thread, unique
 
 CONFIGS = {"cleanup.policy": "compact", "segment.ms": "500", "min.cleanable.dirty.ratio": "0.01", "max.compaction.lag.ms": "1000"}
@@ -29,7 +29,7 @@ def compacting_bootstrap(request: pytest.FixtureRequest, tmp_path: Path) -> Iter
 
 
 async def create(bootstrap: str, topic: str) -> None:
-    admin = make_admin(bootstrap)
+    admin = make_admin(Cluster.of(bootstrap))
     try:
         await admin.start()
         answer = await admin.create_topics([NewTopic(topic, 1, 1, topic_configs=CONFIGS)])

@@ -12,6 +12,7 @@ from hub.kafka import (
     EVENTS,
     INBOX_PARTITIONS,
     INTAKE,
+    Cluster,
     KafkaTransport,
     Outgoing,
     RecordReader,
@@ -59,8 +60,8 @@ async def transport(address: str | None) -> AsyncIterator[Transport]:
         async with in_memory() as memory:
             yield memory
     else:
-        await ensure_topics(address, partitions=PARTITIONS)
-        yield KafkaTransport(address)
+        await ensure_topics(Cluster.of(address), partitions=PARTITIONS)
+        yield KafkaTransport(Cluster.of(address))
 
 
 def outgoing(value: bytes, partition: int = 1) -> Outgoing:

@@ -19,13 +19,13 @@ from hub.core import (
     key_of,
     kind_of,
 )
-from schemas import NodeSpec
+from schemas import StepSpec
 
 ROWS: list[tuple[bytes, str, str, Any]] = [
     (key_of("task", "a/b"), "task", "a/b", TaskRow(run=7, name="charge", state="ready", created_at="2026-01-01T00:00:00Z")),
     (key_of("task", "é"), "task", "é", EndedRow(ended="failed", run=7, sequence=3, name="a", until_us=9, finished_at="")),
     (key_of("args", "t"), "args", "t", Raw(b'{"a": 1}')),
-    (key_of("plan", "t"), "plan", "t", {"first": NodeSpec(name="a"), "second": NodeSpec(name="b", depends_on=["first"])}),
+    (key_of("plan", "t"), "plan", "t", {"first": StepSpec(name="a"), "second": StepSpec(name="b", depends_on=["first"])}),
     (key_of("worker", "w"), "worker", "w", WorkerRow(run=3, state="active", names=["a"])),
     (key_of("engine", "0"), "engine", "0", EngineRow(sequence=2, storage="low")),
     (META_KEY, "!meta", "", MetaRow(offset=3, epoch=1, now_us=5, partitions=2)),

@@ -10,37 +10,37 @@ from hub.core.state.agenda import Agenda
 from hub.core.state.ready import AGING_SECONDS, ReadyQueue
 from hub.core.tasks.retry import delay_seconds
 from hub.core.times import text_of, us_of
-from schemas import Backoff, Dependency, NodeSpec, RetryPolicy, derived_id, node_id, task_id_of_cloudevent, task_id_of_key
+from schemas import Backoff, Dependency, RetryPolicy, StepSpec, derived_id, step_id, task_id_of_cloudevent, task_id_of_key
 
 
 @st.composite
-def graphs(draw: st.DrawFn) -> dict[str, NodeSpec]:
+def graphs(draw: st.DrawFn) -> dict[str, StepSpec]:
     """Random graphs, cycles included."""
     keys = [f"n{i}" for i in range(draw(st.integers(1, 8)))]
     edges = st.lists(st.sampled_from(keys), unique=True, max_size=4)
-    return {key: NodeSpec(name="a", depends_on=list[str | Dependency](draw(edges))) for key in keys}
+    return {key: StepSpec(name="a", depends_on=list[str | Dependency](draw(edges))) for key in keys}
 
 
 @given(graphs())
-def test_a_plan_puts_every_node_behind_what_it_depends_on_or_names_a_circle(nodes: dict[str, NodeSpec]) -> None:
-    plan = check_plan(nodes)
+def test_a_plan_puts_every_step_after_what_it_depends_on_or_names_a_circle(steps: dict[str, StepSpec]) -> None:
+    plan = check_plan(steps)
     if isinstance(plan, Plan):
         place = {key: index for index, key in enumerate(plan.order)}
-        assert set(place) == set(nodes)
-        for key, node in nodes.items():
-            assert all(place[dependency_of(entry).task] < place[key] for entry in node.depends_on)
+        assert set(place) == set(steps)
+        for key, step in steps.items():
+            assert all(place[dependency_of(entry).task] < place[key] for entry in step.depends_on)
     else:
         assert plan.code == "cycle"
         circle = plan.reason.rpartition(": ")[2].split(" -> ")
         if len(circle) > 1:
             for dependent, dependency in zip(circle, circle[1:], strict=False):
-                assert dependency in [dependency_of(entry).task for entry in nodes[dependent].depends_on]
+                assert dependency in [dependency_of(entry).task for entry in steps[dependent].depends_on]
 
 
-def test_too_many_dependents_of_one_node_are_refused() -> None:
-    nodes = {"hub": NodeSpec(name="a")} | {f"n{i}": NodeSpec(name="a", depends_on=["hub"]) for i in range(9_999)}
-    assert isinstance(check_plan(nodes), Plan)
-    refused = check_plan(nodes | {"one-more": NodeSpec(name="a", depends_on=["hub"])})
+def test_too_many_dependents_of_one_step_are_refused() -> None:
+    steps = {"hub": StepSpec(name="a")} | {f"n{i}": StepSpec(name="a", depends_on=["hub"]) for i in range(9_999)}
+    assert isinstance(check_plan(steps), Plan)
+    refused = check_plan(steps | {"one-more": StepSpec(name="a", depends_on=["hub"])})
     assert isinstance(refused, Rejection)
     assert refused.code == "limit_exceeded"
 
@@ -124,6 +124,6 @@ def test_derived_ids_are_equal_only_for_equal_parts(left: list[str], right: list
 
 
 def test_derived_ids_are_what_they_were_in_earlier_releases() -> None:
-    assert node_id("root", "x") == "e1fe04a8-4554-8f7f-85bb-00ecef9c107c"
+    assert step_id("root", "x") == "65707bb2-12b5-8ae8-af67-238d54b65eeb"
     assert task_id_of_cloudevent("/shop", "1") == "820a1489-2664-8cd6-915b-8b7a0f7c5807"
     assert task_id_of_key("default", "k") == "8d0492e4-cf01-8795-a4b7-37d64743017a"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from hub.delivery import DeliveryService, SubscriberConfig
+from hub.kafka import Cluster
 from schemas import Event
 from subscribers import Delivery, Meta, Subscriber, SubscriberContext, SubscriberSettings, on
 
@@ -38,7 +39,7 @@ async def main(bootstrap: str, topic: str, id: str, path: str) -> None:
     """Deliver until killed."""
     here = "tests.delivery.delivery_process:FileWriter"
     config = SubscriberConfig(use=here, id=id, settings={"path": path}, start_from="earliest")
-    service = DeliveryService(bootstrap, [config], topic=topic)
+    service = DeliveryService(Cluster.of(bootstrap), [config], topic=topic)
     await service.start()
     await service.ready()
     print("ready", flush=True)

@@ -15,6 +15,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 
 from hub.delivery import DeliveryService, SubscriberConfig
+from hub.kafka import Cluster
 from schemas import Event
 from schemas.events import TaskProgressed
 from subscribers import Delivery, Meta, Subscriber, on
@@ -87,7 +88,7 @@ async def spawn(*arguments: str) -> tuple[asyncio.subprocess.Process, str]:
 async def measure(bootstrap: str, topic: str, name: str, events: int, **more: Any) -> dict[str, Any]:
     """Deliver `events` events and say what that took."""
     config = SubscriberConfig(use=f"tests.delivery.measure:{name}", id=uuid.uuid4().hex, start_from="earliest", **more)
-    service = DeliveryService(bootstrap, [config], topic=topic)
+    service = DeliveryService(Cluster.of(bootstrap), [config], topic=topic)
     await service.start()
     await service.ready()
 

@@ -8,6 +8,7 @@ from hub.delivery import DeliveryService, SubscriberConfig, available, check_sub
 from hub.delivery.config import plan
 from hub.delivery.selection import MALFORMED, Selection
 from hub.errors import ConfigurationError
+from hub.kafka import Cluster
 from subscribers import Subscriber, SubscriberSettings
 
 from .event_log import progress, ready
@@ -83,7 +84,7 @@ def test_overrides_leave_the_rest_of_the_plugins_delivery_as_it_was() -> None:
     ],
 )
 async def test_a_plug_in_that_does_not_exist_ends_the_start(embedded_bootstrap: str, use: str, says: str) -> None:
-    service = DeliveryService(embedded_bootstrap, [SubscriberConfig(use=use, id="x")])
+    service = DeliveryService(Cluster.of(embedded_bootstrap), [SubscriberConfig(use=use, id="x")])
     with pytest.raises(ConfigurationError, match=says):
         await service.start()
 

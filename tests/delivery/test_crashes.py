@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hub.delivery import DeliveryService
+from hub.kafka import Cluster
 from tests.brokers import unique
 from tests.ports import free_port
 
@@ -88,7 +89,7 @@ async def test_a_broker_that_is_killed_and_comes_back_is_found_again(tmp_path: P
     async with process("broker_process", data, str(free_port())) as (first, port):
         bootstrap = f"127.0.0.1:{port}"
         await create_topic(bootstrap, topic)
-        service = DeliveryService(bootstrap, configs, topic=topic)
+        service = DeliveryService(Cluster.of(bootstrap), configs, topic=topic)
         await service.start()
         await service.ready()
         await write(bootstrap, topic, [progress("a", n) for n in range(1, 51)])
@@ -125,7 +126,7 @@ async def test_a_dead_letter_waits_for_the_broker(tmp_path: Path) -> None:
     async with process("broker_process", data, str(free_port())) as (first, port):
         bootstrap = f"127.0.0.1:{port}"
         await create_topic(bootstrap, topic)
-        async with running(DeliveryService(bootstrap, [config], topic=topic)) as service:
+        async with running(DeliveryService(Cluster.of(bootstrap), [config], topic=topic)) as service:
             await write(bootstrap, topic, [progress("a", 1), progress("a", 2), progress("a", 3)])
             await until(lambda: "poison 1" in seen.calls, "the first failure")
             first.kill()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hub.delivery import DeliveryService, SubscriberConfig
-from hub.kafka import BATCH_BYTES_MAX, describe_setting
+from hub.kafka import BATCH_BYTES_MAX, Cluster, describe_setting
 from tests.brokers import unique
 
 from .event_log import committed_offset, completed, create_topic, progress, read_all, ready, running, write
@@ -34,7 +34,7 @@ async def topic(bootstrap: str) -> str:
 async def test_every_event_arrives_once_and_in_order_per_task(bootstrap: str, topic: str) -> None:
     config = configured("Recorder")
     await write(bootstrap, topic, [progress(f"t{n % 10}", n // 10 + 1) for n in range(500)])
-    async with running(DeliveryService(bootstrap, [config], topic=topic)) as service:
+    async with running(DeliveryService(Cluster.of(bootstrap), [config], topic=topic)) as service:
         seen = SEEN[config.id]
         await until(lambda: len(seen.events) >= 500, "500 events")
         for task in range(10):
@@ -51,7 +51,7 @@ async def test_events_of_an_aborted_or_open_transaction_are_not_delivered(bootst
     config = configured("Recorder")
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id=unique("tx"))
     await producer.start()
-    async with running(DeliveryService(bootstrap, [config], topic=topic)):
+    async with running(DeliveryService(Cluster.of(bootstrap), [config], topic=topic)):
         await producer.begin_transaction()
         key, value, headers = progress("ghost", 1)
         await producer.send_and_wait(topic, value=value, key=key, headers=headers, partition=0)
@@ -65,10 +65,10 @@ async def test_events_of_an_aborted_or_open_transaction_are_not_delivered(bootst
 async def test_the_first_start_begins_at_the_end_and_later_ones_miss_nothing(bootstrap: str, topic: str) -> None:
     config = configured("Recorder", start_from="latest")
     await write(bootstrap, topic, [progress("old", 1)])
-    async with running(DeliveryService(bootstrap, [config], topic=topic)):
+    async with running(DeliveryService(Cluster.of(bootstrap), [config], topic=topic)):
         pass  # nothing was seen, nothing delivered: but its place in the log is known from here on
     await write(bootstrap, topic, [progress("new", 1)])
-    async with running(DeliveryService(bootstrap, [config], topic=topic)):
+    async with running(DeliveryService(Cluster.of(bootstrap), [config], topic=topic)):
         await until(lambda: SEEN[config.id].events, "what was written while it was away")
     assert SEEN[config.id].events == [("new", 1)]
 
@@ -76,7 +76,7 @@ async def test_the_first_start_begins_at_the_end_and_later_ones_miss_nothing(boo
 async def test_tasks_run_side_by_side_up_to_the_concurrency_and_one_task_never_does(bootstrap: str, topic: str) -> None:
     config = configured("Progress")
     await write(bootstrap, topic, [progress(f"t{n % 8}", n // 8 + 1) for n in range(64)])
-    async with running(DeliveryService(bootstrap, [config], topic=topic)):
+    async with running(DeliveryService(Cluster.of(bootstrap), [config], topic=topic)):
         seen = SEEN[config.id]
         await until(lambda: len(seen.events) >= 64, "64 events")
         assert seen.most == 4
@@ -86,7 +86,7 @@ async def test_tasks_run_side_by_side_up_to_the_concurrency_and_one_task_never_d
 async def test_order_by_partition_makes_everything_one_line(bootstrap: str, topic: str) -> None:
     config = configured("Progress", delivery={"order": "partition"})
     await write(bootstrap, topic, [progress(f"t{n}", n + 1) for n in range(10)])
-    async with running(DeliveryService(bootstrap, [config], topic=topic)):
+    async with running(DeliveryService(Cluster.of(bootstrap), [config], topic=topic)):
         seen = SEEN[config.id]
         await until(lambda: len(seen.events) >= 10, "10 events")
         assert seen.most == 1
@@ -99,7 +99,7 @@ async def test_an_event_that_always_fails_is_set_aside_and_the_tasks_later_event
     seen.poison = {("bad", 2)}
     written = [progress("bad", n) for n in (1, 2, 3)] + [progress("good", n) for n in (1, 2, 3)]
     await write(bootstrap, topic, written)
-    async with running(DeliveryService(bootstrap, [config], topic=topic)) as service:
+    async with running(DeliveryService(Cluster.of(bootstrap), [config], topic=topic)) as service:
         await until(lambda: len(seen.events) >= 5, "five events")
         await until(lambda: service.status()[0].dead_lettered == 1, "the dead letter")
         status = service.status()[0]
@@ -128,7 +128,7 @@ async def test_the_dead_letter_of_an_old_event_is_kept_as_long_as_any_other(boot
     SEEN[config.id].poison = {("bad", 1)}
     began_ms = int(time.time() * 1000)
     await write(bootstrap, topic, [progress("bad", 1)], timestamp_ms=old_ms)
-    async with running(DeliveryService(bootstrap, [config], topic=topic)) as service:
+    async with running(DeliveryService(Cluster.of(bootstrap), [config], topic=topic)) as service:
         await until(lambda: service.status()[0].dead_lettered == 1, "the dead letter")
     (letter,) = await read_all(bootstrap, config.dead_letter_topic, 1)
     assert letter.timestamp >= began_ms
@@ -138,10 +138,10 @@ async def test_the_dead_letter_of_an_old_event_is_kept_as_long_as_any_other(boot
 async def test_the_settings_of_a_dead_letter_topic_hold_for_a_new_one_and_for_one_that_exists(bootstrap: str, topic: str) -> None:
     config = configured("Recorder")
     for asked in ({"retention.ms": "600000"}, {"retention.ms": "-1", "retention.bytes": str(5 << 20)}):
-        async with running(DeliveryService(bootstrap, [config], topic=topic, dead_letter_configs=asked)):
+        async with running(DeliveryService(Cluster.of(bootstrap), [config], topic=topic, dead_letter_configs=asked)):
             for setting, value in asked.items():
-                assert await describe_setting(bootstrap, config.dead_letter_topic, setting) == value
-    assert int(await describe_setting(bootstrap, config.dead_letter_topic, "max.message.bytes")) > BATCH_BYTES_MAX
+                assert await describe_setting(Cluster.of(bootstrap), config.dead_letter_topic, setting) == value
+    assert int(await describe_setting(Cluster.of(bootstrap), config.dead_letter_topic, "max.message.bytes")) > BATCH_BYTES_MAX
 
 
 async def test_skip_goes_on_without_a_dead_letter(bootstrap: str, topic: str) -> None:
@@ -149,7 +149,7 @@ async def test_skip_goes_on_without_a_dead_letter(bootstrap: str, topic: str) ->
     seen = SEEN[config.id]
     seen.poison = {("a", 1)}
     await write(bootstrap, topic, [progress("a", 1), progress("a", 2)])
-    async with running(DeliveryService(bootstrap, [config], topic=topic)) as service:
+    async with running(DeliveryService(Cluster.of(bootstrap), [config], topic=topic)) as service:
         await until(lambda: seen.events == [("a", 2)], "the second event")
         assert service.status()[0].skipped == 1
 
@@ -159,13 +159,13 @@ async def test_stop_halts_before_the_event_and_a_new_start_tries_it_again(bootst
     seen = SEEN[config.id]
     seen.poison = {("a", 2)}
     await write(bootstrap, topic, [progress("a", n) for n in (1, 2, 3)])
-    async with running(DeliveryService(bootstrap, [config], topic=topic)) as service:
+    async with running(DeliveryService(Cluster.of(bootstrap), [config], topic=topic)) as service:
         await until(lambda: service.status()[0].state == "stopped", "the stop")
         assert seen.events == [("a", 1)]
         assert "cannot stand a 2" in (service.status()[0].error or "")
     assert await committed_offset(bootstrap, config.group, topic) == 1
     seen.poison = set()
-    async with running(DeliveryService(bootstrap, [config], topic=topic)):
+    async with running(DeliveryService(Cluster.of(bootstrap), [config], topic=topic)):
         await until(lambda: len(seen.events) == 3, "the rest")
     assert seen.events == [("a", 1), ("a", 2), ("a", 3)]
 
@@ -174,7 +174,7 @@ async def test_postpone_comes_again_later_and_drop_does_not(bootstrap: str, topi
     config = configured("Wishing")
     seen = SEEN[config.id]
     await write(bootstrap, topic, [progress("a", n) for n in (1, 2, 3, 4)])
-    async with running(DeliveryService(bootstrap, [config], topic=topic)) as service:
+    async with running(DeliveryService(Cluster.of(bootstrap), [config], topic=topic)) as service:
         await until(lambda: len(seen.events) == 2, "the even ones")
         await until(lambda: service.status()[0].lag == 0, "all acknowledged")
         status = service.status()[0]
@@ -187,7 +187,7 @@ async def test_a_handler_that_hangs_is_ended_and_its_neighbours_go_on(bootstrap:
     seen = SEEN[config.id]
     seen.poison = {("a", 1)}
     await write(bootstrap, topic, [progress("a", 1), progress("a", 2), progress("b", 1)])
-    async with running(DeliveryService(bootstrap, [config], topic=topic)) as service:
+    async with running(DeliveryService(Cluster.of(bootstrap), [config], topic=topic)) as service:
         await until(lambda: len(seen.events) == 2, "the two others")
         status = service.status()[0]
     assert seen.events[0] == ("b", 1)
@@ -207,7 +207,7 @@ async def test_records_that_are_no_events_are_set_aside(bootstrap: str, topic: s
         (b"a", good[1], [(name, b"task.invented" if name == "ce_type" else value) for name, value in good[2]]),
     ]
     await write(bootstrap, topic, [*junk, good])
-    async with running(DeliveryService(bootstrap, [config], topic=topic)) as service:
+    async with running(DeliveryService(Cluster.of(bootstrap), [config], topic=topic)) as service:
         await until(lambda: SEEN[config.id].events, "the good one")
         await until(lambda: service.status()[0].dead_lettered == len(junk), "the others set aside")
         assert service.status()[0].state == "running"
@@ -221,7 +221,7 @@ async def test_what_a_filter_refuses_moves_the_offset_and_is_never_decoded(boots
     key, _, headers = progress("x", 1, namespace="sandbox")
     broken_but_refused = (key, b"{not json", headers)
     await write(bootstrap, topic, [*[ready("y", n, namespace="sandbox") for n in range(100)], broken_but_refused])
-    async with running(DeliveryService(bootstrap, [config], topic=topic)) as service:
+    async with running(DeliveryService(Cluster.of(bootstrap), [config], topic=topic)) as service:
         await until(lambda: service.status()[0].filtered == 101 and service.status()[0].lag == 0, "all looked at")
         assert service.status()[0].dead_lettered == 0
     assert SEEN[config.id].events == []
@@ -232,7 +232,7 @@ async def test_batches_hold_up_to_their_size_and_linger_for_the_rest(bootstrap: 
     config = configured("Lingering")
     seen = SEEN[config.id]
     await write(bootstrap, topic, [progress(f"t{n % 3}", n) for n in range(1, 26)])
-    async with running(DeliveryService(bootstrap, [config], topic=topic)):
+    async with running(DeliveryService(Cluster.of(bootstrap), [config], topic=topic)):
         await until(lambda: len(seen.events) == 25, "25 events")
         assert [len(one) for one in seen.batches] == [10, 10, 5]
         assert [sequence for one in seen.batches for sequence in one] == list(range(1, 26))
@@ -243,7 +243,7 @@ async def test_a_poisoned_batch_is_halved_until_the_culprit_stands_alone(bootstr
     seen = SEEN[config.id]
     seen.poison = {("t", 7)}
     await write(bootstrap, topic, [progress("t", n) for n in range(1, 11)])
-    async with running(DeliveryService(bootstrap, [config], topic=topic)) as service:
+    async with running(DeliveryService(Cluster.of(bootstrap), [config], topic=topic)) as service:
         await until(lambda: len(seen.events) == 9 and service.status()[0].dead_lettered == 1, "nine delivered, one set aside")
     assert seen.of("t") == [1, 2, 3, 4, 5, 6, 8, 9, 10]
     (letter,) = await read_all(bootstrap, config.dead_letter_topic, 1)
@@ -257,7 +257,7 @@ async def test_a_buffering_sink_is_acknowledged_only_after_its_flush(bootstrap: 
     seen.gate = threading.Event()
     seen.flush_fails = 1
     await write(bootstrap, topic, [progress("a", n) for n in (1, 2, 3)])
-    async with running(DeliveryService(bootstrap, [config], topic=topic)) as service:
+    async with running(DeliveryService(Cluster.of(bootstrap), [config], topic=topic)) as service:
         await until(lambda: seen.calls.count("flush") >= 2, "the second try to flush")
         assert service.status()[0].delivered == 3
         assert service.status()[0].in_flight == 3
@@ -273,7 +273,7 @@ async def test_reading_pauses_at_the_bound_and_goes_on_after(bootstrap: str, top
     seen = SEEN[config.id]
     seen.gate = threading.Event()
     await write(bootstrap, topic, [progress(f"t{n}", 1) for n in range(50)])
-    async with running(DeliveryService(bootstrap, [config], topic=topic)) as service:
+    async with running(DeliveryService(Cluster.of(bootstrap), [config], topic=topic)) as service:
         await until(lambda: service.status()[0].in_flight == 10, "the bound")
         await until(lambda: service.status()[0].state == "blocked", "its state told")
         assert service.status()[0].in_flight == 10
@@ -289,7 +289,9 @@ async def test_a_subscriber_that_blocks_hangs_or_breaks_slows_no_other(bootstrap
     SEEN[blocking.id].gate = threading.Event()
     SEEN[failing.id].open_fails = 1_000
     SEEN[hanging.id].poison = {(f"t{n}", 1) for n in range(100)}
-    service = DeliveryService(bootstrap, [blocking, failing, unimportable, hanging, healthy], topic=topic, drain_seconds=0.5)
+    service = DeliveryService(
+        Cluster.of(bootstrap), [blocking, failing, unimportable, hanging, healthy], topic=topic, drain_seconds=0.5
+    )
     async with running(service):
         states = {one.id: one.state for one in service.status()}
         assert states[failing.id] == "failed"
@@ -306,7 +308,7 @@ async def test_a_handler_that_never_comes_back_does_not_hold_up_the_end(bootstra
     config = configured("Blocking")
     gate = SEEN[config.id].gate = threading.Event()
     await write(bootstrap, topic, [progress("a", 1), progress("a", 2)])
-    service = DeliveryService(bootstrap, [config], topic=topic, drain_seconds=0.5)
+    service = DeliveryService(Cluster.of(bootstrap), [config], topic=topic, drain_seconds=0.5)
     await service.start()
     await until(lambda: SEEN[config.id].calls.count("blocks"), "the block")
     await service.stop()
@@ -320,7 +322,7 @@ async def test_an_open_that_raised_is_tried_again(bootstrap: str, topic: str) ->
     seen = SEEN[config.id]
     seen.open_fails = 1
     await write(bootstrap, topic, [progress("a", 1)])
-    async with running(DeliveryService(bootstrap, [config], topic=topic)) as service:
+    async with running(DeliveryService(Cluster.of(bootstrap), [config], topic=topic)) as service:
         assert service.status()[0].state == "failed"
         assert "not plugged in" in (service.status()[0].error or "")
         await until(lambda: seen.events == [("a", 1)], "the event, after the second open")
@@ -332,7 +334,7 @@ async def test_a_plain_function_is_a_subscriber(bootstrap: str, topic: str) -> N
     SEEN["plain"].events.clear()
     config = SubscriberConfig(use="tests.delivery.plugins:plain", id=unique("plain"), start_from="earliest")
     await write(bootstrap, topic, [progress("a", 1), completed("a", 2)])
-    async with running(DeliveryService(bootstrap, [config], topic=topic)):
+    async with running(DeliveryService(Cluster.of(bootstrap), [config], topic=topic)):
         await until(lambda: SEEN["plain"].events, "the event")
     assert SEEN["plain"].events == [("a", 2)]
 
@@ -340,7 +342,7 @@ async def test_a_plain_function_is_a_subscriber(bootstrap: str, topic: str) -> N
 async def test_a_topic_that_does_not_exist_yet_is_waited_for(bootstrap: str) -> None:
     config = configured("Recorder")
     name = unique("later")
-    service = DeliveryService(bootstrap, [config], topic=name)
+    service = DeliveryService(Cluster.of(bootstrap), [config], topic=name)
     await service.start()
     try:
         await until(lambda: service.status()[0].state == "waiting", "its state told")
@@ -360,9 +362,9 @@ async def test_several_delivery_processes_share_the_partitions_and_lose_nothing_
     def place(key: bytes) -> int:
         return int(key[1:]) % 4
 
-    async with running(DeliveryService(bootstrap, [config], topic=name)) as first:
+    async with running(DeliveryService(Cluster.of(bootstrap), [config], topic=name)) as first:
         await write(bootstrap, name, [progress(f"t{n}", 1) for n in range(40)], partition_of=place)
-        async with running(DeliveryService(bootstrap, [config], topic=name)) as second:
+        async with running(DeliveryService(Cluster.of(bootstrap), [config], topic=name)) as second:
             await until(
                 lambda: sorted(len(one.status()[0].partitions) for one in (first, second)) == [2, 2], "two partitions each", 30
             )
@@ -380,7 +382,7 @@ async def test_several_delivery_processes_share_the_partitions_and_lose_nothing_
 async def test_stopping_while_handlers_run_ends_them_and_commits(bootstrap: str, topic: str) -> None:
     config = configured("Progress")
     await write(bootstrap, topic, [progress(f"t{n}", 1) for n in range(400)])
-    async with running(DeliveryService(bootstrap, [config], topic=topic)):
+    async with running(DeliveryService(Cluster.of(bootstrap), [config], topic=topic)):
         await until(lambda: len(SEEN[config.id].events) > 20, "some")
     done = len(SEEN[config.id].events)
     committed = await committed_offset(bootstrap, config.group, topic)

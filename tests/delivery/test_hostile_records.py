@@ -16,7 +16,7 @@ from hub.delivery.dead_letters import CUT_BYTES, HEADERS_MAX, DeadLetter
 from hub.delivery.runner import Runner
 from hub.delivery.selection import Selection
 from hub.delivery.window import Item, Session
-from hub.kafka import make_producer
+from hub.kafka import Cluster, make_producer
 from schemas import MalformedEvent, decode_event
 from subscribers import Meta
 from subscribers.console import json_line, text_line
@@ -152,7 +152,7 @@ async def topic(bootstrap: str) -> str:
 
 
 async def publish(bootstrap: str, topic: str, records: list[WholeRecord]) -> None:
-    producer = make_producer(bootstrap)
+    producer = make_producer(Cluster.of(bootstrap))
     await producer.start()
     try:
         for record in records:
@@ -167,7 +167,7 @@ async def test_a_running_subscriber_survives_its_topic_and_commits_past_it(boots
     hostile = [source.record(Random(seed)) for seed in range(80)]
     tag = unique("recorder")
     config = SubscriberConfig(use="tests.delivery.plugins:Recorder", id=tag, settings={"tag": tag}, start_from="earliest")
-    async with running(DeliveryService(bootstrap, [config], topic=topic)) as service:
+    async with running(DeliveryService(Cluster.of(bootstrap), [config], topic=topic)) as service:
         await publish(bootstrap, topic, [*hostile, good("after")])
         await until(lambda: "after" in [subject for subject, _ in SEEN[tag].events], "the event after them")
         await until(lambda: service.status()[0].in_flight == 0, "all of them acknowledged")
@@ -184,7 +184,7 @@ async def test_a_dead_letter_that_its_topic_does_not_take_is_cut(bootstrap: str,
     config = SubscriberConfig(use="tests.delivery.plugins:Recorder", id=tag, settings={"tag": tag}, start_from="earliest")
     await create_topic(bootstrap, config.dead_letter_topic, max_message_bytes=200_000)
     poison = WholeRecord(b"k", b"\xff" * 900_000, [("ce_type", b"nonsense"), ("note", b"n" * 5_000)])
-    async with running(DeliveryService(bootstrap, [config], topic=topic)):
+    async with running(DeliveryService(Cluster.of(bootstrap), [config], topic=topic)):
         await publish(bootstrap, topic, [poison, good("after")])
         await until(lambda: SEEN[tag].events, "the event after it")
         (letter,) = await read_all(bootstrap, config.dead_letter_topic, 1)
@@ -199,7 +199,7 @@ async def test_a_task_after_a_hostile_record_is_not_delayed(bootstrap: str, topi
     tag = unique("recorder")
     config = SubscriberConfig(use="tests.delivery.plugins:Recorder", id=tag, settings={"tag": tag}, start_from="earliest")
     deep = WholeRecord(key, b'{"data":' + b"[" * 100_000, list(headers))
-    async with running(DeliveryService(bootstrap, [config], topic=topic)) as service:
+    async with running(DeliveryService(Cluster.of(bootstrap), [config], topic=topic)) as service:
         await publish(bootstrap, topic, [deep, WholeRecord(key, value, list(headers))])
         await until(lambda: SEEN[tag].events == [("plain", 1)], "the event of the same task")
         assert service.status()[0].retried == 0

@@ -18,6 +18,7 @@ from hub.delivery import DeliveryService, SubscriberConfig
 from hub.delivery.config import plan
 from hub.delivery.secrets import masked_entry, masked_settings, secrets_in, secrets_of
 from hub.errors import ConfigurationError
+from hub.kafka import Cluster
 from hub.telemetry import MASK, conceal, configure_logging, masked
 from schemas import Event
 from subscribers import Subscriber, SubscriberSettings, on
@@ -151,7 +152,7 @@ async def test_a_dead_letter_does_not_hold_a_secret(embedded_bootstrap: str) -> 
         start_from="earliest",
         delivery={"retry": {"initial": 0.01, "timeout": 0}},
     )
-    async with running(DeliveryService(embedded_bootstrap, [config], topic=topic)) as service:
+    async with running(DeliveryService(Cluster.of(embedded_bootstrap), [config], topic=topic)) as service:
         await until(lambda: service.status()[0].dead_lettered == 1, "the dead letter")
     (letter,) = await read_all(embedded_bootstrap, config.dead_letter_topic, 1)
     headers = dict(letter.headers)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hub.client import Hub, TaskHandle
-from hub.kafka import EVENTS, read_all
+from hub.kafka import EVENTS, Cluster, read_all
 from hub.verify import Report, verify
 from schemas import decode_event
 
@@ -72,7 +72,7 @@ class Load:
 
     async def verified(self) -> Report:
         """What the checker says of the whole log, this load's submissions included."""
-        return await verify(self.bootstrap, require_all_ended=True, acknowledged=self.acknowledged)
+        return await verify(Cluster.of(self.bootstrap), require_all_ended=True, acknowledged=self.acknowledged)
 
 
 async def during(load: Load, harm: Callable[[], Awaitable[None]], *, times: int, timeout_seconds: float, seed: int) -> None:
@@ -93,7 +93,7 @@ async def everything_was_delivered(bootstrap: str, partitions: int, written: Pat
     """Promise 6: every event at least once, in order per entity (ignoring repeats), with a stable id."""
     wanted: dict[tuple[int, int], tuple[str, str]] = {}
     for partition in range(partitions):
-        async for record in read_all(bootstrap, EVENTS, partition):
+        async for record in read_all(Cluster.of(bootstrap), EVENTS, partition):
             event = decode_event(record.value, record.headers)
             if event.entity.startswith("task/"):  # The subscriber began at the log's end, before the first task.
                 wanted[partition, record.offset] = (event.id, event.entity)

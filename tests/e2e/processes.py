@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
+from hub.kafka import Cluster
 from hub.verify import verify
 from tests.ports import free_port
 
@@ -134,7 +135,7 @@ class Installation:
     async def __aexit__(self, failed: type[BaseException] | None, *_: object) -> None:
         try:
             if failed is None:
-                report = await verify(self.bootstrap)
+                report = await verify(Cluster.of(self.bootstrap))
                 assert report.ok, report.render()
         finally:
             await self._end()

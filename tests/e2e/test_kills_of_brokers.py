@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from aiokafka.admin import NewTopic
 
-from hub.kafka import Outgoing, PartitionUnavailable, Sender, describe_storage, ensure_topics, make_admin
+from hub.kafka import Cluster, Outgoing, PartitionUnavailable, Sender, describe_storage, ensure_topics, make_admin
 from hub.verify import verify
 from tests.apache_kafka import KafkaUnavailable
 from tests.brokers import missing, unique
@@ -42,14 +42,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
 
 async def test_a_killed_broker_of_three_costs_nothing(tmp_path: Path, cluster: KafkaCluster) -> None:
     await cluster.settled()
-    await ensure_topics(cluster.bootstrap, partitions=PARTITIONS)
+    await ensure_topics(Cluster.of(cluster.bootstrap), partitions=PARTITIONS)
     async with Installation(tmp_path, bootstrap=cluster.bootstrap) as hub:
         await hub.engine()
         await hub.worker()
         await hub.delivery()
         acknowledged = await load_during(hub.bootstrap, asyncio.create_task(kill_one_after_another(cluster)))
         assert len(acknowledged) >= TASKS // 4
-        report = await verify(hub.bootstrap, require_all_ended=True, acknowledged=acknowledged)
+        report = await verify(Cluster.of(hub.bootstrap), require_all_ended=True, acknowledged=acknowledged)
         assert report.ok, report.render()
         await everything_was_delivered(hub.bootstrap, PARTITIONS, tmp_path / "delivered")
     check_what_was_said(tmp_path)
@@ -84,7 +84,7 @@ async def test_while_a_leader_is_away_its_partition_is_named_and_not_the_cluster
     """Last in this file: with one node of three there is no new leader, so what is said does not depend on time."""
     await cluster.settled()
     topic = unique("led")
-    admin = make_admin(cluster.bootstrap)
+    admin = make_admin(Cluster.of(cluster.bootstrap))
     await admin.start()
     try:
         await admin.create_topics([NewTopic(topic, NODES, NODES)])
@@ -95,7 +95,7 @@ async def test_while_a_leader_is_away_its_partition_is_named_and_not_the_cluster
     leaders = {part["partition"]: part["leader"] for part in described["partitions"]}
     stays = cluster.nodes[leaders[0] - 1]
     partition = next(number for number, leader in leaders.items() if leader != stays.number)
-    sender = Sender(cluster.bootstrap)
+    sender = Sender(Cluster.of(cluster.bootstrap))
     await sender.start()
     try:
         await sender.send(Outgoing(topic, partition, b"k", b"v", []))
@@ -109,7 +109,7 @@ async def test_while_a_leader_is_away_its_partition_is_named_and_not_the_cluster
         await sender.stop()
     assert unavailable.value.leader == gone
     assert f"The leader of {topic}-{partition}, {gone}, does not answer" in str(unavailable.value)
-    storage = await describe_storage(cluster.bootstrap)
+    storage = await describe_storage(Cluster.of(cluster.bootstrap))
     assert list(storage.dirs) == [stays.bootstrap]
     assert storage.usable_bytes is not None
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.kafka import ensure_topics
+from hub.kafka import Cluster, ensure_topics
 
 from .load import KILLS, SECONDS, TASKS, Load, during
 from .processes import Installation
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(SECONDS * 2 + 120)]
 @pytest.mark.kafka
 @pytest.mark.parametrize("role", ["engine", "worker"])
 async def test_on_apache_kafka_a_killed_process_costs_nothing(tmp_path: Path, role: str, private_kafka: str) -> None:
-    await ensure_topics(private_kafka, partitions=4)
+    await ensure_topics(Cluster.of(private_kafka), partitions=4)
     async with Installation(tmp_path, bootstrap=private_kafka) as hub:
         victims = {"engine": await hub.engine(), "worker": await hub.worker()}
         load = Load(hub.bootstrap, TASKS)

@@ -9,7 +9,7 @@ import pytest
 from msgspec import json
 
 from hub.client import Hub
-from hub.kafka import EVENTS, INTAKE, ensure_topics, make_producer, read_all
+from hub.kafka import EVENTS, INTAKE, Cluster, ensure_topics, make_producer, read_all
 from hub.verify import verify
 from schemas import Event, decode_event
 
@@ -24,7 +24,7 @@ async def events_of(bootstrap: str, partitions: int = 1) -> list[Event]:
     return [
         decode_event(record.value, record.headers)
         for partition in range(partitions)
-        async for record in read_all(bootstrap, EVENTS, partition)
+        async for record in read_all(Cluster.of(bootstrap), EVENTS, partition)
     ]
 
 
@@ -36,7 +36,7 @@ async def test_an_engine_that_was_stopped_while_another_took_over_changes_nothin
 
 @pytest.mark.kafka
 async def test_on_apache_kafka_a_zombie_engine_changes_nothing(tmp_path: Path, private_kafka: str) -> None:
-    await ensure_topics(private_kafka, partitions=4)
+    await ensure_topics(Cluster.of(private_kafka), partitions=4)
     async with Installation(tmp_path, bootstrap=private_kafka, partitions=4) as hub:
         await zombie_comes_back(hub, tasks=400)
 
@@ -146,7 +146,7 @@ async def test_a_worker_that_cannot_renew_its_leases_stops_what_it_runs_and_goes
             await broker.start()
             assert await handle.result(timeout_seconds=60) == "done"
             assert (await client.get(handle.id)).attempt == 2
-        report = await verify(hub.bootstrap, require_all_ended=True)
+        report = await verify(Cluster.of(hub.bootstrap), require_all_ended=True)
         assert report.ok, report.render()
 
 
@@ -158,7 +158,7 @@ async def test_a_submission_repeated_after_its_end_and_after_restarts_of_everyth
         worker = await hub.worker()
 
         async def publish() -> None:
-            producer = make_producer(hub.bootstrap)
+            producer = make_producer(Cluster.of(hub.bootstrap))
             await producer.start()
             try:
                 await producer.send_and_wait(INTAKE, value, key=b"anything", headers=headers)
@@ -212,11 +212,11 @@ GARBAGE: list[tuple[str, bytes | None, list[tuple[str, bytes]]]] = [
 async def test_garbage_on_the_intake_is_set_aside_with_a_reason_and_everything_else_goes_on(
     empty_bootstrap: str, tmp_path: Path
 ) -> None:
-    await ensure_topics(empty_bootstrap, partitions=4)
+    await ensure_topics(Cluster.of(empty_bootstrap), partitions=4)
     async with Installation(tmp_path, bootstrap=empty_bootstrap, partitions=4) as hub:
         await hub.engine()
         await hub.worker()
-        producer = make_producer(empty_bootstrap)
+        producer = make_producer(Cluster.of(empty_bootstrap))
         await producer.start()
         try:
             for _, value, headers in GARBAGE:
@@ -234,14 +234,14 @@ async def test_garbage_on_the_intake_is_set_aside_with_a_reason_and_everything_e
         forwarded = kinds.count("engine.report_forwarded")
         assert len(aside) + forwarded >= len(GARBAGE) * 4
         assert all(event.data.reason for event in aside)
-        report = await verify(empty_bootstrap)
+        report = await verify(Cluster.of(empty_bootstrap))
         assert report.ok, report.render()
 
 
 async def test_what_was_acknowledged_by_plain_clients_survives_a_kill_of_broker_and_engine(tmp_path: Path) -> None:
     async with Installation(tmp_path) as hub:
         broker = await hub.broker(engine=True)
-        producer = make_producer(hub.bootstrap, linger_ms=1)
+        producer = make_producer(Cluster.of(hub.bootstrap), linger_ms=1)
         await producer.start()
         sent: list[str] = []
         try:
@@ -262,5 +262,5 @@ async def test_what_was_acknowledged_by_plain_clients_survives_a_kill_of_broker_
         async with asyncio.timeout(60):
             while [event.type for event in await events_of(hub.bootstrap)].count("task.completed") < 300:
                 await asyncio.sleep(0.1)
-        report = await verify(hub.bootstrap, require_all_ended=True, acknowledged=sent)
+        report = await verify(Cluster.of(hub.bootstrap), require_all_ended=True, acknowledged=sent)
         assert report.ok, report.render()

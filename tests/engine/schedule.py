@@ -9,7 +9,7 @@ import msgspec
 
 from hub.kafka import partition_of
 from hub.verify import Execution, Report
-from schemas import ExecuteAttempt, node_id
+from schemas import ExecuteAttempt, step_id
 from tests.engine.harness import SECOND, World
 from tests.engine.topics import Topics
 from tests.simulation.hostile import hostile_record
@@ -229,7 +229,7 @@ class Schedule:
     def cancel_step(self) -> None:
         if self.roots:
             root = self.random.choice(self.roots)
-            step = node_id(root, self.random.choice(self.keys[root]))
+            step = step_id(root, self.random.choice(self.keys[root]))
             self.put("task.cancel", {"id": step, "root": root, "reason": "enough", "by": "somebody"}, root)
 
     # Workers

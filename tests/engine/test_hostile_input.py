@@ -633,7 +633,7 @@ def test_steps_that_a_running_workflow_adds_are_taken_though_the_disk_is_almost_
     world.submit(root_id="w", key="y", name="a")
     world.step()
     assert "task.rejected" not in world.types()
-    assert world.last("workflow.expanded").data.nodes == 2
+    assert world.last("workflow.expanded").data.steps_total == 2
 
 
 def test_a_poisoned_timer_does_not_hit_the_next_run_of_the_id(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

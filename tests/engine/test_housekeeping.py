@@ -6,6 +6,7 @@ from hub.engine.housekeeping import Housekeeping, StorageLevel, level_of
 from hub.engine.over_tcp import TcpBroker
 from hub.engine.ports import DiskSpace
 from hub.engine.settings import EngineSettings
+from hub.kafka import Cluster
 
 SET = EngineSettings(storage_warn_bytes=2_000, storage_low_bytes=1_000)
 
@@ -47,7 +48,7 @@ class Silent(TcpBroker):
 @pytest.mark.parametrize("silence", [None, OSError("no answer")])
 async def test_an_answer_holds_for_some_time_and_not_for_ever(silence: OSError | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hub.engine.housekeeping.STORAGE_SECONDS", 0.0)
-    broker = Silent("127.0.0.1:1")
+    broker = Silent(Cluster.of("127.0.0.1:1"))
     house = Housekeeping(broker, 0, SET)
 
     async def look() -> None:

@@ -14,7 +14,7 @@ from hub.broker import BrokerServer
 from hub.engine import EngineSettings, LoopSettings, MissingHistory, PartitionLoop
 from hub.engine.in_process import InProcessBroker, InProcessSession
 from hub.engine.ports import EngineBroker
-from hub.kafka import EVENTS, INTAKE, STATE, Kip890Session, Record, TopicPartition, build_batch, ensure_topics, read_all
+from hub.kafka import EVENTS, INTAKE, STATE, Cluster, Kip890Session, Record, TopicPartition, build_batch, ensure_topics, read_all
 from hub.verify import LocalSource, verify_source
 from schemas import Event, decode_event
 
@@ -30,7 +30,7 @@ async def broker() -> AsyncIterator[CheckedBroker]:
     """A broker with the hub's topics; afterwards the checker finds nothing wrong with what the loops wrote."""
     server = CheckedBroker(None)
     await server.start()
-    await ensure_topics(server.bootstrap, partitions=1)
+    await ensure_topics(Cluster.of(server.bootstrap), partitions=1)
     yield server
     report = await verify_source(LocalSource(server.local), settle_seconds=0.5)
     await server.stop()
@@ -84,7 +84,7 @@ def submission(name: str, number: int, **fields: Any) -> Record:
 
 async def events(broker: BrokerServer) -> list[Event]:
     await broker.local.stable()
-    return [decode_event(record.value, record.headers) async for record in read_all(broker.bootstrap, EVENTS, 0)]
+    return [decode_event(record.value, record.headers) async for record in read_all(Cluster.of(broker.bootstrap), EVENTS, 0)]
 
 
 async def until(broker: BrokerServer, kind: str, count: int) -> list[Event]:
@@ -147,12 +147,12 @@ async def test_an_aborted_transaction_of_a_client_on_the_intake_is_never_decided
     session = InProcessSession(broker.local, "client")
     await session.open()
     await session.commit({TopicPartition(INTAKE, 0): [submission("committed", 1)]})
-    abandoned = Kip890Session(broker.bootstrap, "abandoned")
+    abandoned = Kip890Session(Cluster.of(broker.bootstrap), "abandoned")
     await abandoned.open()
     for batches in abandoned._build_rounds({TopicPartition(INTAKE, 0): [submission("aborted", 2)]}):
         await abandoned._produce(batches)
     await abandoned.close()
-    successor = Kip890Session(broker.bootstrap, "abandoned")
+    successor = Kip890Session(Cluster.of(broker.bootstrap), "abandoned")
     await successor.open()
     await successor.close()
     await submit(broker, range(1))

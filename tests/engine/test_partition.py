@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from hub.engine.partition import EngineSettings
-from schemas import ExecuteAttempt, node_id
+from schemas import ExecuteAttempt, step_id
 
 from .harness import SECOND, World, check_fold, check_log
 
@@ -168,7 +168,7 @@ def test_a_step_on_failure_handles_it_and_is_skipped_otherwise(world: World) -> 
     world.step()
     world.complete(world.dispatched()[0])
     world.step()
-    assert world.types(node_id("good", "undo"))[-1] == "task.skipped"
+    assert world.types(step_id("good", "undo"))[-1] == "task.skipped"
     world.complete(world.dispatched()[0])
     world.step()
     assert world.state_of("good") == "completed"
@@ -193,7 +193,7 @@ def test_a_bad_graph_is_refused_whole_naming_the_field(world: World, tasks: obje
     assert "task.created" not in world.types()
 
 
-def test_nodes_can_be_added_to_a_live_workflow_and_hold_it_open(world: World) -> None:
+def test_steps_can_be_added_to_a_live_workflow_and_hold_it_open(world: World) -> None:
     world.submit(name="w", id="root", tasks={"x": {"name": "a"}})
     world.step()
     (command,) = world.dispatched()
@@ -205,7 +205,7 @@ def test_nodes_can_be_added_to_a_live_workflow_and_hold_it_open(world: World) ->
     assert "workflow.completed" not in world.types("root")
     world.complete(more, 2)
     world.step()
-    assert world.last("workflow.completed").data.nodes == 2
+    assert world.last("workflow.completed").data.steps_total == 2
     world.submit(name="b", root_id="root", key="late")
     world.step()
     assert world.last("task.rejected").data.code == "already_ended"
@@ -216,8 +216,8 @@ def test_several_steps_added_at_once_have_the_run_of_the_record_that_added_them(
     added = world.put("task.created", {"name": "w", "root_id": "root", "tasks": {"y": {"name": "a"}, "z": {"name": "b"}}})
     world.step()
     runs = {event.subject: event.run for event in world.events if event.type == "task.created"}
-    assert [runs[node_id("root", key)] for key in ("y", "z")] == [added.offset] * 2
-    assert runs[node_id("root", "x")] == runs["root"] != added.offset
+    assert [runs[step_id("root", key)] for key in ("y", "z")] == [added.offset] * 2
+    assert runs[step_id("root", "x")] == runs["root"] != added.offset
 
 
 def test_a_large_fan_out_is_made_in_slices_and_joined(world: World) -> None:
@@ -432,13 +432,13 @@ def test_a_waiting_task_is_cancelled_at_once_and_a_running_one_by_its_worker(wor
     assert (cancelled.reason, world.state_of("t")) == ("stop", "cancelled")
 
 
-def test_cancelling_a_workflow_reaches_every_node(world: World) -> None:
+def test_cancelling_a_workflow_reaches_every_step(world: World) -> None:
     world.submit(**DIAMOND)
     world.step()
     (command,) = world.dispatched()
     world.put("task.cancel", {"id": "root"})
     world.step()
-    assert world.types(node_id("root", "ship"))[-1] == "task.cancelled"
+    assert world.types(step_id("root", "ship"))[-1] == "task.cancelled"
     world.report(command, "attempt.cancelled", number=2)
     world.step()
     assert world.state_of("root") == "cancelled"

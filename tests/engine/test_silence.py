@@ -11,7 +11,7 @@ from hub.engine import PartitionLoop
 from hub.engine.in_process import InProcessBroker
 from hub.engine.over_tcp import TcpBroker, TcpIntake
 from hub.engine.ports import EngineBroker
-from hub.kafka import EVENTS, INTAKE, PartitionReader, StoredRecord, ensure_topics, make_producer, read_all
+from hub.kafka import EVENTS, INTAKE, Cluster, PartitionReader, StoredRecord, ensure_topics, make_producer, read_all
 from hub.kafka.clients import make_transactional_producer
 from schemas import decode_event
 from tests.brokers import unique
@@ -31,7 +31,7 @@ class Scene:
         self.loop = PartitionLoop(ports, 0, 1)
         self._clock, self._later_us, self._asked = self.loop._now_us, 0, 0
         self.loop._now_us = self._now_us
-        self._producer = make_producer(bootstrap)
+        self._producer = make_producer(Cluster.of(bootstrap))
         self._task = asyncio.get_running_loop().create_task(self.loop.run())
 
     def _now_us(self) -> int:
@@ -69,7 +69,9 @@ class Scene:
                 await asyncio.sleep(0.005)
 
     async def types(self) -> list[str]:
-        return [decode_event(record.value, record.headers).type async for record in read_all(self.bootstrap, EVENTS, 0)]
+        return [
+            decode_event(record.value, record.headers).type async for record in read_all(Cluster.of(self.bootstrap), EVENTS, 0)
+        ]
 
     async def until(self, kind: str, *, steps: bool = False) -> None:
         async with asyncio.timeout(60):
@@ -82,7 +84,7 @@ async def hide_heartbeats(scene: Scene, ending: str) -> None:
     await scene.beat("worker.registered")
     await scene.say("task.created", name="t", id="t-1")
     await scene.until("task.dispatched")
-    outbox = make_transactional_producer(scene.bootstrap, unique("outbox"), transaction_timeout_ms=60_000)
+    outbox = make_transactional_producer(Cluster.of(scene.bootstrap), unique("outbox"), transaction_timeout_ms=60_000)
     await outbox.start()
     await outbox.begin_transaction()
     await outbox.send_and_wait(INTAKE, b"{}", partition=0, headers=[("ce_type", b"task.created")])
@@ -106,8 +108,8 @@ async def hide_heartbeats(scene: Scene, ending: str) -> None:
 async def test_over_tcp_hidden_heartbeats_count_and_real_silence_is_noticed_behind_a_marker(
     empty_bootstrap: str, ending: str
 ) -> None:
-    await ensure_topics(empty_bootstrap, partitions=1)
-    async with Scene(empty_bootstrap, TcpBroker(empty_bootstrap)) as scene:
+    await ensure_topics(Cluster.of(empty_bootstrap), partitions=1)
+    async with Scene(empty_bootstrap, TcpBroker(Cluster.of(empty_bootstrap))) as scene:
         await hide_heartbeats(scene, ending)
 
 

@@ -26,7 +26,7 @@ from hub.engine.snapshots import (
     snapshot_path,
     write_snapshot,
 )
-from hub.kafka import STATE, Record, StoredRecord, build_batch
+from hub.kafka import STATE, Cluster, Record, StoredRecord, build_batch
 from schemas import Event
 from tests.broker.test_flushing import SlowDisk
 from tests.engine.test_loop import CheckedBroker, Owner, broker, events, submit, until
@@ -47,7 +47,7 @@ class Compacted(InProcessBroker):
 
 
 def ports_of(broker: BrokerServer, placement: str) -> EngineBroker:
-    return InProcessBroker(broker.local) if placement == "in the broker's process" else TcpBroker(broker.bootstrap)
+    return InProcessBroker(broker.local) if placement == "in the broker's process" else TcpBroker(Cluster.of(broker.bootstrap))
 
 
 async def snapshot_of(broker: BrokerServer, folder: Path, *, tasks: int = 2) -> Snapshot:

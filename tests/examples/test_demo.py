@@ -10,7 +10,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from hub.cli.demo import problems
-from hub.cli.tree import Node, TreeView
+from hub.cli.tree import TaskView, TreeView
 from hub.demo import EXPECTED
 from schemas import CATALOGUE
 from tests.cli.running import hub, served
@@ -97,8 +97,8 @@ def test_the_checker_agrees(demo: str) -> None:
 
 def test_a_step_that_ended_otherwise_is_named() -> None:
     view = TreeView("root")
-    view.nodes["root"] = Node(id="root", label="order", name="order", state="failed")
-    view.nodes["1"] = Node(id="1", label="charge", name="charge-card", state="failed", attempt=3)
+    view.tasks["root"] = TaskView(id="root", label="order", name="order", state="failed")
+    view.tasks["1"] = TaskView(id="1", label="charge", name="charge-card", state="failed", attempt=3)
     wrong = problems(view, {"charge": EXPECTED["charge"], "pack": EXPECTED["pack"]})
     assert wrong == [
         "The order is failed, not completed.",

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from hub.kafka import ClassicSession, Kip890Session, SessionFailed, SessionFenced, TopicPartition, read_all
+from hub.kafka import ClassicSession, Cluster, Kip890Session, SessionFailed, SessionFenced, TopicPartition, read_all
 from tests.brokers import unique
 from tests.conformance.session.worlds import World, record
 from tests.kafka_nodes import KafkaNode
@@ -17,7 +17,7 @@ async def test_a_killed_broker_costs_the_session_and_nothing_else(
     own_kafka: KafkaNode, kind: type[Kip890Session] | type[ClassicSession]
 ) -> None:
     acknowledged, tried, topic = await commit_across_a_kill(own_kafka, World(own_kafka.bootstrap, kind))
-    values = [int(r.value or b"") async for r in read_all(own_kafka.bootstrap, topic, 0)]
+    values = [int(r.value or b"") async for r in read_all(Cluster.of(own_kafka.bootstrap), topic, 0)]
     assert values == sorted(set(values))
     assert set(acknowledged) <= set(values) <= set(tried)
     assert len(acknowledged) > 400

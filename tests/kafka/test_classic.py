@@ -9,7 +9,7 @@ from aiokafka.errors import RequestTimedOutError
 from aiokafka.producer import sender
 from aiokafka.protocol.transaction import EndTxnRequest
 
-from hub.kafka import BrokerUnreachable, ClassicSession, SessionFailed, TopicPartition, open_session, opening
+from hub.kafka import BrokerUnreachable, ClassicSession, Cluster, SessionFailed, TopicPartition, open_session, opening
 from tests.brokers import unique
 from tests.conformance.session.worlds import World, record
 from tests.ports import free_port
@@ -77,14 +77,14 @@ async def test_a_cluster_without_the_feature_gets_this_session(bootstrap: str, m
         return False
 
     monkeypatch.setattr(opening, "supports_kip890", answer_no)
-    session = await open_session(bootstrap, unique("owner"))
+    session = await open_session(Cluster.of(bootstrap), unique("owner"))
     assert isinstance(session, ClassicSession)
     await session.close()
 
 
 async def test_a_broker_that_is_not_there_is_named() -> None:
     port = free_port()
-    session = ClassicSession(f"127.0.0.1:{port}", "owner")
+    session = ClassicSession(Cluster.of(f"127.0.0.1:{port}"), "owner")
     with pytest.raises(BrokerUnreachable, match=f"127.0.0.1:{port}"):
         await session.open()
     await session.close()

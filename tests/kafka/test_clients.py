@@ -6,13 +6,13 @@ import logging
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 
 import aiokafka.producer.sender as sender
 import pytest
 
 from hub.errors import Unreachable
-from hub.kafka import BrokerUnreachable, clients, make_consumer, make_producer, wait_until_reachable
-from hub.kafka.connection import addresses_of
+from hub.kafka import BrokerUnreachable, Cluster, clients, make_admin, make_consumer, make_producer, wait_until_reachable
 from tests.brokers import broker_in_thread
 from tests.ports import free_port
 
@@ -47,8 +47,8 @@ def test_the_clients_log_errors_only() -> None:
 
 
 async def test_factories_take_overrides() -> None:
-    producer = make_producer("127.0.0.1:1", linger_ms=5)
-    consumer = make_consumer("127.0.0.1:1", group="g", auto_offset_reset="earliest")
+    producer = make_producer(Cluster.of("127.0.0.1:1"), linger_ms=5)
+    consumer = make_consumer(Cluster.of("127.0.0.1:1"), group="g", auto_offset_reset="earliest")
     assert producer._message_accumulator._linger_time == 0.005
     assert consumer._group_id == "g"
     await producer.stop()
@@ -56,27 +56,52 @@ async def test_factories_take_overrides() -> None:
 
 
 def test_bootstrap_addresses() -> None:
-    assert list(addresses_of("a:1, b,[::1]:3 ,[::1]")) == [("a", 1), ("b", 9092), ("::1", 3), ("::1", 9092)]
-    with pytest.raises(BrokerUnreachable, match="not host:port"):
-        list(addresses_of("a:x"))
+    cluster = Cluster.of("a:1, b,[::1]:3 ,[::1]")
+    assert cluster.addresses == (("a", 1), ("b", 9092), ("::1", 3), ("::1", 9092))
+    assert str(cluster) == "a:1,b:9092,[::1]:3,[::1]:9092"
+    assert Cluster.of(cluster) is cluster
+    assert Cluster.of(str(cluster)) == cluster
+
+
+@pytest.mark.parametrize(("text", "wrong"), [("a:x", "'a:x' is not host:port"), ("b:1,:x", "':x' is not"), (" , ", "no address")])
+def test_what_is_not_an_address_is_refused(text: str, wrong: str) -> None:
+    with pytest.raises(BrokerUnreachable, match=wrong):
+        Cluster.of(text)
+
+
+async def test_every_client_says_its_name_and_waits_as_long_as_the_cluster_may_take() -> None:
+    cluster = replace(Cluster.of("127.0.0.1:1"), client_id="me", request_seconds=3.0)
+    producer, consumer, admin = (
+        make_producer(cluster),
+        make_consumer(cluster),
+        make_admin(cluster),
+    )
+    for client in (producer.client, consumer._client, admin._client):
+        assert client._client_id == "me"
+    assert producer.client._request_timeout_ms == consumer._request_timeout_ms == 3_000
+    unnamed = make_producer(replace(cluster, client_id=None))
+    assert unnamed.client._client_id.startswith("hub-producer-")
+    for one in (producer, consumer, unnamed):
+        await one.stop()
+    await admin.close()
 
 
 async def test_a_broker_that_is_not_there_is_reported_with_address_and_remedy() -> None:
     port = free_port()
     with pytest.raises(BrokerUnreachable, match=rf"127\.0\.0\.1:{port}.*hub up") as unreachable:
-        await wait_until_reachable(f"127.0.0.1:{port}", 0.3)
+        await wait_until_reachable(Cluster.of(f"127.0.0.1:{port}"), 0.3)
     assert isinstance(unreachable.value, Unreachable)
     assert unreachable.value.exit_code == 3
 
 
 async def test_something_else_that_listens_is_not_taken_for_a_broker() -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute, pytest.raises(BrokerUnreachable, match="did not answer"):
-        await wait_until_reachable(f"127.0.0.1:{mute.getsockname()[1]}", 0.3)
+        await wait_until_reachable(Cluster.of(f"127.0.0.1:{mute.getsockname()[1]}"), 0.3)
 
 
 async def test_waiting_ends_when_the_broker_comes_up() -> None:
     port = free_port()
-    waiting = asyncio.create_task(wait_until_reachable(f"127.0.0.1:1,127.0.0.1:{port}", 10))
+    waiting = asyncio.create_task(wait_until_reachable(Cluster.of(f"127.0.0.1:1,127.0.0.1:{port}"), 10))
     done, _ = await asyncio.wait({waiting}, timeout=0.2)
     assert not done
     with broker_in_thread(port=port):

@@ -14,9 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kio.static.primitive import i16, i32
 
-from hub.kafka import CorruptBatch, Kip890Session, PartitionReader, Record, build_batch, read_batches
+from hub.kafka import Cluster, CorruptBatch, Kip890Session, PartitionReader, Record, build_batch, read_batches
 from hub.kafka.codec import COMPRESSIONS
-from hub.kafka.connection import addresses_of
 from hub.kafka.fetched import UNREADABLE, FetchedBatches, read_leniently
 from tests.broker.client import RawClient, kio_class
 from tests.conformance.session.worlds import World
@@ -142,11 +141,11 @@ async def topic(bootstrap: str) -> tuple[str, str]:
 
 async def test_a_consumer_reads_past_such_a_record(topic: tuple[str, str]) -> None:
     bootstrap, name = topic
-    ((host, port),) = addresses_of(bootstrap)
+    ((host, port),) = Cluster.of(bootstrap).addresses
     async with RawClient(host, port) as client:
         for batch in (with_a_broken_name(), build_batch([Record(None, b"next", [], NOW_MS)])):
             await produce(client, name, batch)
-    async with PartitionReader(bootstrap) as reader, asyncio.timeout(60):
+    async with PartitionReader(Cluster.of(bootstrap)) as reader, asyncio.timeout(60):
         await reader.open(name, 0, 0)
         values: list[bytes | None] = []
         while len(values) < 4:

@@ -8,6 +8,7 @@ import pytest
 
 from hub.broker import BrokerSettings
 from hub.kafka import (
+    Cluster,
     ConnectionLost,
     Kip890Session,
     SessionFailed,
@@ -15,10 +16,11 @@ from hub.kafka import (
     TopicPartition,
     kip890,
     open_session,
+    requests,
     supports_kip890,
-    wire,
 )
 from hub.kafka.connection import Connection
+from hub.protocol import RequestType
 from tests.brokers import broker_in_thread, unique
 from tests.conformance.session.worlds import World, record
 
@@ -28,12 +30,12 @@ class Fault:
     asked."""
 
     def __init__(self) -> None:
-        self.api: wire.Api | None = None
+        self.api: RequestType | None = None
         self.times = 0
         self.after = True
         self.seen: list[str] = []
 
-    def cut(self, api: wire.Api, *, times: int = 1, after: bool = True) -> None:
+    def cut(self, api: RequestType, *, times: int = 1, after: bool = True) -> None:
         """Arm it."""
         self.api, self.times, self.after = api, times, after
 
@@ -44,13 +46,13 @@ def fault(monkeypatch: pytest.MonkeyPatch) -> Fault:
     armed = Fault()
 
     class Unreliable(Connection):
-        async def request(self, api: wire.Api, body: bytes, **options: Any) -> bytes:
-            armed.seen.append(api.name)
-            if api is not armed.api or armed.times == 0:
-                return await super().request(api, body, **options)
+        async def request(self, kind: RequestType, body: bytes, read: Any, **options: Any) -> Any:
+            armed.seen.append(kind.name)
+            if kind is not armed.api or armed.times == 0:
+                return await super().request(kind, body, read, **options)
             armed.times -= 1
             if armed.after:
-                await super().request(api, body, **options)
+                await super().request(kind, body, read, **options)
             self.close()
             raise ConnectionLost("cut by the test")
 
@@ -71,14 +73,14 @@ def owner() -> str:
 
 
 async def opened(world: World, owner: str, **settings: Any) -> Kip890Session:
-    session = Kip890Session(world.bootstrap, owner, **settings)
+    session = Kip890Session(Cluster.of(world.bootstrap), owner, **settings)
     await session.open()
     return session
 
 
 async def test_a_cluster_with_the_feature_gets_this_session(bootstrap: str, owner: str) -> None:
-    assert await supports_kip890(bootstrap)
-    session = await open_session(bootstrap, owner)
+    assert await supports_kip890(Cluster.of(bootstrap))
+    session = await open_session(Cluster.of(bootstrap), owner)
     assert isinstance(session, Kip890Session)
     await session.close()
 
@@ -108,7 +110,7 @@ async def test_a_transaction_is_one_produce_and_one_end(world: World, owner: str
 @pytest.mark.parametrize("times", [1, 3])
 async def test_a_lost_answer_to_the_end_is_asked_for_again(world: World, owner: str, fault: Fault, times: int) -> None:
     topic, session = await world.topic(), await opened(world, owner)
-    fault.cut(wire.END_TXN, times=times)
+    fault.cut(requests.END_TXN, times=times)
     await session.commit({TopicPartition(topic, 0): [record("once")]})
     assert fault.times == 0
     await session.commit({TopicPartition(topic, 0): [record("next")]})
@@ -118,7 +120,7 @@ async def test_a_lost_answer_to_the_end_is_asked_for_again(world: World, owner: 
 
 async def test_an_end_that_was_never_sent_is_sent_again(world: World, owner: str, fault: Fault) -> None:
     topic, session = await world.topic(), await opened(world, owner)
-    fault.cut(wire.END_TXN, after=False)
+    fault.cut(requests.END_TXN, after=False)
     await session.commit({TopicPartition(topic, 0): [record("once")]})
     assert await world.values(topic) == [b"once"]
     await session.close()
@@ -127,7 +129,7 @@ async def test_an_end_that_was_never_sent_is_sent_again(world: World, owner: str
 async def test_an_end_that_never_gets_an_answer_fails_the_session(world: World, owner: str, fault: Fault) -> None:
     topic, session = await world.topic(), await opened(world, owner)
     session._request_seconds = 0.5  # from here on: to open it had the usual time
-    fault.cut(wire.END_TXN, times=1_000)
+    fault.cut(requests.END_TXN, times=1_000)
     with pytest.raises(SessionFailed):
         await session.commit({TopicPartition(topic, 0): [record("committed all the same")]})
     fault.times = 0
@@ -141,7 +143,7 @@ async def test_a_lost_answer_to_a_produce_fails_the_session_and_its_successor_en
     world: World, owner: str, fault: Fault, after: bool
 ) -> None:
     topic, session = await world.topic(), await opened(world, owner)
-    fault.cut(wire.PRODUCE, after=after)
+    fault.cut(requests.PRODUCE, after=after)
     with pytest.raises(SessionFailed):
         await session.commit({TopicPartition(topic, 0): [record("lost")]})
     with pytest.raises(SessionFailed, match="ended"):
@@ -152,8 +154,8 @@ async def test_a_lost_answer_to_a_produce_fails_the_session_and_its_successor_en
     await successor.close()
 
 
-@pytest.mark.parametrize("api", [wire.FIND_COORDINATOR, wire.INIT_PRODUCER_ID], ids=lambda api: api.name)
-async def test_open_tries_again_when_an_answer_is_lost(world: World, owner: str, fault: Fault, api: wire.Api) -> None:
+@pytest.mark.parametrize("api", [requests.FIND_COORDINATOR, requests.INIT_PRODUCER_ID], ids=lambda api: api.name)
+async def test_open_tries_again_when_an_answer_is_lost(world: World, owner: str, fault: Fault, api: RequestType) -> None:
     topic = await world.topic()
     fault.cut(api)
     session = await opened(world, owner)
@@ -180,8 +182,8 @@ async def test_requests_of_an_earlier_transaction_come_too_late(world: World, ow
     await session._produce(session._build_rounds({TopicPartition(topic, 0): [record("open")]})[0])
     coordinator = await session._connect_coordinator(asyncio.get_running_loop().time() + 60)
     for committed in (True, False):
-        answer = await coordinator.request(wire.END_TXN, wire.end_txn_request(owner, *earlier, committed))
-        assert wire.read_identity(answer).code in kip890.FENCED
+        answer = await coordinator.ask(requests.END_TXN, requests.end_txn_request(owner, *earlier, committed))
+        assert requests.read_identity(answer).code in kip890.FENCED
     with pytest.raises((SessionFenced, SessionFailed)):
         await session._produce(late)
     await session.close()
@@ -232,7 +234,7 @@ async def test_a_new_producer_id_is_a_step_like_any_other(short_lived_ids: World
 async def test_lost_answers_at_every_epoch_repeat_nothing(short_lived_ids: World, owner: str, fault: Fault) -> None:
     topic, session = await short_lived_ids.topic(), await opened(short_lived_ids, owner)
     for n in range(3 * EPOCHS):
-        fault.cut(wire.END_TXN)
+        fault.cut(requests.END_TXN)
         await session.commit({TopicPartition(topic, 0): [record(f"{n}")]})
     assert await short_lived_ids.values(topic) == [f"{n}".encode() for n in range(3 * EPOCHS)]
     await session.close()

@@ -6,6 +6,7 @@ import pytest
 
 from hub.kafka import (
     BrokerUnreachable,
+    Cluster,
     Kip890Session,
     OffsetOutOfRange,
     PartitionReader,
@@ -51,7 +52,7 @@ async def test_records_come_in_order_from_the_given_offset_on(world: World) -> N
     topic = await world.topic()
     await write(world, topic, "a", "b", "c")
     second = await write(world, topic, "d", "e")
-    async with PartitionReader(world.bootstrap) as partition:
+    async with PartitionReader(Cluster.of(world.bootstrap)) as partition:
         await partition.open(topic, 0, 1)
         found = await read(partition, 4)
         assert [r.value for r in found] == [b"b", b"c", b"d", b"e"]
@@ -68,19 +69,19 @@ async def test_the_end_is_the_last_stable_offset(world: World) -> None:
     await write(world, topic, "a")
     await world.abandon(unique("dead"), {TopicPartition(topic, 0): [record("half")]})
     await write(world, topic, "b")
-    async with PartitionReader(world.bootstrap) as partition:
+    async with PartitionReader(Cluster.of(world.bootstrap)) as partition:
         await partition.open(topic, 0, 0)
         assert await partition.end_offset() == 2
         assert [r.value for r in await read(partition, 1)] == [b"a"]
         assert await partition.read(10, 100) == []
-    assert [r.value async for r in read_all(world.bootstrap, topic, 0)] == [b"a"]
+    assert [r.value async for r in read_all(Cluster.of(world.bootstrap), topic, 0)] == [b"a"]
 
 
 async def test_the_end_of_the_log_is_known_too_with_what_an_open_transaction_hides(world: World) -> None:
     topic, owner = await world.topic(), unique("owner")
     await world.abandon(owner, {TopicPartition(topic, 0): [record("half")]})
     await write(world, topic, "hidden")
-    async with PartitionReader(world.bootstrap, fetch_max_wait_ms=100) as partition:
+    async with PartitionReader(Cluster.of(world.bootstrap), fetch_max_wait_ms=100) as partition:
         await partition.open(topic, 0, 0)
         assert (partition.seen_log_end, partition.seen_ms) == (None, None)
         async with asyncio.timeout(60):
@@ -108,21 +109,21 @@ async def test_reading_all_skips_what_was_aborted_and_ends_behind_the_last_marke
         await world.abandon(owner, {TopicPartition(topic, 0): [record("half")]})
     session = world.session(owner)
     await session.open()
-    assert [r.value async for r in read_all(world.bootstrap, topic, 0)] == [b"%d" % n for n in range(5)]
-    assert [r.value async for r in read_all(world.bootstrap, topic, 0, 7)] == [b"2", b"3", b"4"]
+    assert [r.value async for r in read_all(Cluster.of(world.bootstrap), topic, 0)] == [b"%d" % n for n in range(5)]
+    assert [r.value async for r in read_all(Cluster.of(world.bootstrap), topic, 0, 7)] == [b"2", b"3", b"4"]
     await session.close()
 
 
 async def test_reading_all_of_an_empty_partition_gives_nothing(world: World) -> None:
     topic = await world.topic(2)
-    assert [r async for r in read_all(world.bootstrap, topic, 1)] == []
+    assert [r async for r in read_all(Cluster.of(world.bootstrap), topic, 1)] == []
 
 
 async def test_reading_all_stops_at_the_end_of_its_beginning(world: World) -> None:
     topic = await world.topic()
     await write(world, topic, *(f"{n}" for n in range(3_000)))
     seen = 0
-    async for _ in read_all(world.bootstrap, topic, 0):
+    async for _ in read_all(Cluster.of(world.bootstrap), topic, 0):
         if seen == 0:
             await write(world, topic, "later")
         seen += 1
@@ -132,7 +133,7 @@ async def test_reading_all_stops_at_the_end_of_its_beginning(world: World) -> No
 async def test_an_offset_that_is_not_there_yet_fails_loudly(world: World) -> None:
     topic = await world.topic()
     await write(world, topic, "a")
-    async with PartitionReader(world.bootstrap) as partition:
+    async with PartitionReader(Cluster.of(world.bootstrap)) as partition:
         await partition.open(topic, 0, 1_000)
         with pytest.raises(OffsetOutOfRange, match=f"{topic}-0 has no offset 1000") as gone:
             await read(partition, 1)
@@ -143,14 +144,14 @@ async def test_an_offset_that_was_deleted_fails_loudly(world: World) -> None:
     topic = await world.topic()
     await write(world, topic, "a", "b", "c")
     await delete_before(world.bootstrap, topic, 2)
-    async with PartitionReader(world.bootstrap) as partition:
+    async with PartitionReader(Cluster.of(world.bootstrap)) as partition:
         await partition.open(topic, 0, 0)
         assert await partition.start_offset() == 2
         with pytest.raises(OffsetOutOfRange):
             await read(partition, 1)
-    assert [r.value async for r in read_all(world.bootstrap, topic, 0)] == [b"c"]
+    assert [r.value async for r in read_all(Cluster.of(world.bootstrap), topic, 0)] == [b"c"]
     with pytest.raises(OffsetOutOfRange):
-        assert [r async for r in read_all(world.bootstrap, topic, 0, 0)]
+        assert [r async for r in read_all(Cluster.of(world.bootstrap), topic, 0, 0)]
 
 
 async def delete_before(bootstrap: str, topic: str, offset: int) -> None:
@@ -158,7 +159,7 @@ async def delete_before(bootstrap: str, topic: str, offset: int) -> None:
     from aiokafka import TopicPartition as ClientPartition
     from aiokafka.admin import RecordsToDelete
 
-    admin = make_admin(bootstrap)
+    admin = make_admin(Cluster.of(bootstrap))
     try:
         await admin.start()
         await admin.delete_records({ClientPartition(topic, 0): RecordsToDelete(before_offset=offset)})
@@ -168,13 +169,13 @@ async def delete_before(bootstrap: str, topic: str, offset: int) -> None:
 
 async def test_a_topic_that_does_not_exist_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "OPEN_SECONDS", 3.0)
-    async with PartitionReader(world.bootstrap) as partition:
+    async with PartitionReader(Cluster.of(world.bootstrap)) as partition:
         with pytest.raises(TopicMissing, match="no-such-topic"):
             await partition.open("no-such-topic", 0, 0)
 
 
 async def test_a_broker_that_is_not_there_is_named() -> None:
     port = free_port()
-    async with PartitionReader(f"127.0.0.1:{port}") as partition:
+    async with PartitionReader(Cluster.of(f"127.0.0.1:{port}")) as partition:
         with pytest.raises(BrokerUnreachable, match=f"127.0.0.1:{port}"):
             await partition.open("topic", 0, 0)

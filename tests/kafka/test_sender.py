@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 
-from hub.kafka import Outgoing, RecordTooLarge, Sender
+from hub.kafka import Cluster, Outgoing, RecordTooLarge, Sender
 from tests.components.running import until
 
 TOO_LARGE = b"too large"
@@ -53,7 +53,7 @@ class Posts:
         self.ends: list[str] = []
         self.reachable = asyncio.Event()
         self.reachable.set()
-        self.sender = Sender("x:1")
+        self.sender = Sender(Cluster.of("x:1"))
 
     async def broken_with(self, value: bytes, *ends: str) -> None:
         """Post it, and wait until it has failed; what is sent again waits until the broker is `reachable`."""

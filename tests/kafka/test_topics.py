@@ -7,6 +7,7 @@ from aiokafka.admin import NewTopic
 
 from hub.kafka import (
     TOMBSTONES_MS,
+    Cluster,
     TopicMismatch,
     TopicMissing,
     describe_partitions,
@@ -33,7 +34,7 @@ WANTED = {
 
 async def create(bootstrap: str, name: str, partitions: int, **config: str) -> None:
     """Create a topic, and wait until the broker shows it (a busy one takes a moment)."""
-    admin = make_admin(bootstrap)
+    admin = make_admin(Cluster.of(bootstrap))
     try:
         await admin.start()
         settings = {key.replace("_", "."): value for key, value in config.items()}
@@ -74,33 +75,33 @@ def test_three_brokers_or_more_keep_three_replicas_of_which_two_must_answer(
 
 
 async def test_missing_topics_are_created_once(empty_bootstrap: str) -> None:
-    created = await ensure_topics(empty_bootstrap, partitions=4, pools=["default", "gpu"], subscribers=["console"])
+    created = await ensure_topics(Cluster.of(empty_bootstrap), partitions=4, pools=["default", "gpu"], subscribers=["console"])
     assert created == (list(WANTED), [], [])
-    again = await ensure_topics(empty_bootstrap, partitions=4, pools=["default", "gpu"], subscribers=["console"])
+    again = await ensure_topics(Cluster.of(empty_bootstrap), partitions=4, pools=["default", "gpu"], subscribers=["console"])
     assert again == ([], [], [])
-    admin = make_admin(empty_bootstrap)
+    admin = make_admin(Cluster.of(empty_bootstrap))
     try:
         await admin.start()
         found = {t["topic"]: len(t["partitions"]) for t in await admin.describe_topics(list(WANTED))}
     finally:
         await admin.close()
     assert found == WANTED
-    assert await describe_partitions(empty_bootstrap) == 4
-    assert await list_pools(empty_bootstrap) == ["default", "gpu"]
+    assert await describe_partitions(Cluster.of(empty_bootstrap)) == 4
+    assert await list_pools(Cluster.of(empty_bootstrap)) == ["default", "gpu"]
 
 
 async def test_pools_and_dead_letters_can_be_added_later(empty_bootstrap: str) -> None:
-    await ensure_topics(empty_bootstrap, partitions=1)
+    await ensure_topics(Cluster.of(empty_bootstrap), partitions=1)
     for _ in range(2):
-        await ensure_pool(empty_bootstrap, "late")
-        await ensure_dlq(empty_bootstrap, "slack")
-    assert await list_pools(empty_bootstrap) == ["default", "late"]
+        await ensure_pool(Cluster.of(empty_bootstrap), "late")
+        await ensure_dlq(Cluster.of(empty_bootstrap), "slack")
+    assert await list_pools(Cluster.of(empty_bootstrap)) == ["default", "late"]
 
 
 async def test_another_number_of_partitions_is_refused_with_the_remedy(empty_bootstrap: str) -> None:
-    await ensure_topics(empty_bootstrap, partitions=1)
+    await ensure_topics(Cluster.of(empty_bootstrap), partitions=1)
     with pytest.raises(TopicMismatch, match=r"hub\.intake has partitions = 1, and the hub needs 4.*partitions = 1") as mismatch:
-        await ensure_topics(empty_bootstrap, partitions=4)
+        await ensure_topics(Cluster.of(empty_bootstrap), partitions=4)
     assert (mismatch.value.topic, mismatch.value.setting, mismatch.value.found, mismatch.value.wanted) == (
         "hub.intake",
         "partitions",
@@ -121,16 +122,16 @@ async def test_wrong_settings_of_an_existing_topic_are_refused_and_nothing_is_cr
 ) -> None:
     await create(empty_bootstrap, name, partitions, **config)
     with pytest.raises(TopicMismatch) as mismatch:
-        await ensure_topics(empty_bootstrap, partitions=1)
+        await ensure_topics(Cluster.of(empty_bootstrap), partitions=1)
     assert (mismatch.value.topic, mismatch.value.setting) == (name, setting)
     assert mismatch.value.remedy
     with pytest.raises(TopicMissing):
-        await describe_partitions(empty_bootstrap)
+        await describe_partitions(Cluster.of(empty_bootstrap))
 
 
 async def settings_of(bootstrap: str, topic: str, *names: str) -> tuple[str, ...]:
     """The values of some settings of a topic."""
-    return tuple([await describe_setting(bootstrap, topic, name) for name in names])
+    return tuple([await describe_setting(Cluster.of(bootstrap), topic, name) for name in names])
 
 
 async def altered(bootstrap: str, topic: str, **wanted: str) -> None:
@@ -145,7 +146,7 @@ async def test_what_is_too_small_is_raised_since_nothing_is_lost_by_it(empty_boo
     await create(empty_bootstrap, "hub.events", 1, max_message_bytes="1000000", retention_ms="1000000")
     size = {"cleanup_policy": "compact", "max_message_bytes": str(8 << 20)}
     await create(empty_bootstrap, "hub.state", 1, **size, delete_retention_ms="3600000")
-    ensured = await ensure_topics(empty_bootstrap, partitions=1)
+    ensured = await ensure_topics(Cluster.of(empty_bootstrap), partitions=1)
     assert {str(change) for change in ensured.altered} == {
         "hub.events: max.message.bytes = 8388608 (was 1000000)",
         "hub.state: delete.retention.ms = 86400000 (was 3600000)",
@@ -153,24 +154,24 @@ async def test_what_is_too_small_is_raised_since_nothing_is_lost_by_it(empty_boo
     assert ("hub.events", "retention.ms", "1000000", str(30 * 86_400_000)) in ensured.kept
     await altered(empty_bootstrap, "hub.events", max_message_bytes=str(8 << 20), retention_ms="1000000")
     await altered(empty_bootstrap, "hub.state", delete_retention_ms="86400000", cleanup_policy="compact")
-    assert (await ensure_topics(empty_bootstrap, partitions=1)).altered == []
+    assert (await ensure_topics(Cluster.of(empty_bootstrap), partitions=1)).altered == []
 
 
 async def test_larger_batches_and_other_retention_are_the_operators_choice(empty_bootstrap: str) -> None:
     await create(empty_bootstrap, "hub.events", 1, max_message_bytes=str(16 << 20), retention_ms="1000000")
-    ensured = await ensure_topics(empty_bootstrap, partitions=1)
+    ensured = await ensure_topics(Cluster.of(empty_bootstrap), partitions=1)
     assert "hub.events" not in ensured.created
     assert (ensured.altered, [one.setting for one in ensured.kept]) == ([], ["retention.ms"])
 
 
 async def test_what_is_configured_holds_for_new_topics_and_for_those_that_exist(empty_bootstrap: str) -> None:
-    await ensure_topics(empty_bootstrap, partitions=1, pools=["default", "gpu"])
+    await ensure_topics(Cluster.of(empty_bootstrap), partitions=1, pools=["default", "gpu"])
     overrides = {
         "hub.events": {"retention.bytes": "4194304", "segment.bytes": "1048576"},
         "hub.commands.": {"retention.ms": "60000"},
         "hub.state": {"delete.retention.ms": "60000"},
     }
-    ensured = await ensure_topics(empty_bootstrap, partitions=1, overrides=overrides)
+    ensured = await ensure_topics(Cluster.of(empty_bootstrap), partitions=1, overrides=overrides)
     assert {(one.topic, one.setting, one.wanted) for one in ensured.altered} == {
         ("hub.events", "retention.bytes", "4194304"),
         ("hub.events", "segment.bytes", "1048576"),
@@ -180,12 +181,12 @@ async def test_what_is_configured_holds_for_new_topics_and_for_those_that_exist(
     }
     await altered(empty_bootstrap, "hub.events", retention_bytes="4194304", retention_ms=str(30 * 86_400_000))
     await altered(empty_bootstrap, "hub.state", delete_retention_ms="60000")
-    assert (await ensure_topics(empty_bootstrap, partitions=1, overrides=overrides)).altered == []
-    await ensure_pool(empty_bootstrap, "late", overrides)
+    assert (await ensure_topics(Cluster.of(empty_bootstrap), partitions=1, overrides=overrides)).altered == []
+    await ensure_pool(Cluster.of(empty_bootstrap), "late", overrides)
     await altered(empty_bootstrap, "hub.commands.late", retention_ms="60000")
 
 
 async def test_a_broker_without_a_hub_says_so(empty_bootstrap: str) -> None:
     with pytest.raises(TopicMissing, match="hub init"):
-        await describe_partitions(empty_bootstrap)
-    assert await list_pools(empty_bootstrap) == []
+        await describe_partitions(Cluster.of(empty_bootstrap))
+    assert await list_pools(Cluster.of(empty_bootstrap)) == []

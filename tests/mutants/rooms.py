@@ -21,10 +21,12 @@ ROOMS: dict[str, Room] = {
     "broker": Room(
         (
             "hub/broker/broker.py",
-            "hub/broker/state.py",
+            "hub/broker/pending.py",
+            "hub/broker/topics.py",
             "hub/broker/log.py",
             "hub/broker/transactions.py",
             "hub/broker/groups.py",
+            "hub/broker/group_offsets.py",
             "hub/broker/journal.py",
             "hub/broker/compaction.py",
             "hub/broker/retention.py",

@@ -16,7 +16,7 @@ from msgspec import json
 from hub.broker import BrokerServer
 from hub.broker.format import FORMAT as DIRECTORY_FORMAT
 from hub.core.rows import FORMAT, META_KEY
-from hub.kafka import EVENTS, INTAKE, STATE, Record, build_batch, describe_partitions, ensure_hub, read_all
+from hub.kafka import EVENTS, INTAKE, STATE, Cluster, Record, build_batch, describe_partitions, ensure_hub, read_all
 
 from .conftest import DEADLINE_SECONDS, HubUps
 from .test_what_goes_wrong import hub
@@ -102,7 +102,7 @@ async def broker() -> AsyncIterator[BrokerServer]:
     """A broker in memory, with the topics of a hub of two partitions."""
     server = BrokerServer(None)
     await server.start()
-    await ensure_hub(server.bootstrap, 2)
+    await ensure_hub(Cluster.of(server.bootstrap), 2)
     yield server
     await server.stop()
 
@@ -116,7 +116,10 @@ async def put_meta(server: BrokerServer, **more: int) -> None:
 
 async def ends(server: BrokerServer) -> dict[str, int]:
     """How many records each topic of the hub has."""
-    return {topic: len([record async for record in read_all(server.bootstrap, topic, 0)]) for topic in (INTAKE, EVENTS, STATE)}
+    return {
+        topic: len([record async for record in read_all(Cluster.of(server.bootstrap), topic, 0)])
+        for topic in (INTAKE, EVENTS, STATE)
+    }
 
 
 COMMANDS = [["init"], ["engine"], ["up", "--no-subscribers"]]
@@ -160,7 +163,7 @@ async def test_topics_of_this_format_and_new_topics_are_taken(tmp_path: Path, br
     assert (await run_hub(tmp_path, "init", "--bootstrap", broker.bootstrap))[0] == 0
     await put_meta(broker, format=FORMAT)
     assert (await run_hub(tmp_path, "init", "--bootstrap", broker.bootstrap))[0] == 0
-    assert await describe_partitions(broker.bootstrap) == 2
+    assert await describe_partitions(Cluster.of(broker.bootstrap)) == 2
 
 
 async def test_a_new_cluster_gets_its_topics_at_once(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 
 from hub.errors import Unreachable
-from hub.kafka import ensure_topics, make_admin, make_producer
+from hub.kafka import Cluster, ensure_topics, make_admin, make_producer
 from hub.runtime.status import _one_of
 from tests.brokers import delete_topics
 
@@ -88,8 +88,8 @@ def test_people_get_a_table(hub_up: HubUps, tmp_path: Path) -> None:
 @pytest.mark.kafka
 async def test_each_topic_has_a_size_and_the_disk_its_free_space(private_kafka: str, tmp_path: Path) -> None:
     await delete_topics(private_kafka)
-    await ensure_topics(private_kafka, partitions=2)
-    producer = make_producer(private_kafka)
+    await ensure_topics(Cluster.of(private_kafka), partitions=2)
+    producer = make_producer(Cluster.of(private_kafka))
     await producer.start()
     try:
         await producer.send_and_wait("hub.replies", bytes(500_000), partition=3)
@@ -108,8 +108,8 @@ async def test_each_topic_has_a_size_and_the_disk_its_free_space(private_kafka: 
 
 
 async def test_a_hub_whose_topics_are_incomplete_is_one_error(empty_bootstrap: str, tmp_path: Path) -> None:
-    await ensure_topics(empty_bootstrap, partitions=2)
-    admin = make_admin(empty_bootstrap)
+    await ensure_topics(Cluster.of(empty_bootstrap), partitions=2)
+    admin = make_admin(Cluster.of(empty_bootstrap))
     await admin.start()
     await admin.delete_topics(["hub.state"])
     await admin.close()
@@ -122,7 +122,7 @@ async def test_a_hub_whose_topics_are_incomplete_is_one_error(empty_bootstrap: s
 
 def test_what_the_network_does_is_an_error_that_names_the_broker() -> None:
     failures = ExceptionGroup("a", [ExceptionGroup("b", [KafkaConnectionError("gone"), ValueError("later")])])
-    error = _one_of("127.0.0.1:1", failures)
+    error = _one_of(Cluster.of("127.0.0.1:1"), failures)
     assert isinstance(error, Unreachable)
     assert "127.0.0.1:1" in str(error)
     assert "gone" in str(error)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import pytest
 from msgspec import Raw, Struct, json, structs
 
-from schemas import CATALOGUE, NodeSpec, Submission, TaskReply
+from schemas import CATALOGUE, StepSpec, Submission, TaskReply
 from schemas.commands import COMMANDS, ExecuteAttempt
 from schemas.envelope import EventBody
 from schemas.events import TaskCreated
@@ -114,7 +114,7 @@ def test_the_fields_of_an_idempotent_task_are_on_its_first_event() -> None:
 
 
 def test_every_field_of_a_step_is_on_its_first_event() -> None:
-    fields = said(NodeSpec, "idempotency_key") | {"depends_on": [{"task": "before", "on": "ended"}]}
+    fields = said(StepSpec, "idempotency_key") | {"depends_on": [{"task": "before", "on": "ended"}]}
     steps = {"before": {"name": "text"}, "step": fields}
     world = submitted(id="root", name="text", tasks=steps, namespace="n", correlation_id="c")
     [event] = [event for event in world.events if event.type == "task.created" and event.data.key == "step"]
@@ -127,10 +127,10 @@ def test_every_field_of_a_step_is_on_its_first_event() -> None:
         else:
             assert created[name] == value, name
     assert (event.namespace, event.rootid, event.correlationid) == ("n", "root", "c")
-    assert fields.keys() | {"idempotency_key"} == {field.name for field in structs.fields(NodeSpec)}
+    assert fields.keys() | {"idempotency_key"} == {field.name for field in structs.fields(StepSpec)}
     root = plain(next(event for event in world.events if event.type == "task.created" and event.subject == "root").data)
     assert root["tasks"] == steps
-    assert root["nodes"] == 2
+    assert root["steps_total"] == 2
 
 
 #: Fields of a command that are the attempt's own, or the engine's answer; all others are those of the task.
@@ -163,7 +163,7 @@ def bare(wanted: Any) -> Any:
     return get_args(wanted)[0] if get_origin(wanted) is Annotated else wanted
 
 
-@pytest.mark.parametrize("submitted_as", [TaskSpec, Submission, NodeSpec])
+@pytest.mark.parametrize("submitted_as", [TaskSpec, Submission, StepSpec])
 @pytest.mark.parametrize("carried_by", [TaskCreated, ExecuteAttempt])
 def test_what_is_the_same_is_declared_once(submitted_as: type[Struct], carried_by: type[Struct]) -> None:
     """A field that each of two structs had for itself could be accepted by one and missing in the other."""
@@ -185,7 +185,7 @@ def test_a_text_is_admitted_up_to_its_declared_length_and_rejected_beyond(field:
     assert (rejected.code, rejected.reason) == ("limit_exceeded", f"{field}: longer than {longest} bytes")
 
 
-@pytest.mark.parametrize("field", sorted(byte_bounds(NodeSpec).keys() - {"idempotency_key"}))
+@pytest.mark.parametrize("field", sorted(byte_bounds(StepSpec).keys() - {"idempotency_key"}))
 def test_a_text_of_a_step_is_rejected_with_its_path(field: str) -> None:
     world = World()
     world.submit(name="text", tasks={"a": {"name": "text", field: "x" * 256}})
@@ -196,7 +196,7 @@ def test_a_text_of_a_step_is_rejected_with_its_path(field: str) -> None:
 def test_what_no_command_carries_is_for_readers_of_the_log_only() -> None:
     """Such a field of the first event is neither for the worker nor forgotten: a new one needs a decision."""
     carried = {field.name for field in structs.fields(ExecuteAttempt)}
-    known_to_the_engine = {"depends_on", "tasks", "nodes", "start_after", "not_start_after", "timeouts", "retry"}
+    known_to_the_engine = {"depends_on", "tasks", "steps_total", "start_after", "not_start_after", "timeouts", "retry"}
     about_the_submission = {"payload_hash", "log_offset", "origin", "source", "idempotency_key", "idempotency_window"}
     for_readers = {
         "external_id", "account_id", "user_id", "category", "subject", "description", "annotations", "parent_id", "created_by",

@@ -113,7 +113,7 @@ NOT_ADDITIVE: dict[str, tuple[str, Callable[[Schema], None], str]] = {
     ),
     "a struct within a map lost a field": (
         "reports/task.created",
-        without("$defs", "NodeSpec", "properties", "queue"),
+        without("$defs", "StepSpec", "properties", "queue"),
         "field tasks[].queue is gone",
     ),
     "items of another type": (

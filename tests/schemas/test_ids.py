@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import check_id, node_id, task_id_of_cloudevent, task_id_of_key
+from schemas import check_id, step_id, task_id_of_cloudevent, task_id_of_key
 
 PUBLISHED = json.loads(files("schemas").joinpath("id_vectors.json").read_text(encoding="utf-8"))
-FUNCTIONS = {"cloudevent": task_id_of_cloudevent, "idempotency": task_id_of_key, "node": node_id}
+FUNCTIONS = {"cloudevent": task_id_of_cloudevent, "idempotency": task_id_of_key, "step": step_id}
 VECTORS = [(purpose, *vector) for purpose in FUNCTIONS for vector in PUBLISHED[purpose]["vectors"]]
 
 

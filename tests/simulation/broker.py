@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from hub.broker import Broker, LocalBroker
 from hub.broker.batches import read_header, whole_batches
-from hub.broker.state import PendingBlock
+from hub.broker.pending import PendingBlock
 from hub.broker.storage import CheckpointPlan
 from hub.kafka.topics import TopicSpec, hub_topics
 
@@ -65,7 +65,7 @@ class BrokerProcess:
         self._core = Broker(self.disk, clock=self.clock)
         self._busy = self._scheduled = self._checkpointing = False
         self._core.recover()
-        self._core.state.on_flush_needed = self._flush_needed
+        self._core.state.pending.on_flush_needed = self._flush_needed
         self._core.timers.on_earlier = lambda deadline: self._run_timers(deadline)
         self.local = LocalBroker(self._core)
         self._flush_needed(True)
@@ -156,7 +156,7 @@ class BrokerProcess:
             self._checkpointing = True
             self.process.later(CHECKPOINT_SECONDS, self._checkpointed, plan, self.disk.begin_checkpoint())
         self._core.written(block)
-        if self._core.state.has_pending:
+        if self._core.state.pending.is_due:
             self._flush_needed(True)
 
     def _checkpointed(self, plan: CheckpointPlan, position: int) -> None:

@@ -9,7 +9,7 @@ from msgspec import json
 
 from hub.kafka import INTAKE, REPLIES, StoredRecord, partition_of
 from hub.kafka.sender import Outgoing
-from schemas import node_id
+from schemas import step_id
 
 from .hostile import hostile_record
 from .loop import Process
@@ -240,7 +240,7 @@ class Clients:
         """A step of a workflow."""
         if self._roots:
             root = self.chance.choice(self._roots[-4:])
-            step = node_id(root, self.chance.choice(self._keys[root]))
+            step = step_id(root, self.chance.choice(self._keys[root]))
             self.send("task.cancel", {"id": step, "root": root}, root)
 
     def hostile(self) -> None:

@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hub.broker import BrokerError, ErrorCode
+from hub.broker import BrokerError
 from hub.kafka import BrokerUnreachable, Record, StoredRecord, build_batch, read_batches
 from hub.kafka.sender import Outgoing
+from hub.protocol import ErrorCode
 
 from .broker import end_of
 from .loop import Process
@@ -87,7 +88,7 @@ class Link:
             for _ in range(2 if world.chance.random() < world.weather.repeated else 1):
                 local.append_soon(topic, partition, batch)
         except BrokerError as refused:
-            if refused.code is not ErrorCode.STORAGE_ERROR:  # It would be refused again.
+            if refused.code is not ErrorCode.KAFKA_STORAGE_ERROR:  # It would be refused again.
                 self.give_up(sent)
             return
         world.broker.when_stable(partial(self._acknowledge, sent))

@@ -5,7 +5,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from hub.broker import Broker, ErrorCode, LocalBroker
+from hub.broker import Broker, LocalBroker
 from hub.broker.batches import read_header
 from hub.engine.in_process import InProcessBroker
 from hub.engine.ports import DiskSpace, Intake, transactional_id
@@ -22,6 +22,7 @@ from hub.kafka import (
     build_batches,
     read_batches,
 )
+from hub.protocol import ErrorCode
 
 from .broker import end_of
 from .network import FETCH_BYTES, delay

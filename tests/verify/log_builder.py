@@ -13,7 +13,7 @@ from msgspec import json
 
 from hub.verify import History
 from hub.verify.placement import partition_of_root
-from schemas import CATALOGUE, TERMINAL_TYPES, node_id
+from schemas import CATALOGUE, TERMINAL_TYPES, step_id
 
 INBOX = 3
 BEGIN_MS = 1_700_000_000_000
@@ -279,36 +279,36 @@ class LogBuilder:
         self.transaction(number, cause, events)
         return self.tasks[task_id]
 
-    def workflow(self, root: str, nodes: dict[str, list[dict[str, str]]], **given: dict[str, Any]) -> dict[str, Task]:
-        """A graph: key → dependencies ({"task": key, "on": …}); returns the nodes' tasks by key. `given`: more data of a node."""
+    def workflow(self, root: str, steps: dict[str, list[dict[str, str]]], **given: dict[str, Any]) -> dict[str, Task]:
+        """A graph: key → dependencies ({"task": key, "on": …}); returns the steps' tasks by key. `given`: more data of a step."""
         number = partition_of_root(root, len(self.partitions))
         cause = self.report(number, "task.created", root)
         run, entity = int(cause.split("/")[1]), f"task/{root}"
         self.tasks[root] = Task(root, root, number, run, "flow", self.now_ms + 10)
-        events = [(entity, "task.created", {"name": "flow", "nodes": len(nodes)})]
-        events.append((entity, "workflow.started", {"nodes": len(nodes), "planned": len(nodes)}))
-        made = {key: self._step(root, key, run, needed, events, **given.get(key, {})) for key, needed in nodes.items()}
+        events = [(entity, "task.created", {"name": "flow", "steps_total": len(steps)})]
+        events.append((entity, "workflow.started", {"steps_total": len(steps), "planned": len(steps)}))
+        made = {key: self._step(root, key, run, needed, events, **given.get(key, {})) for key, needed in steps.items()}
         self.transaction(number, cause, events)
         return made
 
-    def add_steps(self, root: str, nodes: dict[str, list[dict[str, str]]]) -> dict[str, Task]:
-        """Several nodes added to a live graph by one report, as `workflow`."""
+    def add_steps(self, root: str, steps: dict[str, list[dict[str, str]]]) -> dict[str, Task]:
+        """Several steps added to a live graph by one report, as `workflow`."""
         number = self.tasks[root].partition
         cause = self.report(number, "task.created", root)
-        total = len(nodes) + sum(task.root == root and task.id != root for task in self.tasks.values())
+        total = len(steps) + sum(task.root == root and task.id != root for task in self.tasks.values())
         events: list[tuple[str, str, dict[str, Any]]] = [
-            (f"task/{root}", "workflow.expanded", {"added": len(nodes), "nodes": total})
+            (f"task/{root}", "workflow.expanded", {"added": len(steps), "steps_total": total})
         ]
         run = int(cause.split("/")[1])
-        made = {key: self._step(root, key, run, needed, events) for key, needed in nodes.items()}
+        made = {key: self._step(root, key, run, needed, events) for key, needed in steps.items()}
         self.transaction(number, cause, events)
         return made
 
-    def plan(self, root: str, nodes: dict[str, list[dict[str, str]]]) -> dict[str, Task]:
-        """The next nodes of a large graph, made by an agenda item, as `workflow`."""
+    def plan(self, root: str, steps: dict[str, list[dict[str, str]]]) -> dict[str, Task]:
+        """The next steps of a large graph, made by an agenda item, as `workflow`."""
         run, number = self.tasks[root].run, self.tasks[root].partition
-        events = [(f"task/{root}", "workflow.progressed", {"nodes": len(nodes), "planned": len(nodes)})]
-        made = {key: self._step(root, key, run, needed, events) for key, needed in nodes.items()}
+        events = [(f"task/{root}", "workflow.progressed", {"steps_total": len(steps), "planned": len(steps)})]
+        made = {key: self._step(root, key, run, needed, events) for key, needed in steps.items()}
         self.transaction(number, self.agenda(number, "plan"), events)
         return made
 
@@ -321,10 +321,10 @@ class LogBuilder:
         events: list[tuple[str, str, dict[str, Any]]],
         **given: Any,
     ) -> Task:
-        task_id = node_id(root, key)
+        task_id = step_id(root, key)
         task = Task(task_id, root, self.tasks[root].partition, run, key, self.now_ms + 10, unmet=len(needed))
         self.tasks[task_id] = task
-        needs = [dependency | {"task": node_id(root, dependency["task"])} for dependency in needed]
+        needs = [dependency | {"task": step_id(root, dependency["task"])} for dependency in needed]
         data = {"name": key, "key": key, "depends_on": needs, "parent_id": root, **given}
         events.append((f"task/{task_id}", "task.created", data))
         if needed:
@@ -416,9 +416,9 @@ class LogBuilder:
 
     def finish_workflow(self, root: str, event_type: str = "workflow.completed", **data: Any) -> None:
         task = self.tasks[root]
-        ended = [node.state for node in self.tasks.values() if node.root == root and node.id != root]
+        ended = [step.state for step in self.tasks.values() if step.root == root and step.id != root]
         counts = {state: ended.count(state) for state in ("completed", "failed", "cancelled", "skipped", "expired")}
-        self.act(task, event_type, **({"nodes": len(ended), "attempt": 0} | counts | data))
+        self.act(task, event_type, **({"steps_total": len(ended), "attempt": 0} | counts | data))
 
     def met(self, task: Task, *, by: int = 1) -> None:
         """`by` dependencies of a blocked task were met; it becomes ready with the last one."""

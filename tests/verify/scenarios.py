@@ -120,17 +120,17 @@ def repeated(log: LogBuilder, task_id: str) -> Steps:
 
 
 def workflow(log: LogBuilder, task_id: str) -> Steps:
-    nodes = log.workflow(task_id, {"a": [], "b": [], "c": [{"task": "a"}, {"task": "b"}], "d": [{"task": "c", "on": "failure"}]})
+    steps = log.workflow(task_id, {"a": [], "b": [], "c": [{"task": "a"}, {"task": "b"}], "d": [{"task": "c", "on": "failure"}]})
     yield
     for key, met in (("a", 1), ("b", 1), ("c", 0)):
-        log.dispatch(nodes[key], "w1")
+        log.dispatch(steps[key], "w1")
         yield
-        log.started(nodes[key])
-        log.completed(nodes[key])
+        log.started(steps[key])
+        log.completed(steps[key])
         if met:
-            log.met(nodes["c"])
+            log.met(steps["c"])
         yield
-    log.act(nodes["d"], "task.skipped", dependency=nodes["c"].id)
+    log.act(steps["d"], "task.skipped", dependency=steps["c"].id)
     yield
     log.finish_workflow(task_id)
 

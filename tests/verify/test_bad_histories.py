@@ -210,13 +210,13 @@ def _(log: LogBuilder) -> None:
     log.submit("left_waiting-11")
 
 
-@bad("I8", "a workflow ends while a node lives")
+@bad("I8", "a workflow ends while a step is live")
 def _(log: LogBuilder) -> None:
     log.workflow("flow", {"a": []})
     log.finish_workflow("flow")
 
 
-@bad("I8", "a workflow counts its nodes wrongly")
+@bad("I8", "a workflow counts its steps wrongly")
 def _(log: LogBuilder) -> None:
     log.event("workflow-10", "workflow.completed").data["completed"] = 2
 
@@ -286,44 +286,44 @@ def _(log: LogBuilder) -> None:
 
 @bad("I11", "a step is dispatched before its dependency ended")
 def _(log: LogBuilder) -> None:
-    nodes = log.workflow("flow", {"a": [], "b": [{"task": "a"}]})
-    log.met(nodes["b"])
-    log.dispatch(nodes["b"], "w1")
+    steps = log.workflow("flow", {"a": [], "b": [{"task": "a"}]})
+    log.met(steps["b"])
+    log.dispatch(steps["b"], "w1")
 
 
 @bad("I11", "a step is dispatched although its dependency failed")
 def _(log: LogBuilder) -> None:
-    nodes = log.workflow("flow", {"a": [], "b": [{"task": "a"}]})
-    log.act(nodes["a"], "task.failed", kind="permanent", error={"type": "E"})
-    log.met(nodes["b"])
-    log.dispatch(nodes["b"], "w1")
+    steps = log.workflow("flow", {"a": [], "b": [{"task": "a"}]})
+    log.act(steps["a"], "task.failed", kind="permanent", error={"type": "E"})
+    log.met(steps["b"])
+    log.dispatch(steps["b"], "w1")
 
 
 @bad("I12", "a task is ready with an unmet dependency")
 def _(log: LogBuilder) -> None:
-    nodes = log.workflow("flow", {"a": [], "b": [{"task": "a"}]})
-    log.met(nodes["b"])
+    steps = log.workflow("flow", {"a": [], "b": [{"task": "a"}]})
+    log.met(steps["b"])
 
 
 @bad("I12", "a wake-up is lost")
 def _(log: LogBuilder) -> None:
-    nodes = log.workflow("flow", {"a": [], "b": [{"task": "a"}]})
-    log.dispatch(nodes["a"], "w1")
-    log.started(nodes["a"])
-    log.completed(nodes["a"])
+    steps = log.workflow("flow", {"a": [], "b": [{"task": "a"}]})
+    log.dispatch(steps["a"], "w1")
+    log.started(steps["a"])
+    log.completed(steps["a"])
 
 
 @bad("I12", "a task tells another count of dependencies than it has")
 def _(log: LogBuilder) -> None:
     log.event(log.tasks["workflow-10"].id, "task.created")
-    nodes = log.workflow("flow", {"a": [], "b": [{"task": "a"}]})
-    log.event(nodes["b"].id, "task.blocked").data["unmet"] = 2
+    steps = log.workflow("flow", {"a": [], "b": [{"task": "a"}]})
+    log.event(steps["b"].id, "task.blocked").data["unmet"] = 2
 
 
 @bad("I12", "a task is skipped for no reason")
 def _(log: LogBuilder) -> None:
-    nodes = log.workflow("flow", {"a": [], "b": [{"task": "a"}]})
-    log.act(nodes["b"], "task.skipped")
+    steps = log.workflow("flow", {"a": [], "b": [{"task": "a"}]})
+    log.act(steps["b"], "task.skipped")
 
 
 def ended_step(log: LogBuilder, asked: str) -> Task:
@@ -855,9 +855,9 @@ def _(log: LogBuilder) -> None:
 
 @bad("I35", "a step starts after its workflow was cancelled")
 def _(log: LogBuilder) -> None:
-    nodes = log.workflow("flow", {"a": []})
+    steps = log.workflow("flow", {"a": []})
     log.finish_workflow("flow", "workflow.cancelled")
-    log.dispatch(nodes["a"], "w1")
+    log.dispatch(steps["a"], "w1")
 
 
 @bad("T1", "an event comes from another state than the last one left")
@@ -940,9 +940,9 @@ def test_i10_every_compared_field_of_a_row_counts(field: str) -> None:
 
 def test_i10_the_count_of_dependencies_in_a_row_counts() -> None:
     log = good_log(2)
-    nodes = log.workflow("flow", {"a": [], "b": [{"task": "a"}]})
+    steps = log.workflow("flow", {"a": [], "b": [{"task": "a"}]})
     assert check(log.history()).ok
-    assert set(spoiled_row(log, nodes["b"].id, unmet=0).counts) == {"I10"}
+    assert set(spoiled_row(log, steps["b"].id, unmet=0).counts) == {"I10"}
 
 
 @pytest.mark.parametrize("rule", task_rules.RULES, ids=lambda rule: rule.check.__name__)

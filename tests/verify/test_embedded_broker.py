@@ -6,7 +6,7 @@ import pytest
 
 from hub.broker import BrokerServer, LocalBroker
 from hub.errors import ConfigurationError
-from hub.kafka import Record, build_batch
+from hub.kafka import Cluster, Record, build_batch
 from hub.kafka.clients import make_transactional_producer
 from hub.verify import LocalSource, Span, verify, verify_source
 
@@ -151,7 +151,7 @@ async def test_a_broker_without_a_hub_is_named_as_such() -> None:
 async def test_over_the_network_nothing_is_found_on_a_good_log(broker: BrokerServer) -> None:
     log = good_log(PARTITIONS, ENDING)
     await write(broker.local, log)
-    report = await verify(f"127.0.0.1:{broker.port}", require_all_ended=True, acknowledged=["plain-0"])
+    report = await verify(Cluster.of(f"127.0.0.1:{broker.port}"), require_all_ended=True, acknowledged=["plain-0"])
     assert report.ok, report.render()
     assert report.exact
     assert report.events == len(list(log.all_events()))
@@ -162,19 +162,19 @@ async def test_over_the_network_a_lost_command_is_found(broker: BrokerServer) ->
     log = good_log(PARTITIONS)
     del log.commands[3]
     await write(broker.local, log)
-    report = await verify(f"127.0.0.1:{broker.port}")
+    report = await verify(Cluster.of(f"127.0.0.1:{broker.port}"))
     assert set(report.counts) == {"I23"}, report.render()
 
 
 async def test_what_an_aborted_transaction_wrote_is_not_read(broker: BrokerServer) -> None:
     await write(broker.local, good_log(PARTITIONS, ENDING))
-    producer = make_transactional_producer(f"127.0.0.1:{broker.port}", "dead", transaction_timeout_ms=10_000)
+    producer = make_transactional_producer(Cluster.of(f"127.0.0.1:{broker.port}"), "dead", transaction_timeout_ms=10_000)
     await producer.start()
     await producer.begin_transaction()
     await producer.send_and_wait("hub.events", b"no event", partition=0)
-    during = await verify(f"127.0.0.1:{broker.port}", require_all_ended=True, settle_seconds=0.1)
+    during = await verify(Cluster.of(f"127.0.0.1:{broker.port}"), require_all_ended=True, settle_seconds=0.1)
     await producer.abort_transaction()
     await producer.stop()
-    after = await verify(f"127.0.0.1:{broker.port}", require_all_ended=True)
+    after = await verify(Cluster.of(f"127.0.0.1:{broker.port}"), require_all_ended=True)
     assert set(during.counts) == {"I33"}, during.render()
     assert after.ok, after.render()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hub.broker import BrokerServer
-from hub.kafka import OffsetOutOfRange, TopicPartition, make_admin
+from hub.kafka import Cluster, OffsetOutOfRange, TopicPartition, make_admin
 from hub.verify import Checker, History, LocalSource, LogRecord, Report, Span, check, verify, verify_source
 from hub.verify.kafka_source import KafkaSource, kafka_source
 
@@ -156,12 +156,12 @@ def test_an_intake_that_was_trimmed_past_what_is_decided_is_found() -> None:
 async def test_a_running_broker_that_removed_the_beginning_is_checked(broker: BrokerServer) -> None:
     log = good_log(PARTITIONS)
     await write(broker.local, log)
-    admin = make_admin(broker.bootstrap)
+    admin = make_admin(Cluster.of(broker.bootstrap))
     await admin.start()
     before = {TopicPartition("hub.events", 0): 41, TopicPartition("hub.intake", 0): 5, TopicPartition(COMMANDS, INBOX): 3}
     await admin.delete_records({place: RecordsToDelete(before_offset=offset) for place, offset in before.items()})
     await admin.close()
-    for report in (await verify_source(LocalSource(broker.local)), await verify(broker.bootstrap)):
+    for report in (await verify_source(LocalSource(broker.local)), await verify(Cluster.of(broker.bootstrap))):
         assert report.ok, report.render()
         assert report.starts == {"hub.events": {0: 41}, "hub.intake": {0: 5}, COMMANDS: {INBOX: 3}}
         assert report.partial_tasks > 0
@@ -197,7 +197,7 @@ def test_nothing_is_found_wherever_records_are_removed_before_they_are_read(log:
 
 async def remove(broker: BrokerServer, offset: int, topic: str = "hub.events") -> None:
     """What retention does to the topic's partition 0."""
-    admin = make_admin(broker.bootstrap)
+    admin = make_admin(Cluster.of(broker.bootstrap))
     await admin.start()
     await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before_offset=offset)})
     await admin.close()
@@ -276,6 +276,6 @@ async def test_over_the_network_a_removed_record_is_out_of_range(broker: BrokerS
         async for records in source.read("hub.events", 0, 5, 30):
             assert not records, "a poll that brings nothing may come first"
 
-    async with kafka_source(broker.bootstrap) as source:
+    async with kafka_source(Cluster.of(broker.bootstrap)) as source:
         with pytest.raises(OffsetOutOfRange, match=r"hub\.events-0"):
             await read_all_of(source)

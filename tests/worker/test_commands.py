@@ -14,7 +14,7 @@ from msgspec import convert, json
 from structlog.testing import capture_logs
 
 from hub import TaskRegistry
-from hub.kafka import BrokerUnreachable, Outgoing, Sender, commands_topic, make_producer
+from hub.kafka import BrokerUnreachable, Cluster, Outgoing, Sender, commands_topic, make_producer
 from hub.worker import Worker
 from hub.worker.announcements import Announcements
 from hub.worker.attempts import Attempt
@@ -183,7 +183,7 @@ async def test_a_worker_whose_start_fails_says_why_and_leaves_nothing_open() -> 
             made: list[Unreachable] = []
 
             def make() -> Unreachable:
-                made.append(Unreachable(world.bootstrap))
+                made.append(Unreachable(Cluster.of(world.bootstrap)))
                 return made[-1]
 
             threads_before = threading.active_count()
@@ -216,7 +216,7 @@ async def world() -> AsyncIterator[Running]:
 
 async def test_a_running_worker_survives_its_inbox(world: Running) -> None:
     worker, source = world.workers[0], Damage(FOR_EVERYBODY, structured_mode=False, huge_bytes_max=300_000)
-    producer = make_producer(world.bootstrap)
+    producer = make_producer(Cluster.of(world.bootstrap))
     await producer.start()
     try:
         for seed in range(60):

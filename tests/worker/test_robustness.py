@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hub import Permanent, RetryLater, TaskContext, TaskRegistry
-from hub.kafka import INTAKE, Outgoing, StoredRecord, read_all
+from hub.kafka import INTAKE, Cluster, Outgoing, StoredRecord, read_all
 from hub.worker import Worker, WorkerSettings
 from hub.worker.owned import OwnedTasks
 from hub.worker.settings import WorkerFailedError
@@ -242,7 +242,7 @@ async def test_a_task_that_raises_or_a_service_that_returns_is_reported_and_the_
 
 async def heartbeats(bootstrap: str, partition: int) -> int:
     """How many heartbeats are on the intake."""
-    kinds = [dict(record.headers)["ce_type"] async for record in read_all(bootstrap, INTAKE, partition)]
+    kinds = [dict(record.headers)["ce_type"] async for record in read_all(Cluster.of(bootstrap), INTAKE, partition)]
     return kinds.count(b"worker.heartbeat")
 
 

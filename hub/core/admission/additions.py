@@ -2,19 +2,19 @@
 
 from collections.abc import Mapping
 
-from schemas import Submission, TaskSpec, node_id
+from schemas import Submission, TaskSpec, step_id
 
 from ..changes import Changes, NewTask
 from ..envelope import Envelope
 from ..graph import check_plan
 from ..rejection import Rejection, TaskRejection
 from ..state import PartitionState, Task
-from ..workflows.expansion import node_data
+from ..workflows.expansion import step_data
 from .outcomes import Admitted
 from .specs import check_spec
 
-#: Nodes that may be added to a live workflow in one report, so that one transaction stays small.
-ADDED_NODES_MAX = 300
+#: Steps that may be added to a live workflow in one report, so that one transaction stays small.
+ADDED_STEPS_MAX = 300
 
 
 def admit_into(
@@ -32,34 +32,34 @@ def admit_into(
         return Rejection("unknown_root", f"root_id: {submission.root_id!r} is not a workflow")
     if root.ended or root.row.cancel is not None:
         return Rejection("already_ended", f"root_id: the workflow {submission.root_id!r} takes no more tasks")
-    nodes: Mapping[str, TaskSpec]
+    steps: Mapping[str, TaskSpec]
     if submission.tasks is not None:
-        nodes = submission.tasks
-        if len(nodes) > ADDED_NODES_MAX:
+        steps = submission.tasks
+        if len(steps) > ADDED_STEPS_MAX:
             return Rejection(
-                "limit_exceeded", f"tasks: {len(nodes)} nodes, more than the {ADDED_NODES_MAX} that can be added at once"
+                "limit_exceeded", f"tasks: {len(steps)} steps, more than the {ADDED_STEPS_MAX} that can be added at once"
             )
     else:
-        nodes = {submission.key or task: submission}
-    checked = check_plan(nodes, lambda name: _resolve(state, root, name) is not None)
+        steps = {submission.key or task: submission}
+    checked = check_plan(steps, lambda name: _resolve(state, root, name) is not None)
     if isinstance(checked, Rejection):
         return checked
     added = []
     for key in checked.order:
-        node = checked.nodes[key]
-        problem = check_spec(node, f"tasks.{key}." if submission.tasks is not None else "", now_us)
+        step = checked.steps[key]
+        problem = check_spec(step, f"tasks.{key}." if submission.tasks is not None else "", now_us)
         if problem is not None:
             return problem
-        child = node_id(root.id, key) if submission.tasks is not None else task
+        child = step_id(root.id, key) if submission.tasks is not None else task
         if child in state.tasks or _resolve(state, root, key) is not None:
             return Rejection("id_conflict", f"tasks.{key}: the workflow has a task of that key")
-        data = node_data(
-            node,
+        data = step_data(
+            step,
             root,
             key,
             now_us=now_us,
             log_offset=log_offset,
-            resolve=lambda name: node_id(root.id, name) if name in nodes else _resolve(state, root, name) or name,
+            resolve=lambda name: step_id(root.id, name) if name in steps else _resolve(state, root, name) or name,
         )
         data.source, data.origin, data.created_by = envelope.source, envelope.forwarded_from, submission.created_by
         data.payload_hash = fingerprint
@@ -71,8 +71,8 @@ def admit_into(
 
 def _resolve(state: PartitionState, root: Task, name: str) -> str | None:
     """The task id that `name` (a key or an id) means inside a workflow."""
-    by_key = node_id(root.id, name)
-    if by_key in state.tasks or (root.plan is not None and name in root.plan.nodes):
+    by_key = step_id(root.id, name)
+    if by_key in state.tasks or (root.plan is not None and name in root.plan.steps):
         return by_key
     by_id = state.tasks.get(name)
     return name if by_id is not None and by_id.row.root == root.id else None

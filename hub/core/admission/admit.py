@@ -47,7 +47,7 @@ def admit(changes: Changes, submission: Submission, task: str, envelope: Envelop
         return problem
     data = _root_data(changes, submission, envelope, fingerprint)
     if plan is not None:
-        data.tasks, data.nodes = msgspec.Raw(msgspec.json.encode(submission.tasks)), len(plan.nodes)
+        data.tasks, data.steps_total = msgspec.Raw(msgspec.json.encode(submission.tasks)), len(plan.steps)
     return Admitted([NewTask(task, None, submission.namespace, submission.correlation_id or task, data, plan)])
 
 
@@ -58,12 +58,12 @@ def _plan_of(submission: Submission, now_us: int) -> Plan | TaskRejection | None
             return Rejection("unknown_dependency", "depends_on: a task outside a graph has no other tasks to depend on")
         return None
     if submission.depends_on:
-        return Rejection("invalid_input", "depends_on: belongs to the nodes in tasks, not to their root")
+        return Rejection("invalid_input", "depends_on: belongs to the steps in tasks, not to their root")
     plan = check_plan(submission.tasks)
     if isinstance(plan, Rejection):
         return plan
-    for key, node in plan.nodes.items():
-        if (problem := check_spec(node, f"tasks.{key}.", now_us)) is not None:
+    for key, step in plan.steps.items():
+        if (problem := check_spec(step, f"tasks.{key}.", now_us)) is not None:
             return problem
     return _check_root(submission) or plan
 

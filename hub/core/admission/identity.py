@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from schemas import Submission, check_id, node_id, task_id_of_cloudevent, task_id_of_key
+from schemas import Submission, check_id, step_id, task_id_of_cloudevent, task_id_of_key
 
 from ..envelope import Envelope
 from ..rejection import Rejection, TaskRejection
@@ -29,7 +29,7 @@ def identify(submission: Submission, envelope: Envelope) -> Identity | TaskRejec
     if submission.root_id is not None and submission.tasks is not None:
         return Identity(submission.root_id, submission.root_id)
     if submission.root_id is not None and submission.key is not None:
-        return Identity(node_id(submission.root_id, submission.key), submission.root_id)
+        return Identity(step_id(submission.root_id, submission.key), submission.root_id)
     if submission.id is not None:
         task = submission.id
     elif submission.idempotency_key is not None:

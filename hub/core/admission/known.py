@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from schemas import Submission, TaskSpec, node_id, payload_hash
+from schemas import Submission, TaskSpec, payload_hash, step_id
 
 from ..rejection import Rejection, TaskRejection
 from ..state import PartitionState
@@ -44,7 +44,7 @@ def find_known(state: PartitionState, submission: Submission, task: str, fingerp
 def _known_steps(state: PartitionState, root_id: str, steps: Mapping[str, TaskSpec], fingerprint: str) -> Duplicate | None:
     """Several steps are added in one transaction: where the first of them is known with this fingerprint, all were."""
     root = state.tasks.get(root_id)
-    first = state.tasks.get(node_id(root_id, next(iter(steps)))) if steps else None
+    first = state.tasks.get(step_id(root_id, next(iter(steps)))) if steps else None
     if root is None or first is None or first.row.payload_hash != fingerprint:
         return None
     return Duplicate(root_id, root, None)

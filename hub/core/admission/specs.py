@@ -1,6 +1,6 @@
 """Every field that a submission gives of a task is checked here."""
 
-from schemas import NodeSpec, TaskSpec, check_id
+from schemas import StepSpec, TaskSpec, check_id
 from schemas.tasks import ARGS_BYTES_MAX
 
 from ..bounds import SECONDS_MAX, check_texts
@@ -16,7 +16,7 @@ def check_spec(spec: TaskSpec, at: str, now_us: int) -> TaskRejection | None:
     args = bytes(spec.args)
     if len(args) > ARGS_BYTES_MAX:
         return Rejection("limit_exceeded", f"{at}args: {len(args)} bytes, more than {ARGS_BYTES_MAX}; pass a reference instead")
-    if isinstance(spec, NodeSpec) and spec.idempotency_key is not None:
+    if isinstance(spec, StepSpec) and spec.idempotency_key is not None:
         return Rejection("invalid_input", f"{at}idempotency_key: a step's key in tasks is what makes it one; leave it out")
     if args.lstrip()[:1] != b"{":
         return Rejection("invalid_input", f"{at}args: must be a JSON object")

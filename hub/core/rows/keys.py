@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from msgspec import Raw, json
 
-from schemas import NodeSpec
+from schemas import StepSpec
 
 from .ended import EndedRow, ended_row_decoder
 from .engine import EngineRow, engine_row_decoder
@@ -25,9 +25,9 @@ from .worker import WorkerRow, worker_row_decoder
 
 INTAKE_KEY = b"!intake"
 
-Row = TaskRow | EndedRow | WorkerRow | EngineRow | MetaRow | IntakeRow | Raw | Mapping[str, NodeSpec]
+Row = TaskRow | EndedRow | WorkerRow | EngineRow | MetaRow | IntakeRow | Raw | Mapping[str, StepSpec]
 
-_plan_decoder = json.Decoder(dict[str, NodeSpec])
+_plan_decoder = json.Decoder(dict[str, StepSpec])
 _encoder = json.Encoder()
 _ENDED = b'{"ended":'
 

@@ -44,9 +44,9 @@ class Cancel(Struct, kw_only=True, omit_defaults=True, frozen=True):
 
 
 class Steps(Struct, kw_only=True, omit_defaults=True, frozen=True):
-    """Counters of a workflow: the steps that it has (`nodes`), those that exist (`planned`), and how those that ended did."""
+    """Counters of a workflow: the steps that it has (`total`), those that exist (`planned`), and how those that ended did."""
 
-    nodes: int = 0
+    total: int = 0
     planned: int = 0
     completed: int = 0
     failed: int = 0
@@ -60,7 +60,7 @@ NO_STEPS = Steps()
 
 
 class TaskRow(TaskFields, kw_only=True, omit_defaults=True):
-    """A live task (or an ended node of a live workflow). `root` and `parent` are None where the task is its own root.
+    """A live task (or an ended step of a live workflow). `root` and `parent` are None where the task is its own root.
 
     `name`, `version` and `tags` are declared in `TaskFields`. `delivery` and `retry` are the submission's; `policy` is what holds
     from the first dispatch on (see `policy.py`).

@@ -9,7 +9,7 @@ from ..rows import TaskRow
 
 
 class Task:
-    """A live task, or an ended node of a live workflow, with what is derived from its row."""
+    """A live task, or an ended step of a live workflow, with what is derived from its row."""
 
     __slots__ = ("args", "args_row", "children", "id", "plan", "plan_row", "result", "row", "waiters")
 
@@ -18,7 +18,7 @@ class Task:
         self.row = row
         self.args = args
         self.result: Raw = row.result
-        self.children: list[str] | None = [] if row.steps.nodes else None
+        self.children: list[str] | None = [] if row.steps.total else None
         self.plan: Plan | None = None
         self.args_row = False
         self.plan_row = False

@@ -68,13 +68,13 @@ def skipped(row: TaskRow, now: str, reason: str, dependency: str) -> e.TaskSkipp
 
 
 def _counts(row: TaskRow, counts: Mapping[str, int]) -> dict[str, Any]:
-    return {"nodes": row.steps.nodes, **counts}
+    return {"steps_total": row.steps.total, **counts}
 
 
 def workflow_completed(
     row: TaskRow, now: str, counts: Mapping[str, int], results: Iterable[tuple[str, Raw]]
 ) -> e.WorkflowCompleted:
-    """`results`: (key, result) of the last nodes; null when they are too large together."""
+    """`results`: (key, result) of the last steps; null when they are too large together."""
     gathered: dict[str, Raw] = {}
     size = 0
     for key, result in results:
@@ -90,7 +90,7 @@ def workflow_completed(
 def workflow_failed(
     row: TaskRow, now: str, counts: Mapping[str, int], error: TaskError, failed_steps: list[str]
 ) -> e.WorkflowFailed:
-    """At least one node failed that nobody handles."""
+    """At least one step failed that nobody handles."""
     return e.WorkflowFailed(error=error, failed_steps=failed_steps, **_ended(row, now), **_counts(row, counts))
 
 

@@ -50,8 +50,8 @@ def ended_row(row: TaskRow, now_us: int, retention_seconds: float) -> EndedRow:
     )
 
 
-def retire_nodes(changes: Changes, root_id: str) -> None:
-    """The next of the ended nodes of an ended workflow leave memory."""
+def retire_steps(changes: Changes, root_id: str) -> None:
+    """The next of the ended steps of an ended workflow leave memory."""
     children = changes.state.retiring.get(root_id)
     if not children:
         changes.state.retiring.pop(root_id, None)

@@ -9,7 +9,7 @@ from schemas import events as e
 from ..bounds import REASON_MAX, cut
 from ..changes import Changes
 from ..conditions import TimerKey
-from ..tasks.retirement import retire_nodes
+from ..tasks.retirement import retire_steps
 from ..times import text_of
 from .timers import TIMERS
 
@@ -75,6 +75,6 @@ def _take_timer(changes: Changes, entry: tuple[int, str, str, int]) -> None:
     due_us, kind, task_id, mark = entry
     task = changes.state.tasks.get(task_id)
     if kind == "retire":
-        retire_nodes(changes, task_id)
+        retire_steps(changes, task_id)
     elif task is not None and not task.ended:
         TIMERS[kind](changes, task, due_us, mark)

@@ -17,7 +17,7 @@ from ..tasks.endings import expired, failed
 from ..times import SECOND_US
 from ..transitions import WAITING
 from ..workflows.cancelling import cancel_steps, request_cancel
-from ..workflows.expansion import create_nodes
+from ..workflows.expansion import create_steps
 
 #: The worker watches its own timeout first; the engine ends an attempt only when the worker did not.
 TIMEOUT_SLACK_US = SECOND_US // 2
@@ -67,7 +67,7 @@ def _attempt(changes: Changes, task: Task, due_us: int, mark: int) -> None:
 
 def _plan(changes: Changes, task: Task, due_us: int, mark: int) -> None:
     if task.row.steps.planned == mark and task.row.cancel is None:
-        create_nodes(changes, task)
+        create_steps(changes, task)
 
 
 def _cancel(changes: Changes, task: Task, due_us: int, mark: int) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from schemas import Dependency, TaskSpec, node_id
+from schemas import Dependency, TaskSpec, step_id
 from schemas import events as e
 
 from ..changes import Changes, NewTask
@@ -11,14 +11,14 @@ from ..state import Task
 from ..tasks.creation import created_data
 from .dependencies import place
 
-#: Nodes of a graph that are created, or cancelled, in one slice: a transaction stays below about 1,000 events.
+#: Steps of a graph that are created, or cancelled, in one slice: a transaction stays below about 1,000 events.
 SLICE = 200
 
 
 SLICE_BYTES = 1024 * 1024
 
 
-def create_nodes(changes: Changes, root: Task) -> int:
+def create_steps(changes: Changes, root: Task) -> int:
     """Create the next slice of the root's plan; returns how many of the plan then exist."""
     plan = root.plan
     assert plan is not None
@@ -28,13 +28,13 @@ def create_nodes(changes: Changes, root: Task) -> int:
     changes.state.planned += (len(plan.order) if not first else 0) - len(keys)
     if first:
         counts = {name: getattr(root.row.steps, name) for name in ("completed", "failed", "cancelled", "skipped", "expired")}
-        changes.apply(root, e.WorkflowProgressed(nodes=root.row.steps.nodes, planned=planned, **counts))
+        changes.apply(root, e.WorkflowProgressed(steps_total=root.row.steps.total, planned=planned, **counts))
     else:
-        changes.apply(root, e.WorkflowStarted(nodes=root.row.steps.nodes, planned=planned))
+        changes.apply(root, e.WorkflowStarted(steps_total=root.row.steps.total, planned=planned))
     correlation = root.row.correlation or root.id
     for key in keys:
-        data = node_data(plan.nodes[key], root, key, now_us=changes.now_us, log_offset=root.row.log_offset)
-        new = NewTask(node_id(root.id, key), root.id, root.row.namespace, correlation, data)
+        data = step_data(plan.steps[key], root, key, now_us=changes.now_us, log_offset=root.row.log_offset)
+        new = NewTask(step_id(root.id, key), root.id, root.row.namespace, correlation, data)
         place(changes, changes.create(new, run=root.row.run, traceparent=root.row.traceparent))
     if planned < len(plan.order):
         changes.state.agenda.add(changes.now_us, "plan", root.id, planned)
@@ -42,24 +42,24 @@ def create_nodes(changes: Changes, root: Task) -> int:
 
 
 def _slice(plan: Plan, first: int) -> tuple[str, ...]:
-    """The keys of the next slice: at most SLICE nodes and about SLICE_BYTES of arguments, at least one node."""
+    """The keys of the next slice: at most SLICE steps and about SLICE_BYTES of arguments, at least one step."""
     size = 0
     for count, key in enumerate(plan.order[first : first + SLICE]):
-        size += len(bytes(plan.nodes[key].args))
+        size += len(bytes(plan.steps[key].args))
         if size > SLICE_BYTES and count > 0:
             return plan.order[first : first + count]
     return plan.order[first : first + SLICE]
 
 
-def node_data(
-    node: TaskSpec, root: Task, key: str, *, now_us: int, log_offset: int, resolve: Callable[[str], str] | None = None
+def step_data(
+    step: TaskSpec, root: Task, key: str, *, now_us: int, log_offset: int, resolve: Callable[[str], str] | None = None
 ) -> e.TaskCreated:
-    """`TaskCreated` of the node `key`; `resolve` gives the id of a dependency (default: a key of the same plan)."""
-    data = created_data(node, now_us=now_us, log_offset=log_offset, queue=root.row.queue, priority=root.row.priority)
+    """`TaskCreated` of the step `key`; `resolve` gives the id of a dependency (default: a key of the same plan)."""
+    data = created_data(step, now_us=now_us, log_offset=log_offset, queue=root.row.queue, priority=root.row.priority)
     data.key = key
     data.parent_id = root.id
     data.depends_on = [
-        Dependency(task=node_id(root.id, long.task) if resolve is None else resolve(long.task), on=long.on)
-        for long in map(dependency_of, node.depends_on)
+        Dependency(task=step_id(root.id, long.task) if resolve is None else resolve(long.task), on=long.on)
+        for long in map(dependency_of, step.depends_on)
     ]
     return data

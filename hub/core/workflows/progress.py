@@ -23,15 +23,15 @@ def count_steps(changes: Changes, root_id: str) -> None:
     row = root.row
     counts = {name: getattr(row.steps, name) + ended.get(name, 0) for name in _COUNTERS}
     over = sum(counts.values())
-    if over == (row.steps.nodes if row.cancel is None else len(root.children or ())):
+    if over == (row.steps.total if row.cancel is None else len(root.children or ())):
         _end_workflow(changes, root, counts)
     elif ended:
-        changes.apply(root, e.WorkflowProgressed(nodes=row.steps.nodes, planned=row.steps.planned, **counts))
+        changes.apply(root, e.WorkflowProgressed(steps_total=row.steps.total, planned=row.steps.planned, **counts))
 
 
 def _end_workflow(changes: Changes, root: Task, counts: dict[str, int]) -> None:
     row = root.row
-    nodes = [changes.state.tasks[child] for child in root.children or ()]
+    steps = [changes.state.tasks[child] for child in root.children or ()]
     if row.cancel is not None and row.cancel.timed_out:
         error = TaskError(type="TimedOut", message=row.cancel.reason, retryable=False)
         changes.apply(root, workflow_failed(row, changes.now, counts, error, []))
@@ -39,19 +39,19 @@ def _end_workflow(changes: Changes, root: Task, counts: dict[str, int]) -> None:
     if row.cancel is not None:
         changes.apply(root, workflow_cancelled(row, changes.now, counts))
         return
-    handled = {entry.task for node in nodes for entry in node.row.depends_on if entry.on == "failure"}
-    failures = [node for node in nodes if node.row.state in ("failed", "expired", "cancelled") and node.id not in handled]
+    handled = {entry.task for step in steps for entry in step.row.depends_on if entry.on == "failure"}
+    failures = [step for step in steps if step.row.state in ("failed", "expired", "cancelled") and step.id not in handled]
     if not failures:
-        inner = {entry.task for node in nodes for entry in node.row.depends_on}
+        inner = {entry.task for step in steps for entry in step.row.depends_on}
         results = (
-            (node.row.key or node.id, node.result or Raw(b"null"))
-            for node in nodes
-            if node.id not in inner and node.row.state == "completed"
+            (step.row.key or step.id, step.result or Raw(b"null"))
+            for step in steps
+            if step.id not in inner and step.row.state == "completed"
         )
         changes.apply(root, workflow_completed(row, changes.now, counts, results))
         return
-    first = [node for node in failures if not (node.row.error and node.row.error.type == "DependencyFailed")] or failures
-    names = [node.row.key or node.id for node in first]
+    first = [step for step in failures if not (step.row.error and step.row.error.type == "DependencyFailed")] or failures
+    names = [step.row.key or step.id for step in first]
     error = first[0].row.error or TaskError(type="StepNotCompleted", message=f"{names[0]} ended {first[0].row.state}")
     message = f"step {names[0]}: {error.message}"
     error = TaskError(type=error.type, message=message, retryable=False, fingerprint=error.fingerprint)

@@ -17,6 +17,7 @@ from aiokafka.admin import NewTopic
 from hub.engine.in_process import InProcessSession
 from hub.kafka import (
     ClassicSession,
+    Cluster,
     Kip890Session,
     PartitionReader,
     Record,
@@ -34,7 +35,7 @@ Outputs = Mapping[TopicPartition, Sequence[Record]]
 
 @dataclass
 class World:
-    """A broker and one kind of session on it. `make` takes a bootstrap address, a transactional id and settings."""
+    """A broker and one kind of session on it. `make` takes a cluster, a transactional id and settings."""
 
     bootstrap: str
     make: Callable[..., TransactionalSession]
@@ -43,7 +44,7 @@ class World:
 
     def session(self, transactional_id: str, **settings: Any) -> TransactionalSession:
         """A session, not open yet."""
-        return self.make(self.bootstrap, transactional_id, **settings)
+        return self.make(Cluster.of(self.bootstrap), transactional_id, **settings)
 
     async def topic(self, partitions: int = 1) -> str:
         """A new topic."""
@@ -53,7 +54,7 @@ class World:
 
     async def create(self, name: str, partitions: int) -> None:
         """Create a topic that takes batches of 8 MiB."""
-        admin = make_admin(self.bootstrap)
+        admin = make_admin(Cluster.of(self.bootstrap))
         try:
             await admin.start()
             config = {"max.message.bytes": str(8 << 20)}
@@ -64,7 +65,7 @@ class World:
 
     async def committed(self, topic: str, partition: int = 0) -> list[StoredRecord]:
         """What a reader of committed records can see now."""
-        return [record async for record in read_all(self.bootstrap, topic, partition, 0)]
+        return [record async for record in read_all(Cluster.of(self.bootstrap), topic, partition, 0)]
 
     async def values(self, topic: str, partition: int = 0) -> list[bytes | None]:
         """The values of `committed`."""
@@ -76,13 +77,13 @@ class World:
         return stable, await self._end(topic, partition, "read_uncommitted")
 
     async def _end(self, topic: str, partition: int, isolation: str) -> int:
-        async with PartitionReader(self.bootstrap, isolation_level=isolation) as reader:
+        async with PartitionReader(Cluster.of(self.bootstrap), isolation_level=isolation) as reader:
             await reader.open(topic, partition, 0)
             return await reader.end_offset()
 
     async def abandon(self, transactional_id: str, outputs: Outputs, *, transaction_timeout_ms: int = 60_000) -> None:
         """Take the id, produce, and vanish before the end of the transaction."""
-        session = Kip890Session(self.bootstrap, transactional_id, transaction_timeout_ms=transaction_timeout_ms)
+        session = Kip890Session(Cluster.of(self.bootstrap), transactional_id, transaction_timeout_ms=transaction_timeout_ms)
         await session.open()
         for batches in session._build_rounds(outputs):
             await session._produce(batches)
@@ -146,7 +147,7 @@ def in_process(request: pytest.FixtureRequest) -> Iterator[World]:
     """A broker of its own, and sessions inside its process."""
     with broker_and_loop() as (server, loop):
 
-        def make(bootstrap: str, transactional_id: str, **settings: Any) -> TransactionalSession:
+        def make(cluster: Cluster, transactional_id: str, **settings: Any) -> TransactionalSession:
             return _OnBrokersLoop(loop, InProcessSession(server.local, transactional_id, **settings))
 
         yield World(server.bootstrap, make, at_once=True)

@@ -2,8 +2,6 @@
 # mypy: disable-error-code="arg-type"
 # (kio has a type of its own for each kind of name and id, which are plain strings and numbers to us)
 
-import datetime as dt
-import io
 from typing import Any
 from uuid import UUID
 
@@ -19,43 +17,30 @@ import kio.schema.init_producer_id.v5.request as init_q
 import kio.schema.init_producer_id.v5.response as init_r
 import kio.schema.metadata.v12.request as metadata_q
 import kio.schema.metadata.v12.response as metadata_r
-import kio.schema.produce.v12.request as produce_q
-import kio.schema.produce.v12.response as produce_r
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kio.schema.errors import ErrorCode
-from kio.schema.request_header.v2.header import RequestHeader
-from kio.serial import entity_writer
-from kio.static.primitive import Records, i8, i16, i32, i32Timedelta, i64
+from kio.static.primitive import i8, i16, i32, i64
 
-from hub.kafka import TopicPartition, wire
-
-names = st.text(min_size=1, max_size=40)
-ZERO = i32Timedelta.parse(dt.timedelta(0))
+from hub.kafka import requests
+from hub.protocol import MalformedMessage, Message, RequestType, TopicPartition, decode_response, encode_request
+from tests.protocol.kio_values import ZERO, milliseconds, names, written
 
 
-def written(entity: Any) -> bytes:
-    """The bytes of an entity, by kio."""
-    buffer = io.BytesIO()
-    entity_writer(type(entity))(buffer, entity)
-    return buffer.getvalue()
+def encoded(kind: RequestType, message: Message) -> bytes:
+    return encode_request(kind.key, kind.version, message)
 
 
-def milliseconds(number: int) -> i32Timedelta:
-    return i32Timedelta.parse(dt.timedelta(milliseconds=number))
-
-
-def test_a_frame_is_length_header_and_body() -> None:
-    header = RequestHeader(request_api_key=i16(26), request_api_version=i16(5), correlation_id=i32(77), client_id="hub-engine-1")
-    frame = wire.frame(wire.END_TXN, 77, b"hub-engine-1", b"body")
-    assert frame == (len(frame) - 4).to_bytes(4, "big") + written(header) + b"body"
+def decoded(kind: RequestType, answer: Any) -> Message:
+    """An answer that kio wrote."""
+    return decode_response(kind.key, kind.version, written(answer))
 
 
 @given(names, names)
 def test_api_versions_request(software: str, version: str) -> None:
     request = api_versions_q.ApiVersionsRequest(client_software_name=software, client_software_version=version)
-    assert wire.api_versions_request(software, version) == written(request)
+    assert encoded(requests.API_VERSIONS, requests.api_versions_request(software, version)) == written(request)
 
 
 def test_api_versions_answer() -> None:
@@ -74,20 +59,25 @@ def test_api_versions_answer() -> None:
             api_versions_r.FinalizedFeatureKey(name="transaction.version", max_version_level=i16(2), min_version_level=i16(1)),
         ),
     )
-    versions = wire.read_api_versions(written(answer))
-    assert versions == wire.ApiVersions({0: (3, 12), 26: (0, 5)}, {"transaction.version": 2})
-    assert versions.speaks(wire.PRODUCE, wire.END_TXN)
-    assert not versions.speaks(wire.PRODUCE, wire.METADATA)
+    versions = requests.read_api_versions(written(answer))
+    assert versions == requests.ApiVersions({0: (3, 12), 26: (0, 5)}, {"transaction.version": 2})
+    assert versions.speaks(requests.PRODUCE, requests.END_TXN)
+    assert not versions.speaks(requests.PRODUCE, requests.METADATA)
+
+
+def test_an_answer_without_an_error_code_is_refused() -> None:
+    with pytest.raises(MalformedMessage):
+        requests.read_api_versions(b"\0")
 
 
 def test_a_broker_that_is_too_old_for_the_question_has_no_features() -> None:
-    assert wire.read_api_versions(b"\x00\x23" + b"\x00\x00\x00\x00") == wire.ApiVersions({}, {})
+    assert requests.read_api_versions(b"\x00\x23" + b"\x00\x00\x00\x00") == requests.ApiVersions({}, {})
 
 
 @given(names)
 def test_find_coordinator(transactional_id: str) -> None:
     request = find_q.FindCoordinatorRequest(key_type=i8(1), coordinator_keys=(transactional_id,))
-    assert wire.find_coordinator_request(transactional_id) == written(request)
+    assert encoded(requests.FIND_COORDINATOR, requests.find_coordinator_request(transactional_id)) == written(request)
     coordinator = find_r.Coordinator(
         key=transactional_id,
         node_id=i32(3),
@@ -97,20 +87,27 @@ def test_find_coordinator(transactional_id: str) -> None:
         error_message="no",
     )
     answer = find_r.FindCoordinatorResponse(throttle_time=ZERO, coordinators=(coordinator,))
-    assert wire.read_find_coordinator(written(answer)) == wire.Coordinator(16, "localhost", 9093)
+    assert requests.read_find_coordinator(decoded(requests.FIND_COORDINATOR, answer)) == requests.Coordinator(
+        16, "localhost", 9093
+    )
+
+
+def test_an_answer_without_a_coordinator_names_none() -> None:
+    answer = find_r.FindCoordinatorResponse(throttle_time=ZERO, coordinators=())
+    assert requests.read_find_coordinator(decoded(requests.FIND_COORDINATOR, answer)) == requests.Coordinator(-1, "", 0)
 
 
 @given(names, st.integers(1, 900_000))
 def test_init_producer_id(transactional_id: str, timeout_ms: int) -> None:
     request = init_q.InitProducerIdRequest(transactional_id=transactional_id, transaction_timeout=milliseconds(timeout_ms))
-    assert wire.init_producer_id_request(transactional_id, timeout_ms) == written(request)
+    assert encoded(requests.INIT_PRODUCER_ID, requests.init_producer_id_request(transactional_id, timeout_ms)) == written(request)
     answer = init_r.InitProducerIdResponse(
         throttle_time=ZERO,
         error_code=ErrorCode.concurrent_transactions,
         producer_id=i64(1 << 40),
         producer_epoch=i16(12),
     )
-    assert wire.read_identity(written(answer)) == wire.Identity(51, 1 << 40, 12)
+    assert requests.read_identity(decoded(requests.INIT_PRODUCER_ID, answer)) == requests.Identity(51, 1 << 40, 12)
 
 
 @given(names, st.integers(0, 1 << 60), st.integers(0, 32_767), st.booleans())
@@ -118,11 +115,13 @@ def test_end_txn(transactional_id: str, producer_id: int, epoch: int, committed:
     request = end_txn_q.EndTxnRequest(
         transactional_id=transactional_id, producer_id=i64(producer_id), producer_epoch=i16(epoch), committed=committed
     )
-    assert wire.end_txn_request(transactional_id, producer_id, epoch, committed) == written(request)
+    assert encoded(requests.END_TXN, requests.end_txn_request(transactional_id, producer_id, epoch, committed)) == written(
+        request
+    )
     answer = end_txn_r.EndTxnResponse(
         throttle_time=ZERO, error_code=ErrorCode.none, producer_id=i64(producer_id), producer_epoch=i16(epoch)
     )
-    assert wire.read_identity(written(answer)) == wire.Identity(0, producer_id, epoch)
+    assert requests.read_identity(decoded(requests.END_TXN, answer)) == requests.Identity(0, producer_id, epoch)
 
 
 @given(st.lists(names, max_size=5))
@@ -132,7 +131,7 @@ def test_metadata_request(topics: list[str]) -> None:
         allow_auto_topic_creation=False,
         include_topic_authorized_operations=False,
     )
-    assert wire.metadata_request(topics) == written(request)
+    assert encoded(requests.METADATA, requests.metadata_request(topics)) == written(request)
 
 
 def test_metadata_answer() -> None:
@@ -165,71 +164,10 @@ def test_metadata_answer() -> None:
             topic("b", partition(7, 2)),
         ),
     )
-    assert wire.read_metadata(written(answer)).addresses == {
+    assert requests.read_metadata(decoded(requests.METADATA, answer)).addresses == {
         TopicPartition("a", 0): ("host1", 9001),
         TopicPartition("a", 1): ("host2", 9002),
         TopicPartition("b", 7): ("host2", 9002),
-    }
-
-
-@given(names, st.dictionaries(st.tuples(names, st.integers(0, 100)), st.binary(min_size=1, max_size=300), max_size=6))
-def test_produce_request(transactional_id: str, contents: dict[tuple[str, int], bytes]) -> None:
-    topics: dict[str, list[Any]] = {}
-    for (topic, partition), batch in contents.items():
-        data = produce_q.PartitionProduceData(index=i32(partition), records=Records(batch))
-        topics.setdefault(topic, []).append(data)
-    request = produce_q.ProduceRequest(
-        transactional_id=transactional_id,
-        acks=i16(-1),
-        timeout=milliseconds(10_000),
-        topic_data=tuple(produce_q.TopicProduceData(name=name, partition_data=tuple(parts)) for name, parts in topics.items()),
-    )
-    batches = {TopicPartition(*where): batch for where, batch in contents.items()}
-    assert wire.produce_request(transactional_id, 10_000, batches) == written(request)
-
-
-def test_produce_answer() -> None:
-    def partition(index: int, error: ErrorCode, offset: int, **more: Any) -> Any:
-        return produce_r.PartitionProduceResponse(
-            index=i32(index),
-            error_code=error,
-            base_offset=i64(offset),
-            record_errors=more.pop("record_errors", ()),
-            **more,
-        )
-
-    bad = produce_r.BatchIndexAndErrorMessage(batch_index=i32(3), batch_index_error_message="no key")
-    answer = produce_r.ProduceResponse(
-        responses=(
-            produce_r.TopicProduceResponse(
-                name="a",
-                partition_responses=(
-                    partition(0, ErrorCode.none, 55),
-                    partition(1, ErrorCode.concurrent_transactions, -1),
-                ),
-            ),
-            produce_r.TopicProduceResponse(
-                name="b",
-                partition_responses=(
-                    partition(
-                        0,
-                        ErrorCode.not_leader_or_follower,
-                        -1,
-                        current_leader=produce_r.LeaderIdAndEpoch(leader_id=i32(2), leader_epoch=i32(8)),
-                    ),
-                    partition(1, ErrorCode.invalid_record, -1, record_errors=(bad,)),
-                    partition(2, ErrorCode.invalid_record, -1, error_message="all wrong"),
-                ),
-            ),
-        ),
-        throttle_time=ZERO,
-    )
-    assert wire.read_produce(written(answer)) == {
-        TopicPartition("a", 0): wire.Produced(0, 55, ""),
-        TopicPartition("a", 1): wire.Produced(51, -1, ""),
-        TopicPartition("b", 0): wire.Produced(6, -1, ""),
-        TopicPartition("b", 1): wire.Produced(87, -1, "no key"),
-        TopicPartition("b", 2): wire.Produced(87, -1, "all wrong"),
     }
 
 
@@ -246,7 +184,7 @@ def test_alter_topics(changes: dict[str, dict[str, str]]) -> None:
         ),
         validate_only=False,
     )
-    assert wire.alter_topics_request(changes) == written(request)
+    assert encoded(requests.INCREMENTAL_ALTER_CONFIGS, requests.alter_topics_request(changes)) == written(request)
     answer = alter_r.IncrementalAlterConfigsResponse(
         throttle_time=ZERO,
         responses=tuple(
@@ -256,9 +194,4 @@ def test_alter_topics(changes: dict[str, dict[str, str]]) -> None:
             for topic in changes
         ),
     )
-    assert wire.read_alter_topics(written(answer)) == dict.fromkeys(changes, (40, "no"))
-
-
-@pytest.mark.parametrize("number", [0, 1, 127, 128, 16_383, 16_384, (1 << 31) - 1])
-def test_uvarint(number: int) -> None:
-    assert wire.Reader(wire.uvarint(number)).uvarint() == number
+    assert requests.read_alter_topics(decoded(requests.INCREMENTAL_ALTER_CONFIGS, answer)) == dict.fromkeys(changes, (40, "no"))

@@ -1,0 +1,66 @@
+"""Where clients come in: one address, the connections made there, and who is at the other end of each.
+
+A connection is of a principal from its first byte on. Today everybody is `ANONYMOUS`; TLS (a client's certificate) and SASL
+(its credentials) would name another one here, before a request reaches the broker.
+"""
+
+import asyncio
+import errno
+
+from .broker import ANONYMOUS, Broker
+from .connection import Connection
+from .errors import AddressInUse
+
+BACKLOG = 512
+
+
+class ClientListener:
+    """Listens on a host and port (0: a free one, in `port` after `open`). `advertised_host` is what clients are given to connect
+    to."""
+
+    def __init__(self, host: str, port: int, *, advertised_host: str | None = None, frame_bytes_max: int) -> None:
+        self.host = host
+        self.port = port
+        self.advertised_host = advertised_host or host
+        self.connections: set[Connection] = set()
+        self._frame_bytes_max = frame_bytes_max
+        self._server: asyncio.Server | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        """host:port for clients, an IPv6 address in brackets."""
+        host = self.advertised_host
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+    async def open(self, broker: Broker) -> None:
+        """Take the port; nobody is served before `serve`. Raises `AddressInUse`."""
+        try:
+            self._server = await asyncio.get_running_loop().create_server(
+                lambda: Connection(broker, self.connections, principal=ANONYMOUS, frame_bytes_max=self._frame_bytes_max),
+                self.host,
+                self.port,
+                start_serving=False,
+                backlog=BACKLOG,
+            )
+        except OSError as error:
+            if error.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
+                raise AddressInUse(f"cannot listen on {self.host}:{self.port}: {error.strerror}") from error
+            raise
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def serve(self) -> None:
+        """Let clients in."""
+        assert self._server is not None, "the listener is not open"
+        await self._server.start_serving()
+
+    def close(self) -> None:
+        """Let nobody in any more, and drop the connections."""
+        if self._server is not None:
+            self._server.close()
+        for connection in tuple(self.connections):
+            connection.close()
+
+    async def closed(self) -> None:
+        """Returns when every connection is gone."""
+        if self._server is not None:
+            await self._server.wait_closed()

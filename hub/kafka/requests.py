@@ -1,0 +1,207 @@
+"""The requests that the hub sends itself: those of a transactional session, and what its client library lacks
+(DescribeLogDirs, IncrementalAlterConfigs).
+
+Functions named `*_request` make the message of `Connection.ask`; functions named `read_*` take its answer. Produce is in
+`protocol.produce`.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from ..protocol import ApiKey, ErrorCode, Message, RequestType, TopicPartition, decode_response, encode_request
+from ..protocol.primitives import take
+from ..protocol.produce import REQUEST_VERSION
+from .connection import Connection
+
+PRODUCE = RequestType(ApiKey.PRODUCE, REQUEST_VERSION)
+METADATA = RequestType(ApiKey.METADATA, 12)
+FIND_COORDINATOR = RequestType(ApiKey.FIND_COORDINATOR, 4)
+API_VERSIONS = RequestType(ApiKey.API_VERSIONS, 3)
+INIT_PRODUCER_ID = RequestType(ApiKey.INIT_PRODUCER_ID, 5)
+END_TXN = RequestType(ApiKey.END_TXN, 5)
+INCREMENTAL_ALTER_CONFIGS = RequestType(ApiKey.INCREMENTAL_ALTER_CONFIGS, 1)
+DESCRIBE_LOG_DIRS = tuple(RequestType(ApiKey.DESCRIBE_LOG_DIRS, version) for version in (4, 3, 2))
+"""The best version first: 4 also carries the size of the disk; 1, of brokers before 2.6, is not spoken here."""
+
+_TRANSACTIONAL_ID = 1
+"""Kind of a coordinator's key: transactions, not groups."""
+_NO_ERROR = b"\0\0"
+_TOPIC, _SET = 2, 0
+"""Kind of a resource; what is done about a setting."""
+
+
+# --- ApiVersions
+
+
+class ApiVersions(NamedTuple):
+    """What a broker speaks: (lowest, highest) version by API key, and the finalized features of its cluster."""
+
+    ranges: Mapping[int, tuple[int, int]]
+    features: Mapping[str, int]
+
+    def speaks(self, *kinds: RequestType) -> bool:
+        """Whether the broker speaks all of these in our version."""
+        return all(low <= kind.version <= high for kind in kinds for low, high in [self.ranges.get(kind.key, (1, 0))])
+
+
+def api_versions_request(software: str, version: str) -> Message:
+    """Ask a broker what it speaks."""
+    return {"client_software_name": software, "client_software_version": version}
+
+
+def read_api_versions(body: bytes) -> ApiVersions:
+    """The answer, from its bytes: a broker that is too old for this version says only that, in the oldest layout. It then has
+    no versions and no features. Raises `MalformedMessage`."""
+    if take(body, 0, 2) != _NO_ERROR:
+        return ApiVersions({}, {})
+    answer = decode_response(*API_VERSIONS, body)
+    ranges = {entry["api_key"]: (entry["min_version"], entry["max_version"]) for entry in answer["api_keys"]}
+    return ApiVersions(ranges, {entry["name"]: entry["max_version_level"] for entry in answer["finalized_features"]})
+
+
+async def ask_versions(connection: Connection, *, timeout_seconds: float | None = None) -> ApiVersions:
+    """What the broker at the other end speaks. Raises `ConnectionLost`."""
+    body = encode_request(*API_VERSIONS, api_versions_request("taskhub", "1"))
+    return await connection.request(API_VERSIONS, body, read_api_versions, timeout_seconds=timeout_seconds)
+
+
+# --- FindCoordinator
+
+
+class Coordinator(NamedTuple):
+    """Who coordinates the transactions of an id; host and port hold if `code` is NONE."""
+
+    code: int
+    host: str
+    port: int
+
+
+def find_coordinator_request(transactional_id: str) -> Message:
+    """Ask for the coordinator of one transactional id."""
+    return {"key_type": _TRANSACTIONAL_ID, "coordinator_keys": [transactional_id]}
+
+
+def read_find_coordinator(answer: Message) -> Coordinator:
+    """The answer for one key."""
+    for one in answer["coordinators"]:
+        return Coordinator(one["error_code"], one["host"], one["port"])
+    return Coordinator(ErrorCode.UNKNOWN_SERVER_ERROR, "", 0)
+
+
+# --- InitProducerId and EndTxn
+
+
+class Identity(NamedTuple):
+    """A producer's identity; it holds if `code` is NONE."""
+
+    code: int
+    producer_id: int
+    producer_epoch: int
+
+
+def init_producer_id_request(transactional_id: str, transaction_timeout_ms: int) -> Message:
+    """Take a transactional id: fences its owner and ends the owner's open transaction."""
+    return {"transactional_id": transactional_id, "transaction_timeout_ms": transaction_timeout_ms, "producer_epoch": -1}
+
+
+def end_txn_request(transactional_id: str, producer_id: int, producer_epoch: int, committed: bool) -> Message:
+    """End the open transaction."""
+    return {
+        "transactional_id": transactional_id,
+        "producer_id": producer_id,
+        "producer_epoch": producer_epoch,
+        "committed": committed,
+    }
+
+
+def read_identity(answer: Message) -> Identity:
+    """The answer to either: the identity to use from now on."""
+    return Identity(answer["error_code"], answer["producer_id"], answer["producer_epoch"])
+
+
+# --- Metadata
+
+
+class Leaders(NamedTuple):
+    """Address of the leader of each partition that has one; `brokers` are all live brokers of the cluster by node id."""
+
+    addresses: Mapping[TopicPartition, tuple[str, int]]
+    brokers: Mapping[int, tuple[str, int]]
+
+
+def metadata_request(topics: Iterable[str]) -> Message:
+    """Ask for the brokers and for the leaders of these topics; creates none."""
+    return {"topics": [{"name": name} for name in topics], "allow_auto_topic_creation": False}
+
+
+def read_metadata(answer: Message) -> Leaders:
+    """Unknown topics, and partitions without a leader, are left out."""
+    brokers = {entry["node_id"]: (entry["host"], entry["port"]) for entry in answer["brokers"]}
+    leaders = {
+        TopicPartition(topic["name"], entry["partition_index"]): brokers[entry["leader_id"]]
+        for topic in answer["topics"]
+        for entry in topic["partitions"]
+        if entry["leader_id"] in brokers
+    }
+    return Leaders(leaders, brokers)
+
+
+# --- IncrementalAlterConfigs
+
+
+def alter_topics_request(changes: Mapping[str, Mapping[str, str]]) -> Message:
+    """Set some settings of some topics; the others stay as they are."""
+    resources = [
+        {
+            "resource_type": _TOPIC,
+            "resource_name": topic,
+            "configs": [{"name": name, "config_operation": _SET, "value": value} for name, value in settings.items()],
+        }
+        for topic, settings in changes.items()
+    ]
+    return {"resources": resources, "validate_only": False}
+
+
+def read_alter_topics(answer: Message) -> dict[str, tuple[int, str | None]]:
+    """The error code and the broker's explanation by topic."""
+    return {entry["resource_name"]: (entry["error_code"], entry["error_message"]) for entry in answer["responses"]}
+
+
+# --- DescribeLogDirs
+
+
+class LogDir(NamedTuple):
+    """One directory of a broker. `total_bytes` and `usable_bytes` are those of the file system below it, None where the
+    broker does not say; `partitions` the bytes of each replica in it."""
+
+    code: int
+    path: str
+    partitions: Mapping[TopicPartition, int]
+    total_bytes: int | None
+    usable_bytes: int | None
+
+
+def describe_log_dirs_request() -> Message:
+    """Ask a broker for all its log directories, with every topic."""
+    return {"topics": None}
+
+
+def read_log_dirs(answer: Message) -> list[LogDir]:
+    """A refusal of the whole request is one nameless directory with its code."""
+    if answer["error_code"] != ErrorCode.NONE:
+        return [LogDir(answer["error_code"], "", {}, None, None)]
+    return [_read_log_dir(result) for result in answer["results"]]
+
+
+def _read_log_dir(result: Message) -> LogDir:
+    sizes = {
+        TopicPartition(topic["name"], entry["partition_index"]): entry["partition_size"]
+        for topic in result["topics"]
+        for entry in topic["partitions"]
+    }
+    total, usable = _known(result["total_bytes"]), _known(result["usable_bytes"])
+    return LogDir(result["error_code"], result["log_dir"], sizes, total, usable)
+
+
+def _known(size: int) -> int | None:
+    return None if size < 0 else size

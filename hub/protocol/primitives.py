@@ -1,0 +1,52 @@
+"""The protocol's numbers and lengths. Format: https://kafka.apache.org/protocol#protocol_types, compact lengths: KIP-482."""
+
+import struct
+
+from .errors import MalformedMessage
+
+INT8, INT16, INT32, INT64 = (struct.Struct(">" + letter) for letter in "bhiq")
+UINT16 = struct.Struct(">H")
+
+
+def read_uvarint(buffer: bytes, at: int) -> tuple[int, int]:
+    """(unsigned varint of at most five bytes, position after it). Raises IndexError at the end of the buffer."""
+    value = shift = 0
+    while True:
+        byte = buffer[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+        if shift > 28:
+            raise MalformedMessage("varint too long")
+
+
+def write_uvarint(value: int) -> bytes:
+    """Unsigned varint."""
+    if value < 0x80:
+        return bytes((value,))
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def take(buffer: bytes, at: int, size: int) -> bytes:
+    """`size` bytes from `at` on. Raises `MalformedMessage` when the buffer ends before."""
+    end = at + size
+    if end > len(buffer):
+        raise MalformedMessage("a length reaches beyond the frame")
+    return buffer[at:end]
+
+
+def skip_tags(buffer: bytes, at: int) -> int:
+    """Position after a tag section whose tags do not matter."""
+    count, at = read_uvarint(buffer, at)
+    for _ in range(count):
+        _, at = read_uvarint(buffer, at)
+        size, at = read_uvarint(buffer, at)
+        at += size
+    return at

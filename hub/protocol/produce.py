@@ -1,0 +1,220 @@
+"""Produce, read and written by hand in both directions, because every message passes here: see README.md for what that saves.
+
+Versions 3 to 12; from 9 on with compact lengths and tag sections.
+"""
+
+import struct
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from .errors import ErrorCode, MalformedMessage
+from .primitives import INT16, INT32, read_uvarint, skip_tags, take, write_uvarint
+from .values import TopicPartition
+
+DEFINITIONS = """
+Produce 0 3-12 flexible 9+
+  request
+    transactional_id string?
+    acks int16
+    timeout_ms int32
+    topic_data[]
+        name string
+        partition_data[]
+            index int32
+            records bytes?
+  response
+    responses[]
+        name string
+        partition_responses[]
+            index int32
+            error_code int16
+            base_offset int64
+            log_append_time int64 =-1
+            log_start_offset int64 5+ =-1
+            record_errors[] 8+
+                batch_index int32
+                batch_index_error_message string?
+            error_message string? 8+
+    throttle_time_ms int32
+"""
+FLEXIBLE_FROM = 9
+REQUEST_VERSION = 12
+"""The version in which `write_request` writes and `read_response` reads."""
+_ACKS_TIMEOUT = struct.Struct(">hi")
+_RESULT = struct.Struct(">ihqqq")
+_ANSWERED = struct.Struct(">ihq")
+_SKIPPED_TIMES_AND_START = 16
+
+
+class ProduceRequest(NamedTuple):
+    """A decoded request: acks and, by topic, (partition, batch)."""
+
+    transactional_id: str | None
+    acks: int
+    topics: list[tuple[str, list[tuple[int, bytes | None]]]]
+
+
+class PartitionResult(NamedTuple):
+    """What became of one partition's batch, as a broker says it."""
+
+    partition: int
+    error: ErrorCode
+    base_offset: int = -1
+    log_start: int = -1
+    append_time_ms: int = -1
+    """The broker's timestamp of the batch, where the topic has `LogAppendTime`."""
+
+
+Results = list[tuple[str, list[PartitionResult]]]
+
+
+class Produced(NamedTuple):
+    """What became of one partition's batch, as a client reads it: `base_offset` holds if `code` is NONE; `message` is the
+    broker's explanation or empty."""
+
+    code: int
+    base_offset: int
+    message: str
+
+
+# --- a broker's side
+
+
+def read_request(buffer: bytes, at: int, version: int) -> ProduceRequest:
+    """Decode a request body. Raises `MalformedMessage`."""
+    try:
+        return _read_request(buffer, at, version)
+    except (struct.error, IndexError, UnicodeDecodeError) as error:
+        raise MalformedMessage(f"Produce v{version} request: {error}") from error
+
+
+def _read_request(buffer: bytes, at: int, version: int) -> ProduceRequest:
+    flexible = version >= FLEXIBLE_FROM
+    text, blob = (None, None) if flexible else (INT16, INT32)
+    raw_id, at = _read_bytes(buffer, at, text)
+    acks, _ = _ACKS_TIMEOUT.unpack_from(buffer, at)
+    topic_count, at = _read_count(buffer, at + _ACKS_TIMEOUT.size, flexible)
+    topics: list[tuple[str, list[tuple[int, bytes | None]]]] = []
+    for _ in range(topic_count):
+        name, at = _read_bytes(buffer, at, text)
+        partition_count, at = _read_count(buffer, at, flexible)
+        partitions: list[tuple[int, bytes | None]] = []
+        for _ in range(partition_count):
+            index = INT32.unpack_from(buffer, at)[0]
+            records, at = _read_bytes(buffer, at + 4, blob)
+            if flexible:
+                at = skip_tags(buffer, at)
+            partitions.append((index, records))
+        if flexible:
+            at = skip_tags(buffer, at)
+        if name is None:
+            raise MalformedMessage("a topic without name")
+        topics.append((name.decode(), partitions))
+    return ProduceRequest(None if raw_id is None else raw_id.decode(), acks, topics)
+
+
+def _read_bytes(buffer: bytes, at: int, form: struct.Struct | None) -> tuple[bytes | None, int]:
+    if form is None:
+        size, at = read_uvarint(buffer, at)
+        size -= 1
+    else:
+        size = form.unpack_from(buffer, at)[0]
+        at += form.size
+    if size < 0:
+        return None, at
+    return take(buffer, at, size), at + size
+
+
+def _read_count(buffer: bytes, at: int, flexible: bool) -> tuple[int, int]:
+    if flexible:
+        count, at = read_uvarint(buffer, at)
+        return count - 1, at
+    return INT32.unpack_from(buffer, at)[0], at + 4
+
+
+def write_response(results: Results, version: int) -> bytes:
+    """Encode an answer body."""
+    flexible = version >= FLEXIBLE_FROM
+    out: list[bytes] = [write_uvarint(len(results) + 1) if flexible else INT32.pack(len(results))]
+    for topic, partitions in results:
+        name = topic.encode()
+        if flexible:
+            out += (write_uvarint(len(name) + 1), name, write_uvarint(len(partitions) + 1))
+        else:
+            out += (INT16.pack(len(name)), name, INT32.pack(len(partitions)))
+        for partition, error, base_offset, log_start, append_time_ms in partitions:
+            result = _RESULT.pack(partition, error, base_offset, append_time_ms, log_start)
+            if flexible:
+                out += (result, b"\1\0\0")  # no record errors, no message, no tags
+            elif version >= 8:
+                out += (result, b"\0\0\0\0\xff\xff")
+            else:
+                out.append(result if version >= 5 else result[:-8])
+        if flexible:
+            out.append(b"\0")
+    out.append(b"\0\0\0\0\0" if flexible else b"\0\0\0\0")
+    return b"".join(out)
+
+
+# --- a client's side
+
+
+def write_request(transactional_id: str, timeout_ms: int, batches: Mapping[TopicPartition, bytes]) -> bytes:
+    """A request body: one record batch for each of some partitions with the same leader, to be acknowledged by all in-sync
+    replicas."""
+    topics: dict[str, list[tuple[int, bytes]]] = {}
+    for (topic, partition), batch in batches.items():
+        topics.setdefault(topic, []).append((partition, batch))
+    parts = [_string(transactional_id), _ACKS_TIMEOUT.pack(-1, timeout_ms), write_uvarint(len(topics) + 1)]
+    for topic, partitions in topics.items():
+        parts += (_string(topic), write_uvarint(len(partitions) + 1))
+        for partition, batch in partitions:
+            parts += (INT32.pack(partition), write_uvarint(len(batch) + 1), batch, b"\0")
+        parts.append(b"\0")
+    parts.append(b"\0")
+    return b"".join(parts)
+
+
+def _string(text: str) -> bytes:
+    encoded = text.encode()
+    return write_uvarint(len(encoded) + 1) + encoded
+
+
+def read_response(body: bytes) -> dict[TopicPartition, Produced]:
+    """The answer per partition. Raises `MalformedMessage`."""
+    try:
+        return _read_response(body)
+    except (struct.error, IndexError, UnicodeDecodeError) as error:
+        raise MalformedMessage(f"Produce v{REQUEST_VERSION} response: {error}") from error
+
+
+def _read_response(body: bytes) -> dict[TopicPartition, Produced]:
+    answers: dict[TopicPartition, Produced] = {}
+    topic_count, at = read_uvarint(body, 0)
+    for _ in range(topic_count - 1):
+        topic, at = _read_text(body, at)
+        partition_count, at = read_uvarint(body, at)
+        for _ in range(partition_count - 1):
+            partition, code, base_offset = _ANSWERED.unpack_from(body, at)
+            reason, at = _read_record_errors(body, at + _ANSWERED.size + _SKIPPED_TIMES_AND_START)
+            message, at = _read_text(body, at)
+            at = skip_tags(body, at)
+            answers[TopicPartition(topic, partition)] = Produced(code, base_offset, message or reason)
+        at = skip_tags(body, at)
+    return answers
+
+
+def _read_record_errors(body: bytes, at: int) -> tuple[str, int]:
+    """(the first explanation of a refused record or empty, position after all of them)."""
+    first = ""
+    count, at = read_uvarint(body, at)
+    for _ in range(count - 1):
+        message, at = _read_text(body, at + INT32.size)  # after its index in the batch
+        at = skip_tags(body, at)
+        first = first or message
+    return first, at
+
+
+def _read_text(body: bytes, at: int) -> tuple[str, int]:
+    raw, at = _read_bytes(body, at, None)
+    return (raw or b"").decode(), at

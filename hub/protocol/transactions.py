@@ -1,0 +1,77 @@
+"""Idempotent producers and transactions. The notation is that of `definition`."""
+
+DEFINITIONS = """
+InitProducerId 22 0-5 flexible 2+
+  request
+    transactional_id string?
+    transaction_timeout_ms int32
+    producer_id int64 3+ =-1
+    producer_epoch int16 3+ =-1
+  response
+    throttle_time_ms int32
+    error_code int16
+    producer_id int64 =-1
+    producer_epoch int16
+
+AddPartitionsToTxn 24 0-3 flexible 3+
+  request
+    transactional_id string
+    producer_id int64
+    producer_epoch int16
+    topics[]
+        name string
+        partitions[] int32
+  response
+    throttle_time_ms int32
+    results_by_topic[]
+        name string
+        results_by_partition[]
+            partition_index int32
+            partition_error_code int16
+
+AddOffsetsToTxn 25 0-4 flexible 3+
+  request
+    transactional_id string
+    producer_id int64
+    producer_epoch int16
+    group_id string
+  response
+    throttle_time_ms int32
+    error_code int16
+
+TxnOffsetCommit 28 0-5 flexible 3+
+  request
+    transactional_id string
+    group_id string
+    producer_id int64
+    producer_epoch int16
+    generation_id int32 3+ =-1
+    member_id string 3+
+    group_instance_id string? 3+
+    topics[]
+        name string
+        partitions[]
+            partition_index int32
+            committed_offset int64
+            committed_leader_epoch int32 2+ =-1
+            committed_metadata string?
+  response
+    throttle_time_ms int32
+    topics[]
+        name string
+        partitions[]
+            partition_index int32
+            error_code int16
+
+EndTxn 26 0-5 flexible 3+
+  request
+    transactional_id string
+    producer_id int64
+    producer_epoch int16
+    committed bool
+  response
+    throttle_time_ms int32
+    error_code int16
+    producer_id int64 5+ =-1
+    producer_epoch int16 5+ =-1
+"""

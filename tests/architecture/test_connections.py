@@ -1,0 +1,36 @@
+"""How a process reaches its cluster is one value: whoever opens a connection gets it from one of a few files."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2] / "hub"
+CLIENTS = {"AIOKafkaAdminClient", "AIOKafkaConsumer", "AIOKafkaProducer"}
+SOCKETS = {"create_connection", "open_connection"}
+
+
+def files_that_call(*names: str) -> set[str]:
+    """The files of the hub in which a function or a method of one of these names is called."""
+    found = set()
+    for path in ROOT.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and name_of(node.func) in names:
+                found.add(str(path.relative_to(ROOT)))
+    return found
+
+
+def name_of(called: ast.expr) -> str:
+    """`f` of `f(...)`, `f` of `o.f(...)`, `Cluster.of` of `Cluster.of(...)`."""
+    if isinstance(called, ast.Attribute):
+        owner = called.value
+        return "Cluster.of" if called.attr == "of" and isinstance(owner, ast.Name) and owner.id == "Cluster" else called.attr
+    return called.id if isinstance(called, ast.Name) else ""
+
+
+def test_connections_are_made_from_a_cluster_in_two_files() -> None:
+    assert files_that_call(*CLIENTS) == {"kafka/clients.py"}
+    assert files_that_call(*SOCKETS) == {"kafka/connection.py"}
+
+
+def test_a_cluster_is_made_where_a_process_or_a_client_begins() -> None:
+    assert files_that_call("Cluster.of") == {"client/hub.py", "runtime/cluster.py", "worker/worker.py"}
+    assert files_that_call("Cluster") == set()

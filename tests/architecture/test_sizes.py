@@ -1,0 +1,192 @@
+"""Functions, files and classes are of a size to read: few lines, few methods, few attributes, or a reason stands here."""
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted(path for top in ("hub", "schemas", "subscribers") for path in (ROOT / top).rglob("*.py"))
+BODY_MEDIAN_MAX = 5
+BODY_P90_MAX = 16
+FILE_LINES_MAX = 400
+METHODS_MAX = 20
+ATTRIBUTES_MAX = 15
+
+_PROTOCOL = "one handler per request of the Kafka protocol"
+_SETTINGS = "a table of settings: an attribute is a setting"
+_WIRE = "the fields of one record on the log: its size is that of the contract"
+
+#: Files over the limit, and why.
+LONG_FILES = {
+    "hub/broker/groups.py": "moves with the protocol",
+    "hub/broker/messages.py": "moves with the protocol",
+    "hub/broker/segments.py": "moves with the protocol",
+    "hub/broker/wire.py": "moves with the protocol",
+    "hub/kafka/wire.py": "moves with the protocol",
+}
+
+#: Classes over a limit, and why.
+LARGE_CLASSES = {
+    "hub/broker/admin.py:AdminApi": _PROTOCOL,
+    "hub/broker/files.py:FileStorage": "the one owner of a data directory's files, which change together",
+    "hub/broker/flushing.py:Flusher": "the state of one cycle of write, sync and checkpoint, which cannot be seen in parts",
+    "hub/broker/groups.py:GroupCoordinator": _PROTOCOL,
+    "hub/broker/local.py:LocalBroker": "the front door of the broker for its own process: one short method per operation",
+    "hub/broker/log.py:PartitionLog": "the indexes of one partition move together with every append",
+    "hub/broker/segments.py:SegmentStore": "the operations on the segments of one partition, under one lock",
+    "hub/broker/server.py:BrokerServer": "puts the parts of a broker together: an attribute is a part",
+    "hub/broker/state.py:BrokerSettings": _SETTINGS,
+    "hub/broker/state.py:BrokerState": "the state that every API of the broker reads and changes between two flushes",
+    "hub/broker/transactions.py:TransactionCoordinator": _PROTOCOL,
+    "hub/client/hub.py:Hub": "the front door of clients: one short method per operation",
+    "hub/core/changes.py:Changes": "the result of one batch: a list or table per kind of record that is written",
+    "hub/core/rows/ended.py:EndedRow": _WIRE,
+    "hub/core/rows/task.py:TaskRow": _WIRE,
+    "hub/delivery/feed.py:Feed": "one consumer from joining to leaving: position, commits and silence are judged together",
+    "hub/delivery/runner.py:Runner": "two more than the limit, each a part of one subscriber's loop",
+    "hub/delivery/status.py:SubscriberStatus": "a line of `hub status`: an attribute is a figure of it",
+    "hub/delivery/supervisor.py:Supervisor": "one more than the limit: what is recreated when a subscriber fails",
+    "hub/engine/loop.py:PartitionLoop": "puts the parts of a partition together; its hot path reads them without a detour",
+    "hub/settings/settings.py:Settings": _SETTINGS,
+    "hub/verify/checker.py:Checker": "the tables of one reading of the log, which every rule looks into",
+    "hub/verify/facts.py:Fact": _WIRE,
+    "hub/verify/fold.py:LiveTask": "what the checker's own fold knows of a task: as many fields as the log tells",
+    "hub/verify/lane.py:Lane": "the books of one partition: one per invariant",
+    "hub/verify/report.py:Report": "the report of `hub verify`: an attribute is a figure of it",
+    "hub/worker/worker.py:Worker": "one more than the limit: puts the parts of a worker together",
+    "hub/kafka/kip890.py:Kip890Session": "one more than the limit: the requests of one transactional producer",
+    "schemas/commands.py:ExecuteAttempt": _WIRE,
+    "schemas/envelope.py:Event": _WIRE,
+}
+
+type_of_function = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+@dataclass(frozen=True)
+class ClassSize:
+    """What a class defines itself: methods (properties too) and the attributes of its instances."""
+
+    methods: int
+    attributes: int
+
+    @property
+    def is_large(self) -> bool:
+        return self.methods > METHODS_MAX or self.attributes > ATTRIBUTES_MAX
+
+
+def functions(tree: ast.AST) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return [node for node in ast.walk(tree) if isinstance(node, type_of_function)]
+
+
+def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines from the first statement to the last; a docstring is not one. A function of a docstring alone has none."""
+    body = function.body[1:] if ast.get_docstring(function, clean=False) is not None else function.body
+    return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+
+
+def class_size(node: ast.ClassDef) -> ClassSize:
+    methods = [one for one in node.body if isinstance(one, type_of_function)]
+    declared = {
+        one.target.id
+        for one in node.body
+        if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name) and "ClassVar" not in ast.unparse(one.annotation)
+    }
+    assigned = {
+        one.attr
+        for method in methods
+        for one in ast.walk(method)
+        if isinstance(one, ast.Attribute)
+        and isinstance(one.ctx, ast.Store)
+        and isinstance(one.value, ast.Name)
+        and one.value.id == "self"
+    }
+    return ClassSize(len({one.name for one in methods}), len(declared | assigned))
+
+
+def classes() -> dict[str, ClassSize]:
+    found = {}
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                found[f"{path.relative_to(ROOT)}:{node.name}"] = class_size(node)
+    return found
+
+
+def quantile(values: list[int], share: float) -> int:
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
+def test_functions_are_short() -> None:
+    lines = [body_lines(one) for path in SOURCES for one in functions(ast.parse(path.read_text()))]
+    assert quantile(lines, 0.5) <= BODY_MEDIAN_MAX
+    assert quantile(lines, 0.9) <= BODY_P90_MAX
+
+
+def test_files_are_short_or_have_a_reason() -> None:
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in SOURCES}
+    long = {name: count for name, count in lengths.items() if count > FILE_LINES_MAX}
+    assert not long.keys() - LONG_FILES.keys(), f"files of more than {FILE_LINES_MAX} lines: {long}"
+    stale = LONG_FILES.keys() - long.keys()
+    assert not stale, f"within the limit, or gone: take them out of the table: {sorted(stale)}"
+
+
+def test_classes_are_small_or_have_a_reason() -> None:
+    large = {name: size for name, size in classes().items() if size.is_large}
+    unexplained = {name: size for name, size in large.items() if name not in LARGE_CLASSES}
+    assert not unexplained, f"classes of more than {METHODS_MAX} methods or {ATTRIBUTES_MAX} attributes: {unexplained}"
+    stale = LARGE_CLASSES.keys() - large.keys()
+    assert not stale, f"within the limits, or gone: take them out of the table: {sorted(stale)}"
+
+
+def only_function(source: str) -> ast.FunctionDef | ast.AsyncFunctionDef:
+    (one,) = functions(ast.parse(source))
+    return one
+
+
+@pytest.mark.parametrize(
+    ("source", "lines"),
+    [
+        ("def f(): return 1", 1),
+        ("def f():\n    '''One.\n\n    Two.'''\n    a = 1\n\n    return a", 3),
+        ("def f():\n    '''Nothing else.'''", 0),
+        ("async def f(\n    a,\n    b,\n):\n    if a:\n        return b", 2),
+        ("@decorated(\n    1\n)\ndef f():\n    return (\n        1\n    )", 3),
+    ],
+)
+def test_body_lines_leave_out_signature_decorators_and_docstring(source: str, lines: int) -> None:
+    assert body_lines(only_function(source)) == lines
+
+
+def test_a_class_is_measured_by_what_its_instances_have() -> None:
+    source = """
+class C:
+    limit: ClassVar[int] = 3
+    name: str
+    constant = 1
+    def __init__(self, a):
+        self.a, self.b = a, 0
+        self.b += 1
+        other.c = self.d
+        self.e.f = 1
+    @property
+    def p(self): return self.a
+    @p.setter
+    def p(self, value): self.a = value
+    async def q(self): self.g: int = 1
+"""
+    (node,) = ast.parse(source).body
+    assert isinstance(node, ast.ClassDef)
+    assert class_size(node) == ClassSize(methods=3, attributes=4)  # name, a, b, g
+
+
+@pytest.mark.parametrize(("size", "large"), [(ClassSize(20, 15), False), (ClassSize(21, 0), True), (ClassSize(0, 16), True)])
+def test_the_limits_of_a_class(size: ClassSize, large: bool) -> None:
+    assert size.is_large == large
+
+
+def test_quantiles_are_of_the_sorted_values() -> None:
+    values = [1] * 90 + [40] * 10
+    assert (quantile(values, 0.5), quantile(values, 0.9), quantile([1, 1, *values], 0.9)) == (1, 40, 1)
+    assert quantile([7, 3, 5], 0.5) == 5
