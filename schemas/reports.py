@@ -27,24 +27,25 @@ class Report(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=Tru
     """What every report has in common: nothing but its type."""
 
 
-class TaskCancel(Report, kw_only=True):
-    """Ask that a task, or a whole workflow (by its root), ends."""
+class TaskRequest(Report, kw_only=True):
+    """What every request about one task has in common: which task."""
 
     id: Annotated[str, about("Id of the task, 1 to 255 bytes.", TASK)]
     root: Annotated[
         str | None, about("Id of the workflow's root; needed where `id` is one of its steps; absent: `id` is a root.", "order-6")
     ] = None
+
+
+class TaskCancel(TaskRequest, kw_only=True):
+    """Ask that a task, or a whole workflow (by its root), ends."""
+
     reason: Annotated[str, about("Why, as text for people; at most 4,096 characters.", "asked by support")] = ""
     by: Annotated[str | None, about("Who asks, at most 255 bytes; absent: unknown.", "support@example.com")] = None
 
 
-class TaskAwait(Report, kw_only=True):
+class TaskAwait(TaskRequest, kw_only=True):
     """Ask for the outcome (`wait`), or for the state as it is now. Answered on `hub.replies`; writes nothing."""
 
-    id: Annotated[str, about("Id of the task, 1 to 255 bytes.", TASK)]
-    root: Annotated[
-        str | None, about("Id of the workflow's root; needed where `id` is one of its steps; absent: `id` is a root.", "order-6")
-    ] = None
     wait: Annotated[bool, about("Answer when the task has ended; false: answer at once; absent: true.", False)] = True
 
 

@@ -82,7 +82,7 @@ def escaped_bytes(text: str) -> int:
     return len(json.encode(text)) - 2
 
 
-def check_ids(report: r.TaskCancel | r.TaskAwait) -> str | None:
+def check_ids(report: r.TaskRequest) -> str | None:
     """Why a request names no task, with the field and the value; None when it names one."""
     return check_id(report.id, "id") or (check_id(report.root, "root") if report.root is not None else None)
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Set
 from typing import NamedTuple
 
+from msgspec import Struct
+
 #: What a timer is about, over restarts: its kind, the task, its run (-1: the task is gone), and what the row must still say.
 TimerKey = tuple[str, str, int, int]
 
@@ -23,10 +25,12 @@ class Known(NamedTuple):
     poison_timers: Mapping[TimerKey, str] = {}
 
 
-class Settings(NamedTuple):
-    """What an operator has set. `retention_seconds`: how long the id of an ended task stays known. `waiting_max`: live tasks that
-    a partition may hold. `inboxes`: partitions of each commands topic."""
+class Settings(Struct, frozen=True, kw_only=True):
+    """What holds for every batch: what an operator has set, and how the topics are laid out; `EngineSettings` extends it.
 
-    retention_seconds: float
-    waiting_max: int
+    `retention_seconds`: how long the id of an ended task stays known. `waiting_max`: live tasks that a partition may hold; beyond
+    it submissions are refused. `inboxes`: partitions of each commands topic."""
+
+    retention_seconds: float = 3_600.0
+    waiting_max: int = 1_000_000
     inboxes: int

@@ -215,10 +215,7 @@ def _workflow_progressed(row: TaskRow, data: e.WorkflowProgressed, time: str, ti
     row.steps = _steps(row, data, planned=data.planned)
 
 
-def _nothing(row: TaskRow, data: Any, time: str, time_us: int) -> None:
-    """Only the sequence of the row changes."""
-
-
+#: What an event changes in the row of its task. An event that is not here changes only the sequence and the state.
 TASK_EVOLVERS: dict[type, Callable[[TaskRow, Any, str, int], None]] = {
     e.TaskScheduled: _scheduled,
     e.TaskBlocked: _blocked,
@@ -227,13 +224,11 @@ TASK_EVOLVERS: dict[type, Callable[[TaskRow, Any, str, int], None]] = {
     e.TaskDispatched: _dispatched,
     e.TaskStarted: _started,
     e.AttemptStartedEvent: _started,
-    e.AttemptGranted: _nothing,
     e.TaskProgressed: _progressed,
     e.AttemptFailedEvent: _attempt_failed,
     e.AttemptTimedOut: _attempt_timed_out,
     e.AttemptLeaseExpired: _attempt_lost,
     e.AttemptLost: _attempt_lost,
-    e.AttemptCancelledEvent: _nothing,
     e.AttemptReleasedEvent: _attempt_given_back,
     e.AttemptSuperseded: _attempt_given_back,
     e.TaskRetryScheduled: _retry_scheduled,
@@ -245,7 +240,6 @@ TASK_EVOLVERS: dict[type, Callable[[TaskRow, Any, str, int], None]] = {
     e.TaskSkipped: _ended,
     e.WorkflowStarted: _workflow_started,
     e.WorkflowExpanded: _workflow_expanded,
-    e.WorkflowStepsReady: _nothing,
     e.WorkflowProgressed: _workflow_progressed,
     e.WorkflowCompleted: _workflow_completed,
     e.WorkflowFailed: _workflow_failed,
@@ -253,8 +247,8 @@ TASK_EVOLVERS: dict[type, Callable[[TaskRow, Any, str, int], None]] = {
 }
 
 
-#: What each event of a task does: its function, and the state it leads to (None: the state stays).
-_TASK_EVENTS = {event: (evolver, BY_EVENT[event].target) for event, evolver in TASK_EVOLVERS.items()}
+#: What each event of a task does: its function (None: nothing), and the state it leads to (None: the state stays).
+_TASK_EVENTS = {event: (TASK_EVOLVERS.get(event), row.target) for event, row in BY_EVENT.items() if event is not e.TaskCreated}
 
 _WORKER_STATES: dict[type, str] = {
     e.WorkerHeartbeatMissed: "silent",
@@ -268,7 +262,8 @@ def evolve_task(row: TaskRow, event: Struct, time: str, time_us: int) -> None:
     """Apply `event` to `row`. An event that is not a task's is a broken invariant: KeyError."""
     evolver, target = _TASK_EVENTS[type(event)]
     row.sequence += 1
-    evolver(row, event, time, time_us)
+    if evolver is not None:
+        evolver(row, event, time, time_us)
     if target is not None:
         row.state = target
 

@@ -25,7 +25,6 @@ from ..core import (
     PartitionState,
     PoisonTimer,
     Reply,
-    Settings,
     TimerKey,
     cut,
     decide_report,
@@ -216,7 +215,6 @@ class EnginePartition:
 
     def _changes(self, now_us: int, known: Known = NOTHING) -> Changes:
         self.now_us = max(self.now_us, now_us)
-        settings = self.settings
         return Changes(
             self.state,
             partition=self.partition,
@@ -224,7 +222,7 @@ class EnginePartition:
             home_of=self._home_of,
             now_us=self.now_us,
             known=known,
-            settings=Settings(settings.retention_seconds, settings.waiting_max, INBOX_PARTITIONS),
+            settings=self.settings,
         )
 
     def _home_of(self, name: str) -> int:

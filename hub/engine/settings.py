@@ -2,23 +2,22 @@
 
 from msgspec import Struct
 
-from ..kafka import TOMBSTONES_MS
+from ..core import Settings
+from ..kafka import INBOX_PARTITIONS, TOMBSTONES_MS
 
 #: Thresholds of the free space of a large disk (bytes): enough for an operator's hour, and for what runs to end.
 STORAGE_WARN_BYTES = 2 << 30
 STORAGE_LOW_BYTES = 512 << 20
 
 
-class EngineSettings(Struct, frozen=True, kw_only=True):
-    """`retention_seconds`: how long an ended task's id stays known. `ended_entries_max`: bound of the ended index.
-    `waiting_max`: live tasks per partition; beyond it submissions are refused.
+class EngineSettings(Settings, frozen=True, kw_only=True):
+    """What the core's decisions depend on (`Settings`), and beside it: `ended_entries_max`: bound of the ended index.
 
     `storage_warn_bytes`, `storage_low_bytes`: usable bytes of the broker's disk below which a warning is logged, and below
     which submissions are refused. 0 switches a threshold off; None is the default of `storage_thresholds`."""
 
-    retention_seconds: float = 3_600.0
+    inboxes: int = INBOX_PARTITIONS
     ended_entries_max: int = 1_000_000
-    waiting_max: int = 1_000_000
     storage_warn_bytes: int | None = None
     storage_low_bytes: int | None = None
 

@@ -3,11 +3,13 @@
 A section is None where nothing is configured: then the rooms' own defaults hold, and pydantic is not loaded.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..kafka import COMMANDS_PREFIX, DLQ_PREFIX, EVENTS, REPLIES, STATE, TOMBSTONES_MS
 
 if TYPE_CHECKING:
+    from msgspec import Struct
+
     from ..engine import EngineSettings, LoopSettings
     from ..settings import EngineSection, TopicsSection
 
@@ -24,25 +26,20 @@ def engine_settings(section: "EngineSection | None") -> "EngineSettings | None":
         return None
     from ..engine import EngineSettings
 
-    return EngineSettings(
-        retention_seconds=section.retention_seconds,
-        ended_entries_max=section.ended_entries_max,
-        waiting_max=section.waiting_max,
-        storage_warn_bytes=section.storage_warn_bytes,
-        storage_low_bytes=section.storage_low_bytes,
-    )
+    return EngineSettings(**_fields(section, EngineSettings))
 
 
 def loop_settings(section: "EngineSection | None", *, max_records: int, tombstones_seconds: int) -> "LoopSettings":
     """What the loop around a partition is made with. `tombstones_seconds` is what `hub.state` really has."""
     from ..engine import LoopSettings
 
-    settings = LoopSettings(max_records=max_records, tombstones_seconds=tombstones_seconds)
-    if section is None:
-        return settings
-    from msgspec.structs import replace
+    configured = {} if section is None else _fields(section, LoopSettings)
+    return LoopSettings(max_records=max_records, tombstones_seconds=tombstones_seconds, **configured)
 
-    return replace(settings, intake_retention_seconds=section.intake_retention_seconds)
+
+def _fields(section: "EngineSection", target: type["Struct"]) -> dict[str, Any]:
+    """The values of the section that `target` has a field for, by name."""
+    return {name: value for name, value in section if name in target.__struct_fields__}
 
 
 def tombstones_seconds(section: "TopicsSection | None") -> int:

@@ -163,6 +163,11 @@ def test_the_sections_have_the_defaults_of_the_rooms() -> None:
             assert setting == "segment.ms" or specs[topic].get(setting, derived.get(setting)) == value, (topic, setting)
 
 
+def test_each_setting_of_the_engine_reaches_a_partition_or_the_loop_around_it() -> None:
+    taken = {*EngineSettings.__struct_fields__, *LoopSettings.__struct_fields__}
+    assert EngineSection.model_fields.keys() <= taken
+
+
 def test_what_is_set_reaches_the_engine_and_the_topics() -> None:
     engine = EngineSection(retention_seconds=60, ended_entries_max=7, waiting_max=8, storage_warn_bytes=2, storage_low_bytes=1)
     assert engine_settings(engine) == EngineSettings(
