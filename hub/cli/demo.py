@@ -129,9 +129,9 @@ def _show_the_way(task_id: str, address: str, *, ends: bool) -> None:
     called = Path(sys.argv[0])
     hub = str(called) if called.name == "hub" and not shutil.which("hub") else "hub"
     if ends:
-        print(f"\nTo look further (this hub ends now; `{hub} demo` keeps its own up and gives the address):")
-    else:
-        print("\nTo look further, while the hub is up:")
+        print(f"\nThis hub ends now. To look further, run `{hub} demo`: it keeps its own up and prints the commands.")
+        return
+    print("\nTo look further, while the hub is up:")
     for command in (
         f"task get {task_id}",
         "task list",
@@ -139,7 +139,7 @@ def _show_the_way(task_id: str, address: str, *, ends: bool) -> None:
         "events show task.retry_scheduled",
         "verify",
     ):
-        where = "" if ends or command.startswith("events show") else f" --bootstrap {address}"
+        where = "" if command.startswith("events show") else f" --bootstrap {address}"
         print(f"  {hub} {command}{where}")
 
 

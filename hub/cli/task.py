@@ -126,7 +126,7 @@ async def _why_ready(cluster: "Cluster", reply: "TaskReply") -> str:
 
     task = one_line(f"Task {reply.task} is ready, but")
     if reply.name not in await names_served(cluster):
-        return f"{task} no worker that is alive has a handler named {one_line(reply.name or '')}. `hub status` shows the workers."
+        return f"{task} no live worker has a handler named {one_line(reply.name or '')}. `hub status` shows the workers."
     return f"{task} the workers that have a handler for it are busy, or serve other queues. `hub status` shows the workers."
 
 
@@ -198,7 +198,7 @@ def get(
     """Show a task as it is now: its state, its attempt, its result or error.
 
     Where no task has this id, the task is looked up that a CloudEvent of this id made; all of hub.events is read for that, unless
-    --source says where the CloudEvent came from. Exit codes: 0 it is known; 1 it is not known (any more), or was refused; 3 no
+    --source says where the CloudEvent came from. Exit codes: 0 it is known; 1 it is unknown, has expired or was rejected; 3 no
     broker or no engine answers.
     """
     reply, why = run(_get_and_explain(bootstrap, task_id, root, source))
@@ -210,7 +210,7 @@ def get(
         print_json(reply)
     elif reply.kind == "unknown":
         hint = "" if root else " If it is a step of a workflow, say the workflow's id with --root."
-        typer.echo(f"Task {reply.task} is not known (any more).{hint}", err=True)
+        typer.echo(f"Task {reply.task} is unknown or has expired.{hint}", err=True)
     else:
         _print_reply(reply)
     if reply.kind == "unknown":
@@ -351,4 +351,4 @@ def cancel(
     if as_json:
         print_json({"id": task_id, "requested": True})
     else:
-        print(f"Asked that {task_id} ends; see it with `hub task get {task_id}{f' --root {root}' if root else ''}`.")
+        print(f"Cancellation of {task_id} was requested; see `hub task get {task_id}{f' --root {root}' if root else ''}`.")

@@ -96,7 +96,7 @@ def up(
 
 async def _say_farewell(process: "Process", grace_seconds: float) -> None:
     await process.stopping.wait()
-    typer.echo(f"Draining: what runs has up to {grace_seconds:g} s to end. Ctrl-C again ends it at once.", err=True)
+    typer.echo(f"Draining: running tasks have up to {grace_seconds:g} s to finish. Press Ctrl-C again to stop at once.", err=True)
 
 
 def _address() -> str:

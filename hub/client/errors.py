@@ -76,7 +76,7 @@ def error_of(reply: TaskReply) -> TaskNotCompletedError | None:
     if reply.kind == "rejected":
         return TaskRejectedError(f"Task {reply.task} was rejected ({reply.code}): {reply.reason}", reply)
     if reply.kind == "unknown":
-        return TaskUnknownError(f"Task {reply.task} is not known (any more).", reply)
+        return TaskUnknownError(f"Task {reply.task} is unknown or has expired.", reply)
     kind = _BY_STATE.get(reply.state or "")
     if kind is None:
         return None

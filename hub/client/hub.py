@@ -272,7 +272,7 @@ class Hub:
         Raises TaskUnknownError where the engine knows nothing of it, NoAnswerError."""
         reply = await self.get(task, root=root)
         if reply.kind == "unknown":
-            raise TaskUnknownError(f"Task {task} is not known (any more).", reply)
+            raise TaskUnknownError(f"Task {task} is unknown or has expired.", reply)
         async for event in self._events_of(task, root or task, reply.log_offset):
             yield event
 

@@ -191,7 +191,7 @@ def load_registry(reference: str) -> TaskRegistry:
             why = f"there is no module {module_name!r} in {folder} or on the path. Give it as module:registry"
         else:
             why = f"{type(error).__name__}: {error}{_place_in(error, folder)}"
-        raise ConfigurationError(f"The worker module {module_name!r} does not import: {why}.") from error
+        raise ConfigurationError(f"The worker module {module_name!r} cannot be imported: {why}.") from error
     except SystemExit as error:
         raise ConfigurationError(f"The worker module {module_name!r} ends the process when it is imported ({error}).") from error
     found = getattr(module, attribute, None)

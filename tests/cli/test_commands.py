@@ -125,7 +125,7 @@ def test_events_are_followed_from_the_beginning_by_type_and_task(address: str) -
 def test_a_task_that_no_live_worker_can_take_is_explained(address: str) -> None:
     waited = hub("task", "create", "nosuch", "--id", "nosuch-1", "--wait", "--timeout", "5", bootstrap=address)
     assert waited.returncode == 5
-    why = "Task nosuch-1 is ready, but no worker that is alive has a handler named nosuch."
+    why = "Task nosuch-1 is ready, but no live worker has a handler named nosuch."
     assert why in waited.stderr
     shown = hub("task", "get", "nosuch-1", bootstrap=address)
     assert (shown.returncode, "ready" in shown.stdout) == (0, True)
@@ -256,7 +256,7 @@ def test_a_state_that_is_none_is_refused_with_those_there_are(address: str) -> N
 def test_who_waits_for_a_task_that_nobody_takes_is_told_why(address: str) -> None:
     done = hub("task", "create", "nobody-knows-it", "--wait", "--timeout", "5", bootstrap=address)
     assert done.returncode == 5
-    assert "no worker that is alive has a handler named nobody-knows-it" in done.stderr
+    assert "no live worker has a handler named nobody-knows-it" in done.stderr
 
 
 @pytest.mark.parametrize("command", [["demo", "--exit"], ["bench", "latency"]])

@@ -109,7 +109,7 @@ async def test_ids_are_drawn_where_nothing_says_them_and_derived_where_something
         ),
         (TaskReply(kind="ended", task="t", partition=0, state="cancelled", reason="enough"), TaskCancelledError, "enough"),
         (TaskReply(kind="rejected", task="t", partition=0, code="cycle", reason="a -> a"), TaskRejectedError, "cycle.*a -> a"),
-        (TaskReply(kind="unknown", task="t", partition=0), TaskUnknownError, "not known"),
+        (TaskReply(kind="unknown", task="t", partition=0), TaskUnknownError, "unknown or has expired"),
     ],
 )
 def test_a_bad_end_is_an_exception_that_carries_the_reply(reply: TaskReply, kind: type[Exception], words: str) -> None:

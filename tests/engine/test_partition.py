@@ -242,6 +242,15 @@ def test_a_large_fan_out_is_made_in_slices_and_joined(world: World) -> None:
     assert not world.engine.state.tasks
 
 
+def test_a_task_that_failed_says_when_its_body_began_also_where_start_and_end_came_together(world: World) -> None:
+    command = run_one(world)
+    world.fail(command, retryable=False)
+    world.step()
+    assert world.types("t")[-3:] == ["task.started", "attempt.failed", "task.failed"]
+    failed = world.last("task.failed").data
+    assert failed.started_at == failed.finished_at
+
+
 def test_an_attempt_that_fails_is_retried_with_back_off_until_it_is_exhausted(world: World) -> None:
     command = run_one(world, retry={"max_attempts": 3, "backoff": [5, 7], "jitter": 0})
     for delay in (5, 7):

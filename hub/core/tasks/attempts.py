@@ -142,9 +142,9 @@ def _on_error(
     if row.cancel is not None:
         return [first, cancelled(row, now)]
     if not error.retryable:
-        return [first, failed(row, now, "permanent", error)]
+        return [first, failed(row, now, "permanent", error, began=True)]
     if failures >= policy.max_attempts:
-        return [first, failed(row, now, "exhausted", error)]
+        return [first, failed(row, now, "exhausted", error, began=True)]
     delay = (
         min(max(0.0, retry_after), SECONDS_MAX)
         if retry_after is not None
@@ -163,7 +163,7 @@ def on_timeout(task: str, row: TaskRow, now: str, now_us: int) -> list[Struct]:
     if row.cancel is not None:
         return [first, cancelled(row, now)]
     if not policy.retry.timeout or failures >= policy.max_attempts:
-        return [first, failed(row, now, "timed_out", error)]
+        return [first, failed(row, now, "timed_out", error, began=True)]
     delay = delay_seconds(policy.retry, failures, task=task, attempt=row.attempt)
     return [first, _retry(row, delay, "timeout", error, now_us)]
 

@@ -44,9 +44,12 @@ def completed(row: TaskRow, now: str, report: r.AttemptCompleted) -> e.TaskCompl
     return data
 
 
-def failed(row: TaskRow, now: str, kind: FailedKind, error: TaskError) -> e.TaskFailed:
-    """The end without success."""
-    return e.TaskFailed(kind=kind, error=error, **_ended(row, now))
+def failed(row: TaskRow, now: str, kind: FailedKind, error: TaskError, *, began: bool = False) -> e.TaskFailed:
+    """The end without success. `began`: a report says that the body ran; `started_at` is then as in `completed`."""
+    data = e.TaskFailed(kind=kind, error=error, **_ended(row, now))
+    if began and row.state == "dispatched":
+        data.started_at = now
+    return data
 
 
 def cancelled(row: TaskRow, now: str, *, reason: str | None = None, by: str | None = None) -> e.TaskCancelled:
