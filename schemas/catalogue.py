@@ -70,7 +70,7 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
     ("engine.started", e.EngineStarted, "engine", INFO, "An owner took the partition over."),
     ("engine.restored", e.EngineRestored, "engine", INFO, "The partition's state was read back."),
     ("engine.stopped", e.EngineStopped, "engine", INFO, "The owner left in order."),
-    ("engine.report_dead_lettered", e.EngineReportDeadLettered, "engine", ERROR, "Input that is not a report was set aside."),
+    ("engine.report_dead_lettered", e.EngineReportDeadLettered, "engine", ERROR, "Input that is not a report was dead-lettered."),
     (
         "engine.timer_dead_lettered",
         e.EngineTimerDeadLettered,
@@ -79,7 +79,7 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
         "A timer that failed was left out.",
     ),
     ("engine.storage_changed", e.EngineStorageChanged, "engine", WARN, "Free space of the broker's disk crossed a threshold."),
-    ("engine.report_forwarded", e.EngineReportForwarded, "engine", DEBUG, "A misplaced report was sent on."),
+    ("engine.report_forwarded", e.EngineReportForwarded, "engine", DEBUG, "A misrouted report was forwarded."),
 )
 
 CATALOGUE: dict[str, EventType] = {row[0]: EventType(*row) for row in _ROWS}

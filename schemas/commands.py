@@ -12,7 +12,7 @@ from .fields import TASK, TOKEN, TRACEPARENT, Attempt, Dispatch, Priority, Queue
 from .tasks import ABSENT, Delivery, TaskError, TaskFields
 
 
-class RunAttempt(TaskFields, kw_only=True, omit_defaults=True):
+class ExecuteAttempt(TaskFields, kw_only=True, omit_defaults=True):
     """Run this attempt. Reports about it go to `partition` of `hub.intake`, with key `root`."""
 
     task: TaskId
@@ -82,7 +82,7 @@ class WorkWanted(Struct, kw_only=True, omit_defaults=True):
 
 
 COMMANDS: dict[str, type[Struct]] = {
-    "attempt.run": RunAttempt,
+    "attempt.execute": ExecuteAttempt,
     "attempt.cancel": CancelAttempt,
     "attempt.grant": GrantAttempt,
     "engine.announced": EngineAnnounced,

@@ -62,7 +62,7 @@ FORMS: dict[Kind, RecordForm] = {
         topic="hub.commands.<pool>",
         key="Id of the task; empty for a command that is about none.",
         headers={
-            "ce_type": "Type of the command, for example attempt.run.",
+            "ce_type": "Type of the command, for example attempt.execute.",
             "worker": "Incarnation of the worker that it is for; * stands for every worker of the inbox.",
         },
         optional={},

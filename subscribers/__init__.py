@@ -1,4 +1,4 @@
-"""Plugins of the hub: the interface they are written against (`api.py`) and the built-in ones.
+"""Plugins of the hub: the interface they are written against (`api`) and the built-in ones.
 
 A plugin imports `subscribers` and `schemas`, never `hub`; the hub finds it by entry point and never names it.
 """

@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import json
 
-from schemas import RunAttempt
+from schemas import ExecuteAttempt
 from schemas import reports as r
 
 from ..core import Known
@@ -99,19 +99,19 @@ def _process(engine: EnginePartition, records: list[StoredRecord], *, encoded: b
 
 def _completions(feed: _Feed, batch: Batch) -> list[StoredRecord]:
     """What the worker says of the attempts that the batch began."""
-    runs = [command.data for command in batch.commands if isinstance(command.data, RunAttempt)]
+    commands = [command.data for command in batch.commands if isinstance(command.data, ExecuteAttempt)]
     return [
         feed.record(
             "attempt.completed",
             r.AttemptCompleted(
-                task=run.task,
-                root=run.root,
-                attempt=run.attempt,
-                dispatch=run.dispatch,
-                token=run.token,
+                task=command.task,
+                root=command.root,
+                attempt=command.attempt,
+                dispatch=command.dispatch,
+                token=command.token,
                 incarnation=WORKER,
                 number=1,
             ),
         )
-        for run in runs
+        for command in commands
     ]

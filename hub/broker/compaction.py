@@ -144,7 +144,7 @@ class Contents:
     """Last offset of a tombstone, or of a marker that stays only for its time: all go at once, or the segment would be written
     again for each."""
     transactions: dict[int, bool] = field(default_factory=dict)
-    """By producer, whether its last transaction goes on after the segment."""
+    """By producer, whether its last transaction continues after the segment."""
 
 
 class KeyMap:

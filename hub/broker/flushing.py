@@ -5,7 +5,7 @@ Group commit: everything that arrives while one block is written goes into the n
 in a thread, so that nothing else waits for it.
 
 After an error of the journal's write or sync it is unknown what is on disk: the process ends. It ends, too, when one of the
-tasks here fails in a way that nobody foresaw.
+tasks here fails unexpectedly.
 """
 
 import asyncio

@@ -19,7 +19,12 @@ Rounds = Annotated[int | None, typer.Option(min=1, help="How many rounds, after 
 Slots = Annotated[int, typer.Option(min=1, help="How many tasks the worker runs at once.")]
 Verify = Annotated[bool, typer.Option("--verify/--no-verify", help="Run the checker at the end, over all that was written.")]
 WithEngine = Annotated[bool, typer.Option("--with-engine", help="With --bootstrap: start an engine there, too.")]
-Flush = Annotated[str, typer.Option(help="The own broker's flush policy: always (fsync before an answer), interval:<ms>, os.")]
+Flush = Annotated[
+    str,
+    typer.Option(
+        help="Flush policy of the broker that the benchmark starts: always (fsync before an answer), interval:<ms>, os."
+    ),
+]
 Partitions = Annotated[int, typer.Option(min=1, help="Engine partitions of the own hub.")]
 
 _EXITS = "Exit codes: 0 measured; 1 a task did not complete or the checker found something; 3 no broker answers."

@@ -9,7 +9,7 @@ from schemas import MalformedRecord, printable
 
 from ..client.lookup import find_made
 from ..core import EndedRow, TaskRow, decode_row, kind_of
-from ..kafka import STATE, describe_partitions, read_all
+from ..kafka import STATE, KafkaTransport, describe_partitions, read_all
 
 
 class ListedTask(Struct, kw_only=True):
@@ -47,7 +47,11 @@ async def read_tasks(
     Raises Unreachable, TopicMissing."""
     found: list[ListedTask] = []
     malformed, partitions = 0, await describe_partitions(bootstrap)
-    made = None if event_id is None else {each.task for each in await find_made(bootstrap, partitions, event_id, source=source)}
+    made = (
+        None
+        if event_id is None
+        else {each.task for each in await find_made(KafkaTransport(bootstrap), partitions, event_id, source=source)}
+    )
     for partition in range(partitions):
         rows: dict[bytes, bytes] = {}
         async for record in read_all(bootstrap, STATE, partition):
@@ -76,13 +80,14 @@ def listed_task(key: bytes, value: bytes, partition: int) -> ListedTask:
     try:
         value.decode()
         entry = decode_row(key, value)
-        assert entry is not None, "a row of a task"
-        if isinstance(entry.row, EndedRow):
-            return _ended(entry.id, entry.row, partition)
-        assert isinstance(entry.row, TaskRow), "a row of a task"
-        return _live(entry.id, entry.row, partition)
+        match entry and entry.row:
+            case EndedRow() as row if entry is not None:
+                return _ended(entry.id, row, partition)
+            case TaskRow() as row if entry is not None:
+                return _live(entry.id, row, partition)
     except (ValueError, TypeError, RecursionError) as error:  # A time with a zone and one without cannot be subtracted.
         raise MalformedRecord(printable(str(error))) from None
+    raise MalformedRecord("it is not a row of a task")
 
 
 def _ended(task_id: str, row: EndedRow, partition: int) -> ListedTask:

@@ -54,7 +54,7 @@ def show(
     With --json: its JSON Schema; with --example: a value that the schema describes.
 
     The kind before the slash may be left out where only one kind has the type. For example: `hub schema show
-    reports/task.created`, `hub schema show attempt.run --example`.
+    reports/task.created`, `hub schema show attempt.execute --example`.
 
     Exit codes: 0 shown; 2 there is no such type, or several kinds have one of that name.
     """

@@ -24,7 +24,7 @@ from schemas import (
     task_id_of_key,
 )
 
-from ..kafka import EVENTS, INTAKE, Outgoing, PartitionReader, Sender, describe_partitions, partition_of
+from ..kafka import EVENTS, INTAKE, KafkaTransport, Outgoing, Transport, partition_of
 from .errors import InvalidSubmissionError, NoAnswerError, TaskUnknownError, UnreadableReplyError, error_of
 from .handle import TaskHandle
 from .lookup import Made, find_made
@@ -44,22 +44,31 @@ class Hub:
     """A client of one hub, at the address of its Kafka broker. `async with Hub() as hub: ...`"""
 
     def __init__(
-        self, bootstrap: str | None = None, *, source: str | None = None, linger_ms: int = 0, client_id: str | None = None
+        self,
+        bootstrap: str | None = None,
+        *,
+        source: str | None = None,
+        linger_ms: int = 0,
+        client_id: str | None = None,
+        transport: Transport | None = None,
     ) -> None:
         """`bootstrap` defaults to the setting HUB_BOOTSTRAP, else the embedded broker's address. `source` is the CloudEvents
-        source of what this client sends."""
-        self.bootstrap = bootstrap or os.environ.get("HUB_BOOTSTRAP") or DEFAULT_BOOTSTRAP
+        source of what this client sends. `transport` replaces the connection to `bootstrap`."""
+        if transport is None:
+            transport = KafkaTransport(bootstrap or os.environ.get("HUB_BOOTSTRAP") or DEFAULT_BOOTSTRAP)
+        self._transport = transport
+        self.bootstrap = transport.address
         self._client_id = client_id or f"hub-client-{os.getpid()}"
         self.source = source or f"/client/{socket.gethostname()}/{os.getpid()}"
         self._source_header = ("ce_source", self.source.encode())
-        self._sender = Sender(self.bootstrap, client_id=self._client_id, linger_ms=linger_ms)
+        self._sender = transport.sender(client_id=self._client_id, linger_ms=linger_ms)
         self._replies: ReplyReader | None = None
         self._replies_starting = asyncio.Lock()
         self.partitions = 0
 
     async def start(self) -> None:
         """Connect. Raises Unreachable where no broker answers, TopicMissing where it is not a hub's."""
-        self.partitions = await describe_partitions(self.bootstrap)
+        self.partitions = await self._transport.describe_partitions()
         await self._sender.start()
 
     async def stop(self) -> None:
@@ -178,7 +187,7 @@ class Hub:
         if self._replies is None:
             async with self._replies_starting:
                 if self._replies is None:
-                    replies = ReplyReader(self.bootstrap, self._client_id, self._ask)
+                    replies = ReplyReader(self._transport, self._client_id, self._ask)
                     await replies.start()
                     self._replies = replies
         return self._replies
@@ -250,7 +259,7 @@ class Hub:
 
         Reads all of `hub.events` that is kept. The id of a task whose submission gave neither `id` nor `idempotency_key` is known
         without it: `schemas.task_id_of_cloudevent(source, event_id)`. Raises Unreachable."""
-        return await find_made(self.bootstrap, self.partitions, event_id, source=source)
+        return await find_made(self._transport, self.partitions, event_id, source=source)
 
     async def cancel(self, task: str, *, root: str | None = None, reason: str = "", by: str | None = None) -> None:
         """Ask that a task or a whole workflow ends; returns when the request is stored."""
@@ -267,7 +276,7 @@ class Hub:
             yield event
 
     async def _events_of(self, task: str, root: str, offset: int) -> AsyncGenerator[Event, None]:
-        async with PartitionReader(self.bootstrap, client_id=self._client_id) as reader:
+        async with self._transport.reader(client_id=self._client_id) as reader:
             await reader.open(EVENTS, partition_of(root, self.partitions), 0)
             reader.seek(max(offset, await reader.start_offset()))
             while True:

@@ -8,7 +8,7 @@ from msgspec import json
 
 from schemas import Event, MalformedEvent, decode_event, header_map
 
-from ..kafka import EVENTS, StoredRecord, read_all
+from ..kafka import EVENTS, StoredRecord, Transport
 
 #: Types of events that say what became of a submission.
 ANSWERS = (b"task.created", b"task.deduplicated", b"task.rejected")
@@ -28,13 +28,13 @@ class Made(NamedTuple):
     reason: str | None = None
 
 
-async def find_made(bootstrap: str, partitions: int, event_id: str, *, source: str | None = None) -> list[Made]:
+async def find_made(transport: Transport, partitions: int, event_id: str, *, source: str | None = None) -> list[Made]:
     """What CloudEvents of this id (and source) made, each once; steps only where no workflow or single task was made.
 
     Reads all of `hub.events` that is kept. Raises Unreachable, TopicMissing."""
     try:
         async with asyncio.TaskGroup() as group:
-            reading = [group.create_task(_read(bootstrap, partition, event_id)) for partition in range(partitions)]
+            reading = [group.create_task(_read(transport, partition, event_id)) for partition in range(partitions)]
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return distinct([made_by(event) for each in reading for event in each.result()], source)
@@ -76,9 +76,9 @@ def made_by(event: Event) -> Made:
     return Made(event.data.task, None, None, event.data.code, event.data.reason)
 
 
-async def _read(bootstrap: str, partition: int, event_id: str) -> list[Event]:
+async def _read(transport: Transport, partition: int, event_id: str) -> list[Event]:
     wanted, found = json.encode(event_id), []
-    async for record in read_all(bootstrap, EVENTS, partition):
+    async for record in transport.read_all(EVENTS, partition):
         event = answer_in(record, wanted)
         if event is not None and event.causationid == event_id:
             found.append(event)

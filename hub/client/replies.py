@@ -1,6 +1,7 @@
 """Answers for waiting callers: one partition of `hub.replies`, read from its end, and a future per token.
 
-A reply is a hint: whoever waits asks again every two seconds (`task.await`) and is answered from the engine's state.
+A reply is a hint: whoever waits asks again every two seconds (`task.await`) and is answered from the engine's state. Only on a
+transport in this process no reply is lost.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from msgspec import json
 from schemas import TERMINAL_STATES, MalformedRecord, TaskReply, printable, quoted
 
 from ..errors import HubError
-from ..kafka import REPLIES, REPLY_PARTITIONS, PartitionReader
+from ..kafka import REPLIES, REPLY_PARTITIONS, RecordReader, Transport
 from .errors import UnreadableReplyError
 
 log = structlog.get_logger(__name__)
@@ -57,25 +58,27 @@ class Waiting:
 class ReplyReader:
     """See the module. Owned by one client; `start` before the first token is given out. `ask` asks the engine again."""
 
-    def __init__(self, bootstrap: str, client_id: str, ask: Ask) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, transport: Transport, client_id: str, ask: Ask) -> None:
+        self._transport = transport
         self._ask = ask
         self._client_id = client_id
         self.partition = random.randrange(REPLY_PARTITIONS)  # spreads clients; nothing depends on it
         self._waiting: dict[bytes, Waiting] = {}
         self._count = 0
         self._prefix = f"{random.getrandbits(48):x}"
-        self._reader: PartitionReader | None = None
+        self._reader: RecordReader | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Find the end of the partition and begin to read there. Raises Unreachable, TopicMissing."""
         self._reader = await self._open(None)
         loop = self._loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._read(), name="replies"), loop.create_task(self._ask_again(), name="replies-again")]
+        self._tasks = [loop.create_task(self._read(), name="replies")]
+        if not self._transport.local:
+            self._tasks.append(loop.create_task(self._ask_again(), name="replies-again"))
 
-    async def _open(self, position: int | None) -> PartitionReader:
-        reader = PartitionReader(self._bootstrap, client_id=self._client_id)
+    async def _open(self, position: int | None) -> RecordReader:
+        reader = self._transport.reader(client_id=self._client_id)
         try:
             await reader.open(REPLIES, self.partition, position or 0)
             if position is None:
@@ -142,7 +145,7 @@ class ReplyReader:
                 try:
                     await self._ask(waiting.task, waiting.root, waiting.until_end, waiting.address)
                 except HubError as error:
-                    log.debug("not asked", action="replies_ask_failed", reason=repr(error))
+                    log.debug("could not resend task.await", action="replies_ask_failed", reason=repr(error))
 
     async def stop(self) -> None:
         """End; who still waits is cancelled."""

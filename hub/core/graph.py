@@ -45,7 +45,7 @@ def check_plan(nodes: Mapping[str, TaskSpec], exists: Callable[[str], bool] | No
             if dependency.task == key:
                 return Rejection("cycle", f"{field}: {key!r} depends on itself")
             if dependency.task in seen:
-                return Rejection("invalid_input", f"{field}: {dependency.task!r} stands there twice")
+                return Rejection("invalid_input", f"{field}: {dependency.task!r} is listed twice")
             seen.add(dependency.task)
             if dependency.task in dependents:
                 dependents[dependency.task].append(key)

@@ -15,7 +15,7 @@ from .state import PartitionState, Task
 from .times import us_of, us_of_seconds
 from .transitions import ACTIVE, BY_EVENT, LIVE, NEW
 
-Step = Callable[[PartitionState, Task, int], None]
+Update = Callable[[PartitionState, Task, int], None]
 
 
 class Index(NamedTuple):
@@ -24,8 +24,8 @@ class Index(NamedTuple):
 
     name: str
     states: frozenset[str]
-    enter: Step
-    leave: Step | None = None
+    enter: Update
+    leave: Update | None = None
 
 
 def _count(state: PartitionState, task: Task, now_us: int) -> None:
@@ -110,8 +110,8 @@ class Move(NamedTuple):
 
     before: str | None
     after: str | None
-    leave: tuple[Step, ...]
-    enter: tuple[Step, ...]
+    leave: tuple[Update, ...]
+    enter: tuple[Update, ...]
 
 
 STAY = Move(None, None, (), ())

@@ -1,4 +1,4 @@
-"""Dead letters: events that could not be delivered, set aside on `hub.dlq.<id>` with their original bytes and headers.
+"""Dead letters: events that could not be delivered, written to `hub.dlq.<id>` with their original bytes and headers.
 
 Added headers (UTF-8 text): dlq_subscriber, dlq_topic, dlq_partition, dlq_offset, dlq_timestamp (of the event, milliseconds),
 dlq_attempts, dlq_first_failure (RFC 3339), dlq_failed_at, dlq_error ("Type: message"), dlq_traceback; dlq_value_was_null where

@@ -248,7 +248,7 @@ class Runner:
         return event
 
     async def _handle_batch(self, slot: Slot, lane: Lane, part: list[Item]) -> None:
-        """Decode all, set aside those that are not events, hand over the others (they become the lane's first part)."""
+        """Decode all, dead-letter those that are not events, hand over the others (they become the lane's first part)."""
         route = part[0].route
         assert isinstance(route, Handler)
         decoded, sound = [], []

@@ -89,7 +89,8 @@ def outage_log() -> OutageLog:
 
 class PartitionLoop:
     """Owns one engine partition for as long as `run` runs. `on_ready` is called whenever it has taken over; `outages` is shared
-    by the partitions of a process; `owner` (host and process id) is whom the log names as the owner, by default this process."""
+    by the partitions of a process. `owner` (host and process id) is whom the log names as the owner, by default this process.
+    `idle_seconds`: see IDLE_SECONDS; less than STOPPED_US."""
 
     def __init__(
         self,
@@ -103,6 +104,7 @@ class PartitionLoop:
         on_ready: Callable[[int], None] | None = None,
         outages: OutageLog | None = None,
         now_us: Callable[[], int] | None = None,
+        idle_seconds: float = IDLE_SECONDS,
         owner: tuple[str, int] | None = None,
     ) -> None:
         self._broker = broker
@@ -114,6 +116,7 @@ class PartitionLoop:
         self._on_ready = on_ready
         self._outages = outages or outage_log()
         self._now_us = now_us or SteadyClock().now_us
+        self._idle_max_seconds = idle_seconds
         self._host, self._pid = owner or (socket.gethostname(), os.getpid())
         self._stopping = asyncio.Event()
         self.changelog = Changelog(
@@ -338,8 +341,8 @@ class PartitionLoop:
     def _idle_seconds(self, partition: EnginePartition) -> float:
         due_us = partition.next_due()
         if due_us is None:
-            return IDLE_SECONDS
-        return min(max((due_us - self._time()) / 1e6, 0.0), IDLE_SECONDS)
+            return self._idle_max_seconds
+        return min(max((due_us - self._time()) / 1e6, 0.0), self._idle_max_seconds)
 
     def _time(self) -> int:
         """Microseconds since the epoch, by a clock that never goes back: not even to before what a former owner wrote."""

@@ -41,7 +41,7 @@ from ..core import (
 from ..kafka import INBOX_PARTITIONS, StoredRecord, partition_of
 from .changelog import rows_of
 from .reading import InvalidRequest, decode_report, envelope_of
-from .rebuilding import Rows
+from .rebuilding import RestoredRows
 from .settings import EngineSettings
 
 #: Entries of the ended index that are tombstoned in one batch, and how long expired ones may stay while nothing else is written.
@@ -122,7 +122,7 @@ class EnginePartition:
             raise MalformedRows(_in_words(error)) from error
 
     def _restore(self, rows: Iterable[tuple[bytes, bytes]], now_us: int) -> int:
-        found = Rows(rows)
+        found = RestoredRows(rows)
         if (meta := found.meta) is not None:
             assert meta.partitions == self.partitions, (
                 f"partition {self.partition} was written by a hub of {meta.partitions} partitions; this one has {self.partitions}"

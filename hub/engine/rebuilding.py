@@ -22,7 +22,7 @@ from ..core import (
 )
 
 
-class Rows:
+class RestoredRows:
     """The rows of a partition by kind. `count`: how many there were; `meta`: where the former owner stopped, if there was one.
 
     Raises what the decoders raise where a row is not one that an engine writes."""

@@ -2,7 +2,7 @@
 
 from .classic import ClassicSession
 from .clients import make_admin, make_consumer, make_producer, poll, wait_until_reachable
-from .codec import BATCH_BYTES_MAX, build_batch, build_batches, read_batches, size_of
+from .codec import BATCH_BYTES_MAX, build_batch, build_batches, end_of_batches, read_batches, size_of
 from .errors import (
     BrokerUnreachable,
     ClientError,
@@ -56,6 +56,7 @@ from .topics import (
     list_pools,
     pool_topic,
 )
+from .transport import KafkaTransport, RecordReader, RecordSender, Transport
 from .unacknowledged import leaders_away
 
 __all__ = [
@@ -80,12 +81,15 @@ __all__ = [
     "GroupMember",
     "GroupMembership",
     "GroupState",
+    "KafkaTransport",
     "Kip890Session",
     "OffsetOutOfRange",
     "Outgoing",
     "PartitionReader",
     "PartitionUnavailable",
     "Record",
+    "RecordReader",
+    "RecordSender",
     "RecordTooLarge",
     "Sender",
     "SessionFailed",
@@ -99,6 +103,7 @@ __all__ = [
     "TopicRefused",
     "TopicSpec",
     "TransactionalSession",
+    "Transport",
     "build_batch",
     "build_batches",
     "commands_topic",
@@ -111,6 +116,7 @@ __all__ = [
     "describe_setting",
     "describe_storage",
     "dlq_topic",
+    "end_of_batches",
     "ensure_configs",
     "ensure_dlq",
     "ensure_hub",

@@ -99,7 +99,7 @@ class ClassicSession:
         if isinstance(failure, ProducerFenced | InvalidProducerEpoch):
             return SessionFenced(f"Another session took {self.transactional_id!r}, or a transaction took too long ({failure!r}).")
         if isinstance(failure, KafkaError | TimeoutError | AssertionError):  # aiokafka asserts that it knows the partition
-            return SessionFailed(f"A transaction of {self.transactional_id!r} has no certain end: {failure!r}.")
+            return SessionFailed(f"It is unknown whether a transaction of {self.transactional_id!r} was committed: {failure!r}.")
         return failure
 
     async def _transact(self, work: Mapping[TopicPartition, Sequence[Record]]) -> dict[TopicPartition, int]:

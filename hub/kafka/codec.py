@@ -24,6 +24,9 @@ _UNLIMITED = (1 << 31) - 1
 _CONTROL_KEY = struct.Struct(">hh")  # version, type
 _ABORT = 0
 _RECORD_OVERHEAD = 24
+_BATCH_START = struct.Struct(">qi")  # base offset, length of what follows
+_LAST_OFFSET_DELTA = struct.Struct(">i")
+_LAST_OFFSET_DELTA_AT = 23
 
 
 def build_batch(
@@ -121,6 +124,18 @@ def read_batches(data: bytes | memoryview, *, aborted: Iterable[tuple[int, int]]
             return _read(FetchedBatches(whole), ranges)
     except (CorruptRecordException, ValueError, IndexError, struct.error) as broken:
         raise CorruptBatch(f"not a record batch: {broken}") from broken
+
+
+def end_of_batches(data: bytes) -> int:
+    """The offset after the last whole batch in `data`, control batches included; 0 where there is none."""
+    position = after = 0
+    while position + _BATCH_START.size <= len(data):
+        base_offset, length = _BATCH_START.unpack_from(data, position)
+        if position + _BATCH_START.size + length > len(data):
+            break
+        after = base_offset + _LAST_OFFSET_DELTA.unpack_from(data, position + _LAST_OFFSET_DELTA_AT)[0] + 1
+        position += _BATCH_START.size + length
+    return after
 
 
 class _Compressed(Exception):

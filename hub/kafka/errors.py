@@ -76,7 +76,7 @@ class RecordTooLarge(HubError):
 
 
 class SessionFailed(HubError):
-    """A transaction could not be brought to a certain end. It may be committed or not; nothing in between.
+    """The outcome of a transaction is unknown. It is committed as a whole or not at all.
 
     The session is over. Drop what was decided since the last known commit, open a new session (which ends the
     transaction one way or the other) and restore from the log. `cause`: see `Unreachable`."""

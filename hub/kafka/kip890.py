@@ -148,7 +148,9 @@ class Kip890Session:
             offsets = await self._transact(rounds)
         except Unreachable as lost:
             self._end(str(lost))
-            raise SessionFailed(f"A transaction of {self.transactional_id!r} has no certain end. {lost}", lost.cause) from lost
+            raise SessionFailed(
+                f"It is unknown whether a transaction of {self.transactional_id!r} was committed. {lost}", lost.cause
+            ) from lost
         except BaseException as failure:
             self._end(str(failure) or type(failure).__name__)
             raise

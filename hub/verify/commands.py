@@ -2,7 +2,7 @@
 
 from msgspec import json
 
-from schemas import COMMANDS, GrantAttempt, RunAttempt
+from schemas import COMMANDS, ExecuteAttempt, GrantAttempt
 
 from .facts import Fact
 from .fold import Fold, Lease, LiveTask
@@ -12,7 +12,7 @@ from .report import Findings
 
 
 class Commands:
-    """I23: run commands against dispatches, grants against grants. One number per pair that is still open.
+    """I23: commands to execute against dispatches, grants against grants. One number per pair that is still open.
 
     `starts`: where the topics begin. `partial`: how many records have a partner that may have been removed.
     """
@@ -21,7 +21,7 @@ class Commands:
         self.read = 0
         self.partial = 0
         self._open: dict[int, tuple[int, int, int, str, str | None]] = {}
-        self._early: dict[int, tuple[str, int, RunAttempt | GrantAttempt]] = {}
+        self._early: dict[int, tuple[str, int, ExecuteAttempt | GrantAttempt]] = {}
         self._first_ms: dict[str, int] = {}
         self._cut = {f"{topic}/{partition}" for topic, by in starts.items() for partition, start in by.items() if start}
 
@@ -31,7 +31,7 @@ class Commands:
         if fact.type == "task.dispatched":
             attempt = fact.id, data.attempt, data.dispatch, data.token, data.worker
             policy = data.policy.max_attempts, data.policy.timeout_seconds, data.policy.delivery
-            mark = hash(("run", *attempt, *policy, fact.partition, fact.root, lease.inbox if lease else None))
+            mark = hash(("execute", *attempt, *policy, fact.partition, fact.root, lease.inbox if lease else None))
         else:
             mark = hash(("grant", fact.id, data.attempt, data.token, data.worker or (lease.worker if lease else None)))
         if self._early.pop(mark, None) is None:
@@ -54,10 +54,10 @@ class Commands:
             found.add("I32", f"{place}: {kind} does not fit its schema: {error}")
             return
         worker = headers.get("worker", b"").decode(errors="replace")
-        if isinstance(command, RunAttempt):
+        if isinstance(command, ExecuteAttempt):
             attempt = command.task, command.attempt, command.dispatch, command.token, worker
             policy = command.max_attempts, command.timeout_seconds, command.delivery
-            mark = hash(("run", *attempt, *policy, command.partition, command.root, f"{topic}/{partition}"))
+            mark = hash(("execute", *attempt, *policy, command.partition, command.root, f"{topic}/{partition}"))
         elif isinstance(command, GrantAttempt):
             mark = hash(("grant", command.task, command.attempt, command.token, worker))
         else:
@@ -105,13 +105,13 @@ class Commands:
         return any(place not in self._first_ms or timestamp_ms <= self._first_ms[place] for place in cut)
 
 
-def _event_may_be_removed(command: RunAttempt | GrantAttempt, timestamp_ms: int, lanes: dict[int, Lane]) -> bool:
-    partition = command.partition if isinstance(command, RunAttempt) else None
+def _event_may_be_removed(command: ExecuteAttempt | GrantAttempt, timestamp_ms: int, lanes: dict[int, Lane]) -> bool:
+    partition = command.partition if isinstance(command, ExecuteAttempt) else None
     cut = [lane for number, lane in lanes.items() if lane.truncated and partition in (None, number)]
     return any(lane.events == 0 or timestamp_ms <= lane.first_ms for lane in cut)
 
 
-def _is_newer(command: RunAttempt | GrantAttempt, task: LiveTask) -> bool:
-    if isinstance(command, RunAttempt):
+def _is_newer(command: ExecuteAttempt | GrantAttempt, task: LiveTask) -> bool:
+    if isinstance(command, ExecuteAttempt):
         return (command.attempt, command.dispatch) > (task.attempt, task.dispatch)
     return task.lease is None or not task.lease.granted or command.attempt > task.attempt

@@ -37,7 +37,7 @@ INVARIANTS: Final[dict[str, Invariant]] = {
         Invariant("I19", "Within its window an idempotency key stands for one task and one payload."),
         Invariant("I20", "Nothing happens before it is due, and the engine's time never goes back."),
         Invariant("I22", "A root lies on one partition: murmur2 of its id modulo P."),
-        Invariant("I23", "Dispatches and run commands match one to one; so do grants.", ("commands",)),
+        Invariant("I23", "Dispatches and `attempt.execute` commands match one to one; so do grants.", ("commands",)),
         Invariant("I24", "A new owner continues exactly where its predecessor stopped deciding."),
         Invariant("I25", "Epochs follow each other by one, and each begins with its engine.started."),
         Invariant("I26", "No record of a fenced owner follows its successor's first."),

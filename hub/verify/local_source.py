@@ -1,16 +1,13 @@
 """Reading the topics of a broker in this process, through its door: no sockets. For simulations and tests of the hub."""
 
-import struct
 from collections.abc import AsyncIterator, Sequence
 
 from ..broker import BrokerError, LocalBroker
-from ..kafka import OffsetOutOfRange, read_batches
+from ..kafka import OffsetOutOfRange, end_of_batches, read_batches
 from .history import LogRecord
 from .source import Span
 
 FETCH_BYTES = 1 << 20
-_BATCH_HEAD = struct.Struct(">qi")
-_LAST_OFFSET_DELTA = struct.Struct(">i")
 
 
 class LocalSource:
@@ -44,19 +41,4 @@ class LocalSource:
                 return
             records = read_batches(fetched.data, aborted=fetched.aborted)
             yield [record for record in records if position <= record.offset < end]
-            position = _end_of(fetched.data)
-
-
-def _end_of(data: bytes) -> int:
-    """The offset after the last whole batch in `data`, control batches included.
-
-    Record batch v2: base offset (8 bytes), length (4), and at byte 23 the last offset's delta.
-    """
-    position = after = 0
-    while position + _BATCH_HEAD.size <= len(data):
-        base, length = _BATCH_HEAD.unpack_from(data, position)
-        if position + _BATCH_HEAD.size + length > len(data):
-            break
-        after = base + _LAST_OFFSET_DELTA.unpack_from(data, position + 23)[0] + 1
-        position += _BATCH_HEAD.size + length
-    return after
+            position = end_of_batches(fetched.data)

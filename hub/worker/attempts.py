@@ -1,6 +1,6 @@
 """An attempt as the desk knows it."""
 
-from schemas import RunAttempt
+from schemas import ExecuteAttempt
 
 #: The number of the report that a body has begun. All others count on from it, whether it was sent or not: it may come from
 #: the heartbeat thread, and must never overtake what the loop reports later.
@@ -8,13 +8,13 @@ STARTED_NUMBER = 1
 
 
 class Attempt:
-    """A command that was accepted, until its slot is free again. `run` never changes; `announced`, `over` and `began_at` change
-    under the desk's lock; `number`, of its last report, belongs to the worker's loop."""
+    """A command that was accepted, until its slot is free again. `command` never changes; `announced`, `over` and `began_at`
+    change under the desk's lock; `number`, of its last report, belongs to the worker's loop."""
 
-    __slots__ = ("announced", "arrived_at", "began_at", "number", "over", "run")
+    __slots__ = ("announced", "arrived_at", "began_at", "command", "number", "over")
 
-    def __init__(self, run: RunAttempt, arrived_at: float) -> None:
-        self.run = run
+    def __init__(self, command: ExecuteAttempt, arrived_at: float) -> None:
+        self.command = command
         self.arrived_at = arrived_at
         self.number = STARTED_NUMBER
         self.began_at = 0.0

@@ -14,7 +14,7 @@ from schemas import TaskError, quoted
 from .attempts import Attempt
 from .context import TaskContext
 from .effects import ImmediateEffect
-from .executor import run_attempt
+from .executor import execute_attempt
 from .outcome import Cancelled, Failed, Outcome, error_of
 from .owned import OwnedTasks
 from .registry import TaskRegistry
@@ -33,7 +33,7 @@ class Body:
     def __init__(self, attempt: Attempt, context: TaskContext) -> None:
         self.attempt = attempt
         self.context = context
-        self.granted = asyncio.Event() if attempt.run.delivery == "at_most_once" else None
+        self.granted = asyncio.Event() if attempt.command.delivery == "at_most_once" else None
         self.interruptible = False
         self.concluding = False
         self.task: asyncio.Task[None] | None = None
@@ -75,23 +75,23 @@ class Bodies:
 
     @property
     def busy_threads(self) -> int:
-        """Plain functions that run, also those whose attempt is over."""
-        return sum(not future.done() for future in self._functions)
+        """Plain functions that run, also those whose attempt is over, or that are over and not reported yet."""
+        return len(self._functions)
 
     def begin(self, attempt: Attempt) -> None:
         """The attempt has a slot."""
-        context = TaskContext(attempt.run, partial(self._reporting.progress, attempt))
-        body = self._bodies[attempt.run.token] = Body(attempt, context)
+        context = TaskContext(attempt.command, partial(self._reporting.progress, attempt))
+        body = self._bodies[attempt.command.token] = Body(attempt, context)
         body.task = self._tasks.start(self._run(body))
 
     def stop(self, attempt: Attempt, reason: str) -> None:
         """Ask the code of an attempt to stop."""
-        if (body := self._bodies.get(attempt.run.token)) is not None:
+        if (body := self._bodies.get(attempt.command.token)) is not None:
             body.stop(reason)
 
     def grant(self, attempt: Attempt) -> None:
         """The body that waits for its grant may run."""
-        if (body := self._bodies.get(attempt.run.token)) is not None and body.granted is not None:
+        if (body := self._bodies.get(attempt.command.token)) is not None and body.granted is not None:
             body.granted.set()
 
     async def _run(self, body: Body) -> None:
@@ -102,46 +102,48 @@ class Bodies:
         except GeneratorExit:
             raise  # The loop is being thrown away.
         except BaseException as error:
-            run = body.attempt.run
-            log.exception("unexpected error while running a handler", action="worker_body_failed", task=run.task, name=run.name)
+            command = body.attempt.command
+            log.exception(
+                "unexpected error while running a handler", action="worker_body_failed", task=command.task, name=command.name
+            )
             outcome = Failed(error_of(error), 0.0)
         body.concluding = True
         try:
             await self._reporting.conclude(body.attempt, outcome)
         finally:
-            del self._bodies[body.attempt.run.token]
+            del self._bodies[body.attempt.command.token]
             self._leave(body)
 
     async def _outcome_of(self, body: Body) -> Outcome:
-        run, context = body.attempt.run, body.context
+        command, context = body.attempt.command, body.context
         body.interruptible = True
         if context.cancelled:  # Together with the command.
             return Cancelled(0.0)
         if body.granted is not None and not await self._is_granted(body, body.granted):
             return Cancelled(0.0)
-        definition = self._registry.get(run.name)
+        definition = self._registry.get(command.name)
         if definition is None:
-            return self._unknown(run.name)
+            return self._unknown(command.name)
         if body.granted is None:
             self._reporting.begun(body.attempt, self._clock())
         body.interruptible = definition.is_async
-        return await run_attempt(
+        return await execute_attempt(
             definition,
             context,
-            bytes(run.args),
+            bytes(command.args),
             threads=self._threads,
-            timeout_seconds=run.timeout_seconds,
+            timeout_seconds=command.timeout_seconds,
             on_thread=partial(self._in_thread, body),
         )
 
     async def _is_granted(self, body: Body, granted: asyncio.Event) -> bool:
-        run = body.attempt.run
+        command = body.attempt.command
         await self._reporting.start(body.attempt)
         try:
-            async with asyncio.timeout(run.start_seconds):
+            async with asyncio.timeout(command.start_seconds):
                 await granted.wait()
         except TimeoutError:
-            log.warning("no grant came", action="worker_not_granted", task=run.task)
+            log.warning("no grant came", action="worker_not_granted", task=command.task)
             return False
         return True
 
@@ -160,8 +162,8 @@ class Bodies:
         with self._desk as desk:
             effects = desk.hung(attempt, self._clock()) if hangs else desk.ended(attempt, self._clock())
         if function is not None and hangs:
-            run = attempt.run
-            about = {"task": run.task, "name": run.name, "threads": self.busy_threads}
+            command = attempt.command
+            about = {"task": command.task, "name": command.name, "threads": self.busy_threads}
             log.warning("a hung function keeps its slot after its attempt is over", action="worker_function_hangs", **about)
             function.add_done_callback(partial(self._calls.call, self._came_back))
         elif function is not None:

@@ -8,8 +8,8 @@ from msgspec import json
 from schemas import (
     COMMANDS,
     EngineAnnounced,
+    ExecuteAttempt,
     MalformedRecord,
-    RunAttempt,
     WorkWanted,
     check_id,
     header_map,
@@ -71,9 +71,9 @@ class CommandReader:
         return command
 
     def _check(self, command: Command) -> None:
-        if isinstance(command, RunAttempt | EngineAnnounced | WorkWanted) and not 0 <= command.partition < self.partitions:
+        if isinstance(command, ExecuteAttempt | EngineAnnounced | WorkWanted) and not 0 <= command.partition < self.partitions:
             raise MalformedRecord(f"partition: must be between 0 and {self.partitions - 1}, got {quoted(str(command.partition))}")
-        if isinstance(command, RunAttempt):
+        if isinstance(command, ExecuteAttempt):
             for field in _IDENTIFIERS:
                 problem = check_id(getattr(command, field), field)
                 if problem is not None:

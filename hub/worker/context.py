@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import json
 
-from schemas import RunAttempt
+from schemas import ExecuteAttempt
 
 from .shared import Latch
 
@@ -27,10 +27,10 @@ class Permanent(Exception):
 class TaskContext:
     """One attempt, as its handler sees it. Safe to use from the handler's thread."""
 
-    __slots__ = ("_cancelled", "_dependencies", "_progress", "_run")
+    __slots__ = ("_cancelled", "_command", "_dependencies", "_progress")
 
-    def __init__(self, run: RunAttempt, progress: Callable[[float | None, str], None]) -> None:
-        self._run = run
+    def __init__(self, command: ExecuteAttempt, progress: Callable[[float | None, str], None]) -> None:
+        self._command = command
         self._progress = progress
         self._cancelled = Latch()
         self._dependencies: dict[str, Any] | None = None
@@ -38,61 +38,61 @@ class TaskContext:
     @property
     def logger(self) -> logging.Logger:
         """The logger `hub.task.<name>`."""
-        return logging.getLogger(f"hub.task.{self._run.name}")
+        return logging.getLogger(f"hub.task.{self._command.name}")
 
     @property
     def task_id(self) -> str:
         """The task's id: the same in every attempt, so a good idempotency key for what the handler calls."""
-        return self._run.task
+        return self._command.task
 
     @property
     def root_id(self) -> str:
         """The id of the workflow's root, or the task's own."""
-        return self._run.root
+        return self._command.root
 
     @property
     def key(self) -> str | None:
         """The step's key in its workflow."""
-        return self._run.key
+        return self._command.key
 
     @property
     def name(self) -> str:
         """The task's name."""
-        return self._run.name
+        return self._command.name
 
     @property
     def attempt(self) -> int:
         """The number of this attempt, from 1."""
-        return self._run.attempt
+        return self._command.attempt
 
     @property
     def max_attempts(self) -> int:
         """After how many failed attempts the task fails."""
-        return self._run.max_attempts
+        return self._command.max_attempts
 
     @property
     def tags(self) -> dict[str, str]:
         """The task's tags."""
-        return self._run.tags
+        return self._command.tags
 
     @property
     def correlation_id(self) -> str | None:
         """What the flow belongs to."""
-        return self._run.correlation_id
+        return self._command.correlation_id
 
     @property
     def traceparent(self) -> str | None:
         """W3C trace context of this attempt: spans made under it nest below the attempt's span."""
-        return self._run.traceparent
+        return self._command.traceparent
 
     @property
     def dependencies(self) -> dict[str, Any]:
         """The results of the steps that this one waited for, by key. Raises LookupError where they were too large to hand on."""
-        if self._run.dependencies_omitted:
-            names = ", ".join(self._run.dependencies_omitted)
+        if self._command.dependencies_omitted:
+            names = ", ".join(self._command.dependencies_omitted)
             raise LookupError(f"results too large to hand on: {names}; let those steps return a reference")
         if self._dependencies is None:
-            self._dependencies = {key: json.decode(value) for key, value in self._run.dependencies.items()}
+            self._dependencies = {key: json.decode(value) for key, value in self._command.dependencies.items()}
         return self._dependencies
 
     @property

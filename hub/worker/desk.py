@@ -26,7 +26,7 @@ from .effects import (
 )
 from .owned import OwnedTasks
 from .registry import TaskRegistry
-from .reporting import Reporting
+from .reporting import STARTED_LINGER_SECONDS, Reporting
 from .reports import ReportBuilder, Reports, WorkerIdentity
 from .settings import WorkerFailedError, WorkerSettings
 from .shared import Locked, LoopCalls
@@ -35,6 +35,9 @@ from .threads import DaemonThreads
 
 log = structlog.get_logger(__name__)
 
+#: With one engine partition nothing waits for a time but the end of a worker whose slots all hang (seconds).
+IDLE_TICK_SECONDS = 1.0
+
 #: How long bodies may take to end after they were stopped (seconds).
 STOP_SECONDS = 5.0
 
@@ -42,7 +45,8 @@ STOP_SECONDS = 5.0
 class Desk:
     """The attempts of one worker and their bodies. Use from one event loop; only `slots` is shared with other threads.
 
-    `beat_soon` is given the partitions whose credit changed, `on_failed` what keeps the worker from continuing."""
+    `beat_soon` is given the partitions whose credit changed, `on_failed` what keeps the worker from continuing. A body that is
+    over within `linger_seconds` is not announced."""
 
     def __init__(
         self,
@@ -55,6 +59,7 @@ class Desk:
         beat_soon: Callable[[Sequence[int]], object],
         on_failed: Callable[[BaseException], object],
         clock: Callable[[], float] = time.monotonic,
+        linger_seconds: float = STARTED_LINGER_SECONDS,
     ) -> None:
         self._incarnation = identity.incarnation
         self._settings = settings
@@ -66,7 +71,7 @@ class Desk:
         self._tasks = OwnedTasks(on_failed)
         self.slots = Locked(Slots(settings.slots, partitions, grace_seconds=settings.grace_seconds))
         self.calls = LoopCalls(asyncio.get_running_loop())
-        self.reporting = Reporting(reports, ReportBuilder(identity), self.slots, self._tasks, self.calls)
+        self.reporting = Reporting(reports, ReportBuilder(identity), self.slots, self._tasks, self.calls, linger_seconds)
         self.bodies = Bodies(
             registry, self.slots, self.reporting, self._tasks, self._threads, self.calls, self._carry_out_now, clock
         )
@@ -80,8 +85,9 @@ class Desk:
 
     async def keep_time(self) -> None:
         """Do what follows from the time; never returns."""
+        seconds = HOLD_SECONDS / 2 if self._partitions > 1 else IDLE_TICK_SECONDS
         while True:
-            await asyncio.sleep(HOLD_SECONDS / 2)
+            await asyncio.sleep(seconds)
             await self.tick()
 
     async def tick(self) -> None:

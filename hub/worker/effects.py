@@ -4,11 +4,11 @@ simulation may do that in its own way."""
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from schemas import CancelAttempt, EngineAnnounced, GrantAttempt, RunAttempt, WorkWanted
+from schemas import CancelAttempt, EngineAnnounced, ExecuteAttempt, GrantAttempt, WorkWanted
 
 from .attempts import Attempt
 
-Command = RunAttempt | CancelAttempt | GrantAttempt | EngineAnnounced | WorkWanted
+Command = ExecuteAttempt | CancelAttempt | GrantAttempt | EngineAnnounced | WorkWanted
 
 
 class Standing(NamedTuple):

@@ -38,7 +38,7 @@ class _Raised(NamedTuple):
     error: BaseException
 
 
-async def run_attempt(
+async def execute_attempt(
     definition: TaskDefinition,
     context: TaskContext,
     args: bytes,

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -14,6 +15,7 @@ import structlog
 from ..errors import HubError, cause_of
 from ..kafka import Outgoing
 from ..telemetry import OutageLog
+from .owned import OwnedTasks
 from .reports import ReportBuilder, Reports
 from .shared import Locked
 from .slots import Slots
@@ -203,3 +205,28 @@ class Heartbeats:
         if error is not None:
             log.error("heartbeats ended", action="heartbeats_ended", reason=repr(error), exc_info=error)
             self._on_failed(error)
+
+
+class LoopHeartbeats:
+    """A `LeaseKeeper` on the caller's event loop, for a local transport. `on_failed` is called with what ends it."""
+
+    def __init__(self, keeper: LeaseKeeper, on_failed: Callable[[BaseException], object]) -> None:
+        self._keeper = keeper
+        self._tasks = OwnedTasks(on_failed)
+
+    async def start(self) -> None:
+        """Returns when the first heartbeat can be sent; raises what ended it before."""
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        running = self._tasks.start(self._keeper.run(partial(ready.set_result, None)))
+        await asyncio.wait([running, ready], return_when=asyncio.FIRST_COMPLETED)
+        if not ready.done():
+            running.result()
+
+    def soon(self, partitions: Iterable[int]) -> None:
+        """Send a heartbeat to these partitions now."""
+        self._keeper.soon(partitions)
+
+    async def stop(self) -> None:
+        """No heartbeat is sent any more when this returns, whether `start` was ever called."""
+        self._keeper.stop()
+        await self._tasks.wait(STOP_SECONDS)

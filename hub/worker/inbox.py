@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from ..errors import HubError
-from ..kafka import OffsetOutOfRange, PartitionReader, StoredRecord
+from ..kafka import OffsetOutOfRange, RecordReader, StoredRecord, Transport
 
 log = structlog.get_logger(__name__)
 
@@ -21,17 +21,17 @@ RECONNECT_SECONDS = (0.2, 1.0)
 class Inbox:
     """See the module. `open` finds its end; `read` continues from there whatever happens to the broker."""
 
-    def __init__(self, bootstrap: str, topic: str, partition: int, *, client_id: str) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, transport: Transport, topic: str, partition: int, *, client_id: str) -> None:
+        self._transport = transport
         self.topic = topic
         self._partition = partition
         self._client_id = client_id
-        self._reader: PartitionReader | None = None
+        self._reader: RecordReader | None = None
         self.position: int | None = None
 
     async def open(self) -> None:
         """Connect, and find the end where none is known yet. Raises HubError."""
-        reader = PartitionReader(self._bootstrap, client_id=self._client_id)
+        reader = self._transport.reader(client_id=self._client_id)
         try:
             await reader.open(self.topic, self._partition, self.position or 0)
             if self.position is None:

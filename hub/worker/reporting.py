@@ -34,13 +34,20 @@ class Reporting:
     """The reports of one desk, from its event loop; only `progress` may be called from any thread. Counts the ends."""
 
     def __init__(
-        self, reports: Reports, builder: ReportBuilder, desk: Locked[Slots], tasks: OwnedTasks, calls: LoopCalls
+        self,
+        reports: Reports,
+        builder: ReportBuilder,
+        desk: Locked[Slots],
+        tasks: OwnedTasks,
+        calls: LoopCalls,
+        linger_seconds: float = STARTED_LINGER_SECONDS,
     ) -> None:
         self._reports = reports
         self._builder = builder
         self._desk = desk
         self._tasks = tasks
         self._calls = calls
+        self._linger_seconds = linger_seconds
         self._linger: asyncio.TimerHandle | None = None
         self.done = self.failed = self.cancelled = self.released = 0
 
@@ -51,7 +58,7 @@ class Reporting:
         with self._desk as desk:
             desk.starts.add(attempt, now)
         if self._linger is None:
-            self._linger = asyncio.get_running_loop().call_later(STARTED_LINGER_SECONDS, self._linger_over)
+            self._linger = asyncio.get_running_loop().call_later(self._linger_seconds, self._linger_over)
 
     def _linger_over(self) -> None:
         """One timer for all."""
@@ -97,7 +104,7 @@ class Reporting:
     async def conclude(self, attempt: Attempt, outcome: Outcome) -> None:
         """Report the end of a body; shortened, where it cannot be sent as it is. Where that cannot be sent either, the engine
         finds the attempt missing from the next heartbeats."""
-        about = {"task": attempt.run.task, "name": attempt.run.name}
+        about = {"task": attempt.command.task, "name": attempt.command.name}
         try:
             await self._conclude(attempt, outcome)
         except Exception as error:

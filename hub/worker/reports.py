@@ -102,18 +102,18 @@ class ReportBuilder:
         return self._of_attempt(attempt, r.AttemptStarted, STARTED_NUMBER, {})
 
     def _of_attempt(self, attempt: Attempt, report: type[r.AttemptReport], number: int, fields: dict[str, Any]) -> Outgoing:
-        run = attempt.run
+        command = attempt.command
         value = report(
-            task=run.task,
-            root=run.root,
-            attempt=run.attempt,
-            dispatch=run.dispatch,
-            token=run.token,
+            task=command.task,
+            root=command.root,
+            attempt=command.attempt,
+            dispatch=command.dispatch,
+            token=command.token,
             incarnation=self._identity.incarnation,
             number=number,
             **fields,
         )
-        return self._outgoing(value, run.partition, run.root.encode())
+        return self._outgoing(value, command.partition, command.root.encode())
 
     def _outgoing(self, value: Struct, partition: int, key: bytes) -> Outgoing:
         headers = [

@@ -6,7 +6,7 @@ clock, no event loop and no lock. Whoever drives it carries out the effects in t
 
 from collections.abc import Sequence
 
-from schemas import CancelAttempt, EngineAnnounced, GrantAttempt, RunAttempt, WorkWanted
+from schemas import CancelAttempt, EngineAnnounced, ExecuteAttempt, GrantAttempt, WorkWanted
 
 from .announcements import Announcements
 from .attempts import Attempt
@@ -60,7 +60,7 @@ class Slots:
     def take(self, command: Command, now: float) -> Sequence[Effect]:
         """What follows from a command."""
         match command:
-            case RunAttempt():
+            case ExecuteAttempt():
                 return self._accept(command, now)
             case CancelAttempt(token=token, reason=reason):
                 return self._cancel(token, reason)
@@ -73,16 +73,16 @@ class Slots:
                 giver = None if self.draining else self._holdings.move_credit(partition)
                 return () if giver is None else (BeatSoon((giver, partition)),)
 
-    def _accept(self, run: RunAttempt, now: float) -> Sequence[Effect]:
-        if run.token in self._attempts or run.token in self._recent:
+    def _accept(self, command: ExecuteAttempt, now: float) -> Sequence[Effect]:
+        if command.token in self._attempts or command.token in self._recent:
             return ()  # A command that is there twice runs once.
-        attempt = self._attempts[run.token] = Attempt(run, now)
-        self._holdings.accept(run.partition, run.token)
+        attempt = self._attempts[command.token] = Attempt(command, now)
+        self._holdings.accept(command.partition, command.token)
         if self.draining:
             return (self._release(attempt, "drain"),)
         if self._may_begin(attempt, now):
             return (self._begin(attempt),)
-        self._waiting[run.token] = attempt
+        self._waiting[command.token] = attempt
         return ()
 
     def _cancel(self, token: str, reason: str) -> Sequence[Effect]:
@@ -102,23 +102,23 @@ class Slots:
         return len(self._waiting)
 
     def _may_begin(self, attempt: Attempt, now: float) -> bool:
-        return self._fairness.may_begin(attempt.run.partition, self._slots - self.running, now)
+        return self._fairness.may_begin(attempt.command.partition, self._slots - self.running, now)
 
     def _begin(self, attempt: Attempt) -> BeginBody:
         self.running += 1
-        self._fairness.begin(attempt.run.partition)
+        self._fairness.begin(attempt.command.partition)
         return BeginBody(attempt)
 
     def over(self, attempt: Attempt) -> None:
         """The end of an attempt is known. It keeps its slot and its lease; may be called again."""
         attempt.over = True
-        if self._attempts.pop(attempt.run.token, None) is not None:
-            self._holdings.put_down(attempt.run.partition)
-            self._recent.add(attempt.run.token)
+        if self._attempts.pop(attempt.command.token, None) is not None:
+            self._holdings.put_down(attempt.command.partition)
+            self._recent.add(attempt.command.token)
 
     def settle(self, attempt: Attempt) -> None:
         """The end of an attempt is stored, or will never be: its lease is no longer held."""
-        self._holdings.settle(attempt.run.partition, attempt.run.token)
+        self._holdings.settle(attempt.command.partition, attempt.command.token)
 
     def ended(self, attempt: Attempt, now: float) -> Sequence[ImmediateEffect]:
         """An attempt is over and has left its slot."""
@@ -148,7 +148,7 @@ class Slots:
         heard_by = self._fairness.reserve(now)
         effects: list[ImmediateEffect] = []
         while attempt := next((one for one in self._waiting.values() if self._may_begin(one, now)), None):
-            del self._waiting[attempt.run.token]
+            del self._waiting[attempt.command.token]
             effects.append(self._begin(attempt))
         free = self._slots - self.running
         if free > 0 and not self._waiting:
@@ -176,8 +176,8 @@ class Slots:
 
     def _refuse(self, attempt: Attempt, now: float) -> Sequence[Effect]:
         """An attempt found no slot. The partition hears of its lower credit first, or it would send the same at once again."""
-        partition = attempt.run.partition
-        del self._waiting[attempt.run.token]
+        partition = attempt.command.partition
+        del self._waiting[attempt.command.token]
         self._fairness.refuse(partition, now)
         self.over(attempt)
         return (ReportStanding(partition, self.standing(partition)), ReportReleased(attempt, "no free slot"))
@@ -196,9 +196,9 @@ class Slots:
 
     def lease_lost(self, partition: int) -> Sequence[StopBody]:
         """The leases of a partition cannot be renewed: stop what runs, and forget what waits, before somebody else runs it."""
-        ours = [attempt for attempt in self._attempts.values() if attempt.run.partition == partition]
+        ours = [attempt for attempt in self._attempts.values() if attempt.command.partition == partition]
         for attempt in ours:
-            if self._waiting.pop(attempt.run.token, None) is not None:
+            if self._waiting.pop(attempt.command.token, None) is not None:
                 self.over(attempt)
                 self.settle(attempt)
         return [StopBody(attempt, "the lease was lost") for attempt in ours if not attempt.over]

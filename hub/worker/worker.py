@@ -6,6 +6,7 @@ Data flows one way: inbox → desk → body → outcome → report on `hub.intak
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -15,14 +16,15 @@ import uuid_utils
 from schemas import reports as r
 
 from ..errors import ConfigurationError
-from ..kafka import Sender, StoredRecord, commands_topic, describe_partitions, ensure_pool, inbox_of
+from ..kafka import KafkaTransport, StoredRecord, Transport, commands_topic, inbox_of
 from .commands import CommandReader
 from .desk import Desk
 from .ending import Ending
-from .heartbeats import DeskHeartbeats, Heartbeats, LeaseKeeper
+from .heartbeats import DeskHeartbeats, Heartbeats, LeaseKeeper, LoopHeartbeats
 from .inbox import Inbox
 from .owned import OwnedTasks
 from .registry import TaskRegistry
+from .reporting import STARTED_LINGER_SECONDS
 from .reports import ReportBuilder, Reports, WorkerIdentity
 from .settings import WorkerSettings
 
@@ -35,8 +37,9 @@ FLUSH_SECONDS = 5.0
 class Worker:
     """One incarnation of a worker. `await worker.run()` until it is drained, or `start` and `stop`.
 
-    What the registry holds when it starts is what it announces. `make_reports` makes where reports go, once for the worker's
-    event loop and once for its heartbeats; by default producers of their own."""
+    What the registry holds when it starts is what it announces. `transport` replaces the connection to `bootstrap`; on a local
+    one, heartbeats are sent from the worker's event loop, and starts are reported at once. `make_reports` makes where reports
+    go, once for that loop and once for the heartbeats; by default senders of the transport. `clock`: the time in seconds."""
 
     def __init__(
         self,
@@ -44,7 +47,9 @@ class Worker:
         registry: TaskRegistry,
         settings: WorkerSettings | None = None,
         *,
+        transport: Transport | None = None,
         make_reports: Callable[[], Reports] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings or WorkerSettings()
         if not registry.names:
@@ -53,15 +58,16 @@ class Worker:
             raise ConfigurationError("slots must be at least 1.")
         self.incarnation = str(uuid_utils.uuid7())
         self.inbox = inbox_of(self.incarnation)
-        self._bootstrap = bootstrap
+        self._transport = transport or KafkaTransport(bootstrap)
+        self._clock = clock
         self._registry = registry
         client_id = f"hub-worker-{os.getpid()}"
-        self._make_reports = make_reports or partial(Sender, bootstrap, client_id=client_id)
+        self._make_reports = make_reports or partial(self._transport.sender, client_id=client_id)
         self._reports = self._make_reports()
-        self._inbox = Inbox(bootstrap, commands_topic(self.settings.pool), self.inbox, client_id=client_id)
+        self._inbox = Inbox(self._transport, commands_topic(self.settings.pool), self.inbox, client_id=client_id)
         self._commands = CommandReader(self.incarnation)
         self._desk: Desk | None = None
-        self._heartbeats: Heartbeats | None = None
+        self._heartbeats: Heartbeats | LoopHeartbeats | None = None
         self._registered = False
         self._stopped = False
         self._ending = Ending()
@@ -88,8 +94,8 @@ class Worker:
 
     async def start(self) -> None:
         """Connect, find the end of the inbox, then register with every engine partition. Raises HubError."""
-        self._commands.partitions = await describe_partitions(self._bootstrap)
-        await ensure_pool(self._bootstrap, self.settings.pool)
+        self._commands.partitions = await self._transport.describe_partitions()
+        await self._transport.ensure_pool(self.settings.pool)
         await self._reports.start()
         await self._inbox.open()
         identity = WorkerIdentity(self.incarnation, self.inbox, self.settings, self._registry)
@@ -111,17 +117,20 @@ class Worker:
             partitions=self.partitions,
             beat_soon=self._beat_soon,
             on_failed=self._ending.fail,
+            clock=self._clock,
+            linger_seconds=0.0 if self._transport.local else STARTED_LINGER_SECONDS,
         )
 
-    def _new_heartbeats(self, identity: WorkerIdentity, desk: Desk) -> Heartbeats:
+    def _new_heartbeats(self, identity: WorkerIdentity, desk: Desk) -> Heartbeats | LoopHeartbeats:
         keeper = LeaseKeeper(
             self._make_reports(),
-            DeskHeartbeats(desk.slots, ReportBuilder(identity, "h")),
+            DeskHeartbeats(desk.slots, ReportBuilder(identity, "h"), self._clock),
             partitions=self.partitions,
             lease_seconds=self.settings.lease_seconds,
             on_lease_lost=partial(desk.calls.call, desk.lease_lost),
         )
-        return Heartbeats(keeper, on_failed=partial(desk.calls.call, self._ending.fail))
+        on_failed = partial(desk.calls.call, self._ending.fail)
+        return LoopHeartbeats(keeper, on_failed) if self._transport.local else Heartbeats(keeper, on_failed)
 
     def _beat_soon(self, partitions: Sequence[int]) -> None:
         if self._heartbeats is not None:

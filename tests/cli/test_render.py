@@ -163,12 +163,12 @@ def test_a_type_of_the_contract_is_shown_in_three_ways(name: str) -> None:
 
 
 def test_a_type_of_the_contract_is_found_without_its_kind_where_that_is_clear() -> None:
-    assert printed("schema", "show", "attempt.run") == printed("schema", "show", "commands/attempt.run")
+    assert printed("schema", "show", "attempt.execute") == printed("schema", "show", "commands/attempt.execute")
 
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("task.created", "events/task.created or reports/task.created"), ("attempt.runs", "attempt.run?"), ("x", "list")],
+    [("task.created", "events/task.created or reports/task.created"), ("attempt.executes", "attempt.execute?"), ("x", "list")],
 )
 def test_a_type_of_the_contract_that_is_unknown_or_ambiguous_is_refused(name: str, hint: str) -> None:
     done = CliRunner().invoke(build(), ["schema", "show", name])

@@ -4,20 +4,20 @@ from rich.console import Console
 
 from hub.cli.listing import fits, listed_task
 from hub.cli.tree import STEPS_SHOWN_MAX, TreeView
-from schemas import RunAttempt
+from schemas import ExecuteAttempt
 from tests.engine.harness import World
 
 WORKER = {"incarnation": "w1", "pool": "default", "inbox": 3, "queues": ["default"], "names": ["a"], "slots": 9, "credit": 9}
 
 
-def report(world: World, kind: str, run: RunAttempt, **fields: object) -> None:
+def report(world: World, kind: str, command: ExecuteAttempt, **fields: object) -> None:
     """What the worker says of an attempt."""
-    about = {name: getattr(run, name) for name in ("task", "root", "attempt", "dispatch", "token")}
+    about = {name: getattr(command, name) for name in ("task", "root", "attempt", "dispatch", "token")}
     world.put(kind, {**about, "incarnation": "w1", "number": 1, **fields})
 
 
-def diamond(world: World) -> list[RunAttempt]:
-    """A diamond whose first step was dispatched; its run."""
+def diamond(world: World) -> list[ExecuteAttempt]:
+    """A diamond whose first step was dispatched; the commands."""
     world.put("worker.registered", WORKER)
     world.put(
         "task.created",
@@ -32,12 +32,12 @@ def diamond(world: World) -> list[RunAttempt]:
             },
         },
     )
-    return runs(world)
+    return dispatched(world)
 
 
-def runs(world: World) -> list[RunAttempt]:
+def dispatched(world: World) -> list[ExecuteAttempt]:
     """Decide what lies in the intake; the attempts that this began."""
-    return [command.data for command in world.step().commands if isinstance(command.data, RunAttempt)]
+    return [command.data for command in world.step().commands if isinstance(command.data, ExecuteAttempt)]
 
 
 def view_of(world: World, task: str = "root") -> TreeView:
@@ -72,7 +72,7 @@ def test_states_attempts_progress_and_errors_are_told() -> None:
     world = World()
     (first,) = diamond(world)
     report(world, "attempt.completed", first, result=1)
-    left, right = runs(world)
+    left, right = dispatched(world)
     report(world, "attempt.progressed", left, percent=40, message="half way")
     report(world, "attempt.failed", right, error={"type": "Busy", "message": "come again"})
     world.step()

@@ -11,7 +11,7 @@ from msgspec import json
 
 from hub import UnreadableReplyError
 from hub.client.replies import ReplyReader, reply_of
-from hub.kafka import REPLIES, make_producer
+from hub.kafka import REPLIES, KafkaTransport, make_producer
 from schemas import MalformedRecord, TaskReply
 from tests.brokers import broker_and_loop
 from tests.components.running import running
@@ -37,7 +37,7 @@ async def never(*_: object) -> None:
 
 
 def reader() -> ReplyReader:
-    fresh = ReplyReader("127.0.0.1:1", "test", never)
+    fresh = ReplyReader(KafkaTransport("127.0.0.1:1"), "test", never)
     fresh._loop = asyncio.get_running_loop()
     return fresh
 

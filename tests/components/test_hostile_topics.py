@@ -103,7 +103,7 @@ async def test_whatever_lies_on_its_other_topics_a_hub_works_on(empty_bootstrap:
             try:
                 await delivery.ready(SECONDS)
                 inbox = [world.workers[0].inbox]
-                await publisher.publish(commands_topic("default"), inbox, records_for(b"attempt.run", FOR_EVERYBODY))
+                await publisher.publish(commands_topic("default"), inbox, records_for(b"attempt.execute", FOR_EVERYBODY))
                 await publisher.ordinary(0)
                 assert world.hub._replies is not None
                 await publisher.publish(REPLIES, [world.hub._replies.partition], records_for(b"reply.ended", REPLY_EXAMPLES))

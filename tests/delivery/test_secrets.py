@@ -173,7 +173,7 @@ def test_hub_config_masks_secrets(tmp_path: Path, arguments: tuple[str, ...]) ->
     (tmp_path / "hub.toml").write_text(
         f'[[subscribers]]\nuse = "{__name__}:Vault"\nid = "v"\n'
         'settings = { token = "s3cret-token", url = "https://hook", account = { user = "ann", password = "s3cret-pass" } }\n'
-        '[[subscribers]]\nuse = "absent"\nsettings = { key = "s3cret-key" }\n'
+        '[[subscribers]]\nuse = "tests.delivery.broken_import:Broken"\nsettings = { key = "s3cret-key" }\n'
     )
     done = config_command(tmp_path, *arguments)
     assert (done.returncode, done.stderr) == (0, "")

@@ -13,7 +13,7 @@ from hub.core.times import us_of
 from hub.engine.encode import Outputs, check_fits, encode
 from hub.engine.partition import Batch, EnginePartition, EngineSettings
 from hub.kafka import EVENTS, INTAKE, REPLIES, STATE, Record, StoredRecord, TopicPartition
-from schemas import Event, RunAttempt, decode_event, header_map
+from schemas import Event, ExecuteAttempt, decode_event, header_map
 
 from .topics import Topics
 
@@ -152,7 +152,7 @@ class World:
         elif place.topic != STATE:
             headers = header_map(record.headers)
             kind, worker = headers["ce_type"].decode(), headers["worker"].decode()
-            data = msgspec.json.decode(record.value or b"", type=RunAttempt) if kind == "attempt.run" else record.value
+            data = msgspec.json.decode(record.value or b"", type=ExecuteAttempt) if kind == "attempt.execute" else record.value
             self.commands.append((kind, worker, data))
 
     # What tests ask and say
@@ -174,21 +174,27 @@ class World:
         }
         self.put(kind, report)
 
-    def runs(self) -> list[RunAttempt]:
-        """The `attempt.run` commands since the last call."""
-        taken = [data for kind, _, data in self.commands if kind == "attempt.run"]
-        self.commands = [command for command in self.commands if command[0] != "attempt.run"]
+    def dispatched(self) -> list[ExecuteAttempt]:
+        """The `attempt.execute` commands since the last call."""
+        taken = [data for kind, _, data in self.commands if kind == "attempt.execute"]
+        self.commands = [command for command in self.commands if command[0] != "attempt.execute"]
         return taken
 
-    def report(self, run: RunAttempt, kind: str, *, incarnation: str = "w1", number: int = 2, **fields: Any) -> None:
-        about = {"task": run.task, "root": run.root, "attempt": run.attempt, "dispatch": run.dispatch, "token": run.token}
+    def report(self, command: ExecuteAttempt, kind: str, *, incarnation: str = "w1", number: int = 2, **fields: Any) -> None:
+        about = {
+            "task": command.task,
+            "root": command.root,
+            "attempt": command.attempt,
+            "dispatch": command.dispatch,
+            "token": command.token,
+        }
         self.put(kind, {**about, "incarnation": incarnation, "number": number, **fields})
 
-    def complete(self, run: RunAttempt, result: Any = None, **more: Any) -> None:
-        self.report(run, "attempt.completed", result=result, **more)
+    def complete(self, command: ExecuteAttempt, result: Any = None, **more: Any) -> None:
+        self.report(command, "attempt.completed", result=result, **more)
 
-    def fail(self, run: RunAttempt, *, retryable: bool = True, **more: Any) -> None:
-        self.report(run, "attempt.failed", error={"type": "E", "message": "no", "retryable": retryable}, **more)
+    def fail(self, command: ExecuteAttempt, *, retryable: bool = True, **more: Any) -> None:
+        self.report(command, "attempt.failed", error={"type": "E", "message": "no", "retryable": retryable}, **more)
 
     def types(self, subject: str | None = None) -> list[str]:
         """The event types so far (of one entity, or all)."""

@@ -9,7 +9,7 @@ import msgspec
 
 from hub.kafka import partition_of
 from hub.verify import Execution, Report
-from schemas import RunAttempt, node_id
+from schemas import ExecuteAttempt, node_id
 from tests.engine.harness import SECOND, World
 from tests.engine.topics import Topics
 from tests.simulation.hostile import hostile_record
@@ -26,7 +26,7 @@ class Running(msgspec.Struct):
     """An attempt that a worker has in hand. `number`: its last report; `granted`: whether an at-most-once body may run;
     `cancelled`: whether it was asked to stop."""
 
-    run: RunAttempt
+    command: ExecuteAttempt
     worker: str
     number: int = 0
     granted: bool = False
@@ -105,16 +105,16 @@ class Schedule:
     def collect(self, world: World) -> None:
         """Workers read their inboxes."""
         for kind, worker, data in world.commands:
-            if kind == "attempt.run":
+            if kind == "attempt.execute":
                 self.running.append(Running(data, worker))
             elif kind in ("attempt.grant", "attempt.cancel"):
                 token = msgspec.json.decode(data)["token"]
-                for entry in [entry for entry in self.running if entry.run.token == token]:
+                for entry in [entry for entry in self.running if entry.command.token == token]:
                     if kind == "attempt.cancel":
                         entry.cancelled = True
                     elif not entry.granted:
                         entry.number, entry.granted = max(entry.number, 1), True
-                        self.executions.append(Execution(entry.run.task, entry.run.attempt))
+                        self.executions.append(Execution(entry.command.task, entry.command.attempt))
         world.commands.clear()
 
     # Clients
@@ -220,8 +220,8 @@ class Schedule:
     def cancel(self) -> None:
         """Whatever runs, or any task there may be."""
         if self.running and self.random.random() < 0.6:
-            run = self.random.choice(self.running[-5:]).run
-            self.put("task.cancel", {"id": run.task, "root": run.root}, run.root)
+            command = self.random.choice(self.running[-5:]).command
+            self.put("task.cancel", {"id": command.task, "root": command.root}, command.root)
         elif self.names:
             task = f"{self.random.choice('tw')}{self.random.randrange(self.names) + 1}"
             self.put("task.cancel", {"id": task}, task)
@@ -256,7 +256,7 @@ class Schedule:
     def worker_beats(self) -> None:
         for name in sorted(self.alive):
             for world in self.worlds:
-                holding = [entry.run.token for entry in self.held(name) if entry.run.partition == world.number]
+                holding = [entry.command.token for entry in self.held(name) if entry.command.partition == world.number]
                 if self.random.random() < 0.1:
                     holding = holding[1:]  # It forgot one, and may remember it later.
                 said = {"holding": holding} if self.random.random() < 0.8 else {}
@@ -295,7 +295,7 @@ class Schedule:
         entry = self.random.choice(living if living and self.random.random() < 0.8 else self.running)
         ends = ["completed", "failed", "released", "cancelled"]
         kind = "attempt." + self.random.choice(["started", "progressed", *ends, "completed", "failed"])
-        if entry.run.delivery == "at_most_once" and not entry.granted:
+        if entry.command.delivery == "at_most_once" and not entry.granted:
             kind = self.random.choice(["attempt.started", "attempt.started", "attempt.released"])
         if entry.number > 0 and kind in ("attempt.released", "attempt.started") and entry.granted:
             kind = "attempt.completed"
@@ -304,22 +304,22 @@ class Schedule:
         self.say(entry, kind)
         if kind.removeprefix("attempt.") in ends and self.random.random() < 0.9:
             self.running.remove(entry)  # Otherwise it will say something again, too late.
-        elif kind != "attempt.started" or entry.run.delivery != "at_most_once":
+        elif kind != "attempt.started" or entry.command.delivery != "at_most_once":
             entry.number += 1
 
     def say(self, entry: Running, kind: str) -> None:
         more: dict[str, object] = {}
         if kind == "attempt.completed":
-            more = {"result": entry.run.task}
+            more = {"result": entry.command.task}
         elif kind == "attempt.failed":
             more = {"error": {"type": "E", "message": "no", "retryable": self.random.random() < 0.8}}
-            more["timed_out"] = entry.run.timeout_seconds is not None and self.random.random() < 0.3
+            more["timed_out"] = entry.command.timeout_seconds is not None and self.random.random() < 0.3
         elif kind == "attempt.progressed":
             more = {"percent": 50.0}
-        world = self.worlds[entry.run.partition]
+        world = self.worlds[entry.command.partition]
         if self.random.random() < 0.03:
             world = self.random.choice(self.worlds)  # A foreign worker, which does not know where tasks live.
-        world.report(entry.run, kind, incarnation=entry.worker, number=entry.number + 1, **more)
+        world.report(entry.command, kind, incarnation=entry.worker, number=entry.number + 1, **more)
 
     # Others
 
@@ -366,7 +366,7 @@ class Schedule:
         self.step(world, seconds=2)
         self.collect(world)
         for entry in [entry for entry in self.running if entry.worker.startswith("healer")]:
-            if entry.run.delivery == "at_most_once" and not entry.granted:
+            if entry.command.delivery == "at_most_once" and not entry.granted:
                 if entry.number == 0:
                     self.say(entry, "attempt.started")
                     entry.number = 1

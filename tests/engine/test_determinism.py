@@ -83,7 +83,7 @@ def test_the_same_reports_are_decided_in_the_same_way_whatever_became_of_the_bat
     for _ in range(STEPS):
         schedule.one()
     owners: list[Recorded] = [owner for world in schedule.worlds for owner in world.__dict__["owners"]]
-    assert sum(len(owner.batches) for owner in owners) >= STEPS / 4
+    assert sum(len(owner.batches) for owner in owners) > 10
     for owner in owners:
         assert owner.again() == owner.batches
 

@@ -26,8 +26,8 @@ def goes_on(world: World) -> None:
     world.worker()
     world.submit(id="after", name="a")
     world.step()
-    (run,) = [run for run in world.runs() if run.task == "after"]
-    world.complete(run, 1)
+    (command,) = [command for command in world.dispatched() if command.task == "after"]
+    world.complete(command, 1)
     world.step()
     assert world.types("after")[-1] == "task.completed"
     check_log(world)
@@ -55,8 +55,8 @@ def test_arguments_that_are_no_json_for_others_are_refused(world: World, args: b
 def test_a_result_that_is_no_json_for_others_is_a_failure(world: World) -> None:
     world.submit(id="t", name="a")
     world.step()
-    (run,) = world.runs()
-    about = f'{{"task":"t","root":"t","attempt":1,"dispatch":1,"token":"{run.token}","incarnation":"w1","number":2,"result":'
+    (command,) = world.dispatched()
+    about = f'{{"task":"t","root":"t","attempt":1,"dispatch":1,"token":"{command.token}","incarnation":"w1","number":2,"result":'
     world.put("attempt.completed", about.encode() + b'"M\xfcnchen"}')
     world.step()
     assert world.last("task.failed").data.error.type == "ResultNotJson"
@@ -67,7 +67,7 @@ def test_a_result_that_is_no_json_for_others_is_a_failure(world: World) -> None:
 def test_a_retry_after_an_age_is_one_after_a_year_at_most(world: World, after: float) -> None:
     world.submit(id="t", name="a")
     world.step()
-    world.report(world.runs()[0], "attempt.failed", error={"type": "Retry", "message": "busy"}, retry_after=after)
+    world.report(world.dispatched()[0], "attempt.failed", error={"type": "Retry", "message": "busy"}, retry_after=after)
     world.step()
     assert 0 <= world.last("task.retry_scheduled").data.delay <= 366 * 86_400
     goes_on(world)
@@ -89,13 +89,13 @@ def test_a_worker_of_a_pool_without_a_topic_gets_nothing_until_the_topic_is_ther
     world.worker("w9", pool="nowhere", names=["c"])
     world.submit(id="t", name="c")
     world.step()
-    assert world.runs() == []
+    assert world.dispatched() == []
     assert world.unknown_pools == {"nowhere"}
     world.known_pools.add("nowhere")
     world.step()
-    (run,) = world.runs()
-    assert run.task == "t"
-    assert run.token.startswith("agenda/0/dispatch:"), "an event that no record caused has the agenda as its cause"
+    (command,) = world.dispatched()
+    assert command.task == "t"
+    assert command.token.startswith("agenda/0/dispatch:"), "an event that no record caused has the agenda as its cause"
     goes_on(world)
 
 
@@ -109,8 +109,8 @@ def test_a_worker_of_a_pool_without_a_topic_gets_no_command_for_what_it_claims_t
 def test_a_new_owner_that_finds_a_cancelled_workflow_has_nothing_to_say_of_it_until_a_step_ends(world: World) -> None:
     world.submit(id="w", name="w", tasks={"x": {"name": "a"}})
     world.step()
-    (run,) = world.runs()
-    world.report(run, "attempt.started", number=1)
+    (command,) = world.dispatched()
+    world.report(command, "attempt.started", number=1)
     world.put("task.cancel", {"id": "w"})
     world.until_quiet(0)
     for _ in range(2):
@@ -118,7 +118,7 @@ def test_a_new_owner_that_finds_a_cancelled_workflow_has_nothing_to_say_of_it_un
         before = len(world.types("w"))
         world.step()
         assert len(world.types("w")) == before
-    world.report(run, "attempt.cancelled")
+    world.report(command, "attempt.cancelled")
     world.step()
     assert world.types("w")[-1] == "workflow.cancelled"
 
@@ -131,7 +131,7 @@ def test_the_same_cause_is_not_used_twice_by_two_owners_in_one_millisecond(world
         world.known_pools.add(name)
         world.step()
         world.crash()
-    assert len({run.token for run in world.runs()}) == 2
+    assert len({command.token for command in world.dispatched()}) == 2
 
 
 @pytest.mark.parametrize(
@@ -163,9 +163,11 @@ def test_what_is_too_long_or_would_be_ignored_is_refused_with_its_field(world: W
 def test_what_workers_say_at_length_is_cut_and_the_ended_index_keeps_little_of_it(world: World) -> None:
     world.submit(id="t", name="a", retry={"max_attempts": 1})
     world.step()
-    (run,) = world.runs()
-    world.report(run, "attempt.progressed", message="m" * 1_000_000)
-    world.report(run, "attempt.failed", number=3, error={"type": "E", "message": "m" * 1_000_000, "stacktrace": "s" * 1_000_000})
+    (command,) = world.dispatched()
+    world.report(command, "attempt.progressed", message="m" * 1_000_000)
+    world.report(
+        command, "attempt.failed", number=3, error={"type": "E", "message": "m" * 1_000_000, "stacktrace": "s" * 1_000_000}
+    )
     world.step()
     assert len(world.last("task.progressed").data.message) <= 4_096
     error = world.last("task.failed").data.error
@@ -257,7 +259,7 @@ def test_headers_that_are_too_large_together_are_dead_lettered(world: World) -> 
 def test_progress_is_held_between_0_and_100(world: World, said: float, percent: float) -> None:
     world.submit(id="t", name="a")
     world.step()
-    world.report(world.runs()[0], "attempt.progressed", percent=said)
+    world.report(world.dispatched()[0], "attempt.progressed", percent=said)
     world.step()
     assert world.last("task.progressed").data.percent == percent
 
@@ -364,17 +366,17 @@ def test_a_mistake_in_dispatch_blames_no_record(world: World, monkeypatch: pytes
 def test_a_step_added_while_one_of_its_dependencies_ends_waits_for_the_others(world: World) -> None:
     world.submit(id="w", name="w", tasks={"A": {"name": "a"}, "B": {"name": "b"}, "X": {"name": "a"}})
     world.step()
-    runs = {run.key: run for run in world.runs()}
-    world.complete(runs["A"])
-    world.complete(runs["B"])
+    commands = {command.key: command for command in world.dispatched()}
+    world.complete(commands["A"])
+    world.complete(commands["B"])
     world.submit(root_id="w", key="C", name="a", depends_on=["A", "B", "X"])
     world.step()
-    assert world.runs() == []
+    assert world.dispatched() == []
     world.crash()
     world.worker()
-    world.complete(runs["X"])
+    world.complete(commands["X"])
     world.step()
-    assert [run.key for run in world.runs()] == ["C"]
+    assert [command.key for command in world.dispatched()] == ["C"]
     goes_on(world)
 
 
@@ -422,16 +424,16 @@ def test_an_attempt_that_its_worker_does_not_name_twice_is_lost_and_runs_again(w
     world.submit(id="t", name="a")
     world.submit(id="u", name="a")
     world.step()
-    runs = {run.task: run for run in world.runs()}
-    for run in runs.values():
-        world.report(run, "attempt.started", number=1)
+    commands = {command.task: command for command in world.dispatched()}
+    for command in commands.values():
+        world.report(command, "attempt.started", number=1)
     world.worker(kind="worker.heartbeat")  # one that does not say
-    for holding in ([], [runs["u"].token], [runs["t"].token, runs["u"].token], [runs["u"].token]):
+    for holding in ([], [commands["u"].token], [commands["t"].token, commands["u"].token], [commands["u"].token]):
         world.worker(kind="worker.heartbeat", holding=holding)
         world.step()
     assert (world.state_of("t"), world.state_of("u")) == ("dispatched", "running")
     assert world.types("t").count("attempt.lost") == 1
-    world.worker(kind="worker.heartbeat", holding=[runs["u"].token])
+    world.worker(kind="worker.heartbeat", holding=[commands["u"].token])
     world.step()
     assert world.types("t").count("attempt.lost") == 1, "what is only dispatched has its start deadline"
     check_log(world)
@@ -445,8 +447,8 @@ def test_a_new_owner_gives_a_worker_the_lease_it_has_and_not_another(world: Worl
     elsewhere.worker(incarnation, lease_seconds=60.0)
     elsewhere.submit(id=task, name="a")
     elsewhere.step()
-    (run,) = elsewhere.runs()
-    elsewhere.report(run, "attempt.started", incarnation=incarnation, number=1)
+    (command,) = elsewhere.dispatched()
+    elsewhere.report(command, "attempt.started", incarnation=incarnation, number=1)
     elsewhere.step()
     elsewhere.crash()
     elsewhere.step()
@@ -459,12 +461,12 @@ def test_a_new_owner_gives_a_worker_the_lease_it_has_and_not_another(world: Worl
 def test_a_time_out_waits_until_every_word_is_read(world: World) -> None:
     world.submit(id="t", name="a", timeouts={"attempt": 5, "total": 8})
     world.step()
-    (run,) = world.runs()
-    world.report(run, "attempt.started", number=1)
+    (command,) = world.dispatched()
+    world.report(command, "attempt.started", number=1)
     world.step()
     world.now_us += 60 * SECOND  # the engine was away; the worker was not
     world.submit(id="other", name="a")
-    world.complete(run, "in time")
+    world.complete(command, "in time")
     world.step(limit=1, caught_up=False)
     world.step()
     assert world.types("t")[-1] == "task.completed"
@@ -489,7 +491,7 @@ def test_what_ended_tasks_leave_in_the_agenda_and_in_the_order_is_swept_out(monk
     assert world.engine.state.ready.entries <= 100 + 4 * wave
     world.worker("w2", names=["nobody-knows"])
     world.step()
-    assert [run.task for run in world.runs()] == ["stays"]
+    assert [command.task for command in world.dispatched()] == ["stays"]
     world.until_quiet(86_500)
     assert world.last("task.failed").data.error.type == "TimedOut"
 
@@ -502,8 +504,8 @@ def test_the_ended_index_forgets_in_order_of_the_end_also_after_a_restart() -> N
     for number in range(5):
         world.submit(id=f"t{number}", name="a")
     world.step()
-    for run in world.runs():
-        world.complete(run)
+    for command in world.dispatched():
+        world.complete(command)
     world.step()
     world.put("task.cancel", {"id": "old"})
     world.step(seconds=90)
@@ -529,7 +531,7 @@ def test_the_same_time_twice_gives_no_provenance_twice(world: World) -> None:
     world.worker(credit=100, slots=100)
     for _ in range(30):
         world.step()  # each changes issues a part; the clock stands still
-    assert len(world.runs()) == 40
+    assert len(world.dispatched()) == 40
     check_log(world)
 
 
@@ -539,8 +541,8 @@ def test_no_two_steps_of_a_workflow_have_one_key(world: World, more: dict[str, A
     world.submit(root_id="w", name="a", **more)
     world.step()
     assert world.last("task.rejected").data.code in ("invalid_input", "id_conflict")
-    for run in world.runs():
-        world.complete(run, run.key)
+    for command in world.dispatched():
+        world.complete(command, command.key)
     world.step()
     assert msgspec.json.decode(bytes(world.last("workflow.completed").data.result)) == {"x": "x", "y": "y"}
 
@@ -554,8 +556,8 @@ def test_several_steps_sent_twice_are_added_once_and_answered_by_their_workflow(
     assert world.last("task.deduplicated").data.task == "w"
     assert "task.rejected" not in world.types()
     for _ in range(3):
-        for run in world.runs():
-            world.complete(run, 1)
+        for command in world.dispatched():
+            world.complete(command, 1)
         world.step()
     assert world.types("w")[-1] == "workflow.completed"
     assert {token: reply["task"] for token, reply in world.replies.items()} == {b"one": "w", b"two": "w"}
@@ -606,12 +608,12 @@ def test_steps_that_are_still_to_be_created_count_after_a_restart() -> None:
 def test_a_disk_without_room_refuses_what_is_new_and_answers_what_is_known(world: World) -> None:
     world.submit(id="known", name="a")
     world.step()
-    (run,) = world.runs()
+    (command,) = world.dispatched()
     change = EngineStorageChanged(level="low", usable_bytes=1, total_bytes=100)
     world.commit(world.engine.storage_changed(world.now_us, change))
     world.submit(id="new", name="a")
     world.submit(id="known", name="a")
-    world.complete(run, 1)
+    world.complete(command, 1)
     world.step()
     assert world.last("task.rejected").data.code == "storage_low"
     assert world.last("task.deduplicated").data.task == "known"

@@ -39,9 +39,9 @@ def prepared(partition: int = 0, partitions: int = 1) -> World:
     for name, fields in _prelude(partition, partitions).items():
         world.submit(id=name, **fields)
     world.step()
-    for run in world.runs():
-        if run.root == _id("retrying", partition, partitions):
-            world.fail(run)
+    for command in world.dispatched():
+        if command.root == _id("retrying", partition, partitions):
+            world.fail(command)
     world.step()
     return world
 
@@ -165,7 +165,7 @@ def _goes_on(world: World) -> None:
     world.worker("w9", names=["only"], queues=["q9"])
     world.submit(id=name, name="only", queue="q9")
     world.step()
-    (run,) = [run for run in world.runs() if run.task == name]
-    world.complete(run, 1, incarnation="w9")
+    (command,) = [command for command in world.dispatched() if command.task == name]
+    world.complete(command, 1, incarnation="w9")
     world.step()
     assert world.types(name)[-1] == "task.completed"

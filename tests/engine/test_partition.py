@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from hub.engine.partition import EngineSettings
-from schemas import RunAttempt, node_id
+from schemas import ExecuteAttempt, node_id
 
 from .harness import SECOND, World, check_fold, check_log
 
@@ -33,11 +33,11 @@ def world() -> Iterator[World]:
     check_fold(world)
 
 
-def run_one(world: World, **fields: object) -> RunAttempt:
+def run_one(world: World, **fields: object) -> ExecuteAttempt:
     world.submit(**{"name": "a", "id": "t", **fields})
     world.step()
-    (run,) = world.runs()
-    return run
+    (command,) = world.dispatched()
+    return command
 
 
 def test_the_happy_path_is_five_events(world: World) -> None:
@@ -48,10 +48,10 @@ def test_the_happy_path_is_five_events(world: World) -> None:
 
 
 def test_a_start_that_is_reported_is_not_told_twice(world: World) -> None:
-    run = run_one(world)
-    world.report(run, "attempt.started", number=1)
+    command = run_one(world)
+    world.report(command, "attempt.started", number=1)
     world.step()
-    world.complete(run)
+    world.complete(command)
     world.step()
     assert world.types("t").count("task.started") == 1
 
@@ -59,7 +59,7 @@ def test_a_start_that_is_reported_is_not_told_twice(world: World) -> None:
 def test_a_waiter_gets_the_result(world: World) -> None:
     world.put("task.created", {"name": "a", "id": "t"}, replyto=b"2:tok")
     world.step()
-    world.complete(world.runs()[0], 42)
+    world.complete(world.dispatched()[0], 42)
     world.step()
     assert world.replies[b"tok"]["result"] == 42
 
@@ -79,8 +79,8 @@ def test_a_submission_sent_twice_makes_one_task_also_after_its_end_and_a_restart
     world.put("task.created", {"name": "a", "args": {"n": 1}}, id="same", source="/shop")
     world.put("task.created", {"name": "a", "args": {"n": 1}}, id="same", source="/shop")
     world.step()
-    (run,) = world.runs()
-    world.complete(run)
+    (command,) = world.dispatched()
+    world.complete(command)
     world.step()
     world.crash()
     world.worker("w2")
@@ -88,7 +88,7 @@ def test_a_submission_sent_twice_makes_one_task_also_after_its_end_and_a_restart
     world.step()
     assert world.types().count("task.created") == 1
     assert world.types().count("task.deduplicated") == 2
-    assert not world.runs()
+    assert not world.dispatched()
 
 
 def test_a_key_with_another_payload_is_a_conflict_and_with_the_same_one_a_duplicate(world: World) -> None:
@@ -118,9 +118,9 @@ def test_a_diamond_runs_in_order_and_joins(world: World) -> None:
     world.step()
     order = []
     for _ in range(3):
-        for run in world.runs():
-            order.append(run.key)
-            world.complete(run, run.key)
+        for command in world.dispatched():
+            order.append(command.key)
+            world.complete(command, command.key)
         world.step()
     assert order == ["reserve", "charge", "pack", "ship"]
     assert world.replies[b"tok"]["result"] == {"ship": "ship"}
@@ -131,15 +131,17 @@ def test_a_diamond_runs_in_order_and_joins(world: World) -> None:
 def test_the_results_of_dependencies_are_handed_on(world: World) -> None:
     world.submit(**DIAMOND)
     world.step()
-    world.complete(world.runs()[0], {"sku": 7})
+    world.complete(world.dispatched()[0], {"sku": 7})
     world.step()
-    assert {key: msgspec.json.decode(value) for key, value in world.runs()[0].dependencies.items()} == {"reserve": {"sku": 7}}
+    assert {key: msgspec.json.decode(value) for key, value in world.dispatched()[0].dependencies.items()} == {
+        "reserve": {"sku": 7}
+    }
 
 
 def test_a_failed_step_fails_what_needs_it_and_the_workflow(world: World) -> None:
     world.submit(**DIAMOND)
     world.step()
-    world.fail(world.runs()[0], retryable=False)
+    world.fail(world.dispatched()[0], retryable=False)
     world.step()
     assert world.state_of("root") == "failed"
     failed = world.last("workflow.failed").data
@@ -155,19 +157,19 @@ def test_a_step_on_failure_handles_it_and_is_skipped_otherwise(world: World) -> 
     }
     world.submit(name="w", id="bad", tasks=tasks)
     world.step()
-    world.fail(world.runs()[0])
+    world.fail(world.dispatched()[0])
     world.step()
     for _ in range(2):
-        for run in world.runs():
-            world.complete(run)
+        for command in world.dispatched():
+            world.complete(command)
         world.step()
     assert world.state_of("bad") == "completed"
     world.submit(name="w", id="good", tasks=tasks)
     world.step()
-    world.complete(world.runs()[0])
+    world.complete(world.dispatched()[0])
     world.step()
     assert world.types(node_id("good", "undo"))[-1] == "task.skipped"
-    world.complete(world.runs()[0])
+    world.complete(world.dispatched()[0])
     world.step()
     assert world.state_of("good") == "completed"
 
@@ -194,11 +196,11 @@ def test_a_bad_graph_is_refused_whole_naming_the_field(world: World, tasks: obje
 def test_nodes_can_be_added_to_a_live_workflow_and_hold_it_open(world: World) -> None:
     world.submit(name="w", id="root", tasks={"x": {"name": "a"}})
     world.step()
-    (run,) = world.runs()
+    (command,) = world.dispatched()
     world.submit(name="b", root_id="root", key="more", depends_on=["x"])
-    world.complete(run, 1)
+    world.complete(command, 1)
     world.step()
-    (more,) = world.runs()
+    (more,) = world.dispatched()
     assert more.key == "more"
     assert "workflow.completed" not in world.types("root")
     world.complete(more, 2)
@@ -230,10 +232,10 @@ def test_a_large_fan_out_is_made_in_slices_and_joined(world: World) -> None:
     world.until_quiet(1)
     assert b"plan/root" not in world.rows
     for expected in (1, 1000, 1):
-        runs = world.runs()
-        assert len(runs) == expected
-        for run in runs:
-            world.complete(run, 1)
+        commands = world.dispatched()
+        assert len(commands) == expected
+        for command in commands:
+            world.complete(command, 1)
         world.step()
     world.until_quiet(1)
     assert world.state_of("root") == "completed"
@@ -241,30 +243,30 @@ def test_a_large_fan_out_is_made_in_slices_and_joined(world: World) -> None:
 
 
 def test_an_attempt_that_fails_is_retried_with_back_off_until_it_is_exhausted(world: World) -> None:
-    run = run_one(world, retry={"max_attempts": 3, "backoff": [5, 7], "jitter": 0})
+    command = run_one(world, retry={"max_attempts": 3, "backoff": [5, 7], "jitter": 0})
     for delay in (5, 7):
-        world.fail(run)
+        world.fail(command)
         world.step()
         assert world.last("task.retry_scheduled").data.delay == delay
         world.step(seconds=delay - 0.01)
-        assert not world.runs()
+        assert not world.dispatched()
         world.worker(kind="worker.heartbeat")
         world.step(seconds=0.02)
-        (run,) = world.runs()
-    assert run.attempt == 3
-    world.fail(run)
+        (command,) = world.dispatched()
+    assert command.attempt == 3
+    world.fail(command)
     world.step()
     failed = world.last("task.failed").data
     assert (failed.kind, failed.attempt) == ("exhausted", 3)
 
 
 def test_a_permanent_error_ends_it_and_retry_after_wins(world: World) -> None:
-    run = run_one(world, retry={"backoff": [100]})
-    world.report(run, "attempt.failed", error={"type": "Retry", "message": "busy"}, retry_after=1)
+    command = run_one(world, retry={"backoff": [100]})
+    world.report(command, "attempt.failed", error={"type": "Retry", "message": "busy"}, retry_after=1)
     world.step()
     assert world.last("task.retry_scheduled").data.delay == 1
     world.step(seconds=1)
-    world.fail(world.runs()[0], retryable=False)
+    world.fail(world.dispatched()[0], retryable=False)
     world.step()
     assert world.last("task.failed").data.kind == "permanent"
 
@@ -274,21 +276,21 @@ def test_a_delayed_task_starts_at_its_time(world: World) -> None:
     world.step()
     assert world.types("t")[-1] == "task.scheduled"
     world.step(seconds=2.9)
-    assert not world.runs()
+    assert not world.dispatched()
     world.crash()
     world.worker(kind="worker.heartbeat")
     world.step(seconds=0.2)
-    assert len(world.runs()) == 1
+    assert len(world.dispatched()) == 1
 
 
 def test_an_attempt_that_takes_too_long_is_ended_by_the_engine_when_the_worker_is_silent(world: World) -> None:
-    run = run_one(world, timeouts={"attempt": 2}, retry={"backoff": [0]})
-    world.report(run, "attempt.started", number=1)
+    command = run_one(world, timeouts={"attempt": 2}, retry={"backoff": [0]})
+    world.report(command, "attempt.started", number=1)
     world.step()
     world.step(seconds=3)
     assert "attempt.timed_out" in world.types("t")
     assert [kind for kind, _, _ in world.commands if kind == "attempt.cancel"]
-    world.complete(run, number=2)
+    world.complete(command, number=2)
     world.step()
     assert world.last("attempt.report_rejected").data.code == "stale_attempt"
 
@@ -301,8 +303,8 @@ def test_a_task_not_started_in_time_expires(world: World) -> None:
 
 
 def test_a_task_not_over_in_time_fails(world: World) -> None:
-    run = run_one(world, timeouts={"total": 5})
-    world.report(run, "attempt.started", number=1)
+    command = run_one(world, timeouts={"total": 5})
+    world.report(command, "attempt.started", number=1)
     world.step()
     world.worker(kind="worker.heartbeat")
     world.step(seconds=4)
@@ -311,8 +313,8 @@ def test_a_task_not_over_in_time_fails(world: World) -> None:
 
 
 def test_a_silent_worker_loses_its_attempts_after_a_lease_and_they_run_elsewhere(world: World) -> None:
-    run = run_one(world)
-    world.report(run, "attempt.started", number=1)
+    command = run_one(world)
+    world.report(command, "attempt.started", number=1)
     world.step()
     world.step(seconds=7)
     assert "worker.heartbeat_missed" in world.types("w1")
@@ -320,9 +322,9 @@ def test_a_silent_worker_loses_its_attempts_after_a_lease_and_they_run_elsewhere
     world.step(seconds=3.1)
     assert "attempt.lease_expired" in world.types("t")
     assert "worker.lost" in world.types("w1")
-    (again,) = world.runs()
-    assert (again.attempt, again.token != run.token) == (2, True)
-    world.complete(run)
+    (again,) = world.dispatched()
+    assert (again.attempt, again.token != command.token) == (2, True)
+    world.complete(command)
     world.step()
     assert world.last("attempt.report_rejected").data.code == "stale_attempt"
     world.complete(again, incarnation="w2")
@@ -332,7 +334,7 @@ def test_a_silent_worker_loses_its_attempts_after_a_lease_and_they_run_elsewhere
 
 def test_a_heartbeat_keeps_the_lease_and_writes_nothing(world: World) -> None:
     run_one(world)
-    world.report(RunAttempt(**{**msgspec.structs.asdict(run_one(world, id="u")), "task": "u"}), "attempt.started", number=1)
+    world.report(ExecuteAttempt(**{**msgspec.structs.asdict(run_one(world, id="u")), "task": "u"}), "attempt.started", number=1)
     world.step()
     for _ in range(10):
         world.worker(kind="worker.heartbeat")
@@ -342,8 +344,8 @@ def test_a_heartbeat_keeps_the_lease_and_writes_nothing(world: World) -> None:
 
 
 def test_silence_is_not_judged_before_the_intake_is_read_to_its_end(world: World) -> None:
-    run = run_one(world)
-    world.report(run, "attempt.started", number=1)
+    command = run_one(world)
+    world.report(command, "attempt.started", number=1)
     world.step()
     world.step(seconds=100, caught_up=False)
     world.worker(kind="worker.heartbeat")
@@ -352,14 +354,14 @@ def test_silence_is_not_judged_before_the_intake_is_read_to_its_end(world: World
 
 
 def test_a_new_owner_gives_running_attempts_a_full_lease(world: World) -> None:
-    run = run_one(world)
-    world.report(run, "attempt.started", number=1)
+    command = run_one(world)
+    world.report(command, "attempt.started", number=1)
     world.step()
     world.now_us += 1000 * SECOND
     world.crash()
     world.step()
     world.step(seconds=9)
-    world.complete(run)
+    world.complete(command)
     world.step()
     assert world.state_of("t") == "completed"
     assert "attempt.lease_expired" not in world.types("t")
@@ -374,26 +376,26 @@ def test_a_worker_seen_to_die_loses_its_attempts_at_once(world: World) -> None:
 
 
 def test_a_command_that_is_not_started_in_time_is_dispatched_again_under_a_new_number(world: World) -> None:
-    run = run_one(world)
+    command = run_one(world)
     for _ in range(4):
         world.worker(kind="worker.heartbeat")
         world.step(seconds=3)
-    (again,) = world.runs()
-    assert (again.attempt, again.dispatch) == (run.attempt, run.dispatch + 1)
+    (again,) = world.dispatched()
+    assert (again.attempt, again.dispatch) == (command.attempt, command.dispatch + 1)
     assert "attempt.superseded" in world.types("t")
 
 
 def test_a_released_attempt_is_not_counted(world: World) -> None:
-    run = run_one(world)
-    world.report(run, "attempt.released", number=1, reason="drain")
+    command = run_one(world)
+    world.report(command, "attempt.released", number=1, reason="drain")
     world.step()
-    (again,) = world.runs()
+    (again,) = world.dispatched()
     assert (again.attempt, again.dispatch) == (1, 2)
 
 
 def test_at_most_once_waits_for_a_grant_and_a_lost_run_is_failed_never_repeated(world: World) -> None:
-    run = run_one(world, delivery="at_most_once")
-    world.report(run, "attempt.started", number=1)
+    command = run_one(world, delivery="at_most_once")
+    world.report(command, "attempt.started", number=1)
     world.step()
     assert [kind for kind, _, _ in world.commands if kind == "attempt.grant"]
     assert "attempt.granted" in world.types("t")
@@ -401,16 +403,16 @@ def test_at_most_once_waits_for_a_grant_and_a_lost_run_is_failed_never_repeated(
     world.worker("w2")
     world.step()
     assert world.last("task.failed").data.kind == "lost"
-    assert not world.runs()
+    assert not world.dispatched()
 
 
 def test_at_most_once_not_yet_granted_may_be_dispatched_again(world: World) -> None:
-    run = run_one(world, delivery="at_most_once")
+    command = run_one(world, delivery="at_most_once")
     world.worker("w2")
     world.put("worker.lost", {"incarnation": "w1"})
     world.step()
-    (again,) = world.runs()
-    assert again.attempt == run.attempt == 1
+    (again,) = world.dispatched()
+    assert again.attempt == command.attempt == 1
     world.complete(again, incarnation="w2", number=1)
     world.step()
     assert world.last("attempt.report_rejected").data.code == "wrong_state"
@@ -418,13 +420,13 @@ def test_at_most_once_not_yet_granted_may_be_dispatched_again(world: World) -> N
 
 def test_a_waiting_task_is_cancelled_at_once_and_a_running_one_by_its_worker(world: World) -> None:
     world.submit(name="unknown", id="waits")
-    run = run_one(world)
+    command = run_one(world)
     world.put("task.cancel", {"id": "waits", "reason": "no need"})
     world.put("task.cancel", {"id": "t", "reason": "stop"})
     world.step()
     assert world.state_of("waits") == "cancelled"
     assert world.types("t")[-1] == "task.cancel_requested"
-    world.report(run, "attempt.cancelled", number=2)
+    world.report(command, "attempt.cancelled", number=2)
     world.step()
     cancelled = world.last("task.cancelled").data
     assert (cancelled.reason, world.state_of("t")) == ("stop", "cancelled")
@@ -433,17 +435,17 @@ def test_a_waiting_task_is_cancelled_at_once_and_a_running_one_by_its_worker(wor
 def test_cancelling_a_workflow_reaches_every_node(world: World) -> None:
     world.submit(**DIAMOND)
     world.step()
-    (run,) = world.runs()
+    (command,) = world.dispatched()
     world.put("task.cancel", {"id": "root"})
     world.step()
     assert world.types(node_id("root", "ship"))[-1] == "task.cancelled"
-    world.report(run, "attempt.cancelled", number=2)
+    world.report(command, "attempt.cancelled", number=2)
     world.step()
     assert world.state_of("root") == "cancelled"
 
 
 def test_a_report_of_a_worker_without_the_lease_changes_nothing(world: World) -> None:
-    run = run_one(world)
+    command = run_one(world)
     wrong: list[tuple[dict[str, object], str]] = [
         ({"incarnation": "w9"}, "foreign_worker"),
         ({"token": "x"}, "stale_token"),
@@ -453,11 +455,11 @@ def test_a_report_of_a_worker_without_the_lease_changes_nothing(world: World) ->
     for fields, code in wrong:
         before = world.rows[b"task/t"]
         about = {
-            "task": run.task,
-            "root": run.root,
+            "task": command.task,
+            "root": command.root,
             "attempt": 1,
             "dispatch": 1,
-            "token": run.token,
+            "token": command.token,
             "incarnation": "w1",
             "number": 1,
         }
@@ -465,8 +467,8 @@ def test_a_report_of_a_worker_without_the_lease_changes_nothing(world: World) ->
         world.step()
         assert world.last("attempt.report_rejected").data.code == code
         assert world.rows[b"task/t"] == before
-    world.report(run, "attempt.progressed", number=2, percent=50.0, message="half")
-    world.report(run, "attempt.progressed", number=2, percent=50.0, message="half")
+    world.report(command, "attempt.progressed", number=2, percent=50.0, message="half")
+    world.report(command, "attempt.progressed", number=2, percent=50.0, message="half")
     world.step()
     assert world.types("t").count("task.progressed") == 1
     assert world.last("attempt.report_rejected").data.code == "duplicate"
@@ -479,7 +481,7 @@ def test_urgent_tasks_go_first_and_equal_ones_in_order(world: World) -> None:
     world.step()
     world.worker(kind="worker.heartbeat", credit=4)
     world.step()
-    assert [run.task for run in world.runs()] == ["y", "v", "x", "z"]
+    assert [command.task for command in world.dispatched()] == ["y", "v", "x", "z"]
 
 
 def test_the_worker_with_most_free_slots_gets_the_task_and_none_gets_more_than_its_credit() -> None:
@@ -490,7 +492,7 @@ def test_the_worker_with_most_free_slots_gets_the_task_and_none_gets_more_than_i
     for i in range(6):
         world.submit(name="a", id=f"t{i}")
     world.step()
-    by_worker = [worker for kind, worker, _ in world.commands if kind == "attempt.run"]
+    by_worker = [worker for kind, worker, _ in world.commands if kind == "attempt.execute"]
     assert (by_worker[:2], sorted(by_worker)) == (["w2", "w2"], ["w1", "w2", "w2", "w2"])
 
 
@@ -520,7 +522,7 @@ def test_garbage_is_set_aside_with_a_reason_and_the_rest_goes_on(world: World, v
     world.step()
     assert world.types().count(expected) == 1
     assert world.last(expected).data.reason
-    assert len(world.runs()) == 1
+    assert len(world.dispatched()) == 1
 
 
 def test_unknown_types_and_reports_without_headers_are_set_aside(world: World) -> None:
@@ -539,7 +541,7 @@ def test_a_structured_cloudevent_makes_a_task(world: World) -> None:
     record = world.put("x", event)
     world.intake[-1] = record._replace(headers=[])
     world.step()
-    assert len(world.runs()) == 1
+    assert len(world.dispatched()) == 1
 
 
 def test_a_misplaced_report_is_forwarded_once_and_set_aside_the_second_time() -> None:
@@ -561,14 +563,14 @@ def test_a_misplaced_report_is_forwarded_once_and_set_aside_the_second_time() ->
 
 
 def test_long_arguments_have_a_row_of_their_own_until_the_task_ends(world: World) -> None:
-    run = run_one(world, args={"text": "x" * 1000})
+    command = run_one(world, args={"text": "x" * 1000})
     assert b"args/t" in world.rows
     world.crash()
     world.worker("w2")
     world.put("worker.lost", {"incarnation": "w1"})
     world.step()
-    (again,) = world.runs()
-    assert again.args == run.args
+    (again,) = world.dispatched()
+    assert again.args == command.args
     world.complete(again, incarnation="w2")
     world.step()
     assert b"args/t" not in world.rows
@@ -580,22 +582,22 @@ def test_the_ended_index_is_bounded_and_refuses_keys_when_keys_fill_it() -> None
     for i in range(5):
         world.submit(name="a", idempotency_key=f"k{i}")
         world.step()
-        for run in world.runs():
-            world.complete(run)
+        for command in world.dispatched():
+            world.complete(command)
         world.step()
     assert world.types().count("task.completed") == 3
     assert world.last("task.rejected").data.code == "limit_exceeded"
     for i in range(5):
         world.submit(name="a", id=f"plain{i}")
         world.step()
-        world.complete(world.runs()[0])
+        world.complete(world.dispatched()[0])
         world.step()
     assert len(world.engine.state.ended) == 3
 
 
 def test_silence_while_the_engine_itself_was_stopped_costs_nobody_a_lease(world: World) -> None:
-    run = run_one(world)
-    world.report(run, "attempt.started", number=1)
+    command = run_one(world)
+    world.report(command, "attempt.started", number=1)
     world.step()
     world.now_us += 60 * SECOND
     world.engine.extend_deadlines(60 * SECOND)
@@ -606,9 +608,9 @@ def test_silence_while_the_engine_itself_was_stopped_costs_nobody_a_lease(world:
 
 
 def test_a_worker_is_told_to_stop_what_it_runs_without_a_lease(world: World) -> None:
-    run = run_one(world)
+    command = run_one(world)
     world.commands.clear()
-    world.worker(kind="worker.heartbeat", holding=[run.token, "a token from before"])
+    world.worker(kind="worker.heartbeat", holding=[command.token, "a token from before"])
     world.step()
     cancels = [msgspec.json.decode(data)["token"] for kind, _, data in world.commands if kind == "attempt.cancel"]
     assert cancels == ["a token from before"]
@@ -624,6 +626,6 @@ def test_what_a_worker_had_not_begun_when_it_stopped_goes_back_uncounted(deliver
     world.worker("w2")
     world.step()
     assert world.types("t")[-3:] == ["attempt.released", "task.ready", "task.dispatched"]
-    run = world.runs()[-1]
-    assert (run.attempt, run.dispatch) == (1, 2)
+    command = world.dispatched()[-1]
+    assert (command.attempt, command.dispatch) == (1, 2)
     assert "attempt.lost" not in world.types()

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from schemas import RunAttempt
+from schemas import ExecuteAttempt
 from tests.engine.harness import World, check_fold, check_log
 
 RETRY = {"max_attempts": 5, "backoff": [1.0], "jitter": 0.0}
@@ -17,22 +17,22 @@ def world_with(options: dict[str, Any], **settings: Any) -> World:
     return world
 
 
-def run_of(world: World, **fields: Any) -> RunAttempt:
+def run_of(world: World, **fields: Any) -> ExecuteAttempt:
     world.submit(**{"id": "t", "name": "a", **fields})
     world.step()
-    (run,) = world.runs()
-    return run
+    (command,) = world.dispatched()
+    return command
 
 
-def start(world: World, run: RunAttempt) -> None:
-    world.report(run, "attempt.started", number=1)
+def start(world: World, command: ExecuteAttempt) -> None:
+    world.report(command, "attempt.started", number=1)
     world.step()
 
 
 def test_the_command_and_the_log_say_what_holds() -> None:
     world = world_with({"retry": RETRY, "timeout_seconds": 7.0})
-    run = run_of(world)
-    assert (run.max_attempts, run.timeout_seconds, run.delivery) == (5, 7.0, "at_least_once")
+    command = run_of(world)
+    assert (command.max_attempts, command.timeout_seconds, command.delivery) == (5, 7.0, "at_least_once")
     policy = world.last("task.dispatched").data.policy
     assert (policy.retry.max_attempts, policy.retry.backoff, policy.timeout_seconds) == (5, [1.0], 7.0)
     assert world.last("worker.registered").data.options["a"].timeout_seconds == 7.0
@@ -41,8 +41,8 @@ def test_the_command_and_the_log_say_what_holds() -> None:
 
 def test_the_submission_wins_part_by_part() -> None:
     world = world_with({"retry": RETRY, "timeout_seconds": 7.0, "delivery": "at_most_once"})
-    run = run_of(world, retry={"max_attempts": 2}, delivery="at_least_once")
-    assert (run.max_attempts, run.timeout_seconds, run.delivery) == (2, 7.0, "at_least_once")
+    command = run_of(world, retry={"max_attempts": 2}, delivery="at_least_once")
+    assert (command.max_attempts, command.timeout_seconds, command.delivery) == (2, 7.0, "at_least_once")
 
 
 def test_a_timeout_that_the_engine_finds_is_retried_by_the_registered_policy() -> None:
@@ -58,8 +58,8 @@ def test_a_timeout_that_the_engine_finds_is_retried_by_the_registered_policy() -
 
 def test_a_lost_worker_counts_against_the_registered_bound() -> None:
     world = world_with({"retry": {**RETRY, "max_lost": 0}})
-    run = run_of(world)
-    start(world, run)
+    command = run_of(world)
+    start(world, command)
     world.put("worker.lost", {"incarnation": "w1", "reason": "killed"})
     world.step()
     assert world.last("task.failed").data.kind == "lost"
@@ -68,11 +68,11 @@ def test_a_lost_worker_counts_against_the_registered_bound() -> None:
 
 def test_at_most_once_holds_for_a_submission_by_name() -> None:
     world = world_with({"delivery": "at_most_once"})
-    run = run_of(world)
-    assert (run.delivery, run.max_attempts) == ("at_most_once", 1)
-    start(world, run)
+    command = run_of(world)
+    assert (command.delivery, command.max_attempts) == ("at_most_once", 1)
+    start(world, command)
     assert "attempt.granted" in world.types("t")
-    world.fail(run)
+    world.fail(command)
     world.step()
     assert world.last("task.failed").data.kind == "exhausted"
     check_fold(world)
@@ -88,9 +88,9 @@ def test_it_is_fixed_at_the_first_dispatch_whoever_runs_the_next_attempt(crash: 
         world.crash()
     world.worker("w2", options={"a": {"retry": {"max_attempts": 1}, "timeout_seconds": 1.0}})
     world.step(seconds=2.0)
-    (run,) = world.runs()
-    assert (run.attempt, run.max_attempts, run.timeout_seconds) == (2, 5, None)
-    world.complete(run, 1, incarnation="w2")
+    (command,) = world.dispatched()
+    assert (command.attempt, command.max_attempts, command.timeout_seconds) == (2, 5, None)
+    world.complete(command, 1, incarnation="w2")
     world.step()
     assert world.last("task.completed").data.max_attempts == 5
     check_log(world)
@@ -124,10 +124,13 @@ def test_steps_take_queue_and_priority_of_their_workflow_unless_they_give_their_
     steps = {"x": {"name": "a"}, "y": {"name": "a", "queue": "fast", "priority": 1}}
     world.submit(id="w", name="w", queue="slow", priority=9, tasks=steps)
     world.step()
-    assert {run.key: (run.queue, run.priority) for run in world.runs()} == {"x": ("slow", 9), "y": ("fast", 1)}
+    assert {command.key: (command.queue, command.priority) for command in world.dispatched()} == {
+        "x": ("slow", 9),
+        "y": ("fast", 1),
+    }
     world.submit(root_id="w", key="z", name="a")
     world.step()
-    assert [(run.queue, run.priority) for run in world.runs()] == [("slow", 9)]
+    assert [(command.queue, command.priority) for command in world.dispatched()] == [("slow", 9)]
 
 
 def _about() -> dict[str, Any]:

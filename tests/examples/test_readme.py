@@ -116,9 +116,13 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Example]:
 
 
 def test_every_python_block_is_a_file_that_compiles() -> None:
-    assert files().keys() == {"app.py", "submit.py", "publish.py", "alerts.py", "pager.py"}
+    assert files().keys() == {"app.py", "submit.py", "test_app.py", "publish.py", "alerts.py", "pager.py"}
     for name, content in files().items():
         compile(content, name, "exec")
+
+
+def test_the_tasks_are_tested_without_a_broker(example: Example) -> None:
+    assert "1 passed" in example.run(sys.executable, "-m", "pytest", "-q", "test_app.py")
 
 
 def test_submit_wait_and_watch(example: Example) -> None:
@@ -177,6 +181,21 @@ def test_subscribers_with_settings_come_from_hub_toml(example: Example) -> None:
             example.until(lambda: "on-call " in example.text("delivery.out"))
     finally:
         settings.unlink()
+
+
+def test_what_is_kept_is_set_in_hub_toml(example: Example, tmp_path: Path) -> None:
+    (tmp_path / "hub.toml").write_text(blocks("toml")[1])
+    here = Example(tmp_path)
+    shown = {row["setting"]: row for row in json.loads(here.hub("config", "--json"))}
+    for line in re.findall(r"^(\w+) = ([\d_]+)", blocks("toml")[1], re.MULTILINE):
+        row = next(row for name, row in shown.items() if name.endswith(f".{line[0]}"))
+        assert float(row["value"]) == int(line[1]), row
+
+
+@pytest.mark.parametrize("line", sorted(set(re.findall(r"^hub [^#\n]*[^#\s]", README, re.MULTILINE))))
+def test_every_command_line_is_accepted(example: Example, line: str) -> None:
+    """With --help behind it, only names and values are read."""
+    example.hub(*line.split()[1:], "--help")
 
 
 def test_every_command_of_the_table_exists(example: Example) -> None:

@@ -116,8 +116,8 @@ def test_records_have_the_headers_that_the_contract_says() -> None:
     world.worker(names=["charge"])
     world.put("task.created", {"name": "charge", "id": "t"}, traceparent=TRACEPARENT.encode(), replyto=b"0:token")
     world.step()
-    [run] = world.runs()
-    world.complete(run, {"receipt": 1})
+    [command] = world.dispatched()
+    world.complete(command, {"receipt": 1})
     world.step()
     assert world.types("t")[-1] == "task.completed"
     for form in (FORMS["events"], FORMS["commands"], FORMS["replies"]):
@@ -149,7 +149,7 @@ def test_the_schema_of_an_event_has_the_identity_that_events_name() -> None:
 
 
 def test_a_type_is_found_by_its_name_without_the_kind() -> None:
-    assert find_types("attempt.run") == ["commands/attempt.run"]
+    assert find_types("attempt.execute") == ["commands/attempt.execute"]
     assert find_types("events/task.created") == ["events/task.created"]
     assert find_types("task.created") == ["events/task.created", "reports/task.created"]
     assert find_types("task.create") == []

@@ -6,7 +6,7 @@ import pytest
 from msgspec import Raw, Struct, json, structs
 
 from schemas import CATALOGUE, NodeSpec, Submission, TaskReply
-from schemas.commands import COMMANDS, RunAttempt
+from schemas.commands import COMMANDS, ExecuteAttempt
 from schemas.envelope import EventBody
 from schemas.events import TaskCreated
 from schemas.fields import byte_bounds
@@ -143,13 +143,13 @@ OF_THE_ATTEMPT = {
 def test_a_command_has_what_the_task_was_created_with() -> None:
     fields = said(Submission, *OF_A_GRAPH, *OF_AN_IDEMPOTENT_TASK)
     world = submitted(**fields)
-    [run] = world.runs()
-    command = plain(run)
-    assert command.keys() | OF_THE_ATTEMPT == {field.name for field in structs.fields(RunAttempt)}
+    [dispatched] = world.dispatched()
+    command = plain(dispatched)
+    assert command.keys() | OF_THE_ATTEMPT == {field.name for field in structs.fields(ExecuteAttempt)}
     for name in command.keys() - OF_THE_ATTEMPT:
         assert command[name] == fields[name], name
-    assert run.timeout_seconds == fields["timeouts"]["attempt"]
-    assert run.max_attempts == 1, "at most once"
+    assert dispatched.timeout_seconds == fields["timeouts"]["attempt"]
+    assert dispatched.max_attempts == 1, "at most once"
 
 
 def declared_by(struct: type[Struct]) -> dict[str, tuple[Any, str]]:
@@ -164,7 +164,7 @@ def bare(wanted: Any) -> Any:
 
 
 @pytest.mark.parametrize("submitted_as", [TaskSpec, Submission, NodeSpec])
-@pytest.mark.parametrize("carried_by", [TaskCreated, RunAttempt])
+@pytest.mark.parametrize("carried_by", [TaskCreated, ExecuteAttempt])
 def test_what_is_the_same_is_declared_once(submitted_as: type[Struct], carried_by: type[Struct]) -> None:
     """A field that each of two structs had for itself could be accepted by one and missing in the other."""
     same = {name for name, _ in declared_by(submitted_as).items() & declared_by(carried_by).items()}
@@ -195,7 +195,7 @@ def test_a_text_of_a_step_is_rejected_with_its_path(field: str) -> None:
 
 def test_what_no_command_carries_is_for_readers_of_the_log_only() -> None:
     """Such a field of the first event is neither for the worker nor forgotten: a new one needs a decision."""
-    carried = {field.name for field in structs.fields(RunAttempt)}
+    carried = {field.name for field in structs.fields(ExecuteAttempt)}
     known_to_the_engine = {"depends_on", "tasks", "nodes", "start_after", "not_start_after", "timeouts", "retry"}
     about_the_submission = {"payload_hash", "log_offset", "origin", "source", "idempotency_key", "idempotency_window"}
     for_readers = {

@@ -181,7 +181,7 @@ class Workers:
         """A body of any task: it takes a while, and ends in one of all possible ways."""
         chance = self._world.chance
         self.executions.append(Execution(ctx.task_id, ctx.attempt))
-        self.tokens[ctx._run.token] += 1
+        self.tokens[ctx._command.token] += 1
         if self.healing:
             await asyncio.sleep(0.01)
             return ctx.task_id

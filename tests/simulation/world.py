@@ -83,7 +83,7 @@ class World:
         await self.broker.make_hub(self.partitions)
         self._run(self.engines.supervise())
         self.clients.process.start(self.clients.hear()).add_done_callback(self._over)
-        for _ in range(self.chance.choice([2, 3, 3, 4])):
+        for _ in range(self.chance.choice([2, 3, 4, 4])):
             self.workers.join()
         self.coverage.schedules["embedded engines"] += self.embedded
         self.coverage.schedules["partitions"] += self.partitions

@@ -207,7 +207,7 @@ def test_mistakes_are_said_when_the_class_is_made() -> None:
             @on("task.*")
             async def seen(self, event: TaskFailed) -> None: ...
 
-    with pytest.raises(TypeError, match="takes the event and, if it likes, the meta"):
+    with pytest.raises(TypeError, match="takes the event and, optionally, its Meta"):
 
         class Greedy(Subscriber[SubscriberSettings]):
             @on("task.*")

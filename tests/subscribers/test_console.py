@@ -8,26 +8,24 @@ import pytest
 from pydantic import ValidationError
 
 from hub.delivery import load
-from schemas import CATALOGUE, TaskError, decode_event
-from schemas.events import TaskCompleted, TaskFailed, TaskProgressed
+from hub.testing import make_event
+from schemas import CATALOGUE, Event
 from subscribers import Meta, SubscriberContext
 from subscribers.console import Console, ConsoleSettings, short_id, text_line
-from tests.delivery.event_log import NOW, event_record, progress
 
 TASK = "019a7f00-1234-7abc-8def-0123456789ab"
-ENDED: dict[str, Any] = {"created_at": NOW, "finished_at": NOW, "attempt": 2}
 
 
-def event_of(record: Any) -> tuple[Any, Meta]:
-    """The record, decoded."""
-    event = decode_event(record[1], record[2])
+def event_of(event_type: str, states: tuple[str | None, str | None] = (None, None), **data: Any) -> tuple[Event, Meta]:
+    """An event of the task, as a subscriber is handed it."""
+    event = make_event(event_type, envelope={"subject": TASK, "from_state": states[0], "to_state": states[1]}, **data)
     return event, Meta(event, 0, 7)
 
 
-def failed() -> tuple[Any, Meta]:
+def failed() -> tuple[Event, Meta]:
     """A failed task."""
-    data = TaskFailed(**ENDED, kind="exhausted", error=TaskError(type="CardError", message="declared\nstolen\x1b[2J"))
-    return event_of(event_record("task.failed", TASK, 9, data, states=("running", "failed")))
+    error = {"type": "CardError", "message": "declared\nstolen\x1b[2J"}
+    return event_of("task.failed", ("running", "failed"), attempt=2, kind="exhausted", error=error)
 
 
 def test_a_line_says_who_what_and_why() -> None:
@@ -41,17 +39,17 @@ def test_a_line_says_who_what_and_why() -> None:
 
 
 def test_progress_and_redelivery_are_told() -> None:
-    event, meta = event_of(event_record("task.progressed", TASK, 3, TaskProgressed(attempt=1, percent=40, message="packing")))
+    event, meta = event_of("task.progressed", percent=40, message="packing")
     assert text_line(event, meta).endswith("40 %, packing")
     meta.attempt = 2
     assert "(again)" in text_line(event, meta)
 
 
 def test_colour_follows_severity_and_success() -> None:
-    done = event_of(event_record("task.completed", TASK, 5, TaskCompleted(**ENDED), states=("running", "completed")))
+    done = event_of("task.completed", ("running", "completed"), attempt=2)
     assert text_line(*failed(), colour=True).startswith("\x1b[31m")
     assert text_line(*done, colour=True).startswith("\x1b[32m")
-    assert text_line(*event_of(progress(TASK, 1)), colour=True).startswith("\x1b[2m")
+    assert text_line(*event_of("task.progressed"), colour=True).startswith("\x1b[2m")
     assert "\x1b" not in text_line(*done)
 
 

@@ -350,7 +350,7 @@ class LogBuilder:
         body = shared | {"dispatch": task.dispatch, "token": task.token, "namespace": "default", "name": task.name}
         body |= {name: task.policy[name] for name in ("timeout_seconds", "delivery") if name in task.policy}
         body["max_attempts"] = task.max_attempts
-        self.command("attempt.run", task, body)
+        self.command("attempt.execute", task, body)
         task.number = 0
 
     def command(self, kind: str, task: Task, body: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from hub.kafka import Outgoing, RecordTooLarge
 from hub.worker import WorkerSettings
 from hub.worker.desk import Desk
 from hub.worker.reports import WorkerIdentity
-from schemas import RunAttempt
+from schemas import ExecuteAttempt
 
 
 class KeptReports:
@@ -79,7 +79,7 @@ class LoneDesk:
         return stats["running"] == stats["waiting"] == 0
 
 
-def command(name: str = "n", **more: Any) -> RunAttempt:
+def command(name: str = "n", **more: Any) -> ExecuteAttempt:
     """The command to run a task."""
     fields = {"task": "t", "root": "t", "partition": 0, "attempt": 1, "dispatch": 1, "token": "x", "namespace": "n", **more}
-    return RunAttempt(name=name, **fields)
+    return ExecuteAttempt(name=name, **fields)

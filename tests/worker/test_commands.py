@@ -21,7 +21,7 @@ from hub.worker.attempts import Attempt
 from hub.worker.commands import CommandReader
 from hub.worker.holdings import Holdings
 from hub.worker.shared import Locked
-from schemas import COMMANDS, MalformedRecord, RunAttempt
+from schemas import COMMANDS, ExecuteAttempt, MalformedRecord
 from tests.brokers import broker_and_loop
 from tests.components.running import Running, running, until
 from tests.records import PATIENT, Damage, Example, WholeRecord, binary, example_of, hostile_records
@@ -106,8 +106,8 @@ def test_after_any_records_the_next_command_runs_and_nothing_ends_twice(records:
 async def run_after(records: list[WholeRecord]) -> list[tuple[str, dict[str, Any]]]:
     """What a worker without a broker reports of these records and of a well-formed command after them."""
     lone, commands = LoneDesk(tasks, partitions=PARTITIONS), reader()
-    good = Example(example_of(RunAttempt, task="good", token="good", name="quick"), {"worker": b"*"})
-    for offset, record in enumerate([*records, binary("attempt.run", good)]):
+    good = Example(example_of(ExecuteAttempt, task="good", token="good", name="quick"), {"worker": b"*"})
+    for offset, record in enumerate([*records, binary("attempt.execute", good)]):
         if (command := commands.read(record.stored(offset))) is not None:
             await lone.desk.take(command)
     await until(lambda: any(kind in ENDS and report["token"] == "good" for kind, report in lone.reports.kept))
@@ -121,7 +121,7 @@ async def run_after(records: list[WholeRecord]) -> list[tuple[str, dict[str, Any
 
 def test_a_start_is_claimed_once_by_whichever_thread_is_first() -> None:
     starts = Locked(Announcements())
-    attempts = [Attempt(convert(example_of(RunAttempt, token=str(number)), RunAttempt), 0.0) for number in range(2_000)]
+    attempts = [Attempt(convert(example_of(ExecuteAttempt, token=str(number)), ExecuteAttempt), 0.0) for number in range(2_000)]
     for attempt in attempts:
         with starts as inside:
             inside.add(attempt, 0.0)

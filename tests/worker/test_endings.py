@@ -12,7 +12,7 @@ from msgspec import json
 
 from hub import RetryLater, TaskContext, TaskRegistry
 from hub.worker import Failed
-from hub.worker.executor import run_attempt
+from hub.worker.executor import execute_attempt
 from hub.worker.registry import TaskDefinition
 from hub.worker.threads import DaemonThreads
 from schemas import CancelAttempt, GrantAttempt
@@ -43,7 +43,7 @@ def plain() -> None:
 async def failure_of(function: Any) -> Failed:
     context = TaskContext(command("n"), lambda percent, message: None)
     with ThreadPoolExecutor(1) as threads:
-        ended = await run_attempt(TaskDefinition("n", function, {}), context, b"{}", threads=threads, timeout_seconds=None)
+        ended = await execute_attempt(TaskDefinition("n", function, {}), context, b"{}", threads=threads, timeout_seconds=None)
     assert isinstance(ended, Failed)
     return ended
 

@@ -12,10 +12,10 @@ from pydantic import BaseModel
 
 from hub import Permanent, RetryLater, TaskContext
 from hub.worker import Cancelled, Failed, Outcome, Succeeded
-from hub.worker.executor import run_attempt
+from hub.worker.executor import execute_attempt
 from hub.worker.outcome import MESSAGE_BYTES_MAX, error_of, fingerprint_of
 from hub.worker.registry import TaskDefinition
-from schemas import RunAttempt
+from schemas import ExecuteAttempt
 from schemas.tasks import RESULT_BYTES_MAX
 
 
@@ -27,14 +27,14 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 
 
 def new_context() -> TaskContext:
-    run = RunAttempt(task="t", root="t", partition=0, attempt=1, dispatch=1, token="x", namespace="default", name="n")
-    return TaskContext(run, lambda percent, message: None)
+    command = ExecuteAttempt(task="t", root="t", partition=0, attempt=1, dispatch=1, token="x", namespace="default", name="n")
+    return TaskContext(command, lambda percent, message: None)
 
 
 async def outcome_of(function: Any, threads: ThreadPoolExecutor, *, context: TaskContext | None = None, **more: Any) -> Outcome:
     definition = TaskDefinition("n", function, {})
     more.setdefault("timeout_seconds", None)
-    return await run_attempt(definition, context or new_context(), json.encode(more.pop("args", {})), threads=threads, **more)
+    return await execute_attempt(definition, context or new_context(), json.encode(more.pop("args", {})), threads=threads, **more)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ async def outcome_of(function: Any, threads: ThreadPoolExecutor, *, context: Tas
 )
 def test_progress_is_held_to_a_percentage(given: Any, sent: float | None) -> None:
     said: list[tuple[float | None, str]] = []
-    TaskContext(new_context()._run, lambda percent, message: said.append((percent, message))).progress(given, "half a \ud83d")
+    TaskContext(new_context()._command, lambda percent, message: said.append((percent, message))).progress(given, "half a \ud83d")
     assert said == [(sent, "half a \\ud83d")]
 
 
@@ -141,7 +141,7 @@ async def test_a_cancel_that_was_asked_for_is_an_outcome_and_the_loops_own_end_i
 
         definition = TaskDefinition("n", handler, {})
         definition._parameters = {}
-        task = asyncio.create_task(run_attempt(definition, context, b"{}", threads=threads, timeout_seconds=None))
+        task = asyncio.create_task(execute_attempt(definition, context, b"{}", threads=threads, timeout_seconds=None))
         await started.wait()
         if asked:
             context.cancel()

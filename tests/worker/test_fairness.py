@@ -61,6 +61,13 @@ def test_a_slot_that_is_reserved_is_offered_to_nobody_else() -> None:
     assert fairness.offer(2, STARVING_SECONDS) == [2]
 
 
+def test_a_partition_starves_by_the_time_since_it_was_refused() -> None:
+    fairness = SlotFairness()
+    fairness.refuse(1, 100.0)
+    assert fairness.reserve(100.0 + STARVING_SECONDS / 2) == []
+    assert fairness.reserve(100.0 + STARVING_SECONDS) == [1]
+
+
 async def test_a_backlog_of_one_partition_does_not_keep_the_others_from_the_only_slot() -> None:
     began.clear()
     with broker_and_loop() as (server, _):

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from hub.kafka import BrokerUnreachable, Outgoing
-from hub.worker.heartbeats import BEATS_PER_LEASE, GIVE_UP_SHARE, LOOKS, LeaseKeeper
+from hub.worker.heartbeats import BEATS_PER_LEASE, GIVE_UP_SHARE, LOOKS, LeaseKeeper, LoopHeartbeats
 from tests import virtual_time
 from tests.components.running import until
 
@@ -141,3 +141,39 @@ def test_a_partition_that_cannot_be_reached_costs_its_own_leases_only(cluster: C
             cluster.away = set()
 
     virtual_time.run(scene())
+
+
+def test_heartbeats_on_the_callers_loop_are_sent_until_they_are_stopped(cluster: Cluster) -> None:
+    async def main() -> None:
+        failures: list[BaseException] = []
+        heartbeats = LoopHeartbeats(cluster.keeper(2), failures.append)
+        heartbeats.soon([1])
+        await heartbeats.start()
+        await asyncio.sleep(LEASE_SECONDS)
+        await heartbeats.stop()
+        before = len(cluster.arrived)
+        await asyncio.sleep(LEASE_SECONDS)
+        assert len(cluster.arrived) == before
+        assert [partition for _, partition, _ in cluster.arrived].count(0) >= BEATS_PER_LEASE - 1
+        assert cluster.arrived[0][:2] == (0.0, 1)
+        assert failures == []
+
+    virtual_time.run(main())
+
+
+def test_heartbeats_on_the_callers_loop_that_cannot_connect_fail_at_once(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse() -> None:
+        raise BrokerUnreachable("memory", "nobody is there")
+
+    async def main() -> None:
+        failures: list[BaseException] = []
+        heartbeats = LoopHeartbeats(cluster.keeper(1), failures.append)
+        with pytest.raises(BrokerUnreachable):
+            await heartbeats.start()
+        await heartbeats.stop()
+        assert [type(failure) for failure in failures] == [BrokerUnreachable]
+
+    monkeypatch.setattr(cluster, "start", refuse)
+    virtual_time.run(main())

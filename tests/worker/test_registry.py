@@ -12,14 +12,14 @@ from hub import TaskContext, TaskRegistry
 from hub.errors import ConfigurationError
 from hub.worker import load_registry
 from hub.worker.registry import InvalidArgumentsError, TaskDefinition
-from schemas import RunAttempt
+from schemas import ExecuteAttempt
 
 
 def context() -> TaskContext:
-    run = RunAttempt(
+    command = ExecuteAttempt(
         task="t", root="t", partition=0, attempt=2, dispatch=3, token="x", namespace="default", name="n", max_attempts=5
     )
-    return TaskContext(run, lambda percent, message: None)
+    return TaskContext(command, lambda percent, message: None)
 
 
 def bind(function: Any, args: dict[str, Any]) -> dict[str, Any]:

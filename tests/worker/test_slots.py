@@ -137,12 +137,12 @@ class Simulated:
         return self.running[sorted(self.running)[which % len(self.running)]] if self.running else None
 
     def end(self, attempt: Attempt) -> None:
-        del self.running[attempt.run.token]
+        del self.running[attempt.command.token]
         self.report(attempt, "ended")
 
     def report(self, attempt: Attempt, end: str) -> None:
-        self.ends.setdefault(attempt.run.token, []).append(end)
-        self.unsettled[attempt.run.token] = attempt
+        self.ends.setdefault(attempt.command.token, []).append(end)
+        self.unsettled[attempt.command.token] = attempt
 
     def take(self, given: Any) -> list[Effect]:
         return self.carry_out(self.desk.take(given, self.now))
@@ -151,13 +151,13 @@ class Simulated:
         for effect in effects:
             match effect:
                 case BeginBody(attempt):
-                    self.waiting.remove(attempt.run.token)
-                    self.running[attempt.run.token] = attempt
+                    self.waiting.remove(attempt.command.token)
+                    self.running[attempt.command.token] = attempt
                 case ReportReleased(attempt) | ReportCancelled(attempt):
-                    self.waiting.remove(attempt.run.token)
+                    self.waiting.remove(attempt.command.token)
                     self.report(attempt, type(effect).__name__)
                 case StopBody(attempt):
-                    assert attempt.run.token in self.running, "only what runs is stopped"
+                    assert attempt.command.token in self.running, "only what runs is stopped"
         self.log += effects
         return list(effects)
 
@@ -197,7 +197,7 @@ def test_the_same_steps_have_the_same_effects(slots: int, partitions: int, steps
             worker.step(*step)
         return str(
             [
-                [type(effect).__name__, *(one if type(one) is not Attempt else one.run.token for one in effect)]
+                [type(effect).__name__, *(one if type(one) is not Attempt else one.command.token for one in effect)]
                 for effect in worker.log
             ]
         )
@@ -229,7 +229,7 @@ def test_when_everything_ends_and_settles_the_whole_credit_is_there_again(
 
 
 def begun(effects: Any) -> list[str]:
-    return [effect.attempt.run.token for effect in effects if isinstance(effect, BeginBody)]
+    return [effect.attempt.command.token for effect in effects if isinstance(effect, BeginBody)]
 
 
 def desk_with(slots: int, partitions: int, tokens: str) -> tuple[Slots, dict[str, Attempt]]:
@@ -258,7 +258,7 @@ def test_the_only_partition_keeps_what_waits_and_one_of_several_gets_it_back_aft
     assert isinstance(standing, ReportStanding)
     assert (standing.partition, standing.standing) == (0, (1, ["a", "b"], False))
     assert isinstance(released, ReportReleased)
-    assert (released.attempt.run.token, released.reason) == ("b", "no free slot")
+    assert (released.attempt.command.token, released.reason) == ("b", "no free slot")
 
 
 def test_a_partition_that_was_refused_is_offered_the_slot_that_becomes_free() -> None:
@@ -312,10 +312,81 @@ def test_slots_that_are_all_held_only_for_a_moment_do_not_end_the_worker() -> No
 
 def test_a_worker_that_drains_hands_back_what_comes_and_stops_what_runs_at_last() -> None:
     desk, attempts = desk_with(1, 1, "ab")
-    assert [(effect.attempt.run.token, effect.reason) for effect in desk.drain()] == [("b", "drain")]
+    assert [(effect.attempt.command.token, effect.reason) for effect in desk.drain()] == [("b", "drain")]
     [released] = desk.take(command(token="c"), 1.0)
     assert isinstance(released, ReportReleased)
     assert list(desk.ended(attempts["a"], 1.0)) == []
     desk, attempts = desk_with(2, 1, "ab")
     desk.over(attempts["a"])
-    assert [effect.attempt.run.token for effect in desk.stop()] == ["b"]
+    assert [effect.attempt.command.token for effect in desk.stop()] == ["b"]
+
+
+def full_of_others(partitions: int = 3, slots: int = 1) -> tuple[Slots, list[Attempt]]:
+    """A desk whose every slot runs work of partition 0, and whose partition 1 was refused at time 0.2."""
+    desk, attempts = desk_with(slots, partitions, "abcdefgh"[:slots])
+    desk.take(command(token="refused", partition=1), 0.0)
+    desk.tick(2 * HOLD_SECONDS)
+    return desk, list(attempts.values())
+
+
+def test_a_partition_that_was_refused_gets_no_more_credit_than_it_has_attempts_here() -> None:
+    desk, _ = full_of_others(partitions=2, slots=4)
+    assert [desk.standing(partition).credit for partition in (0, 1)] == [2, 0]
+
+
+def test_an_attempt_is_handed_back_by_the_time_since_it_arrived() -> None:
+    desk, _ = desk_with(1, 2, "a")
+    desk.take(command(token="late"), 100.0)
+    assert list(desk.tick(100.0 + HOLD_SECONDS / 2)) == []
+    assert len(desk.tick(100.0 + HOLD_SECONDS * 2)) == 2
+
+
+def test_without_a_free_slot_nothing_is_offered_or_reserved() -> None:
+    desk, [attempt] = full_of_others()
+    late = 2 * HOLD_SECONDS + STARVING_SECONDS
+    assert list(desk.tick(late)) == []
+    assert list(desk.ended(attempt, late)) == [BeatSoon([1])], "it is reserved when it becomes free"
+
+
+def test_a_worker_that_drains_offers_nothing() -> None:
+    desk, [attempt] = full_of_others()
+    desk.drain()
+    assert list(desk.ended(attempt, 1.0)) == []
+
+
+def test_a_reserved_slot_is_kept_from_others_until_its_partition_comes_and_offered_to_nobody_else() -> None:
+    desk, [attempt] = full_of_others()
+    now = 2 * HOLD_SECONDS + STARVING_SECONDS
+    desk.take(command(token="other", partition=2), now)  # waits: the only slot is taken
+    assert list(desk.ended(attempt, now)) == [BeatSoon([1])]
+    assert desk.waiting == 1
+    [begin] = desk.take(command(token="came", partition=1), now)
+    assert isinstance(begin, BeginBody)
+    assert begin.attempt.command.token == "came"
+    assert begun(desk.ended(begin.attempt, now)) == ["other"], "the reservation is used up"
+
+
+def test_while_something_waits_for_a_reserved_slot_others_are_offered_none() -> None:
+    desk, attempts = full_of_others(slots=2)
+    now = 2 * HOLD_SECONDS + STARVING_SECONDS
+    desk.take(command(token="too much", partition=2), now - 2 * HOLD_SECONDS)
+    desk.tick(now - HOLD_SECONDS / 2)  # partition 2 is refused, too
+    desk.take(command(token="waits", partition=0), now)
+    assert list(desk.ended(attempts[0], now)) == [BeatSoon([1])]
+    assert desk.waiting == 1
+
+
+def test_one_free_slot_is_offered_to_one_partition_and_the_next_look_offers_more() -> None:
+    desk, attempts = desk_with(1, 4, "a")
+    for partition in (1, 2, 3):
+        desk.take(command(token=f"of {partition}", partition=partition), 0.0)
+    desk.tick(2 * HOLD_SECONDS)
+    assert list(desk.ended(attempts["a"], 0.5)) == [BeatSoon([1])]
+    assert list(desk.tick(0.5)) == [BeatSoon([2, 3])]
+
+
+def test_hung_functions_lower_each_share_by_theirs() -> None:
+    desk, attempts = desk_with(8, 2, "ab")
+    for attempt in attempts.values():
+        desk.hung(attempt, 0.0)
+    assert [desk.standing(partition).credit for partition in (0, 1)] == [3, 3]

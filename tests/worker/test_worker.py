@@ -131,7 +131,7 @@ def _run_for_a_while(worker: Worker, hub: Any) -> None:
         await worker.start()
         from hub import Hub
 
-        async with Hub(worker._bootstrap) as own:
+        async with Hub(transport=worker._transport) as own:
             handle = await own.submit("blocks", {"seconds": 4.5}, id="blocker")
             await handle.result(timeout_seconds=60)
         await worker.stop()

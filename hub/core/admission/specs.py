@@ -21,7 +21,7 @@ def check_spec(spec: TaskSpec, at: str, now_us: int) -> TaskRejection | None:
     if args.lstrip()[:1] != b"{":
         return Rejection("invalid_input", f"{at}args: must be a JSON object")
     if spec.priority is not None and not -1_000_000 <= spec.priority <= 1_000_000:
-        return Rejection("invalid_input", f"{at}priority: must lie between -1,000,000 and 1,000,000")
+        return Rejection("invalid_input", f"{at}priority: must be between -1,000,000 and 1,000,000")
     if spec.queue is not None and (problem := check_id(spec.queue, f"{at}queue")) is not None:
         return Rejection("invalid_input", problem)
     if (problem := check_texts(spec, at)) is not None:
@@ -39,7 +39,7 @@ def _check_times(spec: TaskSpec, at: str) -> TaskRejection | None:
             except (ValueError, OverflowError) as error:
                 return Rejection("invalid_input", f"{at}{field}: no RFC 3339 time: {error}")
         elif moment is not None and not 0 <= moment <= SECONDS_MAX:
-            return Rejection("invalid_input", f"{at}{field}: seconds must lie between 0 and {SECONDS_MAX:.0f}")
+            return Rejection("invalid_input", f"{at}{field}: seconds must be between 0 and {SECONDS_MAX:.0f}")
     if spec.timeouts is not None:
         for field in spec.timeouts.__struct_fields__:
             seconds = getattr(spec.timeouts, field)

@@ -4,7 +4,7 @@ from heapq import heappop, heappush
 
 from msgspec import Raw
 
-from schemas import RunAttempt, WorkWanted
+from schemas import ExecuteAttempt, WorkWanted
 from schemas import events as e
 from schemas.tasks import INLINE_RESULTS_BYTES_MAX
 
@@ -99,7 +99,7 @@ def _issue(changes: Changes, task: Task, worker: Worker) -> int:
         ),
     )
     results, omitted = _dependency_results(changes, row)
-    command = RunAttempt(
+    command = ExecuteAttempt(
         task=task.id,
         root=task.root,
         partition=changes.partition,

@@ -1,6 +1,6 @@
 """A task that is to be created, and the data of its first event."""
 
-from operator import attrgetter
+from collections.abc import Callable
 
 from schemas import TaskSpec
 from schemas import events as e
@@ -8,18 +8,30 @@ from schemas.tasks import AdmittedFields
 
 from ..times import text_of, us_of_seconds
 
-_SAME = AdmittedFields.__struct_fields__
-_values_of = attrgetter(*_SAME)
+
+def _copier() -> Callable[..., e.TaskCreated]:
+    """A function that copies the fields that both declare the same way. It is compiled from their names, as dataclasses compile
+    theirs: with a dict for each task, this would take twice as long."""
+    copied = ", ".join(f"{name}=spec.{name}" for name in AdmittedFields.__struct_fields__)
+    function: Callable[..., e.TaskCreated] = eval(
+        f"lambda spec, queue, priority, not_start_after, log_offset: TaskCreated({copied}, queue=queue, priority=priority,"
+        " not_start_after=not_start_after, log_offset=log_offset)",
+        {"TaskCreated": e.TaskCreated},
+    )
+    return function
+
+
+_created = _copier()
 
 
 def created_data(spec: TaskSpec, *, now_us: int, log_offset: int, queue: str = "default", priority: int = 0) -> e.TaskCreated:
     """The part of `TaskCreated` that comes from the spec (already checked): every field that both declare the same way, and what
     is worked out. `queue` and `priority` where the spec has none."""
     expires = spec.not_start_after
-    return e.TaskCreated(
-        **dict(zip(_SAME, _values_of(spec), strict=True)),
-        queue=queue if spec.queue is None else spec.queue,
-        priority=priority if spec.priority is None else spec.priority,
-        not_start_after=text_of(now_us + us_of_seconds(expires)) if isinstance(expires, int | float) else expires,
-        log_offset=log_offset,
+    return _created(
+        spec,
+        queue if spec.queue is None else spec.queue,
+        priority if spec.priority is None else spec.priority,
+        text_of(now_us + us_of_seconds(expires)) if isinstance(expires, int | float) else expires,
+        log_offset,
     )

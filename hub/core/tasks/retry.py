@@ -23,13 +23,13 @@ def problem_of(policy: RetryPolicy) -> str | None:
         if not least <= getattr(policy, field) <= ATTEMPTS_MAX:
             return f"{field}: must be between {least} and {ATTEMPTS_MAX}"
     if not 0 <= policy.jitter <= 1:
-        return "jitter: must lie between 0 and 1"
+        return "jitter: must be between 0 and 1"
     backoff = policy.backoff
     if isinstance(backoff, list) and len(backoff) > DELAYS_MAX:
         return f"backoff: must not have more than {DELAYS_MAX} delays"
     delays = backoff if isinstance(backoff, list) else [backoff.initial, backoff.max, backoff.multiplier]
     if not all(0 <= delay <= SECONDS_MAX for delay in delays):
-        return f"backoff: numbers must lie between 0 and {SECONDS_MAX:.0f}"
+        return f"backoff: numbers must be between 0 and {SECONDS_MAX:.0f}"
     return None
 
 

@@ -1,0 +1,22 @@
+"""Tests of tasks and subscribers without a broker: a whole hub in memory, with a time that the test moves. See README.md."""
+
+from ..verify import Report
+from .factories import EventRecord, make_event, make_event_record, make_submission
+from .hub import HubInMemory, VerificationError
+from .quiet import StalledError
+from .recording import RecordingSubscriber
+from .subscription import DeadLetteredEvent, Subscription
+
+__all__ = [
+    "DeadLetteredEvent",
+    "EventRecord",
+    "HubInMemory",
+    "RecordingSubscriber",
+    "Report",
+    "StalledError",
+    "Subscription",
+    "VerificationError",
+    "make_event",
+    "make_event_record",
+    "make_submission",
+]

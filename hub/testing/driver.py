@@ -1,0 +1,99 @@
+"""Runs an event loop through the time that a test moves: what becomes due is done in order, each at its time."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from .manual_time import ManualTime
+from .quiet import Quiet, StalledError
+
+T = TypeVar("T")
+
+#: For how much real time nothing may move before whoever waits gets an error (seconds), where no body runs: nothing can come.
+PATIENCE_SECONDS = 0.2
+
+
+class Driver:
+    """See the module. `running` says how many bodies run, `busy_threads` how many plain functions; see `HubInMemory` for
+    `thread_seconds` and `stall_seconds`. A part of the hub that fails is reported to `fail`: whoever waits gets its error."""
+
+    def __init__(
+        self,
+        clock: ManualTime,
+        *,
+        running: Callable[[], int],
+        busy_threads: Callable[[], int],
+        thread_seconds: float,
+        stall_seconds: float,
+    ) -> None:
+        self._clock = clock
+        self._running = running
+        self._stall_seconds = stall_seconds
+        self._failure: BaseException | None = None
+        self._quiet = Quiet(
+            clock, busy_threads=busy_threads, thread_seconds=thread_seconds, patience=self._patience, stall=self._stall
+        )
+
+    async def settle(self) -> None:
+        """Until nothing is left to do at this time. Raises what made a part of the hub fail."""
+        await self._quiet.wait()
+        self.raise_failure()
+
+    async def advance(self, seconds: float) -> None:
+        """Move the time on, settled at its beginning, at its end and at each timer between. Raises as `settle` does."""
+        target = self._clock.monotonic() + seconds
+        await self.settle()
+        while await self._step(target):
+            self.raise_failure()
+        self._clock.move_to(target)
+        await self.settle()
+
+    async def _step(self, target: float) -> bool:
+        """Do what is due next up to `target`; False where there is nothing more."""
+        due = self._clock.next_due()
+        if due is None or due > target:
+            return False
+        self._clock.move_to(due)
+        await self._quiet.wait()
+        return True
+
+    async def finish(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
+        """The result of `work`, which is given as much of the time as it needs, up to `seconds`. Raises StalledError."""
+        target = self._clock.monotonic() + seconds
+        task = asyncio.get_running_loop().create_task(work)
+        await self._quiet.wait()
+        while not task.done() and await self._step(target):
+            pass
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+            raise StalledError(f"The hub did not end within {seconds:g} s of its own time.")
+        return task.result()
+
+    async def guard(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work`. Raises StalledError where it cannot come at this time, and what made a part of the hub fail."""
+        result = await self._quiet.guard(work)
+        self.raise_failure()
+        return result
+
+    def fail(self, error: BaseException) -> None:
+        """A part of the hub has failed."""
+        self._failure = self._failure or error
+
+    def raise_failure(self) -> None:
+        """Raise what made a part of the hub fail, the first of it."""
+        if self._failure is not None:
+            raise self._failure
+
+    def _patience(self) -> float:
+        return self._stall_seconds if self._running() and self._failure is None else PATIENCE_SECONDS
+
+    def _stall(self) -> BaseException:
+        if self._failure is not None:
+            return self._failure
+        running = self._running()
+        bodies = f"; {running} running, which wait for a time or for something outside," if running else ""
+        return StalledError(
+            f"What is waited for does not come at this time of the hub: nothing is left to do{bodies} until the time is moved "
+            "(`await hub.advance(seconds=...)`). `hub.events` shows how far it came."
+        )

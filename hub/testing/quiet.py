@@ -1,0 +1,118 @@
+"""Waiting until nothing is left to do, without waiting for time; and noticing that somebody waits for what will never come."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from ..errors import HubError
+from .manual_time import ManualTime
+
+T = TypeVar("T")
+
+#: How long the loop rests between looks at a thread or a socket (seconds).
+LOOK_SECONDS = 0.0005
+
+
+class StalledError(HubError):
+    """What is waited for cannot come while time stands still."""
+
+
+class Quiet:
+    """Knows when an event loop in manual time has nothing to do.
+
+    `busy_threads` says how many threads work for the loop: each is waited for once, `thread_seconds` of real time at most.
+    `stall` makes the error for those who wait in `guard` when nothing has moved for `patience()` seconds of real time."""
+
+    def __init__(
+        self,
+        clock: ManualTime,
+        *,
+        busy_threads: Callable[[], int],
+        thread_seconds: float,
+        patience: Callable[[], float],
+        stall: Callable[[], BaseException],
+    ) -> None:
+        self._clock = clock
+        self._busy_threads = busy_threads
+        self._thread_seconds = thread_seconds
+        self._patience = patience
+        self._stall = stall
+        self._waiting: list[asyncio.Future[None]] = []
+        self._guarded: set[asyncio.Future[None]] = set()
+        self._looking: asyncio.Task[None] | None = None
+        self._given_up = 0
+
+    async def wait(self) -> None:
+        """Until nothing is ready to run, no timer is due and no thread works."""
+        quiet: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(quiet)
+        self._look()
+        await quiet
+
+    async def guard(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work`. Raises what `stall` makes where nothing moves any more."""
+        loop = asyncio.get_running_loop()
+        task, stalled = loop.create_task(work), loop.create_future()
+        self._guarded.add(stalled)
+        self._look()
+        try:
+            await asyncio.wait([task, stalled], return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                stalled.result()
+        finally:
+            self._guarded.discard(stalled)
+            stalled.cancel()
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task])
+        return task.result()
+
+    def _look(self) -> None:
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.get_running_loop().create_task(self._keep_looking(), name="quiet")
+
+    async def _keep_looking(self) -> None:
+        """One task for all who wait: several would keep each other from ever seeing the loop quiet."""
+        since: float | None = None
+        while self._waiting or self._guarded:
+            await asyncio.sleep(0)
+            if not self._clock.is_quiet():
+                since = None
+                continue
+            since = since or time.monotonic()
+            if self._notice(time.monotonic() - since):
+                since = None
+            else:
+                _rest()
+
+    def _notice(self, seconds: float) -> bool:
+        """The loop has been quiet for so long; whether that means anything to anybody."""
+        if self._is_worth_waiting(seconds):
+            return False
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for quiet in waiting:
+                if not quiet.done():
+                    quiet.set_result(None)
+            return True
+        if seconds < self._patience():
+            return False
+        for stalled in self._guarded:
+            if not stalled.done():
+                stalled.set_exception(self._stall())
+                stalled.exception()  # seen by who waits, unless their own work ends at this moment
+        return True
+
+    def _is_worth_waiting(self, seconds: float) -> bool:
+        """Whether a thread works that was not given up on yet."""
+        busy = self._busy_threads()
+        if seconds >= self._thread_seconds:
+            self._given_up = busy
+        self._given_up = min(self._given_up, busy)
+        return busy > self._given_up
+
+
+def _rest() -> None:
+    """The loop's own waits follow a time that stands still."""
+    time.sleep(LOOK_SECONDS)

@@ -1,0 +1,26 @@
+"""A subscriber that keeps what it is handed."""
+
+from schemas import Event
+from subscribers import Meta, Subscriber, SubscriberSettings, on
+
+
+class RecordingSubscriber(Subscriber[SubscriberSettings]):
+    """Keeps every event that it is handed, in the order of delivery: `events`, and the `Meta` of each delivery in `metas`."""
+
+    name = "recording"
+
+    def __init__(self, settings: SubscriberSettings) -> None:
+        super().__init__(settings)
+        self.events: list[Event] = []
+        self.metas: list[Meta] = []
+
+    @on("*")
+    async def record(self, event: Event, meta: Meta) -> None:
+        """Keep one event."""
+        self.events.append(event)
+        self.metas.append(meta)
+
+    @property
+    def types(self) -> list[str]:
+        """The types of the events, in order."""
+        return [event.type for event in self.events]

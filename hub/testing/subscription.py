@@ -1,0 +1,126 @@
+"""A subscriber on the log in memory: the filter, lanes, retries, dead letters and policies that it has in delivery, on the test's
+event loop."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from schemas import Event, MalformedEvent, decode_event
+from subscribers import Subscriber, SubscriberContext
+
+from ..delivery import Counters, Plan
+from ..delivery.runner import Runner
+from ..delivery.selection import Selection
+from ..delivery.window import Item, Session
+from ..kafka import EVENTS, StoredRecord
+from .transport import MemoryTransport
+
+CLIENT_ID = "subscription"
+DRAIN_SECONDS = 5.0
+
+
+class FetchedRecord(NamedTuple):
+    """A record as the consumer of delivery gives it."""
+
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+
+
+class DeadLetteredEvent(NamedTuple):
+    """An event that could not be delivered: how often that was tried, and what was raised last. `event` is None where the record
+    is not an event."""
+
+    event: Event | None
+    attempts: int
+    error: BaseException | None
+
+
+class Subscription:
+    """One attached subscriber: `instance` is the object whose methods are called, `counters` what became of events,
+    `dead_letters` those that could not be delivered, `stopped` why it was stopped by its policy `on_error = "stop"`."""
+
+    def __init__(self, plan: Plan, transport: MemoryTransport, on_failed: Callable[[BaseException], object]) -> None:
+        self.plan = plan
+        self.instance: Subscriber[Any] = plan.plugin(plan.settings)
+        self.counters = Counters()
+        self.dead_letters: list[DeadLetteredEvent] = []
+        self.stopped: Exception | None = None
+        self._transport = transport
+        self._on_failed = on_failed
+        self._selection = Selection(plan.plugin, plan.settings, plan.filter)
+        self._room = asyncio.Event()
+        self._session = Session(plan.delivery.in_flight_max, plan.delivery.in_flight_bytes_max, wake=self._room.set)
+        self._logger = logging.getLogger(f"subscribers.{plan.config.id}")
+        self._runner: Runner | None = None
+        self._reading: list[asyncio.Task[None]] = []
+
+    async def open(self, partitions: int) -> None:
+        """Open the instance and begin to read. Raises what its `open` raises."""
+        async with asyncio.timeout(self.plan.delivery.timeout_seconds):
+            await self.instance.open(SubscriberContext(self.plan.config.id, self._logger))
+        self._runner = Runner(self.plan, self.instance, self, self.counters, self._stop, self._logger)
+        self._runner.start()
+        for partition in range(partitions):
+            begin = 0 if self.plan.config.start_from == "earliest" else self._transport.broker.end(EVENTS, partition)
+            self._start(self._read(self._runner, partition, begin))
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=self.plan.config.id)
+        task.add_done_callback(self._over)
+        self._reading.append(task)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_failed(error)
+
+    def _stop(self, error: Exception) -> None:
+        self.stopped = error
+        self._session.revoked = True
+
+    async def _read(self, runner: Runner, partition: int, begin: int) -> None:
+        async with self._transport.reader(client_id=CLIENT_ID) as reader:
+            await reader.open(EVENTS, partition, begin)
+            while not self._session.revoked:
+                await self._wait_for_room()
+                for record in await reader.read(1):
+                    self._hand_over(runner, partition, record)
+
+    async def _wait_for_room(self) -> None:
+        while not self._session.room():
+            self._room.clear()
+            self._session.waiting = True
+            await self._room.wait()
+
+    def _hand_over(self, runner: Runner, partition: int, record: StoredRecord) -> None:
+        offset, timestamp_ms, key, value, headers = record
+        route = self._selection.route(tuple(headers))
+        if route is None:
+            self.counters.filtered += 1
+            return
+        item = Item(self._session, route, FetchedRecord(partition, offset, timestamp_ms, key, value, tuple(headers)))
+        self._session.fed += 1
+        self._session.fed_bytes += item.size
+        runner.feed([item])
+
+    async def put(self, plan: Plan, item: Item) -> None:
+        """An event could not be delivered (see `hub.delivery.runner.DeadLetterSink`)."""
+        try:
+            event = decode_event(item.value, item.headers)
+        except MalformedEvent:
+            event = None
+        self.dead_letters.append(DeadLetteredEvent(event, item.failures, item.error))
+
+    async def close(self) -> None:
+        """Let what runs end, flush, and close the instance. Raises what its `close` raises."""
+        for task in self._reading:
+            task.cancel()
+        if self._reading:
+            await asyncio.wait(self._reading)
+        if self._runner is not None:
+            await self._runner.drain(self._session, DRAIN_SECONDS)
+            await self._runner.close(DRAIN_SECONDS)

@@ -1,0 +1,223 @@
+"""`hub.kafka.Transport` on a broker in this process: what clients and workers stand on instead of TCP."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Self
+
+from ..broker import BrokerError, LocalBroker
+from ..kafka import (
+    BATCH_BYTES_MAX,
+    INTAKE,
+    BrokerUnreachable,
+    OffsetOutOfRange,
+    Outgoing,
+    Record,
+    RecordTooLarge,
+    StoredRecord,
+    TopicMissing,
+    build_batch,
+    end_of_batches,
+    pool_topic,
+    read_batches,
+    size_of,
+)
+
+ADDRESS = "memory"
+FETCH_BYTES = 1024 * 1024
+
+#: Of a record batch (https://kafka.apache.org/documentation/#recordbatch).
+BATCH_HEADER_BYTES = 61
+SEND_SECONDS = 60.0
+
+#: Nothing is polled in memory: a reader waits until there is something (seconds).
+FOREVER_SECONDS = 1e9
+
+
+def _nothing() -> None:
+    """What follows when nobody asks."""
+
+
+def check_size(outgoing: Outgoing) -> None:
+    """Raises RecordTooLarge where no topic of a hub takes the record."""
+    record = Record(outgoing.key, outgoing.value, outgoing.headers, 0)
+    if size_of(record) + BATCH_HEADER_BYTES > BATCH_BYTES_MAX:
+        raise RecordTooLarge(outgoing.topic, len(outgoing.value), BATCH_BYTES_MAX)
+
+
+class MemoryTransport:
+    """See `hub.kafka.Transport`. `now_ms` gives the timestamps of what is sent.
+
+    After `cut` nothing passes in either direction until `restore`, as on a network that is cut."""
+
+    local = True
+    address = ADDRESS
+
+    def __init__(self, broker: LocalBroker, now_ms: Callable[[], int]) -> None:
+        self.broker = broker
+        self.connected = asyncio.Event()
+        self.connected.set()
+        self._now_ms = now_ms
+
+    def cut(self) -> None:
+        """Let nothing pass."""
+        self.connected.clear()
+
+    def restore(self) -> None:
+        """Let everything pass again; what was posted meanwhile is sent."""
+        self.connected.set()
+
+    def append(self, outgoing: Outgoing) -> None:
+        """Append a record. Raises RecordTooLarge."""
+        check_size(outgoing)
+        topic, partition, key, value, headers = outgoing
+        self.broker.append_soon(topic, partition, build_batch([Record(key, value, headers, self._now_ms())]))
+
+    def sender(self, *, client_id: str, linger_ms: int = 0) -> "MemorySender":
+        """See Transport."""
+        return MemorySender(self)
+
+    def reader(self, *, client_id: str) -> "MemoryReader":
+        """See Transport."""
+        return MemoryReader(self)
+
+    async def read_all(self, topic: str, partition: int) -> AsyncIterator[StoredRecord]:
+        """See Transport."""
+        end = self.broker.end(topic, partition)
+        position = self.broker.fetch(topic, partition, end, max_bytes=1).log_start
+        while position < end:
+            fetched = self.broker.fetch(topic, partition, position, max_bytes=FETCH_BYTES)
+            for record in read_batches(fetched.data, aborted=fetched.aborted):
+                if position <= record.offset < end:
+                    yield record
+            position = end_of_batches(fetched.data)
+
+    async def describe_partitions(self) -> int:
+        """See Transport."""
+        return self.broker.topics()[INTAKE]
+
+    async def ensure_pool(self, pool: str) -> None:
+        """See Transport."""
+        spec = pool_topic(pool)
+        await self.broker.create_topic(spec.name, spec.partitions, exist_ok=True)
+
+
+class MemorySender:
+    """See `hub.kafka.RecordSender`. A record is stored at once, or refused; while the transport is cut it waits."""
+
+    def __init__(self, transport: MemoryTransport) -> None:
+        self._transport = transport
+        self._posted: deque[tuple[Outgoing, Callable[[], object]]] = deque()
+        self._posting: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Nothing to connect."""
+
+    async def send(self, outgoing: Outgoing, *, timeout_seconds: float = SEND_SECONDS) -> None:
+        """See RecordSender. Raises as `send_many` does."""
+        await self.send_many([outgoing], timeout_seconds=timeout_seconds)
+
+    async def send_many(self, outgoing: Sequence[Outgoing], *, timeout_seconds: float = SEND_SECONDS) -> None:
+        """See RecordSender. Raises RecordTooLarge, and BrokerUnreachable where the transport stays cut."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._transport.connected.wait()
+        except TimeoutError as late:
+            raise BrokerUnreachable(ADDRESS, "the connection is cut") from late
+        for one in outgoing:
+            self._transport.append(one)
+        await self._transport.broker.stable()
+
+    async def post(self, outgoing: Outgoing, on_settled: Callable[[], object] = _nothing) -> None:
+        """See RecordSender. Raises RecordTooLarge."""
+        check_size(outgoing)
+        if self._posted or not self._transport.connected.is_set():
+            self._posted.append((outgoing, on_settled))
+            if self._posting is None or self._posting.done():
+                self._posting = asyncio.get_running_loop().create_task(self._send_posted(), name="posted reports")
+            return
+        self._transport.append(outgoing)
+        await self._transport.broker.stable()
+        on_settled()
+
+    async def _send_posted(self) -> None:
+        await self._transport.connected.wait()
+        while self._posted:
+            outgoing, on_settled = self._posted.popleft()
+            self._transport.append(outgoing)
+            on_settled()
+
+    async def flush(self, *, timeout_seconds: float) -> bool:
+        """See RecordSender."""
+        if self._posting is None:
+            return True
+        done, _ = await asyncio.wait([self._posting], timeout=timeout_seconds)
+        return bool(done)
+
+    async def stop(self) -> None:
+        """Send nothing more."""
+        if self._posting is not None:
+            self._posting.cancel()
+            await asyncio.wait([self._posting])
+
+
+class MemoryReader:
+    """See `hub.kafka.RecordReader`. `read` waits until there is something."""
+
+    def __init__(self, transport: MemoryTransport) -> None:
+        self._transport = transport
+        self._broker = transport.broker
+        self._topic, self._partition, self._position = "", 0, 0
+        self._buffer: list[StoredRecord] = []
+
+    async def open(self, topic: str, partition: int, offset: int) -> None:
+        """Begin at `offset`. Raises TopicMissing."""
+        if partition >= self._broker.topics().get(topic, 0):
+            raise TopicMissing(f"{topic} (partition {partition})", ADDRESS)
+        self._topic, self._partition, self._position = topic, partition, offset
+
+    async def read(self, max_records: int = 500, timeout_ms: int = 0) -> list[StoredRecord]:
+        """See RecordReader. Raises OffsetOutOfRange."""
+        while not self._buffer:
+            self._fetch()
+            if not self._buffer:
+                place = self._topic, self._partition, self._position
+                await self._broker.wait(*place, timeout_seconds=FOREVER_SECONDS)
+        await self._transport.connected.wait()
+        taken, self._buffer = self._buffer[:max_records], self._buffer[max_records:]
+        return taken
+
+    def _fetch(self) -> None:
+        try:
+            fetched = self._broker.fetch(self._topic, self._partition, self._position, max_bytes=FETCH_BYTES)
+        except BrokerError as error:
+            raise OffsetOutOfRange(self._topic, self._partition, self._position) from error
+        if fetched.data:
+            records = read_batches(fetched.data, aborted=fetched.aborted)
+            self._buffer = [record for record in records if record.offset >= self._position]
+            self._position = end_of_batches(fetched.data)
+
+    def seek(self, offset: int) -> None:
+        """See RecordReader."""
+        self._buffer, self._position = [], offset
+
+    async def start_offset(self) -> int:
+        """See RecordReader."""
+        end = await self.end_offset()
+        return self._broker.fetch(self._topic, self._partition, end, max_bytes=1).log_start
+
+    async def end_offset(self) -> int:
+        """See RecordReader."""
+        return self._broker.end(self._topic, self._partition)
+
+    async def ensure_moving(self) -> None:
+        """Nothing in memory gets stuck."""
+
+    async def close(self) -> None:
+        """Nothing to disconnect."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()

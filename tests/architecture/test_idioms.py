@@ -1,0 +1,47 @@
+"""Messages, docstrings, comments and READMEs use the field's terms and plain English: what is listed here has a better word."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from .test_texts import tracked
+
+ROOT = Path(__file__).parents[2]
+#: A pattern, the better wording, and a text that the pattern must find.
+IDIOMS = {
+    r"(?<![Tt]here )(?<![Ww]here )\bis no (?!longer|more)[A-Za-z]": ("is not a", "a result of type X is no JSON"),
+    r"\banew\b|\bmade again\b": ("recreated", "the inbox was made anew"),
+    r"\b(?:goes|go|went) on (?:at|there|from|after)\b": ("continues", "it goes on at 7"),
+    r"\b(?:is|was|are|were) (?:not )?told\b": ("reported", "an end was not told"),
+    r"\bwords? to\b": ("a report to", "a word to every inbox"),
+    r"\bbehind (?:this|the|its|that) (?:offset|position|end|log)": ("after, before or past", "at or behind this offset"),
+    r"\bset aside\b": ("dead-letter", "it is set aside"),
+    r"\bmisplaced\b|\bastray\b": ("misrouted", "a misplaced report"),
+    r"\btime-outs?\b": ("timeout", "a time-out"),
+    r"\bback-off\b": ("backoff", "a back-off"),
+    r"\bplug-ins?\b": ("plugin", "a plug-in"),
+    r"\bno certain end\b": ("unknown outcome", "it has no certain end"),
+    r"\bstands there\b": ("is listed", "it stands there twice"),
+    r"\bnobody foresaw\b": ("unexpected", "fails in a way that nobody foresaw"),
+    r"\bmust lie\b": ("must be", "must lie between 0 and 1"),
+    r"\bif it likes\b": ("optionally", "and, if it likes, the meta"),
+}
+
+
+@pytest.mark.parametrize("pattern", IDIOMS)
+def test_the_pattern_finds_its_idiom(pattern: str) -> None:
+    assert re.search(pattern, IDIOMS[pattern][1])
+
+
+@pytest.mark.parametrize("pattern", IDIOMS)
+def test_no_text_of_the_project_uses(pattern: str) -> None:
+    tests = ROOT / "tests"
+    texts = [path for path in tracked() if path.suffix in (".py", ".md") and tests not in path.parents]
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()[:120]}"
+        for path in texts
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if re.search(pattern, line)
+    ]
+    assert not found, f'write "{IDIOMS[pattern][0]}":\n' + "\n".join(found)
