@@ -26,7 +26,7 @@ REPLY_PARTITION = 1
 ASK_SECONDS = 3.0
 
 #: Mean time between two actions of all clients together (seconds).
-PACE_SECONDS = 0.37
+PACE_SECONDS = 0.34
 
 
 class Clients:

@@ -97,7 +97,8 @@ class EventLog:
             if event.to_state is not None:
                 self._states[name] = event.to_state
             if event.to_state in TERMINAL_STATES:
-                del self.live[name], self._states[name]
+                self.live.pop(name, None)
+                self._states.pop(name, None)
         elif event.type == "task.rejected":
             self.known.add(event.data.task)
         elif event.type == "engine.timer_dead_lettered" or (

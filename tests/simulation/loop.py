@@ -19,6 +19,9 @@ _PROCESS: ContextVar["Process | None"] = ContextVar("process", default=None)
 #: Callbacks without any progress of the time, after which a schedule is taken for stuck.
 CALLBACKS_MAX = 50_000
 
+#: No schedule lasts so long (seconds of virtual time).
+SECONDS_MAX = 600.0
+
 
 class Process:
     """What belongs together: frozen, continued and killed as one."""
@@ -144,6 +147,8 @@ class SimulationLoop(asyncio.BaseEventLoop):
         if not timers:
             raise RuntimeError("every task waits for something that no timer brings")
         self._now = max(self._now, timers[0][0])
+        if self._now > SECONDS_MAX:
+            raise RuntimeError(f"not over after {SECONDS_MAX:.0f} seconds")
         while timers and timers[0][0] <= self._now:
             self._ready.append(heappop(timers)[2])
 

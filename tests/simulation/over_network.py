@@ -116,7 +116,7 @@ class NetworkSession:
             return {}
         self._ended = True
         asked = [self._produce(place, batch) for place, records in places.items() for batch in self._build(records)]
-        offsets = dict(reversed([(place, offset) for place, offset in await asyncio.gather(*asked)]))
+        offsets = dict(reversed(_all(await asyncio.gather(*asked, return_exceptions=True))))
         ended = await self._requests.ask(
             lambda core: core.transactions.end(self._id, *self._producer, commit=True, bump=True), durable=True
         )
@@ -144,6 +144,14 @@ class NetworkSession:
     async def close(self) -> None:
         """See TransactionalSession."""
         self._ended = True
+
+
+def _all(answers: "list[tuple[TopicPartition, int] | BaseException]") -> list[tuple[TopicPartition, int]]:
+    """The answers. Raises the first failure among them."""
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+    return [answer for answer in answers if not isinstance(answer, BaseException)]
 
 
 def _check(error: ErrorCode) -> None:

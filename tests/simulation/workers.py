@@ -1,6 +1,7 @@
 """Workers: the real desk, bodies, reports and lease keeper, each worker a process that can be frozen, cut off and killed."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from hub.verify import Execution
 from hub.worker import Permanent, RetryLater, TaskContext, TaskRegistry, WorkerSettings
 from hub.worker.commands import CommandReader
 from hub.worker.desk import Desk
+from hub.worker.effects import Command
 from hub.worker.heartbeats import DeskHeartbeats, LeaseKeeper
 from hub.worker.reports import ReportBuilder, WorkerIdentity
 from hub.worker.slots import HOLD_SECONDS
@@ -78,7 +80,15 @@ class SimulatedWorker:
             for record in await self._reader.read():
                 command = self._commands.read(record)
                 if command is not None:
-                    await self.desk.take(command)
+                    await self._take(command)
+
+    async def _take(self, command: Command) -> None:
+        await self.desk.take(command)
+        if self._world.chance.random() < self._world.weather.repeated:
+            self.process.later(self._world.chance.expovariate(1.0), self._take_again, command)
+
+    def _take_again(self, command: Command) -> None:
+        self.process.start(self.desk.take(command)).add_done_callback(self._over)
 
     async def _keep_time(self) -> None:
         while True:
@@ -127,6 +137,8 @@ class Workers:
         self._started = 0
         self.all: list[SimulatedWorker] = []
         self.executions: list[Execution] = []
+        self.tokens: Counter[str] = Counter()
+        """How often a body ran for each command."""
         self.healing = False
 
     def join(self, pool: str = "default") -> SimulatedWorker:
@@ -169,6 +181,7 @@ class Workers:
         """A body of any task: it takes a while, and ends in one of all possible ways."""
         chance = self._world.chance
         self.executions.append(Execution(ctx.task_id, ctx.attempt))
+        self.tokens[ctx._command.token] += 1
         if self.healing:
             await asyncio.sleep(0.01)
             return ctx.task_id
