@@ -107,7 +107,7 @@ def test_the_list_is_a_table_of_the_newest(address: str) -> None:
 def test_an_unknown_task_ends_with_1(address: str, command: str) -> None:
     unknown = hub("task", command, "nowhere", bootstrap=address)
     assert unknown.returncode == 1
-    assert "nowhere is not known" in unknown.stderr
+    assert "nowhere is unknown or has expired" in unknown.stderr
 
 
 def test_events_are_followed_from_the_beginning_by_type_and_task(address: str) -> None:

@@ -47,7 +47,7 @@ async def records_of(bootstrap: str) -> list["ConsumerRecord[bytes, bytes]"]:
 def test_the_demo_starts_its_own_hub_and_ends_well() -> None:
     done = hub("demo", "--exit")
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
-    for told in ("task.retry_scheduled", "task.scheduled", "packed 8 of 8", "Every step ended as it should", "hub verify"):
+    for told in ("task.retry_scheduled", "task.scheduled", "packed 8 of 8", "Every step ended as it should", "This hub ends now"):
         assert told in done.stdout
     assert "\x1b" not in done.stdout
 
