@@ -8,9 +8,9 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from ..durable import sync_path
 from .batches import HEADER_BYTES, is_intact, read_header, whole_batches
 from .compaction import Contents, Filter, KeyMap, Pause, Rules, map_keys
 from .errors import StorageDamaged
@@ -188,7 +188,7 @@ class _Output:
         )
         new.index, new.contents = self._index, contents
         write_index(new.index_path, self._index)
-        _sync_directory(self._path.parent)
+        sync_path(self._path.parent)
         return [Replacement(self.sources, new)]
 
     def discard(self) -> None:
@@ -198,11 +198,3 @@ class _Output:
                 self._file.close()
             self._path.unlink(missing_ok=True)
             self._path.with_suffix(".index").unlink(missing_ok=True)
-
-
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 from crc32c import crc32c
 
+from ..durable import sync_path
 from .errors import DataDirectoryInUse, StorageDamaged
 from .format import ensure_format
 from .journal import Journal, Position
@@ -198,11 +199,7 @@ class FileStorage:
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(self._directory / "checkpoint")
-        handle = os.open(self._directory, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_path(self._directory)
 
     def maintain(self) -> None:
         """Prepare journal files and look at the free space; decides `writable`."""

@@ -8,6 +8,7 @@ It is written before anything else, and read before anything else. Data of anoth
 import os
 from pathlib import Path
 
+from ..durable import sync_path
 from .errors import OtherFormat
 
 #: Counted up by whoever changes what is in a data directory so that an earlier version cannot read it, or the other way round.
@@ -41,8 +42,4 @@ def _write(path: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_path(path.parent)

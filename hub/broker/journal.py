@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from crc32c import crc32c
 
+from ..durable import sync_path
 from .errors import StorageDamaged
 
 _MAGIC = b"HJ01"
@@ -74,14 +75,6 @@ def decode_block(data: "bytes | mmap.mmap", at: int, generation: int) -> Block |
     if crc32c(data[at + _HEAD.size + _CRC.size : end], crc32c(data[at : at + _HEAD.size])) != crc:
         return None
     return Block(lsn, synced_lsn, data[body:end], end)
-
-
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 class Journal:
@@ -177,11 +170,7 @@ class Journal:
         """What was replayed may have been in the page cache only: it is acted upon from now on, so it must be on
         disk."""
         for generation in generations:
-            handle = os.open(self._path(generation), os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            sync_path(self._path(generation))
 
     # --- writing
 
@@ -261,7 +250,7 @@ class Journal:
                     left -= os.write(handle, zeros[: min(left, len(zeros))])
                 os.fsync(handle)
                 os.rename(temporary, path)
-                _sync_directory(self._directory)
+                sync_path(self._directory)
             except OSError:
                 os.close(handle)
                 temporary.unlink(missing_ok=True)
@@ -281,7 +270,7 @@ class Journal:
                     self._next_generation += 1
                 else:
                     path.unlink(missing_ok=True)
-            _sync_directory(self._directory)
+            sync_path(self._directory)
 
     def close(self) -> None:
         """Close the files."""

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from ..durable import sync_path
 from .compaction import HASH_BYTES, Spans
 from .errors import StorageDamaged
 from .log import LogKey, SegmentView
@@ -166,11 +167,7 @@ class SegmentStore:
     def sync(self) -> None:
         """Bring everything appended to disk."""
         for path in self._unsynced:
-            handle = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            sync_path(path)
         self._unsynced.clear()
 
     def leave_out_before(self, starts: Mapping[LogKey, int]) -> None:

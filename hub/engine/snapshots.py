@@ -24,6 +24,7 @@ import structlog
 from msgspec import MsgspecError, msgpack
 
 from ..core import META_KEY, SECOND_US
+from ..durable import sync_path
 from ..kafka import TOMBSTONES_MS, StoredRecord
 
 log = structlog.get_logger(__name__)
@@ -171,11 +172,7 @@ def _write(path: Path, origin: _Origin, blocks: Iterable[bytes], partitions: int
         file.flush()
         os.fsync(file.fileno())
     beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_path(path.parent)
     return size
 
 
