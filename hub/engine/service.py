@@ -152,7 +152,6 @@ class EngineService:
         self._membership: GroupMembership | None = None
         self._following: asyncio.Task[None] | None = None
         self._broker: TcpBroker | None = None
-        self._assigned: set[int] = set()
 
     @property
     def partitions(self) -> list[int]:

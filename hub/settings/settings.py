@@ -135,10 +135,6 @@ class Settings(BaseSettings):
         except SettingsError as error:  # only a variable is parsed; what is in it may be secret
             raise ConfigurationError(f"The variable {_unparsed(error)} must be JSON.") from None
 
-    def subscriber_entries(self) -> list[dict[str, Any]]:
-        """What `hub delivery` runs when no flag says otherwise: the configured ones, or the console."""
-        return self.subscribers or [{"use": "console"}]
-
 
 def setting_names() -> list[str]:
     """Every setting, those of a section as `section.field`."""

@@ -69,20 +69,15 @@ class Copy:
             elif (ROOT / name).exists():
                 shutil.copy(ROOT / name, self.folder / name)
 
-    def passes(self, tests: tuple[str, ...]) -> bool:
-        """Whether these tests pass with the copy as it is."""
+    def passes(self, room: str) -> bool:
+        """Whether the tests of a room pass with the copy as it is."""
+        return all(self._run(tests) for tests in ROOMS[room].tests)
+
+    def _run(self, tests: str) -> bool:
         environment = {**os.environ, "PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", tests]
         try:
-            done = subprocess.run(
-                command,
-                cwd=self.folder,
-                env=environment,
-                capture_output=True,
-                timeout=SECONDS,
-                check=False,
-                start_new_session=True,
-            )
+            done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, timeout=SECONDS, check=False)
         except subprocess.TimeoutExpired:
             return False
         return done.returncode == 0
@@ -93,7 +88,7 @@ class Copy:
         original = file.read_text()
         file.write_text(mutant.source)
         try:
-            return all(self.passes((tests,)) for tests in ROOMS[drawn.room].tests)
+            return self.passes(drawn.room)
         finally:
             file.write_text(original)
 
@@ -130,7 +125,7 @@ def main() -> int:
         copies.put(copy)
     try:
         for room in {one.room for one in mutants}:
-            if not all(made[0].passes((tests,)) for tests in ROOMS[room].tests):
+            if not made[0].passes(room):
                 print(f"the tests of {room} fail without any change", file=sys.stderr)
                 return 2
         survivors = _try_all(mutants, copies, given)

@@ -18,7 +18,6 @@ class EndedIndex:
         self._rows: dict[str, bytes] = {}
         self._plain: deque[tuple[int, str]] = deque()
         self._keyed: list[tuple[int, str]] = []
-        self._keyed_count = 0
 
     def put(self, task: str, row: EndedRow, encoded: bytes) -> None:
         """Add an entry (or replace the id's former run)."""
