@@ -15,6 +15,7 @@ _HOMES = {
     "Cluster": ".kafka",
     "Hub": ".client",
     "HubError": ".errors",
+    "InvalidRequestError": ".client",
     "InvalidSubmissionError": ".client",
     "NoAnswerError": ".client",
     "Permanent": ".worker",
@@ -29,6 +30,7 @@ _HOMES = {
     "TaskSkippedError": ".client",
     "TaskUnknownError": ".client",
     "UnreadableReplyError": ".client",
+    "WaitTimeoutError": ".client",
     "Worker": ".worker",
     "WorkerSettings": ".worker",
     "Workflow": ".client",
@@ -40,6 +42,7 @@ __all__ = [
     "Event",
     "Hub",
     "HubError",
+    "InvalidRequestError",
     "InvalidSubmissionError",
     "NoAnswerError",
     "Permanent",
@@ -55,6 +58,7 @@ __all__ = [
     "TaskSkippedError",
     "TaskUnknownError",
     "UnreadableReplyError",
+    "WaitTimeoutError",
     "Worker",
     "WorkerSettings",
     "Workflow",
@@ -75,6 +79,7 @@ if TYPE_CHECKING:
 
     from .client import (
         Hub,
+        InvalidRequestError,
         InvalidSubmissionError,
         NoAnswerError,
         TaskCancelledError,
@@ -84,6 +89,7 @@ if TYPE_CHECKING:
         TaskRejectedError,
         TaskSkippedError,
         TaskUnknownError,
+        WaitTimeoutError,
         Workflow,
     )
     from .errors import HubError

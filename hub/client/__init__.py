@@ -1,6 +1,7 @@
 """What users import to submit, wait, watch and cancel. See README.md."""
 
 from .errors import (
+    InvalidRequestError,
     InvalidSubmissionError,
     NoAnswerError,
     TaskCancelledError,
@@ -11,6 +12,7 @@ from .errors import (
     TaskSkippedError,
     TaskUnknownError,
     UnreadableReplyError,
+    WaitTimeoutError,
     error_of,
 )
 from .handle import TaskHandle
@@ -20,6 +22,7 @@ from .workflow import Workflow
 __all__ = [
     "DEFAULT_BOOTSTRAP",
     "Hub",
+    "InvalidRequestError",
     "InvalidSubmissionError",
     "NoAnswerError",
     "TaskCancelledError",
@@ -31,6 +34,7 @@ __all__ = [
     "TaskSkippedError",
     "TaskUnknownError",
     "UnreadableReplyError",
+    "WaitTimeoutError",
     "Workflow",
     "error_of",
 ]
