@@ -11,7 +11,7 @@ STARTERS = {"create_task", "ensure_future"}
 
 #: Functions that start a task and neither keep it nor wait for it, and why.
 REASONS = {
-    "hub/cli/task.py:_create": "prints a hint while the command waits for the reply, and is cancelled with it",
+    "hub/cli/create.py:_outcome": "prints a hint while the command waits for the reply, and is cancelled with it",
     "hub/cli/up.py:main": "prints one line when a signal comes, and is cancelled when the supervisor has ended",
 }
 
