@@ -6,6 +6,7 @@ Each module of commands has `register(app)`; nothing heavy is imported before a 
 import gc
 import sys
 from importlib import import_module
+from inspect import cleandoc, getdoc
 from typing import Annotated
 
 import typer
@@ -39,7 +40,18 @@ def build() -> typer.Typer:
     app.callback()(_hub)
     for name in MODULES:
         import_module(f".{name}", __name__).register(app)
+    _join_lines_of_help(app)
     return app
+
+
+def _join_lines_of_help(app: typer.Typer) -> None:
+    """The paragraphs of a docstring as one line each: the terminal's width decides where they are broken."""
+    for command in app.registered_commands:
+        text = cleandoc(command.help or getdoc(command.callback) or "")
+        command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            _join_lines_of_help(group.typer_instance)
 
 
 def _print_version(wanted: bool) -> None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .render import duration, on_terminal, print_table
+from .render import duration, on_terminal
 from .shell import EXIT_NOT_COMPLETED, OptionalBootstrap, run
+from .tables import print_table
 
 if TYPE_CHECKING:
     from ..client import Hub

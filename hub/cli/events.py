@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .fields import print_struct
-from .render import print_event, print_fields, print_json, print_table
+from .render import print_event, print_fields, print_json
 from .shell import DEFAULT_BOOTSTRAP, Bootstrap, Json, run
+from .tables import print_table
 
 if TYPE_CHECKING:
     from schemas import Event
@@ -229,7 +230,7 @@ def list_types(as_json: Json = False) -> None:
         print_json(rows)
         return
     table = [(row["type"], row["entity"], row["severity"], "ends" if row["terminal"] else "", row["when"]) for row in rows]
-    print_table(("TYPE", "ENTITY", "SEVERITY", "", "WHEN"), table)
+    print_table(("TYPE", "ENTITY", "SEVERITY", "", "WHEN"), table, text=True)
 
 
 def show(
@@ -265,7 +266,8 @@ def show(
             ("severity", SEVERITIES[row.severity]),
             ("ends the task", "yes" if row.terminal else "no"),
             ("since", row.since),
-        )
+        ),
+        wrapped=True,
     )
     print()
     print_struct(row.data)

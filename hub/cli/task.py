@@ -11,8 +11,9 @@ from ..errors import HubError
 from .cancel import cancel
 from .create import create
 from .outcome import STEP_HINT, Root, exit_code_of, print_reply, why_ready
-from .render import clock, duration, on_terminal, one_line, print_event, print_json, print_table
+from .render import clock, duration, on_terminal, one_line, print_event, print_json
 from .shell import DEFAULT_BOOTSTRAP, EXIT_NOT_COMPLETED, Bootstrap, Json, run
+from .tables import print_table
 
 if TYPE_CHECKING:
     from schemas import TaskReply
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from ..client.lookup import Made
 
 Source = Annotated[str | None, typer.Option("--source", metavar="SOURCE", help="The source of the CloudEvent whose id is given.")]
+
+
+COLUMNS = ("ID", "NAME", "STATE", "ATTEMPT", "SINCE", "TOOK", "REMARK")
 
 
 def register(app: typer.Typer) -> None:
@@ -132,10 +136,10 @@ def list_tasks(
         print_json({"tasks": shown, "total": len(found.tasks), "malformed_rows": found.malformed})
         return
     rows = [
-        (task.id, task.name, task.state, task.attempt or "", clock(task.since), duration(task.seconds), task.remark)
+        (task.id, task.name, task.state, task.attempt or "", clock(task.since)[:8], duration(task.seconds), task.remark)
         for task in shown
     ]
-    print_table(("ID", "NAME", "STATE", "ATTEMPT", "SINCE", "TOOK", "REMARK"), rows, state_column="STATE")
+    print_table(COLUMNS, rows, state_column="STATE", text=True, shorten=("NAME", "ID"))
     if len(found.tasks) > len(shown):
         typer.echo(f"{len(found.tasks) - len(shown):,} more; see --limit.", err=True)
     if found.malformed:
