@@ -13,7 +13,7 @@ import typer
 import typer.main
 
 from .. import __version__
-from ..config import is_configured
+from ..config import LOG_LEVEL_VARIABLE, check_log_level, is_configured, variables
 from ..errors import HubError
 
 #: When the garbage collector looks for circles. The interpreter's own (700, 10, 10) has a busy hub spend a quarter of its time in
@@ -72,6 +72,8 @@ def main() -> None:
     """Entry point of `hub`. What a user can act on ends as a sentence on stderr and the exit code of its class."""
     gc.set_threshold(*COLLECT_AFTER)
     try:
+        if (level := variables().get(LOG_LEVEL_VARIABLE)) is not None:
+            check_log_level(level, f"The variable {LOG_LEVEL_VARIABLE}")
         command = typer.main.get_command(build())
         if is_configured():
             from ..settings import Settings
