@@ -38,7 +38,10 @@ _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 TOMBSTONES_MS = _DAY_MS
 """How long a deletion stays in `hub.state` at least after compaction: whoever is behind by less misses none."""
+DEAD_LETTER_BYTES = 64 * 1024
+"""What a dead letter may be larger than the event in it: headers that say why it is there."""
 NO_OVERRIDES: Mapping[str, Mapping[str, str]] = {}
+NO_CONFIG: Mapping[str, str] = {}
 
 
 class TopicSpec(NamedTuple):
@@ -98,7 +101,8 @@ def pool_topic(pool: str) -> TopicSpec:
 
 def dlq_spec(subscriber: str, partitions: int) -> TopicSpec:
     """The dead-letter topic of one subscriber."""
-    return _spec(dlq_topic(subscriber), partitions, "delete", retention_ms=14 * _DAY_MS)
+    bytes_max = BATCH_BYTES_MAX + DEAD_LETTER_BYTES
+    return _spec(dlq_topic(subscriber), partitions, "delete", retention_ms=14 * _DAY_MS, max_message_bytes=bytes_max)
 
 
 async def ensure_topics(
@@ -137,12 +141,17 @@ async def ensure_pool(cluster: Cluster, pool: str, overrides: Mapping[str, Mappi
         await _ensure(admin, cluster, [_override(pool_topic(pool), overrides)])
 
 
-async def ensure_dlq(cluster: Cluster, subscriber: str) -> None:
-    """Create the dead-letter topic of a subscriber if it is missing. Raises as `ensure_topics` does, and
-    `TopicMissing`."""
-    partitions = await describe_partitions(cluster)
+async def ensure_dlq(cluster: Cluster, subscriber: str, *, events: str = EVENTS, config: Mapping[str, str] = NO_CONFIG) -> None:
+    """Create the dead-letter topic of a subscriber if it is missing, with as many partitions as the topic `events`; one that
+    exists keeps its number and its settings but for `config`, what somebody configured. Raises as `ensure_topics` does, and
+    `TopicMissing` where there is no topic `events`."""
+    partitions = await describe_partitions(cluster, events)
     async with _admin(cluster) as admin:
-        await _ensure(admin, cluster, [dlq_spec(subscriber, partitions)])
+        spec = dlq_spec(subscriber, partitions)
+        existing = await _existing(admin, [spec.name])
+        if spec.name in existing:  # What else it has is the operator's choice: letters are cut to the size that it takes.
+            spec = spec._replace(partitions=existing[spec.name], config={})
+        await _ensure(admin, cluster, [_override(spec, {spec.name: config})])
 
 
 async def describe_partitions(cluster: Cluster, topic: str = INTAKE) -> int:
