@@ -67,7 +67,10 @@ def print_storage(topics: list[dict[str, Any]], disk: dict[str, Any]) -> None:
 def _row(process: dict[str, Any]) -> tuple[Any, ...]:
     about = process["about"]
     words = [str(about[key]) for key in ("data", "address") if about.get(key)]
-    words += [f"{key} {', '.join(about[key])}" for key in ("tasks", "subscribers") if about.get(key)]
+    failing = about.get("failing", {})
+    listed = {"tasks": about.get("tasks"), "subscribers": [one for one in about.get("subscribers", ()) if one not in failing]}
+    words += [f"{key} {', '.join(names)}" for key, names in listed.items() if names]
+    words += [f"{subscriber} fails: {why}" for subscriber, why in failing.items()]
     if "slots" in about:
         words.append(f"{about['slots']} slots")
     partitions = ", ".join(map(str, process["partitions"]))

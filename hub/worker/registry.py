@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
-from traceback import extract_tb
 from typing import Any, TypeVar, get_type_hints
 
 from msgspec import MsgspecError, convert, json, to_builtins
@@ -16,7 +15,7 @@ from schemas import RetryPolicy, TaskOptions, decoding_problem
 from schemas.tasks import Delivery
 
 from ..core import problem_of_options
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, code_location
 from ..validation import fault_of, place_of
 from .context import TaskContext
 
@@ -177,12 +176,6 @@ class TaskRegistry:
         return sorted(self._definitions)
 
 
-def _place_in(error: BaseException, folder: str) -> str:
-    """The last line of the user's own code that led to `error`."""
-    own = [frame for frame in extract_tb(error.__traceback__) if frame.filename.startswith(folder)]
-    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
-
-
 def load_registry(reference: str) -> TaskRegistry:
     """The registry at "module:attribute" (attribute defaults to `tasks`); the current folder is searched first.
 
@@ -198,7 +191,7 @@ def load_registry(reference: str) -> TaskRegistry:
         if isinstance(error, ModuleNotFoundError) and error.name == module_name:
             why = f"there is no module {module_name!r} in {folder} or on the path. Give it as module:registry"
         else:
-            why = f"{type(error).__name__}: {error}{_place_in(error, folder)}"
+            why = f"{type(error).__name__}: {error}{code_location(error)}"
         raise ConfigurationError(f"The worker module {module_name!r} cannot be imported: {why}.") from error
     except SystemExit as error:
         raise ConfigurationError(f"The worker module {module_name!r} ends the process when it is imported ({error}).") from error
