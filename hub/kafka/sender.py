@@ -77,7 +77,7 @@ class Sender:
             raise
         except (KafkaError, OSError) as error:
             await _stop(producer)
-            raise BrokerUnreachable(str(self._cluster), str(error) or type(error).__name__) from error
+            raise BrokerUnreachable(str(self._cluster), str(error) or type(error).__name__) from None
         return producer
 
     async def send(self, outgoing: Outgoing, *, timeout_seconds: float = SEND_SECONDS) -> None:

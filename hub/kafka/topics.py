@@ -200,7 +200,7 @@ async def delete_records(cluster: Cluster, topic: str, partition: int, before: i
         except OffsetOutOfRangeError:
             return
         except KafkaConnectionError as failure:
-            raise BrokerUnreachable(str(cluster), str(failure)) from failure
+            raise BrokerUnreachable(str(cluster), str(failure)) from None
         except KafkaError as refused:
             raise TopicRefused(topic, "delete records of", refused.errno, str(refused)) from refused
 
@@ -238,7 +238,7 @@ async def _admin(cluster: Cluster) -> AsyncIterator[AIOKafkaAdminClient]:
         try:
             await admin.start()
         except (KafkaConnectionError, OSError) as failure:
-            raise BrokerUnreachable(str(cluster), str(failure)) from failure
+            raise BrokerUnreachable(str(cluster), str(failure)) from None
         yield admin
     except KafkaError as failure:
         raise ConnectionLost(f"{cluster} did not answer a request about topics: {failure!r}.") from failure

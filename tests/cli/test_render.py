@@ -96,6 +96,16 @@ def test_a_type_is_shown_with_what_every_field_means(event_type: str) -> None:
         assert row.endswith(field["description"])
 
 
+@pytest.mark.parametrize(
+    ("pattern", "hint"),
+    [("task.complete", "Did you mean task.completed?"), ("tasks.*", "Did you mean task.*?"), ("zzz", "See `hub events list`.")],
+)
+def test_a_filter_that_no_type_fits_is_refused_with_the_closest(pattern: str, hint: str) -> None:
+    done = CliRunner().invoke(build(), ["events", "tail", "--type", pattern])
+    assert done.exit_code == 2
+    assert hint in " ".join(done.output.replace("│", " ").split())
+
+
 def test_an_unknown_type_is_refused_with_the_closest() -> None:
     done = CliRunner().invoke(build(), ["events", "show", "task.complete"])
     assert done.exit_code == 2

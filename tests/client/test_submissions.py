@@ -1,6 +1,8 @@
 """What a client refuses before it sends is what the engine rejects: the same code, the same reason."""
 
 import asyncio
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from hub.errors import ConfigurationError
 from hub.testing import HubInMemory
 from schemas.tasks import ARGS_BYTES_MAX, STEPS_MAX
 from tests.engine.harness import World
+from tests.ports import free_port
 from tests.testing.app import tasks
 
 LONG = "x" * 256
@@ -168,6 +171,15 @@ async def test_a_wait_that_is_over_says_which_task_in_which_state_and_what_to_do
         await hub.advance(seconds=5)
         with pytest.raises(WaitTimeoutError, match=r"Task later has not ended within 5 s; it is scheduled\. It continues: "):
             await waiting
+
+
+def test_without_a_broker_a_program_ends_with_one_traceback_and_one_sentence() -> None:
+    address = f"127.0.0.1:{free_port()}"
+    script = f"import asyncio, hub\nasync def main():\n    async with hub.Hub({address!r}): ...\nasyncio.run(main())\n"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("Traceback") == 1
+    assert done.stderr.splitlines()[-1].startswith(f"hub.kafka.errors.BrokerUnreachable: No Kafka broker answers at {address}.")
 
 
 def test_a_source_that_no_engine_takes_is_refused() -> None:

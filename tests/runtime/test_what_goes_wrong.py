@@ -69,9 +69,7 @@ def test_a_worker_module_that_does_not_import(hub_up: HubUps, tmp_path: Path) ->
         assert "Traceback" not in up.errors()
 
 
-def test_worker_modules_are_imported_before_anything_starts_and_a_fault_is_said_once(
-    hub_up: HubUps, tmp_path: Path
-) -> None:
+def test_worker_modules_are_imported_before_anything_starts_and_a_fault_is_said_once(hub_up: HubUps, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("print('loud')\n\ndef rate() -> float:\n    return 1 / 0\n\nrate()\n")
     up = hub_up("--worker", "app:tasks", "--worker", "broken:tasks", "--workers", "3", "--no-subscribers")
     assert up.process.wait(DEADLINE_SECONDS) == 2
