@@ -46,7 +46,7 @@ def create(
         str | None, typer.Option(metavar="SECONDS|TIME", help="Not before so many seconds, or not before an RFC 3339 time.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end and print the result.")] = False,
-    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="With --wait: wait at most so long.")] = None,
+    timeout: Annotated[float | None, typer.Option(min=0, metavar="SECONDS", help="With --wait: wait at most so long.")] = None,
     as_json: Json = False,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> None:
@@ -64,14 +64,18 @@ def create(
         submission["args"] = _arguments(args)
     if "name" not in submission:
         raise typer.BadParameter("missing task name: give one, or --file with a submission that has one.", param_hint="NAME")
+    if timeout is not None and not wait:
+        raise typer.BadParameter("it limits how long --wait waits: give that, too.", param_hint="--timeout")
     code = run(_create(bootstrap, submission, wait, timeout, as_json))
     raise typer.Exit(code)
 
 
 async def _create(bootstrap: str, submission: dict[str, Any], wait: bool, timeout: float | None, as_json: bool) -> int:
     from ..client import Hub
+    from ..client.submissions import checked
     from ..runtime.cluster import cluster_at
 
+    checked(submission)  # what is wrong with it is said without a broker, too
     async with Hub(cluster_at(bootstrap)) as hub:
         handle = (await hub.submit_many([submission]))[0]
         try:

@@ -15,7 +15,7 @@ from schemas import RetryPolicy, TaskOptions, decoding_problem
 from schemas.tasks import Delivery
 
 from ..core import problem_of_options
-from ..errors import ConfigurationError, code_location
+from ..errors import ConfigurationError, HubError, code_location
 from ..validation import fault_of, place_of
 from .context import TaskContext
 
@@ -182,6 +182,10 @@ def load_registry(reference: str) -> TaskRegistry:
     Raises ConfigurationError that names what is wrong and what there is."""
     module_name, _, attribute = reference.partition(":")
     attribute = attribute or "tasks"
+    if not module_name:
+        raise ConfigurationError(
+            f"{reference!r} does not name a module. Give the tasks as module:registry, for example app:tasks."
+        )
     folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -191,7 +195,8 @@ def load_registry(reference: str) -> TaskRegistry:
         if isinstance(error, ModuleNotFoundError) and error.name == module_name:
             why = f"there is no module {module_name!r} in {folder} or on the path. Give it as module:registry"
         else:
-            why = f"{type(error).__name__}: {error}{code_location(error)}"
+            said = str(error).rstrip(".") if isinstance(error, HubError) else f"{type(error).__name__}: {error}"
+            why = f"{said}{code_location(error)}"
         raise ConfigurationError(f"The worker module {module_name!r} cannot be imported: {why}.") from error
     except SystemExit as error:
         raise ConfigurationError(f"The worker module {module_name!r} ends the process when it is imported ({error}).") from error

@@ -65,6 +65,12 @@ def test_a_key_that_another_task_has_ends_with_1_without_a_wait(address: str) ->
     assert "idempotency_conflict" in other.stderr
 
 
+def test_a_submission_that_is_invalid_is_refused_without_a_broker() -> None:
+    invalid = hub("task", "create", "x", "--priority", "10000000", bootstrap="127.0.0.1:1")
+    assert invalid.returncode == 2
+    assert "priority: must be between -1,000,000 and 1,000,000" in invalid.stderr
+
+
 def test_a_submission_that_is_invalid_is_not_sent(address: str) -> None:
     invalid = hub("task", "create", "x", "--id", "unsent", "--start-after", "tomorrow", bootstrap=address)
     assert (invalid.returncode, invalid.stdout) == (2, "")

@@ -120,6 +120,8 @@ def test_an_unknown_type_is_refused_with_the_closest() -> None:
         ["task", "create", "x", "--args", "[1]"],
         ["task", "create", "x", "--args", "@/nowhere/args.json"],
         ["task", "create", "--file", "/nowhere/order.json"],
+        ["task", "create", "x", "--timeout", "5"],
+        ["task", "create", "x", "--wait", "--timeout", "-1"],
         ["task", "list", "--limit", "0"],
         ["events", "tail", "--from", "middle"],
     ],

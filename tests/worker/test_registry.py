@@ -130,3 +130,8 @@ def test_a_registry_that_cannot_be_loaded_says_why(folder: Path, reference: str,
         (folder / (reference.partition(":")[0] + ".py")).write_text(content)
     with pytest.raises(ConfigurationError, match=words):
         load_registry(reference)
+
+
+def test_a_reference_without_a_module_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"':tasks' does not name a module\. Give the tasks as module:registry"):
+        load_registry(":tasks")
