@@ -161,16 +161,19 @@ def watch(
 
 
 async def _watch(bootstrap: str, task_id: str, root: str | None, as_json: bool) -> int:
-    from ..client import Hub
+    from ..client import Hub, TaskUnknownError
     from ..runtime.cluster import cluster_at
     from .tree import TreeView, follow
 
     view = TreeView(task_id)
     async with Hub(cluster_at(bootstrap)) as hub:
-        if as_json:
-            async for event in hub.watch(task_id, root=root):
-                view.take(event)
-                print_event(event, as_json=True)
-        else:
-            await follow(view, hub.watch(task_id, root=root), live=on_terminal())
+        try:
+            if as_json:
+                async for event in hub.watch(task_id, root=root):
+                    view.take(event)
+                    print_event(event, as_json=True)
+            else:
+                await follow(view, hub.watch(task_id, root=root), live=on_terminal())
+        except TaskUnknownError as error:
+            typer.echo(one_line(f"{error}{'' if root else STEP_HINT}"), err=True)
     return exit_code_of(view.state)

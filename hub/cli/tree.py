@@ -181,6 +181,9 @@ async def follow(view: TreeView, events: AsyncIterator[Event], *, live: bool) ->
             view.take(event)
             print(view.told(event), flush=True)
         return
+    async for event in events:  # before there is one, there is nothing to show
+        view.take(event)
+        break
     with _live_tree(view):
         async for event in events:
             view.take(event)
