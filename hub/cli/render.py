@@ -113,7 +113,7 @@ def duration(seconds: float | None) -> str:
     """A length of time in the unit that reads best; empty for None."""
     if seconds is None:
         return ""
-    if 0 < seconds < 0.0005:
+    if seconds < 0.0005:
         return "<1 ms"
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"

@@ -21,7 +21,6 @@ from tests.engine.harness import World
     ("seconds", "text"),
     [
         (None, ""),
-        (0.0, "0 ms"),
         (0.0004, "<1 ms"),
         (0.0421, "42 ms"),
         (0.9999, "1.0 s"),
