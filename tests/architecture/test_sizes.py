@@ -24,7 +24,6 @@ LONG_FILES: dict[str, str] = {}
 #: Classes over a limit, and why.
 LARGE_CLASSES = {
     "hub/broker/admin.py:AdminApi": _PROTOCOL,
-    "hub/broker/files.py:FileStorage": "the one owner of a data directory's files, which change together",
     "hub/broker/flushing.py:Flusher": "the state of one cycle of write, sync and checkpoint, which cannot be seen in parts",
     "hub/broker/groups.py:GroupCoordinator": _PROTOCOL,
     "hub/broker/local.py:LocalBroker": "the front door of the broker for its own process: one short method per operation",
