@@ -4,12 +4,13 @@ from .check import check_subscribers
 from .config import Plan, SubscriberConfig, parse_configs
 from .discovery import ENTRY_POINT_GROUP, PluginBroken, available, load
 from .secrets import masked_entry
-from .service import DeliveryService
+from .service import DeliveryFailedError, DeliveryService
 from .status import Counters, SubscriberStatus
 
 __all__ = [
     "ENTRY_POINT_GROUP",
     "Counters",
+    "DeliveryFailedError",
     "DeliveryService",
     "Plan",
     "PluginBroken",

@@ -8,12 +8,14 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from schemas import Event, MalformedEvent, decode_event
 from subscribers import Drop, Handler, Meta, Postpone, Subscriber
 
+from ..service import ServiceTasks
 from .calls import Calls, Slot
 from .config import Plan
 from .failures import DeadLetterSink, Failures
@@ -51,7 +53,7 @@ class Runner:
         flushes = plan.plugin.flush is not Subscriber.flush
         self._flushing = Flushing(plan, instance, self._failures, counters, logger) if flushes else None
         self._rested = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = ServiceTasks(f"subscriber {plan.config.id}", self._task_failed)
 
     @property
     def error(self) -> str | None:
@@ -72,18 +74,20 @@ class Runner:
     def start(self) -> None:
         """Begin to work on what is fed."""
         for slot in self._slots:
-            slot.task = self._loop.create_task(self._work(slot), name=f"{self._plan.config.id} worker")
-            self._tasks.append(slot.task)
+            slot.task = self._tasks.keep(self._until_closed(partial(self._work, slot)), f"{self._plan.config.id} worker")
         if self._flushing is not None:
-            self._tasks.append(self._loop.create_task(self._flushing.keep(), name=f"{self._plan.config.id} flush"))
-        for task in self._tasks:
-            task.add_done_callback(self._ended)
+            self._tasks.keep(self._until_closed(self._flushing.keep), f"{self._plan.config.id} flush")
 
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        if task.cancelled():
-            self._fatal(RuntimeError("a worker was cancelled by the subscriber's own code"))
-        elif (error := task.exception()) is not None:
-            self._fatal(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+    async def _until_closed(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except asyncio.CancelledError:
+            if self._halted:
+                raise
+            raise RuntimeError("a worker was cancelled by the subscriber's own code") from None
+
+    def _task_failed(self, error: BaseException) -> None:
+        self._fatal(error if isinstance(error, Exception) else RuntimeError(repr(error)))
 
     def _fatal(self, error: Exception) -> None:
         if not self._halted:
@@ -262,9 +266,8 @@ class Runner:
     async def close(self, timeout_seconds: float) -> None:
         """End the workers, then the subscriber, which has `timeout_seconds` for it."""
         self._halted = True
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.wait(self._tasks, timeout=1.0)
+        self._tasks.request_cancel()
+        await self._tasks.wait(1.0)
         for slot in self._slots:
             if slot.timer is not None:
                 slot.timer.cancel()

@@ -9,12 +9,14 @@ Nothing that a plugin does leaves this file as an exception.
 import asyncio
 import contextlib
 import logging
+from functools import partial
 from typing import Any
 
 from subscribers import Subscriber, SubscriberContext
 
 from ..errors import ConfigurationError
 from ..kafka import TopicMissing
+from ..service import ServiceTasks, no_log
 from .clients import Clients
 from .config import Plan, SubscriberConfig, plan
 from .dead_letters import DeadLetters
@@ -186,11 +188,7 @@ class Supervisor:
         """In the subscriber's thread: make the instance, open it, start its workers."""
 
         def on_fatal(error: Exception) -> None:
-            service_loop.call_soon_threadsafe(settle, error)
-
-        def settle(error: Exception) -> None:
-            if not fatal.done():
-                fatal.set_exception(error)
+            service_loop.call_soon_threadsafe(_settle, fatal, error)
 
         instance: Subscriber[Any] = prepared.plugin(prepared.settings)
         logger = logging.getLogger(f"subscribers.{self.config.id}")
@@ -213,16 +211,18 @@ class Supervisor:
         delay = 0.2
         while True:
             feed = self._feed = self._new_feed(prepared, runner, selection)
-            reading = asyncio.create_task(feed.run(), name=f"{self.config.id} feed")
-            watching = asyncio.create_task(self._watch(feed), name=f"{self.config.id} watch")
+            feeding = ServiceTasks(f"subscriber {self.config.id}", no_log)
+            watching = ServiceTasks(f"subscriber {self.config.id}", partial(_settle, fatal))
+            reading = feeding.start(feed.run(), f"{self.config.id} feed")
+            watching.start(self._watch(feed), f"{self.config.id} watch")
             try:
                 await asyncio.wait({reading, fatal}, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 joined = feed.joined.is_set()
                 feed.ending = True
-                watching.cancel()
-                reading.cancel()
-                await asyncio.wait({reading, watching})
+                watching.request_cancel()
+                await feeding.cancel()
+                await watching.cancel()
             if fatal.done():
                 fatal.result()
             error = None if reading.cancelled() else reading.exception()
@@ -271,3 +271,9 @@ class Supervisor:
             start_from=self.config.start_from,
             logger=self._log,
         )
+
+
+def _settle(fatal: "asyncio.Future[None]", error: BaseException) -> None:
+    """The subscriber must not continue as it is."""
+    if not fatal.done():
+        fatal.set_exception(error)

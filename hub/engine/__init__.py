@@ -7,16 +7,16 @@ from .encode import encode
 from .format import FormatMismatch, check_hub_format
 from .loop import MissingHistory, PartitionLoop
 from .partition import Batch, EnginePartition
-from .service import ENGINE_GROUP, EngineService, EngineStopped
+from .service import ENGINE_GROUP, EngineFailedError, EngineService
 from .settings import EngineSettings, LoopSettings
 
 __all__ = [
     "ENGINE_GROUP",
     "Batch",
     "EnginePartition",
+    "EngineFailedError",
     "EngineService",
     "EngineSettings",
-    "EngineStopped",
     "FormatMismatch",
     "LoopSettings",
     "MissingHistory",

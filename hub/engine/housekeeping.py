@@ -5,6 +5,7 @@ Both ask the broker in a task of their own, one request at a time; a broker that
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from logging import INFO, WARNING
 from typing import Literal
 
@@ -13,6 +14,7 @@ import structlog
 from schemas.events import EngineStorageChanged
 
 from ..errors import HubError
+from ..service import ServiceTasks
 from .ports import UNKNOWN_SPACE, DiskSpace, EngineBroker
 from .settings import EngineSettings
 
@@ -53,17 +55,18 @@ def level_of(space: DiskSpace, settings: EngineSettings, before: StorageLevel) -
 
 
 class Housekeeping:
-    """The background requests of one partition's loop. `close` ends them.
+    """The background requests of one partition's loop, among its `tasks`. `close` ends them.
 
     `space` and `level` follow what the broker last reported of its disk. Where it has reported nothing for ANSWER_HOLDS_SECONDS,
     `space` is None and the level "ok": submissions are not refused because of a number that nobody confirms. Until there is an
     answer, or that time is over, `level` is None.
     """
 
-    def __init__(self, broker: EngineBroker, partition: int, settings: EngineSettings) -> None:
+    def __init__(self, broker: EngineBroker, partition: int, settings: EngineSettings, tasks: ServiceTasks) -> None:
         self._broker = broker
         self._partition = partition
         self._settings = settings
+        self._tasks = tasks
         self._trimming: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
         self._trim_due = self._look_due = 0.0
@@ -77,7 +80,7 @@ class Housekeeping:
         if before is None or before <= self._trimmed or _now() < self._trim_due:
             return
         if self._trimming is None or self._trimming.done():
-            self._trimming = self._begin(self._trim, before)
+            self._trimming = self._begin(partial(self._trim, before))
 
     def look(self) -> None:
         """Look at the free space again when it is time; `space` and `level` follow."""
@@ -101,12 +104,12 @@ class Housekeeping:
         )
         return EngineStorageChanged(level=self.level, usable_bytes=usable, total_bytes=total)
 
-    def _begin(self, work: Callable[..., Awaitable[None]], *args: int) -> asyncio.Task[None]:
-        return asyncio.get_running_loop().create_task(self._guarded(work, *args), name=f"engine-{self._partition}-housekeeping")
+    def _begin(self, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        return self._tasks.start(self._guarded(work), f"engine-{self._partition}-housekeeping")
 
-    async def _guarded(self, work: Callable[..., Awaitable[None]], *args: int) -> None:
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            await work(*args)
+            await work()
         except (HubError, OSError, TimeoutError) as reason:
             log.warning("housekeeping failed", action="engine_housekeeping", partition=self._partition, reason=str(reason))
         except Exception as failure:  # It must not end the partition, and not be silent either.

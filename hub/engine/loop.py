@@ -26,6 +26,7 @@ from ..kafka import (
     TopicPartition,
     TransactionalSession,
 )
+from ..service import ServiceTasks
 from ..telemetry import OutageLog
 from .clock import SteadyClock, TimeWatermark
 from .encode import Outputs, check_fits, encode
@@ -108,6 +109,7 @@ class PartitionLoop:
         self._idle_max_seconds = idle_seconds
         self._host, self._pid = owner or (socket.gethostname(), os.getpid())
         self._stopping = asyncio.Event()
+        self._tasks = ServiceTasks(f"engine partition {partition}", lambda _: self.stop())
         self.changelog = Changelog(
             broker,
             partition,
@@ -115,13 +117,14 @@ class PartitionLoop:
             folder=snapshots,
             settings=self._loop_settings,
             now_us=self._time,
+            tasks=self._tasks,
         )
         self._ahead_us = 0
         self._known = Known()
         self._wanted_pools: set[str] = set()
         self._quarantine = Quarantine(partition)
         self._marks = IntakeMarks(self._loop_settings.intake_retention_seconds)
-        self._housekeeping = Housekeeping(broker, partition, self._settings)
+        self._housekeeping = Housekeeping(broker, partition, self._settings, self._tasks)
         self._pools_due = self._pools_pause = 0.0
         self._housekeeping_due_us = 0
         self.fenced = False
@@ -136,8 +139,13 @@ class PartitionLoop:
         """Own the partition until `stop`, or until another owner has fenced this one (`fenced` is then true).
 
         A broker that is away is waited for. A failure drops the partition's memory, which is restored after a pause; the second
-        identical one is raised, as is MissingHistory and whatever else a restart cannot mend.
+        identical one is raised, as is MissingHistory and whatever else a restart cannot mend. A background task that fails has
+        the loop end as `stop` does, and its error is raised.
         """
+        await self._own_until_stopped()
+        self._tasks.raise_failure()
+
+    async def _own_until_stopped(self) -> None:
         delay = RETRY_SECONDS[0]
         while not self._stopping.is_set():
             began = asyncio.get_running_loop().time()

@@ -11,6 +11,7 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
+from ..service import ServiceTasks
 from .clients import make_producer
 from .cluster import Cluster
 from .codec import BATCH_BYTES_MAX
@@ -60,6 +61,7 @@ class Sender:
         self._has_room = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._tasks = ServiceTasks("the sender", self._cannot_repair)
         self._repairing: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -134,10 +136,13 @@ class Sender:
 
     async def post(self, outgoing: Outgoing, on_settled: Callable[[], object] = _nothing) -> None:
         """Returns when it is handed over; it is sent again until it is stored (`on_settled` is then called). Waits while too much
-        is on its way. Raises RecordTooLarge. What only the broker finds too large is logged, and settled too."""
-        while self._in_flight >= IN_FLIGHT_MAX:
+        is on its way. What only the broker finds too large is logged, and settled too.
+
+        Raises RecordTooLarge, and as `watch` does."""
+        while self._in_flight >= IN_FLIGHT_MAX and self._tasks.failure is None:
             self._has_room.clear()
             await self._has_room.wait()
+        self._tasks.raise_failure()
         self._in_flight += 1
         self._idle.clear()
         posted = outgoing, on_settled
@@ -193,7 +198,12 @@ class Sender:
     def _broken(self, producer: AIOKafkaProducer, posted: Posted, error: BaseException) -> None:
         self._failed.append(posted)
         if self._repairing is None or self._repairing.done():
-            self._repairing = asyncio.get_running_loop().create_task(self._repair(producer, error), name="sender-repair")
+            self._repairing = self._tasks.start(self._repair(producer, error), "sender-repair")
+
+    def _cannot_repair(self, _: BaseException) -> None:
+        """What was posted and has failed will never be sent: nobody may wait for it."""
+        self._has_room.set()
+        self._idle.set()
 
     async def _repair(self, producer: AIOKafkaProducer, error: BaseException) -> None:
         """Send what failed again, in order, with a producer that works, until nothing is left."""
@@ -257,13 +267,15 @@ class Sender:
                 await self._idle.wait()
         except TimeoutError:
             return False
-        return True
+        return self._tasks.failure is None
+
+    async def watch(self) -> None:
+        """Raises the unexpected error that keeps what was posted from being sent again; does not return."""
+        await self._tasks.watch()
 
     async def stop(self) -> None:
         """End. Call `flush` before, where it matters."""
-        if self._repairing is not None:
-            self._repairing.cancel()
-            await asyncio.wait([self._repairing])
+        await self._tasks.cancel()
         if self._producer is not None:
             await _stop(self._producer)
 

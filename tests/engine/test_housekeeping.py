@@ -7,6 +7,7 @@ from hub.engine.over_tcp import TcpBroker
 from hub.engine.ports import DiskSpace
 from hub.engine.settings import EngineSettings
 from hub.kafka import Cluster
+from hub.service import ServiceTasks
 
 SET = EngineSettings(storage_warn_bytes=2_000, storage_low_bytes=1_000)
 
@@ -49,7 +50,7 @@ class Silent(TcpBroker):
 async def test_an_answer_holds_for_some_time_and_not_for_ever(silence: OSError | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hub.engine.housekeeping.STORAGE_SECONDS", 0.0)
     broker = Silent(Cluster.of("127.0.0.1:1"))
-    house = Housekeeping(broker, 0, SET)
+    house = Housekeeping(broker, 0, SET, ServiceTasks("the test"))
 
     async def look() -> None:
         house.look()

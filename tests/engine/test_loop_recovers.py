@@ -20,9 +20,9 @@ from hub.core.workflows.dependencies import place
 from hub.engine.clock import TimeWatermark
 from hub.engine.in_process import InProcessBroker, InProcessSession
 from hub.engine.loop import CHECKPOINT_US
-from hub.kafka import INTAKE, STATE, Cluster, Record, StoredRecord, build_batch, read_all
+from hub.kafka import INTAKE, STATE, Record, StoredRecord, build_batch
 from hub.verify import LocalSource, verify_source
-from tests.engine.test_loop import CheckedBroker, Owner, broker, events, submit, until
+from tests.engine.test_loop import CheckedBroker, Owner, broker, events, records, submit, until
 
 __all__ = ["broker"]  # the fixture
 
@@ -138,7 +138,7 @@ async def test_a_heartbeat_now_and_then_moves_it_too(broker: BrokerServer) -> No
 async def until_meta_is_beyond(broker: BrokerServer, offset: int) -> None:
     async with asyncio.timeout(60):
         while True:
-            rows = {record.key: record.value async for record in read_all(Cluster.of(broker.bootstrap), STATE, 0)}
+            rows = {record.key: record.value for record in await records(broker, STATE)}
             if json.decode(rows[b"!meta"] or b"")["offset"] > offset:
                 return
             await asyncio.sleep(0.01)
