@@ -45,7 +45,7 @@ _STORAGE_MESSAGES: dict[StorageLevel, str] = {
 _SPACE_UNKNOWN = "the broker does not report its free disk space any more; submissions are accepted again"
 
 
-def level_of(space: DiskSpace, settings: EngineSettings, before: StorageLevel) -> StorageLevel:
+def level_of(space: DiskSpace, settings: EngineSettings, before: str) -> StorageLevel:
     """How full a disk is, by the thresholds of `settings` (0 switches one off). It was at the level `before`: to leave that for a
     better one, there must be RECOVERED times as much space as the threshold, so that a level does not change back and forth."""
     warn, low = settings.storage_thresholds(space.total_bytes)
@@ -82,12 +82,13 @@ class Housekeeping:
         if self._trimming is None or self._trimming.done():
             self._trimming = self._begin(partial(self._trim, before))
 
-    def look(self) -> None:
-        """Look at the free space again when it is time; `space` and `level` follow."""
+    def look(self, written: str) -> None:
+        """Look at the free space again when it is time; `space` and `level` follow. `written` is the level that was written last:
+        where nothing has been reported to this process yet, the disk was at that level before."""
         if _now() < self._look_due or not (self._looking is None or self._looking.done()):
             return
         self._look_due = _now() + STORAGE_SECONDS
-        self._looking = self._begin(self._look)
+        self._looking = self._begin(partial(self._look, written))
 
     def storage_change(self, written: str) -> EngineStorageChanged | None:
         """The change from the level that was written last to the one of now, which is logged; None if there is none."""
@@ -121,20 +122,20 @@ class Housekeeping:
         self._trimmed, self._trim_due = before, 0.0
         log.debug("intake deleted", action="engine_intake_trimmed", partition=self._partition, before=before)
 
-    async def _look(self) -> None:
+    async def _look(self, written: str) -> None:
         space = None
         try:
             space = await self._broker.disk_space()
         finally:
-            self._note(space)
+            self._note(space, written)
 
-    def _note(self, space: DiskSpace | None) -> None:
+    def _note(self, space: DiskSpace | None, written: str) -> None:
         now = _now()
         if self._holds_until is None:
             self._holds_until = now + ANSWER_HOLDS_SECONDS
         if space is not None:
             self._holds_until = now + ANSWER_HOLDS_SECONDS
-            self.space, self.level = space, level_of(space, self._settings, self.level or "ok")
+            self.space, self.level = space, level_of(space, self._settings, self.level or written)
         elif now >= self._holds_until:
             self.space, self.level = None, "ok"
 

@@ -294,8 +294,9 @@ class PartitionLoop:
             return
         self._housekeeping_due_us = now_us + HOUSEKEEPING_US
         house.trim(marks.deletable(now_us))
-        house.look()
-        change = house.storage_change(partition.state.engine_row.storage)
+        written = partition.state.engine_row.storage
+        house.look(written)
+        change = house.storage_change(written)
         if change is not None:
             await self._write(session, partition, partition.storage_changed(now_us, change))
 
