@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from .storage import DiskSpace
+from .storage import StorageSpace
 
 logger = logging.getLogger(__name__)
 
@@ -20,10 +20,10 @@ class DiskRoom:
         self.enough = True
         self._known = True
 
-    def space(self) -> DiskSpace:
+    def space(self) -> StorageSpace:
         """The size of the disk and what of it can be used. Raises OSError."""
         disk = shutil.disk_usage(self._directory)
-        return DiskSpace(disk.total, max(0, disk.free - self.reserve_bytes))
+        return StorageSpace(disk.total, max(0, disk.free - self.reserve_bytes))
 
     def look(self, has_place: Callable[[], bool]) -> None:
         """Look at the free space, and ask whether the next writes have a place where there is enough of it. A disk that does not

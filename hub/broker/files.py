@@ -21,7 +21,7 @@ from .format import ensure_format
 from .journal import Journal, Position
 from .log import LogKey
 from .segments import SegmentStore
-from .storage import CheckpointPlan, DiskSpace, Recovery
+from .storage import CheckpointPlan, Recovery, StorageSpace
 
 OVERDUE = 3
 """A checkpoint that is still running after this many times the bytes that start one is waited for."""
@@ -75,7 +75,7 @@ class FileStorage:
 
     # --- space
 
-    def disk_space(self) -> DiskSpace:
+    def disk_space(self) -> StorageSpace:
         """See `Storage.disk_space`. Raises OSError."""
         return self._room.space()
 

@@ -1,7 +1,7 @@
 """Delivery: runs subscribers against the log of events. See README.md."""
 
 from .check import check_subscribers
-from .config import Plan, SubscriberConfig, parse_configs
+from .config import SubscriberConfig, SubscriberPlan, parse_configs
 from .discovery import ENTRY_POINT_GROUP, PluginBroken, available, load
 from .secrets import masked_entry
 from .service import DeliveryFailedError, DeliveryService
@@ -12,9 +12,9 @@ __all__ = [
     "Counters",
     "DeliveryFailedError",
     "DeliveryService",
-    "Plan",
     "PluginBroken",
     "SubscriberConfig",
+    "SubscriberPlan",
     "SubscriberStatus",
     "available",
     "check_subscribers",

@@ -17,7 +17,7 @@ from subscribers import Drop, Handler, Meta, Postpone, Subscriber
 
 from ..service import ServiceTasks
 from .calls import Calls, Slot
-from .config import Plan
+from .config import SubscriberPlan
 from .failures import DeadLetterSink, Failures
 from .flushing import Flushing
 from .lanes import Lane, Lanes
@@ -33,7 +33,7 @@ class Runner:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: SubscriberPlan,
         instance: Subscriber[Any],
         sink: DeadLetterSink,
         counters: Counters,

@@ -10,7 +10,7 @@ from .clients import NO_CONFIGS, Clients
 from .config import SubscriberConfig, check_unique
 from .dead_letters import DeadLetters
 from .status import SubscriberStatus
-from .supervisor import Supervisor
+from .supervisor import SubscriberSupervisor
 
 EVENTS_TOPIC = "hub.events"
 CHECK_SECONDS = 10.0
@@ -42,7 +42,7 @@ class DeliveryService:
         self._cluster = cluster.named("delivery")
         self._topic, self._drain_seconds = topic, drain_seconds
         self._dead_letter_configs = dead_letter_configs
-        self._supervisors: list[Supervisor] = []
+        self._supervisors: list[SubscriberSupervisor] = []
         self._tasks = ServiceTasks("delivery")
         self._dead_letters: DeadLetters | None = None
 
@@ -55,7 +55,7 @@ class DeliveryService:
         clients = Clients(self._cluster, self._dead_letter_configs)
         self._dead_letters = DeadLetters(clients, self._topic)
         for config in self._configs:
-            one = Supervisor(config, clients, self._dead_letters, self._topic, self._drain_seconds)
+            one = SubscriberSupervisor(config, clients, self._dead_letters, self._topic, self._drain_seconds)
             self._supervisors.append(one)
             self._tasks.start(one.run(), f"subscriber {config.id}")
         checks = [one.checked for one in self._supervisors]

@@ -18,7 +18,7 @@ from ..errors import ConfigurationError
 from ..kafka import TopicMissing
 from ..service import ServiceTasks, no_log
 from .clients import Clients
-from .config import Plan, SubscriberConfig, plan
+from .config import SubscriberConfig, SubscriberPlan, plan
 from .dead_letters import DeadLetters
 from .discovery import load
 from .failures import StoppedByPolicy
@@ -37,7 +37,7 @@ STEADY_SECONDS = 60.0
 RECONNECT_MAX_SECONDS = 3.0
 
 
-class Supervisor:
+class SubscriberSupervisor:
     """One configured subscriber, run until `stop`."""
 
     def __init__(
@@ -168,7 +168,7 @@ class Supervisor:
                     "the subscriber's thread did not stop in time; abandoning it", extra={"action": "subscriber_thread_abandoned"}
                 )
 
-    async def _prepare(self) -> Plan:
+    async def _prepare(self) -> SubscriberPlan:
         """Import and check, in the subscriber's thread: an import that hangs or raises is its own trouble."""
         return plan(self.config, load(self.config.use))
 
@@ -184,7 +184,9 @@ class Supervisor:
             await asyncio.sleep(delay)
             delay = min(RECONNECT_MAX_SECONDS, delay * 2)
 
-    async def _open(self, prepared: Plan, service_loop: asyncio.AbstractEventLoop, fatal: "asyncio.Future[None]") -> Runner:
+    async def _open(
+        self, prepared: SubscriberPlan, service_loop: asyncio.AbstractEventLoop, fatal: "asyncio.Future[None]"
+    ) -> Runner:
         """In the subscriber's thread: make the instance, open it, start its workers."""
 
         def on_fatal(error: Exception) -> None:
@@ -205,7 +207,7 @@ class Supervisor:
         except Exception as error:
             self._log.warning("close failed: %s: %s", type(error).__name__, error, extra={"action": "subscriber_close_failed"})
 
-    async def _deliver(self, prepared: Plan, runner: Runner, fatal: "asyncio.Future[None]") -> None:
+    async def _deliver(self, prepared: SubscriberPlan, runner: Runner, fatal: "asyncio.Future[None]") -> None:
         """One consumer after the other until the subscriber itself must not continue (`fatal`)."""
         selection = Selection(prepared.plugin, prepared.settings, prepared.filter)
         delay = 0.2
@@ -247,7 +249,7 @@ class Supervisor:
             return "reconnecting" if self._state == "reconnecting" else "starting"
         return "waiting" if self._state in ("starting", "waiting") else "starting"
 
-    def _new_feed(self, prepared: Plan, runner: Runner, selection: Selection) -> Feed:
+    def _new_feed(self, prepared: SubscriberPlan, runner: Runner, selection: Selection) -> Feed:
         async def drain(session: Session) -> None:
             thread = self._thread
             if thread is None:

@@ -33,7 +33,7 @@ from .encode import Outputs, check_fits, encode
 from .format import check_format
 from .housekeeping import Housekeeping
 from .intake_marks import IntakeMarks
-from .partition import Batch, EnginePartition, MalformedRows, Phase
+from .partition import DecidedBatch, EnginePartition, MalformedRows, Phase
 from .ports import EngineBroker, Intake
 from .quarantine import Quarantine, UnwritableBatch
 from .restoring import Changelog
@@ -259,7 +259,7 @@ class PartitionLoop:
 
     def _decide(
         self, partition: EnginePartition, records: Sequence[StoredRecord], now_us: int, phase: Phase
-    ) -> tuple[Batch, Outputs] | None:
+    ) -> tuple[DecidedBatch, Outputs] | None:
         """A batch and its records; None where nothing is to be written. Raises UnwritableBatch where they cannot be written."""
         taken = records if phase in ("all", "records") else ()
         batch = partition.process(taken, now_us, self._known, phase=phase)
@@ -300,7 +300,7 @@ class PartitionLoop:
         if change is not None:
             await self._write(session, partition, partition.storage_changed(now_us, change))
 
-    async def _write(self, session: TransactionalSession, partition: EnginePartition, batch: Batch) -> None:
+    async def _write(self, session: TransactionalSession, partition: EnginePartition, batch: DecidedBatch) -> None:
         """Commit a batch of the loop's own, which certainly fits."""
         await self._commit(session, partition, batch, encode(batch, self.partition))
 
@@ -317,7 +317,9 @@ class PartitionLoop:
         self._pools_due = now + self._pools_pause
         return found
 
-    async def _commit(self, session: TransactionalSession, partition: EnginePartition, batch: Batch, outputs: Outputs) -> None:
+    async def _commit(
+        self, session: TransactionalSession, partition: EnginePartition, batch: DecidedBatch, outputs: Outputs
+    ) -> None:
         offsets = await session.commit(outputs)
         self.transactions += 1
         events = TopicPartition(EVENTS, self.partition)

@@ -94,7 +94,7 @@ class Kip890Session:
         if first := self._connections.pop(BOOTSTRAP, None):
             first.close()
 
-    async def _init_producer_id(self, deadline: float) -> requests.Identity:
+    async def _init_producer_id(self, deadline: float) -> requests.IdentityAnswer:
         message = requests.init_producer_id_request(self.transactional_id, self._transaction_timeout_ms)
         while True:
             coordinator = await self._connect_coordinator(deadline)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from schemas import Event, MalformedEvent, decode_event
 from subscribers import Subscriber, SubscriberContext
 
-from ..delivery import Counters, Plan
+from ..delivery import Counters, SubscriberPlan
 from ..delivery.runner import Runner
 from ..delivery.selection import Selection
 from ..delivery.window import Item, Session
@@ -21,7 +21,7 @@ CLIENT_ID = "subscription"
 DRAIN_SECONDS = 5.0
 
 
-class FetchedRecord(NamedTuple):
+class ConsumedRecord(NamedTuple):
     """A record as the consumer of delivery gives it."""
 
     partition: int
@@ -45,7 +45,7 @@ class Subscription:
     """One attached subscriber: `instance` is the object whose methods are called, `counters` what became of events,
     `dead_letters` those that could not be delivered, `stopped` why it was stopped by its policy `on_error = "stop"`."""
 
-    def __init__(self, plan: Plan, transport: MemoryTransport, on_failed: Callable[[BaseException], object]) -> None:
+    def __init__(self, plan: SubscriberPlan, transport: MemoryTransport, on_failed: Callable[[BaseException], object]) -> None:
         self.plan = plan
         self.instance: Subscriber[Any] = plan.plugin(plan.settings)
         self.counters = Counters()
@@ -93,12 +93,12 @@ class Subscription:
         if route is None:
             self.counters.filtered += 1
             return
-        item = Item(self._session, route, FetchedRecord(partition, offset, timestamp_ms, key, value, tuple(headers)))
+        item = Item(self._session, route, ConsumedRecord(partition, offset, timestamp_ms, key, value, tuple(headers)))
         self._session.fed += 1
         self._session.fed_bytes += item.size
         runner.feed([item])
 
-    async def put(self, plan: Plan, item: Item) -> None:
+    async def put(self, plan: SubscriberPlan, item: Item) -> None:
         """An event could not be delivered (see `hub.delivery.runner.DeadLetterSink`)."""
         try:
             event = decode_event(item.value, item.headers)

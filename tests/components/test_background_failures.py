@@ -18,7 +18,7 @@ from hub.broker.storage import MemoryStorage
 from hub.client.replies import ReplyReader
 from hub.delivery import DeliveryService, SubscriberConfig
 from hub.delivery.service import DeliveryFailedError
-from hub.delivery.supervisor import Supervisor as SubscriberSupervisor
+from hub.delivery.supervisor import SubscriberSupervisor
 from hub.engine import EngineFailedError, EngineService, LoopSettings
 from hub.engine.embedded import EmbeddedEngine
 from hub.engine.service import OwnedPartitions
