@@ -42,6 +42,7 @@ class Quiet:
         self._waiting: list[asyncio.Future[None]] = []
         self._guarded: set[asyncio.Future[None]] = set()
         self._tasks = ServiceTasks("the time of the test", self._cannot_look)
+        self._looking: asyncio.Task[None] | None = None
         self._given_up = 0
 
     async def wait(self) -> None:
@@ -70,8 +71,8 @@ class Quiet:
         return task.result()
 
     def _look(self) -> None:
-        if not self._tasks:
-            self._tasks.start(self._keep_looking(), "quiet")
+        if self._looking is None or self._looking.done():
+            self._looking = self._tasks.start(self._keep_looking(), "quiet")
 
     def _cannot_look(self, error: BaseException) -> None:
         """Nobody may wait for what is not noticed any more."""

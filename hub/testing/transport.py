@@ -110,6 +110,7 @@ class MemorySender:
         self._transport = transport
         self._posted: deque[tuple[Outgoing, Callable[[], object]]] = deque()
         self._tasks = ServiceTasks("the sender in memory", no_log)
+        self._posting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Nothing to connect."""
@@ -135,8 +136,8 @@ class MemorySender:
         self._tasks.raise_failure()
         if self._posted or not self._transport.connected.is_set():
             self._posted.append((outgoing, on_settled))
-            if not self._tasks:
-                self._tasks.start(self._send_posted(), "posted reports")
+            if self._posting is None or self._posting.done():
+                self._posting = self._tasks.start(self._send_posted(), "posted reports")
             return
         self._transport.append(outgoing)
         await self._transport.broker.stable()
@@ -152,7 +153,7 @@ class MemorySender:
     async def flush(self, *, timeout_seconds: float) -> bool:
         """See RecordSender."""
         await self._tasks.wait(timeout_seconds)
-        return not self._posted and not self._tasks
+        return not self._posted
 
     async def watch(self) -> None:
         """See RecordSender."""

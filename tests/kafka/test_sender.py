@@ -69,7 +69,7 @@ class Posts:
 @pytest.fixture
 async def posts(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Posts]:
     posts = Posts()
-    monkeypatch.setattr("hub.kafka.sender.make_producer", lambda *_, **__: Producer(posts.stored, posts.ends, posts.reachable))
+    monkeypatch.setattr("hub.kafka.producer.make_producer", lambda *_, **__: Producer(posts.stored, posts.ends, posts.reachable))
     await posts.sender.start()
     yield posts
     await posts.sender.stop()
@@ -154,7 +154,7 @@ async def test_a_sender_that_cannot_send_again_for_a_mistake_of_its_own_says_so_
     async def fails(*_: object) -> None:
         raise ZeroDivisionError("a mistake of ours")
 
-    monkeypatch.setattr(posts.sender, "_renew", fails)
+    monkeypatch.setattr(posts.sender._producer, "replace", fails)
     await posts.broken_with(b"lost", "failed")
     async with asyncio.timeout(60):
         with pytest.raises(ZeroDivisionError, match="a mistake of ours") as raised:
