@@ -58,7 +58,6 @@ class Worker:
         if self.settings.slots < 1:
             raise ConfigurationError("slots must be at least 1.")
         self.incarnation = str(uuid_utils.uuid7())
-        self.inbox = inbox_of(self.incarnation)
         self._transport = transport or KafkaTransport(Cluster.of(bootstrap))
         self._clock = clock
         self._registry = registry
@@ -180,6 +179,11 @@ class Worker:
     async def _end_heartbeats(self) -> None:
         if self._heartbeats is not None:
             await self._heartbeats.stop()
+
+    @property
+    def inbox(self) -> int:
+        """The partition of its pool's commands topic that it reads."""
+        return inbox_of(self.incarnation)
 
     @property
     def partitions(self) -> int:
