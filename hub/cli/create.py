@@ -118,11 +118,14 @@ async def _print_admitted(hub: "Hub", handle: "TaskHandle", as_json: bool) -> in
 
 async def _outcome(hub: "Hub", handle: "TaskHandle", timeout: float | None) -> "TaskReply":
     """How the task ended. Raises WaitTimeoutError."""
-    hint = asyncio.get_running_loop().create_task(_hint(hub, handle))
+    from ..service import ServiceTasks
+
+    tasks = ServiceTasks("hub task create")
+    tasks.start(_hint(hub, handle), "hint")
     try:
         return await handle.outcome(timeout_seconds=timeout)
     finally:
-        hint.cancel()
+        await tasks.cancel()
 
 
 async def _hint(hub: "Hub", handle: "TaskHandle") -> None:

@@ -11,7 +11,7 @@ from .shell import DEFAULT_BOOTSTRAP, EXIT_NOT_COMPLETED, Bootstrap, Json, run
 from .tables import print_table
 
 if TYPE_CHECKING:
-    from ..verify import Report
+    from ..verify import VerificationReport
 
 REACH_SECONDS = 1.0
 
@@ -61,7 +61,9 @@ def _explain(as_json: bool) -> None:
         )
 
 
-async def _check(bootstrap: str, require_all_ended: bool, progress: Callable[[str, int, int], None] | None) -> "Report":
+async def _check(
+    bootstrap: str, require_all_ended: bool, progress: Callable[[str, int, int], None] | None
+) -> "VerificationReport":
     from ..kafka import wait_until_reachable
     from ..runtime.cluster import cluster_at
     from ..verify import verify as check

@@ -6,7 +6,7 @@ What others use of the core stands here, and nothing else of it is imported from
 from .admission.validity import check_submission
 from .bounds import ESCAPED_MAX, ID_BYTES, REASON_MAX, SOURCE_BYTES, check_cancel, check_ids, cut, escaped_bytes
 from .changes import Changes
-from .conditions import Known, Settings, TimerKey
+from .conditions import CoreSettings, Known, TimerKey
 from .consequences import settle
 from .decide import REQUESTS, decide_report
 from .dispatching.dispatch import dispatch
@@ -50,6 +50,7 @@ __all__ = [
     "SOURCE_BYTES",
     "Changes",
     "Command",
+    "CoreSettings",
     "EmittedEvent",
     "EndedRow",
     "EngineRow",
@@ -63,7 +64,6 @@ __all__ = [
     "PoisonTimer",
     "Rejection",
     "Reply",
-    "Settings",
     "Task",
     "TaskRow",
     "TimerKey",

@@ -28,7 +28,7 @@ from .reader import PartitionReader, read_all
 from .records import Record, StoredRecord, TopicPartition
 from .sender import Outgoing, Sender
 from .session import TransactionalSession
-from .storage import Storage, describe_storage
+from .storage import ClusterStorage, describe_storage
 from .topic_config import TopicChange
 from .topics import (
     COMMANDS_PREFIX,
@@ -78,6 +78,7 @@ __all__ = [
     "BrokerUnreachable",
     "ClassicSession",
     "Cluster",
+    "ClusterStorage",
     "ConnectionLost",
     "CorruptBatch",
     "Ensured",
@@ -97,7 +98,6 @@ __all__ = [
     "Sender",
     "SessionFailed",
     "SessionFenced",
-    "Storage",
     "StoredRecord",
     "TopicChange",
     "TopicMismatch",
