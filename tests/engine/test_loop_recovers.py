@@ -269,7 +269,7 @@ async def test_a_batch_that_a_producer_wrote_broken_is_dead_lettered_and_the_nex
     await submit(broker, range(1))
     log = await until(broker, "task.created", 1)
     [aside] = [event for event in log if event.type == "engine.report_dead_lettered"]
-    assert "cannot be read" in aside.data.reason
+    assert "cannot be decoded" in aside.data.reason
     await owner.stop()
 
 
