@@ -49,7 +49,7 @@ class ClassicSession:
         self._retry_seconds = retry_seconds
         self._open_seconds = open_seconds
         self._producer: AIOKafkaProducer | None = None
-        self._ended: str | None = "it has not been opened"
+        self._ended: str | None = "it was not opened"
         self._committing = False
 
     async def open(self) -> None:
@@ -77,7 +77,7 @@ class ClassicSession:
         """See `TransactionalSession.commit`."""
         assert not self._committing, "another commit of this session is in progress"
         if self._ended is not None:
-            raise SessionFailed(f"The session of transactional id {self.transactional_id!r} is closed: {self._ended}.")
+            raise SessionFailed(f"The session of transactional id {self.transactional_id!r} has ended: {self._ended}.")
         work = {TopicPartition(*partition): records for partition, records in outputs.items() if records}
         if not work:
             return {}

@@ -211,7 +211,7 @@ async def test_a_failure_that_no_record_is_to_blame_for_is_raised_when_it_repeat
                 await owner.task
     poison = [entry["event"] for entry in logs if entry["action"] == "engine_poison"]
     assert len(poison) == 2
-    assert "the partition stops" in poison[1]
+    assert "stopping the partition" in poison[1]
     monkeypatch.undo()
     second = await Owner(broker).started()  # nothing was written, so nothing is lost
     log = await until(broker, "task.created", 3)
