@@ -15,8 +15,8 @@ BACKLOG = 512
 
 
 class ClientListener:
-    """Listens on `host` and `port` (0: a free port, available as `port` after `open`). Clients are told to connect to
-    `advertised_host`."""
+    """Listens on `host` and `port` (0: a free port, available as `port` after `open`). `advertised_host` is the host in
+    metadata responses."""
 
     def __init__(self, host: str, port: int, *, advertised_host: str | None = None, frame_bytes_max: int) -> None:
         self.host = host
