@@ -12,7 +12,7 @@ from schemas import ExecuteAttempt
 from schemas import reports as r
 
 from ..core import Known
-from ..engine import Batch, EnginePartition, encode
+from ..engine import DecidedBatch, EnginePartition, encode
 from ..kafka import StoredRecord
 from .figures import spread
 
@@ -88,7 +88,7 @@ def _round(tasks: int, *, encoded: bool) -> tuple[float, float, int]:
     return deciding, writing, events
 
 
-def _process(engine: EnginePartition, records: list[StoredRecord], *, encoded: bool) -> tuple[tuple[float, float], Batch]:
+def _process(engine: EnginePartition, records: list[StoredRecord], *, encoded: bool) -> tuple[tuple[float, float], DecidedBatch]:
     """Process records. Returns ((seconds deciding, seconds encoding), batch)."""
     began = time.perf_counter()
     batch = engine.process(records, START_US, KNOWN)
@@ -98,7 +98,7 @@ def _process(engine: EnginePartition, records: list[StoredRecord], *, encoded: b
     return (decided - began, time.perf_counter() - decided), batch
 
 
-def _completions(feed: _Feed, batch: Batch) -> list[StoredRecord]:
+def _completions(feed: _Feed, batch: DecidedBatch) -> list[StoredRecord]:
     """The worker's reports for the attempts that the batch dispatched."""
     commands = [command.data for command in batch.commands if isinstance(command.data, ExecuteAttempt)]
     return [

@@ -279,7 +279,7 @@ def map_keys(batches: Iterable[bytes], rules: Rules, pause: Pause, *, bytes_max:
     return keys
 
 
-class Filter:
+class CleaningFilter:
     """Second pass: filters the batches, from the first of the log to the last one to clean."""
 
     def __init__(self, keys: KeyMap, rules: Rules, pause: Pause) -> None:

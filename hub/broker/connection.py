@@ -35,11 +35,11 @@ class _Slot:
         self.deferred: Deferred | None = None
 
 
-class Connection(asyncio.Protocol):
+class ClientConnection(asyncio.Protocol):
     """The connection of one client. `connections` is the listener's set of open connections, `principal` the client's
     identity."""
 
-    def __init__(self, broker: Broker, connections: set["Connection"], *, principal: str, frame_bytes_max: int) -> None:
+    def __init__(self, broker: Broker, connections: set["ClientConnection"], *, principal: str, frame_bytes_max: int) -> None:
         self._broker = broker
         self._principal = principal
         self._connections = connections

@@ -35,7 +35,7 @@ class Recovery:
     clean: bool
 
 
-class DiskSpace(NamedTuple):
+class StorageSpace(NamedTuple):
     """Size of the file system of the data directory, in bytes; -1 without one."""
 
     total: int
@@ -51,7 +51,7 @@ class Storage(LogReader, Protocol):
         """The data directory, as reported to clients."""
         ...
 
-    def disk_space(self) -> DiskSpace:
+    def disk_space(self) -> StorageSpace:
         """Total and usable size of the disk."""
         ...
 
@@ -125,8 +125,8 @@ class MemoryStorage:
     checkpoint_due = False
     checkpoint_overdue = False
 
-    def disk_space(self) -> DiskSpace:
-        return DiskSpace(-1, -1)
+    def disk_space(self) -> StorageSpace:
+        return StorageSpace(-1, -1)
 
     def log_bytes(self, key: LogKey) -> int:
         return 0

@@ -5,7 +5,7 @@ This package exports everything that other packages use of the core; they import
 
 from .bounds import ESCAPED_MAX, ID_BYTES, REASON_MAX, SOURCE_BYTES, cut, escaped_bytes
 from .changes import Changes
-from .conditions import Known, Settings, TimerKey
+from .conditions import CoreSettings, Known, TimerKey
 from .consequences import settle
 from .decide import REQUESTS, decide_report
 from .dispatching.dispatch import dispatch
@@ -49,6 +49,7 @@ __all__ = [
     "SOURCE_BYTES",
     "Changes",
     "Command",
+    "CoreSettings",
     "EmittedEvent",
     "EndedRow",
     "EngineRow",
@@ -62,7 +63,6 @@ __all__ = [
     "PoisonTimer",
     "Rejection",
     "Reply",
-    "Settings",
     "Task",
     "TaskRow",
     "TimerKey",

@@ -15,7 +15,8 @@ from ..protocol.produce import Produced, read_response, write_request
 from . import requests
 from .cluster import Address, Cluster
 from .codec import BATCH_BYTES_MAX, build_batches
-from .connection import Connection, connect_any
+from .connection import Connection
+from .connections import ConnectionPool
 from .errors import BrokerUnreachable, ConnectionLost, PartitionUnavailable, RecordTooLarge, SessionFailed, SessionFenced
 from .records import Record, TopicPartition
 from .session import OPEN_SECONDS, RETRY_SECONDS, RUN_BYTES_MAX, TRANSACTION_TIMEOUT_MS
@@ -39,9 +40,6 @@ MARKERS_PENDING_SECONDS = 0.001
 """Backoff after CONCURRENT_TRANSACTIONS: the markers of the previous transaction are written within a millisecond or two."""
 BACKOFF_SECONDS = 0.02
 
-BOOTSTRAP: Address = ("", 0)
-"""Key of the connection to the bootstrap address that responded."""
-
 
 class Kip890Session:
     """An implementation of `TransactionalSession`."""
@@ -59,16 +57,15 @@ class Kip890Session:
         self.transactional_id = transactional_id
         self.producer_id = -1
         self.producer_epoch = -1
-        self._cluster = cluster
         self._transaction_timeout_ms = transaction_timeout_ms
         self._compression = compression
         self._request_seconds = cluster.request_seconds
         self._retry_seconds = retry_seconds
         self._open_seconds = open_seconds
-        self._connections: dict[Address, Connection] = {}
+        self._connections = ConnectionPool(cluster, role="session")
         self._leaders: dict[TopicPartition, Address] = {}
         self._coordinator: Address | None = None
-        self._ended: str | None = "it was not opened"
+        self._ended: str | None = "it has not been opened"
         self._committing = False
 
     # --- open
@@ -88,10 +85,9 @@ class Kip890Session:
                 await asyncio.sleep(BACKOFF_SECONDS)
         self.producer_id, self.producer_epoch = identity.producer_id, identity.producer_epoch
         self._ended = None
-        if first := self._connections.pop(BOOTSTRAP, None):
-            first.close()
+        self._connections.close_first()
 
-    async def _init_producer_id(self, deadline: float) -> requests.Identity:
+    async def _init_producer_id(self, deadline: float) -> requests.IdentityAnswer:
         message = requests.init_producer_id_request(self.transactional_id, self._transaction_timeout_ms)
         while True:
             coordinator = await self._connect_coordinator(deadline)
@@ -113,14 +109,14 @@ class Kip890Session:
     async def _connect_coordinator(self, deadline: float) -> Connection:
         while self._coordinator is None:
             message = requests.find_coordinator_request(self.transactional_id)
-            connection = await self._connect_any()
+            connection = await self._connections.connect_any()
             found = requests.read_find_coordinator(await self._ask(connection, requests.FIND_COORDINATOR, message))
             if found.code == ErrorCode.NONE:
                 self._coordinator = (found.host, found.port)
             else:
                 await self._pause_at_coordinator(found.code, "FindCoordinator", deadline)
         try:
-            return await self._connect(self._coordinator)
+            return await self._connections.connect(self._coordinator)
         except BrokerUnreachable as away:
             reason = f"does not respond ({away.reason}); waiting for another coordinator"
             raise ConnectionLost(
@@ -133,7 +129,7 @@ class Kip890Session:
         """See `TransactionalSession.commit`."""
         assert not self._committing, "another commit of this session is in progress"
         if self._ended is not None:
-            raise SessionFailed(f"The session of transactional id {self.transactional_id!r} has ended: {self._ended}.")
+            raise SessionFailed(f"The session of transactional id {self.transactional_id!r} is closed: {self._ended}.")
         rounds = self._build_rounds(outputs)
         if not rounds:
             return {}
@@ -250,7 +246,7 @@ class Kip890Session:
 
     async def _find_leaders(self, partitions: Iterable[TopicPartition], deadline: float) -> None:
         while missing := {partition for partition in partitions if partition not in self._leaders}:
-            connection = await self._connect_any()
+            connection = await self._connections.connect_any()
             message = requests.metadata_request(sorted({topic for topic, _ in missing}))
             self._leaders.update(requests.read_metadata(await self._ask(connection, requests.METADATA, message)).addresses)
             if missing <= self._leaders.keys():
@@ -293,36 +289,19 @@ class Kip890Session:
     async def _ask(self, connection: Connection, kind: RequestType, message: Message) -> Message:
         return await connection.ask(kind, message, timeout_seconds=self._request_seconds)
 
-    async def _connect(self, address: Address) -> Connection:
-        connection = self._connections.get(address)
-        if connection is None or not connection.is_open:
-            connection = await Connection.open(self._cluster, *address, role="session")
-            self._connections[address] = connection
-        return connection
-
     async def _connect_leader(self, address: Address, partitions: Iterable[TopicPartition]) -> Connection:
         try:
-            return await self._connect(address)
+            return await self._connections.connect(address)
         except BrokerUnreachable as away:
             (topic, partition), *_ = partitions
             waited_for = f"does not respond ({away.reason}); waiting for a new leader"
             raise PartitionUnavailable(topic, partition, away.bootstrap, waited_for) from away
 
-    async def _connect_any(self) -> Connection:
-        for connection in self._connections.values():
-            if connection.is_open:
-                return connection
-        connection = await connect_any(self._cluster, role="session")
-        self._connections[BOOTSTRAP] = connection
-        return connection
-
     # --- closing
 
     def _end(self, reason: str) -> None:
         self._ended = reason.rstrip(".")
-        for connection in self._connections.values():
-            connection.close()
-        self._connections.clear()
+        self._connections.close()
 
     async def close(self) -> None:
         """See `TransactionalSession.close`."""

@@ -15,7 +15,7 @@ ANSWER_SECONDS = 5.0
 """Timeout per broker for connecting and for the response; computing the sizes takes a broker milliseconds."""
 
 
-class Storage(NamedTuple):
+class ClusterStorage(NamedTuple):
     """Disk usage as reported by the brokers that responded.
 
     `sizes`: size of each partition's log in bytes; of several replicas the largest. `dirs`: log directories by broker address.
@@ -52,7 +52,7 @@ class Storage(NamedTuple):
         return min(known, default=None)
 
 
-async def describe_storage(cluster: Cluster, *, timeout_seconds: float = ANSWER_SECONDS) -> Storage:
+async def describe_storage(cluster: Cluster, *, timeout_seconds: float = ANSWER_SECONDS) -> ClusterStorage:
     """Request the log directories of every live broker of the cluster.
 
     A broker that does not respond within `timeout_seconds`, or returns an error, is listed in `unanswered`, and the sizes are
@@ -65,7 +65,7 @@ async def describe_storage(cluster: Cluster, *, timeout_seconds: float = ANSWER_
     for one in (one for some in dirs.values() for one in some):
         for place, size in one.partitions.items():
             sizes[place] = max(size, sizes.get(place, 0))
-    return Storage(sizes, dirs, [name for name in names if name not in dirs])
+    return ClusterStorage(sizes, dirs, [name for name in names if name not in dirs])
 
 
 async def _brokers(cluster: Cluster, timeout_seconds: float) -> list[tuple[str, int]]:

@@ -15,7 +15,7 @@ from .facts import Fact, time_ms
 from .tables import COMMANDS_PREFIX, ENDS_OF_ATTEMPT, MET_BY, STATE_AFTER
 
 
-class Lease(Struct):
+class AttemptLease(Struct):
     """The right of one worker to one attempt. `inbox`: location of its command, as "<topic>/<partition>". `number`: the last
     accepted report, at intake offset `number_input`."""
 
@@ -33,13 +33,13 @@ class Lease(Struct):
 class LiveTask(Struct):
     """A task between its creation and its end.
 
-    `shown`: the `to` of its last event that had one. `waits`: its unmet dependencies (id → on); `broken`: those that ended
-    otherwise than asked (id → on and end state), in the order of their ends; `unsure`: the end of a dependency may lie before
-    the kept log. `partial`: its beginning lies before the kept log; what is known is what its kept events say.
-    `last_end`, `last_end_type`: how its last attempt ended.
-    `start_delay_ms`: not before this long after its creation, or after its last dependency ended (`unmet_ms`).
-    `policy`: what holds for its attempts: by its submission and the defaults, and from its first dispatch on as that says.
-    `given`: which parts of the policy its submission set. `started_ms`: when the attempt at hand began.
+    `shown`: the `to` of its last event that had one. `waits`: its unmet dependencies (id → on). `broken`: dependencies whose
+    end did not satisfy `on` (id → on and end state), in the order of their ends. `unsure`: the end of a dependency may be
+    before the start of the log. `partial`: its creation is before the start of the log; only its retained events are known.
+    `last_end`, `last_end_type`: how its last attempt ended. `start_delay_ms`: delay after its creation, or after the end of
+    its last dependency (`unmet_ms`). `policy`: the policy of its attempts: from its submission and the defaults, and after its
+    first dispatch from that. `given`: the parts of the policy that its submission set. `started_ms`: when the current attempt
+    started.
     """
 
     id: str
@@ -63,7 +63,7 @@ class LiveTask(Struct):
     shown: str | None = None
     attempt: int = 0
     dispatch: int = 0
-    lease: Lease | None = None
+    lease: AttemptLease | None = None
     last_end: str | None = None
     last_end_type: str = ""
     last_end_started: bool = False
@@ -94,7 +94,7 @@ class LiveTask(Struct):
         return self.start_after_ms
 
 
-class Ended(NamedTuple):
+class EndedTask(NamedTuple):
     """An ended task; `runs`: number of its runs so far."""
 
     run: int
@@ -117,7 +117,7 @@ class Fold:
 
     def __init__(self) -> None:
         self.live: dict[str, LiveTask] = {}
-        self.ended: dict[str, Ended] = {}
+        self.ended: dict[str, EndedTask] = {}
         self.graphs: dict[str, Graph] = {}
         self.adopted = 0
         self._dependents: dict[str, list[str]] = {}
@@ -195,7 +195,7 @@ class Fold:
         state = STATE_AFTER[fact.type]
         before = self.ended.get(task.id)
         del self.live[task.id]
-        self.ended[task.id] = Ended(
+        self.ended[task.id] = EndedTask(
             task.run, fact.sequence, state, task.partition, 1 + (before.runs if before else 0), task.at_most_once
         )
         self._leave(task, state)
@@ -252,7 +252,7 @@ def _ready(task: LiveTask, fact: Fact) -> None:
 def _dispatched(task: LiveTask, fact: Fact) -> None:
     data = fact.data
     task.attempt, task.dispatch, task.policy = data.attempt, data.dispatch, data.policy
-    task.lease = Lease(data.attempt, data.dispatch, data.worker, data.token, f"{COMMANDS_PREFIX}{data.pool}/{data.inbox}")
+    task.lease = AttemptLease(data.attempt, data.dispatch, data.worker, data.token, f"{COMMANDS_PREFIX}{data.pool}/{data.inbox}")
 
 
 def _started(task: LiveTask, fact: Fact) -> None:

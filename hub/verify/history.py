@@ -41,7 +41,7 @@ def headers_of(record: LogRecord) -> dict[str, bytes]:
     return {name: value for name, value in record.headers if value is not None}
 
 
-class Delivery(NamedTuple):
+class DeliveredEvent(NamedTuple):
     """One delivery of an event to a subscriber: partition and offset, CloudEvents id, entity, and a digest of its bytes."""
 
     partition: int
@@ -51,7 +51,7 @@ class Delivery(NamedTuple):
     digest: str
 
 
-class Position(NamedTuple):
+class CommittedPosition(NamedTuple):
     """A committed position (next offset) of a subscriber; `replay`: it was reset deliberately."""
 
     partition: int
@@ -59,7 +59,7 @@ class Position(NamedTuple):
     replay: bool = False
 
 
-class Journal(Struct, kw_only=True):
+class SubscriberJournal(Struct, kw_only=True):
     """The journal of a subscriber. `types`: the event types of its filter (None: all). `starts`: the first offset that it had
     to get.
 
@@ -67,8 +67,8 @@ class Journal(Struct, kw_only=True):
     """
 
     subscriber: str
-    deliveries: list[Delivery]
-    positions: list[Position] = []
+    deliveries: list[DeliveredEvent]
+    positions: list[CommittedPosition] = []
     types: frozenset[str] | None = None
     starts: dict[int, int] = {}
     dead_letters: frozenset[tuple[int, int]] = frozenset()
@@ -112,5 +112,5 @@ class History(Struct, kw_only=True):
     intake: Partitions | None = None
     replies: Partitions | None = None
     acknowledged: Iterable[str] | None = None
-    journals: list[Journal] | None = None
+    journals: list[SubscriberJournal] | None = None
     executions: Iterable[Execution] | None = None

@@ -55,7 +55,7 @@ class Findings:
             self.kept.append(Finding(invariant, message, partition, offset, subject))
 
 
-class Report(Struct, kw_only=True):
+class VerificationReport(Struct, kw_only=True):
     """The result of a check. `counts` has the number of findings per invariant, `findings` the first hundred of each.
 
     `checked` and `skipped` are ids of invariants; a skipped one lacked an input (for example, a subscriber journal). `exact`:

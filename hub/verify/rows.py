@@ -9,8 +9,8 @@ from msgspec import json
 from schemas import DEFAULT_POLICY, ExecutionPolicy
 
 from .facts import time_ms
-from .fold import Ended, Fold, LiveTask
-from .lane import Lane
+from .fold import EndedTask, Fold, LiveTask
+from .partition_book import PartitionBook
 from .report import Findings
 
 META_ROW = b"!meta"
@@ -99,7 +99,13 @@ class StateRows:
         return offset if isinstance(offset, int) else 0
 
     def findings(
-        self, found: Findings, fold: Fold, lanes: dict[int, Lane], sequences: dict[str, tuple[int, int, int]], *, exact: bool
+        self,
+        found: Findings,
+        fold: Fold,
+        books: dict[int, PartitionBook],
+        sequences: dict[str, tuple[int, int, int]],
+        *,
+        exact: bool,
     ) -> int:
         """Compare all rows. Returns how many were newer than the events, and skipped."""
         newer = 0
@@ -111,38 +117,45 @@ class StateRows:
             if isinstance(row, str):
                 found.add("I10", f"invalid row: {row}", partition=partition, subject=task_id)
                 continue
-            newer += self._compare(found, fold, lanes, task_id, partition, row, exact)
+            newer += self._compare(found, fold, books, task_id, partition, row, exact)
         for entity, (partition, value) in self._others.items():
-            newer += self._compare_sequence(found, sequences, lanes, entity, partition, value, exact)
-        for partition, lane in lanes.items():
-            self._check_meta(found, partition, lane)
+            newer += self._compare_sequence(found, sequences, books, entity, partition, value, exact)
+        for partition, book in books.items():
+            self._check_meta(found, partition, book)
         return newer
 
     def _compare(
-        self, found: Findings, fold: Fold, lanes: dict[int, Lane], task_id: str, partition: int, row: dict[str, Any], exact: bool
+        self,
+        found: Findings,
+        fold: Fold,
+        books: dict[int, PartitionBook],
+        task_id: str,
+        partition: int,
+        row: dict[str, Any],
+        exact: bool,
     ) -> int:
         def note(message: str, offset: int | None = None) -> None:
             found.add("I10", message, partition=partition, offset=offset, subject=task_id)
 
-        task: LiveTask | Ended | None = fold.live.get(task_id) or fold.ended.get(task_id)
+        task: LiveTask | EndedTask | None = fold.live.get(task_id) or fold.ended.get(task_id)
         run, sequence, end = row.get("run", -1), row.get("sequence", -1), row.get(ENDED_FIELD)
         if not isinstance(run, int) or not isinstance(sequence, int):
             note(f"the row has run {run!r} and sequence {sequence!r}")
             return 0
         if task is None:
-            lane = lanes.get(partition)
-            if lane is not None and lane.truncated:
+            book = books.get(partition)
+            if book is not None and book.truncated:
                 self.unseen_tasks += end is None
                 return 0
             from_plan = row.get("root", task_id) != task_id  # a step may be created long after the record whose offset is its run
-            if lane is not None and (exact or (run <= lane.input_last and not from_plan)):
+            if book is not None and (exact or (run <= book.input_last and not from_plan)):
                 note("the row belongs to a task without events")
             return int(not exact)
         if task.partition != partition:
             note(f"the row is on partition {partition}, the events of its task on {task.partition}")
         if not exact and (run, sequence) > (task.run, task.sequence):
             return 1
-        if isinstance(task, Ended):
+        if isinstance(task, EndedTask):
             if end is None and row.get("root", task_id) != task_id:
                 end = row.get("state")  # the row of an ended step is reduced only after its workflow has ended
             if end is None:
@@ -161,7 +174,7 @@ class StateRows:
     def _compare_sequence(
         found: Findings,
         sequences: dict[str, tuple[int, int, int]],
-        lanes: dict[int, Lane],
+        books: dict[int, PartitionBook],
         entity: str,
         partition: int,
         value: bytes,
@@ -174,8 +187,8 @@ class StateRows:
             return 0
         known = sequences.get(entity)
         if known is None:
-            lane = lanes.get(partition)
-            if exact and sequence > 0 and lane is not None and not lane.truncated:
+            book = books.get(partition)
+            if exact and sequence > 0 and book is not None and not book.truncated:
                 found.add(
                     "I10", f"the row has sequence {sequence}, but the log has no event", partition=partition, subject=entity
                 )
@@ -186,8 +199,8 @@ class StateRows:
             found.add("I10", f"the row has sequence {sequence}, the log has {known[1]}", partition=partition, subject=entity)
         return 0
 
-    def _check_meta(self, found: Findings, partition: int, lane: Lane) -> None:
-        if lane.events == 0:
+    def _check_meta(self, found: Findings, partition: int, book: PartitionBook) -> None:
+        if book.events == 0:
             return
         if partition not in self._meta:
             found.add("I7", "hub.state has no !meta row", partition=partition)
@@ -197,12 +210,10 @@ class StateRows:
         if not isinstance(offset, int) or not isinstance(epoch, int):
             found.add("I7", f"!meta lacks {META_OFFSET} or {META_EPOCH}", partition=partition)
             return
-        if offset <= lane.input_last:
-            found.add(
-                "I7", f"!meta has intake offset {offset}, but offset {lane.input_last} was already processed", partition=partition
-            )
-        if epoch < lane.epoch:
-            found.add("I26", f"!meta has epoch {epoch}, the last event has epoch {lane.epoch}", partition=partition)
+        if offset <= book.input_last:
+            found.add("I7", f"!meta has intake offset {offset}, but {book.input_last} was already processed", partition=partition)
+        if epoch < book.epoch:
+            found.add("I26", f"!meta has epoch {epoch}, the last event has {book.epoch}", partition=partition)
 
     def _meta_fields(self, partition: int) -> dict[str, Any]:
         fields = _object_of(self._meta.get(partition, b"{}"))

@@ -10,7 +10,7 @@ from schemas.tasks import INLINE_RESULTS_BYTES_MAX
 
 from ..changes import Changes
 from ..rows import TaskRow
-from ..state import Task, Worker
+from ..state import LiveWorker, Task
 from ..state.ready import Bucket
 from ..tasks.policy import policy_of
 from ..times import SECOND_US
@@ -31,7 +31,7 @@ def dispatch(changes: Changes) -> None:
     if not state.ready.waiting or not state.workers:
         return
     free: dict[str, int] = {}
-    candidates: dict[Bucket, list[Worker]] = {}
+    candidates: dict[Bucket, list[LiveWorker]] = {}
     heads = state.ready.heads()
     size = 0
     while heads:
@@ -54,7 +54,7 @@ def dispatch(changes: Changes) -> None:
             heappush(heads, (*head, bucket))
 
 
-def _workers_for(changes: Changes, bucket: Bucket, free: dict[str, int]) -> list[Worker]:
+def _workers_for(changes: Changes, bucket: Bucket, free: dict[str, int]) -> list[LiveWorker]:
     queue, name = bucket
     known = changes.state.workers.values()
     pools = changes.known.pools
@@ -68,7 +68,7 @@ def _workers_for(changes: Changes, bucket: Bucket, free: dict[str, int]) -> list
     return workers
 
 
-def _want(changes: Changes, workers: list[Worker]) -> None:
+def _want(changes: Changes, workers: list[LiveWorker]) -> None:
     if changes.partitions == 1:
         return  # this partition already has all credit of the worker
     for worker in workers:
@@ -77,7 +77,7 @@ def _want(changes: Changes, workers: list[Worker]) -> None:
             changes.command(worker, "", WorkWanted(partition=changes.partition, waiting=len(changes.state.ready)))
 
 
-def _issue(changes: Changes, task: Task, worker: Worker) -> int:
+def _issue(changes: Changes, task: Task, worker: LiveWorker) -> int:
     """Dispatch one task; returns about how many bytes its command takes."""
     row = task.row
     token = changes.next_src()

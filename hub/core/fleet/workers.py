@@ -9,7 +9,7 @@ from schemas import reports as r
 from ..bounds import ID_BYTES, LEASE_SECONDS_MAX, NAMES_MAX, cut
 from ..changes import Changes
 from ..envelope import Envelope, InvalidReport
-from ..state import Task, Worker
+from ..state import LiveWorker, Task
 from ..tasks.attempts import on_lost, on_worker_stopped
 from ..tasks.retry import problem_of_options
 from ..times import SECOND_US
@@ -54,7 +54,7 @@ def on_worker_report(changes: Changes, envelope: Envelope, report: r.WorkerRepor
         raise InvalidReport(f"{envelope.type}: {problem}")
     worker = changes.state.workers.get(report.incarnation)
     if worker is None:
-        worker = changes.state.workers[report.incarnation] = Worker(report.incarnation, changes.now_us, DEFAULT_LEASE_US)
+        worker = changes.state.workers[report.incarnation] = LiveWorker(report.incarnation, changes.now_us, DEFAULT_LEASE_US)
     was_missed = worker.missed
     worker.update(report, changes.now_us)
     if report.pool not in changes.known.pools:
@@ -86,7 +86,7 @@ def _announce(changes: Changes, envelope: Envelope, report: r.WorkerReport, *, w
         changes.apply_to_worker(report.incarnation, e.WorkerStoppedEvent(**about))
 
 
-def _release(changes: Changes, worker: Worker) -> None:
+def _release(changes: Changes, worker: LiveWorker) -> None:
     """A worker that left in order holds nothing any more."""
     for task_id in sorted(changes.state.held.pop(worker.incarnation, ())):
         task = changes.state.tasks[task_id]
@@ -94,7 +94,7 @@ def _release(changes: Changes, worker: Worker) -> None:
     changes.state.workers.pop(worker.incarnation, None)
 
 
-def _stop_strays(changes: Changes, worker: Worker, holding: list[str]) -> None:
+def _stop_strays(changes: Changes, worker: LiveWorker, holding: list[str]) -> None:
     """Tell the worker to stop what it runs without a lease (it was silent too long, or its command was superseded). A worker of a
     pool without a commands topic cannot be told: it never got a command, and a transaction that writes there would fail."""
     if worker.pool not in changes.known.pools:
@@ -105,7 +105,7 @@ def _stop_strays(changes: Changes, worker: Worker, holding: list[str]) -> None:
             changes.command(worker, "", CancelAttempt(task="", attempt=0, token=token, reason="the lease has expired"))
 
 
-def _miss(changes: Changes, worker: Worker, holding: set[str]) -> None:
+def _miss(changes: Changes, worker: LiveWorker, holding: set[str]) -> None:
     """Running attempts that their worker leaves out of two reports in a row are lost: it no longer has them.
 
     One report is not enough: a heartbeat built before the start of an attempt may arrive after it."""

@@ -2,6 +2,6 @@
 
 from .partition import PartitionState
 from .task import Task
-from .worker import Worker
+from .worker import LiveWorker
 
-__all__ = ["PartitionState", "Task", "Worker"]
+__all__ = ["LiveWorker", "PartitionState", "Task"]

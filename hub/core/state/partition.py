@@ -12,7 +12,7 @@ from .agenda import Agenda
 from .ended import EndedIndex
 from .ready import ReadyQueue
 from .task import Task
-from .worker import Worker
+from .worker import LiveWorker
 
 #: Outdated entries of the agenda or the ready order that are tolerated before a sweep.
 TIDY_FROM = 10_000
@@ -35,7 +35,7 @@ class PartitionState:
         self.dependents: dict[str, list[str]] = {}
         self.worker_rows: dict[str, WorkerRow] = {}
         self.engine_row = EngineRow()
-        self.workers: dict[str, Worker] = {}
+        self.workers: dict[str, LiveWorker] = {}
         self.held: dict[str, set[str]] = {}
         self.ready = ReadyQueue()
         self.agenda = Agenda()
@@ -44,7 +44,7 @@ class PartitionState:
         self.pools: Set[str] = frozenset()
         self.retiring: dict[str, list[str]] = {}
 
-    def free_credit(self, worker: Worker) -> int:
+    def free_credit(self, worker: LiveWorker) -> int:
         """How many more commands the worker would take."""
         if worker.draining:
             return 0

@@ -13,7 +13,7 @@ from .history import LogRecord
 from .report import Prefix
 
 
-class Lane:
+class PartitionBook:
     """The state of the checker for one partition: a few numbers, and 8 bytes per processed intake record and timer.
 
     `start`: log start offset; if it is not 0 (`truncated`), creations of entities may be missing. `first_ms`: timestamp of the
