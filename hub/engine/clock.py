@@ -63,7 +63,7 @@ class PartitionClock:
         self.source = source
 
     def now_us(self) -> int:
-        """Microseconds since the epoch."""
+        """Microseconds since the Unix epoch."""
         return self.source() + self._ahead_us
 
     def continue_from(self, written_us: int) -> None:
