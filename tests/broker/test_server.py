@@ -1,4 +1,4 @@
-"""What the server does with clients that misbehave, and with ones that ask for what it does not have."""
+"""How the server handles misbehaving clients and unsupported requests."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""Commands against a running hub, as a user or a script runs them: what they print, and the codes they end with."""
+"""Commands against a running hub, as a user or a script runs them: output and exit codes."""
 
 import asyncio
 import json

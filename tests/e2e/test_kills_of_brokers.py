@@ -1,6 +1,6 @@
-"""kill -9 of the brokers of a three-node Apache Kafka, one after another, under load: nothing is lost, nothing is doubled.
+"""kill -9 of the brokers of a three-node Apache Kafka, one after another, under load: nothing is lost or duplicated.
 
-By default each node once and at least HUB_TASKS tasks (600); HUB_KILLS=10 HUB_TASKS=5000 gives the long form.
+The default is one kill per node and at least HUB_TASKS tasks (600); set HUB_KILLS=10 HUB_TASKS=5000 for the long form.
 """
 
 import asyncio

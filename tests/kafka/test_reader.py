@@ -1,4 +1,4 @@
-"""Reading one partition: from where we say, only what is committed, and never past a hole in silence."""
+"""Reading one partition: from a given offset, committed records only, and never silently past missing records."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The hub's topics: made when missing, refused when wrong."""
+"""The hub's topics: created if missing, rejected if incompatible."""
 
 import asyncio
 

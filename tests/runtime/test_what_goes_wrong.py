@@ -1,4 +1,4 @@
-"""What keeps a hub from coming up: a sentence with the remedy, an exit code, no traceback, nobody left behind."""
+"""Errors at the start of a hub: a sentence with the remedy, an exit code, no traceback, no process left behind."""
 
 import socket
 from pathlib import Path

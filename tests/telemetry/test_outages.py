@@ -1,4 +1,4 @@
-"""Warnings of an outage: once per cause, and one line when it is over."""
+"""Outages are logged once per cause, with one line at their end."""
 
 import structlog
 from structlog.testing import capture_logs
