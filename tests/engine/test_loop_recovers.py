@@ -1,4 +1,4 @@
-"""The loop goes on: past a record that the engine cannot decide, and from a log that is ahead of the clock."""
+"""The loop recovers: from a record that the engine cannot process, and from a log that is ahead of the clock."""
 
 import asyncio
 import struct

@@ -1,4 +1,4 @@
-"""The settings of aiokafka's clients are ours, and in one place."""
+"""The settings of aiokafka's clients are defined in one place."""
 
 import asyncio
 import importlib.metadata

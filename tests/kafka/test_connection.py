@@ -1,4 +1,4 @@
-"""The small client below the sessions: what it makes of answers that are none."""
+"""The connection of sessions: malformed and missing responses."""
 
 import asyncio
 import struct

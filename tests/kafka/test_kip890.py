@@ -1,4 +1,4 @@
-"""The KIP-890 session where things go wrong: lost answers, late requests, the end of a producer id."""
+"""Failures of the KIP-890 session: lost responses, delayed requests, an exhausted producer id."""
 
 import asyncio
 from collections.abc import Iterator
