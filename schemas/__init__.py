@@ -14,6 +14,7 @@ from .commands import (
     TaskReply,
     WorkWanted,
 )
+from .decoding import decoding_problem
 from .envelope import (
     Event,
     EventBody,
@@ -81,6 +82,7 @@ __all__ = [
     "WorkWanted",
     "check_id",
     "decode_event",
+    "decoding_problem",
     "derived_id",
     "header_map",
     "payload_hash",

@@ -3,7 +3,8 @@
 This package exports everything that other packages use of the core; they import nothing else of it.
 """
 
-from .bounds import ESCAPED_MAX, ID_BYTES, REASON_MAX, SOURCE_BYTES, cut, escaped_bytes
+from .admission.validity import check_submission
+from .bounds import ESCAPED_MAX, ID_BYTES, REASON_MAX, SOURCE_BYTES, check_cancel, check_ids, cut, escaped_bytes
 from .changes import Changes
 from .conditions import CoreSettings, Known, TimerKey
 from .consequences import settle
@@ -67,7 +68,10 @@ __all__ = [
     "TaskRow",
     "TimerKey",
     "WorkerRow",
+    "check_cancel",
+    "check_ids",
     "check_plan",
+    "check_submission",
     "cut",
     "decide_report",
     "decode_row",

@@ -118,6 +118,7 @@ def _dispatched(row: TaskRow, data: e.TaskDispatched, time: str, time_us: int) -
 
 def _started(row: TaskRow, data: e.TaskStarted | e.AttemptStartedEvent, time: str, time_us: int) -> None:
     row.started_at = time
+    row.ran_seconds = None
     row.number = data.number
     seconds = row.policy.timeout_seconds
     attempt = None if seconds is None else time_us + us_of_seconds(seconds)
@@ -133,6 +134,7 @@ def _progressed(row: TaskRow, data: e.TaskProgressed, time: str, time_us: int) -
 def _attempt_failed(row: TaskRow, data: e.AttemptFailedEvent, time: str, time_us: int) -> None:
     row.errors += 1
     row.error = data.error
+    row.ran_seconds = data.ran_seconds
     row.number = data.number
 
 
@@ -154,6 +156,7 @@ def _cancel_requested(row: TaskRow, data: e.TaskCancelRequested, time: str, time
 
 def _completed(row: TaskRow, data: e.TaskCompleted, time: str, time_us: int) -> None:
     _ended(row, data, time, time_us)
+    row.ran_seconds = data.ran_seconds
     row.result = data.result
 
 

@@ -9,12 +9,13 @@ Nothing that a plugin does leaves this file as an exception.
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from subscribers import Subscriber, SubscriberContext
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, HubError
 from ..kafka import TopicMissing
 from ..service import ServiceTasks, no_log
 from .clients import Clients
@@ -41,9 +42,16 @@ class SubscriberSupervisor:
     """One configured subscriber, run until `stop`."""
 
     def __init__(
-        self, config: SubscriberConfig, clients: Clients, dead_letters: DeadLetters, topic: str, drain_seconds: float
+        self,
+        config: SubscriberConfig,
+        clients: Clients,
+        dead_letters: DeadLetters,
+        topic: str,
+        drain_seconds: float,
+        on_change: Callable[[], None],
     ) -> None:
         self.config = config
+        self._on_change = on_change
         self.checked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._clients, self._dead_letters, self._topic = clients, dead_letters, topic
         self._drain_seconds = drain_seconds
@@ -51,6 +59,7 @@ class SubscriberSupervisor:
         self._counters = Counters()
         self._state: State = "starting"
         self._error: str | None = None
+        self._logged: str | None = None
         self._restarts = self._reconnects = 0
         self._thread: SubscriberThread | None = None
         self._runner: Runner | None = None
@@ -94,10 +103,27 @@ class SubscriberSupervisor:
             self._changed.clear()
             await self._changed.wait()
 
+    @property
+    def problem(self) -> str | None:
+        """Why it does not run now, unless it only starts or looks for the broker."""
+        return self._error if self._state in ("failed", "stopped") else None
+
+    def _fail(self, error: Exception, delay: float) -> None:
+        """Logged once for each cause, with a traceback unless its message has the place; tried again after `delay` seconds."""
+        self._set("failed", error)
+        known, self._logged = self._logged == self._error, self._error
+        trace = None if known or isinstance(error, HubError) else error
+        self._log.log(
+            logging.DEBUG if known else logging.ERROR,
+            "failed; it is tried again, first in %.0f s: %s", delay, self._error,
+            exc_info=trace, extra={"action": "subscriber_failed"},
+        )  # fmt: skip
+
     def _set(self, state: State, error: BaseException | None = None) -> None:
         if error is not None:
-            self._error = str(error) if isinstance(error, Disconnected | StoppedByPolicy) else f"{type(error).__name__}: {error}"
-        if state != self._state:
+            plain = isinstance(error, Disconnected | StoppedByPolicy | HubError)
+            self._error = str(error) if plain else f"{type(error).__name__}: {error}"
+        if state != self._state and state != "failed":
             extra = {"action": f"subscriber_{state}"}
             if error is None:
                 self._log.info("%s", state, extra=extra)
@@ -105,6 +131,7 @@ class SubscriberSupervisor:
                 self._log.warning("%s: %s", state, self._error, extra=extra)
         self._state = state
         self._changed.set()
+        self._on_change()
 
     # The lifecycle
 
@@ -123,12 +150,9 @@ class SubscriberSupervisor:
                     if not self.checked.done():
                         self.checked.set_exception(error)
                         return
-                    self._set("failed", error)
+                    self._fail(error, delay)
                 except Exception as error:
-                    self._set("failed", error)
-                    self._log.error(
-                        "the subscriber failed, again in %.0f s", delay, exc_info=error, extra={"action": "subscriber_failed"}
-                    )
+                    self._fail(error, delay)
                 if not self.checked.done():
                     self.checked.set_result(None)
                 delay = BACKOFF_INITIAL_SECONDS if loop.time() - began > STEADY_SECONDS else delay
@@ -179,6 +203,8 @@ class SubscriberSupervisor:
                 return await self._clients.ensure_dead_letter_topic(self.config.id, self._topic)
             except TopicMissing as error:
                 self._set("waiting", error)
+            except ConfigurationError:
+                raise
             except Exception as error:
                 self._set("reconnecting", error)
             await asyncio.sleep(delay)
@@ -241,7 +267,7 @@ class SubscriberSupervisor:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1.0):
                     await feed.joined.wait()
-        self._error = None
+        self._error = self._logged = None
         self._set("running")
 
     def _joining(self, feed: Feed) -> State:

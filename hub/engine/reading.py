@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from msgspec import DecodeError, Raw, ValidationError, json
 
-from schemas import quoted_with_hash
+from schemas import decoding_problem, quoted_with_hash
 from schemas import reports as r
 
 from ..core import ESCAPED_MAX, ID_BYTES, REQUESTS, SOURCE_BYTES, Envelope, InvalidReport, escaped_bytes
@@ -159,8 +159,8 @@ def decode_report(envelope: Envelope) -> Any:
         return DECODERS[envelope.type].decode(envelope.value)
     except ValidationError as error:
         if envelope.type in _REQUESTS:
-            raise InvalidRequest(str(error), envelope) from None
-        raise InvalidReport(f"{envelope.type}: {error}") from None
+            raise InvalidRequest(decoding_problem(error), envelope) from None
+        raise InvalidReport(f"{envelope.type}: {decoding_problem(error)}") from None
     except (DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidReport(f"{envelope.type}: the value is not JSON: {error}") from None
 

@@ -61,7 +61,7 @@ class ClassicSession:
         except (TimeoutError, KafkaError) as failure:
             await self._end(f"opening failed: {failure or type(failure).__name__}")
             if isinstance(failure, KafkaConnectionError):
-                raise BrokerUnreachable(str(self._cluster), str(failure)) from failure
+                raise BrokerUnreachable(str(self._cluster), str(failure)) from None
             if isinstance(failure, TimeoutError):
                 reason = f"No coordinator accepted transactional id {self.transactional_id!r} within {self._open_seconds:g} s."
                 raise SessionFailed(reason) from failure

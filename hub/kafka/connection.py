@@ -39,10 +39,10 @@ class Connection(asyncio.Protocol):
         try:
             async with asyncio.timeout(seconds):
                 _, connection = await loop.create_connection(lambda: cls(address, cluster.named(role)), host, port)
-        except TimeoutError as late:
-            raise BrokerUnreachable(address, f"no connection within {seconds:g} s") from late
+        except TimeoutError:
+            raise BrokerUnreachable(address, f"no connection within {seconds:g} s") from None
         except OSError as refused:
-            raise BrokerUnreachable(address, refused.strerror or str(refused)) from refused
+            raise BrokerUnreachable(address, refused.strerror or str(refused)) from None
         return connection
 
     @property

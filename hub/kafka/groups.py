@@ -41,7 +41,7 @@ async def describe_groups(cluster: Cluster, prefix: str) -> list[GroupState]:
             try:
                 await admin.start()
             except (KafkaError, OSError) as failure:
-                raise BrokerUnreachable(str(cluster), str(failure) or type(failure).__name__) from failure
+                raise BrokerUnreachable(str(cluster), str(failure) or type(failure).__name__) from None
             names = sorted(name for name, *_ in await admin.list_consumer_groups() if name.startswith(prefix))
             return [await _describe(admin, cluster, name) for name in names]
     except (KafkaError, OSError, TimeoutError) as failure:

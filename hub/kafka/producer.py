@@ -43,7 +43,7 @@ class ReplaceableProducer:
             raise
         except (KafkaError, OSError) as error:
             await _stop(producer)
-            raise BrokerUnreachable(str(self._cluster), str(error) or type(error).__name__) from error
+            raise BrokerUnreachable(str(self._cluster), str(error) or type(error).__name__) from None
         return producer
 
     async def replace(self, broken: AIOKafkaProducer, reason: BaseException) -> None:

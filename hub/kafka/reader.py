@@ -52,7 +52,7 @@ class PartitionReader:
             async with asyncio.timeout(OPEN_SECONDS):
                 await consumer.start()
         except (KafkaConnectionError, OSError) as failure:
-            raise BrokerUnreachable(str(self._cluster), str(failure) or f"waited {OPEN_SECONDS:g} s") from failure
+            raise BrokerUnreachable(str(self._cluster), str(failure) or f"waited {OPEN_SECONDS:g} s") from None
         try:
             async with asyncio.timeout(OPEN_SECONDS):
                 await self._find(consumer)

@@ -81,19 +81,6 @@ async def describe_configs(admin: AIOKafkaAdminClient, settings: Mapping[str, It
     return found
 
 
-async def ensure_configs(
-    admin: AIOKafkaAdminClient, cluster: Cluster, topic: str, asked_for: Mapping[str, str]
-) -> list[TopicChange]:
-    """Apply configured settings to an existing topic; returns the changes. Raises as `alter` and `describe_configs` do."""
-    if not asked_for:
-        return []
-    found = await describe_configs(admin, {topic: asked_for})
-    changes = compare(topic, found[topic], asked_for, asked_for).to_alter
-    if changes:
-        await alter(cluster, changes)
-    return changes
-
-
 async def alter(cluster: Cluster, changes: list[TopicChange]) -> None:
     """Apply the changes. Raises TopicMismatch if the broker rejects one, BrokerUnreachable, ConnectionLost."""
     wanted: dict[str, dict[str, str]] = {}

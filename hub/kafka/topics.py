@@ -38,7 +38,10 @@ _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 TOMBSTONES_MS = _DAY_MS
 """How long compaction retains tombstones in `hub.state` at least: a reader with less lag misses none."""
+DEAD_LETTER_BYTES = 64 * 1024
+"""By how many bytes a dead letter may exceed its event, for headers with the reason."""
 NO_OVERRIDES: Mapping[str, Mapping[str, str]] = {}
+NO_CONFIG: Mapping[str, str] = {}
 
 
 class TopicSpec(NamedTuple):
@@ -98,7 +101,8 @@ def pool_topic(pool: str) -> TopicSpec:
 
 def dlq_spec(subscriber: str, partitions: int) -> TopicSpec:
     """Specification of the dead-letter topic of a subscriber."""
-    return _spec(dlq_topic(subscriber), partitions, "delete", retention_ms=14 * _DAY_MS)
+    bytes_max = BATCH_BYTES_MAX + DEAD_LETTER_BYTES
+    return _spec(dlq_topic(subscriber), partitions, "delete", retention_ms=14 * _DAY_MS, max_message_bytes=bytes_max)
 
 
 async def ensure_topics(
@@ -137,12 +141,19 @@ async def ensure_pool(cluster: Cluster, pool: str, overrides: Mapping[str, Mappi
         await _ensure(admin, cluster, [_override(pool_topic(pool), overrides)])
 
 
-async def ensure_dlq(cluster: Cluster, subscriber: str) -> None:
-    """Create the dead-letter topic of a subscriber if it is missing. Raises as `ensure_topics` does, and
-    `TopicMissing`."""
-    partitions = await describe_partitions(cluster)
+async def ensure_dlq(cluster: Cluster, subscriber: str, *, events: str = EVENTS, config: Mapping[str, str] = NO_CONFIG) -> None:
+    """Create the dead-letter topic of a subscriber if it is missing, with as many partitions as the topic `events`. An
+    existing topic keeps its partitions and its settings, except those in `config`. Raises as `ensure_topics` does, and
+    `TopicMissing` if the topic `events` does not exist."""
+    partitions = await describe_partitions(cluster, events)
     async with _admin(cluster) as admin:
-        await _ensure(admin, cluster, [dlq_spec(subscriber, partitions)])
+        spec = dlq_spec(subscriber, partitions)
+        existing = await _existing(admin, [spec.name])
+        if (
+            spec.name in existing
+        ):  # other settings are the operator's choice: dead letters are truncated to the size that it accepts
+            spec = spec._replace(partitions=existing[spec.name], config={})
+        await _ensure(admin, cluster, [_override(spec, {spec.name: config})])
 
 
 async def describe_partitions(cluster: Cluster, topic: str = INTAKE) -> int:
@@ -191,7 +202,7 @@ async def delete_records(cluster: Cluster, topic: str, partition: int, before: i
         except OffsetOutOfRangeError:
             return
         except KafkaConnectionError as failure:
-            raise BrokerUnreachable(str(cluster), str(failure)) from failure
+            raise BrokerUnreachable(str(cluster), str(failure)) from None
         except KafkaError as refused:
             raise TopicRefused(topic, "delete records of", refused.errno, str(refused)) from refused
 
@@ -229,7 +240,7 @@ async def _admin(cluster: Cluster) -> AsyncIterator[AIOKafkaAdminClient]:
         try:
             await admin.start()
         except (KafkaConnectionError, OSError) as failure:
-            raise BrokerUnreachable(str(cluster), str(failure)) from failure
+            raise BrokerUnreachable(str(cluster), str(failure)) from None
         yield admin
     except KafkaError as failure:
         raise ConnectionLost(f"{cluster} did not respond to a request about topics: {failure!r}.") from failure

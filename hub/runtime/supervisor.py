@@ -52,7 +52,7 @@ class Supervisor:
 
     def __init__(self, fleet: Fleet, on_up: Callable[["Supervisor"], None]) -> None:
         self.fleet = fleet
-        self.children = [Child(spec) for spec in fleet.children]
+        self.children = [Child(spec, self._write) for spec in fleet.children]
         self._on_up = on_up
         self._address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         if fleet.bootstrap is not None:

@@ -20,7 +20,7 @@ import re
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
@@ -36,6 +36,7 @@ from ..config import (
     variables,
 )
 from ..errors import ConfigurationError
+from ..validation import fault_of, place_of
 from .sections import SECTIONS, EngineSection, TopicsSection
 
 Names = Annotated[list[str], NoDecode]
@@ -98,7 +99,7 @@ class Settings(BaseSettings):
     )
     grace_seconds: float = Field(30.0, ge=0, description="Seconds that running tasks have to end in a drain.")
     wait: float = Field(5.0, ge=0, description="Seconds that a process waits for the broker and its topics at its start.")
-    log_level: str | None = Field(
+    log_level: Literal["debug", "info", "warning", "error"] | None = Field(
         None, description="What is logged: debug, info, warning or error; unset, info, and warning for what `hub up` starts."
     )
     subscribers: list[dict[str, Any]] = Field(
@@ -112,6 +113,11 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_small_letters(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
 
     @classmethod
     def settings_customise_sources(
@@ -213,7 +219,6 @@ def _sentence(path: Path, error: ValidationError) -> str:
     key = ".".join(str(part) for part in first["loc"][: 2 if first["loc"][0] in SECTIONS else 1])
     variable = variable_of(key)
     where = f"The variable {variable}" if variable in variables() else f"{path}: {key}"
-    rest = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"][key.count(".") + 1 :])
-    reason = first["msg"].removeprefix("Value error, ")
+    place = place_of(first["loc"][key.count(".") + 1 :], where)
     value = f" (it is {first['input']!r})" if first["loc"][0] != "subscribers" and first["type"] != "value_error" else ""
-    return f"{where}{rest}: {reason[:1].lower()}{reason[1:]}{value}."
+    return f"{place}: {fault_of(first)}{value}."

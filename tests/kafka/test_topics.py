@@ -47,7 +47,9 @@ async def create(bootstrap: str, name: str, partitions: int, **config: str) -> N
 
 
 def test_every_topic_takes_batches_of_eight_mebibytes() -> None:
-    assert {spec.config["max.message.bytes"] for spec in hub_topics(4, subscribers=["x"])} == {str(8 << 20)}
+    assert {spec.config["max.message.bytes"] for spec in hub_topics(4)} == {str(8 << 20)}
+    (dead_letters,) = [spec for spec in hub_topics(4, subscribers=["x"]) if spec.name == "hub.dlq.x"]
+    assert dead_letters.config["max.message.bytes"] == str((8 << 20) + 65_536), "an event of any size, and why it is there"
 
 
 def test_only_the_changelog_is_compacted_and_only_the_intake_kept_for_ever() -> None:
@@ -96,6 +98,17 @@ async def test_pools_and_dead_letters_can_be_added_later(empty_bootstrap: str) -
         await ensure_pool(Cluster.of(empty_bootstrap), "late")
         await ensure_dlq(Cluster.of(empty_bootstrap), "slack")
     assert await list_pools(Cluster.of(empty_bootstrap)) == ["default", "late"]
+
+
+async def test_dead_letters_have_the_partitions_of_the_events_and_keep_them(empty_bootstrap: str) -> None:
+    cluster = Cluster.of(empty_bootstrap)
+    await ensure_topics(cluster, partitions=2)
+    await ensure_dlq(cluster, "slack", config={"retention.ms": "600000"})
+    await ensure_dlq(cluster, "slack", events="hub.replies", config={"retention.ms": "700000"})
+    assert await describe_partitions(cluster, "hub.dlq.slack") == 2
+    assert await describe_setting(cluster, "hub.dlq.slack", "retention.ms") == "700000"
+    with pytest.raises(TopicMissing, match="nowhere"):
+        await ensure_dlq(cluster, "mail", events="nowhere")
 
 
 async def test_another_number_of_partitions_is_refused_with_the_remedy(empty_bootstrap: str) -> None:

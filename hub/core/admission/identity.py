@@ -15,8 +15,8 @@ class Identity(NamedTuple):
     root: str
 
 
-def identify(submission: Submission, envelope: Envelope) -> Identity | TaskRejection:
-    """The task that a submission means. Several steps added at once are named by their keys: the id is then the root's."""
+def check_names(submission: Submission) -> TaskRejection | None:
+    """Why what a submission gives to name its task cannot be."""
     named = [field for field in ("id", "idempotency_key") if getattr(submission, field) is not None]
     if submission.root_id is not None:
         named += [field for field in ("key", "tasks") if getattr(submission, field) is not None]
@@ -26,6 +26,13 @@ def identify(submission: Submission, envelope: Envelope) -> Identity | TaskRejec
         value = getattr(submission, field)
         if value is not None and (problem := check_id(value, field)) is not None:
             return Rejection("malformed", problem)
+    return None
+
+
+def identify(submission: Submission, envelope: Envelope) -> Identity | TaskRejection:
+    """The task that a submission means. Several steps added at once are named by their keys: the id is then the root's."""
+    if (problem := check_names(submission)) is not None:
+        return problem
     if submission.root_id is not None and submission.tasks is not None:
         return Identity(submission.root_id, submission.root_id)
     if submission.root_id is not None and submission.key is not None:

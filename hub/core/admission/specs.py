@@ -9,7 +9,7 @@ from ..tasks.retry import problem_of
 from ..times import us_of
 
 
-def check_spec(spec: TaskSpec, at: str, now_us: int) -> TaskRejection | None:
+def check_spec(spec: TaskSpec, at: str) -> TaskRejection | None:
     """Why `spec` cannot be admitted, naming the field under `at`; None when it can."""
     if (problem := check_id(spec.name, f"{at}name")) is not None:
         return Rejection("invalid_input", problem)
@@ -39,7 +39,7 @@ def _check_times(spec: TaskSpec, at: str) -> TaskRejection | None:
             try:
                 us_of(moment)
             except (ValueError, OverflowError) as error:
-                return Rejection("invalid_input", f"{at}{field}: no RFC 3339 time: {error}")
+                return Rejection("invalid_input", f"{at}{field}: {error}")
         elif moment is not None and not 0 <= moment <= SECONDS_MAX:
             return Rejection("invalid_input", f"{at}{field}: must be between 0 and {SECONDS_MAX:.0f} seconds")
     if spec.timeouts is not None:

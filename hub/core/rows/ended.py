@@ -9,8 +9,8 @@ INLINE_RESULT_BYTES_MAX = 1024
 
 
 class EndedRow(Struct, kw_only=True, omit_defaults=True):
-    """An entry of the ended index, until `until_us`. `seconds`: from its first start to its end. A result that is too large for
-    it is on the terminal event."""
+    """An entry of the ended index, until `until_us`. `seconds`: how long its last attempt ran, by the worker's clock where
+    that says it. A result that is too large for it is on the terminal event."""
 
     ended: str
     run: int

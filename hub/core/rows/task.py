@@ -63,7 +63,7 @@ class TaskRow(TaskFields, kw_only=True, omit_defaults=True):
     """A live task, or an ended step of a live workflow. `root` and `parent` are None if the task is its own root.
 
     `name`, `version` and `tags` are declared in `TaskFields`. `delivery` and `retry` are the submission's; `policy` is what holds
-    from the first dispatch on (see `policy.py`).
+    from the first dispatch on (see `policy.py`). `ran_seconds`: how long the last attempt that reported its end ran.
 
     Related fields form parts, which are replaced as a whole: `timers`, `lease` (while a worker has the task), `cancel`,
     `steps` (of a workflow)."""
@@ -96,6 +96,7 @@ class TaskRow(TaskFields, kw_only=True, omit_defaults=True):
     dispatched_at: str | None = None
     started_at: str | None = None
     finished_at: str | None = None
+    ran_seconds: float | None = None
     timers: Timers = NO_TIMERS
     attempt: int = 0
     dispatch: int = 0

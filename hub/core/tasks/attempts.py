@@ -90,7 +90,7 @@ def on_report(task: str, row: TaskRow, report: r.AttemptReport, now: str, now_us
             return [*before, completed(row, now, report)]
         case r.AttemptFailed():
             if report.timed_out:
-                return [*before, *on_timeout(task, row, now, now_us)]
+                return [*before, *on_timeout(task, row, now, now_us, number=report.number)]
             return [*before, *_on_error(task, row, cut_error(report.error), report.retry_after, report, now, now_us)]
     raise AssertionError(f"no decision for {type(report).__name__}")
 
@@ -147,9 +147,9 @@ def _on_error(
     if row.cancel is not None:
         return [first, cancelled(row, now)]
     if not error.retryable:
-        return [first, failed(row, now, "permanent", error, began=True)]
+        return [first, failed(row, now, "permanent", error, began=True, number=report.number)]
     if failures >= policy.max_attempts:
-        return [first, failed(row, now, "exhausted", error, began=True)]
+        return [first, failed(row, now, "exhausted", error, began=True, number=report.number)]
     delay = (
         min(max(0.0, retry_after), SECONDS_MAX)
         if retry_after is not None
@@ -158,17 +158,19 @@ def _on_error(
     return [first, _retry(row, delay, "error", error, now_us)]
 
 
-def on_timeout(task: str, row: TaskRow, now: str, now_us: int) -> list[Struct]:
-    """The attempt took longer than its policy allows (reported by the worker, or found by the agenda)."""
+def on_timeout(task: str, row: TaskRow, now: str, now_us: int, *, number: int = 0) -> list[Struct]:
+    """The attempt took longer than its policy allows: reported by the worker (`number`), or found by the agenda."""
     policy = row.policy
     seconds = policy.timeout_seconds or 0.0
-    first = e.AttemptTimedOut(attempt=row.attempt, dispatch=row.dispatch, worker=worker_of(row), timeout_seconds=seconds)
+    first = e.AttemptTimedOut(
+        attempt=row.attempt, dispatch=row.dispatch, worker=worker_of(row), number=number, timeout_seconds=seconds
+    )
     failures = row.errors + row.timed_out + 1
     error = TaskError(type="AttemptTimedOut", message=f"attempt {row.attempt} exceeded its timeout of {seconds:g} s")
     if row.cancel is not None:
         return [first, cancelled(row, now)]
     if not policy.retry.timeout or failures >= policy.max_attempts:
-        return [first, failed(row, now, "timed_out", error, began=True)]
+        return [first, failed(row, now, "timed_out", error, began=True, number=number)]
     delay = delay_seconds(policy.retry, failures, task=task, attempt=row.attempt)
     return [first, _retry(row, delay, "timeout", error, now_us)]
 

@@ -45,9 +45,10 @@ def completed(row: TaskRow, now: str, report: r.AttemptCompleted) -> e.TaskCompl
     return data
 
 
-def failed(row: TaskRow, now: str, kind: FailedKind, error: TaskError, *, began: bool = False) -> e.TaskFailed:
-    """The end without success. `began`: a report says that the body ran; `started_at` is then as in `completed`."""
-    data = e.TaskFailed(kind=kind, error=error, **_ended(row, now))
+def failed(row: TaskRow, now: str, kind: FailedKind, error: TaskError, *, began: bool = False, number: int = 0) -> e.TaskFailed:
+    """The end without success. `began`: a report says that the body ran; `started_at` is then as in `completed`. `number`: of the
+    report that caused it."""
+    data = e.TaskFailed(kind=kind, error=error, **_ended(row, now, number=number))
     if began and row.state == "dispatched":
         data.started_at = now
     return data

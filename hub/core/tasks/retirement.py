@@ -37,7 +37,7 @@ def ended_row(row: TaskRow, now_us: int, retention_seconds: float) -> EndedRow:
         name=row.name,
         until_us=now_us + us_of_seconds(keep),
         finished_at=row.finished_at or "",
-        seconds=round((us_of(row.finished_at) - us_of(row.started_at)) / 1e6, 6) if row.started_at and row.finished_at else None,
+        seconds=_seconds(row),
         root=row.root,
         attempt=row.attempt,
         payload_hash=row.payload_hash,
@@ -48,6 +48,14 @@ def ended_row(row: TaskRow, now_us: int, retention_seconds: float) -> EndedRow:
         error=cut_error(row.error, message=KEPT_ERROR_MAX, stacktrace=0) if row.error and row.state != "completed" else None,
         reason=row.cancel.reason if row.cancel is not None else "",
     )
+
+
+def _seconds(row: TaskRow) -> float | None:
+    if row.ran_seconds is not None:
+        return row.ran_seconds  # Start and end may have been reported together: on the log no time lies between them then.
+    if not row.started_at or not row.finished_at:
+        return None
+    return round((us_of(row.finished_at) - us_of(row.started_at)) / 1e6, 6)
 
 
 def retire_steps(changes: Changes, root_id: str) -> None:
