@@ -1,4 +1,4 @@
-"""What pydantic says of a value that it refuses, as a place and the end of a sentence about it."""
+"""Messages for pydantic's validation errors: the location, and the end of a sentence about the value."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -32,7 +32,7 @@ _SENTENCES = {
 
 
 def fault_of(fault: Mapping[str, Any]) -> str:
-    """What one of `ValidationError.errors()` says. A type of fault that is not known here is given in pydantic's own words."""
+    """The message for one of `ValidationError.errors()`. For an unknown type of error it is pydantic's message."""
     kind = str(fault["type"])
     if (sentence := _SENTENCES.get(kind)) is not None:
         return sentence.format(**fault.get("ctx", {}))
@@ -45,6 +45,6 @@ def fault_of(fault: Mapping[str, Any]) -> str:
 
 
 def place_of(path: Sequence[int | str], at: str = "") -> str:
-    """The place of a fault (`loc`) in words, below `at`: `retry.backoff[0]`; `at` for the value itself."""
+    """The location of an error (`loc`) below `at`, for example `retry.backoff[0]`; `at` for the value itself."""
     below = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return f"{at}{below}" if at else below.removeprefix(".")

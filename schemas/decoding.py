@@ -1,10 +1,10 @@
-"""What is wrong with JSON that is decoded by a type, as "field: what is wrong with its value"."""
+"""Error messages for JSON that does not match a type, of the form "field: what is wrong with its value"."""
 
 import re
 
 from msgspec import MsgspecError, ValidationError
 
-#: JSON types, as messages name them.
+#: Names of JSON types in messages.
 _TYPES = {
     "str": "a string",
     "int": "an integer",
@@ -20,8 +20,8 @@ _NAMED = re.compile(r"Object (missing required|contains unknown) field `(.*)`$",
 
 
 def decoding_problem(error: MsgspecError) -> str:
-    """An error of msgspec's decoders in words: the path of the field, a colon, what is wrong. A key that msgspec does not name
-    stands as `*`: `tasks.*.name`. What the message quotes of the value is not escaped."""
+    """The message for an error of msgspec's decoders: path of the field, colon, problem. A key that msgspec does not report is
+    `*`: `tasks.*.name`. Quoted values are not escaped."""
     if not isinstance(error, ValidationError):
         return f"it is not JSON: {_syntax(str(error))}"
     text = str(error)
@@ -37,7 +37,7 @@ def _syntax(text: str) -> str:
 
 
 def _what(text: str) -> tuple[str, str]:
-    """The name of a field inside the place, where the message names one, and what is wrong."""
+    """The name of a field within the location, if the message has one, and the problem."""
     if (named := _NAMED.match(text)) is not None:
         return named[2], "is missing" if named[1].startswith("missing") else "there is no such field"
     if (expected := _EXPECTED.match(text)) is not None:

@@ -28,8 +28,8 @@ OVERDUE = 3
 
 
 class FileStorage:
-    """Storage in a directory. Raises `DataDirectoryInUse` when another process has it, `OtherFormat` where its data is of
-    another version."""
+    """Storage in a directory. Raises `DataDirectoryInUse` if another process uses it, `OtherFormat` if its data has another
+    format."""
 
     def __init__(
         self,
@@ -100,25 +100,25 @@ class FileStorage:
 
     @property
     def checkpoint_overdue(self) -> bool:
-        """So much is waiting for a checkpoint that memory would grow: hold new writes until it is through."""
+        """Whether new writes must wait for the running checkpoint, so that memory stays bounded."""
         return self._backlog_bytes >= OVERDUE * self._checkpoint_bytes
 
     @property
     def checkpoint_due(self) -> bool:
-        """More than `checkpoint_bytes` were journaled since the last one."""
+        """Whether at least `checkpoint_bytes` were journaled since the last checkpoint."""
         return self._backlog_bytes >= self._checkpoint_bytes
 
     def write(self, parts: Sequence[bytes]) -> None:
-        """One block into the journal, with a sync if the policy is `always`."""
+        """Append one block to the journal; sync it if the flush policy is `always`."""
         self._journal.write(parts)
         self._dirty = True
         if self._sync_every_write:
             self.sync()
 
     def sync(self) -> None:
-        """Everything written is on disk."""
+        """Sync everything that was written."""
         if self._dirty:
-            self._dirty = False  # before the sync: a block written meanwhile needs the next one
+            self._dirty = False  # before the sync: a block written meanwhile needs another sync
             self._journal.sync()
 
     def rest(self) -> None:
@@ -126,11 +126,11 @@ class FileStorage:
         self._journal.note_synced()
 
     def begin_checkpoint(self) -> Position:
-        """Where the journal continues after what was written so far."""
+        """The position in the journal after the last block."""
         return self._journal.position
 
     def checkpoint(self, plan: CheckpointPlan, position: Position) -> None:
-        """Segments first, then the checkpoint that names them, then the journal before it is free."""
+        """Write the segments, then the checkpoint that lists them, then free the journal before `position`."""
         journaled = self._journal.bytes_written
         for tail in plan.tails:
             self.segments.append(tail)
@@ -159,7 +159,7 @@ class FileStorage:
         return self.segments.max_timestamp_ms(key, start, end)
 
     def close(self) -> None:
-        """Release everything."""
+        """Close all files and release the lock."""
         self._journal.close()
         self.segments.close()
         os.close(self._lock_file)

@@ -1,6 +1,6 @@
-"""The decisions of the engine, pure. See README.md for the map; `hub.engine` drives them.
+"""The decisions of the engine, as pure code. README.md has the map; `hub.engine` drives it.
 
-What others use of the core stands here, and nothing else of it is imported from outside.
+This package exports everything that other packages use of the core; they import nothing else of it.
 """
 
 from .admission.validity import check_submission

@@ -1,4 +1,5 @@
-"""Time as values: integer microseconds since the epoch (`*_us`) inside, RFC 3339 text in UTC on the log. Reads no clock."""
+"""Times as values: integer microseconds since the Unix epoch (`*_us`) in memory, RFC 3339 text in UTC on the log. Reads no
+clock."""
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""The engine inside the embedded broker's process: it owns every partition."""
+"""The engine in the process of the embedded broker; it owns all partitions."""
 
 import asyncio
 from pathlib import Path
@@ -9,12 +9,12 @@ from .in_process import InProcessBroker
 from .service import OwnedPartitions
 from .settings import EngineSettings, LoopSettings
 
-#: Reports per batch inside the broker's process: the broker's clients wait while a batch is decided (some 40 µs a report).
+#: Most reports per batch in the broker's process: clients of the broker wait while a batch is decided (about 40 µs per report).
 EMBEDDED_MAX_RECORDS = 128
 
 
 class EmbeddedEngine:
-    """Every partition, inside the broker's process. The topics exist already."""
+    """Owns all partitions in the broker's process. The topics must exist."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The one Kafka client layer of the hub: records, topics, partitions, clients, sessions. See README.md."""
+"""The Kafka client layer of the hub: records, topics, partitions, clients, sessions. See README.md."""
 
 from .classic import ClassicSession
 from .clients import make_admin, make_consumer, make_producer, poll, wait_until_reachable

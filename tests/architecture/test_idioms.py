@@ -1,4 +1,4 @@
-"""Messages, docstrings, comments and READMEs use the field's terms and plain English: what is listed here has a better word."""
+"""Messages, docstrings, comments and READMEs use plain English and the field's terms: the idioms listed here are not allowed."""
 
 import re
 from pathlib import Path

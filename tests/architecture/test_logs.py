@@ -1,4 +1,4 @@
-"""Whoever reads the logs by machine finds a stable `action` in each record of ours."""
+"""Every log record of the project has a stable `action`, for programs that read the logs."""
 
 import ast
 import io

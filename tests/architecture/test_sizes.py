@@ -1,4 +1,4 @@
-"""Functions, files and classes are of a size to read: few lines, few methods, few attributes, or a reason stands here."""
+"""Limits of the size of functions, files and classes; every exception is listed here with its reason."""
 
 import ast
 from dataclasses import dataclass

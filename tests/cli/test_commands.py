@@ -1,4 +1,4 @@
-"""Commands against a running hub, as a user or a script runs them: what they print, and the codes they end with."""
+"""Commands against a running hub, as a user or a script runs them: output and exit codes."""
 
 import asyncio
 import json
@@ -318,7 +318,7 @@ def test_a_command_that_starts_processes_has_their_exit_code_and_their_last_word
     done = hub(*command, "--bootstrap", "127.0.0.1:1")
     assert done.returncode == 3
     assert done.stderr.strip().count("\n") == 0
-    assert done.stderr.startswith("hub: No Kafka broker answers at 127.0.0.1:1")
+    assert done.stderr.startswith("hub: No Kafka broker responds at 127.0.0.1:1")
 
 
 @pytest.mark.parametrize("command", [["task", "list"], ["task", "create", "x"], ["events", "tail"], ["verify"]])
@@ -339,7 +339,7 @@ async def test_a_hub_keeps_its_number_of_partitions_and_without_an_engine_says_w
         assert (first.returncode, again.returncode, other.returncode) == (0, 0, 2)
         assert "hub.intake" in first.stdout
         assert "already" in again.stdout
-        assert "run with partitions = 2" in other.stderr
+        assert "set partitions = 2" in other.stderr
         async with Hub(server.bootstrap) as client:
             with pytest.raises(NoAnswerError, match="No engine answered about task x within 2 s"):
                 await client.get("x", timeout_seconds=2)

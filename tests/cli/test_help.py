@@ -1,4 +1,4 @@
-"""The help of every command reads as sentences."""
+"""The help of every command consists of sentences."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The parts of the client that need no hub: building workflows and submissions, errors for bad ends."""
+"""The parts of the client that need no hub: building workflows and submissions, errors for unsuccessful tasks."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Configuration is refused at start, with the path of what is wrong."""
+"""Invalid configuration is rejected at the start, with the path of the invalid value."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a subscriber is promised, on a real broker."""
+"""The guarantees for a subscriber, on a real broker."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""What one engine partition decides: each test is one sentence about behaviour, on values alone."""
+"""The decisions of one engine partition: each test is one sentence about behaviour, without I/O."""
 
 from collections.abc import Iterator
 

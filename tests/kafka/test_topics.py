@@ -1,4 +1,4 @@
-"""The hub's topics: made when missing, refused when wrong."""
+"""The hub's topics: created if missing, rejected if incompatible."""
 
 import asyncio
 
@@ -113,7 +113,9 @@ async def test_dead_letters_have_the_partitions_of_the_events_and_keep_them(empt
 
 async def test_another_number_of_partitions_is_refused_with_the_remedy(empty_bootstrap: str) -> None:
     await ensure_topics(Cluster.of(empty_bootstrap), partitions=1)
-    with pytest.raises(TopicMismatch, match=r"hub\.intake has partitions = 1, and the hub needs 4.*partitions = 1") as mismatch:
+    with pytest.raises(
+        TopicMismatch, match=r"hub\.intake has partitions = 1, but the hub requires 4.*partitions = 1"
+    ) as mismatch:
         await ensure_topics(Cluster.of(empty_bootstrap), partitions=4)
     assert (mismatch.value.topic, mismatch.value.setting, mismatch.value.found, mismatch.value.wanted) == (
         "hub.intake",

@@ -1,4 +1,4 @@
-"""What keeps a hub from coming up: a sentence with the remedy, an exit code, no traceback, nobody left behind."""
+"""Errors at the start of a hub: a sentence with the remedy, an exit code, no traceback, no process left behind."""
 
 import socket
 from pathlib import Path
@@ -55,7 +55,7 @@ def test_a_broker_that_is_not_there(tmp_path: Path, hub_up: HubUps) -> None:
     for command in (["worker", "app:tasks", "--wait", "0.2"], ["engine", "--wait", "0.2"], ["status"], ["up"], ["init"]):
         code, said = hub(tmp_path, *command, "--bootstrap", address)
         assert code == 3, command
-        assert f"No Kafka broker answers at {address}" in said
+        assert f"No Kafka broker responds at {address}" in said
         assert "hub up" in said
 
 

@@ -1,4 +1,4 @@
-"""Settings: one place, three sources, nothing unknown."""
+"""Settings from three sources; unknown keys are rejected."""
 
 import os
 import re

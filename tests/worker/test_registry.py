@@ -1,4 +1,4 @@
-"""Registering handlers, filling their parameters, and finding a registry by name."""
+"""Registration of handlers, binding of their parameters, and loading a registry by name."""
 
 import sys
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
-"""Admission: what a `task.created` report becomes. Decides only; changes nothing.
+"""Admission of `task.created` reports. Decides only; changes nothing.
 
-Everything that is used later is checked and copied into `TaskCreated` here, with the field named in every rejection.
+All fields that are used later are checked and copied to `TaskCreated` here; every rejection names the field.
 """
 
 import msgspec
@@ -21,8 +21,8 @@ from .validity import check_window, plan_of
 
 
 def admit(changes: Changes, submission: Submission, task: str, envelope: Envelope) -> Admitted | Duplicate | TaskRejection:
-    """What becomes of a submission whose task is `task` (see `identify`). New work is bounded; what is known already is answered
-    all the same."""
+    """Admit a submission with the task id `task` (see `identify`). The limit of waiting tasks applies to new tasks only, not
+    to duplicates."""
     state = changes.state
     try:
         fingerprint = fingerprint_of(submission)
@@ -36,7 +36,7 @@ def admit(changes: Changes, submission: Submission, task: str, envelope: Envelop
     if (problem := _no_room(state, submission, changes.settings.waiting_max)) is not None:
         return problem
     if submission.idempotency_key is not None and state.ended.full:
-        return Rejection("limit_exceeded", "idempotency_key: too many keys are remembered on this partition; try again later")
+        return Rejection("limit_exceeded", "idempotency_key: this partition holds the maximum number of keys; try again later")
     if submission.root_id is not None:
         return admit_into(changes, submission, task, envelope, fingerprint)
     plan = plan_of(submission)
@@ -63,11 +63,11 @@ def _root_data(changes: Changes, submission: Submission, envelope: Envelope, fin
 
 
 def _no_room(state: PartitionState, submission: Submission, waiting_max: int) -> TaskRejection | None:
-    """Why the partition takes no more work. A graph counts as all of its steps, also while they are still to be created."""
-    if state.engine_row.storage == "low" and submission.root_id is None:  # Steps that a running workflow adds belong to it.
-        return Rejection("storage_low", "the broker's disk is almost full; new tasks are refused until there is room")
+    """Why the partition accepts no more tasks, or None. A workflow counts with all its steps, including those not yet created."""
+    if state.engine_row.storage == "low" and submission.root_id is None:  # steps of a running workflow are still accepted
+        return Rejection("storage_low", "the broker's disk is almost full; new tasks are rejected until space is free")
     waiting, added = state.live + state.planned, 1 + len(submission.tasks or ())
     if waiting + added > waiting_max:
-        reason = f"{waiting} tasks are waiting on this partition; its limit is {waiting_max}; try again later"
+        reason = f"{waiting} tasks are waiting on this partition, which is its limit ({waiting_max}); try again later"
         return Rejection("limit_exceeded", reason)
     return None

@@ -1,4 +1,4 @@
-"""Which task a submission means."""
+"""Determines the task id of a submission."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from ..rejection import Rejection, TaskRejection
 
 
 class Identity(NamedTuple):
-    """The id of a task, and that of its root."""
+    """The id of a task and of its root."""
 
     task: str
     root: str
@@ -21,7 +21,7 @@ def check_names(submission: Submission) -> TaskRejection | None:
     if submission.root_id is not None:
         named += [field for field in ("key", "tasks") if getattr(submission, field) is not None]
     if len(named) > 1:
-        return Rejection("invalid_input", f"{named[0]}: give either {named[0]} or {named[1]}, not both")
+        return Rejection("invalid_input", f"{named[0]}: set either {named[0]} or {named[1]}, not both")
     for field in ("root_id", "id"):
         value = getattr(submission, field)
         if value is not None and (problem := check_id(value, field)) is not None:
@@ -44,6 +44,6 @@ def identify(submission: Submission, envelope: Envelope) -> Identity | TaskRejec
     else:
         if envelope.source is None or envelope.event_id is None:
             missing = "ce_source" if envelope.source is None else "ce_id"
-            return Rejection("malformed", f"{missing}: is missing; it names a task that gives neither id nor idempotency_key")
+            return Rejection("malformed", f"{missing}: missing; it is required if neither id nor idempotency_key is set")
         task = task_id_of_cloudevent(envelope.source, envelope.event_id)
     return Identity(task, submission.root_id or task)

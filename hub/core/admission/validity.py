@@ -1,4 +1,4 @@
-"""What is wrong with a submission in itself, whatever the state: a client asks before it sends, admission asks again."""
+"""Validation of submissions that does not depend on the state; used by clients before they send, and by admission."""
 
 from collections.abc import Mapping
 
@@ -10,13 +10,13 @@ from ..rejection import Rejection, TaskRejection
 from .identity import check_names
 from .specs import check_spec
 
-#: Steps that may be added to a live workflow in one report, so that one transaction stays small.
+#: Most steps that one report may add to a live workflow, to bound the size of a transaction.
 ADDED_STEPS_MAX = 300
 
 
 def check_submission(submission: Submission) -> TaskRejection | None:
-    """Why no engine admits `submission`, with the code and the reason that its rejection would have; None where that depends on
-    what the engine knows: ids and keys that are used, the workflow that steps are added to, room."""
+    """Why every engine would reject `submission`, with the same code and reason; None if that depends on the state: used ids
+    and keys, the workflow to which steps are added, free space."""
     if (problem := check_names(submission) or check_window(submission)) is not None:
         return problem
     if submission.root_id is not None:
@@ -27,7 +27,7 @@ def check_submission(submission: Submission) -> TaskRejection | None:
 
 def _check_addition(submission: Submission) -> TaskRejection | None:
     assert submission.root_id is not None
-    unnamed = derived_id("unnamed", submission.root_id)  # No dependency means it.
+    unnamed = derived_id("unnamed", submission.root_id)  # no dependency refers to it
     steps = added_steps(submission, submission.id or unnamed)
     if isinstance(steps, Rejection):
         return steps
@@ -36,24 +36,24 @@ def _check_addition(submission: Submission) -> TaskRejection | None:
 
 
 def check_window(submission: Submission) -> TaskRejection | None:
-    """Why its idempotency key cannot be remembered for so long."""
+    """Why its idempotency window is invalid, or None."""
     if 0 < submission.idempotency_window <= SECONDS_MAX:
         return None
-    return Rejection("invalid_input", f"idempotency_window: seconds must be above 0 and at most {SECONDS_MAX:.0f}")
+    return Rejection("invalid_input", f"idempotency_window: must be greater than 0 and at most {SECONDS_MAX:.0f} seconds")
 
 
 def added_steps(submission: Submission, task: str) -> Mapping[str, TaskSpec] | TaskRejection:
-    """The steps that are added to a live workflow, by key: several (`tasks`), or the submission itself, whose id is `task`."""
+    """The steps added to a live workflow, by key: several (`tasks`), or the submission itself, whose id is `task`."""
     if submission.tasks is None:
         return {submission.key or task: submission}
     if len(submission.tasks) > ADDED_STEPS_MAX:
-        reason = f"tasks: {len(submission.tasks)} steps, more than the {ADDED_STEPS_MAX} that can be added at once"
+        reason = f"tasks: at most {ADDED_STEPS_MAX} steps can be added at once, got {len(submission.tasks)}"
         return Rejection("limit_exceeded", reason)
     return submission.tasks
 
 
 def check_added(submission: Submission, steps: Mapping[str, TaskSpec]) -> TaskRejection | None:
-    """Why one of these steps cannot be added, naming the field."""
+    """Why one of these steps is invalid, with the field, or None."""
     for key, step in steps.items():
         if (problem := check_spec(step, f"tasks.{key}." if submission.tasks is not None else "")) is not None:
             return problem
@@ -61,13 +61,13 @@ def check_added(submission: Submission, steps: Mapping[str, TaskSpec]) -> TaskRe
 
 
 def plan_of(submission: Submission) -> Plan | TaskRejection | None:
-    """The plan of a workflow, every step of it checked; None where it is a task alone."""
+    """The plan of a workflow with checked steps; None for a single task."""
     if submission.tasks is None:
         if submission.depends_on:
-            return Rejection("unknown_dependency", "depends_on: a task outside a graph has no other tasks to depend on")
+            return Rejection("unknown_dependency", "depends_on: only steps of a workflow can have dependencies")
         return None
     if submission.depends_on:
-        return Rejection("invalid_input", "depends_on: belongs to the steps in tasks, not to their root")
+        return Rejection("invalid_input", "depends_on: not allowed on the root of a workflow; set it on the steps in tasks")
     plan = check_plan(submission.tasks)
     if isinstance(plan, Rejection):
         return plan
@@ -78,7 +78,7 @@ def plan_of(submission: Submission) -> Plan | TaskRejection | None:
 
 
 def _check_root(submission: Submission) -> TaskRejection | None:
-    """A workflow's root has no body: what would be about one belongs to its steps, and is not silently ignored."""
+    """Reject options of a body on the root of a workflow, which has no body, instead of ignoring them."""
     given = {
         "start_after": submission.start_after is not None,
         "not_start_after": submission.not_start_after is not None,
@@ -89,5 +89,7 @@ def _check_root(submission: Submission) -> TaskRejection | None:
     }
     for field, is_given in given.items():
         if is_given:
-            return Rejection("invalid_input", f"{field}: a workflow runs nothing itself; say it on its steps, in tasks")
+            return Rejection(
+                "invalid_input", f"{field}: not allowed on a workflow, which has no body; set it on the steps in tasks"
+            )
     return None

@@ -4,7 +4,7 @@ from msgspec import Raw, Struct, json
 
 from schemas import ABSENT, TaskError
 
-#: A result up to this size is kept in the ended index, so that a late waiter is answered without reading the log.
+#: Results up to this size are kept in the ended index, so that late requests are answered without reading the log.
 INLINE_RESULT_BYTES_MAX = 1024
 
 
