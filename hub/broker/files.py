@@ -143,7 +143,7 @@ class FileStorage:
         self._checkpointed_at_bytes = journaled
 
     def maintain(self) -> None:
-        """Prepare journal files and look at the free space; decides `writable`."""
+        """Prepare journal files and check the free space; updates `writable`."""
         self._room.look(self._journal.prepare)
 
     def read(self, key: LogKey, offset: int, max_bytes: int, end: int) -> bytes:

@@ -23,7 +23,7 @@ class TaskNotCompletedError(HubError):
 
 
 class TaskFailedError(TaskNotCompletedError):
-    """It failed for good."""
+    """The task failed."""
 
 
 class TaskCancelledError(TaskNotCompletedError):
@@ -66,7 +66,7 @@ class NoAnswerError(Unreachable, TimeoutError):
 
 
 class RepliesFailedError(HubError):
-    """This client cannot read replies any more. Tasks are not affected: a new client can ask for them."""
+    """This client can no longer read replies. Tasks are not affected; a new client can request their outcomes."""
 
     def __init__(self, cause: BaseException) -> None:
         super().__init__(

@@ -122,7 +122,7 @@ class OwnedPartitions:
             await self._changed.wait()
 
     async def stop(self) -> None:
-        """Finish the transactions at hand, write `engine.stopped`, end."""
+        """Finish current transactions, write `engine.stopped`, and stop."""
         if self._following is not None:
             self._following.cancel()
             await asyncio.wait([self._following])
@@ -219,7 +219,7 @@ class EngineService:
         await self._owned.watch()
 
     async def stop(self) -> None:
-        """Finish the transactions at hand, leave the group, end."""
+        """Finish current transactions, leave the group, and stop."""
         if self._owned is not None:
             await self._owned.stop()
         if self._membership is not None:
