@@ -37,7 +37,7 @@ from ..core import (
     settle,
     take_due,
 )
-from ..kafka import INBOX_PARTITIONS, StoredRecord, partition_of
+from ..kafka import StoredRecord, partition_of
 from .changelog import rows_of
 from .reading import InvalidRequest, decode_report, envelope_of
 from .rebuilding import RestoredRows
@@ -143,7 +143,7 @@ class EnginePartition:
         changes.apply_to_engine(e.EngineRestored(rows=rows, live_tasks=self.state.live, snapshot=snapshot))
         announced = EngineAnnounced(partition=self.partition, partitions=self.partitions, epoch=self.epoch)
         for pool in pools:
-            changes.commands += [Command(pool, inbox, "*", "", announced) for inbox in range(INBOX_PARTITIONS)]
+            changes.commands += [Command(pool, inbox, "*", "", announced) for inbox in range(self.settings.inboxes)]
         return self._batch(changes)
 
     def leave(self, now_us: int) -> DecidedBatch:
