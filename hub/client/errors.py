@@ -70,7 +70,7 @@ class RepliesFailedError(HubError):
 
     def __init__(self, cause: BaseException) -> None:
         super().__init__(
-            f"This client cannot read replies any more ({type(cause).__name__}: {cause}). Its tasks continue: "
+            f"This client can no longer read replies ({type(cause).__name__}: {cause}). Its tasks continue: "
             "ask for them with a new client, or with `hub task get`."
         )
 

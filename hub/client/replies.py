@@ -81,7 +81,7 @@ class ReplyReader:
     def _failed(self, error: BaseException) -> None:
         """Replies can no longer be read: current and later waits raise the error."""
         if error is self._tasks.failure:
-            log.error("the client cannot read replies any more", action="replies_failed", exc_info=error)
+            log.error("the client can no longer read replies", action="replies_failed", exc_info=error)
             for waiting in self._waiting.values():
                 self._refuse(waiting.future, error)
 

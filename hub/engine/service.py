@@ -177,7 +177,7 @@ class EngineService:
 
     @property
     def partitions(self) -> list[int]:
-        """The partitions that are owned and ready."""
+        """The partitions that are ready."""
         return sorted(self._owned.ready) if self._owned is not None else []
 
     async def start(self) -> None:
@@ -203,7 +203,7 @@ class EngineService:
 
     @staticmethod
     async def _follow(owned: OwnedPartitions, membership: GroupMembership) -> None:
-        """Compare assignments by difference: a partition that comes back keeps its memory and its session.
+        """Follow assignments by difference: a partition that is assigned again keeps its state and session.
 
         A loop that was fenced although its partition is still assigned here (by a resumed zombie, or because the assignment is
         about to change) is restarted after a backoff.
