@@ -151,9 +151,7 @@ async def test_who_waits_for_a_reply_gets_the_error_that_ended_the_reading(
         await replies.start()
         _, _, early = replies.expect("t", "t")
         async with asyncio.timeout(DEADLINE_SECONDS):
-            with pytest.raises(
-                RepliesFailedError, match=r"can no longer read replies \(Mistake: a mistake of ours\)"
-            ) as raised:
+            with pytest.raises(RepliesFailedError, match=r"can no longer read replies \(Mistake: a mistake of ours\)") as raised:
                 await early
         _, _, late = replies.expect("u", "u")
         with pytest.raises(RepliesFailedError):
