@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .fields import print_struct
-from .render import print_event, print_fields, print_json, print_table
+from .render import print_event, print_fields, print_json
 from .shell import DEFAULT_BOOTSTRAP, Bootstrap, Json, run
+from .tables import print_table
 
 if TYPE_CHECKING:
     from schemas import Event
 
     from ..kafka import Cluster, PartitionReader
+    from ..service import ServiceTasks
 
 QUEUED_MAX = 10_000
 LAST_EVENTS = 10
@@ -58,29 +60,54 @@ def tail(
 
     With --json every line is a structured CloudEvent. With --no-follow, what is there is printed: the last events, or all with
     --from beginning. Ends with Ctrl-C, at --limit, or at the end with --no-follow.
-    Exit codes: 0 ended as asked; 3 no broker answers; 130 Ctrl-C.
+    Exit codes: 0 ended as asked; 2 no type of event fits --type; 3 no broker answers; 130 Ctrl-C.
     """
-    run(_tail(bootstrap, event_type, task, start, limit, follow, as_json))
+    if event_type is not None:
+        _check_type(event_type)
+    printed = run(_tail(bootstrap, event_type, task, start, limit, follow, as_json))
+    if not printed and not follow:
+        typer.echo("hub.events keeps no event that fits.", err=True)
+
+
+def _check_type(pattern: str) -> None:
+    """Refuse a pattern that fits no type of event that there is."""
+    from schemas import CATALOGUE
+
+    if not any(fnmatchcase(name, pattern) for name in CATALOGUE):
+        raise _no_such_type(pattern, "--type")
+
+
+def _no_such_type(name: str, option: str) -> typer.BadParameter:
+    from difflib import get_close_matches
+
+    from schemas import CATALOGUE
+
+    families = dict.fromkeys(f"{known.partition('.')[0]}.*" for known in CATALOGUE)
+    close = get_close_matches(name, [*CATALOGUE, *(families if "*" in name else ())], 1)
+    hint = f" Did you mean {close[0]}?" if close else " See `hub events list`."
+    return typer.BadParameter(f"there is no event type {name!r}.{hint}", param_hint=option)
 
 
 async def _tail(
     bootstrap: str, event_type: str | None, task: str | None, start: Start, limit: int | None, follow: bool, as_json: bool
-) -> None:
+) -> int:
+    """How many events were printed."""
     from ..runtime.cluster import cluster_at
 
-    left, cluster = limit, cluster_at(bootstrap)
+    printed, cluster = 0, cluster_at(bootstrap)
     if not follow and start is Start.end:
-        for event in await last_events(cluster, limit or LAST_EVENTS, event_type=event_type, task=task):
+        last = await last_events(cluster, limit or LAST_EVENTS, event_type=event_type, task=task)
+        for event in last:
             print_event(event, as_json=as_json)
-        return
+        return len(last)
     async for event in read_events(cluster, from_beginning=start is Start.beginning, follow=follow):
         if not fits(event, event_type, task):
             continue
         print_event(event, as_json=as_json)
-        if left is not None:
-            left -= 1
-            if left == 0:
-                return
+        printed += 1
+        if printed == limit:
+            break
+    return printed
 
 
 def fits(event: "Event", event_type: str | None, task: str | None) -> bool:
@@ -119,6 +146,7 @@ async def read_events(cluster: "Cluster", *, from_beginning: bool, follow: bool)
     from schemas import MalformedEvent, decode_event
 
     from ..kafka import EVENTS, PartitionReader, StoredRecord, describe_partitions
+    from ..service import ServiceTasks, no_log
 
     queue: asyncio.Queue[tuple[int, StoredRecord] | None] = asyncio.Queue(QUEUED_MAX)
     partitions, skipped = await describe_partitions(cluster), Skipped()
@@ -133,7 +161,9 @@ async def read_events(cluster: "Cluster", *, from_beginning: bool, follow: bool)
                     await queue.put((partition, record))
         await queue.put(None)
 
-    readers = [asyncio.create_task(read(partition), name=f"tail-{partition}") for partition in range(partitions)]
+    readers = ServiceTasks("hub events", no_log)
+    for partition in range(partitions):
+        readers.start(read(partition), f"events-{partition}")
     try:
         while partitions:
             item = await _next(queue, readers)
@@ -147,9 +177,8 @@ async def read_events(cluster: "Cluster", *, from_beginning: bool, follow: bool)
                 skipped.add(f"{EVENTS}-{partition} offset {record.offset}", error)
     finally:
         skipped.close()
-        for reader in readers:
-            reader.cancel()
-        await asyncio.wait(readers, timeout=5)
+        readers.request_cancel()
+        await readers.wait(5)
 
 
 async def last_events(cluster: "Cluster", number: int, *, event_type: str | None, task: str | None) -> list["Event"]:
@@ -198,16 +227,9 @@ async def _between(reader: "PartitionReader", lower: int, upper: int, place: str
                 skipped.add(f"{place} offset {record.offset}", error)
 
 
-async def _next(queue: "asyncio.Queue[Any]", readers: list["asyncio.Task[None]"]) -> Any:
+async def _next(queue: "asyncio.Queue[Any]", readers: "ServiceTasks") -> Any:
     """The next item; raises what a reader raised, instead of waiting for it without end."""
-    while True:
-        try:
-            async with asyncio.timeout(1.0):
-                return await queue.get()
-        except TimeoutError:
-            for reader in readers:
-                if reader.done() and not reader.cancelled() and (error := reader.exception()) is not None:
-                    raise error from None
+    return queue.get_nowait() if queue.qsize() else await readers.unless_failed(queue.get())
 
 
 def list_types(as_json: Json = False) -> None:
@@ -229,7 +251,7 @@ def list_types(as_json: Json = False) -> None:
         print_json(rows)
         return
     table = [(row["type"], row["entity"], row["severity"], "ends" if row["terminal"] else "", row["when"]) for row in rows]
-    print_table(("TYPE", "ENTITY", "SEVERITY", "", "WHEN"), table)
+    print_table(("TYPE", "ENTITY", "SEVERITY", "", "WHEN"), table, text=True)
 
 
 def show(
@@ -242,16 +264,12 @@ def show(
 
     Exit codes: 0 shown; 2 there is no such type.
     """
-    from difflib import get_close_matches
-
     from schemas import CATALOGUE
     from schemas.contract import json_schema
 
     row = CATALOGUE.get(event_type)
     if row is None:
-        close = get_close_matches(event_type, list(CATALOGUE), 1)
-        hint = f" Did you mean {close[0]}?" if close else " See `hub events list`."
-        raise typer.BadParameter(f"there is no event type {event_type!r}.{hint}", param_hint="TYPE")
+        raise _no_such_type(event_type, "TYPE")
     schema = json_schema(f"events/{event_type}")
     if as_json:
         print_json(schema)
@@ -265,7 +283,8 @@ def show(
             ("severity", SEVERITIES[row.severity]),
             ("ends the task", "yes" if row.terminal else "no"),
             ("since", row.since),
-        )
+        ),
+        wrapped=True,
     )
     print()
     print_struct(row.data)

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .render import on_terminal, print_json, print_table
+from .render import on_terminal, print_json
 from .shell import DEFAULT_BOOTSTRAP, EXIT_NOT_COMPLETED, Bootstrap, Json, run
+from .tables import print_table
 
 if TYPE_CHECKING:
-    from ..verify import Report
+    from ..verify import VerificationReport
 
 REACH_SECONDS = 1.0
 
@@ -55,10 +56,14 @@ def _explain(as_json: bool) -> None:
     if as_json:
         print_json(rows)
     else:
-        print_table(("ID", "SENTENCE", "READS"), [(row["id"], row["sentence"], ", ".join(row["reads"])) for row in rows])
+        print_table(
+            ("ID", "READS", "SENTENCE"), [(row["id"], ", ".join(row["reads"]), row["sentence"]) for row in rows], text=True
+        )
 
 
-async def _check(bootstrap: str, require_all_ended: bool, progress: Callable[[str, int, int], None] | None) -> "Report":
+async def _check(
+    bootstrap: str, require_all_ended: bool, progress: Callable[[str, int, int], None] | None
+) -> "VerificationReport":
     from ..kafka import wait_until_reachable
     from ..runtime.cluster import cluster_at
     from ..verify import verify as check

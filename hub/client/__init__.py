@@ -1,8 +1,10 @@
 """What users import to submit, wait, watch and cancel. See README.md."""
 
 from .errors import (
+    InvalidRequestError,
     InvalidSubmissionError,
     NoAnswerError,
+    RepliesFailedError,
     TaskCancelledError,
     TaskExpiredError,
     TaskFailedError,
@@ -11,6 +13,7 @@ from .errors import (
     TaskSkippedError,
     TaskUnknownError,
     UnreadableReplyError,
+    WaitTimeoutError,
     error_of,
 )
 from .handle import TaskHandle
@@ -20,8 +23,10 @@ from .workflow import Workflow
 __all__ = [
     "DEFAULT_BOOTSTRAP",
     "Hub",
+    "InvalidRequestError",
     "InvalidSubmissionError",
     "NoAnswerError",
+    "RepliesFailedError",
     "TaskCancelledError",
     "TaskExpiredError",
     "TaskFailedError",
@@ -31,6 +36,7 @@ __all__ = [
     "TaskSkippedError",
     "TaskUnknownError",
     "UnreadableReplyError",
+    "WaitTimeoutError",
     "Workflow",
     "error_of",
 ]

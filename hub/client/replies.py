@@ -1,7 +1,7 @@
 """Answers for waiting callers: one partition of `hub.replies`, read from its end, and a future per token.
 
-A reply is a hint: whoever waits asks again every two seconds (`task.await`) and is answered from the engine's state. Only on a
-transport in this process no reply is lost.
+A reply is a hint: a waiting client repeats its request every two seconds (`task.await`), and the engine replies from its
+state. Only on a transport in this process no reply is lost.
 """
 
 import asyncio
@@ -15,7 +15,8 @@ from schemas import TERMINAL_STATES, MalformedRecord, TaskReply, printable, quot
 
 from ..errors import HubError
 from ..kafka import REPLIES, REPLY_PARTITIONS, RecordReader, Transport
-from .errors import UnreadableReplyError
+from ..service import ServiceTasks
+from .errors import RepliesFailedError, UnreadableReplyError
 
 log = structlog.get_logger(__name__)
 
@@ -67,15 +68,30 @@ class ReplyReader:
         self._count = 0
         self._prefix = f"{random.getrandbits(48):x}"
         self._reader: RecordReader | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = ServiceTasks("the client", self._failed)
 
     async def start(self) -> None:
         """Find the end of the partition and begin to read there. Raises Unreachable, TopicMissing."""
         self._reader = await self._open(None)
-        loop = self._loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._read(), name="replies")]
+        self._loop = asyncio.get_running_loop()
+        self._tasks.keep(self._read(), "replies")
         if not self._transport.local:
-            self._tasks.append(loop.create_task(self._ask_again(), name="replies-again"))
+            self._tasks.keep(self._ask_again(), "replies-again")
+
+    def _failed(self, error: BaseException) -> None:
+        """Replies can no longer be read: current and later waits raise the error."""
+        if error is self._tasks.failure:
+            log.error("the client can no longer read replies", action="replies_failed", exc_info=error)
+            for waiting in self._waiting.values():
+                self._refuse(waiting.future, error)
+
+    @staticmethod
+    def _refuse(future: "asyncio.Future[TaskReply]", cause: BaseException) -> None:
+        if not future.done():
+            error = RepliesFailedError(cause)
+            error.__cause__ = cause
+            future.set_exception(error)
+            future.exception()  # waiting callers get it; it is also logged
 
     async def _open(self, position: int | None) -> RecordReader:
         reader = self._transport.reader(client_id=self._client_id)
@@ -111,7 +127,7 @@ class ReplyReader:
             waiting.future.set_result(reply_of(value))
         except MalformedRecord as error:
             waiting.future.set_exception(UnreadableReplyError(waiting.task, str(error)))
-            waiting.future.exception()  # Whoever waits gets it; where nobody does, it is not worth a warning.
+            waiting.future.exception()  # waiting callers get it; otherwise asyncio would log a warning
 
     async def _drop_reader(self) -> None:
         reader, self._reader = self._reader, None
@@ -119,18 +135,20 @@ class ReplyReader:
             await reader.close()
 
     def expect(self, task: str, root: str, *, until_end: bool = True) -> tuple[bytes, bytes, "asyncio.Future[TaskReply]"]:
-        """A new token, the header `replyto` for it, and the future of its reply. The engine is asked again when none has come
-        for a while. Give the token back with `forget`."""
+        """A new token, the header `replyto` for it, and the future of its reply, whose error is RepliesFailedError where replies
+        cannot be read any more. The engine is asked again when none has come for a while. Give the token back with `forget`."""
         self._count += 1
         token = f"{self._prefix}.{self._count:x}".encode()
         loop = self._loop
         future: asyncio.Future[TaskReply] = loop.create_future()
         address = b"%d:%s" % (self.partition, token)
         self._waiting[token] = Waiting(task, root, until_end, address, future, loop.time() + ASK_AGAIN_SECONDS)
+        if self._tasks.failure is not None:
+            self._refuse(future, self._tasks.failure)
         return token, address, future
 
     def forget(self, token: bytes) -> None:
-        """Nobody waits for this token any more."""
+        """Stop waiting for this token."""
         self._waiting.pop(token, None)
 
     async def _ask_again(self) -> None:
@@ -149,10 +167,7 @@ class ReplyReader:
 
     async def stop(self) -> None:
         """End; who still waits is cancelled."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._tasks.cancel()
         await self._drop_reader()
         for waiting in self._waiting.values():
             waiting.future.cancel()

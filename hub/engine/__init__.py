@@ -1,22 +1,22 @@
-"""The engine: one partition as a value, the loop around it, and the services that own partitions. See README.md.
+"""The engine: a partition as a value, its loop, and the services that own partitions. See README.md.
 
-The engine inside the embedded broker's process is `hub.engine.embedded`: it alone loads the broker.
+The engine in the process of the embedded broker is `hub.engine.embedded`, the only module that imports the broker.
 """
 
 from .encode import encode
 from .format import FormatMismatch, check_hub_format
 from .loop import MissingHistory, PartitionLoop
-from .partition import Batch, EnginePartition
-from .service import ENGINE_GROUP, EngineService, EngineStopped
+from .partition import DecidedBatch, EnginePartition
+from .service import ENGINE_GROUP, EngineFailedError, EngineService
 from .settings import EngineSettings, LoopSettings
 
 __all__ = [
     "ENGINE_GROUP",
-    "Batch",
+    "DecidedBatch",
+    "EngineFailedError",
     "EnginePartition",
     "EngineService",
     "EngineSettings",
-    "EngineStopped",
     "FormatMismatch",
     "LoopSettings",
     "MissingHistory",

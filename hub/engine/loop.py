@@ -1,8 +1,8 @@
-"""The loop around an engine partition: take over, read, decide, commit; on any doubt drop everything and take over again.
+"""The loop of an engine partition: take over, read, decide, commit; after any failure discard the state and take over again.
 
-Start order (each step needs the one before): 1 open the session, which fences the former owner and ends its transaction;
-2 restore rows from snapshot and changelog up to the last stable offset; 3 the intake at the offset that `!meta` says (never a
-group's); 4 commit the take-over (epoch, `engine.started`); 5 go.
+Start order (each step requires the previous one): 1. open the session, which fences the previous owner and ends its
+transaction; 2. restore rows from snapshot and changelog up to the last stable offset; 3. open the intake at the offset in
+`!meta` (never a group's committed offset); 4. commit the take-over (epoch, `engine.started`); 5. run.
 """
 
 import asyncio
@@ -26,13 +26,15 @@ from ..kafka import (
     TopicPartition,
     TransactionalSession,
 )
+from ..service import ServiceTasks
 from ..telemetry import OutageLog
-from .clock import SteadyClock, TimeWatermark
+from .clock import STOPPED_US, PartitionClock, SteadyClock, TimeWatermark
 from .encode import Outputs, check_fits, encode
 from .format import check_format
 from .housekeeping import Housekeeping
 from .intake_marks import IntakeMarks
-from .partition import Batch, EnginePartition, MalformedRows, Phase
+from .partition import DecidedBatch, EnginePartition, MalformedRows, Phase
+from .pools import PoolWatch
 from .ports import EngineBroker, Intake
 from .quarantine import Quarantine, UnwritableBatch
 from .restoring import Changelog
@@ -41,45 +43,38 @@ from .snapshots import Snapshot
 
 log = structlog.get_logger(__name__)
 
-#: Without any record or due item the loop looks around this often (seconds): so long may it take to notice `stop`.
+#: Poll interval without records and due timers (seconds); also the longest delay of `stop`.
 IDLE_SECONDS = 0.2
 
-#: Heartbeats cause nothing that is written. Their place in the intake is, after so many records or microseconds: a restart
+#: Heartbeats cause no output. After this many records or microseconds the input offset is written anyway, so that a restart
 #: need not read them again.
 CHECKPOINT_RECORDS = 10_000
 CHECKPOINT_US = 60_000_000
 
-#: What is due may have to wait for reports that cannot be read yet (after the beginning of an open transaction): look again after
-#: this time (seconds).
+#: Due timers may have to wait for reports that are not readable yet (after the start of an open transaction): poll interval
+#: (seconds).
 HIDDEN_SECONDS = 0.05
 
-#: The loop looks around several times a second. A much longer gap, in which it did not wait for a commit, means that this process
-#: did not run (it was stopped, or starved): then workers may have been stopped, too, and their silence means nothing.
-STOPPED_US = 4_000_000
-
-#: Between looks at what housekeeping has to do besides marks (microseconds): a transaction takes less time than that look.
+#: Interval of housekeeping other than marks (microseconds), which takes longer than a transaction.
 HOUSEKEEPING_US = 250_000
 
-#: Between looks for the commands topic of a pool that a worker named and that does not exist (seconds): first, and at most.
-POOLS_SECONDS = (1.0, 30.0)
-
-#: Between attempts to take a partition over (seconds): first, and at most.
+#: Backoff between attempts to take over a partition (seconds): first, and longest.
 RETRY_SECONDS = (0.05, 2.0)
 
 
 class MissingHistory(HubError):
-    """The intake no longer holds what has not been decided, or the changelog is gone: continuing would lose tasks."""
+    """Unprocessed records of the intake were deleted, or the changelog was lost: continuing would lose tasks."""
 
 
 def outage_log() -> OutageLog:
-    """What the partitions of a process share to say once why they start over."""
+    """The log of outages shared by the partitions of a process, so that each cause is logged once."""
     return OutageLog(log, action="engine_retry", over="engine_outage_over")
 
 
 class PartitionLoop:
-    """Owns one engine partition for as long as `run` runs. `on_ready` is called whenever it has taken over; `outages` is shared
-    by the partitions of a process. `owner` (host and process id) is whom the log names as the owner, by default this process.
-    `idle_seconds`: see IDLE_SECONDS; less than STOPPED_US."""
+    """Owns one engine partition while `run` is running. `on_ready` is called after each take-over; `outages` is shared by the
+    partitions of a process. `owner` is the host and process id in `engine.started`, by default those of this process.
+    `idle_seconds`: see IDLE_SECONDS; must be less than STOPPED_US."""
 
     def __init__(
         self,
@@ -101,43 +96,47 @@ class PartitionLoop:
         self._partitions = partitions
         self._settings = settings or EngineSettings()
         self._loop_settings = loop_settings or LoopSettings()
-        self._snapshots = snapshots
         self._on_ready = on_ready
         self._outages = outages or outage_log()
-        self._now_us = now_us or SteadyClock().now_us
+        self.clock = PartitionClock(partition, now_us or SteadyClock().now_us)
         self._idle_max_seconds = idle_seconds
         self._host, self._pid = owner or (socket.gethostname(), os.getpid())
         self._stopping = asyncio.Event()
+        self._tasks = ServiceTasks(f"engine partition {partition}", lambda _: self.stop())
         self.changelog = Changelog(
             broker,
             partition,
             partitions,
             folder=snapshots,
             settings=self._loop_settings,
-            now_us=self._time,
+            now_us=self.clock.now_us,
+            tasks=self._tasks,
         )
-        self._ahead_us = 0
         self._known = Known()
-        self._wanted_pools: set[str] = set()
+        self._pools = PoolWatch(broker)
         self._quarantine = Quarantine(partition)
         self._marks = IntakeMarks(self._loop_settings.intake_retention_seconds)
-        self._housekeeping = Housekeeping(broker, partition, self._settings)
-        self._pools_due = self._pools_pause = 0.0
+        self._housekeeping = Housekeeping(broker, partition, self._settings, self._tasks)
         self._housekeeping_due_us = 0
         self.fenced = False
         self.offset = 0
         self.transactions = 0
 
     def stop(self) -> None:
-        """Ask the loop to end after the transaction at hand; `run` then writes `engine.stopped` and returns."""
+        """Request the loop to end after the current transaction; `run` then writes `engine.stopped` and returns."""
         self._stopping.set()
 
     async def run(self) -> None:
-        """Own the partition until `stop`, or until another owner has fenced this one (`fenced` is then true).
+        """Own the partition until `stop`, or until another owner fences this one (`fenced` is then true).
 
-        A broker that is away is waited for. A failure drops the partition's memory, which is restored after a pause; the second
-        identical one is raised, as is MissingHistory and whatever else a restart cannot mend.
+        Waits for an unreachable broker. After a failure the state is discarded and restored after a backoff. The second
+        identical failure is raised, and so are MissingHistory and other errors that a restart cannot fix. A background task
+        that fails has the loop end as `stop` does, and its error is raised.
         """
+        await self._own_until_stopped()
+        self._tasks.raise_failure()
+
+    async def _own_until_stopped(self) -> None:
         delay = RETRY_SECONDS[0]
         while not self._stopping.is_set():
             began = asyncio.get_running_loop().time()
@@ -146,7 +145,7 @@ class PartitionLoop:
                 continue
             except SessionFenced:
                 self.fenced = True
-                log.warning("another owner has taken over", action="engine_fenced", partition=self.partition)
+                log.warning("another owner has taken over the partition", action="engine_fenced", partition=self.partition)
                 return
             except (SessionFailed, Unreachable, TimeoutError, OSError) as reason:
                 about = {"partition": self.partition, "reason": str(reason) or repr(reason), "seconds": delay}
@@ -169,7 +168,7 @@ class PartitionLoop:
                 pools = await self._broker.pools()
                 self._known = self._known._replace(pools=frozenset(pools))
                 batch = partition.take_over(
-                    self._time(), rows=rows, host=self._host, pid=self._pid, pools=pools, snapshot=from_snapshot
+                    self.clock.now_us(), rows=rows, host=self._host, pid=self._pid, pools=pools, snapshot=from_snapshot
                 )
                 await self._write(session, partition, batch)
                 log.info(
@@ -187,7 +186,7 @@ class PartitionLoop:
             await session.close()
 
     async def _intake(self, partition: EnginePartition) -> Intake:
-        """The intake where the state continues. A first start is one at the log's beginning, and no other."""
+        """Open the intake at the offset of the restored state. Without state, the intake must start at offset 0."""
         try:
             intake = await self._broker.intake(self.partition, partition.offset)
             log_start = intake.log_start
@@ -197,24 +196,24 @@ class PartitionLoop:
             log_start = 1
         if partition.epoch == 0 and log_start > 0:
             raise MissingHistory(
-                f"partition {self.partition} has no state, but its intake does not begin at offset 0: the changelog "
+                f"partition {self.partition} has no state, but its intake does not start at offset 0: the changelog "
                 "hub.state was lost. Restore it, or start with new topics."
             )
         return intake
 
     async def _go(self, session: TransactionalSession, partition: EnginePartition, intake: Intake) -> None:
-        """Until `stop`: 1 read, 2 advance the time watermark, 3 decide and commit, 4 look for new pools."""
+        """Until `stop`: 1. read, 2. advance the time watermark, 3. decide and commit, 4. look for new pools."""
         max_records = self._loop_settings.max_records
         stopping, quarantine = self._stopping.is_set, self._quarantine
         timeout = 0.0
-        looked_us = self._time()
+        looked_us = self.clock.now_us()
         watermark = TimeWatermark()
         written_at, written_us = partition.offset, looked_us
         while not stopping():
             phases = quarantine.phases(partition.offset)
             records = await self._read(session, partition, intake, max_records if phases == ("all",) else 1, timeout)
-            now_us = self._time()
-            if now_us - looked_us > STOPPED_US:  # What is known of the log's end may be as old as the gap.
+            now_us = self.clock.now_us()
+            if now_us - looked_us > STOPPED_US:  # the known end of the log may be as old as the gap
                 self._extend_deadlines(partition, now_us - looked_us)
             else:
                 end_us = now_us - round((asyncio.get_running_loop().time() - intake.end_at) * 1e6)
@@ -233,30 +232,30 @@ class PartitionLoop:
                 written_at, written_us = partition.offset, now_us
             await self._keep_house(session, partition, now_us)
             found = await self._look_for_pools()
-            looked_us = self._time()
+            looked_us = self.clock.now_us()
             timeout = 0.0 if found else self._idle_seconds(partition)
             if timeout == 0.0 and idle and not found:
                 timeout = HIDDEN_SECONDS
-        await self._write(session, partition, partition.leave(self._time()))
+        await self._write(session, partition, partition.leave(self.clock.now_us()))
 
     async def _read(
         self, session: TransactionalSession, partition: EnginePartition, intake: Intake, max_records: int, timeout: float
     ) -> list[StoredRecord]:
-        """The next records. Where they are deleted, another owner may have decided them: its fence is then what is raised."""
+        """The next records. If they were deleted, another owner may have processed them; then SessionFenced is raised."""
         try:
             return await intake.read(max_records, timeout)
         except OffsetOutOfRange:
-            await self._write(session, partition, partition.checkpoint(self._time()))
+            await self._write(session, partition, partition.checkpoint(self.clock.now_us()))
             raise
 
     def _decide(
         self, partition: EnginePartition, records: Sequence[StoredRecord], now_us: int, phase: Phase
-    ) -> tuple[Batch, Outputs] | None:
-        """A batch and its records; None where nothing is to be written. Raises UnwritableBatch where they cannot be written."""
+    ) -> tuple[DecidedBatch, Outputs] | None:
+        """Decide a batch. Returns it with its records, or None if there is nothing to write. Raises UnwritableBatch."""
         taken = records if phase in ("all", "records") else ()
         batch = partition.process(taken, now_us, self._known, phase=phase)
         self.offset = batch.offset
-        self._wanted_pools |= batch.unknown_pools
+        self._pools.want(batch.unknown_pools)
         if phase == "timers":
             self._quarantine.looked_at_timers(batch.timer)
         if batch.empty:
@@ -278,7 +277,7 @@ class PartitionLoop:
         partition.extend_deadlines(gap_us)
 
     async def _keep_house(self, session: TransactionalSession, partition: EnginePartition, now_us: int) -> None:
-        """Note which offset was reached, let old intake be deleted, and act on a disk that fills up or empties."""
+        """Write marks, delete old intake, and react to changes of the free disk space."""
         house, marks = self._housekeeping, self._marks
         if marks.due(now_us, partition.offset):
             await self._write(session, partition, partition.checkpoint(now_us, marks.note(now_us, partition.offset)))
@@ -286,29 +285,27 @@ class PartitionLoop:
             return
         self._housekeeping_due_us = now_us + HOUSEKEEPING_US
         house.trim(marks.deletable(now_us))
-        house.look()
-        change = house.storage_change(partition.state.engine_row.storage)
+        written = partition.state.engine_row.storage
+        house.look(written)
+        change = house.storage_change(written)
         if change is not None:
             await self._write(session, partition, partition.storage_changed(now_us, change))
 
-    async def _write(self, session: TransactionalSession, partition: EnginePartition, batch: Batch) -> None:
-        """Commit a batch of the loop's own, which certainly fits."""
+    async def _write(self, session: TransactionalSession, partition: EnginePartition, batch: DecidedBatch) -> None:
+        """Commit a batch created by the loop itself, which always fits."""
         await self._commit(session, partition, batch, encode(batch, self.partition))
 
     async def _look_for_pools(self) -> bool:
-        """Workers named pools that are not known: look whether one has got its topic. The pauses between looks grow while one is
-        missing."""
-        now = asyncio.get_running_loop().time()
-        if not self._wanted_pools or now < self._pools_due:
+        """Whether a pool that a worker named, and that was not known, has got its topic."""
+        if not self._pools.is_due:
             return False
-        wanted, pools = self._wanted_pools, frozenset(await self._broker.pools())
-        found, self._wanted_pools = bool(wanted & pools), set()
+        pools, found = await self._pools.look()
         self._known = self._known._replace(pools=self._known.pools | pools)
-        self._pools_pause = min(max(POOLS_SECONDS[0], 2 * self._pools_pause), POOLS_SECONDS[1]) if wanted - pools else 0.0
-        self._pools_due = now + self._pools_pause
         return found
 
-    async def _commit(self, session: TransactionalSession, partition: EnginePartition, batch: Batch, outputs: Outputs) -> None:
+    async def _commit(
+        self, session: TransactionalSession, partition: EnginePartition, batch: DecidedBatch, outputs: Outputs
+    ) -> None:
         offsets = await session.commit(outputs)
         self.transactions += 1
         events = TopicPartition(EVENTS, self.partition)
@@ -322,31 +319,15 @@ class PartitionLoop:
         due_us = partition.next_due()
         if due_us is None:
             return self._idle_max_seconds
-        return min(max((due_us - self._time()) / 1e6, 0.0), self._idle_max_seconds)
-
-    def _time(self) -> int:
-        """Microseconds since the epoch, by a clock that never goes back: not even to before what a former owner wrote."""
-        return self._now_us() + self._ahead_us
-
-    def _go_on_from(self, written_us: int) -> None:
-        behind_us = written_us - self._time()
-        if behind_us > 0:
-            self._ahead_us += behind_us
-            if behind_us > STOPPED_US:
-                log.warning(
-                    "the system clock is earlier than the log's last time; continuing from the log's time",
-                    action="engine_clock_behind",
-                    partition=self.partition,
-                    seconds=round(behind_us / 1e6, 3),
-                )
+        return min(max((due_us - self.clock.now_us()) / 1e6, 0.0), self._idle_max_seconds)
 
     # Restoring
 
     def _build(self, folded: Snapshot) -> tuple[EnginePartition, int]:
-        """The partition of these rows, and how many there are. Raises MalformedRows, FormatMismatch."""
+        """Build the partition from these rows. Returns it and the number of rows. Raises MalformedRows, FormatMismatch."""
         check_format(folded.rows.get(META_KEY), f"{STATE}-{self.partition}")
         partition = EnginePartition(self.partition, self._partitions, self._settings)
-        count = partition.restore(folded.rows.items(), self._time())
+        count = partition.restore(folded.rows.items(), self.clock.now_us())
         try:
             self._marks.restore(folded.rows.get(INTAKE_KEY), partition.offset)
         except MsgspecError as error:
@@ -362,7 +343,7 @@ class PartitionLoop:
                 log.error("hub.state holds foreign records", action="engine_rows", partition=self.partition, reason=str(why))
                 folded, from_snapshot = await self.changelog.fold_checked(), False
                 partition, count = self._build(folded)
-        self._go_on_from(partition.now_us)
+        self.clock.continue_from(partition.now_us)
         self._known = Known(
             events_offset=await self._broker.events_end(self.partition),
             poison_records=self._quarantine.records,

@@ -1,7 +1,7 @@
-"""Membership of a consumer group for assignment only: who has which partitions of a topic. Nothing is consumed through it.
+"""Consumer group membership for the assignment of partitions only; no records are consumed through it.
 
-Who may write is never decided here (that is what transactional ids are for): an assignment may be seen late, and a process that
-was stopped may believe in an old one.
+It never decides which process may write; transactional ids do. A process may see an assignment late, and a suspended process
+may still use an old one.
 """
 
 import asyncio
@@ -12,69 +12,75 @@ from aiokafka import ConsumerRebalanceListener
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition as ClientPartition
 
+from ..service import ServiceTasks
 from .clients import make_consumer
 from .cluster import Cluster
 
 POLL_MS = 1_000
-"""How often the client is asked whether it still takes part; it leaves the group when nobody asks."""
+"""Poll interval; a consumer that is not polled leaves the group."""
 
 
 class GroupMembership:
-    """A member of `group` that is assigned partitions of `topic`. `assigned` is the assignment as it is known now."""
+    """A member of `group` that gets partitions of `topic` assigned. `assigned` is the latest known assignment."""
 
     def __init__(self, cluster: Cluster, group: str, topic: str) -> None:
         self._topic = topic
         self._consumer = make_consumer(cluster, group=group, auto_offset_reset="earliest")
-        self._polling: asyncio.Task[None] | None = None
+        self._tasks = ServiceTasks("the group membership", self._cannot_poll)
         self._changed = asyncio.Event()
         self.assigned: frozenset[int] = frozenset()
         self.joined = asyncio.Event()
 
     async def start(self) -> None:
-        """Join. Raises aiokafka's connection errors when no broker answers."""
+        """Join the group. Raises aiokafka's connection errors if no broker responds."""
         await self._consumer.start()
         self._consumer.subscribe([self._topic], listener=_Listener(self))
-        self._polling = asyncio.get_running_loop().create_task(self._poll(), name=f"membership-{self._topic}")
+        self._tasks.keep(self._poll(), f"membership-{self._topic}")
 
     async def _poll(self) -> None:
         while True:
             try:
-                await self._consumer.getmany(timeout_ms=POLL_MS)  # Everything is paused: this only keeps the membership alive.
+                await self._consumer.getmany(
+                    timeout_ms=POLL_MS
+                )  # All partitions are paused: this only keeps the membership alive.
             except KafkaError:
-                await asyncio.sleep(POLL_MS / 1000)  # Its background tasks reconnect; the assignment known last stays.
+                await asyncio.sleep(POLL_MS / 1000)  # Its background tasks reconnect; the last known assignment is kept.
 
     def take(self, partitions: frozenset[int]) -> None:
-        """A rebalance gave us `partitions`."""
+        """Set the partitions that a rebalance assigned."""
         if partitions:
             self._consumer.pause(*(ClientPartition(self._topic, partition) for partition in partitions))
         self.assigned = partitions
         self.joined.set()
         self._changed.set()
 
+    def _cannot_poll(self, _: BaseException) -> None:
+        """The group will remove this member: callers that wait for a rebalance get the error."""
+        self._changed.set()
+
     async def changed(self, *, timeout_seconds: float) -> bool:
-        """Wait for a rebalance; False when none came in time."""
+        """Wait for a rebalance; False when none came in time. Raises the unexpected error that ended the membership."""
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._changed.wait()
         except TimeoutError:
             return False
+        self._tasks.raise_failure()
         self._changed.clear()
         return True
 
     async def commit(self, offsets: Mapping[int, int]) -> None:
-        """Show how far the owner of each partition is, for tools that display lag. Nothing depends on it."""
+        """Commit the position of each partition for tools that display lag. Nothing else uses it."""
         shown = {
             ClientPartition(self._topic, partition): offset for partition, offset in offsets.items() if partition in self.assigned
         }
         if shown:
-            with contextlib.suppress(KafkaError):  # For display only, and tried again soon.
+            with contextlib.suppress(KafkaError):  # For display only, and retried soon.
                 await self._consumer.commit(shown)
 
     async def stop(self) -> None:
         """Leave the group."""
-        if self._polling is not None:
-            self._polling.cancel()
-            await asyncio.wait([self._polling])
+        await self._tasks.cancel()
         await self._consumer.stop()
 
 
@@ -83,7 +89,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         self._membership = membership
 
     async def on_partitions_revoked(self, revoked: object) -> None:
-        """Nothing: what is assigned again continues without a break, and whoever gets a partition fences us."""
+        """Does nothing: a partition that is assigned again continues uninterrupted, and a new owner fences this one."""
 
     async def on_partitions_assigned(self, assigned: set[ClientPartition]) -> None:
         self._membership.take(frozenset(place.partition for place in assigned))

@@ -1,5 +1,6 @@
-"""Sending reports so that they arrive: a plain idempotent producer that is replaced when it breaks, and what was not acknowledged
-sent again. A report may therefore arrive twice; the engine recognises it (ids of tasks, numbers of an attempt's reports).
+"""Sends reports with at-least-once delivery: an idempotent producer that is replaced after a fatal error; unacknowledged
+records are sent again. A report may arrive twice; the engine detects duplicates (by task id, or by the number of an attempt's
+report).
 """
 
 import asyncio
@@ -11,26 +12,26 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from .clients import make_producer
+from ..service import ServiceTasks
 from .cluster import Cluster
 from .codec import BATCH_BYTES_MAX
-from .errors import BrokerUnreachable, RecordTooLarge
+from .errors import RecordTooLarge
+from .producer import ReplaceableProducer
 from .unacknowledged import not_acknowledged
 
 log = structlog.get_logger(__name__)
 
 SEND_SECONDS = 60.0
-"""How long `send` tries before it says that the broker does not answer."""
+"""Default timeout of `send`."""
 IN_FLIGHT_MAX = 10_000
-"""Posted and not yet acknowledged: beyond it `post` waits."""
+"""Most records that are posted but not acknowledged; at this limit `post` waits."""
 PAUSE_SECONDS = (0.05, 1.0)
-STOP_SECONDS = 5.0
 
 Headers = Sequence[tuple[str, bytes]]
 
 
 class Outgoing(NamedTuple):
-    """A record on its way."""
+    """A record to send."""
 
     topic: str
     partition: int
@@ -40,75 +41,61 @@ class Outgoing(NamedTuple):
 
 
 def _nothing() -> None:
-    """What follows when nobody asks."""
+    """The default callback."""
 
 
-#: A record on its way for as long as it takes, and what is called when it has arrived.
+#: A record that is sent until acknowledged, and the callback for that.
 Posted = tuple[Outgoing, Callable[[], object]]
 
 
 class Sender:
-    """See the module. One per client or worker; use from one event loop."""
+    """An at-least-once sender. Create one per client or worker, and use it on one event loop."""
 
     def __init__(self, cluster: Cluster, *, linger_ms: int = 0) -> None:
         self._cluster = cluster
-        self._linger_ms = linger_ms
-        self._producer: AIOKafkaProducer | None = None
-        self._renewing = asyncio.Lock()
+        self._producer = ReplaceableProducer(cluster, linger_ms=linger_ms)
         self._failed: deque[Posted] = deque()
         self._in_flight = 0
         self._has_room = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._tasks = ServiceTasks("the sender", self._cannot_repair)
         self._repairing: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> None:
-        """Connect. Raises BrokerUnreachable."""
+        """Connect to the cluster. Raises BrokerUnreachable."""
         self._loop = asyncio.get_running_loop()
-        self._producer = await self._connect()
-
-    async def _connect(self) -> AIOKafkaProducer:
-        producer = make_producer(self._cluster, linger_ms=self._linger_ms)
-        try:
-            await producer.start()
-        except asyncio.CancelledError:
-            await _stop(producer)
-            raise
-        except (KafkaError, OSError) as error:
-            await _stop(producer)
-            raise BrokerUnreachable(str(self._cluster), str(error) or type(error).__name__) from error
-        return producer
+        await self._producer.start()
 
     async def send(self, outgoing: Outgoing, *, timeout_seconds: float = SEND_SECONDS) -> None:
-        """Returns when it is stored. Raises as `send_many` does."""
+        """Send a record and wait until it is acknowledged. Raises as `send_many` does."""
         await self.send_many([outgoing], timeout_seconds=timeout_seconds)
 
     async def send_many(self, outgoing: Sequence[Outgoing], *, timeout_seconds: float = SEND_SECONDS) -> None:
-        """Returns when all are stored; in order, unless some have to be sent again.
+        """Send records and wait until all are acknowledged. They are stored in order, unless some must be sent again.
 
-        Raises RecordTooLarge, BrokerUnreachable, PartitionUnavailable; any of them may have been stored all the same."""
+        Raises RecordTooLarge, BrokerUnreachable, PartitionUnavailable; records may have been stored nevertheless."""
         loop, missing = self._loop, outgoing
-        assert loop is not None, "the sender is not started"
+        assert loop is not None, "the sender has not been started"
         deadline = loop.time() + timeout_seconds
         pause = PAUSE_SECONDS[0]
         while missing:
-            producer = self._producer
-            assert producer is not None
+            producer = self._producer.current
             missing, error = await self._once(producer, missing, deadline)
             if error is None:
                 return
             if loop.time() >= deadline:
                 topic, partition = missing[0][:2]
                 raise not_acknowledged(producer.client, self._cluster, topic, partition, error, timeout_seconds) from error
-            await self._renew(producer, error)
+            await self._producer.replace(producer, error)
             await asyncio.sleep(pause)
             pause = min(pause * 2, PAUSE_SECONDS[1])
 
     async def _once(
         self, producer: AIOKafkaProducer, outgoing: Sequence[Outgoing], deadline: float
     ) -> tuple[list[Outgoing], BaseException | None]:
-        """Send them: those that are not stored at the deadline, and why. Raises RecordTooLarge."""
+        """Send records. Returns those that are not acknowledged at the deadline, and the reason. Raises RecordTooLarge."""
         reasons = await self._outcomes_of(producer, outgoing, deadline)
         missing = [(one, reason) for one, reason in zip(outgoing, reasons, strict=True) if reason is not None]
         for one, reason in missing:
@@ -119,8 +106,8 @@ class Sender:
     async def _outcomes_of(
         self, producer: AIOKafkaProducer, outgoing: Sequence[Outgoing], deadline: float | None
     ) -> list[BaseException | None]:
-        """Send them and wait, until the deadline, for what becomes of each: None when it is stored, else why it is not. What is
-        not acknowledged by then is left to the producer."""
+        """Send records and wait until the deadline. Returns for each None if it is acknowledged, else the reason. The producer
+        continues with records that are not acknowledged by then."""
         futures: list[asyncio.Future[Any]] = []
         failure: BaseException | None = None
         try:
@@ -134,21 +121,23 @@ class Sender:
 
     async def post(self, outgoing: Outgoing, on_settled: Callable[[], object] = _nothing) -> None:
         """Returns when it is handed over; it is sent again until it is stored (`on_settled` is then called). Waits while too much
-        is on its way. Raises RecordTooLarge. What only the broker finds too large is logged, and settled too."""
-        while self._in_flight >= IN_FLIGHT_MAX:
+        is on its way. What only the broker finds too large is logged, and settled too.
+
+        Raises RecordTooLarge, and as `watch` does."""
+        while self._in_flight >= IN_FLIGHT_MAX and self._tasks.failure is None:
             self._has_room.clear()
             await self._has_room.wait()
+        self._tasks.raise_failure()
         self._in_flight += 1
         self._idle.clear()
         posted = outgoing, on_settled
         if self._failed:
-            self._failed.append(posted)  # Behind what waits already.
+            self._failed.append(posted)  # after the records that already wait
             return
         await self._attempt(posted)
 
     async def _attempt(self, posted: Posted) -> None:
-        producer, outgoing = self._producer, posted[0]
-        assert producer is not None, "the sender is not started"
+        producer, outgoing = self._producer.current, posted[0]
         try:
             future = await self._hand_over(producer, outgoing)
         except MessageSizeTooLargeError:
@@ -157,7 +146,7 @@ class Sender:
         except (KafkaError, OSError, RuntimeError) as error:
             self._broken(producer, posted, error)
             return
-        except BaseException:  # Whoever posted was cancelled, and knows.
+        except BaseException:  # the caller was cancelled
             self._settled()
             raise
         future.add_done_callback(lambda done: self._done(producer, posted, done))
@@ -176,10 +165,15 @@ class Sender:
             self._broken(producer, posted, error)
 
     def _settle(self, posted: Posted, refused: BaseException | None) -> None:
-        """It is stored, or never will be: sent again it would be refused again, and what follows it would wait forever."""
+        """The record is stored, or it was rejected finally: a retry would be rejected again and block the records after it."""
         outgoing, on_settled = posted
         if refused is not None:
-            log.error("record refused: too large", action="record_refused", topic=outgoing.topic, bytes=len(outgoing.value))
+            log.error(
+                "record rejected by the broker: too large",
+                action="record_refused",
+                topic=outgoing.topic,
+                bytes=len(outgoing.value),
+            )
         self._settled()
         on_settled()
 
@@ -193,15 +187,19 @@ class Sender:
     def _broken(self, producer: AIOKafkaProducer, posted: Posted, error: BaseException) -> None:
         self._failed.append(posted)
         if self._repairing is None or self._repairing.done():
-            self._repairing = asyncio.get_running_loop().create_task(self._repair(producer, error), name="sender-repair")
+            self._repairing = self._tasks.start(self._repair(producer, error), "sender-repair")
+
+    def _cannot_repair(self, _: BaseException) -> None:
+        """Posted records that failed will never be sent: release everything that waits for them."""
+        self._has_room.set()
+        self._idle.set()
 
     async def _repair(self, producer: AIOKafkaProducer, error: BaseException) -> None:
-        """Send what failed again, in order, with a producer that works, until nothing is left."""
+        """Send failed records again in order, with a working producer, until none is left."""
         pause = PAUSE_SECONDS[0]
         while self._failed:
-            await self._renew(producer, error)
-            current = self._producer
-            assert current is not None
+            await self._producer.replace(producer, error)
+            current = self._producer.current
             again = await self._once_more(current)
             if again is not None:
                 producer, error = current, again
@@ -209,7 +207,8 @@ class Sender:
                 pause = min(pause * 2, PAUSE_SECONDS[1])
 
     async def _once_more(self, producer: AIOKafkaProducer) -> BaseException | None:
-        """Send what failed; why some of it failed again. Meanwhile it stays where it is: what is posted goes behind."""
+        """Send failed records once; returns the reason if some failed again. They stay queued meanwhile: posted records come
+        after them."""
         waiting = list(self._failed)
         reasons = await self._outcomes_of(producer, [outgoing for outgoing, _ in waiting], None)
         ended = list(zip(waiting, reasons, strict=True))
@@ -223,7 +222,7 @@ class Sender:
     async def _hand_over_many(
         self, producer: AIOKafkaProducer, outgoing: Sequence[Outgoing], futures: list["asyncio.Future[Any]"]
     ) -> BaseException | None:
-        """Append a future for each, up to the one where the producer failed; why it did."""
+        """Append a future for each record until the producer fails; returns the reason."""
         for one in outgoing:
             try:
                 future = await self._hand_over(producer, one)
@@ -236,66 +235,38 @@ class Sender:
             futures.append(future)
         return None
 
-    async def _renew(self, broken: AIOKafkaProducer, reason: BaseException) -> None:
-        """Replace the producer, once, however many found it broken."""
-        async with self._renewing:
-            if self._producer is not broken:
-                return
-            log.info("producer replaced", action="producer_replaced", reason=repr(reason))
-            try:
-                replacement = await self._connect()
-            except BrokerUnreachable as error:
-                log.debug("broker away", action="producer_waits", reason=str(error))
-                return
-            self._producer = replacement
-            await _stop(broken)
-
     async def flush(self, *, timeout_seconds: float) -> bool:
-        """Whether everything that was posted is stored within the time."""
+        """Wait until all posted records are acknowledged; False on timeout."""
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._idle.wait()
         except TimeoutError:
             return False
-        return True
+        return self._tasks.failure is None
+
+    async def watch(self) -> None:
+        """Raises the unexpected error that keeps what was posted from being sent again; does not return."""
+        await self._tasks.watch()
 
     async def stop(self) -> None:
-        """End. Call `flush` before, where it matters."""
-        if self._repairing is not None:
-            self._repairing.cancel()
-            await asyncio.wait([self._repairing])
-        if self._producer is not None:
-            await _stop(self._producer)
+        """Stop without waiting for posted records; call `flush` before to wait for them."""
+        await self._tasks.cancel()
+        await self._producer.stop()
 
 
 def _failure_of(future: "asyncio.Future[Any]") -> BaseException | None:
     if not future.done():
-        return TimeoutError("no acknowledgement in time")
+        return TimeoutError("no acknowledgement before the deadline")
     if future.cancelled():
         return RuntimeError("the producer was stopped")
     return future.exception()
 
 
 def _is_final(failure: BaseException | None) -> bool:
-    """Whether it is stored, or could be sent again forever."""
+    """Whether the record is stored or finally rejected, so that it is not sent again."""
     return failure is None or isinstance(failure, MessageSizeTooLargeError)
 
 
 def _seen(done: "asyncio.Future[Any]") -> None:
     if not done.cancelled():
         done.exception()
-
-
-async def _stop(producer: AIOKafkaProducer) -> None:
-    """Stop it; where it cannot send in time what it holds, end its task and its connections all the same."""
-    try:
-        async with asyncio.timeout(STOP_SECONDS):
-            await producer.stop()
-        return
-    except (KafkaError, OSError, TimeoutError) as error:
-        log.debug("producer not stopped in order", action="producer_stop", reason=repr(error))
-    sending = producer._sender.sender_task if producer._sender is not None else None
-    if sending is not None and not sending.done():
-        sending.cancel()
-        await asyncio.wait([sending])
-    await producer.client.close()

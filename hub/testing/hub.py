@@ -14,7 +14,7 @@ from ..delivery import parse_configs
 from ..delivery.config import plan
 from ..engine import EngineSettings
 from ..errors import ConfigurationError, HubError
-from ..verify import LocalSource, Report, verify_source
+from ..verify import LocalSource, VerificationReport, verify_source
 from ..worker import TaskRegistry, WorkerSettings
 from .manual_time import ManualTime
 from .services import Services, WorkerInMemory
@@ -29,7 +29,7 @@ STOP_SECONDS = 60.0
 class VerificationError(HubError):
     """The checker found something on the log: `report` says what, and where."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: VerificationReport) -> None:
         findings = "\n".join(map(str, report.findings[:FINDINGS_SHOWN_MAX]))
         super().__init__(f"The checker found {sum(report.counts.values())} broken promises on the log:\n{findings}")
         self.report = report
@@ -45,7 +45,7 @@ class HubInMemory(Hub):
     ...     assert await task.result() == {"paid": 7}
 
     Time stands still but for `advance`: that of the hub, and of `asyncio.sleep` and `asyncio.timeout` in handlers and in the
-    test. Whoever waits for what cannot come meanwhile gets a StalledError. At the end the log is checked as `hub verify` does."""
+    test. A caller that waits for something impossible gets a StalledError. At the end the log is checked as `hub verify` does."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class HubInMemory(Hub):
         settings. `start`: the time at the beginning (default: now). `verify`: check the log at the end.
 
         `thread_seconds`: how long `settle` waits for plain functions, in real time. `stall_seconds`: how long a running body may
-        wait for something outside, in real time, before whoever waits for its task gets a StalledError."""
+        wait for something outside, in real time, before callers that wait for its task get a StalledError."""
         self._clock = ManualTime(asyncio.get_running_loop(), start)
         self._services = Services(self._clock, partitions, engine or EngineSettings(), thread_seconds, stall_seconds)
         self._driver = self._services.driver
@@ -104,7 +104,7 @@ class HubInMemory(Hub):
             if self._verify:
                 await self.verify()
 
-    async def verify(self) -> Report:
+    async def verify(self) -> VerificationReport:
         """The checker's report on the log as it is. Raises VerificationError where it found something."""
         report = await verify_source(LocalSource(self._services.local), settle_seconds=0.0)
         if not report.ok:
@@ -127,7 +127,7 @@ class HubInMemory(Hub):
         self, duration: timedelta = timedelta(), *, seconds: float = 0, minutes: float = 0, hours: float = 0, days: float = 0
     ) -> None:
         """Move the time on, and do on the way what becomes due, each at its time. Returns when nothing is left to do at the new
-        time. Raises ValueError for a time that lies back, and as `settle` does."""
+        time. Raises ValueError for a time in the past, and as `settle` does."""
         wanted = duration + timedelta(seconds=seconds, minutes=minutes, hours=hours, days=days)
         if wanted < timedelta():
             raise ValueError(f"advance: the time cannot be moved back, by {wanted}")

@@ -10,6 +10,7 @@ import structlog
 
 from schemas import reports as r
 
+from ..service import ServiceTasks
 from .bodies import Bodies
 from .effects import (
     BeatSoon,
@@ -24,7 +25,6 @@ from .effects import (
     ReportStanding,
     StopBody,
 )
-from .owned import OwnedTasks
 from .registry import TaskRegistry
 from .reporting import STARTED_LINGER_SECONDS, Reporting
 from .reports import ReportBuilder, Reports, WorkerIdentity
@@ -68,7 +68,7 @@ class Desk:
         self._on_failed = on_failed
         self._clock = clock
         self._threads = DaemonThreads(settings.slots, name="task")
-        self._tasks = OwnedTasks(on_failed)
+        self._tasks = ServiceTasks("the worker", on_failed)
         self.slots = Locked(Slots(settings.slots, partitions, grace_seconds=settings.grace_seconds))
         self.calls = LoopCalls(asyncio.get_running_loop())
         self.reporting = Reporting(reports, ReportBuilder(identity), self.slots, self._tasks, self.calls, linger_seconds)

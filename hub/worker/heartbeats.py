@@ -14,8 +14,8 @@ import structlog
 
 from ..errors import HubError, cause_of
 from ..kafka import Outgoing
+from ..service import ServiceTasks
 from ..telemetry import OutageLog
-from .owned import OwnedTasks
 from .reports import ReportBuilder, Reports
 from .shared import Locked
 from .slots import Slots
@@ -77,7 +77,7 @@ class DeskHeartbeats:
 
 class LeaseKeeper:
     """Sends heartbeats to every engine partition and watches the leases; `on_lease_lost` is called with a partition. Partitions
-    are on their own: one whose leader is away costs the leases of that partition only. Use from one event loop."""
+    are on their own: an unreachable leader costs only the leases of its partition. Use from one event loop."""
 
     def __init__(
         self,
@@ -197,7 +197,7 @@ class Heartbeats:
         self._thread.call(self._keeper.soon, partitions)
 
     async def stop(self) -> None:
-        """No heartbeat is sent any more when this returns, whether `start` was ever called."""
+        """Stop sending heartbeats; works even if `start` was never called."""
         self._thread.call(self._keeper.stop)
         await self._thread.join(STOP_SECONDS)
 
@@ -212,12 +212,12 @@ class LoopHeartbeats:
 
     def __init__(self, keeper: LeaseKeeper, on_failed: Callable[[BaseException], object]) -> None:
         self._keeper = keeper
-        self._tasks = OwnedTasks(on_failed)
+        self._tasks = ServiceTasks("the worker", on_failed)
 
     async def start(self) -> None:
         """Returns when the first heartbeat can be sent; raises what ended it before."""
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        running = self._tasks.start(self._keeper.run(partial(ready.set_result, None)))
+        running = self._tasks.start(self._keeper.run(partial(ready.set_result, None)), "heartbeats")
         await asyncio.wait([running, ready], return_when=asyncio.FIRST_COMPLETED)
         if not ready.done():
             running.result()
@@ -227,6 +227,6 @@ class LoopHeartbeats:
         self._keeper.soon(partitions)
 
     async def stop(self) -> None:
-        """No heartbeat is sent any more when this returns, whether `start` was ever called."""
+        """Stop sending heartbeats; works even if `start` was never called."""
         self._keeper.stop()
         await self._tasks.wait(STOP_SECONDS)

@@ -1,7 +1,7 @@
-"""A running hub, on both brokers, and whatever plain producers can put on every topic but the intake, record after record: who
-reads the topic survives it, an ordinary task ends after each, is watched and delivered, and log lines are few.
+"""A running hub, on both brokers, with arbitrary records on every topic but the intake: all readers continue, an ordinary task
+ends after each record and is watched and delivered, and the number of log lines is limited.
 
-HUB_HOSTILE: how many generated records follow the chosen ones on each topic (default 20).
+HUB_HOSTILE: number of generated records per topic after the predefined ones (default 20).
 """
 
 import asyncio
@@ -123,6 +123,6 @@ async def test_whatever_lies_on_its_other_topics_a_hub_works_on(empty_bootstrap:
                 await producer.stop()
                 await delivery.stop()
     actions = [entry.get("action") for entry in logs]
-    assert not {"worker_failed", "worker_inbox_retry", "engine_poison", "engine_partition_stopped"} & set(actions)
+    assert not {"worker_failed", "worker_inbox_retry", "engine_poison", "engine_failed"} & set(actions)
     assert actions.count("worker_command_malformed") <= 10
     assert max(len(str(entry)) for entry in logs) < 20_000

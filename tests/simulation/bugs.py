@@ -10,7 +10,7 @@ from hub.broker.pending import Pending
 from hub.broker.timing import Deferred
 from hub.broker.transactions import TransactionCoordinator
 from hub.core.routing import misrouted
-from hub.core.state import Worker
+from hub.core.state import LiveWorker
 from hub.core.workflows.dependencies import place
 from hub.engine.partition import EnginePartition
 from hub.engine.restoring import Changelog, _Folded
@@ -93,14 +93,14 @@ def lease_never_ends(patch: pytest.MonkeyPatch) -> None:
 
 def heartbeats_renew_no_lease(patch: pytest.MonkeyPatch) -> None:
     """A worker is lost one lease after its first report."""
-    update = Worker.update
+    update = LiveWorker.update
 
-    def renewed_once(self: Worker, report: Any, now_us: int) -> None:
+    def renewed_once(self: LiveWorker, report: Any, now_us: int) -> None:
         before = self.last_report_us
         update(self, report, now_us)
         self.last_report_us = before
 
-    patch.setattr(Worker, "update", renewed_once)
+    patch.setattr(LiveWorker, "update", renewed_once)
 
 
 def forwarded_report_decided_here_too(patch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,8 @@
-"""Runs of tasks as generators over a `LogBuilder`: each `yield` is a place where another task may act in between."""
+"""Runs of tasks as generators over a `LogBuilder`: other tasks may act at each `yield`."""
 
 from collections.abc import Callable, Generator, Iterable
 
-from hub.verify import Report, check
+from hub.verify import VerificationReport, check
 
 from .log_builder import LogBuilder, rfc3339
 
@@ -260,10 +260,10 @@ def good_log(count: int, scenarios: Iterable[Scenario] = ALL) -> LogBuilder:
     return run(log, [scenario(log, f"{scenario.__name__}-again") for scenario in (plain, workflow)])
 
 
-def broken(report: Report) -> set[str]:
+def broken(report: VerificationReport) -> set[str]:
     """The invariants that have findings."""
     return set(report.counts)
 
 
-def verify_log(log: LogBuilder) -> Report:
+def verify_log(log: LogBuilder) -> VerificationReport:
     return check(log.history())

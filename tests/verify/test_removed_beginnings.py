@@ -1,5 +1,5 @@
-"""Logs whose beginning was removed by retention, DeleteRecords or compaction: nothing right is accused, and what is wrong in the
-part that is kept is found all the same."""
+"""Logs whose beginning was removed by retention, DeleteRecords or compaction: no false findings, and violations in the
+retained part are still found."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hub.broker import BrokerServer
 from hub.kafka import Cluster, OffsetOutOfRange, TopicPartition, make_admin
-from hub.verify import Checker, History, LocalSource, LogRecord, Report, Span, check, verify, verify_source
+from hub.verify import Checker, History, LocalSource, LogRecord, Span, VerificationReport, check, verify, verify_source
 from hub.verify.kafka_source import KafkaSource, kafka_source
 
 from .conftest import PARTITIONS
@@ -88,7 +88,7 @@ def kept_from(before: str) -> tuple[LogBuilder, Entry]:
     return log, log.event("late", "task.completed")
 
 
-def found_in(log: LogBuilder, before: str) -> Report:
+def found_in(log: LogBuilder, before: str) -> VerificationReport:
     return check(cut_in_the_middle_of(log, "late", before))
 
 

@@ -1,4 +1,4 @@
-"""A desk without a broker: commands go in, and what it reports is kept."""
+"""A desk without a broker: tests pass commands, and its reports are recorded."""
 
 import time
 from collections.abc import Callable
@@ -27,6 +27,8 @@ class KeptReports:
 
     async def flush(self, *, timeout_seconds: float) -> bool:
         return True
+
+    async def watch(self) -> None: ...
 
     async def send(self, outgoing: Outgoing, *, timeout_seconds: float = 0.0) -> None:
         self.kept.append((dict(outgoing.headers)["ce_type"].decode(), json.decode(outgoing.value)))

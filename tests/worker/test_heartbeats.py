@@ -1,4 +1,4 @@
-"""Leases are kept partition by partition, and given up in time: in virtual time, on a loop instead of in the thread."""
+"""Leases are extended per partition, and given up in time: in virtual time, on a loop instead of in the thread."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -67,6 +67,8 @@ class Cluster:
 
     async def flush(self, *, timeout_seconds: float) -> bool:
         raise AssertionError("heartbeats are sent, and waited for")
+
+    async def watch(self) -> None: ...
 
     async def send(self, outgoing: Outgoing, *, timeout_seconds: float = 60.0) -> None:
         until_time = now() + timeout_seconds

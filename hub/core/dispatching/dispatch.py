@@ -1,4 +1,4 @@
-"""Dispatch: ready tasks go to workers that have credit, best rank first; the engine chooses the worker."""
+"""Dispatches ready tasks, in order of rank, to workers with credit. The engine chooses the worker."""
 
 from heapq import heappop, heappush
 
@@ -10,32 +10,33 @@ from schemas.tasks import INLINE_RESULTS_BYTES_MAX
 
 from ..changes import Changes
 from ..rows import TaskRow
-from ..state import Task, Worker
+from ..state import LiveWorker, Task
 from ..state.ready import Bucket
 from ..tasks.policy import policy_of
 from ..times import SECOND_US
 from .tracing import traceparent_of
 
-#: Bytes of commands that one batch issues, about: a transaction's batch must fit into `max.message.bytes`.
+#: Approximate limit of the bytes of commands in one batch, which must fit into `max.message.bytes`.
 BYTES_PER_BATCH = 2 * 1024 * 1024
 
 
-#: A worker without credit left learns at most this often that work waits for it here.
+#: Shortest interval of notifications to a worker without credit that tasks are waiting.
 WANTED_EVERY_US = 200_000
 
 
 def dispatch(changes: Changes) -> None:
-    """Issue commands while there is a ready task and a worker for it with credit: the one with most free slots."""
+    """Issue commands as long as there is a ready task and a worker with credit for it; chooses the worker with most free
+    credit."""
     state = changes.state
     if not state.ready.waiting or not state.workers:
         return
     free: dict[str, int] = {}
-    candidates: dict[Bucket, list[Worker]] = {}
+    candidates: dict[Bucket, list[LiveWorker]] = {}
     heads = state.ready.heads()
     size = 0
     while heads:
         if size > BYTES_PER_BATCH:
-            state.wake_dispatch(changes.now_us)  # The rest is dispatched in the next transaction.
+            state.wake_dispatch(changes.now_us)  # the rest is dispatched in the next transaction
             return
         _, _, task_id, bucket = heappop(heads)
         workers = candidates.get(bucket)
@@ -53,7 +54,7 @@ def dispatch(changes: Changes) -> None:
             heappush(heads, (*head, bucket))
 
 
-def _workers_for(changes: Changes, bucket: Bucket, free: dict[str, int]) -> list[Worker]:
+def _workers_for(changes: Changes, bucket: Bucket, free: dict[str, int]) -> list[LiveWorker]:
     queue, name = bucket
     known = changes.state.workers.values()
     pools = changes.known.pools
@@ -67,16 +68,16 @@ def _workers_for(changes: Changes, bucket: Bucket, free: dict[str, int]) -> list
     return workers
 
 
-def _want(changes: Changes, workers: list[Worker]) -> None:
+def _want(changes: Changes, workers: list[LiveWorker]) -> None:
     if changes.partitions == 1:
-        return  # All of a worker's credit is here.
+        return  # this partition already has all credit of the worker
     for worker in workers:
         if changes.now_us - worker.wanted_us >= WANTED_EVERY_US and worker.credit < worker.slots:
             worker.wanted_us = changes.now_us
             changes.command(worker, "", WorkWanted(partition=changes.partition, waiting=len(changes.state.ready)))
 
 
-def _issue(changes: Changes, task: Task, worker: Worker) -> int:
+def _issue(changes: Changes, task: Task, worker: LiveWorker) -> int:
     """Dispatch one task; returns about how many bytes its command takes."""
     row = task.row
     token = changes.next_src()

@@ -1,7 +1,7 @@
-"""What an engine partition holds in memory: rows, what is derived from them, and what workers reported of themselves."""
+"""The state of an engine partition in memory: rows, indexes derived from them, and the reported state of workers."""
 
 from .partition import PartitionState
 from .task import Task
-from .worker import Worker
+from .worker import LiveWorker
 
-__all__ = ["PartitionState", "Task", "Worker"]
+__all__ = ["LiveWorker", "PartitionState", "Task"]

@@ -6,7 +6,7 @@ from schemas.reports import WorkerReport
 from ..times import us_of_seconds
 
 
-class Worker:
+class LiveWorker:
     """A worker as it described itself in its last report. Soft state."""
 
     __slots__ = (
