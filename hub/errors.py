@@ -4,7 +4,7 @@ import importlib
 from pathlib import Path
 from traceback import extract_tb
 
-#: Code between a user's module and whoever imports it.
+#: Files between a user's module and its importer in a traceback: those of the hub and of importlib.
 _BETWEEN = (str(Path(__file__).parent), str(Path(importlib.__file__).parent))
 
 

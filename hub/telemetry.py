@@ -117,8 +117,8 @@ class OutageLog:
     """Warnings of an outage, once per cause, however many notice it and however often; and one line when all of them work again,
     with how long it took.
 
-    `action` and `over` are the names of the two records. Whoever fails (a partition, say) is the same until it works again.
-    Use from one thread."""
+    `action` and `over` are the actions of the two records. Each failing part (for example a partition) is identified by a key
+    until it recovers. Use from one thread."""
 
     def __init__(self, logger: Any, *, action: str, over: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._logger = logger

@@ -24,7 +24,7 @@ from .segments import SegmentStore
 from .storage import CheckpointPlan, Recovery, StorageSpace
 
 OVERDUE = 3
-"""A checkpoint that is still running after this many times the bytes that start one is waited for."""
+"""Writes wait for a running checkpoint once the journal has grown by this many times `checkpoint_bytes`."""
 
 
 class FileStorage:
@@ -61,7 +61,7 @@ class FileStorage:
     # --- recovery
 
     def recover(self) -> Recovery:
-        """State and journal of an earlier run."""
+        """The state and the journal blocks found on disk. Raises `StorageDamaged`."""
         checkpoint = read_checkpoint(self._directory)
         position = Position(*checkpoint.position) if checkpoint else Position(0, 0, 1)
         self.segments.restore(checkpoint.segments if checkpoint else [])
@@ -91,7 +91,7 @@ class FileStorage:
 
     @property
     def writable(self) -> bool:
-        """There is a prepared journal file and more free space than the reserve, and checkpoints come through."""
+        """Whether writes are accepted: a journal file is prepared, free space exceeds the reserve, and checkpoints keep up."""
         return self._room.enough and self._backlog_bytes < OVERDUE * 2 * self._checkpoint_bytes
 
     @property
@@ -143,7 +143,7 @@ class FileStorage:
         self._checkpointed_at_bytes = journaled
 
     def maintain(self) -> None:
-        """Prepare journal files and look at the free space; decides `writable`."""
+        """Prepare journal files and check the free space; updates `writable`."""
         self._room.look(self._journal.prepare)
 
     def read(self, key: LogKey, offset: int, max_bytes: int, end: int) -> bytes:

@@ -72,7 +72,7 @@ class Flusher:
         broker.state.pending.on_flush_needed = self._request
 
     def start(self) -> None:
-        """Begin the periodic work."""
+        """Start the periodic work."""
         self._maintenance = self._tasks.keep(self._maintain(), "broker-maintenance")
 
     def checkpoint_soon(self) -> None:

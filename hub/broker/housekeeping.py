@@ -29,7 +29,8 @@ FAILURE_PAUSE_SECONDS = 60.0
 
 
 class Housekeeper:
-    """See the module. `on_fatal` is called with what ends one of its tasks: nothing would be freed any more."""
+    """Runs the two tasks. `on_fatal` is called with the error that ends one of them, because no space would be freed any
+    longer."""
 
     def __init__(self, broker: Broker, storage: Storage, flusher: Flusher, on_fatal: Callable[[BaseException], None]) -> None:
         self._broker = broker

@@ -228,7 +228,8 @@ class Journal:
     # --- files
 
     def prepare(self) -> bool:
-        """Have prepared files at hand; whether there is one for when the current one is full, also where no more can be made."""
+        """Prepare files for later use. Returns whether one is available for when the current one is full, even if no more can
+        be created."""
         try:
             while len(self._spares) < self._spare_files:
                 self._add_spare()

@@ -129,7 +129,7 @@ async def _outcome(hub: "Hub", handle: "TaskHandle", timeout: float | None) -> "
 
 
 async def _hint(hub: "Hub", handle: "TaskHandle") -> None:
-    """Whoever waits for a task that nobody takes should not wait in the dark."""
+    """Report the reason while the command waits for a task that no worker executes."""
     from ..runtime.cluster import cluster_at
 
     await asyncio.sleep(HINT_SECONDS)

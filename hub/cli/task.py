@@ -74,7 +74,7 @@ async def _get_and_explain(
     reply = await _get(bootstrap, task_id, root, source)
     if reply is None or reply.state != "ready":
         return reply, None
-    with contextlib.suppress(HubError):  # the task is shown all the same
+    with contextlib.suppress(HubError):  # the task is shown anyway
         return reply, await why_ready(cluster_at(bootstrap), reply)
     return reply, None
 

@@ -23,7 +23,7 @@ class TaskNotCompletedError(HubError):
 
 
 class TaskFailedError(TaskNotCompletedError):
-    """It failed for good."""
+    """The task failed."""
 
 
 class TaskCancelledError(TaskNotCompletedError):
@@ -66,11 +66,11 @@ class NoAnswerError(Unreachable, TimeoutError):
 
 
 class RepliesFailedError(HubError):
-    """This client cannot read replies any more. Tasks are not affected: a new client can ask for them."""
+    """This client can no longer read replies. Tasks are not affected; a new client can request their outcomes."""
 
     def __init__(self, cause: BaseException) -> None:
         super().__init__(
-            f"This client cannot read replies any more ({type(cause).__name__}: {cause}). Its tasks continue: "
+            f"This client can no longer read replies ({type(cause).__name__}: {cause}). Its tasks continue: "
             "ask for them with a new client, or with `hub task get`."
         )
 

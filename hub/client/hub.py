@@ -35,7 +35,7 @@ DEFAULT_BOOTSTRAP = "127.0.0.1:9092"
 #: How long the engine may take to answer a question about a task (seconds).
 ANSWER_SECONDS = 15.0
 
-#: How long whoever gives up waiting for a task still waits for its state, for the message (seconds).
+#: After a timeout of a wait, how long to wait for the state of the task, for the message (seconds).
 STATE_SECONDS = 1.0
 
 Request = TypeVar("Request", bound=TaskRequest)
@@ -181,7 +181,7 @@ class Hub:
         try:
             reply = future.result()
         except UnreadableReplyError:
-            handle._future = None  # Whoever asks once more, asks the engine.
+            handle._future = None  # a further call asks the engine
             raise
         self._forget(handle)
         if reply.result_omitted:

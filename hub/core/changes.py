@@ -222,7 +222,7 @@ class Changes:
     # Commands
 
     def command(self, worker: LiveWorker, key: str, data: Struct) -> None:
-        """Put a command into the inbox of `worker`."""
+        """Send a command to the inbox of `worker`."""
         self.commands.append(Command(worker.pool, worker.inbox, worker.incarnation, key, data))
 
     def grant_command(self, task: Task) -> None:

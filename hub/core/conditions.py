@@ -26,7 +26,7 @@ class Known(NamedTuple):
 
 
 class CoreSettings(Struct, frozen=True, kw_only=True):
-    """What holds for every batch: what an operator has set, and how the topics are laid out; `EngineSettings` extends it.
+    """Settings for all batches: operator settings and the layout of the topics; `EngineSettings` extends it.
 
     `retention_seconds`: how long the id of an ended task stays known. `waiting_max`: live tasks that a partition may hold; beyond
     it submissions are refused. `inboxes`: partitions of each commands topic."""

@@ -31,7 +31,7 @@ class EmbeddedEngine:
 
     @property
     def partitions(self) -> list[int]:
-        """The partitions that are owned and ready."""
+        """The partitions that are ready."""
         return sorted(self._owned.ready)
 
     async def start(self, *, timeout_seconds: float = 60.0) -> None:
@@ -41,7 +41,7 @@ class EmbeddedEngine:
             await self._owned.taken_over(lambda: self._wanted)
 
     async def _follow(self) -> None:
-        """Begin every partition, and again those whose loop was fenced (its transaction took too long)."""
+        """Start all partitions, and restart those whose loop was fenced (by a transaction timeout)."""
         while True:
             await self._owned.own(self._wanted)
             await asyncio.sleep(1.0)

@@ -46,7 +46,7 @@ Headers = tuple[tuple[str, bytes], ...]
 
 
 def encode(batch: DecidedBatch, partition: int) -> Outputs:
-    """The records of `batch` of engine partition `partition`, in the order in which they are to be written."""
+    """The records of `batch` of engine partition `partition`, in write order."""
     outputs: Outputs = {}
     timestamp_ms = batch.now_us // 1000
     if batch.events:

@@ -46,8 +46,8 @@ _SPACE_UNKNOWN = "the broker no longer reports its free disk space; submissions 
 
 
 def level_of(space: DiskSpace, settings: EngineSettings, before: str) -> StorageLevel:
-    """How full a disk is, by the thresholds of `settings` (0 switches one off). It was at the level `before`: to leave that for a
-    better one, there must be RECOVERED times as much space as the threshold, so that a level does not change back and forth."""
+    """The level of a disk by the thresholds of `settings` (0 disables one). To leave the level `before` for a better one, the
+    free space must exceed the threshold by the factor RECOVERED, so that the level does not oscillate."""
     warn, low = settings.storage_thresholds(space.total_bytes)
     if space.usable_bytes < low * (RECOVERED if before == "low" else 1):
         return "low"

@@ -59,7 +59,7 @@ NOTHING = Known()
 
 
 class DecidedBatch(NamedTuple):
-    """What one transaction writes. `rows` are changelog entries (None: tombstone); `offset` the next input to decide.
+    """The content of one transaction. `rows`: changelog entries (None: tombstone); `offset`: next input offset.
 
     `timer`: the last processed timer. `unknown_pools`: pools of workers without a known commands topic."""
 
@@ -147,7 +147,7 @@ class EnginePartition:
         return self._batch(changes)
 
     def leave(self, now_us: int) -> DecidedBatch:
-        """The last batch of an owner that goes in order."""
+        """The last batch of an owner that shuts down."""
         changes = self._changes(now_us)
         changes.caused_by(f"stop/{self.partition}/{self.epoch}", None)
         changes.apply_to_engine(e.EngineStopped(input_offset=self.offset))
@@ -156,7 +156,7 @@ class EnginePartition:
     # Processing
 
     def process(self, records: Sequence[StoredRecord], now_us: int, known: Known, *, phase: Phase = "all") -> DecidedBatch:
-        """Decide `records` (the next of the intake, in order), then what is due, then dispatch.
+        """Decide `records` (the next ones of the intake, in order), then due timers, then dispatch.
 
         `now_us` is the time of the whole batch. Batches must be committed in order. A `phase` other than "all" runs only that
         phase (records are allowed only for "records") and processes at most one timer.
@@ -269,11 +269,11 @@ class EnginePartition:
         changes.apply_to_engine(data)
 
     def checkpoint(self, now_us: int, *rows: tuple[bytes, bytes]) -> DecidedBatch:
-        """Nothing has changed, but much was read: only the next input offset, and further `rows` of the changelog."""
+        """A batch with only the next input offset, and further `rows` of the changelog."""
         return self._batch(self._changes(now_us))._replace(rows=[*rows, self._meta()])
 
     def storage_changed(self, now_us: int, change: e.EngineStorageChanged) -> DecidedBatch:
-        """The broker's disk has another level of free space: an event, and whether submissions are rejected from now on."""
+        """A batch for another level of free disk space: an event, and whether submissions are rejected from now on."""
         changes = self._changes(now_us)
         number = self.state.engine_row.sequence
         changes.caused_by(f"agenda/{self.partition}/storage:{change.level}.{number}/{self.now_us // 1000}", "agenda:storage")

@@ -122,7 +122,7 @@ class OwnedPartitions:
             await self._changed.wait()
 
     async def stop(self) -> None:
-        """Finish the transactions at hand, write `engine.stopped`, end."""
+        """Finish current transactions, write `engine.stopped`, and stop."""
         if self._following is not None:
             self._following.cancel()
             await asyncio.wait([self._following])
@@ -177,7 +177,7 @@ class EngineService:
 
     @property
     def partitions(self) -> list[int]:
-        """The partitions that are owned and ready."""
+        """The partitions that are ready."""
         return sorted(self._owned.ready) if self._owned is not None else []
 
     async def start(self) -> None:
@@ -203,7 +203,7 @@ class EngineService:
 
     @staticmethod
     async def _follow(owned: OwnedPartitions, membership: GroupMembership) -> None:
-        """Compare assignments by difference: a partition that comes back keeps its memory and its session.
+        """Follow assignments by difference: a partition that is assigned again keeps its state and session.
 
         A loop that was fenced although its partition is still assigned here (by a resumed zombie, or because the assignment is
         about to change) is restarted after a backoff.
@@ -219,7 +219,7 @@ class EngineService:
         await self._owned.watch()
 
     async def stop(self) -> None:
-        """Finish the transactions at hand, leave the group, end."""
+        """Finish current transactions, leave the group, and stop."""
         if self._owned is not None:
             await self._owned.stop()
         if self._membership is not None:

@@ -11,7 +11,7 @@ STORAGE_LOW_BYTES = 512 << 20
 
 
 class EngineSettings(CoreSettings, frozen=True, kw_only=True):
-    """What the core's decisions depend on (`Settings`), and beside it: `ended_entries_max`: bound of the ended index.
+    """Settings of a partition. In addition to `Settings`: `ended_entries_max`: most entries of the ended index.
 
     `storage_warn_bytes`, `storage_low_bytes`: usable bytes of the broker's disk below which a warning is logged, or
     submissions are rejected. 0 disables a threshold; None uses the default of `storage_thresholds`."""

@@ -1,7 +1,7 @@
 """The transactional session for clusters without KIP-890, on aiokafka's producer.
 
 Version 1 of the transaction protocol cannot distinguish a delayed request of one transaction from a request of the next one.
-So after a lost EndTxn response this session never retries EndTxn: it fails, and the InitProducerId of the next owner completes
+So after a lost EndTxn response a session never retries EndTxn: it fails, and the InitProducerId of the next owner completes
 or aborts the transaction. aiokafka commits even if a send failed, so every send future is awaited before the commit.
 """
 
@@ -75,7 +75,7 @@ class ClassicSession:
 
     async def commit(self, outputs: Mapping[TopicPartition, Sequence[Record]]) -> Mapping[TopicPartition, int]:
         """See `TransactionalSession.commit`."""
-        assert not self._committing, "another commit of this session is in progress"
+        assert not self._committing, "the session is already committing a transaction"
         if self._ended is not None:
             raise SessionFailed(f"The session of transactional id {self.transactional_id!r} has ended: {self._ended}.")
         work = {TopicPartition(*partition): records for partition, records in outputs.items() if records}

@@ -127,7 +127,7 @@ class Kip890Session:
 
     async def commit(self, outputs: Mapping[TopicPartition, Sequence[Record]]) -> Mapping[TopicPartition, int]:
         """See `TransactionalSession.commit`."""
-        assert not self._committing, "another commit of this session is in progress"
+        assert not self._committing, "the session is already committing a transaction"
         if self._ended is not None:
             raise SessionFailed(f"The session of transactional id {self.transactional_id!r} is closed: {self._ended}.")
         rounds = self._build_rounds(outputs)

@@ -55,7 +55,7 @@ class GroupMembership:
         self._changed.set()
 
     def _cannot_poll(self, _: BaseException) -> None:
-        """The group will drop this member: whoever waits for a rebalance gets the error."""
+        """The group will remove this member: callers that wait for a rebalance get the error."""
         self._changed.set()
 
     async def changed(self, *, timeout_seconds: float) -> bool:

@@ -1,7 +1,7 @@
 """The interface of transactional sessions: one owner per transactional id, one transaction at a time.
 
 Rules for implementations (`tests/conformance/session` checks each one on each broker):
-1. Before `open` returns, the previous session with the id is fenced and its open transaction is ended.
+1. Before `open` returns, the former owner of the id is fenced and its open transaction is ended.
 2. `commit` is one transaction. All produce requests are acknowledged, in order per partition, before the transaction is ended.
 3. Consumers with read_committed see nothing of a transaction before its commit, and all of it afterwards.
 4. Batches rejected with a retriable error are sent again, unchanged, for up to 5 s. Any other uncertainty ends the session

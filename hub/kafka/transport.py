@@ -29,7 +29,7 @@ class RecordSender(Protocol):
         """Queue a record; `on_settled` is called when it is acknowledged or finally rejected."""
 
     async def flush(self, *, timeout_seconds: float) -> bool:
-        """Whether everything that was posted is stored within the time."""
+        """Wait until all posted records are acknowledged; False on timeout."""
 
     async def watch(self) -> None:
         """Raises what keeps records that were posted from ever being stored; does not return."""

@@ -97,10 +97,10 @@ class Settings(BaseSettings):
         le=3600,
         description="Seconds without a heartbeat after which a worker is lost: longer than any pause of its process.",
     )
-    grace_seconds: float = Field(30.0, ge=0, description="Seconds that running tasks have to end in a drain.")
-    wait: float = Field(5.0, ge=0, description="Seconds that a process waits for the broker and its topics at its start.")
+    grace_seconds: float = Field(30.0, ge=0, description="Seconds that running tasks have to finish while a worker drains.")
+    wait: float = Field(5.0, ge=0, description="Seconds that a process waits for the broker and its topics at startup.")
     log_level: Literal["debug", "info", "warning", "error"] | None = Field(
-        None, description="What is logged: debug, info, warning or error; unset, info, and warning for what `hub up` starts."
+        None, description="Log level: debug, info, warning or error. Unset: info, and warning for processes started by `hub up`."
     )
     subscribers: list[dict[str, Any]] = Field(
         [], description="Subscribers that `hub delivery` runs, each with use, id, settings, filter, delivery, start_from."

@@ -27,7 +27,7 @@ def admit(changes: Changes, submission: Submission, task: str, envelope: Envelop
     try:
         fingerprint = fingerprint_of(submission)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return Rejection("invalid_input", f"args: it is not JSON that can be kept: {error}")
+        return Rejection("invalid_input", f"args: not valid JSON: {error}")
     if (problem := check_window(submission)) is not None:
         return problem
     known = find_known(state, submission, task, fingerprint)

@@ -30,7 +30,8 @@ def check_names(submission: Submission) -> TaskRejection | None:
 
 
 def identify(submission: Submission, envelope: Envelope) -> Identity | TaskRejection:
-    """The task that a submission means. Several steps added at once are named by their keys: the id is then the root's."""
+    """The task id of a submission. For several steps added at once it is the root's id, since each step is identified by its
+    key."""
     if (problem := check_names(submission)) is not None:
         return problem
     if submission.root_id is not None and submission.tasks is not None:

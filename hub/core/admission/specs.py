@@ -10,7 +10,7 @@ from ..times import us_of
 
 
 def check_spec(spec: TaskSpec, at: str) -> TaskRejection | None:
-    """Why `spec` cannot be admitted, naming the field under `at`; None when it can."""
+    """Why `spec` is invalid, with the path of the field below `at`; None if it is valid."""
     if (problem := check_id(spec.name, f"{at}name")) is not None:
         return Rejection("invalid_input", problem)
     args = bytes(spec.args)

@@ -61,7 +61,7 @@ def extend_deadlines(state: PartitionState, gap_us: int) -> None:
 
 
 def next_lease_expiry(workers: dict[str, LiveWorker]) -> int | None:
-    """When the next worker could count as silent or lost."""
+    """The earliest time at which a worker may miss a heartbeat or be lost, in microseconds, or None."""
     times = [
         worker.last_report_us + (worker.lease_us if worker.missed else worker.lease_us * 2 // 3) for worker in workers.values()
     ]

@@ -87,7 +87,7 @@ def _announce(changes: Changes, envelope: Envelope, report: r.WorkerReport, *, w
 
 
 def _release(changes: Changes, worker: LiveWorker) -> None:
-    """A worker that left in order holds nothing any more."""
+    """Release the attempts of a worker that shut down."""
     for task_id in sorted(changes.state.held.pop(worker.incarnation, ())):
         task = changes.state.tasks[task_id]
         changes.apply_all(task, on_worker_stopped(task.id, task.row, changes.now, changes.now_us))
@@ -95,8 +95,9 @@ def _release(changes: Changes, worker: LiveWorker) -> None:
 
 
 def _stop_strays(changes: Changes, worker: LiveWorker, holding: list[str]) -> None:
-    """Tell the worker to stop what it runs without a lease (it was silent too long, or its command was superseded). A worker of a
-    pool without a commands topic cannot be told: it never got a command, and a transaction that writes there would fail."""
+    """Request the worker to stop attempts that it runs without a lease (the lease expired, or the attempt was superseded).
+    Skips workers of a pool without a commands topic: they never got a command, and a transaction that writes to the topic
+    would fail."""
     if worker.pool not in changes.known.pools:
         return
     known = {_token(changes.state.tasks[task]) for task in changes.state.held.get(worker.incarnation, ())}
@@ -106,7 +107,7 @@ def _stop_strays(changes: Changes, worker: LiveWorker, holding: list[str]) -> No
 
 
 def _miss(changes: Changes, worker: LiveWorker, holding: set[str]) -> None:
-    """Running attempts that their worker leaves out of two reports in a row are lost: it no longer has them.
+    """Running attempts that are missing from two consecutive reports of their worker are lost.
 
     One report is not enough: a heartbeat built before the start of an attempt may arrive after it."""
     tasks = [changes.state.tasks[task] for task in changes.state.held.get(worker.incarnation, ())]

@@ -45,7 +45,7 @@ class PartitionState:
         self.retiring: dict[str, list[str]] = {}
 
     def free_credit(self, worker: LiveWorker) -> int:
-        """How many more commands the worker would take."""
+        """Number of further commands that the worker accepts."""
         if worker.draining:
             return 0
         holding = self.held.get(worker.incarnation)
