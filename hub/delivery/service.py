@@ -77,7 +77,7 @@ class DeliveryService:
         """Until every subscriber runs, has failed or is stopped. Raises TimeoutError."""
         async with asyncio.timeout(timeout_seconds):
             for one in self._supervisors:
-                await one.settled()
+                await one.lifecycle.settled()
 
     async def watch(self) -> None:
         """Does not return; raises DeliveryFailedError where what keeps a subscriber alive has itself failed."""
@@ -89,7 +89,11 @@ class DeliveryService:
     def failing(self) -> dict[str, str]:
         """Why, by id, of each subscriber that does not run: its import or `open` raised, or its policy stopped it. Without
         secrets, and cut after PROBLEM_MAX characters."""
-        return {one.config.id: masked(problem)[:PROBLEM_MAX] for one in self._supervisors if (problem := one.problem) is not None}
+        return {
+            one.config.id: masked(problem)[:PROBLEM_MAX]
+            for one in self._supervisors
+            if (problem := one.lifecycle.problem) is not None
+        }
 
     def _changed(self) -> None:
         failing = self.failing()

@@ -343,3 +343,9 @@ async def test_a_hub_keeps_its_number_of_partitions_and_without_an_engine_says_w
         async with Hub(server.bootstrap) as client:
             with pytest.raises(NoAnswerError, match="No engine answered about task x within 2 s"):
                 await client.get("x", timeout_seconds=2)
+        created = await asyncio.to_thread(hub, "task", "create", "charge", "--id", "x", bootstrap=server.bootstrap)
+        assert (created.returncode, created.stdout) == (0, "x\n")
+        assert "The submission is stored, and no engine has decided on it within 3 s" in created.stderr
+        cancelled = await asyncio.to_thread(hub, "task", "cancel", "x", bootstrap=server.bootstrap)
+        assert cancelled.returncode == 0
+        assert "The request is stored; no engine has decided on it within 3 s" in cancelled.stdout
