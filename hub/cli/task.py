@@ -100,6 +100,8 @@ async def _create(bootstrap: str, submission: dict[str, Any], wait: bool, timeou
             raise timed_out(f"Task {handle.id} has not ended within {timeout:g} s; it continues.") from None
         finally:
             hint.cancel()
+            if handle.warning is not None:
+                typer.echo(f"Warning: {one_line(handle.warning)}.", err=True)
     if as_json:
         print_json(reply)
     elif reply.state == "completed":
@@ -121,12 +123,14 @@ async def _hint(hub: "Hub", handle: "TaskHandle") -> None:
 
 
 async def _why_ready(cluster: "Cluster", reply: "TaskReply") -> str:
-    """Why a task that is ready does not run, as far as the workers' rows show. Raises Unreachable, TopicMissing."""
+    """Why a task that is ready does not run, by its reply and by the rows of workers. Raises Unreachable, TopicMissing."""
     from ..runtime.status import names_served
 
     task = one_line(f"Task {reply.task} is ready, but")
     if reply.name not in await names_served(cluster):
         return f"{task} no live worker has a handler named {one_line(reply.name or '')}. `hub status` shows the workers."
+    if reply.warning is not None:
+        return f"{task} {one_line(reply.warning)}. `hub definitions list` shows the versions."
     return f"{task} the workers that have a handler for it are busy, or serve other queues. `hub status` shows the workers."
 
 

@@ -19,13 +19,14 @@ from schemas import (
     TaskReply,
     check_id,
     decode_event,
+    definition_id,
     printable,
     step_id,
     task_id_of_key,
 )
 
 from ..kafka import EVENTS, INTAKE, Cluster, KafkaTransport, Outgoing, Transport, partition_of
-from .errors import InvalidSubmissionError, NoAnswerError, TaskUnknownError, UnreadableReplyError, error_of
+from .errors import InvalidSubmissionError, NoAnswerError, TaskRejectedError, TaskUnknownError, UnreadableReplyError, error_of
 from .handle import TaskHandle
 from .lookup import Made, find_made
 from .replies import ReplyReader
@@ -161,7 +162,7 @@ class Hub:
             headers = [*common, ("ce_id", (str(uuid_utils.uuid7()) if several else task).encode())]
             handle = TaskHandle(self, task, root)
             if replies is not None:
-                handle._token, address, handle._future = replies.expect(task, root)
+                handle._token, address, handle._future = replies.expect(task, root, on_warning=handle._warn)
                 headers.append(("replyto", address))
             handles.append(handle)
             outgoing.append(self._outgoing(root, json.encode(submission), headers))
@@ -177,10 +178,14 @@ class Hub:
         return Outgoing(INTAKE, partition_of(root, self.partitions), root.encode(), value, headers)
 
     async def _request(self, kind: str, root: str, value: dict[str, Any], replyto: bytes | None = None) -> None:
+        await self._ask_of(partition_of(root, self.partitions), kind, root, value, replyto)
+
+    async def _ask_of(self, partition: int, kind: str, key: str, value: dict[str, Any], replyto: bytes | None) -> None:
+        """Send a request to one engine partition."""
         headers = [*_BASE, ("ce_type", kind.encode()), self._source_header, ("ce_id", str(uuid_utils.uuid7()).encode())]
         if replyto is not None:
             headers.append(("replyto", replyto))
-        await self._sender.send(self._outgoing(root, json.encode(value), headers))
+        await self._sender.send(Outgoing(INTAKE, partition, key.encode(), json.encode(value), headers))
 
     # Waiting
 
@@ -265,6 +270,30 @@ class Hub:
     async def cancel(self, task: str, *, root: str | None = None, reason: str = "", by: str | None = None) -> None:
         """Ask that a task or a whole workflow ends; returns when the request is stored."""
         await self._request("task.cancel", root or task, {"id": task, "root": root, "reason": reason, "by": by or self.source})
+
+    async def deprecate(
+        self, name: str, version: str, *, namespace: str | None = None, reason: str = "", by: str | None = None
+    ) -> None:
+        """Deprecate a version of a task: it is no longer the default of its name while there is another. `namespace`: that of the
+        definition, None where it is for every namespace. A partition where it is deprecated already stays as it is.
+
+        Raises TaskRejectedError where a partition refuses it, NoAnswerError."""
+        value = {"name": name, "version": version, "namespace": namespace, "reason": reason, "by": by or self.source}
+        replies = await self._reader()
+        expected = [replies.expect("", "", until_end=False, ask_again=False) for _ in range(self.partitions)]
+        try:
+            for partition, (_, address, _) in enumerate(expected):
+                await self._ask_of(partition, "definition.deprecate", definition_id(namespace, name, version), value, address)
+            async with asyncio.timeout(ANSWER_SECONDS):
+                answers = [await future for _, _, future in expected]
+        except TimeoutError:
+            raise NoAnswerError(f"definition {definition_id(namespace, name, version)}", self.bootstrap, ANSWER_SECONDS) from None
+        finally:
+            for token, _, _ in expected:
+                replies.forget(token)
+        for reply in answers:
+            if reply.kind == "rejected" and reply.code != "already_deprecated":
+                raise TaskRejectedError(f"Partition {reply.partition} refused it ({reply.code}): {reply.reason}", reply)
 
     async def watch(self, task: str, *, root: str | None = None) -> AsyncGenerator[Event, None]:
         """The events of a task from its first on, live, up to its end; those of a workflow include its steps'.

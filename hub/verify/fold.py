@@ -38,7 +38,7 @@ class LiveTask(Struct):
     the kept log. `partial`: its beginning lies before the kept log; what is known is what its kept events say.
     `last_end`, `last_end_type`: how its last attempt ended.
     `start_delay_ms`: not before this long after its creation, or after its last dependency ended (`unmet_ms`).
-    `policy`: what holds for its attempts: by its submission and the defaults, and from its first dispatch on as that says.
+    `version`, `policy`: what holds for its attempts; while it is `unresolved`, by its submission and the defaults alone.
     `given`: which parts of the policy its submission set. `started_ms`: when the attempt at hand began.
     """
 
@@ -52,7 +52,9 @@ class LiveTask(Struct):
     queue: str = "default"
     priority: int = 0
     created_ms: int = 0
+    version: str | None = None
     policy: ExecutionPolicy = DEFAULT_POLICY
+    unresolved: bool = False
     given: frozenset[str] = frozenset()
     start_after_ms: int = -1
     start_delay_ms: int = 0
@@ -138,11 +140,9 @@ class Fold:
             queue=data.queue,
             priority=data.priority,
             created_ms=fact.time_ms,
-            policy=ExecutionPolicy(
-                retry=data.retry or DEFAULT_RETRY,
-                timeout_seconds=given["timeout_seconds"],
-                delivery=data.delivery or "at_least_once",
-            ),
+            version=data.version,
+            policy=_unresolved_policy(data) if data.unresolved else data.policy,
+            unresolved=data.unresolved,
             given=frozenset(name for name, value in given.items() if value is not None),
             start_after_ms=time_ms(data.start_after) if isinstance(data.start_after, str) else -1,
             start_delay_ms=int(data.start_after * 1000) if isinstance(data.start_after, int | float) else 0,
@@ -233,6 +233,14 @@ class Fold:
                 _judge(task, dependency.task, dependency.on, gone.state)
 
 
+def _unresolved_policy(data: Any) -> ExecutionPolicy:
+    return ExecutionPolicy(
+        retry=data.retry or DEFAULT_RETRY,
+        timeout_seconds=data.timeouts.attempt if data.timeouts else None,
+        delivery=data.delivery or "at_least_once",
+    )
+
+
 def _ms(text: str | None) -> int:
     return -1 if text is None else time_ms(text)
 
@@ -251,6 +259,7 @@ def _ready(task: LiveTask, fact: Fact) -> None:
 def _dispatched(task: LiveTask, fact: Fact) -> None:
     data = fact.data
     task.attempt, task.dispatch, task.policy = data.attempt, data.dispatch, data.policy
+    task.version, task.unresolved = data.version or task.version, False
     task.lease = Lease(data.attempt, data.dispatch, data.worker, data.token, f"{COMMANDS_PREFIX}{data.pool}/{data.inbox}")
 
 

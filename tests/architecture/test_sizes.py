@@ -37,6 +37,7 @@ LARGE_CLASSES = {
     "hub/core/changes.py:Changes": "the result of one batch: a list or table per kind of record that is written",
     "hub/core/rows/ended.py:EndedRow": _WIRE,
     "hub/core/rows/task.py:TaskRow": _WIRE,
+    "hub/core/state/partition.py:PartitionState": "one more than the limit: all that a partition has in memory",
     "hub/delivery/feed.py:Feed": "one consumer from joining to leaving: position, commits and silence are judged together",
     "hub/delivery/runner.py:Runner": "two more than the limit, each a part of one subscriber's loop",
     "hub/delivery/status.py:SubscriberStatus": "a line of `hub status`: an attribute is a figure of it",
@@ -52,6 +53,7 @@ LARGE_CLASSES = {
     "hub/kafka/kip890.py:Kip890Session": "one more than the limit: the requests of one transactional producer",
     "schemas/commands.py:ExecuteAttempt": _WIRE,
     "schemas/envelope.py:Event": _WIRE,
+    "schemas/events/task.py:TaskCreated": _WIRE,
 }
 
 type_of_function = (ast.FunctionDef, ast.AsyncFunctionDef)

@@ -1,7 +1,8 @@
 """What an engine partition holds in memory: rows, what is derived from them, and what workers reported of themselves."""
 
+from .definitions import Definitions, KnownDefinition
 from .partition import PartitionState
 from .task import Task
 from .worker import Worker
 
-__all__ = ["PartitionState", "Task", "Worker"]
+__all__ = ["Definitions", "KnownDefinition", "PartitionState", "Task", "Worker"]
