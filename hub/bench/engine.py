@@ -12,7 +12,7 @@ from schemas import ExecuteAttempt
 from schemas import reports as r
 
 from ..core import Known
-from ..engine import Batch, EnginePartition, encode
+from ..engine import DecidedBatch, EnginePartition, encode
 from ..kafka import StoredRecord
 from .figures import spread
 
@@ -87,7 +87,7 @@ def _round(tasks: int, *, encoded: bool) -> tuple[float, float, int]:
     return deciding, writing, events
 
 
-def _process(engine: EnginePartition, records: list[StoredRecord], *, encoded: bool) -> tuple[tuple[float, float], Batch]:
+def _process(engine: EnginePartition, records: list[StoredRecord], *, encoded: bool) -> tuple[tuple[float, float], DecidedBatch]:
     """Seconds deciding and encoding, and what was decided."""
     began = time.perf_counter()
     batch = engine.process(records, START_US, KNOWN)
@@ -97,7 +97,7 @@ def _process(engine: EnginePartition, records: list[StoredRecord], *, encoded: b
     return (decided - began, time.perf_counter() - decided), batch
 
 
-def _completions(feed: _Feed, batch: Batch) -> list[StoredRecord]:
+def _completions(feed: _Feed, batch: DecidedBatch) -> list[StoredRecord]:
     """What the worker says of the attempts that the batch began."""
     commands = [command.data for command in batch.commands if isinstance(command.data, ExecuteAttempt)]
     return [

@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 from ..durable import sync_path
 from .batches import HEADER_BYTES, is_intact, read_header, whole_batches
-from .compaction import Contents, Filter, KeyMap, Pause, Rules, map_keys
+from .compaction import CleaningFilter, Contents, KeyMap, Pause, Rules, map_keys
 from .errors import StorageDamaged
 from .segment import INDEX_INTERVAL_BYTES, Segment, SegmentIndex, segment_path, write_index
 
@@ -105,7 +105,9 @@ def find_keys(segments: Sequence[Segment], rules: Rules, pause: Pause, *, bytes_
     return map_keys(batches, rules, pause, bytes_max=bytes_max)
 
 
-def rewrite(segments: Sequence[Segment], keep: Filter, pause: Pause, *, segment_bytes: int, now_ms: int) -> Iterator[Replacement]:
+def rewrite(
+    segments: Sequence[Segment], keep: CleaningFilter, pause: Pause, *, segment_bytes: int, now_ms: int
+) -> Iterator[Replacement]:
     """Second pass: new files with what stays, each for as many neighbours as are expected to fit into `segment_bytes`. A file
     that would be the same as before is left out; one of which that is known beforehand is not read, unless it is small and has
     neighbours."""

@@ -274,7 +274,7 @@ def map_keys(batches: Iterable[bytes], rules: Rules, pause: Pause, *, bytes_max:
     return keys
 
 
-class Filter:
+class CleaningFilter:
     """Second pass: what stays of each batch, from the log's first to the last one that takes part."""
 
     def __init__(self, keys: KeyMap, rules: Rules, pause: Pause) -> None:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from .broker import Broker
 from .cleaning import CleaningStopped, Pace, Replacement, find_keys, rewrite
-from .compaction import Cleaning, Filter, KeyMap, Rules, Spans, add_span, map_keys, plan_cleaning
+from .compaction import Cleaning, CleaningFilter, KeyMap, Rules, Spans, add_span, map_keys, plan_cleaning
 from .flushing import Flusher
 from .log import LogKey, PartitionLog, SegmentView
 from .segment import Segment
@@ -119,7 +119,7 @@ class Compactor:
         try:
             segments = [segment for segment in segments if segment.base < keys.end]
             limit = min(log.settings.segment_bytes, store.segment_bytes)
-            keep = Filter(keys, rules, self._pace)
+            keep = CleaningFilter(keys, rules, self._pace)
             work = rewrite(segments, keep, self._pace, segment_bytes=limit, now_ms=rules.now_ms)
             while (replacement := await self._in_thread(lambda: self._next(work))) is not None:
                 if not await self._flusher.in_background(self._swap, store, log.key, replacement):
@@ -174,6 +174,6 @@ class Compactor:
     def _compact(self, old: list[bytes], rules: Rules) -> tuple[list[bytes], int]:
         self._pace.begin()
         keys = map_keys(old, rules, self._pace, bytes_max=self._state.settings.cleaner_map_bytes)
-        keep = Filter(keys, rules, self._pace)
+        keep = CleaningFilter(keys, rules, self._pace)
         new = [keep.apply(batch, last=number == len(old)) for number, batch in enumerate(old, 1)]
         return [batch for batch in new if batch is not None], keys.end

@@ -36,10 +36,10 @@ class _Slot:
         self.deferred: Deferred | None = None
 
 
-class Connection(asyncio.Protocol):
+class ClientConnection(asyncio.Protocol):
     """See the module. `connections` is the listener's set of open ones, `principal` who is at the other end."""
 
-    def __init__(self, broker: Broker, connections: set["Connection"], *, principal: str, frame_bytes_max: int) -> None:
+    def __init__(self, broker: Broker, connections: set["ClientConnection"], *, principal: str, frame_bytes_max: int) -> None:
         self._broker = broker
         self._principal = principal
         self._connections = connections

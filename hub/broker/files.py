@@ -2,46 +2,29 @@
 
     <data_dir>/lock           one process only
     <data_dir>/format         see `format`
-    <data_dir>/checkpoint     the broker's state at a block, the table of segments, and where the journal continues
+    <data_dir>/checkpoint     see `checkpoint_file`
     <data_dir>/journal/       see `journal`
     <data_dir>/logs/          see `segments`
 
-Recovery: read the checkpoint, cut segments back to its table, replay the journal from its position. A checkpoint is
-written beside the old one and renamed, so there is always a whole one.
+Recovery: read the checkpoint, cut segments back to its table, replay the journal from its position.
 """
 
 import fcntl
-import logging
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import msgspec
-from crc32c import crc32c
-
-from ..durable import sync_path
-from .errors import DataDirectoryInUse, StorageDamaged
+from .checkpoint_file import Checkpoint, read_checkpoint, write_checkpoint
+from .disk_room import DiskRoom
+from .errors import DataDirectoryInUse
 from .format import ensure_format
 from .journal import Journal, Position
 from .log import LogKey
-from .segment import LogEntry
 from .segments import SegmentStore
-from .storage import CheckpointPlan, DiskSpace, Recovery
+from .storage import CheckpointPlan, Recovery, StorageSpace
 
-logger = logging.getLogger(__name__)
-
-_MAGIC = b"HCP1"
 OVERDUE = 3
 """A checkpoint that is still running after this many times the bytes that start one is waited for."""
-
-
-class _Checkpoint(msgspec.Struct):
-    position: tuple[int, int, int]
-    clean: bool
-    segments: list[LogEntry]
-    state: dict[str, Any]
 
 
 class FileStorage:
@@ -60,38 +43,26 @@ class FileStorage:
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
-        self._lock_file = self._take_lock()
+        self.location = str(directory.absolute())
+        self._lock_file = _take_lock(directory)
         try:
             ensure_format(directory)
         except BaseException:
             os.close(self._lock_file)
             raise
         self._sync_every_write = flush == "always"
-        self._reserve_bytes = reserve_bytes
+        self._room = DiskRoom(directory, reserve_bytes)
         self._checkpoint_bytes = checkpoint_bytes
         self._checkpointed_at_bytes = 0
-        self._enough_room = True
         self._dirty = False
         self._journal = Journal(directory / "journal", file_bytes=journal_file_bytes)
-        self._segments = SegmentStore(directory / "logs", segment_bytes=segment_bytes)
-
-    def _take_lock(self) -> int:
-        handle = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            owner = os.pread(handle, 32, 0).decode(errors="replace").strip()
-            os.close(handle)
-            raise DataDirectoryInUse(f"{self._directory} is in use by another broker (process {owner or '?'})") from error
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, str(os.getpid()).encode(), 0)
-        return handle
+        self.segments = SegmentStore(directory / "logs", segment_bytes=segment_bytes)
 
     # --- recovery
 
     def recover(self) -> Recovery:
         """State and journal of an earlier run."""
-        checkpoint = self._read_checkpoint()
+        checkpoint = read_checkpoint(self._directory)
         position = Position(*checkpoint.position) if checkpoint else Position(0, 0, 1)
         self.segments.restore(checkpoint.segments if checkpoint else [])
         if checkpoint is None:
@@ -102,35 +73,15 @@ class FileStorage:
         yield from self._journal.replay(position)
         self._journal.recycle(position.generation)
 
-    def _read_checkpoint(self) -> _Checkpoint | None:
-        path = self._directory / "checkpoint"
-        if not path.exists():
-            return None
-        raw = path.read_bytes()
-        if raw[:4] != _MAGIC or int.from_bytes(raw[4:8], "big") != crc32c(raw[8:]):
-            raise StorageDamaged(f"{path} is damaged")
-        return msgspec.msgpack.decode(raw[8:], type=_Checkpoint)
-
     # --- space
 
-    @property
-    def location(self) -> str:
-        """The absolute path of the data directory."""
-        return str(self._directory.absolute())
-
-    def disk_space(self) -> DiskSpace:
+    def disk_space(self) -> StorageSpace:
         """See `Storage.disk_space`. Raises OSError."""
-        disk = shutil.disk_usage(self._directory)
-        return DiskSpace(disk.total, max(0, disk.free - self._reserve_bytes))
+        return self._room.space()
 
     def log_bytes(self, key: LogKey) -> int:
         """See `SegmentStore.log_bytes`."""
         return self.segments.log_bytes(key)
-
-    @property
-    def segments(self) -> SegmentStore:
-        """The segment files."""
-        return self._segments
 
     def holds_before(self, starts: Mapping[LogKey, int]) -> bool:
         """See `SegmentStore.holds_before`."""
@@ -141,7 +92,7 @@ class FileStorage:
     @property
     def writable(self) -> bool:
         """There is a prepared journal file and more free space than the reserve, and checkpoints come through."""
-        return self._enough_room and self._backlog_bytes < OVERDUE * 2 * self._checkpoint_bytes
+        return self._room.enough and self._backlog_bytes < OVERDUE * 2 * self._checkpoint_bytes
 
     @property
     def _backlog_bytes(self) -> int:
@@ -186,47 +137,14 @@ class FileStorage:
         self.segments.sync()
         self.segments.leave_out_before(plan.starts)
         place = (position.generation, position.offset, position.lsn)
-        self._write_checkpoint(_Checkpoint(place, plan.clean, self.segments.table(), plan.state))
+        write_checkpoint(self._directory, Checkpoint(place, plan.clean, self.segments.table(), plan.state))
         self.segments.remove_garbage()
         self._journal.recycle(position.generation)
         self._checkpointed_at_bytes = journaled
 
-    def _write_checkpoint(self, checkpoint: _Checkpoint) -> None:
-        body = msgspec.msgpack.encode(checkpoint)
-        temporary = self._directory / "checkpoint.new"
-        with temporary.open("wb") as file:
-            file.write(_MAGIC + crc32c(body).to_bytes(4, "big") + body)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(self._directory / "checkpoint")
-        sync_path(self._directory)
-
     def maintain(self) -> None:
         """Prepare journal files and look at the free space; decides `writable`."""
-        free = shutil.disk_usage(self._directory).free
-        room = free > self._reserve_bytes
-        if room:
-            try:
-                self._journal.prepare()
-            except OSError:
-                room = self._journal.has_spare
-        if room != self._enough_room:
-            self._report_room(free, room=room)
-        self._enough_room = room
-
-    def _report_room(self, free: int, *, room: bool) -> None:
-        where = {"path": str(self._directory), "free_bytes": free, "reserve_bytes": self._reserve_bytes}
-        if room:
-            logger.warning("the disk has room again: writes are accepted", extra={"action": "disk_has_room", **where})
-        else:
-            logger.error(
-                "the disk of %s is full (%d bytes are free, %d are kept in reserve): writes are refused, except deletes and topic"
-                " settings. Free some space, or shorten the retention of topics; the broker recovers by itself",
-                self._directory,
-                free,
-                self._reserve_bytes,
-                extra={"action": "disk_full", **where},
-            )
+        self._room.look(self._journal.prepare)
 
     def read(self, key: LogKey, offset: int, max_bytes: int, end: int) -> bytes:
         """See `SegmentStore.read`."""
@@ -245,3 +163,17 @@ class FileStorage:
         self._journal.close()
         self.segments.close()
         os.close(self._lock_file)
+
+
+def _take_lock(directory: Path) -> int:
+    """The handle that holds the lock of a data directory. Raises `DataDirectoryInUse`."""
+    handle = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        owner = os.pread(handle, 32, 0).decode(errors="replace").strip()
+        os.close(handle)
+        raise DataDirectoryInUse(f"{directory} is in use by another broker (process {owner or '?'})") from error
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, str(os.getpid()).encode(), 0)
+    return handle

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from ..service import ServiceTasks
 from .broker import Broker
 from .journal_thread import JournalThread
 from .pending import PendingBlock
@@ -62,6 +63,7 @@ class Flusher:
         self._writing = False
         self._checkpointing: asyncio.Task[None] | None = None
         self._maintenance: asyncio.Task[None] | None = None
+        self._tasks = ServiceTasks("the broker", on_fatal)
         self._write_seconds = 0.0
         self._wanted = False
         self._stopping = False
@@ -71,13 +73,7 @@ class Flusher:
 
     def start(self) -> None:
         """Begin the periodic work."""
-        self._maintenance = self._loop.create_task(self._maintain(), name="broker-maintenance")
-        self._maintenance.add_done_callback(self._watch)
-
-    def _watch(self, task: asyncio.Task[None]) -> None:
-        """Without these tasks nothing would be synced or freed any more: their failure is not survivable."""
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._on_fatal(error)
+        self._maintenance = self._tasks.keep(self._maintain(), "broker-maintenance")
 
     def checkpoint_soon(self) -> None:
         """Write a checkpoint though little was journaled: it frees space. With the next block, or now."""
@@ -144,8 +140,7 @@ class Flusher:
         if plan is not None:
             self._wanted = False
             position = self._storage.begin_checkpoint()
-            self._checkpointing = self._loop.create_task(self._checkpoint(plan, position), name="broker-checkpoint")
-            self._checkpointing.add_done_callback(self._watch)
+            self._checkpointing = self._tasks.start(self._checkpoint(plan, position), "broker-checkpoint")
         self._broker.written(block)
 
     # --- checkpoints and files

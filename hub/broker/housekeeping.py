@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from itertools import chain
 
+from ..service import ServiceTasks
 from .broker import Broker
 from .compactor import Compactor
 from .flushing import Flusher
@@ -28,15 +29,15 @@ FAILURE_PAUSE_SECONDS = 60.0
 
 
 class Housekeeper:
-    """See the module."""
+    """See the module. `on_fatal` is called with what ends one of its tasks: nothing would be freed any more."""
 
-    def __init__(self, broker: Broker, storage: Storage, flusher: Flusher) -> None:
+    def __init__(self, broker: Broker, storage: Storage, flusher: Flusher, on_fatal: Callable[[BaseException], None]) -> None:
         self._broker = broker
         self._state = broker.state
         self._storage = storage
         self._flusher = flusher
         self._wake: list[asyncio.Event] = []
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = ServiceTasks("the broker", on_fatal)
         self._expired_at = self._state.clock.monotonic()
         self._compactor = Compactor(broker, storage, flusher)
 
@@ -50,7 +51,7 @@ class Housekeeper:
         wake = asyncio.Event()
         wake.set()
         self._wake.append(wake)
-        self._tasks.append(asyncio.get_running_loop().create_task(self._repeat(name, work, wake), name=f"broker-{name}"))
+        self._tasks.keep(self._repeat(name, work, wake), f"broker-{name}")
 
     def look(self) -> None:
         """Something changed: the next round is due."""
@@ -80,10 +81,7 @@ class Housekeeper:
     async def stop(self) -> None:
         """End; what is under way is given up."""
         self._compactor.give_up()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._tasks.cancel()
         await self._compactor.stop()
 
     # --- compaction

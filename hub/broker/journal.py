@@ -179,11 +179,6 @@ class Journal:
         """Where the next block goes."""
         return Position(self._generation, self._offset, self._lsn)
 
-    @property
-    def has_spare(self) -> bool:
-        """A prepared file is at hand for when the current one is full."""
-        return bool(self._spares)
-
     def write(self, parts: Sequence[bytes]) -> None:
         """Write one block at the end, without sync."""
         buffers = encode_block(self._generation, self._lsn, self._synced_lsn, parts)
@@ -234,10 +229,14 @@ class Journal:
 
     # --- files
 
-    def prepare(self) -> None:
-        """Have prepared files at hand. Raises OSError when the disk is full."""
-        while len(self._spares) < self._spare_files:
-            self._add_spare()
+    def prepare(self) -> bool:
+        """Have prepared files at hand; whether there is one for when the current one is full, also where no more can be made."""
+        try:
+            while len(self._spares) < self._spare_files:
+                self._add_spare()
+        except OSError:
+            return bool(self._spares)
+        return True
 
     def _add_spare(self) -> None:
         with self._lock:

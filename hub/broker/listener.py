@@ -8,7 +8,7 @@ import asyncio
 import errno
 
 from .broker import ANONYMOUS, Broker
-from .connection import Connection
+from .connection import ClientConnection
 from .errors import AddressInUse
 
 BACKLOG = 512
@@ -22,7 +22,7 @@ class ClientListener:
         self.host = host
         self.port = port
         self.advertised_host = advertised_host or host
-        self.connections: set[Connection] = set()
+        self.connections: set[ClientConnection] = set()
         self._frame_bytes_max = frame_bytes_max
         self._server: asyncio.Server | None = None
 
@@ -36,7 +36,7 @@ class ClientListener:
         """Take the port; nobody is served before `serve`. Raises `AddressInUse`."""
         try:
             self._server = await asyncio.get_running_loop().create_server(
-                lambda: Connection(broker, self.connections, principal=ANONYMOUS, frame_bytes_max=self._frame_bytes_max),
+                lambda: ClientConnection(broker, self.connections, principal=ANONYMOUS, frame_bytes_max=self._frame_bytes_max),
                 self.host,
                 self.port,
                 start_serving=False,

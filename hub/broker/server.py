@@ -114,7 +114,7 @@ class BrokerServer:
         broker.state.host, broker.state.port = self.listener.advertised_host, self.listener.port
         self._flusher = Flusher(broker, storage, sync_seconds=self._sync_seconds, on_fatal=self._on_fatal)
         self._flusher.start()
-        self._housekeeper = Housekeeper(broker, storage, self._flusher)
+        self._housekeeper = Housekeeper(broker, storage, self._flusher, self._on_fatal)
         self._housekeeper.start()
         self._local = LocalBroker(broker)
         await self.listener.serve()

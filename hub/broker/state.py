@@ -3,7 +3,7 @@
 from .pending import Pending
 from .settings import BrokerSettings
 from .storage import Storage
-from .timing import Clock, Timers
+from .timing import Clock, TimerHeap
 from .topics import Topics
 
 
@@ -14,7 +14,7 @@ class BrokerState:
         self.storage = storage
         self.clock = clock
         self.settings = settings
-        self.timers = Timers(clock)
+        self.timers = TimerHeap(clock)
         self.pending = Pending(clock, lambda key: self.topics.log_of(key))
         self.topics = Topics(storage, self.pending, partitions_max=settings.partitions_max)
         self.host, self.port = "127.0.0.1", 0

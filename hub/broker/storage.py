@@ -35,7 +35,7 @@ class Recovery:
     clean: bool
 
 
-class DiskSpace(NamedTuple):
+class StorageSpace(NamedTuple):
     """Bytes of the file system that holds a data directory; -1 where there is none."""
 
     total: int
@@ -51,7 +51,7 @@ class Storage(LogReader, Protocol):
         """The data directory, as clients are shown it."""
         ...
 
-    def disk_space(self) -> DiskSpace:
+    def disk_space(self) -> StorageSpace:
         """Size of the disk and what of it can be used."""
         ...
 
@@ -125,8 +125,8 @@ class MemoryStorage:
     checkpoint_due = False
     checkpoint_overdue = False
 
-    def disk_space(self) -> DiskSpace:
-        return DiskSpace(-1, -1)
+    def disk_space(self) -> StorageSpace:
+        return StorageSpace(-1, -1)
 
     def log_bytes(self, key: LogKey) -> int:
         return 0

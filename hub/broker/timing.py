@@ -37,7 +37,7 @@ class Timer:
 
     __slots__ = ("_timers", "callback", "deadline")
 
-    def __init__(self, timers: "Timers", deadline: float, callback: Callable[[], None]) -> None:
+    def __init__(self, timers: "TimerHeap", deadline: float, callback: Callable[[], None]) -> None:
         self._timers = timers
         self.deadline = deadline
         self.callback: Callable[[], None] | None = callback
@@ -52,7 +52,7 @@ class Timer:
         return self.deadline < other.deadline
 
 
-class Timers:
+class TimerHeap:
     """Timers in order of their deadlines. `run_due` must be called when `next_deadline` has come."""
 
     def __init__(self, clock: Clock) -> None:

@@ -25,7 +25,7 @@ Offset = tuple[str, int, int, int, str | None]
 """topic, partition, committed offset, leader epoch, metadata"""
 
 
-class Ended(NamedTuple):
+class EndedTransaction(NamedTuple):
     """How the last transaction of the repaired protocol ended: its EndTxn may be repeated."""
 
     producer_id: int
@@ -51,7 +51,7 @@ class Transactional:
     timeout_ms: int
     used_ms: int
     """When its last transaction ended, or it was taken over."""
-    ended: Ended | None = None
+    ended: EndedTransaction | None = None
     previous_producer_id: int = -1
     open: bool = False
     partitions: dict[tuple[str, int], PartitionLog] = field(default_factory=dict)
@@ -118,7 +118,7 @@ class TransactionCoordinator:
         producer_id: int,
         epoch: int,
         timeout_ms: int,
-        ended: Ended | None,
+        ended: EndedTransaction | None,
         used_ms: int | None = None,
     ) -> None:
         used_ms = self._state.clock.now_ms() if used_ms is None else used_ms
@@ -142,7 +142,7 @@ class TransactionCoordinator:
         if entry.producer_id != producer_id:
             entry.previous_producer_id = entry.producer_id
         entry.producer_id, entry.epoch, entry.timeout_ms = producer_id, epoch, timeout_ms
-        entry.ended = None if ended is None else Ended(*ended)
+        entry.ended = None if ended is None else EndedTransaction(*ended)
 
     def expire(self, before_ms: int) -> None:
         """Forget the transactional ids that were not used since then. Whoever comes back with one gets
@@ -241,7 +241,7 @@ class TransactionCoordinator:
             return ProducerIdentity(ErrorCode.NONE if repeated else ErrorCode.INVALID_TXN_STATE)
         self._write_markers(entry, entry.epoch, commit=commit)
         self._close(entry)
-        self._store(transactional_id, producer_id, epoch, entry.timeout_ms, Ended(producer_id, epoch, commit))
+        self._store(transactional_id, producer_id, epoch, entry.timeout_ms, EndedTransaction(producer_id, epoch, commit))
         return ProducerIdentity(ErrorCode.NONE, producer_id, epoch)
 
     def _end_and_bump(self, entry: Transactional, *, commit: bool) -> ProducerIdentity:
@@ -250,7 +250,7 @@ class TransactionCoordinator:
         return self._end_and_bump_open(entry, commit=commit)
 
     def _end_and_bump_open(self, entry: Transactional, *, commit: bool) -> ProducerIdentity:
-        ended = Ended(entry.producer_id, entry.epoch, commit)
+        ended = EndedTransaction(entry.producer_id, entry.epoch, commit)
         self._write_markers(entry, entry.epoch + 1, commit=commit)
         self._close(entry)
         self._store(entry.transactional_id, *self._next_identity(entry), entry.timeout_ms, ended)

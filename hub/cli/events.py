@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from schemas import Event
 
     from ..kafka import Cluster, PartitionReader
+    from ..service import ServiceTasks
 
 QUEUED_MAX = 10_000
 LAST_EVENTS = 10
@@ -119,6 +120,7 @@ async def read_events(cluster: "Cluster", *, from_beginning: bool, follow: bool)
     from schemas import MalformedEvent, decode_event
 
     from ..kafka import EVENTS, PartitionReader, StoredRecord, describe_partitions
+    from ..service import ServiceTasks, no_log
 
     queue: asyncio.Queue[tuple[int, StoredRecord] | None] = asyncio.Queue(QUEUED_MAX)
     partitions, skipped = await describe_partitions(cluster), Skipped()
@@ -133,7 +135,9 @@ async def read_events(cluster: "Cluster", *, from_beginning: bool, follow: bool)
                     await queue.put((partition, record))
         await queue.put(None)
 
-    readers = [asyncio.create_task(read(partition), name=f"tail-{partition}") for partition in range(partitions)]
+    readers = ServiceTasks("hub events", no_log)
+    for partition in range(partitions):
+        readers.start(read(partition), f"events-{partition}")
     try:
         while partitions:
             item = await _next(queue, readers)
@@ -147,9 +151,8 @@ async def read_events(cluster: "Cluster", *, from_beginning: bool, follow: bool)
                 skipped.add(f"{EVENTS}-{partition} offset {record.offset}", error)
     finally:
         skipped.close()
-        for reader in readers:
-            reader.cancel()
-        await asyncio.wait(readers, timeout=5)
+        readers.request_cancel()
+        await readers.wait(5)
 
 
 async def last_events(cluster: "Cluster", number: int, *, event_type: str | None, task: str | None) -> list["Event"]:
@@ -198,16 +201,9 @@ async def _between(reader: "PartitionReader", lower: int, upper: int, place: str
                 skipped.add(f"{place} offset {record.offset}", error)
 
 
-async def _next(queue: "asyncio.Queue[Any]", readers: list["asyncio.Task[None]"]) -> Any:
+async def _next(queue: "asyncio.Queue[Any]", readers: "ServiceTasks") -> Any:
     """The next item; raises what a reader raised, instead of waiting for it without end."""
-    while True:
-        try:
-            async with asyncio.timeout(1.0):
-                return await queue.get()
-        except TimeoutError:
-            for reader in readers:
-                if reader.done() and not reader.cancelled() and (error := reader.exception()) is not None:
-                    raise error from None
+    return queue.get_nowait() if queue.qsize() else await readers.unless_failed(queue.get())
 
 
 def list_types(as_json: Json = False) -> None:

@@ -33,7 +33,7 @@ class NotReady(HubError):
         self.exit_code = exit_code
 
 
-class Child:
+class HubProcess:
     """One process: its role, and where its log is."""
 
     def __init__(self, role: str, process: asyncio.subprocess.Process, log: Path, command: list[str]) -> None:
@@ -96,7 +96,7 @@ class LocalHub:
     def __init__(self, bootstrap: str | None = None) -> None:
         """`bootstrap`: the broker that workers and engines are started for, where it is not started here."""
         self.bootstrap = bootstrap or ""
-        self.children: list[Child] = []
+        self.children: list[HubProcess] = []
         self._started = 0
         self._folder = Path(tempfile.mkdtemp(prefix="taskhub-"))
 
@@ -161,7 +161,7 @@ class LocalHub:
                 stderr=errors,
                 start_new_session=True,  # Ctrl-C is for us; we end them in order
             )
-        child = Child(role or command, process, log, [command, *arguments])
+        child = HubProcess(role or command, process, log, [command, *arguments])
         self.children.append(child)
         return await child.ready()
 

@@ -87,19 +87,21 @@ def create(
 async def _create(bootstrap: str, submission: dict[str, Any], wait: bool, timeout: float | None, as_json: bool) -> int:
     from ..client import Hub
     from ..runtime.cluster import cluster_at
+    from ..service import ServiceTasks
 
     async with Hub(cluster_at(bootstrap)) as hub:
         handle = (await hub.submit_many([submission], reply=wait))[0]
         if not wait:
             print_json({"id": handle.id, "root": handle.root}) if as_json else print(handle.id)
             return 0
-        hint = asyncio.get_running_loop().create_task(_hint(hub, handle))
+        tasks = ServiceTasks("hub task create")
+        tasks.start(_hint(hub, handle), "hint")
         try:
             reply = await handle.outcome(timeout_seconds=timeout)
         except TimeoutError:
             raise timed_out(f"Task {handle.id} has not ended within {timeout:g} s; it continues.") from None
         finally:
-            hint.cancel()
+            await tasks.cancel()
             if handle.warning is not None:
                 typer.echo(f"Warning: {one_line(handle.warning)}.", err=True)
     if as_json:

@@ -1,6 +1,6 @@
 """`hub up`: the whole hub from one command, as child processes under a supervisor."""
 
-import asyncio
+import contextlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -54,6 +54,7 @@ def up(
 ) -> None:
     """Start broker, engine, delivery and workers; restart what dies; Ctrl-C drains them all."""
     from ..runtime import Fleet, Process, Supervisor, make_listener, run_process
+    from ..service import ServiceTasks
     from ..telemetry import configure_logging
 
     if not no_subscribers:
@@ -85,18 +86,21 @@ def up(
     fleet = Fleet(children, address, data_dir, drain_seconds=grace_seconds + KILL_AFTER_SECONDS)
 
     async def main(process: Process) -> None:
-        farewell = asyncio.get_running_loop().create_task(_say_farewell(process, grace_seconds))
+        tasks = ServiceTasks("hub up")
+        tasks.start(_say_farewell(process, grace_seconds), "farewell")
         try:
             await Supervisor(fleet, _tell).run(process)
         finally:
-            farewell.cancel()
+            await tasks.cancel()
 
     run_process("up", main, uvloop=False)
 
 
 async def _say_farewell(process: "Process", grace_seconds: float) -> None:
     await process.stopping.wait()
-    typer.echo(f"Draining: running tasks have up to {grace_seconds:g} s to finish. Press Ctrl-C again to stop at once.", err=True)
+    line = f"Draining: running tasks have up to {grace_seconds:g} s to finish. Press Ctrl-C again to stop at once."
+    with contextlib.suppress(OSError):  # nobody reads
+        typer.echo(line, err=True)
 
 
 def _address() -> str:

@@ -10,7 +10,7 @@ from .render import on_terminal, print_json, print_table
 from .shell import DEFAULT_BOOTSTRAP, EXIT_NOT_COMPLETED, Bootstrap, Json, run
 
 if TYPE_CHECKING:
-    from ..verify import Report
+    from ..verify import VerificationReport
 
 REACH_SECONDS = 1.0
 
@@ -58,7 +58,9 @@ def _explain(as_json: bool) -> None:
         print_table(("ID", "SENTENCE", "READS"), [(row["id"], row["sentence"], ", ".join(row["reads"])) for row in rows])
 
 
-async def _check(bootstrap: str, require_all_ended: bool, progress: Callable[[str, int, int], None] | None) -> "Report":
+async def _check(
+    bootstrap: str, require_all_ended: bool, progress: Callable[[str, int, int], None] | None
+) -> "VerificationReport":
     from ..kafka import wait_until_reachable
     from ..runtime.cluster import cluster_at
     from ..verify import verify as check

@@ -3,6 +3,7 @@
 from .errors import (
     InvalidSubmissionError,
     NoAnswerError,
+    RepliesFailedError,
     TaskCancelledError,
     TaskExpiredError,
     TaskFailedError,
@@ -22,6 +23,7 @@ __all__ = [
     "Hub",
     "InvalidSubmissionError",
     "NoAnswerError",
+    "RepliesFailedError",
     "TaskCancelledError",
     "TaskExpiredError",
     "TaskFailedError",

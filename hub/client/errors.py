@@ -52,6 +52,16 @@ class NoAnswerError(Unreachable, TimeoutError):
         )
 
 
+class RepliesFailedError(HubError):
+    """This client cannot read replies any more. Tasks are not affected: a new client can ask for them."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(
+            f"This client cannot read replies any more ({type(cause).__name__}: {cause}). Its tasks continue: "
+            "ask for them with a new client, or with `hub task get`."
+        )
+
+
 class UnreadableReplyError(HubError):
     """The engine's answer about a task cannot be read, as that of a later release of taskhub may be."""
 

@@ -16,7 +16,8 @@ from schemas import TERMINAL_STATES, MalformedRecord, TaskReply, printable, quot
 
 from ..errors import HubError
 from ..kafka import REPLIES, REPLY_PARTITIONS, RecordReader, Transport
-from .errors import UnreadableReplyError
+from ..service import ServiceTasks
+from .errors import RepliesFailedError, UnreadableReplyError
 
 log = structlog.get_logger(__name__)
 
@@ -75,15 +76,30 @@ class ReplyReader:
         self._count = 0
         self._prefix = f"{random.getrandbits(48):x}"
         self._reader: RecordReader | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = ServiceTasks("the client", self._failed)
 
     async def start(self) -> None:
         """Find the end of the partition and begin to read there. Raises Unreachable, TopicMissing."""
         self._reader = await self._open(None)
-        loop = self._loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._read(), name="replies")]
+        self._loop = asyncio.get_running_loop()
+        self._tasks.keep(self._read(), "replies")
         if not self._transport.local:
-            self._tasks.append(loop.create_task(self._ask_again(), name="replies-again"))
+            self._tasks.keep(self._ask_again(), "replies-again")
+
+    def _failed(self, error: BaseException) -> None:
+        """Nobody would be answered any more: whoever waits, and whoever comes later, gets the error."""
+        if error is self._tasks.failure:
+            log.error("the client cannot read replies any more", action="replies_failed", exc_info=error)
+            for waiting in self._waiting.values():
+                self._refuse(waiting.future, error)
+
+    @staticmethod
+    def _refuse(future: "asyncio.Future[TaskReply]", cause: BaseException) -> None:
+        if not future.done():
+            error = RepliesFailedError(cause)
+            error.__cause__ = cause
+            future.set_exception(error)
+            future.exception()  # Whoever waits gets it; where nobody does, the log says it.
 
     async def _open(self, position: int | None) -> RecordReader:
         reader = self._transport.reader(client_id=self._client_id)
@@ -143,9 +159,9 @@ class ReplyReader:
         ask_again: bool = True,
         on_warning: Callable[[str], object] | None = None,
     ) -> tuple[bytes, bytes, "asyncio.Future[TaskReply]"]:
-        """A new token, the header `replyto` for it, and the future of its reply. The engine is asked again for the task when none
-        has come for a while. `on_warning` is given what the engine says when it accepts a submission. Give the token back with
-        `forget`."""
+        """A new token, the header `replyto` for it, and the future of its reply, whose error is RepliesFailedError where replies
+        cannot be read any more. The engine is asked again for the task when none has come for a while. `on_warning` is given what
+        the engine says when it accepts a submission. Give the token back with `forget`."""
         self._count += 1
         token = f"{self._prefix}.{self._count:x}".encode()
         loop = self._loop
@@ -153,6 +169,8 @@ class ReplyReader:
         address = b"%d:%s" % (self.partition, token)
         ask_at = loop.time() + ASK_AGAIN_SECONDS if ask_again else inf
         self._waiting[token] = Waiting(task, root, until_end, address, future, ask_at, on_warning)
+        if self._tasks.failure is not None:
+            self._refuse(future, self._tasks.failure)
         return token, address, future
 
     def forget(self, token: bytes) -> None:
@@ -175,10 +193,7 @@ class ReplyReader:
 
     async def stop(self) -> None:
         """End; who still waits is cancelled."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._tasks.cancel()
         await self._drop_reader()
         for waiting in self._waiting.values():
             waiting.future.cancel()

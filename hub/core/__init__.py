@@ -5,7 +5,7 @@ What others use of the core stands here, and nothing else of it is imported from
 
 from .bounds import DEFINITIONS_MAX, ESCAPED_MAX, ID_BYTES, REASON_MAX, SOURCE_BYTES, cut, escaped_bytes
 from .changes import Changes
-from .conditions import Known, Settings, TimerKey
+from .conditions import CoreSettings, Known, TimerKey
 from .consequences import settle
 from .decide import REQUESTS, decide_report
 from .dispatching.dispatch import dispatch
@@ -51,6 +51,7 @@ __all__ = [
     "SOURCE_BYTES",
     "Changes",
     "Command",
+    "CoreSettings",
     "DefinitionRow",
     "Definitions",
     "EmittedEvent",
@@ -66,7 +67,6 @@ __all__ = [
     "PoisonTimer",
     "Rejection",
     "Reply",
-    "Settings",
     "Task",
     "TaskRow",
     "TimerKey",

@@ -15,14 +15,14 @@ from schemas import events as e
 from schemas.tasks import TERMINAL_STATES
 
 from .bounds import REASON_MAX, cut
-from .conditions import Known, Settings
+from .conditions import CoreSettings, Known
 from .emitted import Command, EmittedEvent, Reply
 from .evolve import created, evolve_definition, evolve_engine, evolve_task, evolve_worker
 from .graph import Plan
 from .indexes import MOVES, add
 from .rows import DefinitionRow, WorkerRow
 from .rows.task import EMPTY
-from .state import PartitionState, Task, Worker
+from .state import LiveWorker, PartitionState, Task
 from .times import text_of
 from .transitions import NEW
 
@@ -50,7 +50,7 @@ class Changes:
         home_of: Callable[[str], int],
         now_us: int,
         known: Known,
-        settings: Settings,
+        settings: CoreSettings,
     ) -> None:
         self.state = state
         self.partition = partition
@@ -237,7 +237,7 @@ class Changes:
 
     # Commands
 
-    def command(self, worker: Worker, key: str, data: Struct) -> None:
+    def command(self, worker: LiveWorker, key: str, data: Struct) -> None:
         """Put a command into the inbox of `worker`."""
         self.commands.append(Command(worker.pool, worker.inbox, worker.incarnation, key, data))
 

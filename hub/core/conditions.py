@@ -25,7 +25,7 @@ class Known(NamedTuple):
     poison_timers: Mapping[TimerKey, str] = {}
 
 
-class Settings(Struct, frozen=True, kw_only=True):
+class CoreSettings(Struct, frozen=True, kw_only=True):
     """What holds for every batch: what an operator has set, and how the topics are laid out; `EngineSettings` extends it.
 
     `retention_seconds`: how long the id of an ended task stays known. `waiting_max`: live tasks that a partition may hold; beyond

@@ -1,19 +1,20 @@
 """Delivery: runs subscribers against the log of events. See README.md."""
 
 from .check import check_subscribers
-from .config import Plan, SubscriberConfig, parse_configs
+from .config import SubscriberConfig, SubscriberPlan, parse_configs
 from .discovery import ENTRY_POINT_GROUP, PluginBroken, available, load
 from .secrets import masked_entry
-from .service import DeliveryService
+from .service import DeliveryFailedError, DeliveryService
 from .status import Counters, SubscriberStatus
 
 __all__ = [
     "ENTRY_POINT_GROUP",
     "Counters",
+    "DeliveryFailedError",
     "DeliveryService",
-    "Plan",
     "PluginBroken",
     "SubscriberConfig",
+    "SubscriberPlan",
     "SubscriberStatus",
     "available",
     "check_subscribers",

@@ -5,7 +5,7 @@ from typing import Any
 
 from subscribers import Handler, Subscriber
 
-from .config import Plan
+from .config import SubscriberPlan
 from .status import Counters
 
 
@@ -52,7 +52,9 @@ class Slot:
 class Calls:
     """The handlers of one instance, by route."""
 
-    def __init__(self, plan: Plan, instance: Subscriber[Any], counters: Counters, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, plan: SubscriberPlan, instance: Subscriber[Any], counters: Counters, loop: asyncio.AbstractEventLoop
+    ) -> None:
         self._methods = {one: getattr(instance, one.method) for one in plan.plugin.handlers}
         self._counters = counters
         self._loop = loop

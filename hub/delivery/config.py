@@ -64,7 +64,7 @@ class SubscriberConfig(BaseModel):
         return f"hub.dlq.{self.id}"
 
 
-class Plan(NamedTuple):
+class SubscriberPlan(NamedTuple):
     """A configured subscriber, checked: everything that is needed to run it."""
 
     config: SubscriberConfig
@@ -99,7 +99,7 @@ def check_unique(configs: list[SubscriberConfig]) -> None:
         seen[config.id] = index
 
 
-def plan(config: SubscriberConfig, plugin: type[Subscriber[Any]]) -> Plan:
+def plan(config: SubscriberConfig, plugin: type[Subscriber[Any]]) -> SubscriberPlan:
     """Check the settings, the delivery and the filter of `config` against its plugin. Raises ConfigurationError."""
     where = f"subscribers[{config.id}]"
     if not plugin.handlers:
@@ -119,7 +119,7 @@ def plan(config: SubscriberConfig, plugin: type[Subscriber[Any]]) -> Plan:
     except ValueError as error:
         raise ConfigurationError(f"{where}.filter: {error}") from None
     filters = [one for one in (plugin.filter, narrowed) if one is not None]
-    return Plan(config, plugin, settings, delivery, F.all(*filters) if filters else None)
+    return SubscriberPlan(config, plugin, settings, delivery, F.all(*filters) if filters else None)
 
 
 def _merge(declared: Delivery, overrides: Mapping[str, Any]) -> Delivery:

@@ -18,7 +18,7 @@ from ..errors import HubError
 from ..telemetry import masked
 from ..throttle import LogThrottle
 from .clients import Clients, TooLarge
-from .config import Plan
+from .config import SubscriberPlan
 from .window import Item
 
 TRACEBACK_BYTES_MAX = 16 * 1024
@@ -77,7 +77,7 @@ class DeadLetters:
         self._lock = asyncio.Lock()
         self._throttle = LogThrottle()
 
-    async def put(self, plan: Plan, item: Item) -> None:
+    async def put(self, plan: SubscriberPlan, item: Item) -> None:
         """Return when the dead letter is acknowledged; tries until then (or until cancelled)."""
         letter = DeadLetter(item.key, item.value, list(item.headers), self._headers(plan, item))
         if item.key is None and item.value is None:  # the client refuses a record that has neither
@@ -88,7 +88,7 @@ class DeadLetters:
         finally:
             sending.cancel()
 
-    def _headers(self, plan: Plan, item: Item) -> list[tuple[str, bytes]]:
+    def _headers(self, plan: SubscriberPlan, item: Item) -> list[tuple[str, bytes]]:
         error = item.error
         text = masked(f"{type(error).__name__}: {error}") if error is not None else ""
         trace = masked("".join(traceback.format_exception(error))) if error is not None else ""

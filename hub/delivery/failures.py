@@ -11,7 +11,7 @@ from schemas import MalformedEvent
 
 from ..errors import HubError
 from ..throttle import LogThrottle
-from .config import Plan
+from .config import SubscriberPlan
 from .status import Counters
 from .window import Item
 
@@ -25,7 +25,7 @@ class StoppedByPolicy(HubError):
 class DeadLetterSink(Protocol):
     """Where events go that could not be delivered. Returns when the event is safe there; callable from any loop."""
 
-    async def put(self, plan: Plan, item: Item) -> None: ...
+    async def put(self, plan: SubscriberPlan, item: Item) -> None: ...
 
 
 class Failures:
@@ -33,7 +33,7 @@ class Failures:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: SubscriberPlan,
         sink: DeadLetterSink,
         counters: Counters,
         on_fatal: Callable[[Exception], None],

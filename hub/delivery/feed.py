@@ -14,6 +14,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, Literal
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
@@ -27,6 +28,7 @@ from aiokafka.errors import (
 
 from ..errors import HubError
 from ..kafka import leaders_away
+from .progress import Progress, Silence
 from .selection import Selection
 from .status import Counters
 from .window import Item, Session, Window
@@ -36,7 +38,6 @@ RECORDS_MAX = 500
 COMMIT_SECONDS = 1.0
 REQUEST_SECONDS = 5.0
 SILENT_SECONDS = 10.0
-STUCK_SECONDS = 6.0
 JOIN_SECONDS = 45.0
 KEEP_ALIVE_SECONDS = 20.0
 UNCOMMITTED_MAX = 50_000
@@ -67,7 +68,6 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         self.ending = False
         self.joined = asyncio.Event()
         self.session: Session | None = None
-        self.lag = 0
         self._consumer = consumer
         self._topic = topic
         self._selection = selection
@@ -77,14 +77,16 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         self._start_from = start_from
         self._log = logger
         self._resumed = asyncio.Event()
-        self._committed: dict[TopicPartition, int] = {}
-        self._ends: dict[TopicPartition, int] = {}
-        self._progress: dict[TopicPartition, tuple[int, float]] = {}
+        self._progress = Progress()
+        self._silence = Silence(topic, logger)
         self._paused_windows: set[TopicPartition] = set()
         self._failure: Exception | None = None
-        self._answered_at = time.monotonic()
-        self._silent_since: float | None = None
         self._unjoined_since = time.monotonic()
+
+    @property
+    def lag(self) -> int:
+        """How many records lie between what is committed and the end of the log."""
+        return self._progress.lag
 
     @property
     def partitions(self) -> tuple[int, ...]:
@@ -99,7 +101,8 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
             async with asyncio.timeout(2 * SILENT_SECONDS):
                 await self._consumer.start()
             await self._wait_for_topic()
-            self._unjoined_since = self._answered_at = time.monotonic()
+            self._unjoined_since = time.monotonic()
+            self._silence.restart()
             self._consumer.subscribe([self._topic], listener=self)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._until_the_end(self._pump()))
@@ -179,16 +182,14 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
                                 partition, position, low, high, low, extra={"action": "events_missed"})  # fmt: skip
                 position = low
             session.windows[partition.partition] = Window(position)
-            self._committed[partition] = position
-            self._progress[partition] = (position, time.monotonic())
         if first_offsets:
             await self._consumer.commit(first_offsets)
         # No await from here on: what the client may have read ahead of the session is read again.
         for partition in assigned:
             self._consumer.seek(partition, session.windows[partition.partition].position)
         self._paused_windows.clear()
-        self._ends = dict(highs)
-        self.lag = sum(highs[one] - self._committed[one] for one in assigned)
+        positions = {number: window.position for number, window in session.windows.items()}
+        self._progress.assign(positions, _by_number(highs), time.monotonic())
         self.session = session
         self.joined.set()
         self._resumed.set()
@@ -296,38 +297,23 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
             try:
                 await self._look(session)
                 await self._commit(session)
-                self._note_answer()
+                self._silence.end()
             except (CommitFailedError, IllegalStateError) as error:
                 self._log.info("not committed, the group is changing: %s", error, extra={"action": "commit_deferred"})
             except (KafkaError, TimeoutError, OSError) as error:
-                self._note_silence(session, error)
-                if time.monotonic() - self._answered_at > SILENT_SECONDS:
+                self._silence.note(error, partial(leaders_away, self._consumer._client, self._topic, session.windows))
+                if self._silence.seconds > SILENT_SECONDS:
                     raise
             if session is self.session:
                 self._suspect(session)
-
-    def _note_silence(self, session: Session, error: Exception) -> None:
-        """Once per outage: which leaders are waited for."""
-        if self._silent_since is None:
-            self._silent_since = time.monotonic()
-            away = leaders_away(self._consumer._client, self._topic, session.windows)
-            reason = str(error) or type(error).__name__
-            self._log.warning("reading %s is interrupted: %s (%s)", self._topic, away, reason, extra={"action": "broker_silent"})
-
-    def _note_answer(self) -> None:
-        self._answered_at = time.monotonic()
-        if self._silent_since is not None:
-            seconds, self._silent_since = self._answered_at - self._silent_since, None
-            self._log.warning("reading %s continues after %.1f s", self._topic, seconds, extra={"action": "broker_answers"})
 
     async def _look(self, session: Session) -> None:
         """Ask for the ends of the log; move positions over what is not a record (transaction markers)."""
         partitions = [TopicPartition(self._topic, number) for number in session.windows]
         if not partitions:
-            self.lag = 0
             return
         async with asyncio.timeout(REQUEST_SECONDS):
-            self._ends = await self._consumer.end_offsets(partitions)
+            self._progress.ends = _by_number(await self._consumer.end_offsets(partitions))
         for partition in partitions:
             if session is not self.session:
                 return
@@ -342,32 +328,23 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
                 self._consumer.resume(partition)
 
     async def _commit(self, session: Session) -> None:
-        offsets = {}
-        lag = 0
-        for number, window in session.windows.items():
-            partition = TopicPartition(self._topic, number)
-            offset = window.committable()
-            lag += max(0, self._ends.get(partition, offset) - offset)
-            if offset > self._committed.get(partition, -1):
-                offsets[partition] = offset
-        self.lag = lag
+        offsets = self._progress.committable(session)
         if offsets:
             async with asyncio.timeout(REQUEST_SECONDS):
-                await self._consumer.commit(offsets)
-            self._committed.update(offsets)
+                await self._consumer.commit({TopicPartition(self._topic, number): offset for number, offset in offsets.items()})
+            self._progress.committed(offsets)
 
     def _suspect(self, session: Session) -> None:
         """A consumer whose position stands still while the log grows is stuck (aiokafka #1154): raise Disconnected."""
-        now = time.monotonic()
-        for number, window in session.windows.items():
-            partition = TopicPartition(self._topic, number)
-            position, since = self._progress.get(partition, (-1, now))
-            waits = session.room() == 0 or partition in self._paused_windows
-            if window.position != position or waits or self._ends.get(partition, 0) <= window.position:
-                self._progress[partition] = (window.position, now)
-            elif now - since > STUCK_SECONDS:
-                end = self._ends[partition]
-                raise Disconnected(f"{partition} stands at {position} for {now - since:.0f} s, the log ends at {end}")
+        paused = {partition.partition for partition in self._paused_windows}
+        stuck = self._progress.find_stuck(session, paused, time.monotonic())
+        if stuck is not None:
+            place = f"{self._topic}-{stuck.number} stands at {stuck.position}"
+            raise Disconnected(f"{place} for {stuck.seconds:.0f} s, the log ends at {stuck.end}")
+
+
+def _by_number(offsets: dict[TopicPartition, int]) -> dict[int, int]:
+    return {partition.partition: offset for partition, offset in offsets.items()}
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:

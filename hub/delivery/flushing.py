@@ -7,7 +7,7 @@ from typing import Any
 
 from subscribers import Subscriber
 
-from .config import Plan
+from .config import SubscriberPlan
 from .failures import Failures
 from .status import Counters
 from .window import Item, Session
@@ -19,7 +19,7 @@ class Flushing:
     """The events that are handled and not yet flushed."""
 
     def __init__(
-        self, plan: Plan, instance: Subscriber[Any], failures: Failures, counters: Counters, logger: logging.Logger
+        self, plan: SubscriberPlan, instance: Subscriber[Any], failures: Failures, counters: Counters, logger: logging.Logger
     ) -> None:
         self._plan, self._instance = plan, instance
         self._failures, self._counters, self._log = failures, counters, logger

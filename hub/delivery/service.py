@@ -3,17 +3,22 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, HubError
 from ..kafka import Cluster
+from ..service import ServiceTasks
 from .clients import NO_CONFIGS, Clients
 from .config import SubscriberConfig, check_unique
 from .dead_letters import DeadLetters
 from .status import SubscriberStatus
-from .supervisor import Supervisor
+from .supervisor import SubscriberSupervisor
 
 EVENTS_TOPIC = "hub.events"
 CHECK_SECONDS = 10.0
 STOP_SECONDS = 15.0
+
+
+class DeliveryFailedError(HubError):
+    """Delivery cannot continue; the cause says why. What a subscriber's own code does never leads to it."""
 
 
 class DeliveryService:
@@ -37,8 +42,8 @@ class DeliveryService:
         self._cluster = cluster.named("delivery")
         self._topic, self._drain_seconds = topic, drain_seconds
         self._dead_letter_configs = dead_letter_configs
-        self._supervisors: list[Supervisor] = []
-        self._tasks: list[asyncio.Task[None]] = []
+        self._supervisors: list[SubscriberSupervisor] = []
+        self._tasks = ServiceTasks("delivery")
         self._dead_letters: DeadLetters | None = None
 
     async def start(self) -> None:
@@ -50,13 +55,14 @@ class DeliveryService:
         clients = Clients(self._cluster, self._dead_letter_configs)
         self._dead_letters = DeadLetters(clients, self._topic)
         for config in self._configs:
-            one = Supervisor(config, clients, self._dead_letters, self._topic, self._drain_seconds)
+            one = SubscriberSupervisor(config, clients, self._dead_letters, self._topic, self._drain_seconds)
             self._supervisors.append(one)
-            self._tasks.append(asyncio.create_task(one.run(), name=f"subscriber {config.id}"))
+            self._tasks.start(one.run(), f"subscriber {config.id}")
         checks = [one.checked for one in self._supervisors]
         if checks:
             await asyncio.wait(checks, timeout=CHECK_SECONDS)
-        wrong = [str(error) for one in checks if one.done() and (error := one.exception()) is not None]
+        known = [one for one in checks if one.done() and not one.cancelled()]
+        wrong = [str(error) for one in known if (error := one.exception()) is not None]
         if wrong:
             await self.stop()
             raise ConfigurationError("; ".join(wrong))
@@ -67,17 +73,20 @@ class DeliveryService:
             for one in self._supervisors:
                 await one.settled()
 
+    async def watch(self) -> None:
+        """Does not return; raises DeliveryFailedError where what keeps a subscriber alive has itself failed."""
+        try:
+            await self._tasks.watch()
+        except Exception as error:
+            raise DeliveryFailedError(f"Delivery stopped: {type(error).__name__}: {error}") from error
+
     def status(self) -> list[SubscriberStatus]:
         """One entry per subscriber, in the order of the configuration."""
         return [one.status() for one in self._supervisors]
 
     async def stop(self) -> None:
         """Let running handlers end, commit, leave the groups, close the subscribers."""
-        running = set(self._tasks)
-        while running:
-            for task in running:
-                task.cancel()  # again, for one that a client has swallowed
-            _, running = await asyncio.wait(running, timeout=4 * self._drain_seconds + STOP_SECONDS)
+        await self._tasks.cancel(again_seconds=4 * self._drain_seconds + STOP_SECONDS)  # a client may swallow the first
         for one in self._supervisors:
             if one.checked.done() and not one.checked.cancelled():
                 one.checked.exception()

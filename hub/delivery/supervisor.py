@@ -9,14 +9,16 @@ Nothing that a plugin does leaves this file as an exception.
 import asyncio
 import contextlib
 import logging
+from functools import partial
 from typing import Any
 
 from subscribers import Subscriber, SubscriberContext
 
 from ..errors import ConfigurationError
 from ..kafka import TopicMissing
+from ..service import ServiceTasks, no_log
 from .clients import Clients
-from .config import Plan, SubscriberConfig, plan
+from .config import SubscriberConfig, SubscriberPlan, plan
 from .dead_letters import DeadLetters
 from .discovery import load
 from .failures import StoppedByPolicy
@@ -35,7 +37,7 @@ STEADY_SECONDS = 60.0
 RECONNECT_MAX_SECONDS = 3.0
 
 
-class Supervisor:
+class SubscriberSupervisor:
     """One configured subscriber, run until `stop`."""
 
     def __init__(
@@ -166,7 +168,7 @@ class Supervisor:
                     "the subscriber's thread did not stop in time; abandoning it", extra={"action": "subscriber_thread_abandoned"}
                 )
 
-    async def _prepare(self) -> Plan:
+    async def _prepare(self) -> SubscriberPlan:
         """Import and check, in the subscriber's thread: an import that hangs or raises is its own trouble."""
         return plan(self.config, load(self.config.use))
 
@@ -182,15 +184,13 @@ class Supervisor:
             await asyncio.sleep(delay)
             delay = min(RECONNECT_MAX_SECONDS, delay * 2)
 
-    async def _open(self, prepared: Plan, service_loop: asyncio.AbstractEventLoop, fatal: "asyncio.Future[None]") -> Runner:
+    async def _open(
+        self, prepared: SubscriberPlan, service_loop: asyncio.AbstractEventLoop, fatal: "asyncio.Future[None]"
+    ) -> Runner:
         """In the subscriber's thread: make the instance, open it, start its workers."""
 
         def on_fatal(error: Exception) -> None:
-            service_loop.call_soon_threadsafe(settle, error)
-
-        def settle(error: Exception) -> None:
-            if not fatal.done():
-                fatal.set_exception(error)
+            service_loop.call_soon_threadsafe(_settle, fatal, error)
 
         instance: Subscriber[Any] = prepared.plugin(prepared.settings)
         logger = logging.getLogger(f"subscribers.{self.config.id}")
@@ -207,22 +207,24 @@ class Supervisor:
         except Exception as error:
             self._log.warning("close failed: %s: %s", type(error).__name__, error, extra={"action": "subscriber_close_failed"})
 
-    async def _deliver(self, prepared: Plan, runner: Runner, fatal: "asyncio.Future[None]") -> None:
+    async def _deliver(self, prepared: SubscriberPlan, runner: Runner, fatal: "asyncio.Future[None]") -> None:
         """One consumer after the other until the subscriber itself must not continue (`fatal`)."""
         selection = Selection(prepared.plugin, prepared.settings, prepared.filter)
         delay = 0.2
         while True:
             feed = self._feed = self._new_feed(prepared, runner, selection)
-            reading = asyncio.create_task(feed.run(), name=f"{self.config.id} feed")
-            watching = asyncio.create_task(self._watch(feed), name=f"{self.config.id} watch")
+            feeding = ServiceTasks(f"subscriber {self.config.id}", no_log)
+            watching = ServiceTasks(f"subscriber {self.config.id}", partial(_settle, fatal))
+            reading = feeding.start(feed.run(), f"{self.config.id} feed")
+            watching.start(self._watch(feed), f"{self.config.id} watch")
             try:
                 await asyncio.wait({reading, fatal}, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 joined = feed.joined.is_set()
                 feed.ending = True
-                watching.cancel()
-                reading.cancel()
-                await asyncio.wait({reading, watching})
+                watching.request_cancel()
+                await feeding.cancel()
+                await watching.cancel()
             if fatal.done():
                 fatal.result()
             error = None if reading.cancelled() else reading.exception()
@@ -247,7 +249,7 @@ class Supervisor:
             return "reconnecting" if self._state == "reconnecting" else "starting"
         return "waiting" if self._state in ("starting", "waiting") else "starting"
 
-    def _new_feed(self, prepared: Plan, runner: Runner, selection: Selection) -> Feed:
+    def _new_feed(self, prepared: SubscriberPlan, runner: Runner, selection: Selection) -> Feed:
         async def drain(session: Session) -> None:
             thread = self._thread
             if thread is None:
@@ -271,3 +273,9 @@ class Supervisor:
             start_from=self.config.start_from,
             logger=self._log,
         )
+
+
+def _settle(fatal: "asyncio.Future[None]", error: BaseException) -> None:
+    """The subscriber must not continue as it is."""
+    if not fatal.done():
+        fatal.set_exception(error)

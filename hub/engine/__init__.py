@@ -6,17 +6,17 @@ The engine inside the embedded broker's process is `hub.engine.embedded`: it alo
 from .encode import encode
 from .format import FormatMismatch, check_hub_format
 from .loop import MissingHistory, PartitionLoop
-from .partition import Batch, EnginePartition
-from .service import ENGINE_GROUP, EngineService, EngineStopped
+from .partition import DecidedBatch, EnginePartition
+from .service import ENGINE_GROUP, EngineFailedError, EngineService
 from .settings import EngineSettings, LoopSettings
 
 __all__ = [
     "ENGINE_GROUP",
-    "Batch",
+    "DecidedBatch",
+    "EngineFailedError",
     "EnginePartition",
     "EngineService",
     "EngineSettings",
-    "EngineStopped",
     "FormatMismatch",
     "LoopSettings",
     "MissingHistory",

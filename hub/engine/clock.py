@@ -4,6 +4,14 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+import structlog
+
+log = structlog.get_logger(__name__)
+
+#: The loop looks around several times a second. A much longer gap, in which it did not wait for a commit, means that this process
+#: did not run (it was stopped, or starved): then workers may have been stopped, too, and their silence means nothing.
+STOPPED_US = 4_000_000
+
 
 class TimeWatermark:
     """`time_us`: every report made up to this time has been read. Silence before it is silence; later it may only be unread.
@@ -42,6 +50,33 @@ class SteadyClock:
     def now_us(self) -> int:
         """Microseconds since the epoch."""
         return self._wall_us + (self._elapsed_ns() - self._began_ns) // 1000
+
+
+class PartitionClock:
+    """The time of one engine partition, by `source` (microseconds since the epoch), which never goes back; nor does this, not
+    even to before what a former owner wrote."""
+
+    def __init__(self, partition: int, source: Callable[[], int]) -> None:
+        self._partition = partition
+        self._ahead_us = 0
+        self.source = source
+
+    def now_us(self) -> int:
+        """Microseconds since the epoch."""
+        return self.source() + self._ahead_us
+
+    def continue_from(self, written_us: int) -> None:
+        """The log has been written up to this time."""
+        behind_us = written_us - self.now_us()
+        if behind_us > 0:
+            self._ahead_us += behind_us
+            if behind_us > STOPPED_US:
+                log.warning(
+                    "the system clock is earlier than the log's last time; continuing from the log's time",
+                    action="engine_clock_behind",
+                    partition=self._partition,
+                    seconds=round(behind_us / 1e6, 3),
+                )
 
 
 _since_boot_ns: Callable[[], int] = (

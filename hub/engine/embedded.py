@@ -6,7 +6,7 @@ from pathlib import Path
 from ..broker import LocalBroker
 from ..kafka import INTAKE
 from .in_process import InProcessBroker
-from .service import Owner
+from .service import OwnedPartitions
 from .settings import EngineSettings, LoopSettings
 
 #: Reports per batch inside the broker's process: the broker's clients wait while a batch is decided (some 40 µs a report).
@@ -26,40 +26,34 @@ class EmbeddedEngine:
     ) -> None:
         partitions = local.topics()[INTAKE]
         loop_settings = loop_settings or LoopSettings(max_records=EMBEDDED_MAX_RECORDS)
-        self._owner = Owner(InProcessBroker(local), partitions, settings, loop_settings, data_dir)
-        self._following: asyncio.Task[None] | None = None
+        self._owned = OwnedPartitions(InProcessBroker(local), partitions, settings, loop_settings, data_dir)
+        self._wanted = set(range(partitions))
 
     @property
     def partitions(self) -> list[int]:
         """The partitions that are owned and ready."""
-        return sorted(self._owner.ready)
+        return sorted(self._owned.ready)
 
     async def start(self, *, timeout_seconds: float = 60.0) -> None:
-        """Take every partition over; returns when all are ready. Raises EngineStopped (see service.py), TimeoutError."""
-        wanted = set(range(self._owner.partitions))
-        self._following = asyncio.get_running_loop().create_task(self._follow(wanted), name="engine-partitions")
+        """Take every partition over; returns when all are ready. Raises EngineFailedError (see service.py), TimeoutError."""
+        self._owned.follow(self._follow)
         async with asyncio.timeout(timeout_seconds):
-            while self._owner.ready != wanted:
-                self._owner.raise_failure()
-                await asyncio.sleep(0.002)
+            await self._owned.taken_over(lambda: self._wanted)
 
-    async def _follow(self, wanted: set[int]) -> None:
+    async def _follow(self) -> None:
         """Begin every partition, and again those whose loop was fenced (its transaction took too long)."""
         while True:
-            await self._owner.own(wanted)
+            await self._owned.own(self._wanted)
             await asyncio.sleep(1.0)
 
     async def watch(self) -> None:
-        """Returns never; raises EngineStopped when a partition's loop has ended by itself."""
-        await self._owner.watch(self._following)
+        """See `OwnedPartitions.watch`."""
+        await self._owned.watch()
 
     async def stop(self) -> None:
-        """Finish the transactions at hand, say `engine.stopped`, end."""
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.wait([self._following])
-        await self._owner.own(set())
+        """See `OwnedPartitions.stop`."""
+        await self._owned.stop()
 
     def status(self) -> list[dict[str, int]]:
-        """See `Owner.status`."""
-        return self._owner.status()
+        """See `OwnedPartitions.status`."""
+        return self._owned.status()

@@ -23,7 +23,7 @@ from ..kafka import (
     commands_topic,
     size_of,
 )
-from .partition import Batch
+from .partition import DecidedBatch
 
 _JSON = ("content-type", b"application/json")
 _SPECVERSION = ("ce_specversion", b"1.0")
@@ -45,7 +45,7 @@ Outputs = dict[TopicPartition, list[Record]]
 Headers = tuple[tuple[str, bytes], ...]
 
 
-def encode(batch: Batch, partition: int) -> Outputs:
+def encode(batch: DecidedBatch, partition: int) -> Outputs:
     """The records of `batch` of engine partition `partition`, in the order in which they are to be written."""
     outputs: Outputs = {}
     timestamp_ms = batch.now_us // 1000

@@ -5,6 +5,7 @@ Both ask the broker in a task of their own, one request at a time; a broker that
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from logging import INFO, WARNING
 from typing import Literal
 
@@ -13,6 +14,7 @@ import structlog
 from schemas.events import EngineStorageChanged
 
 from ..errors import HubError
+from ..service import ServiceTasks
 from .ports import UNKNOWN_SPACE, DiskSpace, EngineBroker
 from .settings import EngineSettings
 
@@ -43,7 +45,7 @@ _STORAGE_MESSAGES: dict[StorageLevel, str] = {
 _SPACE_UNKNOWN = "the broker does not report its free disk space any more; submissions are accepted again"
 
 
-def level_of(space: DiskSpace, settings: EngineSettings, before: StorageLevel) -> StorageLevel:
+def level_of(space: DiskSpace, settings: EngineSettings, before: str) -> StorageLevel:
     """How full a disk is, by the thresholds of `settings` (0 switches one off). It was at the level `before`: to leave that for a
     better one, there must be RECOVERED times as much space as the threshold, so that a level does not change back and forth."""
     warn, low = settings.storage_thresholds(space.total_bytes)
@@ -53,17 +55,18 @@ def level_of(space: DiskSpace, settings: EngineSettings, before: StorageLevel) -
 
 
 class Housekeeping:
-    """The background requests of one partition's loop. `close` ends them.
+    """The background requests of one partition's loop, among its `tasks`. `close` ends them.
 
     `space` and `level` follow what the broker last reported of its disk. Where it has reported nothing for ANSWER_HOLDS_SECONDS,
     `space` is None and the level "ok": submissions are not refused because of a number that nobody confirms. Until there is an
     answer, or that time is over, `level` is None.
     """
 
-    def __init__(self, broker: EngineBroker, partition: int, settings: EngineSettings) -> None:
+    def __init__(self, broker: EngineBroker, partition: int, settings: EngineSettings, tasks: ServiceTasks) -> None:
         self._broker = broker
         self._partition = partition
         self._settings = settings
+        self._tasks = tasks
         self._trimming: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
         self._trim_due = self._look_due = 0.0
@@ -77,14 +80,15 @@ class Housekeeping:
         if before is None or before <= self._trimmed or _now() < self._trim_due:
             return
         if self._trimming is None or self._trimming.done():
-            self._trimming = self._begin(self._trim, before)
+            self._trimming = self._begin(partial(self._trim, before))
 
-    def look(self) -> None:
-        """Look at the free space again when it is time; `space` and `level` follow."""
+    def look(self, written: str) -> None:
+        """Look at the free space again when it is time; `space` and `level` follow. `written` is the level that was written last:
+        where nothing has been reported to this process yet, the disk was at that level before."""
         if _now() < self._look_due or not (self._looking is None or self._looking.done()):
             return
         self._look_due = _now() + STORAGE_SECONDS
-        self._looking = self._begin(self._look)
+        self._looking = self._begin(partial(self._look, written))
 
     def storage_change(self, written: str) -> EngineStorageChanged | None:
         """The change from the level that was written last to the one of now, which is logged; None if there is none."""
@@ -101,12 +105,12 @@ class Housekeeping:
         )
         return EngineStorageChanged(level=self.level, usable_bytes=usable, total_bytes=total)
 
-    def _begin(self, work: Callable[..., Awaitable[None]], *args: int) -> asyncio.Task[None]:
-        return asyncio.get_running_loop().create_task(self._guarded(work, *args), name=f"engine-{self._partition}-housekeeping")
+    def _begin(self, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        return self._tasks.start(self._guarded(work), f"engine-{self._partition}-housekeeping")
 
-    async def _guarded(self, work: Callable[..., Awaitable[None]], *args: int) -> None:
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            await work(*args)
+            await work()
         except (HubError, OSError, TimeoutError) as reason:
             log.warning("housekeeping failed", action="engine_housekeeping", partition=self._partition, reason=str(reason))
         except Exception as failure:  # It must not end the partition, and not be silent either.
@@ -118,20 +122,20 @@ class Housekeeping:
         self._trimmed, self._trim_due = before, 0.0
         log.debug("intake deleted", action="engine_intake_trimmed", partition=self._partition, before=before)
 
-    async def _look(self) -> None:
+    async def _look(self, written: str) -> None:
         space = None
         try:
             space = await self._broker.disk_space()
         finally:
-            self._note(space)
+            self._note(space, written)
 
-    def _note(self, space: DiskSpace | None) -> None:
+    def _note(self, space: DiskSpace | None, written: str) -> None:
         now = _now()
         if self._holds_until is None:
             self._holds_until = now + ANSWER_HOLDS_SECONDS
         if space is not None:
             self._holds_until = now + ANSWER_HOLDS_SECONDS
-            self.space, self.level = space, level_of(space, self._settings, self.level or "ok")
+            self.space, self.level = space, level_of(space, self._settings, self.level or written)
         elif now >= self._holds_until:
             self.space, self.level = None, "ok"
 

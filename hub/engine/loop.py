@@ -26,13 +26,15 @@ from ..kafka import (
     TopicPartition,
     TransactionalSession,
 )
+from ..service import ServiceTasks
 from ..telemetry import OutageLog
-from .clock import SteadyClock, TimeWatermark
+from .clock import STOPPED_US, PartitionClock, SteadyClock, TimeWatermark
 from .encode import Outputs, check_fits, encode
 from .format import check_format
 from .housekeeping import Housekeeping
 from .intake_marks import IntakeMarks
-from .partition import Batch, EnginePartition, MalformedRows, Phase
+from .partition import DecidedBatch, EnginePartition, MalformedRows, Phase
+from .pools import PoolWatch
 from .ports import EngineBroker, Intake
 from .quarantine import Quarantine, UnwritableBatch
 from .restoring import Changelog
@@ -53,15 +55,8 @@ CHECKPOINT_US = 60_000_000
 #: this time (seconds).
 HIDDEN_SECONDS = 0.05
 
-#: The loop looks around several times a second. A much longer gap, in which it did not wait for a commit, means that this process
-#: did not run (it was stopped, or starved): then workers may have been stopped, too, and their silence means nothing.
-STOPPED_US = 4_000_000
-
 #: Between looks at what housekeeping has to do besides marks (microseconds): a transaction takes less time than that look.
 HOUSEKEEPING_US = 250_000
-
-#: Between looks for the commands topic of a pool that a worker named and that does not exist (seconds): first, and at most.
-POOLS_SECONDS = (1.0, 30.0)
 
 #: Between attempts to take a partition over (seconds): first, and at most.
 RETRY_SECONDS = (0.05, 2.0)
@@ -101,28 +96,27 @@ class PartitionLoop:
         self._partitions = partitions
         self._settings = settings or EngineSettings()
         self._loop_settings = loop_settings or LoopSettings()
-        self._snapshots = snapshots
         self._on_ready = on_ready
         self._outages = outages or outage_log()
-        self._now_us = now_us or SteadyClock().now_us
+        self.clock = PartitionClock(partition, now_us or SteadyClock().now_us)
         self._idle_max_seconds = idle_seconds
         self._host, self._pid = owner or (socket.gethostname(), os.getpid())
         self._stopping = asyncio.Event()
+        self._tasks = ServiceTasks(f"engine partition {partition}", lambda _: self.stop())
         self.changelog = Changelog(
             broker,
             partition,
             partitions,
             folder=snapshots,
             settings=self._loop_settings,
-            now_us=self._time,
+            now_us=self.clock.now_us,
+            tasks=self._tasks,
         )
-        self._ahead_us = 0
         self._known = Known()
-        self._wanted_pools: set[str] = set()
+        self._pools = PoolWatch(broker)
         self._quarantine = Quarantine(partition)
         self._marks = IntakeMarks(self._loop_settings.intake_retention_seconds)
-        self._housekeeping = Housekeeping(broker, partition, self._settings)
-        self._pools_due = self._pools_pause = 0.0
+        self._housekeeping = Housekeeping(broker, partition, self._settings, self._tasks)
         self._housekeeping_due_us = 0
         self.fenced = False
         self.offset = 0
@@ -136,8 +130,13 @@ class PartitionLoop:
         """Own the partition until `stop`, or until another owner has fenced this one (`fenced` is then true).
 
         A broker that is away is waited for. A failure drops the partition's memory, which is restored after a pause; the second
-        identical one is raised, as is MissingHistory and whatever else a restart cannot mend.
+        identical one is raised, as is MissingHistory and whatever else a restart cannot mend. A background task that fails has
+        the loop end as `stop` does, and its error is raised.
         """
+        await self._own_until_stopped()
+        self._tasks.raise_failure()
+
+    async def _own_until_stopped(self) -> None:
         delay = RETRY_SECONDS[0]
         while not self._stopping.is_set():
             began = asyncio.get_running_loop().time()
@@ -169,7 +168,7 @@ class PartitionLoop:
                 pools = await self._broker.pools()
                 self._known = self._known._replace(pools=frozenset(pools))
                 batch = partition.take_over(
-                    self._time(), rows=rows, host=self._host, pid=self._pid, pools=pools, snapshot=from_snapshot
+                    self.clock.now_us(), rows=rows, host=self._host, pid=self._pid, pools=pools, snapshot=from_snapshot
                 )
                 await self._write(session, partition, batch)
                 log.info(
@@ -207,13 +206,13 @@ class PartitionLoop:
         max_records = self._loop_settings.max_records
         stopping, quarantine = self._stopping.is_set, self._quarantine
         timeout = 0.0
-        looked_us = self._time()
+        looked_us = self.clock.now_us()
         watermark = TimeWatermark()
         written_at, written_us = partition.offset, looked_us
         while not stopping():
             phases = quarantine.phases(partition.offset)
             records = await self._read(session, partition, intake, max_records if phases == ("all",) else 1, timeout)
-            now_us = self._time()
+            now_us = self.clock.now_us()
             if now_us - looked_us > STOPPED_US:  # What is known of the log's end may be as old as the gap.
                 self._extend_deadlines(partition, now_us - looked_us)
             else:
@@ -233,11 +232,11 @@ class PartitionLoop:
                 written_at, written_us = partition.offset, now_us
             await self._keep_house(session, partition, now_us)
             found = await self._look_for_pools()
-            looked_us = self._time()
+            looked_us = self.clock.now_us()
             timeout = 0.0 if found else self._idle_seconds(partition)
             if timeout == 0.0 and idle and not found:
                 timeout = HIDDEN_SECONDS
-        await self._write(session, partition, partition.leave(self._time()))
+        await self._write(session, partition, partition.leave(self.clock.now_us()))
 
     async def _read(
         self, session: TransactionalSession, partition: EnginePartition, intake: Intake, max_records: int, timeout: float
@@ -246,17 +245,17 @@ class PartitionLoop:
         try:
             return await intake.read(max_records, timeout)
         except OffsetOutOfRange:
-            await self._write(session, partition, partition.checkpoint(self._time()))
+            await self._write(session, partition, partition.checkpoint(self.clock.now_us()))
             raise
 
     def _decide(
         self, partition: EnginePartition, records: Sequence[StoredRecord], now_us: int, phase: Phase
-    ) -> tuple[Batch, Outputs] | None:
+    ) -> tuple[DecidedBatch, Outputs] | None:
         """A batch and its records; None where nothing is to be written. Raises UnwritableBatch where they cannot be written."""
         taken = records if phase in ("all", "records") else ()
         batch = partition.process(taken, now_us, self._known, phase=phase)
         self.offset = batch.offset
-        self._wanted_pools |= batch.unknown_pools
+        self._pools.want(batch.unknown_pools)
         if phase == "timers":
             self._quarantine.looked_at_timers(batch.timer)
         if batch.empty:
@@ -286,29 +285,27 @@ class PartitionLoop:
             return
         self._housekeeping_due_us = now_us + HOUSEKEEPING_US
         house.trim(marks.deletable(now_us))
-        house.look()
-        change = house.storage_change(partition.state.engine_row.storage)
+        written = partition.state.engine_row.storage
+        house.look(written)
+        change = house.storage_change(written)
         if change is not None:
             await self._write(session, partition, partition.storage_changed(now_us, change))
 
-    async def _write(self, session: TransactionalSession, partition: EnginePartition, batch: Batch) -> None:
+    async def _write(self, session: TransactionalSession, partition: EnginePartition, batch: DecidedBatch) -> None:
         """Commit a batch of the loop's own, which certainly fits."""
         await self._commit(session, partition, batch, encode(batch, self.partition))
 
     async def _look_for_pools(self) -> bool:
-        """Workers named pools that are not known: look whether one has got its topic. The pauses between looks grow while one is
-        missing."""
-        now = asyncio.get_running_loop().time()
-        if not self._wanted_pools or now < self._pools_due:
+        """Whether a pool that a worker named, and that was not known, has got its topic."""
+        if not self._pools.is_due:
             return False
-        wanted, pools = self._wanted_pools, frozenset(await self._broker.pools())
-        found, self._wanted_pools = bool(wanted & pools), set()
+        pools, found = await self._pools.look()
         self._known = self._known._replace(pools=self._known.pools | pools)
-        self._pools_pause = min(max(POOLS_SECONDS[0], 2 * self._pools_pause), POOLS_SECONDS[1]) if wanted - pools else 0.0
-        self._pools_due = now + self._pools_pause
         return found
 
-    async def _commit(self, session: TransactionalSession, partition: EnginePartition, batch: Batch, outputs: Outputs) -> None:
+    async def _commit(
+        self, session: TransactionalSession, partition: EnginePartition, batch: DecidedBatch, outputs: Outputs
+    ) -> None:
         offsets = await session.commit(outputs)
         self.transactions += 1
         events = TopicPartition(EVENTS, self.partition)
@@ -322,23 +319,7 @@ class PartitionLoop:
         due_us = partition.next_due()
         if due_us is None:
             return self._idle_max_seconds
-        return min(max((due_us - self._time()) / 1e6, 0.0), self._idle_max_seconds)
-
-    def _time(self) -> int:
-        """Microseconds since the epoch, by a clock that never goes back: not even to before what a former owner wrote."""
-        return self._now_us() + self._ahead_us
-
-    def _go_on_from(self, written_us: int) -> None:
-        behind_us = written_us - self._time()
-        if behind_us > 0:
-            self._ahead_us += behind_us
-            if behind_us > STOPPED_US:
-                log.warning(
-                    "the system clock is earlier than the log's last time; continuing from the log's time",
-                    action="engine_clock_behind",
-                    partition=self.partition,
-                    seconds=round(behind_us / 1e6, 3),
-                )
+        return min(max((due_us - self.clock.now_us()) / 1e6, 0.0), self._idle_max_seconds)
 
     # Restoring
 
@@ -346,7 +327,7 @@ class PartitionLoop:
         """The partition of these rows, and how many there are. Raises MalformedRows, FormatMismatch."""
         check_format(folded.rows.get(META_KEY), f"{STATE}-{self.partition}")
         partition = EnginePartition(self.partition, self._partitions, self._settings)
-        count = partition.restore(folded.rows.items(), self._time())
+        count = partition.restore(folded.rows.items(), self.clock.now_us())
         try:
             self._marks.restore(folded.rows.get(INTAKE_KEY), partition.offset)
         except MsgspecError as error:
@@ -362,7 +343,7 @@ class PartitionLoop:
                 log.error("hub.state holds foreign records", action="engine_rows", partition=self.partition, reason=str(why))
                 folded, from_snapshot = await self.changelog.fold_checked(), False
                 partition, count = self._build(folded)
-        self._go_on_from(partition.now_us)
+        self.clock.continue_from(partition.now_us)
         self._known = Known(
             events_offset=await self._broker.events_end(self.partition),
             poison_records=self._quarantine.records,

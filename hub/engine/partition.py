@@ -58,7 +58,7 @@ Phase = Literal["all", "records", "timers", "dispatch"]
 NOTHING = Known()
 
 
-class Batch(NamedTuple):
+class DecidedBatch(NamedTuple):
     """What one transaction writes. `rows` are changelog entries (None: tombstone); `offset` the next input to decide.
 
     `timer`: the last timer that was taken. `unknown_pools`: pools that workers named and that have no commands topic as far as is
@@ -131,7 +131,9 @@ class EnginePartition:
         found.build(self.state, self.now_us, epoch=self.epoch + 1)
         return found.count
 
-    def take_over(self, now_us: int, *, rows: int, host: str, pid: int, pools: Sequence[str], snapshot: bool = False) -> Batch:
+    def take_over(
+        self, now_us: int, *, rows: int, host: str, pid: int, pools: Sequence[str], snapshot: bool = False
+    ) -> DecidedBatch:
         """The first batch of a new owner: its epoch, `engine.started`, `engine.restored`, and an announcement to every inbox."""
         self.epoch += 1
         changes = self._changes(now_us)
@@ -145,7 +147,7 @@ class EnginePartition:
             changes.commands += [Command(pool, inbox, "*", "", announced) for inbox in range(INBOX_PARTITIONS)]
         return self._batch(changes)
 
-    def leave(self, now_us: int) -> Batch:
+    def leave(self, now_us: int) -> DecidedBatch:
         """The last batch of an owner that goes in order."""
         changes = self._changes(now_us)
         changes.caused_by(f"stop/{self.partition}/{self.epoch}", None)
@@ -154,7 +156,7 @@ class EnginePartition:
 
     # Processing
 
-    def process(self, records: Sequence[StoredRecord], now_us: int, known: Known, *, phase: Phase = "all") -> Batch:
+    def process(self, records: Sequence[StoredRecord], now_us: int, known: Known, *, phase: Phase = "all") -> DecidedBatch:
         """Decide `records` (the next of the intake, in order), then what is due, then dispatch.
 
         `now_us` is the time of everything in the batch. The batch must be committed before the next one's is. `phase` other than
@@ -267,11 +269,11 @@ class EnginePartition:
         )
         changes.apply_to_engine(data)
 
-    def checkpoint(self, now_us: int, *rows: tuple[bytes, bytes]) -> Batch:
+    def checkpoint(self, now_us: int, *rows: tuple[bytes, bytes]) -> DecidedBatch:
         """Nothing has changed, but much was read: only the next input offset, and further `rows` of the changelog."""
         return self._batch(self._changes(now_us))._replace(rows=[*rows, self._meta()])
 
-    def storage_changed(self, now_us: int, change: e.EngineStorageChanged) -> Batch:
+    def storage_changed(self, now_us: int, change: e.EngineStorageChanged) -> DecidedBatch:
         """The broker's disk has another level of free space: an event, and whether submissions are rejected from now on."""
         changes = self._changes(now_us)
         number = self.state.engine_row.sequence
@@ -292,12 +294,12 @@ class EnginePartition:
         )
         return encode_row(META_KEY, meta)
 
-    def _batch(self, changes: Changes, timer: TimerKey | None = None) -> Batch:
+    def _batch(self, changes: Changes, timer: TimerKey | None = None) -> DecidedBatch:
         rows: list[tuple[bytes, bytes | None]] = []
         if changes.writes:
             rows = rows_of(changes)
             rows.append(self._meta())
-        return Batch(
+        return DecidedBatch(
             changes.events,
             changes.commands,
             rows,
@@ -315,4 +317,4 @@ def _in_words(error: Exception) -> str:
     return cut(f"{type(error).__name__}: {error}", REASON_MAX)
 
 
-__all__ = ["Batch", "EnginePartition", "EngineSettings", "MalformedRows", "Phase", "PoisonRecord", "PoisonTimer"]
+__all__ = ["DecidedBatch", "EnginePartition", "EngineSettings", "MalformedRows", "Phase", "PoisonRecord", "PoisonTimer"]

@@ -17,6 +17,7 @@ from msgspec import MsgspecError
 from ..core import META_KEY, SECOND_US, meta_row_decoder
 from ..errors import HubError
 from ..kafka import OffsetOutOfRange, StoredRecord
+from ..service import ServiceTasks
 from .foreign_rows import problem_of_row
 from .ports import EngineBroker
 from .settings import LoopSettings
@@ -68,7 +69,7 @@ class _Folded(NamedTuple):
 class Changelog:
     """The changelog of one partition, and its snapshot file in `folder` (None: no snapshots).
 
-    `now_us`: the loop's clock."""
+    `now_us`: the loop's clock. `tasks`: where snapshots are written in the background."""
 
     def __init__(
         self,
@@ -79,6 +80,7 @@ class Changelog:
         folder: Path | None,
         settings: LoopSettings,
         now_us: Callable[[], int],
+        tasks: ServiceTasks,
     ) -> None:
         self._broker = broker
         self._partition = partition
@@ -86,6 +88,7 @@ class Changelog:
         self._path = None if folder is None else snapshot_path(folder, partition)
         self._settings = settings
         self._now_us = now_us
+        self._tasks = tasks
         self._bytes = 0
         self._file_bytes = 0
         self._written_us = 0
@@ -183,7 +186,7 @@ class Changelog:
         if self._later is not None:
             self._later.update(rows)
         if self._due() and (self._writing is None or self._writing.done()):
-            self._writing = asyncio.get_running_loop().create_task(self.write_snapshot(), name="engine-snapshot")
+            self._writing = self._tasks.start(self.write_snapshot(), f"engine-{self._partition}-snapshot")
 
     def _due(self) -> bool:
         """Copying the file must not cost more than what was written since; and a snapshot that gets old is not believed."""
@@ -255,8 +258,7 @@ class Changelog:
         """End the snapshot that is being written, if any; a file that is there stays as it was."""
         if self._writing is not None:
             self._writing.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._writing
+            await asyncio.wait([self._writing])
             self._writing = None
 
 

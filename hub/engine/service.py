@@ -5,11 +5,14 @@ The group is used for assignment only; who may write is decided by the transacti
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable, Set
+from functools import partial
 from pathlib import Path
 
 import structlog
 
 from ..kafka import INTAKE, Cluster, GroupMembership, describe_partitions
+from ..service import ServiceTasks
 from .format import FormatMismatch, check_hub_format
 from .loop import PartitionLoop, outage_log
 from .over_tcp import TcpBroker
@@ -24,12 +27,12 @@ ENGINE_GROUP = "hub.engine"
 LEAVE_SECONDS = 5.0
 
 
-class EngineStopped(Exception):
-    """A partition's loop ended by itself: a broken invariant, or history that is missing. The cause says which."""
+class EngineFailedError(Exception):
+    """The engine cannot continue: a broken invariant, history that is missing, or a mistake. The cause says which."""
 
 
-class Owner:
-    """The loops of the partitions that this process owns now."""
+class OwnedPartitions:
+    """The loops of the partitions that this process owns now, and the task that follows which ones it should own."""
 
     def __init__(
         self,
@@ -44,12 +47,17 @@ class Owner:
         self._settings = settings
         self._loop_settings = loop_settings
         self._snapshots = snapshots
-        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._tasks = ServiceTasks("the engine", _log_failure)
+        self._following: asyncio.Task[None] | None = None
+        self._running: dict[int, asyncio.Task[None]] = {}
         self._ready: set[int] = set()
+        self._changed = asyncio.Event()
         self._outages = outage_log()
         self.loops: dict[int, PartitionLoop] = {}
-        self.failure: BaseException | None = None
-        self.failed = asyncio.Event()
+
+    def follow(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Have `work` call `own` whenever other partitions are wanted, until `stop`."""
+        self._following = self._tasks.keep(_or_engine_failed(work), "engine-assignment")
 
     async def own(self, wanted: set[int]) -> None:
         """Make the owned partitions those of `wanted`: loops of the difference are stopped and started, the others continue."""
@@ -61,6 +69,7 @@ class Owner:
         for partition in sorted(wanted):
             if partition not in self.loops:
                 self._begin(partition)
+        self._changed.set()
 
     def _begin(self, partition: int) -> None:
         loop = PartitionLoop(
@@ -74,27 +83,23 @@ class Owner:
             outages=self._outages,
         )
         self.loops[partition] = loop
-        task = asyncio.get_running_loop().create_task(loop.run(), name=f"engine-{partition}")
-        task.add_done_callback(lambda done: self._over(partition, loop, done))
-        self._tasks[partition] = task
+        task = self._tasks.start(_or_engine_failed(loop.run), f"engine-{partition}")
+        task.add_done_callback(partial(self._over, partition, loop))
+        self._running[partition] = task
 
     def _is_ready(self, partition: int) -> None:
         self._ready.add(partition)
+        self._changed.set()
 
-    def _over(self, partition: int, loop: PartitionLoop, task: asyncio.Task[None]) -> None:
+    def _over(self, partition: int, loop: PartitionLoop, _: asyncio.Task[None]) -> None:
         self._ready.discard(partition)
         self._outages.works(partition)  # or is another process's to watch
         if self.loops.get(partition) is loop:
             del self.loops[partition]
-            del self._tasks[partition]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            if not isinstance(error, FormatMismatch):  # which says all there is to say
-                log.error("partition stopped", action="engine_partition_stopped", partition=partition, exc_info=error)
-            self.failure = error
-            self.failed.set()
+            del self._running[partition]
 
     async def _ended(self, partition: int) -> None:
-        task = self._tasks.get(partition)
+        task = self._running.get(partition)
         if task is None:
             return
         done, _ = await asyncio.wait([task], timeout=LEAVE_SECONDS)
@@ -102,23 +107,27 @@ class Owner:
             task.cancel()
             await asyncio.wait([task], timeout=LEAVE_SECONDS)
 
-    async def watch(self, following: asyncio.Task[None] | None) -> None:
-        """Wait until a partition's loop, or the task that follows the assignment, has ended by itself. Raises EngineStopped."""
-        failed = asyncio.get_running_loop().create_task(self.failed.wait(), name="engine-watch")
-        try:
-            await asyncio.wait([failed, *([following] if following is not None else [])], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            failed.cancel()
-        if self.failure is None and following is not None and following.done() and not following.cancelled():
-            self.failure = following.exception()
-        self.raise_failure()
+    async def watch(self) -> None:
+        """Does not return; raises EngineFailedError when a partition's loop, or what follows the assignment, has failed, and
+        FormatMismatch when a loop could not begin."""
+        await self._tasks.watch()
 
-    def raise_failure(self) -> None:
-        """Raise EngineStopped if a loop has ended by itself; FormatMismatch if it could not begin."""
-        if isinstance(self.failure, FormatMismatch):
-            raise self.failure
-        if self.failure is not None:
-            raise EngineStopped(str(self.failure) or type(self.failure).__name__) from self.failure
+    async def taken_over(self, wanted: Callable[[], Set[int] | None]) -> None:
+        """Until exactly those are owned and ready (None: not known yet). Raises as `watch` does where that comes before."""
+        await self._tasks.unless_failed(self._until_ready(wanted))
+
+    async def _until_ready(self, wanted: Callable[[], Set[int] | None]) -> None:
+        while self.ready != wanted():
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def stop(self) -> None:
+        """Finish the transactions at hand, write `engine.stopped`, end."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait([self._following])
+        await self.own(set())
+        await self._tasks.cancel(again_seconds=LEAVE_SECONDS)
 
     @property
     def ready(self) -> set[int]:
@@ -131,6 +140,21 @@ class Owner:
             {"partition": partition, "offset": loop.offset, "transactions": loop.transactions}
             for partition, loop in sorted(self.loops.items())
         ]
+
+
+async def _or_engine_failed(work: Callable[[], Awaitable[None]]) -> None:
+    """Run it. Raises EngineFailedError in place of what it raises, but for FormatMismatch, which says all there is to say."""
+    try:
+        await work()
+    except FormatMismatch:
+        raise
+    except Exception as error:
+        raise EngineFailedError(str(error) or type(error).__name__) from error
+
+
+def _log_failure(error: BaseException) -> None:
+    if not isinstance(error, FormatMismatch):
+        log.error("the engine cannot continue", action="engine_failed", exc_info=error)
 
 
 class EngineService:
@@ -148,64 +172,59 @@ class EngineService:
         self._data_dir = data_dir
         self._settings = settings
         self._loop_settings = loop_settings
-        self._owner: Owner | None = None
+        self._owned: OwnedPartitions | None = None
         self._membership: GroupMembership | None = None
-        self._following: asyncio.Task[None] | None = None
-        self._broker: TcpBroker | None = None
 
     @property
     def partitions(self) -> list[int]:
         """The partitions that are owned and ready."""
-        return sorted(self._owner.ready) if self._owner is not None else []
+        return sorted(self._owned.ready) if self._owned is not None else []
 
     async def start(self) -> None:
         """Join the group and begin to follow its assignments. Raises HubError where the broker or the topics are not there."""
         partitions = await describe_partitions(self._cluster)
         await check_hub_format(self._cluster)
-        self._broker = TcpBroker(self._cluster)
-        self._owner = Owner(self._broker, partitions, self._settings, self._loop_settings, self._data_dir)
+        broker = TcpBroker(self._cluster)
+        self._owned = OwnedPartitions(broker, partitions, self._settings, self._loop_settings, self._data_dir)
         self._membership = GroupMembership(self._cluster, ENGINE_GROUP, INTAKE)
         await self._membership.start()
-        self._following = asyncio.get_running_loop().create_task(self._follow(), name="engine-assignment")
+        self._owned.follow(partial(self._follow, self._owned, self._membership))
 
     async def ready(self, *, timeout_seconds: float = 60.0) -> None:
-        """Returns when every partition that is assigned now has been taken over. Raises EngineStopped, TimeoutError."""
-        assert self._owner is not None
+        """Returns when every partition that is assigned now has been taken over. Raises EngineFailedError, TimeoutError."""
+        assert self._owned is not None
         assert self._membership is not None
         async with asyncio.timeout(timeout_seconds):
-            await self._membership.joined.wait()
-            while self._owner.ready != self._membership.assigned:
-                self._owner.raise_failure()
-                await asyncio.sleep(0.005)
+            await self._owned.taken_over(partial(self._assigned, self._membership))
 
-    async def _follow(self) -> None:
+    @staticmethod
+    def _assigned(membership: GroupMembership) -> Set[int] | None:
+        return membership.assigned if membership.joined.is_set() else None
+
+    @staticmethod
+    async def _follow(owned: OwnedPartitions, membership: GroupMembership) -> None:
         """Compare assignments by difference: a partition that comes back keeps its memory and its session.
 
         A loop that was fenced though its partition is still assigned here (the other owner may be a zombie that woke up, or
         the assignment is about to move) is begun again after a moment.
         """
-        assert self._owner is not None
-        assert self._membership is not None
         while True:
-            await self._owner.own(set(self._membership.assigned))
-            await self._membership.commit({partition: loop.offset for partition, loop in self._owner.loops.items()})
-            await self._membership.changed(timeout_seconds=1.0)
+            await owned.own(set(membership.assigned))
+            await membership.commit({partition: loop.offset for partition, loop in owned.loops.items()})
+            await membership.changed(timeout_seconds=1.0)
 
     async def watch(self) -> None:
-        """Returns never; raises EngineStopped when a partition's loop has ended by itself."""
-        assert self._owner is not None
-        await self._owner.watch(self._following)
+        """See `OwnedPartitions.watch`."""
+        assert self._owned is not None
+        await self._owned.watch()
 
     async def stop(self) -> None:
         """Finish the transactions at hand, leave the group, end."""
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.wait([self._following])
-        if self._owner is not None:
-            await self._owner.own(set())
+        if self._owned is not None:
+            await self._owned.stop()
         if self._membership is not None:
             await self._membership.stop()
 
     def status(self) -> list[dict[str, int]]:
-        """See `Owner.status`."""
-        return self._owner.status() if self._owner is not None else []
+        """See `OwnedPartitions.status`."""
+        return self._owned.status() if self._owned is not None else []

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from ..core import Settings
+from ..core import CoreSettings
 from ..kafka import INBOX_PARTITIONS, TOMBSTONES_MS
 
 #: Thresholds of the free space of a large disk (bytes): enough for an operator's hour, and for what runs to end.
@@ -10,7 +10,7 @@ STORAGE_WARN_BYTES = 2 << 30
 STORAGE_LOW_BYTES = 512 << 20
 
 
-class EngineSettings(Settings, frozen=True, kw_only=True):
+class EngineSettings(CoreSettings, frozen=True, kw_only=True):
     """What the core's decisions depend on (`Settings`), and beside it: `ended_entries_max`: bound of the ended index.
 
     `storage_warn_bytes`, `storage_low_bytes`: usable bytes of the broker's disk below which a warning is logged, and below

@@ -28,7 +28,7 @@ from .reader import PartitionReader, read_all
 from .records import Record, StoredRecord, TopicPartition
 from .sender import Outgoing, Sender
 from .session import TransactionalSession
-from .storage import Storage, describe_storage
+from .storage import ClusterStorage, describe_storage
 from .topic_config import TopicChange, ensure_configs
 from .topics import (
     COMMANDS_PREFIX,
@@ -76,6 +76,7 @@ __all__ = [
     "BrokerUnreachable",
     "ClassicSession",
     "Cluster",
+    "ClusterStorage",
     "ConnectionLost",
     "CorruptBatch",
     "Ensured",
@@ -95,7 +96,6 @@ __all__ = [
     "Sender",
     "SessionFailed",
     "SessionFenced",
-    "Storage",
     "StoredRecord",
     "TopicChange",
     "TopicMismatch",

@@ -16,7 +16,8 @@ from ..protocol.produce import Produced, read_response, write_request
 from . import requests
 from .cluster import Address, Cluster
 from .codec import BATCH_BYTES_MAX, build_batches
-from .connection import Connection, connect_any
+from .connection import Connection
+from .connections import ConnectionPool
 from .errors import BrokerUnreachable, ConnectionLost, PartitionUnavailable, RecordTooLarge, SessionFailed, SessionFenced
 from .records import Record, TopicPartition
 from .session import OPEN_SECONDS, RETRY_SECONDS, RUN_BYTES_MAX, TRANSACTION_TIMEOUT_MS
@@ -42,9 +43,6 @@ MARKERS_PENDING_SECONDS = 0.001
 """
 BACKOFF_SECONDS = 0.02
 
-BOOTSTRAP: Address = ("", 0)
-"""Stands for the connection to whichever cluster address answered."""
-
 
 class Kip890Session:
     """See `TransactionalSession` for what is promised."""
@@ -62,13 +60,12 @@ class Kip890Session:
         self.transactional_id = transactional_id
         self.producer_id = -1
         self.producer_epoch = -1
-        self._cluster = cluster
         self._transaction_timeout_ms = transaction_timeout_ms
         self._compression = compression
         self._request_seconds = cluster.request_seconds
         self._retry_seconds = retry_seconds
         self._open_seconds = open_seconds
-        self._connections: dict[Address, Connection] = {}
+        self._connections = ConnectionPool(cluster, role="session")
         self._leaders: dict[TopicPartition, Address] = {}
         self._coordinator: Address | None = None
         self._ended: str | None = "it was not opened"
@@ -91,10 +88,9 @@ class Kip890Session:
                 await asyncio.sleep(BACKOFF_SECONDS)
         self.producer_id, self.producer_epoch = identity.producer_id, identity.producer_epoch
         self._ended = None
-        if first := self._connections.pop(BOOTSTRAP, None):
-            first.close()
+        self._connections.close_first()
 
-    async def _init_producer_id(self, deadline: float) -> requests.Identity:
+    async def _init_producer_id(self, deadline: float) -> requests.IdentityAnswer:
         message = requests.init_producer_id_request(self.transactional_id, self._transaction_timeout_ms)
         while True:
             coordinator = await self._connect_coordinator(deadline)
@@ -116,14 +112,14 @@ class Kip890Session:
     async def _connect_coordinator(self, deadline: float) -> Connection:
         while self._coordinator is None:
             message = requests.find_coordinator_request(self.transactional_id)
-            connection = await self._connect_any()
+            connection = await self._connections.connect_any()
             found = requests.read_find_coordinator(await self._ask(connection, requests.FIND_COORDINATOR, message))
             if found.code == ErrorCode.NONE:
                 self._coordinator = (found.host, found.port)
             else:
                 await self._pause_at_coordinator(found.code, "turn up for", deadline)
         try:
-            return await self._connect(self._coordinator)
+            return await self._connections.connect(self._coordinator)
         except BrokerUnreachable as away:
             reason = f"does not answer ({away.reason}); another coordinator is waited for"
             raise ConnectionLost(
@@ -252,7 +248,7 @@ class Kip890Session:
 
     async def _find_leaders(self, partitions: Iterable[TopicPartition], deadline: float) -> None:
         while missing := {partition for partition in partitions if partition not in self._leaders}:
-            connection = await self._connect_any()
+            connection = await self._connections.connect_any()
             message = requests.metadata_request(sorted({topic for topic, _ in missing}))
             self._leaders.update(requests.read_metadata(await self._ask(connection, requests.METADATA, message)).addresses)
             if missing <= self._leaders.keys():
@@ -295,36 +291,19 @@ class Kip890Session:
     async def _ask(self, connection: Connection, kind: RequestType, message: Message) -> Message:
         return await connection.ask(kind, message, timeout_seconds=self._request_seconds)
 
-    async def _connect(self, address: Address) -> Connection:
-        connection = self._connections.get(address)
-        if connection is None or not connection.is_open:
-            connection = await Connection.open(self._cluster, *address, role="session")
-            self._connections[address] = connection
-        return connection
-
     async def _connect_leader(self, address: Address, partitions: Iterable[TopicPartition]) -> Connection:
         try:
-            return await self._connect(address)
+            return await self._connections.connect(address)
         except BrokerUnreachable as away:
             (topic, partition), *_ = partitions
             waited_for = f"does not answer ({away.reason}); a new leader is waited for"
             raise PartitionUnavailable(topic, partition, away.bootstrap, waited_for) from away
 
-    async def _connect_any(self) -> Connection:
-        for connection in self._connections.values():
-            if connection.is_open:
-                return connection
-        connection = await connect_any(self._cluster, role="session")
-        self._connections[BOOTSTRAP] = connection
-        return connection
-
     # --- the end
 
     def _end(self, reason: str) -> None:
         self._ended = reason.rstrip(".")
-        for connection in self._connections.values():
-            connection.close()
-        self._connections.clear()
+        self._connections.close()
 
     async def close(self) -> None:
         """See `TransactionalSession.close`."""

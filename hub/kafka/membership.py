@@ -12,6 +12,7 @@ from aiokafka import ConsumerRebalanceListener
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition as ClientPartition
 
+from ..service import ServiceTasks
 from .clients import make_consumer
 from .cluster import Cluster
 
@@ -25,7 +26,7 @@ class GroupMembership:
     def __init__(self, cluster: Cluster, group: str, topic: str) -> None:
         self._topic = topic
         self._consumer = make_consumer(cluster, group=group, auto_offset_reset="earliest")
-        self._polling: asyncio.Task[None] | None = None
+        self._tasks = ServiceTasks("the group membership", self._cannot_poll)
         self._changed = asyncio.Event()
         self.assigned: frozenset[int] = frozenset()
         self.joined = asyncio.Event()
@@ -34,7 +35,7 @@ class GroupMembership:
         """Join. Raises aiokafka's connection errors when no broker answers."""
         await self._consumer.start()
         self._consumer.subscribe([self._topic], listener=_Listener(self))
-        self._polling = asyncio.get_running_loop().create_task(self._poll(), name=f"membership-{self._topic}")
+        self._tasks.keep(self._poll(), f"membership-{self._topic}")
 
     async def _poll(self) -> None:
         while True:
@@ -51,13 +52,18 @@ class GroupMembership:
         self.joined.set()
         self._changed.set()
 
+    def _cannot_poll(self, _: BaseException) -> None:
+        """The group will drop this member: whoever waits for a rebalance gets the error."""
+        self._changed.set()
+
     async def changed(self, *, timeout_seconds: float) -> bool:
-        """Wait for a rebalance; False when none came in time."""
+        """Wait for a rebalance; False when none came in time. Raises the unexpected error that ended the membership."""
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._changed.wait()
         except TimeoutError:
             return False
+        self._tasks.raise_failure()
         self._changed.clear()
         return True
 
@@ -72,9 +78,7 @@ class GroupMembership:
 
     async def stop(self) -> None:
         """Leave the group."""
-        if self._polling is not None:
-            self._polling.cancel()
-            await asyncio.wait([self._polling])
+        await self._tasks.cancel()
         await self._consumer.stop()
 
 

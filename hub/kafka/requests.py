@@ -91,7 +91,7 @@ def read_find_coordinator(answer: Message) -> Coordinator:
 # --- InitProducerId and EndTxn
 
 
-class Identity(NamedTuple):
+class IdentityAnswer(NamedTuple):
     """A producer's identity; it holds if `code` is NONE."""
 
     code: int
@@ -114,9 +114,9 @@ def end_txn_request(transactional_id: str, producer_id: int, producer_epoch: int
     }
 
 
-def read_identity(answer: Message) -> Identity:
+def read_identity(answer: Message) -> IdentityAnswer:
     """The answer to either: the identity to use from now on."""
-    return Identity(answer["error_code"], answer["producer_id"], answer["producer_epoch"])
+    return IdentityAnswer(answer["error_code"], answer["producer_id"], answer["producer_epoch"])
 
 
 # --- Metadata

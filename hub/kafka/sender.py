@@ -11,10 +11,11 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from .clients import make_producer
+from ..service import ServiceTasks
 from .cluster import Cluster
 from .codec import BATCH_BYTES_MAX
-from .errors import BrokerUnreachable, RecordTooLarge
+from .errors import RecordTooLarge
+from .producer import ReplaceableProducer
 from .unacknowledged import not_acknowledged
 
 log = structlog.get_logger(__name__)
@@ -24,7 +25,6 @@ SEND_SECONDS = 60.0
 IN_FLIGHT_MAX = 10_000
 """Posted and not yet acknowledged: beyond it `post` waits."""
 PAUSE_SECONDS = (0.05, 1.0)
-STOP_SECONDS = 5.0
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -52,33 +52,20 @@ class Sender:
 
     def __init__(self, cluster: Cluster, *, linger_ms: int = 0) -> None:
         self._cluster = cluster
-        self._linger_ms = linger_ms
-        self._producer: AIOKafkaProducer | None = None
-        self._renewing = asyncio.Lock()
+        self._producer = ReplaceableProducer(cluster, linger_ms=linger_ms)
         self._failed: deque[Posted] = deque()
         self._in_flight = 0
         self._has_room = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._tasks = ServiceTasks("the sender", self._cannot_repair)
         self._repairing: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> None:
         """Connect. Raises BrokerUnreachable."""
         self._loop = asyncio.get_running_loop()
-        self._producer = await self._connect()
-
-    async def _connect(self) -> AIOKafkaProducer:
-        producer = make_producer(self._cluster, linger_ms=self._linger_ms)
-        try:
-            await producer.start()
-        except asyncio.CancelledError:
-            await _stop(producer)
-            raise
-        except (KafkaError, OSError) as error:
-            await _stop(producer)
-            raise BrokerUnreachable(str(self._cluster), str(error) or type(error).__name__) from error
-        return producer
+        await self._producer.start()
 
     async def send(self, outgoing: Outgoing, *, timeout_seconds: float = SEND_SECONDS) -> None:
         """Returns when it is stored. Raises as `send_many` does."""
@@ -93,15 +80,14 @@ class Sender:
         deadline = loop.time() + timeout_seconds
         pause = PAUSE_SECONDS[0]
         while missing:
-            producer = self._producer
-            assert producer is not None
+            producer = self._producer.current
             missing, error = await self._once(producer, missing, deadline)
             if error is None:
                 return
             if loop.time() >= deadline:
                 topic, partition = missing[0][:2]
                 raise not_acknowledged(producer.client, self._cluster, topic, partition, error, timeout_seconds) from error
-            await self._renew(producer, error)
+            await self._producer.replace(producer, error)
             await asyncio.sleep(pause)
             pause = min(pause * 2, PAUSE_SECONDS[1])
 
@@ -134,10 +120,13 @@ class Sender:
 
     async def post(self, outgoing: Outgoing, on_settled: Callable[[], object] = _nothing) -> None:
         """Returns when it is handed over; it is sent again until it is stored (`on_settled` is then called). Waits while too much
-        is on its way. Raises RecordTooLarge. What only the broker finds too large is logged, and settled too."""
-        while self._in_flight >= IN_FLIGHT_MAX:
+        is on its way. What only the broker finds too large is logged, and settled too.
+
+        Raises RecordTooLarge, and as `watch` does."""
+        while self._in_flight >= IN_FLIGHT_MAX and self._tasks.failure is None:
             self._has_room.clear()
             await self._has_room.wait()
+        self._tasks.raise_failure()
         self._in_flight += 1
         self._idle.clear()
         posted = outgoing, on_settled
@@ -147,8 +136,7 @@ class Sender:
         await self._attempt(posted)
 
     async def _attempt(self, posted: Posted) -> None:
-        producer, outgoing = self._producer, posted[0]
-        assert producer is not None, "the sender is not started"
+        producer, outgoing = self._producer.current, posted[0]
         try:
             future = await self._hand_over(producer, outgoing)
         except MessageSizeTooLargeError:
@@ -193,15 +181,19 @@ class Sender:
     def _broken(self, producer: AIOKafkaProducer, posted: Posted, error: BaseException) -> None:
         self._failed.append(posted)
         if self._repairing is None or self._repairing.done():
-            self._repairing = asyncio.get_running_loop().create_task(self._repair(producer, error), name="sender-repair")
+            self._repairing = self._tasks.start(self._repair(producer, error), "sender-repair")
+
+    def _cannot_repair(self, _: BaseException) -> None:
+        """What was posted and has failed will never be sent: nobody may wait for it."""
+        self._has_room.set()
+        self._idle.set()
 
     async def _repair(self, producer: AIOKafkaProducer, error: BaseException) -> None:
         """Send what failed again, in order, with a producer that works, until nothing is left."""
         pause = PAUSE_SECONDS[0]
         while self._failed:
-            await self._renew(producer, error)
-            current = self._producer
-            assert current is not None
+            await self._producer.replace(producer, error)
+            current = self._producer.current
             again = await self._once_more(current)
             if again is not None:
                 producer, error = current, again
@@ -236,20 +228,6 @@ class Sender:
             futures.append(future)
         return None
 
-    async def _renew(self, broken: AIOKafkaProducer, reason: BaseException) -> None:
-        """Replace the producer, once, however many found it broken."""
-        async with self._renewing:
-            if self._producer is not broken:
-                return
-            log.info("producer replaced", action="producer_replaced", reason=repr(reason))
-            try:
-                replacement = await self._connect()
-            except BrokerUnreachable as error:
-                log.debug("broker away", action="producer_waits", reason=str(error))
-                return
-            self._producer = replacement
-            await _stop(broken)
-
     async def flush(self, *, timeout_seconds: float) -> bool:
         """Whether everything that was posted is stored within the time."""
         try:
@@ -257,15 +235,16 @@ class Sender:
                 await self._idle.wait()
         except TimeoutError:
             return False
-        return True
+        return self._tasks.failure is None
+
+    async def watch(self) -> None:
+        """Raises the unexpected error that keeps what was posted from being sent again; does not return."""
+        await self._tasks.watch()
 
     async def stop(self) -> None:
         """End. Call `flush` before, where it matters."""
-        if self._repairing is not None:
-            self._repairing.cancel()
-            await asyncio.wait([self._repairing])
-        if self._producer is not None:
-            await _stop(self._producer)
+        await self._tasks.cancel()
+        await self._producer.stop()
 
 
 def _failure_of(future: "asyncio.Future[Any]") -> BaseException | None:
@@ -284,18 +263,3 @@ def _is_final(failure: BaseException | None) -> bool:
 def _seen(done: "asyncio.Future[Any]") -> None:
     if not done.cancelled():
         done.exception()
-
-
-async def _stop(producer: AIOKafkaProducer) -> None:
-    """Stop it; where it cannot send in time what it holds, end its task and its connections all the same."""
-    try:
-        async with asyncio.timeout(STOP_SECONDS):
-            await producer.stop()
-        return
-    except (KafkaError, OSError, TimeoutError) as error:
-        log.debug("producer not stopped in order", action="producer_stop", reason=repr(error))
-    sending = producer._sender.sender_task if producer._sender is not None else None
-    if sending is not None and not sending.done():
-        sending.cancel()
-        await asyncio.wait([sending])
-    await producer.client.close()

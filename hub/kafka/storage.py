@@ -15,7 +15,7 @@ ANSWER_SECONDS = 5.0
 """Per broker, to connect and to answer: a broker adds up the sizes of its segments, which takes milliseconds."""
 
 
-class Storage(NamedTuple):
+class ClusterStorage(NamedTuple):
     """What the brokers that answered say of their disks.
 
     `sizes`: bytes of each partition's log, of the largest replica where there are several. `dirs`: the log directories by
@@ -52,7 +52,7 @@ class Storage(NamedTuple):
         return min(known, default=None)
 
 
-async def describe_storage(cluster: Cluster, *, timeout_seconds: float = ANSWER_SECONDS) -> Storage:
+async def describe_storage(cluster: Cluster, *, timeout_seconds: float = ANSWER_SECONDS) -> ClusterStorage:
     """Ask every live broker of the cluster for its log directories.
 
     A broker that does not answer within `timeout_seconds`, or refuses, is named in `unanswered`; the sizes are then those
@@ -65,7 +65,7 @@ async def describe_storage(cluster: Cluster, *, timeout_seconds: float = ANSWER_
     for one in (one for some in dirs.values() for one in some):
         for place, size in one.partitions.items():
             sizes[place] = max(size, sizes.get(place, 0))
-    return Storage(sizes, dirs, [name for name in names if name not in dirs])
+    return ClusterStorage(sizes, dirs, [name for name in names if name not in dirs])
 
 
 async def _brokers(cluster: Cluster, timeout_seconds: float) -> list[tuple[str, int]]:

@@ -31,6 +31,9 @@ class RecordSender(Protocol):
     async def flush(self, *, timeout_seconds: float) -> bool:
         """Whether everything that was posted is stored within the time."""
 
+    async def watch(self) -> None:
+        """Raises what keeps records that were posted from ever being stored; does not return."""
+
     async def stop(self) -> None:
         """Disconnect."""
 

@@ -27,11 +27,11 @@ async def report_lost(cluster: Cluster, incarnation: str, reason: str) -> bool:
                 await _send(cluster, incarnation, reason)
         except (HubError, OSError, TimeoutError) as error:
             if loop.time() > deadline:
-                log.warning("loss not reported", action="worker_lost_untold", incarnation=incarnation, reason=str(error))
+                log.warning("loss not reported", action="worker_loss_not_reported", incarnation=incarnation, reason=str(error))
                 return False
             await asyncio.sleep(PAUSE_SECONDS)
         else:
-            log.info("loss reported", action="worker_lost_told", incarnation=incarnation, reason=reason)
+            log.info("loss reported", action="worker_loss_reported", incarnation=incarnation, reason=reason)
             return True
 
 

@@ -11,10 +11,12 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NoReturn
 
 import structlog
+
+from ..service import run_until
 
 log = structlog.get_logger(__name__)
 
@@ -59,17 +61,9 @@ class Process:
         sys.stderr.flush()
         os._exit(code)
 
-    async def until_stopped(self, work: Awaitable[Any]) -> bool:
+    async def until_stopped(self, work: Coroutine[Any, Any, Any]) -> bool:
         """Wait for `work`: True when it is done, False when a signal came first (`work` is cancelled). Raises what it raises."""
-        task = asyncio.ensure_future(work)  # noqa: TID251 - awaited right here
-        asked = asyncio.get_running_loop().create_task(self.stopping.wait())
-        try:
-            await asyncio.wait([task, asked], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            asked.cancel()
-            if not task.done():
-                task.cancel()
-                await asyncio.wait([task])
+        task = await run_until(self.stopping, work)
         if task.cancelled():
             return False
         task.result()

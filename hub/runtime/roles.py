@@ -4,10 +4,10 @@ Everything heavy is imported inside the function of the role that needs it: a pr
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
@@ -19,8 +19,9 @@ from .process import Process
 if TYPE_CHECKING:
     from ..broker import BrokerServer
     from ..delivery import SubscriberConfig
-    from ..engine import EngineService, LoopSettings
+    from ..engine import LoopSettings
     from ..kafka import Cluster
+    from ..service import Service
     from ..settings import EngineSection, TopicsSection
     from ..worker import TaskRegistry, WorkerSettings
 
@@ -87,13 +88,21 @@ async def _serve_hub(process: Process, server: "BrokerServer", options: BrokerOp
             tombstones_seconds=tombstones_seconds(options.topics),
         ),
     )
+    about: dict[str, Any] = {"address": server.bootstrap, "data": _text(options.data_dir)}
     with _engine_errors():
-        try:
-            if await process.until_stopped(engine.start()):
-                process.ready(address=server.bootstrap, data=_text(options.data_dir), partitions=engine.partitions)
-                await process.until_stopped(engine.watch())
-        finally:
-            await engine.stop()
+        await _serve(process, engine, engine.start(), lambda: about | {"partitions": engine.partitions})
+
+
+async def _serve(
+    process: Process, service: "Service", start: Coroutine[Any, Any, None], facts: Callable[[], dict[str, Any]]
+) -> None:
+    """Start a service, say `ready` with its facts, and stop it on a signal, or when it fails: then its error is raised."""
+    try:
+        if await process.until_stopped(start):
+            process.ready(**facts())
+            await process.until_stopped(service.watch())
+    finally:
+        await service.stop()
 
 
 async def _ensure_topics(cluster: "Cluster", partitions: int, topics: "TopicsSection | None") -> None:
@@ -141,13 +150,13 @@ async def serve_engine(
         settings=engine_settings(section),
         loop_settings=await _loop_settings(cluster, section),
     )
+
+    async def start() -> None:
+        await engine.start()
+        await engine.ready()
+
     with _engine_errors():
-        try:
-            if await process.until_stopped(_started(engine)):
-                process.ready(bootstrap=str(cluster), partitions=engine.partitions)
-                await process.until_stopped(engine.watch())
-        finally:
-            await engine.stop()
+        await _serve(process, engine, start(), lambda: {"bootstrap": str(cluster), "partitions": engine.partitions})
 
 
 async def _loop_settings(cluster: "Cluster", section: "EngineSection | None") -> "LoopSettings":
@@ -158,11 +167,6 @@ async def _loop_settings(cluster: "Cluster", section: "EngineSection | None") ->
 
     tombstones_ms = int(await describe_setting(cluster, STATE, "delete.retention.ms"))
     return loop_settings(section, max_records=LoopSettings().max_records, tombstones_seconds=tombstones_ms // 1000)
-
-
-async def _started(engine: "EngineService") -> None:
-    await engine.start()
-    await engine.ready()
 
 
 async def serve_worker(
@@ -185,12 +189,10 @@ async def serve_worker(
     if overrides := topic_overrides(topics):
         await ensure_pool(cluster, settings.pool, overrides)
     worker = Worker(cluster, registry, settings)
+    about = {"bootstrap": str(cluster), "incarnation": worker.incarnation, "pool": settings.pool, "tasks": registry.names}
     try:
-        if await process.until_stopped(worker.start()):
-            process.ready(bootstrap=str(cluster), incarnation=worker.incarnation, pool=settings.pool, tasks=registry.names)
-            await process.until_stopped(worker.watch())
+        await _serve(process, worker, worker.start(), lambda: about)
     finally:
-        await worker.stop()
         if worker.busy_threads:
             process.end_at_once("functions still run in threads, and threads cannot be ended", code=1 if sys.exc_info()[0] else 0)
 
@@ -212,24 +214,22 @@ async def serve_delivery(
     if not await process.until_stopped(wait_for_hub(cluster, wait_seconds)):
         return
     service = DeliveryService(cluster, subscribers, dead_letter_configs=topic_overrides(topics).get(DLQ_PREFIX, {}))
-    if not await process.until_stopped(service.start()):
-        await service.stop()
-        return
-    try:
-        if await process.until_stopped(service.ready()):
-            process.ready(bootstrap=str(cluster), subscribers=[one.id for one in subscribers])
-            await process.stopping.wait()
-    finally:
-        await service.stop()
+
+    async def start() -> None:
+        await service.start()
+        await service.ready()
+
+    about = {"bootstrap": str(cluster), "subscribers": [one.id for one in subscribers]}
+    await _serve(process, service, start(), lambda: about)
 
 
 @contextmanager
 def _engine_errors() -> Iterator[None]:
-    from ..engine import EngineStopped
+    from ..engine import EngineFailedError
 
     try:
         yield
-    except EngineStopped as error:
+    except EngineFailedError as error:
         raise ProcessFailed(f"The engine stopped: {error}") from error
     except TimeoutError as error:
         raise ProcessFailed("The engine could not take its partitions over in time; the log above may say why.") from error

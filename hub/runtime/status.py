@@ -19,10 +19,10 @@ from ..kafka import (
     INTAKE,
     STATE,
     Cluster,
+    ClusterStorage,
     GroupState,
     OffsetOutOfRange,
     PartitionReader,
-    Storage,
     StoredRecord,
     describe_groups,
     describe_partitions,
@@ -71,7 +71,7 @@ async def gather_status(cluster: Cluster, run: dict[str, Any] | None) -> dict[st
     partitions = await describe_partitions(cluster)
     try:
         async with asyncio.TaskGroup() as group:
-            lanes = [group.create_task(_read_lane(cluster, partition)) for partition in range(partitions)]
+            reading = [group.create_task(_read_partition(cluster, partition)) for partition in range(partitions)]
             subscribers = group.create_task(describe_groups(cluster, SUBSCRIBER_GROUPS))
             storage = group.create_task(_read_storage(cluster))
     except ExceptionGroup as failures:
@@ -80,15 +80,15 @@ async def gather_status(cluster: Cluster, run: dict[str, Any] | None) -> dict[st
     found: dict[tuple[str, int], ProcessStatus] = {}
     if run is not None:
         _add_supervised(found, run)
-    for partition, lane in enumerate(lanes):
-        _add_lane(found, partition, lane.result())
+    for partition, one in enumerate(reading):
+        _add_partition(found, partition, one.result())
     _add_subscribers(found, subscribers.result())
     running = list(found.values())
     order = ["supervisor", "broker", "broker+engine", "engine", "worker", "delivery"]
     running.sort(key=lambda status: (order.index(status.role), status.host, status.pid))
     processes = [asdict(status) for status in running]
     about = {"address": str(cluster), "partitions": partitions, "processes": processes}
-    malformed = sum(lane.result().malformed for lane in lanes)
+    malformed = sum(one.result().malformed for one in reading)
     return {**about, "malformed_rows": malformed, **_storage_facts(storage.result())}
 
 
@@ -102,7 +102,7 @@ def _one_of(cluster: Cluster, failures: ExceptionGroup[Exception]) -> Exception:
     return first
 
 
-def _find_run(storage: Storage) -> dict[str, Any] | None:
+def _find_run(storage: ClusterStorage) -> dict[str, Any] | None:
     """The file of a supervisor on this machine whose broker is one of these: a broker names its data directory."""
     for address, dirs in storage.dirs.items():
         for one in dirs:
@@ -112,14 +112,14 @@ def _find_run(storage: Storage) -> dict[str, Any] | None:
     return None
 
 
-async def _read_storage(cluster: Cluster) -> Storage:
+async def _read_storage(cluster: Cluster) -> ClusterStorage:
     try:
         return await describe_storage(cluster)
     except Unreachable:  # the rest of the status holds without it
-        return Storage({}, {}, [str(cluster)])
+        return ClusterStorage({}, {}, [str(cluster)])
 
 
-def _storage_facts(storage: Storage) -> dict[str, Any]:
+def _storage_facts(storage: ClusterStorage) -> dict[str, Any]:
     topics = sorted({place.topic for place in storage.sizes if place.topic.startswith(TOPICS)})
     return {
         "topics": [{"topic": topic, "bytes": storage.bytes_of(topic)} for topic in topics],
@@ -136,7 +136,7 @@ PROCESSES = ("!meta", "engine", "worker")
 
 
 @dataclass
-class Lane:
+class PartitionStatus:
     """What the changelog of one partition says of processes. `lag`: records that its owner has not decided. `malformed`: how many
     records were not rows of processes although their keys say so."""
 
@@ -177,13 +177,13 @@ def _between(least: int, number: int, most: int) -> int:
     return number
 
 
-async def _read_lane(cluster: Cluster, partition: int) -> Lane:
+async def _read_partition(cluster: Cluster, partition: int) -> PartitionStatus:
     """The rows of processes in a partition's changelog, and how far its owner has got."""
-    lane = Lane()
+    status = PartitionStatus()
     async for record in read_all(cluster, STATE, partition):
-        lane.take(record.key or b"", record.value)
-    lane.lag = await _undecided(cluster, partition, lane.offset)
-    return lane
+        status.take(record.key or b"", record.value)
+    status.lag = await _undecided(cluster, partition, status.offset)
+    return status
 
 
 async def names_served(cluster: Cluster) -> set[str]:
@@ -192,10 +192,10 @@ async def names_served(cluster: Cluster) -> set[str]:
     Raises Unreachable, TopicMissing."""
     names: set[str] = set()
     for partition in range(await describe_partitions(cluster)):
-        lane = Lane()
+        status = PartitionStatus()
         async for record in read_all(cluster, STATE, partition):
-            lane.take(record.key or b"", record.value)
-        for row in lane.workers.values():
+            status.take(record.key or b"", record.value)
+        for row in status.workers.values():
             if row.state not in GONE:
                 names |= _names_of(row)
     return names
@@ -245,12 +245,12 @@ def _add_supervised(found: dict[tuple[str, int], ProcessStatus], run: dict[str, 
             )
 
 
-def _add_lane(found: dict[tuple[str, int], ProcessStatus], partition: int, lane: Lane) -> None:
-    owner = lane.owner
+def _add_partition(found: dict[tuple[str, int], ProcessStatus], partition: int, read: PartitionStatus) -> None:
+    owner = read.owner
     if owner is not None and (status := _entry(found, "engine", owner.host, owner.pid, owner.state)) is not None:
         status.partitions.append(partition)
-        status.lag = (status.lag or 0) + lane.lag
-    for incarnation, row in lane.workers.items():
+        status.lag = (status.lag or 0) + read.lag
+    for incarnation, row in read.workers.items():
         if (status := _entry(found, "worker", row.host, row.pid, row.state)) is not None:
             status.state = "serving" if row.state == "active" else row.state
             status.about |= {"incarnation": incarnation, "pool": row.pool, "queues": row.queues}

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
+from ..service import ServiceTasks, no_log
 from .child import Child, ChildSpec, describe_exit
 from .errors import ChildFailed, ProcessFailed
 from .process import Process
@@ -57,7 +58,8 @@ class Supervisor:
         if fleet.bootstrap is not None:
             self._address.set_result(fleet.bootstrap)
         self._keepers: dict[Child, asyncio.Task[None]] = {}
-        self._reports: set[asyncio.Task[bool]] = set()
+        self._tasks = ServiceTasks("the supervisor", no_log)
+        self._reports = ServiceTasks("the supervisor", _log_loss_not_reported)
         self._data_is_ours = all(spec.role not in BROKER_ROLES for spec in fleet.children)
         self._started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
 
@@ -67,7 +69,8 @@ class Supervisor:
         return self._address.result()
 
     async def run(self, process: Process) -> None:
-        """Until a signal asks to stop, then drain. Raises ChildFailed when a process does not come up."""
+        """Until a signal asks to stop, then drain. Raises ChildFailed when a process does not come up, and what a background task
+        of the supervisor itself raises."""
         process.at_once.append(self.kill)
         try:
             await process.until_stopped(self._serve())
@@ -75,21 +78,11 @@ class Supervisor:
             await self._drain()
 
     async def _serve(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._keepers = {child: loop.create_task(self._keep(child), name=child.spec.name) for child in self.children}
-        everyone = loop.create_task(self._all_serve(), name="all-serve")
-        try:
-            await self._unless_one_fails(everyone)
-        finally:
-            everyone.cancel()
+        self._keepers = {child: self._tasks.start(self._keep(child), child.spec.name) for child in self.children}
+        await self._tasks.unless_failed(self._all_serve())
         self._on_up(self)
         await asyncio.to_thread(_load_losses)  # so that a death is reported without the wait for an import
-        await self._unless_one_fails(loop.create_future())
-
-    async def _unless_one_fails(self, work: "asyncio.Future[None]") -> None:
-        done, _ = await asyncio.wait([work, *self._keepers.values()], return_when=asyncio.FIRST_COMPLETED)
-        for one in done:
-            one.result()
+        await self._tasks.watch()
 
     async def _all_serve(self) -> None:
         try:
@@ -112,10 +105,9 @@ class Supervisor:
         while not child.stopping.is_set():
             since = loop.time()
             await child.spawn()
-            watching = loop.create_task(self._note_serving(child))
-            watching.add_done_callback(_noted)
+            noting = self._tasks.start(self._note_serving(child), f"{child.spec.name} serves")
             code = await child.ended()
-            watching.cancel()
+            noting.cancel()
             served = served or child.serving.is_set()
             if child.stopping.is_set():
                 return
@@ -154,14 +146,7 @@ class Supervisor:
             from .losses import report_lost
 
             reason = f"its process {child.pid} ended with {describe_exit(code)}"
-            task = asyncio.get_running_loop().create_task(report_lost(cluster_at(self.address), str(incarnation), reason))
-            self._reports.add(task)
-            task.add_done_callback(self._told)
-
-    def _told(self, report: "asyncio.Task[bool]") -> None:
-        self._reports.discard(report)
-        if not report.cancelled() and (error := report.exception()) is not None:
-            log.error("loss not reported", action="worker_lost_untold", exc_info=error)
+            self._reports.start(report_lost(cluster_at(self.address), str(incarnation), reason), f"loss of {child.spec.name}")
 
     # All of them
 
@@ -189,20 +174,23 @@ class Supervisor:
     def _write(self) -> None:
         """Only once the broker has served: before, the data directory may be another hub's."""
         if self.fleet.data_dir is not None and self._data_is_ours and self._address.done():
-            write_run_file(self.fleet.data_dir, self.describe())
+            try:
+                write_run_file(self.fleet.data_dir, self.describe())
+            except OSError as error:  # a full disk must not end the hub
+                log.error("the run file may be out of date", action="run_file_not_written", reason=str(error))
 
     async def _drain(self) -> None:
         log.info("draining", action="supervisor_drains")
         if not self._address.done():
             self._address.cancel()  # whoever waits for it need not start
-        for report in tuple(self._reports):
-            await asyncio.wait([report], timeout=1.0)
-            report.cancel()
+        await self._reports.wait(1.0)
+        await self._reports.cancel()
         for role in DRAIN_ORDER:
             async with asyncio.TaskGroup() as group:
                 for child, keeper in self._keepers.items():
                     if child.spec.role == role:
                         group.create_task(self._stop(child, keeper))
+        await self._tasks.cancel()
         if self.fleet.data_dir is not None and self._data_is_ours:
             remove_run_file(self.fleet.data_dir)
 
@@ -229,6 +217,6 @@ def _load_losses() -> None:
     assert losses
 
 
-def _noted(noting: "asyncio.Task[None]") -> None:
-    if not noting.cancelled() and (error := noting.exception()) is not None:
-        log.error("a child's start was not noted; the run file may be out of date", action="child_not_noted", exc_info=error)
+def _log_loss_not_reported(error: BaseException) -> None:
+    """The engine then finds out by the leases."""
+    log.error("loss not reported", action="worker_loss_not_reported", exc_info=error)

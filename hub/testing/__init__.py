@@ -1,6 +1,6 @@
 """Tests of tasks and subscribers without a broker: a whole hub in memory, with a time that the test moves. See README.md."""
 
-from ..verify import Report
+from ..verify import VerificationReport
 from .factories import EventRecord, make_event, make_event_record, make_submission
 from .hub import HubInMemory, VerificationError
 from .quiet import StalledError
@@ -12,10 +12,10 @@ __all__ = [
     "EventRecord",
     "HubInMemory",
     "RecordingSubscriber",
-    "Report",
     "StalledError",
     "Subscription",
     "VerificationError",
+    "VerificationReport",
     "make_event",
     "make_event_record",
     "make_submission",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from ..broker import LocalBroker
 from ..engine import EngineSettings, PartitionLoop
 from ..engine.in_process import InProcessBroker
+from ..service import ServiceTasks
 
 #: Between looks around without any record or due item (seconds): it wakes up for those anyway.
 IDLE_SECONDS = 2.0
@@ -22,7 +23,6 @@ class EngineInMemory:
         now_us: Callable[[], int],
         on_failed: Callable[[BaseException], object],
     ) -> None:
-        self._on_failed = on_failed
         self._ready: set[int] = set()
         self._taken_over = asyncio.Event()
         broker = InProcessBroker(local)
@@ -32,14 +32,13 @@ class EngineInMemory:
             )
             for number in range(partitions)
         ]
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = ServiceTasks("the engine in memory", on_failed)
 
     async def start(self) -> None:
         """Returns when every partition has been taken over."""
         for loop in self._loops:
-            task = asyncio.get_running_loop().create_task(loop.run(), name=f"engine-{loop.partition}")
-            task.add_done_callback(self._over)
-            self._tasks.append(task)
+            task = self._tasks.start(loop.run(), f"engine-{loop.partition}")
+            task.add_done_callback(lambda _: self._taken_over.set())
         await self._taken_over.wait()
 
     def _is_ready(self, partition: int) -> None:
@@ -47,14 +46,8 @@ class EngineInMemory:
         if len(self._ready) == len(self._loops):
             self._taken_over.set()
 
-    def _over(self, task: asyncio.Task[None]) -> None:
-        self._taken_over.set()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._on_failed(error)
-
     async def stop(self) -> None:
         """Finish the transactions at hand, write `engine.stopped`, end."""
         for loop in self._loops:
             loop.stop()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._tasks.wait()

@@ -14,7 +14,7 @@ from ..delivery import parse_configs
 from ..delivery.config import plan
 from ..engine import EngineSettings
 from ..errors import ConfigurationError, HubError
-from ..verify import LocalSource, Report, verify_source
+from ..verify import LocalSource, VerificationReport, verify_source
 from ..worker import TaskRegistry, WorkerSettings
 from .manual_time import ManualTime
 from .services import Services, WorkerInMemory
@@ -29,7 +29,7 @@ STOP_SECONDS = 60.0
 class VerificationError(HubError):
     """The checker found something on the log: `report` says what, and where."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: VerificationReport) -> None:
         findings = "\n".join(map(str, report.findings[:FINDINGS_SHOWN_MAX]))
         super().__init__(f"The checker found {sum(report.counts.values())} broken promises on the log:\n{findings}")
         self.report = report
@@ -104,7 +104,7 @@ class HubInMemory(Hub):
             if self._verify:
                 await self.verify()
 
-    async def verify(self) -> Report:
+    async def verify(self) -> VerificationReport:
         """The checker's report on the log as it is. Raises VerificationError where it found something."""
         report = await verify_source(LocalSource(self._services.local), settle_seconds=0.0)
         if not report.ok:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from ..errors import HubError
+from ..service import ServiceTasks
 from .manual_time import ManualTime
 
 T = TypeVar("T")
@@ -40,6 +41,7 @@ class Quiet:
         self._stall = stall
         self._waiting: list[asyncio.Future[None]] = []
         self._guarded: set[asyncio.Future[None]] = set()
+        self._tasks = ServiceTasks("the time of the test", self._cannot_look)
         self._looking: asyncio.Task[None] | None = None
         self._given_up = 0
 
@@ -70,7 +72,14 @@ class Quiet:
 
     def _look(self) -> None:
         if self._looking is None or self._looking.done():
-            self._looking = asyncio.get_running_loop().create_task(self._keep_looking(), name="quiet")
+            self._looking = self._tasks.start(self._keep_looking(), "quiet")
+
+    def _cannot_look(self, error: BaseException) -> None:
+        """Nobody may wait for what is not noticed any more."""
+        for waiting in (*self._waiting, *self._guarded):
+            if not waiting.done():
+                waiting.set_exception(error)
+                waiting.exception()
 
     async def _keep_looking(self) -> None:
         """One task for all who wait: several would keep each other from ever seeing the loop quiet."""

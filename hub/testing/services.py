@@ -1,10 +1,8 @@
 """The parts of a hub in memory: broker, engine, worker, subscribers."""
 
-import asyncio
-
 from ..engine import EngineSettings
-from ..errors import HubError
 from ..kafka import hub_topics
+from ..service import ServiceTasks
 from ..worker import TaskRegistry, Worker, WorkerSettings
 from .broker import BrokerInMemory
 from .driver import Driver
@@ -18,10 +16,13 @@ from .transport import ADDRESS, MemoryTransport
 class WorkerInMemory:
     """One worker on a transport of its own, which can be cut."""
 
-    def __init__(self, tasks: TaskRegistry, settings: WorkerSettings, transport: MemoryTransport, clock: ManualTime) -> None:
+    def __init__(
+        self, tasks: TaskRegistry, settings: WorkerSettings, transport: MemoryTransport, clock: ManualTime, driver: Driver
+    ) -> None:
+        """What keeps it from continuing is reported to `driver`."""
         self.transport = transport
+        self._tasks = ServiceTasks("the worker in memory", driver.fail)
         self._worker = Worker(ADDRESS, tasks, settings, transport=transport, clock=clock.monotonic)
-        self._watching: asyncio.Task[None] | None = None
 
     @property
     def running(self) -> int:
@@ -33,23 +34,16 @@ class WorkerInMemory:
         """How many plain functions run."""
         return self._worker.busy_threads
 
-    async def start(self, driver: Driver) -> None:
-        """Returns when it is registered. What keeps it from continuing later is reported to `driver`."""
+    async def start(self) -> None:
+        """Returns when it is registered."""
         await self._worker.start()
-        self._watching = asyncio.get_running_loop().create_task(self._watch(driver), name="worker")
-
-    async def _watch(self, driver: Driver) -> None:
-        try:
-            await self._worker.watch()
-        except HubError as error:
-            driver.fail(error)
+        self._tasks.start(self._worker.watch(), "worker")
 
     async def stop(self) -> None:
         """Drain and end."""
         self.transport.restore()
         await self._worker.stop()
-        if self._watching is not None:
-            await asyncio.wait([self._watching])
+        await self._tasks.wait()
 
 
 class Services:
@@ -87,9 +81,9 @@ class Services:
 
     async def start_worker(self, tasks: TaskRegistry, settings: WorkerSettings) -> WorkerInMemory:
         """A worker, registered."""
-        worker = WorkerInMemory(tasks, settings, self.transport(), self._clock)
+        worker = WorkerInMemory(tasks, settings, self.transport(), self._clock, self.driver)
         self._workers.append(worker)
-        await worker.start(self.driver)
+        await worker.start()
         return worker
 
     async def subscribe(self, subscription: Subscription) -> None:

@@ -9,18 +9,19 @@ from typing import Any, NamedTuple
 from schemas import Event, MalformedEvent, decode_event
 from subscribers import Subscriber, SubscriberContext
 
-from ..delivery import Counters, Plan
+from ..delivery import Counters, SubscriberPlan
 from ..delivery.runner import Runner
 from ..delivery.selection import Selection
 from ..delivery.window import Item, Session
 from ..kafka import EVENTS, StoredRecord
+from ..service import ServiceTasks
 from .transport import MemoryTransport
 
 CLIENT_ID = "subscription"
 DRAIN_SECONDS = 5.0
 
 
-class FetchedRecord(NamedTuple):
+class ConsumedRecord(NamedTuple):
     """A record as the consumer of delivery gives it."""
 
     partition: int
@@ -44,20 +45,19 @@ class Subscription:
     """One attached subscriber: `instance` is the object whose methods are called, `counters` what became of events,
     `dead_letters` those that could not be delivered, `stopped` why it was stopped by its policy `on_error = "stop"`."""
 
-    def __init__(self, plan: Plan, transport: MemoryTransport, on_failed: Callable[[BaseException], object]) -> None:
+    def __init__(self, plan: SubscriberPlan, transport: MemoryTransport, on_failed: Callable[[BaseException], object]) -> None:
         self.plan = plan
         self.instance: Subscriber[Any] = plan.plugin(plan.settings)
         self.counters = Counters()
         self.dead_letters: list[DeadLetteredEvent] = []
         self.stopped: Exception | None = None
         self._transport = transport
-        self._on_failed = on_failed
         self._selection = Selection(plan.plugin, plan.settings, plan.filter)
         self._room = asyncio.Event()
         self._session = Session(plan.delivery.in_flight_max, plan.delivery.in_flight_bytes_max, wake=self._room.set)
         self._logger = logging.getLogger(f"subscribers.{plan.config.id}")
         self._runner: Runner | None = None
-        self._reading: list[asyncio.Task[None]] = []
+        self._reading = ServiceTasks(f"subscriber {plan.config.id}", on_failed)
 
     async def open(self, partitions: int) -> None:
         """Open the instance and begin to read. Raises what its `open` raises."""
@@ -67,16 +67,7 @@ class Subscription:
         self._runner.start()
         for partition in range(partitions):
             begin = 0 if self.plan.config.start_from == "earliest" else self._transport.broker.end(EVENTS, partition)
-            self._start(self._read(self._runner, partition, begin))
-
-    def _start(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work, name=self.plan.config.id)
-        task.add_done_callback(self._over)
-        self._reading.append(task)
-
-    def _over(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._on_failed(error)
+            self._reading.start(self._read(self._runner, partition, begin), f"{self.plan.config.id}-{partition}")
 
     def _stop(self, error: Exception) -> None:
         self.stopped = error
@@ -102,12 +93,12 @@ class Subscription:
         if route is None:
             self.counters.filtered += 1
             return
-        item = Item(self._session, route, FetchedRecord(partition, offset, timestamp_ms, key, value, tuple(headers)))
+        item = Item(self._session, route, ConsumedRecord(partition, offset, timestamp_ms, key, value, tuple(headers)))
         self._session.fed += 1
         self._session.fed_bytes += item.size
         runner.feed([item])
 
-    async def put(self, plan: Plan, item: Item) -> None:
+    async def put(self, plan: SubscriberPlan, item: Item) -> None:
         """An event could not be delivered (see `hub.delivery.runner.DeadLetterSink`)."""
         try:
             event = decode_event(item.value, item.headers)
@@ -117,10 +108,7 @@ class Subscription:
 
     async def close(self) -> None:
         """Let what runs end, flush, and close the instance. Raises what its `close` raises."""
-        for task in self._reading:
-            task.cancel()
-        if self._reading:
-            await asyncio.wait(self._reading)
+        await self._reading.cancel()
         if self._runner is not None:
             await self._runner.drain(self._session, DRAIN_SECONDS)
             await self._runner.close(DRAIN_SECONDS)

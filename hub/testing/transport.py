@@ -22,6 +22,7 @@ from ..kafka import (
     read_batches,
     size_of,
 )
+from ..service import ServiceTasks, no_log
 
 ADDRESS = "memory"
 FETCH_BYTES = 1024 * 1024
@@ -108,6 +109,7 @@ class MemorySender:
     def __init__(self, transport: MemoryTransport) -> None:
         self._transport = transport
         self._posted: deque[tuple[Outgoing, Callable[[], object]]] = deque()
+        self._tasks = ServiceTasks("the sender in memory", no_log)
         self._posting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -129,12 +131,13 @@ class MemorySender:
         await self._transport.broker.stable()
 
     async def post(self, outgoing: Outgoing, on_settled: Callable[[], object] = _nothing) -> None:
-        """See RecordSender. Raises RecordTooLarge."""
+        """See RecordSender. Raises RecordTooLarge, and as `watch` does."""
         check_size(outgoing)
+        self._tasks.raise_failure()
         if self._posted or not self._transport.connected.is_set():
             self._posted.append((outgoing, on_settled))
             if self._posting is None or self._posting.done():
-                self._posting = asyncio.get_running_loop().create_task(self._send_posted(), name="posted reports")
+                self._posting = self._tasks.start(self._send_posted(), "posted reports")
             return
         self._transport.append(outgoing)
         await self._transport.broker.stable()
@@ -149,16 +152,16 @@ class MemorySender:
 
     async def flush(self, *, timeout_seconds: float) -> bool:
         """See RecordSender."""
-        if self._posting is None:
-            return True
-        done, _ = await asyncio.wait([self._posting], timeout=timeout_seconds)
-        return bool(done)
+        await self._tasks.wait(timeout_seconds)
+        return not self._posted
+
+    async def watch(self) -> None:
+        """See RecordSender."""
+        await self._tasks.watch()
 
     async def stop(self) -> None:
         """Send nothing more."""
-        if self._posting is not None:
-            self._posting.cancel()
-            await asyncio.wait([self._posting])
+        await self._tasks.cancel()
 
 
 class MemoryReader:

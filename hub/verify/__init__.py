@@ -1,30 +1,30 @@
 """The checker: a second, independent reading of what the hub promises, from its topics alone."""
 
 from .checker import Checker, check
-from .history import Delivery, Execution, History, Journal, LogRecord, Options, Position
+from .history import CommittedPosition, DeliveredEvent, Execution, History, LogRecord, Options, SubscriberJournal
 from .invariants import INVARIANTS, Invariant
 from .live import verify, verify_source
 from .local_source import LocalSource
-from .report import Finding, Prefix, Report
+from .report import Finding, Prefix, VerificationReport
 from .source import Source, Span
 
 __all__ = [
     "INVARIANTS",
     "Checker",
-    "Delivery",
+    "CommittedPosition",
+    "DeliveredEvent",
     "Execution",
     "Finding",
     "History",
     "Invariant",
-    "Journal",
     "LocalSource",
     "LogRecord",
     "Options",
-    "Position",
     "Prefix",
-    "Report",
     "Source",
     "Span",
+    "SubscriberJournal",
+    "VerificationReport",
     "check",
     "verify",
     "verify_source",

@@ -14,13 +14,13 @@ from schemas import TaskReply
 
 from .fold import Fold
 from .history import LogRecord, headers_of
-from .lane import Lane
+from .partition_book import PartitionBook
 from .report import Findings
 from .rows import StateRows
 from .tables import SOFT_REPORTS
 
 
-class Intake:
+class IntakeBook:
     """I31: each record of `hub.intake` was decided, is soft, or its turn has not come; I6: every src names a record there.
 
     `starts`: where its partitions begin, looked at before state was read. Only what was decided may be removed. `partial`: how
@@ -34,27 +34,27 @@ class Intake:
         self._offsets: dict[int, array[int]] = {}
         self._silent: dict[int, array[int]] = {}
 
-    def take(self, partition: int, record: LogRecord, lane: Lane | None) -> None:
+    def take(self, partition: int, record: LogRecord, book: PartitionBook | None) -> None:
         """A record of intake, in offset order."""
         self.read += 1
         self._offsets.setdefault(partition, array("q")).append(record.offset)
-        if (lane is None or not lane.has_decided(record.offset)) and _report_type(record) not in SOFT_REPORTS:
+        if (book is None or not book.has_decided(record.offset)) and _report_type(record) not in SOFT_REPORTS:
             self._silent.setdefault(partition, array("q")).append(record.offset)
 
     def removed(self, partition: int) -> None:
         """Records that come next were deleted: sources are looked for only in what follows."""
         self._offsets.pop(partition, None)
 
-    def findings(self, found: Findings, lanes: dict[int, Lane], rows: StateRows, *, exact: bool) -> None:
+    def findings(self, found: Findings, books: dict[int, PartitionBook], rows: StateRows, *, exact: bool) -> None:
         """Report what nobody accounted for; where the log's beginning was deleted, only from its first cause on."""
-        for lane in lanes.values():
-            lane.sort()
+        for book in books.values():
+            book.sort()
         for partition, start in self._starts.items():
             if start > (decided_to := rows.meta_offset(partition)):
                 message = f"hub.intake begins at offset {start}, but only offsets below {decided_to} are decided"
                 found.add("I31", message, partition=partition)
         for partition, offsets in self._silent.items():
-            known = lanes.get(partition)
+            known = books.get(partition)
             decided_to = rows.meta_offset(partition)
             if known is not None and not exact:
                 decided_to = min(decided_to, known.input_last + 1)
@@ -63,19 +63,19 @@ class Intake:
             for offset in offsets:
                 if decided_from <= offset < decided_to and not (known is not None and known.has_decided(offset)):
                     found.add("I31", f"hub.intake offset {offset} was passed over without a trace", partition=partition)
-        for partition, lane in lanes.items():
+        for partition, book in books.items():
             present = self._offsets.get(partition, array("q"))
-            for offset in lane.decided if present else ():
+            for offset in book.decided if present else ():
                 at = bisect_left(present, offset)
                 if offset >= present[0] and (at == len(present) or present[at] != offset):
                     found.add("I6", f"src names hub.intake offset {offset}, which holds no record", partition=partition)
 
 
-def _first_decided(lane: Lane | None, decided_to: int) -> int:
+def _first_decided(book: PartitionBook | None, decided_to: int) -> int:
     """From which offset on a record must have left a trace in the kept log."""
-    if lane is None or not lane.truncated:
+    if book is None or not book.truncated:
         return 0
-    return lane.decided[0] if lane.decided else decided_to
+    return book.decided[0] if book.decided else decided_to
 
 
 class Replies:
@@ -86,7 +86,7 @@ class Replies:
         self.partial = 0
 
     def take(
-        self, partition: int, record: LogRecord, fold: Fold, lanes: dict[int, Lane], found: Findings, *, exact: bool
+        self, partition: int, record: LogRecord, fold: Fold, books: dict[int, PartitionBook], found: Findings, *, exact: bool
     ) -> None:
         """A record of `hub.replies`, after all events."""
         self.read += 1
@@ -98,10 +98,10 @@ class Replies:
             return
         if reply.kind != "ended":
             return
-        ended, lane = fold.ended.get(reply.task), lanes.get(reply.partition)
+        ended, book = fold.ended.get(reply.task), books.get(reply.partition)
         if ended is not None and (ended.runs > 1 or (reply.state, reply.sequence) == (ended.state, ended.sequence)):
             return
-        if lane is not None and lane.truncated:
+        if book is not None and book.truncated:
             self.partial += 1
         elif ended is None:
             if exact:

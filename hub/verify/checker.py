@@ -11,17 +11,17 @@ from typing import Any
 
 from schemas import CATALOGUE, TERMINAL_TYPES
 
-from .books import Intake, Replies
+from .books import IntakeBook, Replies
 from .commands import Commands
 from .definitions import DefinitionBook
 from .facts import Fact, Unreadable, read_fact
-from .fold import Ended, Fold, LiveTask
-from .history import Execution, History, Journal, LogRecord, Options, Starts
+from .fold import EndedTask, Fold, LiveTask
+from .history import Execution, History, LogRecord, Options, Starts, SubscriberJournal
 from .invariants import INVARIANTS
 from .journals import LogIndex, check_executions, check_journal
-from .lane import Lane
+from .partition_book import PartitionBook
 from .placement import partition_of_root
-from .report import Findings, Prefix, Report
+from .report import Findings, Prefix, VerificationReport
 from .rows import StateRows
 from .tables import COMMANDS_PREFIX, EVENTS, INTAKE, STARTS
 from .task_rules import Rule, rules_of
@@ -37,7 +37,7 @@ class Checker:
         *,
         starts: Starts | None = None,
         acknowledged: Iterable[str] | None = None,
-        journals: list[Journal] | None = None,
+        journals: list[SubscriberJournal] | None = None,
         executions: Iterable[Execution] | None = None,
     ) -> None:
         self.options = options or Options()
@@ -47,14 +47,16 @@ class Checker:
         self.commands = Commands(self._starts)
         self.definitions = DefinitionBook(self._starts.get(INTAKE, {}))
         self.rows = StateRows()
-        self.intake = Intake(self._starts.get(INTAKE, {}))
+        self.intake = IntakeBook(self._starts.get(INTAKE, {}))
         self.replies = Replies()
         self.inputs = {"require_all_ended"} if self.options.require_all_ended else set()
         if self.options.earlier:
             self.inputs.add("earlier")
         self._partitions = partitions
-        self._lanes = {
-            partition: Lane(partition, self._starts.get(EVENTS, {}).get(partition, 0), self.options.earlier.get(partition))
+        self._books = {
+            partition: PartitionBook(
+                partition, self._starts.get(EVENTS, {}).get(partition, 0), self.options.earlier.get(partition)
+            )
             for partition in range(partitions)
         }
         self._rules: dict[str, tuple[Rule, ...]] = {name: rules_of(name) for name in CATALOGUE}
@@ -70,8 +72,8 @@ class Checker:
 
     def event(self, partition: int, record: LogRecord) -> None:
         """A record of `hub.events`; within a partition in offset order."""
-        lane = self._lanes[partition]
-        for invariant, message in lane.pass_record(record):
+        book = self._books[partition]
+        for invariant, message in book.pass_record(record):
             self._note(invariant, message, partition, record.offset)
         problems: list[str] = []
         try:
@@ -81,15 +83,15 @@ class Checker:
             return
         for problem in problems:
             self._at("I32", problem, fact)
-        for invariant, message in lane.pass_fact(fact):
+        for invariant, message in book.pass_fact(fact):
             self._at(invariant, message, fact)
         if self._index is not None:
             self._index.add(partition, record.offset, fact.src, fact.type)
         try:
             if fact.kind == "task":
-                self._task_event(fact, lane, record.timestamp_ms)
+                self._task_event(fact, book, record.timestamp_ms)
             else:
-                self._entity_event(fact, lane)
+                self._entity_event(fact, book)
         except ValueError as error:
             self._at("I32", f"a time in the data is malformed: {error}", fact)
 
@@ -106,13 +108,13 @@ class Checker:
     def intake_record(self, partition: int, record: LogRecord) -> None:
         """A record of `hub.intake`, in offset order."""
         self.inputs.add("intake")
-        self.intake.take(partition, record, self._lanes.get(partition))
+        self.intake.take(partition, record, self._books.get(partition))
         self.definitions.intake_record(partition, record)
 
     def reply(self, partition: int, record: LogRecord, *, exact: bool = True) -> None:
         """A record of `hub.replies`; all events must have been taken before."""
         self.inputs.add("replies")
-        self.replies.take(partition, record, self.fold, self._lanes, self.found, exact=exact)
+        self.replies.take(partition, record, self.fold, self._books, self.found, exact=exact)
 
     def removed(self, topic: str, partition: int, start: int) -> None:
         """Records of `topic` that were not taken yet are deleted: the partition begins at offset `start` now.
@@ -121,7 +123,7 @@ class Checker:
         """
         self._starts.setdefault(topic, {})[partition] = start
         if topic == EVENTS:
-            self._lanes[partition] = Lane(partition, start)
+            self._books[partition] = PartitionBook(partition, start)
             self.fold.forget(partition)
             self.definitions.forget(partition)
             self._sequences = {entity: known for entity, known in self._sequences.items() if known[2] != partition}
@@ -131,19 +133,19 @@ class Checker:
         elif topic.startswith(COMMANDS_PREFIX):
             self.commands.removed(topic, partition)
 
-    def finish(self, *, exact: bool = True) -> Report:
+    def finish(self, *, exact: bool = True) -> VerificationReport:
         """Compare across topics and report. `exact`: nothing was committed while the topics were read."""
         newer = 0
-        for lane in self._lanes.values():
-            for invariant, message in lane.changed_prefix():
-                self._note(invariant, message, lane.partition)
+        for book in self._books.values():
+            for invariant, message in book.changed_prefix():
+                self._note(invariant, message, book.partition)
         if "state" in self.inputs:
-            newer += self.rows.findings(self.found, self.fold, self._lanes, self._sequences, self.definitions, exact=exact)
+            newer += self.rows.findings(self.found, self.fold, self._books, self._sequences, self.definitions, exact=exact)
         if "commands" in self.inputs:
             grace_ms = int(self.options.grace_seconds * 1000)
-            newer += self.commands.findings(self.found, self.fold, self._lanes, exact=exact, grace_ms=grace_ms)
+            newer += self.commands.findings(self.found, self.fold, self._books, exact=exact, grace_ms=grace_ms)
         if {"intake", "state"} <= self.inputs:
-            self.intake.findings(self.found, self._lanes, self.rows, exact=exact)
+            self.intake.findings(self.found, self._books, self.rows, exact=exact)
         if "intake" in self.inputs:
             self.definitions.findings(self.found)
         self._check_ends()
@@ -158,7 +160,7 @@ class Checker:
 
     @property
     def _truncated(self) -> bool:
-        return any(lane.truncated for lane in self._lanes.values())
+        return any(book.truncated for book in self._books.values())
 
     def _given(self, name: str, value: Any) -> Any:
         if value is not None:
@@ -176,14 +178,14 @@ class Checker:
         for message in messages:
             self._at(invariant, message, fact)
 
-    def _task_event(self, fact: Fact, lane: Lane, timestamp_ms: int) -> None:
+    def _task_event(self, fact: Fact, book: PartitionBook, timestamp_ms: int) -> None:
         task = self.fold.live.get(fact.id)
         if task is None or fact.run != task.run or fact.type == "task.created":
-            if not self._begin(fact, task, lane):
+            if not self._begin(fact, task, book):
                 return
             task = self.fold.live[fact.id]
             if fact.type == "task.created":
-                if not lane.truncated:
+                if not book.truncated:
                     self._all_at("D1", self.definitions.check_created(fact), fact)
                 return
         else:
@@ -191,7 +193,7 @@ class Checker:
                 message = rule.check(fact, task, self.fold) if not task.partial or rule.applies_to(task) else None
                 if message is not None:
                     self._at(rule.invariant, message, fact)
-        if fact.type == "task.dispatched" and task.unresolved and not lane.truncated:
+        if fact.type == "task.dispatched" and task.unresolved and not book.truncated:
             self._all_at("D1", self.definitions.check_fixed(fact, task), fact)
         self.fold.evolve(task, fact)
         if fact.type in ("task.dispatched", "attempt.granted"):
@@ -203,7 +205,7 @@ class Checker:
         if fact.type in TERMINAL_TYPES:
             self.fold.end(task, fact)
 
-    def _begin(self, fact: Fact, task: LiveTask | None, lane: Lane) -> bool:
+    def _begin(self, fact: Fact, task: LiveTask | None, book: PartitionBook) -> bool:
         """Whether the event is one of a live task and still to be judged; otherwise it was judged here."""
 
         def note(invariant: str, message: str) -> None:
@@ -220,7 +222,7 @@ class Checker:
             self._after_the_end(fact, gone)
             return False
         if fact.type != "task.created":
-            if not lane.may_begin_before(fact.run):
+            if not book.may_begin_before(fact.run):
                 note("I3", f"the first event of run {fact.run} is {fact.type} with sequence {fact.sequence}, not task.created")
             self.fold.adopt(fact)
             return True
@@ -237,13 +239,13 @@ class Checker:
             wanted = partition_of_root(fact.root, self._partitions)
             note("I22", f"root {fact.root} belongs on partition {wanted} of {self._partitions}")
         orphan = fact.root not in (None, fact.id) and fact.root not in self.fold.live
-        if orphan and (not lane.truncated or fact.root in self.fold.ended):
+        if orphan and (not book.truncated or fact.root in self.fold.ended):
             note("I8", f"a step of root {fact.root}, which is not live")
         self._check_key(fact, note)
-        self.fold.begin(fact, truncated=lane.truncated)
+        self.fold.begin(fact, truncated=book.truncated)
         return True
 
-    def _after_the_end(self, fact: Fact, gone: Ended) -> None:
+    def _after_the_end(self, fact: Fact, gone: EndedTask) -> None:
         if gone.state == "cancelled" and fact.type in STARTS:
             self._at("I35", f"{fact.type} after the task was cancelled", fact)
         else:
@@ -268,11 +270,11 @@ class Checker:
                     note("I19", "created again within the window of its idempotency key")
         self._keys[mark] = (fact.id, data.payload_hash, fact.time_ms, data.idempotency_window or 0.0)
 
-    def _entity_event(self, fact: Fact, lane: Lane) -> None:
+    def _entity_event(self, fact: Fact, book: PartitionBook) -> None:
         """An event of a worker, a definition or the engine itself: sequence, what is registered, and who was refused."""
         known = self._sequences.get(fact.entity)
         if known is None or fact.run > known[0]:
-            if fact.sequence != 1 and not (lane.may_begin_before(fact.run) and known is None):
+            if fact.sequence != 1 and not (book.may_begin_before(fact.run) and known is None):
                 self._at("I3", f"run {fact.run} begins with sequence {fact.sequence}", fact)
         elif (fact.run, fact.sequence, fact.partition) != (known[0], known[1] + 1, known[2]):
             before = f"run {known[0]}, sequence {known[1]} of partition {known[2]}"
@@ -282,11 +284,11 @@ class Checker:
             self._at("I3", f"{fact.entity} writes on partition {fact.partition}", fact)
         if fact.kind == "definition":
             problem = self.definitions.take(fact)
-            if problem is not None and not lane.truncated:
+            if problem is not None and not book.truncated:
                 self._at("D1", problem, fact)
         if fact.type == "task.deduplicated":
             self._refused.add(fact.data.task)
-            if fact.data.task not in self.fold.live and fact.data.task not in self.fold.ended and not lane.truncated:
+            if fact.data.task not in self.fold.live and fact.data.task not in self.fold.ended and not book.truncated:
                 self._at("I1", f"deduplicated against {fact.data.task}, which was never created", fact)
         elif fact.type == "task.rejected" and fact.data.task is not None and fact.data.report == "task.created":
             self._refused.add(fact.data.task)
@@ -294,8 +296,8 @@ class Checker:
     def _check_ends(self) -> None:
         """I2, I12 and I33: what is left open at the end of the log."""
         for task in self.fold.live.values():
-            lane = self._lanes[task.partition]
-            waited = lane.time_ms - task.unmet_ms
+            book = self._books[task.partition]
+            waited = book.time_ms - task.unmet_ms
             late = waited >= self.options.wake_seconds * 1000
             if not task.partial and task.state == "blocked" and not task.waits and not task.unsure and late:
                 why = f"{len(task.broken)} ended otherwise than asked" if task.broken else "all were met"
@@ -317,11 +319,11 @@ class Checker:
             elif runs > 1:
                 self.found.add("I1", f"acknowledged, and created {runs} times", subject=task_id)
 
-    def _report(self, exact: bool, newer: int) -> Report:
+    def _report(self, exact: bool, newer: int) -> VerificationReport:
         checked = [row.id for row in INVARIANTS.values() if set(row.reads) <= self.inputs]
-        prefixes: dict[int, Prefix] = {partition: lane.prefix for partition, lane in self._lanes.items()}
-        return Report(
-            events=sum(lane.events for lane in self._lanes.values()),
+        prefixes: dict[int, Prefix] = {partition: book.prefix for partition, book in self._books.items()}
+        return VerificationReport(
+            events=sum(book.events for book in self._books.values()),
             tasks=sum(gone.runs for gone in self.fold.ended.values()) + len(self.fold.live),
             live_tasks=len(self.fold.live),
             ended_tasks=sum(gone.runs for gone in self.fold.ended.values()),
@@ -344,7 +346,7 @@ class Checker:
         )
 
 
-def check(history: History, options: Options | None = None) -> Report:
+def check(history: History, options: Options | None = None) -> VerificationReport:
     """Verify a whole history: all topics were read after the last commit. Returns what was found."""
     checker = Checker(
         history.partitions,

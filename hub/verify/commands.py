@@ -5,9 +5,9 @@ from msgspec import json
 from schemas import COMMANDS, ExecuteAttempt, GrantAttempt
 
 from .facts import Fact
-from .fold import Fold, Lease, LiveTask
+from .fold import AttemptLease, Fold, LiveTask
 from .history import LogRecord, Starts, headers_of
-from .lane import Lane
+from .partition_book import PartitionBook
 from .report import Findings
 
 
@@ -25,7 +25,7 @@ class Commands:
         self._first_ms: dict[str, int] = {}
         self._cut = {f"{topic}/{partition}" for topic, by in starts.items() for partition, start in by.items() if start}
 
-    def expect(self, fact: Fact, lease: Lease | None, timestamp_ms: int) -> None:
+    def expect(self, fact: Fact, lease: AttemptLease | None, timestamp_ms: int) -> None:
         """An event that has a command: task.dispatched or attempt.granted. `lease`: the one that it gives or is about."""
         data = fact.data
         if fact.type == "task.dispatched":
@@ -72,7 +72,7 @@ class Commands:
         self._cut.add(f"{topic}/{partition}")
         self._first_ms.pop(f"{topic}/{partition}", None)
 
-    def findings(self, found: Findings, fold: Fold, lanes: dict[int, Lane], *, exact: bool, grace_ms: int) -> int:
+    def findings(self, found: Findings, fold: Fold, books: dict[int, PartitionBook], *, exact: bool, grace_ms: int) -> int:
         """What has no partner; returns how many were newer than the events and left out.
 
         What is not later than the oldest record of a place whose beginning was removed may have had its partner there: the two
@@ -89,7 +89,7 @@ class Commands:
                 continue
             found.add("I23", "no command matches this event", partition=partition, offset=offset, subject=task_id)
         for place, timestamp_ms, command in self._early.values():
-            if _event_may_be_removed(command, timestamp_ms, lanes):
+            if _event_may_be_removed(command, timestamp_ms, books):
                 self.partial += 1
                 continue
             task = fold.live.get(command.task)
@@ -105,10 +105,10 @@ class Commands:
         return any(place not in self._first_ms or timestamp_ms <= self._first_ms[place] for place in cut)
 
 
-def _event_may_be_removed(command: ExecuteAttempt | GrantAttempt, timestamp_ms: int, lanes: dict[int, Lane]) -> bool:
+def _event_may_be_removed(command: ExecuteAttempt | GrantAttempt, timestamp_ms: int, books: dict[int, PartitionBook]) -> bool:
     partition = command.partition if isinstance(command, ExecuteAttempt) else None
-    cut = [lane for number, lane in lanes.items() if lane.truncated and partition in (None, number)]
-    return any(lane.events == 0 or timestamp_ms <= lane.first_ms for lane in cut)
+    cut = [book for number, book in books.items() if book.truncated and partition in (None, number)]
+    return any(book.events == 0 or timestamp_ms <= book.first_ms for book in cut)
 
 
 def _is_newer(command: ExecuteAttempt | GrantAttempt, task: LiveTask) -> bool:

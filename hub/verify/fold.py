@@ -15,7 +15,7 @@ from .facts import Fact, time_ms
 from .tables import COMMANDS_PREFIX, ENDS_OF_ATTEMPT, MET_BY, STATE_AFTER
 
 
-class Lease(Struct):
+class AttemptLease(Struct):
     """The right of one worker to one attempt. `inbox`: where its command lies, as "<topic>/<partition>". `number`: the last
     report accepted, of intake offset `number_input`."""
 
@@ -65,7 +65,7 @@ class LiveTask(Struct):
     shown: str | None = None
     attempt: int = 0
     dispatch: int = 0
-    lease: Lease | None = None
+    lease: AttemptLease | None = None
     last_end: str | None = None
     last_end_type: str = ""
     last_end_started: bool = False
@@ -96,7 +96,7 @@ class LiveTask(Struct):
         return self.start_after_ms
 
 
-class Ended(NamedTuple):
+class EndedTask(NamedTuple):
     """What is kept of a task after its end; `runs`: how many it has had."""
 
     run: int
@@ -119,7 +119,7 @@ class Fold:
 
     def __init__(self) -> None:
         self.live: dict[str, LiveTask] = {}
-        self.ended: dict[str, Ended] = {}
+        self.ended: dict[str, EndedTask] = {}
         self.graphs: dict[str, Graph] = {}
         self.adopted = 0
         self._dependents: dict[str, list[str]] = {}
@@ -194,7 +194,7 @@ class Fold:
         state = STATE_AFTER[fact.type]
         before = self.ended.get(task.id)
         del self.live[task.id]
-        self.ended[task.id] = Ended(
+        self.ended[task.id] = EndedTask(
             task.run, fact.sequence, state, task.partition, 1 + (before.runs if before else 0), task.at_most_once
         )
         self._leave(task, state)
@@ -260,7 +260,7 @@ def _dispatched(task: LiveTask, fact: Fact) -> None:
     data = fact.data
     task.attempt, task.dispatch, task.policy = data.attempt, data.dispatch, data.policy
     task.version, task.unresolved = data.version or task.version, False
-    task.lease = Lease(data.attempt, data.dispatch, data.worker, data.token, f"{COMMANDS_PREFIX}{data.pool}/{data.inbox}")
+    task.lease = AttemptLease(data.attempt, data.dispatch, data.worker, data.token, f"{COMMANDS_PREFIX}{data.pool}/{data.inbox}")
 
 
 def _started(task: LiveTask, fact: Fact) -> None:

@@ -41,7 +41,7 @@ def headers_of(record: LogRecord) -> dict[str, bytes]:
     return {name: value for name, value in record.headers if value is not None}
 
 
-class Delivery(NamedTuple):
+class DeliveredEvent(NamedTuple):
     """One event handed to a subscriber: where it lay, its CloudEvents id, its entity, and a digest of its bytes."""
 
     partition: int
@@ -51,7 +51,7 @@ class Delivery(NamedTuple):
     digest: str
 
 
-class Position(NamedTuple):
+class CommittedPosition(NamedTuple):
     """A committed position of a subscriber (the next offset it wants); `replay`: set back on purpose."""
 
     partition: int
@@ -59,15 +59,15 @@ class Position(NamedTuple):
     replay: bool = False
 
 
-class Journal(Struct, kw_only=True):
+class SubscriberJournal(Struct, kw_only=True):
     """What a subscriber noted. `types`: the event types it asked for (None: all). `starts`: the first offset it had to get.
 
     `dead_letters`: (partition, offset) of events that went to its dead letters instead.
     """
 
     subscriber: str
-    deliveries: list[Delivery]
-    positions: list[Position] = []
+    deliveries: list[DeliveredEvent]
+    positions: list[CommittedPosition] = []
     types: frozenset[str] | None = None
     starts: dict[int, int] = {}
     dead_letters: frozenset[tuple[int, int]] = frozenset()
@@ -111,5 +111,5 @@ class History(Struct, kw_only=True):
     intake: Partitions | None = None
     replies: Partitions | None = None
     acknowledged: Iterable[str] | None = None
-    journals: list[Journal] | None = None
+    journals: list[SubscriberJournal] | None = None
     executions: Iterable[Execution] | None = None

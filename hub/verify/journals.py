@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from schemas import CATALOGUE
 
 from .fold import Fold
-from .history import Execution, Journal
+from .history import Execution, SubscriberJournal
 from .report import Findings
 
 _TYPES = {event_type: number for number, event_type in enumerate(sorted(CATALOGUE))}
@@ -41,7 +41,7 @@ class LogIndex:
         offsets = self._offsets.get(partition)
         return offsets[-1] + 1 if offsets else 0
 
-    def wanted(self, journal: Journal) -> Iterable[tuple[int, int]]:
+    def wanted(self, journal: SubscriberJournal) -> Iterable[tuple[int, int]]:
         """(partition, offset) of every event that the journal's subscriber asked for."""
         numbers = None if journal.types is None else {_TYPES[name] for name in journal.types if name in _TYPES}
         for partition, offsets in self._offsets.items():
@@ -51,7 +51,7 @@ class LogIndex:
                     yield partition, offset
 
 
-def check_journal(journal: Journal, log: LogIndex, found: Findings, *, exact: bool) -> None:
+def check_journal(journal: SubscriberJournal, log: LogIndex, found: Findings, *, exact: bool) -> None:
     """I27, I28, I29 and I30 for one subscriber."""
     seen: dict[tuple[int, int], tuple[str, str]] = {}
     furthest: dict[str, tuple[int, int]] = {}
@@ -74,7 +74,7 @@ def check_journal(journal: Journal, log: LogIndex, found: Findings, *, exact: bo
     _check_positions(journal, log, found, exact=exact)
 
 
-def _check_positions(journal: Journal, log: LogIndex, found: Findings, *, exact: bool) -> None:
+def _check_positions(journal: SubscriberJournal, log: LogIndex, found: Findings, *, exact: bool) -> None:
     last: dict[int, int] = {}
     for partition, offset, replay in journal.positions:
         if offset < last.get(partition, 0) and not replay:
@@ -85,7 +85,7 @@ def _check_positions(journal: Journal, log: LogIndex, found: Findings, *, exact:
         last[partition] = offset
 
 
-def _note(found: Findings, invariant: str, journal: Journal, place: tuple[int, int], message: str) -> None:
+def _note(found: Findings, invariant: str, journal: SubscriberJournal, place: tuple[int, int], message: str) -> None:
     found.add(invariant, message, partition=place[0], offset=place[1], subject=journal.subscriber)
 
 

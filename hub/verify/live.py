@@ -16,9 +16,9 @@ from typing import Any
 from ..errors import ConfigurationError
 from ..kafka import Cluster, OffsetOutOfRange
 from .checker import Checker
-from .history import Execution, Journal, LogRecord, Options, Starts
+from .history import Execution, LogRecord, Options, Starts, SubscriberJournal
 from .kafka_source import kafka_source
-from .report import Prefix, Report
+from .report import Prefix, VerificationReport
 from .source import Source, Span
 from .tables import COMMANDS_PREFIX, EVENTS, INTAKE, REPLIES, STATE
 
@@ -98,7 +98,7 @@ async def verify(
     acknowledged: Iterable[str] | None = None,
     progress: Progress | None = None,
     **more: Any,
-) -> Report:
+) -> VerificationReport:
     """Check the hub on `cluster`: every topic, committed records only, up to one cut.
 
     `require_all_ended`: a live task, a waiting one or an open transaction is a finding. `acknowledged`: ids of acknowledged
@@ -116,12 +116,12 @@ async def verify_source(
     *,
     require_all_ended: bool = False,
     acknowledged: Iterable[str] | None = None,
-    journals: list[Journal] | None = None,
+    journals: list[SubscriberJournal] | None = None,
     executions: Iterable[Execution] | None = None,
     earlier: dict[int, Prefix] | None = None,
     progress: Progress | None = None,
     settle_seconds: float = SETTLE_SECONDS,
-) -> Report:
+) -> VerificationReport:
     """Check the hub of `source`; see the module for the cut. Raises ConfigurationError when it has no `hub.events`."""
     options = Options(
         require_all_ended=require_all_ended, wake_seconds=0.0 if require_all_ended else BUSY_WAKE_SECONDS, earlier=earlier or {}

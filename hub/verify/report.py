@@ -55,7 +55,7 @@ class Findings:
             self.kept.append(Finding(invariant, message, partition, offset, subject))
 
 
-class Report(Struct, kw_only=True):
+class VerificationReport(Struct, kw_only=True):
     """The outcome of a check. `counts` has every finding per invariant, `findings` the first hundred of each.
 
     `checked` and `skipped` name invariants: skipped ones lacked their input (say, no subscriber journal was given).

@@ -10,8 +10,8 @@ from schemas import DEFAULT_POLICY, ExecutionPolicy
 
 from .definitions import DefinitionBook
 from .facts import time_ms
-from .fold import Ended, Fold, LiveTask
-from .lane import Lane
+from .fold import EndedTask, Fold, LiveTask
+from .partition_book import PartitionBook
 from .report import Findings
 
 META_ROW = b"!meta"
@@ -105,7 +105,7 @@ class StateRows:
         self,
         found: Findings,
         fold: Fold,
-        lanes: dict[int, Lane],
+        books: dict[int, PartitionBook],
         sequences: dict[str, tuple[int, int, int]],
         definitions: DefinitionBook,
         *,
@@ -121,40 +121,47 @@ class StateRows:
             if isinstance(row, str):
                 found.add("I10", f"the row cannot be read: {row}", partition=partition, subject=task_id)
                 continue
-            newer += self._compare(found, fold, lanes, task_id, partition, row, exact)
+            newer += self._compare(found, fold, books, task_id, partition, row, exact)
         for entity, (partition, value) in self._others.items():
-            newer += self._compare_sequence(found, sequences, lanes, entity, partition, value, exact)
-            if exact and entity.startswith("definition/") and (lane := lanes.get(partition)) and not lane.truncated:
+            newer += self._compare_sequence(found, sequences, books, entity, partition, value, exact)
+            if exact and entity.startswith("definition/") and (book := books.get(partition)) and not book.truncated:
                 self._compare_definition(found, definitions, entity, partition, value)
-        for partition, lane in lanes.items():
-            self._check_meta(found, partition, lane)
+        for partition, book in books.items():
+            self._check_meta(found, partition, book)
         return newer
 
     def _compare(
-        self, found: Findings, fold: Fold, lanes: dict[int, Lane], task_id: str, partition: int, row: dict[str, Any], exact: bool
+        self,
+        found: Findings,
+        fold: Fold,
+        books: dict[int, PartitionBook],
+        task_id: str,
+        partition: int,
+        row: dict[str, Any],
+        exact: bool,
     ) -> int:
         def note(message: str, offset: int | None = None) -> None:
             found.add("I10", message, partition=partition, offset=offset, subject=task_id)
 
-        task: LiveTask | Ended | None = fold.live.get(task_id) or fold.ended.get(task_id)
+        task: LiveTask | EndedTask | None = fold.live.get(task_id) or fold.ended.get(task_id)
         run, sequence, end = row.get("run", -1), row.get("sequence", -1), row.get(ENDED_FIELD)
         if not isinstance(run, int) or not isinstance(sequence, int):
             note(f"the row has run {run!r} and sequence {sequence!r}")
             return 0
         if task is None:
-            lane = lanes.get(partition)
-            if lane is not None and lane.truncated:
+            book = books.get(partition)
+            if book is not None and book.truncated:
                 self.unseen_tasks += end is None
                 return 0
             from_plan = row.get("root", task_id) != task_id  # The agenda makes steps long after the record that is their run.
-            if lane is not None and (exact or (run <= lane.input_last and not from_plan)):
+            if book is not None and (exact or (run <= book.input_last and not from_plan)):
                 note("a row of a task that has no events")
             return int(not exact)
         if task.partition != partition:
             note(f"the row lies on partition {partition}, its events on {task.partition}")
         if not exact and (run, sequence) > (task.run, task.sequence):
             return 1
-        if isinstance(task, Ended):
+        if isinstance(task, EndedTask):
             if end is None and row.get("root", task_id) != task_id:
                 end = row.get("state")  # The row of an ended step shrinks only when its workflow has ended too.
             if end is None:
@@ -173,7 +180,7 @@ class StateRows:
     def _compare_sequence(
         found: Findings,
         sequences: dict[str, tuple[int, int, int]],
-        lanes: dict[int, Lane],
+        books: dict[int, PartitionBook],
         entity: str,
         partition: int,
         value: bytes,
@@ -186,8 +193,8 @@ class StateRows:
             return 0
         known = sequences.get(entity)
         if known is None:
-            lane = lanes.get(partition)
-            if exact and sequence > 0 and lane is not None and not lane.truncated:
+            book = books.get(partition)
+            if exact and sequence > 0 and book is not None and not book.truncated:
                 found.add("I10", f"the row says sequence {sequence}, the log has none", partition=partition, subject=entity)
             return 0
         if known[1] != sequence:
@@ -203,8 +210,8 @@ class StateRows:
         if problem is not None:
             found.add("I10", problem, partition=partition, subject=entity)
 
-    def _check_meta(self, found: Findings, partition: int, lane: Lane) -> None:
-        if lane.events == 0:
+    def _check_meta(self, found: Findings, partition: int, book: PartitionBook) -> None:
+        if book.events == 0:
             return
         if partition not in self._meta:
             found.add("I7", "hub.state has no !meta row", partition=partition)
@@ -214,10 +221,10 @@ class StateRows:
         if not isinstance(offset, int) or not isinstance(epoch, int):
             found.add("I7", f"!meta has no {META_OFFSET} or no {META_EPOCH}", partition=partition)
             return
-        if offset <= lane.input_last:
-            found.add("I7", f"!meta stands at intake offset {offset}, but {lane.input_last} is decided", partition=partition)
-        if epoch < lane.epoch:
-            found.add("I26", f"!meta is of epoch {epoch}, the last event of epoch {lane.epoch}", partition=partition)
+        if offset <= book.input_last:
+            found.add("I7", f"!meta stands at intake offset {offset}, but {book.input_last} is decided", partition=partition)
+        if epoch < book.epoch:
+            found.add("I26", f"!meta is of epoch {epoch}, the last event of epoch {book.epoch}", partition=partition)
 
     def _meta_fields(self, partition: int) -> dict[str, Any]:
         fields = _object_of(self._meta.get(partition, b"{}"))

@@ -11,12 +11,12 @@ import structlog
 
 from schemas import FIRST_VERSION, ExecuteAttempt, TaskError, definition_id, quoted
 
+from ..service import ServiceTasks
 from .attempts import Attempt
 from .context import TaskContext
 from .effects import ImmediateEffect
 from .executor import execute_attempt
 from .outcome import Cancelled, Failed, Outcome, error_of
-from .owned import OwnedTasks
 from .registry import TaskRegistry
 from .reporting import Reporting
 from .shared import Locked, LoopCalls
@@ -56,7 +56,7 @@ class Bodies:
         registry: TaskRegistry,
         desk: Locked[Slots],
         reporting: Reporting,
-        tasks: OwnedTasks,
+        tasks: ServiceTasks,
         threads: Executor,
         calls: LoopCalls,
         carry_out: Callable[[Iterable[ImmediateEffect]], None],

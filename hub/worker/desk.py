@@ -12,6 +12,7 @@ import structlog
 from schemas import reports as r
 
 from ..errors import HubError
+from ..service import ServiceTasks
 from .bodies import Bodies
 from .effects import (
     BeatSoon,
@@ -26,7 +27,6 @@ from .effects import (
     ReportStanding,
     StopBody,
 )
-from .owned import OwnedTasks
 from .registry import TaskRegistry
 from .reporting import STARTED_LINGER_SECONDS, Reporting
 from .reports import ReportBuilder, Reports, WorkerIdentity
@@ -73,7 +73,7 @@ class Desk:
         self._on_failed = on_failed
         self._clock = clock
         self._threads = DaemonThreads(settings.slots, name="task")
-        self._tasks = OwnedTasks(on_failed)
+        self._tasks = ServiceTasks("the worker", on_failed)
         self._registry = registry
         registration = registry.registration
         self._announced = registration.revision

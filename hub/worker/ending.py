@@ -4,6 +4,7 @@ import asyncio
 
 import structlog
 
+from ..errors import HubError
 from .settings import WorkerFailedError
 
 log = structlog.get_logger(__name__)
@@ -28,7 +29,9 @@ class Ending:
     def fail(self, error: BaseException) -> None:
         """The worker cannot continue."""
         if not self.asked_for:
-            log.error("the worker cannot continue", action="worker_failed", reason=str(error) or repr(error))
+            unexpected = None if isinstance(error, HubError) else error
+            about = {"reason": str(error) or repr(error), "exc_info": unexpected}
+            log.error("the worker cannot continue", action="worker_failed", **about)
             self._failure = error
         self.ask()
 

@@ -14,8 +14,8 @@ import structlog
 
 from ..errors import HubError, cause_of
 from ..kafka import Outgoing
+from ..service import ServiceTasks
 from ..telemetry import OutageLog
-from .owned import OwnedTasks
 from .reports import ReportBuilder, Reports
 from .shared import Locked
 from .slots import Slots
@@ -212,12 +212,12 @@ class LoopHeartbeats:
 
     def __init__(self, keeper: LeaseKeeper, on_failed: Callable[[BaseException], object]) -> None:
         self._keeper = keeper
-        self._tasks = OwnedTasks(on_failed)
+        self._tasks = ServiceTasks("the worker", on_failed)
 
     async def start(self) -> None:
         """Returns when the first heartbeat can be sent; raises what ended it before."""
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        running = self._tasks.start(self._keeper.run(partial(ready.set_result, None)))
+        running = self._tasks.start(self._keeper.run(partial(ready.set_result, None)), "heartbeats")
         await asyncio.wait([running, ready], return_when=asyncio.FIRST_COMPLETED)
         if not ready.done():
             running.result()

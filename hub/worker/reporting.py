@@ -10,10 +10,10 @@ from schemas import reports as r
 
 from ..errors import HubError
 from ..kafka import Outgoing
+from ..service import ServiceTasks
 from .attempts import Attempt
 from .effects import Standing
 from .outcome import Cancelled, Failed, Outcome, Succeeded, in_short
-from .owned import OwnedTasks
 from .reports import ReportBuilder, Reports
 from .shared import Locked, LoopCalls
 from .slots import Slots
@@ -38,7 +38,7 @@ class Reporting:
         reports: Reports,
         builder: ReportBuilder,
         desk: Locked[Slots],
-        tasks: OwnedTasks,
+        tasks: ServiceTasks,
         calls: LoopCalls,
         linger_seconds: float = STARTED_LINGER_SECONDS,
     ) -> None:

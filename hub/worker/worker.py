@@ -17,12 +17,12 @@ from schemas import reports as r
 
 from ..errors import ConfigurationError
 from ..kafka import Cluster, KafkaTransport, StoredRecord, Transport, commands_topic, inbox_of
+from ..service import ServiceTasks
 from .commands import CommandReader
 from .desk import Desk
 from .ending import Ending
 from .heartbeats import DeskHeartbeats, Heartbeats, LeaseKeeper, LoopHeartbeats
 from .inbox import Inbox
-from .owned import OwnedTasks
 from .registry import TaskRegistry
 from .reporting import STARTED_LINGER_SECONDS
 from .reports import ReportBuilder, Reports, WorkerIdentity
@@ -58,7 +58,6 @@ class Worker:
         if self.settings.slots < 1:
             raise ConfigurationError("slots must be at least 1.")
         self.incarnation = str(uuid_utils.uuid7())
-        self.inbox = inbox_of(self.incarnation)
         self._transport = transport or KafkaTransport(Cluster.of(bootstrap))
         self._clock = clock
         self._registry = registry
@@ -72,7 +71,7 @@ class Worker:
         self._registered = False
         self._stopped = False
         self._ending = Ending()
-        self._services = OwnedTasks(self._ending.fail)
+        self._services = ServiceTasks("the worker", self._ending.fail)
 
     async def run(self, *, handle_signals: bool = True) -> None:
         """Start, work until `stop` is asked for (by SIGTERM or SIGINT too), drain. A second signal ends the process at once.
@@ -105,9 +104,10 @@ class Worker:
         await self._heartbeats.start()
         self._registered = True
         await desk.reporting.register(self.partitions)
-        self._services.start_service(self._inbox.read(partial(self._take, desk)), "the inbox")
-        self._services.start_service(desk.keep_time(), "the clock of the desk")
-        self._services.start_service(desk.keep_registered(), "the registry")
+        self._services.keep(self._inbox.read(partial(self._take, desk)), "inbox")
+        self._services.keep(desk.keep_time(), "desk clock")
+        self._services.keep(desk.keep_registered(), "registry")
+        self._services.keep(self._reports.watch(), "reports")
         log.info("worker started", action="worker_started", incarnation=self.incarnation, tasks=self._registry.names)
 
     def _new_desk(self, identity: WorkerIdentity) -> Desk:
@@ -180,6 +180,11 @@ class Worker:
     async def _end_heartbeats(self) -> None:
         if self._heartbeats is not None:
             await self._heartbeats.stop()
+
+    @property
+    def inbox(self) -> int:
+        """The partition of its pool's commands topic that it reads."""
+        return inbox_of(self.incarnation)
 
     @property
     def partitions(self) -> int:

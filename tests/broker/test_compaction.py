@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from hub.broker import BrokerServer, BrokerSettings
 from hub.broker.batches import HEADER_BYTES, check_batch, is_intact, marker_batch, placed, read_header, sealed, whole_batches
-from hub.broker.compaction import Filter, Rules, Spans, add_span, map_keys, plan_cleaning
+from hub.broker.compaction import CleaningFilter, Rules, Spans, add_span, map_keys, plan_cleaning
 from hub.broker.errors import MalformedBatch
 from hub.broker.files import FileStorage
 from hub.broker.log import AbortedTransaction, LogKey, PartitionLog, SegmentView
@@ -146,7 +146,7 @@ def cleaned(
     end = read_header(batches[-1]).last_offset + 1
     rules = Rules(dirty_from, end, aborted, spans or [], options.get("delete_retention_ms", 1000), now_ms)
     keys = map_keys(batches, rules, lambda: None, bytes_max=options.get("bytes_max", 1 << 20))
-    keep = Filter(keys, rules, lambda: None)
+    keep = CleaningFilter(keys, rules, lambda: None)
     kept = [keep.apply(raw, last=number == len(batches)) for number, raw in enumerate(batches, 1)]
     return [raw for raw in kept if raw is not None], keys.end
 

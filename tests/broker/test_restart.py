@@ -239,7 +239,7 @@ async def test_a_full_disk_refuses_writes_and_serves_reads(tmp_path: Path) -> No
     assert server._flusher is not None
     await server.local.create_topic("t", 1)
     await server.local.append("t", 0, batch([b"before"]))
-    storage._reserve_bytes = 1 << 60
+    storage._room.reserve_bytes = 1 << 60
     await server._flusher.in_background(storage.maintain)  # after the look that is under way
     assert await idempotent(server, batch([b"x"])) == (ErrorCode.KAFKA_STORAGE_ERROR, -1)
     with pytest.raises(BrokerError):
@@ -247,7 +247,7 @@ async def test_a_full_disk_refuses_writes_and_serves_reads(tmp_path: Path) -> No
     assert stored(server) == [b"before"]
     await server.local.delete_records("t", 0, 1)  # it makes room
     assert server.broker.state.topics["t"].logs[0].start == 1
-    storage._reserve_bytes = 0
+    storage._room.reserve_bytes = 0
     await server._flusher.in_background(storage.maintain)  # after the look that is under way
     assert await server.local.append("t", 0, batch([b"after"])) == 1
     await server.stop()

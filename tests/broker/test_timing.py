@@ -3,14 +3,14 @@
 from functools import partial
 from typing import Any
 
-from hub.broker.timing import COMPACT_FROM, Deferred, Timers
+from hub.broker.timing import COMPACT_FROM, Deferred, TimerHeap
 
 from .test_groups import ManualClock
 
 
 def test_timers_run_in_order_and_only_once() -> None:
     clock = ManualClock()
-    timers = Timers(clock)
+    timers = TimerHeap(clock)
     ran: list[object] = []
     earlier: list[float] = []
     timers.on_earlier = earlier.append
@@ -27,7 +27,7 @@ def test_timers_run_in_order_and_only_once() -> None:
 
 def test_cancelled_timers_take_no_room() -> None:
     clock = ManualClock()
-    timers = Timers(clock)
+    timers = TimerHeap(clock)
     kept = [timers.after(60, lambda: None) for _ in range(10)]
     for _ in range(100_000):
         timers.after(60, lambda: None).cancel()

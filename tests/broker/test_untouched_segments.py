@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hub.broker import cleaning
 from hub.broker.batches import marker_batch, placed, read_header, whole_batches
-from hub.broker.compaction import Filter, Pause, Rules, Spans, add_span
+from hub.broker.compaction import CleaningFilter, Pause, Rules, Spans, add_span
 from hub.broker.log import LogKey
 from hub.broker.segment import LogTail, Segment
 from hub.broker.segments import SegmentStore
@@ -51,7 +51,7 @@ class CleanedLog:
         rules = Rules(dirty_from, self.end, (), self.spans, RETENTION_MS, now_ms)
         keys = cleaning.find_keys(segments, rules, lambda: None, bytes_max=bytes_max)
         segments = [segment for segment in segments if segment.base < keys.end]
-        keep = Filter(keys, rules, lambda: None)
+        keep = CleaningFilter(keys, rules, lambda: None)
         for made in cleaning.rewrite(segments, keep, lambda: None, segment_bytes=SEGMENT_BYTES, now_ms=now_ms):
             assert self.store.replace(KEY, made.old, made.new)
         self.spans = add_span(self.spans, keys.end, now_ms, RETENTION_MS)

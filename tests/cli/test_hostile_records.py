@@ -13,7 +13,7 @@ from hub.cli.render import duration, event_line, print_event
 from hub.cli.tree import TreeView
 from hub.core.rows import EndedRow, EngineRow, MetaRow, TaskRow, WorkerRow
 from hub.kafka import EVENTS, STATE, Cluster, make_producer
-from hub.runtime.status import Lane, gather_status
+from hub.runtime.status import PartitionStatus, gather_status
 from schemas import MalformedRecord, decode_event
 from tests.brokers import broker_and_loop
 from tests.components.running import PARTITIONS, Running, running
@@ -46,9 +46,9 @@ def test_every_event_that_is_decoded_has_one_line_and_a_place_in_the_tree(record
 @PATIENT
 @given(st.lists(hostile_records(ROWS), min_size=1, max_size=20))
 def test_any_record_of_the_changelog_is_a_row_or_is_counted(records: list[WholeRecord]) -> None:
-    lane = Lane()
+    status = PartitionStatus()
     for record in records:
-        lane.take(record.key or b"", record.value)
+        status.take(record.key or b"", record.value)
         try:
             duration(listed_task(record.key or b"", record.value or b"", 0).seconds)
         except MalformedRecord as error:

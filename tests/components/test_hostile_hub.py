@@ -86,7 +86,7 @@ async def test_whatever_lies_on_the_intake_the_next_task_ends(empty_bootstrap: s
             finally:
                 await producer.stop()
     actions = [entry.get("action") for entry in logs]
-    assert not {"engine_poison", "engine_retry", "engine_partition_stopped"} & set(actions)
+    assert not {"engine_poison", "engine_retry", "engine_failed"} & set(actions)
     assert len(logs) < 10 * PARTITIONS + 5 * len(records)
     assert max(len(str(entry)) for entry in logs) < 20_000
     started = [

@@ -123,6 +123,6 @@ async def test_whatever_lies_on_its_other_topics_a_hub_works_on(empty_bootstrap:
                 await producer.stop()
                 await delivery.stop()
     actions = [entry.get("action") for entry in logs]
-    assert not {"worker_failed", "worker_inbox_retry", "engine_poison", "engine_partition_stopped"} & set(actions)
+    assert not {"worker_failed", "worker_inbox_retry", "engine_poison", "engine_failed"} & set(actions)
     assert actions.count("worker_command_malformed") <= 10
     assert max(len(str(entry)) for entry in logs) < 20_000

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.delivery import Counters, DeliveryService, SubscriberConfig
-from hub.delivery.config import Plan, plan
+from hub.delivery.config import SubscriberPlan, plan
 from hub.delivery.dead_letters import CUT_BYTES, HEADERS_MAX, DeadLetter
 from hub.delivery.runner import Runner
 from hub.delivery.selection import Selection
@@ -38,7 +38,7 @@ class Letters:
     def __init__(self) -> None:
         self.offsets: list[int] = []
 
-    async def put(self, plan: Plan, item: Item) -> None:
+    async def put(self, plan: SubscriberPlan, item: Item) -> None:
         self.offsets.append(item.offset)
 
 

@@ -12,7 +12,7 @@ from hub.core import Known, TimerKey
 from hub.core.evolve import created, evolve_task
 from hub.core.times import us_of
 from hub.engine.encode import Outputs, check_fits, encode
-from hub.engine.partition import Batch, EnginePartition, EngineSettings
+from hub.engine.partition import DecidedBatch, EnginePartition, EngineSettings
 from hub.kafka import EVENTS, INTAKE, REPLIES, STATE, Record, StoredRecord, TopicPartition
 from schemas import Event, ExecuteAttempt, decode_event, header_map
 
@@ -94,7 +94,9 @@ class World:
         ]
         return self.topics.append(INTAKE, self.number, Record(b"key", raw, attributes, 0))
 
-    def step(self, *, seconds: float = 0.0, limit: int | None = None, caught_up: bool = True, commit: bool = True) -> Batch:
+    def step(
+        self, *, seconds: float = 0.0, limit: int | None = None, caught_up: bool = True, commit: bool = True
+    ) -> DecidedBatch:
         """Let time pass, then decide what lies in the intake. With `commit` false the batch is lost (as in a crash)."""
         self.now_us += round(seconds * SECOND)
         begin = bisect_left(self.intake, self.engine.offset, key=lambda record: record.offset)
@@ -125,7 +127,7 @@ class World:
             self.now_us = max(self.now_us, due)
             self.step()
 
-    def commit(self, batch: Batch) -> None:
+    def commit(self, batch: DecidedBatch) -> None:
         """What the loop does with a batch: write it, and learn where its events lie."""
         if batch.empty:
             return
@@ -138,7 +140,7 @@ class World:
             for record in records:
                 self._keep(place, record)
 
-    def _encoded(self, batch: Batch) -> Outputs:
+    def _encoded(self, batch: DecidedBatch) -> Outputs:
         """The batch as records, which a broker takes."""
         outputs = encode(batch, self.number)
         check_fits(outputs)

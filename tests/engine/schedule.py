@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from hub.kafka import partition_of
-from hub.verify import Execution, Report
+from hub.verify import Execution, VerificationReport
 from schemas import ExecuteAttempt, step_id
 from tests.engine.harness import SECOND, World
 from tests.engine.topics import Topics
@@ -374,7 +374,7 @@ class Schedule:
                 self.say(entry, "attempt.completed")
                 self.running.remove(entry)
 
-    def verify(self) -> Report:
+    def verify(self) -> VerificationReport:
         """What the checker finds when all is over."""
         acknowledged = [str(fields["id"]) for fields in self.submitted]
         return self.topics.verify(all_ended=True, acknowledged=set(acknowledged), executions=self.executions)

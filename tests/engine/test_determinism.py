@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hub.engine.encode import encode
-from hub.engine.partition import Batch, EnginePartition
+from hub.engine.partition import DecidedBatch, EnginePartition
 from tests.engine.harness import World
 
 from .schedule import STEPS, Schedule, healed
@@ -39,17 +39,17 @@ class Recorded(EnginePartition):
         self.calls.append(("extend_deadlines", (gap_us,), {}))
         super().extend_deadlines(gap_us)
 
-    def take_over(self, now_us: int, **more: Any) -> Batch:
+    def take_over(self, now_us: int, **more: Any) -> DecidedBatch:
         more["pools"] = list(more["pools"])  # The world's own list grows.
         return self._kept("take_over", super().take_over(now_us, **more), now_us, **more)
 
-    def leave(self, now_us: int) -> Batch:
+    def leave(self, now_us: int) -> DecidedBatch:
         return self._kept("leave", super().leave(now_us), now_us)
 
-    def process(self, records: Any, now_us: int, known: Any, **more: Any) -> Batch:
+    def process(self, records: Any, now_us: int, known: Any, **more: Any) -> DecidedBatch:
         return self._kept("process", super().process(records, now_us, known, **more), list(records), now_us, known, **more)
 
-    def _kept(self, name: str, batch: Batch, *given: Any, **more: Any) -> Batch:
+    def _kept(self, name: str, batch: DecidedBatch, *given: Any, **more: Any) -> DecidedBatch:
         self.calls.append((name, given, more))
         self.batches.append(encode(batch, self.partition))
         return batch
@@ -60,7 +60,7 @@ class Recorded(EnginePartition):
         batches = []
         for name, given, more in self.calls:
             answer = getattr(other, name)(*given, **more)
-            if isinstance(answer, Batch):
+            if isinstance(answer, DecidedBatch):
                 batches.append(encode(answer, self.partition))
         return batches
 

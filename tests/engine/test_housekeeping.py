@@ -7,6 +7,7 @@ from hub.engine.over_tcp import TcpBroker
 from hub.engine.ports import DiskSpace
 from hub.engine.settings import EngineSettings
 from hub.kafka import Cluster
+from hub.service import ServiceTasks
 
 SET = EngineSettings(storage_warn_bytes=2_000, storage_low_bytes=1_000)
 
@@ -45,14 +46,24 @@ class Silent(TcpBroker):
         return self.answer
 
 
+@pytest.mark.parametrize(("usable", "level"), [(1_050, "low"), (1_100, "warning"), (2_200, "ok")])
+async def test_a_new_owner_continues_from_the_level_that_was_written(usable: int, level: StorageLevel) -> None:
+    broker = Silent(Cluster.of("127.0.0.1:1"))
+    broker.answer = DiskSpace(usable, 100_000)
+    house = Housekeeping(broker, 0, SET, ServiceTasks("the test"))
+    house.look("low")
+    await house.close()
+    assert house.level == level
+
+
 @pytest.mark.parametrize("silence", [None, OSError("no answer")])
 async def test_an_answer_holds_for_some_time_and_not_for_ever(silence: OSError | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hub.engine.housekeeping.STORAGE_SECONDS", 0.0)
     broker = Silent(Cluster.of("127.0.0.1:1"))
-    house = Housekeeping(broker, 0, SET)
+    house = Housekeeping(broker, 0, SET, ServiceTasks("the test"))
 
     async def look() -> None:
-        house.look()
+        house.look("ok")
         assert house._looking is not None
         await house._looking
 

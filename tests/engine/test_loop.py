@@ -14,7 +14,19 @@ from hub.broker import BrokerServer
 from hub.engine import EngineSettings, LoopSettings, MissingHistory, PartitionLoop
 from hub.engine.in_process import InProcessBroker, InProcessSession
 from hub.engine.ports import EngineBroker
-from hub.kafka import EVENTS, INTAKE, STATE, Cluster, Kip890Session, Record, TopicPartition, build_batch, ensure_topics, read_all
+from hub.kafka import (
+    EVENTS,
+    INTAKE,
+    STATE,
+    Cluster,
+    Kip890Session,
+    Record,
+    StoredRecord,
+    TopicPartition,
+    build_batch,
+    ensure_topics,
+)
+from hub.testing.transport import MemoryTransport
 from hub.verify import LocalSource, verify_source
 from schemas import Event, decode_event
 
@@ -82,9 +94,14 @@ def submission(name: str, number: int, **fields: Any) -> Record:
     return Record(b"k", json.encode({"name": name, "id": f"{name}-{number}", **fields}), headers, 0)
 
 
+async def records(broker: BrokerServer, topic: str) -> list[StoredRecord]:
+    """What is committed on partition 0 of a topic, by the door inside the process: it is asked again and again."""
+    return [record async for record in MemoryTransport(broker.local, lambda: 0).read_all(topic, 0)]
+
+
 async def events(broker: BrokerServer) -> list[Event]:
     await broker.local.stable()
-    return [decode_event(record.value, record.headers) async for record in read_all(Cluster.of(broker.bootstrap), EVENTS, 0)]
+    return [decode_event(record.value, record.headers) for record in await records(broker, EVENTS)]
 
 
 async def until(broker: BrokerServer, kind: str, count: int) -> list[Event]:

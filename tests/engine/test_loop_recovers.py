@@ -20,9 +20,9 @@ from hub.core.workflows.dependencies import place
 from hub.engine.clock import TimeWatermark
 from hub.engine.in_process import InProcessBroker, InProcessSession
 from hub.engine.loop import CHECKPOINT_US
-from hub.kafka import INTAKE, STATE, Cluster, Record, StoredRecord, build_batch, read_all
+from hub.kafka import INTAKE, STATE, Record, StoredRecord, build_batch
 from hub.verify import LocalSource, verify_source
-from tests.engine.test_loop import CheckedBroker, Owner, broker, events, submit, until
+from tests.engine.test_loop import CheckedBroker, Owner, broker, events, records, submit, until
 
 __all__ = ["broker"]  # the fixture
 
@@ -61,10 +61,10 @@ async def test_time_goes_on_from_the_log_where_the_clock_was_set_back(broker: Br
     await first.stop()
     written_us = us_of((await events(broker))[-1].time)
     second = Owner(broker)
-    clock = second.loop._now_us
-    second.loop._now_us = lambda: clock() - 3_600_000_000
+    clock = second.loop.clock.source
+    second.loop.clock.source = lambda: clock() - 3_600_000_000
     await second.started()
-    assert 0 <= second.loop._time() - written_us < 60_000_000
+    assert 0 <= second.loop.clock.now_us() - written_us < 60_000_000
     await second.stop()
     times = [event.time for event in await events(broker)]
     assert times == sorted(times)
@@ -123,7 +123,7 @@ async def test_a_heartbeat_now_and_then_moves_it_too(broker: BrokerServer) -> No
     owner = await Owner(broker).started()
     await beat(broker, "worker.registered", lease_seconds=600)
     await until(broker, "worker.registered", 1)
-    clock, beats = owner.loop._now_us, 3
+    clock, beats = owner.loop.clock.source, 3
     for _ in range(beats):
         await beat(broker, "worker.heartbeat", lease_seconds=600)
     async with asyncio.timeout(60):
@@ -131,7 +131,7 @@ async def test_a_heartbeat_now_and_then_moves_it_too(broker: BrokerServer) -> No
             await asyncio.sleep(0.01)
     written = owner.loop.transactions
     for later_us in range(0, CHECKPOINT_US + 3_000_000, 3_000_000):  # one leap would be a process that was stopped
-        owner.loop._now_us = lambda later_us=later_us: clock() + later_us  # type: ignore[misc]
+        owner.loop.clock.source = lambda later_us=later_us: clock() + later_us  # type: ignore[misc]
         await beat(broker, "worker.heartbeat", lease_seconds=600)
         end = broker.local.end(INTAKE, 0)
         async with asyncio.timeout(60):
@@ -146,7 +146,7 @@ async def test_a_heartbeat_now_and_then_moves_it_too(broker: BrokerServer) -> No
 async def until_meta_is_beyond(broker: BrokerServer, offset: int) -> None:
     async with asyncio.timeout(60):
         while True:
-            rows = {record.key: record.value async for record in read_all(Cluster.of(broker.bootstrap), STATE, 0)}
+            rows = {record.key: record.value for record in await records(broker, STATE)}
             if json.decode(rows[b"!meta"] or b"")["offset"] > offset:
                 return
             await asyncio.sleep(0.01)
@@ -252,7 +252,7 @@ async def test_a_slow_commit_is_not_taken_for_a_stop_of_the_process(
 ) -> None:
     clock = [time.time_ns() // 1000]
     owner = Owner(broker)
-    owner.loop._now_us = lambda: clock[0]
+    owner.loop.clock.source = lambda: clock[0]
     real = InProcessSession.commit
 
     async def slow(session: Any, outputs: Any) -> Any:

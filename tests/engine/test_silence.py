@@ -29,8 +29,8 @@ class Scene:
     def __init__(self, bootstrap: str, ports: EngineBroker) -> None:
         self.bootstrap = bootstrap
         self.loop = PartitionLoop(ports, 0, 1)
-        self._clock, self._later_us, self._asked = self.loop._now_us, 0, 0
-        self.loop._now_us = self._now_us
+        self._clock, self._later_us, self._asked = self.loop.clock.source, 0, 0
+        self.loop.clock.source = self._now_us
         self._producer = make_producer(Cluster.of(bootstrap))
         self._task = asyncio.get_running_loop().create_task(self.loop.run())
 

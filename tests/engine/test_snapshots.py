@@ -73,8 +73,8 @@ async def restored(
 ) -> tuple[bool, int]:
     """Whether an owner, this much later, uses the snapshot; and how many live tasks it has then."""
     owner = Owner(broker, snapshots=folder, ports=ports)
-    clock = owner.loop._now_us
-    owner.loop._now_us = lambda: clock() + later_us
+    clock = owner.loop.clock.source
+    owner.loop.clock.source = lambda: clock() + later_us
     await owner.started()
     await owner.crash()
     last: Event = [event for event in await events(broker) if event.type == "engine.restored"][-1]
@@ -274,8 +274,8 @@ async def test_a_snapshot_file_that_was_lost_is_written_again_from_the_changelog
 
 async def test_a_snapshot_is_written_before_the_one_before_gets_too_old(broker: BrokerServer, tmp_path: Path) -> None:
     owner = Owner(broker, snapshots=tmp_path)
-    clock, later_us = owner.loop._now_us, 0
-    owner.loop._now_us = lambda: clock() + later_us
+    clock, later_us = owner.loop.clock.source, 0
+    owner.loop.clock.source = lambda: clock() + later_us
     await owner.started()
     assert not snapshot_path(tmp_path, 0).exists()
     later_us = DAY_US // 4

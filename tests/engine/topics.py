@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hub.kafka import EVENTS, INTAKE, REPLIES, STATE, Record, StoredRecord, TopicPartition
-from hub.verify import History, Options, Report, check
+from hub.verify import History, Options, VerificationReport, check
 
 COMMANDS_PREFIX = "hub.commands."
 
@@ -57,7 +57,7 @@ class Topics:
         """All committed records."""
         return dict(self._records)
 
-    def verify(self, *, all_ended: bool = False, **more: Any) -> Report:
+    def verify(self, *, all_ended: bool = False, **more: Any) -> VerificationReport:
         """What the checker finds. `all_ended`: whether a live task is a finding; `more`: further inputs of a `History`."""
         numbers = range(self.partitions)
         commands: dict[str, dict[int, list[StoredRecord]]] = defaultdict(dict)

@@ -14,6 +14,7 @@ from hub.kafka import (
     SessionFailed,
     SessionFenced,
     TopicPartition,
+    connections,
     kip890,
     open_session,
     requests,
@@ -56,7 +57,7 @@ def fault(monkeypatch: pytest.MonkeyPatch) -> Fault:
             self.close()
             raise ConnectionLost("cut by the test")
 
-    monkeypatch.setattr(kip890, "Connection", Unreliable)
+    monkeypatch.setattr(connections, "Connection", Unreliable)
     return armed
 
 
@@ -167,7 +168,7 @@ async def test_open_tries_again_when_an_answer_is_lost(world: World, owner: str,
 async def test_a_connection_that_ended_between_transactions_is_made_anew(world: World, owner: str) -> None:
     topic, session = await world.topic(), await opened(world, owner)
     await session.commit({TopicPartition(topic, 0): [record("a")]})
-    for connection in session._connections.values():
+    for connection in session._connections._connections.values():
         connection.close()
     await session.commit({TopicPartition(topic, 0): [record("b")]})
     assert await world.values(topic) == [b"a", b"b"]

@@ -107,7 +107,7 @@ def test_init_producer_id(transactional_id: str, timeout_ms: int) -> None:
         producer_id=i64(1 << 40),
         producer_epoch=i16(12),
     )
-    assert requests.read_identity(decoded(requests.INIT_PRODUCER_ID, answer)) == requests.Identity(51, 1 << 40, 12)
+    assert requests.read_identity(decoded(requests.INIT_PRODUCER_ID, answer)) == requests.IdentityAnswer(51, 1 << 40, 12)
 
 
 @given(names, st.integers(0, 1 << 60), st.integers(0, 32_767), st.booleans())
@@ -121,7 +121,7 @@ def test_end_txn(transactional_id: str, producer_id: int, epoch: int, committed:
     answer = end_txn_r.EndTxnResponse(
         throttle_time=ZERO, error_code=ErrorCode.none, producer_id=i64(producer_id), producer_epoch=i16(epoch)
     )
-    assert requests.read_identity(decoded(requests.END_TXN, answer)) == requests.Identity(0, producer_id, epoch)
+    assert requests.read_identity(decoded(requests.END_TXN, answer)) == requests.IdentityAnswer(0, producer_id, epoch)
 
 
 @given(st.lists(names, max_size=5))

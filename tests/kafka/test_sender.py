@@ -69,7 +69,7 @@ class Posts:
 @pytest.fixture
 async def posts(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Posts]:
     posts = Posts()
-    monkeypatch.setattr("hub.kafka.sender.make_producer", lambda *_, **__: Producer(posts.stored, posts.ends, posts.reachable))
+    monkeypatch.setattr("hub.kafka.producer.make_producer", lambda *_, **__: Producer(posts.stored, posts.ends, posts.reachable))
     await posts.sender.start()
     yield posts
     await posts.sender.stop()
@@ -146,3 +146,21 @@ async def test_a_post_waits_for_room_and_a_flush_for_the_last_acknowledgement(
     await asyncio.wait(waiting)
     assert await posts.sender.flush(timeout_seconds=60)
     assert sorted(posts.settled) == [b"%d" % number for number in range(10)]
+
+
+async def test_a_sender_that_cannot_send_again_for_a_mistake_of_its_own_says_so_to_everybody(
+    posts: Posts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object) -> None:
+        raise ZeroDivisionError("a mistake of ours")
+
+    monkeypatch.setattr(posts.sender._producer, "replace", fails)
+    await posts.broken_with(b"lost", "failed")
+    async with asyncio.timeout(60):
+        with pytest.raises(ZeroDivisionError, match="a mistake of ours") as raised:
+            await posts.sender.watch()
+        assert not await posts.sender.flush(timeout_seconds=120)
+        with pytest.raises(ZeroDivisionError):
+            await posts.post(b"after")
+    assert raised.value.__notes__ == ["In the background task 'sender-repair' of the sender."]
+    assert posts.settled == []

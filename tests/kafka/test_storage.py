@@ -8,7 +8,7 @@ import pytest
 from kio.schema.errors import ErrorCode
 from kio.static.primitive import i32, i64
 
-from hub.kafka import Cluster, Storage, TopicPartition, describe_storage, make_admin, make_producer, requests
+from hub.kafka import Cluster, ClusterStorage, TopicPartition, describe_storage, make_admin, make_producer, requests
 from hub.protocol import RequestType
 from tests.brokers import unique
 from tests.protocol.kio_values import ZERO, written
@@ -66,9 +66,9 @@ def test_the_disk_with_the_fewest_usable_bytes_counts() -> None:
     def one(total: int | None, usable: int | None) -> requests.LogDir:
         return requests.LogDir(0, "/", {}, total, usable)
 
-    storage = Storage({}, {"a:1": [one(100, 60), one(None, None)], "b:1": [one(1_000, 50)]}, [])
+    storage = ClusterStorage({}, {"a:1": [one(100, 60), one(None, None)], "b:1": [one(1_000, 50)]}, [])
     assert (storage.usable_bytes, storage.total_bytes) == (50, 1_000)
-    unknown = Storage({}, {"a:1": [one(None, None)]}, ["b:1"])
+    unknown = ClusterStorage({}, {"a:1": [one(None, None)]}, ["b:1"])
     assert (unknown.usable_bytes, unknown.total_bytes) == (None, None)
 
 

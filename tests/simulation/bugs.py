@@ -10,7 +10,7 @@ from hub.broker.pending import Pending
 from hub.broker.timing import Deferred
 from hub.broker.transactions import TransactionCoordinator
 from hub.core.routing import misrouted
-from hub.core.state import Worker as StateWorker
+from hub.core.state import LiveWorker
 from hub.core.workflows.dependencies import place
 from hub.engine.partition import EnginePartition
 from hub.engine.rebuilding import RestoredRows
@@ -130,8 +130,8 @@ def version_ignored(patch: pytest.MonkeyPatch) -> None:
         whole(self, report, now_us)
         self.definitions = Lenient(self.definitions)
 
-    whole = StateWorker.update
-    patch.setattr(StateWorker, "update", update)
+    whole = LiveWorker.update
+    patch.setattr(LiveWorker, "update", update)
 
 
 def definitions_forgotten_at_a_restart(patch: pytest.MonkeyPatch) -> None:

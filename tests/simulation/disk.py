@@ -9,7 +9,7 @@ from msgspec import msgpack
 from hub.broker import MemoryStorage
 from hub.broker.batches import read_header
 from hub.broker.log import LogKey
-from hub.broker.storage import CheckpointPlan, DiskSpace, Recovery
+from hub.broker.storage import CheckpointPlan, Recovery, StorageSpace
 
 GIB = 1 << 30
 
@@ -69,9 +69,9 @@ class Disk(MemoryStorage):
         """See Storage."""
         return self.wants_checkpoint
 
-    def disk_space(self) -> DiskSpace:
+    def disk_space(self) -> StorageSpace:
         """See Storage."""
-        return DiskSpace(100 * GIB, self.usable_bytes)
+        return StorageSpace(100 * GIB, self.usable_bytes)
 
     # Blocks
 

@@ -150,6 +150,9 @@ class LinkReports:
             await asyncio.sleep(0.05)
         return not self._link.on_its_way
 
+    async def watch(self) -> None:
+        """See Reports."""
+
     async def stop(self) -> None:
         """See Reports."""
 

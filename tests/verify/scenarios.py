@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
-from hub.verify import Report, check
+from hub.verify import VerificationReport, check
 from schemas import payload_hash
 
 from .log_builder import LogBuilder, rfc3339
@@ -280,10 +280,10 @@ def good_log(count: int, scenarios: Iterable[Scenario] = ALL) -> LogBuilder:
     return run(log, [scenario(log, f"{scenario.__name__}-again") for scenario in (plain, workflow)])
 
 
-def broken(report: Report) -> set[str]:
+def broken(report: VerificationReport) -> set[str]:
     """The invariants that have findings."""
     return set(report.counts)
 
 
-def verify_log(log: LogBuilder) -> Report:
+def verify_log(log: LogBuilder) -> VerificationReport:
     return check(log.history())

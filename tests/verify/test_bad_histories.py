@@ -9,14 +9,24 @@ from typing import Any
 import pytest
 from msgspec import json
 
-from hub.verify import INVARIANTS, Delivery, Execution, Journal, Options, Position, Report, check, task_rules
+from hub.verify import (
+    INVARIANTS,
+    CommittedPosition,
+    DeliveredEvent,
+    Execution,
+    Options,
+    SubscriberJournal,
+    VerificationReport,
+    check,
+    task_rules,
+)
 from hub.verify.placement import partition_of_root
 from schemas import payload_hash
 
 from .log_builder import BEGIN_MS, Entry, LogBuilder, Row, Task, rfc3339
 from .scenarios import good_log
 
-Spoil = Callable[[LogBuilder], Report | None]
+Spoil = Callable[[LogBuilder], VerificationReport | None]
 CASES: list[tuple[str, str, Spoil]] = []
 
 
@@ -41,18 +51,18 @@ def drop(log: LogBuilder, entry: Entry) -> None:
 
 
 @bad("I1", "an acknowledged submission is nowhere")
-def _(log: LogBuilder) -> Report:
+def _(log: LogBuilder) -> VerificationReport:
     return check(log.history(acknowledged=["plain-0", "lost-submission"]))
 
 
 @bad("I1", "an acknowledged submission was created twice")
-def _(log: LogBuilder) -> Report:
+def _(log: LogBuilder) -> VerificationReport:
     log.submit("plain-0")
     return check(log.history(acknowledged=["plain-0"]))
 
 
 @bad("I1", "an acknowledged submission is nowhere, and only its cancel was refused")
-def _(log: LogBuilder) -> Report:
+def _(log: LogBuilder) -> VerificationReport:
     log.refuse("lost-submission", code="unknown_task", reason="no such task", report="task.cancel")
     return check(log.history(acknowledged=["lost-submission"]))
 
@@ -63,12 +73,12 @@ def _(log: LogBuilder) -> None:
 
 
 @bad("I2", "a task has not ended when all must have")
-def _(log: LogBuilder) -> Report:
+def _(log: LogBuilder) -> VerificationReport:
     return check(log.history(), Options(require_all_ended=True))
 
 
 @bad("I33", "a ready task still waits when all is at rest")
-def _(log: LogBuilder) -> Report:
+def _(log: LogBuilder) -> VerificationReport:
     return check(log.history(), Options(require_all_ended=True))
 
 
@@ -146,7 +156,7 @@ def _(log: LogBuilder) -> None:
 
 
 @bad("I26", "!meta is of an older epoch than the log")
-def _(log: LogBuilder) -> Report:
+def _(log: LogBuilder) -> VerificationReport:
     state = log.state()
     state[1][b"!meta"] = json.encode({"offset": len(log.partitions[1].intake), "epoch": 1})
     return check(log.history(state=state))
@@ -175,7 +185,7 @@ def _(log: LogBuilder) -> None:
 
 
 @bad("I6", "a src names an intake record that does not exist")
-def _(log: LogBuilder) -> Report:
+def _(log: LogBuilder) -> VerificationReport:
     return check(log.history(intake={n: [e.row() for e in p.intake if e.offset != 5] for n, p in enumerate(log.partitions)}))
 
 
@@ -188,14 +198,14 @@ def _(log: LogBuilder) -> None:
 
 
 @bad("I7", "!meta stands before what was decided")
-def _(log: LogBuilder) -> Report:
+def _(log: LogBuilder) -> VerificationReport:
     state = log.state()
     state[1][b"!meta"] = json.encode({"offset": 2, "epoch": log.partitions[1].epoch})
     return check(log.history(state=state))
 
 
 @bad("I7", "there is no !meta")
-def _(log: LogBuilder) -> Report:
+def _(log: LogBuilder) -> VerificationReport:
     state = log.state()
     del state[0][b"!meta"]
     return check(log.history(state=state))
@@ -223,7 +233,7 @@ def _(log: LogBuilder) -> None:
 
 
 @bad("I9", "the log is not what an earlier check read")
-def _(log: LogBuilder) -> Report:
+def _(log: LogBuilder) -> VerificationReport:
     earlier = check(log.history()).prefixes
     log.submit("one-more")
     log.event("plain-0", "task.completed").data["result"] = 2
@@ -231,14 +241,14 @@ def _(log: LogBuilder) -> Report:
 
 
 @bad("I9", "the log has lost its end since an earlier check")
-def _(log: LogBuilder) -> Report:
+def _(log: LogBuilder) -> VerificationReport:
     log.submit("one-more")
     earlier = check(log.history()).prefixes
     drop(log, log.event("one-more", "task.ready"))
     return check(log.history(), Options(earlier=earlier))
 
 
-def spoiled_row(log: LogBuilder, task_id: str, **fields: object) -> Report:
+def spoiled_row(log: LogBuilder, task_id: str, **fields: object) -> VerificationReport:
     state = log.state()
     rows = state[log.tasks[task_id].partition]
     key = f"task/{task_id}".encode()
@@ -249,7 +259,7 @@ def spoiled_row(log: LogBuilder, task_id: str, **fields: object) -> Report:
 
 
 @bad("I10", "a live task has no row")
-def _(log: LogBuilder) -> Report:
+def _(log: LogBuilder) -> VerificationReport:
     state = log.state()
     del state[log.tasks["left_waiting-11"].partition][b"task/left_waiting-11"]
     return check(log.history(state=state))
@@ -261,7 +271,7 @@ def _(log: LogBuilder) -> None:
 
 
 @bad("I10", "the row of an ended step of a live workflow tells of another end")
-def _(log: LogBuilder) -> Report:
+def _(log: LogBuilder) -> VerificationReport:
     step = log.workflow("flow", {"a": [], "b": []})["a"]
     log.dispatch(step, "w1")
     log.started(step)
@@ -701,58 +711,58 @@ def _(log: LogBuilder) -> None:
     log.submit(on_partition(0, log))
 
 
-def journal_of(log: LogBuilder, **fields: object) -> Journal:
+def journal_of(log: LogBuilder, **fields: object) -> SubscriberJournal:
     deliveries = [
-        Delivery(partition.number, entry.offset, entry.body["src"], entry.body["entity"], "digest")
+        DeliveredEvent(partition.number, entry.offset, entry.body["src"], entry.body["entity"], "digest")
         for partition in log.partitions
         for entry in partition.events
     ]
-    return Journal(subscriber="console", deliveries=deliveries, **fields)  # type: ignore[arg-type]
+    return SubscriberJournal(subscriber="console", deliveries=deliveries, **fields)  # type: ignore[arg-type]
 
 
-def with_journal(log: LogBuilder, journal: Journal) -> Report:
+def with_journal(log: LogBuilder, journal: SubscriberJournal) -> VerificationReport:
     return check(log.history(journals=[journal]))
 
 
 @bad("I27", "an event was not delivered")
-def _(log: LogBuilder) -> Report:
+def _(log: LogBuilder) -> VerificationReport:
     journal = journal_of(log)
     del journal.deliveries[9]
     return with_journal(log, journal)
 
 
 @bad("I28", "two events of a task were delivered in the wrong order")
-def _(log: LogBuilder) -> Report:
+def _(log: LogBuilder) -> VerificationReport:
     journal = journal_of(log)
     first, second = places(journal)
     journal.deliveries[first], journal.deliveries[second] = journal.deliveries[second], journal.deliveries[first]
     return with_journal(log, journal)
 
 
-def places(journal: Journal) -> tuple[int, int]:
+def places(journal: SubscriberJournal) -> tuple[int, int]:
     found = [number for number, delivery in enumerate(journal.deliveries) if delivery.entity == "task/plain-0"]
     return found[0], found[1]
 
 
 @bad("I29", "a position goes back without a replay")
-def _(log: LogBuilder) -> Report:
-    return with_journal(log, journal_of(log, positions=[Position(0, 9), Position(0, 4)]))
+def _(log: LogBuilder) -> VerificationReport:
+    return with_journal(log, journal_of(log, positions=[CommittedPosition(0, 9), CommittedPosition(0, 4)]))
 
 
 @bad("I29", "a position is behind the end of the log")
-def _(log: LogBuilder) -> Report:
-    return with_journal(log, journal_of(log, positions=[Position(0, 90_000)]))
+def _(log: LogBuilder) -> VerificationReport:
+    return with_journal(log, journal_of(log, positions=[CommittedPosition(0, 90_000)]))
 
 
 @bad("I30", "a repeat has other bytes")
-def _(log: LogBuilder) -> Report:
+def _(log: LogBuilder) -> VerificationReport:
     journal = journal_of(log)
     journal.deliveries.append(journal.deliveries[4]._replace(digest="another"))
     return with_journal(log, journal)
 
 
 @bad("I30", "a delivered event is not on the log")
-def _(log: LogBuilder) -> Report:
+def _(log: LogBuilder) -> VerificationReport:
     journal = journal_of(log)
     journal.deliveries[4] = journal.deliveries[4]._replace(id="0/999/0")
     return with_journal(log, journal)
@@ -838,13 +848,13 @@ def test_i32_a_wrong_attribute_is_found(header: str) -> None:
 
 
 @bad("I34", "an at-most-once body ran twice")
-def _(log: LogBuilder) -> Report:
+def _(log: LogBuilder) -> VerificationReport:
     executions = [Execution("granted-4", 1), Execution("granted-4", 1)]
     return check(log.history(executions=executions))
 
 
 @bad("I34", "an at-most-once body ran without a grant")
-def _(log: LogBuilder) -> Report:
+def _(log: LogBuilder) -> VerificationReport:
     fresh(log, delivery="at_most_once")
     return check(log.history(executions=[Execution("late", 1)]))
 
@@ -1021,12 +1031,12 @@ def reply(task: str, **fields: object) -> dict[int, list[Row]]:
 
 
 @bad("R1", "a reply tells of another end")
-def _(log: LogBuilder) -> Report:
+def _(log: LogBuilder) -> VerificationReport:
     return check(log.history(replies=reply("plain-0", state="failed", sequence=5)))
 
 
 @bad("R1", "a reply tells of an end that is not on the log")
-def _(log: LogBuilder) -> Report:
+def _(log: LogBuilder) -> VerificationReport:
     return check(log.history(replies=reply("left_waiting-11", state="completed", sequence=5)))
 
 
@@ -1106,7 +1116,9 @@ def test_every_invariant_has_a_bad_history() -> None:
 
 def test_a_journal_that_keeps_its_promises_has_no_findings() -> None:
     log = good_log(2)
-    journal = journal_of(log, positions=[Position(0, 9), Position(0, 4, replay=True)], types=frozenset({"task.completed"}))
+    journal = journal_of(
+        log, positions=[CommittedPosition(0, 9), CommittedPosition(0, 4, replay=True)], types=frozenset({"task.completed"})
+    )
     journal.deliveries.append(journal.deliveries[3])
     report = with_journal(log, journal)
     assert report.ok, report.render()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hub.broker import BrokerServer
 from hub.kafka import Cluster, OffsetOutOfRange, TopicPartition, make_admin
-from hub.verify import Checker, History, LocalSource, LogRecord, Report, Span, check, verify, verify_source
+from hub.verify import Checker, History, LocalSource, LogRecord, Span, VerificationReport, check, verify, verify_source
 from hub.verify.kafka_source import KafkaSource, kafka_source
 
 from .conftest import PARTITIONS
@@ -88,7 +88,7 @@ def kept_from(before: str) -> tuple[LogBuilder, Entry]:
     return log, log.event("late", "task.completed")
 
 
-def found_in(log: LogBuilder, before: str) -> Report:
+def found_in(log: LogBuilder, before: str) -> VerificationReport:
     return check(cut_in_the_middle_of(log, "late", before))
 
 

@@ -28,6 +28,8 @@ class KeptReports:
     async def flush(self, *, timeout_seconds: float) -> bool:
         return True
 
+    async def watch(self) -> None: ...
+
     async def send(self, outgoing: Outgoing, *, timeout_seconds: float = 0.0) -> None:
         self.kept.append((dict(outgoing.headers)["ce_type"].decode(), json.decode(outgoing.value)))
 

@@ -192,8 +192,7 @@ async def test_a_worker_whose_start_fails_says_why_and_leaves_nothing_open() -> 
                 await worker.run(handle_signals=False)
             assert len(made) == 2
             for reports in made:
-                assert reports._producer is not None
-                assert reports._producer._closed
+                assert reports._producer.current._closed
             await until(lambda: threading.active_count() <= threads_before)
 
 

@@ -68,6 +68,8 @@ class Cluster:
     async def flush(self, *, timeout_seconds: float) -> bool:
         raise AssertionError("heartbeats are sent, and waited for")
 
+    async def watch(self) -> None: ...
+
     async def send(self, outgoing: Outgoing, *, timeout_seconds: float = 60.0) -> None:
         until_time = now() + timeout_seconds
         while outgoing.partition in self.away:

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from hub import Permanent, RetryLater, TaskContext, TaskRegistry
 from hub.kafka import INTAKE, Cluster, Outgoing, StoredRecord, read_all
 from hub.worker import Worker, WorkerSettings
-from hub.worker.owned import OwnedTasks
 from hub.worker.settings import WorkerFailedError
 from schemas import CancelAttempt, TaskReply
 from tests.brokers import broker_and_loop
@@ -211,33 +211,21 @@ async def test_a_service_that_fails_ends_the_worker(world: Running) -> None:
             await worker.watch()
 
 
-async def test_a_task_that_raises_or_a_service_that_returns_is_reported_and_the_others_run_on() -> None:
-    failures: list[BaseException] = []
-    owned, gate = OwnedTasks(failures.append), asyncio.Event()
-    ended: list[str] = []
-
-    async def raises() -> None:
+async def test_a_worker_ends_when_its_reports_cannot_be_sent_for_a_mistake(world: Running) -> None:
+    async def fails() -> None:
         raise ValueError("a mistake of ours")
 
-    async def returns() -> None: ...
-
-    async def waits_for_the_gate() -> None:
-        await gate.wait()
-        ended.append("gate")
-
-    owned.start(waits_for_the_gate())
-    owned.start(raises())
-    owned.start(returns())
-    owned.start_service(returns(), "the service")
-    await until(lambda: len(owned) == 1)
-    assert sorted(map(str, failures)) == ["a mistake of ours", "the service has ended"]
-    gate.set()
-    await owned.wait(60)
-    assert ended == ["gate"]
-    gate.clear()
-    owned.start_service(waits_for_the_gate(), "cancelled")
-    await owned.cancel()
-    assert (len(owned), len(failures), ended) == (0, 2, ["gate"])
+    worker = world.workers[0]
+    with capture_logs() as logs:
+        worker._reports._tasks.start(fails(), "sender-repair")  # type: ignore[attr-defined]
+        async with asyncio.timeout(60):
+            with pytest.raises(WorkerFailedError, match="a mistake of ours") as raised:
+                await worker.watch()
+        await worker.stop()
+    assert raised.value.exit_code == 1
+    (line,) = [line for line in logs if line["log_level"] == "error"]
+    assert (line["action"], line["exc_info"]) == ("worker_failed", raised.value.__cause__)
+    assert not [task for task in asyncio.all_tasks() if task.get_name() in ("inbox", "desk clock", "reports", "sender-repair")]
 
 
 async def heartbeats(bootstrap: str, partition: int) -> int:

@@ -10,7 +10,7 @@ from schemas.tasks import INLINE_RESULTS_BYTES_MAX
 
 from ..changes import Changes
 from ..rows import TaskRow
-from ..state import KnownDefinition, Task, Worker
+from ..state import KnownDefinition, LiveWorker, Task
 from ..state.ready import Bucket
 from ..tasks.policy import policy_of
 from ..times import SECOND_US
@@ -30,7 +30,7 @@ def dispatch(changes: Changes) -> None:
     if not state.ready.waiting or not state.workers:
         return
     free: dict[str, int] = {}
-    candidates: dict[Bucket, tuple[KnownDefinition | None, list[Worker]]] = {}
+    candidates: dict[Bucket, tuple[KnownDefinition | None, list[LiveWorker]]] = {}
     heads = state.ready.heads()
     size = 0
     while heads:
@@ -54,7 +54,7 @@ def dispatch(changes: Changes) -> None:
             heappush(heads, (*head, bucket))
 
 
-def _workers_for(changes: Changes, bucket: Bucket, free: dict[str, int]) -> tuple[KnownDefinition | None, list[Worker]]:
+def _workers_for(changes: Changes, bucket: Bucket, free: dict[str, int]) -> tuple[KnownDefinition | None, list[LiveWorker]]:
     """The definition of a bucket's tasks, and the workers that have it."""
     queue, namespace, name, version = bucket
     definition = changes.state.definitions.find(namespace, name, version)
@@ -72,7 +72,7 @@ def _workers_for(changes: Changes, bucket: Bucket, free: dict[str, int]) -> tupl
     return definition, workers
 
 
-def _want(changes: Changes, workers: list[Worker]) -> None:
+def _want(changes: Changes, workers: list[LiveWorker]) -> None:
     if changes.partitions == 1:
         return  # All of a worker's credit is here.
     for worker in workers:
@@ -81,7 +81,7 @@ def _want(changes: Changes, workers: list[Worker]) -> None:
             changes.command(worker, "", WorkWanted(partition=changes.partition, waiting=len(changes.state.ready)))
 
 
-def _issue(changes: Changes, task: Task, worker: Worker, known: KnownDefinition) -> int:
+def _issue(changes: Changes, task: Task, worker: LiveWorker, known: KnownDefinition) -> int:
     """Dispatch one task; returns about how many bytes its command takes."""
     row = task.row
     token = changes.next_src()

@@ -6,7 +6,7 @@ from typing import Any
 from schemas import events as e
 
 from ..changes import Changes
-from ..state import PartitionState, Worker
+from ..state import LiveWorker, PartitionState
 from ..tasks.attempts import on_lost, on_not_started
 from ..times import SECOND_US, us_of_seconds
 
@@ -39,10 +39,10 @@ def _await_holders(changes: Changes) -> None:
             leases = [lease.seconds for lease in held if lease is not None]
             if row is not None:
                 leases.append(row.lease_seconds)
-            state.workers[incarnation] = Worker(incarnation, changes.now_us, us_of_seconds(max(leases)))
+            state.workers[incarnation] = LiveWorker(incarnation, changes.now_us, us_of_seconds(max(leases)))
 
 
-def _report_silence(changes: Changes, worker: Worker, silent_us: int) -> None:
+def _report_silence(changes: Changes, worker: LiveWorker, silent_us: int) -> None:
     row = changes.state.worker_rows.get(worker.incarnation)
     if row is None or row.state == "silent":
         return
@@ -60,7 +60,7 @@ def extend_deadlines(state: PartitionState, gap_us: int) -> None:
     state.start_deadlines = [(due_us + gap_us, task, mark) for due_us, task, mark in state.start_deadlines]
 
 
-def next_lease_expiry(workers: dict[str, Worker]) -> int | None:
+def next_lease_expiry(workers: dict[str, LiveWorker]) -> int | None:
     """When the next worker could count as silent or lost."""
     times = [
         worker.last_report_us + (worker.lease_us if worker.missed else worker.lease_us * 2 // 3) for worker in workers.values()

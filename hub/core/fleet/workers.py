@@ -10,7 +10,7 @@ from ..bounds import ID_BYTES, LEASE_SECONDS_MAX, QUEUES_MAX, cut
 from ..changes import Changes
 from ..envelope import Envelope, InvalidReport
 from ..rows import WorkerRow
-from ..state import Task, Worker
+from ..state import LiveWorker, Task
 from ..tasks.attempts import on_lost, on_worker_stopped
 from ..times import SECOND_US
 from .definitions import check_definitions, learn, news_of
@@ -44,7 +44,7 @@ def on_worker_report(changes: Changes, envelope: Envelope, report: r.WorkerRepor
     if report.definitions is not None:
         _learn(changes, report, worker)
     if worker is None:
-        worker = changes.state.workers[report.incarnation] = Worker(report.incarnation, changes.now_us, DEFAULT_LEASE_US)
+        worker = changes.state.workers[report.incarnation] = LiveWorker(report.incarnation, changes.now_us, DEFAULT_LEASE_US)
     was_missed = worker.missed
     worker.update(report, changes.now_us)
     if report.pool not in changes.known.pools:
@@ -64,14 +64,14 @@ def on_worker_report(changes: Changes, envelope: Envelope, report: r.WorkerRepor
         changes.command(worker, "", DefinitionsWanted(partition=changes.partition, revision=report.revision))
 
 
-def _learn(changes: Changes, report: r.WorkerReport, worker: Worker | None) -> None:
+def _learn(changes: Changes, report: r.WorkerReport, worker: LiveWorker | None) -> None:
     """A registration says what holds from now on, once. What else gives definitions repeats what may be out of date by now: other
     workers have registered since."""
     replace = isinstance(report, r.WorkerRegistered) and (worker is None or report.revision > worker.registered)
     learn(changes, news_of(changes, report, replace=replace), report.incarnation)
 
 
-def _announce(changes: Changes, envelope: Envelope, report: r.WorkerReport, worker: Worker, *, was_missed: bool) -> None:
+def _announce(changes: Changes, envelope: Envelope, report: r.WorkerReport, worker: LiveWorker, *, was_missed: bool) -> None:
     """On its home partition, what a worker reports of itself is also an event where it is new."""
     row = changes.state.worker_rows.get(report.incarnation)
     is_news = row is None or was_missed or row.state == "silent" or worker.revision > row.revision
@@ -87,7 +87,7 @@ def _announce(changes: Changes, envelope: Envelope, report: r.WorkerReport, work
         changes.apply_to_worker(report.incarnation, e.WorkerStoppedEvent(**about))
 
 
-def _release(changes: Changes, worker: Worker) -> None:
+def _release(changes: Changes, worker: LiveWorker) -> None:
     """A worker that left in order holds nothing any more."""
     for task_id in sorted(changes.state.held.pop(worker.incarnation, ())):
         task = changes.state.tasks[task_id]
@@ -95,7 +95,7 @@ def _release(changes: Changes, worker: Worker) -> None:
     changes.state.workers.pop(worker.incarnation, None)
 
 
-def _stop_strays(changes: Changes, worker: Worker, holding: list[str]) -> None:
+def _stop_strays(changes: Changes, worker: LiveWorker, holding: list[str]) -> None:
     """Tell the worker to stop what it runs without a lease (it was silent too long, or its command was superseded). A worker of a
     pool without a commands topic cannot be told: it never got a command, and a transaction that writes there would fail."""
     if worker.pool not in changes.known.pools:
@@ -106,7 +106,7 @@ def _stop_strays(changes: Changes, worker: Worker, holding: list[str]) -> None:
             changes.command(worker, "", CancelAttempt(task="", attempt=0, token=token, reason="the lease is over"))
 
 
-def _miss(changes: Changes, worker: Worker, holding: set[str]) -> None:
+def _miss(changes: Changes, worker: LiveWorker, holding: set[str]) -> None:
     """Running attempts that their worker leaves out of two reports in a row are lost: it no longer has them.
 
     Once proves nothing: a heartbeat that was made before an attempt began may arrive after its start."""
@@ -126,7 +126,7 @@ def _token(task: Task) -> str:
     return task.row.lease.token
 
 
-def _registered(report: r.WorkerReport, worker: Worker, row: WorkerRow | None) -> e.WorkerRegisteredEvent:
+def _registered(report: r.WorkerReport, worker: LiveWorker, row: WorkerRow | None) -> e.WorkerRegisteredEvent:
     """`row`: what is known of the worker from before a take-over, since when it may not have said what it has registered."""
     known = row if row is not None and worker.revision < 0 else worker
     return e.WorkerRegisteredEvent(

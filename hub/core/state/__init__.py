@@ -3,6 +3,6 @@
 from .definitions import Definitions, KnownDefinition
 from .partition import PartitionState
 from .task import Task
-from .worker import Worker
+from .worker import LiveWorker
 
-__all__ = ["Definitions", "KnownDefinition", "PartitionState", "Task", "Worker"]
+__all__ = ["Definitions", "KnownDefinition", "LiveWorker", "PartitionState", "Task"]

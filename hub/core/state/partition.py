@@ -13,7 +13,7 @@ from .definitions import Definitions
 from .ended import EndedIndex
 from .ready import ReadyQueue
 from .task import Task
-from .worker import Worker
+from .worker import LiveWorker
 
 #: Entries of the agenda or of the ready order that may be out of date before somebody looks.
 TIDY_FROM = 10_000
@@ -37,7 +37,7 @@ class PartitionState:
         self.worker_rows: dict[str, WorkerRow] = {}
         self.definitions = Definitions()
         self.engine_row = EngineRow()
-        self.workers: dict[str, Worker] = {}
+        self.workers: dict[str, LiveWorker] = {}
         self.held: dict[str, set[str]] = {}
         self.ready = ReadyQueue()
         self.agenda = Agenda()
@@ -46,7 +46,7 @@ class PartitionState:
         self.pools: Set[str] = frozenset()
         self.retiring: dict[str, list[str]] = {}
 
-    def free_credit(self, worker: Worker) -> int:
+    def free_credit(self, worker: LiveWorker) -> int:
         """How many more commands the worker would take."""
         if worker.draining:
             return 0

@@ -5,7 +5,7 @@ from schemas.reports import WorkerRegistered, WorkerReport
 from ..times import us_of_seconds
 
 
-class Worker:
+class LiveWorker:
     """A worker as it described itself in its last reports. Soft state. `definitions`: ids of what it has registered, as of
     `revision`; -1: it has not said. `registered`: the revision of its last registration, as far as is known."""
 

@@ -13,7 +13,7 @@ from .history import LogRecord
 from .report import Prefix
 
 
-class Lane:
+class PartitionBook:
     """What the checker keeps of one partition: a few numbers, 8 bytes per decided intake record and per agenda item.
 
     `start`: the first offset kept; where it is above 0 (`truncated`), entities may begin in the middle. `first_ms`: the timestamp

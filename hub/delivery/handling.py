@@ -1,0 +1,143 @@
+"""What a worker does with the events of a lane: decode, call the handler, and see what follows from how that ends."""
+
+import logging
+
+from schemas import Event, MalformedEvent, decode_event
+from subscribers import Drop, Handler, Meta, Postpone
+
+from .calls import Calls, Slot
+from .config import SubscriberPlan
+from .failures import Failures
+from .flushing import Flushing
+from .lanes import Lane
+from .selection import Malformed
+from .status import Counters
+from .window import Item
+
+
+class Handling:
+    """See the module. No handler's exception leaves it. `flushing` is None for a sink that does not buffer."""
+
+    def __init__(
+        self,
+        plan: SubscriberPlan,
+        calls: Calls,
+        failures: Failures,
+        flushing: Flushing | None,
+        counters: Counters,
+        logger: logging.Logger,
+    ) -> None:
+        self._plan = plan
+        self._call = calls.call
+        self._failures = failures
+        self._flushing = flushing
+        self._counters, self._log = counters, logger
+        self._handlers: dict[str, Handler | None] = {}
+
+    async def step(self, slot: Slot, lane: Lane) -> float | None:
+        """Handle what is first in the lane. Returns the seconds after which to try it again, None when it is done with."""
+        if lane.batch is None:
+            item = lane.items[0]
+            part = [item]
+        else:
+            if not lane.parts:
+                lane.parts.append([lane.items.popleft() for _ in range(min(lane.batch.max, len(lane.items)))])
+            part = lane.parts[0]
+        if part[0].session.revoked:
+            _done(lane)
+            return None
+        try:
+            if lane.batch is None:
+                await self._handle_one(slot, item)
+            else:
+                await self._handle_batch(slot, lane, part)
+                part = lane.parts[0]
+        except Postpone as wish:
+            self._counters.postponed += len(part)
+            return wish.after_seconds
+        except Drop as wish:
+            self._counters.dropped += len(part)
+            self._log.info("dropped %d event(s): %s", len(part), wish.reason, extra={"action": "events_dropped"})
+        except Exception as error:
+            part = lane.parts[0] if lane.batch is not None else part
+            return await self._failed(lane, part, error)
+        else:
+            self._counters.delivered += len(part)
+            if self._flushing is not None:
+                self._flushing.add(part)
+                _done(lane)
+                return None
+        for item in part:
+            item.finish()
+        _done(lane)
+        return None
+
+    async def _handle_one(self, slot: Slot, item: Item) -> None:
+        route = item.route
+        if not isinstance(route, Handler):
+            raise MalformedEvent("header ce_type is missing" if isinstance(route, Malformed) else "no route")
+        event = self._decode(item)
+        given = event if route.whole else event.data
+        if route.takes_meta:
+            await self._call(slot, route, given, Meta(event, item.partition, item.offset, item.failures + 1))
+        else:
+            await self._call(slot, route, given)
+
+    def _decode(self, item: Item) -> Event:
+        """The event of a record, for the handler that it was routed to. Raises MalformedEvent."""
+        event = decode_event(item.value, item.headers)
+        try:
+            handler = self._handlers[event.type]
+        except KeyError:
+            handler = self._handlers[event.type] = self._plan.plugin.handler_of(event.type)
+        if handler is not item.route:
+            raise MalformedEvent("header ce_type is there more than once, with different types")
+        return event
+
+    async def _handle_batch(self, slot: Slot, lane: Lane, part: list[Item]) -> None:
+        """Decode all, dead-letter those that are not events, hand over the others (they become the lane's first part)."""
+        route = part[0].route
+        assert isinstance(route, Handler)
+        decoded, sound = [], []
+        for item in part:
+            try:
+                event = self._decode(item)
+            except MalformedEvent as error:
+                await self._failures.set_aside(item, error)
+                continue
+            sound.append(item)
+            decoded.append((event, Meta(event, item.partition, item.offset, item.failures + 1)))
+        lane.parts[0] = sound
+        if not sound:
+            return
+        events = [event if route.whole else event.data for event, _ in decoded]
+        if route.takes_meta:
+            await self._call(slot, route, events, [meta for _, meta in decoded])
+        else:
+            await self._call(slot, route, events)
+
+    async def _failed(self, lane: Lane, part: list[Item], error: Exception) -> float | None:
+        """A handler raised for `part`: when to try again; None when it was dealt with for good."""
+        failures = self._failures
+        failures.note(part, error)
+        delay = failures.redelivery_delay(part, error)
+        if delay is not None:
+            return delay
+        if len(part) > 1:  # a batch: halve it until the event that spoils it stands alone
+            lane.parts.popleft()
+            lane.parts.extendleft((part[len(part) // 2 :], part[: len(part) // 2]))
+            return 0.0
+        if isinstance(error, MalformedEvent):
+            await failures.set_aside(part[0], error)
+        elif not await failures.give_up(part[0], error):
+            return 0.0
+        _done(lane)
+        return None
+
+
+def _done(lane: Lane) -> None:
+    """What is first in the lane is done with."""
+    if lane.batch is None:
+        lane.items.popleft()
+    else:
+        lane.parts.popleft()

@@ -1,0 +1,95 @@
+"""How a consumer gets on: what is committed, where the log ends, whether its position moves, and whether its broker answers."""
+
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
+
+from .window import Session
+
+STUCK_SECONDS = 6.0
+
+
+class StuckPartition(NamedTuple):
+    """A partition whose position stands still although the log goes further, and for how many seconds it has."""
+
+    number: int
+    position: int
+    end: int
+    seconds: float
+
+
+class Progress:
+    """By partition number, of one assignment after the other. `ends`: where the log ended at the last look; `lag`: how many
+    records lie between what is committed and there. Times are seconds of one clock."""
+
+    def __init__(self) -> None:
+        self.lag = 0
+        self.ends: dict[int, int] = {}
+        self._committed: dict[int, int] = {}
+        self._moved: dict[int, tuple[int, float]] = {}
+
+    def assign(self, positions: Mapping[int, int], ends: Mapping[int, int], now: float) -> None:
+        """The partitions of an assignment begin at these positions, which are committed."""
+        self._committed.update(positions)
+        self._moved.update({number: (position, now) for number, position in positions.items()})
+        self.ends = dict(ends)
+        self.lag = sum(ends[number] - position for number, position in positions.items())
+
+    def committable(self, session: Session) -> dict[int, int]:
+        """The offsets that can be committed and are not; `lag` follows."""
+        offsets = {number: window.committable() for number, window in session.windows.items()}
+        self.lag = sum(max(0, self.ends.get(number, offset) - offset) for number, offset in offsets.items())
+        return {number: offset for number, offset in offsets.items() if offset > self._committed.get(number, -1)}
+
+    def committed(self, offsets: Mapping[int, int]) -> None:
+        """These offsets are committed."""
+        self._committed.update(offsets)
+
+    def find_stuck(self, session: Session, paused: Collection[int], now: float) -> StuckPartition | None:
+        """A partition that has stood still for STUCK_SECONDS while the log goes further, although nothing holds it back: neither
+        the subscriber, which has room, nor a pause."""
+        full = session.room() == 0
+        for number, window in session.windows.items():
+            position, since = self._moved.get(number, (-1, now))
+            end = self.ends.get(number, 0)
+            if window.position != position or full or number in paused or end <= window.position:
+                self._moved[number] = (window.position, now)
+            elif now - since > STUCK_SECONDS:
+                return StuckPartition(number, position, end, now - since)
+        return None
+
+
+class Silence:
+    """How long the broker has not answered; logged once per outage, with what is waited for."""
+
+    def __init__(self, topic: str, logger: logging.Logger) -> None:
+        self._topic = topic
+        self._log = logger
+        self._answered_at = time.monotonic()
+        self._since: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Since the last answer."""
+        return time.monotonic() - self._answered_at
+
+    def restart(self) -> None:
+        """Count from now on."""
+        self._answered_at = time.monotonic()
+
+    def note(self, error: Exception, away: Callable[[], str]) -> None:
+        """A request failed. `away` says which leaders are waited for."""
+        if self._since is None:
+            self._since = time.monotonic()
+            reason = str(error) or type(error).__name__
+            self._log.warning(
+                "reading %s is interrupted: %s (%s)", self._topic, away(), reason, extra={"action": "broker_silent"}
+            )
+
+    def end(self) -> None:
+        """The broker has answered."""
+        self.restart()
+        if self._since is not None:
+            seconds, self._since = self._answered_at - self._since, None
+            self._log.warning("reading %s continues after %.1f s", self._topic, seconds, extra={"action": "broker_answers"})

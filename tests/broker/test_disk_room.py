@@ -1,0 +1,60 @@
+"""Whether there is room on the disk, also where the disk does not say."""
+
+import logging
+import shutil
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from hub.broker import BrokerServer
+from hub.broker.disk_room import DiskRoom
+from hub.broker.files import FileStorage
+from tests.components.running import until
+
+
+def broken(*_: object) -> NoReturn:
+    raise OSError(5, "input/output error")
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_disk_that_does_not_say_what_is_free_counts_as_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, before: bool
+) -> None:
+    room = DiskRoom(tmp_path, 0)
+    room.look(lambda: before)
+    caplog.clear()
+    monkeypatch.setattr(shutil, "disk_usage", broken)
+    with caplog.at_level(logging.WARNING):
+        room.look(lambda: True)
+        room.look(lambda: True)
+    assert room.enough is before
+    assert [record.__dict__["action"] for record in caplog.records] == ["disk_space_unknown"], "once, not at each look"
+    monkeypatch.undo()
+    room.look(lambda: True)
+    assert room.enough
+
+
+def test_a_disk_that_does_not_say_what_is_free_and_takes_no_file_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    room = DiskRoom(tmp_path, 0)
+    monkeypatch.setattr(shutil, "disk_usage", broken)
+    with caplog.at_level(logging.WARNING):
+        room.look(lambda: False)
+    assert not room.enough
+    assert "an unknown number of bytes are free" in caplog.records[-1].getMessage()
+
+
+async def test_an_error_of_the_look_at_the_free_space_does_not_end_the_broker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", broken)
+    ended: list[BaseException] = []
+    server = BrokerServer(tmp_path, storage=FileStorage(tmp_path), on_fatal=ended.append)
+    with caplog.at_level(logging.WARNING):
+        await server.start()
+        await until(lambda: "disk_space_unknown" in [record.__dict__.get("action") for record in caplog.records])
+        await server.local.create_topic("t", 1)
+        await server.stop()
+    assert ended == []
