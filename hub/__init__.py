@@ -15,6 +15,7 @@ _HOMES = {
     "Cluster": ".kafka",
     "Hub": ".client",
     "HubError": ".errors",
+    "InvalidRequestError": ".client",
     "InvalidSubmissionError": ".client",
     "NoAnswerError": ".client",
     "Permanent": ".worker",
@@ -30,6 +31,7 @@ _HOMES = {
     "TaskSkippedError": ".client",
     "TaskUnknownError": ".client",
     "UnreadableReplyError": ".client",
+    "WaitTimeoutError": ".client",
     "Worker": ".worker",
     "WorkerSettings": ".worker",
     "Workflow": ".client",
@@ -41,6 +43,7 @@ __all__ = [
     "Event",
     "Hub",
     "HubError",
+    "InvalidRequestError",
     "InvalidSubmissionError",
     "NoAnswerError",
     "Permanent",
@@ -57,6 +60,7 @@ __all__ = [
     "TaskSkippedError",
     "TaskUnknownError",
     "UnreadableReplyError",
+    "WaitTimeoutError",
     "Worker",
     "WorkerSettings",
     "Workflow",
@@ -77,6 +81,7 @@ if TYPE_CHECKING:
 
     from .client import (
         Hub,
+        InvalidRequestError,
         InvalidSubmissionError,
         NoAnswerError,
         RepliesFailedError,
@@ -87,6 +92,7 @@ if TYPE_CHECKING:
         TaskRejectedError,
         TaskSkippedError,
         TaskUnknownError,
+        WaitTimeoutError,
         Workflow,
     )
     from .errors import HubError

@@ -1,8 +1,7 @@
-"""Services own their background tasks: what starts one here awaits or cancels it, and ends when it fails. Nothing is
-fire-and-forget.
+"""Services own their background tasks: a service awaits or cancels the tasks that it starts, and fails if one of them fails.
 
-This is the one place that starts tasks of an event loop outside of an `asyncio.TaskGroup`; the exceptions stand in
-`tests/architecture/test_owned_tasks.py`.
+Only this module starts tasks of an event loop outside of an `asyncio.TaskGroup`; `tests/architecture/test_owned_tasks.py`
+lists the exceptions.
 """
 
 import asyncio
@@ -17,20 +16,20 @@ T = TypeVar("T")
 
 
 class Service(Protocol):
-    """What runs for long in a process: started once, watched while it serves, stopped once."""
+    """A long-running part of a process: started once, watched while it runs, stopped once."""
 
     async def start(self) -> None:
-        """Begin. Raises what keeps it from serving; `stop` is called then, too."""
+        """Start the service. Raises if it cannot start; `stop` is called in this case, too."""
 
     async def watch(self) -> None:
-        """Raises what keeps the service from continuing, and returns at most when it was asked to stop."""
+        """Raises the error that keeps the service from continuing; returns only after a request to stop."""
 
     async def stop(self) -> None:
-        """End in order: no task of the service is left when this returns."""
+        """Stop in an orderly way; no task of the service is running when this returns."""
 
 
 def no_log(_: BaseException) -> None:
-    """An `on_failed` for tasks whose error is raised by who waits for them, and must not be logged beside that."""
+    """An `on_failed` for tasks whose error is raised to a waiting caller and must not be logged as well."""
 
 
 async def run_until(event: asyncio.Event, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -49,9 +48,10 @@ async def run_until(event: asyncio.Event, work: Coroutine[Any, Any, T]) -> async
 class ServiceTasks:
     """The background tasks of one service, used from one event loop.
 
-    A task that raises is a failure of the service: `watch` and `unless_failed` raise the first, and `on_failed` is called with
-    each. Without an `on_failed` the first is logged here; otherwise whoever is called logs it. The other tasks continue until the
-    service stops, unlike with an `asyncio.TaskGroup`: a worker that fails still ends in order what it runs."""
+    An exception in a task is a failure of the service: `watch` and `unless_failed` raise the first one, and `on_failed` is
+    called with each. Without `on_failed` the first one is logged here; otherwise `on_failed` must log it. Unlike in an
+    `asyncio.TaskGroup`, the other tasks continue until the service stops: a failed worker still finishes its running tasks in
+    an orderly way."""
 
     def __init__(self, service: str, on_failed: Callable[[BaseException], object] | None = None) -> None:
         self._service = service
@@ -61,52 +61,52 @@ class ServiceTasks:
         self.failure: BaseException | None = None
 
     def __len__(self) -> int:
-        """How many run."""
+        """Number of running tasks."""
         return len(self._tasks)
 
     def start(self, work: Coroutine[Any, Any, T], name: str | None = None) -> asyncio.Task[T]:
-        """Run `work` beside the caller; it may return."""
+        """Run `work` in the background; it may return."""
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._over)
         return task
 
     def keep(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """As `start`, for what has to run until it is cancelled: that it returns is a failure, too, and so is a cancellation that
-        nobody asked the task for (an awaited future was cancelled)."""
+        """As `start`, for work that must run until it is cancelled: returning is also a failure, and so is a cancellation that
+        was not requested (an awaited future was cancelled)."""
         task = self.start(work, name)
         task.add_done_callback(self._kept_over)
         return task
 
     async def watch(self) -> None:
-        """Until a task fails; raises its error."""
+        """Wait until a task fails, and raise its error."""
         await self._failed.wait()
         self.raise_failure()
 
     def raise_failure(self) -> None:
-        """Raise the error of the first task that failed, if one has."""
+        """Raise the error of the first failed task, if any."""
         if self.failure is not None:
             raise self.failure
 
     async def unless_failed(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`. Raises what it raises, or the error of a task that fails before."""
+        """The result of `work`. Raises its error, or that of a task that fails earlier."""
         task = await run_until(self._failed, work)
         if task.cancelled():
             self.raise_failure()
         return task.result()
 
     async def wait(self, timeout_seconds: float | None = None) -> None:
-        """Until all have ended, or the time has passed."""
+        """Wait until all tasks have ended, or for `timeout_seconds`."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout_seconds)
 
     def request_cancel(self) -> None:
-        """Ask all of them to end."""
+        """Request the cancellation of all tasks."""
         for task in self._tasks:
             task.cancel()
 
     async def cancel(self, *, again_seconds: float | None = None) -> None:
-        """Cancel them all, and wait until they have ended; those that have not after `again_seconds` are cancelled again."""
+        """Cancel all tasks and wait until they have ended; tasks still running after `again_seconds` are cancelled again."""
         while self._tasks:
             self.request_cancel()
             await asyncio.wait(self._tasks, timeout=again_seconds)
@@ -119,9 +119,9 @@ class ServiceTasks:
     def _kept_over(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():
             if not task.cancelling():
-                self._fail(task, RuntimeError(f"{task.get_name()} was cancelled by what it waited for"))
+                self._fail(task, RuntimeError(f"{task.get_name()} was cancelled by an awaited future"))
         elif task.exception() is None:
-            self._fail(task, RuntimeError(f"{task.get_name()} ended by itself"))
+            self._fail(task, RuntimeError(f"{task.get_name()} returned unexpectedly"))
 
     def _fail(self, task: asyncio.Task[Any], error: BaseException) -> None:
         error.add_note(f"In the background task {task.get_name()!r} of {self._service}.")

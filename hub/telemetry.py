@@ -19,23 +19,19 @@ from urllib.parse import quote
 import structlog
 from structlog.typing import Processor
 
-from .errors import ConfigurationError
+from .config import check_log_level
 
 MASK = "**********"
 """What stands for a secret, as in pydantic's own texts."""
 SECRET_CHARACTERS_MIN = 4
 """Shorter texts are not looked for in logs: they would be found in every timestamp."""
 
-LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-
 
 def configure_logging(role: str, level: str = "info", stream: TextIO | None = None) -> None:
     """Send what structlog and the standard library log to `stream` (stderr), with the `role` of this process.
 
     `level` is debug, info, warning or error; raises ConfigurationError for another."""
-    number = LEVELS.get(level.lower())
-    if number is None:
-        raise ConfigurationError(f"The log level {level!r} is not known. It is one of {', '.join(LEVELS)}.")
+    number = logging.getLevelNamesMapping()[check_log_level(level, "--log-level").upper()]
     stream = stream or sys.stderr
 
     def add_role(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -121,8 +117,8 @@ class OutageLog:
     """Warnings of an outage, once per cause, however many notice it and however often; and one line when all of them work again,
     with how long it took.
 
-    `action` and `over` are the names of the two records. Whoever fails (a partition, say) is the same until it works again.
-    Use from one thread."""
+    `action` and `over` are the actions of the two records. Each failing part (for example a partition) is identified by a key
+    until it recovers. Use from one thread."""
 
     def __init__(self, logger: Any, *, action: str, over: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._logger = logger

@@ -1,7 +1,7 @@
-"""What crosses a topic, the API or the plugin boundary; nothing else. Below everything, and pure.
+"""The data types on topics, in the API and in the plugin interface, and nothing else. Imports no other package; pure.
 
-Declared once as msgspec structs: they are validated, encoded and decoded by their types alone, and JSON Schemas come from
-the same declarations. Input structs refuse unknown fields by name.
+Each type is declared once, as a msgspec struct: validation, encoding, decoding and JSON Schemas derive from it. Input structs
+reject unknown fields by name.
 """
 
 from .catalogue import CATALOGUE, TERMINAL_TYPES, TYPE_OF_DATA, EventType
@@ -15,6 +15,7 @@ from .commands import (
     TaskReply,
     WorkWanted,
 )
+from .decoding import decoding_problem
 from .definitions import FIRST_VERSION, Definition, definition_id, parts_of_definition
 from .envelope import (
     Event,
@@ -86,6 +87,7 @@ __all__ = [
     "WorkWanted",
     "check_id",
     "decode_event",
+    "decoding_problem",
     "definition_id",
     "derived_id",
     "header_map",

@@ -1,7 +1,7 @@
-"""The catalogue: every event type the hub emits, as data.
+"""The catalogue of all event types that the hub emits.
 
-Nothing is emitted that is not here, and nothing is here that the running hub never emits (a test drives it until every
-type has been seen). Severity numbers are OpenTelemetry's (5 debug, 9 info, 13 warn, 17 error).
+The hub emits only these types, and each of them (a test checks that every type occurs). Severity numbers are OpenTelemetry's
+(5 debug, 9 info, 13 warn, 17 error).
 """
 
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ DataStruct = type[Struct]
 
 
 class EventType(NamedTuple):
-    """One row: the dotted type, the data's struct, the entity's kind, severity, and when it is emitted (a sentence)."""
+    """One event type: its name, the struct of its data, the kind of its entity, severity, and when it is emitted (a sentence)."""
 
     type: str
     data: DataStruct
@@ -28,33 +28,33 @@ class EventType(NamedTuple):
 
 
 _ROWS: tuple[tuple[Any, ...], ...] = (
-    ("task.created", e.TaskCreated, "task", INFO, "A submission was admitted; the task exists."),
-    ("task.rejected", e.TaskRejected, "engine", WARN, "A submission or request was refused, with code and reason."),
-    ("task.deduplicated", e.TaskDeduplicated, "engine", INFO, "A submission repeated one that is known."),
+    ("task.created", e.TaskCreated, "task", INFO, "A submission was admitted and created the task."),
+    ("task.rejected", e.TaskRejected, "engine", WARN, "A submission or request was rejected, with code and reason."),
+    ("task.deduplicated", e.TaskDeduplicated, "engine", INFO, "A submission was a duplicate of an earlier one."),
     ("task.scheduled", e.TaskScheduled, "task", INFO, "The task waits for its start time."),
     ("task.blocked", e.TaskBlocked, "task", INFO, "The task waits for dependencies."),
-    ("task.dependency_satisfied", e.TaskDependencySatisfied, "task", DEBUG, "Some, not all, dependencies were met."),
-    ("task.ready", e.TaskReady, "task", INFO, "Nothing but a free worker is missing."),
+    ("task.dependency_satisfied", e.TaskDependencySatisfied, "task", DEBUG, "Some of the dependencies were met."),
+    ("task.ready", e.TaskReady, "task", INFO, "The task can run and waits for a worker."),
     ("task.dispatched", e.TaskDispatched, "task", INFO, "A command was issued to a worker."),
-    ("task.started", e.TaskStarted, "task", INFO, "The first attempt's body began."),
-    ("task.progressed", e.TaskProgressed, "task", DEBUG, "The body reported its progress."),
-    ("task.retry_scheduled", e.TaskRetryScheduled, "task", WARN, "An attempt did not succeed; another is due later."),
+    ("task.started", e.TaskStarted, "task", INFO, "The body of the first attempt started."),
+    ("task.progressed", e.TaskProgressed, "task", DEBUG, "The body reported progress."),
+    ("task.retry_scheduled", e.TaskRetryScheduled, "task", WARN, "An attempt did not succeed; a retry is scheduled."),
     ("task.completed", e.TaskCompleted, "task", INFO, "The body returned.", True),
-    ("task.failed", e.TaskFailed, "task", ERROR, "The task is over without success.", True),
+    ("task.failed", e.TaskFailed, "task", ERROR, "The task ended without success.", True),
     ("task.cancel_requested", e.TaskCancelRequested, "task", INFO, "A running attempt was asked to stop."),
-    ("task.cancelled", e.TaskCancelled, "task", WARN, "The task ended because somebody asked.", True),
-    ("task.expired", e.TaskExpired, "task", WARN, "The task was not started in time.", True),
+    ("task.cancelled", e.TaskCancelled, "task", WARN, "The task was cancelled on request.", True),
+    ("task.expired", e.TaskExpired, "task", WARN, "The task did not start before its deadline.", True),
     ("task.skipped", e.TaskSkipped, "task", INFO, "The task can never run.", True),
-    ("attempt.started", e.AttemptStartedEvent, "task", INFO, "The body of a second or later attempt began."),
-    ("attempt.granted", e.AttemptGranted, "task", INFO, "An at-most-once body was allowed to run."),
-    ("attempt.failed", e.AttemptFailedEvent, "task", WARN, "The body raised."),
-    ("attempt.timed_out", e.AttemptTimedOut, "task", WARN, "The attempt took too long."),
-    ("attempt.lease_expired", e.AttemptLeaseExpired, "task", WARN, "No heartbeat for the length of a lease."),
-    ("attempt.lost", e.AttemptLost, "task", WARN, "The attempt's worker is dead."),
-    ("attempt.cancelled", e.AttemptCancelledEvent, "task", INFO, "The code stopped after a cancel."),
-    ("attempt.released", e.AttemptReleasedEvent, "task", INFO, "The worker handed the attempt back unstarted."),
-    ("attempt.superseded", e.AttemptSuperseded, "task", WARN, "Not started by its deadline; dispatched again."),
-    ("attempt.report_rejected", e.AttemptReportRejected, "engine", WARN, "A stale or repeated report changed nothing."),
+    ("attempt.started", e.AttemptStartedEvent, "task", INFO, "The body of a later attempt started."),
+    ("attempt.granted", e.AttemptGranted, "task", INFO, "The body of an at-most-once task may run."),
+    ("attempt.failed", e.AttemptFailedEvent, "task", WARN, "The body raised an exception."),
+    ("attempt.timed_out", e.AttemptTimedOut, "task", WARN, "The attempt exceeded its timeout."),
+    ("attempt.lease_expired", e.AttemptLeaseExpired, "task", WARN, "The lease expired without a heartbeat."),
+    ("attempt.lost", e.AttemptLost, "task", WARN, "The worker of the attempt is lost."),
+    ("attempt.cancelled", e.AttemptCancelledEvent, "task", INFO, "The body stopped after a cancel request."),
+    ("attempt.released", e.AttemptReleasedEvent, "task", INFO, "The worker returned the attempt without starting it."),
+    ("attempt.superseded", e.AttemptSuperseded, "task", WARN, "The attempt was not started in time and is dispatched again."),
+    ("attempt.report_rejected", e.AttemptReportRejected, "engine", WARN, "A stale or repeated report was rejected."),
     ("workflow.started", e.WorkflowStarted, "task", INFO, "The steps of a graph are being created."),
     ("workflow.expanded", e.WorkflowExpanded, "task", INFO, "Steps were added to a live workflow."),
     ("workflow.steps_ready", e.WorkflowStepsReady, "task", DEBUG, "Steps became ready together."),
@@ -78,9 +78,15 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
         e.EngineTimerDeadLettered,
         "engine",
         ERROR,
-        "A timer that failed was left out.",
+        "A timer that could not be processed was dead-lettered.",
     ),
-    ("engine.storage_changed", e.EngineStorageChanged, "engine", WARN, "Free space of the broker's disk crossed a threshold."),
+    (
+        "engine.storage_changed",
+        e.EngineStorageChanged,
+        "engine",
+        WARN,
+        "The free space of the broker's disk crossed a threshold.",
+    ),
     ("engine.report_forwarded", e.EngineReportForwarded, "engine", DEBUG, "A misrouted report was forwarded."),
 )
 

@@ -1,7 +1,7 @@
-"""The contract: every type of record that crosses a topic, by name, with its JSON Schema and an example.
+"""The contract: every record type on the hub's topics, by name, with its JSON Schema and an example.
 
-Names are `<kind>/<type>`: `events/task.created`, `reports/task.created`. The type of an event, a report or a command is the
-header `ce_type` of its record. A release may add to the contract; it changes or removes nothing.
+Names are `<kind>/<type>`: `events/task.created`, `reports/task.created`. The header `ce_type` of a record has the type of the
+event, report or command. Releases may add to the contract, but never change or remove parts of it.
 """
 
 from typing import Any, Literal, NamedTuple, get_args
@@ -19,7 +19,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class WireType(NamedTuple):
-    """One type of the contract. `written_by`: who writes it, for all others to read."""
+    """One type of the contract. `written_by`: the component that writes it."""
 
     kind: Kind
     name: str
@@ -34,13 +34,13 @@ class WireType(NamedTuple):
 
     @property
     def value_of(self) -> str:
-        """What is encoded so."""
+        """Where records have a value of this type."""
         value = f"value of a record of {self.form.topic}"
         return f"`data` in the {value}" if self.kind == "events" else value
 
     @property
     def when(self) -> str:
-        """What it says, as a sentence: of an event, when it is emitted; else what the struct is."""
+        """A sentence: when an event is emitted; for other types, what the struct is."""
         if self.kind == "events":
             return CATALOGUE[self.name.partition("/")[2]].when
         return " ".join((self.struct.__doc__ or "").split("\n\n")[0].split())
@@ -55,7 +55,7 @@ _ROWS = [
 ]
 CONTRACT: dict[str, WireType] = {row.name: row for row in _ROWS}
 
-#: Where the examples of the single fields do not make a record that the engine would admit.
+#: Overrides for types for which the examples of single fields do not form a record that the engine admits.
 _EXAMPLES: dict[str, dict[str, Any]] = {
     "reports/task.created": {
         "name": "fulfil",
@@ -80,7 +80,7 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
 
 
 def find_types(name: str) -> list[str]:
-    """The names of the contract that `name` may mean: itself, or with any kind before it; empty where there is none."""
+    """The full names that match `name`, with or without a kind; empty if there is none."""
     return [name] if name in CONTRACT else [f"{kind}/{name}" for kind in KINDS if f"{kind}/{name}" in CONTRACT]
 
 

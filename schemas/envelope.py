@@ -1,11 +1,10 @@
 """The CloudEvents 1.0 envelope of an event on `hub.events` (binary mode: attributes in `ce_*` headers, JSON value).
 
-What filters need is in the headers; the rest of the envelope is in the value, around `data`. `source` + `id` are unique:
-the id is the event's provenance `src`, so a repeated emission would carry the same id and be visible.
+Attributes for filters are in headers; the rest of the envelope is in the value, around `data`. `source` and `id` together are
+unique. The id is the provenance `src` of the event, so a duplicate would have the same id and be detected.
 
-Provenance `src`: "<intake partition>/<offset>/<index>" for what a report caused,
-"agenda/<partition>/<item>/<due in ms>/<index>" for what time caused, "start/<partition>/<epoch>/<index>" for a take-over
-("stop/..." for an orderly end).
+Provenance `src`: "<intake partition>/<offset>/<index>" if a report caused the event, "agenda/<partition>/<item>/<due in
+ms>/<index>" for a timer, "start/<partition>/<epoch>/<index>" for a take-over ("stop/..." for an orderly shutdown).
 """
 
 from collections.abc import Iterable
@@ -18,54 +17,62 @@ from msgspec import Raw, Struct, json
 from .catalogue import CATALOGUE, EventType
 from .fields import TOKEN, WORKER, about
 
-#: Characters of a foreign value that an error message quotes.
+#: Length in characters of foreign values in error messages.
 QUOTED_CHARACTERS_MAX = 64
-#: Characters of a decoder's message that is passed on.
+#: Length in characters of decoder messages in error messages.
 MESSAGE_CHARACTERS_MAX = 256
 #: The range of `severitynumber` (OpenTelemetry log data model, field SeverityNumber).
 SEVERITIES = range(1, 25)
 
 
 class EventBody(Struct, kw_only=True, omit_defaults=True, rename={"from_": "from"}):
-    """The JSON value of an event record: the envelope's less used part and `data`."""
+    """The JSON value of an event record: `data`, and the attributes of the envelope that are not in headers."""
 
-    entity: Annotated[str, about("`<kind>/<id>` of what the event is about.", "task/order-7")]
-    sequence: Annotated[int, about("Number of the event among those of its entity and run, from 1, without gaps.", 3)]
+    entity: Annotated[str, about("Entity of the event: `<kind>/<id>`.", "task/order-7")]
+    sequence: Annotated[int, about("Number of the event within its entity and run, from 1, without gaps.", 3)]
     run: Annotated[
-        int, about("Run of the entity's id: the offset of hub.intake at which it was created; 0 of an engine partition.", 42)
+        int, about("Run of the entity's id: the offset of hub.intake at which it was created; 0 for an engine partition.", 42)
     ]
-    src: Annotated[str, about("Provenance: what caused the event; it is also its ce_id.", "0/42/3")]
-    epoch: Annotated[int, about("Generation of the ownership of the engine partition that wrote it, from 1.", 5)]
+    src: Annotated[str, about("Provenance: the cause of the event; equal to its ce_id.", "0/42/3")]
+    epoch: Annotated[
+        int, about("Epoch of the engine partition that wrote the event, from 1; it increases with each take-over.", 5)
+    ]
     rootid: Annotated[str | None, about("Id of the workflow's root; absent: the entity is not a step.", "order-6")] = None
-    correlationid: Annotated[str | None, about("Groups tasks that belong together; absent: nothing does.", "order-7")] = None
-    causationid: Annotated[str | None, about("The ce_id of the report that caused the event; absent: time did.", "order-7")] = (
-        None
-    )
+    correlationid: Annotated[str | None, about("Groups related tasks; absent: none.", "order-7")] = None
+    causationid: Annotated[
+        str | None, about("The ce_id of the report that caused the event; absent: no report did.", "order-7")
+    ] = None
     dataschema: Annotated[
         str | None,
         about(
-            "URI path of the schema of `data`, with its major version; absent: of an earlier release.",
+            "URI path of the schema of `data`, with its major version; absent: written by an earlier release.",
             "/schemas/events/task.started/1",
         ),
     ] = None
     from_: Annotated[
-        str | None, about("State of the entity before; absent: it was created, or stays in its state.", "dispatched")
+        str | None,
+        about(
+            "State of the entity before the event; absent: the entity was created, or its state does not change.", "dispatched"
+        ),
     ] = None
-    to: Annotated[str | None, about("State of the entity after; absent: it stays in its state.", "running")] = None
+    to: Annotated[str | None, about("State of the entity after the event; absent: its state does not change.", "running")] = None
     data: Annotated[
         Any,
-        about("What the type of the event declares; absent: an empty object.", {"attempt": 1, "worker": WORKER, "token": TOKEN}),
+        about(
+            "Data of the event, as declared for its type; absent: an empty object.",
+            {"attempt": 1, "worker": WORKER, "token": TOKEN},
+        ),
     ] = None
 
 
 class RawEventBody(EventBody, kw_only=True, rename={"from_": "from"}):
-    """`EventBody` as it is read: `data` stays bytes until its type is known."""
+    """`EventBody` for decoding: `data` stays bytes until its type is known."""
 
     data: Raw = Raw(b"{}")
 
 
 class Event(NamedTuple):
-    """One lifecycle event, decoded. `entity` is "<kind>/<id>"; `subject` is the id; `data` an instance of its type's struct."""
+    """One decoded lifecycle event. `entity` is "<kind>/<id>", `subject` the id, `data` an instance of the struct of its type."""
 
     type: str
     id: str
@@ -90,8 +97,8 @@ class Event(NamedTuple):
     value: bytes
 
     def as_dict(self) -> dict[str, Any]:
-        """The event as a structured CloudEvent (plain JSON types). Raises MalformedEvent where a part of the data that is kept
-        as raw JSON (arguments, a result) cannot be read."""
+        """The event as a structured CloudEvent (plain JSON types). Raises MalformedEvent if a part of the data that is kept as
+        raw JSON (arguments, a result) is invalid."""
         fields: dict[str, Any] = {"specversion": "1.0", "datacontenttype": "application/json"}
         for name, value in self._asdict().items():
             if value is None or name in ("data", "value", "from_state", "to_state"):
@@ -103,16 +110,16 @@ class Event(NamedTuple):
         try:
             fields["data"] = json.decode(json.encode(self.data))
         except (ValueError, RecursionError) as error:
-            raise MalformedEvent(f"the data is not JSON that can be read: {printable(str(error))}") from None
+            raise MalformedEvent(f"the data is not valid JSON: {printable(str(error))}") from None
         return fields
 
 
 class MalformedRecord(ValueError):
-    """A record that is not what its topic holds; the message says why, in printable text of bounded length."""
+    """A record that is invalid for its topic; the message has the reason, as printable text of bounded length."""
 
 
 class MalformedEvent(MalformedRecord):
-    """A record that is not an event of this hub; the message says what is missing."""
+    """A record that is not a valid event of the hub; the message has the reason."""
 
 
 _BODY = json.Decoder(RawEventBody)
@@ -137,33 +144,33 @@ def source_of(namespace: str | None, entity: str) -> str:
 
 
 def header_map(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, bytes]:
-    """Headers of a record as a mapping. A null value, which Kafka allows, counts as an absent header; of several headers of
-    one name the last that has a value wins."""
+    """The headers of a record as a mapping. A header with a null value, which Kafka allows, is omitted; of several headers
+    with the same name the last one with a value is used."""
     return {name: value for name, value in headers if value is not None}
 
 
 def quoted(text: str) -> str:
-    """A foreign value for an error message: escaped, and cut after QUOTED_CHARACTERS_MAX characters."""
+    """Format a foreign value for an error message: escaped, and truncated to QUOTED_CHARACTERS_MAX characters."""
     if len(text) <= QUOTED_CHARACTERS_MAX:
         return ascii(text)
-    return f"{ascii(text[:QUOTED_CHARACTERS_MAX])} (cut, {len(text)} characters)"
+    return f"{ascii(text[:QUOTED_CHARACTERS_MAX])} (truncated, {len(text)} characters)"
 
 
 def printable(text: str) -> str:
-    """A decoder's message, which may quote foreign text: escaped, and cut after MESSAGE_CHARACTERS_MAX characters."""
+    """Format a decoder's message, which may contain foreign text: escaped, and truncated to MESSAGE_CHARACTERS_MAX characters."""
     shown = text[:MESSAGE_CHARACTERS_MAX]
     escaped = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in shown)
     return escaped if len(escaped) <= MESSAGE_CHARACTERS_MAX >= len(text) else f"{escaped[:MESSAGE_CHARACTERS_MAX]}..."
 
 
 def decode_event(value: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> Event:
-    """The event in a record of `hub.events`. Any record may be given: raises MalformedEvent, and nothing else, with a message
-    of bounded length that names what is wrong."""
+    """Decode a record of `hub.events`. For any invalid record it raises MalformedEvent, and no other exception, with a message
+    of bounded length."""
     names = header_map(headers)
     event_type = _header(names, "ce_type")
     row = CATALOGUE.get(event_type)
     if row is None:
-        raise MalformedEvent(f"ce_type {quoted(event_type)} is not in the catalogue")
+        raise MalformedEvent(f"ce_type: unknown event type {quoted(event_type)}")
     body, data = _decode_value(row, value or b"")
     return Event(
         type=event_type,
@@ -192,11 +199,11 @@ def decode_event(value: bytes | None, headers: Iterable[tuple[str, bytes | None]
 
 def _decode_value(row: EventType, value: bytes) -> tuple[RawEventBody, Any]:
     try:
-        value.decode()  # Raw JSON within the data is not looked into by its decoder.
+        value.decode()  # the decoder does not validate raw JSON within the data
         body = _BODY.decode(value)
         return body, _data_decoder(row).decode(body.data)
     except (ValueError, RecursionError) as error:
-        raise MalformedEvent(f"the value is not an event body: {printable(str(error))}") from None
+        raise MalformedEvent(f"the value is not a valid event body: {printable(str(error))}") from None
 
 
 def _header(names: dict[str, bytes], name: str) -> str:
@@ -211,7 +218,7 @@ def _optional(names: dict[str, bytes], name: str) -> str | None:
     try:
         return None if raw is None else raw.decode()
     except UnicodeDecodeError:
-        raise MalformedEvent(f"header {name} is not UTF-8") from None
+        raise MalformedEvent(f"header {name} is not valid UTF-8") from None
 
 
 def _time(names: dict[str, bytes]) -> str:
@@ -230,5 +237,7 @@ def _severity(names: dict[str, bytes], row: EventType) -> int:
     if not text:
         return row.severity
     if not (text.isascii() and text.isdigit() and len(text) <= 2 and int(text) in SEVERITIES):
-        raise MalformedEvent(f"ce_severitynumber {quoted(text)} is not between {SEVERITIES.start} and {SEVERITIES.stop - 1}")
+        raise MalformedEvent(
+            f"ce_severitynumber: must be between {SEVERITIES.start} and {SEVERITIES.stop - 1}, got {quoted(text)}"
+        )
     return int(text)

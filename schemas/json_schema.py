@@ -1,7 +1,7 @@
-"""JSON Schema (draft 2020-12) of a struct, and an example of it.
+"""Generates the JSON Schema (draft 2020-12) and an example of a struct.
 
-`msgspec.json.schema` refuses a struct in which a field of raw JSON has a default (msgspec 0.22), and its output may change with
-its version; the exported schemas are compared with earlier ones. So they are made here, from what `msgspec.inspect` says.
+`msgspec.json.schema` rejects structs in which a field of raw JSON has a default (msgspec 0.22), and its output may change
+between versions, while exported schemas are compared with earlier ones. So this module generates them with `msgspec.inspect`.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ JsonSchema = dict[str, Any]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-#: Constraints of a type: attribute in `msgspec.inspect`, keyword.
+#: Constraints of a type: attribute in `msgspec.inspect`, JSON Schema keyword.
 _CONSTRAINTS: dict[type[inspect.Type], tuple[tuple[str, str], ...]] = {
     inspect.IntType: (("ge", "minimum"), ("gt", "exclusiveMinimum"), ("le", "maximum"), ("lt", "exclusiveMaximum")),
     inspect.FloatType: (("ge", "minimum"), ("gt", "exclusiveMinimum"), ("le", "maximum"), ("lt", "exclusiveMaximum")),
@@ -34,19 +34,19 @@ _NAMES: dict[type[inspect.Type], str] = {
 
 
 def schema_of_struct(struct: type[Struct]) -> JsonSchema:
-    """The schema of a struct; those of structs within it are in `$defs`."""
+    """The schema of a struct; schemas of nested structs are in `$defs`."""
     below: dict[str, JsonSchema] = {}
     schema = _object(_inspected(struct), below)
     return {**schema, "$defs": dict(sorted(below.items()))} if below else schema
 
 
 def described_fields(struct: type[Struct]) -> list[tuple[inspect.Field, str]]:
-    """The fields of a struct with their descriptions; empty where there is none."""
+    """The fields of a struct with their descriptions ("" if missing)."""
     return [(field, _facts(field.type).get("description", "")) for field in _inspected(struct).fields]
 
 
 def default_of(field: inspect.Field) -> Any:
-    """What an absent field means, as JSON types; NODEFAULT where it must not be absent, or stays absent (raw JSON)."""
+    """The default of a field, as JSON types; NODEFAULT for a required field, and for raw JSON that stays absent."""
     default = field.default if field.default_factory is NODEFAULT else field.default_factory()
     if default is NODEFAULT or (isinstance(default, Raw) and not bytes(default)):
         return NODEFAULT
@@ -54,16 +54,16 @@ def default_of(field: inspect.Field) -> Any:
 
 
 def example_of_struct(struct: type[Struct]) -> dict[str, Any]:
-    """A value of a struct as JSON types: the first example of each field that has one, and of the structs within.
+    """An example of a struct as JSON types, from the first example of each field and of nested structs.
 
-    Raises ValueError, which names the field, where one that is required has none."""
+    Raises ValueError with the name of the field if a required field has no example."""
     example: dict[str, Any] = {}
     for field in _inspected(struct).fields:
         value = _example(field.type)
         if value is not NODEFAULT:
             example[field.encode_name] = value
         elif field.required:
-            raise ValueError(f"{struct.__name__}.{field.name} is required and has no example")
+            raise ValueError(f"required field {struct.__name__}.{field.name} has no example")
     return example
 
 
@@ -119,12 +119,12 @@ def _reference(struct: inspect.StructType, below: dict[str, JsonSchema]) -> str:
 
 
 def _in_order(kinds: Iterable[inspect.Type]) -> list[inspect.Type]:
-    """Null last, the others by the name of their kind: the order of a union has no meaning."""
+    """Sort the types of a union by name, null last: their order has no meaning."""
     return sorted(kinds, key=lambda kind: (isinstance(_bare(kind), inspect.NoneType), type(_bare(kind)).__name__))
 
 
 def _facts(kind: inspect.Type) -> JsonSchema:
-    """Description and examples; those of the outermost declaration win."""
+    """Description and examples; those of the outermost declaration take precedence."""
     facts: JsonSchema = {}
     while isinstance(kind, inspect.Metadata):
         facts = {**(kind.extra_json_schema or {}), **facts}

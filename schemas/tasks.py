@@ -1,7 +1,7 @@
-"""The task envelope: what a submission may say, and the values that live inside it.
+"""The task envelope: the fields of a submission, and the values in them.
 
-One shape for every task. Required: `name`. Durations are seconds (numbers); points in time are RFC 3339 text.
-Unknown fields are refused by name. Sizes and counts that admission enforces are the constants below.
+All tasks have the same fields; only `name` is required. Durations are numbers of seconds; points in time are RFC 3339 text.
+Unknown fields are rejected by name. Admission enforces the limits of sizes and counts below.
 """
 
 from typing import Annotated, Literal
@@ -24,7 +24,7 @@ DependencyOn = Literal["success", "failure", "ended"]
 
 EMPTY_ARGS = Raw(b"{}")
 
-#: Raw JSON that is not there. It is falsy; a field that holds it is left out when it is written (msgspec has no `Raw | None`).
+#: Absent raw JSON. It is falsy, and omitted when a struct is encoded (msgspec has no `Raw | None`).
 ABSENT = Raw(b"")
 
 
@@ -32,36 +32,36 @@ class Backoff(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     """Exponential backoff between attempts: `initial * multiplier ** (failures - 1)`, at most `max` (seconds)."""
 
     initial: Annotated[float, about("Seconds before the second attempt, 0 to 31,622,400; absent: 1 second.", 0.5)] = 1.0
-    multiplier: Annotated[float, about("By how much each delay is longer than the one before, from 0; absent: 2.", 3.0)] = 2.0
+    multiplier: Annotated[float, about("Factor from each delay to the next, from 0; absent: 2.", 3.0)] = 2.0
     max: Annotated[float, about("Longest delay in seconds, 0 to 31,622,400; absent: 60 seconds.", 30.0)] = 60.0
 
 
 class RetryPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How often an attempt that did not succeed is followed by another, and after how long."""
+    """How often and after which delay an unsuccessful attempt is retried."""
 
     max_attempts: Annotated[
-        int, about("How many attempts may end by an error or a timeout, 1 (no retry) to 1,000,000; absent: 3.", 5)
+        int, about("Most attempts that may end with an error or a timeout, 1 (no retry) to 1,000,000; absent: 3.", 5)
     ] = 3
     backoff: Annotated[
         list[float] | Backoff,
         about(
-            "Delays in seconds, of which the last repeats (at most 1,000), or an exponential backoff; absent: the default one.",
+            "List of at most 1,000 delays in seconds (the last one repeats), or an exponential backoff; absent: the default.",
             [1.0, 10.0],
         ),
     ] = field(default_factory=Backoff)
     jitter: Annotated[float, about("Share of the delay by which it varies in both directions, 0 to 1; absent: 0.1.", 0.2)] = 0.1
     max_lost: Annotated[
         int,
-        about("How many attempts may lose their worker, 0 to 1,000,000; they do not count as attempts; absent: 100.", 10),
+        about("Most attempts whose worker may be lost, 0 to 1,000,000, counted separately from failed ones; absent: 100.", 10),
     ] = 100
-    timeout: Annotated[bool, about("An attempt that took too long is followed by another; absent: true.", False)] = True
+    timeout: Annotated[bool, about("Whether an attempt that timed out is retried; absent: true.", False)] = True
 
 
 DEFAULT_RETRY = RetryPolicy()
 
 
 class TaskOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a handler was registered with. Each option holds for the submissions that do not give their own."""
+    """Options of a handler's registration. Each applies to submissions that do not set it themselves."""
 
     queue: Annotated[
         str | None, about("Queue of its tasks, 1 to 255 bytes; absent: that of the workflow's root, or default.", "mail")
@@ -73,9 +73,9 @@ class TaskOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     retry: Annotated[RetryPolicy | None, about("When a further attempt follows; absent: not registered.")] = None
     timeout_seconds: Annotated[
         float | None,
-        about("Longest time for one attempt in seconds, from its start, at most 31,622,400; absent: not registered.", 30.0),
+        about("Timeout of an attempt in seconds from its start, at most 31,622,400; absent: not set.", 30.0),
     ] = None
-    delivery: Annotated[Delivery | None, about("How often a body may run; absent: not registered.", "at_most_once")] = None
+    delivery: Annotated[Delivery | None, about("How often the body may run; absent: not set.", "at_most_once")] = None
 
 
 class ExecutionPolicy(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -84,15 +84,15 @@ class ExecutionPolicy(Struct, frozen=True, kw_only=True, omit_defaults=True):
     Fixed when the task is created; at its first dispatch where its name was not known before.
     """
 
-    retry: Annotated[RetryPolicy, about("When a further attempt follows; absent: the default policy.")] = DEFAULT_RETRY
+    retry: Annotated[RetryPolicy, about("Retry policy; absent: the default policy.")] = DEFAULT_RETRY
     timeout_seconds: Annotated[
-        float | None, about("Longest time for one attempt in seconds, from its start; absent: no limit.", 30.0)
+        float | None, about("Timeout of an attempt in seconds from its start; absent: no limit.", 30.0)
     ] = None
     delivery: Annotated[Delivery, about("How often a body may run; absent: at_least_once.", "at_most_once")] = "at_least_once"
 
     @property
     def max_attempts(self) -> int:
-        """How many attempts may end by an error or a timeout before the task fails."""
+        """Number of attempts that may end with an error or a timeout before the task fails."""
         return 1 if self.delivery == "at_most_once" else self.retry.max_attempts
 
 
@@ -100,36 +100,37 @@ DEFAULT_POLICY = ExecutionPolicy()
 
 
 class Timeouts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How long the parts of a task's run may take, each above 0 and at most 31,622,400 seconds."""
+    """Timeouts for the parts of a task's run, each greater than 0 and at most 31,622,400 seconds."""
 
-    start: Annotated[float | None, about("Seconds from ready to the first start, then it expires; absent: no limit.", 60.0)] = (
-        None
-    )
-    attempt: Annotated[float | None, about("Seconds of one attempt, from its start; absent: the registration's.", 30.0)] = None
-    total: Annotated[float | None, about("Seconds from creation to the end, whatever lies between; absent: no limit.", 600.0)] = (
-        None
-    )
+    start: Annotated[
+        float | None, about("Seconds from ready to the first start, after which the task expires; absent: no limit.", 60.0)
+    ] = None
+    attempt: Annotated[
+        float | None, about("Seconds of one attempt from its start; absent: the option of the registration.", 30.0)
+    ] = None
+    total: Annotated[float | None, about("Seconds from creation to the end; absent: no limit.", 600.0)] = None
 
 
 class Dependency(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Another step of the same workflow, and how it must have ended.
+    """A dependency on another step of the same workflow, with a condition on its end.
 
-    A task with a dependency that ended otherwise never runs. It is failed (`dependency_failed`) where `on` is "success" and the
-    dependency failed or expired, and skipped in every other case: so a cancelled step skips the steps that depend on it.
+    If the end does not satisfy the condition, the task never runs. It fails (`dependency_failed`) if `on` is "success" and the
+    dependency failed or expired, and is skipped in all other cases; for example, a cancelled step skips the steps that depend
+    on it.
     """
 
     task: Annotated[str, about("Key or id of the step in a submission, its id in an event.", "reserve")]
     on: Annotated[
         DependencyOn,
         about(
-            "How it must have ended: success (completed), failure (failed or expired) or ended (any end); absent: success.",
+            "Required end: success (completed), failure (failed or expired) or ended (any end); absent: success.",
             "ended",
         ),
     ] = "success"
 
 
 class TaskError(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Why an attempt failed."""
+    """The error of an attempt or task."""
 
     type: Annotated[str, about("Name of the exception's class, at most 255 characters.", "ConnectionError")]
     message: Annotated[str, about("Text of the exception, at most 4,096 characters; absent: empty.", "the bank is busy")] = ""
@@ -137,14 +138,14 @@ class TaskError(Struct, frozen=True, kw_only=True, omit_defaults=True):
         str | None,
         about("The end of the stack trace, at most 16,384 characters; absent: none.", "Traceback (most recent call last): ..."),
     ] = None
-    retryable: Annotated[bool, about("Another attempt may succeed; absent: true.", True)] = True
+    retryable: Annotated[bool, about("Whether another attempt may succeed; absent: true.", True)] = True
     fingerprint: Annotated[
-        str | None, about("Groups like errors: a hash of type and message without digits; absent: none.", "5f2c1a")
+        str | None, about("Hash of type and message without digits, to group similar errors; absent: none.", "5f2c1a")
     ] = None
 
 
 class TaskFields(Struct, kw_only=True, omit_defaults=True):
-    """What is the same in a submission, in the task's first event and in the command that runs an attempt."""
+    """Fields of a submission that are copied to the task's first event and to the commands of its attempts."""
 
     name: TaskName
     version: TaskVersion = None
@@ -155,39 +156,43 @@ class TaskFields(Struct, kw_only=True, omit_defaults=True):
 
 
 class AdmittedFields(TaskFields, kw_only=True, omit_defaults=True):
-    """What is the same in a submission and in the task's first event: admission copies these fields, all of them."""
+    """Fields of a submission that admission copies to the task's first event."""
 
     delivery: Annotated[
-        Delivery | None, about("How often a body may run; absent: as the handler is registered.", "at_most_once")
+        Delivery | None, about("How often the body may run; absent: the option of the registration.", "at_most_once")
     ] = None
     start_after: Annotated[
         str | float | None,
-        about("Not before this time (RFC 3339), or so many seconds after the task could otherwise run; absent: at once.", TIME),
+        about("Earliest start: a time (RFC 3339), or seconds after the task could otherwise run; absent: at once.", TIME),
     ] = None
-    timeouts: Annotated[Timeouts | None, about("How long parts of the task may take; absent: no limits.")] = None
-    retry: Annotated[RetryPolicy | None, about("When a further attempt follows; absent: as the handler is registered.")] = None
+    timeouts: Annotated[Timeouts | None, about("Timeouts of parts of the task; absent: no limits.")] = None
+    retry: Annotated[RetryPolicy | None, about("Retry policy; absent: the option of the registration.")] = None
     external_id: Annotated[
         str | None,
         short("Id of the task in another system", "ERP-2026-0042"),
     ] = None
-    account_id: Annotated[str | None, short("Account that the task is done for", "acme")] = None
-    user_id: Annotated[str | None, short("User that the task is done for", "u-17")] = None
-    category: Annotated[str | None, short("Category for people and reports", "billing")] = None
-    subject: Annotated[str | None, short("What the task is about", "order/7")] = None
+    account_id: Annotated[str | None, short("Account for which the task runs", "acme")] = None
+    user_id: Annotated[str | None, short("User for whom the task runs", "u-17")] = None
+    category: Annotated[str | None, short("Category, for display and reports", "billing")] = None
+    subject: Annotated[str | None, short("Subject of the task", "order/7")] = None
     description: Annotated[
-        str | None, about("Text for people, at most 4,096 characters; absent: none.", "Charge the card of order 7.")
+        str | None, about("Description for people, at most 4,096 characters; absent: none.", "Charge the card of order 7.")
     ] = None
     idempotency_key: Annotated[
         str | None,
-        short("Submissions with the same key create one task; refused for a step of `tasks`", "order-7", absent="no key"),
+        short(
+            "Idempotency key: submissions with the same key create one task; not allowed in a step of `tasks`",
+            "order-7",
+            absent="no key",
+        ),
     ] = None
     annotations: Annotated[
-        dict[str, str], about("Facts for people and tools, at most 64 and 16 KiB as JSON.", {"ticket": "SUP-12"})
+        dict[str, str], about("Tags for people and tools, at most 64 and 16 KiB as JSON.", {"ticket": "SUP-12"})
     ] = {}
 
 
 class TaskSpec(AdmittedFields, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a root and a step of a workflow have in common. Every field but `name` has a default."""
+    """Common fields of a submission and of a step. Every field but `name` has a default."""
 
     queue: Annotated[
         str | None,
@@ -207,7 +212,10 @@ class TaskSpec(AdmittedFields, kw_only=True, forbid_unknown_fields=True, omit_de
     ] = []
     not_start_after: Annotated[
         str | float | None,
-        about("A time (RFC 3339), or seconds after creation: not started by then, the task expires; absent: never.", 3_600.0),
+        about(
+            "Deadline of the first start, else the task expires: a time (RFC 3339) or seconds after creation; absent: none.",
+            3_600.0,
+        ),
     ] = None
 
 
@@ -218,33 +226,36 @@ class StepSpec(TaskSpec, kw_only=True, forbid_unknown_fields=True, omit_defaults
 class Submission(TaskSpec, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The value of a `task.created` report: a task, a workflow (`tasks`), or steps added to a live workflow (`root_id`).
 
-    `id` together with `idempotency_key` is refused. With `root_id`, `key` names the new step inside the workflow (its id is
-    then derived from root and key), or `tasks` names several at once.
+    `id` and `idempotency_key` exclude each other. With `root_id`, `key` is the key of the new step in the workflow (its id is
+    derived from root id and key), or `tasks` has several new steps.
     """
 
     id: Annotated[
         str | None,
         about("Id of the task, 1 to 255 bytes; absent: derived from `idempotency_key`, or from ce_source and ce_id.", TASK),
     ] = None
-    key: Annotated[str | None, about("With `root_id`: key of the new step, at most 255 bytes; absent: its id.", "notify")] = None
+    key: Annotated[str | None, about("Key of the new step, with `root_id`; at most 255 bytes; absent: its id.", "notify")] = None
     namespace: Annotated[str, short("Namespace of the task", "shop", absent="default")] = "default"
-    root_id: Annotated[str | None, about("Id of the live workflow that gets the new steps; absent: none.", "order-6")] = None
+    root_id: Annotated[str | None, about("Id of the live workflow to which steps are added; absent: none.", "order-6")] = None
     parent_id: Annotated[
         str | None,
-        short("Id of the task that submits this one", "day-end"),
+        short("Id of the submitting task", "day-end"),
     ] = None
     correlation_id: Annotated[
         str | None,
-        short("Groups tasks that belong together", "order-7", absent="the root's id"),
+        short("Groups related tasks", "order-7", absent="the root's id"),
     ] = None
-    created_by: Annotated[str | None, short("Who submits", "shop", absent="unknown")] = None
+    created_by: Annotated[str | None, short("Submitter", "shop", absent="unknown")] = None
     tasks: Annotated[
         dict[str, StepSpec] | None,
         about("Steps of the workflow by key, 1 to 10,000; absent: a single task.", {"reserve": {"name": "reserve-stock"}}),
     ] = None
     idempotency_window: Annotated[
         float,
-        about("For how many seconds after its end the key is remembered, above 0, at most 31,622,400; absent: 86,400.", 3_600.0),
+        about(
+            "Seconds after the end for which the idempotency key is kept, greater than 0, at most 31,622,400; absent: 86,400.",
+            3_600.0,
+        ),
     ] = 86_400.0
 
 

@@ -64,7 +64,7 @@ class Console(Subscriber[ConsoleSettings]):
             self.out.write(line + "\n")
             self.out.flush()
         except BrokenPipeError:
-            raise Drop("nobody reads the stream any more") from None
+            raise Drop("the output stream was closed by its reader") from None
 
 
 def json_line(event: Event) -> str:

@@ -1,8 +1,8 @@
 """A real single-node Apache Kafka (KRaft, combined mode) from Maven jars, without Docker.
 
-The jars are fetched once into a cache outside the checkout, and so is a formatted, empty data directory; a broker is a
-copy of it in a temporary directory and a JVM on two free loopback ports. Processes that fill the cache at the same time
-wait for each other at a lock file.
+The jars and a formatted, empty data directory are stored once in a cache outside the checkout. A broker is a copy of that
+directory in a temporary directory and a JVM on two free loopback ports. Processes that fill the cache concurrently wait for
+each other with a lock file.
 """
 
 import fcntl

@@ -1,7 +1,7 @@
 """Three Apache Kafka nodes (KRaft, each broker and controller) from the Maven jars: replication 3, `min.insync.replicas` 2.
 
-One node may be away and nothing stops. `kill` ends a node as a power cut of its process would; `start` brings it back on its
-ports and data. The cluster is of one test alone.
+The cluster works with one node down. `kill` ends a node like a crash; `start` restarts it with its ports and data. Each
+cluster is used by one test only.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""Apache Kafka in a container, through testcontainers, where a Docker engine answers.
+"""Apache Kafka in a container, through testcontainers, if a Docker engine is available.
 
-The broker has the settings of the one from jars. Its port on the host is chosen beforehand, because it is part of the address
-that the broker advertises, and it stays when the container is killed and started again.
+The broker has the same settings as the one from jars. Its port on the host is chosen in advance, because the broker advertises
+it, and does not change when the container is killed and restarted.
 """
 
 import asyncio

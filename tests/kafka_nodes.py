@@ -1,7 +1,7 @@
-"""Where the tests' Apache Kafka comes from: the cluster that `KAFKA_BOOTSTRAP` names, else a container where a Docker engine
-answers, else the Maven jars.
+"""Provides Apache Kafka for tests: the cluster in `KAFKA_BOOTSTRAP`, else a container if a Docker engine is available, else
+the Maven jars.
 
-A test that stops or kills a broker starts a node of its own, wherever the others run.
+A test that stops or kills a broker starts a separate node in any case.
 """
 
 import os

@@ -1,8 +1,7 @@
-"""Ports for processes that are started on a port which the test has to know, and that come back to it after a kill.
+"""Ports for processes that need a port known to the test and keep it across restarts.
 
-They are taken below the range from which the kernel gives ports to outgoing connections. Inside that range a connection of
-anybody may sit on the port when the process wants to bind it again, and a client that retries a dead loopback port there can
-even be connected to itself.
+They are below the range of ephemeral ports. In that range any outgoing connection may occupy the port when the process binds
+it again, and a client that retries a closed loopback port may even connect to itself.
 """
 
 import random

@@ -1,11 +1,11 @@
-"""Whole Kafka records that a reader of a topic must survive: a Hypothesis strategy over key, value and headers.
+"""Kafka records that every reader of a topic must handle: a Hypothesis strategy over key, value and headers.
 
-Every record is legal for a broker; what varies is whether it makes sense. `hostile_records` begins with well-formed records
-(binary mode: `ce_*` headers; structured mode: one JSON document) of the given types, then damages them: fields that are
-missing, of another type, huge, deep, NaN or unknown; headers that are null, repeated, missing, huge or not UTF-8; values that
-are null, cut or arbitrary bytes. `good` records are among them, so a reader must not refuse everything either.
+Every record is valid for a broker, but not necessarily for its reader. `hostile_records` starts with well-formed records
+(binary mode: `ce_*` headers; structured mode: one JSON document) of the given types and damages them: fields that are missing,
+unknown, huge, deep, NaN or of another type; headers that are null, repeated, missing, huge or not UTF-8; values that are null,
+truncated or arbitrary bytes. Some records are `good`, so that a reader cannot pass by rejecting everything.
 
-Huge parts repeat a short unit, so that they cost little to make; they are rare enough for millions of records.
+Huge parts repeat a short unit, so that they are cheap to generate; they are rare enough for millions of records.
 """
 
 import base64

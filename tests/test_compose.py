@@ -1,4 +1,4 @@
-"""docker-compose.yml describes a hub that could run: every command is one of ours, every name leads somewhere."""
+"""docker-compose.yml describes a valid hub: all commands and names exist."""
 
 from importlib import import_module
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Decompression up to a bound, in every format that Kafka's clients write."""
+"""Decompression with a size limit, in every format of Kafka's clients."""
 
 import cramjam
 import pytest

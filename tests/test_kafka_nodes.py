@@ -1,4 +1,4 @@
-"""Where the tests' Apache Kafka comes from, in which order, and what a run says where it cannot come."""
+"""The order of the sources of Apache Kafka for tests, and the report if none is available."""
 
 import asyncio
 import json

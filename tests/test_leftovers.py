@@ -1,4 +1,4 @@
-"""A test that fails in the middle leaves things open; no other test may fail for that."""
+"""A failed test may leave resources open; other tests must not fail because of that."""
 
 import os
 import subprocess

@@ -1,7 +1,7 @@
-"""An event loop whose time is virtual: where nothing is ready to run, it leaps to the next timer instead of waiting for it.
+"""An event loop with virtual time: if nothing is ready to run, it jumps to the next timer instead of waiting.
 
-For code that waits on asyncio's own clock. It runs alone on the loop: what another thread or process does takes no virtual time,
-so nothing here may wait for one.
+For code that uses only asyncio's clock. Work of other threads or processes takes no virtual time, so code on this loop must
+not wait for it.
 """
 
 import asyncio

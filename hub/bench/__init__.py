@@ -1,4 +1,4 @@
-"""Benches: rounds against a hub, the engine alone, the broker alone, and how figures are shown. Nothing here asserts a time."""
+"""Benchmarks: of a hub, of the engine alone, and of the broker alone. They report figures and assert nothing."""
 
 from .broker import measure_broker
 from .engine import measure_engine
@@ -7,9 +7,9 @@ from .measures import BENCHMARKS, NOOP, Benchmark, Round
 from .suite import Column, Figure, percentiles, rates, render_markdown
 
 REGISTRY = "hub.bench.tasks:tasks"
-"""What a worker of a bench runs."""
+"""The tasks that the worker of a benchmark runs."""
 SUBSCRIBER = "hub.bench.tasks:nothing"
-"""What the delivery process of a bench runs."""
+"""The subscriber that the delivery process of a benchmark runs."""
 
 __all__ = [
     "BENCHMARKS",

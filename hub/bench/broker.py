@@ -1,6 +1,6 @@
-"""The broker alone: what a producer stores, what a consumer reads, what a transaction takes. Records of `VALUE_BYTES`.
+"""The broker alone: throughput of a producer and of a consumer, latency of transactions. Records have `VALUE_BYTES` bytes.
 
-Writes to a topic of its own, the dead letters of a subscriber that does not exist, and deletes it at the end.
+It writes to the dead-letter topic of a subscriber that does not exist, and deletes the topic at the end.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ RECORDS_PER_TRANSACTION = 10
 
 
 async def measure_broker(cluster: Cluster, records: int, rounds: int) -> dict[str, Any]:
-    """Records per second produced (acknowledged) and consumed, and milliseconds per transaction, one after the other.
+    """Records per second produced (acknowledged) and consumed, and milliseconds per transaction, measured one after another.
 
-    `p50_ms` and `p99_ms` are of transactions. Raises Unreachable, TopicMissing."""
+    `p50_ms` and `p99_ms` are percentiles of transactions. Raises Unreachable, TopicMissing."""
     await ensure_dlq(cluster, SUBSCRIBER)
     try:
         return await _measure(cluster, records, rounds)
@@ -91,7 +91,7 @@ async def _consume(cluster: Cluster) -> float:
 
 
 async def _transact(cluster: Cluster, count: int) -> list[float]:
-    """Milliseconds of each transaction."""
+    """The duration of each transaction in milliseconds."""
     session = await open_session(cluster, "hub.bench")
     record = Record(b"bench", b"x" * VALUE_BYTES, (), 0)
     outputs = {TopicPartition(TOPIC, PARTITION): [record] * RECORDS_PER_TRANSACTION}

@@ -1,5 +1,5 @@
-"""`EnginePartition` alone: no broker, no clock, no event loop. Microseconds of one core per no-op task, from its submission to
-its end, with and without writing the records out.
+"""`EnginePartition` alone: no broker, no clock, no event loop. Measures CPU microseconds per no-op task from its submission to
+its end, with and without encoding the records.
 """
 
 import statistics
@@ -23,7 +23,7 @@ WORKER = "bench-worker"
 
 
 class _Feed:
-    """Reports as the intake would hold them."""
+    """Builds reports as records of the intake."""
 
     def __init__(self) -> None:
         self.offset = 0
@@ -42,7 +42,8 @@ class _Feed:
 
 
 def measure_engine(tasks: int, rounds: int, *, encoded: bool = True) -> dict[str, Any]:
-    """The figures: µs per task deciding, and encoding; events per task; per round the same batches of `BATCH_TASKS` tasks."""
+    """Microseconds per task for deciding and for encoding, and events per task. Every round has the same batches of
+    `BATCH_TASKS` tasks."""
     decide, write, events = [], [], 0
     for _ in range(rounds):
         deciding, writing, events = _round(tasks, encoded=encoded)
@@ -65,7 +66,7 @@ def measure_engine(tasks: int, rounds: int, *, encoded: bool = True) -> dict[str
 
 
 def _round(tasks: int, *, encoded: bool) -> tuple[float, float, int]:
-    """Seconds deciding, seconds encoding, events, for `tasks` tasks in a new partition."""
+    """Run `tasks` tasks in a new partition. Returns (seconds deciding, seconds encoding, number of events)."""
     engine, feed = EnginePartition(0, 1), _Feed()
     engine.take_over(START_US, rows=0, host="bench", pid=1, pools=["default"])
     about = {"incarnation": WORKER, "pool": "default", "inbox": 0, "definitions": [{"name": "bench-noop"}]}
@@ -88,7 +89,7 @@ def _round(tasks: int, *, encoded: bool) -> tuple[float, float, int]:
 
 
 def _process(engine: EnginePartition, records: list[StoredRecord], *, encoded: bool) -> tuple[tuple[float, float], DecidedBatch]:
-    """Seconds deciding and encoding, and what was decided."""
+    """Process records. Returns ((seconds deciding, seconds encoding), batch)."""
     began = time.perf_counter()
     batch = engine.process(records, START_US, KNOWN)
     decided = time.perf_counter()
@@ -98,7 +99,7 @@ def _process(engine: EnginePartition, records: list[StoredRecord], *, encoded: b
 
 
 def _completions(feed: _Feed, batch: DecidedBatch) -> list[StoredRecord]:
-    """What the worker says of the attempts that the batch began."""
+    """The worker's reports for the attempts that the batch dispatched."""
     commands = [command.data for command in batch.commands if isinstance(command.data, ExecuteAttempt)]
     return [
         feed.record(

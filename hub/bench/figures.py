@@ -1,4 +1,4 @@
-"""From rounds to one JSON object: figures, their spread, and the conditions under which they were taken."""
+"""Computes one JSON object from rounds: figures, their spread, and the conditions of the measurement."""
 
 import os
 import platform
@@ -12,18 +12,18 @@ LIBRARIES = ("aiokafka", "msgspec", "uvloop")
 
 
 def percentile(values: list[float], share: float) -> float:
-    """The value below which this share of the values lies."""
+    """The quantile `share` (0 to 1) of the values."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
 def spread(values: list[float]) -> dict[str, float]:
-    """The least, the middle and the greatest."""
+    """Minimum, median and maximum."""
     return {"min": round(min(values), 3), "median": round(statistics.median(values), 3), "max": round(max(values), 3)}
 
 
 def figures_of(name: str, rounds: list[Round]) -> dict[str, Any]:
-    """The figures of a bench against a hub. Rates and seconds are the median round's; percentiles are over all rounds."""
+    """The figures of a benchmark of a hub. Rates and seconds are medians of the rounds; percentiles are over all rounds."""
     rates = [one.tasks / one.seconds for one in rounds]
     durations = [value for one in rounds for value in one.durations_ms]
     figures: dict[str, Any] = {
@@ -43,24 +43,24 @@ def figures_of(name: str, rounds: list[Round]) -> dict[str, Any]:
 
 
 def all_completed(rounds: list[Round]) -> bool:
-    """Whether every task of every round was reported as completed, once."""
+    """Whether every task of every round was reported as completed exactly once."""
     return all(one.completed == one.tasks for one in rounds)
 
 
 def cpu_us_per_task(before: dict[str, float], after: dict[str, float], tasks: int) -> dict[str, float]:
-    """Processor time per task, in microseconds, by role, from seconds used before and after."""
+    """CPU time per task by role, in microseconds, from CPU seconds before and after."""
     return {role: round((seconds - before.get(role, 0.0)) / tasks * 1e6, 1) for role, seconds in after.items()}
 
 
 def system() -> str:
-    """The operating system, its version and the processor's architecture, without the build of the kernel."""
+    """Operating system, version and CPU architecture, without the kernel build."""
     release = platform.release().partition("-")[0]
     libc = " ".join(platform.libc_ver())
     return ", ".join(part for part in (f"{platform.system()} {release}", platform.machine(), libc.strip()) if part)
 
 
 def conditions() -> dict[str, Any]:
-    """The machine and the versions."""
+    """Machine and software versions."""
     return {
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,

@@ -1,7 +1,7 @@
-"""What is measured against a running hub: each function runs one round and gives back a `Round`.
+"""Measurements of a running hub: each function runs one round and returns a `Round`.
 
-Time is taken at the client: from before the first submission is sent until the last outcome has come. Every task's outcome
-is counted; a round in which one is missing, doubled or not completed is not a measurement (`completed` tells).
+Time is measured at the client, from before the first submission until the last outcome arrives. Every outcome is counted: a
+round is valid only if each task completed exactly once (see `completed`).
 """
 
 import time
@@ -20,8 +20,8 @@ OUTCOME_SECONDS = 120.0
 
 
 class Round(Struct, kw_only=True):
-    """One round: `tasks` submitted, how many of them `completed`, the `seconds` it took, and single durations where each task
-    was timed."""
+    """One round: number of `tasks` submitted and `completed`, total `seconds`, and the duration of each task if they were
+    timed."""
 
     tasks: int
     completed: int
@@ -33,7 +33,7 @@ Measure = Callable[[Hub, int], Awaitable[Round]]
 
 
 async def throughput(hub: Hub, tasks: int) -> Round:
-    """No-op tasks, submitted in chunks without waiting for the one before; at most `CHUNKS_IN_FLIGHT` chunks at a time."""
+    """No-op tasks, submitted in chunks, with at most `CHUNKS_IN_FLIGHT` chunks in flight."""
     began = time.perf_counter()
     in_flight: deque[list[TaskHandle]] = deque()
     ended: set[str] = set()
@@ -55,18 +55,18 @@ async def _collect(handles: list[TaskHandle], ended: set[str]) -> None:
 
 
 async def latency(hub: Hub, tasks: int) -> Round:
-    """No-op tasks one after the other: from before the submission until its result is here."""
+    """No-op tasks one after another; each is timed from before the submission until its result arrives."""
     durations = []
     began = time.perf_counter()
     for _ in range(tasks):
         started = time.perf_counter()
-        await hub.run(NOOP, timeout_seconds=OUTCOME_SECONDS)  # raises where it does not complete
+        await hub.run(NOOP, timeout_seconds=OUTCOME_SECONDS)  # raises if it does not complete
         durations.append((time.perf_counter() - started) * 1000)
     return Round(tasks=tasks, completed=tasks, seconds=time.perf_counter() - began, durations_ms=durations)
 
 
 async def fanout(hub: Hub, tasks: int) -> Round:
-    """One workflow: a step, `tasks` steps after it, and one that waits for them all."""
+    """One workflow: a step, `tasks` steps that depend on it, and one that depends on all of them."""
     workflow = Workflow("bench-fanout").step("first", NOOP)
     steps = [f"step-{number}" for number in range(tasks)]
     for step in steps:
@@ -75,7 +75,7 @@ async def fanout(hub: Hub, tasks: int) -> Round:
 
 
 async def chain(hub: Hub, tasks: int) -> Round:
-    """One workflow: `tasks` steps, each after the one before."""
+    """One workflow: `tasks` steps, each depending on the previous one."""
     workflow = Workflow("bench-chain")
     for number in range(tasks):
         workflow.step(f"step-{number}", NOOP, after=[f"step-{number - 1}"] if number else [])
@@ -83,7 +83,7 @@ async def chain(hub: Hub, tasks: int) -> Round:
 
 
 async def _workflow(hub: Hub, workflow: Workflow, tasks: int) -> Round:
-    """`workflow.completed` says that each of its steps completed."""
+    """Run a workflow; `workflow.completed` implies that all its steps completed."""
     began = time.perf_counter()
     handle = await hub.submit(workflow)
     reply = await handle.outcome(timeout_seconds=OUTCOME_SECONDS)
@@ -92,7 +92,7 @@ async def _workflow(hub: Hub, workflow: Workflow, tasks: int) -> Round:
 
 
 class Benchmark(Struct, frozen=True, kw_only=True):
-    """A measure, and how much of it makes a round by default (`tasks`), after how much to get warm (`warm_up`)."""
+    """A measurement, its default number of `tasks` per round, and of `warm_up` tasks before the first round."""
 
     measure: Measure
     tasks: int

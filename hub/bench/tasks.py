@@ -1,4 +1,4 @@
-"""Tasks that do nothing, and a subscriber that keeps nothing: what remains is the hub. `hub worker hub.bench.tasks:tasks`."""
+"""No-op tasks and a no-op subscriber, so that benchmarks measure only the hub. Run with `hub worker hub.bench.tasks:tasks`."""
 
 from schemas import Event
 from subscribers import subscriber
@@ -15,4 +15,4 @@ async def noop() -> None:
 
 @subscriber("*", name="bench-nothing")
 async def nothing(event: Event) -> None:
-    """Every event, looked at by nobody."""
+    """Receive every event and ignore it."""

@@ -1,5 +1,5 @@
-"""Topics as clients see and change them: metadata, creation, deletion, partitions, settings, deleted records, the
-cluster."""
+"""Admin requests: cluster and topic metadata; creating and deleting topics, adding partitions, changing settings, deleting
+records."""
 
 import uuid
 from collections.abc import Iterable
@@ -19,13 +19,13 @@ _SET, _DELETE, _APPEND, _SUBTRACT = range(4)
 
 
 class AdminApi:
-    """Handlers for the module's requests."""
+    """Handlers of the admin requests."""
 
     def __init__(self, state: BrokerState) -> None:
         self._state = state
 
     def handlers(self) -> dict[int, Any]:
-        """Functions by API key."""
+        """Handlers by API key."""
         return {
             ApiKey.METADATA: self._metadata,
             ApiKey.CREATE_TOPICS: self._create_topics,
@@ -139,16 +139,16 @@ class AdminApi:
             node = [self._state.settings.node_id]
             indexes = sorted(assignment["partition_index"] for assignment in assignments)
             if indexes != list(range(len(indexes))) or any(a["broker_ids"] != node for a in assignments):
-                raise BrokerError(ErrorCode.INVALID_REPLICA_ASSIGNMENT, "this cluster has one node")
+                raise BrokerError(ErrorCode.INVALID_REPLICA_ASSIGNMENT, "this cluster has a single node")
             return len(assignments)
         if entry["replication_factor"] not in (-1, 1):
-            raise BrokerError(ErrorCode.INVALID_REPLICATION_FACTOR, "this cluster has one node")
+            raise BrokerError(ErrorCode.INVALID_REPLICATION_FACTOR, "this cluster has a single node")
         count: int = entry["num_partitions"]
         return self._state.settings.default_partitions if count == -1 else count
 
     def _require_writable(self) -> None:
         if not self._state.storage.writable:
-            raise BrokerError(ErrorCode.KAFKA_STORAGE_ERROR, "the disk is full")
+            raise BrokerError(ErrorCode.KAFKA_STORAGE_ERROR, "the disk is full; free space or shorten the retention of topics")
 
     def _delete_topics(self, version: int, message: Message, client: Any) -> Deferred:
         entries = message["topics"] or [{"name": name, "topic_id": _NO_UUID} for name in message["topic_names"]]
@@ -203,8 +203,8 @@ class AdminApi:
     # --- space
 
     def _describe_log_dirs(self, version: int, message: Message, client: Any) -> Message:
-        """Sizes of partitions, and (KIP-827) of the disk. A size is what the log holds: its segment files and the batches that
-        are only in the journal so far."""
+        """Sizes of partitions, and of the disk (KIP-827), in bytes. The size of a partition includes its segment files and the
+        batches that are not yet in a segment file."""
         try:
             total, usable = self._state.storage.disk_space()
         except OSError:
@@ -260,7 +260,7 @@ class AdminApi:
         return answer
 
     def _alter_configs(self, version: int, message: Message, client: Any) -> Deferred:
-        """Both forms: all settings at once, or single operations (whose entries have a `config_operation`)."""
+        """AlterConfigs (replaces all settings) and IncrementalAlterConfigs (entries have a `config_operation`)."""
         validate_only = message["validate_only"]
         answers = [self._alter_resource(entry, validate_only=validate_only) for entry in message["resources"]]
         return self._state.when_stable({"responses": answers})
@@ -269,9 +269,9 @@ class AdminApi:
         kind, name = entry["resource_type"], entry["resource_name"]
         answer: Message = {"resource_type": kind, "resource_name": name, "error_code": ErrorCode.NONE}
         topic = self._state.topics.get(name)
-        try:  # also on a full disk: a shorter retention makes room
+        try:  # allowed on a full disk: a shorter retention frees space
             if kind != _TOPIC_RESOURCE:
-                raise BrokerError(ErrorCode.INVALID_REQUEST, "only topics have settings that can be changed")
+                raise BrokerError(ErrorCode.INVALID_REQUEST, "only the settings of topics can be changed")
             if topic is None:
                 raise BrokerError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, name)
             configs = check_settings(_changed(topic.configs, entry["configs"]))
@@ -283,7 +283,7 @@ class AdminApi:
 
 
 def _changed(configs: dict[str, str], entries: list[Message]) -> dict[str, str | None]:
-    """Settings after the given changes. Without operations the entries replace everything."""
+    """The settings after the given changes. Entries without operations replace all settings."""
     if not any("config_operation" in entry for entry in entries):
         return {entry["name"]: entry["value"] for entry in entries}
     result: dict[str, str | None] = dict(configs)
@@ -301,7 +301,7 @@ def _changed(configs: dict[str, str], entries: list[Message]) -> dict[str, str |
 def _changed_list(name: str, before: str, value: str, operation: int) -> str:
     setting = SETTINGS.get(name)
     if operation not in (_APPEND, _SUBTRACT) or setting is None or setting.type is not SettingType.LIST:
-        raise BrokerError(ErrorCode.INVALID_CONFIG, f"{name} is not a list: it can be set, and reset to its default")
+        raise BrokerError(ErrorCode.INVALID_CONFIG, f"{name} is not a list: append and subtract do not apply")
     given = list_items(value)
     kept = [item for item in list_items(before) if item not in given]
     return ",".join(kept + given if operation == _APPEND else kept)

@@ -1,7 +1,7 @@
 """Record batches (format v2) as opaque bytes: header, checks, offset patching, transaction markers.
 
-A batch is stored as the producer built it; only the base offset (bytes 0-7) and the leader epoch (12-15) are set, and
-both are outside its checksum. Format: https://kafka.apache.org/documentation/#recordbatch
+A batch is stored as the producer built it. Only the base offset (bytes 0-7) and the leader epoch (bytes 12-15) are
+overwritten; the checksum covers neither. Format: https://kafka.apache.org/documentation/#recordbatch
 """
 
 import struct
@@ -17,11 +17,11 @@ HEADER_BYTES = HEADER.size
 MAGIC = 2
 COMPRESSION_MASK, APPEND_TIME, TRANSACTIONAL, CONTROL = 0x07, 0x08, 0x10, 0x20
 RECORDS_MAX = 1 << 24
-"""Of one batch, whatever it says."""
+"""Most records in a batch, regardless of the count in its header."""
 _RECORD_BYTES_MIN = 7
-"""Length, attributes, deltas of time and offset, lengths of key and value, number of headers: a byte each."""
+"""One byte each for length, attributes, timestamp delta, offset delta, key length, value length and number of headers."""
 _CHECKED_FROM = 21
-"""The checksum covers everything from the attributes on."""
+"""Position of the attributes: the checksum covers everything from here."""
 _OFFSET, _EPOCH = struct.Struct(">q"), b"\0\0\0\0"
 _ATTRIBUTES, _CRC = struct.Struct(">h"), struct.Struct(">I")
 _LENGTH_AND_OFFSET = struct.Struct(">qi")
@@ -58,17 +58,18 @@ class BatchHeader(NamedTuple):
 
     @property
     def last_sequence(self) -> int:
-        """Sequence of the last record; sequences wrap after 2^31 - 1."""
+        """Sequence number of the last record; sequence numbers wrap after 2^31 - 1."""
         return (self.base_sequence + self.last_offset_delta) & 0x7FFFFFFF
 
 
 def read_header(batch: bytes, at: int = 0) -> BatchHeader:
-    """The header of the batch at `at`; at least `HEADER_BYTES` must follow."""
+    """The header of the batch that starts at position `at`; `batch` must hold at least `HEADER_BYTES` from there."""
     return BatchHeader._make(HEADER.unpack_from(batch, at))
 
 
 def check_batch(batch: bytes, max_bytes: int) -> tuple[ErrorCode, BatchHeader | None]:
-    """Whether these bytes are exactly one sound batch of at most `max_bytes` that a client may append."""
+    """Check that `batch` is exactly one valid batch of at most `max_bytes` that a client may append. Returns (NONE, header),
+    or (the error, None)."""
     if len(batch) < HEADER_BYTES:
         return ErrorCode.CORRUPT_MESSAGE, None
     header = BatchHeader._make(HEADER.unpack_from(batch))
@@ -96,31 +97,32 @@ def check_batch(batch: bytes, max_bytes: int) -> tuple[ErrorCode, BatchHeader | 
 
 
 def _most_records(batch: bytes, header: BatchHeader) -> int:
-    """How many records the batch can hold: each takes an offset, and as much memory as compaction needs for one."""
+    """The number of records that fit into the bytes of the batch. A larger count in the header is rejected, because each
+    record takes an offset and memory during compaction."""
     compressed = header.attributes & COMPRESSION_MASK
     return RECORDS_MAX if compressed else min(RECORDS_MAX, (len(batch) - HEADER_BYTES) // _RECORD_BYTES_MIN)
 
 
 def placed(batch: bytes, base_offset: int) -> bytes:
-    """The same batch at another base offset, leader epoch 0."""
+    """The batch with another base offset and leader epoch 0."""
     return b"".join((_OFFSET.pack(base_offset), batch[8:12], _EPOCH, batch[16:]))
 
 
 def sealed(header: BatchHeader, records: bytes) -> bytes:
-    """A batch of this header and records section; length and checksum are set."""
+    """A batch with this header and records section; computes its length and checksum."""
     length = HEADER_BYTES - 12 + len(records)
     raw = HEADER.pack(*header._replace(length=length))
     return b"".join((raw[:17], _CRC.pack(crc32c(records, crc32c(raw[_CHECKED_FROM:]))), raw[_CHECKED_FROM:], records))
 
 
 def is_intact(batch: bytes, header: BatchHeader) -> bool:
-    """Whether the checksum fits."""
+    """Whether the checksum is correct."""
     return bool(crc32c(memoryview(batch)[_CHECKED_FROM:]) == header.crc)
 
 
 def stamped(batch: bytes, header: BatchHeader, now_ms: int) -> tuple[bytes, BatchHeader]:
-    """The same batch with the time of its arrival (`message.timestamp.type=LogAppendTime`): readers take the largest timestamp
-    for every record, so no record changes."""
+    """The batch with the time of its arrival as timestamp (`message.timestamp.type=LogAppendTime`), and its header. Consumers
+    use the largest timestamp for all its records, so the records do not change."""
     attributes = header.attributes | APPEND_TIME
     body = b"".join((_ATTRIBUTES.pack(attributes), batch[23:35], _OFFSET.pack(now_ms), batch[43:]))
     crc = crc32c(body)
@@ -143,7 +145,7 @@ def marker_commits(batch: bytes) -> bool:
 
 
 def whole_batches(data: bytes, at: int = 0) -> Iterator[tuple[int, int, int]]:
-    """(base offset, start, end) of each whole batch in `data` from `at` on; a cut one at the end is left out."""
+    """(base offset, start, end) of each complete batch in `data` from position `at`; an incomplete one at the end is skipped."""
     size = len(data)
     while at + HEADER_BYTES <= size:
         base_offset, length = _LENGTH_AND_OFFSET.unpack_from(data, at)

@@ -1,6 +1,6 @@
-"""Measures a running broker with ordinary clients and with the in-process door. Figures, not tests.
+"""Measures a running broker, through its in-process API or with any function that sends requests.
 
-Every function returns plain numbers; conditions (disk, cores, flush policy) belong to whoever prints them.
+Every function returns plain numbers; the caller reports the conditions (disk, cores, flush policy).
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from .local import LocalBroker
 
 
 def percentile(values: list[float], share: float) -> float:
-    """The value below which this share of the values lies."""
+    """The quantile `share` (0 to 1) of the values."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
@@ -25,8 +25,8 @@ async def time_transactions(
     build: Callable[[int, int], bytes],
     transactional_id: str = "bench",
 ) -> dict[str, float]:
-    """One-batch transactions through the in-process door, one after the other. `build(producer_id, epoch)` makes a
-    batch. Milliseconds."""
+    """Commit `count` transactions of one batch each through the in-process API, one after another. `build(producer_id, epoch)`
+    returns a batch. Returns milliseconds."""
     identity = await local.init_producer(transactional_id, timeout_ms=10_000)
     durations: list[float] = []
     for _ in range(count):
@@ -38,7 +38,7 @@ async def time_transactions(
 
 
 async def time_concurrently(send: Callable[[int], Awaitable[Any]], *, count: int, parallel: int) -> dict[str, float]:
-    """Run `send(n)` `count` times, `parallel` at a time. Rate per second and milliseconds."""
+    """Run `send(n)` `count` times, `parallel` at a time. Returns the rate per second and latencies in milliseconds."""
     durations: list[float] = []
     numbers = iter(range(count))
 

@@ -1,8 +1,9 @@
-"""The broker's core: requests in, answers out (or later). No sockets, no event loop, no clock of its own.
+"""The broker's core: handles requests and returns responses, at once or later. It does no I/O: sockets, event loop and clock
+are outside.
 
-Whoever drives it (the TCP server, a test, a simulation) calls `handle` with requests, writes the pending block when
-`on_flush_needed` asks for it (`cut` -> `Storage.write` -> `written`), and calls `timers.run_due` when a deadline has
-come.
+Its driver (the TCP server, a test, a simulation) calls `handle` for each request, writes the pending block when
+`on_flush_needed` is called (`cut` -> `Storage.write` -> `written`), and calls `timers.run_due` when the next deadline is
+reached.
 """
 
 from collections.abc import Callable
@@ -33,7 +34,7 @@ ANONYMOUS = "User:ANONYMOUS"
 
 
 class Client(NamedTuple):
-    """Who sent a request: what it calls itself, where it is, and the principal that its connection is of."""
+    """The sender of a request: client id, address and the principal of its connection."""
 
     client_id: str
     host: str
@@ -44,7 +45,7 @@ Handler = Callable[[int, Message, Client], "Message | Deferred"]
 
 
 class Broker:
-    """See the module."""
+    """The core: topics, groups, transactions and the handlers of all APIs."""
 
     def __init__(self, storage: Storage, *, clock: Clock | None = None, settings: BrokerSettings | None = None) -> None:
         self.storage = storage
@@ -66,7 +67,8 @@ class Broker:
     # --- requests
 
     def handle(self, key: int, version: int, buffer: bytes, at: int, client: Client) -> bytes | Deferred | None:
-        """Answer body of the request whose body starts at `at`: now, later, or None for no answer.
+        """Handle the request whose body starts at position `at` of `buffer`. Returns the encoded response body, a `Deferred`
+        that will hold it, or None if no response is expected.
 
         The API and version must be served (see `protocol.APIS`). Raises `MalformedMessage`."""
         if key == _PRODUCE:
@@ -87,16 +89,16 @@ class Broker:
     # --- blocks and checkpoints
 
     def cut(self) -> PendingBlock:
-        """Take the pending journal block."""
+        """Take the pending journal block; the next change starts a new one."""
         return self.state.pending.cut()
 
     def written(self, block: PendingBlock) -> None:
-        """The block is on disk."""
+        """Call when the block is on disk: releases the responses that waited for it."""
         self.state.pending.written(block)
 
     def plan_checkpoint(self, *, clean: bool) -> CheckpointPlan:
-        """The state as of the last block cut. Call when nothing is pending; pass it to the storage once that block is
-        on disk."""
+        """The state as of the last block cut. Call it only when nothing is pending, and pass the plan to the storage after
+        that block is on disk."""
         tails = []
         now_ms = self.state.clock.now_ms()
         for log in self.state.topics.logs():
@@ -112,7 +114,7 @@ class Broker:
         return CheckpointPlan(state, tails, self.state.topics.starts(), clean)
 
     def checkpointed(self, plan: CheckpointPlan) -> None:
-        """The checkpoint is on disk: its batches are read from segment files from now on."""
+        """Call when the checkpoint is on disk: from now on its batches are read from segment files."""
         ends = {tail.key: tail.end for tail in plan.tails}
         now_ms = self.state.clock.now_ms()
         for log in self.state.topics.logs():
@@ -121,7 +123,7 @@ class Broker:
             log.file_bytes = self.storage.log_bytes(log.key)
 
     def expire(self) -> None:
-        """Forget producers, transactional ids and groups' offsets that were not used for long."""
+        """Remove producers, transactional ids and offsets of groups whose expiration time has passed."""
         now_ms, settings = self.state.clock.now_ms(), self.state.settings
         for log in self.state.topics.logs():
             log.forget_producers(now_ms - settings.producer_expiration_ms)
@@ -131,7 +133,7 @@ class Broker:
     # --- lifecycle
 
     def recover(self) -> None:
-        """Restore what the storage holds and end what was open. Leaves a pending block to be written."""
+        """Restore the state from the storage and abort open transactions. Leaves a pending block to be written."""
         recovery = self.storage.recover()
         if recovery.state is not None:
             self.state.topics.restore(recovery.state["topics"])
@@ -149,7 +151,8 @@ class Broker:
 
 
 def api_versions(error: ErrorCode) -> Message:
-    """What is served; with the finalized feature that tells clients to use the repaired transaction protocol."""
+    """The ApiVersions response: the APIs served, and the finalized feature `transaction.version` 2, which makes clients use
+    the transaction protocol of KIP-890."""
     return {
         "error_code": error,
         "api_keys": [

@@ -1,4 +1,4 @@
-"""The checkpoint of a data directory as a file: written beside the old one and renamed, so there is always a whole one."""
+"""The checkpoint file of a data directory. It is written to a temporary file and renamed, so a complete one always exists."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,8 @@ _MAGIC = b"HCP1"
 
 
 class Checkpoint(msgspec.Struct):
-    """The broker's state at a block, the table of segments, and where the journal continues; `clean`: by an orderly stop."""
+    """The broker's state at the end of a block, the segment table, and the position in the journal; `clean`: written by an
+    orderly shutdown."""
 
     position: tuple[int, int, int]
     clean: bool
@@ -24,18 +25,18 @@ class Checkpoint(msgspec.Struct):
 
 
 def read_checkpoint(directory: Path) -> Checkpoint | None:
-    """The checkpoint in a data directory, if there is one. Raises `StorageDamaged`, OSError."""
+    """Read the checkpoint of a data directory; None if there is none. Raises `StorageDamaged`, OSError."""
     path = directory / "checkpoint"
     if not path.exists():
         return None
     raw = path.read_bytes()
     if raw[:4] != _MAGIC or int.from_bytes(raw[4:8], "big") != crc32c(raw[8:]):
-        raise StorageDamaged(f"{path} is damaged")
+        raise StorageDamaged(f"{path} is damaged: bad magic or checksum")
     return msgspec.msgpack.decode(raw[8:], type=Checkpoint)
 
 
 def write_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
-    """Replace the checkpoint; the new one is on disk when this returns. Raises OSError."""
+    """Replace and sync the checkpoint. Raises OSError."""
     body = msgspec.msgpack.encode(checkpoint)
     temporary = directory / "checkpoint.new"
     with temporary.open("wb") as file:

@@ -1,7 +1,7 @@
-"""Carries out a cleaning: reads a log's closed segments, writes what stays into new files. Runs in a thread of its own.
+"""Executes a cleaning in the cleaner's thread: reads the closed segments of a log and writes the retained records to new files.
 
-Nothing here changes the log. A new file is whole and on disk before it is handed out as a `Replacement`; whoever owns the table
-of segments puts it into the place of the old ones. A crash at any moment leaves files that no checkpoint names.
+This module does not change the log. A new file is complete and on disk before it is returned as a `Replacement`; the owner of
+the segment table then replaces the old files by it. A crash at any time leaves only files that no checkpoint lists.
 """
 
 import os
@@ -18,20 +18,20 @@ from .segment import INDEX_INTERVAL_BYTES, Segment, SegmentIndex, segment_path, 
 
 READ_BYTES = 1 << 20
 SYNC_BYTES = 1 << 20
-"""A new file is brought to disk in parts of this size: the journal's syncs would have to wait for a large one."""
+"""A new file is synced in parts of this size, so that syncs of the journal do not wait for a long one."""
 SLICE_SECONDS = 0.002
-"""Time that the thread computes without a rest: so long others wait for it at most."""
+"""Longest time that the thread computes without a pause, and so the longest time that other threads wait for it."""
 
 
 class CleaningStopped(Exception):
-    """The broker ends."""
+    """The broker is stopping."""
 
 
 class Pace:
-    """Keeps a thread to a share of one core: after each slice it rests, and others have the interpreter.
+    """Limits a thread to a share of one core: it sleeps after each time slice, and other threads get the interpreter.
 
-    `share` is above 0 and at most 1; time spent waiting for the interpreter counts as rest. Called often; `stop` makes the next
-    call raise `CleaningStopped`."""
+    `share` is greater than 0 and at most 1; time spent waiting for the interpreter counts as sleep. The thread calls the
+    instance often; after `stop` the next call raises `CleaningStopped`."""
 
     def __init__(self, share: float) -> None:
         self.share = share
@@ -39,40 +39,40 @@ class Pace:
         self.begin()
 
     def begin(self) -> None:
-        """Count from now; called in the thread."""
+        """Start measuring; called in the thread."""
         self._computed_at, self._began_at = time.thread_time(), time.perf_counter()
 
     def __call__(self) -> None:
         if self._stopped:
             raise CleaningStopped
         if time.perf_counter() - self._began_at < SLICE_SECONDS:
-            return  # reading this clock costs less than reading that of the thread
+            return  # this clock is cheaper to read than that of the thread
         used = time.thread_time() - self._computed_at
         if used >= SLICE_SECONDS:
             time.sleep(max(0.0, used / self.share - (time.perf_counter() - self._began_at)))
             self.begin()
 
     def stop(self) -> None:
-        """End the work at its next pause."""
+        """Stop the work at its next pause."""
         self._stopped = True
 
 
 class Replacement(NamedTuple):
-    """`new` stands for the neighbours `old`; None when nothing of them stays."""
+    """The adjacent segments `old` are replaced by `new`; None if no record of them is retained."""
 
     old: list[Segment]
     new: Segment | None
 
 
 class BatchRead(NamedTuple):
-    """A batch, and whether it is its segment's last."""
+    """A batch, and whether it is the last of its segment."""
 
     data: bytes
     last: bool
 
 
 def read_batches(segment: Segment, pause: Pause) -> Iterator[BatchRead]:
-    """All batches of a segment. Raises `StorageDamaged` when one is not what was written."""
+    """All batches of a segment. Raises `StorageDamaged` if one is incomplete or fails its checksum."""
     handle = os.open(segment.path, os.O_RDONLY)
     try:
         position, want = 0, READ_BYTES
@@ -99,7 +99,7 @@ def read_batches(segment: Segment, pause: Pause) -> Iterator[BatchRead]:
 
 
 def find_keys(segments: Sequence[Segment], rules: Rules, pause: Pause, *, bytes_max: int) -> KeyMap:
-    """First pass over the part that was never cleaned."""
+    """First pass: the keys of the part that was never cleaned. Raises `StorageDamaged`."""
     dirty = (segment for segment in segments if segment.end > rules.dirty_from)
     batches = (batch.data for segment in dirty for batch in read_batches(segment, pause))
     return map_keys(batches, rules, pause, bytes_max=bytes_max)
@@ -108,9 +108,9 @@ def find_keys(segments: Sequence[Segment], rules: Rules, pause: Pause, *, bytes_
 def rewrite(
     segments: Sequence[Segment], keep: CleaningFilter, pause: Pause, *, segment_bytes: int, now_ms: int
 ) -> Iterator[Replacement]:
-    """Second pass: new files with what stays, each for as many neighbours as are expected to fit into `segment_bytes`. A file
-    that would be the same as before is left out; one of which that is known beforehand is not read, unless it is small and has
-    neighbours."""
+    """Second pass: writes the retained records to new files. Each replaces as many adjacent segments as are expected to fit
+    into `segment_bytes`. A segment that would not change is kept; if that is known in advance it is not even read, unless it
+    is small enough to be merged. Raises `StorageDamaged`, OSError."""
     output: _Output | None = None
     expected = [keep.expected(segment.base, segment.end, segment.size) for segment in segments]
     try:
@@ -120,7 +120,7 @@ def rewrite(
             left = keep.leaves(segment.contents, segment.end)
             if output is not None and (output.size + expected[number] > segment_bytes or (left and (alone or not output.size))):
                 made = output.close(keep.take_contents(), now_ms)
-                output = None  # before the caller has the file: from then on it is not to be discarded
+                output = None  # before the caller gets the file: it must not be discarded after that
                 yield from made
             if output is None and left and alone:
                 assert segment.contents is not None
@@ -144,7 +144,7 @@ def rewrite(
 
 
 class _Output:
-    """One new file."""
+    """A new segment file while it is written."""
 
     def __init__(self, first: Segment) -> None:
         self.sources: list[Segment] = []
@@ -174,7 +174,7 @@ class _Output:
         self._synced = self.size
 
     def close(self, contents: Contents | None, now_ms: int) -> list[Replacement]:
-        """The file is on disk; nothing to replace when it is the only source over again."""
+        """Sync the file. Returns nothing to replace if the file equals its only source."""
         if len(self.sources) == 1 and self.size == self.sources[0].size:
             self.sources[0].contents = contents
             self.discard()
@@ -194,7 +194,7 @@ class _Output:
         return [Replacement(self.sources, new)]
 
     def discard(self) -> None:
-        """Remove the file. Closing it fails on a full disk, where its space is needed most."""
+        """Remove the file, even if closing it fails: on a full disk its space is needed most."""
         if self._file is not None:
             with suppress(OSError):
                 self._file.close()

@@ -1,18 +1,20 @@
-"""Compaction as pure functions: when a log is worth it, which records stay, what becomes of their batches.
+"""Compaction as pure functions: when to clean a log, which records to retain, and how their batches change.
 
-As in Kafka's `LogCleaner` and `Cleaner`: of every key the record with the highest offset stays. Only closed segments below the
-last stable offset take part, and only what is older than `min.compaction.lag.ms`. Records of aborted transactions go at once.
-A tombstone (no value) stays until `delete.retention.ms` after the cleaning that saw it first; so does a transaction's marker,
-which goes only when nothing of its transaction is left. What is kept keeps its offset.
+As in Kafka's `LogCleaner` and `Cleaner`, the record with the highest offset of each key is retained. Only closed segments
+below the last stable offset are cleaned, and only if they are older than `min.compaction.lag.ms`. Records of aborted
+transactions are removed at once. A tombstone (a record without a value) is retained until `delete.retention.ms` after the
+first cleaning that read it. So is a transaction marker, which is removed only after all records of its transaction. Retained
+records keep their offsets.
 
-Two differences, both without an effect on readers: when records were cleaned first is noted per range of offsets (`Spans`) and
-not in the batches; and no empty batch is kept for a producer's sake, since producers' states are in the checkpoint. The last
-batch of what is cleaned stays in any case, if need be without records, so that a reader gets to the end.
+Two differences do not affect consumers. The time of the first cleaning is stored per range of offsets (`Spans`), not in the
+batches. Empty batches are not retained for the state of producers, which is in the checkpoint. The last batch of the cleaned
+part is always retained, without records if necessary, so that consumers reach the end.
 
-The map of keys is bounded. When it is full, a pass ends at that offset, and the next one begins there.
+The map of keys is bounded. When it is full, the pass ends at that offset and the next pass starts there.
 
-What a cleaned segment holds is remembered (`Contents`): one in which nothing is superseded or over is left alone without a look
-at its file, so that a cleaning costs what was written since and what that supersedes, and not what the log holds.
+The contents of cleaned segments are cached in memory (`Contents`). A segment in which no record is superseded or expired is
+kept without reading its file. So the cost of a cleaning depends on the records written since the last one and those they
+supersede, not on the size of the log.
 """
 
 from array import array
@@ -29,42 +31,42 @@ from .records import bounds, records_of, walk, with_records
 from .topic_settings import TopicSettings
 
 Spans = list[tuple[int, int]]
-"""(end offset, time) in order: when the records before that offset, and at or after the end before it, were cleaned first."""
+"""(end offset, time in ms) in ascending order: when the records between the previous end and this one were first cleaned."""
 
 SPANS_PER_RETENTION = 32
-"""Cleanings that are distinguished within `delete.retention.ms`; tombstones stay longer by at most this part of it."""
+"""Cleanings that are distinguished within `delete.retention.ms`; tombstones are retained longer by at most 1/32 of it."""
 RECORDS_BETWEEN_PAUSES = 200
 KEY_OVERHEAD_BYTES = 220
-"""Memory of an entry of the map besides the key's own bytes."""
+"""Memory of an entry of the map in addition to the bytes of the key."""
 OFFSETS_MAX = 16 << 20
-"""Offsets in one pass: each costs one byte."""
+"""Most offsets in one pass; each takes one byte."""
 VALUE, TOMBSTONE = 1, 2
-"""What `KeyMap.which_stay` says of an offset whose record stays."""
+"""Values in `KeyMap.which_stay` for records that are retained."""
 HASH_BYTES = 8
 HASHES_AT_ONCE = 4096
-"""Compared before the next pause."""
+"""Hashes compared between two pauses."""
 _SHARDS = 64
-"""The map is many small ones: no single growth or release takes long."""
+"""The map is split, so that growing or releasing one part does not take long."""
 
 Pause = Callable[[], None]
 
 
 class Cleaning(NamedTuple):
-    """What is to be cleaned."""
+    """The part of a log to clean."""
 
     dirty_from: int
-    """What lies before was cleaned earlier."""
+    """Everything before this offset was cleaned earlier."""
     end: int
-    """First offset that takes no part."""
+    """First offset that is not cleaned."""
     backlog: int = 1
-    """How many segments were closed since."""
+    """Number of segments closed since the last cleaning."""
 
 
 def plan_cleaning(
     segments: Sequence[SegmentView], spans: Spans, settings: TopicSettings, *, start: int, limit: int, now_ms: int
 ) -> Cleaning | None:
-    """What to clean of a log that begins at `start` and whose last stable offset is `limit`; None when it is not worth it:
-    less than `min.cleanable.dirty.ratio` of it was never cleaned, and none of that is older than `max.compaction.lag.ms`."""
+    """The part to clean of a log that starts at `start` and whose last stable offset is `limit`. None if the part that was
+    never cleaned is less than `min.cleanable.dirty.ratio` of the log and not older than `max.compaction.lag.ms`."""
     if not settings.compact:
         return None
     dirty_from = max(start, spans[-1][0] if spans else 0)
@@ -89,7 +91,7 @@ def plan_cleaning(
 
 
 def add_span(spans: Spans, end: int, now_ms: int, delete_retention_ms: int) -> Spans:
-    """The spans after a cleaning up to `end`. Neighbours that need not be distinguished become one, with the later time."""
+    """The spans after a cleaning up to `end`. Merges adjacent spans that need not be distinguished; the later time is kept."""
     step = max(1, delete_retention_ms // SPANS_PER_RETENTION)
     expired = now_ms - delete_retention_ms
     merged: Spans = []
@@ -105,8 +107,8 @@ def add_span(spans: Spans, end: int, now_ms: int, delete_retention_ms: int) -> S
 
 @dataclass(slots=True)
 class Rules:
-    """What decides besides the keys. `dirty_from` and `end` are those of the `Cleaning`, `aborted` are the log's aborted
-    transactions, `spans` its earlier cleanings."""
+    """What decides, in addition to the keys, whether a record is retained. `dirty_from` and `end` come from the `Cleaning`,
+    `aborted` are the aborted transactions of the log, `spans` its earlier cleanings."""
 
     dirty_from: int
     end: int
@@ -129,26 +131,26 @@ class Rules:
         return at < len(ranges) and ranges[at][0] <= header.base_offset
 
     def may_forget(self, offset: int) -> bool:
-        """Whether a tombstone or marker at this offset was kept for long enough."""
+        """Whether a tombstone or marker at this offset may be removed: it was retained for `delete_retention_ms`."""
         at = bisect_right(self._ends, offset)
         return at < len(self.spans) and self.now_ms - self.spans[at][1] >= self.delete_retention_ms
 
 
 @dataclass(slots=True)
 class Contents:
-    """What the second pass kept of a segment."""
+    """What the second pass retained of a segment."""
 
     hashes: "array[int]" = field(default_factory=lambda: array("q"))
-    """Of the keys, as `hash` gives them in this process."""
+    """Hashes of the keys, valid in this process only."""
     forgettable: int = -1
-    """Last offset of a tombstone, or of a marker that stays only for its time: all go at once, or the segment would be written
-    again for each."""
+    """Last offset of a tombstone, or of a marker that is retained only for `delete.retention.ms`. They are removed together;
+    otherwise the segment would be rewritten for each of them."""
     transactions: dict[int, bool] = field(default_factory=dict)
-    """By producer, whether its last transaction continues after the segment."""
+    """By producer id: whether its last transaction continues after the segment."""
 
 
 class KeyMap:
-    """The last offset of every key in the part that was never cleaned, and which offsets of that part stay."""
+    """The last offset of every key in the part that was never cleaned (the dirty part), and which offsets of it are retained."""
 
     def __init__(self, start: int, *, bytes_max: int) -> None:
         self.start = self.end = start
@@ -161,11 +163,11 @@ class KeyMap:
 
     @property
     def is_full(self) -> bool:
-        """The next batch must wait for another pass."""
+        """Whether the next batch must wait for another pass."""
         return self._bytes_left <= 0 or self.end - self.start >= OFFSETS_MAX
 
     def cover(self, end: int) -> None:
-        """Pass over what has no keys: a gap, a marker, a batch of an aborted transaction."""
+        """Skip offsets without keys up to `end`: a gap, a marker, a batch of an aborted transaction."""
         if end > self.end:
             count = end - self.end
             self._stays.extend(bytes(count))
@@ -174,20 +176,20 @@ class KeyMap:
             self.end = end
 
     def keep_all(self, header: BatchHeader) -> None:
-        """Pass over a batch that cannot be read: it stays as it is."""
+        """Skip a batch whose records cannot be read: it is retained unchanged."""
         self.cover(header.last_offset + 1)
         at = max(0, header.base_offset - self.start)
         self._stays[at:] = b"\1" * (len(self._stays) - at)
         self._unread.add(header.base_offset)
 
     def add(self, header: BatchHeader, data: bytes, pause: Pause) -> None:
-        """Take the keys of a batch into account. Raises `MalformedBatch`, then it may be done in part."""
+        """Add the keys of a batch. Raises `MalformedBatch`; some keys may have been added by then."""
         self.cover(header.last_offset + 1)
         latest, stays, hashes, start = self._latest, self._stays, self._hashes, self.start
         last_delta, delta_before = header.last_offset_delta, -1
         for count, (_, delta, key, tombstone) in enumerate(walk(data, header.record_count), 1):
             if not delta_before < delta <= last_delta:
-                raise MalformedBatch("the offsets of the records do not rise within the batch")
+                raise MalformedBatch("record offsets do not increase within the batch")
             offset, delta_before = header.base_offset + delta, delta
             if key is not None and offset >= start:
                 hashed = hash(key)
@@ -204,31 +206,34 @@ class KeyMap:
                 pause()
 
     def has(self, key: bytes) -> bool:
-        """Whether the key was written again in the part that was never cleaned."""
+        """Whether the dirty part contains the key."""
         return key in self._latest[hash(key) % _SHARDS]
 
     def stays(self, offset: int) -> bool:
-        """Whether the record at an offset of that part is its key's last."""
+        """Whether the record at this offset of the dirty part is the last of its key."""
         return offset >= self.end or bool(self._stays[offset - self.start])
 
     def which_stay(self, first: int, last: int) -> bytes:
-        """A byte for each of these offsets, which lie in that part: VALUE or TOMBSTONE where the record stays, 0 elsewhere."""
+        """A byte for each offset from `first` to `last`, all in the dirty part: VALUE or TOMBSTONE if the record is retained,
+        else 0."""
         return bytes(self._stays[first - self.start : last - self.start + 1])
 
     def share(self, first: int, end: int) -> float:
-        """Which part of the offsets from `first` on and before `end` stays; 1 where some lie outside that part."""
+        """The share (0 to 1) of the offsets from `first` up to, but not including, `end` that is retained; 1 if some are not
+        in the dirty part."""
         if first < self.start or end > self.end:
             return 1.0
         flags = self.which_stay(first, end - 1)
         return 1.0 - flags.count(0) / max(1, len(flags))
 
     def hashes(self, first: int, flags: bytes) -> Iterable[int] | None:
-        """Of the keys of the records that stay from offset `first` on, by `which_stay`; None for a batch that was not read."""
+        """Hashes of the keys of the records retained from offset `first` (`flags` from `which_stay`); None for a batch that
+        could not be read."""
         at = first - self.start
         return None if first in self._unread else compress(self._hashes[at : at + len(flags)], flags)
 
     def supersedes(self, hashes: "array[int]", pause: Pause) -> bool:
-        """Whether one of these may be the hash of a key that was written again in that part."""
+        """Whether one of these may be the hash of a key in the dirty part."""
         newer = self._hashes_of_all(pause)
         for at in range(0, len(hashes), HASHES_AT_ONCE):
             if not newer.isdisjoint(hashes[at : at + HASHES_AT_ONCE]):
@@ -246,7 +251,7 @@ class KeyMap:
         return self._newer
 
     def release(self, pause: Pause) -> None:
-        """Give the memory back in steps."""
+        """Release the memory in steps."""
         while self._latest:
             self._latest.pop()
             pause()
@@ -254,7 +259,7 @@ class KeyMap:
 
 
 def map_keys(batches: Iterable[bytes], rules: Rules, pause: Pause, *, bytes_max: int) -> KeyMap:
-    """First pass: the keys of the batches from `rules.dirty_from` on, until the map is full."""
+    """First pass: the keys of the batches from `rules.dirty_from`, until the map is full."""
     keys = KeyMap(rules.dirty_from, bytes_max=bytes_max)
     for batch in batches:
         header = read_header(batch)
@@ -275,23 +280,23 @@ def map_keys(batches: Iterable[bytes], rules: Rules, pause: Pause, *, bytes_max:
 
 
 class CleaningFilter:
-    """Second pass: what stays of each batch, from the log's first to the last one that takes part."""
+    """Second pass: filters the batches, from the first of the log to the last one to clean."""
 
     def __init__(self, keys: KeyMap, rules: Rules, pause: Pause) -> None:
         self._keys = keys
         self._rules = rules
         self._pause = pause
         self._unfinished: set[int] = set()
-        """Producers of transactions of which something stays, until their marker."""
+        """Producers of transactions with retained records, until their marker is read."""
         self._contents: Contents | None = Contents()
 
     def take_contents(self) -> Contents | None:
-        """What stayed since the last call; None where that is not known of every batch."""
+        """What was retained since the last call; None if a batch could not be read."""
         contents, self._contents = self._contents, Contents()
         return contents
 
     def leaves(self, contents: Contents | None, end: int) -> bool:
-        """Whether all of a segment that ends at `end` stays as it is. False where only reading it would tell."""
+        """Whether a segment that ends at `end` is known to stay unchanged. False if the segment must be read to find out."""
         if (
             contents is None
             or end > self._rules.dirty_from
@@ -301,16 +306,18 @@ class CleaningFilter:
         return not self._keys.supersedes(contents.hashes, self._pause)
 
     def expected(self, base: int, end: int, size: int) -> int:
-        """About how many bytes stay of a segment of this size with the offsets from `base` on and before `end`."""
+        """Estimate of the bytes retained of a segment of `size` bytes with offsets from `base` up to, but not including,
+        `end`."""
         return round(size * self._keys.share(base, end))
 
     def pass_over(self, contents: Contents) -> None:
-        """Go on after a segment that is left alone."""
+        """Continue after a segment that is kept without being read."""
         for producer_id, unfinished in contents.transactions.items():
             (self._unfinished.add if unfinished else self._unfinished.discard)(producer_id)
 
     def apply(self, batch: bytes, *, last: bool) -> bytes | None:
-        """The batch as it is, one with fewer records, or None. `last`: it stays in any case, if need be without records."""
+        """The batch unchanged, with fewer records, or None if none is retained. A batch that is `last` is always retained,
+        without records if necessary."""
         header = read_header(batch)
         if header.control:
             return batch if self._keeps_marker(header) or last else None
@@ -326,7 +333,7 @@ class CleaningFilter:
         self._unfinished.discard(header.producer_id)
         keeps = holds or header.base_offset >= self._rules.dirty_from or not self._rules.may_forget(header.base_offset)
         if self._contents is not None:
-            if keeps and not self._contents.transactions.get(header.producer_id):  # nothing in this segment keeps it
+            if keeps and not self._contents.transactions.get(header.producer_id):  # no record in this segment needs it
                 self._contents.forgettable = header.base_offset
             self._contents.transactions[header.producer_id] = False
         return keeps
@@ -344,7 +351,7 @@ class CleaningFilter:
             return batch
 
     def _by_offset(self, batch: bytes, header: BatchHeader, flags: bytes) -> bytes | None:
-        """What was never cleaned is decided by offsets alone: most batches go or stay as a whole, without a look inside."""
+        """In the dirty part offsets decide alone: most batches are removed or retained as a whole, without being decoded."""
         staying = len(flags) - flags.count(0)
         if staying:
             self._note(header.base_offset, flags)

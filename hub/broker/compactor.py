@@ -1,5 +1,5 @@
-"""Compacts logs beside the traffic: plans on the loop, reads and writes in a thread that rests most of the time, and swaps files
-in the thread that writes checkpoints, between two of them."""
+"""Compacts logs in the background: plans on the event loop, reads and writes in a thread that sleeps most of the time, and
+swaps files in the thread that writes checkpoints, between two checkpoints."""
 
 import asyncio
 import logging
@@ -20,16 +20,16 @@ from .storage import Storage
 logger = logging.getLogger(__name__)
 
 BACKLOG_SEGMENTS = 4
-"""From so many segments on cleaning is behind, and may take more of the processor."""
+"""A log with at least this many segments to clean has a backlog: cleaning it may use more CPU."""
 BACKLOG_SHARE = 2.0
-"""How many times more."""
+"""Factor of `cleaner_share` for a log with a backlog."""
 RETRY_SECONDS = 60.0
-"""How long a log whose cleaning failed is left alone."""
+"""Time before a log is cleaned again after a failure."""
 _Result = TypeVar("_Result")
 
 
 class Compactor:
-    """See the module."""
+    """Compacts one log at a time, on disk or in memory."""
 
     def __init__(self, broker: Broker, storage: Storage, flusher: Flusher) -> None:
         self._state = broker.state
@@ -39,10 +39,10 @@ class Compactor:
         self._thread = ThreadPoolExecutor(1, "broker-cleaner")
         self._failed: dict[LogKey, float] = {}
         self._spans: dict[LogKey, Spans] = {}
-        """Of logs that are in memory only."""
+        """Cleanings of logs that are in memory only."""
 
     async def clean(self, log: PartitionLog) -> None:
-        """Clean a log while it is worth it. A failure is logged; then the log is left alone for a while."""
+        """Clean a log as long as there is enough to clean. A failure is logged, and the log is skipped for `RETRY_SECONDS`."""
         clock = self._state.clock
         if clock.monotonic() < self._failed.get(log.key, 0.0):
             return
@@ -54,28 +54,28 @@ class Compactor:
             self._failed.pop(log.key, None)
         except Exception as error:
             if isinstance(error, FileNotFoundError) and not self._misses_files(log):
-                return  # records or the topic were deleted under it
+                return  # records or the topic were deleted meanwhile
             self._failed = {key: at for key, at in self._failed.items() if at > clock.monotonic()}
             self._failed[log.key] = clock.monotonic() + RETRY_SECONDS
             logger.exception(
-                "compaction of %s failed: it keeps superseded records; it will be tried again in %g s",
+                "compaction of %s failed: superseded records stay on disk; retrying in %g s",
                 log.key,
                 RETRY_SECONDS,
                 extra={"action": "compaction_failed"},
             )
 
     def _misses_files(self, log: PartitionLog) -> bool:
-        """Whether a file is gone that should be there."""
+        """Whether a segment file of the log is missing."""
         if self._store is None or not self._state.topics.hold(log):
             return False
         return not all(segment.path.exists() for segment in self._store.segments(log.key))
 
     def give_up(self) -> None:
-        """End what is under way at its next pause."""
+        """Abort the current cleaning at its next pause."""
         self._pace.stop()
 
     async def stop(self) -> None:
-        """Give up what is under way, and wait for its thread."""
+        """Abort the current cleaning, and wait for its thread."""
         self.give_up()
         await asyncio.to_thread(self._thread.shutdown)
 
@@ -96,7 +96,7 @@ class Compactor:
                 return
 
     def _hurry(self, log: PartitionLog) -> None:
-        """What is overdue for compaction must get into a segment, though little may be written."""
+        """Request a checkpoint for records that are overdue for compaction: only segments are compacted."""
         age_ms = self._state.clock.now_ms() - log.memory_since_ms
         if log.memory_bytes and age_ms >= log.settings.max_compaction_lag_ms:
             self._flusher.checkpoint_soon()
@@ -110,7 +110,7 @@ class Compactor:
         return Rules(cleaning.dirty_from, cleaning.end, log.aborted, spans, retention_ms, now_ms)
 
     async def _clean_segments(self, log: PartitionLog, store: SegmentStore, cleaning: Cleaning, spans: Spans) -> bool:
-        """False when the log changed under it: another round will plan again."""
+        """Returns False if the log changed meanwhile; the next round plans again."""
         share = self._state.settings.cleaner_share * (BACKLOG_SHARE if cleaning.backlog >= BACKLOG_SEGMENTS else 1)
         self._pace.share = min(1.0, share)
         rules = self._rules(log, cleaning, spans)
@@ -145,7 +145,7 @@ class Compactor:
 
     @staticmethod
     def _swap(store: SegmentStore, key: LogKey, replacement: Replacement) -> bool:
-        """In the checkpoints' thread: nothing else changes the table of segments."""
+        """Runs in the thread of checkpoints, the only one that changes the segment table."""
         if store.replace(key, replacement.old, replacement.new):
             return True
         if replacement.new is not None:

@@ -1,9 +1,8 @@
-"""One client connection: frames in, answers out, in the order of the requests.
+"""One client connection: reads request frames and writes responses in the order of the requests.
 
-Limits: a frame has at most `frame_bytes_max` bytes; a connection has at most `REQUESTS_MAX` requests unanswered, and
-nothing is read from it while more wait or while it does not take its answers. Bytes that are not a request close this
-connection and no other; so does an API or a version that is not served, as on Apache Kafka, except that ApiVersions in an
-unknown version is answered in version 0.
+Limits: a frame has at most `frame_bytes_max` bytes. The broker stops reading from a connection that has `REQUESTS_MAX`
+unanswered requests or that does not read its responses. Invalid bytes close this connection only; so does an API or version
+that is not served, as in Apache Kafka, except that ApiVersions in an unknown version is answered in version 0.
 """
 
 import asyncio
@@ -26,7 +25,7 @@ _ANSWER = struct.Struct(">ii")
 
 
 class _Slot:
-    """A place in the order of answers."""
+    """A response that has not been sent yet, in the order of the requests."""
 
     __slots__ = ("deferred", "frame", "ready")
 
@@ -37,7 +36,8 @@ class _Slot:
 
 
 class ClientConnection(asyncio.Protocol):
-    """See the module. `connections` is the listener's set of open ones, `principal` who is at the other end."""
+    """The connection of one client. `connections` is the listener's set of open connections, `principal` the client's
+    identity."""
 
     def __init__(self, broker: Broker, connections: set["ClientConnection"], *, principal: str, frame_bytes_max: int) -> None:
         self._broker = broker
@@ -63,7 +63,7 @@ class ClientConnection(asyncio.Protocol):
         self._connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client is gone: nobody waits for its answers."""
+        """The client disconnected: abandon its responses."""
         self._transport = None
         self._connections.discard(self)
         if self._slow is not None:
@@ -74,12 +74,12 @@ class ClientConnection(asyncio.Protocol):
         self._slots.clear()
 
     def close(self) -> None:
-        """Drop the connection."""
+        """Close the connection at once."""
         if self._transport is not None:
             self._transport.abort()
 
     def pause_writing(self) -> None:
-        """The client takes its answers too slowly: read nothing more from it, and give it up after a while."""
+        """The client reads its responses too slowly: stop reading requests, and disconnect it after `SLOW_READER_SECONDS`."""
         self._write_paused = True
         self._slow = asyncio.get_running_loop().call_later(SLOW_READER_SECONDS, self.close)
         self._balance()
@@ -93,7 +93,7 @@ class ClientConnection(asyncio.Protocol):
         self._balance()
 
     def _balance(self) -> None:
-        """Read from the client only while it has not too much outstanding."""
+        """Read from the client only while it has few enough unanswered requests."""
         pause = self._write_paused or len(self._slots) >= REQUESTS_MAX
         if self._transport is None or pause == self._read_paused:
             return
@@ -116,7 +116,7 @@ class ClientConnection(asyncio.Protocol):
         while len(buffer) >= 4 and not self._read_paused and self._transport is not None:
             (size,) = _SIZE.unpack_from(buffer)
             if not _HEADER.size <= size <= self._frame_bytes_max:
-                self._refuse(f"a frame of {size} bytes")
+                self._refuse(f"frame of {size} bytes is too small or exceeds {self._frame_bytes_max}")
                 return
             if len(buffer) < 4 + size:
                 return
@@ -128,14 +128,18 @@ class ClientConnection(asyncio.Protocol):
                 self._refuse(str(error))
                 return
             except Exception:
-                logger.exception("a request of %s failed, closing its connection", self._host, extra={"action": "request_failed"})
+                logger.exception(
+                    "unexpected error in a request from %s; closing its connection",
+                    self._host,
+                    extra={"action": "request_failed"},
+                )
                 self._buffer.clear()
                 self.close()
                 return
 
     def _refuse(self, reason: str) -> None:
         logger.warning(
-            "closing the connection of %s at %s: %s", self._principal, self._host, reason, extra={"action": "connection_refused"}
+            "closing connection of %s at %s: %s", self._principal, self._host, reason, extra={"action": "connection_refused"}
         )
         self._buffer.clear()
         self.close()
@@ -146,7 +150,7 @@ class ClientConnection(asyncio.Protocol):
         api = APIS.get(key)
         if api is None or not api.knows(version):
             if key != ApiKey.API_VERSIONS:
-                raise MalformedMessage(f"API {key} version {version} is not served")
+                raise MalformedMessage(f"version {version} of API key {key} is not supported")
             self._answer(correlation_id, b"", encode_response(key, 0, api_versions(ErrorCode.UNSUPPORTED_VERSION)))
             return
         flexible = api.flexible(version)

@@ -1,4 +1,4 @@
-"""Whether the disk of a data directory has room for more: writes are refused before it is full."""
+"""Monitors the disk of a data directory, so that writes are rejected before it is full."""
 
 import logging
 import shutil
@@ -11,8 +11,8 @@ logger = logging.getLogger(__name__)
 
 
 class DiskRoom:
-    """See the module. `reserve_bytes` are kept free, so that deletions and checkpoints still come through. `enough` is what the
-    last `look` found; read by other threads."""
+    """The free space of one disk. `reserve_bytes` are kept free for deletions and checkpoints. `enough` is the result of the
+    last `look`; other threads may read it."""
 
     def __init__(self, directory: Path, reserve_bytes: int) -> None:
         self._directory = directory
@@ -21,13 +21,13 @@ class DiskRoom:
         self._known = True
 
     def space(self) -> StorageSpace:
-        """The size of the disk and what of it can be used. Raises OSError."""
+        """Total and usable size of the disk. Raises OSError."""
         disk = shutil.disk_usage(self._directory)
         return StorageSpace(disk.total, max(0, disk.free - self.reserve_bytes))
 
     def look(self, has_place: Callable[[], bool]) -> None:
-        """Look at the free space, and ask whether the next writes have a place where there is enough of it. A disk that does not
-        say how much is free counts as it was before."""
+        """Check the free space and, if it is sufficient, `has_place` for the next writes. If the free space cannot be
+        determined, `enough` does not change."""
         free = self._free_bytes()
         room = (self.enough if free is None else free > self.reserve_bytes) and has_place()
         if room != self.enough:
@@ -40,7 +40,7 @@ class DiskRoom:
         except OSError as error:
             if self._known:
                 logger.warning(
-                    "the free space on the disk of %s cannot be read (%s); writes are accepted or refused as before",
+                    "cannot determine the free disk space of %s (%s); writes are accepted or rejected as before",
                     self._directory,
                     error,
                     extra={"action": "disk_space_unknown"},
@@ -53,11 +53,13 @@ class DiskRoom:
     def _report(self, free: int | None, *, room: bool) -> None:
         where = {"path": str(self._directory), "free_bytes": free, "reserve_bytes": self.reserve_bytes}
         if room:
-            logger.warning("the disk has room again: writes are accepted", extra={"action": "disk_has_room", **where})
+            logger.warning(
+                "free disk space is above the reserve again: writes are accepted", extra={"action": "disk_has_room", **where}
+            )
         else:
             logger.error(
-                "the disk of %s is full (%s bytes are free, %d are kept in reserve): writes are refused, except deletes and topic"
-                " settings. Free some space, or shorten the retention of topics; the broker recovers by itself",
+                "the disk of %s is full (%s bytes free, %d bytes reserved): writes are rejected, except deletes and changes of"
+                " topic settings. Free space or shorten the retention of topics; the broker resumes by itself",
                 self._directory,
                 "an unknown number of" if free is None else free,
                 self.reserve_bytes,

@@ -1,11 +1,11 @@
-"""The exceptions of this package: a request through the door inside the process that is refused (`BrokerError`, with the
-protocol's code), and a broker that cannot start or continue."""
+"""The exceptions of this package: a rejected request of the in-process API (`BrokerError`, with Kafka's error code), and
+errors that keep the broker from starting or continuing."""
 
 from ..protocol import ErrorCode
 
 
 class BrokerError(Exception):
-    """A request through the door inside the process was refused; `code` says why in the protocol's terms."""
+    """The broker rejected a request; `code` is the error code of Kafka's protocol."""
 
     def __init__(self, code: ErrorCode, message: str = "") -> None:
         super().__init__(f"{code.name}: {message}" if message else code.name)
@@ -13,7 +13,7 @@ class BrokerError(Exception):
 
 
 class DataDirectoryInUse(Exception):
-    """Another process holds the lock of the data directory."""
+    """Another process has locked the data directory."""
 
 
 class AddressInUse(Exception):
@@ -21,17 +21,17 @@ class AddressInUse(Exception):
 
 
 class StorageDamaged(Exception):
-    """Stored bytes that were known to be on disk are not what was written. The broker refuses to start rather than
-    serve a different log."""
+    """Data that was synced to disk is missing or fails its checksum. The broker does not start, because it would serve a
+    different log."""
 
 
 class OtherFormat(Exception):
-    """A data directory holds data of a format that this version does not read. `found` is None where it has no number."""
+    """A data directory has a format that this version cannot read. `found` is its format number, None if it has none."""
 
     def __init__(self, directory: str, found: str | None, wanted: int) -> None:
-        super().__init__(f"{directory}: format {found}, not {wanted}")
+        super().__init__(f"{directory} has format {found}, expected {wanted}")
         self.found, self.wanted = found, wanted
 
 
 class MalformedBatch(ValueError):
-    """The records of a batch cannot be read, though its checksum fits: its producer wrote them so."""
+    """The records of a batch cannot be decoded although its checksum is correct: its producer wrote invalid data."""

@@ -1,7 +1,7 @@
-"""Fetch: requests, long polling, answers from the logs.
+"""The Fetch API: reads from the logs, with long polling.
 
-A request that finds less than it wants waits until enough became visible to it, or its time is over. Fetch sessions
-(KIP-227) are declined: the answer carries session 0, and the client continues with full requests.
+A request that finds less than `min_bytes` waits until enough is visible to it or `max_wait_ms` has passed. Fetch sessions
+(KIP-227) are declined: the response carries session id 0, and the client continues with full requests.
 """
 
 from typing import NamedTuple
@@ -16,7 +16,7 @@ _FETCH = int(ApiKey.FETCH)
 
 
 class PartitionFetch(NamedTuple):
-    """One partition of a request."""
+    """One partition of a fetch request."""
 
     partition: int
     offset: int
@@ -24,7 +24,7 @@ class PartitionFetch(NamedTuple):
 
 
 class FetchRequest(NamedTuple):
-    """A decoded request."""
+    """A decoded fetch request."""
 
     max_wait_seconds: float
     min_bytes: int
@@ -35,7 +35,7 @@ class FetchRequest(NamedTuple):
 
 
 def read_request(buffer: bytes, at: int, version: int) -> FetchRequest:
-    """Decode a request body. Raises `MalformedMessage`."""
+    """Decode the request body that starts at position `at`. Raises `MalformedMessage`."""
     message = decode_request(_FETCH, version, buffer, at)
     topics = [
         (
@@ -51,13 +51,13 @@ def read_request(buffer: bytes, at: int, version: int) -> FetchRequest:
 
 
 class FetchApi:
-    """Answers fetches from the logs."""
+    """Handles fetch requests."""
 
     def __init__(self, state: BrokerState) -> None:
         self._state = state
 
     def handle(self, version: int, buffer: bytes, at: int) -> bytes | Deferred:
-        """One request: an answer, or one that comes when there is something to send."""
+        """Handle one request. Returns the response, or a `Deferred` that is resolved when enough data is visible."""
         request = read_request(buffer, at, version)
         if request.session_id:
             return write_response([], version, ErrorCode.FETCH_SESSION_ID_NOT_FOUND)
@@ -67,7 +67,7 @@ class FetchApi:
         return _WaitingFetch(self._state, self, request, version).answer
 
     def collect(self, request: FetchRequest) -> tuple[FetchResult, int, bool]:
-        """(result, bytes of records, whether any partition has an error)."""
+        """Read the partitions. Returns (result, bytes of records, whether any partition has an error)."""
         result: FetchResult = []
         size, failed = 0, False
         budget = min(request.max_bytes, self._state.settings.fetch_bytes_max)
@@ -105,7 +105,7 @@ class FetchApi:
         )
 
     def available(self, request: FetchRequest) -> bool:
-        """Whether any partition has anything to send (or an error to report)."""
+        """Whether any partition has data to send or an error to report."""
         for topic, partitions in request.topics:
             for fetch in partitions:
                 log = self._state.log(topic, fetch.partition)
@@ -115,7 +115,7 @@ class FetchApi:
 
 
 class _WaitingFetch:
-    """A fetch that waits for data or for its time to be over."""
+    """A fetch that waits for data or its timeout."""
 
     def __init__(self, state: BrokerState, api: FetchApi, request: FetchRequest, version: int) -> None:
         self.answer = Deferred()

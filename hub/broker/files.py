@@ -24,12 +24,12 @@ from .segments import SegmentStore
 from .storage import CheckpointPlan, Recovery, StorageSpace
 
 OVERDUE = 3
-"""A checkpoint that is still running after this many times the bytes that start one is waited for."""
+"""Writes wait for a running checkpoint once the journal has grown by this many times `checkpoint_bytes`."""
 
 
 class FileStorage:
-    """Storage in a directory. Raises `DataDirectoryInUse` when another process has it, `OtherFormat` where its data is of
-    another version."""
+    """Storage in a directory. Raises `DataDirectoryInUse` if another process uses it, `OtherFormat` if its data has another
+    format."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class FileStorage:
     # --- recovery
 
     def recover(self) -> Recovery:
-        """State and journal of an earlier run."""
+        """The state and the journal blocks found on disk. Raises `StorageDamaged`."""
         checkpoint = read_checkpoint(self._directory)
         position = Position(*checkpoint.position) if checkpoint else Position(0, 0, 1)
         self.segments.restore(checkpoint.segments if checkpoint else [])
@@ -91,7 +91,7 @@ class FileStorage:
 
     @property
     def writable(self) -> bool:
-        """There is a prepared journal file and more free space than the reserve, and checkpoints come through."""
+        """Whether writes are accepted: a journal file is prepared, free space exceeds the reserve, and checkpoints keep up."""
         return self._room.enough and self._backlog_bytes < OVERDUE * 2 * self._checkpoint_bytes
 
     @property
@@ -100,25 +100,25 @@ class FileStorage:
 
     @property
     def checkpoint_overdue(self) -> bool:
-        """So much is waiting for a checkpoint that memory would grow: hold new writes until it is through."""
+        """Whether new writes must wait for the running checkpoint, so that memory stays bounded."""
         return self._backlog_bytes >= OVERDUE * self._checkpoint_bytes
 
     @property
     def checkpoint_due(self) -> bool:
-        """More than `checkpoint_bytes` were journaled since the last one."""
+        """Whether at least `checkpoint_bytes` were journaled since the last checkpoint."""
         return self._backlog_bytes >= self._checkpoint_bytes
 
     def write(self, parts: Sequence[bytes]) -> None:
-        """One block into the journal, with a sync if the policy is `always`."""
+        """Append one block to the journal; sync it if the flush policy is `always`."""
         self._journal.write(parts)
         self._dirty = True
         if self._sync_every_write:
             self.sync()
 
     def sync(self) -> None:
-        """Everything written is on disk."""
+        """Sync everything that was written."""
         if self._dirty:
-            self._dirty = False  # before the sync: a block written meanwhile needs the next one
+            self._dirty = False  # before the sync: a block written meanwhile needs another sync
             self._journal.sync()
 
     def rest(self) -> None:
@@ -126,11 +126,11 @@ class FileStorage:
         self._journal.note_synced()
 
     def begin_checkpoint(self) -> Position:
-        """Where the journal continues after what was written so far."""
+        """The position in the journal after the last block."""
         return self._journal.position
 
     def checkpoint(self, plan: CheckpointPlan, position: Position) -> None:
-        """Segments first, then the checkpoint that names them, then the journal before it is free."""
+        """Write the segments, then the checkpoint that lists them, then free the journal before `position`."""
         journaled = self._journal.bytes_written
         for tail in plan.tails:
             self.segments.append(tail)
@@ -143,7 +143,7 @@ class FileStorage:
         self._checkpointed_at_bytes = journaled
 
     def maintain(self) -> None:
-        """Prepare journal files and look at the free space; decides `writable`."""
+        """Prepare journal files and check the free space; updates `writable`."""
         self._room.look(self._journal.prepare)
 
     def read(self, key: LogKey, offset: int, max_bytes: int, end: int) -> bytes:
@@ -159,7 +159,7 @@ class FileStorage:
         return self.segments.max_timestamp_ms(key, start, end)
 
     def close(self) -> None:
-        """Release everything."""
+        """Close all files and release the lock."""
         self._journal.close()
         self.segments.close()
         os.close(self._lock_file)

@@ -1,11 +1,11 @@
-"""Drives the core's durability: writes pending blocks, checkpoints, keeps journal files prepared.
+"""Makes the core's changes durable: writes pending blocks and checkpoints, and keeps journal files prepared.
 
-Group commit: everything that arrives while one block is written goes into the next. A disk whose sync takes less than
-`INLINE_SYNC_SECONDS` is synced on the loop (measured: a hand-over to a thread costs more than the sync); a slower one
-in a thread, so that nothing else waits for it.
+Group commit: changes that arrive while a block is written form the next block. If a sync takes less than `INLINE_SYNC_SECONDS`
+on average, it runs on the event loop, because handing it to a thread costs more than the sync (measured); otherwise it runs in
+a thread.
 
-After an error of the journal's write or sync it is unknown what is on disk: the process ends. It ends, too, when one of the
-tasks here fails unexpectedly.
+After a failed write or sync of the journal it is unknown what is on disk, so the process exits. It also exits if a background
+task fails unexpectedly.
 """
 
 import asyncio
@@ -27,21 +27,21 @@ _Result = TypeVar("_Result")
 
 INLINE_SYNC_SECONDS = 0.001
 LAZY_FLUSH_SECONDS = 0.005
-"""How long data that nobody waits for (inside transactions) may stay unwritten."""
+"""Longest time before data without a waiting client (inside transactions) is written."""
 PENDING_BYTES_MAX = 4 << 20
 MAINTENANCE_SECONDS = 1.0
 
 
 def end_process(error: BaseException) -> None:
-    """Stop at once: the journal cannot be trusted any more."""
+    """Exit at once with code 70: the journal can no longer be trusted."""
     logger.critical(
-        "the broker cannot keep its promise to store data, it ends", exc_info=error, extra={"action": "journal_failed"}
+        "the broker cannot store data and exits; see the error for the reason", exc_info=error, extra={"action": "journal_failed"}
     )
     os._exit(70)
 
 
 class Flusher:
-    """See the module. `sync_seconds` is None when every block is synced, 0 for never, otherwise the interval."""
+    """Writes blocks and checkpoints. `sync_seconds`: None syncs every block, 0 never syncs, otherwise the interval."""
 
     def __init__(
         self,
@@ -68,21 +68,22 @@ class Flusher:
         self._wanted = False
         self._stopping = False
         self.on_checkpoint: Callable[[], None] = lambda: None
-        """Called after every checkpoint."""
+        """Called after each checkpoint."""
         broker.state.pending.on_flush_needed = self._request
 
     def start(self) -> None:
-        """Begin the periodic work."""
+        """Start the periodic work."""
         self._maintenance = self._tasks.keep(self._maintain(), "broker-maintenance")
 
     def checkpoint_soon(self) -> None:
-        """Write a checkpoint though little was journaled: it frees space. With the next block, or now."""
+        """Request a checkpoint regardless of the size of the journal, to free space. It is written with the next block, or
+        now."""
         self._wanted = True
         if self._scheduled is None and not self._writing:
             self._scheduled = self._loop.call_soon(self._flush)
 
     async def in_background(self, work: Callable[..., _Result], *arguments: Any) -> _Result:
-        """Run something in the thread that writes checkpoints: between two of them."""
+        """Run `work` in the thread that writes checkpoints, between two checkpoints. Returns or raises what `work` does."""
         return await self._loop.run_in_executor(self._background, work, *arguments)
 
     # --- blocks
@@ -105,7 +106,7 @@ class Flusher:
             self._lazy.cancel()
             self._lazy = None
         if self._checkpointing is not None and self._storage.checkpoint_overdue:
-            return  # everybody waits until it is through: memory is bounded by that
+            return  # writes wait for the checkpoint: this bounds memory
         block = self._broker.cut()
         # the plan is the state at the end of this block: nothing may change between cut and plan
         due = (self._storage.checkpoint_due or self._wanted) and self._checkpointing is None and not self._stopping
@@ -151,7 +152,7 @@ class Flusher:
             self._broker.checkpointed(plan)
         except OSError:
             logger.exception(
-                "a checkpoint failed; the journal keeps what it covers, and it will be tried again",
+                "checkpoint failed; its data stays in the journal, and it will be retried",
                 extra={"action": "checkpoint_failed"},
             )
         else:
@@ -183,7 +184,7 @@ class Flusher:
             raise
 
     async def stop(self, *, checkpoint: bool) -> None:
-        """Write what is pending, then a last checkpoint."""
+        """Write pending changes, then, with `checkpoint`, a last checkpoint."""
         self._stopping = True
         if self._maintenance is not None:
             self._maintenance.cancel()

@@ -1,8 +1,8 @@
-"""The format number of a data directory: which version of its layout the files have.
+"""The format number of a data directory: the version of the layout of its files.
 
     <data_dir>/format         the number, as text, and a newline
 
-It is written before anything else, and read before anything else. Data of another format is never opened, nor changed.
+It is written and read before all other files. Data of another format is neither opened nor changed.
 """
 
 import os
@@ -11,15 +11,15 @@ from pathlib import Path
 from ..durable import sync_path
 from .errors import OtherFormat
 
-#: Counted up by whoever changes what is in a data directory so that an earlier version cannot read it, or the other way round.
+#: Increase it with each incompatible change of the layout, in either direction.
 FORMAT = 1
 
-#: Either of them is there in a directory that a broker has used, also before there were format numbers.
+#: A directory that a broker has used contains at least one of these, even if it was made before format numbers existed.
 _OF_EVERY_FORMAT = ("checkpoint", "journal")
 
 
 def ensure_format(directory: Path) -> None:
-    """Check the format of a data directory, and write it into one that no broker has used. Raises `OtherFormat`, OSError."""
+    """Check the format number of a data directory; write it if the directory is unused. Raises `OtherFormat`, OSError."""
     path = directory / "format"
     if path.exists():
         _check(directory, path.read_bytes()[:64].decode(errors="replace").strip())
@@ -35,7 +35,7 @@ def _check(directory: Path, found: str) -> None:
 
 
 def _write(path: Path) -> None:
-    """Durable when it returns: a journal without it would count as one of another format."""
+    """Write and sync the format number: a journal without it would be rejected as another format."""
     beside = path.with_suffix(".new")
     with beside.open("w") as file:
         file.write(f"{FORMAT}\n")

@@ -1,4 +1,4 @@
-"""Requests of consumer group members, and of those who look at groups."""
+"""Requests about consumer groups: membership, and describing, listing and deleting groups."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ from .timing import Deferred
 
 
 class GroupApi:
-    """Handlers for the module's requests."""
+    """Handlers of the group requests."""
 
     def __init__(self, state: BrokerState, groups: GroupCoordinator) -> None:
         self._state = state
         self._groups = groups
 
     def handlers(self) -> dict[int, Any]:
-        """Functions by API key."""
+        """Handlers by API key."""
         return {
             ApiKey.FIND_COORDINATOR: self._find_coordinator,
             ApiKey.JOIN_GROUP: self._join,

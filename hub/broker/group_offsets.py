@@ -1,4 +1,4 @@
-"""What is durable of consumer groups: the offsets that they commit, and since when a group has had no members."""
+"""The durable state of consumer groups: committed offsets, and since when a group has had no members."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from .state import BrokerState
 
 
 class GroupOffsets:
-    """Committed offsets of `groups`, which it shares with the coordinator of their members."""
+    """Committed offsets of `groups`; the group coordinator shares this dictionary."""
 
     def __init__(self, state: BrokerState, groups: dict[str, Group]) -> None:
         self._state = state
@@ -22,7 +22,8 @@ class GroupOffsets:
     # --- committing
 
     def check_commit(self, group_id: str, generation: int, member_id: str, instance_id: str | None) -> ErrorCode:
-        """Whether this sender may commit offsets. Without a generation: only while the group has no members."""
+        """Whether this sender may commit offsets: NONE or the error. A negative generation is accepted only while the group
+        has no members."""
         group = self._groups.get(group_id)
         if generation < 0:
             if group is None or not group.members:
@@ -36,7 +37,7 @@ class GroupOffsets:
         return error
 
     def check_transactional_commit(self, group_id: str, generation: int, member_id: str, instance_id: str | None) -> ErrorCode:
-        """As `check_commit`, but a sender that names no member is not checked: its transactional id fences it."""
+        """As `check_commit`, but a sender without member id is not checked: its transactional id fences it."""
         if generation < 0 and not member_id and instance_id is None:
             return ErrorCode.NONE
         group = self._groups.get(group_id)
@@ -71,8 +72,8 @@ class GroupOffsets:
     # --- expiry
 
     def expire(self, before_ms: int) -> None:
-        """Forget offsets of groups that are without members since before then: those committed before, too. Groups of which
-        nothing is left go."""
+        """Remove offsets committed before `before_ms` of groups that have had no members since before then; remove groups that
+        become empty."""
         for group in list(self._groups.values()):
             if group.phase is not Phase.EMPTY or group.members or group.handed_out:
                 continue
@@ -89,13 +90,14 @@ class GroupOffsets:
                 self._groups[group_id].offsets.pop((topic, partition), None)
 
     def _forget_topic(self, name: str) -> None:
-        """Offsets in a topic that is deleted mean nothing, least of all in the next one of that name."""
+        """Remove the offsets of a deleted topic: they must not apply to a later topic of the same name."""
         for group in self._groups.values():
             for place in [place for place in group.offsets if place[0] == name]:
                 del group.offsets[place]
 
     def note_empty(self, group: Group, since_ms: int) -> None:
-        """Note since when a group has no members (-1: it has some); durable where it decides how long offsets are kept."""
+        """Set since when a group has had no members (-1: it has members); journaled if the group has offsets, whose expiration
+        depends on it."""
         if group.empty_since_ms == since_ms:
             return
         if group.offsets:
@@ -108,7 +110,7 @@ class GroupOffsets:
             self._groups[group_id].empty_since_ms = since_ms
 
     def members_are_gone(self) -> None:
-        """After a restart: groups that had members are without any from now on."""
+        """After a restart: groups that had members have none from now on."""
         for group in self._groups.values():
             if group.empty_since_ms < 0:
                 self.note_empty(group, self._state.clock.now_ms())

@@ -1,4 +1,4 @@
-"""A consumer group as a value: its members, its phase, its committed offsets. The rules are in `groups`."""
+"""The state of a consumer group: members, phase and committed offsets. Module `groups` has the rules."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -9,7 +9,7 @@ from .timing import Deferred, Timer
 
 
 class CommittedOffset(NamedTuple):
-    """A group's position in one partition."""
+    """The committed offset of a group in one partition."""
 
     offset: int
     leader_epoch: int
@@ -18,7 +18,7 @@ class CommittedOffset(NamedTuple):
 
 
 class Phase(Enum):
-    """State of a group, with the names that clients see."""
+    """State of a group, with the names of Kafka's protocol."""
 
     EMPTY = "Empty"
     PREPARING = "PreparingRebalance"
@@ -43,7 +43,7 @@ class Member:
     session: Timer | None = None
 
     def metadata(self, protocol: str) -> bytes:
-        """What the member said about a protocol."""
+        """The member's metadata for a protocol; empty if it does not support it."""
         return next((metadata for name, metadata in self.protocols if name == protocol), b"")
 
 
@@ -63,13 +63,13 @@ class Group:
     handed_out: dict[str, Timer] = field(default_factory=dict)
     rebalance: Timer | None = None
     starting: bool = False
-    """The group was empty when this rebalance began: it waits out its initial delay."""
+    """Whether the group was empty when this rebalance began, so that its initial delay applies."""
     offsets: dict[tuple[str, int], CommittedOffset] = field(default_factory=dict)
     empty_since_ms: int = -1
-    """When the last member left; -1 while there are members, and where there never were any."""
+    """When the last member left, in ms; -1 while the group has members and if it never had any."""
 
     def identify(self, member_id: str, instance_id: str | None) -> ErrorCode:
-        """NONE for a member; a static one (KIP-345) only under the id that it was given last."""
+        """NONE if this is a member; a static member (KIP-345) must use its latest member id."""
         if instance_id is not None:
             known = self.instances.get(instance_id)
             if known is None:
@@ -79,7 +79,7 @@ class Group:
         return ErrorCode.NONE if member_id in self.members else ErrorCode.UNKNOWN_MEMBER_ID
 
     def check(self, generation: int, member_id: str, instance_id: str | None) -> ErrorCode:
-        """NONE for a member of the present generation."""
+        """NONE for a member of the current generation."""
         error = self.identify(member_id, instance_id)
         if error is ErrorCode.NONE and generation != self.generation:
             return ErrorCode.ILLEGAL_GENERATION
@@ -87,7 +87,7 @@ class Group:
 
 
 class JoinRequest(NamedTuple):
-    """What a member says when it joins."""
+    """The fields of a JoinGroup request."""
 
     group_id: str
     member_id: str
@@ -99,4 +99,4 @@ class JoinRequest(NamedTuple):
     protocol_type: str
     protocols: list[tuple[str, bytes]]
     must_know_id: bool
-    """The client understands MEMBER_ID_REQUIRED."""
+    """Whether the client supports MEMBER_ID_REQUIRED."""

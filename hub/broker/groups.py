@@ -1,11 +1,11 @@
-"""Consumer groups, classic protocol: members and generations.
+"""The group coordinator (classic protocol): members and generations of consumer groups.
 
 A group is Empty, PreparingRebalance (members are joining), CompletingRebalance (the leader computes the assignment), or
-Stable. Membership lives in memory: after a restart members are unknown and join again. Committed offsets are durable
+Stable. Membership is in memory only: after a restart members are unknown and rejoin. Committed offsets are durable
 (`group_offsets`).
 
-Rules followed: KIP-394 (a new member gets its id first and joins with it), KIP-345 (static members keep their place
-over a restart), KIP-62 (rebalance timeout).
+Implements KIP-394 (a new member first gets its id, then joins with it), KIP-345 (static members keep their assignment over a
+restart) and KIP-62 (rebalance timeout).
 """
 
 import uuid
@@ -17,16 +17,16 @@ from .state import BrokerState
 from .timing import Deferred
 
 PENDING_MEMBER_SECONDS = 10.0
-"""How long a member id that was handed out may stay unused."""
+"""How long a newly assigned member id may stay unused."""
 
 
 def join_error(code: ErrorCode, member_id: str = "") -> Message:
-    """Answer to a refused join."""
+    """Response to a rejected join."""
     return {"error_code": code, "generation_id": -1, "protocol_name": "", "leader": "", "member_id": member_id}
 
 
 class GroupCoordinator:
-    """See the module."""
+    """Handles joins, syncs, heartbeats and leaves; all state is in `groups`."""
 
     def __init__(self, state: BrokerState) -> None:
         self._state = state
@@ -36,7 +36,7 @@ class GroupCoordinator:
     # --- joining
 
     def join(self, request: JoinRequest) -> Deferred | Message:
-        """A member joins or joins again; answered when the next generation starts."""
+        """A member joins or rejoins. The response is sent when the next generation starts."""
         settings = self._state.settings
         if not request.group_id:
             return join_error(ErrorCode.INVALID_GROUP_ID)
@@ -120,7 +120,7 @@ class GroupCoordinator:
         member.rebalance_seconds = timeout_ms / 1000
 
     def _replace_static(self, group: Group, old_id: str, new_id: str, request: JoinRequest) -> Deferred | Message:
-        """A static member came back under a new id: it takes its old place; no rebalance when nothing else changed."""
+        """A static member returned with a new id: it keeps its assignment. No rebalance if nothing else changed."""
         member = group.members.pop(old_id)
         for waiting in (member.joining, member.syncing):
             if waiting is not None:
@@ -137,7 +137,7 @@ class GroupCoordinator:
         if group.phase is Phase.STABLE and unchanged:
             self._touch(group, member)
             answer = self._joined(group, member)
-            # the assignment stays: as a follower the member only asks for it
+            # the assignment is unchanged: the member fetches it as a follower
             return {**answer, "leader": old_id if was_leader else group.leader, "members": []}
         return self._wait_for_generation(group, member)
 
@@ -172,7 +172,7 @@ class GroupCoordinator:
         group.rebalance = self._state.timers.after(seconds, lambda: self._complete_join(group))
 
     def _complete_join_when_ready(self, group: Group) -> None:
-        """Everybody known has joined. A group that was empty waits out its initial delay instead."""
+        """Complete the join once all known members have joined. A group that was empty waits for its initial delay instead."""
         if group.phase is not Phase.PREPARING or group.handed_out:
             return
         if group.starting or not group.members:
@@ -215,7 +215,7 @@ class GroupCoordinator:
 
     @staticmethod
     def _choose_protocol(group: Group) -> str:
-        """The protocol that most members prefer among those that all know."""
+        """The protocol with most votes among those that all members support."""
         common = set.intersection(*({name for name, _ in member.protocols} for member in group.members.values()))
         votes: dict[str, int] = {}
         for member in group.members.values():
@@ -243,7 +243,7 @@ class GroupCoordinator:
     def sync(
         self, group_id: str, generation: int, member_id: str, instance_id: str | None, assignments: dict[str, bytes]
     ) -> Deferred | Message:
-        """The leader brings the assignment; everybody else waits for it."""
+        """The leader sends the assignment; the other members wait for it."""
         group, error = self._check(group_id, generation, member_id, instance_id)
         if group is None:
             return {"error_code": error}
@@ -275,7 +275,7 @@ class GroupCoordinator:
         }
 
     def _check(self, group_id: str, generation: int, member_id: str, instance_id: str | None) -> tuple[Group | None, ErrorCode]:
-        """The group, when this is a member of its present generation; else why not."""
+        """(group, NONE) if this is a member of the current generation, otherwise (None, error)."""
         group = self.groups.get(group_id)
         error = ErrorCode.UNKNOWN_MEMBER_ID if group is None else group.check(generation, member_id, instance_id)
         return (group if error is ErrorCode.NONE else None), error
@@ -283,7 +283,7 @@ class GroupCoordinator:
     # --- staying and leaving
 
     def heartbeat(self, group_id: str, generation: int, member_id: str, instance_id: str | None) -> ErrorCode:
-        """A member is alive; it learns whether a rebalance has begun."""
+        """Extend a member's session. REBALANCE_IN_PROGRESS if it must rejoin."""
         group, error = self._check(group_id, generation, member_id, instance_id)
         if group is None:
             return error
@@ -292,7 +292,7 @@ class GroupCoordinator:
         return ErrorCode.REBALANCE_IN_PROGRESS if group.phase is Phase.PREPARING else ErrorCode.NONE
 
     def leave(self, group_id: str, member_id: str, instance_id: str | None) -> ErrorCode:
-        """A member goes; the others share its work. A static member may be named by its instance only."""
+        """Remove a member and start a rebalance. A static member may be identified by its instance id only."""
         group = self.groups.get(group_id)
         if group is None:
             return ErrorCode.UNKNOWN_MEMBER_ID

@@ -1,8 +1,8 @@
-"""Keeps the disk and the memory from filling: runs retention, compaction and expiry beside the traffic.
+"""Bounds disk space and memory: runs retention, compaction and expiration in the background.
 
-Two tasks: one deletes what is too old or too much (and forgets who is long gone), one compacts. Both look after every
-checkpoint, since logs grow on disk only then; when something was deleted by a client; and at intervals for what merely gets
-old. What they do on the loop is short; compaction works in a thread that rests most of the time (`Pace`).
+One task applies retention and expires producers, transactional ids and offsets; another task compacts. Both run after every
+checkpoint (logs grow on disk only then), after a client deleted something, and at intervals. Their work on the event loop is
+short; compaction runs in a thread that sleeps most of the time (`Pace`).
 """
 
 import asyncio
@@ -21,15 +21,16 @@ from .storage import Storage
 logger = logging.getLogger(__name__)
 
 LOGS_AT_ONCE = 64
-"""Logs that are looked at before other tasks get their turn."""
+"""Logs that are checked before control returns to the event loop."""
 QUIET_SECONDS = 0.25
-"""Shortest time between two rounds: checkpoints may come more often."""
+"""Shortest time between two rounds; checkpoints may be more frequent."""
 FAILURE_PAUSE_SECONDS = 60.0
-"""After a round failed."""
+"""Pause after a failed round."""
 
 
 class Housekeeper:
-    """See the module. `on_fatal` is called with what ends one of its tasks: nothing would be freed any more."""
+    """Runs the two tasks. `on_fatal` is called with the error that ends one of them, because no space would be freed any
+    longer."""
 
     def __init__(self, broker: Broker, storage: Storage, flusher: Flusher, on_fatal: Callable[[BaseException], None]) -> None:
         self._broker = broker
@@ -42,7 +43,7 @@ class Housekeeper:
         self._compactor = Compactor(broker, storage, flusher)
 
     def start(self) -> None:
-        """Begin."""
+        """Start both tasks."""
         self._flusher.on_checkpoint = self._state.topics.on_space_freed = self.look
         self._begin("retention", self.retain)
         self._begin("compaction", self.compact)
@@ -54,7 +55,7 @@ class Housekeeper:
         self._tasks.keep(self._repeat(name, work, wake), f"broker-{name}")
 
     def look(self) -> None:
-        """Something changed: the next round is due."""
+        """Request a round: something changed."""
         for wake in self._wake:
             wake.set()
 
@@ -70,7 +71,7 @@ class Housekeeper:
                 await work()
             except Exception:
                 logger.exception(
-                    "%s failed: space is not freed; it will be tried again in %g s",
+                    "%s failed, no space was freed; retrying in %g s",
                     name,
                     FAILURE_PAUSE_SECONDS,
                     extra={"action": f"{name}_failed"},
@@ -79,7 +80,7 @@ class Housekeeper:
             await asyncio.sleep(QUIET_SECONDS)
 
     async def stop(self) -> None:
-        """End; what is under way is given up."""
+        """Stop both tasks; a running cleaning is aborted."""
         self._compactor.give_up()
         await self._tasks.cancel()
         await self._compactor.stop()
@@ -113,10 +114,10 @@ class Housekeeper:
             self._flusher.checkpoint_soon()
 
     def _retained_from(self, log: PartitionLog) -> int:
-        """The plan for a log, over its segments and what is only in memory so far.
+        """The first offset that retention keeps of a log, given its segments and its batches in memory.
 
-        Its sizes come from one look at the table of segments, which another thread changes: files that lie before the log's
-        start may be there or not, and a segment that a checkpoint is adding to is left for the next round."""
+        The sizes come from one reading of the segment table, which another thread changes: files before the start of the log
+        may or may not be listed, and a segment to which a checkpoint is appending is left for the next round."""
         store = self._storage.segments
         views = [] if store is None else [view for view in store.views(log.key) if view.end > log.start]
         on_file = [view for view in views if view.end <= log.memory_start]

@@ -1,14 +1,14 @@
-"""The journal: one sequence of blocks over several files, written whole or cut at recovery.
+"""The journal: one sequence of blocks over several files. A block is either complete or truncated at recovery.
 
-A block is a header and a payload. The header holds the file's generation, the block's number (LSN, counted over all
-files), and the highest LSN known to be on disk when the block was written; a CRC covers all of it and the payload.
-Files are filled with zeros in advance and used again under a new generation, so a write changes no file size and its
-sync is cheap; what an old generation left behind is recognised by its generation.
+A block consists of a header and a payload. The header holds the generation of the file, the number of the block (LSN, counted
+over all files) and the highest LSN known to be on disk when the block was written; a CRC covers both header and payload. Files
+are filled with zeros in advance and reused with a new generation, so a write does not change the size of the file and its sync
+is cheap. Blocks of an earlier generation are recognised by their generation number.
 
-Replay reads blocks in order and stops at the first that is not whole. If a later block says that the missing one had
-been on disk, bytes were damaged after they were acknowledged: that is refused (`StorageDamaged`), never skipped.
-Otherwise the tail was torn by a crash and is cut. A recovered journal continues in a new file, so nothing after the cut
-can ever be taken for a block again.
+Replay reads blocks in order and stops at the first incomplete one. If a later block records that the incomplete one was on
+disk, acknowledged data was damaged: replay raises `StorageDamaged` and never skips it. Otherwise a crash interrupted the
+write, and the tail is truncated. A recovered journal continues in a new file, so bytes after the truncation are never read as
+a block.
 """
 
 import mmap
@@ -35,7 +35,7 @@ _PREFIX = "journal-"
 
 
 class Position(NamedTuple):
-    """A place between two blocks."""
+    """A position between two blocks."""
 
     generation: int
     offset: int
@@ -44,7 +44,7 @@ class Position(NamedTuple):
 
 
 class Block(NamedTuple):
-    """A whole block as read."""
+    """A complete block as read."""
 
     lsn: int
     synced_lsn: int
@@ -53,7 +53,7 @@ class Block(NamedTuple):
 
 
 def encode_block(generation: int, lsn: int, synced_lsn: int, parts: Sequence[bytes]) -> list[bytes]:
-    """Buffers to write for one block."""
+    """The buffers of one block, to be written in order."""
     head = _HEAD.pack(_MAGIC, generation)
     rest = _REST.pack(sum(map(len, parts)), lsn, synced_lsn)
     crc = crc32c(rest, crc32c(head))
@@ -63,7 +63,7 @@ def encode_block(generation: int, lsn: int, synced_lsn: int, parts: Sequence[byt
 
 
 def decode_block(data: "bytes | mmap.mmap", at: int, generation: int) -> Block | None:
-    """The whole block at `at`, or None."""
+    """The complete block of this generation at position `at`, or None."""
     body = at + BLOCK_HEADER_BYTES
     if body > len(data) or _HEAD.unpack_from(data, at) != (_MAGIC, generation):
         return None
@@ -78,7 +78,7 @@ def decode_block(data: "bytes | mmap.mmap", at: int, generation: int) -> Block |
 
 
 class Journal:
-    """See the module. One thread writes; another may prepare files and recycle old ones."""
+    """The journal files of a directory. One thread writes; another may prepare files and recycle old ones."""
 
     def __init__(self, directory: Path, *, file_bytes: int, spare_files: int = 2) -> None:
         self._directory = directory
@@ -87,9 +87,9 @@ class Journal:
         self._lock = threading.Lock()
         self._file_lock = threading.Lock()
         self._spares: deque[tuple[int, int]] = deque()
-        """(generation, open file) of files that are ready to be written, in order."""
+        """(generation, file descriptor) of prepared files, in order."""
         self._old: deque[int] = deque()
-        """Generations of files that were written full, oldest first."""
+        """Generations of full files, oldest first."""
         self._next_generation = 1
         self._generation = 0
         self._file = -1
@@ -105,8 +105,7 @@ class Journal:
     # --- recovery
 
     def replay(self, start: Position) -> Iterator[bytes]:
-        """Payloads of all blocks from `start` on. Afterwards the journal is ready to be written. Raises
-        `StorageDamaged`."""
+        """Payloads of all blocks from `start`. When exhausted, the journal can be written. Raises `StorageDamaged`."""
         self._directory.mkdir(parents=True, exist_ok=True)
         found = sorted(int(path.name[len(_PREFIX) :]) for path in self._directory.glob(_PREFIX + "*"))
         if start.lsn > 1 and start.generation not in found and start.offset > 0:
@@ -131,7 +130,7 @@ class Journal:
         self._open_next()
 
     def _take_over(self, found: list[int], untouched: list[int]) -> None:
-        """Files that were prepared but never written are used next; all others are old."""
+        """Prepared but unused files are used next; all others are old."""
         last_written = max((generation for generation in found if generation not in untouched), default=0)
         for generation in found:
             path = self._path(generation)
@@ -141,8 +140,8 @@ class Journal:
                 self._old.append(generation)
 
     def _refuse_damage(self, generation: int, at: int, lsn: int) -> bool:
-        """Whether anything that looks like a block of this generation follows; raises when it proves damage before
-        it."""
+        """Whether a block of this generation follows. Raises `StorageDamaged` if it proves that an earlier block was on
+        disk."""
         traces = False
         pattern, path = _HEAD.pack(_MAGIC, generation), self._path(generation)
         with self._mapped(generation) as data:
@@ -152,7 +151,7 @@ class Journal:
                 block = decode_block(data, at, generation)
                 if block is not None and block.synced_lsn >= lsn:
                     raise StorageDamaged(
-                        f"block {lsn} of the journal is damaged, but block {block.lsn} in {path} says that it was on disk"
+                        f"journal block {lsn} is damaged: block {block.lsn} in {path} records that it was on disk"
                     )
                 at = data.find(pattern, at + 1)
         return traces
@@ -167,8 +166,7 @@ class Journal:
             yield data
 
     def _sync_replayed(self, generations: list[int]) -> None:
-        """What was replayed may have been in the page cache only: it is acted upon from now on, so it must be on
-        disk."""
+        """Sync the replayed files: their data may have been in the page cache only, and it is served from now on."""
         for generation in generations:
             sync_path(self._path(generation))
 
@@ -176,11 +174,11 @@ class Journal:
 
     @property
     def position(self) -> Position:
-        """Where the next block goes."""
+        """The position of the next block."""
         return Position(self._generation, self._offset, self._lsn)
 
     def write(self, parts: Sequence[bytes]) -> None:
-        """Write one block at the end, without sync."""
+        """Append one block, without a sync. Raises OSError."""
         buffers = encode_block(self._generation, self._lsn, self._synced_lsn, parts)
         size = sum(map(len, buffers))
         if self._offset and self._offset + size > self._file_bytes:
@@ -196,7 +194,7 @@ class Journal:
         self.bytes_written += size
 
     def sync(self) -> None:
-        """All blocks written before the call are on disk when this returns. May run beside `write`."""
+        """Sync all blocks written before the call. May run concurrently with `write`."""
         with self._file_lock:
             lsn, file = self._lsn - 1, os.dup(self._file)
         try:
@@ -206,7 +204,7 @@ class Journal:
         self._synced_lsn = max(self._synced_lsn, lsn)
 
     def note_synced(self) -> None:
-        """Leave a trace that the last block is on disk, so that damage to it is noticed. Needs no sync of its own."""
+        """Record that the last block is on disk, so that damage to it is detected. This record need not be synced."""
         if self._synced_lsn == self._lsn - 1 > self._noted_lsn:
             self.write(())
             self._noted_lsn = self._lsn - 1
@@ -230,7 +228,8 @@ class Journal:
     # --- files
 
     def prepare(self) -> bool:
-        """Have prepared files at hand; whether there is one for when the current one is full, also where no more can be made."""
+        """Prepare files for later use. Returns whether one is available for when the current one is full, even if no more can
+        be created."""
         try:
             while len(self._spares) < self._spare_files:
                 self._add_spare()
@@ -258,7 +257,7 @@ class Journal:
             self._next_generation += 1
 
     def recycle(self, generation: int) -> None:
-        """Files before `generation` are not needed any more: use them again, or remove them."""
+        """Reuse or remove the files before `generation`: they are no longer needed."""
         with self._lock:
             while self._old and self._old[0] < generation:
                 path = self._path(self._old.popleft())

@@ -1,7 +1,7 @@
 """The thread that writes and syncs the journal.
 
-A task that runs alone waits for this hand-over twice, so it costs as little as possible: one queue there and one callback of the
-event loop back, without the futures and locks of an executor (measured with one task at a time).
+The latency of a single task includes this handover twice. It uses one queue to the thread and one event loop callback back,
+which is faster than the futures and locks of an executor (measured with one task at a time).
 """
 
 import asyncio
@@ -14,7 +14,7 @@ Done = Callable[[BaseException | None], None]
 
 
 class JournalThread:
-    """Runs work in the order in which it is handed over, in one thread that starts with the first."""
+    """Runs functions in the order of their calls in one thread, which starts with the first call."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -22,14 +22,14 @@ class JournalThread:
         self._thread: Thread | None = None
 
     def call(self, work: Work, done: Done) -> None:
-        """Run `work` in the thread, then `done` on the event loop with what `work` raised, or None."""
+        """Run `work` in the thread, then `done` on the event loop with the exception of `work`, or None."""
         if self._thread is None:
             self._thread = Thread(target=self._run, name="broker-journal", daemon=True)
             self._thread.start()
         self._queue.put((work, done))
 
     def stop(self) -> None:
-        """Wait until everything that was handed over is done, and end the thread. `done` may still be called afterwards."""
+        """Wait for all submitted work and end the thread. `done` callbacks may still run afterwards."""
         if self._thread is not None:
             self._queue.put(None)
             self._thread.join()
@@ -45,6 +45,6 @@ class JournalThread:
                 error = raised
             try:
                 self._loop.call_soon_threadsafe(done, error)
-            except RuntimeError:  # the loop is closed: nobody waits any more
+            except RuntimeError:  # the loop is closed: nothing waits for the result
                 return
-            del work, done, item  # a block is not kept until the next one comes
+            del work, done, item  # do not keep a block in memory until the next one arrives

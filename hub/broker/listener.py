@@ -1,7 +1,7 @@
-"""Where clients come in: one address, the connections made there, and who is at the other end of each.
+"""The listener: accepts client connections at one address and determines the principal of each.
 
-A connection is of a principal from its first byte on. Today everybody is `ANONYMOUS`; TLS (a client's certificate) and SASL
-(its credentials) would name another one here, before a request reaches the broker.
+A connection has a principal before its first request. Without TLS and SASL it is always `ANONYMOUS`; either would set it here,
+from the client's certificate or credentials.
 """
 
 import asyncio
@@ -15,8 +15,8 @@ BACKLOG = 512
 
 
 class ClientListener:
-    """Listens on a host and port (0: a free one, in `port` after `open`). `advertised_host` is what clients are given to connect
-    to."""
+    """Listens on `host` and `port` (0: a free port, available as `port` after `open`). `advertised_host` is the host in
+    metadata responses."""
 
     def __init__(self, host: str, port: int, *, advertised_host: str | None = None, frame_bytes_max: int) -> None:
         self.host = host
@@ -33,7 +33,7 @@ class ClientListener:
         return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
     async def open(self, broker: Broker) -> None:
-        """Take the port; nobody is served before `serve`. Raises `AddressInUse`."""
+        """Bind the port; connections are accepted only after `serve`. Raises `AddressInUse`."""
         try:
             self._server = await asyncio.get_running_loop().create_server(
                 lambda: ClientConnection(broker, self.connections, principal=ANONYMOUS, frame_bytes_max=self._frame_bytes_max),
@@ -49,18 +49,18 @@ class ClientListener:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def serve(self) -> None:
-        """Let clients in."""
+        """Accept connections."""
         assert self._server is not None, "the listener is not open"
         await self._server.start_serving()
 
     def close(self) -> None:
-        """Let nobody in any more, and drop the connections."""
+        """Stop accepting connections, and close all open ones."""
         if self._server is not None:
             self._server.close()
         for connection in tuple(self.connections):
             connection.close()
 
     async def closed(self) -> None:
-        """Returns when every connection is gone."""
+        """Wait until every connection is closed."""
         if self._server is not None:
             await self._server.wait_closed()

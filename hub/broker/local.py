@@ -1,8 +1,8 @@
-"""The door for code inside the broker's process: no sockets, no encoding.
+"""The in-process API of the broker: no sockets, no encoding.
 
-It offers what a partition owner needs: an identity, whole transactions, and reads. A reader may ask to see what is
-appended but not on disk yet; whatever it appends because of that follows it in the same journal, and leaves only
-when both are on disk.
+It offers what an engine partition needs: a producer identity, whole transactions, and reads. A reader may also read records
+that are appended but not yet on disk: records that it appends as a result come later in the same journal, and become visible
+only when both are on disk.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ Partition = tuple[str, int]
 
 
 class Transacted(NamedTuple):
-    """A committed transaction: the identity for the next one, and where each batch went."""
+    """A committed transaction: the producer identity for the next one, and the base offset of each batch."""
 
     producer_id: int
     producer_epoch: int
@@ -32,16 +32,16 @@ class Fetched(NamedTuple):
     """Result of a read."""
 
     data: bytes
-    """Whole batches; the first may begin before the offset asked for."""
+    """Complete batches; the first may begin before the requested offset."""
     aborted: list[tuple[int, int]]
-    """(producer id, first offset) of aborted transactions in the data; empty for uncommitted readers."""
+    """(producer id, first offset) of aborted transactions in the data; empty for readers of uncommitted records."""
     log_start: int
     end: int
-    """First offset that this reader must not see yet."""
+    """The first offset that is not yet visible to this reader."""
 
 
 class LocalBroker:
-    """See the module. Use it from the broker's event loop only."""
+    """The in-process API. Use it on the broker's event loop only."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
@@ -52,8 +52,7 @@ class LocalBroker:
     async def create_topic(
         self, name: str, partitions: int, configs: Mapping[str, str] | None = None, *, exist_ok: bool = False
     ) -> None:
-        """Create a topic; returns when it is on disk. Raises `BrokerError`, with `exist_ok` not for one that is
-        there."""
+        """Create a topic; returns when it is on disk. Raises `BrokerError`, but with `exist_ok` not if the topic exists."""
         if not (exist_ok and name in self._state.topics):
             self._require_writable()
             self._state.topics.create(name, partitions, dict(configs or {}))
@@ -74,39 +73,41 @@ class LocalBroker:
     # --- groups
 
     async def commit_offsets(self, group: str, offsets: Mapping[Partition, int]) -> None:
-        """Store a group's positions; returns when they are on disk. For groups without members. Raises `BrokerError`."""
+        """Commit offsets of a group without members; returns when they are on disk. Raises `BrokerError`."""
         self._require_writable()
         error = self._broker.groups.offsets.check_commit(group, -1, "", None)
         if error is not ErrorCode.NONE:
-            raise BrokerError(error, f"group {group} has members")
+            raise BrokerError(error, f"group {group} has active members")
         for partition in offsets:
             self._log(*partition)
         self._broker.groups.offsets.commit(group, [(*partition, offset, -1, "") for partition, offset in offsets.items()])
         await _result(self._state.when_stable(None))
 
     def committed_offsets(self, group: str) -> dict[Partition, int]:
-        """A group's stored positions; empty for an unknown group."""
+        """The committed offsets of a group; empty for an unknown group."""
         found = self._broker.groups.groups.get(group)
         return {} if found is None else {partition: entry.offset for partition, entry in found.offsets.items()}
 
     # --- writing
 
     async def delete_records(self, topic: str, partition: int, before: int) -> None:
-        """Delete the records before an offset; returns when that is on disk. What is gone already stays so. A full disk does not
-        refuse it, since it makes room. Raises `BrokerError` where the offset is beyond the stable end."""
+        """Delete the records before offset `before`; returns when that is on disk. No effect if they are deleted already.
+        Allowed on a full disk, because it frees space. Raises `BrokerError` if the offset is after the stable end of the
+        log."""
         log = self._log(topic, partition)
         if before > log.stable_end:
-            raise BrokerError(ErrorCode.OFFSET_OUT_OF_RANGE, f"{topic}-{partition} ends at {log.stable_end}, before {before}")
+            raise BrokerError(ErrorCode.OFFSET_OUT_OF_RANGE, f"{topic}-{partition} ends at {log.stable_end}, got {before}")
         if before > log.start:
             self._state.topics.delete_records(log, before)
             await _result(self._state.when_stable(None))
 
     def disk_space(self) -> tuple[int, int]:
-        """(total, usable) bytes of the disk that holds the data directory. Raises OSError."""
+        """(total, usable) bytes of the file system of the data directory. Raises OSError."""
         return self._state.storage.disk_space()
 
     async def init_producer(self, transactional_id: str, *, timeout_ms: int) -> tuple[int, int]:
-        """(producer id, epoch): fences the predecessor and ends its open transaction. Raises `BrokerError`."""
+        """Initialise a transactional producer: fences its predecessor and aborts an open transaction. Returns (producer id,
+        epoch). Raises `BrokerError`."""
         self._require_writable()
         result = self._broker.transactions.init_producer(transactional_id, timeout_ms)
         if result.error is not ErrorCode.NONE:
@@ -117,10 +118,10 @@ class LocalBroker:
     async def transact(
         self, transactional_id: str, producer_id: int, producer_epoch: int, batches: Mapping[Partition, bytes | Sequence[bytes]]
     ) -> Transacted:
-        """Append transactional batches, one or several per partition, and commit them: all or nothing, one journal write.
+        """Append transactional batches, one or several per partition, and commit them atomically with one journal write.
 
-        Changes memory before the first await, so calls take effect in the order in which they are made. Returns when it
-        is on disk, and with it all that was appended before. Raises `BrokerError`; then nothing was appended."""
+        Changes memory before the first await, so calls take effect in call order. Returns when the transaction and everything
+        appended before it is on disk. Raises `BrokerError`; then nothing was appended."""
         transacted = self.transact_soon(transactional_id, producer_id, producer_epoch, batches)
         await _result(self._state.when_stable(None))
         return transacted
@@ -128,15 +129,15 @@ class LocalBroker:
     def transact_soon(
         self, transactional_id: str, producer_id: int, producer_epoch: int, batches: Mapping[Partition, bytes | Sequence[bytes]]
     ) -> Transacted:
-        """`transact` without the wait: nobody may be told of it before `stable` has returned."""
+        """`transact` without waiting for the disk: do not acknowledge the transaction before `stable` has returned."""
         self._require_writable()
         error, entry = self._broker.transactions.check(transactional_id, producer_id, producer_epoch)
         if entry is None:
             raise BrokerError(error, transactional_id)
         if entry.open:
-            raise BrokerError(ErrorCode.CONCURRENT_TRANSACTIONS, f"{transactional_id} has an open transaction")
+            raise BrokerError(ErrorCode.CONCURRENT_TRANSACTIONS, f"transactional id {transactional_id} has an open transaction")
         if not batches:
-            raise BrokerError(ErrorCode.INVALID_TXN_STATE, "an empty transaction")
+            raise BrokerError(ErrorCode.INVALID_TXN_STATE, "the transaction has no batches")
         checked = [
             self._check_all(partition, [given] if isinstance(given, bytes) else given, producer_id, producer_epoch)
             for partition, given in batches.items()
@@ -149,7 +150,7 @@ class LocalBroker:
     def _check_all(
         self, partition: Partition, batches: Sequence[bytes], producer_id: int, producer_epoch: int
     ) -> list[tuple[str, PartitionLog, bytes, BatchHeader]]:
-        """The batches of one partition: the first must continue what the log has, each later one the one before it."""
+        """Check the batches of one partition: their sequence numbers must continue those in the log, without gaps."""
         checked = [self._check(partition, batches[0], producer_id, producer_epoch)]
         for batch in batches[1:]:
             name, log, _, before = checked[-1]
@@ -157,7 +158,7 @@ class LocalBroker:
             if header is None:
                 raise BrokerError(error, f"the batch for {partition[0]}-{partition[1]}")
             if (header.transactional, header.producer_id, header.producer_epoch) != (True, producer_id, producer_epoch):
-                raise BrokerError(ErrorCode.INVALID_RECORD, "not a transactional batch of this producer")
+                raise BrokerError(ErrorCode.INVALID_RECORD, "the batch is not a transactional batch of this producer")
             if header.base_sequence != (before.last_sequence + 1) & 0x7FFFFFFF:
                 raise BrokerError(ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, f"the batch for {partition[0]}-{partition[1]}")
             checked.append((name, log, batch, header))
@@ -172,7 +173,7 @@ class LocalBroker:
         if header is None:
             raise BrokerError(error, f"the batch for {partition[0]}-{partition[1]}")
         if not header.transactional or (header.producer_id, header.producer_epoch) != (producer_id, producer_epoch):
-            raise BrokerError(ErrorCode.INVALID_RECORD, "not a transactional batch of this producer")
+            raise BrokerError(ErrorCode.INVALID_RECORD, "the batch is not a transactional batch of this producer")
         error, seen_at = log.check_producer(header)
         if seen_at is not None:
             error = ErrorCode.DUPLICATE_SEQUENCE_NUMBER
@@ -181,33 +182,33 @@ class LocalBroker:
         return partition[0], log, batch, header
 
     async def append(self, topic: str, partition: int, batch: bytes) -> int:
-        """Append a plain batch (no producer id); returns its base offset when it is on disk. Raises `BrokerError`."""
+        """Append a batch without producer id; returns its base offset when it is on disk. Raises `BrokerError`."""
         offset = self.append_soon(topic, partition, batch)
         await _result(self._state.when_stable(None))
         return offset
 
     def append_soon(self, topic: str, partition: int, batch: bytes) -> int:
-        """`append` without the wait: nobody may be told of it before `stable` has returned."""
+        """`append` without waiting for the disk: do not acknowledge the batch before `stable` has returned."""
         self._require_writable()
         log = self._log(topic, partition)
         error, header = check_batch(batch, self._state.topics[topic].settings.message_bytes_max)
         if header is None:
             raise BrokerError(error, f"the batch for {topic}-{partition}")
         if header.producer_id >= 0:
-            raise BrokerError(ErrorCode.INVALID_RECORD, "a plain batch has no producer id")
+            raise BrokerError(ErrorCode.INVALID_RECORD, "the batch has a producer id; use transact")
         return self._state.append(log, batch, header)
 
     def hurry(self) -> None:
-        """Bring everything done so far to disk with the next block, though nobody waits for it here."""
+        """Request that all changes so far are written now, without waiting for them."""
         self._state.when_stable(None)
 
     async def stable(self) -> None:
-        """Returns when everything done so far is on disk."""
+        """Wait until all changes so far are on disk."""
         await _result(self._state.when_stable(None))
 
     def _require_writable(self) -> None:
         if not self._state.storage.writable:
-            raise BrokerError(ErrorCode.KAFKA_STORAGE_ERROR, "the disk is full")
+            raise BrokerError(ErrorCode.KAFKA_STORAGE_ERROR, "the disk is full; free space or shorten the retention of topics")
 
     def _log(self, topic: str, partition: int) -> PartitionLog:
         log = self._state.log(topic, partition)
@@ -227,18 +228,20 @@ class LocalBroker:
         committed: bool = True,
         unsynced: bool = False,
     ) -> Fetched:
-        """Whole batches from the one with `offset` on: at least one if any is visible, otherwise at most `max_bytes`.
+        """Complete batches from the one that contains `offset`: at least one if any is visible, then up to `max_bytes`.
 
         Raises `BrokerError` (OFFSET_OUT_OF_RANGE, UNKNOWN_TOPIC_OR_PARTITION)."""
         log = self._log(topic, partition)
         end = log.visible_end(committed=committed, unsynced=unsynced)
         if not log.start <= offset <= (log.end if unsynced else log.stable_end):
-            raise BrokerError(ErrorCode.OFFSET_OUT_OF_RANGE, f"{topic}-{partition} has {log.start} to {log.end}, not {offset}")
+            raise BrokerError(
+                ErrorCode.OFFSET_OUT_OF_RANGE, f"{topic}-{partition} has offsets {log.start} to {log.end}, got {offset}"
+            )
         data, aborted = log.read(offset, max_bytes, committed=committed, unsynced=unsynced)
         return Fetched(data, aborted, log.start, end)
 
     def end(self, topic: str, partition: int, *, committed: bool = True, unsynced: bool = False) -> int:
-        """First offset that such a reader must not see yet. Raises `BrokerError`."""
+        """The first offset that is not yet visible to such a reader. Raises `BrokerError`."""
         return self._log(topic, partition).visible_end(committed=committed, unsynced=unsynced)
 
     async def wait(
@@ -251,7 +254,7 @@ class LocalBroker:
         committed: bool = True,
         unsynced: bool = False,
     ) -> bool:
-        """Whether the visible end goes beyond `offset` within the time. Raises `BrokerError`."""
+        """Wait until the visible end is after `offset`; False on timeout. Raises `BrokerError`."""
         log = self._log(topic, partition)
         if log.visible_end(committed=committed, unsynced=unsynced) > offset:
             return True
@@ -280,7 +283,7 @@ class LocalBroker:
 
 
 async def _result(deferred: Deferred) -> object:
-    """Wait for a deferred answer."""
+    """Wait for a deferred response."""
     if deferred.done:
         return deferred.value
     future: asyncio.Future[object] = asyncio.get_running_loop().create_future()

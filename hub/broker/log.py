@@ -1,11 +1,10 @@
-"""One partition's log: what was appended, who may see how much of it, and what its producers did last.
+"""The log of one partition: its batches, how far each kind of reader may read, and the state of its producers.
 
-Three positions matter. `end` is where the next record goes. `stable_end` is what the journal has on disk: the high
-watermark of every reader outside the process. The last stable offset lies before the first record of any open
-transaction; for readers of the stable part also before any transaction whose marker is not on disk yet.
+It has three ends. `end` is the offset of the next record. `stable_end` is the end of what the journal has on disk: the high
+watermark for clients. The last stable offset is before the first record of every open transaction; for clients also before
+every transaction whose marker is not yet on disk.
 
-The newest batches are held in memory until a checkpoint has written them to segment files; older ones are read from
-there.
+New batches are held in memory until a checkpoint has written them to segment files; older ones are read from segment files.
 """
 
 from bisect import bisect_left, bisect_right
@@ -20,18 +19,18 @@ from .batches import BatchHeader, marker_commits, read_header, whole_batches
 from .topic_settings import TopicSettings
 
 REMEMBERED_BATCHES = 5
-"""Batches per producer that are recognised when sent again: as many as a client may have in flight."""
+"""Batches per producer for which a retry is recognised: as many as a client may have in flight."""
 
 
 class LogKey(NamedTuple):
-    """Identity of a partition log. `topic_number` is never reused, so a topic created again is another log."""
+    """Identity of a partition log. `topic_number` is never reused, so a recreated topic has other logs."""
 
     topic_number: int
     partition: int
 
 
 class SegmentView(NamedTuple):
-    """A part of a log, as plans of retention and compaction see it."""
+    """A segment as seen by the plans of retention and compaction."""
 
     base: int
     end: int
@@ -39,27 +38,27 @@ class SegmentView(NamedTuple):
     max_timestamp_ms: int
     created_ms: int
     closed: bool
-    """Nothing will be added to it."""
+    """Nothing will be appended to it."""
 
 
 class LogReader(Protocol):
-    """Where a log's older batches are read from."""
+    """Reads the older batches of logs."""
 
     def read(self, key: LogKey, offset: int, max_bytes: int, end: int) -> bytes:
-        """Whole batches from the one that holds `offset`, at least one, none at or after `end`."""
+        """Complete batches from the one that contains `offset`: at least one, none at or after `end`."""
         ...
 
     def offset_for_timestamp(self, key: LogKey, timestamp_ms: int) -> int | None:
-        """Base offset of a batch at or before the first one with a timestamp of at least `timestamp_ms`."""
+        """Base offset of a batch at or before the first batch with a timestamp of at least `timestamp_ms`."""
         ...
 
     def max_timestamp_ms(self, key: LogKey, start: int, end: int) -> int:
-        """Largest timestamp of the batches from `start` on that begin before `end`, -1 if there are none."""
+        """Largest timestamp, in ms, of the batches from `start` that begin before `end`; -1 if there are none."""
         ...
 
 
 class SentBatch(NamedTuple):
-    """A batch remembered for its producer."""
+    """A batch in the state of its producer."""
 
     first_sequence: int
     last_sequence: int
@@ -68,7 +67,7 @@ class SentBatch(NamedTuple):
 
 @dataclass(slots=True)
 class ProducerState:
-    """What a partition knows of one producer id."""
+    """The state of one producer id in a partition."""
 
     epoch: int
     seen_ms: int
@@ -76,7 +75,7 @@ class ProducerState:
 
 
 class AbortedTransaction(NamedTuple):
-    """A range of offsets whose records of this producer must not be seen by committed readers."""
+    """An offset range in which the records of this producer are aborted."""
 
     producer_id: int
     first_offset: int
@@ -92,12 +91,12 @@ class Slice(NamedTuple):
 
 
 class PartitionLog:
-    """See the module. Knows nothing of journals: whoever appends writes the same bytes to the journal."""
+    """The log of one partition. It does not write to the journal; the caller of `append` journals the same bytes."""
 
     def __init__(self, key: LogKey, reader: LogReader, settings: TopicSettings) -> None:
         self.key = key
         self.settings = settings
-        """Those of its topic."""
+        """The settings of its topic."""
         self.start = 0
         self.end = 0
         self.stable_end = 0
@@ -105,28 +104,29 @@ class PartitionLog:
         """First offset of each producer's open transaction."""
         self.producers: dict[int, ProducerState] = {}
         self.waiters: dict[Callable[[], None], None] = {}
-        """Called, in this order, when more may have become visible to readers of the stable part."""
+        """Called in order when more records may have become visible to clients."""
         self.append_waiters: dict[Callable[[], None], None] = {}
-        """Called, in this order, at every append."""
+        """Called in order at every append."""
         self._reader = reader
         self._closing: deque[tuple[int, int]] = deque()
-        """(first offset, marker offset) of transactions whose marker is not stable yet."""
+        """(first offset, marker offset) of transactions whose marker is not yet on disk."""
         self._aborted: list[AbortedTransaction] = []
         self._tail_start = 0
         self._bases: list[int] = []
         self._batches: list[bytes] = []
         self._max_timestamps: list[int] = []
         self.memory_since_ms = -1
-        """When the memory last began to fill: no batch in it is much older."""
+        """Time in ms of the oldest batch in memory, approximately; -1 without any."""
         self.memory_bytes = 0
-        """Size of the batches that are held in memory."""
+        """Bytes of the batches in memory."""
         self.file_bytes = 0
-        """Size of all others, those in segment files."""
+        """Bytes of the batches in segment files."""
 
     # --- writing
 
     def check_producer(self, header: BatchHeader) -> tuple[ErrorCode, int | None]:
-        """Whether a batch continues its producer's sequence; for one seen before also the offset it got then."""
+        """Check that a batch continues the sequence of its producer. Returns (NONE, None), (error, None), or (NONE, base
+        offset) for a retry of a batch that was appended there."""
         state = self.producers.get(header.producer_id)
         if state is None:
             return ErrorCode.NONE, None
@@ -145,7 +145,7 @@ class PartitionLog:
         return ErrorCode.NONE, None
 
     def append(self, batch: bytes, header: BatchHeader, now_ms: int) -> None:
-        """Add a batch that is placed at `end`; also used to replay the journal."""
+        """Append a batch whose base offset is `end`; also used to replay the journal."""
         base = self.end
         if not self._batches:
             self._tail_start = base
@@ -179,13 +179,13 @@ class PartitionLog:
                 self._aborted.append(AbortedTransaction(header.producer_id, first, offset))
 
     def advance(self, stable_end: int) -> None:
-        """The journal has everything before `stable_end` on disk."""
+        """Call when everything before `stable_end` is on disk."""
         self.stable_end = max(self.stable_end, stable_end)
         while self._closing and self._closing[0][1] < self.stable_end:
             self._closing.popleft()
 
     def delete_before(self, offset: int) -> None:
-        """Records before `offset` are gone for readers; so are whole batches before it from memory."""
+        """Move the start of the log to `offset`, and drop the batches before it from memory."""
         self.start = max(self.start, offset)
         if self._batches and self._tail_start < self.start:
             last = bisect_right(self._bases, self.start) - 1
@@ -195,11 +195,11 @@ class PartitionLog:
 
     @property
     def aborted(self) -> list[AbortedTransaction]:
-        """Aborted transactions of which there may be records, in the order of their markers."""
+        """Aborted transactions that may have records in the log, in the order of their markers."""
         return self._aborted[:]
 
     def forget_aborted(self, before: int) -> None:
-        """Compaction removed the records of all transactions that were aborted before that offset."""
+        """Remove the transactions aborted before offset `before`: compaction removed their records."""
         if self._aborted and self._aborted[0].last_offset < before:
             self._aborted = [entry for entry in self._aborted if entry.last_offset >= before]
 
@@ -208,7 +208,7 @@ class PartitionLog:
         return self._batches[: bisect_left(self._bases, end)]
 
     def replace_in_memory(self, old: list[bytes], new: list[bytes]) -> bool:
-        """Put other batches into the place of the first ones; False when those are not the first any more."""
+        """Replace the first batches in memory; returns False if they are no longer the first."""
         if not all(one is other for one, other in zip_longest(self._batches[: len(old)], old)):
             return False
         headers = [read_header(batch) for batch in new]
@@ -220,7 +220,7 @@ class PartitionLog:
         return True
 
     def forget_producers(self, before_ms: int) -> None:
-        """Drop what is known of producers that wrote nothing since `before_ms` and have no open transaction."""
+        """Remove the state of producers that wrote nothing since `before_ms` and have no open transaction."""
         idle = [
             producer_id
             for producer_id, state in self.producers.items()
@@ -231,13 +231,13 @@ class PartitionLog:
 
     @property
     def last_timestamp_ms(self) -> int:
-        """Largest timestamp of the batch appended last."""
+        """Largest timestamp of the last batch, in ms."""
         return self._max_timestamps[-1]
 
     # --- reading
 
     def visible_end(self, *, committed: bool, unsynced: bool = False) -> int:
-        """First offset that such a reader must not see."""
+        """The first offset that is not visible to such a reader."""
         end = self.end if unsynced else self.stable_end
         if committed:
             if self.open:
@@ -247,8 +247,7 @@ class PartitionLog:
         return end
 
     def read(self, offset: int, max_bytes: int, *, committed: bool, unsynced: bool = False) -> Slice:
-        """Whole batches from the one with `offset` on: at least one if any is visible, otherwise at most
-        `max_bytes`."""
+        """Complete batches from the one that contains `offset`: at least one if any is visible, then up to `max_bytes`."""
         end = self.visible_end(committed=committed, unsynced=unsynced)
         if offset >= end:
             return Slice(b"", [])
@@ -278,8 +277,7 @@ class PartitionLog:
         return (batches[first] if stop == first + 1 else b"".join(batches[first:stop])), upper
 
     def offset_for_timestamp(self, timestamp_ms: int, *, committed: bool) -> tuple[int, bytes] | None:
-        """A batch (base offset, bytes) that is the first with a record of at least `timestamp_ms`, if one is
-        visible."""
+        """(base offset, bytes) of the first visible batch with a record of at least `timestamp_ms`, or None."""
         at = self._reader.offset_for_timestamp(self.key, timestamp_ms) if self.start < self.memory_start else None
         offset = max(self.start, self.memory_start if at is None else at)
         for base, batch in self._walk(offset, self.visible_end(committed=committed)):
@@ -289,14 +287,14 @@ class PartitionLog:
         return None
 
     def max_timestamp_ms(self, *, committed: bool) -> int:
-        """Largest timestamp of the visible batches, -1 if there are none."""
+        """Largest timestamp of the visible batches in ms, -1 if there are none."""
         end = self.visible_end(committed=committed)
         in_memory = max(self._max_timestamps[: bisect_left(self._bases, end)], default=-1)
         return max(in_memory, self._reader.max_timestamp_ms(self.key, self.start, min(end, self.memory_start)))
 
     @property
     def memory_start(self) -> int:
-        """First offset of the batches that are held in memory; the end without any."""
+        """First offset of the batches in memory; `end` if there are none."""
         return self._tail_start if self._batches else self.end
 
     def _walk(self, offset: int, end: int) -> Iterator[tuple[int, bytes]]:
@@ -315,17 +313,16 @@ class PartitionLog:
             if not data:
                 if offset >= self.memory_start:
                     return
-                offset = self.memory_start  # what lay between was removed by compaction
+                offset = self.memory_start  # compaction removed the batches between
 
     # --- checkpoints
 
     def unwritten(self) -> tuple[list[bytes], list[int], list[int]]:
-        """Batches held in memory, their base offsets and largest timestamps."""
+        """The batches in memory, their base offsets and largest timestamps."""
         return self._batches[:], self._bases[:], self._max_timestamps[:]
 
     def written(self, end: int, now_ms: int) -> int:
-        """Batches before `end` are in segment files now: drop them from memory. What is left came while they were written.
-        Returns the bytes freed."""
+        """Drop the batches before `end` from memory: they are in segment files now. Returns the bytes freed."""
         self.memory_since_ms = now_ms
         return self._drop_from_memory(bisect_left(self._bases, end))
 
@@ -341,7 +338,7 @@ class PartitionLog:
         return self._bases[index + 1] if index + 1 < len(self._bases) else self.end
 
     def memory_views(self, segment_bytes: int) -> Iterator[SegmentView]:
-        """The batches in memory in parts of about `segment_bytes`, as if they were segments."""
+        """The batches in memory, divided into parts of about `segment_bytes` like segments."""
         at, count = 0, len(self._bases)
         while at < count:
             first, size, timestamp_ms = at, 0, -1
@@ -354,7 +351,7 @@ class PartitionLog:
             )
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything but the batches, for a checkpoint."""
+        """The state without batches, for a checkpoint."""
         return {
             "start": self.start,
             "end": self.end,

@@ -1,4 +1,4 @@
-"""Positions as clients ask for them: ListOffsets, and a group's committed offsets."""
+"""Requests about offsets: ListOffsets, and committing and fetching the offsets of groups."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ LATEST, EARLIEST, MAX_TIMESTAMP = -1, -2, -3
 
 
 class OffsetsApi:
-    """Handlers for the module's requests."""
+    """Handlers of the offset requests."""
 
     def __init__(self, state: BrokerState, groups: GroupCoordinator, transactions: TransactionCoordinator) -> None:
         self._state = state
@@ -24,7 +24,7 @@ class OffsetsApi:
         self._transactions = transactions
 
     def handlers(self) -> dict[int, Any]:
-        """Functions by API key."""
+        """Handlers by API key."""
         return {ApiKey.LIST_OFFSETS: self._list_offsets, ApiKey.OFFSET_COMMIT: self._commit, ApiKey.OFFSET_FETCH: self._fetch}
 
     # --- positions in a log
@@ -81,7 +81,7 @@ class OffsetsApi:
     def sort_out(
         self, topics: list[Message], error: ErrorCode
     ) -> tuple[list[tuple[str, int, int, int, str | None]], list[Message]]:
-        """(offsets to commit, answer by topic)."""
+        """Split a commit request. Returns (offsets to commit, response by topic)."""
         accepted: list[tuple[str, int, int, int, str | None]] = []
         answer = []
         for topic in topics:

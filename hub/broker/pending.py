@@ -1,8 +1,8 @@
-"""The pending journal block: what has changed in memory and is not on disk yet, and who waits for it.
+"""The pending journal block: changes that are in memory but not yet on disk, and the responses that wait for them.
 
-Every change of durable state goes through `append` (record batches) or `record` (everything else): both change memory
-at once and add an entry to the pending block. Nothing is visible to clients, and no answer that promises durability
-leaves, before the block is written. Replay runs the same functions on the entries read back.
+Every change of durable state goes through `append` (record batches) or `record` (everything else). Both change memory at once
+and add an entry to the pending block. Changes become visible to clients, and responses that promise durability are sent, only
+after the block is written. Replay calls the same functions with the entries read from the journal.
 """
 
 import struct
@@ -24,7 +24,7 @@ _APPEND, _RECORD = 1, 2
 
 @dataclass(slots=True)
 class PendingBlock:
-    """What one journal block holds, and who waits for it."""
+    """The content of one journal block, and the responses that wait for it."""
 
     parts: list[bytes]
     marks: list[tuple[PartitionLog, int]]
@@ -32,13 +32,13 @@ class PendingBlock:
 
 
 class Pending:
-    """See the module. Entries of one kind are applied by the function that was registered for it."""
+    """The pending block. The function registered for an operation applies its entries."""
 
     def __init__(self, clock: Clock, find_log: Callable[[LogKey], PartitionLog | None]) -> None:
         self.bytes = 0
-        """Size of the block so far."""
+        """Size of the block so far, in bytes."""
         self.on_flush_needed: Callable[[bool], None] = lambda urgent: None
-        """Called when there is something to write; urgent when somebody waits for it."""
+        """Called when there is something to write; `urgent` if a response waits for it."""
         self._clock = clock
         self._find_log = find_log
         self._parts: list[bytes] = []
@@ -47,7 +47,7 @@ class Pending:
         self._appliers: dict[str, Callable[..., None]] = {}
 
     def register(self, operation: str, apply: Callable[..., None]) -> None:
-        """Make `apply(*arguments)` the function behind `record(operation, *arguments)`."""
+        """Register the function that `record(operation, *arguments)` calls with `arguments`."""
         self._appliers[operation] = apply
 
     # --- changing durable state
@@ -76,28 +76,28 @@ class Pending:
         return base
 
     def when_stable(self, value: Any) -> Deferred:
-        """An answer that is given once everything done so far is on disk."""
+        """A response that is resolved with `value` when all changes so far are on disk."""
         deferred = Deferred()
         self._waiting.append((deferred, value))
         self.on_flush_needed(True)
         return deferred
 
-    # --- writing it
+    # --- writing
 
     @property
     def is_due(self) -> bool:
-        """Something is to be written or somebody waits."""
+        """Whether there is something to write or a response waits."""
         return bool(self._parts or self._waiting)
 
     def cut(self) -> PendingBlock:
-        """Take the block; the next change starts another."""
+        """Take the block; the next change starts a new one."""
         block = PendingBlock(self._parts, [(log, log.end) for log in self._touched], self._waiting)
         self._parts, self._touched, self._waiting, self.bytes = [], {}, [], 0
         return block
 
     @staticmethod
     def written(block: PendingBlock) -> None:
-        """The block is on disk: show it to readers and give the answers that waited for it."""
+        """Call when the block is on disk: makes it visible to readers and resolves the responses that waited."""
         woken: dict[Callable[[], None], None] = {}
         for log, end in block.marks:
             log.advance(end)
@@ -107,10 +107,10 @@ class Pending:
         for wake in woken:
             wake()
 
-    # --- reading it back
+    # --- replay
 
     def replay(self, payload: bytes) -> None:
-        """Apply the entries of a block read back from the journal. Raises `StorageDamaged`."""
+        """Apply the entries of a block read from the journal. Raises `StorageDamaged`."""
         at, size = 0, len(payload)
         while at < size:
             kind, length = _ENTRY.unpack_from(payload, at)
@@ -127,6 +127,8 @@ class Pending:
     def _replay_batch(self, log: PartitionLog, batch: bytes) -> None:
         header = read_header(batch)
         if header.base_offset != log.end:
-            raise StorageDamaged(f"{log.key}: the journal continues at {header.base_offset}, the log ends at {log.end}")
+            raise StorageDamaged(
+                f"{log.key}: the journal continues at offset {header.base_offset}, but the log ends at {log.end}"
+            )
         log.append(batch, header, self._clock.now_ms())
         log.advance(log.end)

@@ -1,4 +1,4 @@
-"""Produce: what clients send is checked and appended."""
+"""The Produce API: checks and appends the batches of clients."""
 
 from ..protocol import ErrorCode
 from ..protocol.produce import PartitionResult, ProduceRequest, Results, read_request, write_response
@@ -10,19 +10,18 @@ from .timing import Deferred
 from .transactions import TransactionCoordinator
 
 IMPLICIT_PARTITIONS_FROM = 12
-"""From this version on a transactional batch adds its partition to the transaction (KIP-890)."""
+"""From this version, a transactional batch adds its partition to the transaction (KIP-890)."""
 
 
 class ProduceApi:
-    """Appends what clients send."""
+    """Handles produce requests."""
 
     def __init__(self, state: BrokerState, transactions: TransactionCoordinator) -> None:
         self._state = state
         self._transactions = transactions
 
     def handle(self, version: int, buffer: bytes, at: int) -> bytes | Deferred | None:
-        """One request. None when the client wants no answer. Inside a transaction the answer does not wait for the
-        disk."""
+        """Handle one request. Returns None for acks=0. Responses to transactional batches do not wait for the disk."""
         request = read_request(buffer, at, version)
         waits = False
         results: Results = []
@@ -38,7 +37,7 @@ class ProduceApi:
     def _append(
         self, request: ProduceRequest, version: int, topic_name: str, partition: int, batch: bytes | None
     ) -> tuple[PartitionResult, bool]:
-        """(result, whether the answer must wait until it is stable)."""
+        """Returns (result, whether the response must wait until the batch is on disk)."""
         log = self._state.log(topic_name, partition)
         error, header = self._check(request, log, batch)
         if log is None or header is None or batch is None:
@@ -62,7 +61,7 @@ class ProduceApi:
     def _check(
         self, request: ProduceRequest, log: PartitionLog | None, batch: bytes | None
     ) -> tuple[ErrorCode, BatchHeader | None]:
-        """What can be said of a batch without knowing its producer."""
+        """Check a batch without regard to its producer."""
         if request.acks not in (-1, 0, 1):
             return ErrorCode.INVALID_REQUIRED_ACKS, None
         if log is None:

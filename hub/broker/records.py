@@ -1,7 +1,7 @@
-"""What is inside a record batch, for the few who look: keys for compaction, timestamps for searches.
+"""Reads inside record batches: keys for compaction, timestamps for ListOffsets.
 
-Format of records (version 2): https://kafka.apache.org/documentation/#record. Records are walked, not decoded: a value is only
-skipped, and what is kept of a batch is copied byte by byte.
+Format of records (version 2): https://kafka.apache.org/documentation/#record. Records are scanned, not decoded: values are
+skipped, and retained records are copied unchanged.
 """
 
 import gzip
@@ -18,9 +18,9 @@ NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
 
 
 Bounds = tuple[int, int]
-"""Where a record begins and ends in the records section."""
+"""(start, end) of a record in the records section."""
 KeyedRecord = tuple[Bounds, int, bytes | None, bool]
-"""(bounds, offset delta, key, whether it is a tombstone); a plain tuple, because there are millions."""
+"""(bounds, offset delta, key, whether it is a tombstone); a plain tuple, because there may be millions."""
 
 
 def walk(data: bytes, count: int) -> Iterator[KeyedRecord]:
@@ -30,7 +30,7 @@ def walk(data: bytes, count: int) -> Iterator[KeyedRecord]:
         for _ in range(count):
             start = at
             byte, second = data[at], data[at + 1]
-            if byte < 0x80:  # lengths of one and two bytes without a call: there are millions
+            if byte < 0x80:  # lengths of one and two bytes are decoded inline for speed
                 at += 1
                 end = at + (byte >> 1)
             elif second < 0x80:
@@ -50,7 +50,7 @@ def walk(data: bytes, count: int) -> Iterator[KeyedRecord]:
             else:
                 delta, at = _varint(data, at + 1)
             if not start < end <= len(data):
-                raise MalformedBatch("a record reaches beyond its batch")
+                raise MalformedBatch("a record extends past the end of its batch")
             byte = data[at]
             size, at = (byte >> 1, at + 1) if byte < 0x80 and not byte & 1 else _varint(data, at)
             if size < 0:
@@ -59,11 +59,11 @@ def walk(data: bytes, count: int) -> Iterator[KeyedRecord]:
                 yield (start, end), delta, data[at : at + size], bool(data[at + size] & 1)
             at = end
     except IndexError:
-        raise MalformedBatch("a record ends before its batch does") from None
+        raise MalformedBatch("the batch ends inside a record") from None
 
 
 def bounds(data: bytes, count: int) -> Iterator[Bounds]:
-    """Where the `count` records in a decompressed records section are. Raises `MalformedBatch`."""
+    """The bounds of the `count` records in a decompressed records section. Raises `MalformedBatch`."""
     at, size = 0, len(data)
     try:
         for _ in range(count):
@@ -76,27 +76,27 @@ def bounds(data: bytes, count: int) -> Iterator[Bounds]:
                 length, at = _varint(data, at)
                 at += length
             if not start < at <= size:
-                raise MalformedBatch("a record reaches beyond its batch")
+                raise MalformedBatch("a record extends past the end of its batch")
             yield start, at
     except IndexError:
-        raise MalformedBatch("a record ends before its batch does") from None
+        raise MalformedBatch("the batch ends inside a record") from None
 
 
 def records_of(batch: bytes, header: BatchHeader) -> bytes:
-    """The records section, decompressed. Raises `MalformedBatch`, also for more than DECOMPRESSED_BYTES_MAX."""
+    """The records section, decompressed. Raises `MalformedBatch`, also if it exceeds DECOMPRESSED_BYTES_MAX."""
     raw, codec = batch[HEADER_BYTES:], header.attributes & COMPRESSION_MASK
     if codec == NONE:
         return raw
-    from ..decompression import decompress  # only here: most brokers never look into a batch
+    from ..decompression import decompress  # imported here: most brokers never decompress a batch
 
     try:
         return decompress(codec, raw)
-    except Exception as error:  # each codec has exceptions of its own
-        raise MalformedBatch(f"records that cannot be decompressed: {error!r}") from error
+    except Exception as error:  # each codec raises different exceptions
+        raise MalformedBatch(f"the records cannot be decompressed: {error!r}") from error
 
 
 def _compressed(data: bytes, codec: int) -> bytes:
-    """A records section in the codec that its batch had."""
+    """A records section, compressed with the codec of its batch."""
     if codec == NONE:
         return data
     if codec == GZIP:
@@ -111,17 +111,17 @@ def _compressed(data: bytes, codec: int) -> bytes:
         return bytes(cramjam.zstd.compress(data))
     compressor = cramjam.lz4.Compressor(
         content_checksum=False, block_linked=False
-    )  # Java's client reads no linked blocks (KIP-57)
+    )  # Kafka's Java client cannot read linked blocks (KIP-57)
     compressor.compress(data)
     return bytes(compressor.finish())
 
 
 def with_records(batch: bytes, header: BatchHeader, data: bytes, kept: Sequence[Bounds]) -> bytes:
-    """The batch with only these of its records (`data` is its decompressed section), perhaps none.
+    """The batch with only the records at bounds `kept` of `data`, its decompressed records section.
 
-    As in Kafka, offsets, sequences and the producer's identity stay, and so do base offset and last offset delta: readers see
-    a gap, and a producer's state can be read off the batch as before. The largest timestamp is that of what is left, -1 if
-    nothing is."""
+    As in Kafka, offsets, sequence numbers, producer identity, base offset and last offset delta do not change: consumers see a
+    gap, and the state of the producer can still be derived from the batch. The largest timestamp is that of the retained
+    records, -1 if there are none."""
     section = b"".join([data[start:end] for start, end in kept])
     if not kept:
         timestamp_ms = -1
@@ -136,14 +136,14 @@ def with_records(batch: bytes, header: BatchHeader, data: bytes, kept: Sequence[
 
 
 def _after_length(data: bytes, at: int) -> int:
-    """Position of the timestamp delta: after the record's length and its attributes."""
+    """Position of the timestamp delta: after the length and the attributes of the record at `at`."""
     while data[at] >= 0x80:
         at += 1
     return at + 2
 
 
 def all_keyed(batch: bytes, header: BatchHeader) -> bool:
-    """Whether every record has a key, as a compacted topic needs it; False for records that cannot be read."""
+    """Whether every record has a key, as required in a compacted topic; False if the records cannot be read."""
     try:
         return all(key is not None for _, _, key, _ in walk(records_of(batch, header), header.record_count))
     except MalformedBatch:
@@ -151,8 +151,8 @@ def all_keyed(batch: bytes, header: BatchHeader) -> bool:
 
 
 def first_record_from(batch: bytes, base_offset: int, timestamp_ms: int, start: int) -> tuple[int, int]:
-    """(offset, timestamp) of the batch's first record with at least this timestamp, at or after offset `start`.
-    Raises `MalformedBatch`."""
+    """(offset, timestamp in ms) of the first record of the batch at or after offset `start` with a timestamp of at least
+    `timestamp_ms`. Raises `MalformedBatch`."""
     header = read_header(batch)
     data = records_of(batch, header)
     for (at, _), delta, _, _ in walk(data, header.record_count):
@@ -165,7 +165,7 @@ def first_record_from(batch: bytes, base_offset: int, timestamp_ms: int, start: 
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """Zigzag varint: (value, position after it)."""
+    """Decode a zigzag varint. Returns (value, position after it)."""
     value = shift = 0
     while True:
         byte = data[at]

@@ -1,9 +1,10 @@
-"""Retention: which records of a log are too old or too many, as a pure function of its parts.
+"""Retention as a pure function: which segments of a log are too old or exceed its size.
 
-As in Kafka (`LocalLog.deletableSegments`, `UnifiedLog.deleteOldSegments`): whole segments from the front, by their newest
-timestamp (`retention.ms`) and as long as what stays is at least `retention.bytes`; nothing at or after the last stable offset.
-Unlike there, what is not in a segment file yet counts as one, and a timestamp from after the last write to a segment counts as
-the time of that write: one record from the year 9999 does not keep the log for ever.
+As in Kafka (`LocalLog.deletableSegments`, `UnifiedLog.deleteOldSegments`), whole segments are deleted from the start of the
+log: those whose largest timestamp is older than `retention.ms`, and those without which the log still has `retention.bytes`.
+Nothing at or after the last stable offset is deleted. Unlike in Kafka, batches in memory count as a segment, and a timestamp
+later than the last write to a segment counts as the time of that write, so that one record from the year 9999 does not keep
+the log forever.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,10 +16,10 @@ from .topic_settings import TopicSettings
 def retained_from(
     parts: Iterable[SegmentView], total_bytes: int, settings: TopicSettings, *, start: int, limit: int, now_ms: int
 ) -> int:
-    """The first offset that stays.
+    """The first offset that is retained.
 
-    `parts` lie in order and hold `total_bytes`; they are looked at no further than the first that stays. `start` is the log's
-    first offset now, `limit` the one that may not be passed."""
+    `parts` are in order and hold `total_bytes`; they are consumed only up to the first that is retained. `start` is the
+    current start of the log, `limit` an upper bound of the result."""
     if not settings.delete:
         return start
     oldest_ms = now_ms - settings.retention_ms if settings.retention_ms >= 0 else None
@@ -36,7 +37,7 @@ def retained_from(
 
 
 def _with_next(parts: Iterable[SegmentView]) -> Iterator[tuple[SegmentView, SegmentView | None]]:
-    """Each part with the one after it, None for the last; a part more is taken from `parts` than is given."""
+    """Each part with its successor, None for the last; reads one part ahead."""
     before: SegmentView | None = None
     for part in parts:
         if before is not None:

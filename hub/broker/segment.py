@@ -1,7 +1,6 @@
-"""One segment of a log as a value: its file, its sparse index, its line in a checkpoint.
+"""One segment of a log: its file, its sparse index, its entry in a checkpoint.
 
-The index has an entry about every 16 KiB. It is only an aid: one that does not fit its segment is built again by reading the
-segment.
+The index has an entry about every 16 KiB. An index that does not match its segment is rebuilt from the segment.
 """
 
 import struct
@@ -17,11 +16,11 @@ from .log import LogKey
 
 INDEX_INTERVAL_BYTES = 16 * 1024
 INDEX_ENTRY = struct.Struct(">qqq")
-"""One entry of an index on disk: base offset, file position, largest timestamp so far."""
+"""An index entry on disk: base offset, file position, largest timestamp so far."""
 
 
 class LogTail(NamedTuple):
-    """Batches of one log to be written to its segment files, in order."""
+    """Batches of one log, in order, to be written to its segment files."""
 
     key: LogKey
     start: int
@@ -30,14 +29,14 @@ class LogTail(NamedTuple):
     bases: list[int]
     max_timestamps: list[int]
     segment_bytes: int
-    """Size at which the topic wants its segments closed."""
+    """Size in bytes at which a segment of the topic is closed."""
     roll_ms: int
-    """Age at which it wants them closed."""
+    """Age in ms at which a segment of the topic is closed."""
     now_ms: int
 
 
 class SegmentEntry(msgspec.Struct, array_like=True):
-    """A segment in a checkpoint. What earlier releases did not write has a default."""
+    """A segment in a checkpoint. Fields that earlier releases did not write have defaults."""
 
     base: int
     size: int
@@ -48,7 +47,7 @@ class SegmentEntry(msgspec.Struct, array_like=True):
 
 
 class LogEntry(msgspec.Struct, array_like=True):
-    """A log's segments in a checkpoint."""
+    """The segments of a log in a checkpoint."""
 
     topic_number: int
     partition: int
@@ -58,7 +57,7 @@ class LogEntry(msgspec.Struct, array_like=True):
 
 @dataclass(slots=True)
 class SegmentIndex:
-    """Base offset, file position and largest timestamp so far, for some batches of a segment."""
+    """Base offset, file position and largest timestamp so far of some batches of a segment."""
 
     offsets: "array[int]"
     positions: "array[int]"
@@ -76,7 +75,7 @@ class SegmentIndex:
 
 @dataclass(slots=True)
 class Segment:
-    """One file. `size` and `end` grow as checkpoints add to it, until it is full, too old, or `sealed`."""
+    """One segment file. Checkpoints append to it, and `size` and `end` grow, until it is full, too old, or `sealed`."""
 
     base: int
     size: int
@@ -88,7 +87,7 @@ class Segment:
     sealed: bool = False
     index: SegmentIndex | None = None
     contents: Contents | None = None
-    """What its last cleaning kept, where that is known."""
+    """What its last cleaning retained, if known."""
 
     @property
     def index_path(self) -> Path:
@@ -96,11 +95,11 @@ class Segment:
 
 
 def segment_path(directory: Path, base: int, generation: int) -> Path:
-    """Where a segment is; generation 0 is one that was never cleaned."""
+    """Path of a segment; generation 0 was never cleaned."""
     return directory / (f"{base:020d}-{generation}.log" if generation else f"{base:020d}.log")
 
 
 def write_index(path: Path, index: SegmentIndex) -> None:
-    """Write the file of an index."""
+    """Write an index file."""
     entries = zip(index.offsets, index.positions, index.timestamps, strict=True)
     path.write_bytes(b"".join(INDEX_ENTRY.pack(*entry) for entry in entries))

@@ -1,4 +1,4 @@
-"""Reading segments: their files, of which only so many are open at once, and their indexes. Used from several threads."""
+"""Reads segment files and their indexes. The number of open files is bounded. Used from several threads."""
 
 import os
 import threading
@@ -15,7 +15,7 @@ _OPEN_FILES_MAX = 128
 
 
 class SegmentReader:
-    """Looks into one segment at a time."""
+    """Reads single segments."""
 
     def __init__(self) -> None:
         self._files: OrderedDict[Path, int] = OrderedDict()
@@ -25,8 +25,8 @@ class SegmentReader:
     # --- batches
 
     def read(self, segment: Segment, offset: int, max_bytes: int, end: int) -> bytes:
-        """Whole batches from the one that holds `offset` (or the next one): at least one, then at most `max_bytes`. Empty when
-        none begins before `end`."""
+        """Complete batches from the one that contains `offset`, or the next one: at least one, then up to `max_bytes`. Empty
+        if none begins before `end`."""
         position = self._position(segment, offset)
         window = max(max_bytes, INDEX_INTERVAL_BYTES) + INDEX_INTERVAL_BYTES
         while position < segment.size:
@@ -36,7 +36,7 @@ class SegmentReader:
             first, stop, after = _cut(data, offset, max_bytes, end)
             if first >= 0:
                 return data[first:stop]
-            if after == 0:  # one batch is larger than the window
+            if after == 0:  # a single batch exceeds the window
                 header = read_header(data)
                 if header.base_offset >= end:
                     return b""
@@ -49,13 +49,13 @@ class SegmentReader:
         return b""
 
     def offset_for_timestamp(self, segment: Segment, timestamp_ms: int) -> int:
-        """Base offset of a batch at or before the first one of the segment with a timestamp of at least `timestamp_ms`."""
+        """Base offset of a batch at or before the first batch of the segment with a timestamp of at least `timestamp_ms`."""
         index = self.index(segment)
         entry = bisect_left(index.timestamps, timestamp_ms) - 1
         return index.offsets[entry] if entry >= 0 else segment.base
 
     def headers(self, segment: Segment, start: int, end: int) -> Iterator[BatchHeader]:
-        """Headers of the batches that hold `start` or come after it, and begin before `end`."""
+        """Headers of the batches that contain `start` or come after it and begin before `end`."""
         position = self._position(segment, start)
         while position < segment.size:
             header = read_header(self._pread(segment, position, HEADER_BYTES))
@@ -83,7 +83,7 @@ class SegmentReader:
     # --- indexes
 
     def index(self, segment: Segment) -> SegmentIndex:
-        """The index of a segment: loaded or built when it is needed first."""
+        """The index of a segment; loaded or built at first use."""
         with self._index_lock:
             if segment.index is None:
                 segment.index = self._load_index(segment) or self._rebuild_index(segment)
@@ -124,7 +124,7 @@ class SegmentReader:
     # --- files
 
     def forget(self, path: Path) -> None:
-        """Close a file that will be removed."""
+        """Close a file that is about to be removed."""
         with self._lock:
             handle = self._files.pop(path, -1)
             if handle >= 0:
@@ -139,8 +139,8 @@ class SegmentReader:
 
 
 def _cut(data: bytes, offset: int, max_bytes: int, end: int) -> tuple[int, int, int]:
-    """(start, stop, bytes passed over) of the batches in `data` that hold `offset` or come after it, at most `max_bytes` but
-    at least one. Start -1 when there is none among the whole batches; then passed over is -1 if `end` was met."""
+    """(start, stop, bytes skipped) of the batches in `data` from the one that contains `offset`: at least one, then up to
+    `max_bytes`. If no complete batch qualifies, start is -1; bytes skipped is -1 if `end` was reached."""
     first = stop = -1
     after = 0
     for base, begin, finish in whole_batches(data):

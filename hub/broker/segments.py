@@ -1,12 +1,11 @@
-"""Segment files: the logs' older batches, written after the journal.
+"""Segment files: the older batches of the logs, written by checkpoints.
 
-One directory per log; a segment is a file of batches named by its first offset, with a sparse index beside it
-(`segment`). What counts is the checkpoint's table of lengths: bytes after them are cut at start, they are replayed from
-the journal.
+Each log has a directory. A segment is a file of batches, named by its first offset, with a sparse index (`segment`). The table
+of lengths in the checkpoint is authoritative: bytes after these lengths are truncated at start and replayed from the journal.
 
-Cleaning replaces some neighbouring segments by one file of another name (`<first offset>-<generation>.log`). The checkpoint's
-table decides here, too: it names either the old files or the new one, and files that it does not name are removed at start.
-Old files are removed once a checkpoint without them is on disk. Offsets within and between segments may have gaps.
+Cleaning replaces adjacent segments by one file with another name (`<first offset>-<generation>.log`). Here, too, the table in
+the checkpoint is authoritative: it lists either the old files or the new one, and files that are not listed are removed at
+start. Old files are removed when a checkpoint without them is on disk. Offsets may have gaps within and between segments.
 """
 
 import os
@@ -31,9 +30,9 @@ _Found = TypeVar("_Found")
 
 
 class SegmentStore:
-    """All logs' segments. Whatever changes them belongs to one thread, that of checkpoints; reads may come from others.
+    """The segments of all logs. Only the thread of checkpoints may change them; any thread may read.
 
-    `segment_bytes` caps what topics ask for."""
+    `segment_bytes` is an upper limit for the setting `segment.bytes` of topics."""
 
     def __init__(self, directory: Path, *, segment_bytes: int) -> None:
         self.segment_bytes = segment_bytes
@@ -41,18 +40,18 @@ class SegmentStore:
         self._logs: dict[LogKey, list[Segment]] = {}
         self._cleaned: dict[LogKey, Spans] = {}
         self._garbage: list[Path] = []
-        """Files and directories that the next checkpoint no longer names."""
+        """Files and directories that the next checkpoint no longer lists."""
         self._unsynced: set[Path] = set()
         self._reader = SegmentReader()
 
     def log_directory(self, key: LogKey) -> Path:
-        """Where a log's files are."""
+        """The directory of a log."""
         return self._directory / f"{key.topic_number}-{key.partition}"
 
     # --- the table kept in checkpoints
 
     def table(self) -> list[LogEntry]:
-        """What the segments hold."""
+        """The segment table, for a checkpoint."""
         return [
             LogEntry(
                 *key,
@@ -63,8 +62,8 @@ class SegmentStore:
         ]
 
     def restore(self, table: Sequence[LogEntry]) -> None:
-        """Take over the segments of a checkpoint; cut what was written after it and remove all other files. Raises
-        `StorageDamaged` when bytes are missing."""
+        """Load the segments of a checkpoint, truncate what was written after it, and remove all other files. Raises
+        `StorageDamaged` if bytes are missing."""
         self._directory.mkdir(parents=True, exist_ok=True)
         for entry in table:
             key = LogKey(entry.topic_number, entry.partition)
@@ -78,7 +77,7 @@ class SegmentStore:
         found = path.stat() if path.exists() else None
         if found is None or found.st_size < entry.size:
             has = 0 if found is None else found.st_size
-            raise StorageDamaged(f"segment {path} has {has} bytes, {entry.size} were written")
+            raise StorageDamaged(f"segment {path} has {has} bytes, expected {entry.size}")
         if found.st_size > entry.size:
             os.truncate(path, entry.size)
         created_ms = entry.created_ms if entry.created_ms >= 0 else int(found.st_mtime * 1000)
@@ -96,7 +95,7 @@ class SegmentStore:
                 directory.rmdir()
 
     def views(self, key: LogKey) -> list[SegmentView]:
-        """A log's segments as plans see them."""
+        """The segments of a log, for plans of retention and compaction."""
         segments = self._logs.get(key, ())
         last = segments[-1] if segments else None
         return [
@@ -105,13 +104,13 @@ class SegmentStore:
         ]
 
     def cleaned(self, key: LogKey) -> Spans:
-        """When which part of a log was cleaned first; the last end is where the part begins that never was."""
+        """When each part of a log was first cleaned; the dirty part begins at the last end."""
         return self._cleaned.get(key, [])
 
     # --- writing
 
     def append(self, tail: LogTail) -> None:
-        """Write a log's batches after those it has; batches that a failed checkpoint wrote already are skipped."""
+        """Append batches to a log, except those that a failed checkpoint has already written."""
         segments = self._logs.setdefault(tail.key, [])
         at, count = bisect_left(tail.bases, segments[-1].end) if segments else 0, len(tail.batches)
         limit = min(tail.segment_bytes, self.segment_bytes)
@@ -126,7 +125,7 @@ class SegmentStore:
             at = stop
 
     def _segment_for(self, tail: LogTail, segments: list[Segment], at: int, limit: int) -> Segment:
-        """The last segment, or the next one when that is full, too old, or not to be changed."""
+        """The last segment, or a new one if the last is full, too old, or sealed."""
         if segments:
             last = segments[-1]
             fits = last.size == 0 or last.size + len(tail.batches[at]) <= limit
@@ -165,14 +164,14 @@ class SegmentStore:
         self._unsynced.add(segment.path)
 
     def sync(self) -> None:
-        """Bring everything appended to disk."""
+        """Sync everything that was appended."""
         for path in self._unsynced:
             sync_path(path)
         self._unsynced.clear()
 
     def leave_out_before(self, starts: Mapping[LogKey, int]) -> None:
-        """Forget logs that are not named and segments that end at or before their log's start. Their files stay until
-        a checkpoint without them is on disk (`remove_garbage`)."""
+        """Remove logs that are not in `starts`, and segments that end at or before the start of their log, from the table.
+        Their files are removed by `remove_garbage`, after a checkpoint without them is on disk."""
         for key in list(self._logs):
             if key not in starts:
                 self._discard(self._logs.pop(key))
@@ -183,7 +182,7 @@ class SegmentStore:
                 self._logs[key] = [segment for segment in self._logs[key] if segment.end > starts[key]]
 
     def holds_before(self, starts: Mapping[LogKey, int]) -> bool:
-        """Whether there are files for `leave_out_before` and `remove_garbage` to remove."""
+        """Whether `leave_out_before` and `remove_garbage` would remove files."""
         logs = list(self._logs.items())
         return bool(self._garbage) or any(key not in starts or (s and s[0].end <= starts[key]) for key, s in logs)
 
@@ -193,7 +192,8 @@ class SegmentStore:
             self._unsynced.discard(segment.path)
 
     def remove_garbage(self) -> None:
-        """Remove the files of forgotten logs and segments; in the directory of a deleted log a cleaning may have begun others."""
+        """Remove the files of removed logs and segments, including files that a cleaning has created in the directory of a
+        deleted log."""
         garbage, self._garbage = self._garbage, []
         for path in garbage:
             if path.is_dir():
@@ -205,18 +205,18 @@ class SegmentStore:
     # --- cleaning
 
     def seal(self, key: LogKey) -> None:
-        """Nothing is added to the log's last segment any more."""
+        """Close the last segment of a log: nothing more is appended to it."""
         if segments := self._logs.get(key):
             segments[-1].sealed = True
 
     def segments(self, key: LogKey) -> list[Segment]:
-        """A log's segments now."""
+        """The current segments of a log."""
         return list(self._logs.get(key, ()))
 
     def replace(self, key: LogKey, old: Sequence[Segment], new: Segment | None) -> bool:
-        """Put one segment, whose file is on disk, into the place of some neighbours; None when nothing of them is left.
+        """Replace adjacent segments `old` by `new`, whose file is on disk, or by nothing if `new` is None.
 
-        False, without any change, when one of them has been removed meanwhile."""
+        Returns False, without a change, if one of them was removed meanwhile."""
         segments = self._logs.get(key, [])
         at = next((index for index, segment in enumerate(segments) if segment is old[0]), -1)
         if at < 0 or any(one is not other for one, other in zip(segments[at : at + len(old)], old, strict=False)):
@@ -226,7 +226,8 @@ class SegmentStore:
         return True
 
     def set_cleaned(self, key: LogKey, spans: Spans) -> None:
-        """Note what has been cleaned; see `cleaned`. Contents of segments that take too much memory are forgotten."""
+        """Set when each part of a log was first cleaned (see `cleaned`). Drops contents of segments that exceed
+        CONTENTS_BYTES_MAX."""
         if key in self._logs:
             self._cleaned[key] = spans
         left = CONTENTS_BYTES_MAX
@@ -237,22 +238,22 @@ class SegmentStore:
     # --- reading
 
     def log_bytes(self, key: LogKey) -> int:
-        """Bytes of a log's segments."""
+        """Bytes in the segment files of a log."""
         return sum(segment.size for segment in self._logs.get(key, ()))
 
     def read(self, key: LogKey, offset: int, max_bytes: int, end: int) -> bytes:
-        """Whole batches from the one that holds `offset` (or the next one): at least one, then at most `max_bytes`. Empty when
-        no segment has one before `end`."""
+        """Complete batches from the one that contains `offset`, or the next one: at least one, then up to `max_bytes`. Empty
+        if no segment has one before `end`."""
         return self._looked(key, lambda segments: self._read(segments, offset, max_bytes, end))
 
     def _looked(self, key: LogKey, look: Callable[[list[Segment]], _Found]) -> _Found:
-        """What `look` finds in the segments of a log; again where they were replaced meanwhile and a file is gone."""
+        """The result of `look` on the segments of a log; retried if they were replaced meanwhile and a file is missing."""
         while True:
             segments = self._logs.get(key, [])
             try:
                 return look(segments)
             except FileNotFoundError:
-                if self._logs.get(key, []) is segments:  # not replaced meanwhile: the file is missing
+                if self._logs.get(key, []) is segments:  # not replaced: the file is missing
                     raise
 
     def _read(self, segments: list[Segment], offset: int, max_bytes: int, end: int) -> bytes:
@@ -264,7 +265,7 @@ class SegmentStore:
         return b""
 
     def offset_for_timestamp(self, key: LogKey, timestamp_ms: int) -> int | None:
-        """Base offset of a batch at or before the first with a timestamp of at least `timestamp_ms`."""
+        """Base offset of a batch at or before the first batch with a timestamp of at least `timestamp_ms`, or None."""
         return self._looked(key, lambda segments: self._offset_for_timestamp(segments, timestamp_ms))
 
     def _offset_for_timestamp(self, segments: list[Segment], timestamp_ms: int) -> int | None:
@@ -274,9 +275,10 @@ class SegmentStore:
         return None
 
     def max_timestamp_ms(self, key: LogKey, start: int, end: int) -> int:
-        """Largest timestamp of the batches that hold `start` or come after it and begin before `end`; -1 without any.
+        """Largest timestamp, in ms, of the batches that contain `start` or come after it and begin before `end`; -1 if there
+        are none.
 
-        Only a segment that reaches over one of these ends is looked into."""
+        Only segments that extend beyond `start` or `end` are read."""
         return self._looked(key, lambda segments: self._max_timestamp_ms(segments, start, end))
 
     def _max_timestamp_ms(self, segments: list[Segment], start: int, end: int) -> int:

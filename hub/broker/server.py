@@ -1,4 +1,4 @@
-"""The broker as a service: opens the storage, recovers, listens, and stops in order."""
+"""The broker as a service: opens the storage, recovers, listens, and shuts down in order."""
 
 import asyncio
 import logging
@@ -19,23 +19,23 @@ logger = logging.getLogger(__name__)
 
 
 def parse_flush(flush: str) -> float | None:
-    """`always` -> None, `os` -> 0.0, `interval:<ms>` -> seconds. Raises ValueError."""
+    """Parse a flush policy: `always` -> None, `os` -> 0.0, `interval:<ms>` -> seconds. Raises ValueError."""
     if flush == "always":
         return None
     if flush == "os":
         return 0.0
     kind, _, milliseconds = flush.partition(":")
     if kind != "interval" or not milliseconds.isdigit() or int(milliseconds) < 1:
-        raise ValueError(f"flush must be always, os or interval:<ms>, not {flush!r}")
+        raise ValueError(f"flush: must be always, os or interval:<ms>, got {flush!r}")
     return int(milliseconds) / 1000
 
 
 class BrokerServer:
     """A single-node broker on a TCP port.
 
-    `data_dir` None keeps everything in memory. `port` 0 takes a free one (see `port` after `start`). `flush`: `always`
-    answers a produce when it is on disk; `interval:<ms>` and `os` answer when it is written, and bring it to disk at
-    intervals or when the system does.
+    Without `data_dir` everything is kept in memory. `port` 0 selects a free port, available as `port` after `start`. With
+    `flush` `always` a produce request is acknowledged when its data is synced to disk; with `interval:<ms>` and `os` when it
+    is written, and it is synced at that interval or by the operating system.
     """
 
     def __init__(
@@ -70,24 +70,24 @@ class BrokerServer:
 
     @property
     def broker(self) -> Broker:
-        """The core; only after `start`."""
-        assert self._broker is not None, "the broker is not started"
+        """The core; available after `start`."""
+        assert self._broker is not None, "the broker has not been started"
         return self._broker
 
     @property
     def local(self) -> LocalBroker:
-        """The door for code in this process; only after `start`."""
-        assert self._local is not None, "the broker is not started"
+        """The in-process API; available after `start`."""
+        assert self._local is not None, "the broker has not been started"
         return self._local
 
     @property
     def host(self) -> str:
-        """Where the broker listens."""
+        """The host on which the broker listens."""
         return self.listener.host
 
     @property
     def port(self) -> int:
-        """Its port: after `start` the one that was taken."""
+        """The port; after `start` the actual one."""
         return self.listener.port
 
     @property
@@ -96,12 +96,12 @@ class BrokerServer:
         return self.listener.bootstrap
 
     async def start(self) -> None:
-        """Recover and listen. Raises `DataDirectoryInUse`, `OtherFormat`, `StorageDamaged`, `AddressInUse`."""
+        """Recover the data and listen. Raises `DataDirectoryInUse`, `OtherFormat`, `StorageDamaged`, `AddressInUse`."""
         storage = self._storage = self._open_storage()
         try:
             broker = self._broker = Broker(storage, clock=self._clock, settings=self._settings)
             broker.timers.on_earlier = self._arm
-            await self.listener.open(broker)  # first: a taken port must leave the data as it is
+            await self.listener.open(broker)  # first: if the port is in use, the data must not change
             broker.recover()
             block = broker.cut()
             storage.write(block.parts)
@@ -125,7 +125,7 @@ class BrokerServer:
         return MemoryStorage() if self._data_dir is None else FileStorage(self._data_dir, flush=self._flush)
 
     def _arm(self, deadline: float) -> None:
-        """Have the core's timers run when the earliest is due."""
+        """Schedule the core's timers for their earliest deadline."""
         if self._timer is not None:
             self._timer.cancel()
         delay = max(0.0, deadline - self.broker.state.clock.monotonic())
@@ -139,7 +139,7 @@ class BrokerServer:
             self._arm(deadline)
 
     async def stop(self) -> None:
-        """Close connections, end open transactions, write a last checkpoint. Safe to call twice."""
+        """Close connections, abort open transactions, write a last checkpoint. Safe to call twice."""
         if not self._serving:
             return
         self._serving = False

@@ -1,4 +1,4 @@
-"""What all parts of the core share: the topics, the pending journal block, time, limits, and the address to give to clients."""
+"""The state shared by all parts of the core: topics, pending journal block, clock, settings, and the advertised address."""
 
 from .pending import Pending
 from .settings import BrokerSettings
@@ -8,7 +8,7 @@ from .topics import Topics
 
 
 class BrokerState:
-    """See the module. `record`, `append` and `when_stable` are those of the pending block, `log` is that of the topics."""
+    """The shared state. `record`, `append` and `when_stable` are methods of the pending block, `log` of the topics."""
 
     def __init__(self, storage: Storage, clock: Clock, settings: BrokerSettings) -> None:
         self.storage = storage

@@ -1,8 +1,8 @@
-"""What the broker needs of its storage, and the implementation that keeps everything in memory.
+"""The storage interface of the broker, and its implementation in memory.
 
-The broker appends to one journal: a block is everything that happened between two flushes, written whole or not at all.
-From time to time it hands over a checkpoint: its state at a block's end, and the batches that belong into segment
-files. `FileStorage` (module `files`) does this on disk.
+The broker appends blocks to one journal; a block holds all changes between two flushes and is written atomically. At intervals
+the broker passes a checkpoint: its state at the end of a block, and the batches to write to segment files. `FileStorage`
+(module `files`) implements this on disk.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,104 +20,104 @@ class CheckpointPlan(NamedTuple):
     state: dict[str, Any]
     tails: list[LogTail]
     starts: dict[LogKey, int]
-    """First offset of every log that exists: what lies before, and files of any other log, may be removed."""
+    """Start offset of every existing log. Data before it, and files of other logs, may be removed."""
     clean: bool
-    """Written by an orderly shutdown: nothing acknowledged is missing."""
+    """Whether an orderly shutdown wrote it: then no acknowledged data is missing."""
 
 
 @dataclass(slots=True)
 class Recovery:
-    """What a storage holds when it is opened."""
+    """The content of a storage when it is opened."""
 
     state: dict[str, Any] | None
     blocks: Iterable[bytes]
-    """Journal blocks after the checkpoint; to be consumed once, in order."""
+    """Journal blocks after the checkpoint, in order; can be consumed only once."""
     clean: bool
 
 
 class StorageSpace(NamedTuple):
-    """Bytes of the file system that holds a data directory; -1 where there is none."""
+    """Size of the file system of the data directory, in bytes; -1 without one."""
 
     total: int
     usable: int
-    """What the broker may still write: free bytes without the reserve."""
+    """Bytes that the broker may still write: free bytes minus the reserve."""
 
 
 class Storage(LogReader, Protocol):
-    """Where a broker's bytes are. Methods block; `write` and `checkpoint` may be called from different threads."""
+    """The storage of a broker. Methods block; `write` and `checkpoint` may be called from different threads."""
 
     @property
     def location(self) -> str:
-        """The data directory, as clients are shown it."""
+        """The data directory, as reported to clients."""
         ...
 
     def disk_space(self) -> StorageSpace:
-        """Size of the disk and what of it can be used."""
+        """Total and usable size of the disk."""
         ...
 
     def log_bytes(self, key: LogKey) -> int:
-        """Bytes in the segment files of a log."""
+        """Size of the segment files of a log, in bytes."""
         ...
 
     @property
     def writable(self) -> bool:
-        """False while the disk is too full to promise the next block: writes must be refused."""
+        """False while the disk is too full for another block: writes must be rejected."""
         ...
 
     @property
     def checkpoint_due(self) -> bool:
-        """Enough was journaled since the last checkpoint."""
+        """Whether enough was journaled for the next checkpoint."""
         ...
 
     @property
     def checkpoint_overdue(self) -> bool:
-        """So much was journaled since that a running checkpoint must be waited for."""
+        """Whether so much was journaled that writes must wait for the running checkpoint."""
         ...
 
     @property
     def segments(self) -> SegmentStore | None:
-        """The segment files; None where everything is in memory."""
+        """The segment files; None if everything is in memory."""
         ...
 
     def holds_before(self, starts: Mapping[LogKey, int]) -> bool:
-        """Whether a checkpoint with these starts of all logs would remove files."""
+        """Whether a checkpoint with these start offsets would remove files."""
         ...
 
     def recover(self) -> Recovery:
-        """State and journal of an earlier run. Called once, before any write."""
+        """Read the stored state and journal. Called once, before any write."""
         ...
 
     def write(self, parts: Sequence[bytes]) -> None:
-        """Append one block; on disk as the flush policy says when this returns. An OSError is not survivable."""
+        """Append one block; it is synced on return if the flush policy requires it. An OSError is fatal."""
         ...
 
     def sync(self) -> None:
-        """Bring every written block to disk."""
+        """Sync every written block to disk."""
         ...
 
     def rest(self) -> None:
-        """Nothing is being written: a moment for what costs next to nothing."""
+        """Called while nothing is being written, for cheap work."""
         ...
 
     def begin_checkpoint(self) -> Any:
-        """Journal position after the last block, to be passed to `checkpoint`."""
+        """The journal position after the last block, to be passed to `checkpoint`."""
         ...
 
     def checkpoint(self, plan: CheckpointPlan, position: Any) -> None:
-        """Write a checkpoint and the batches it covers; after this the journal before `position` is not needed."""
+        """Write a checkpoint and the batches that it covers. The journal before `position` is no longer needed then."""
         ...
 
     def maintain(self) -> None:
-        """Slow work ahead of need: prepare journal files, look at free space."""
+        """Slow preparations: create journal files, check the free space."""
         ...
 
     def close(self) -> None:
-        """Release files and the directory lock."""
+        """Close the files and release the lock of the directory."""
         ...
 
 
 class MemoryStorage:
-    """Keeps nothing: the logs' own memory is the only copy, and there are no checkpoints."""
+    """Stores nothing: the logs in memory are the only copy, and there are no checkpoints."""
 
     location = "memory"
     segments = None
@@ -150,7 +150,7 @@ class MemoryStorage:
         return None
 
     def checkpoint(self, plan: CheckpointPlan, position: Any) -> None:
-        raise NotImplementedError("memory storage has no checkpoints")
+        raise NotImplementedError("MemoryStorage does not support checkpoints")
 
     def maintain(self) -> None:
         return None

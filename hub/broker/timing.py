@@ -1,4 +1,4 @@
-"""Time for the core: a clock that is passed in, timers that somebody else drives, and answers that come later."""
+"""Time for the core: an injected clock, timers that the caller drives, and deferred responses."""
 
 import heapq
 import time
@@ -7,19 +7,19 @@ from typing import Any, Protocol
 
 
 class Clock(Protocol):
-    """Both times that the broker uses."""
+    """The two clocks that the broker uses."""
 
     def monotonic(self) -> float:
-        """Seconds for deadlines."""
+        """Seconds since an arbitrary point, for deadlines."""
         ...
 
     def now_ms(self) -> int:
-        """Milliseconds since 1970, for what is stored."""
+        """Milliseconds since the Unix epoch, for stored times."""
         ...
 
 
 class SystemClock:
-    """The machine's clocks."""
+    """The clocks of the operating system."""
 
     def monotonic(self) -> float:
         return time.monotonic()
@@ -29,11 +29,11 @@ class SystemClock:
 
 
 COMPACT_FROM = 256
-"""Timers are nearly always cancelled: when more than half of at least this many are, the heap is built again."""
+"""Most timers are cancelled. The heap is rebuilt when it has at least this many entries and more than half are cancelled."""
 
 
 class Timer:
-    """A callback at a time; cancelled ones are skipped."""
+    """A callback with a deadline; skipped if cancelled."""
 
     __slots__ = ("_timers", "callback", "deadline")
 
@@ -43,7 +43,7 @@ class Timer:
         self.callback: Callable[[], None] | None = callback
 
     def cancel(self) -> None:
-        """The callback will not run."""
+        """Prevent the callback from running."""
         if self.callback is not None:
             self.callback = None
             self._timers.cancelled()
@@ -53,14 +53,14 @@ class Timer:
 
 
 class TimerHeap:
-    """Timers in order of their deadlines. `run_due` must be called when `next_deadline` has come."""
+    """Timers in the order of their deadlines. Call `run_due` when `next_deadline` is reached."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._heap: list[Timer] = []
         self._dead = 0
         self.on_earlier: Callable[[float], None] = lambda deadline: None
-        """Called with the new earliest deadline whenever it moves forward."""
+        """Called with the earliest deadline when it becomes earlier."""
 
     def after(self, seconds: float, callback: Callable[[], None]) -> Timer:
         """Run `callback` once, `seconds` from now."""
@@ -71,7 +71,7 @@ class TimerHeap:
         return timer
 
     def cancelled(self) -> None:
-        """A timer in the heap was cancelled."""
+        """Count a cancelled timer in the heap."""
         self._dead += 1
         if self._dead * 2 > len(self._heap) >= COMPACT_FROM:
             self._heap = [timer for timer in self._heap if timer.callback is not None]
@@ -80,14 +80,14 @@ class TimerHeap:
 
     @property
     def next_deadline(self) -> float | None:
-        """Earliest deadline, if there is one."""
+        """The earliest deadline, or None."""
         while self._heap and self._heap[0].callback is None:
             heapq.heappop(self._heap)
             self._dead -= 1
         return self._heap[0].deadline if self._heap else None
 
     def run_due(self) -> None:
-        """Run every timer whose time has come."""
+        """Run every timer whose deadline has passed."""
         now = self._clock.monotonic()
         while self._heap and (self._heap[0].callback is None or self._heap[0].deadline <= now):
             timer = heapq.heappop(self._heap)
@@ -99,7 +99,7 @@ class TimerHeap:
 
 
 class Deferred:
-    """An answer that comes later. Resolved once; further calls are ignored."""
+    """A response that is not available yet. It is resolved once; further calls are ignored."""
 
     __slots__ = ("_callback", "done", "on_abandoned", "value")
 
@@ -108,17 +108,17 @@ class Deferred:
         self.value: Any = None
         self._callback: Callable[[Any], None] | None = None
         self.on_abandoned: Callable[[], None] | None = None
-        """What to undo when nobody wants the answer any more."""
+        """Called when the response is no longer needed."""
 
     def abandon(self) -> None:
-        """Nobody will take the answer: its connection is gone."""
+        """The response is no longer needed: its connection is closed."""
         if not self.done:
             self.done = True
             if self.on_abandoned is not None:
                 self.on_abandoned()
 
     def resolve(self, value: Any) -> None:
-        """Give the answer."""
+        """Set the response."""
         if self.done:
             return
         self.done, self.value = True, value
@@ -126,7 +126,7 @@ class Deferred:
             self._callback(value)
 
     def then(self, callback: Callable[[Any], None]) -> None:
-        """Call `callback` with the answer, now or when it comes. One callback per answer."""
+        """Call `callback` with the response, now or when it is set. Only one callback is possible."""
         self._callback = callback
         if self.done:
             callback(self.value)

@@ -1,8 +1,8 @@
-"""Topic settings as a table: what is accepted, with which values, and what holds when nothing is set.
+"""The table of topic settings: names, types, valid values and defaults.
 
-Every setting is acted on or refused. Those marked `fixed` name a mechanism that this broker does not have; only the value that
-says what the broker does anyway is accepted. Names, types and meanings are Kafka's
-(https://kafka.apache.org/documentation/#topicconfigs); defaults differ for sizes only.
+Every setting is either implemented or rejected. Settings marked `fixed` belong to features that this broker does not have;
+only the value that describes its actual behaviour is accepted. Names, types and meanings are those of Kafka
+(https://kafka.apache.org/documentation/#topicconfigs); only defaults of sizes differ.
 """
 
 import math
@@ -14,13 +14,13 @@ from ..protocol import ErrorCode
 from .errors import BrokerError
 
 NEVER = 2**63 - 1
-"""A time or size that is never reached."""
+"""No limit, for a time or a size."""
 MESSAGE_BYTES_MAX = 50 << 20
-"""Largest `max.message.bytes`: a batch must fit into one request and one answer."""
+"""Largest `max.message.bytes`: a batch must fit into one request and one response."""
 
 
 class SettingType(IntEnum):
-    """Kafka's codes for the types of settings, as DescribeConfigs shows them."""
+    """Types of settings, with the codes of DescribeConfigs."""
 
     BOOLEAN = 1
     STRING = 2
@@ -39,42 +39,42 @@ class Setting(NamedTuple):
     highest: float = math.inf
     choices: tuple[str, ...] = ()
     fixed: str = ""
-    """Why only the default is accepted; empty for settings that are acted on."""
+    """Why only the default is accepted; empty for implemented settings."""
 
 
-_ONE_NODE = "this broker has one node"
-_SYNCED = "the broker's flush policy decides when data is brought to disk"
-_INDEX = "indexes have a fixed form"
+_ONE_NODE = "this cluster has a single node"
+_SYNCED = "the flush policy of the broker decides when data is synced"
+_INDEX = "the format of indexes is fixed"
 
 SETTINGS: Mapping[str, Setting] = {
     "cleanup.policy": Setting(SettingType.LIST, "delete", choices=("delete", "compact")),
-    "compression.type": Setting(SettingType.STRING, "producer", fixed="batches are kept as their producer made them"),
+    "compression.type": Setting(SettingType.STRING, "producer", fixed="batches are stored as sent by the producer"),
     "delete.retention.ms": Setting(SettingType.LONG, "86400000", 0, NEVER),
-    "file.delete.delay.ms": Setting(SettingType.LONG, "60000", fixed="files are removed with the next checkpoint"),
+    "file.delete.delay.ms": Setting(SettingType.LONG, "60000", fixed="the next checkpoint removes files"),
     "flush.messages": Setting(SettingType.LONG, str(NEVER), fixed=_SYNCED),
     "flush.ms": Setting(SettingType.LONG, str(NEVER), fixed=_SYNCED),
     "index.interval.bytes": Setting(SettingType.INT, "16384", fixed=_INDEX),
     "max.compaction.lag.ms": Setting(SettingType.LONG, str(NEVER), 1, NEVER),
     "max.message.bytes": Setting(SettingType.INT, "8388608", 0, MESSAGE_BYTES_MAX),
-    "message.timestamp.after.max.ms": Setting(SettingType.LONG, str(NEVER), fixed="timestamps are not compared with the clock"),
-    "message.timestamp.before.max.ms": Setting(SettingType.LONG, str(NEVER), fixed="timestamps are not compared with the clock"),
+    "message.timestamp.after.max.ms": Setting(SettingType.LONG, str(NEVER), fixed="timestamps are not validated"),
+    "message.timestamp.before.max.ms": Setting(SettingType.LONG, str(NEVER), fixed="timestamps are not validated"),
     "message.timestamp.type": Setting(SettingType.STRING, "CreateTime", choices=("CreateTime", "LogAppendTime")),
     "min.cleanable.dirty.ratio": Setting(SettingType.DOUBLE, "0.5", 0, 1),
     "min.compaction.lag.ms": Setting(SettingType.LONG, "0", 0, NEVER),
     "min.insync.replicas": Setting(SettingType.INT, "1", fixed=_ONE_NODE),
-    "preallocate": Setting(SettingType.BOOLEAN, "false", fixed="segment files grow as they are written"),
+    "preallocate": Setting(SettingType.BOOLEAN, "false", fixed="segment files are not preallocated"),
     "retention.bytes": Setting(SettingType.LONG, "-1", -1, NEVER),
     "retention.ms": Setting(SettingType.LONG, "604800000", -1, NEVER),
     "segment.bytes": Setting(SettingType.INT, "67108864", 14, 2**31 - 1),
     "segment.index.bytes": Setting(SettingType.INT, "10485760", fixed=_INDEX),
-    "segment.jitter.ms": Setting(SettingType.LONG, "0", fixed="segments of different logs are not begun together"),
+    "segment.jitter.ms": Setting(SettingType.LONG, "0", fixed="segments of different logs do not roll together"),
     "segment.ms": Setting(SettingType.LONG, "604800000", 1, NEVER),
     "unclean.leader.election.enable": Setting(SettingType.BOOLEAN, "false", fixed=_ONE_NODE),
 }
 
 
 class TopicSettings(NamedTuple):
-    """The settings that hold for a topic, typed. Times in milliseconds, sizes in bytes; -1 means without limit."""
+    """The effective settings of a topic, typed. Times in milliseconds, sizes in bytes; -1 means no limit."""
 
     delete: bool
     compact: bool
@@ -88,14 +88,14 @@ class TopicSettings(NamedTuple):
     min_dirty_ratio: float
     message_bytes_max: int
     append_time: bool
-    """The broker's time of arrival replaces the timestamps of the producer."""
+    """Whether the broker replaces the timestamps of producers by the time of arrival."""
 
     @property
     def roll_ms(self) -> int:
-        """Age at which a segment is closed though it is not full.
+        """Age in ms at which a segment is closed even if it is not full.
 
-        As in Kafka, `segment.ms`, for a compacted topic at most `max.compaction.lag.ms`. Besides, half of `retention.ms`: a
-        record can only be removed with its whole segment, and so goes after one and a half times the retention at the latest."""
+        As in Kafka this is `segment.ms`, for a compacted topic at most `max.compaction.lag.ms`. In addition it is at most half
+        of `retention.ms`: retention removes whole segments, so this removes a record after at most 1.5 times the retention."""
         age = self.segment_ms
         if self.compact:
             age = min(age, self.max_compaction_lag_ms)
@@ -105,17 +105,17 @@ class TopicSettings(NamedTuple):
 
 
 def check_settings(configs: Mapping[str, str | None]) -> dict[str, str]:
-    """The same settings, known to be valid. Raises `BrokerError` (INVALID_CONFIG) that names the setting."""
+    """Validate settings and return them. Raises `BrokerError` (INVALID_CONFIG) that names the setting."""
     checked = {name: _check(name, value) for name, value in configs.items()}
     holding = effective(checked)
     shortest, longest = int(holding["min.compaction.lag.ms"]), int(holding["max.compaction.lag.ms"])
     if shortest > longest:
-        raise _invalid(f"min.compaction.lag.ms ({shortest}) is more than max.compaction.lag.ms ({longest})")
+        raise _invalid(f"min.compaction.lag.ms ({shortest}) exceeds max.compaction.lag.ms ({longest})")
     return checked
 
 
 def valid_settings(configs: Mapping[str, str]) -> dict[str, str]:
-    """Those of the settings that are valid; for topics that were made when others were accepted too."""
+    """The valid ones of the settings; for topics created by releases that accepted more."""
     kept: dict[str, str] = {}
     for name, value in configs.items():
         try:
@@ -126,12 +126,12 @@ def valid_settings(configs: Mapping[str, str]) -> dict[str, str]:
 
 
 def effective(configs: Mapping[str, str]) -> dict[str, str]:
-    """The value of every setting, with defaults where nothing is set."""
+    """The value of every setting, defaults included."""
     return {name: configs.get(name, setting.default) for name, setting in SETTINGS.items()}
 
 
 def typed(configs: Mapping[str, str]) -> TopicSettings:
-    """Valid settings, typed."""
+    """Convert valid settings to their types."""
     values = effective(configs)
     policies = list_items(values["cleanup.policy"])
     return TopicSettings(
@@ -158,13 +158,13 @@ def list_items(value: str) -> list[str]:
 def _check(name: str, value: str | None) -> str:
     setting = SETTINGS.get(name)
     if setting is None:
-        raise _invalid(f"unknown topic setting {name}")
+        raise _invalid(f"{name}: unknown topic setting")
     if value is None:
-        raise _invalid(f"{name} has no value")
+        raise _invalid(f"{name}: missing value")
     value = value.strip()
     if setting.fixed:
         if value.lower() != setting.default:
-            raise _invalid(f"{name} cannot be {value!r}: {setting.fixed}; leave it at {setting.default!r}")
+            raise _invalid(f"{name}: only the default {setting.default!r} is supported, got {value!r}: {setting.fixed}")
     elif setting.type in (SettingType.INT, SettingType.LONG, SettingType.DOUBLE):
         _check_number(name, setting, value)
     else:
@@ -176,10 +176,10 @@ def _check_number(name: str, setting: Setting, value: str) -> None:
     try:
         number: float = float(value) if setting.type is SettingType.DOUBLE else int(value)
     except ValueError:
-        kind = "a number" if setting.type is SettingType.DOUBLE else "a whole number"
-        raise _invalid(f"{name} must be {kind}, not {value!r}") from None
+        kind = "a number" if setting.type is SettingType.DOUBLE else "an integer"
+        raise _invalid(f"{name}: must be {kind}, got {value!r}") from None
     if not setting.lowest <= number <= setting.highest:
-        raise _invalid(f"{name} must be from {setting.lowest:.0f} to {setting.highest:.0f}, not {value}")
+        raise _invalid(f"{name}: must be between {setting.lowest:.0f} and {setting.highest:.0f}, got {value}")
 
 
 def _check_choice(name: str, setting: Setting, given: Iterable[str]) -> None:
@@ -187,7 +187,7 @@ def _check_choice(name: str, setting: Setting, given: Iterable[str]) -> None:
     unknown = [item for item in items if item not in setting.choices]
     if unknown or not items:
         choices = " or ".join(setting.choices)
-        raise _invalid(f"{name} must be {choices}, not {unknown[0] if unknown else 'empty'!r}")
+        raise _invalid(f"{name}: must be {choices}, got {unknown[0] if unknown else ''!r}")
 
 
 def _invalid(reason: str) -> BrokerError:

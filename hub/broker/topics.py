@@ -1,5 +1,4 @@
-"""The catalogue of topics: their names, ids, partitions and settings. Its changes are journaled, and applied the same way again
-at a restart."""
+"""The catalogue of topics: names, ids, partitions and settings. Its changes are journaled and replayed at a restart."""
 
 import re
 import uuid
@@ -19,30 +18,30 @@ _TOPIC_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}$")
 
 @dataclass(slots=True)
 class Topic:
-    """A topic and its partitions' logs."""
+    """A topic and the logs of its partitions."""
 
     name: str
     number: int
     topic_id: uuid.UUID
     logs: list[PartitionLog]
     configs: dict[str, str]
-    """Settings given at creation or later."""
+    """Settings that were set explicitly."""
     settings: TopicSettings
-    """What holds."""
+    """The effective settings."""
 
     def set_configs(self, configs: dict[str, str]) -> None:
-        """Replace the settings."""
+        """Replace the explicit settings."""
         self.configs, self.settings = configs, typed(configs)
         for log in self.logs:
             log.settings = self.settings
 
 
 class Topics(Mapping[str, Topic]):
-    """Topics by name. `partitions_max`: over all topics, for each costs memory and files."""
+    """Topics by name. `partitions_max` limits the partitions of all topics together."""
 
     def __init__(self, storage: Storage, pending: Pending, *, partitions_max: int) -> None:
         self.on_space_freed: Callable[[], None] = lambda: None
-        """Called when records or topics were deleted, or settings of a topic changed: files may be removed."""
+        """Called when records or topics were deleted or settings changed, because files may be removable then."""
         self.on_deleted: list[Callable[[str], None]] = []
         self._storage = storage
         self._pending = pending
@@ -69,18 +68,18 @@ class Topics(Mapping[str, Topic]):
         return len(self._by_name)
 
     def by_id(self, topic_id: uuid.UUID) -> Topic | None:
-        """The topic of an id, if it exists."""
+        """The topic with this id, or None."""
         return self._by_id.get(topic_id)
 
     def log(self, topic: str, partition: int) -> PartitionLog | None:
-        """A partition's log, if it exists."""
+        """The log of a partition, or None."""
         found = self._by_name.get(topic)
         if found is None or not 0 <= partition < len(found.logs):
             return None
         return found.logs[partition]
 
     def log_of(self, key: LogKey) -> PartitionLog | None:
-        """The log of a key, if its topic was not deleted."""
+        """The log with this key, or None if its topic was deleted."""
         topic = self._by_number.get(key.topic_number)
         return None if topic is None else topic.logs[key.partition]
 
@@ -89,28 +88,34 @@ class Topics(Mapping[str, Topic]):
         return (log for topic in self._by_name.values() for log in topic.logs)
 
     def hold(self, log: PartitionLog) -> bool:
-        """Whether the log's topic was not deleted."""
+        """Whether the topic of the log still exists."""
         return log.key.topic_number in self._by_number
 
     def starts(self) -> dict[LogKey, int]:
-        """First offset of every log."""
+        """Start offset of every log."""
         return {log.key: log.start for log in self.logs()}
 
     # --- changing
 
     def check_new(self, name: str, partitions: int, configs: dict[str, str]) -> None:
-        """Raises `BrokerError` when such a topic cannot be created."""
+        """Check that such a topic can be created. Raises `BrokerError`."""
         if not _TOPIC_NAME.match(name) or name in (".", ".."):
-            raise BrokerError(ErrorCode.INVALID_TOPIC_EXCEPTION, f"{name!r} is not a legal topic name")
+            raise BrokerError(
+                ErrorCode.INVALID_TOPIC_EXCEPTION,
+                f"{name!r} is not a valid topic name: use at most 249 letters, digits, '.', '_' and '-'",
+            )
         if name in self._by_name:
-            raise BrokerError(ErrorCode.TOPIC_ALREADY_EXISTS, f"topic {name} exists")
+            raise BrokerError(ErrorCode.TOPIC_ALREADY_EXISTS, f"topic {name} already exists")
         self._check_partitions(partitions)
         check_settings(configs)
 
     def _check_partitions(self, more: int) -> None:
         have, limit = sum(len(topic.logs) for topic in self._by_name.values()), self._partitions_max
         if more < 1 or have + more > limit:
-            raise BrokerError(ErrorCode.INVALID_PARTITIONS, f"{more} partitions: at least 1, at most {limit} in all topics")
+            raise BrokerError(
+                ErrorCode.INVALID_PARTITIONS,
+                f"{more} partitions requested: allowed are 1 to {limit} over all topics, {have} exist",
+            )
 
     def create(self, name: str, partitions: int, configs: dict[str, str]) -> Topic:
         """Create a topic. Raises `BrokerError`."""
@@ -121,23 +126,25 @@ class Topics(Mapping[str, Topic]):
     def add_partitions(self, topic: Topic, count: int) -> None:
         """Grow a topic to `count` partitions. Raises `BrokerError`."""
         if count <= len(topic.logs):
-            raise BrokerError(ErrorCode.INVALID_PARTITIONS, f"topic {topic.name} has {len(topic.logs)} partitions already")
+            raise BrokerError(
+                ErrorCode.INVALID_PARTITIONS, f"topic {topic.name} already has {len(topic.logs)} partitions, got {count}"
+            )
         self._check_partitions(count - len(topic.logs))
         self._pending.record("add_partitions", topic.number, count)
 
     def configure(self, topic: Topic, configs: dict[str, str]) -> None:
-        """Replace the settings of a topic by others, known to be valid."""
+        """Replace the explicit settings of a topic by valid ones."""
         self._pending.record("configs", topic.number, configs)
 
     def delete_records(self, log: PartitionLog, before: int) -> None:
-        """Move the start of a log."""
+        """Move the start of a log to `before`."""
         self._pending.record("delete_records", *log.key, before)
 
     def delete(self, topic: Topic) -> None:
-        """Remove a topic and everything in it."""
+        """Delete a topic and its data."""
         self._pending.record("delete_topic", topic.number)
 
-    # --- what the journal holds
+    # --- journaled operations
 
     def _apply_create(self, name: str, number: int, topic_id: bytes, partitions: int, configs: dict[str, str]) -> None:
         configs = valid_settings(configs)
@@ -173,7 +180,7 @@ class Topics(Mapping[str, Topic]):
     # --- checkpoints
 
     def snapshot(self) -> dict[str, Any]:
-        """Topics and logs for a checkpoint."""
+        """Topics and logs, for a checkpoint."""
         return {
             "next_topic_number": self._next_number,
             "topics": [

@@ -1,4 +1,4 @@
-"""Requests of transactional and idempotent producers (see `transactions` for the rules)."""
+"""Requests of transactional and idempotent producers; module `transactions` has the rules."""
 
 from typing import Any
 
@@ -10,19 +10,18 @@ from .timing import Deferred
 from .transactions import TransactionCoordinator
 
 _BUMP_FROM = 5
-"""From this version on EndTxn gives a new epoch, and TxnOffsetCommit adds its group to the transaction (KIP-890)."""
+"""From this version, EndTxn returns a new epoch, and TxnOffsetCommit adds its group to the transaction (KIP-890)."""
 
 
 def _code(error: ErrorCode, version: int, fenced_since: int) -> ErrorCode:
-    """PRODUCER_FENCED is known to clients only from some version of each request on; before, it is
-    INVALID_PRODUCER_EPOCH."""
+    """The error code for this version: before `fenced_since` PRODUCER_FENCED is sent as INVALID_PRODUCER_EPOCH."""
     if error is ErrorCode.PRODUCER_FENCED and version < fenced_since:
         return ErrorCode.INVALID_PRODUCER_EPOCH
     return error
 
 
 class TransactionApi:
-    """Handlers for the module's requests."""
+    """Handlers of the transaction requests."""
 
     def __init__(self, state: BrokerState, transactions: TransactionCoordinator, groups: GroupCoordinator) -> None:
         self._state = state
@@ -31,7 +30,7 @@ class TransactionApi:
         self._offsets = OffsetsApi(state, groups, transactions)
 
     def handlers(self) -> dict[int, Any]:
-        """Functions by API key."""
+        """Handlers by API key."""
         return {
             ApiKey.INIT_PRODUCER_ID: self._init_producer,
             ApiKey.ADD_PARTITIONS_TO_TXN: self._add_partitions,

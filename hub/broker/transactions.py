@@ -1,14 +1,14 @@
-"""The transaction coordinator: producer ids, epochs, and the end of transactions.
+"""The transaction coordinator: producer ids, epochs, commits and aborts.
 
-Both protocols are served. The older one announces partitions and groups first (AddPartitionsToTxn, AddOffsetsToTxn) and
-keeps its epoch over many transactions. The repaired one (KIP-890; Produce v12, TxnOffsetCommit v5, EndTxn v5) adds them
-implicitly and gets a new epoch with every transaction, so a request of an earlier transaction can never count for a
-later one.
+Both versions of the protocol are supported. In version 1 the producer first adds partitions and groups (AddPartitionsToTxn,
+AddOffsetsToTxn) and keeps its epoch over many transactions. In version 2 (KIP-890; Produce v12, TxnOffsetCommit v5, EndTxn v5)
+they are added implicitly, and the producer gets a new epoch with every transaction, so a delayed request of an earlier
+transaction cannot affect a later one.
 
-One node writes the markers of all partitions in the block that ends the transaction, so nobody ever has to wait for an
-earlier transaction's markers. What belongs to an open transaction is not stored here: after a restart it is read off
-the logs, and every transaction that may have been open is aborted under a new epoch before anybody can connect. That is
-why produce requests inside a transaction need no sync.
+The single node writes the markers of all partitions in the block that ends the transaction, so a producer never waits for the
+markers of an earlier one. Open transactions are not stored here: after a restart they are derived from the logs, and every
+transaction that may have been open is aborted with a new epoch before clients can connect. Therefore produce requests inside a
+transaction need no sync.
 """
 
 from collections.abc import Callable, Iterable
@@ -22,11 +22,11 @@ from .state import BrokerState
 from .timing import Timer
 
 Offset = tuple[str, int, int, int, str | None]
-"""topic, partition, committed offset, leader epoch, metadata"""
+"""(topic, partition, committed offset, leader epoch, metadata)"""
 
 
 class EndedTransaction(NamedTuple):
-    """How the last transaction of the repaired protocol ended: its EndTxn may be repeated."""
+    """How the last transaction (protocol version 2) ended, because its EndTxn may be retried."""
 
     producer_id: int
     epoch: int
@@ -34,7 +34,7 @@ class EndedTransaction(NamedTuple):
 
 
 class ProducerIdentity(NamedTuple):
-    """Answer to whoever asks for an identity or ends a transaction."""
+    """Result of initialising a producer or ending a transaction."""
 
     error: ErrorCode
     producer_id: int = -1
@@ -43,14 +43,14 @@ class ProducerIdentity(NamedTuple):
 
 @dataclass(slots=True)
 class Transactional:
-    """One transactional id."""
+    """The state of one transactional id."""
 
     transactional_id: str
     producer_id: int
     epoch: int
     timeout_ms: int
     used_ms: int
-    """When its last transaction ended, or it was taken over."""
+    """When its last transaction ended or a producer initialised it, in ms."""
     ended: EndedTransaction | None = None
     previous_producer_id: int = -1
     open: bool = False
@@ -61,7 +61,7 @@ class Transactional:
 
 
 class TransactionCoordinator:
-    """See the module."""
+    """The transactional ids and producer ids of the broker."""
 
     def __init__(self, state: BrokerState, commit_offsets: Callable[[str, list[Offset]], None]) -> None:
         self._state = state
@@ -77,7 +77,7 @@ class TransactionCoordinator:
     def init_producer(
         self, transactional_id: str | None, timeout_ms: int, producer_id: int = -1, epoch: int = -1
     ) -> ProducerIdentity:
-        """A new identity; of a transactional id also: end what its predecessor left open, and fence it."""
+        """A new producer identity. With a transactional id, also abort the open transaction of its predecessor and fence it."""
         if transactional_id is None:
             return ProducerIdentity(ErrorCode.NONE, self._new_producer_id(), 0)
         if not transactional_id:
@@ -100,8 +100,8 @@ class TransactionCoordinator:
         return producer_id
 
     def _fence(self, entry: Transactional, timeout_ms: int, used_ms: int | None = None) -> None:
-        """Give the id a new identity; abort its open transaction with markers that the old one cannot follow. `used_ms`: when
-        it was used last, if that is not now."""
+        """Give the transactional id a new identity, and abort its open transaction with markers that fence the old identity.
+        `used_ms`: time of last use, if not now."""
         if entry.open:
             self._write_markers(entry, entry.epoch + 1, commit=False)
             self._close(entry)
@@ -133,7 +133,7 @@ class TransactionCoordinator:
         ended: tuple[int, int, bool] | None,
         used_ms: int = -1,
     ) -> None:
-        if used_ms < 0:  # written by a release that did not note it
+        if used_ms < 0:  # written by a release that did not store it
             used_ms = self._state.clock.now_ms()
         entry = self._by_id.get(transactional_id)
         if entry is None:
@@ -145,8 +145,8 @@ class TransactionCoordinator:
         entry.ended = None if ended is None else EndedTransaction(*ended)
 
     def expire(self, before_ms: int) -> None:
-        """Forget the transactional ids that were not used since then. Whoever comes back with one gets
-        INVALID_PRODUCER_ID_MAPPING and has to initialise again."""
+        """Remove the transactional ids that were not used since `before_ms`. A producer that uses one later gets
+        INVALID_PRODUCER_ID_MAPPING and must initialise again."""
         idle = [entry.transactional_id for entry in self._by_id.values() if not entry.open and entry.used_ms < before_ms]
         for transactional_id in idle:
             self._state.record("forget_transactional", transactional_id)
@@ -160,7 +160,7 @@ class TransactionCoordinator:
     # --- inside a transaction
 
     def check(self, transactional_id: str | None, producer_id: int, epoch: int) -> tuple[ErrorCode, Transactional | None]:
-        """Whether this is the transactional id's present owner. PRODUCER_FENCED for any other epoch."""
+        """Check that this producer currently owns the transactional id. PRODUCER_FENCED for any other epoch."""
         entry = self._by_id.get(transactional_id) if transactional_id else None
         if entry is None or entry.producer_id != producer_id:
             fenced = entry is not None and entry.previous_producer_id == producer_id
@@ -170,21 +170,20 @@ class TransactionCoordinator:
         return ErrorCode.NONE, entry
 
     def add_partitions(self, entry: Transactional, partitions: Iterable[tuple[str, int, PartitionLog]]) -> None:
-        """These partitions belong to the open transaction, which starts if none is."""
+        """Add partitions to the open transaction; starts one if none is open."""
         self._begin(entry)
         for topic, partition, log in partitions:
             entry.partitions[topic, partition] = log
 
     def add_group(self, entry: Transactional, group: str) -> None:
-        """Offsets of this group will belong to the transaction."""
+        """Add a group, whose offsets will be committed with the transaction."""
         self._begin(entry)
         entry.offsets.setdefault(group, [])
 
     def check_produce(
         self, transactional_id: str | None, producer_id: int, epoch: int, topic: str, log: PartitionLog, *, implicit: bool
     ) -> ErrorCode:
-        """Whether a transactional batch may be appended to the log; `implicit` adds its partition to the
-        transaction."""
+        """Check that a transactional batch may be appended to the log; `implicit` adds its partition to the transaction."""
         error, entry = self.check(transactional_id, producer_id, epoch)
         if entry is None:
             return ErrorCode.INVALID_PRODUCER_EPOCH if error is ErrorCode.PRODUCER_FENCED else error
@@ -196,7 +195,7 @@ class TransactionCoordinator:
         return ErrorCode.NONE
 
     def add_offsets(self, entry: Transactional, group: str, offsets: list[Offset], *, implicit: bool) -> ErrorCode:
-        """Commit these offsets if and when the transaction commits."""
+        """Add offsets that take effect when the transaction commits."""
         if group not in entry.offsets:
             if not implicit:
                 return ErrorCode.INVALID_TXN_STATE
@@ -205,7 +204,7 @@ class TransactionCoordinator:
         return ErrorCode.NONE
 
     def has_pending_offsets(self, group: str, topic: str, partition: int) -> bool:
-        """An open transaction is about to commit an offset for this partition."""
+        """Whether an open transaction has an uncommitted offset for this partition."""
         return any(
             offset[:2] == (topic, partition)
             for entry in self._by_id.values()
@@ -225,8 +224,7 @@ class TransactionCoordinator:
     # --- ending
 
     def end(self, transactional_id: str, producer_id: int, epoch: int, *, commit: bool, bump: bool) -> ProducerIdentity:
-        """End a transaction. `bump`: by the repaired protocol, where the answer carries the identity for the next
-        one."""
+        """Commit or abort a transaction. `bump`: protocol version 2, in which the result has the identity for the next one."""
         entry = self._by_id.get(transactional_id)
         if bump and entry is not None and entry.ended is not None and entry.ended[:2] == (producer_id, epoch):
             error = ErrorCode.NONE if commit == entry.ended.commit else ErrorCode.INVALID_TXN_STATE
@@ -259,8 +257,7 @@ class TransactionCoordinator:
     def commit_whole(
         self, entry: Transactional, batches: list[tuple[str, PartitionLog, bytes, BatchHeader]]
     ) -> tuple[ProducerIdentity, list[int]]:
-        """Append checked batches and commit them, all in the pending block. Returns the next identity and the base
-        offsets."""
+        """Append checked batches and commit them in the pending block. Returns the next identity and the base offsets."""
         offsets = []
         for topic, log, batch, header in batches:
             entry.partitions[topic, log.key.partition] = log
@@ -277,7 +274,7 @@ class TransactionCoordinator:
                 self._commit_offsets(group, offsets)
 
     def append_marker(self, log: PartitionLog, producer_id: int, epoch: int, *, commit: bool, now_ms: int) -> None:
-        """Write the end of a producer's transaction into one log."""
+        """Append the commit or abort marker of a transaction to one log."""
         marker = marker_batch(log.end, producer_id, epoch, commit=commit, timestamp_ms=now_ms)
         self._state.append(log, marker, read_header(marker))
 
@@ -290,14 +287,14 @@ class TransactionCoordinator:
     # --- restarts
 
     def abort_open(self) -> None:
-        """End every open transaction and fence its owner (for an orderly shutdown)."""
+        """Abort every open transaction and fence its producer, for an orderly shutdown."""
         for entry in list(self._by_id.values()):
             if entry.open:
                 self._fence(entry, entry.timeout_ms)
 
     def resolve_after_restart(self, *, clean: bool) -> None:
-        """Abort what was open. After a crash every transactional id gets a new epoch: it may have had a transaction of
-        which nothing reached the disk, and its owner must not continue as if it were still there."""
+        """Abort open transactions. After a crash every transactional id gets a new epoch: it may have had a transaction of
+        which nothing reached the disk, and its producer must not continue that."""
         left: dict[int, list[PartitionLog]] = {}
         for log in self._state.topics.logs():
             for producer_id in log.open:
@@ -315,7 +312,7 @@ class TransactionCoordinator:
     # --- checkpoints
 
     def snapshot(self) -> dict[str, Any]:
-        """Identities, for a checkpoint. Open transactions are in the logs."""
+        """Identities, for a checkpoint; open transactions are derived from the logs."""
         return {
             "next_producer_id": self._next_producer_id,
             "ids": [(e.transactional_id, e.producer_id, e.epoch, e.timeout_ms, e.ended, e.used_ms) for e in self._by_id.values()],

@@ -6,13 +6,14 @@ Each module of commands has `register(app)`; nothing heavy is imported before a 
 import gc
 import sys
 from importlib import import_module
+from inspect import cleandoc, getdoc
 from typing import Annotated
 
 import typer
 import typer.main
 
 from .. import __version__
-from ..config import is_configured
+from ..config import LOG_LEVEL_VARIABLE, check_log_level, is_configured, variables
 from ..errors import HubError
 
 #: When the garbage collector looks for circles. The interpreter's own (700, 10, 10) has a busy hub spend a quarter of its time in
@@ -39,7 +40,18 @@ def build() -> typer.Typer:
     app.callback()(_hub)
     for name in MODULES:
         import_module(f".{name}", __name__).register(app)
+    _join_lines_of_help(app)
     return app
+
+
+def _join_lines_of_help(app: typer.Typer) -> None:
+    """The paragraphs of a docstring as one line each: the terminal's width decides where they are broken."""
+    for command in app.registered_commands:
+        text = cleandoc(command.help or getdoc(command.callback) or "")
+        command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            _join_lines_of_help(group.typer_instance)
 
 
 def _print_version(wanted: bool) -> None:
@@ -60,6 +72,8 @@ def main() -> None:
     """Entry point of `hub`. What a user can act on ends as a sentence on stderr and the exit code of its class."""
     gc.set_threshold(*COLLECT_AFTER)
     try:
+        if (level := variables().get(LOG_LEVEL_VARIABLE)) is not None:
+            check_log_level(level, f"The variable {LOG_LEVEL_VARIABLE}")
         command = typer.main.get_command(build())
         if is_configured():
             from ..settings import Settings

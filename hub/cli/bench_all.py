@@ -66,7 +66,7 @@ def bench_all(
 
 
 def _print_figures(columns: "list[Column]") -> None:
-    from .render import print_table
+    from .tables import print_table
 
     names = dict.fromkeys(figure.name for column in columns for figure in column.figures)
     rows = []
@@ -74,7 +74,7 @@ def _print_figures(columns: "list[Column]") -> None:
         found = [column.find(name) for column in columns]
         unit = next(figure.unit for figure in found if figure is not None)
         rows.append([name, *("" if figure is None else figure.text() for figure in found), unit])
-    print_table(["MEASURE", *(column.title.upper() for column in columns), "UNIT"], rows)
+    print_table(["MEASURE", *(column.title.upper() for column in columns), "UNIT"], rows, shorten=["MEASURE"])
 
 
 def _conditions() -> dict[str, str]:

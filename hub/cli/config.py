@@ -19,7 +19,8 @@ def config(as_json: Json = False) -> None:
     names), that over the default. Exit codes: 0 shown; 2 a setting, or one of a subscriber's, is wrong."""
     from ..delivery import check_subscribers, masked_entry
     from ..settings import Settings, setting_names
-    from .render import print_json, print_table
+    from .render import print_json
+    from .tables import print_table
 
     settings = Settings.load()
     check_subscribers(settings.subscribers, origin_of("subscribers"))
@@ -34,7 +35,8 @@ def config(as_json: Json = False) -> None:
     if as_json:
         print_json(rows)
     else:
-        print_table(list(rows[0]), [[_plain(value) for value in row.values()] for row in rows])
+        table = [[_plain(value) for value in row.values()] for row in rows]
+        print_table(("SETTING", "VALUE", "FROM", "ABOUT"), table, text=True, shorten=("VALUE", "FROM"))
 
 
 def origin_of(setting: str) -> str:

@@ -7,8 +7,9 @@ from msgspec import to_builtins
 
 from schemas import FIRST_VERSION
 
-from .render import clock, one_line, print_fields, print_json, print_table
+from .render import clock, one_line, print_fields, print_json
 from .shell import DEFAULT_BOOTSTRAP, EXIT_NOT_COMPLETED, Bootstrap, Json, run
+from .tables import print_table
 
 if TYPE_CHECKING:
     from .definition_rows import ListedDefinition
@@ -56,7 +57,7 @@ def list_definitions(
         )
         for one in found
     ]
-    print_table(("NAME", "VERSION", "NAMESPACE", "STATE", "DEFAULT", "REGISTERED", "REMARK"), rows)
+    print_table(("NAME", "VERSION", "NAMESPACE", "STATE", "DEFAULT", "REGISTERED", "REMARK"), rows, text=True)
 
 
 def show(

@@ -6,18 +6,18 @@ import shutil
 import sys
 import time
 from collections.abc import AsyncIterator
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .render import duration, on_terminal, print_table
+from .render import duration, on_terminal
 from .shell import EXIT_NOT_COMPLETED, OptionalBootstrap, run
+from .tables import print_table
 
 if TYPE_CHECKING:
     from ..client import Hub
-    from .tree import TaskView, TreeView
+    from .tree import TreeView
 
 FULFILMENT_SECONDS = 60.0
 SHOWN_ORDER = 1042
@@ -115,7 +115,7 @@ def problems(view: "TreeView", expected: dict[str, tuple[str, int]]) -> list[str
 
 def _summarise(view: "TreeView", wrong: list[str], seconds: float) -> None:
     print()
-    rows = [(task.label, task.name, task.state, task.attempt, _took(task.started_at, task)) for task in view.steps()]
+    rows = [(task.label, task.name, task.state, task.attempt, duration(task.seconds())) for task in view.steps()]
     print_table(("STEP", "TASK", "STATE", "ATTEMPTS", "TOOK"), rows, state_column="STATE")
     print()
     for sentence in wrong:
@@ -141,7 +141,3 @@ def _show_the_way(task_id: str, address: str, *, ends: bool) -> None:
     ):
         where = "" if command.startswith("events show") else f" --bootstrap {address}"
         print(f"  {hub} {command}{where}")
-
-
-def _took(started: datetime | None, task: "TaskView") -> str:
-    return duration((task.finished_at - started).total_seconds()) if started and task.finished_at else ""

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .fields import print_struct
-from .render import print_event, print_fields, print_json, print_table
+from .render import print_event, print_fields, print_json
 from .shell import DEFAULT_BOOTSTRAP, Bootstrap, Json, run
+from .tables import print_table
 
 if TYPE_CHECKING:
     from schemas import Event
@@ -59,29 +60,54 @@ def tail(
 
     With --json every line is a structured CloudEvent. With --no-follow, what is there is printed: the last events, or all with
     --from beginning. Ends with Ctrl-C, at --limit, or at the end with --no-follow.
-    Exit codes: 0 ended as asked; 3 no broker answers; 130 Ctrl-C.
+    Exit codes: 0 ended as asked; 2 no type of event fits --type; 3 no broker answers; 130 Ctrl-C.
     """
-    run(_tail(bootstrap, event_type, task, start, limit, follow, as_json))
+    if event_type is not None:
+        _check_type(event_type)
+    printed = run(_tail(bootstrap, event_type, task, start, limit, follow, as_json))
+    if not printed and not follow:
+        typer.echo("hub.events keeps no event that fits.", err=True)
+
+
+def _check_type(pattern: str) -> None:
+    """Refuse a pattern that fits no type of event that there is."""
+    from schemas import CATALOGUE
+
+    if not any(fnmatchcase(name, pattern) for name in CATALOGUE):
+        raise _no_such_type(pattern, "--type")
+
+
+def _no_such_type(name: str, option: str) -> typer.BadParameter:
+    from difflib import get_close_matches
+
+    from schemas import CATALOGUE
+
+    families = dict.fromkeys(f"{known.partition('.')[0]}.*" for known in CATALOGUE)
+    close = get_close_matches(name, [*CATALOGUE, *(families if "*" in name else ())], 1)
+    hint = f" Did you mean {close[0]}?" if close else " See `hub events list`."
+    return typer.BadParameter(f"there is no event type {name!r}.{hint}", param_hint=option)
 
 
 async def _tail(
     bootstrap: str, event_type: str | None, task: str | None, start: Start, limit: int | None, follow: bool, as_json: bool
-) -> None:
+) -> int:
+    """How many events were printed."""
     from ..runtime.cluster import cluster_at
 
-    left, cluster = limit, cluster_at(bootstrap)
+    printed, cluster = 0, cluster_at(bootstrap)
     if not follow and start is Start.end:
-        for event in await last_events(cluster, limit or LAST_EVENTS, event_type=event_type, task=task):
+        last = await last_events(cluster, limit or LAST_EVENTS, event_type=event_type, task=task)
+        for event in last:
             print_event(event, as_json=as_json)
-        return
+        return len(last)
     async for event in read_events(cluster, from_beginning=start is Start.beginning, follow=follow):
         if not fits(event, event_type, task):
             continue
         print_event(event, as_json=as_json)
-        if left is not None:
-            left -= 1
-            if left == 0:
-                return
+        printed += 1
+        if printed == limit:
+            break
+    return printed
 
 
 def fits(event: "Event", event_type: str | None, task: str | None) -> bool:
@@ -225,7 +251,7 @@ def list_types(as_json: Json = False) -> None:
         print_json(rows)
         return
     table = [(row["type"], row["entity"], row["severity"], "ends" if row["terminal"] else "", row["when"]) for row in rows]
-    print_table(("TYPE", "ENTITY", "SEVERITY", "", "WHEN"), table)
+    print_table(("TYPE", "ENTITY", "SEVERITY", "", "WHEN"), table, text=True)
 
 
 def show(
@@ -238,16 +264,12 @@ def show(
 
     Exit codes: 0 shown; 2 there is no such type.
     """
-    from difflib import get_close_matches
-
     from schemas import CATALOGUE
     from schemas.contract import json_schema
 
     row = CATALOGUE.get(event_type)
     if row is None:
-        close = get_close_matches(event_type, list(CATALOGUE), 1)
-        hint = f" Did you mean {close[0]}?" if close else " See `hub events list`."
-        raise typer.BadParameter(f"there is no event type {event_type!r}.{hint}", param_hint="TYPE")
+        raise _no_such_type(event_type, "TYPE")
     schema = json_schema(f"events/{event_type}")
     if as_json:
         print_json(schema)
@@ -261,7 +283,8 @@ def show(
             ("severity", SEVERITIES[row.severity]),
             ("ends the task", "yes" if row.terminal else "no"),
             ("since", row.since),
-        )
+        ),
+        wrapped=True,
     )
     print()
     print_struct(row.data)

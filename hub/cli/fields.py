@@ -3,10 +3,15 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from .render import print_table
+from .render import print_fields
+from .tables import print_table
 
 if TYPE_CHECKING:
     from msgspec import Struct
+
+
+COLUMNS = ("FIELD", "TYPE", "DEFAULT", "MEANING")
+SHORTEN = ("DEFAULT", "TYPE")
 
 
 def print_struct(struct: "type[Struct]") -> None:
@@ -14,10 +19,12 @@ def print_struct(struct: "type[Struct]") -> None:
     from schemas.json_schema import schema_of_struct
 
     schema = schema_of_struct(struct)
-    print_table(("FIELD", "TYPE", "DEFAULT", "MEANING"), _rows(schema))
+    print_table(COLUMNS, _rows(schema), text=True, shorten=SHORTEN)
     for name, below in schema.get("$defs", {}).items():
-        print(f"\n{name}: {below['description']}\n")
-        print_table(("FIELD", "TYPE", "DEFAULT", "MEANING"), _rows(below))
+        print()
+        print_fields([(f"{name}:", below["description"])], wrapped=True)
+        print()
+        print_table(COLUMNS, _rows(below), text=True, shorten=SHORTEN)
 
 
 def _rows(schema: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:

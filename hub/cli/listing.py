@@ -13,7 +13,7 @@ from ..kafka import STATE, Cluster, KafkaTransport, describe_partitions, read_al
 
 
 class ListedTask(Struct, kw_only=True):
-    """One line of the list. `since`: when it ended, else when it was created; `seconds`: from its start to its end."""
+    """One line of the list. `since`: when it ended, else when it was created; `seconds`: how long its last attempt ran."""
 
     id: str
     name: str
@@ -116,7 +116,7 @@ def _live(task_id: str, row: TaskRow, partition: int) -> ListedTask:
         root=row.root,
         since=row.finished_at or row.created_at,
         live=row.finished_at is None,
-        seconds=_between(row.started_at, row.finished_at),
+        seconds=_seconds(row),
         remark=_remark(row),
     )
 
@@ -132,7 +132,9 @@ def _remark(row: TaskRow) -> str:
     return row.message
 
 
-def _between(start: str | None, end: str | None) -> float | None:
-    if start is None or end is None:
+def _seconds(row: TaskRow) -> float | None:
+    if row.started_at is None or row.finished_at is None:
         return None
-    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+    if row.ran_seconds is not None:
+        return row.ran_seconds
+    return (datetime.fromisoformat(row.finished_at) - datetime.fromisoformat(row.started_at)).total_seconds()

@@ -1,11 +1,13 @@
 """Text for people and JSON for machines.
 
 Rule: decoration (colours, boxes, moving lines) only on a terminal, and no colours where NO_COLOR is set; anything else reads
-as plain lines, one thing a line, nothing cut off.
+as plain lines, one thing a line, nothing cut off. Tables are in `tables.py`.
 """
 
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 
 #: Characters of an event's id in a message about it.
 ID_CHARACTERS_MAX = 64
+
+#: Columns and lines of a terminal that does not say how large it is.
+UNKNOWN_SIZE = (80, 24)
 
 STATE_STYLES = {
     "scheduled": "cyan",
@@ -52,6 +57,11 @@ def on_terminal() -> bool:
     return sys.stdout.isatty()
 
 
+def terminal_width() -> int:
+    """Columns of the terminal; 80 where it does not say."""
+    return shutil.get_terminal_size(UNKNOWN_SIZE).columns
+
+
 def make_console() -> "Console":
     """A console on stdout; it heeds NO_COLOR and decorates nothing where there is no terminal."""
     from rich.console import Console
@@ -74,42 +84,18 @@ def encode_json(value: Any) -> bytes:
     return msgspec.json.encode(value)
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, state_column: str | None = None) -> None:
-    """A table: boxed on a terminal, aligned plain columns elsewhere. `state_column` names the one that is coloured by state."""
-    texts = [[_text(cell) for cell in row] for row in rows]
-    if not on_terminal():
-        _print_plain(columns, texts)
-        return
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    for index, column in enumerate(columns):
-        table.add_column(column, no_wrap=index == 0)  # an id is copied: it stays in one piece
-    coloured = columns.index(state_column) if state_column is not None else -1
-    for row in texts:
-        cells = [
-            Text(cell, STATE_STYLES.get(cell, "") if index == coloured else "", overflow="fold") for index, cell in enumerate(row)
-        ]
-        table.add_row(*cells)
-    make_console().print(table)
-
-
-def _print_plain(columns: Sequence[str], rows: list[list[str]]) -> None:
-    widths = [max(len(row[index]) for row in [list(columns), *rows]) for index in range(len(columns))]
-    for row in [list(columns), *rows]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def print_fields(fields: Iterable[tuple[str, Any]]) -> None:
-    """One line a field, name first; fields that are None or empty are left out."""
-    there = [(name, _text(value)) for name, value in fields if value not in (None, "")]
+def print_fields(fields: Iterable[tuple[str, Any]], *, wrapped: bool = False) -> None:
+    """One line a field, name first; fields that are None or empty are left out. `wrapped`: the values are text, which is broken
+    where a terminal ends."""
+    there = [(name, cell_text(value)) for name, value in fields if value not in (None, "")]
     width = max((len(name) for name, _ in there), default=0)
     for name, value in there:
-        print(f"{name.ljust(width)}  {value}")
+        lines = wrap(value, max(20, terminal_width() - width - 2)) if wrapped and on_terminal() else [value]
+        print(f"{name.ljust(width)}  " + f"\n{' ' * (width + 2)}".join(lines))
 
 
-def _text(value: Any) -> str:
+def cell_text(value: Any) -> str:
+    """A value as it is shown in a table: one line, empty for None."""
     if value is None:
         return ""
     if isinstance(value, float):
@@ -127,6 +113,8 @@ def duration(seconds: float | None) -> str:
     """A length of time in the unit that reads best; empty for None."""
     if seconds is None:
         return ""
+    if seconds < 0.0005:
+        return "<1 ms"
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 120:

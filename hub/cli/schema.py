@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .fields import print_struct
-from .render import encode_json, print_fields, print_json, print_table
+from .render import encode_json, print_fields, print_json
 from .shell import Json
+from .tables import print_table
 
 if TYPE_CHECKING:
     from schemas.contract import WireType
@@ -41,7 +42,9 @@ def list_types(as_json: Json = False) -> None:
             ]
         )
         return
-    print_table(("TYPE", "WRITTEN BY", "WHAT IT SAYS"), [(row.name, row.written_by, row.when) for row in CONTRACT.values()])
+    print_table(
+        ("TYPE", "WRITTEN BY", "WHAT IT SAYS"), [(row.name, row.written_by, row.when) for row in CONTRACT.values()], text=True
+    )
 
 
 def show(
@@ -75,9 +78,9 @@ def show(
         ("written by", row.written_by),
         ("key", row.form.key),
     )
-    print_fields(about)
+    print_fields(about, wrapped=True)
     print()
-    print_table(("HEADER", "", "MEANING"), _headers(row.form))
+    print_table(("HEADER", "", "MEANING"), _headers(row.form), text=True)
     print()
     print_struct(row.struct)
 

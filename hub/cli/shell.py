@@ -18,8 +18,6 @@ DEFAULT_BOOTSTRAP = "127.0.0.1:9092"
 EXIT_NOT_COMPLETED = 1
 #: The command line or a file says something that cannot be.
 EXIT_USAGE = 2
-#: The time of `--timeout` is over; what was waited for continues.
-EXIT_TIMED_OUT = 5
 EXIT_INTERRUPTED = 130
 
 Bootstrap = Annotated[
@@ -63,9 +61,3 @@ def _fast_loop() -> asyncio.AbstractEventLoop:
         return asyncio.new_event_loop()
     loop: asyncio.AbstractEventLoop = new_event_loop()
     return loop
-
-
-def timed_out(what: str) -> typer.Exit:
-    """Say on stderr that `what` took too long; the exit to raise."""
-    typer.echo(what, err=True)
-    return typer.Exit(EXIT_TIMED_OUT)

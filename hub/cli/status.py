@@ -8,6 +8,7 @@ import typer
 from .. import config
 from . import render
 from .shell import Json, run
+from .tables import print_table
 
 
 def register(app: typer.Typer) -> None:
@@ -46,7 +47,7 @@ def status(
     many = "" if found["partitions"] == 1 else "s"
     print(f"hub at {found['address']}, {found['partitions']} partition{many}")
     columns = ("ROLE", "PID", "HOST", "STATE", "PARTITIONS", "LAG", "RESTARTS", "ABOUT")
-    render.print_table(columns, [_row(process) for process in found["processes"]])
+    print_table(columns, [_row(process) for process in found["processes"]], text=True, shorten=("HOST", "PARTITIONS"))
     if found["malformed_rows"]:
         typer.echo(f"{found['malformed_rows']:,} records of hub.state cannot be read and are left out.", err=True)
     print_storage(found["topics"], found["disk"])
@@ -56,7 +57,7 @@ def print_storage(topics: list[dict[str, Any]], disk: dict[str, Any]) -> None:
     """The sizes of topics and of the fullest disk, as far as they are known; on stderr which broker did not say."""
     if topics:
         print()
-        render.print_table(("TOPIC", "SIZE"), [(one["topic"], render.size(one["bytes"])) for one in topics])
+        print_table(("TOPIC", "SIZE"), [(one["topic"], render.size(one["bytes"])) for one in topics])
     if disk["usable_bytes"] is not None:
         print(f"\n{render.size(disk['usable_bytes'])} of {render.size(disk['total_bytes'])} are free on the broker's disk")
     if disk["unanswered"]:
@@ -66,7 +67,10 @@ def print_storage(topics: list[dict[str, Any]], disk: dict[str, Any]) -> None:
 def _row(process: dict[str, Any]) -> tuple[Any, ...]:
     about = process["about"]
     words = [str(about[key]) for key in ("data", "address") if about.get(key)]
-    words += [f"{key} {', '.join(about[key])}" for key in ("tasks", "subscribers") if about.get(key)]
+    failing = about.get("failing", {})
+    listed = {"tasks": about.get("tasks"), "subscribers": [one for one in about.get("subscribers", ()) if one not in failing]}
+    words += [f"{key} {', '.join(names)}" for key, names in listed.items() if names]
+    words += [f"{subscriber} fails: {why}" for subscriber, why in failing.items()]
     if "slots" in about:
         words.append(f"{about['slots']} slots")
     partitions = ", ".join(map(str, process["partitions"]))

@@ -37,7 +37,19 @@ class TaskView(Struct, kw_only=True):
     message: str = ""
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    ran_seconds: float | None = None
     waits_until: datetime | None = None
+
+    def seconds(self, now: datetime | None = None) -> float | None:
+        """How long it ran, from the start of its first attempt; up to `now` where it still runs. None: it has not begun.
+
+        Of a single attempt as the worker measured it: its start and its end may have been reported together."""
+        end = self.finished_at or now
+        if self.started_at is None or end is None:
+            return None
+        if self.attempt <= 1 and self.finished_at is not None and self.ran_seconds is not None:
+            return self.ran_seconds
+        return max(0.0, (end - self.started_at).total_seconds())
 
 
 class TreeView:
@@ -74,6 +86,7 @@ class TreeView:
             task.state = event.to_state
             task.waits_until = None
         task.attempt = getattr(data, "attempt", 0) or task.attempt
+        task.ran_seconds = getattr(data, "ran_seconds", task.ran_seconds)
         if event.type == "task.progressed":
             task.percent, task.message = data.percent, data.message
         elif event.type in ("task.started", "attempt.started", "workflow.started"):
@@ -97,9 +110,8 @@ class TreeView:
             parts.append(f"attempt {task.attempt}")
         if task.percent is not None and task.state not in TERMINAL_STATES:
             parts.append(f"{task.percent:g} %")
-        end = task.finished_at or now
-        if task.started_at is not None and end is not None:
-            parts.append(duration(max(0.0, (end - task.started_at).total_seconds())))
+        if (seconds := task.seconds(now)) is not None:
+            parts.append(duration(seconds))
         if task.waits_until is not None and now is not None and task.waits_until > now:
             parts.append(f"in {duration((task.waits_until - now).total_seconds())}")
         if task.message:
@@ -169,6 +181,9 @@ async def follow(view: TreeView, events: AsyncIterator[Event], *, live: bool) ->
             view.take(event)
             print(view.told(event), flush=True)
         return
+    async for event in events:  # before there is one, there is nothing to show
+        view.take(event)
+        break
     with _live_tree(view):
         async for event in events:
             view.take(event)

@@ -53,13 +53,14 @@ def up(
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.", envvar="HUB_LOG_LEVEL")] = "warning",
 ) -> None:
     """Start broker, engine, delivery and workers; restart what dies; Ctrl-C drains them all."""
-    from ..runtime import Fleet, Process, Supervisor, make_listener, run_process
+    from ..runtime import Fleet, Process, Supervisor, check_registries, make_listener, run_process
     from ..service import ServiceTasks
     from ..telemetry import configure_logging
 
+    configure_logging("up", log_level)
+    check_registries(worker or [])
     if not no_subscribers:
         checked_subscribers(subscriber)
-    configure_logging("up", log_level)
     data_dir = data or (None if bootstrap else config.DEFAULT_DATA)
     children: list[ChildSpec] = []
     address = bootstrap
@@ -148,8 +149,9 @@ def _tell(supervisor: "Supervisor") -> None:
     lines = [f"hub is up at {about['address']}{where}"]
     for one in about["processes"]:
         more = {"worker": "tasks", "delivery": "subscribers"}.get(one["role"], "partitions")
-        what = ", ".join(str(part) for part in one.get(more) or [])
+        what = ", ".join(str(part) for part in one.get(more) or [] if part not in one.get("failing", {}))
         lines.append(f"  {one['name']:<14} pid {one['pid']:<8} {more + ' ' + what if what else ''}".rstrip())
+        lines += [f"    {subscriber} fails and is tried again: {why}" for subscriber, why in one.get("failing", {}).items()]
     tasks = next((one["tasks"] for one in about["processes"] if one.get("tasks")), None)
     option = "" if about["address"] == config.DEFAULT_BOOTSTRAP else f" --bootstrap {about['address']}"
     if tasks:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .render import on_terminal, print_json, print_table
+from .render import on_terminal, print_json
 from .shell import DEFAULT_BOOTSTRAP, EXIT_NOT_COMPLETED, Bootstrap, Json, run
+from .tables import print_table
 
 if TYPE_CHECKING:
     from ..verify import VerificationReport
@@ -55,7 +56,9 @@ def _explain(as_json: bool) -> None:
     if as_json:
         print_json(rows)
     else:
-        print_table(("ID", "SENTENCE", "READS"), [(row["id"], row["sentence"], ", ".join(row["reads"])) for row in rows])
+        print_table(
+            ("ID", "READS", "SENTENCE"), [(row["id"], ", ".join(row["reads"]), row["sentence"]) for row in rows], text=True
+        )
 
 
 async def _check(

@@ -1,6 +1,7 @@
 """What users import to submit, wait, watch and cancel. See README.md."""
 
 from .errors import (
+    InvalidRequestError,
     InvalidSubmissionError,
     NoAnswerError,
     RepliesFailedError,
@@ -12,6 +13,7 @@ from .errors import (
     TaskSkippedError,
     TaskUnknownError,
     UnreadableReplyError,
+    WaitTimeoutError,
     error_of,
 )
 from .handle import TaskHandle
@@ -21,6 +23,7 @@ from .workflow import Workflow
 __all__ = [
     "DEFAULT_BOOTSTRAP",
     "Hub",
+    "InvalidRequestError",
     "InvalidSubmissionError",
     "NoAnswerError",
     "RepliesFailedError",
@@ -33,6 +36,7 @@ __all__ = [
     "TaskSkippedError",
     "TaskUnknownError",
     "UnreadableReplyError",
+    "WaitTimeoutError",
     "Workflow",
     "error_of",
 ]

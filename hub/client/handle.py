@@ -11,6 +11,7 @@ class Owner(Protocol):
 
     async def result_of(self, handle: "TaskHandle", *, timeout_seconds: float | None = None) -> Any: ...
     async def outcome_of(self, handle: "TaskHandle", *, timeout_seconds: float | None = None) -> TaskReply: ...
+    async def admission_of(self, handle: "TaskHandle") -> TaskReply: ...
     async def get(self, task: str, *, root: str | None = None) -> TaskReply: ...
     async def cancel(self, task: str, *, root: str | None = None, reason: str = "") -> None: ...
     def watch(self, task: str, *, root: str | None = None) -> AsyncIterator[Event]: ...
@@ -37,15 +38,20 @@ class TaskHandle:
 
     async def result(self, *, timeout_seconds: float | None = None) -> Any:
         """The task's result, when it has one. Raises TaskFailedError, TaskCancelledError, TaskExpiredError, TaskSkippedError,
-        TaskRejectedError, TaskUnknownError; TimeoutError."""
+        TaskRejectedError, TaskUnknownError; WaitTimeoutError (a TimeoutError)."""
         return await self._hub.result_of(self, timeout_seconds=timeout_seconds)
 
     async def outcome(self, *, timeout_seconds: float | None = None) -> TaskReply:
-        """How it ended, without raising for a bad end. Raises TimeoutError."""
+        """How it ended, without raising for a bad end. Raises WaitTimeoutError."""
         return await self._hub.outcome_of(self, timeout_seconds=timeout_seconds)
 
+    async def admitted(self) -> TaskReply:
+        """Wait until the engine has decided on the submission: the task as it is then. Raises TaskRejectedError where it was
+        refused (another task has its id or key, no such workflow, no room), NoAnswerError where no engine answers."""
+        return await self._hub.admission_of(self)
+
     async def state(self) -> TaskReply:
-        """The task as it is now. Raises TimeoutError when the engine does not answer."""
+        """The task as it is now. Raises NoAnswerError where no engine answers."""
         return await self._hub.get(self.id, root=self.root)
 
     async def cancel(self, reason: str = "") -> None:

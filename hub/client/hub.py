@@ -5,10 +5,10 @@ import os
 import socket
 import sys
 from collections.abc import AsyncGenerator, Iterable
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import uuid_utils
-from msgspec import MsgspecError, json
+from msgspec import json
 
 from schemas import (
     ABSENT,
@@ -17,28 +17,40 @@ from schemas import (
     MalformedEvent,
     Submission,
     TaskReply,
-    check_id,
     decode_event,
     definition_id,
     printable,
-    step_id,
-    task_id_of_key,
 )
+from schemas.reports import DefinitionDeprecate, TaskAwait, TaskCancel, TaskRequest
 
+from ..core import SOURCE_BYTES, check_cancel, check_ids, escaped_bytes
+from ..errors import ConfigurationError, HubError
 from ..kafka import EVENTS, INTAKE, Cluster, KafkaTransport, Outgoing, Transport, partition_of
-from .errors import InvalidSubmissionError, NoAnswerError, TaskRejectedError, TaskUnknownError, UnreadableReplyError, error_of
+from .errors import (
+    InvalidRequestError,
+    NoAnswerError,
+    TaskRejectedError,
+    TaskUnknownError,
+    UnreadableReplyError,
+    WaitTimeoutError,
+    error_of,
+)
 from .handle import TaskHandle
 from .lookup import Made, find_made
 from .replies import ReplyReader
-from .workflow import Workflow, task_name_and_options
+from .submissions import checked, identity_of, submission_of
 
 DEFAULT_BOOTSTRAP = "127.0.0.1:9092"
 
 #: How long the engine may take to answer a question about a task (seconds).
 ANSWER_SECONDS = 15.0
 
+#: After a timeout of a wait, how long to wait for the state of the task, for the message (seconds).
+STATE_SECONDS = 1.0
+
+Request = TypeVar("Request", bound=TaskRequest)
+
 _BASE = (("ce_specversion", b"1.0"), ("content-type", b"application/json"))
-_SUBMISSION_FIELDS = frozenset(Submission.__struct_fields__)
 
 
 class Hub:
@@ -55,13 +67,15 @@ class Hub:
     ) -> None:
         """`bootstrap`: addresses of brokers, or a `Cluster`; the default is the setting HUB_BOOTSTRAP, else the embedded broker's
         address. `source` is the CloudEvents source of what this client sends. `transport` replaces the connection to `bootstrap`.
-        Raises Unreachable where an address is none."""
+        Raises Unreachable where `bootstrap` is not an address, ConfigurationError where `source` is too long."""
         if transport is None:
             transport = KafkaTransport(Cluster.of(bootstrap or os.environ.get("HUB_BOOTSTRAP") or DEFAULT_BOOTSTRAP))
         self._transport = transport
         self.bootstrap = transport.address
         self._client_id = client_id or f"hub-client-{os.getpid()}"
         self.source = source or f"/client/{socket.gethostname()}/{os.getpid()}"
+        if escaped_bytes(self.source) > SOURCE_BYTES:
+            raise ConfigurationError(f"source: it is longer than {SOURCE_BYTES} bytes; give the client a shorter one.")
         self._source_header = ("ce_source", self.source.encode())
         self._sender = transport.sender(client_id=self._client_id, linger_ms=linger_ms)
         self._replies: ReplyReader | None = None
@@ -98,13 +112,13 @@ class Hub:
 
         Returns when the submission is stored: from then on it is not lost. Several steps added to a live workflow (`root_id` with
         `tasks`) have no id together: the handle is the workflow's. `reply` false: nobody will wait here for the result.
-        Raises InvalidSubmissionError naming the field, BrokerUnreachable.
+        Raises InvalidSubmissionError naming the field, before anything is sent; BrokerUnreachable.
         """
-        return (await self._submit([self._build(task, args, fields)], reply=reply))[0]
+        return (await self._submit([submission_of(task, args, fields)], reply=reply))[0]
 
     async def submit_many(self, submissions: Iterable[dict[str, Any]], *, reply: bool = True) -> list[TaskHandle]:
         """Submit plain submissions (`{"name": ..., "args": ...}`) side by side; the handles in the same order."""
-        return await self._submit([self._check(dict(fields)) for fields in submissions], reply=reply)
+        return await self._submit([checked(dict(fields)) for fields in submissions], reply=reply)
 
     async def run(
         self, task: Any, args: dict[str, Any] | None = None, *, timeout_seconds: float | None = None, **fields: Any
@@ -112,42 +126,6 @@ class Hub:
         """Submit and wait: the result. Raises as `submit` and `TaskHandle.result` do."""
         handle = await self.submit(task, args, **fields)
         return await handle.result(timeout_seconds=timeout_seconds)
-
-    def _build(self, task: Any, args: dict[str, Any] | None, fields: dict[str, Any]) -> Submission:
-        if isinstance(task, Workflow):
-            return self._check({**task.to_json(), **fields, **({"args": args} if args else {})})
-        name, defaults = task_name_and_options(task)
-        return self._check({"name": name, **defaults, **fields, **({"args": args} if args else {})})
-
-    def _check(self, fields: dict[str, Any]) -> Submission:
-        unknown = fields.keys() - _SUBMISSION_FIELDS
-        if unknown:
-            raise InvalidSubmissionError(f"{min(unknown)}: a submission has no such field")
-        try:
-            submission = json.decode(json.encode(fields), type=Submission)
-        except (MsgspecError, TypeError) as error:
-            raise InvalidSubmissionError(f"the submission of {fields.get('name')!r}: {error}") from None
-        if submission.id is not None and submission.idempotency_key is not None:
-            raise InvalidSubmissionError("id: give either id or idempotency_key, not both")
-        for field in ("name", "id", "root_id"):
-            value = getattr(submission, field)
-            if value is not None and (problem := check_id(value, field)) is not None:
-                raise InvalidSubmissionError(problem)
-        return submission
-
-    def _identity(self, submission: Submission) -> tuple[str, str]:
-        root = submission.root_id
-        if root is not None and submission.tasks is not None:
-            return root, root  # Several steps have no id together: the handle is the workflow's.
-        if submission.idempotency_key is not None:
-            task = task_id_of_key(root or submission.namespace, submission.idempotency_key)
-        elif root is not None and submission.key is not None and submission.id is None:
-            task = step_id(root, submission.key)
-        else:
-            if submission.id is None:
-                submission.id = str(uuid_utils.uuid7())
-            task = submission.id
-        return task, root or task
 
     async def _submit(self, submissions: list[Submission], *, reply: bool) -> list[TaskHandle]:
         replies = await self._reader() if reply else None
@@ -157,7 +135,7 @@ class Hub:
             common.append(("traceparent", trace))
         handles, outgoing = [], []
         for submission in submissions:
-            task, root = self._identity(submission)
+            task, root = identity_of(submission)
             several = submission.root_id is not None and submission.tasks is not None
             headers = [*common, ("ce_id", (str(uuid_utils.uuid7()) if several else task).encode())]
             handle = TaskHandle(self, task, root)
@@ -177,15 +155,18 @@ class Hub:
     def _outgoing(self, root: str, value: bytes, headers: list[tuple[str, bytes]]) -> Outgoing:
         return Outgoing(INTAKE, partition_of(root, self.partitions), root.encode(), value, headers)
 
-    async def _request(self, kind: str, root: str, value: dict[str, Any], replyto: bytes | None = None) -> None:
-        await self._ask_of(partition_of(root, self.partitions), kind, root, value, replyto)
+    async def _request(self, kind: str, request: TaskRequest, replyto: bytes | None = None) -> None:
+        root = request.root or request.id
+        await self._send_request(partition_of(root, self.partitions), kind, root, request, replyto)
 
-    async def _ask_of(self, partition: int, kind: str, key: str, value: dict[str, Any], replyto: bytes | None) -> None:
+    async def _send_request(
+        self, partition: int, kind: str, key: str, request: TaskRequest | DefinitionDeprecate, replyto: bytes | None
+    ) -> None:
         """Send a request to one engine partition."""
         headers = [*_BASE, ("ce_type", kind.encode()), self._source_header, ("ce_id", str(uuid_utils.uuid7()).encode())]
         if replyto is not None:
             headers.append(("replyto", replyto))
-        await self._sender.send(Outgoing(INTAKE, partition, key.encode(), json.encode(value), headers))
+        await self._sender.send(Outgoing(INTAKE, partition, key.encode(), json.encode(request), headers))
 
     # Waiting
 
@@ -199,8 +180,7 @@ class Hub:
         return self._replies
 
     async def _ask(self, task: str, root: str, until_end: bool, address: bytes) -> None:
-        value: dict[str, Any] = {"id": task, "root": root}
-        await self._request("task.await", root, value if until_end else {**value, "wait": False}, address)
+        await self._request("task.await", TaskAwait(id=task, root=root, wait=until_end), address)
 
     def _forget(self, handle: TaskHandle) -> None:
         if self._replies is not None and handle._token is not None:
@@ -214,16 +194,50 @@ class Hub:
             await self._ask(handle.id, handle.root, True, address)
         future: asyncio.Future[TaskReply] = handle._future
         if not future.done():
-            async with asyncio.timeout(timeout_seconds):
-                await asyncio.wait([future])
+            await self._until_done(future, handle, timeout_seconds)
         try:
             reply = future.result()
         except UnreadableReplyError:
-            handle._future = None  # Whoever asks once more, asks the engine.
+            handle._future = None  # a further call asks the engine
             raise
         self._forget(handle)
         if reply.result_omitted:
             await self._fill_in(reply, handle)
+        return reply
+
+    async def _until_done(self, future: "asyncio.Future[TaskReply]", handle: TaskHandle, timeout_seconds: float | None) -> None:
+        """Raises WaitTimeoutError."""
+        done, _ = await asyncio.wait([future], timeout=timeout_seconds)
+        if not done:
+            assert timeout_seconds is not None
+            raise WaitTimeoutError(handle.id, timeout_seconds, await self._state_of(handle))
+
+    async def _state_of(self, handle: TaskHandle) -> str | None:
+        """The state of a task, where the engine says it soon."""
+        try:
+            return (await self.get(handle.id, root=handle.root, timeout_seconds=STATE_SECONDS)).state
+        except HubError:
+            return None
+
+    async def admission_of(self, handle: TaskHandle, *, timeout_seconds: float = ANSWER_SECONDS) -> TaskReply:
+        """See TaskHandle.admitted."""
+        if handle._future is None:
+            raise ValueError(f"{handle!r} was submitted with reply=False: a rejection of it is not reported")
+        try:
+            return await self._answered(handle._future, handle.id, handle.root, timeout_seconds)
+        except TaskRejectedError:
+            self._forget(handle)
+            raise
+
+    async def _answered(
+        self, rejection: "asyncio.Future[TaskReply]", task: str, root: str | None, timeout_seconds: float
+    ) -> TaskReply:
+        """The task after a request that was stored. The engine answers in the order of the requests: where it rejected that one,
+        `rejection` is done before the state comes. Raises TaskRejectedError, NoAnswerError."""
+        reply = await self.get(task, root=root, timeout_seconds=timeout_seconds)
+        error = error_of(rejection.result()) if rejection.done() else None
+        if isinstance(error, TaskRejectedError):
+            raise error
         return reply
 
     async def result_of(self, handle: TaskHandle, *, timeout_seconds: float | None = None) -> Any:
@@ -249,6 +263,7 @@ class Hub:
         """The task as it is now (kind `state`, `ended` or `unknown`). `root` is needed for a step of a workflow.
 
         Raises NoAnswerError (a TimeoutError)."""
+        _checked(TaskAwait(id=task, root=root))
         replies = await self._reader()
         token, address, future = replies.expect(task, root or task, until_end=False)
         try:
@@ -268,8 +283,36 @@ class Hub:
         return await find_made(self._transport, self.partitions, event_id, source=source)
 
     async def cancel(self, task: str, *, root: str | None = None, reason: str = "", by: str | None = None) -> None:
-        """Ask that a task or a whole workflow ends; returns when the request is stored."""
-        await self._request("task.cancel", root or task, {"id": task, "root": root, "reason": reason, "by": by or self.source})
+        """Ask that a task or a whole workflow ends; returns when the request is stored. Raises InvalidRequestError."""
+        await self._request("task.cancel", self._cancel(task, root, reason, by))
+
+    async def cancel_confirmed(
+        self,
+        task: str,
+        *,
+        root: str | None = None,
+        reason: str = "",
+        by: str | None = None,
+        timeout_seconds: float = ANSWER_SECONDS,
+    ) -> TaskReply:
+        """As `cancel`, and wait until the engine has decided on the request: the task as it is then (`cancelled`, or `running`
+        until its code has stopped).
+
+        Raises TaskRejectedError (`code`: unknown_task, already_ended, already_cancelling), InvalidRequestError, NoAnswerError."""
+        request = self._cancel(task, root, reason, by)
+        replies = await self._reader()
+        token, address, future = replies.expect(task, root or task)
+        try:
+            await self._request("task.cancel", request, address)
+            return await self._answered(future, task, root, timeout_seconds)
+        finally:
+            replies.forget(token)
+
+    def _cancel(self, task: str, root: str | None, reason: str, by: str | None) -> TaskCancel:
+        request = TaskCancel(id=task, root=root, reason=reason, by=by or self.source)
+        if (problem := check_cancel(request)) is not None:
+            raise InvalidRequestError(problem, task=task)
+        return _checked(request)
 
     async def deprecate(
         self, name: str, version: str, *, namespace: str | None = None, reason: str = "", by: str | None = None
@@ -278,12 +321,12 @@ class Hub:
         definition, None where it is for every namespace. A partition where it is deprecated already stays as it is.
 
         Raises TaskRejectedError where a partition refuses it, NoAnswerError."""
-        value = {"name": name, "version": version, "namespace": namespace, "reason": reason, "by": by or self.source}
+        request = DefinitionDeprecate(name=name, version=version, namespace=namespace, reason=reason, by=by or self.source)
         replies = await self._reader()
         expected = [replies.expect("", "", until_end=False, ask_again=False) for _ in range(self.partitions)]
         try:
             for partition, (_, address, _) in enumerate(expected):
-                await self._ask_of(partition, "definition.deprecate", definition_id(namespace, name, version), value, address)
+                await self._send_request(partition, "definition.deprecate", request.name, request, address)
             async with asyncio.timeout(ANSWER_SECONDS):
                 answers = [await future for _, _, future in expected]
         except TimeoutError:
@@ -320,6 +363,13 @@ class Hub:
                     yield event
                     if event.subject == task and event.to_state in TERMINAL_STATES:
                         return
+
+
+def _checked(request: Request) -> Request:
+    """A request that names a task. Raises InvalidRequestError."""
+    if (problem := check_ids(request)) is not None:
+        raise InvalidRequestError(problem, code="malformed", task=request.id)
+    return request
 
 
 def _current_traceparent() -> bytes | None:

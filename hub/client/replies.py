@@ -1,7 +1,7 @@
 """Answers for waiting callers: one partition of `hub.replies`, read from its end, and a future per token.
 
-A reply is a hint: whoever waits asks again every two seconds (`task.await`) and is answered from the engine's state. Only on a
-transport in this process no reply is lost.
+A reply is a hint: a waiting client repeats its request every two seconds (`task.await`), and the engine replies from its
+state. Only on a transport in this process no reply is lost.
 """
 
 import asyncio
@@ -87,9 +87,9 @@ class ReplyReader:
             self._tasks.keep(self._ask_again(), "replies-again")
 
     def _failed(self, error: BaseException) -> None:
-        """Nobody would be answered any more: whoever waits, and whoever comes later, gets the error."""
+        """Replies can no longer be read: current and later waits raise the error."""
         if error is self._tasks.failure:
-            log.error("the client cannot read replies any more", action="replies_failed", exc_info=error)
+            log.error("the client can no longer read replies", action="replies_failed", exc_info=error)
             for waiting in self._waiting.values():
                 self._refuse(waiting.future, error)
 
@@ -99,7 +99,7 @@ class ReplyReader:
             error = RepliesFailedError(cause)
             error.__cause__ = cause
             future.set_exception(error)
-            future.exception()  # Whoever waits gets it; where nobody does, the log says it.
+            future.exception()  # waiting callers get it; it is also logged
 
     async def _open(self, position: int | None) -> RecordReader:
         reader = self._transport.reader(client_id=self._client_id)
@@ -143,7 +143,7 @@ class ReplyReader:
             if waiting.future.done():
                 return
             waiting.future.set_exception(UnreadableReplyError(waiting.task, str(error)))
-            waiting.future.exception()  # Whoever waits gets it; where nobody does, it is not worth a warning.
+            waiting.future.exception()  # waiting callers get it; otherwise asyncio would log a warning
 
     async def _drop_reader(self) -> None:
         reader, self._reader = self._reader, None
@@ -174,7 +174,7 @@ class ReplyReader:
         return token, address, future
 
     def forget(self, token: bytes) -> None:
-        """Nobody waits for this token any more."""
+        """Stop waiting for this token."""
         self._waiting.pop(token, None)
 
     async def _ask_again(self) -> None:

@@ -1,9 +1,20 @@
-"""The decisions of the engine, pure. See README.md for the map; `hub.engine` drives them.
+"""The decisions of the engine, as pure code. README.md has the map; `hub.engine` drives it.
 
-What others use of the core stands here, and nothing else of it is imported from outside.
+This package exports everything that other packages use of the core; they import nothing else of it.
 """
 
-from .bounds import DEFINITIONS_MAX, ESCAPED_MAX, ID_BYTES, REASON_MAX, SOURCE_BYTES, cut, escaped_bytes
+from .admission.validity import check_submission
+from .bounds import (
+    DEFINITIONS_MAX,
+    ESCAPED_MAX,
+    ID_BYTES,
+    REASON_MAX,
+    SOURCE_BYTES,
+    check_cancel,
+    check_ids,
+    cut,
+    escaped_bytes,
+)
 from .changes import Changes
 from .conditions import CoreSettings, Known, TimerKey
 from .consequences import settle
@@ -71,7 +82,10 @@ __all__ = [
     "TaskRow",
     "TimerKey",
     "WorkerRow",
+    "check_cancel",
+    "check_ids",
     "check_plan",
+    "check_submission",
     "cut",
     "decide_report",
     "decode_row",

@@ -1,6 +1,7 @@
-"""How long and how large what outsiders say may be, so that one record cannot outgrow a transaction or freeze a worker's lease.
+"""Limits of sizes and lengths in reports, so that one record can neither exceed a transaction nor block a lease.
 
-What a person or a program submits is rejected with the field's name; what a worker reports of work that is done anyway is cut.
+Oversized fields of submissions and requests are rejected by name; oversized texts in reports of workers are truncated, because
+the work is already done.
 """
 
 from msgspec import json
@@ -11,7 +12,7 @@ from schemas import reports as r
 from schemas.fields import byte_bounds
 from schemas.tasks import ANNOTATIONS_MAX
 
-#: Ids, keys, names and what else identifies something (bytes).
+#: Ids, keys, names and other identifiers (bytes).
 ID_BYTES = 255
 
 
@@ -19,35 +20,35 @@ ID_BYTES = 255
 SOURCE_BYTES = 1_024
 
 
-#: A character takes at most this many bytes for each of its own when it is escaped in JSON (a control character).
+#: Most bytes per byte after escaping in JSON (for a control character).
 ESCAPED_MAX = 6
 
 
-#: A sentence for people: reasons, descriptions, messages of errors and of progress (characters).
+#: Text for people: reasons, descriptions, messages of errors and of progress (characters).
 TEXT_MAX = 4_096
 
 
-#: Why something was rejected: enough for a field's path and the value's beginning (characters).
+#: Reason of a rejection: enough for the path of a field and the beginning of its value (characters).
 REASON_MAX = 1_024
 
 
-#: Stack traces (characters); the end says most.
+#: Stack traces (characters); the end is kept.
 STACKTRACE_MAX = 16_384
 
 
-#: Of an error, what the ended index keeps (characters).
+#: Error message in the ended index (characters).
 KEPT_ERROR_MAX = 500
 
 
-#: Tags and annotations, each, as JSON (bytes).
+#: Tags and annotations, each as JSON (bytes).
 TAGS_BYTES = 16 * 1024
 
 
-#: A year: longer waits are more likely a mistake in units (seconds).
+#: About a year (seconds): a longer duration is probably an error in the unit.
 SECONDS_MAX = 366 * 86_400.0
 
 
-#: Silence after which a worker counts as dead can't be longer than this (seconds).
+#: Longest lease of a worker (seconds).
 LEASE_SECONDS_MAX = 3_600.0
 
 
@@ -70,7 +71,7 @@ _BOUNDS: dict[type[TaskSpec], tuple[tuple[str, int], ...]] = {
 
 
 def check_texts(spec: TaskSpec, at: str) -> str | None:
-    """Why a text of `spec` is too long, naming the field under `at`; None when none is."""
+    """The first text field of `spec` that is too long, as a message with its path below `at`; None if there is none."""
     for name, bytes_max in _BOUNDS[type(spec)]:
         text = getattr(spec, name)
         if text is not None and len(text) > bytes_max // 4 and len(text.encode()) > bytes_max:
@@ -82,22 +83,22 @@ def check_texts(spec: TaskSpec, at: str) -> str | None:
         if len(pairs) > ANNOTATIONS_MAX:
             return f"{at}{name}: more than {ANNOTATIONS_MAX} entries"
         if pairs and len(json.encode(pairs)) > TAGS_BYTES:
-            return f"{at}{name}: more than {TAGS_BYTES} bytes"
+            return f"{at}{name}: more than {TAGS_BYTES} bytes as JSON"
     return None
 
 
 def escaped_bytes(text: str) -> int:
-    """How many bytes `text` takes inside a JSON string."""
+    """The size of `text` in bytes inside a JSON string."""
     return len(json.encode(text)) - 2
 
 
 def check_ids(report: r.TaskRequest) -> str | None:
-    """Why a request names no task, with the field and the value; None when it names one."""
+    """Why the ids of a request are invalid, with field and value; None if they are valid."""
     return check_id(report.id, "id") or (check_id(report.root, "root") if report.root is not None else None)
 
 
 def check_cancel(report: r.TaskCancel) -> str | None:
-    """Why a cancel cannot be taken, naming the field."""
+    """Why a cancel request is invalid, with the field; None if it is valid."""
     if len(report.reason) > TEXT_MAX:
         return f"reason: longer than {TEXT_MAX} characters"
     if report.by is not None and len(report.by.encode()) > ID_BYTES:
@@ -106,12 +107,12 @@ def check_cancel(report: r.TaskCancel) -> str | None:
 
 
 def cut(text: str, at_most: int = TEXT_MAX) -> str:
-    """The beginning of `text`, with a sign that more was there."""
+    """Truncate `text` to `at_most` characters, with a mark if it was longer."""
     return text if len(text) <= at_most else text[: at_most - 1] + "…"
 
 
 def cut_error(error: TaskError, *, message: int = TEXT_MAX, stacktrace: int = STACKTRACE_MAX) -> TaskError:
-    """`error` with no text longer than may be; a stack trace loses its beginning."""
+    """`error` with texts truncated to the limits; a stack trace keeps its end."""
     trace = error.stacktrace
     if len(error.message) <= message and len(error.type) <= ID_BYTES and (trace is None or len(trace) <= stacktrace):
         return error

@@ -1,8 +1,8 @@
-"""The changes of one batch, collected in order.
+"""Collects the changes of one batch in order.
 
-They are everything that one transaction will hold: events (numbered, with provenance), commands, replies, forwards and
-the keys of the rows that were touched. `apply` is the only way to an event: it evolves the row, keeps what is derived from
-it in step, and notes the consequences (who ended, who holds what) for `settle`.
+They are the content of one transaction: events (numbered, with provenance), commands, replies, forwarded reports, and the keys
+of the changed rows. `apply` is the only way to emit an event: it evolves the row, updates the indexes derived from it, and
+records the consequences (ended tasks, leases) for `settle`.
 """
 
 from collections.abc import Callable, Iterable
@@ -28,7 +28,7 @@ from .transitions import NEW
 
 
 class NewTask(NamedTuple):
-    """A task to be created. `root` is None where it is its own."""
+    """A task to create. `root` is None if the task is its own root."""
 
     id: str
     root: str | None
@@ -39,7 +39,7 @@ class NewTask(NamedTuple):
 
 
 class Changes:
-    """See the module. `home_of`: the partition of a root's id, or of a worker's."""
+    """The changes of one batch. `home_of` maps the id of a root or a worker to its partition."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Changes:
         self._cause: str | None = None
 
     def caused_by(self, prefix: str, cause: str | None) -> None:
-        """What follows has the provenance `prefix`/0, /1, ...; the same prefix must never be used in two batches."""
+        """Set the cause of the next events: their provenance is `prefix`/0, /1, ... Never use a prefix in two batches."""
         if prefix != self._prefix:
             self._used[self._prefix] = self._index
             self._prefix, self._index = prefix, self._used.get(prefix, 0)
@@ -89,18 +89,18 @@ class Changes:
 
     @property
     def provenance(self) -> tuple[str, str | None]:
-        """What `caused_by` set last."""
+        """The arguments of the last `caused_by`."""
         return self._prefix, self._cause
 
     def next_src(self) -> str:
-        """The provenance that the next event will have. An event without a cause is a bug: AssertionError."""
-        assert self._prefix, "nothing caused this: call `caused_by` before the first event of a batch"
+        """The provenance of the next event. Raises AssertionError if no cause was set, which is a bug."""
+        assert self._prefix, "no cause was set: call `caused_by` before the first event of a batch"
         return f"{self._prefix}/{self._index}"
 
     # Events
 
     def create(self, new: NewTask, *, run: int, traceparent: str | None) -> Task:
-        """`task.created`: a new task, with its first event."""
+        """Create a task with its first event, `task.created`."""
         row = created(
             new.data,
             run=run,
@@ -122,7 +122,7 @@ class Changes:
         return task
 
     def apply(self, task: Task, event: Struct) -> None:
-        """Apply `event` to `task`. Raises AssertionError where the table of transitions does not allow it."""
+        """Apply `event` to `task`. Raises AssertionError if the table of transitions does not allow it."""
         move = MOVES[type(event)].get(task.row.state)
         assert move is not None, f"{type(event).__name__} on {task.id} in state {task.row.state!r}"
         before, after, leaving, entering = move
@@ -137,7 +137,7 @@ class Changes:
             self.ended.append(task)
 
     def apply_all(self, task: Task, events: Iterable[Struct]) -> None:
-        """Several events in order."""
+        """Apply several events in order."""
         for event in events:
             self.apply(task, event)
 
@@ -165,7 +165,7 @@ class Changes:
         self._index += 1
 
     def apply_to_engine(self, event: Struct) -> None:
-        """An event of the partition's own entity: rejections, dead-lettered input, take-overs."""
+        """Emit an event of the engine partition: rejections, dead-lettered input, take-overs."""
         row = self.state.engine_row
         before = row.state
         evolve_engine(row, event, self.now)
@@ -173,7 +173,7 @@ class Changes:
         self._emit_other(event, "engine", str(self.partition), row.sequence, 0, before, row.state)
 
     def apply_to_worker(self, incarnation: str, event: Struct, *, run: int = 0) -> None:
-        """An event of a worker, on its home partition. `run` is given where its run begins."""
+        """Emit an event of a worker, on its home partition. `run` is set if the event starts a run."""
         rows = self.state.worker_rows
         row = rows.get(incarnation)
         if row is None:
@@ -225,9 +225,9 @@ class Changes:
     # Rejections
 
     def reject(self, code: Any, reason: str, *, report: str, task: str | None, reply: tuple[int, bytes] | None) -> None:
-        """`task.rejected`: a submission or a request that changes nothing, reported on the log and to whoever waits.
+        """Reject a submission or a request with `task.rejected` and, if `reply` is set, a reply.
 
-        `task` is left out where it is not an id: then the reason shows it."""
+        `task` is omitted if it is not a valid id; the reason then contains it."""
         reason = cut(reason, REASON_MAX)
         task = task if task is not None and check_id(task, "") is None else None
         self.apply_to_engine(e.TaskRejected(code=code, reason=reason, task=task, report=report))
@@ -238,18 +238,18 @@ class Changes:
     # Commands
 
     def command(self, worker: LiveWorker, key: str, data: Struct) -> None:
-        """Put a command into the inbox of `worker`."""
+        """Send a command to the inbox of `worker`."""
         self.commands.append(Command(worker.pool, worker.inbox, worker.incarnation, key, data))
 
     def grant_command(self, task: Task) -> None:
-        """At most once: the worker that has the attempt may run its body."""
+        """Allow the worker of an at-most-once attempt to run its body."""
         lease = task.row.lease
         assert lease is not None, "an attempt that has started has a lease"
         data = GrantAttempt(task=task.id, attempt=task.row.attempt, token=lease.token)
         self.commands.append(Command(lease.pool, lease.inbox, lease.worker, task.id, data))
 
     def cancel_command(self, task: Task, reason: str) -> None:
-        """Tell the worker that has the task's attempt, if any, to stop; it follows the command it refers to."""
+        """Request the worker of the task's current attempt, if any, to stop it."""
         lease = task.row.lease
         if lease is None:
             return
@@ -258,5 +258,5 @@ class Changes:
 
     @property
     def writes(self) -> bool:
-        """Whether anything has to be committed."""
+        """Whether there is anything to commit."""
         return bool(self.events or self.commands or self.replies or self.forwards or self.gone or self.retired)

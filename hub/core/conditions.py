@@ -1,21 +1,21 @@
-"""What holds while a batch is decided, beside the state: together with the state and the records it decides the batch alone."""
+"""The inputs of a batch besides state and records. State, records and these inputs determine the batch completely."""
 
 from collections.abc import Mapping, Set
 from typing import NamedTuple
 
 from msgspec import Struct
 
-#: What a timer is about, over restarts: its kind, the task, its run (-1: the task is gone), and what the row must still say.
+#: Identity of a timer over restarts: its kind, the task, its run (-1: the task is not in memory), and its mark.
 TimerKey = tuple[str, str, int, int]
 
 
 class Known(NamedTuple):
-    """What the loop knows. A partition learns none of it in any other way, so that the same values give the same batch.
+    """What the loop knows. A partition gets these values only as this argument, so that equal values give equal batches.
 
-    `events_offset`: the batch's events lie at or after this offset of `hub.events`. `time_watermark_us`: every report made up to
-    this time has been read, so that silence up to it is silence; None where that is not known of any time. `pools`: those that
-    have a commands topic; a worker of another pool gets no work, since nothing could be sent to it. `poison_records`,
-    `poison_timers`: what is dead-lettered instead of taken, with the reason.
+    `events_offset`: the events of the batch are at or after this offset of `hub.events`. `time_watermark_us`: all reports made
+    up to this time have been read; None if no such time is known. `pools`: pools with a commands topic; workers of other pools
+    get no work. `poison_records`, `poison_timers`: records and timers to dead-letter instead of processing them, with the
+    reason.
     """
 
     events_offset: int = 0
@@ -26,7 +26,7 @@ class Known(NamedTuple):
 
 
 class CoreSettings(Struct, frozen=True, kw_only=True):
-    """What holds for every batch: what an operator has set, and how the topics are laid out; `EngineSettings` extends it.
+    """Settings for all batches: operator settings and the layout of the topics; `EngineSettings` extends it.
 
     `retention_seconds`: how long the id of an ended task stays known. `waiting_max`: live tasks that a partition may hold; beyond
     it submissions are refused. `strict_namespaces`: those in which a submission must have a name that a worker has registered.

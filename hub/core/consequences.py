@@ -1,5 +1,5 @@
-"""What follows when tasks end: dependents become ready or can never run, workflows progress and end, waiters are answered,
-and runs that are over leave memory. Runs at the end of a batch until nothing is left to follow.
+"""The consequences of ended tasks: dependent tasks become ready or are ended, workflows progress and end, waiting clients get
+replies, and ended tasks leave memory. Runs at the end of a batch until no consequence is left.
 """
 
 from schemas import events as e
@@ -13,7 +13,8 @@ from .workflows.progress import count_steps
 
 
 def settle(changes: Changes) -> None:
-    """Follow up on everything that ended in this batch: 1 dependents, 2 readiness, 3 workflows; repeated while tasks end."""
+    """Process the consequences of tasks that ended in this batch: 1. dependents, 2. readiness, 3. workflows; repeated while
+    tasks end."""
     while changes.ended or changes.met or changes.counted:
         while changes.ended:
             _follow_end(changes, changes.ended.pop(0))

@@ -1,7 +1,7 @@
-"""The one entry point of reports: the table from a report's type to its handler.
+"""The entry point for reports: a table that maps the type of a report to its handler.
 
-A handler gets the changes of the batch, the envelope and the report. It decides first, and raises InvalidReport before it changes
-anything or not at all; a report that cannot be taken changes nothing but the log, which says why.
+A handler gets the changes of the batch, the envelope and the report. It may raise InvalidReport only before it changes
+anything. A rejected report only adds an event with the reason to the log.
 """
 
 from collections.abc import Callable
@@ -42,5 +42,5 @@ HANDLERS: dict[type, Handler] = {
 
 
 def decide_report(changes: Changes, envelope: Envelope, report: Any) -> None:
-    """Let one report have its effect. Raises InvalidReport, and then nothing has changed."""
+    """Process one report. Raises InvalidReport; then nothing has changed."""
     HANDLERS[type(report)](changes, envelope, report)

@@ -1,4 +1,4 @@
-"""What a batch gives out beside its rows: events, commands, replies."""
+"""The output of a batch besides rows: events, commands, replies."""
 
 from typing import NamedTuple
 
@@ -8,8 +8,8 @@ from schemas import TaskReply
 
 
 class EmittedEvent(NamedTuple):
-    """An event of a batch. `namespace`, `taskname`, `root`, `correlation`, `traceparent` are None for workers
-    and the engine; `cause` is the CloudEvents id of the report, or the agenda item."""
+    """An event of a batch. `namespace`, `taskname`, `root`, `correlation` and `traceparent` are None for workers and the
+    engine. `cause` is the CloudEvents id of the report, or the timer."""
 
     data: Struct
     kind: str
@@ -28,7 +28,7 @@ class EmittedEvent(NamedTuple):
 
 
 class Command(NamedTuple):
-    """A record for a worker's inbox; `worker` "*" is everybody in it, `key` the task's id."""
+    """A record for the inbox of a worker; `worker` "*" addresses all workers of the inbox, `key` is the task id."""
 
     pool: str
     inbox: int
@@ -38,7 +38,7 @@ class Command(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """An answer for the waiting client at (`partition`, `token`) of `hub.replies`."""
+    """A reply to a waiting client, for `partition` of `hub.replies`, with key `token`."""
 
     partition: int
     token: bytes

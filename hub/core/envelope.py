@@ -1,18 +1,19 @@
-"""What surrounds a report."""
+"""The envelope of a report."""
 
 from typing import Any, NamedTuple
 
 
 class InvalidReport(Exception):
-    """Input that is not a report; the message says why."""
+    """Input that is not a valid report; the message has the reason."""
 
 
 class Envelope(NamedTuple):
-    """What surrounds a report, checked and bounded: all of a record that may be copied. `value` is the report's JSON.
+    """The checked and bounded attributes of a record; no other part of the record may be copied. `value` is the JSON of the
+    report.
 
-    `source` and `event_id` are the CloudEvents attributes, None where the record has none. `reply` is the (partition, token) of a
-    waiting client. `traceparent` is a valid W3C trace context. `forwarded_from` ("<partition>/<offset>") is where an engine
-    partition found the record that it sent on. `record` is what all of it was read from.
+    `source` and `event_id` are the CloudEvents attributes, None if missing. `reply` is the (partition, token) for the reply to
+    a waiting client. `traceparent` is a valid W3C trace context. `forwarded_from` ("<partition>/<offset>") is the original
+    location of a forwarded record. `record` is the original record.
     """
 
     type: str

@@ -1,7 +1,7 @@
-"""`evolve`: the only writer of durable state. One function per event type; it takes a row and an event, and changes the row.
+"""`evolve`, the only writer of durable state: one function per event type, which applies an event to a row.
 
-Every function uses nothing but the row, the event's data, its time and its run, so that folding the events of an entity
-from an empty row gives the same bytes. Rules: never edit the meaning of one after a release; add a version instead.
+The functions use only the row, the data of the event, its time and its run, so that folding the events of an entity from an
+empty row gives the same bytes. Never change the meaning of a function after a release; add a version instead.
 """
 
 from collections.abc import Callable
@@ -31,9 +31,9 @@ def created(
     time: str,
     time_us: int,
 ) -> TaskRow:
-    """The row of a new task; `root` is None where the task is its own.
+    """The row of a new task; `root` is None if the task is its own root.
 
-    Words that repeat are interned: it saves memory, and a default is left out of the encoded row by its identity.
+    Repeated strings are interned to save memory; the encoder recognises defaults by identity and omits them.
     """
     timeouts = data.timeouts
     return TaskRow(
@@ -75,7 +75,7 @@ def created(
 def _timers(
     *, start: int | None = None, retry: int | None = None, attempt: int | None = None, expire: int | None, total: int | None
 ) -> Timers:
-    """The timers of a row; without any, the default, which is not written."""
+    """The timers of a row; the default, which is not written, if there are none."""
     if start is retry is attempt is expire is total is None:
         return NO_TIMERS
     return Timers(start=start, retry=retry, attempt=attempt, expire=expire, total=total)
@@ -123,6 +123,7 @@ def _dispatched(row: TaskRow, data: e.TaskDispatched, time: str, time_us: int) -
 
 def _started(row: TaskRow, data: e.TaskStarted | e.AttemptStartedEvent, time: str, time_us: int) -> None:
     row.started_at = time
+    row.ran_seconds = None
     row.number = data.number
     seconds = row.policy.timeout_seconds
     attempt = None if seconds is None else time_us + us_of_seconds(seconds)
@@ -138,6 +139,7 @@ def _progressed(row: TaskRow, data: e.TaskProgressed, time: str, time_us: int) -
 def _attempt_failed(row: TaskRow, data: e.AttemptFailedEvent, time: str, time_us: int) -> None:
     row.errors += 1
     row.error = data.error
+    row.ran_seconds = data.ran_seconds
     row.number = data.number
 
 
@@ -150,7 +152,7 @@ def _attempt_lost(row: TaskRow, data: e.AttemptEvent, time: str, time_us: int) -
 
 
 def _attempt_given_back(row: TaskRow, data: e.AttemptEvent, time: str, time_us: int) -> None:
-    row.attempt -= 1  # Not counted: the next dispatch runs the same attempt.
+    row.attempt -= 1  # not counted: the next dispatch repeats the same attempt
 
 
 def _cancel_requested(row: TaskRow, data: e.TaskCancelRequested, time: str, time_us: int) -> None:
@@ -159,6 +161,7 @@ def _cancel_requested(row: TaskRow, data: e.TaskCancelRequested, time: str, time
 
 def _completed(row: TaskRow, data: e.TaskCompleted, time: str, time_us: int) -> None:
     _ended(row, data, time, time_us)
+    row.ran_seconds = data.ran_seconds
     row.result = data.result
 
 
@@ -220,7 +223,7 @@ def _workflow_progressed(row: TaskRow, data: e.WorkflowProgressed, time: str, ti
     row.steps = _steps(row, data, planned=data.planned)
 
 
-#: What an event changes in the row of its task. An event that is not here changes only the sequence and the state.
+#: What an event changes in the row of its task. Other events change only the sequence and the state.
 TASK_EVOLVERS: dict[type, Callable[[TaskRow, Any, str, int], None]] = {
     e.TaskScheduled: _scheduled,
     e.TaskBlocked: _blocked,
@@ -252,7 +255,7 @@ TASK_EVOLVERS: dict[type, Callable[[TaskRow, Any, str, int], None]] = {
 }
 
 
-#: What each event of a task does: its function (None: nothing), and the state it leads to (None: the state stays).
+#: For each event of a task: its function (None: no change), and the new state (None: unchanged).
 _TASK_EVENTS = {event: (TASK_EVOLVERS.get(event), row.target) for event, row in BY_EVENT.items() if event is not e.TaskCreated}
 
 _WORKER_STATES: dict[type, str] = {
@@ -264,7 +267,7 @@ _WORKER_STATES: dict[type, str] = {
 
 
 def evolve_task(row: TaskRow, event: Struct, time: str, time_us: int) -> None:
-    """Apply `event` to `row`. An event that is not a task's is a broken invariant: KeyError."""
+    """Apply `event` to `row`. Raises KeyError if it is not an event of a task, which is a bug."""
     evolver, target = _TASK_EVENTS[type(event)]
     row.sequence += 1
     if evolver is not None:
@@ -297,7 +300,7 @@ def evolve_definition(row: DefinitionRow, event: Struct, time: str) -> None:
 
 
 def evolve_engine(row: EngineRow, event: Struct, time: str) -> None:
-    """Apply an event of the partition's own entity."""
+    """Apply an event to the row of the engine partition."""
     row.sequence += 1
     if isinstance(event, e.EngineStarted):
         row.state, row.host, row.pid, row.started_at = "active", event.host, event.pid, time

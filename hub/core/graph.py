@@ -1,6 +1,6 @@
-"""Graphs of tasks: checking a submitted plan, and the order in which its steps are made.
+"""Checks the graph of a submitted workflow, and computes the order in which its steps are created.
 
-A step depends on steps of the same graph, by key (or, when steps are added later, by key or task id of what exists).
+A step refers to steps of the same graph by key; a step added later may also refer to existing steps by task id.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,24 +13,25 @@ from .rejection import Rejection, TaskRejection
 
 
 class Plan(NamedTuple):
-    """A checked graph: its steps by key, and the keys in an order in which every step follows what it depends on."""
+    """A checked graph: its steps by key, and the keys in topological order."""
 
     steps: Mapping[str, TaskSpec]
     order: tuple[str, ...]
 
 
 def dependency_of(entry: str | Dependency) -> Dependency:
-    """The long form of an entry of `depends_on`."""
+    """An entry of `depends_on` as a `Dependency`."""
     return Dependency(task=entry) if isinstance(entry, str) else entry
 
 
 def check_plan(steps: Mapping[str, TaskSpec], exists: Callable[[str], bool] | None = None) -> Plan | TaskRejection:
-    """The plan of `steps`, or why there is none (missing or repeated references, cycles, limits). `exists` says which keys or
-    ids outside `steps` may be depended on. Kahn's algorithm, stable in the order of submission: O(steps + edges)."""
+    """Check `steps` and return their plan, or a rejection (unknown or repeated dependencies, cycles, limits). `exists` tells
+    whether a key or id outside `steps` is a valid dependency. Kahn's algorithm, stable in the order of submission: O(steps +
+    edges)."""
     if not steps:
-        return Rejection("invalid_input", "tasks: a graph needs at least one task")
+        return Rejection("invalid_input", "tasks: a workflow needs at least one step")
     if len(steps) > STEPS_MAX:
-        return Rejection("limit_exceeded", f"tasks: {len(steps)} steps, more than {STEPS_MAX}")
+        return Rejection("limit_exceeded", f"tasks: must have at most {STEPS_MAX} steps, got {len(steps)}")
     dependents: dict[str, list[str]] = {key: [] for key in steps}
     unmet: dict[str, int] = {}
     edges = 0
@@ -51,15 +52,16 @@ def check_plan(steps: Mapping[str, TaskSpec], exists: Callable[[str], bool] | No
                 dependents[dependency.task].append(key)
                 inside += 1
             elif exists is None or not exists(dependency.task):
-                return Rejection("unknown_dependency", f"{field}: there is no task {dependency.task!r} in this graph")
+                return Rejection("unknown_dependency", f"{field}: the workflow has no step {dependency.task!r}")
             edges += 1
         unmet[key] = inside
     if edges > EDGES_MAX:
-        return Rejection("limit_exceeded", f"tasks: {edges} dependencies, more than {EDGES_MAX}")
+        return Rejection("limit_exceeded", f"tasks: must have at most {EDGES_MAX} dependencies, got {edges}")
     widest = max(dependents, key=lambda key: len(dependents[key]))
     if len(dependents[widest]) > FAN_OUT_MAX:
         return Rejection(
-            "limit_exceeded", f"tasks: {len(dependents[widest])} tasks depend on {widest!r}, more than {FAN_OUT_MAX}"
+            "limit_exceeded",
+            f"tasks: at most {FAN_OUT_MAX} steps may depend on one step, but {len(dependents[widest])} depend on {widest!r}",
         )
     return _in_order(steps, dependents, unmet)
 
@@ -67,16 +69,16 @@ def check_plan(steps: Mapping[str, TaskSpec], exists: Callable[[str], bool] | No
 def _in_order(steps: Mapping[str, TaskSpec], dependents: dict[str, list[str]], unmet: dict[str, int]) -> Plan | TaskRejection:
     order: list[str] = [key for key in steps if unmet[key] == 0]
     depth = dict.fromkeys(order, 1)
-    for key in order:  # Grows while it is walked.
+    for key in order:  # grows during the iteration
         for dependent in dependents[key]:
             unmet[dependent] -= 1
             depth[dependent] = max(depth.get(dependent, 0), depth[key] + 1)
             if unmet[dependent] == 0:
                 order.append(dependent)
     if len(order) < len(steps):
-        return Rejection("cycle", "tasks: these depend on each other in a circle: " + " -> ".join(_cycle(steps, unmet)))
+        return Rejection("cycle", "tasks: these steps form a dependency cycle: " + " -> ".join(_cycle(steps, unmet)))
     if (deepest := max(depth.values())) > DEPTH_MAX:
-        return Rejection("limit_exceeded", f"tasks: a chain of {deepest} dependencies, longer than {DEPTH_MAX}")
+        return Rejection("limit_exceeded", f"tasks: a chain of dependencies must have at most {DEPTH_MAX} steps, got {deepest}")
     return Plan(steps, tuple(order))
 
 

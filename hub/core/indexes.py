@@ -1,7 +1,8 @@
-"""What is derived from the rows of tasks, as one table: which states of a task an index holds, and what entering and leaving
-them does. Tasks that change and tasks that are restored go through the same table.
+"""The indexes derived from the rows of tasks, as one table: the states of a task that an index covers, and the actions on
+entering and leaving them. The same table serves live changes and restores.
 
-A timer stays in the agenda when its task leaves the state; it is compared with the row when it is due. So does a start deadline.
+Timers and start deadlines are not removed from the agenda when the task leaves the state; they are compared with the row when
+they are due.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,8 +20,8 @@ Update = Callable[[PartitionState, Task, int], None]
 
 
 class Index(NamedTuple):
-    """One derived structure. `enter` and `leave` get the state, the task and the time in microseconds: `leave` before the row is
-    changed, `enter` after it."""
+    """One index. `enter` and `leave` get the state, the task and the time in microseconds; `leave` is called before the row
+    changes, `enter` after it."""
 
     name: str
     states: frozenset[str]
@@ -48,7 +49,7 @@ def _dequeue(state: PartitionState, task: Task, now_us: int) -> None:
 
 def _hold(state: PartitionState, task: Task, now_us: int) -> None:
     lease = task.row.lease
-    if lease is not None:  # A workflow's root runs without one.
+    if lease is not None:  # the root of a workflow runs without a lease
         state.held.setdefault(lease.worker, set()).add(task.id)
 
 
@@ -62,7 +63,7 @@ def _release(state: PartitionState, task: Task, now_us: int) -> None:
 
 
 def _must_start(state: PartitionState, task: Task, now_us: int) -> None:
-    """Its body has the worker's lease to begin."""
+    """Add the start deadline: the body must start within the worker's lease."""
     assert task.row.lease is not None, "a dispatched task has a lease"
     heappush(state.start_deadlines, (now_us + us_of_seconds(task.row.lease.seconds), task.id, task.row.dispatch))
 
@@ -106,8 +107,8 @@ INDEXES = (
 
 
 class Move(NamedTuple):
-    """What an event does to a task in one state: the states before and after (None: it stays), and the indexes to update before
-    the row changes and after it."""
+    """The effect of an event in one state: the states before and after (None: unchanged), and the indexes to update before and
+    after the row changes."""
 
     before: str | None
     after: str | None
@@ -126,7 +127,7 @@ def _move(before: str, after: str | None) -> Move:
     return Move(before or None, after, tuple(leave for leave in left if leave is not None), tuple(entered))
 
 
-#: By event and by state before it; where there is none, the event is not allowed.
+#: By event and previous state; missing combinations are not allowed.
 MOVES: dict[type, dict[str, Move]] = {
     event: {before: _move(before, row.target) for before in row.sources} for event, row in BY_EVENT.items()
 }
@@ -135,14 +136,14 @@ _RESTORED = {state: _move(NEW, state).enter for state in (*LIVE, *TERMINAL_STATE
 
 
 def add(state: PartitionState, task: Task) -> None:
-    """Take a task into memory, in whatever state, with what holds for it in any: relations, and timers of its whole run."""
+    """Add a task to memory in any state, with its relations and the timers of its whole run."""
     row = task.row
     state.tasks[task.id] = task
     if row.root is not None and (root := state.tasks.get(row.root)) is not None and root.children is not None:
         root.children.append(task.id)
     for dependency in row.depends_on:
         before = state.tasks.get(dependency.task)
-        if before is None or not before.ended:  # One that ended counts when the task is placed, and never again.
+        if before is None or not before.ended:  # an ended dependency counts only when the task is placed
             state.dependents.setdefault(dependency.task, []).append(task.id)
     if row.timers.expire is not None:
         state.agenda.add(row.timers.expire, "expire", task.id)
@@ -151,9 +152,9 @@ def add(state: PartitionState, task: Task) -> None:
 
 
 def restore(state: PartitionState, tasks: Iterable[Task], now_us: int) -> None:
-    """Take the tasks of a changelog into memory, in the order of their creation."""
+    """Add the tasks of a changelog to memory, in the order of their creation."""
     ordered = sorted(tasks, key=lambda task: (task.row.created_at, task.row.run, task.id))
-    for task in sorted(ordered, key=lambda task: task.row.root is not None):  # Roots first: children look for them.
+    for task in sorted(ordered, key=lambda task: task.row.root is not None):  # roots first: children refer to them
         add(state, task)
     for task in ordered:
         for enter in _RESTORED[task.row.state]:
@@ -162,7 +163,7 @@ def restore(state: PartitionState, tasks: Iterable[Task], now_us: int) -> None:
 
 
 def _resume(state: PartitionState, task: Task, now_us: int) -> None:
-    """Large work that was done in slices continues where it stopped."""
+    """Continue work in slices (creating or cancelling steps) where it stopped."""
     row = task.row
     if row.state == "running" and row.steps.total and row.cancel is not None:
         state.agenda.add(now_us, "cancel", task.id)

@@ -1,4 +1,4 @@
-"""What a decision gives where a report changes nothing."""
+"""The result of a decision about a report that changes nothing."""
 
 from typing import Generic, Literal, NamedTuple, TypeVar
 
@@ -13,8 +13,8 @@ Code = TypeVar("Code", RejectionCode, AttemptRejectionCode)
 
 
 class Rejection(NamedTuple, Generic[Code]):
-    """Why a submission, a request or a report cannot be taken: a code of `task.rejected` or of `attempt.report_rejected`, and a
-    sentence that names the field."""
+    """Why a submission, request or report is rejected: a code of `task.rejected` or `attempt.report_rejected`, and a message
+    with the field."""
 
     code: Code
     reason: str

@@ -1,4 +1,4 @@
-"""Requests of clients: submissions, cancels, awaits. Whoever sends one that cannot be taken is answered."""
+"""Requests of clients: submissions, cancels, awaits. Rejected requests get a reply."""
 
 from schemas import Submission, TaskReply
 from schemas import events as e
@@ -20,7 +20,7 @@ from .workflows.cancelling import request_cancel
 from .workflows.dependencies import place
 from .workflows.expansion import create_steps
 
-#: Clients that one task answers at its end; the longest waiting go first, and ask again if they still wait.
+#: Most clients that wait for one task; beyond it the oldest are dropped, and repeat their request if they still wait.
 WAITERS_MAX = 1_000
 
 
@@ -28,7 +28,7 @@ WAITERS_MAX = 1_000
 
 
 def on_submission(changes: Changes, envelope: Envelope, submission: Submission) -> None:
-    """A task or a workflow is submitted, or steps for a live workflow."""
+    """Process the submission of a task, of a workflow, or of steps for a live workflow."""
     identity = identify(submission, envelope)
     if isinstance(identity, Rejection):
         _reject(changes, envelope, identity, submission.id)
@@ -81,7 +81,7 @@ def _on_duplicate(changes: Changes, known: Duplicate, key: str | None, reply: tu
 
 
 def on_cancel(changes: Changes, envelope: Envelope, report: r.TaskCancel) -> None:
-    """A client or an operator wants a task to end."""
+    """Process a cancel request of a client or operator."""
     if (problem := check_ids(report)) is not None:
         _reject(changes, envelope, Rejection("malformed", problem), report.id)
         return
@@ -94,10 +94,10 @@ def on_cancel(changes: Changes, envelope: Envelope, report: r.TaskCancel) -> Non
     if task is None or task.ended:
         ended = task is not None or report.id in changes.state.ended
         code: RejectionCode = "already_ended" if ended else "unknown_task"
-        reason = "id: the task has ended" if ended else f"id: there is no task {report.id!r} on this partition"
+        reason = "id: the task has ended" if ended else f"id: task {report.id!r} does not exist on this partition"
         _reject(changes, envelope, Rejection(code, reason), report.id)
     elif task.row.cancel is not None:
-        _reject(changes, envelope, Rejection("already_cancelling", "id: the task is being cancelled already"), report.id)
+        _reject(changes, envelope, Rejection("already_cancelling", "id: the task is already being cancelled"), report.id)
     else:
         if envelope.reply is not None:
             _wait(task, envelope.reply)
@@ -105,14 +105,14 @@ def on_cancel(changes: Changes, envelope: Envelope, report: r.TaskCancel) -> Non
 
 
 def on_await(changes: Changes, envelope: Envelope, report: r.TaskAwait) -> None:
-    """A client asks for a task's outcome, or for its state."""
+    """Process a request for the outcome or the state of a task."""
     if (problem := check_ids(report)) is not None:
         _reject(changes, envelope, Rejection("malformed", problem), report.id)
         return
     if misrouted(changes, envelope, report.root or report.id):
         return
     if envelope.reply is None:
-        raise InvalidReport("replyto: is missing or malformed; an await needs it, as <partition>:<token> of hub.replies")
+        raise InvalidReport("replyto: missing or malformed; task.await requires <partition>:<token> of hub.replies")
     _answer(changes, report.id, envelope.reply, wait=report.wait)
 
 

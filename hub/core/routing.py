@@ -1,4 +1,4 @@
-"""Reports that lie in the intake of another partition than their task's."""
+"""Forwards misrouted reports to the partition of their task."""
 
 from schemas import events as e
 
@@ -7,7 +7,8 @@ from .envelope import Envelope, InvalidReport
 
 
 def misrouted(changes: Changes, envelope: Envelope, root: str) -> bool:
-    """Forward a record to the partition of its root: once. Raises InvalidReport where it was forwarded to the wrong partition."""
+    """Forward a record to the partition of its root if necessary, at most once; returns whether it was forwarded. Raises
+    InvalidReport if it was already forwarded to the wrong partition."""
     home = changes.home_of(root)
     if home == changes.partition:
         return False

@@ -1,7 +1,10 @@
-"""Time as values: integer microseconds since the epoch (`*_us`) inside, RFC 3339 text in UTC on the log. Reads no clock."""
+"""Times as values: integer microseconds since the Unix epoch (`*_us`) in memory, RFC 3339 text in UTC on the log. Reads no
+clock."""
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+
+from schemas import quoted
 
 SECOND_US = 1_000_000
 
@@ -17,10 +20,13 @@ def text_of(time_us: int) -> str:
 
 @lru_cache(maxsize=1024)
 def us_of(text: str) -> int:
-    """Microseconds since the epoch of RFC 3339 text. Raises ValueError where it is none or names no offset from UTC."""
-    moment = datetime.fromisoformat(text)
+    """Microseconds since the epoch of RFC 3339 text. Raises ValueError where it is another text or names no offset from UTC."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{quoted(text)} is not an RFC 3339 time such as 2026-01-31T12:00:00Z") from None
     if moment.tzinfo is None:
-        raise ValueError(f"{text!r} names no time zone; end it with Z or an offset such as +02:00")
+        raise ValueError(f"{quoted(text)} names no time zone; end it with Z or an offset such as +02:00")
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 

@@ -1,6 +1,6 @@
-"""The lifecycle of a task as one table: which event takes it from which states to which, and who may cause it.
+"""The lifecycle of a task as a table: for each event the states before and after, and its possible causes.
 
-`None` as the new state means that the event changes no state (it says something about an attempt, progress, counts).
+`None` as the new state means that the event does not change the state (attempts, progress, counts).
 The state diagram in `hub/README.md` and the row-by-row tests come from this table.
 """
 
@@ -17,7 +17,8 @@ LIVE = (*WAITING, *ACTIVE, "created")
 
 
 class Transition(NamedTuple):
-    """`causes`: producer, worker, operator, timer, engine (a consequence of another task's event, or of a free worker)."""
+    """One row of the table. `causes`: producer, worker, operator, timer, engine (a consequence of another event, or a free
+    worker)."""
 
     event: type[e.EventData]
     sources: tuple[str, ...]
@@ -26,7 +27,7 @@ class Transition(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The event's name on the log."""
+        """The type of the event on the log."""
         return TYPE_OF_DATA[self.event].type
 
 
@@ -68,7 +69,7 @@ BY_EVENT: dict[type, Transition] = {row.event: row for row in TRANSITIONS}
 
 
 def diagram() -> str:
-    """The table as a Mermaid state diagram (attempt events, which change no state, are left out)."""
+    """The table as a Mermaid state diagram, without events that do not change the state."""
     lines = ["stateDiagram-v2"]
     for row in TRANSITIONS:
         if row.target is None:

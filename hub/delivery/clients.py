@@ -3,13 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from aiokafka.admin import NewTopic
-from aiokafka.errors import MessageSizeTooLargeError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import MessageSizeTooLargeError
 
-from ..kafka import BATCH_BYTES_MAX, Cluster, TopicMissing, ensure_configs, hub_topics, make_admin, make_consumer, make_producer
-
-DEAD_LETTER_BYTES = 64 * 1024
-"""What a dead letter may be larger than the event in it: headers that say why it is there."""
+from ..kafka import BATCH_BYTES_MAX, DEAD_LETTER_BYTES, Cluster, ensure_dlq, make_consumer, make_producer
 
 NO_CONFIGS: Mapping[str, str] = {}
 
@@ -35,25 +31,6 @@ class Clients:
         return make_producer(self.cluster, max_request_size=BATCH_BYTES_MAX + DEAD_LETTER_BYTES)
 
     async def ensure_dead_letter_topic(self, subscriber: str, events_topic: str) -> None:
-        """Create the dead-letter topic of a subscriber unless it is there, with as many partitions as the events have. One that
-        exists is given the settings that were configured.
-
-        Raises TopicMissing when the topic of events does not exist, aiokafka's errors when the broker does not answer."""
-        admin = make_admin(self.cluster)
-        await admin.start()
-        try:
-            (events,) = await admin.describe_topics([events_topic])
-            if events["error_code"] or not events["partitions"]:
-                raise TopicMissing(events_topic, str(self.cluster))
-            spec = hub_topics(len(events["partitions"]), pools=(), subscribers=[subscriber])[-1]
-            brokers = len((await admin.describe_cluster())["brokers"])
-            size = str(int(spec.config["max.message.bytes"]) + DEAD_LETTER_BYTES)
-            config = {**spec.config, "max.message.bytes": size, **self._dead_letter_configs}
-            topic = NewTopic(spec.name, spec.partitions, min(3, brokers), topic_configs=config)
-            for _, code, *message in (await admin.create_topics([topic])).topic_errors:
-                if code and not issubclass(for_code(code), TopicAlreadyExistsError):
-                    raise for_code(code)(f"{spec.name}: {message}")
-                if code:
-                    await ensure_configs(admin, self.cluster, spec.name, self._dead_letter_configs)
-        finally:
-            await admin.close()
+        """Create the dead-letter topic of a subscriber unless it is there. Raises TopicMissing when the topic of events does not
+        exist, TopicMismatch and TopicRefused where the topic cannot be worked with, Unreachable."""
+        await ensure_dlq(self.cluster, subscriber, events=events_topic, config=self._dead_letter_configs)

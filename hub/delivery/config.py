@@ -18,6 +18,7 @@ from subscribers import Delivery, F, Filter, Subscriber, SubscriberSettings, par
 
 from ..errors import ConfigurationError
 from ..telemetry import conceal, masked
+from ..validation import fault_of, place_of
 from .secrets import secrets_in, secrets_of
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,200}")
@@ -136,9 +137,8 @@ def _sentence(where: str, error: ValidationError, model: type[BaseModel]) -> str
     known = ", ".join(field.alias or name for name, field in model.model_fields.items()) or "none"
     faults = []
     for one in error.errors(include_url=False, include_input=False):
-        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in one["loc"])
-        reason = one["msg"].removeprefix("Value error, ")
+        reason = fault_of(one)
         if one["type"] == "extra_forbidden":
             reason = f"unknown key (known keys: {known})" if len(one["loc"]) == 1 else "unknown key"
-        faults.append(f"{where}{path}: {reason}")
+        faults.append(f"{place_of(one['loc'], where)}: {reason}")
     return "; ".join(faults)

@@ -8,7 +8,7 @@ from typing import Any
 
 from subscribers import Subscriber
 
-from ..errors import ConfigurationError, HubError
+from ..errors import ConfigurationError, HubError, code_location
 
 ENTRY_POINT_GROUP = "taskhub.subscribers"
 
@@ -29,7 +29,7 @@ def load(use: str) -> type[Subscriber[Any]]:
     except ConfigurationError:
         raise
     except Exception as error:
-        raise PluginBroken(f"the import of {use!r} raised {type(error).__name__}: {error}") from error
+        raise PluginBroken(f"the import of {use!r} raised {type(error).__name__}: {error}{code_location(error)}") from error
     if not (isinstance(found, type) and issubclass(found, Subscriber)):
         raise ConfigurationError(f"subscribers: {use!r} is not a Subscriber class")
     return found

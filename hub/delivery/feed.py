@@ -85,7 +85,7 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
 
     @property
     def lag(self) -> int:
-        """How many records lie between what is committed and the end of the log."""
+        """The lag: number of records between the committed offset and the end of the log."""
         return self._progress.lag
 
     @property

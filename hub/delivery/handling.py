@@ -117,7 +117,7 @@ class Handling:
             await self._call(slot, route, events)
 
     async def _failed(self, lane: Lane, part: list[Item], error: Exception) -> float | None:
-        """A handler raised for `part`: when to try again; None when it was dealt with for good."""
+        """A handler raised for `part`. Returns when to retry, or None if it is finally handled."""
         failures = self._failures
         failures.note(part, error)
         delay = failures.redelivery_delay(part, error)

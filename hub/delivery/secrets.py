@@ -1,4 +1,4 @@
-"""Which values of a subscriber's settings are secret: for whoever shows settings, and for the mask of the logs.
+"""Determines which values of a subscriber's settings are secret, for the display of settings and the masking of logs.
 
 A field is secret when its type is one of pydantic's (SecretStr, SecretBytes, Secret[...]), or when it is marked with
 `Field(repr=False)` or with JSON Schema's `writeOnly`. A key that the settings do not know is taken for a misspelt secret.

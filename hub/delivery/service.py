@@ -1,11 +1,12 @@
 """The delivery service: all configured subscribers of one process, each on its own."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ..errors import ConfigurationError, HubError
 from ..kafka import Cluster
 from ..service import ServiceTasks
+from ..telemetry import masked
 from .clients import NO_CONFIGS, Clients
 from .config import SubscriberConfig, check_unique
 from .dead_letters import DeadLetters
@@ -15,6 +16,7 @@ from .supervisor import SubscriberSupervisor
 EVENTS_TOPIC = "hub.events"
 CHECK_SECONDS = 10.0
 STOP_SECONDS = 15.0
+PROBLEM_MAX = 500
 
 
 class DeliveryFailedError(HubError):
@@ -26,6 +28,7 @@ class DeliveryService:
 
     `drain_seconds`: how long a handler that runs may continue when its partition leaves (a rebalance, the end).
     `dead_letter_configs`: topic settings of the dead-letter topics, for new ones and those that exist.
+    `on_failing` is called with what `failing` gives whenever that changes.
     """
 
     def __init__(
@@ -36,12 +39,15 @@ class DeliveryService:
         topic: str = EVENTS_TOPIC,
         drain_seconds: float = 5.0,
         dead_letter_configs: Mapping[str, str] = NO_CONFIGS,
+        on_failing: Callable[[dict[str, str]], object] = lambda _: None,
     ) -> None:
         check_unique(list(subscribers))
         self._configs = list(subscribers)
         self._cluster = cluster.named("delivery")
         self._topic, self._drain_seconds = topic, drain_seconds
         self._dead_letter_configs = dead_letter_configs
+        self._on_failing = on_failing
+        self._reported: dict[str, str] = {}
         self._supervisors: list[SubscriberSupervisor] = []
         self._tasks = ServiceTasks("delivery")
         self._dead_letters: DeadLetters | None = None
@@ -55,7 +61,7 @@ class DeliveryService:
         clients = Clients(self._cluster, self._dead_letter_configs)
         self._dead_letters = DeadLetters(clients, self._topic)
         for config in self._configs:
-            one = SubscriberSupervisor(config, clients, self._dead_letters, self._topic, self._drain_seconds)
+            one = SubscriberSupervisor(config, clients, self._dead_letters, self._topic, self._drain_seconds, self._changed)
             self._supervisors.append(one)
             self._tasks.start(one.run(), f"subscriber {config.id}")
         checks = [one.checked for one in self._supervisors]
@@ -71,7 +77,7 @@ class DeliveryService:
         """Until every subscriber runs, has failed or is stopped. Raises TimeoutError."""
         async with asyncio.timeout(timeout_seconds):
             for one in self._supervisors:
-                await one.settled()
+                await one.lifecycle.settled()
 
     async def watch(self) -> None:
         """Does not return; raises DeliveryFailedError where what keeps a subscriber alive has itself failed."""
@@ -79,6 +85,21 @@ class DeliveryService:
             await self._tasks.watch()
         except Exception as error:
             raise DeliveryFailedError(f"Delivery stopped: {type(error).__name__}: {error}") from error
+
+    def failing(self) -> dict[str, str]:
+        """Why, by id, of each subscriber that does not run: its import or `open` raised, or its policy stopped it. Without
+        secrets, and cut after PROBLEM_MAX characters."""
+        return {
+            one.config.id: masked(problem)[:PROBLEM_MAX]
+            for one in self._supervisors
+            if (problem := one.lifecycle.problem) is not None
+        }
+
+    def _changed(self) -> None:
+        failing = self.failing()
+        if failing != self._reported:
+            self._reported = failing
+            self._on_failing(failing)
 
     def status(self) -> list[SubscriberStatus]:
         """One entry per subscriber, in the order of the configuration."""

@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 State = Literal["starting", "waiting", "running", "blocked", "reconnecting", "failed", "stopped"]
 """starting: importing, opening, joining; waiting: the topic does not exist yet; running; blocked: its code has held its thread
-for seconds; reconnecting: the broker is away; failed: import or open raised, tried again later; stopped: by on_error = "stop",
-or the service has ended."""
+for seconds; reconnecting: the broker is unreachable; failed: import or open raised, tried again later; stopped: by on_error =
+"stop", or the service has ended."""
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ Nothing that a plugin does leaves this file as an exception.
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -23,9 +24,10 @@ from .dead_letters import DeadLetters
 from .discovery import load
 from .failures import StoppedByPolicy
 from .feed import Disconnected, Feed
+from .lifecycle import Lifecycle
 from .runner import Runner
 from .selection import Selection
-from .status import Counters, State, SubscriberStatus
+from .status import Counters, SubscriberStatus
 from .thread import SubscriberThread
 from .window import Session
 
@@ -41,7 +43,13 @@ class SubscriberSupervisor:
     """One configured subscriber, run until `stop`."""
 
     def __init__(
-        self, config: SubscriberConfig, clients: Clients, dead_letters: DeadLetters, topic: str, drain_seconds: float
+        self,
+        config: SubscriberConfig,
+        clients: Clients,
+        dead_letters: DeadLetters,
+        topic: str,
+        drain_seconds: float,
+        on_change: Callable[[], None],
     ) -> None:
         self.config = config
         self.checked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -49,20 +57,16 @@ class SubscriberSupervisor:
         self._drain_seconds = drain_seconds
         self._log = logging.getLogger(f"hub.delivery.{config.id}")
         self._counters = Counters()
-        self._state: State = "starting"
-        self._error: str | None = None
+        self.lifecycle = Lifecycle(self._log, on_change)
         self._restarts = self._reconnects = 0
         self._thread: SubscriberThread | None = None
         self._runner: Runner | None = None
         self._feed: Feed | None = None
-        self._changed = asyncio.Event()
-
-    # Seen from outside
 
     def status(self) -> SubscriberStatus:
         """What it does now."""
         feed, counters = self._feed, self._counters
-        state = self._state
+        state = self.lifecycle.state
         if state == "running" and self._thread is not None and self._thread.blocked_seconds() > BLOCKED_SECONDS:
             state = "blocked"
         session = None if feed is None else feed.session
@@ -85,28 +89,8 @@ class SubscriberSupervisor:
             malformed=counters.malformed,
             restarts=self._restarts,
             reconnects=self._reconnects,
-            error=(self._runner.error if self._runner is not None else None) or self._error,
+            error=(self._runner.error if self._runner is not None else None) or self.lifecycle.error,
         )
-
-    async def settled(self) -> None:
-        """Until it runs, has failed or is stopped."""
-        while self._state not in ("running", "failed", "stopped"):
-            self._changed.clear()
-            await self._changed.wait()
-
-    def _set(self, state: State, error: BaseException | None = None) -> None:
-        if error is not None:
-            self._error = str(error) if isinstance(error, Disconnected | StoppedByPolicy) else f"{type(error).__name__}: {error}"
-        if state != self._state:
-            extra = {"action": f"subscriber_{state}"}
-            if error is None:
-                self._log.info("%s", state, extra=extra)
-            else:
-                self._log.warning("%s: %s", state, self._error, extra=extra)
-        self._state = state
-        self._changed.set()
-
-    # The lifecycle
 
     async def run(self) -> None:
         """Until cancelled, or stopped by its policy. Raises ConfigurationError only through `checked`."""
@@ -117,18 +101,15 @@ class SubscriberSupervisor:
                 try:
                     await self._one_feed()
                 except StoppedByPolicy as error:
-                    self._set("stopped", error)
+                    self.lifecycle.enter("stopped", error)
                     return
                 except ConfigurationError as error:
                     if not self.checked.done():
                         self.checked.set_exception(error)
                         return
-                    self._set("failed", error)
+                    self.lifecycle.fail(error, delay)
                 except Exception as error:
-                    self._set("failed", error)
-                    self._log.error(
-                        "the subscriber failed, again in %.0f s", delay, exc_info=error, extra={"action": "subscriber_failed"}
-                    )
+                    self.lifecycle.fail(error, delay)
                 if not self.checked.done():
                     self.checked.set_result(None)
                 delay = BACKOFF_INITIAL_SECONDS if loop.time() - began > STEADY_SECONDS else delay
@@ -136,8 +117,8 @@ class SubscriberSupervisor:
                 delay = min(BACKOFF_MAX_SECONDS, delay * 2)
                 self._restarts += 1
         finally:
-            if self._state != "stopped":
-                self._set("stopped")
+            if self.lifecycle.state != "stopped":
+                self.lifecycle.enter("stopped")
             if not self.checked.done():
                 self.checked.cancel()
 
@@ -159,7 +140,7 @@ class SubscriberSupervisor:
                 runner, self._runner = self._runner, None
                 if fatal.done():
                     fatal.exception()  # said above; nobody else asks for it
-                self._error = runner.error or self._error
+                self.lifecycle.error = runner.error or self.lifecycle.error
                 await self._close(runner)
         finally:
             thread, self._thread = self._thread, None
@@ -178,9 +159,11 @@ class SubscriberSupervisor:
             try:
                 return await self._clients.ensure_dead_letter_topic(self.config.id, self._topic)
             except TopicMissing as error:
-                self._set("waiting", error)
+                self.lifecycle.enter("waiting", error)
+            except ConfigurationError:
+                raise
             except Exception as error:
-                self._set("reconnecting", error)
+                self.lifecycle.enter("reconnecting", error)
             await asyncio.sleep(delay)
             delay = min(RECONNECT_MAX_SECONDS, delay * 2)
 
@@ -228,7 +211,7 @@ class SubscriberSupervisor:
             if fatal.done():
                 fatal.result()
             error = None if reading.cancelled() else reading.exception()
-            self._set("reconnecting", error or Disconnected("the consumer ended"))
+            self.lifecycle.enter("reconnecting", error or Disconnected("the consumer ended"))
             if error is not None and not isinstance(error, Disconnected):
                 self._log.error("unexpected error while reading events", exc_info=error, extra={"action": "feed_failed"})
             self._reconnects += 1
@@ -237,17 +220,11 @@ class SubscriberSupervisor:
 
     async def _watch(self, feed: Feed) -> None:
         while not feed.joined.is_set():
-            self._set("starting" if self._state == "starting" and feed.topic_exists else self._joining(feed))
+            self.lifecycle.join(topic_exists=feed.topic_exists)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1.0):
                     await feed.joined.wait()
-        self._error = None
-        self._set("running")
-
-    def _joining(self, feed: Feed) -> State:
-        if feed.topic_exists or self._state == "reconnecting":
-            return "reconnecting" if self._state == "reconnecting" else "starting"
-        return "waiting" if self._state in ("starting", "waiting") else "starting"
+        self.lifecycle.run()
 
     def _new_feed(self, prepared: SubscriberPlan, runner: Runner, selection: Selection) -> Feed:
         async def drain(session: Session) -> None:

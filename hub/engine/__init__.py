@@ -1,6 +1,6 @@
-"""The engine: one partition as a value, the loop around it, and the services that own partitions. See README.md.
+"""The engine: a partition as a value, its loop, and the services that own partitions. See README.md.
 
-The engine inside the embedded broker's process is `hub.engine.embedded`: it alone loads the broker.
+The engine in the process of the embedded broker is `hub.engine.embedded`, the only module that imports the broker.
 """
 
 from .encode import encode

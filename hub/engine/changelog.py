@@ -1,10 +1,10 @@
-"""What a batch writes to the changelog: one row per touched entity, tombstones of what is over."""
+"""The changelog rows of a batch."""
 
 from ..core import EMPTY, Changes, Task, encode_row, key_of
 
 
 def rows_of(changes: Changes) -> list[tuple[bytes, bytes | None]]:
-    """The changelog of a batch: one row per touched entity, and tombstones of what is over."""
+    """The changelog of a batch: one row per changed entity, and tombstones for removed ones."""
     rows: list[tuple[bytes, bytes | None]] = []
     state = changes.state
     for task_id, task in changes.touched.items():
@@ -28,7 +28,7 @@ def rows_of(changes: Changes) -> list[tuple[bytes, bytes | None]]:
 
 
 def _side_rows(task: Task, rows: list[tuple[bytes, bytes | None]]) -> None:
-    """What stands beside a task's row: long arguments until it ends, the plan until every step of it exists."""
+    """Separate rows of a task: large arguments until it ends, the plan until all its steps are created."""
     row = task.row
     if task.args_row:
         if task.ended:

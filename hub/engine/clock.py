@@ -1,4 +1,4 @@
-"""Time as the loop knows it: a clock that never jumps, and up to when every report has been read."""
+"""Time for the loop: a steady clock, and the time watermark."""
 
 import time
 from collections.abc import Callable
@@ -14,17 +14,18 @@ STOPPED_US = 4_000_000
 
 
 class TimeWatermark:
-    """`time_us`: every report made up to this time has been read. Silence before it is silence; later it may only be unread.
+    """`time_us`: all reports made up to this time have been read. A missing heartbeat before it was not sent; a later one may
+    be unread.
 
-    The end of the log moves while it is read, under load faster than anybody reads. So an end is kept, with the time when the log
-    ended there, until it has been read; then the next."""
+    The end of the log moves while it is read, under load faster than reading. So one end, with the time at which it was
+    observed, is kept until the reader reaches it; then the next one."""
 
     def __init__(self) -> None:
         self.time_us: int | None = None
         self._mark: tuple[int, int] | None = None
 
     def read(self, *, position: int, end: int, end_us: int) -> None:
-        """The log was read up to `position`; at `end_us` it ended at `end`."""
+        """Record that the log was read up to `position`, and that it ended at `end` at time `end_us`."""
         if self._mark is not None and position >= self._mark[0]:
             self._advance(self._mark[1])
             self._mark = None
@@ -38,9 +39,9 @@ class TimeWatermark:
 
 
 class SteadyClock:
-    """Wall clock at the start plus the time since: never jumps, whatever is done to the system's clock.
+    """Wall clock time at the start plus elapsed time, so that changes of the system clock do not cause jumps.
 
-    `since_boot_ns`: nanoseconds that also count while the machine is suspended (CLOCK_BOOTTIME), where the system has that."""
+    `since_boot_ns`: a clock in nanoseconds that includes suspend time (CLOCK_BOOTTIME), if available."""
 
     def __init__(self, since_boot_ns: Callable[[], int] | None = None) -> None:
         self._elapsed_ns = since_boot_ns or _since_boot_ns
@@ -48,13 +49,13 @@ class SteadyClock:
         self._began_ns = self._elapsed_ns()
 
     def now_us(self) -> int:
-        """Microseconds since the epoch."""
+        """Microseconds since the Unix epoch."""
         return self._wall_us + (self._elapsed_ns() - self._began_ns) // 1000
 
 
 class PartitionClock:
-    """The time of one engine partition, by `source` (microseconds since the epoch), which never goes back; nor does this, not
-    even to before what a former owner wrote."""
+    """The time of one engine partition, from `source` (microseconds since the Unix epoch). It never decreases, not even below
+    the time that an earlier owner wrote."""
 
     def __init__(self, partition: int, source: Callable[[], int]) -> None:
         self._partition = partition
@@ -62,7 +63,7 @@ class PartitionClock:
         self.source = source
 
     def now_us(self) -> int:
-        """Microseconds since the epoch."""
+        """Microseconds since the Unix epoch."""
         return self.source() + self._ahead_us
 
     def continue_from(self, written_us: int) -> None:

@@ -1,4 +1,4 @@
-"""The engine inside the embedded broker's process: it owns every partition."""
+"""The engine in the process of the embedded broker; it owns all partitions."""
 
 import asyncio
 from pathlib import Path
@@ -9,12 +9,12 @@ from .in_process import InProcessBroker
 from .service import OwnedPartitions
 from .settings import EngineSettings, LoopSettings
 
-#: Reports per batch inside the broker's process: the broker's clients wait while a batch is decided (some 40 µs a report).
+#: Most reports per batch in the broker's process: clients of the broker wait while a batch is decided (about 40 µs per report).
 EMBEDDED_MAX_RECORDS = 128
 
 
 class EmbeddedEngine:
-    """Every partition, inside the broker's process. The topics exist already."""
+    """Owns all partitions in the broker's process. The topics must exist."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class EmbeddedEngine:
 
     @property
     def partitions(self) -> list[int]:
-        """The partitions that are owned and ready."""
+        """The partitions that are ready."""
         return sorted(self._owned.ready)
 
     async def start(self, *, timeout_seconds: float = 60.0) -> None:
@@ -41,7 +41,7 @@ class EmbeddedEngine:
             await self._owned.taken_over(lambda: self._wanted)
 
     async def _follow(self) -> None:
-        """Begin every partition, and again those whose loop was fenced (its transaction took too long)."""
+        """Start all partitions, and restart those whose loop was fenced (by a transaction timeout)."""
         while True:
             await self._owned.own(self._wanted)
             await asyncio.sleep(1.0)

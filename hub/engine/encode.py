@@ -1,6 +1,6 @@
-"""A batch as records: what goes to which topic and partition, byte for byte.
+"""Encodes a batch as records by topic and partition.
 
-Events are CloudEvents 1.0 in binary mode. The headers of a task that do not change are encoded once per batch and task.
+Events are CloudEvents 1.0 in binary mode. Constant headers of a task are encoded once per batch.
 """
 
 from functools import lru_cache
@@ -27,7 +27,7 @@ from .partition import DecidedBatch
 
 _JSON = ("content-type", b"application/json")
 _SPECVERSION = ("ce_specversion", b"1.0")
-#: By the struct of an event: its headers for type and severity, and its schema.
+#: Headers for type and severity, and schema, by the struct of the event.
 _ABOUT = {
     row.data: (("ce_type", row.type.encode()), ("ce_severitynumber", str(row.severity).encode()), schema_of(row.type))
     for row in TYPE_OF_DATA.values()
@@ -36,9 +36,9 @@ _COMMAND_TYPE = {struct: ("ce_type", name.encode()) for name, struct in COMMANDS
 _PLAIN = pattern(r"[A-Za-z0-9._~-]*\Z").match
 _encoder = json.Encoder()
 
-#: Bytes of the header of a record batch (https://kafka.apache.org/documentation/#recordbatch).
+#: Size of the header of a record batch (https://kafka.apache.org/documentation/#recordbatch).
 _BATCH_OVERHEAD = 61
-#: A record whose value is not longer fits with all that stands around it (its headers are bounded).
+#: Values up to this size fit into a record without an exact check, since headers are bounded.
 _CERTAINLY_FITS = BATCH_BYTES_MAX // 2
 
 Outputs = dict[TopicPartition, list[Record]]
@@ -46,7 +46,7 @@ Headers = tuple[tuple[str, bytes], ...]
 
 
 def encode(batch: DecidedBatch, partition: int) -> Outputs:
-    """The records of `batch` of engine partition `partition`, in the order in which they are to be written."""
+    """The records of `batch` of engine partition `partition`, in write order."""
     outputs: Outputs = {}
     timestamp_ms = batch.now_us // 1000
     if batch.events:
@@ -65,13 +65,13 @@ def encode(batch: DecidedBatch, partition: int) -> Outputs:
         origin = ("hub-origin", f"{partition}/{original.offset}".encode())
         record = Record(
             original.key, original.value, (*given.items(), origin), timestamp_ms
-        )  # The producer's may be too old by now.
+        )  # the producer's timestamp may be too old
         outputs.setdefault(TopicPartition(INTAKE, home), []).append(record)
     return outputs
 
 
 def check_fits(outputs: Outputs) -> None:
-    """Raises RecordTooLarge where a record could not be written, whatever it is written with."""
+    """Raises RecordTooLarge if a record exceeds the limit even if it is written alone."""
     for place, records in outputs.items():
         for record in records:
             if len(record.value or b"") > _CERTAINLY_FITS and (size := size_of(record) + _BATCH_OVERHEAD) > BATCH_BYTES_MAX:
@@ -79,7 +79,7 @@ def check_fits(outputs: Outputs) -> None:
 
 
 def encode_events(events: list[EmittedEvent], epoch: int, now_us: int) -> list[Record]:
-    """The records of `events`, all decided at `now_us` by the owner `epoch`."""
+    """The records of `events`, decided at time `now_us` by the owner with `epoch`."""
     timestamp_ms = now_us // 1000
     time = ("ce_time", text_of(now_us).encode())
     constant: dict[str, tuple[str, str, Headers]] = {}
@@ -119,7 +119,7 @@ def encode_events(events: list[EmittedEvent], epoch: int, now_us: int) -> list[R
 
 
 def _constant(event: EmittedEvent) -> tuple[str, str, Headers]:
-    """Kind, entity and the headers that are the same for every event of one entity."""
+    """Kind, entity and the headers that are equal for all events of one entity."""
     entity = f"{event.kind}/{event.subject}"
     headers: Headers = (
         _SPECVERSION,

@@ -1,7 +1,7 @@
 """Records of `hub.state` that the engine cannot have written.
 
-Nobody else writes there, but without access control anybody can. Such a record must not keep a partition from starting, nor hide
-the row that it was written over."""
+Without access control any client can write to the topic. Such a record must neither prevent a partition from starting nor hide
+the row that it overwrote."""
 
 from msgspec import Raw, json
 
@@ -13,7 +13,7 @@ _raw = json.Decoder(Raw)
 
 
 def problem_of_row(key: bytes, value: bytes) -> str | None:
-    """Why the engine cannot have written this row; None where it may have. Rows of unknown kinds are nobody's and are ignored."""
+    """Why the engine cannot have written this row; None if it may have. Rows of unknown kinds are ignored."""
     try:
         entry = decode_row(key, value)
         match entry and entry.row:
@@ -26,8 +26,8 @@ def problem_of_row(key: bytes, value: bytes) -> str | None:
             case Raw() as row:
                 _raw.decode(row)
             case dict() as steps if isinstance(check_plan(steps), Rejection):
-                raise ValueError("it is not a plan")
-    except Exception as error:  # Whatever a decoder or a check makes of foreign bytes.
+                raise ValueError("not a valid plan")
+    except Exception as error:  # decoders and checks may raise anything for foreign bytes
         return f"{type(error).__name__}: {error}"[:300]
     return None
 
@@ -43,7 +43,7 @@ def _check_definition(entity: str, row: DefinitionRow) -> None:
 
 def _check_live(row: TaskRow) -> None:
     if row.state not in LIVE and row.state not in TERMINAL_STATES:
-        raise ValueError(f"state is {row.state[:64]!r}")
+        raise ValueError(f"invalid state {row.state[:64]!r}")
     us_of(row.created_at)
     if row.state in ("dispatched", "running") and not row.steps.total and row.lease is None:
-        raise ValueError(f"lease is missing in state {row.state}")
+        raise ValueError(f"missing lease in state {row.state}")

@@ -1,6 +1,6 @@
-"""The format number of a hub: which version of rows, events and commands its topics hold. Every `!meta` row carries it.
+"""The format number of a hub: the version of the rows, events and commands on its topics. Every `!meta` row has it.
 
-Data of another format is refused before anything is written: an engine that cannot read a hub must not fence the one that can.
+Data of another format is rejected before anything is written: an engine that cannot read the data must not fence one that can.
 """
 
 from msgspec import DecodeError, Struct, json
@@ -9,13 +9,13 @@ from ..core import FORMAT, META_KEY
 from ..errors import ConfigurationError
 from ..kafka import STATE, Cluster, PartitionReader, TopicMissing, describe_partitions
 
-#: The last transaction of a partition ends with its `!meta` row and a marker; aborted ones may follow.
+#: The last transaction of a partition ends with its `!meta` row and a marker; aborted transactions may follow.
 TAIL_RECORDS = 64
 READ_RECORDS, READ_MS = 1_000, 20
 
 
 class FormatMismatch(ConfigurationError):
-    """The topics of a hub hold data of a format that this version does not read."""
+    """The data on the topics of a hub has a format that this version cannot read."""
 
     def __init__(self, where: str, found: int) -> None:
         was = f"is of format {found}" if found else "has no format number, since an earlier version wrote it"
@@ -26,13 +26,13 @@ class FormatMismatch(ConfigurationError):
 
 
 class _Numbered(Struct):
-    """What rows of every format have in common, or miss."""
+    """The field with the format number, if present."""
 
     format: int = 0
 
 
 class _Unnumbered(Struct):
-    """What distinguishes a row that was written before there were format numbers from one that no engine wrote."""
+    """Fields of rows written before format numbers existed, which distinguish them from foreign rows."""
 
     offset: int
     epoch: int
@@ -45,8 +45,8 @@ _unnumbered = json.Decoder(_Unnumbered)
 
 
 def check_format(meta: bytes | None, where: str) -> None:
-    """Raises FormatMismatch where the value of a `!meta` row is of another format. A row that no engine of any version can have
-    written passes: whoever reads it finds out."""
+    """Check the value of a `!meta` row. Raises FormatMismatch for another format. A row that no engine can have written
+    passes; it is rejected when it is decoded."""
     if meta is None:
         return
     try:
@@ -60,8 +60,8 @@ def check_format(meta: bytes | None, where: str) -> None:
 
 
 async def check_hub_format(cluster: Cluster) -> None:
-    """Check the format of a hub by its partition 0, which has a `!meta` row since the first engine took it over. Topics that
-    are missing or empty pass. Raises FormatMismatch, `BrokerUnreachable`."""
+    """Check the format of a hub with partition 0, which has a `!meta` row since the first take-over. Missing and empty topics
+    pass. Raises FormatMismatch, `BrokerUnreachable`."""
     try:
         await describe_partitions(cluster, STATE)  # a reader would wait for the topic
         async with PartitionReader(cluster) as reader:
@@ -72,7 +72,7 @@ async def check_hub_format(cluster: Cluster) -> None:
 
 
 async def _last_meta(reader: PartitionReader) -> bytes | None:
-    """The last `!meta` row: in the tail of the log, or, where aborted transactions are in the way, somewhere before."""
+    """The last `!meta` row: at the end of the log, or earlier if aborted transactions follow it."""
     start, end = await reader.start_offset(), await reader.end_offset()
     for begin in dict.fromkeys((max(start, end - TAIL_RECORDS), start)):
         found: bytes | None = None

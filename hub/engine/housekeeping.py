@@ -1,6 +1,6 @@
-"""What is done for a partition beside its transactions, and never in their way: old intake is deleted, free space is watched.
+"""Background work of a partition that never delays its transactions: deletes old intake, monitors free disk space.
 
-Both ask the broker in a task of their own, one request at a time; a broker that does not answer, or cannot, delays nothing.
+Each sends one request at a time in a separate task, so that a broker that does not respond delays nothing.
 """
 
 import asyncio
@@ -20,34 +20,34 @@ from .settings import EngineSettings
 
 log = structlog.get_logger(__name__)
 
-#: Between two looks at the free space (seconds): 10 s at 100 MB/s are 1 GB, which the thresholds leave room for.
+#: Interval of checks of the free space (seconds): 10 s at 100 MB/s are 1 GB, which the thresholds allow for.
 STORAGE_SECONDS = 10.0
 
-#: After a failed deletion of intake, the next one is tried after this time (seconds).
+#: Backoff after a failed deletion of intake (seconds).
 RETRY_SECONDS = 60.0
 
-#: A partition that is left waits so long for its request to the broker (seconds).
+#: How long leaving a partition waits for its request to the broker (seconds).
 CLOSE_SECONDS = 2.0
 
 #: See `level_of`.
 RECOVERED = 1.1
 
-#: How long an answer about the free space holds (seconds): several looks, so that a broker that restarts changes nothing.
+#: How long a reported free space is valid (seconds): several checks, so that a restart of the broker changes nothing.
 ANSWER_HOLDS_SECONDS = 60.0
 
 StorageLevel = Literal["ok", "warning", "low"]
 
 _STORAGE_MESSAGES: dict[StorageLevel, str] = {
-    "ok": "there is enough space on the broker's disk again",
-    "warning": "the broker's disk is filling up; free some space, or shorten the retention of its topics",
-    "low": "the broker's disk is almost full: new submissions are refused until there is room",
+    "ok": "the broker's disk has enough free space again",
+    "warning": "the broker's disk is filling up; free space or shorten the retention of its topics",
+    "low": "the broker's disk is almost full: new submissions are rejected until space is free",
 }
-_SPACE_UNKNOWN = "the broker does not report its free disk space any more; submissions are accepted again"
+_SPACE_UNKNOWN = "the broker no longer reports its free disk space; submissions are accepted again"
 
 
 def level_of(space: DiskSpace, settings: EngineSettings, before: str) -> StorageLevel:
-    """How full a disk is, by the thresholds of `settings` (0 switches one off). It was at the level `before`: to leave that for a
-    better one, there must be RECOVERED times as much space as the threshold, so that a level does not change back and forth."""
+    """The level of a disk by the thresholds of `settings` (0 disables one). To leave the level `before` for a better one, the
+    free space must exceed the threshold by the factor RECOVERED, so that the level does not oscillate."""
     warn, low = settings.storage_thresholds(space.total_bytes)
     if space.usable_bytes < low * (RECOVERED if before == "low" else 1):
         return "low"
@@ -57,9 +57,9 @@ def level_of(space: DiskSpace, settings: EngineSettings, before: str) -> Storage
 class Housekeeping:
     """The background requests of one partition's loop, among its `tasks`. `close` ends them.
 
-    `space` and `level` follow what the broker last reported of its disk. Where it has reported nothing for ANSWER_HOLDS_SECONDS,
-    `space` is None and the level "ok": submissions are not refused because of a number that nobody confirms. Until there is an
-    answer, or that time is over, `level` is None.
+    `space` and `level` follow the latest report of the broker about its disk. If it has reported nothing for
+    ANSWER_HOLDS_SECONDS, `space` is None and the level "ok", so that submissions are not rejected because of an outdated
+    number. Before the first report, or until that time has passed, `level` is None.
     """
 
     def __init__(self, broker: EngineBroker, partition: int, settings: EngineSettings, tasks: ServiceTasks) -> None:
@@ -76,7 +76,7 @@ class Housekeeping:
         self.level: StorageLevel | None = None
 
     def trim(self, before: int | None) -> None:
-        """See to it that the intake before this offset is deleted (None: nothing is old enough)."""
+        """Request the deletion of the intake before this offset (None: nothing is old enough)."""
         if before is None or before <= self._trimmed or _now() < self._trim_due:
             return
         if self._trimming is None or self._trimming.done():
@@ -91,7 +91,7 @@ class Housekeeping:
         self._looking = self._begin(partial(self._look, written))
 
     def storage_change(self, written: str) -> EngineStorageChanged | None:
-        """The change from the level that was written last to the one of now, which is logged; None if there is none."""
+        """The change from the level written last to the current one, which is also logged; None without a change."""
         if self.level is None or self.level == written:
             return None
         usable, total = self.space or UNKNOWN_SPACE
@@ -113,7 +113,7 @@ class Housekeeping:
             await work()
         except (HubError, OSError, TimeoutError) as reason:
             log.warning("housekeeping failed", action="engine_housekeeping", partition=self._partition, reason=str(reason))
-        except Exception as failure:  # It must not end the partition, and not be silent either.
+        except Exception as failure:  # it must not end the partition, but be reported
             log.exception("housekeeping failed", action="engine_housekeeping", partition=self._partition, reason=repr(failure))
 
     async def _trim(self, before: int) -> None:
@@ -140,8 +140,8 @@ class Housekeeping:
             self.space, self.level = None, "ok"
 
     async def close(self) -> None:
-        """Wait for what is under way; cancel it after CLOSE_SECONDS (a client that is cancelled while it connects leaves a
-        connection behind)."""
+        """Wait for current requests; cancel them after CLOSE_SECONDS (a client cancelled while connecting leaks a
+        connection)."""
         tasks = [task for task in (self._trimming, self._looking) if task is not None]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
@@ -151,5 +151,5 @@ class Housekeeping:
 
 
 def _now() -> float:
-    """Seconds, by the event loop's clock."""
+    """Seconds by the clock of the event loop."""
     return asyncio.get_running_loop().time()

@@ -1,8 +1,8 @@
-"""The engine inside the broker's process: the ports of `ports.py` on the broker's own door, without sockets.
+"""The engine in the broker's process: implements the interfaces of `ports.py` with the broker's in-process API.
 
-It may decide on input that is appended but not on disk yet: what it appends follows that input in the same journal,
-and the broker shows nothing to anybody before both are on disk. So `commit` needs not wait for the disk: one sync of the
-journal covers input and output, and the next batch is decided meanwhile.
+It may process input that is appended but not yet on disk: its output follows the input in the same journal, and the broker
+makes neither visible before both are on disk. So `commit` does not wait for the disk: one sync of the journal covers input and
+output, and the next batch is decided meanwhile.
 """
 
 import asyncio
@@ -32,27 +32,27 @@ from .ports import DiskSpace, Intake, transactional_id
 
 FETCH_BYTES = 1024 * 1024
 
-#: Larger outputs for one partition go as several batches in the same transaction.
+#: Larger outputs for a partition are written as several batches in the same transaction.
 RUN_BYTES_MAX = 4 * 1024 * 1024
 
-#: How long a topic that is not there yet is waited for, and how often it is looked for (seconds).
+#: How long to wait for a topic that does not exist yet, and poll interval (seconds).
 RETRY_SECONDS = 5.0
 RETRY_PAUSE_SECONDS = 0.01
 
-#: What one batch decides: bounded in bytes, because what comes out must fit into one batch per partition.
+#: Most bytes of input per batch, because the output must fit into one batch per partition.
 TURN_BYTES = 2 * 1024 * 1024
 
-#: Base offset, length, and (after leader epoch, magic, CRC and attributes) the last offset delta of a v2 record batch.
+#: Base offset, length, and last offset delta (after leader epoch, magic, CRC and attributes) of a v2 record batch.
 _BATCH_HEAD = Struct(">qi11xi")
 
 _FENCED = {ErrorCode.INVALID_PRODUCER_EPOCH, ErrorCode.PRODUCER_FENCED}
 
 
 class InProcessSession:
-    """The transactional session on `LocalBroker`, with the promises of `TransactionalSession`.
+    """The implementation of `TransactionalSession` on `LocalBroker`.
 
-    With `behind_input`, `commit` returns when the transaction is appended and not when it is on disk: nobody is shown it (or
-    what it was decided from) before, so the engine can continue. `close` waits for the disk.
+    With `behind_input`, `commit` returns when the transaction is appended, before it is on disk. Neither it nor its input is
+    visible to others before that, so the engine can continue. `close` waits for the disk.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class InProcessSession:
         self._ended: str | None = "it was not opened"
 
     async def open(self) -> None:
-        """Fence the predecessor, end its transaction."""
+        """Fence the predecessor and abort its transaction."""
         try:
             self._producer = await self._local.init_producer(self._id, timeout_ms=self._timeout_ms)
         except BrokerError as error:
@@ -85,7 +85,7 @@ class InProcessSession:
     async def commit(self, outputs: Mapping[TopicPartition, Sequence[Record]]) -> Mapping[TopicPartition, int]:
         """See `TransactionalSession.commit`."""
         if self._ended is not None:
-            raise SessionFailed(f"The session of {self._id!r} has ended: {self._ended}.")
+            raise SessionFailed(f"The session of transactional id {self._id!r} has ended: {self._ended}.")
         batches = self._build(outputs)
         if not batches:
             return {}
@@ -117,7 +117,7 @@ class InProcessSession:
         return built
 
     async def _transact(self, batches: Mapping[tuple[str, int], Sequence[bytes]]) -> Transacted:
-        """Append; a topic that is not there (yet) is waited for."""
+        """Append the batches; waits for topics that do not exist yet."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._retry_seconds
         while True:
@@ -133,8 +133,8 @@ class InProcessSession:
         return _session_error(error)
 
     async def close(self) -> None:
-        """Wait until all that was committed is on disk."""
-        self._ended = self._ended or "it was closed"
+        """Wait until everything committed is on disk."""
+        self._ended = self._ended or "closed by its owner"
         await self._local.stable()
 
 
@@ -145,7 +145,7 @@ def _session_error(error: BrokerError) -> SessionFenced | SessionFailed:
 
 
 class InProcessIntake:
-    """The intake at the append position: last stable offset and aborted ranges are obeyed there."""
+    """The intake up to the append position; respects the last stable offset and aborted transactions there."""
 
     def __init__(self, local: LocalBroker, partition: int, offset: int) -> None:
         self._local = local
@@ -172,7 +172,7 @@ class InProcessIntake:
         return self._end_at
 
     async def read(self, max_records: int, timeout_seconds: float) -> list[StoredRecord]:
-        """The next records; other tasks of the broker's loop get their changes first."""
+        """The next records; yields to other tasks of the broker's event loop first."""
         await asyncio.sleep(0)
         if not self._buffer:
             self._fetch()
@@ -182,7 +182,7 @@ class InProcessIntake:
         return self._take(max_records)
 
     def _look(self, max_bytes: int) -> Fetched:
-        """What lies at the position. Raises OffsetOutOfRange."""
+        """Fetch at the position. Raises OffsetOutOfRange."""
         try:
             return self._local.fetch(INTAKE, self._partition, self._position, max_bytes=max_bytes, unsynced=True)
         except BrokerError as error:
@@ -216,7 +216,7 @@ class InProcessIntake:
 
 
 def _decode(data: bytes, aborted: Sequence[tuple[int, int]]) -> tuple[int, list[StoredRecord]]:
-    """The offset after the last batch in `data` (base offset + last offset delta + 1), and the records to be seen."""
+    """Returns the offset after the last batch in `data` (base offset + last offset delta + 1), and the visible records."""
     position = end = 0
     while position + 27 <= len(data):
         base_offset, length, last_delta = _BATCH_HEAD.unpack_from(data, position)
@@ -226,21 +226,21 @@ def _decode(data: bytes, aborted: Sequence[tuple[int, int]]) -> tuple[int, list[
 
 
 class InProcessBroker:
-    """The engine's ports on `LocalBroker`. `cluster` is the first part of the transactional ids."""
+    """Implements `EngineBroker` on `LocalBroker`. `cluster` is the prefix of the transactional ids."""
 
     def __init__(self, local: LocalBroker, *, cluster: str = "hub") -> None:
         self._local = local
         self._cluster = cluster
 
     async def session(self, partition: int) -> TransactionalSession:
-        """An opened session: earlier owners are fenced."""
+        """An open session; earlier owners are fenced."""
         session = InProcessSession(self._local, transactional_id(self._cluster, partition), behind_input=True)
         await session.open()
         return session
 
     async def changelog(self, partition: int, from_offset: int) -> AsyncIterator[StoredRecord]:
-        """The committed rows, in order, up to the end that was seen first. They are on disk: a snapshot must not hold what
-        the log may still lose."""
+        """The committed rows, in order, up to the end at the time of the call. Only rows on disk: a snapshot must not contain
+        rows that the log may lose."""
         await self._local.stable()
         end = self._local.end(STATE, partition)
         log_start = self._local.fetch(STATE, partition, end, max_bytes=1).log_start
@@ -250,21 +250,21 @@ class InProcessBroker:
         while position < end:
             fetched = self._local.fetch(STATE, partition, position, max_bytes=4 * FETCH_BYTES)
             if not fetched.data:
-                return  # What was there up to the end has been compacted away.
+                return  # everything up to the end was removed by compaction
             last, records = _decode(fetched.data, fetched.aborted)
             for record in records:
                 if position <= record.offset < end:
                     yield record
-            assert last > position, "a fetch gives batches that reach beyond the position"
+            assert last > position, "a fetch returns batches that end after the position"
             position = last
             await asyncio.sleep(0)
 
     async def intake(self, partition: int, offset: int) -> Intake:
-        """The intake, positioned."""
+        """The intake, positioned at `offset`."""
         return InProcessIntake(self._local, partition, offset)
 
     async def events_end(self, partition: int) -> int:
-        """The end of the partition's events."""
+        """The end offset of the events of the partition."""
         return self._local.end(EVENTS, partition, unsynced=True)
 
     async def pools(self) -> list[str]:
@@ -277,7 +277,7 @@ class InProcessBroker:
         try:
             await self._local.delete_records(INTAKE, partition, before)
         except BrokerError as error:
-            raise SessionFailed(f"{INTAKE}-{partition} could not be trimmed: {error}.") from error
+            raise SessionFailed(f"The records of {INTAKE}-{partition} could not be deleted: {error}.") from error
 
     async def disk_space(self) -> DiskSpace | None:
         """See EngineBroker."""

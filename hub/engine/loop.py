@@ -1,8 +1,8 @@
-"""The loop around an engine partition: take over, read, decide, commit; on any doubt drop everything and take over again.
+"""The loop of an engine partition: take over, read, decide, commit; after any failure discard the state and take over again.
 
-Start order (each step needs the one before): 1 open the session, which fences the former owner and ends its transaction;
-2 restore rows from snapshot and changelog up to the last stable offset; 3 the intake at the offset that `!meta` says (never a
-group's); 4 commit the take-over (epoch, `engine.started`); 5 go.
+Start order (each step requires the previous one): 1. open the session, which fences the previous owner and ends its
+transaction; 2. restore rows from snapshot and changelog up to the last stable offset; 3. open the intake at the offset in
+`!meta` (never a group's committed offset); 4. commit the take-over (epoch, `engine.started`); 5. run.
 """
 
 import asyncio
@@ -43,38 +43,38 @@ from .snapshots import Snapshot
 
 log = structlog.get_logger(__name__)
 
-#: Without any record or due item the loop looks around this often (seconds): so long may it take to notice `stop`.
+#: Poll interval without records and due timers (seconds); also the longest delay of `stop`.
 IDLE_SECONDS = 0.2
 
-#: Heartbeats cause nothing that is written. Their place in the intake is, after so many records or microseconds: a restart
+#: Heartbeats cause no output. After this many records or microseconds the input offset is written anyway, so that a restart
 #: need not read them again.
 CHECKPOINT_RECORDS = 10_000
 CHECKPOINT_US = 60_000_000
 
-#: What is due may have to wait for reports that cannot be read yet (after the beginning of an open transaction): look again after
-#: this time (seconds).
+#: Due timers may have to wait for reports that are not readable yet (after the start of an open transaction): poll interval
+#: (seconds).
 HIDDEN_SECONDS = 0.05
 
-#: Between looks at what housekeeping has to do besides marks (microseconds): a transaction takes less time than that look.
+#: Interval of housekeeping other than marks (microseconds), which takes longer than a transaction.
 HOUSEKEEPING_US = 250_000
 
-#: Between attempts to take a partition over (seconds): first, and at most.
+#: Backoff between attempts to take over a partition (seconds): first, and longest.
 RETRY_SECONDS = (0.05, 2.0)
 
 
 class MissingHistory(HubError):
-    """The intake no longer holds what has not been decided, or the changelog is gone: continuing would lose tasks."""
+    """Unprocessed records of the intake were deleted, or the changelog was lost: continuing would lose tasks."""
 
 
 def outage_log() -> OutageLog:
-    """What the partitions of a process share to say once why they start over."""
+    """The log of outages shared by the partitions of a process, so that each cause is logged once."""
     return OutageLog(log, action="engine_retry", over="engine_outage_over")
 
 
 class PartitionLoop:
-    """Owns one engine partition for as long as `run` runs. `on_ready` is called whenever it has taken over; `outages` is shared
-    by the partitions of a process. `owner` (host and process id) is whom the log names as the owner, by default this process.
-    `idle_seconds`: see IDLE_SECONDS; less than STOPPED_US."""
+    """Owns one engine partition while `run` is running. `on_ready` is called after each take-over; `outages` is shared by the
+    partitions of a process. `owner` is the host and process id in `engine.started`, by default those of this process.
+    `idle_seconds`: see IDLE_SECONDS; must be less than STOPPED_US."""
 
     def __init__(
         self,
@@ -123,15 +123,15 @@ class PartitionLoop:
         self.transactions = 0
 
     def stop(self) -> None:
-        """Ask the loop to end after the transaction at hand; `run` then writes `engine.stopped` and returns."""
+        """Request the loop to end after the current transaction; `run` then writes `engine.stopped` and returns."""
         self._stopping.set()
 
     async def run(self) -> None:
-        """Own the partition until `stop`, or until another owner has fenced this one (`fenced` is then true).
+        """Own the partition until `stop`, or until another owner fences this one (`fenced` is then true).
 
-        A broker that is away is waited for. A failure drops the partition's memory, which is restored after a pause; the second
-        identical one is raised, as is MissingHistory and whatever else a restart cannot mend. A background task that fails has
-        the loop end as `stop` does, and its error is raised.
+        Waits for an unreachable broker. After a failure the state is discarded and restored after a backoff. The second
+        identical failure is raised, and so are MissingHistory and other errors that a restart cannot fix. A background task
+        that fails has the loop end as `stop` does, and its error is raised.
         """
         await self._own_until_stopped()
         self._tasks.raise_failure()
@@ -145,7 +145,7 @@ class PartitionLoop:
                 continue
             except SessionFenced:
                 self.fenced = True
-                log.warning("another owner has taken over", action="engine_fenced", partition=self.partition)
+                log.warning("another owner has taken over the partition", action="engine_fenced", partition=self.partition)
                 return
             except (SessionFailed, Unreachable, TimeoutError, OSError) as reason:
                 about = {"partition": self.partition, "reason": str(reason) or repr(reason), "seconds": delay}
@@ -186,7 +186,7 @@ class PartitionLoop:
             await session.close()
 
     async def _intake(self, partition: EnginePartition) -> Intake:
-        """The intake where the state continues. A first start is one at the log's beginning, and no other."""
+        """Open the intake at the offset of the restored state. Without state, the intake must start at offset 0."""
         try:
             intake = await self._broker.intake(self.partition, partition.offset)
             log_start = intake.log_start
@@ -196,13 +196,13 @@ class PartitionLoop:
             log_start = 1
         if partition.epoch == 0 and log_start > 0:
             raise MissingHistory(
-                f"partition {self.partition} has no state, but its intake does not begin at offset 0: the changelog "
+                f"partition {self.partition} has no state, but its intake does not start at offset 0: the changelog "
                 "hub.state was lost. Restore it, or start with new topics."
             )
         return intake
 
     async def _go(self, session: TransactionalSession, partition: EnginePartition, intake: Intake) -> None:
-        """Until `stop`: 1 read, 2 advance the time watermark, 3 decide and commit, 4 look for new pools."""
+        """Until `stop`: 1. read, 2. advance the time watermark, 3. decide and commit, 4. look for new pools."""
         max_records = self._loop_settings.max_records
         stopping, quarantine = self._stopping.is_set, self._quarantine
         timeout = 0.0
@@ -213,7 +213,7 @@ class PartitionLoop:
             phases = quarantine.phases(partition.offset)
             records = await self._read(session, partition, intake, max_records if phases == ("all",) else 1, timeout)
             now_us = self.clock.now_us()
-            if now_us - looked_us > STOPPED_US:  # What is known of the log's end may be as old as the gap.
+            if now_us - looked_us > STOPPED_US:  # the known end of the log may be as old as the gap
                 self._extend_deadlines(partition, now_us - looked_us)
             else:
                 end_us = now_us - round((asyncio.get_running_loop().time() - intake.end_at) * 1e6)
@@ -241,7 +241,7 @@ class PartitionLoop:
     async def _read(
         self, session: TransactionalSession, partition: EnginePartition, intake: Intake, max_records: int, timeout: float
     ) -> list[StoredRecord]:
-        """The next records. Where they are deleted, another owner may have decided them: its fence is then what is raised."""
+        """The next records. If they were deleted, another owner may have processed them; then SessionFenced is raised."""
         try:
             return await intake.read(max_records, timeout)
         except OffsetOutOfRange:
@@ -251,7 +251,7 @@ class PartitionLoop:
     def _decide(
         self, partition: EnginePartition, records: Sequence[StoredRecord], now_us: int, phase: Phase
     ) -> tuple[DecidedBatch, Outputs] | None:
-        """A batch and its records; None where nothing is to be written. Raises UnwritableBatch where they cannot be written."""
+        """Decide a batch. Returns it with its records, or None if there is nothing to write. Raises UnwritableBatch."""
         taken = records if phase in ("all", "records") else ()
         batch = partition.process(taken, now_us, self._known, phase=phase)
         self.offset = batch.offset
@@ -277,7 +277,7 @@ class PartitionLoop:
         partition.extend_deadlines(gap_us)
 
     async def _keep_house(self, session: TransactionalSession, partition: EnginePartition, now_us: int) -> None:
-        """Note which offset was reached, let old intake be deleted, and act on a disk that fills up or empties."""
+        """Write marks, delete old intake, and react to changes of the free disk space."""
         house, marks = self._housekeeping, self._marks
         if marks.due(now_us, partition.offset):
             await self._write(session, partition, partition.checkpoint(now_us, marks.note(now_us, partition.offset)))
@@ -292,7 +292,7 @@ class PartitionLoop:
             await self._write(session, partition, partition.storage_changed(now_us, change))
 
     async def _write(self, session: TransactionalSession, partition: EnginePartition, batch: DecidedBatch) -> None:
-        """Commit a batch of the loop's own, which certainly fits."""
+        """Commit a batch created by the loop itself, which always fits."""
         await self._commit(session, partition, batch, encode(batch, self.partition))
 
     async def _look_for_pools(self) -> bool:
@@ -324,7 +324,7 @@ class PartitionLoop:
     # Restoring
 
     def _build(self, folded: Snapshot) -> tuple[EnginePartition, int]:
-        """The partition of these rows, and how many there are. Raises MalformedRows, FormatMismatch."""
+        """Build the partition from these rows. Returns it and the number of rows. Raises MalformedRows, FormatMismatch."""
         check_format(folded.rows.get(META_KEY), f"{STATE}-{self.partition}")
         partition = EnginePartition(self.partition, self._partitions, self._settings)
         count = partition.restore(folded.rows.items(), self.clock.now_us())

@@ -1,4 +1,4 @@
-"""The engine's ports on any Kafka, over TCP: Apache Kafka, or the embedded broker from another process."""
+"""Implements the interfaces of `ports.py` over TCP, for Apache Kafka or an embedded broker in another process."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,18 +21,18 @@ from ..kafka import (
 )
 from .ports import DiskSpace, Intake, transactional_id
 
-#: A reader that gives nothing for so long is asked whether it is really at the end (seconds).
+#: A reader without records for this time is checked for whether it is really at the end (seconds).
 CHECK_SECONDS = 5.0
 
-#: How long the broker may keep a fetch that it has nothing for (milliseconds): so old may be what is known of the log's end.
+#: `fetch.max.wait.ms` (milliseconds): the known end of the log may be this old.
 FETCH_WAIT_MS = 200
 
-#: How old what is known of the brokers' disks may be (seconds).
+#: How long disk usage of the brokers is cached (seconds).
 SPACE_SECONDS = 8.0
 
 
 class TcpIntake:
-    """The intake through a consumer without a group. Committed records only; nothing is skipped silently."""
+    """The intake, read by a consumer without a group: committed records only; nothing is skipped silently."""
 
     def __init__(self, reader: PartitionReader, log_start: int) -> None:
         self._reader = reader
@@ -40,11 +40,11 @@ class TcpIntake:
         self._heard_at = self._looked_at = asyncio.get_running_loop().time()
         self._answer_ms: int | None = None
         self.position = 0
-        self.end = 1  # not known before the broker has reported it
+        self.end = 1  # unknown until the broker has reported it
         self.end_at = self._looked_at
 
     async def read(self, max_records: int, timeout_seconds: float) -> list[StoredRecord]:
-        """The next records. Raises OffsetOutOfRange, ConnectionLost (also where the client is stuck)."""
+        """The next records. Raises OffsetOutOfRange, ConnectionLost (also if the client hangs)."""
         records = await self._reader.read(max_records, round(timeout_seconds * 1000))
         now = asyncio.get_running_loop().time()
         if records:
@@ -57,7 +57,8 @@ class TcpIntake:
         return records
 
     def _look(self, now: float) -> None:
-        """A new answer came at some time since the last look; without one, reports made since then are not known of."""
+        """Update the end of the log if a response arrived since the last call; its exact time is unknown, so the last call's
+        is used."""
         end, answer_ms = self._reader.seen_log_end, self._reader.seen_ms
         if end is None:
             self.end = self.position + 1
@@ -66,12 +67,12 @@ class TcpIntake:
         self._looked_at = now
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         await self._reader.close()
 
 
 class TcpBroker:
-    """See `ports.EngineBroker`. `name` is the first part of the transactional ids."""
+    """Implements `ports.EngineBroker`. `name` is the prefix of the transactional ids."""
 
     def __init__(self, cluster: Cluster, *, name: str = "hub") -> None:
         self._cluster = cluster
@@ -81,7 +82,7 @@ class TcpBroker:
         self._space_lock = asyncio.Lock()
 
     async def session(self, partition: int) -> TransactionalSession:
-        """An opened session of the best kind that the cluster takes."""
+        """An open session of the best kind that the cluster supports."""
         return await open_session(self._cluster, transactional_id(self._name, partition))
 
     async def changelog(self, partition: int, from_offset: int) -> AsyncIterator[StoredRecord]:
@@ -92,10 +93,10 @@ class TcpBroker:
         except OffsetOutOfRange as gone:
             if gone.offset == from_offset:
                 raise
-            raise ConnectionLost(f"{STATE}-{partition} moved while it was read: {gone}") from gone
+            raise ConnectionLost(f"{STATE}-{partition} changed while it was read: {gone}") from gone
 
     async def intake(self, partition: int, offset: int) -> Intake:
-        """The intake, positioned."""
+        """The intake, positioned at `offset`."""
         reader = PartitionReader(self._cluster, fetch_max_wait_ms=FETCH_WAIT_MS)
         try:
             await reader.open(INTAKE, partition, offset)
@@ -105,7 +106,7 @@ class TcpBroker:
             raise
 
     async def events_end(self, partition: int) -> int:
-        """The end of the partition's events."""
+        """The end offset of the events of the partition."""
         async with PartitionReader(self._cluster) as reader:
             await reader.open(EVENTS, partition, 0)
             return await reader.end_offset()
@@ -119,7 +120,7 @@ class TcpBroker:
         await delete_records(self._cluster, INTAKE, partition, before)
 
     async def disk_space(self) -> DiskSpace | None:
-        """See EngineBroker. The partitions of a process share an answer for SPACE_SECONDS."""
+        """See EngineBroker. The partitions of a process share the result for SPACE_SECONDS."""
         async with self._space_lock:
             now = asyncio.get_running_loop().time()
             if now >= self._space_until:

@@ -1,7 +1,7 @@
-"""One engine partition as a value: `process(records, now_us) -> Batch`. No IO, no clock.
+"""One engine partition as a value: `process(records, now_us) -> Batch`. No I/O, no clock.
 
-The same object runs in the engine's loop, inside the broker's process, in a simulation and in a benchmark. State is
-changed in place; when the batch it gave is not committed for certain, the object is dropped and another is restored.
+The engine's loop, simulations and benchmarks use the same object. The state is changed in place; unless a batch is certainly
+committed, discard the object and restore a new one.
 """
 
 from collections.abc import Iterable, Sequence, Set
@@ -37,32 +37,31 @@ from ..core import (
     settle,
     take_due,
 )
-from ..kafka import INBOX_PARTITIONS, StoredRecord, partition_of
+from ..kafka import StoredRecord, partition_of
 from .changelog import rows_of
 from .reading import InvalidRequest, decode_report, envelope_of
 from .rebuilding import RestoredRows
 from .settings import EngineSettings
 
-#: Entries of the ended index that are tombstoned in one batch, and how long expired ones may stay while nothing else is written.
+#: Most entries of the ended index that one batch removes, and how long expired ones may stay while nothing else is written.
 EXPIRED_PER_BATCH = 500
 EXPIRY_SLACK_US = 60 * SECOND_US
 
-#: The time of a new owner begins so long after the last that was written: provenance, in milliseconds, is never repeated.
+#: The time of a new owner starts this much after the last written time, so that provenance, in milliseconds, is never repeated.
 RESTORED_AFTER_US = 1_000
 
-#: The phases that `process` goes through: all of them, or one alone, to find out whose output it is that does not fit.
+#: The phases of `process`: all, or one alone to find the record or timer whose output does not fit.
 Phase = Literal["all", "records", "timers", "dispatch"]
 
 
-#: What decides a batch that takes no records: nothing that the loop knows.
+#: `Known` for batches without records and timers.
 NOTHING = Known()
 
 
 class DecidedBatch(NamedTuple):
-    """What one transaction writes. `rows` are changelog entries (None: tombstone); `offset` the next input to decide.
+    """The content of one transaction. `rows`: changelog entries (None: tombstone); `offset`: next input offset.
 
-    `timer`: the last timer that was taken. `unknown_pools`: pools that workers named and that have no commands topic as far as is
-    known."""
+    `timer`: the last processed timer. `unknown_pools`: pools of workers without a known commands topic."""
 
     events: list[EmittedEvent]
     commands: list[Command]
@@ -82,21 +81,21 @@ class DecidedBatch(NamedTuple):
 
 
 class PoisonRecord(Exception):
-    """Taking the record at `offset` failed half-way: the state is spoiled, drop the partition and restore it.
+    """Processing the record at `offset` failed with the state partly changed: discard the partition and restore it.
 
-    The next owner dead-letters it (`Known.poison_records`): it stops the partition once, not forever."""
+    The restored partition dead-letters the record (`Known.poison_records`), so it stops the partition only once."""
 
     def __init__(self, offset: int, reason: str) -> None:
-        super().__init__(f"the record at offset {offset} of hub.intake: {reason}")
+        super().__init__(f"record at offset {offset} of hub.intake: {reason}")
         self.offset, self.reason = offset, reason
 
 
 class MalformedRows(Exception):
-    """The rows of the changelog are not what an engine writes: no state can be built from them. The message says why."""
+    """No state can be built from the rows of the changelog, which no engine can have written. The message has the reason."""
 
 
 class EnginePartition:
-    """See the module. Use: construct, `restore` the changelog's rows, `take_over`, then `process` batch after batch."""
+    """The partition. Construct it, `restore` the rows of the changelog, `take_over`, then `process` batch after batch."""
 
     def __init__(self, partition: int, partitions: int, settings: EngineSettings | None = None) -> None:
         self.partition = partition
@@ -112,9 +111,9 @@ class EnginePartition:
     # Restoring and taking over
 
     def restore(self, rows: Iterable[tuple[bytes, bytes]], now_us: int) -> int:
-        """Build the state from the last row of every key; returns how many rows there were. Once, on a fresh object.
+        """Build the state from the last row of every key. Returns the number of rows. Call it once, on a new object.
 
-        Raises MalformedRows: then restore another object, from rows that were checked."""
+        Raises MalformedRows: then restore a new object from checked rows."""
         try:
             return self._restore(rows, now_us)
         except Exception as error:
@@ -124,7 +123,7 @@ class EnginePartition:
         found = RestoredRows(rows)
         if (meta := found.meta) is not None:
             assert meta.partitions == self.partitions, (
-                f"partition {self.partition} was written by a hub of {meta.partitions} partitions; this one has {self.partitions}"
+                f"partition {self.partition} was written by a hub with {meta.partitions} partitions, not {self.partitions}"
             )
             self.offset, self.epoch, self.now_us, self.created_us = meta.offset, meta.epoch, meta.now_us, meta.created_us
         self.now_us = max(self.now_us + RESTORED_AFTER_US, now_us)
@@ -144,11 +143,11 @@ class EnginePartition:
         changes.apply_to_engine(e.EngineRestored(rows=rows, live_tasks=self.state.live, snapshot=snapshot))
         announced = EngineAnnounced(partition=self.partition, partitions=self.partitions, epoch=self.epoch)
         for pool in pools:
-            changes.commands += [Command(pool, inbox, "*", "", announced) for inbox in range(INBOX_PARTITIONS)]
+            changes.commands += [Command(pool, inbox, "*", "", announced) for inbox in range(self.settings.inboxes)]
         return self._batch(changes)
 
     def leave(self, now_us: int) -> DecidedBatch:
-        """The last batch of an owner that goes in order."""
+        """The last batch of an owner that shuts down."""
         changes = self._changes(now_us)
         changes.caused_by(f"stop/{self.partition}/{self.epoch}", None)
         changes.apply_to_engine(e.EngineStopped(input_offset=self.offset))
@@ -157,15 +156,15 @@ class EnginePartition:
     # Processing
 
     def process(self, records: Sequence[StoredRecord], now_us: int, known: Known, *, phase: Phase = "all") -> DecidedBatch:
-        """Decide `records` (the next of the intake, in order), then what is due, then dispatch.
+        """Decide `records` (the next ones of the intake, in order), then due timers, then dispatch.
 
-        `now_us` is the time of everything in the batch. The batch must be committed before the next one's is. `phase` other than
-        "all" leaves out the other phases (there must be no records then but for "records"), and takes one timer at most.
+        `now_us` is the time of the whole batch. Batches must be committed in order. A `phase` other than "all" runs only that
+        phase (records are allowed only for "records") and processes at most one timer.
 
-        Raises PoisonRecord and PoisonTimer, which blame one record or timer; any other exception is a broken invariant that
-        nothing outside is to blame for. After each of them the partition must be restored.
+        Raises PoisonRecord or PoisonTimer if one record or timer fails; any other exception is a bug in the engine. After any
+        exception the partition must be restored.
         """
-        assert not records or phase in ("all", "records"), f"the phase {phase!r} does not take records"
+        assert not records or phase in ("all", "records"), f"phase {phase!r} must not get records"
         changes = self._changes(now_us, known)
         self.state.know_pools(known.pools, self.now_us)
         self._take_all(changes, records)
@@ -184,7 +183,7 @@ class EnginePartition:
             try:
                 self._take(changes, record)
             except MemoryError:
-                raise  # No record is to blame for that.
+                raise  # not caused by the record
             except Exception as error:
                 raise PoisonRecord(record.offset, _in_words(error)) from error
             self.offset = record.offset + 1
@@ -199,7 +198,7 @@ class EnginePartition:
         return timer
 
     def next_due(self) -> int | None:
-        """When `process` has something to do without any record, in microseconds since the epoch; None: nothing ahead."""
+        """When `process` has work to do without records, in microseconds since the Unix epoch, or None."""
         state = self.state
         times = [state.agenda.next_due(), next_lease_expiry(state.workers)]
         if state.start_deadlines:
@@ -212,7 +211,7 @@ class EnginePartition:
         return min((time for time in times if time is not None), default=None)
 
     def extend_deadlines(self, gap_us: int) -> None:
-        """This process was itself stopped for `gap_us`: whoever was silent in that time loses nothing by it."""
+        """Extend leases and start deadlines by `gap_us`, for which this process was suspended."""
         extend_deadlines(self.state, gap_us)
 
     def _changes(self, now_us: int, known: Known = NOTHING) -> Changes:
@@ -239,7 +238,7 @@ class EnginePartition:
     # One record
 
     def _take(self, changes: Changes, record: StoredRecord) -> None:
-        """Decide one record. Whatever is wrong with it is reported on the log and affects nothing else."""
+        """Decide one record. An invalid record causes an event and affects nothing else."""
         changes.caused_by(f"{self.partition}/{record.offset}", None)
         mark = len(changes.events)
         try:
@@ -249,7 +248,7 @@ class EnginePartition:
             changes.caused_by(f"{self.partition}/{record.offset}", envelope.event_id)
             decide_report(changes, envelope, decode_report(envelope))
         except InvalidReport as why:
-            assert len(changes.events) == mark, "a report that is invalid has changed nothing"
+            assert len(changes.events) == mark, "an invalid report must not change anything"
             if isinstance(why, InvalidRequest):
                 asked = why.envelope
                 changes.reject("malformed", str(why), report=asked.type, task=None, reply=asked.reply)
@@ -270,11 +269,11 @@ class EnginePartition:
         changes.apply_to_engine(data)
 
     def checkpoint(self, now_us: int, *rows: tuple[bytes, bytes]) -> DecidedBatch:
-        """Nothing has changed, but much was read: only the next input offset, and further `rows` of the changelog."""
+        """A batch with only the next input offset, and further `rows` of the changelog."""
         return self._batch(self._changes(now_us))._replace(rows=[*rows, self._meta()])
 
     def storage_changed(self, now_us: int, change: e.EngineStorageChanged) -> DecidedBatch:
-        """The broker's disk has another level of free space: an event, and whether submissions are rejected from now on."""
+        """A batch for another level of free disk space: an event, and whether submissions are rejected from now on."""
         changes = self._changes(now_us)
         number = self.state.engine_row.sequence
         changes.caused_by(f"agenda/{self.partition}/storage:{change.level}.{number}/{self.now_us // 1000}", "agenda:storage")

@@ -1,16 +1,16 @@
-"""Pools that workers named and whose commands topic the engine has not seen: it is looked for again, ever less often."""
+"""Polls for the commands topics of workers' pools that do not exist yet, with increasing intervals."""
 
 import asyncio
 from collections.abc import Iterable
 
 from .ports import EngineBroker
 
-#: Between looks for the commands topic of a pool that a worker named and that does not exist (seconds): first, and at most.
+#: Interval of checks for a missing commands topic (seconds): first, and longest.
 LOOK_SECONDS = (1.0, 30.0)
 
 
 class PoolWatch:
-    """See the module."""
+    """The pools of workers whose commands topic is missing."""
 
     def __init__(self, broker: EngineBroker) -> None:
         self._broker = broker
@@ -18,17 +18,17 @@ class PoolWatch:
         self._due = self._pause = 0.0
 
     def want(self, pools: Iterable[str]) -> None:
-        """Workers of these pools are there, and their topics are not known."""
+        """Add pools that have workers but no known commands topic."""
         self._wanted.update(pools)
 
     @property
     def is_due(self) -> bool:
-        """Whether to `look` now."""
+        """Whether it is time to call `look`."""
         return bool(self._wanted) and asyncio.get_running_loop().time() >= self._due
 
     async def look(self) -> tuple[frozenset[str], bool]:
-        """The pools that have a topic now, and whether one that was wanted is among them. The pauses between looks grow while
-        one is missing."""
+        """Returns the pools that now have a topic, and whether a wanted one is among them. The interval increases while one is
+        missing."""
         now = asyncio.get_running_loop().time()
         wanted, pools = self._wanted, frozenset(await self._broker.pools())
         self._wanted = set()

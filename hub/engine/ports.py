@@ -1,4 +1,4 @@
-"""What the engine's loop needs of a broker, as small ports. Two adapters: `over_tcp.py` (any Kafka) and `in_process.py`."""
+"""The interfaces to the broker that the engine's loop uses. Implementations: `over_tcp.py` (any Kafka) and `in_process.py`."""
 
 from collections.abc import AsyncIterator
 from typing import NamedTuple, Protocol
@@ -7,42 +7,43 @@ from ..kafka import StoredRecord, TransactionalSession
 
 
 class DiskSpace(NamedTuple):
-    """Bytes that can still be written to the broker's disk (the fullest one of a cluster), and its size."""
+    """Usable and total bytes of the broker's disk (of a cluster: the fullest one)."""
 
     usable_bytes: int
     total_bytes: int
 
 
-#: What is written where a broker does not report its disk.
+#: The value in events if a broker does not report its disk.
 UNKNOWN_SPACE = DiskSpace(-1, -1)
 
 
 class Intake(Protocol):
-    """The intake of one partition, read in order from a position that we set."""
+    """The intake of one partition, read in order from a given position."""
 
     log_start: int
 
     async def read(self, max_records: int, timeout_seconds: float) -> list[StoredRecord]:
-        """The next records: at once when there are some, else after at most `timeout_seconds` (then maybe none).
+        """The next records: at once if there are any, else within `timeout_seconds`; may be empty.
 
-        Raises OffsetOutOfRange, loudly, where the position lies outside the log.
+        Raises OffsetOutOfRange if the position is outside the log.
         """
         ...
 
     @property
     def position(self) -> int:
-        """The offset after what was read so far (records of transactions that were aborted count as read)."""
+        """The offset after the last read record; records of aborted transactions count as read."""
         ...
 
     @property
     def end(self) -> int:
-        """The end of the log as the broker last reported it, with what lies after a transaction that is still open: whoever has
-        not read up to there may have reports unread."""
+        """The end of the log in the latest response, including records after the start of an open transaction: before it is
+        reached, reports may be unread."""
         ...
 
     @property
     def end_at(self) -> float:
-        """A time, by the event loop's clock, at which the log had not gone beyond `end` yet: not much before it was reported."""
+        """A time, by the clock of the event loop, shortly before `end` was reported: at that time the log ended at or before
+        `end`."""
         ...
 
     async def close(self) -> None:
@@ -54,13 +55,13 @@ class EngineBroker(Protocol):
     """Where an engine partition reads and writes."""
 
     async def session(self, partition: int) -> TransactionalSession:
-        """An opened session of the partition's transactional id: every earlier owner is fenced when this returns."""
+        """An open session with the transactional id of the partition; all earlier owners are fenced on return."""
         ...
 
     def changelog(self, partition: int, from_offset: int) -> AsyncIterator[StoredRecord]:
-        """The committed rows of `hub.state` from an offset (0: from the log's start, wherever that is) to its end.
+        """The committed rows of `hub.state` from an offset (0: the log start) to the end.
 
-        Raises OffsetOutOfRange where the log does not reach to that offset, or has lost it."""
+        Raises OffsetOutOfRange if the offset is outside the log."""
         ...
 
     async def intake(self, partition: int, offset: int) -> Intake:
@@ -68,7 +69,7 @@ class EngineBroker(Protocol):
         ...
 
     async def events_end(self, partition: int) -> int:
-        """The end offset of the partition's events: later ones lie at or after it."""
+        """The end offset of the events of the partition: later events are at or after it."""
         ...
 
     async def pools(self) -> list[str]:
@@ -76,18 +77,18 @@ class EngineBroker(Protocol):
         ...
 
     async def trim_intake(self, partition: int, before: int) -> None:
-        """Delete the records of the intake before an offset (DeleteRecords); those that are gone already are not an error.
+        """Delete the records of the intake before an offset (DeleteRecords); no error if they are deleted already.
 
         Raises HubError."""
         ...
 
     async def disk_space(self) -> DiskSpace | None:
-        """The space of the broker's disk; None where the broker does not say. Raises HubError, OSError."""
+        """Free space of the broker's disk; None if the broker does not report it. Raises HubError, OSError."""
         ...
 
 
 def transactional_id(cluster: str, partition: int) -> str:
-    """The identity that fences: one per engine partition."""
+    """The transactional id of an engine partition, which fences earlier owners."""
     return f"{cluster}.engine.{partition}"
 
 

@@ -1,8 +1,8 @@
-"""What to do about a failure of a partition: who is to blame, and how to continue without it.
+"""Handles failures of a partition: finds the record or timer that causes one, and continues without it.
 
-A record or a timer that failed is dead-lettered when the partition comes to it again. Output that cannot be written (it does not
-fit into a record) does not show whose it is: records and timers are then taken one by one, each in its own transaction, until one
-of them fails alone. All else is a mistake in the engine that nothing outside is to blame for: raised when it repeats itself.
+A failed record or timer is dead-lettered when the partition reaches it again. For output that cannot be written (it does not
+fit into a record) the cause is unknown: then records and timers are processed one by one, each in a separate transaction,
+until one of them fails alone. Any other failure is a bug in the engine, and is raised when it occurs again.
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ ONE_BY_ONE: tuple[Phase, ...] = ("records", "timers", "dispatch")
 
 
 class UnwritableBatch(Exception):
-    """What was decided cannot be written: a value that JSON cannot hold, or a record larger than the topic accepts.
+    """The output of a batch cannot be written: a value cannot be encoded as JSON, or a record exceeds the limit of its topic.
 
-    Decided were `records` and, where the phase is "timers", the timer `timer`."""
+    The batch had `records` and, in phase "timers", the timer `timer`."""
 
     def __init__(self, records: Sequence[StoredRecord], timer: TimerKey | None, phase: Phase, error: Exception) -> None:
         super().__init__(f"{type(error).__name__}: {error}")
@@ -31,7 +31,7 @@ class UnwritableBatch(Exception):
         self.phase = phase
 
     def blamed(self) -> Exception:
-        """The record or the timer that was decided alone, as the one to blame; else this itself."""
+        """PoisonRecord or PoisonTimer if a record or timer was processed alone; otherwise this exception."""
         if self.phase == "records" and self.last >= 0:
             return PoisonRecord(self.last, str(self))
         if self.phase == "timers" and self.timer is not None:
@@ -40,8 +40,8 @@ class UnwritableBatch(Exception):
 
 
 class Quarantine:
-    """The records (by offset) and timers of one partition that are to be dead-lettered, with the reason; and whether records and
-    timers are taken one by one."""
+    """The records (by offset) and timers of a partition to dead-letter, with the reason, and whether records and timers are
+    processed one by one."""
 
     def __init__(self, partition: int) -> None:
         self._partition = partition
@@ -52,16 +52,16 @@ class Quarantine:
         self.timers: dict[TimerKey, str] = {}
 
     def phases(self, offset: int) -> tuple[Phase, ...]:
-        """The phases of the next transactions, when the partition is at `offset` of its intake."""
+        """The phases of the next transactions if the partition is at `offset` of its intake."""
         return ONE_BY_ONE if offset <= self._until or self._timers_left else ALL
 
     def looked_at_timers(self, taken: TimerKey | None) -> None:
-        """The phase "timers" took this timer; None: none was due."""
+        """Record the timer that phase "timers" processed; None: none was due."""
         self._timers_left = taken is not None
 
     def learn(self, failure: Exception, offset: int) -> None:
-        """Take a failure at `offset` into account. Raises it where the partition cannot continue: it has failed in the same way
-        before, although what was to blame was left out."""
+        """Record a failure at `offset`. Raises it if the partition cannot continue, because the same failure occurred
+        before."""
         if isinstance(failure, UnwritableBatch):
             failure = failure.blamed()
         description = f"{type(failure).__name__} at {offset}: {failure}"
@@ -75,7 +75,7 @@ class Quarantine:
             case UnwritableBatch() if failure.phase == "all" and not again:
                 self._until, self._timers_left = failure.last, True
             case _ if isinstance(failure, PoisonRecord | PoisonTimer | UnwritableBatch) or again:
-                self._log("processing failed again in the same way; the partition stops", failure)
+                self._log("processing failed again with the same error; stopping the partition", failure)
                 raise failure
         self._log("processing failed; restoring the partition", failure)
 

@@ -1,8 +1,8 @@
-"""Records of the intake as reports: one checked and bounded `Envelope` from either form of a CloudEvent, or why there is none.
+"""Decodes records of the intake: a checked and bounded `Envelope` from either mode of a CloudEvent, or an error with the reason.
 
-Everything that is copied from a record into events, rows, commands or replies passes through here or through the bounds of the
-core, so that no record can produce output that does not fit. What identifies (`ce_id`, `ce_source`) is never cut: too long, it is
-rejected. What only serves others (a reply address, a trace context) is ignored where it is malformed.
+Everything that is copied from a record to events, rows, commands or replies is bounded here or in the core, so that the output
+of a record always fits. Identifiers (`ce_id`, `ce_source`) are never truncated; too long ones are rejected. A malformed reply
+address or trace context is ignored.
 """
 
 from base64 import b64decode
@@ -12,20 +12,20 @@ from typing import Any, NamedTuple
 
 from msgspec import DecodeError, Raw, ValidationError, json
 
-from schemas import quoted_with_hash
+from schemas import decoding_problem, quoted_with_hash
 from schemas import reports as r
 
 from ..core import ESCAPED_MAX, ID_BYTES, REQUESTS, SOURCE_BYTES, Envelope, InvalidReport, escaped_bytes
 from ..kafka import REPLY_PARTITIONS, UNREADABLE, StoredRecord
 
-#: A report larger than this is dead-lettered unread. The topics take records of up to 8 MiB: what is admitted must fit into an
-#: event together with its envelope, and into a row.
+#: Larger reports are dead-lettered without being decoded. The topics accept records of up to 8 MiB: an admitted report must
+#: fit into an event together with its envelope, and into a row.
 REPORT_BYTES_MAX = 4 * 1024 * 1024
 
-#: Key and headers of a record together (bytes): a record that is forwarded carries both, and one header more.
+#: Most bytes of key and headers together; a forwarded record has both and one more header.
 HEADERS_BYTES_MAX = 64 * 1024
 
-#: A worker describes itself in a report of at most this size (bytes): what it registered goes into an event.
+#: Most bytes of a worker's report about itself, whose options are copied to an event.
 WORKER_REPORT_BYTES_MAX = 1024 * 1024
 
 DECODERS = {name: json.Decoder(report) for name, report in r.REPORTS.items()}
@@ -39,7 +39,7 @@ _REPLY_TO = pattern(rb"(?s)([0-9]{1,5}):(.{1,255})\Z").match
 
 
 class InvalidRequest(InvalidReport):
-    """A client's request that cannot be taken; whoever waits at its `envelope` is answered."""
+    """A rejected request of a client, which gets a reply at the address in its `envelope`."""
 
     def __init__(self, reason: str, envelope: Envelope) -> None:
         super().__init__(reason)
@@ -47,7 +47,7 @@ class InvalidRequest(InvalidReport):
 
 
 class _Parts(NamedTuple):
-    """Type, value and attributes of a record, before anything but the type is checked."""
+    """Type, value and attributes of a record; only the type has been checked."""
 
     type: str
     value: bytes
@@ -55,7 +55,7 @@ class _Parts(NamedTuple):
 
 
 def envelope_of(record: StoredRecord) -> Envelope:
-    """The envelope of a record. Raises InvalidReport; InvalidRequest where `ce_id` or `ce_source` of a request is at fault."""
+    """The envelope of a record. Raises InvalidReport; InvalidRequest if `ce_id` or `ce_source` of a request is invalid."""
     parts = _parts_of(record)
     attributes = parts.attributes
     reply = reply_address(attributes.get("replyto"))
@@ -70,7 +70,7 @@ def envelope_of(record: StoredRecord) -> Envelope:
         ) from None
     size = len(record.key or b"") + sum(map(len, attributes)) + sum(map(len, attributes.values()))
     if size > HEADERS_BYTES_MAX:
-        raise InvalidReport(f"key and headers have {size} bytes; the limit is {HEADERS_BYTES_MAX}")
+        raise InvalidReport(f"key and headers: must be at most {HEADERS_BYTES_MAX} bytes, got {size}")
     return Envelope(
         type=parts.type,
         offset=record.offset,
@@ -85,12 +85,12 @@ def envelope_of(record: StoredRecord) -> Envelope:
 
 
 def _parts_of(record: StoredRecord) -> _Parts:
-    """Type, value and attributes: binary mode, or a structured CloudEvent taken apart into the same form."""
+    """Type, value and attributes, of the binary mode or of a structured CloudEvent."""
     value = record.value
     if value is None:
-        raise InvalidReport(_why_unreadable(record) or "the record does not have a value")
+        raise InvalidReport(_why_unreadable(record) or "the record has no value")
     if len(value) > REPORT_BYTES_MAX:
-        raise InvalidReport(f"the value has {len(value)} bytes; the limit is {REPORT_BYTES_MAX}")
+        raise InvalidReport(f"value: must be at most {REPORT_BYTES_MAX} bytes, got {len(value)}")
     attributes = {name: header for name, header in record.headers if header is not None}
     kind = attributes.get("ce_type")
     if kind is None:
@@ -99,26 +99,26 @@ def _parts_of(record: StoredRecord) -> _Parts:
 
 
 def _why_unreadable(record: StoredRecord) -> str | None:
-    """What the reader says of records that it could not take apart, and that this one stands for."""
+    """The reader's reason if this record replaces records that could not be decoded."""
     reason = dict(record.headers).get(UNREADABLE)
     return None if reason is None else reason.decode(errors="replace")
 
 
 def _known(name: str, field: str) -> str:
     if name not in DECODERS:
-        raise InvalidReport(f"{field} {name[:100]!r} is not a report type; known are: {', '.join(sorted(DECODERS))}")
+        raise InvalidReport(f"{field} {name[:100]!r} is not a report type; valid types: {', '.join(sorted(DECODERS))}")
     return name
 
 
 def _structured(value: bytes, headers: Mapping[str, bytes]) -> _Parts:
-    """A CloudEvent in the JSON format (CloudEvents 1.0, "JSON Event Format"): every attribute beside its data."""
+    """Decode a CloudEvent in the JSON format (CloudEvents 1.0, "JSON Event Format")."""
     try:
         fields = _STRUCTURED.decode(value)
     except (DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidReport(f"there is no ce_type header, and the value is not a structured CloudEvent: {error}") from None
+        raise InvalidReport(f"header ce_type is missing, and the value is not a structured CloudEvent: {error}") from None
     if "specversion" not in fields or "type" not in fields:
         raise InvalidReport(
-            "there is no ce_type header, and the value is not a structured CloudEvent: specversion or type is missing"
+            "header ce_type is missing, and the value is not a structured CloudEvent: specversion or type is missing"
         )
     attributes = {name: header for name, header in headers.items() if not name.startswith("ce_")}
     for field in ("type", "id", "source", "traceparent", "replyto"):
@@ -148,7 +148,8 @@ def _data_of(fields: Mapping[str, Raw]) -> bytes:
 
 
 def decode_report(envelope: Envelope) -> Any:
-    """The report in an envelope, as its struct. Raises InvalidReport; InvalidRequest where a request is JSON of another type."""
+    """Decode the report in an envelope to its struct. Raises InvalidReport; InvalidRequest if a request is valid JSON that
+    does not match its schema."""
     if envelope.type.startswith("worker.") and len(envelope.value) > WORKER_REPORT_BYTES_MAX:
         raise InvalidReport(
             f"{envelope.type}: the value has {len(envelope.value)} bytes; the limit for reports of a worker about itself is"
@@ -158,8 +159,8 @@ def decode_report(envelope: Envelope) -> Any:
         return DECODERS[envelope.type].decode(envelope.value)
     except ValidationError as error:
         if envelope.type in _REQUESTS:
-            raise InvalidRequest(str(error), envelope) from None
-        raise InvalidReport(f"{envelope.type}: {error}") from None
+            raise InvalidRequest(decoding_problem(error), envelope) from None
+        raise InvalidReport(f"{envelope.type}: {decoding_problem(error)}") from None
     except (DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidReport(f"{envelope.type}: the value is not JSON: {error}") from None
 
@@ -172,8 +173,8 @@ def _text(raw: bytes, name: str) -> str:
 
 
 def _identity(raw: bytes | None, name: str, bytes_max: int) -> str | None:
-    """A text that identifies: None where there is none. Raises InvalidReport where it is not UTF-8, or longer than `bytes_max`
-    in JSON."""
+    """Decode an identifier; None if missing. Raises InvalidReport if it is not UTF-8, or longer than `bytes_max` in
+    JSON."""
     if raw is None:
         return None
     try:
@@ -186,7 +187,7 @@ def _identity(raw: bytes | None, name: str, bytes_max: int) -> str | None:
 
 
 def reply_address(raw: bytes | None) -> tuple[int, bytes] | None:
-    """The waiting client's address, "<partition>:<token>"; None when nobody waits or it is malformed."""
+    """Parse the reply address "<partition>:<token>"; None if missing or malformed."""
     found = _REPLY_TO(raw) if raw is not None else None
     if found is None or int(found[1]) >= REPLY_PARTITIONS:
         return None

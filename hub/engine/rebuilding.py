@@ -1,4 +1,4 @@
-"""The state of a partition, built from the rows of its changelog."""
+"""Builds the state of a partition from the rows of its changelog."""
 
 from collections.abc import Iterable, Mapping
 
@@ -24,9 +24,9 @@ from ..core import (
 
 
 class RestoredRows:
-    """The rows of a partition by kind. `count`: how many there were; `meta`: where the former owner stopped, if there was one.
+    """The rows of a partition by kind. `count`: number of rows; `meta`: position of the previous owner, if any.
 
-    Raises what the decoders raise where a row is not one that an engine writes."""
+    Raises the errors of the decoders for a row that no engine can have written."""
 
     def __init__(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
         self.count = 0
@@ -65,7 +65,7 @@ class RestoredRows:
                 self.meta = row
 
     def build(self, state: PartitionState, now_us: int, *, epoch: int) -> None:
-        """Fill `state`, which is empty, at the time `now_us`; `epoch` is that of the new owner."""
+        """Fill the empty `state` at time `now_us`; `epoch` is that of the new owner."""
         for one in sorted(self._ended, key=lambda one: one[1].until_us):
             state.ended.put(*one)
         state.worker_rows.update(self._workers)
@@ -78,16 +78,16 @@ class RestoredRows:
         self._retire_orphans(state, now_us, epoch)
 
     def _complete(self, name: str, task: Task) -> None:
-        """What stands beside a task's row."""
+        """Add the separate rows of a task: arguments and plan."""
         task.args_row, task.plan_row = name in self._args, name in self._plans
         task.args = self._args[name] if task.args_row else task.row.args or EMPTY
         if task.plan_row:
             plan = check_plan(self._plans[name])
-            assert not isinstance(plan, Rejection), "a plan that was admitted is a plan"
+            assert not isinstance(plan, Rejection), "an admitted plan must be valid"
             task.plan = plan
 
     def _retire_orphans(self, state: PartitionState, now_us: int, epoch: int) -> None:
-        """Steps whose workflow has ended, but that had not left memory yet."""
+        """Schedule the removal of steps whose workflow has ended."""
         for name, task in self._tasks.items():
             root = task.row.root
             if root is not None and root not in self._tasks:

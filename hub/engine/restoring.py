@@ -1,8 +1,8 @@
-"""The last row of every key of a partition's changelog: from the snapshot file, where it can be continued, and what came later.
+"""Reads the last row of every key of a partition's changelog: from the snapshot file, if it is valid, and from the rows after it.
 
-Snapshots are folded from the rows of transactions that were committed and not from the state: what is not committed cannot get
-into one. The rows are kept until the next snapshot, so that writing one neither reads nor decodes the changelog again: what it
-costs depends on what was written since, and on the file that is copied.
+Snapshots are folded from the rows of committed transactions, not from the state, so they contain no uncommitted rows.
+Committed rows are kept in memory until the next snapshot, so that writing one need not read the changelog again: its cost
+depends on the rows written since the last one and on the size of the file, which is copied.
 """
 
 import asyncio
@@ -37,27 +37,27 @@ from .snapshots import (
 
 log = structlog.get_logger(__name__)
 
-#: Foreign records that the log names; the others are counted.
+#: Foreign records that are logged individually; further ones are counted.
 NAMED_MAX = 10
 
-#: In place of the time when a log was begun, where that cannot be read.
+#: Replaces the creation time of a log if it cannot be read.
 FOREIGN = -1
 
-#: A snapshot is written when it would be believed for at least the other half of the time (see `check_goes_on`).
+#: A snapshot is rewritten after half of the time for which it is valid (see `check_goes_on`).
 AGES_PER_RETENTION = 4
 
 
-#: How long a committed record may take to be shown, and the pause between looks (seconds).
+#: How long a committed record may take to become visible, and poll interval (seconds).
 SHOWN_SECONDS = 10.0
 SHOWN_PAUSE_SECONDS = 0.02
 
 _Later = dict[bytes, bytes | None]
-"""What was committed since a snapshot: the last row of every key that was written, None for a deleted one."""
+"""Rows committed since a snapshot: the last row of each key, None if it was deleted."""
 
 
 class _Folded(NamedTuple):
-    """All rows; where the snapshot ends that they were continued from (None: there was none) and when it was written; what the
-    changelog added to it, of how many bytes."""
+    """All rows; end and time of the snapshot on which they are based (None without one); rows that the changelog added, and
+    their size in bytes."""
 
     snapshot: Snapshot
     place: Place | None
@@ -67,7 +67,7 @@ class _Folded(NamedTuple):
 
 
 class Changelog:
-    """The changelog of one partition, and its snapshot file in `folder` (None: no snapshots).
+    """The changelog of one partition and its snapshot file in `folder` (None: no snapshots).
 
     `now_us`: the loop's clock. `tasks`: where snapshots are written in the background."""
 
@@ -98,8 +98,8 @@ class Changelog:
         self._writing: asyncio.Task[None] | None = None
 
     async def fold(self) -> tuple[Snapshot, bool]:
-        """All rows, and whether a snapshot was used. From here on rows that are committed are kept for the next one. Raises
-        HubError."""
+        """Read all rows. Returns them and whether a snapshot was used. From now on committed rows are kept for the next
+        snapshot. Raises HubError."""
         folded = await self._fold_all()
         continued = folded.place is not None or not folded.snapshot.rows
         self._later = folded.later if continued and self._path is not None else None
@@ -124,8 +124,7 @@ class Changelog:
         return await self._fold(None)
 
     async def fold_checked(self) -> Snapshot:
-        """All rows that the engine may have written, from the whole changelog: a foreign record does not replace what was there
-        before it."""
+        """Read all rows of the whole changelog, ignoring foreign records, which do not replace earlier rows."""
         left_out = 0
 
         def check(record: StoredRecord) -> bool:
@@ -136,7 +135,7 @@ class Changelog:
                 left_out += 1
                 if left_out <= NAMED_MAX:
                     about = {"partition": self._partition, "offset": record.offset, "key": repr(record.key[:100])}
-                    log.error("foreign record in hub.state left out", action="engine_foreign_row", reason=problem, **about)
+                    log.error("foreign record in hub.state ignored", action="engine_foreign_row", reason=problem, **about)
             return problem is None
 
         folded = await self._fold(None, check)
@@ -145,7 +144,7 @@ class Changelog:
         return folded.snapshot
 
     async def _fold(self, known: Snapshot | None, check: Callable[[StoredRecord], bool] | None = None) -> "_Folded":
-        """`known` and the changelog from its last record on, or all of the changelog. Raises Doubtful, OffsetOutOfRange."""
+        """Read the changelog from the last record of `known`, or completely. Raises Doubtful, OffsetOutOfRange."""
         began_us, replayed = self._now_us(), 0
         later: _Later = {}
         rows, begin = ({}, 0) if known is None else (known.rows, known.last)
@@ -165,9 +164,9 @@ class Changelog:
             else:
                 rows[record.key] = record.value
         if known is not None and last is None:
-            raise Doubtful("the changelog ends before it")
+            raise Doubtful("the changelog ends before the snapshot")
         if known is not None and _origin_of(rows) != origin:
-            raise Doubtful("it is of another changelog")
+            raise Doubtful("the snapshot belongs to another changelog")
         place, written_us = (None, began_us) if known is None else (Place(known.last, known.mark), known.written_us)
         return _Folded(self._snapshot(rows, last, began_us), place, written_us, later, replayed)
 
@@ -177,8 +176,8 @@ class Changelog:
         return Snapshot(rows, last.offset, mark_of(last), began_us, self._settings.tombstones_seconds)
 
     def committed(self, rows: Iterable[tuple[bytes, bytes | None]], size: int, last: int) -> None:
-        """`rows` of together `size` bytes were committed, the last one at offset `last`: write a snapshot in the background when
-        it is time."""
+        """Record that `rows` of `size` bytes in total were committed, the last one at offset `last`; writes a snapshot in the
+        background if it is due."""
         if self._path is None:
             return
         self._bytes += size
@@ -189,14 +188,15 @@ class Changelog:
             self._writing = self._tasks.start(self.write_snapshot(), f"engine-{self._partition}-snapshot")
 
     def _due(self) -> bool:
-        """Copying the file must not cost more than what was written since; and a snapshot that gets old is not believed."""
+        """Whether a snapshot is due: the rows written since exceed the cost of copying the file, or the snapshot is getting
+        too old."""
         if self._bytes >= max(self._settings.snapshot_bytes, self._file_bytes // 2):
             return True
         age_us = self._now_us() - self._written_us
         return age_us * AGES_PER_RETENTION >= self._settings.tombstones_seconds * SECOND_US
 
     async def write_snapshot(self) -> None:
-        """Write what is committed now; a failure is logged, and the file that is there stays as it was."""
+        """Write a snapshot of all committed rows. A failure is logged, and the existing file is kept."""
         later, self._later = self._later, {}
         self._bytes, self._written_us = 0, self._now_us()
         try:
@@ -212,7 +212,8 @@ class Changelog:
             log.info("snapshot written", action="snapshot_written", **about)
 
     async def _write(self, later: "_Later | None", now_us: int) -> Place:
-        """Where the file ends that was written: the one before with `later`, or all of the changelog where that is not known."""
+        """Write the file: the previous snapshot with `later`, or the whole changelog if that is unknown. Returns where it
+        ends."""
         assert self._path is not None
         if later is None or not (later or self._base):
             snapshot = (await self._fold_all()).snapshot
@@ -225,7 +226,7 @@ class Changelog:
         rows = {key: value for key, value in later.items() if value is not None}
         last = await self._record_at(offset)
         if last.key != META_KEY or last.value != later.get(META_KEY):
-            raise SnapshotMismatch(f"offset {offset} of the changelog does not hold what was committed last")
+            raise SnapshotMismatch(f"offset {offset} of the changelog does not have the last committed record")
         snapshot = self._snapshot(rows, last, now_us)
         gone = frozenset(later.keys() - rows.keys())
         self._file_bytes = await asyncio.to_thread(
@@ -234,8 +235,8 @@ class Changelog:
         return Place(snapshot.last, snapshot.mark)
 
     async def _record_at(self, offset: int) -> StoredRecord:
-        """The committed record at an offset of the changelog; a broker may show a transaction some time after its end.
-        Raises SnapshotMismatch where it is gone, TimeoutError."""
+        """The committed record at an offset of the changelog; waits, because a broker may make a transaction visible some time
+        after its end. Raises SnapshotMismatch if the record is gone, TimeoutError."""
         async with asyncio.timeout(SHOWN_SECONDS):
             while True:
                 with suppress(OffsetOutOfRange):
@@ -250,12 +251,12 @@ class Changelog:
                 await asyncio.sleep(SHOWN_PAUSE_SECONDS)
 
     async def snapshot_written(self) -> None:
-        """Wait for the snapshot that is being written, if any."""
+        """Wait for a snapshot that is being written."""
         if self._writing is not None:
             await self._writing
 
     async def close(self) -> None:
-        """End the snapshot that is being written, if any; a file that is there stays as it was."""
+        """Abort a snapshot that is being written; the existing file is kept."""
         if self._writing is not None:
             self._writing.cancel()
             await asyncio.wait([self._writing])
@@ -263,7 +264,7 @@ class Changelog:
 
 
 def _origin_of(rows: Rows) -> int:
-    """When the log was begun that `rows` were folded from."""
+    """Creation time of the log from which `rows` were folded."""
     meta = rows.get(META_KEY)
     try:
         return meta_row_decoder.decode(meta).created_us if meta is not None else 0

@@ -1,7 +1,7 @@
-"""The engine as a service over TCP: which partitions this process owns, and their loops.
+"""The engine as a service over TCP: the partitions that this process owns, and their loops.
 
-`EngineService` speaks to any Kafka and shares the partitions with other engine processes: a consumer group says who has which.
-The group is used for assignment only; who may write is decided by the transactional id alone. The embedded broker is not loaded.
+`EngineService` works with any Kafka and shares the partitions with other engine processes through a consumer group. The group
+is used for assignment only; the transactional id alone decides which process may write. The embedded broker is not imported.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 ENGINE_GROUP = "hub.engine"
 
-#: A partition that leaves for another process has this long to finish the transaction at hand (seconds).
+#: How long a partition that is reassigned may take to finish its current transaction (seconds).
 LEAVE_SECONDS = 5.0
 
 
@@ -60,7 +60,7 @@ class OwnedPartitions:
         self._following = self._tasks.keep(_or_engine_failed(work), "engine-assignment")
 
     async def own(self, wanted: set[int]) -> None:
-        """Make the owned partitions those of `wanted`: loops of the difference are stopped and started, the others continue."""
+        """Own exactly the partitions `wanted`: stops and starts loops of the difference; the others continue."""
         leaving = [partition for partition in self.loops if partition not in wanted]
         for partition in leaving:
             self.loops[partition].stop()
@@ -122,7 +122,7 @@ class OwnedPartitions:
             await self._changed.wait()
 
     async def stop(self) -> None:
-        """Finish the transactions at hand, write `engine.stopped`, end."""
+        """Finish current transactions, write `engine.stopped`, and stop."""
         if self._following is not None:
             self._following.cancel()
             await asyncio.wait([self._following])
@@ -135,7 +135,7 @@ class OwnedPartitions:
         return self._ready & set(self.loops)
 
     def status(self) -> list[dict[str, int]]:
-        """Per owned partition: the next input offset and how many transactions were committed."""
+        """Per owned partition: the next input offset and the number of committed transactions."""
         return [
             {"partition": partition, "offset": loop.offset, "transactions": loop.transactions}
             for partition, loop in sorted(self.loops.items())
@@ -158,7 +158,7 @@ def _log_failure(error: BaseException) -> None:
 
 
 class EngineService:
-    """A share of the partitions, over TCP."""
+    """Owns the assigned partitions, over TCP."""
 
     def __init__(
         self,
@@ -177,11 +177,11 @@ class EngineService:
 
     @property
     def partitions(self) -> list[int]:
-        """The partitions that are owned and ready."""
+        """The partitions that are ready."""
         return sorted(self._owned.ready) if self._owned is not None else []
 
     async def start(self) -> None:
-        """Join the group and begin to follow its assignments. Raises HubError where the broker or the topics are not there."""
+        """Join the group and follow its assignments. Raises HubError if the broker is unreachable or topics are missing."""
         partitions = await describe_partitions(self._cluster)
         await check_hub_format(self._cluster)
         broker = TcpBroker(self._cluster)
@@ -203,10 +203,10 @@ class EngineService:
 
     @staticmethod
     async def _follow(owned: OwnedPartitions, membership: GroupMembership) -> None:
-        """Compare assignments by difference: a partition that comes back keeps its memory and its session.
+        """Follow assignments by difference: a partition that is assigned again keeps its state and session.
 
-        A loop that was fenced though its partition is still assigned here (the other owner may be a zombie that woke up, or
-        the assignment is about to move) is begun again after a moment.
+        A loop that was fenced although its partition is still assigned here (by a resumed zombie, or because the assignment is
+        about to change) is restarted after a backoff.
         """
         while True:
             await owned.own(set(membership.assigned))
@@ -219,7 +219,7 @@ class EngineService:
         await self._owned.watch()
 
     async def stop(self) -> None:
-        """Finish the transactions at hand, leave the group, end."""
+        """Finish current transactions, leave the group, and stop."""
         if self._owned is not None:
             await self._owned.stop()
         if self._membership is not None:

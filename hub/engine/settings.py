@@ -1,20 +1,20 @@
-"""What an operator can set of the engine: bounds and times of a partition, and of the loop around it."""
+"""Settings of the engine: limits and times of a partition and of its loop."""
 
 from msgspec import Struct
 
 from ..core import CoreSettings
 from ..kafka import INBOX_PARTITIONS, TOMBSTONES_MS
 
-#: Thresholds of the free space of a large disk (bytes): enough for an operator's hour, and for what runs to end.
+#: Thresholds of the free space of a large disk (bytes): enough time for an operator to react, and for running tasks to end.
 STORAGE_WARN_BYTES = 2 << 30
 STORAGE_LOW_BYTES = 512 << 20
 
 
 class EngineSettings(CoreSettings, frozen=True, kw_only=True):
-    """What the core's decisions depend on (`Settings`), and beside it: `ended_entries_max`: bound of the ended index.
+    """Settings of a partition. In addition to `Settings`: `ended_entries_max`: most entries of the ended index.
 
-    `storage_warn_bytes`, `storage_low_bytes`: usable bytes of the broker's disk below which a warning is logged, and below
-    which submissions are refused. 0 switches a threshold off; None is the default of `storage_thresholds`."""
+    `storage_warn_bytes`, `storage_low_bytes`: usable bytes of the broker's disk below which a warning is logged, or
+    submissions are rejected. 0 disables a threshold; None uses the default of `storage_thresholds`."""
 
     inboxes: int = INBOX_PARTITIONS
     ended_entries_max: int = 1_000_000
@@ -22,8 +22,8 @@ class EngineSettings(CoreSettings, frozen=True, kw_only=True):
     storage_low_bytes: int | None = None
 
     def storage_thresholds(self, total_bytes: int) -> tuple[int, int]:
-        """The two thresholds (warn, low) in bytes for a disk of `total_bytes`: what is set, or 2 GiB and 512 MiB, but at most
-        a tenth and a twentieth of the disk."""
+        """The thresholds (warn, low) in bytes for a disk of `total_bytes`: the configured ones, or 2 GiB and 512 MiB, but at
+        most a tenth and a twentieth of the disk."""
         warn, low = self.storage_warn_bytes, self.storage_low_bytes
         return (
             min(STORAGE_WARN_BYTES, total_bytes // 10) if warn is None else warn,
@@ -32,11 +32,11 @@ class EngineSettings(CoreSettings, frozen=True, kw_only=True):
 
 
 class LoopSettings(Struct, frozen=True, kw_only=True):
-    """`max_records`: reports per transaction. `snapshot_bytes`: a snapshot is written after so many bytes of changelog,
-    and after half the size of the one before if that is more; besides, after a quarter of `tombstones_seconds`.
+    """`max_records`: most reports per transaction. `snapshot_bytes`: a snapshot is written after this many bytes of changelog,
+    or half the size of the previous snapshot if that is larger, and also after a quarter of `tombstones_seconds`.
 
-    `intake_retention_seconds`: how long records of the intake stay after they were decided. `tombstones_seconds`: how long
-    deletions stay in `hub.state` at least (its `delete.retention.ms`): a snapshot is believed for half of that."""
+    `intake_retention_seconds`: how long records of the intake are kept after they were processed. `tombstones_seconds`:
+    shortest time that tombstones stay in `hub.state` (its `delete.retention.ms`); a snapshot is valid for half of it."""
 
     max_records: int = 500
     snapshot_bytes: int = 16 * 1024 * 1024

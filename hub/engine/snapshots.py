@@ -1,14 +1,14 @@
-"""Snapshot files: the last committed row of every key of a partition's changelog, up to an offset, so that a restart reads
-only what came later. Losing one loses nothing.
+"""Snapshot files: the last committed row of every key of a partition's changelog up to an offset, so that a restart reads only
+the rows after it. Losing a snapshot loses no data.
 
 File: the magic; the CRC-32 (4 bytes, big-endian as all that follows) of the origin; the origin: offset of the last changelog
-record in it (8 bytes), a hash of that record (16 bytes), the time of writing in microseconds (8 bytes), the partition count
-(4 bytes), the time in seconds for which the changelog keeps tombstones (4 bytes), the number of blocks (4 bytes); then blocks,
-each of CRC-32 (4 bytes), length (8 bytes) and a MessagePack map of keys to values. A key is in one block. Written beside and
-renamed, so that a file is whole or not there; one that does not check, or that this changelog does not continue from, is
-ignored, and the log says so.
+record in it (8 bytes), a hash of that record (16 bytes), the time of writing in microseconds (8 bytes), the partition count (4
+bytes), the time in seconds for which the changelog keeps tombstones (4 bytes), the number of blocks (4 bytes); then blocks,
+each of CRC-32 (4 bytes), length (8 bytes) and a MessagePack map of keys to values. A key is in one block. A file is written
+under a temporary name and renamed, so it is complete or missing. A file with a wrong checksum, or one that does not belong to
+the changelog, is ignored with a log message.
 
-The next snapshot is the one before with the rows that were committed since. Blocks that hold none of their keys are copied.
+The next snapshot consists of the previous one and the rows committed since. Blocks without changed keys are copied.
 """
 
 import os
@@ -35,10 +35,10 @@ _ORIGIN = Struct(">q16sqIII")
 _BLOCK = Struct(">IQ")
 _HEAD_BYTES = len(MAGIC) + _CRC.size + _ORIGIN.size
 
-#: Rows of a block: decoding one keeps the interpreter for less than a millisecond.
+#: Rows per block: decoding a block holds the interpreter for less than a millisecond.
 BLOCK_ROWS = 1000
 
-#: The file is brought to disk in parts of this size: a sync of the journal would have to wait for a larger one.
+#: The file is synced in parts of this size, so that syncs of the journal do not wait for a long one.
 SYNC_BYTES = 4 << 20
 
 Rows = dict[bytes, bytes]
@@ -46,8 +46,9 @@ _rows_decoder = msgpack.Decoder(Rows)
 
 
 class Snapshot(NamedTuple):
-    """The fold of the changelog up to the record at offset `last`. `mark`: the hash of that record. `written_us`: a time; what is
-    not in the snapshot was written later. `tombstones_seconds`: for how long the changelog kept tombstones then."""
+    """The fold of the changelog up to the record at offset `last`. `mark`: hash of that record. `written_us`: time of writing;
+    rows not in the snapshot were written later. `tombstones_seconds`: how long the changelog retained tombstones at that
+    time."""
 
     rows: Rows
     last: int
@@ -57,14 +58,14 @@ class Snapshot(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where in which changelog a snapshot ends: see `Snapshot`."""
+    """The end of a snapshot in its changelog; see `Snapshot`."""
 
     last: int
     mark: bytes
 
 
 class Doubtful(Exception):
-    """The changelog may not be the one that a snapshot was made of, or may have lost something since. The message says why."""
+    """The snapshot may belong to another changelog, or the changelog may have lost rows since. The message has the reason."""
 
 
 def snapshot_path(folder: Path, partition: int) -> Path:
@@ -73,34 +74,35 @@ def snapshot_path(folder: Path, partition: int) -> Path:
 
 
 def mark_of(record: StoredRecord) -> bytes:
-    """What distinguishes a record of the changelog from another at the same offset of another changelog."""
+    """A hash that distinguishes a record from one at the same offset of another changelog."""
     key, value = record.key or b"", record.value or b""
     return blake2b(b"%d/%d/" % (record.timestamp_ms, len(key)) + key + value, digest_size=16).digest()
 
 
 def check_goes_on(snapshot: Snapshot, first: StoredRecord, now_us: int, tombstones_seconds: int) -> None:
-    """Whether a changelog continues `snapshot`; `first` is its first record from the snapshot's last one on. Raises Doubtful.
+    """Check that a changelog continues `snapshot`; `first` is its first record at or after the last one of the snapshot.
+    Raises Doubtful.
 
-    Tombstones stay in the changelog for `tombstones_seconds`, though it is compacted: a snapshot of half that age misses none.
-    Where the time was another one when the snapshot was written, the shorter one counts.
+    The changelog is compacted but retains tombstones for `tombstones_seconds`, so a snapshot of up to half that age misses
+    none. If that setting changed since, the shorter time applies.
 
-    The last record of a transaction, `!meta`, is replaced by the next one's. So where it is still there, nothing after it was
-    compacted away. Where it is not, tombstones after it may be gone, too, after a time: what they deleted would come back."""
+    The last record of a transaction, `!meta`, is superseded by that of the next one. So if it still exists, no record after it
+    was compacted away. If not, tombstones after it may also be gone after some time, and deleted rows would reappear."""
     if first.offset == snapshot.last and mark_of(first) != snapshot.mark:
-        raise Doubtful("it is of another changelog")
+        raise Doubtful("the snapshot belongs to another changelog")
     if first.offset == snapshot.last and first.key == META_KEY:
         return
-    age_us = abs(now_us - snapshot.written_us)  # one from the future says that a clock was wrong: then its age is not known
+    age_us = abs(now_us - snapshot.written_us)  # a time in the future means that a clock was wrong, so the age is unknown
     if age_us > min(tombstones_seconds, snapshot.tombstones_seconds) * SECOND_US / 2:
-        raise Doubtful(f"it is {age_us / 3_600_000_000:.0f} hours old, and the changelog was compacted since")
+        raise Doubtful(f"the snapshot is {age_us / 3_600_000_000:.0f} hours old, and the changelog was compacted since")
 
 
 class SnapshotMismatch(Exception):
-    """The file is not the snapshot that is to be continued."""
+    """The file is not the expected snapshot."""
 
 
 class _Origin(Protocol):
-    """What the head of a file says; a `Snapshot` has it."""
+    """The header of a file; a `Snapshot` has these attributes."""
 
     @property
     def last(self) -> int: ...
@@ -113,22 +115,22 @@ class _Origin(Protocol):
 
 
 def write_snapshot(path: Path, snapshot: Snapshot, *, partitions: int) -> int:
-    """Durable when it returns the size of the file in bytes. Raises OSError."""
+    """Write and sync a snapshot file. Returns its size in bytes. Raises OSError."""
     return _write(path, snapshot, _blocks_of(snapshot.rows.items()), partitions)
 
 
 def extend_snapshot(path: Path, base: Place | None, later: Snapshot, gone: frozenset[bytes], *, partitions: int) -> int:
-    """Replace the snapshot that ends at `base` (None: there is none) by one that ends where `later` does: its rows are those
-    committed since, `gone` the keys deleted since. Durable when it returns the size of the file in bytes.
+    """Replace the snapshot that ends at `base` (None: there is none) by one that ends where `later` does. `later` has the rows
+    committed since, `gone` the keys deleted since. Syncs the file and returns its size in bytes.
 
-    Raises SnapshotMismatch where the file ends elsewhere or does not check, OSError."""
+    Raises SnapshotMismatch if the file ends elsewhere or its checksum is wrong, OSError."""
     if base is None:
         return write_snapshot(path, later, partitions=partitions)
     try:
         with path.open("rb") as file:
             origin = _read_head(file.read(_HEAD_BYTES))
             if (origin.last, origin.mark, origin.partitions) != (*base, partitions):
-                raise ValueError("it ends elsewhere")
+                raise ValueError("it ends at another offset")
             blocks = _extended(_read_blocks(file, origin.blocks), later.rows, gone)
             return _write(path, later, blocks, partitions)
     except (FileNotFoundError, ValueError, error, MsgspecError) as reason:
@@ -136,7 +138,7 @@ def extend_snapshot(path: Path, base: Place | None, later: Snapshot, gone: froze
 
 
 def _extended(blocks: Iterable[bytes], later: Rows, gone: frozenset[bytes]) -> Iterator[bytes]:
-    """The blocks without rows that were replaced or deleted, then the new rows. Small blocks are joined."""
+    """The blocks without replaced and deleted rows, then the new rows. Small blocks are merged."""
     joined: Rows = {}
     for block in blocks:
         rows = _rows_decoder.decode(block)
@@ -190,7 +192,7 @@ def _write_blocks(file: BinaryIO, blocks: Iterable[bytes]) -> int:
 
 
 def read_snapshot(path: Path, *, partitions: int) -> Snapshot | None:
-    """What was written last; None where there is no file, or none that checks."""
+    """Read the snapshot file; None if it is missing or invalid."""
     try:
         with path.open("rb") as file:
             return _read(file, partitions)
@@ -204,7 +206,7 @@ def read_snapshot(path: Path, *, partitions: int) -> Snapshot | None:
 def _read(file: BinaryIO, partitions: int) -> Snapshot:
     origin = _read_head(file.read(_HEAD_BYTES))
     if origin.partitions != partitions:
-        raise ValueError(f"it was written with {origin.partitions} partitions")
+        raise ValueError(f"it was written by a hub with {origin.partitions} partitions")
     rows: Rows = {}
     for block in _read_blocks(file, origin.blocks):
         rows.update(_rows_decoder.decode(block))
@@ -242,4 +244,4 @@ def _read_blocks(file: BinaryIO, count: int) -> Iterator[bytes]:
             raise ValueError("its checksum does not match")
         yield block
     if left:
-        raise ValueError("something follows its last block")
+        raise ValueError("it has data after its last block")

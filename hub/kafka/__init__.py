@@ -1,4 +1,4 @@
-"""The one Kafka client layer of the hub: records, topics, partitions, clients, sessions. See README.md."""
+"""The Kafka client layer of the hub: records, topics, partitions, clients, sessions. See README.md."""
 
 from .classic import ClassicSession
 from .clients import make_admin, make_consumer, make_producer, poll, wait_until_reachable
@@ -29,9 +29,10 @@ from .records import Record, StoredRecord, TopicPartition
 from .sender import Outgoing, Sender
 from .session import TransactionalSession
 from .storage import ClusterStorage, describe_storage
-from .topic_config import TopicChange, ensure_configs
+from .topic_config import TopicChange
 from .topics import (
     COMMANDS_PREFIX,
+    DEAD_LETTER_BYTES,
     DEFAULT_POOL,
     DLQ_PREFIX,
     EVENTS,
@@ -63,6 +64,7 @@ from .unacknowledged import leaders_away
 __all__ = [
     "BATCH_BYTES_MAX",
     "COMMANDS_PREFIX",
+    "DEAD_LETTER_BYTES",
     "DEFAULT_POOL",
     "DLQ_PREFIX",
     "EVENTS",
@@ -118,7 +120,6 @@ __all__ = [
     "describe_storage",
     "dlq_topic",
     "end_of_batches",
-    "ensure_configs",
     "ensure_dlq",
     "ensure_hub",
     "ensure_pool",

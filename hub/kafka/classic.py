@@ -1,8 +1,8 @@
-"""A transactional session on aiokafka's producer, for clusters without KIP-890.
+"""The transactional session for clusters without KIP-890, on aiokafka's producer.
 
-The older protocol does not distinguish a late request of one transaction from the next one's, so here a lost answer to EndTxn
-is never followed by a second EndTxn: the session ends, and the next owner's InitProducerId decides. aiokafka commits
-even if a send failed: hence every send future is awaited before.
+Version 1 of the transaction protocol cannot distinguish a delayed request of one transaction from a request of the next one.
+So after a lost EndTxn response a session never retries EndTxn: it fails, and the InitProducerId of the next owner completes
+or aborts the transaction. aiokafka commits even if a send failed, so every send future is awaited before the commit.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ from .session import OPEN_SECONDS, RETRY_SECONDS, TRANSACTION_TIMEOUT_MS
 
 STOP_SECONDS = 5.0
 METADATA_SECONDS = 0.02
-"""Pause between two looks for a topic that is not known yet."""
+"""Pause between two metadata requests for an unknown topic."""
 
 
 class ClassicSession:
-    """See `TransactionalSession` for what is promised."""
+    """An implementation of `TransactionalSession`."""
 
     def __init__(
         self,
@@ -59,23 +59,25 @@ class ClassicSession:
             async with asyncio.timeout(self._open_seconds):
                 await producer.start()
         except (TimeoutError, KafkaError) as failure:
-            await self._end(f"it did not open: {failure or type(failure).__name__}")
+            await self._end(f"opening failed: {failure or type(failure).__name__}")
             if isinstance(failure, KafkaConnectionError):
-                raise BrokerUnreachable(str(self._cluster), str(failure)) from failure
+                raise BrokerUnreachable(str(self._cluster), str(failure)) from None
             if isinstance(failure, TimeoutError):
-                reason = f"No coordinator took {self.transactional_id!r} within {self._open_seconds:g} s."
+                reason = f"No coordinator accepted transactional id {self.transactional_id!r} within {self._open_seconds:g} s."
                 raise SessionFailed(reason) from failure
             if isinstance(failure, ProducerFenced | InvalidProducerEpoch):
-                raise SessionFenced(f"Another session took {self.transactional_id!r} ({failure!r}).") from failure
-            raise SessionFailed(f"The coordinator did not take {self.transactional_id!r}: {failure!r}.") from failure
+                raise SessionFenced(
+                    f"Another session took over transactional id {self.transactional_id!r} ({failure!r})."
+                ) from failure
+            raise SessionFailed(f"The coordinator rejected transactional id {self.transactional_id!r}: {failure!r}.") from failure
         _send_end_txn_once(producer)
         self._ended = None
 
     async def commit(self, outputs: Mapping[TopicPartition, Sequence[Record]]) -> Mapping[TopicPartition, int]:
         """See `TransactionalSession.commit`."""
-        assert not self._committing, "a session commits one transaction at a time"
+        assert not self._committing, "the session is already committing a transaction"
         if self._ended is not None:
-            raise SessionFailed(f"The session of {self.transactional_id!r} has ended: {self._ended}.")
+            raise SessionFailed(f"The session of transactional id {self.transactional_id!r} has ended: {self._ended}.")
         work = {TopicPartition(*partition): records for partition, records in outputs.items() if records}
         if not work:
             return {}
@@ -93,9 +95,11 @@ class ClassicSession:
 
     def _judged(self, failure: BaseException) -> BaseException:
         if isinstance(failure, ProducerFenced | InvalidProducerEpoch):
-            return SessionFenced(f"Another session took {self.transactional_id!r}, or a transaction took too long ({failure!r}).")
-        if isinstance(failure, KafkaError | TimeoutError | AssertionError):  # aiokafka asserts that it knows the partition
-            return SessionFailed(f"It is unknown whether a transaction of {self.transactional_id!r} was committed: {failure!r}.")
+            return SessionFenced(
+                f"Another session took over {self.transactional_id!r}, or a transaction timed out ({failure!r})."
+            )
+        if isinstance(failure, KafkaError | TimeoutError | AssertionError):  # aiokafka uses assert for unknown partitions
+            return SessionFailed(f"The outcome of a transaction of {self.transactional_id!r} is unknown: {failure!r}.")
         return failure
 
     async def _transact(self, work: Mapping[TopicPartition, Sequence[Record]]) -> dict[TopicPartition, int]:
@@ -114,7 +118,7 @@ class ClassicSession:
         return {partition: futures[0].result().offset for partition, futures in sent.items()}
 
     async def _know(self, producer: AIOKafkaProducer, work: Mapping[TopicPartition, Sequence[Record]]) -> None:
-        """Wait until the client knows these partitions: a new topic takes a moment to be known."""
+        """Wait until the client has metadata of these partitions; that of a new topic takes a moment."""
         for topic, partition in work:
             while partition not in (producer.client.cluster.partitions_for_topic(topic) or ()):
                 producer.client.add_topic(topic)
@@ -136,7 +140,7 @@ class ClassicSession:
         return futures
 
     async def _end(self, reason: str) -> None:
-        """Close without flushing anything: what was not acknowledged is for the next owner to end."""
+        """Close without flushing: the next owner ends an unacknowledged transaction."""
         self._ended = reason
         producer, self._producer = self._producer, None
         if producer is None:
@@ -145,13 +149,13 @@ class ClassicSession:
         try:
             async with asyncio.timeout(STOP_SECONDS):
                 await producer.stop()
-        except (TimeoutError, KafkaError, KeyError):  # KeyError: a batch that `fail_all` took away came back from a late request
+        except (TimeoutError, KafkaError, KeyError):  # KeyError: a late response for a batch that `fail_all` has removed
             await producer.client.close()
         _retrieve_exceptions(producer)
 
     async def close(self) -> None:
         """See `TransactionalSession.close`."""
-        await self._end("it was closed")
+        await self._end("closed by its owner")
 
 
 def _check_sizes(work: Mapping[TopicPartition, Sequence[Record]]) -> None:
@@ -162,8 +166,7 @@ def _check_sizes(work: Mapping[TopicPartition, Sequence[Record]]) -> None:
 
 
 def _retrieve_exceptions(producer: AIOKafkaProducer) -> None:
-    """Look at the failures that aiokafka leaves in futures which nobody waits for: asyncio would report them as never
-    retrieved."""
+    """Retrieve the exceptions that aiokafka leaves in futures that are never awaited; asyncio would log them."""
     accumulator = producer._message_accumulator
     batches = [*accumulator._pending_batches, *(batch for queue in accumulator._batches.values() for batch in queue)]
     futures = [future for batch in batches for future in (batch.future, batch._drain_waiter)]
@@ -173,11 +176,11 @@ def _retrieve_exceptions(producer: AIOKafkaProducer) -> None:
 
 
 class EndTxnUnanswered(KafkaError):  # type: ignore[misc]
-    """The answer to EndTxn was lost."""
+    """The response to EndTxn was lost."""
 
 
 class EndTxnOnce(EndTxnHandler):  # type: ignore[misc]
-    """aiokafka's EndTxn, except that a lost answer is an error and not a reason to ask again."""
+    """aiokafka's EndTxn handler, except that a lost response raises an error instead of a retry."""
 
     async def do(self, node_id: int) -> bool:
         try:
@@ -191,8 +194,8 @@ class EndTxnOnce(EndTxnHandler):  # type: ignore[misc]
 
 
 def _send_end_txn_once(producer: AIOKafkaProducer) -> None:
-    """Replace the sender's commit step. Its parts are private: tests/kafka/test_classic_parts.py fails when one of them
-    changes upstream."""
+    """Replace the commit step of aiokafka's sender. It uses private parts; tests/kafka/test_classic_parts.py fails if one of
+    them changes in aiokafka."""
     sender = producer._sender
 
     async def commit(commit_result: Any) -> None:

@@ -1,7 +1,7 @@
-"""aiokafka's producer, consumer and admin client with our settings, and the only place where they are made.
+"""Creates aiokafka's producers, consumers and admin clients with the hub's settings. No other module creates one.
 
-The settings are data, so that a test can assert them and a reader can see them in one screen. Clients are made inside a
-running event loop, and not started: `await client.start()`, `await client.stop()`.
+The settings are data, so that tests can check them. Create clients inside a running event loop; they are returned unstarted:
+`await client.start()`, `await client.stop()`.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ from .fetched import FetchedBatches
 from .requests import ask_versions
 
 BACKOFF_SECONDS = 0.002
-"""Instead of aiokafka's fixed 20 ms after CONCURRENT_TRANSACTIONS, which would be paid by nearly every transaction."""
+"""Replaces aiokafka's fixed backoff of 20 ms after CONCURRENT_TRANSACTIONS, which occurs in nearly every transaction."""
 aiokafka.producer.sender.BACKOFF_OVERRIDE = BACKOFF_SECONDS
-aiokafka.consumer.fetcher.MemoryRecords = FetchedBatches  # A header's name that is not UTF-8 stops no consumer: see there.
+aiokafka.consumer.fetcher.MemoryRecords = FetchedBatches  # tolerates header names that are not UTF-8, see fetched.py
 
 REQUEST_BYTES_MAX = BATCH_BYTES_MAX
 PRODUCER: dict[str, Any] = {
@@ -39,12 +39,12 @@ PRODUCER: dict[str, Any] = {
 TRANSACTIONAL_PRODUCER: dict[str, Any] = {
     **PRODUCER,
     "max_batch_size": 4 << 20,
-    "retry_backoff_ms": 2,  # NOT_ENOUGH_REPLICAS is usual right after a commit, and passes within milliseconds
+    "retry_backoff_ms": 2,  # NOT_ENOUGH_REPLICAS is common directly after a commit, and clears within milliseconds
 }
 CONSUMER: dict[str, Any] = {
     "isolation_level": "read_committed",
-    "enable_auto_commit": False,  # positions are ours
-    "auto_offset_reset": "none",  # out of range fails loudly, never a silent jump
+    "enable_auto_commit": False,  # the hub stores offsets itself
+    "auto_offset_reset": "none",  # an offset out of range raises instead of skipping records
     "fetch_max_wait_ms": 500,
     "fetch_min_bytes": 1,
     "fetch_max_bytes": 52_428_800,
@@ -59,12 +59,12 @@ CONSUMER: dict[str, Any] = {
 ADMIN: dict[str, Any] = {"request_timeout_ms": 15_000, "retry_backoff_ms": 50}
 
 LOG_LEVELS = {
-    "aiokafka": logging.CRITICAL,  # each lost connection and each retry is an error there; what matters is raised to us
+    "aiokafka": logging.CRITICAL,  # it logs lost connections and retries as errors; relevant failures are raised
 }
 
 
 def quiet_client_logs() -> None:
-    """Set the levels of aiokafka's loggers that nobody has set yet."""
+    """Set the levels of aiokafka's loggers, except those that are set already."""
     for name, level in LOG_LEVELS.items():
         logger = logging.getLogger(name)
         if logger.level == logging.NOTSET:
@@ -75,7 +75,7 @@ quiet_client_logs()
 
 
 def make_producer(cluster: Cluster, **settings: Any) -> AIOKafkaProducer:
-    """An idempotent producer: a send future that resolves means stored on all in-sync replicas. `settings` override
+    """An idempotent producer: a send future resolves when all in-sync replicas have stored the record. `settings` override
     `PRODUCER`."""
     return AIOKafkaProducer(**cluster.client_settings("producer") | PRODUCER | settings)
 
@@ -83,7 +83,7 @@ def make_producer(cluster: Cluster, **settings: Any) -> AIOKafkaProducer:
 def make_transactional_producer(
     cluster: Cluster, transactional_id: str, *, transaction_timeout_ms: int, **settings: Any
 ) -> AIOKafkaProducer:
-    """What the classic session is built on; everybody else uses sessions."""
+    """The producer of `ClassicSession`; other code uses sessions."""
     return AIOKafkaProducer(
         transactional_id=transactional_id,
         transaction_timeout_ms=transaction_timeout_ms,
@@ -92,21 +92,21 @@ def make_transactional_producer(
 
 
 def make_consumer(cluster: Cluster, *, group: str | None = None, **settings: Any) -> AIOKafkaConsumer:
-    """A consumer of committed records. Without a group: assign partitions and seek. With one: subscribe, and commit by
-    hand.
+    """A consumer of committed records. Without a group: assign partitions and seek. With a group: subscribe and commit
+    explicitly.
 
-    A new group has no offsets, and `auto_offset_reset` is "none": whoever wants "earliest" says so. `settings` override
+    `auto_offset_reset` is "none"; set it to "earliest" for a new group, which has no offsets. `settings` override
     `CONSUMER`."""
     return AIOKafkaConsumer(group_id=group, **cluster.client_settings("consumer") | CONSUMER | settings)
 
 
 def make_admin(cluster: Cluster, **settings: Any) -> AIOKafkaAdminClient:
-    """An admin client. Its answers carry error codes that it does not raise."""
+    """An admin client. Callers must check the error codes in its responses: it does not raise them."""
     return AIOKafkaAdminClient(**cluster.client_settings("admin") | ADMIN | settings)
 
 
 async def wait_until_reachable(cluster: Cluster, timeout_seconds: float) -> None:
-    """Return when a broker at one of the addresses answers; raise `BrokerUnreachable` when none did in that time."""
+    """Wait until a broker at one of the addresses responds. Raises `BrokerUnreachable` after `timeout_seconds`."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_seconds
     while True:
@@ -132,9 +132,9 @@ async def _probe(cluster: Cluster, host: str, port: int, timeout_seconds: float)
 
 
 async def poll(consumer: AIOKafkaConsumer, *, timeout_ms: int, max_records: int) -> dict[Any, list[Any]]:
-    """The next records of a consumer's partitions, by partition; waits up to `timeout_ms` for the first.
+    """The next records of the consumer, by partition. Waits up to `timeout_ms` for the first one.
 
-    Raises OffsetOutOfRange where a position has been removed from its partition.
+    Raises OffsetOutOfRange if the position is no longer in the partition.
     """
     try:
         found: dict[Any, list[Any]] = await consumer.getmany(timeout_ms=timeout_ms, max_records=max_records)

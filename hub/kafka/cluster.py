@@ -1,4 +1,4 @@
-"""A Kafka cluster and how a process reaches it, as one value."""
+"""The address of a Kafka cluster and the settings of connections to it, as one value."""
 
 import os
 from dataclasses import dataclass, replace
@@ -9,44 +9,44 @@ from .errors import BrokerUnreachable
 DEFAULT_PORT = 9092
 
 Address = tuple[str, int]
-"""Host and port; an IPv6 address without its brackets."""
+"""Host and port; an IPv6 address without brackets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Where a cluster is, who connects to it, and how long it may take. Made once, where a process or a client begins
-    (`Cluster.of`), and handed to everything that opens a connection."""
+    """Addresses, client id and timeouts. Created once per process or client (`Cluster.of`) and passed to everything that opens
+    a connection."""
 
     addresses: tuple[Address, ...]
-    """Brokers that are asked for all others."""
+    """Bootstrap brokers."""
     client_id: str | None = None
-    """What brokers call this client in their logs and quotas; None: by its role (`client_id_of`)."""
+    """Client id in the logs and quotas of brokers; None derives it from the role (`client_id_of`)."""
     connect_seconds: float = 5.0
-    """How long a connection may take to open."""
+    """Timeout for opening a connection."""
     request_seconds: float = 10.0
-    """How long a broker may take to answer."""
+    """Timeout for the response to a request."""
 
     @classmethod
     def of(cls, cluster: "str | Cluster") -> "Cluster":
-        """The same, or the cluster at a comma-separated list of `host`, `host:port` or `[ipv6]:port`. Raises
-        `BrokerUnreachable` for what is not such a list."""
+        """Parse a comma-separated list of `host`, `host:port` or `[ipv6]:port`; returns a `Cluster` unchanged. Raises
+        `BrokerUnreachable` for an invalid list."""
         if isinstance(cluster, Cluster):
             return cluster
         entries = [entry for entry in (part.strip() for part in cluster.split(",")) if entry]
         if not entries:
-            raise BrokerUnreachable(cluster, "no address given")
+            raise BrokerUnreachable(cluster, "no address was given")
         return cls(tuple(_address(cluster, entry) for entry in entries))
 
     def client_id_of(self, role: str) -> str:
-        """What a client of this role is called: hub-<role>-<process id> where nothing else was asked for."""
+        """The client id for a role: the configured one, or hub-<role>-<process id>."""
         return self.client_id or f"hub-{role}-{os.getpid()}"
 
     def named(self, role: str) -> "Cluster":
-        """The same cluster, for several clients that are known under the name of one role."""
+        """The cluster with the client id of `role`, for several clients with the same id."""
         return replace(self, client_id=self.client_id_of(role))
 
     def client_settings(self, role: str) -> dict[str, Any]:
-        """How a client of this role reaches the cluster, in the words of aiokafka's constructors."""
+        """Arguments for aiokafka's clients."""
         return {
             "bootstrap_servers": str(self),
             "client_id": self.client_id_of(role),
@@ -59,7 +59,7 @@ class Cluster:
 
 
 def name_of_address(host: str, port: int) -> str:
-    """host:port, an IPv6 address in brackets."""
+    """ "host:port", with an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -68,5 +68,5 @@ def _address(cluster: str, entry: str) -> Address:
     if not colon or entry.endswith("]"):
         host, port = entry, str(DEFAULT_PORT)
     if not port.isdecimal():
-        raise BrokerUnreachable(cluster, f"{entry!r} is not host:port")
+        raise BrokerUnreachable(cluster, f"{entry!r} is not of the form host:port")
     return host.strip("[]"), int(port)

@@ -1,8 +1,7 @@
-"""Record batches (format v2, https://kafka.apache.org/documentation/#recordbatch) to bytes and back, on aiokafka's
-compiled builder and reader.
+"""Encodes and decodes record batches (format v2, https://kafka.apache.org/documentation/#recordbatch) with aiokafka's compiled
+builder and reader.
 
-A batch is the unit that a broker stores, checks and hands out; brokers patch only its base offset. Compression is of
-whole batches.
+A batch is the unit that brokers store, check and return; they change only its base offset. A batch is compressed as a whole.
 """
 
 import struct
@@ -24,7 +23,7 @@ _UNLIMITED = (1 << 31) - 1
 _CONTROL_KEY = struct.Struct(">hh")  # version, type
 _ABORT = 0
 _RECORD_OVERHEAD = 24
-_BATCH_START = struct.Struct(">qi")  # base offset, length of what follows
+_BATCH_START = struct.Struct(">qi")  # base offset, length of the rest
 _LAST_OFFSET_DELTA = struct.Struct(">i")
 _LAST_OFFSET_DELTA_AT = 23
 
@@ -38,9 +37,9 @@ def build_batch(
     transactional: bool = False,
     compression: str = "none",
 ) -> bytes:
-    """One v2 record batch of at least one record, with base offset 0. Its size is not limited here: see `size_of`.
+    """Encode at least one record as one v2 batch with base offset 0. The size is not limited here, see `size_of`.
 
-    `compression` is a key of `COMPRESSIONS`; a batch that would not shrink stays uncompressed."""
+    `compression` is a key of `COMPRESSIONS`; a batch that would not become smaller stays uncompressed."""
     builder = DefaultRecordBatchBuilder(
         2, COMPRESSIONS[compression], int(transactional), producer_id, producer_epoch, base_sequence, _UNLIMITED
     )
@@ -50,12 +49,12 @@ def build_batch(
         append(count, timestamp_ms, key, value, headers if type(headers) is list else list(headers))
         count += 1
     if not count:
-        raise ValueError("a batch has at least one record")
+        raise ValueError("a batch needs at least one record")
     return bytes(builder.build())
 
 
 def size_of(record: Record) -> int:
-    """Upper bound of the bytes that a record takes in an uncompressed batch."""
+    """Upper bound of the size of a record in an uncompressed batch, in bytes."""
     size = _RECORD_OVERHEAD + len(record.key or b"") + len(record.value or b"")
     for name, value in record.headers:
         size += 8 + 4 * len(name) + len(value or b"")
@@ -63,8 +62,7 @@ def size_of(record: Record) -> int:
 
 
 def split(records: Sequence[Record], bytes_max: int) -> list[Sequence[Record]]:
-    """The records in order, cut into runs of at most `bytes_max` (by `size_of`). A single larger record is a run of its
-    own."""
+    """Split records, in order, into groups of at most `bytes_max` (by `size_of`). A larger record forms a group alone."""
     runs: list[Sequence[Record]] = []
     start = size = 0
     for index, record in enumerate(records):
@@ -86,8 +84,8 @@ def build_batches(
     producer_epoch: int,
     compression: str = "none",
 ) -> list[bytes]:
-    """Transactional batches of at most about `bytes_max` each, with sequences from 0 on. A single larger record is a
-    batch of its own."""
+    """Transactional batches of about `bytes_max` at most, with sequence numbers from 0. A larger record forms a batch
+    alone."""
 
     def build(run: Sequence[Record], sequence: int) -> bytes:
         return build_batch(
@@ -110,12 +108,12 @@ def build_batches(
 
 
 def read_batches(data: bytes | memoryview, *, aborted: Iterable[tuple[int, int]] = ()) -> list[StoredRecord]:
-    """The records of the whole batches in `data`, without control records and without those of aborted transactions.
+    """Decode the complete batches in `data`, without control records and records of aborted transactions.
 
-    `aborted` lists (producer id, first offset) as a fetch answers them to read_committed readers. A cut-off last batch
-    is ignored, as a fetch may end in one. The first batch may begin before the offset that was asked for: the caller
-    leaves those records out. A batch whose checksum is right and whose records cannot be read was written so: it is one record
-    without a value (see `fetched.py`). Raises `CorruptBatch` on a wrong checksum, and where no batch can be made out."""
+    `aborted` lists (producer id, first offset), as in a fetch response for read_committed. An incomplete last batch is
+    ignored. The first batch may begin before the requested offset; the caller must skip those records. A batch with a correct
+    checksum but undecodable records becomes one record without a value (see `fetched.py`). Raises `CorruptBatch` for a wrong
+    checksum or structure."""
     whole, ranges = bytes(data), sorted(aborted, key=lambda entry: entry[1])
     try:
         try:
@@ -123,11 +121,11 @@ def read_batches(data: bytes | memoryview, *, aborted: Iterable[tuple[int, int]]
         except (_Compressed, CorruptRecordException, ValueError, IndexError):
             return _read(FetchedBatches(whole), ranges)
     except (CorruptRecordException, ValueError, IndexError, struct.error) as broken:
-        raise CorruptBatch(f"not a record batch: {broken}") from broken
+        raise CorruptBatch(f"invalid record batch: {broken}") from broken
 
 
 def end_of_batches(data: bytes) -> int:
-    """The offset after the last whole batch in `data`, control batches included; 0 where there is none."""
+    """The offset after the last complete batch in `data`, control batches included; 0 if there is none."""
     position = after = 0
     while position + _BATCH_START.size <= len(data):
         base_offset, length = _BATCH_START.unpack_from(data, position)
@@ -139,7 +137,7 @@ def end_of_batches(data: bytes) -> int:
 
 
 class _Compressed(Exception):
-    """Records that are read after they are decompressed up to a bound."""
+    """Signals records that must be decompressed with a size limit."""
 
 
 def _read(batches: Any, pending: list[tuple[int, int]]) -> list[StoredRecord]:
@@ -148,7 +146,7 @@ def _read(batches: Any, pending: list[tuple[int, int]]) -> list[StoredRecord]:
     while batches.has_next():
         batch = batches.next_batch()
         if batch.magic != 2:
-            raise CorruptBatch(f"batch at offset {batch.base_offset} has format {batch.magic}; only format 2 is read")
+            raise CorruptBatch(f"batch at offset {batch.base_offset} has format {batch.magic}; only format 2 is supported")
         if not batch.validate_crc():
             raise CorruptBatch(f"batch at offset {batch.base_offset} has a wrong checksum")
         while pending and pending[0][1] < batch.next_offset:

@@ -1,5 +1,5 @@
-"""One connection to one broker: frames, correlation ids, timeouts. It never reconnects by itself: an answer that did
-not come leaves a doubt, and what a doubt means is for the caller to decide."""
+"""One connection to one broker: frames, correlation ids, timeouts. It never reconnects: after a lost response the outcome of
+the request is unknown, and the caller must decide what to do."""
 
 import asyncio
 import struct
@@ -17,7 +17,7 @@ _Answer = TypeVar("_Answer")
 
 
 class Connection(asyncio.Protocol):
-    """Requests may overlap; each answer goes to its own waiter. Use from one event loop."""
+    """Sends requests, which may overlap, and matches responses to them. Use it on one event loop only."""
 
     def __init__(self, address: str, cluster: Cluster) -> None:
         self.address = address
@@ -32,43 +32,42 @@ class Connection(asyncio.Protocol):
     async def open(
         cls, cluster: Cluster, host: str, port: int, *, role: str, timeout_seconds: float | None = None
     ) -> "Connection":
-        """Connect to one broker of the cluster, for at most `timeout_seconds` (default: as long as the cluster may take). `role`
-        names the client where the cluster does not. Raises `BrokerUnreachable`."""
+        """Connect to one broker, within `timeout_seconds` (default: `connect_seconds` of the cluster). `role` determines the
+        client id if the cluster has none. Raises `BrokerUnreachable`."""
         address, seconds = name_of_address(host, port), timeout_seconds or cluster.connect_seconds
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(seconds):
                 _, connection = await loop.create_connection(lambda: cls(address, cluster.named(role)), host, port)
-        except TimeoutError as late:
-            raise BrokerUnreachable(address, f"no connection within {seconds:g} s") from late
+        except TimeoutError:
+            raise BrokerUnreachable(address, f"no connection within {seconds:g} s") from None
         except OSError as refused:
-            raise BrokerUnreachable(address, refused.strerror or str(refused)) from refused
+            raise BrokerUnreachable(address, refused.strerror or str(refused)) from None
         return connection
 
     @property
     def is_open(self) -> bool:
-        """Whether requests can be sent, as far as is known on this side."""
+        """Whether the connection is open, as far as this side knows."""
         return self._transport is not None
 
     async def ask(self, kind: RequestType, message: Message, *, timeout_seconds: float | None = None) -> Message:
-        """Send a message and return the answer. Raises as `request` does."""
+        """Send a request and return the response. Raises as `request` does."""
         body = encode_request(kind.key, kind.version, message)
         return await self.request(kind, body, partial(decode_response, kind.key, kind.version), timeout_seconds=timeout_seconds)
 
     async def request(
         self, kind: RequestType, body: bytes, read: Callable[[bytes], _Answer], *, timeout_seconds: float | None = None
     ) -> _Answer:
-        """Send the body of a request and return what `read` makes of the body of the answer, which may take `timeout_seconds`
-        (default: as long as the cluster may take).
+        """Send the body of a request, and return the body of the response decoded by `read`. The default of `timeout_seconds`
+        is `request_seconds` of the cluster.
 
-        Raises `ConnectionLost`; after a timeout, and after an answer that `read` refuses (`MalformedMessage`), the connection is
-        closed."""
+        Raises `ConnectionLost`. A timeout or a malformed response (`read` raises `MalformedMessage`) closes the connection."""
         answer = await self._exchange(kind, body, timeout_seconds or self._request_seconds)
         try:
             return read(answer[response_body_at(kind, answer) :])
         except MalformedMessage as malformed:
             self.close()
-            reason = f"{self.address} answered {kind.name} with bytes that the protocol does not have ({malformed})."
+            reason = f"{self.address} sent a malformed response to {kind.name} ({malformed})."
             raise ConnectionLost(reason, cause=f"leader {self.address}") from malformed
 
     async def _exchange(self, kind: RequestType, body: bytes, timeout_seconds: float) -> bytes:
@@ -83,21 +82,21 @@ class Connection(asyncio.Protocol):
                 return await answer
         except TimeoutError as late:
             self.close()
-            reason = f"{self.address} did not answer {kind.name} within {timeout_seconds:g} s."
+            reason = f"{self.address} did not respond to {kind.name} within {timeout_seconds:g} s."
             raise ConnectionLost(reason, cause=f"leader {self.address}") from late
         finally:
             self._waiting.pop(number, None)
 
     def close(self) -> None:
-        """Close at once; waiters get `ConnectionLost`."""
+        """Close at once; pending requests raise `ConnectionLost`."""
         if self._transport is not None:
             self._transport.abort()
-            self._lost("closed on this side")
+            self._lost("closed by this client")
 
     # --- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's transports are not instances of asyncio's classes
+        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's transports do not subclass asyncio's
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer
@@ -125,14 +124,14 @@ class Connection(asyncio.Protocol):
     def _lost(self, reason: str) -> None:
         self._transport = None
         waiting, self._waiting = self._waiting, {}
-        message = f"The connection to {self.address} ended while an answer was awaited ({reason})."
+        message = f"The connection to {self.address} was closed before the response arrived ({reason})."
         for waiter in waiting.values():
             if not waiter.done():
                 waiter.set_exception(ConnectionLost(message, cause=f"leader {self.address}"))
 
 
 async def connect_any(cluster: Cluster, *, role: str, timeout_seconds: float | None = None) -> Connection:
-    """A connection to the first address that takes one. Raises `BrokerUnreachable`, with the reason of the last."""
+    """Connect to the first reachable address. Raises `BrokerUnreachable` with the reason of the last one."""
     reason = ""
     for host, port in cluster.addresses:
         try:

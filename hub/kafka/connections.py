@@ -1,14 +1,14 @@
-"""The connections of one client to the brokers of a cluster, opened when they are needed and kept by address."""
+"""The connections of one client to the brokers of a cluster, opened on demand and cached by address."""
 
 from .cluster import Address, Cluster
 from .connection import Connection, connect_any
 
 BOOTSTRAP: Address = ("", 0)
-"""Stands for the connection to whichever cluster address answered."""
+"""Key of the connection to the bootstrap address that responded."""
 
 
 class ConnectionPool:
-    """See the module. `role` is part of the client id."""
+    """A pool of connections. `role` is part of the client id."""
 
     def __init__(self, cluster: Cluster, *, role: str) -> None:
         self._cluster = cluster
@@ -16,7 +16,7 @@ class ConnectionPool:
         self._connections: dict[Address, Connection] = {}
 
     async def connect(self, address: Address) -> Connection:
-        """The open connection to a broker. Raises BrokerUnreachable."""
+        """An open connection to the broker at `address`. Raises BrokerUnreachable."""
         connection = self._connections.get(address)
         if connection is None or not connection.is_open:
             connection = await Connection.open(self._cluster, *address, role=self._role)
@@ -24,7 +24,7 @@ class ConnectionPool:
         return connection
 
     async def connect_any(self) -> Connection:
-        """An open connection to any broker, for what every broker knows. Raises BrokerUnreachable."""
+        """An open connection to any broker. Raises BrokerUnreachable."""
         for connection in self._connections.values():
             if connection.is_open:
                 return connection
@@ -33,12 +33,12 @@ class ConnectionPool:
         return connection
 
     def close_first(self) -> None:
-        """Close the connection to a cluster address, which is not known by the broker's own address."""
+        """Close the connection to the bootstrap address."""
         if first := self._connections.pop(BOOTSTRAP, None):
             first.close()
 
     def close(self) -> None:
-        """Close them all; they are opened again when they are needed."""
+        """Close all connections; they are reopened on demand."""
         for connection in self._connections.values():
             connection.close()
         self._connections.clear()

@@ -1,5 +1,4 @@
-"""What can go wrong between us and a Kafka cluster. Messages are sentences with the address or the name concerned and,
-where there is one, the remedy."""
+"""Errors of the Kafka client layer. Each message names the address or object concerned and, if possible, the remedy."""
 
 from aiokafka.errors import KafkaError
 
@@ -7,18 +6,18 @@ from ..errors import ConfigurationError, HubError, Unreachable
 
 
 def is_client_error(error: BaseException) -> bool:
-    """Whether the client library raised this, and nobody has translated it yet."""
+    """Whether aiokafka raised this error, and it was not yet translated to an error of this module."""
     return isinstance(error, KafkaError)
 
 
 class BrokerUnreachable(Unreachable):
-    """No broker answered at any of the addresses that the message gives."""
+    """No broker responded at any of the addresses in the message."""
 
     def __init__(self, bootstrap: str, reason: str) -> None:
-        told = "" if "Unable to bootstrap" in reason else f" ({reason})"  # that is said already, and without a Python tuple
+        told = "" if "Unable to bootstrap" in reason else f" ({reason})"  # the message says so already
         super().__init__(
-            f"No Kafka broker answers at {bootstrap}{told}."
-            " Start one with `hub up`, or name another address (--bootstrap, HUB_BOOTSTRAP)."
+            f"No Kafka broker responds at {bootstrap}{told}."
+            " Start one with `hub up`, or set another address (--bootstrap, HUB_BOOTSTRAP)."
         )
         self.bootstrap = bootstrap
         self.reason = reason
@@ -26,9 +25,9 @@ class BrokerUnreachable(Unreachable):
 
 
 class PartitionUnavailable(Unreachable):
-    """The cluster is there, and the leader of one partition does not take or give records now, or there is none.
+    """The cluster is reachable, but the leader of a partition is missing or does not serve produce or fetch requests.
 
-    `leader` is its address, None where the partition has none; `cause` is the same for all partitions of a leader."""
+    `leader` is its address, None if the partition has no leader; `cause` is equal for all partitions of a leader."""
 
     def __init__(self, topic: str, partition: int, leader: str | None, waited_for: str) -> None:
         who = f"The leader of {topic}-{partition}, {leader}," if leader else f"{topic}-{partition} has no leader now:"
@@ -40,7 +39,7 @@ class PartitionUnavailable(Unreachable):
 
 
 class ConnectionLost(Unreachable):
-    """A connection to a broker ended, or an answer did not come in time: what was asked may have happened or not."""
+    """A connection was closed, or a response timed out: the broker may or may not have executed the request."""
 
     def __init__(self, message: str, cause: str = "") -> None:
         super().__init__(message)
@@ -48,16 +47,16 @@ class ConnectionLost(Unreachable):
 
 
 class CorruptBatch(HubError):
-    """Bytes that should be record batches are not: wrong checksum or structure."""
+    """A record batch has a wrong checksum or structure."""
 
 
 class OffsetOutOfRange(HubError):
-    """The record to read next is no longer (or not yet) in the partition. Never answered by a silent jump."""
+    """The next offset to read is not in the partition. Readers never skip ahead silently."""
 
     def __init__(self, topic: str, partition: int, offset: int) -> None:
         super().__init__(
-            f"{topic}-{partition} has no offset {offset}: records before it were deleted, or the topic was created again."
-            " Reading on elsewhere would lose records, so it is not done."
+            f"Offset {offset} of {topic}-{partition} is out of range: records were deleted, or the topic was recreated."
+            " Refusing to skip ahead, because records would be lost."
         )
         self.topic = topic
         self.partition = partition
@@ -65,12 +64,12 @@ class OffsetOutOfRange(HubError):
 
 
 class RecordTooLarge(HubError):
-    """A record is larger than the hub's topics accept. Nothing was sent; the session that refused it continues."""
+    """A record exceeds the limit of the hub's topics. Nothing was sent; the session can still be used."""
 
     def __init__(self, topic: str, size: int, limit: int) -> None:
         super().__init__(
-            f"A record for {topic} takes about {size} bytes; topics accept {limit}."
-            " Keep large values elsewhere and refer to them."
+            f"A record for {topic} has about {size} bytes; the limit is {limit}."
+            " Store large values elsewhere and pass a reference."
         )
         self.topic = topic
         self.size = size
@@ -78,10 +77,10 @@ class RecordTooLarge(HubError):
 
 
 class SessionFailed(HubError):
-    """The outcome of a transaction is unknown. It is committed as a whole or not at all.
+    """The session failed, and the outcome of its last transaction may be unknown: it is committed entirely or not at all.
 
-    The session is over. Drop what was decided since the last known commit, open a new session (which ends the
-    transaction one way or the other) and restore from the log. `cause`: see `Unreachable`."""
+    The session cannot be used any longer. Discard everything since the last acknowledged commit, open a new session (which
+    commits or aborts the transaction) and restore from the log. `cause`: see `Unreachable`."""
 
     def __init__(self, message: str, cause: str = "") -> None:
         super().__init__(message)
@@ -89,16 +88,16 @@ class SessionFailed(HubError):
 
 
 class SessionFenced(HubError):
-    """This session no longer owns its transactional id: another one was opened with it, or the broker ended our
-    transaction because it took longer than the transaction timeout. The session is over, and its last transaction has
-    no effect unless it was acknowledged."""
+    """This session no longer owns its transactional id: another session was opened with it, or the broker aborted a
+    transaction that exceeded the transaction timeout. The session cannot be used any longer. Its last transaction has no
+    effect unless it was acknowledged."""
 
 
 class TopicMismatch(ConfigurationError):
-    """An existing topic has a setting that the hub cannot work with."""
+    """An existing topic has a setting that is incompatible with the hub."""
 
     def __init__(self, topic: str, setting: str, found: str, wanted: str, remedy: str) -> None:
-        super().__init__(f"Topic {topic} has {setting} = {found}, and the hub needs {wanted}. {remedy}")
+        super().__init__(f"Topic {topic} has {setting} = {found}, but the hub requires {wanted}. {remedy}")
         self.topic = topic
         self.setting = setting
         self.found = found
@@ -107,7 +106,7 @@ class TopicMismatch(ConfigurationError):
 
 
 class TopicMissing(ConfigurationError):
-    """A topic that the hub needs does not exist."""
+    """A required topic does not exist."""
 
     def __init__(self, topic: str, bootstrap: str) -> None:
         super().__init__(f"Topic {topic} does not exist at {bootstrap}. Create the hub's topics with `hub init` or `hub up`.")
@@ -115,9 +114,9 @@ class TopicMissing(ConfigurationError):
 
 
 class TopicRefused(ConfigurationError):
-    """The broker would not create or describe a topic."""
+    """The broker rejected a request about a topic."""
 
     def __init__(self, topic: str, verb: str, code: int, message: str | None) -> None:
-        super().__init__(f"The broker did not {verb} topic {topic}: {message or f'error {code}'}.")
+        super().__init__(f"The broker refused to {verb} topic {topic}: {message or f'error {code}'}.")
         self.topic = topic
         self.code = code

@@ -1,10 +1,10 @@
-"""Fetched record batches, read on aiokafka's compiled reader, and without it where a header's name is not UTF-8.
+"""Decodes fetched record batches with aiokafka's compiled reader, or without it if a header name is not UTF-8.
 
-Kafka's protocol says that such a name is UTF-8 text. Brokers do not check it, and librdkafka's clients send any bytes; the
-compiled reader raises on them, and so one such record would stop every reader of its partition for good. Here invalid bytes
-become U+FFFD, as in Kafka's Java clients. Compressed records are decompressed here, up to a bound. What expands to more, or
-cannot be taken apart although its checksum is right (a producer wrote it so, and brokers need not look), is read as one record
-without a value, whose header UNREADABLE says why.
+Kafka's protocol defines header names as UTF-8, but brokers do not check this and librdkafka sends any bytes. The compiled
+reader raises on such a name, so a single record would block all readers of its partition. Here invalid bytes become U+FFFD, as
+in Kafka's Java client. Compressed records are decompressed here, up to a limit. A batch that exceeds it, or that cannot be
+decoded although its checksum is correct (its producer wrote invalid data, which brokers need not check), is read as one record
+without a value; its header UNREADABLE has the reason.
 
 Format: https://kafka.apache.org/documentation/#record (version 2).
 """
@@ -37,7 +37,7 @@ _throttle = LogThrottle()
 
 
 class FetchedRecord(NamedTuple):
-    """A record with the attributes of aiokafka's."""
+    """A record with the attributes of aiokafka's records."""
 
     offset: int
     timestamp: int
@@ -49,7 +49,7 @@ class FetchedRecord(NamedTuple):
 
 
 class FetchedBatches:
-    """The whole batches in the bytes of one fetch, in order; in place of aiokafka's `MemoryRecords`."""
+    """The complete batches of a fetch response, in order; replaces aiokafka's `MemoryRecords`."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -57,16 +57,16 @@ class FetchedBatches:
         self._next_at = 0
 
     def size_in_bytes(self) -> int:
-        """Bytes of the fetch."""
+        """Size of the fetched bytes."""
         return len(self._data)
 
     def has_next(self) -> bool:
-        """Whether a whole batch is left."""
+        """Whether there is another complete batch."""
         left: bool = self._batches.has_next()
         return left
 
     def next_batch(self) -> Any:
-        """The next batch, None after the last. Raises CorruptRecordException."""
+        """The next batch, or None after the last. Raises CorruptRecordException."""
         batch = self._batches.next_batch()
         if batch is None:
             return None
@@ -76,7 +76,7 @@ class FetchedBatches:
 
 
 class FetchedBatch:
-    """One batch of format 2, with what a fetch needs to know of it. Iterating gives its records."""
+    """One batch of format 2, with the attributes that aiokafka's fetcher uses. Iteration yields its records."""
 
     __slots__ = ("_at", "_batch", "_data", "_records", "base_offset", "is_control_batch", "is_transactional", "magic",
                  "next_offset", "producer_id", "validate_crc")  # fmt: skip
@@ -93,7 +93,7 @@ class FetchedBatch:
         self.validate_crc = batch.validate_crc
 
     def __iter__(self) -> Self:
-        """The records; one that stands for all of them where they cannot be decompressed or taken apart."""
+        """The records, or one record in place of all if they cannot be decoded."""
         start, end = self._at
         batch = self._batch
         try:
@@ -104,22 +104,22 @@ class FetchedBatch:
         except UnicodeDecodeError:
             self._records = iter(self._leniently(start, end))
         except TooLargeDecompressed:
-            self._records = iter([self._left_out(f"the records decompress to more than {DECOMPRESSED_BYTES_MAX} bytes")])
+            self._records = iter([self._left_out(f"the decompressed records exceed {DECOMPRESSED_BYTES_MAX} bytes")])
         except Exception as error:
-            self._records = iter([self._left_out(f"the records cannot be read: {type(error).__name__}: {error}")])
+            self._records = iter([self._left_out(f"the records cannot be decoded: {type(error).__name__}: {error}")])
         return self
 
     def _leniently(self, start: int, end: int) -> list[FetchedRecord]:
         try:
             return read_leniently(self._data[start:end])
         except CorruptRecordException as error:
-            return [self._left_out(f"the records cannot be read: {error}")]
+            return [self._left_out(f"the records cannot be decoded: {error}")]
 
     def _left_out(self, reason: str) -> FetchedRecord:
-        """What stands for all records of a batch that are left out because of `reason`."""
+        """The record that replaces all records of a batch skipped because of `reason`."""
         reason = reason[:REASON_CHARACTERS_MAX]
         if (more := _throttle.admit("left out")) is not None:
-            log.error("records left out", action="batch_left_out", offset=self.base_offset, reason=reason, more=more)
+            log.error("undecodable records skipped", action="batch_left_out", offset=self.base_offset, reason=reason, more=more)
         return FetchedRecord(self.next_offset - 1, self._batch.max_timestamp, 0, None, None, [(UNREADABLE, reason.encode())])
 
     def __next__(self) -> Any:
@@ -130,7 +130,7 @@ class FetchedBatch:
 
 
 def uncompressed(batch: bytes) -> bytes:
-    """A batch of format 2 as if it had not been compressed (its checksum is left as it was). Raises TooLargeDecompressed."""
+    """The batch of format 2 with decompressed records; its checksum is not updated. Raises TooLargeDecompressed."""
     attributes = _ATTRIBUTES.unpack_from(batch, _ATTRIBUTES_AT)[0]
     body = decompress(attributes & _CODEC_MASK, batch[_HEADER.size :])
     length = _LENGTH.pack(_HEADER.size - _LENGTH_COUNTS_FROM + len(body))
@@ -142,8 +142,7 @@ def uncompressed(batch: bytes) -> bytes:
 
 
 def read_leniently(batch: bytes) -> list[FetchedRecord]:
-    """The records of one batch of format 2 that is not compressed, whatever the names of their headers. Raises
-    CorruptRecordException."""
+    """Decode an uncompressed batch of format 2 with any header names. Raises CorruptRecordException."""
     base_offset, _, _, _, _, attributes, _, first_ms, max_ms, _, _, _, count = _HEADER.unpack_from(batch)
     body = batch[_HEADER.size :]
     try:
@@ -165,10 +164,11 @@ def read_leniently(batch: bytes) -> list[FetchedRecord]:
 
 
 def _read_record(body: bytes, at: int) -> tuple[FetchedRecord, int]:
-    """The record at `at`, with offset and time relative to its batch, and where the next begins."""
+    """Decode the record at position `at`. Returns it, with offset and timestamp relative to its batch, and the position after
+    it."""
     length, at = _read_varint(body, at)
     end = at + length
-    time_delta, at = _read_varint(body, at + 1)  # after the attributes, which are unused
+    time_delta, at = _read_varint(body, at + 1)  # skip the unused attributes
     offset_delta, at = _read_varint(body, at)
     key, at = _read_bytes(body, at)
     value, at = _read_bytes(body, at)
@@ -179,7 +179,7 @@ def _read_record(body: bytes, at: int) -> tuple[FetchedRecord, int]:
         content, at = _read_bytes(body, at)
         headers.append(((name or b"").decode(errors="replace"), content))
     if at != end or end > len(body):
-        raise ValueError(f"a record of {length} bytes ends at {at} instead of {end}")
+        raise ValueError(f"the fields of a record of {length} bytes end at {at} instead of {end}")
     return FetchedRecord(offset_delta, time_delta, 0, key, value, headers), at
 
 
@@ -189,12 +189,12 @@ def _read_bytes(body: bytes, at: int) -> tuple[bytes | None, int]:
 
 
 def _read_varint(body: bytes, at: int) -> tuple[int, int]:
-    """A zigzag varint. (aiokafka's compiled one reads past the end of what is cut short.)"""
+    """Decode a zigzag varint. (aiokafka's compiled version reads past the end of the buffer.)"""
     number = shift = 0
     while (byte := body[at]) & 0x80:
         number |= (byte & 0x7F) << shift
         shift, at = shift + 7, at + 1
         if shift > _VARINT_BITS_MAX:
-            raise ValueError("a varint of more than ten bytes")
+            raise ValueError("a varint has more than ten bytes")
     number |= byte << shift
     return (number >> 1) ^ -(number & 1), at + 1

@@ -1,4 +1,4 @@
-"""Looking at consumer groups from outside: who is a member, what it has, how far behind it is."""
+"""Describes consumer groups: members, assigned partitions, lag."""
 
 import asyncio
 from collections.abc import Mapping
@@ -17,8 +17,8 @@ TIMEOUT_SECONDS = 15.0
 
 
 class GroupMember(NamedTuple):
-    """`lag` maps each of its partitions (of the group's topics) to the records, markers included, between what is committed
-    and the end of the log; None where nothing was committed yet."""
+    """A member of a group. `lag` maps each of its partitions to the number of records, markers included, between the committed
+    offset and the end of the log; None without a committed offset."""
 
     client_id: str
     host: str
@@ -26,7 +26,7 @@ class GroupMember(NamedTuple):
 
 
 class GroupState(NamedTuple):
-    """A consumer group now. `state` as Kafka names it: Stable, Empty, PreparingRebalance, CompletingRebalance, Dead."""
+    """The current state of a consumer group. `state` is Stable, Empty, PreparingRebalance, CompletingRebalance or Dead."""
 
     group: str
     state: str
@@ -34,19 +34,19 @@ class GroupState(NamedTuple):
 
 
 async def describe_groups(cluster: Cluster, prefix: str) -> list[GroupState]:
-    """The groups whose names begin with `prefix`, sorted by name. Raises `BrokerUnreachable`, `ConnectionLost`."""
+    """The groups whose names start with `prefix`, sorted by name. Raises `BrokerUnreachable`, `ConnectionLost`."""
     admin = make_admin(cluster)
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             try:
                 await admin.start()
             except (KafkaError, OSError) as failure:
-                raise BrokerUnreachable(str(cluster), str(failure) or type(failure).__name__) from failure
+                raise BrokerUnreachable(str(cluster), str(failure) or type(failure).__name__) from None
             names = sorted(name for name, *_ in await admin.list_consumer_groups() if name.startswith(prefix))
             return [await _describe(admin, cluster, name) for name in names]
     except (KafkaError, OSError, TimeoutError) as failure:
         reason = f"within {TIMEOUT_SECONDS:g} s" if isinstance(failure, TimeoutError) else f"({failure!r})"
-        raise ConnectionLost(f"{cluster} did not describe the groups {prefix}* {reason}.") from failure
+        raise ConnectionLost(f"{cluster} did not return the groups {prefix}* {reason}.") from failure
     finally:
         await admin.close()
 
@@ -65,7 +65,7 @@ async def _describe(admin: AIOKafkaAdminClient, cluster: Cluster, name: str) -> 
 
 
 def _without_instance(members: list[Any]) -> list[tuple[str, str, str]]:
-    """Later versions of the answer have an instance id after the member's id."""
+    """(member id, client id, host) per member; later versions of the response also have an instance id."""
     return [(m[0], m[-4], m[-3]) for m in members]
 
 

@@ -1,9 +1,8 @@
-"""A transactional session with Kafka's repaired transaction protocol (KIP-890): every EndTxn changes the producer's
-epoch, so a delayed or repeated request of an earlier transaction is refused by the broker, and partitions need not be
-announced to the coordinator.
+"""The transactional session on version 2 of Kafka's transaction protocol (KIP-890). Every EndTxn changes the producer epoch,
+so brokers reject delayed and repeated requests of earlier transactions, and AddPartitionsToTxn is not needed.
 
-One transaction is Produce to all leaders side by side, then EndTxn: two round trips. The epoch runs out after 32,766
-transactions; EndTxn then answers another producer id, which is a step like any other.
+A transaction takes two round trips: Produce to all leaders concurrently, then EndTxn. After 32,766 transactions the epoch is
+exhausted, and EndTxn returns a new producer id.
 """
 
 import asyncio
@@ -30,22 +29,20 @@ PASSING = {
     ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
     ErrorCode.NOT_LEADER_OR_FOLLOWER,
 }
-"""Refusals of a produce for a passing reason. The same bytes may go again: what was appended nevertheless is known by
-its sequence. A new topic's partitions answer UNKNOWN_TOPIC_OR_PARTITION or NOT_LEADER_OR_FOLLOWER until their leader is
-at work."""
+"""Retriable errors of Produce. The same bytes can be sent again, because the broker detects duplicates by their sequence
+numbers. Partitions of a new topic return UNKNOWN_TOPIC_OR_PARTITION or NOT_LEADER_OR_FOLLOWER until their leader is ready."""
 LEADER_UNKNOWN = {ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.NOT_LEADER_OR_FOLLOWER}
 COORDINATOR_MOVED = {ErrorCode.COORDINATOR_NOT_AVAILABLE, ErrorCode.NOT_COORDINATOR}
 COORDINATOR_BUSY = {ErrorCode.CONCURRENT_TRANSACTIONS, ErrorCode.COORDINATOR_LOAD_IN_PROGRESS}
 REQUEST_BYTES_MAX = 16 << 20
-"""A produce request is cut at about this size; brokers take 100 MiB at most."""
+"""Produce requests are split at about this size; brokers accept 100 MiB by default."""
 MARKERS_PENDING_SECONDS = 0.001
-"""Pause after CONCURRENT_TRANSACTIONS: the markers of the previous transaction are written within a millisecond or two.
-"""
+"""Backoff after CONCURRENT_TRANSACTIONS: the markers of the previous transaction are written within a millisecond or two."""
 BACKOFF_SECONDS = 0.02
 
 
 class Kip890Session:
-    """See `TransactionalSession` for what is promised."""
+    """An implementation of `TransactionalSession`."""
 
     def __init__(
         self,
@@ -68,14 +65,14 @@ class Kip890Session:
         self._connections = ConnectionPool(cluster, role="session")
         self._leaders: dict[TopicPartition, Address] = {}
         self._coordinator: Address | None = None
-        self._ended: str | None = "it was not opened"
+        self._ended: str | None = "it has not been opened"
         self._committing = False
 
     # --- open
 
     async def open(self) -> None:
-        """See `TransactionalSession.open`. Repeats InitProducerId after a lost answer: that only changes the epoch once
-        more."""
+        """See `TransactionalSession.open`. Retries InitProducerId after a lost response, which only increases the epoch
+        again."""
         deadline = _now() + self._open_seconds
         while True:
             try:
@@ -97,14 +94,14 @@ class Kip890Session:
             identity = requests.read_identity(await self._ask(coordinator, requests.INIT_PRODUCER_ID, message))
             if identity.code == ErrorCode.NONE:
                 return identity
-            await self._pause_at_coordinator(identity.code, "take", deadline)
+            await self._pause_at_coordinator(identity.code, "InitProducerId", deadline)
 
-    async def _pause_at_coordinator(self, code: int, verb: str, deadline: float) -> None:
-        """After a refusal by the coordinator: wait a moment if the reason passes, otherwise raise."""
+    async def _pause_at_coordinator(self, code: int, request: str, deadline: float) -> None:
+        """Back off after a retriable error of the coordinator; raise on any other error."""
         if code in FENCED:
-            raise SessionFenced(f"Another session took {self.transactional_id!r} ({name_of(code)}).")
+            raise SessionFenced(f"Another session took over transactional id {self.transactional_id!r} ({name_of(code)}).")
         if code not in COORDINATOR_BUSY | COORDINATOR_MOVED or _now() > deadline:
-            raise SessionFailed(f"The coordinator did not {verb} {self.transactional_id!r}: {name_of(code)}.")
+            raise SessionFailed(f"{request} for transactional id {self.transactional_id!r} failed: {name_of(code)}.")
         if code in COORDINATOR_MOVED:
             self._coordinator = None
         await asyncio.sleep(BACKOFF_SECONDS if code in COORDINATOR_MOVED else MARKERS_PENDING_SECONDS)
@@ -117,11 +114,11 @@ class Kip890Session:
             if found.code == ErrorCode.NONE:
                 self._coordinator = (found.host, found.port)
             else:
-                await self._pause_at_coordinator(found.code, "turn up for", deadline)
+                await self._pause_at_coordinator(found.code, "FindCoordinator", deadline)
         try:
             return await self._connections.connect(self._coordinator)
         except BrokerUnreachable as away:
-            reason = f"does not answer ({away.reason}); another coordinator is waited for"
+            reason = f"does not respond ({away.reason}); waiting for another coordinator"
             raise ConnectionLost(
                 f"The coordinator of {self.transactional_id!r}, {away.bootstrap}, {reason}.", cause=f"leader {away.bootstrap}"
             ) from away
@@ -130,9 +127,9 @@ class Kip890Session:
 
     async def commit(self, outputs: Mapping[TopicPartition, Sequence[Record]]) -> Mapping[TopicPartition, int]:
         """See `TransactionalSession.commit`."""
-        assert not self._committing, "a session commits one transaction at a time"
+        assert not self._committing, "the session is already committing a transaction"
         if self._ended is not None:
-            raise SessionFailed(f"The session of {self.transactional_id!r} has ended: {self._ended}.")
+            raise SessionFailed(f"The session of transactional id {self.transactional_id!r} is closed: {self._ended}.")
         rounds = self._build_rounds(outputs)
         if not rounds:
             return {}
@@ -142,7 +139,7 @@ class Kip890Session:
         except Unreachable as lost:
             self._end(str(lost))
             raise SessionFailed(
-                f"It is unknown whether a transaction of {self.transactional_id!r} was committed. {lost}", lost.cause
+                f"The outcome of a transaction of {self.transactional_id!r} is unknown. {lost}", lost.cause
             ) from lost
         except BaseException as failure:
             self._end(str(failure) or type(failure).__name__)
@@ -153,8 +150,8 @@ class Kip890Session:
         return offsets
 
     def _build_rounds(self, outputs: Mapping[TopicPartition, Sequence[Record]]) -> list[dict[TopicPartition, bytes]]:
-        """The batches of a transaction: one per partition in each round, a round begins when the one before is
-        acknowledged."""
+        """The batches of a transaction in rounds, with at most one batch per partition; a round is sent when the previous one
+        is acknowledged."""
         partitions, columns = [], []
         for partition, records in outputs.items():
             if not records:
@@ -184,7 +181,8 @@ class Kip890Session:
         return offsets
 
     async def _produce(self, batches: Mapping[TopicPartition, bytes]) -> dict[TopicPartition, int]:
-        """Every batch acknowledged: the base offsets. What was refused for a passing reason is sent again as it is."""
+        """Send batches until all are acknowledged, and return their base offsets. Batches with retriable errors are sent again
+        unchanged."""
         offsets: dict[TopicPartition, int] = {}
         deadline = _now() + self._retry_seconds
         refused: Mapping[TopicPartition, bytes] = batches
@@ -199,15 +197,15 @@ class Kip890Session:
             await asyncio.sleep(self._pause_after(failures))
 
     def _judge(self, failures: Mapping[TopicPartition, Produced], deadline: float) -> None:
-        """Raise unless all of these pass."""
+        """Raise unless all failures are retriable."""
         for (topic, partition), answer in failures.items():
             if answer.code in FENCED:
-                reason = f"took {self.transactional_id!r}, or a transaction took too long"
+                reason = f"took over {self.transactional_id!r}, or a transaction timed out"
                 raise SessionFenced(f"Another session {reason} ({name_of(answer.code)}).")
             if answer.code not in PASSING or _now() > deadline:
                 reason = f"{name_of(answer.code)} {answer.message}".strip()
                 cause = f"refused: {name_of(answer.code)}"
-                raise SessionFailed(f"A batch for {topic}-{partition} was refused: {reason}.", cause)
+                raise SessionFailed(f"The broker rejected a batch for {topic}-{partition}: {reason}.", cause)
 
     def _pause_after(self, failures: Mapping[TopicPartition, Produced]) -> float:
         seconds = MARKERS_PENDING_SECONDS
@@ -219,7 +217,7 @@ class Kip890Session:
         return seconds
 
     async def _send(self, batches: Mapping[TopicPartition, bytes], deadline: float) -> dict[TopicPartition, Produced]:
-        """One or more produce requests to each leader, side by side."""
+        """Send one or more produce requests to each leader concurrently."""
         await self._find_leaders(batches, deadline)
         by_leader: dict[Address, dict[TopicPartition, bytes]] = {}
         for partition, batch in batches.items():
@@ -241,9 +239,9 @@ class Kip890Session:
         try:
             answers = await connection.request(requests.PRODUCE, body, read_response, timeout_seconds=self._request_seconds)
         except ConnectionLost as lost:
-            raise ConnectionLost(f"{lost} It is the leader of {_names(batches)}.", cause=lost.cause) from lost
+            raise ConnectionLost(f"{lost} This broker is the leader of {_names(batches)}.", cause=lost.cause) from lost
         if answers.keys() != batches.keys():
-            raise SessionFailed(f"{connection.address} answered a produce request for other partitions than were sent.")
+            raise SessionFailed(f"The produce response of {connection.address} has other partitions than the request.")
         return answers
 
     async def _find_leaders(self, partitions: Iterable[TopicPartition], deadline: float) -> None:
@@ -256,14 +254,14 @@ class Kip890Session:
             if _now() > deadline:
                 names = _names(missing - self._leaders.keys())
                 raise SessionFailed(
-                    f"No leader for {names}: unknown to the broker, or not available, for {self._retry_seconds:g} s.",
+                    f"No leader for {names} within {self._retry_seconds:g} s: the partitions are unknown or unavailable.",
                     cause="leader None",
                 )
             await asyncio.sleep(BACKOFF_SECONDS)
 
     async def _end_transaction(self) -> None:
-        """Commit. After a lost answer the same EndTxn is sent again: the broker knows it by its epoch and answers as it
-        did."""
+        """Commit. After a lost response the same EndTxn is retried: the broker recognises it by its epoch and returns the same
+        result."""
         message = requests.end_txn_request(self.transactional_id, self.producer_id, self.producer_epoch, committed=True)
         deadline = _now() + self._request_seconds
         while True:
@@ -279,10 +277,10 @@ class Kip890Session:
                 continue
             if identity.code == ErrorCode.NONE:
                 break
-            await self._pause_at_coordinator(identity.code, "commit", deadline)
+            await self._pause_at_coordinator(identity.code, "EndTxn", deadline)
         if (identity.producer_id, identity.producer_epoch) == (self.producer_id, self.producer_epoch):
             raise SessionFailed(
-                f"The broker committed for {self.transactional_id!r} without a new epoch: it no longer speaks KIP-890."
+                f"EndTxn for transactional id {self.transactional_id!r} returned no new epoch: the broker lacks KIP-890."
             )
         self.producer_id, self.producer_epoch = identity.producer_id, identity.producer_epoch
 
@@ -296,10 +294,10 @@ class Kip890Session:
             return await self._connections.connect(address)
         except BrokerUnreachable as away:
             (topic, partition), *_ = partitions
-            waited_for = f"does not answer ({away.reason}); a new leader is waited for"
+            waited_for = f"does not respond ({away.reason}); waiting for a new leader"
             raise PartitionUnavailable(topic, partition, away.bootstrap, waited_for) from away
 
-    # --- the end
+    # --- closing
 
     def _end(self, reason: str) -> None:
         self._ended = reason.rstrip(".")
@@ -307,7 +305,7 @@ class Kip890Session:
 
     async def close(self) -> None:
         """See `TransactionalSession.close`."""
-        self._end("it was closed")
+        self._end("closed by its owner")
 
 
 def _now() -> float:
@@ -319,7 +317,7 @@ def _names(partitions: Iterable[TopicPartition]) -> str:
 
 
 def _cut(batches: Mapping[TopicPartition, bytes]) -> list[dict[TopicPartition, bytes]]:
-    """The batches for one leader as parts of at most about `REQUEST_BYTES_MAX`."""
+    """Split the batches for one leader into requests of about `REQUEST_BYTES_MAX` at most."""
     parts: list[dict[TopicPartition, bytes]] = [{}]
     size = 0
     for partition, batch in batches.items():

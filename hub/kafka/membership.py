@@ -1,7 +1,7 @@
-"""Membership of a consumer group for assignment only: who has which partitions of a topic. Nothing is consumed through it.
+"""Consumer group membership for the assignment of partitions only; no records are consumed through it.
 
-Who may write is never decided here (that is what transactional ids are for): an assignment may be seen late, and a process that
-was stopped may believe in an old one.
+It never decides which process may write; transactional ids do. A process may see an assignment late, and a suspended process
+may still use an old one.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from .clients import make_consumer
 from .cluster import Cluster
 
 POLL_MS = 1_000
-"""How often the client is asked whether it still takes part; it leaves the group when nobody asks."""
+"""Poll interval; a consumer that is not polled leaves the group."""
 
 
 class GroupMembership:
-    """A member of `group` that is assigned partitions of `topic`. `assigned` is the assignment as it is known now."""
+    """A member of `group` that gets partitions of `topic` assigned. `assigned` is the latest known assignment."""
 
     def __init__(self, cluster: Cluster, group: str, topic: str) -> None:
         self._topic = topic
@@ -32,7 +32,7 @@ class GroupMembership:
         self.joined = asyncio.Event()
 
     async def start(self) -> None:
-        """Join. Raises aiokafka's connection errors when no broker answers."""
+        """Join the group. Raises aiokafka's connection errors if no broker responds."""
         await self._consumer.start()
         self._consumer.subscribe([self._topic], listener=_Listener(self))
         self._tasks.keep(self._poll(), f"membership-{self._topic}")
@@ -40,12 +40,14 @@ class GroupMembership:
     async def _poll(self) -> None:
         while True:
             try:
-                await self._consumer.getmany(timeout_ms=POLL_MS)  # Everything is paused: this only keeps the membership alive.
+                await self._consumer.getmany(
+                    timeout_ms=POLL_MS
+                )  # All partitions are paused: this only keeps the membership alive.
             except KafkaError:
-                await asyncio.sleep(POLL_MS / 1000)  # Its background tasks reconnect; the assignment known last stays.
+                await asyncio.sleep(POLL_MS / 1000)  # Its background tasks reconnect; the last known assignment is kept.
 
     def take(self, partitions: frozenset[int]) -> None:
-        """A rebalance gave us `partitions`."""
+        """Set the partitions that a rebalance assigned."""
         if partitions:
             self._consumer.pause(*(ClientPartition(self._topic, partition) for partition in partitions))
         self.assigned = partitions
@@ -53,7 +55,7 @@ class GroupMembership:
         self._changed.set()
 
     def _cannot_poll(self, _: BaseException) -> None:
-        """The group will drop this member: whoever waits for a rebalance gets the error."""
+        """The group will remove this member: callers that wait for a rebalance get the error."""
         self._changed.set()
 
     async def changed(self, *, timeout_seconds: float) -> bool:
@@ -68,12 +70,12 @@ class GroupMembership:
         return True
 
     async def commit(self, offsets: Mapping[int, int]) -> None:
-        """Show how far the owner of each partition is, for tools that display lag. Nothing depends on it."""
+        """Commit the position of each partition for tools that display lag. Nothing else uses it."""
         shown = {
             ClientPartition(self._topic, partition): offset for partition, offset in offsets.items() if partition in self.assigned
         }
         if shown:
-            with contextlib.suppress(KafkaError):  # For display only, and tried again soon.
+            with contextlib.suppress(KafkaError):  # For display only, and retried soon.
                 await self._consumer.commit(shown)
 
     async def stop(self) -> None:
@@ -87,7 +89,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         self._membership = membership
 
     async def on_partitions_revoked(self, revoked: object) -> None:
-        """Nothing: what is assigned again continues without a break, and whoever gets a partition fences us."""
+        """Does nothing: a partition that is assigned again continues uninterrupted, and a new owner fences this one."""
 
     async def on_partitions_assigned(self, assigned: set[ClientPartition]) -> None:
         self._membership.take(frozenset(place.partition for place in assigned))

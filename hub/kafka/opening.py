@@ -1,4 +1,4 @@
-"""Which kind of transactional session a cluster takes."""
+"""Selects the kind of transactional session that a cluster supports."""
 
 from collections.abc import Mapping
 
@@ -19,9 +19,8 @@ async def open_session(
     transaction_timeout_ms: int = TRANSACTION_TIMEOUT_MS,
     compression: str = "none",
 ) -> TransactionalSession:
-    """An open session of the best kind that the cluster takes: with KIP-890 where its feature `transaction.version` is
-    2 or more (Apache Kafka from 4.0 on, the embedded broker), otherwise on aiokafka's producer. Raises as
-    `TransactionalSession.open` does."""
+    """Open a session: with KIP-890 if the cluster's feature `transaction.version` is at least 2 (Apache Kafka from 4.0, the
+    embedded broker), otherwise on aiokafka's producer. Raises as `TransactionalSession.open` does."""
     kind = Kip890Session if await supports_kip890(cluster) else ClassicSession
     session: TransactionalSession = kind(
         cluster,
@@ -34,15 +33,15 @@ async def open_session(
 
 
 async def supports_kip890(cluster: Cluster, *, timeout_seconds: float | None = None) -> bool:
-    """Whether the cluster has the repaired transaction protocol switched on. Raises `BrokerUnreachable`,
+    """Whether the cluster has enabled version 2 of the transaction protocol (KIP-890). Raises `BrokerUnreachable`,
     `ConnectionLost`."""
     versions = await _ask(cluster, timeout_seconds)
     return versions.features.get("transaction.version", 0) >= 2 and versions.speaks(*NEEDED)
 
 
 async def describe_features(cluster: Cluster, *, timeout_seconds: float | None = None) -> Mapping[str, int]:
-    """The levels of the cluster's finalized features: `metadata.version` says which release it runs as. Raises
-    `BrokerUnreachable`, `ConnectionLost`."""
+    """The levels of the cluster's finalized features; `metadata.version` indicates its release. Raises `BrokerUnreachable`,
+    `ConnectionLost`."""
     return (await _ask(cluster, timeout_seconds)).features
 
 

@@ -1,8 +1,7 @@
-"""Which partition a key belongs to: Kafka's murmur2, computed by us and never left to a client's partitioner, since
-clients differ.
+"""Maps keys to partitions with Kafka's murmur2. It is computed here and not by a client's partitioner, because clients differ.
 
-Source: `org.apache.kafka.common.utils.Utils.murmur2`. `partition_vectors.json`, beside this file, has test vectors for
-other languages.
+Source: `org.apache.kafka.common.utils.Utils.murmur2`. `partition_vectors.json` in this directory has test vectors for other
+languages.
 """
 
 import struct
@@ -16,7 +15,7 @@ _WORD = 0xFFFFFFFF
 
 
 def murmur2(data: bytes) -> int:
-    """Kafka's murmur2 of `data`, as an unsigned 32-bit number."""
+    """Kafka's murmur2 hash of `data`, as an unsigned 32-bit integer."""
     length = len(data)
     h = _SEED ^ length
     whole = length & ~3
@@ -31,12 +30,12 @@ def murmur2(data: bytes) -> int:
 
 @lru_cache(maxsize=65_536)
 def partition_of(root_id: str, partitions: int) -> int:
-    """The partition, of `partitions`, of a root id: murmur2 of its UTF-8 bytes, sign bit cleared, modulo."""
+    """The partition of a root id: murmur2 of its UTF-8 bytes, with the sign bit cleared, modulo `partitions`."""
     if partitions == 1:
         return 0
     return (murmur2(root_id.encode()) & 0x7FFFFFFF) % partitions
 
 
 def inbox_of(incarnation: str) -> int:
-    """The partition of its pool's commands topic that a worker's incarnation reads."""
+    """The partition of the pool's commands topic that an incarnation of a worker reads."""
     return partition_of(incarnation, INBOX_PARTITIONS)

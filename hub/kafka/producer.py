@@ -1,4 +1,4 @@
-"""A plain idempotent producer that is replaced when it breaks."""
+"""An idempotent producer that is replaced after a fatal error."""
 
 import asyncio
 
@@ -16,7 +16,7 @@ STOP_SECONDS = 5.0
 
 
 class ReplaceableProducer:
-    """See the module. Use from one event loop."""
+    """Holds the current producer. Use it on one event loop only."""
 
     def __init__(self, cluster: Cluster, *, linger_ms: int) -> None:
         self._cluster = cluster
@@ -26,12 +26,12 @@ class ReplaceableProducer:
 
     @property
     def current(self) -> AIOKafkaProducer:
-        """The producer that is used now; only after `start`."""
-        assert self._current is not None, "the sender is not started"
+        """The current producer; available after `start`."""
+        assert self._current is not None, "the sender has not been started"
         return self._current
 
     async def start(self) -> None:
-        """Connect. Raises BrokerUnreachable."""
+        """Connect to the cluster. Raises BrokerUnreachable."""
         self._current = await self._connect()
 
     async def _connect(self) -> AIOKafkaProducer:
@@ -43,11 +43,11 @@ class ReplaceableProducer:
             raise
         except (KafkaError, OSError) as error:
             await _stop(producer)
-            raise BrokerUnreachable(str(self._cluster), str(error) or type(error).__name__) from error
+            raise BrokerUnreachable(str(self._cluster), str(error) or type(error).__name__) from None
         return producer
 
     async def replace(self, broken: AIOKafkaProducer, reason: BaseException) -> None:
-        """Have another producer in its place, once, however many found it broken. A broker that is away leaves it there."""
+        """Replace a failed producer; concurrent calls replace it only once. Keeps it if the broker is unreachable."""
         async with self._replacing:
             if self._current is not broken:
                 return
@@ -55,25 +55,25 @@ class ReplaceableProducer:
             try:
                 replacement = await self._connect()
             except BrokerUnreachable as error:
-                log.debug("broker away", action="producer_waits", reason=str(error))
+                log.debug("broker unreachable", action="producer_waits", reason=str(error))
                 return
             self._current = replacement
             await _stop(broken)
 
     async def stop(self) -> None:
-        """Disconnect; what is not acknowledged yet has STOP_SECONDS."""
+        """Stop; waits up to STOP_SECONDS for unacknowledged records."""
         if self._current is not None:
             await _stop(self._current)
 
 
 async def _stop(producer: AIOKafkaProducer) -> None:
-    """Stop it; where it cannot send in time what it holds, end its task and its connections all the same."""
+    """Stop a producer; if it cannot send its records in time, cancel its task and close its connections anyway."""
     try:
         async with asyncio.timeout(STOP_SECONDS):
             await producer.stop()
         return
     except (KafkaError, OSError, TimeoutError) as error:
-        log.debug("producer not stopped in order", action="producer_stop", reason=repr(error))
+        log.debug("error while stopping a producer", action="producer_stop", reason=repr(error))
     sending = producer._sender.sender_task if producer._sender is not None else None
     if sending is not None and not sending.done():
         sending.cancel()

@@ -1,7 +1,6 @@
-"""Reading a partition from an offset that we know: no group, committed records only, out of range fails loudly.
+"""Reads a partition from a known offset: without a group, committed records only; an offset out of range raises an error.
 
-`PartitionReader` continues without end (an engine's intake, a worker's inbox); `read_all` reads what is there now and ends (a
-restore).
+`PartitionReader` reads indefinitely (the engine's intake, a worker's inbox); `read_all` stops at the current end (a restore).
 """
 
 import asyncio
@@ -27,10 +26,10 @@ log = structlog.get_logger(__name__)
 OPEN_SECONDS = 10.0
 CLOSE_SECONDS = 5.0
 STALL_SECONDS = 30.0
-"""`read_all` gives up when it got nothing for so long although there is more."""
+"""`read_all` fails if it receives nothing for this time before the end."""
 READ_RECORDS = 2_000
 READ_ALL_WAIT_MS = 20
-"""Short: the last thing to read is mostly a commit marker, which gives no record, and so the wait is for nothing."""
+"""Short, because the last offset is usually a commit marker, which yields no record."""
 
 
 class PartitionReader:
@@ -45,15 +44,15 @@ class PartitionReader:
         self._partition = aiokafka.TopicPartition("", 0)
 
     async def open(self, topic: str, partition: int, offset: int) -> None:
-        """Begin at `offset`. Raises `BrokerUnreachable`, `TopicMissing`."""
-        assert self._consumer is None, "a reader is opened once"
+        """Start reading at `offset`. Raises `BrokerUnreachable`, `TopicMissing`."""
+        assert self._consumer is None, "the reader is already open"
         self._consumer = consumer = make_consumer(self._cluster, **self._settings)
         self._partition = aiokafka.TopicPartition(topic, partition)
         try:
             async with asyncio.timeout(OPEN_SECONDS):
                 await consumer.start()
         except (KafkaConnectionError, OSError) as failure:
-            raise BrokerUnreachable(str(self._cluster), str(failure) or f"waited {OPEN_SECONDS:g} s") from failure
+            raise BrokerUnreachable(str(self._cluster), str(failure) or f"waited {OPEN_SECONDS:g} s") from None
         try:
             async with asyncio.timeout(OPEN_SECONDS):
                 await self._find(consumer)
@@ -63,7 +62,7 @@ class PartitionReader:
         consumer.seek(self._partition, offset)
 
     async def _find(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
-        """A new topic takes a moment to be known."""
+        """Wait for the metadata of the topic, which takes a moment if it is new."""
         topic, partition = self._partition
         consumer._client.add_topic(topic)
         while partition not in (consumer.partitions_for_topic(topic) or ()):
@@ -76,7 +75,7 @@ class PartitionReader:
         return self._consumer
 
     async def read(self, max_records: int = 500, timeout_ms: int = 1_000) -> list[StoredRecord]:
-        """The next records, waiting up to `timeout_ms` for the first. May be empty although the position moved: control
+        """The next records; waits up to `timeout_ms` for the first. May be empty even if the position moved, because control
         records and aborted transactions are skipped. Raises `OffsetOutOfRange`, `CorruptBatch`, `ConnectionLost`."""
         try:
             found = await self._open.getmany(self._partition, timeout_ms=timeout_ms, max_records=max_records)
@@ -90,36 +89,35 @@ class PartitionReader:
         return [StoredRecord(r.offset, r.timestamp, r.key, r.value, r.headers) for r in found.get(self._partition, ())]
 
     async def ensure_moving(self) -> None:
-        """For a reader that got nothing for a while: is there really nothing? A client can hang behind a restarted broker.
+        """Check a reader that has received nothing for a while: after a restart of the broker aiokafka may hang.
 
-        Raises `OffsetOutOfRange`, `ConnectionLost` (then make another reader)."""
+        Raises `OffsetOutOfRange`, `ConnectionLost` (then create a new reader)."""
         try:
             async with asyncio.timeout(OPEN_SECONDS):
                 end, start, position = await self.end_offset(), await self.start_offset(), await self.position()
         except TimeoutError as late:
-            raise ConnectionLost(f"{self._cluster} does not say where {self._name()} ends.") from late
+            raise ConnectionLost(f"{self._cluster} did not return the end offset of {self._name()}.") from late
         if position < start or position > end:
             raise OffsetOutOfRange(self._partition.topic, self._partition.partition, position)
         seen = self.seen_end
         if position < end and (seen is None or seen < end):
-            raise ConnectionLost(f"{self._name()} has records up to {end}, but none comes after {position}.")
+            raise ConnectionLost(f"{self._name()} has records up to offset {end}, but none was received after {position}.")
 
     @property
     def seen_end(self) -> int | None:
-        """The last stable offset that the latest answer of the broker gave; None before the first."""
+        """The last stable offset in the latest response of the broker; None before the first."""
         end: int | None = self._open.last_stable_offset(self._partition)
         return end
 
     @property
     def seen_log_end(self) -> int | None:
-        """The end of the log (its high watermark) that the latest answer of the broker gave: transactions that are still open
-        lie before it. None before the first."""
+        """The high watermark in the latest response of the broker; open transactions are before it. None before the first."""
         end: int | None = self._open.highwater(self._partition)
         return end
 
     @property
     def seen_ms(self) -> int | None:
-        """When the broker reported `seen_end` and `seen_log_end`, by this machine's clock; another time, another answer."""
+        """Local time in ms at which `seen_end` and `seen_log_end` were received; it changes with every response."""
         told_ms: int | None = self._open.last_poll_timestamp(self._partition)
         return told_ms
 
@@ -128,31 +126,31 @@ class PartitionReader:
         self._open.seek(self._partition, offset)
 
     async def position(self) -> int:
-        """The offset to be read next."""
+        """The next offset to read."""
         position: int = await self._open.position(self._partition)
         return position
 
     async def end_offset(self) -> int:
-        """The last stable offset: the first one that a reader of committed records may not see yet. Raises
+        """The last stable offset: the first offset not yet visible to readers of committed records. Raises
         `ConnectionLost`."""
         return await self._limit(self._open.end_offsets)
 
     async def start_offset(self) -> int:
-        """The first offset that is still there. Raises `ConnectionLost`."""
+        """The log start offset. Raises `ConnectionLost`."""
         return await self._limit(self._open.beginning_offsets)
 
     async def _limit(self, ask: Any) -> int:
         try:
             offset: int = (await ask([self._partition]))[self._partition]
         except KafkaError as failure:
-            raise ConnectionLost(f"{self._cluster} did not say where {self._name()} ends: {failure!r}.") from failure
+            raise ConnectionLost(f"{self._cluster} did not return the offsets of {self._name()}: {failure!r}.") from failure
         return offset
 
     def _name(self) -> str:
         return f"{self._partition.topic}-{self._partition.partition}"
 
     async def close(self) -> None:
-        """Let go of the connections; a broker that is away does not hold it up for long."""
+        """Close the connections; an unreachable broker delays this only briefly."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             try:
@@ -161,8 +159,8 @@ class PartitionReader:
             except (KafkaError, TimeoutError, OSError, asyncio.CancelledError) as error:
                 task = asyncio.current_task()
                 if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-                    raise  # We are cancelled; otherwise it is one of the client's own tasks that was.
-                log.debug("reader not closed in order", action="reader_close", reason=repr(error))
+                    raise  # this task was cancelled, not one of the client's tasks
+                log.debug("error while closing a reader", action="reader_close", reason=repr(error))
 
     async def __aenter__(self) -> Self:
         return self
@@ -174,8 +172,7 @@ class PartitionReader:
 async def read_all(
     cluster: Cluster, topic: str, partition: int, from_offset: int | None = None, **settings: Any
 ) -> AsyncIterator[StoredRecord]:
-    """Every committed record from `from_offset` (default: the first there is) up to the last stable offset of this
-    moment, in order.
+    """All committed records, in order, from `from_offset` (default: the log start) up to the current last stable offset.
 
     Raises `OffsetOutOfRange`, `CorruptBatch`, `ConnectionLost`, `BrokerUnreachable`, `TopicMissing`."""
     loop = asyncio.get_running_loop()
@@ -195,4 +192,6 @@ async def read_all(
             if position > before:
                 progress_at = loop.time()
             elif loop.time() - progress_at > STALL_SECONDS:
-                raise ConnectionLost(f"{topic}-{partition} gave nothing for {STALL_SECONDS:g} s, at {position} of {end}.")
+                raise ConnectionLost(
+                    f"{topic}-{partition}: nothing received for {STALL_SECONDS:g} s at offset {position} of {end}."
+                )

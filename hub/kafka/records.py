@@ -1,4 +1,4 @@
-"""The values that cross this layer: where a record goes, what is written, what was read."""
+"""The values of this layer: destinations, records to write, records read."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,7 +9,7 @@ __all__ = ["Record", "StoredRecord", "TopicPartition"]
 
 
 class Record(NamedTuple):
-    """A record to write. `value` None is a tombstone in a compacted topic."""
+    """A record to write. In a compacted topic a `value` of None is a tombstone."""
 
     key: bytes | None
     value: bytes | None
@@ -18,7 +18,7 @@ class Record(NamedTuple):
 
 
 class StoredRecord(NamedTuple):
-    """A record that was read; `timestamp_ms` is the writer's time (or the broker's, if the topic says so)."""
+    """A record that was read. `timestamp_ms` is the producer's time, or the broker's with LogAppendTime."""
 
     offset: int
     timestamp_ms: int

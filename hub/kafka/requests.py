@@ -1,8 +1,8 @@
-"""The requests that the hub sends itself: those of a transactional session, and what its client library lacks
+"""The requests that the hub sends without aiokafka: those of a transactional session, and those that aiokafka lacks
 (DescribeLogDirs, IncrementalAlterConfigs).
 
-Functions named `*_request` make the message of `Connection.ask`; functions named `read_*` take its answer. Produce is in
-`protocol.produce`.
+Functions named `*_request` build a message for `Connection.ask`; functions named `read_*` interpret its response. Produce is
+in `protocol.produce`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,37 +21,37 @@ INIT_PRODUCER_ID = RequestType(ApiKey.INIT_PRODUCER_ID, 5)
 END_TXN = RequestType(ApiKey.END_TXN, 5)
 INCREMENTAL_ALTER_CONFIGS = RequestType(ApiKey.INCREMENTAL_ALTER_CONFIGS, 1)
 DESCRIBE_LOG_DIRS = tuple(RequestType(ApiKey.DESCRIBE_LOG_DIRS, version) for version in (4, 3, 2))
-"""The best version first: 4 also carries the size of the disk; 1, of brokers before 2.6, is not spoken here."""
+"""Versions in order of preference: 4 includes disk sizes; version 1 (brokers before 2.6) is not supported."""
 
 _TRANSACTIONAL_ID = 1
-"""Kind of a coordinator's key: transactions, not groups."""
+"""Key type of a coordinator: a transactional id."""
 _NO_ERROR = b"\0\0"
 _TOPIC, _SET = 2, 0
-"""Kind of a resource; what is done about a setting."""
+"""Resource type; operation on a setting."""
 
 
 # --- ApiVersions
 
 
 class ApiVersions(NamedTuple):
-    """What a broker speaks: (lowest, highest) version by API key, and the finalized features of its cluster."""
+    """The APIs of a broker: (lowest, highest) version by API key, and the finalized features of its cluster."""
 
     ranges: Mapping[int, tuple[int, int]]
     features: Mapping[str, int]
 
     def speaks(self, *kinds: RequestType) -> bool:
-        """Whether the broker speaks all of these in our version."""
+        """Whether the broker supports all of these request types."""
         return all(low <= kind.version <= high for kind in kinds for low, high in [self.ranges.get(kind.key, (1, 0))])
 
 
 def api_versions_request(software: str, version: str) -> Message:
-    """Ask a broker what it speaks."""
+    """Request the supported API versions."""
     return {"client_software_name": software, "client_software_version": version}
 
 
 def read_api_versions(body: bytes) -> ApiVersions:
-    """The answer, from its bytes: a broker that is too old for this version says only that, in the oldest layout. It then has
-    no versions and no features. Raises `MalformedMessage`."""
+    """Decode the response body. A broker that does not support this version responds with an error in version 0; the result
+    then has no versions and features. Raises `MalformedMessage`."""
     if take(body, 0, 2) != _NO_ERROR:
         return ApiVersions({}, {})
     answer = decode_response(*API_VERSIONS, body)
@@ -60,7 +60,7 @@ def read_api_versions(body: bytes) -> ApiVersions:
 
 
 async def ask_versions(connection: Connection, *, timeout_seconds: float | None = None) -> ApiVersions:
-    """What the broker at the other end speaks. Raises `ConnectionLost`."""
+    """The APIs of the connected broker. Raises `ConnectionLost`."""
     body = encode_request(*API_VERSIONS, api_versions_request("taskhub", "1"))
     return await connection.request(API_VERSIONS, body, read_api_versions, timeout_seconds=timeout_seconds)
 
@@ -69,7 +69,7 @@ async def ask_versions(connection: Connection, *, timeout_seconds: float | None 
 
 
 class Coordinator(NamedTuple):
-    """Who coordinates the transactions of an id; host and port hold if `code` is NONE."""
+    """The coordinator of a transactional id; host and port are valid if `code` is NONE."""
 
     code: int
     host: str
@@ -77,12 +77,12 @@ class Coordinator(NamedTuple):
 
 
 def find_coordinator_request(transactional_id: str) -> Message:
-    """Ask for the coordinator of one transactional id."""
+    """Request the coordinator of a transactional id."""
     return {"key_type": _TRANSACTIONAL_ID, "coordinator_keys": [transactional_id]}
 
 
 def read_find_coordinator(answer: Message) -> Coordinator:
-    """The answer for one key."""
+    """The result for one key."""
     for one in answer["coordinators"]:
         return Coordinator(one["error_code"], one["host"], one["port"])
     return Coordinator(ErrorCode.UNKNOWN_SERVER_ERROR, "", 0)
@@ -92,7 +92,7 @@ def read_find_coordinator(answer: Message) -> Coordinator:
 
 
 class IdentityAnswer(NamedTuple):
-    """A producer's identity; it holds if `code` is NONE."""
+    """A producer identity; valid if `code` is NONE."""
 
     code: int
     producer_id: int
@@ -100,12 +100,12 @@ class IdentityAnswer(NamedTuple):
 
 
 def init_producer_id_request(transactional_id: str, transaction_timeout_ms: int) -> Message:
-    """Take a transactional id: fences its owner and ends the owner's open transaction."""
+    """Initialise a transactional id: fences its owner and aborts the owner's open transaction."""
     return {"transactional_id": transactional_id, "transaction_timeout_ms": transaction_timeout_ms, "producer_epoch": -1}
 
 
 def end_txn_request(transactional_id: str, producer_id: int, producer_epoch: int, committed: bool) -> Message:
-    """End the open transaction."""
+    """Commit or abort the open transaction."""
     return {
         "transactional_id": transactional_id,
         "producer_id": producer_id,
@@ -115,7 +115,7 @@ def end_txn_request(transactional_id: str, producer_id: int, producer_epoch: int
 
 
 def read_identity(answer: Message) -> IdentityAnswer:
-    """The answer to either: the identity to use from now on."""
+    """The result of InitProducerId or EndTxn: the identity to use from now on."""
     return IdentityAnswer(answer["error_code"], answer["producer_id"], answer["producer_epoch"])
 
 
@@ -123,19 +123,19 @@ def read_identity(answer: Message) -> IdentityAnswer:
 
 
 class Leaders(NamedTuple):
-    """Address of the leader of each partition that has one; `brokers` are all live brokers of the cluster by node id."""
+    """Address of the leader of each partition that has one; `brokers` has all live brokers by node id."""
 
     addresses: Mapping[TopicPartition, tuple[str, int]]
     brokers: Mapping[int, tuple[str, int]]
 
 
 def metadata_request(topics: Iterable[str]) -> Message:
-    """Ask for the brokers and for the leaders of these topics; creates none."""
+    """Request the brokers and the leaders of these topics; does not create topics."""
     return {"topics": [{"name": name} for name in topics], "allow_auto_topic_creation": False}
 
 
 def read_metadata(answer: Message) -> Leaders:
-    """Unknown topics, and partitions without a leader, are left out."""
+    """The leaders; unknown topics and partitions without a leader are omitted."""
     brokers = {entry["node_id"]: (entry["host"], entry["port"]) for entry in answer["brokers"]}
     leaders = {
         TopicPartition(topic["name"], entry["partition_index"]): brokers[entry["leader_id"]]
@@ -150,7 +150,7 @@ def read_metadata(answer: Message) -> Leaders:
 
 
 def alter_topics_request(changes: Mapping[str, Mapping[str, str]]) -> Message:
-    """Set some settings of some topics; the others stay as they are."""
+    """Change settings of topics; other settings keep their values."""
     resources = [
         {
             "resource_type": _TOPIC,
@@ -163,7 +163,7 @@ def alter_topics_request(changes: Mapping[str, Mapping[str, str]]) -> Message:
 
 
 def read_alter_topics(answer: Message) -> dict[str, tuple[int, str | None]]:
-    """The error code and the broker's explanation by topic."""
+    """Error code and error message by topic."""
     return {entry["resource_name"]: (entry["error_code"], entry["error_message"]) for entry in answer["responses"]}
 
 
@@ -171,8 +171,8 @@ def read_alter_topics(answer: Message) -> dict[str, tuple[int, str | None]]:
 
 
 class LogDir(NamedTuple):
-    """One directory of a broker. `total_bytes` and `usable_bytes` are those of the file system below it, None where the
-    broker does not say; `partitions` the bytes of each replica in it."""
+    """A log directory of a broker. `total_bytes` and `usable_bytes` describe its file system, None if unknown; `partitions`
+    has the size of each replica in bytes."""
 
     code: int
     path: str
@@ -182,12 +182,12 @@ class LogDir(NamedTuple):
 
 
 def describe_log_dirs_request() -> Message:
-    """Ask a broker for all its log directories, with every topic."""
+    """Request all log directories of a broker with all topics."""
     return {"topics": None}
 
 
 def read_log_dirs(answer: Message) -> list[LogDir]:
-    """A refusal of the whole request is one nameless directory with its code."""
+    """The log directories; an error of the whole request becomes one unnamed directory with its code."""
     if answer["error_code"] != ErrorCode.NONE:
         return [LogDir(answer["error_code"], "", {}, None, None)]
     return [_read_log_dir(result) for result in answer["results"]]

@@ -1,5 +1,6 @@
-"""Sending reports so that they arrive: a plain idempotent producer that is replaced when it breaks, and what was not acknowledged
-sent again. A report may therefore arrive twice; the engine recognises it (ids of tasks, numbers of an attempt's reports).
+"""Sends reports with at-least-once delivery: an idempotent producer that is replaced after a fatal error; unacknowledged
+records are sent again. A report may arrive twice; the engine detects duplicates (by task id, or by the number of an attempt's
+report).
 """
 
 import asyncio
@@ -21,16 +22,16 @@ from .unacknowledged import not_acknowledged
 log = structlog.get_logger(__name__)
 
 SEND_SECONDS = 60.0
-"""How long `send` tries before it says that the broker does not answer."""
+"""Default timeout of `send`."""
 IN_FLIGHT_MAX = 10_000
-"""Posted and not yet acknowledged: beyond it `post` waits."""
+"""Most records that are posted but not acknowledged; at this limit `post` waits."""
 PAUSE_SECONDS = (0.05, 1.0)
 
 Headers = Sequence[tuple[str, bytes]]
 
 
 class Outgoing(NamedTuple):
-    """A record on its way."""
+    """A record to send."""
 
     topic: str
     partition: int
@@ -40,15 +41,15 @@ class Outgoing(NamedTuple):
 
 
 def _nothing() -> None:
-    """What follows when nobody asks."""
+    """The default callback."""
 
 
-#: A record on its way for as long as it takes, and what is called when it has arrived.
+#: A record that is sent until acknowledged, and the callback for that.
 Posted = tuple[Outgoing, Callable[[], object]]
 
 
 class Sender:
-    """See the module. One per client or worker; use from one event loop."""
+    """An at-least-once sender. Create one per client or worker, and use it on one event loop."""
 
     def __init__(self, cluster: Cluster, *, linger_ms: int = 0) -> None:
         self._cluster = cluster
@@ -63,20 +64,20 @@ class Sender:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> None:
-        """Connect. Raises BrokerUnreachable."""
+        """Connect to the cluster. Raises BrokerUnreachable."""
         self._loop = asyncio.get_running_loop()
         await self._producer.start()
 
     async def send(self, outgoing: Outgoing, *, timeout_seconds: float = SEND_SECONDS) -> None:
-        """Returns when it is stored. Raises as `send_many` does."""
+        """Send a record and wait until it is acknowledged. Raises as `send_many` does."""
         await self.send_many([outgoing], timeout_seconds=timeout_seconds)
 
     async def send_many(self, outgoing: Sequence[Outgoing], *, timeout_seconds: float = SEND_SECONDS) -> None:
-        """Returns when all are stored; in order, unless some have to be sent again.
+        """Send records and wait until all are acknowledged. They are stored in order, unless some must be sent again.
 
-        Raises RecordTooLarge, BrokerUnreachable, PartitionUnavailable; any of them may have been stored all the same."""
+        Raises RecordTooLarge, BrokerUnreachable, PartitionUnavailable; records may have been stored nevertheless."""
         loop, missing = self._loop, outgoing
-        assert loop is not None, "the sender is not started"
+        assert loop is not None, "the sender has not been started"
         deadline = loop.time() + timeout_seconds
         pause = PAUSE_SECONDS[0]
         while missing:
@@ -94,7 +95,7 @@ class Sender:
     async def _once(
         self, producer: AIOKafkaProducer, outgoing: Sequence[Outgoing], deadline: float
     ) -> tuple[list[Outgoing], BaseException | None]:
-        """Send them: those that are not stored at the deadline, and why. Raises RecordTooLarge."""
+        """Send records. Returns those that are not acknowledged at the deadline, and the reason. Raises RecordTooLarge."""
         reasons = await self._outcomes_of(producer, outgoing, deadline)
         missing = [(one, reason) for one, reason in zip(outgoing, reasons, strict=True) if reason is not None]
         for one, reason in missing:
@@ -105,8 +106,8 @@ class Sender:
     async def _outcomes_of(
         self, producer: AIOKafkaProducer, outgoing: Sequence[Outgoing], deadline: float | None
     ) -> list[BaseException | None]:
-        """Send them and wait, until the deadline, for what becomes of each: None when it is stored, else why it is not. What is
-        not acknowledged by then is left to the producer."""
+        """Send records and wait until the deadline. Returns for each None if it is acknowledged, else the reason. The producer
+        continues with records that are not acknowledged by then."""
         futures: list[asyncio.Future[Any]] = []
         failure: BaseException | None = None
         try:
@@ -131,7 +132,7 @@ class Sender:
         self._idle.clear()
         posted = outgoing, on_settled
         if self._failed:
-            self._failed.append(posted)  # Behind what waits already.
+            self._failed.append(posted)  # after the records that already wait
             return
         await self._attempt(posted)
 
@@ -145,7 +146,7 @@ class Sender:
         except (KafkaError, OSError, RuntimeError) as error:
             self._broken(producer, posted, error)
             return
-        except BaseException:  # Whoever posted was cancelled, and knows.
+        except BaseException:  # the caller was cancelled
             self._settled()
             raise
         future.add_done_callback(lambda done: self._done(producer, posted, done))
@@ -164,10 +165,15 @@ class Sender:
             self._broken(producer, posted, error)
 
     def _settle(self, posted: Posted, refused: BaseException | None) -> None:
-        """It is stored, or never will be: sent again it would be refused again, and what follows it would wait forever."""
+        """The record is stored, or it was rejected finally: a retry would be rejected again and block the records after it."""
         outgoing, on_settled = posted
         if refused is not None:
-            log.error("record refused: too large", action="record_refused", topic=outgoing.topic, bytes=len(outgoing.value))
+            log.error(
+                "record rejected by the broker: too large",
+                action="record_refused",
+                topic=outgoing.topic,
+                bytes=len(outgoing.value),
+            )
         self._settled()
         on_settled()
 
@@ -184,12 +190,12 @@ class Sender:
             self._repairing = self._tasks.start(self._repair(producer, error), "sender-repair")
 
     def _cannot_repair(self, _: BaseException) -> None:
-        """What was posted and has failed will never be sent: nobody may wait for it."""
+        """Posted records that failed will never be sent: release everything that waits for them."""
         self._has_room.set()
         self._idle.set()
 
     async def _repair(self, producer: AIOKafkaProducer, error: BaseException) -> None:
-        """Send what failed again, in order, with a producer that works, until nothing is left."""
+        """Send failed records again in order, with a working producer, until none is left."""
         pause = PAUSE_SECONDS[0]
         while self._failed:
             await self._producer.replace(producer, error)
@@ -201,7 +207,8 @@ class Sender:
                 pause = min(pause * 2, PAUSE_SECONDS[1])
 
     async def _once_more(self, producer: AIOKafkaProducer) -> BaseException | None:
-        """Send what failed; why some of it failed again. Meanwhile it stays where it is: what is posted goes behind."""
+        """Send failed records once; returns the reason if some failed again. They stay queued meanwhile: posted records come
+        after them."""
         waiting = list(self._failed)
         reasons = await self._outcomes_of(producer, [outgoing for outgoing, _ in waiting], None)
         ended = list(zip(waiting, reasons, strict=True))
@@ -215,7 +222,7 @@ class Sender:
     async def _hand_over_many(
         self, producer: AIOKafkaProducer, outgoing: Sequence[Outgoing], futures: list["asyncio.Future[Any]"]
     ) -> BaseException | None:
-        """Append a future for each, up to the one where the producer failed; why it did."""
+        """Append a future for each record until the producer fails; returns the reason."""
         for one in outgoing:
             try:
                 future = await self._hand_over(producer, one)
@@ -229,7 +236,7 @@ class Sender:
         return None
 
     async def flush(self, *, timeout_seconds: float) -> bool:
-        """Whether everything that was posted is stored within the time."""
+        """Wait until all posted records are acknowledged; False on timeout."""
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._idle.wait()
@@ -242,21 +249,21 @@ class Sender:
         await self._tasks.watch()
 
     async def stop(self) -> None:
-        """End. Call `flush` before, where it matters."""
+        """Stop without waiting for posted records; call `flush` before to wait for them."""
         await self._tasks.cancel()
         await self._producer.stop()
 
 
 def _failure_of(future: "asyncio.Future[Any]") -> BaseException | None:
     if not future.done():
-        return TimeoutError("no acknowledgement in time")
+        return TimeoutError("no acknowledgement before the deadline")
     if future.cancelled():
         return RuntimeError("the producer was stopped")
     return future.exception()
 
 
 def _is_final(failure: BaseException | None) -> bool:
-    """Whether it is stored, or could be sent again forever."""
+    """Whether the record is stored or finally rejected, so that it is not sent again."""
     return failure is None or isinstance(failure, MessageSizeTooLargeError)
 
 

@@ -1,4 +1,4 @@
-"""How much the topics take and how much room is left: DescribeLogDirs (KIP-113, disk sizes: KIP-827) of every broker."""
+"""Disk usage of topics and free disk space, from DescribeLogDirs (KIP-113, disk sizes: KIP-827) of every broker."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -12,37 +12,37 @@ from .errors import BrokerUnreachable, ConnectionLost
 from .records import TopicPartition
 
 ANSWER_SECONDS = 5.0
-"""Per broker, to connect and to answer: a broker adds up the sizes of its segments, which takes milliseconds."""
+"""Timeout per broker for connecting and for the response; computing the sizes takes a broker milliseconds."""
 
 
 class ClusterStorage(NamedTuple):
-    """What the brokers that answered say of their disks.
+    """Disk usage as reported by the brokers that responded.
 
-    `sizes`: bytes of each partition's log, of the largest replica where there are several. `dirs`: the log directories by
-    the address of their broker. `unanswered`: the addresses of brokers that did not say (away, too old, or not allowed)."""
+    `sizes`: size of each partition's log in bytes; of several replicas the largest. `dirs`: log directories by broker address.
+    `unanswered`: addresses of brokers without a result (unreachable, too old, or not authorized)."""
 
     sizes: Mapping[TopicPartition, int]
     dirs: Mapping[str, Sequence[requests.LogDir]]
     unanswered: Sequence[str]
 
     def bytes_of(self, topic: str) -> int:
-        """Bytes of all partitions of a topic, each counted once; 0 for a topic that is not known."""
+        """Size of all partitions of a topic in bytes, each counted once; 0 for an unknown topic."""
         return sum(size for (name, _), size in self.sizes.items() if name == topic)
 
     @property
     def usable_bytes(self) -> int | None:
-        """Bytes that can still be written to the fullest disk; None where no broker says."""
+        """Bytes that can still be written to the fullest disk; None if unknown."""
         fullest = self._fullest()
         return None if fullest is None else fullest[0]
 
     @property
     def total_bytes(self) -> int | None:
-        """The size of that disk."""
+        """Size of the fullest disk in bytes; None if unknown."""
         fullest = self._fullest()
         return None if fullest is None else fullest[1]
 
     def _fullest(self) -> tuple[int, int] | None:
-        """(usable, total) of the disk with the fewest usable bytes: the first to stop a replica."""
+        """(usable, total) bytes of the disk with the fewest usable bytes."""
         known = [
             (one.usable_bytes, one.total_bytes)
             for dirs in self.dirs.values()
@@ -53,10 +53,10 @@ class ClusterStorage(NamedTuple):
 
 
 async def describe_storage(cluster: Cluster, *, timeout_seconds: float = ANSWER_SECONDS) -> ClusterStorage:
-    """Ask every live broker of the cluster for its log directories.
+    """Request the log directories of every live broker of the cluster.
 
-    A broker that does not answer within `timeout_seconds`, or refuses, is named in `unanswered`; the sizes are then those
-    that the others have. Raises `BrokerUnreachable`, `ConnectionLost` when the cluster's brokers cannot be learned."""
+    A broker that does not respond within `timeout_seconds`, or returns an error, is listed in `unanswered`, and the sizes are
+    those of the others. Raises `BrokerUnreachable` or `ConnectionLost` if the brokers of the cluster cannot be determined."""
     addresses = await _brokers(cluster, timeout_seconds)
     answers = await asyncio.gather(*(_ask(cluster, host, port, timeout_seconds) for host, port in addresses))
     names = [name_of_address(*address) for address in addresses]
@@ -78,7 +78,7 @@ async def _brokers(cluster: Cluster, timeout_seconds: float) -> list[tuple[str, 
 
 
 async def _ask(cluster: Cluster, host: str, port: int, timeout_seconds: float) -> list[requests.LogDir] | None:
-    """The directories of one broker that could be read; None where it gave no answer."""
+    """The readable log directories of one broker; None if it did not respond."""
     try:
         connection = await Connection.open(cluster, host, port, role="storage", timeout_seconds=timeout_seconds)
     except BrokerUnreachable:

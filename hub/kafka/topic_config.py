@@ -1,6 +1,7 @@
-"""Settings of topics that exist: compared with what is wanted, altered where that is safe or was asked for, else refused.
+"""Settings of existing topics: compared with the required ones, and altered if that is safe or configured; otherwise an error.
 
-Kafka's AlterConfigs replaces every setting of a topic, and aiokafka has no other: this uses IncrementalAlterConfigs (KIP-339).
+AlterConfigs, the only request that aiokafka offers, replaces all settings of a topic; this module uses IncrementalAlterConfigs
+(KIP-339).
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,13 +17,13 @@ from .connection import connect_any
 from .errors import TopicMismatch, TopicRefused
 
 AT_LEAST = ("max.message.bytes", "delete.retention.ms")
-"""Settings that may be larger than wanted, and are raised where they are smaller: nothing is lost by it."""
+"""Settings that may be larger than required, and are increased if they are smaller, which loses no data."""
 FIXED = "cleanup.policy"
-"""Never altered: it decides what the records of a topic are."""
+"""A setting that is never altered, because it decides which records are kept."""
 
 
 class TopicChange(NamedTuple):
-    """A setting of a topic that has, or had, the value `found` where `wanted` is wanted."""
+    """A setting of a topic with the value `found` instead of `wanted`."""
 
     topic: str
     setting: str
@@ -34,19 +35,21 @@ class TopicChange(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """`to_alter`: what was asked for, or must be larger. `kept`: what differs from the default and is left to the operator."""
+    """`to_alter`: settings that are configured, or must be increased. `kept`: settings that differ from the default and are
+    left to the operator."""
 
     to_alter: list[TopicChange]
     kept: list[TopicChange]
 
 
 def compare(topic: str, found: Mapping[str, str], wanted: Mapping[str, str], asked_for: Mapping[str, str]) -> Comparison:
-    """`found` are the settings of a topic, `wanted` those of a new one, `asked_for` those of them that somebody configured.
+    """Compare the settings `found` of a topic with the settings `wanted` of a new one; `asked_for` are the configured ones
+    among them.
 
-    Raises TopicMismatch for a cleanup.policy that is not the wanted one."""
+    Raises TopicMismatch for another cleanup.policy."""
     result = Comparison([], [])
     for setting, value in wanted.items():
-        present = found.get(setting, value)  # a broker that does not know a setting does not show it
+        present = found.get(setting, value)  # a broker omits settings that it does not know
         if present == value:
             continue
         change = TopicChange(topic, setting, present, value)
@@ -61,11 +64,11 @@ def compare(topic: str, found: Mapping[str, str], wanted: Mapping[str, str], ask
 
 def _remedy(change: TopicChange) -> str:
     where = f"--entity-type topics --entity-name {change.topic} --add-config {change.setting}={change.wanted}"
-    return f"Set it: kafka-configs.sh --alter {where}"
+    return f"Set it with kafka-configs.sh --alter {where}"
 
 
 async def describe_configs(admin: AIOKafkaAdminClient, settings: Mapping[str, Iterable[str]]) -> dict[str, dict[str, str]]:
-    """The values of the named settings by topic. Raises TopicRefused."""
+    """The values of the given settings by topic. Raises TopicRefused."""
     if not settings:
         return {}
     resources = [ConfigResource(ConfigResourceType.TOPIC, name, dict.fromkeys(keys)) for name, keys in settings.items()]
@@ -78,22 +81,8 @@ async def describe_configs(admin: AIOKafkaAdminClient, settings: Mapping[str, It
     return found
 
 
-async def ensure_configs(
-    admin: AIOKafkaAdminClient, cluster: Cluster, topic: str, asked_for: Mapping[str, str]
-) -> list[TopicChange]:
-    """Give a topic that exists the settings that somebody configured; returns what was altered. Raises as `alter` and
-    `describe_configs` do."""
-    if not asked_for:
-        return []
-    found = await describe_configs(admin, {topic: asked_for})
-    changes = compare(topic, found[topic], asked_for, asked_for).to_alter
-    if changes:
-        await alter(cluster, changes)
-    return changes
-
-
 async def alter(cluster: Cluster, changes: list[TopicChange]) -> None:
-    """Make these changes. Raises TopicMismatch where the broker refuses one, BrokerUnreachable, ConnectionLost."""
+    """Apply the changes. Raises TopicMismatch if the broker rejects one, BrokerUnreachable, ConnectionLost."""
     wanted: dict[str, dict[str, str]] = {}
     for change in changes:
         wanted.setdefault(change.topic, {})[change.setting] = change.wanted
@@ -106,5 +95,5 @@ async def alter(cluster: Cluster, changes: list[TopicChange]) -> None:
     for change in changes:
         if change.topic in refused:
             code, message = refused[change.topic]
-            reason = f"The broker did not alter it: {message or name_of(code)}. {_remedy(change)}"
+            reason = f"The broker refused to alter it: {message or name_of(code)}. {_remedy(change)}"
             raise TopicMismatch(change.topic, change.setting, change.found, change.wanted, reason)

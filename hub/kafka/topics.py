@@ -1,6 +1,6 @@
-"""The hub's topics as data, and the operations that make them: create what is missing, alter or refuse what is wrong.
+"""The hub's topics as data, and the operations on them: create missing topics, alter or reject wrong settings.
 
-Topics are made here and nowhere else; no client creates one by using it.
+Only this module creates topics; clients do not auto-create them.
 """
 
 import asyncio
@@ -30,19 +30,22 @@ DLQ_PREFIX = "hub.dlq."
 REPLY_PARTITIONS = 8
 DEFAULT_POOL = "default"
 CLUSTER_PARTITIONS = 16
-"""Engine partitions of a new hub on a cluster, when none are asked for: room for as many engine processes."""
+"""Default number of engine partitions of a new hub on a cluster, and so the most engine processes."""
 VISIBLE_SECONDS = 10.0
-"""How long a new topic may take until every partition has a leader."""
+"""Timeout until every partition of a new topic has a leader."""
 
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 TOMBSTONES_MS = _DAY_MS
-"""How long a deletion stays in `hub.state` at least after compaction: whoever is behind by less misses none."""
+"""How long compaction retains tombstones in `hub.state` at least: a reader with less lag misses none."""
+DEAD_LETTER_BYTES = 64 * 1024
+"""By how many bytes a dead letter may exceed its event, for headers with the reason."""
 NO_OVERRIDES: Mapping[str, Mapping[str, str]] = {}
+NO_CONFIG: Mapping[str, str] = {}
 
 
 class TopicSpec(NamedTuple):
-    """What a topic has to be. `asked_for`: those settings of `config` that somebody configured."""
+    """The required properties of a topic. `asked_for`: the settings in `config` that are configured explicitly."""
 
     name: str
     partitions: int
@@ -51,8 +54,8 @@ class TopicSpec(NamedTuple):
 
 
 class Ensured(NamedTuple):
-    """What was done about the topics: the names of those that were created, the settings that were altered, and those that
-    differ from a new hub's and were left as they are."""
+    """Result of `ensure_topics`: created topics, altered settings, and settings that differ from the defaults and were
+    kept."""
 
     created: list[str]
     altered: list[TopicChange]
@@ -60,12 +63,12 @@ class Ensured(NamedTuple):
 
 
 def commands_topic(pool: str) -> str:
-    """The topic with the inboxes of a pool's workers."""
+    """Name of the topic with the inboxes of the workers of a pool."""
     return COMMANDS_PREFIX + pool
 
 
 def dlq_topic(subscriber: str) -> str:
-    """The dead letters of a subscriber."""
+    """Name of the dead-letter topic of a subscriber."""
     return DLQ_PREFIX + subscriber
 
 
@@ -75,10 +78,10 @@ def _spec(name: str, partitions: int, cleanup: str, **config: int) -> TopicSpec:
 
 
 def hub_topics(partitions: int, *, pools: Iterable[str] = (DEFAULT_POOL,), subscribers: Iterable[str] = ()) -> list[TopicSpec]:
-    """Every topic of a hub with this many engine partitions.
+    """All topics of a hub with this number of engine partitions.
 
-    `hub.intake` keeps everything: the engine deletes what lies far enough behind what it has decided. `hub.state` is
-    compacted in small segments and soon, since its length is what a restart reads."""
+    `hub.intake` has no retention: the engine deletes records some time after it processed them. `hub.state` has small segments
+    and is compacted early, because a restart reads all of it."""
     return [
         _spec(INTAKE, partitions, "delete", retention_ms=-1, retention_bytes=-1),
         _spec(EVENTS, partitions, "delete", retention_ms=30 * _DAY_MS),
@@ -92,13 +95,14 @@ def hub_topics(partitions: int, *, pools: Iterable[str] = (DEFAULT_POOL,), subsc
 
 
 def pool_topic(pool: str) -> TopicSpec:
-    """The commands topic of one pool."""
+    """Specification of the commands topic of a pool."""
     return _spec(commands_topic(pool), INBOX_PARTITIONS, "delete", retention_ms=_DAY_MS)
 
 
 def dlq_spec(subscriber: str, partitions: int) -> TopicSpec:
-    """The dead-letter topic of one subscriber."""
-    return _spec(dlq_topic(subscriber), partitions, "delete", retention_ms=14 * _DAY_MS)
+    """Specification of the dead-letter topic of a subscriber."""
+    bytes_max = BATCH_BYTES_MAX + DEAD_LETTER_BYTES
+    return _spec(dlq_topic(subscriber), partitions, "delete", retention_ms=14 * _DAY_MS, max_message_bytes=bytes_max)
 
 
 async def ensure_topics(
@@ -109,10 +113,10 @@ async def ensure_topics(
     subscribers: Iterable[str] = (),
     overrides: Mapping[str, Mapping[str, str]] = NO_OVERRIDES,
 ) -> Ensured:
-    """Create the missing topics of a hub and check those that exist. May run anywhere, any time.
+    """Create missing topics of a hub and check existing ones. Safe to run at any time and concurrently.
 
-    `overrides`: settings by topic (COMMANDS_PREFIX: of every pool), for new topics and for those that exist. Raises
-    `TopicMismatch` (an existing topic cannot be worked with; nothing was created), `TopicRefused`, `BrokerUnreachable`."""
+    `overrides`: settings by topic (COMMANDS_PREFIX: of every pool), for new and existing topics. Raises `TopicMismatch` (an
+    existing topic is incompatible; nothing was created), `TopicRefused`, `BrokerUnreachable`."""
     async with _admin(cluster) as admin:
         known = await _pools(admin) if COMMANDS_PREFIX in overrides else []
         specs = hub_topics(partitions, pools=dict.fromkeys([*pools, *known]), subscribers=subscribers)
@@ -122,7 +126,7 @@ async def ensure_topics(
 async def ensure_hub(
     cluster: Cluster, partitions: int | None = None, overrides: Mapping[str, Mapping[str, str]] = NO_OVERRIDES
 ) -> Ensured:
-    """`ensure_topics` with the number of partitions that the hub has (a new one: CLUSTER_PARTITIONS) where none is asked for."""
+    """`ensure_topics`; without a number of partitions, that of the existing hub, or CLUSTER_PARTITIONS for a new one."""
     if partitions is None:
         try:
             partitions = await describe_partitions(cluster)
@@ -137,16 +141,23 @@ async def ensure_pool(cluster: Cluster, pool: str, overrides: Mapping[str, Mappi
         await _ensure(admin, cluster, [_override(pool_topic(pool), overrides)])
 
 
-async def ensure_dlq(cluster: Cluster, subscriber: str) -> None:
-    """Create the dead-letter topic of a subscriber if it is missing. Raises as `ensure_topics` does, and
-    `TopicMissing`."""
-    partitions = await describe_partitions(cluster)
+async def ensure_dlq(cluster: Cluster, subscriber: str, *, events: str = EVENTS, config: Mapping[str, str] = NO_CONFIG) -> None:
+    """Create the dead-letter topic of a subscriber if it is missing, with as many partitions as the topic `events`. An
+    existing topic keeps its partitions and its settings, except those in `config`. Raises as `ensure_topics` does, and
+    `TopicMissing` if the topic `events` does not exist."""
+    partitions = await describe_partitions(cluster, events)
     async with _admin(cluster) as admin:
-        await _ensure(admin, cluster, [dlq_spec(subscriber, partitions)])
+        spec = dlq_spec(subscriber, partitions)
+        existing = await _existing(admin, [spec.name])
+        if (
+            spec.name in existing
+        ):  # other settings are the operator's choice: dead letters are truncated to the size that it accepts
+            spec = spec._replace(partitions=existing[spec.name], config={})
+        await _ensure(admin, cluster, [_override(spec, {spec.name: config})])
 
 
 async def describe_partitions(cluster: Cluster, topic: str = INTAKE) -> int:
-    """The number of partitions of a topic; that of `hub.intake` is the number of engine partitions. Raises `TopicMissing`,
+    """The number of partitions of a topic; for `hub.intake` that of engine partitions. Raises `TopicMissing`,
     `BrokerUnreachable`."""
     async with _admin(cluster) as admin:
         found = await _existing(admin, [topic])
@@ -156,7 +167,7 @@ async def describe_partitions(cluster: Cluster, topic: str = INTAKE) -> int:
 
 
 async def describe_replicas(cluster: Cluster, topic: str) -> int:
-    """How many replicas a topic has. Raises `TopicMissing`, `BrokerUnreachable`."""
+    """The replication factor of a topic. Raises `TopicMissing`, `BrokerUnreachable`."""
     async with _admin(cluster) as admin:
         found = await _describe(admin, [topic])
     if not found:
@@ -165,7 +176,7 @@ async def describe_replicas(cluster: Cluster, topic: str) -> int:
 
 
 async def delete_hub(cluster: Cluster) -> None:
-    """Delete every topic of a hub, with all that is on it; returns when they are gone. Raises `TopicRefused`,
+    """Delete all topics of a hub with their data, and wait until they are deleted. Raises `TopicRefused`, `ConnectionLost`,
     `BrokerUnreachable`."""
     async with _admin(cluster) as admin:
         names = {name for name in await admin.list_topics() if name.startswith(PREFIX)}
@@ -177,13 +188,13 @@ async def delete_hub(cluster: Cluster) -> None:
         deadline = asyncio.get_running_loop().time() + VISIBLE_SECONDS
         while left := names.intersection(await admin.list_topics()):
             if asyncio.get_running_loop().time() > deadline:
-                raise ConnectionLost(f"{', '.join(sorted(left))} are still there {VISIBLE_SECONDS:g} s after they were deleted.")
+                raise ConnectionLost(f"Topics {', '.join(sorted(left))} still exist {VISIBLE_SECONDS:g} s after their deletion.")
             await asyncio.sleep(0.02)
 
 
 async def delete_records(cluster: Cluster, topic: str, partition: int, before: int) -> None:
-    """Delete the records of a partition before an offset; returns when the leader has. Records that are gone already are not an
-    error. Raises `BrokerUnreachable`, `TopicRefused`."""
+    """Delete the records of a partition before offset `before`; returns when the leader has deleted them. Not an error if they
+    are deleted already. Raises `BrokerUnreachable`, `TopicRefused`."""
     async with _admin(cluster) as admin:
         place = AdminPartition(topic, partition)
         try:
@@ -191,7 +202,7 @@ async def delete_records(cluster: Cluster, topic: str, partition: int, before: i
         except OffsetOutOfRangeError:
             return
         except KafkaConnectionError as failure:
-            raise BrokerUnreachable(str(cluster), str(failure)) from failure
+            raise BrokerUnreachable(str(cluster), str(failure)) from None
         except KafkaError as refused:
             raise TopicRefused(topic, "delete records of", refused.errno, str(refused)) from refused
 
@@ -208,7 +219,7 @@ async def describe_setting(cluster: Cluster, topic: str, setting: str) -> str:
         return (await describe_configs(admin, {topic: [setting]}))[topic][setting]
 
 
-# --- steps
+# --- parts
 
 
 def _override(spec: TopicSpec, overrides: Mapping[str, Mapping[str, str]]) -> TopicSpec:
@@ -229,10 +240,10 @@ async def _admin(cluster: Cluster) -> AsyncIterator[AIOKafkaAdminClient]:
         try:
             await admin.start()
         except (KafkaConnectionError, OSError) as failure:
-            raise BrokerUnreachable(str(cluster), str(failure)) from failure
+            raise BrokerUnreachable(str(cluster), str(failure)) from None
         yield admin
     except KafkaError as failure:
-        raise ConnectionLost(f"{cluster} did not answer a request about topics: {failure!r}.") from failure
+        raise ConnectionLost(f"{cluster} did not respond to a request about topics: {failure!r}.") from failure
     finally:
         await admin.close()
 
@@ -256,7 +267,7 @@ async def _ensure(admin: AIOKafkaAdminClient, cluster: Cluster, specs: list[Topi
 async def _settle(
     admin: AIOKafkaAdminClient, cluster: Cluster, specs: list[TopicSpec]
 ) -> tuple[list[TopicChange], list[TopicChange]]:
-    """Compare the settings of topics that exist, and alter what has to be altered."""
+    """Compare the settings of existing topics, and alter them where necessary."""
     found = await describe_configs(admin, {spec.name: spec.config for spec in specs})
     compared = [compare(spec.name, found[spec.name], spec.config, spec.asked_for) for spec in specs]
     to_alter = [change for one in compared for change in one.to_alter]
@@ -266,7 +277,7 @@ async def _settle(
 
 
 async def _existing(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:
-    """Number of partitions by name, of those that exist."""
+    """Number of partitions by name of the topics that exist."""
     return {topic["topic"]: len(topic["partitions"]) for topic in await _describe(admin, names)}
 
 
@@ -286,15 +297,15 @@ def _check_partitions(specs: list[TopicSpec], existing: Mapping[str, int]) -> No
                 "partitions",
                 str(found),
                 str(wanted),
-                "The number is fixed when a hub is made, because ids are spread over it: "
-                f"run with partitions = {found}, or delete the hub's topics and start over."
+                "The number of partitions of a hub cannot change, because task ids are hashed to them: "
+                f"set partitions = {found}, or delete the hub's topics and start over."
                 if not name.startswith((REPLIES, COMMANDS_PREFIX))
-                else "Delete the topic while no hub runs; it is created again.",
+                else "Delete the topic while no hub is running; it will be recreated.",
             )
 
 
 async def _create(admin: AIOKafkaAdminClient, specs: list[TopicSpec]) -> list[str]:
-    """The names of those that were made by us; others made the rest meanwhile."""
+    """Create topics; returns the names of those created here. Other processes may have created the rest."""
     replicas, durable = durability(len((await admin.describe_cluster())["brokers"]))
     topics = [NewTopic(s.name, s.partitions, replicas, topic_configs={**s.config, **durable}) for s in specs]
     answer = await admin.create_topics(topics)
@@ -308,13 +319,13 @@ async def _create(admin: AIOKafkaAdminClient, specs: list[TopicSpec]) -> list[st
 
 
 def durability(brokers: int) -> tuple[int, dict[str, str]]:
-    """Replicas of a new topic in a cluster of this size, and the settings that go with it."""
+    """Replication factor of a new topic in a cluster with this number of brokers, and the matching settings."""
     replicas = min(3, brokers)
     return replicas, {"min.insync.replicas": "2"} if replicas == 3 else {}
 
 
 async def _wait_for_leaders(admin: AIOKafkaAdminClient, cluster: Cluster, specs: list[TopicSpec]) -> None:
-    """Until every partition is known with a leader, so that nobody meets a half-made topic."""
+    """Wait until every partition has a leader, so that no client uses an incomplete topic."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + VISIBLE_SECONDS
     names = [spec.name for spec in specs]
@@ -325,5 +336,5 @@ async def _wait_for_leaders(admin: AIOKafkaAdminClient, cluster: Cluster, specs:
             return
         if loop.time() > deadline:
             waiting = ", ".join(sorted(set(names) - set(led)))
-            raise BrokerUnreachable(str(cluster), f"{waiting} had no leader {VISIBLE_SECONDS:g} s after it was created")
+            raise BrokerUnreachable(str(cluster), f"{waiting} has no leader {VISIBLE_SECONDS:g} s after its creation")
         await asyncio.sleep(0.02)

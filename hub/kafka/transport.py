@@ -1,5 +1,5 @@
-"""Where clients and workers send and read records: a cluster over TCP (`KafkaTransport`), or a broker in their own process
-(`hub.testing`). What both need of it, and no more.
+"""How clients and workers send and read records: a cluster over TCP (`KafkaTransport`), or a broker in the same process
+(`hub.testing`). The interfaces have only what clients and workers need.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -14,22 +14,22 @@ from .topics import describe_partitions, ensure_pool
 
 
 class RecordSender(Protocol):
-    """Sends records so that they arrive. `Sender` is one; see there for what its methods raise."""
+    """Sends records with at-least-once delivery. `Sender` implements it and documents the errors."""
 
     async def start(self) -> None:
         """Connect."""
 
     async def send(self, outgoing: Outgoing, *, timeout_seconds: float = ...) -> None:
-        """Returns when the record is stored."""
+        """Send a record and wait until it is acknowledged."""
 
     async def send_many(self, outgoing: Sequence[Outgoing], *, timeout_seconds: float = ...) -> None:
-        """Returns when all are stored."""
+        """Send records and wait until all are acknowledged."""
 
     async def post(self, outgoing: Outgoing, on_settled: Callable[[], object] = ...) -> None:
-        """Returns when the record is handed over; `on_settled` is called when it is stored, or never will be."""
+        """Queue a record; `on_settled` is called when it is acknowledged or finally rejected."""
 
     async def flush(self, *, timeout_seconds: float) -> bool:
-        """Whether everything that was posted is stored within the time."""
+        """Wait until all posted records are acknowledged; False on timeout."""
 
     async def watch(self) -> None:
         """Raises what keeps records that were posted from ever being stored; does not return."""
@@ -39,25 +39,25 @@ class RecordSender(Protocol):
 
 
 class RecordReader(Protocol):
-    """Reads one partition in order, committed records only. `PartitionReader` is one; see there for what its methods raise."""
+    """Reads the committed records of one partition in order. `PartitionReader` implements it and documents the errors."""
 
     async def open(self, topic: str, partition: int, offset: int) -> None:
-        """Begin at `offset`."""
+        """Start reading at `offset`."""
 
     async def read(self, max_records: int = ..., timeout_ms: int = ...) -> list[StoredRecord]:
-        """The next records; may be empty when the time has passed."""
+        """The next records; empty after a timeout."""
 
     def seek(self, offset: int) -> None:
         """Continue reading at `offset`."""
 
     async def start_offset(self) -> int:
-        """The first offset that is still there."""
+        """The log start offset."""
 
     async def end_offset(self) -> int:
-        """The first offset that may not be seen yet."""
+        """The last stable offset: the first offset not yet visible."""
 
     async def ensure_moving(self) -> None:
-        """For a reader that got nothing for a while: raises where there is something."""
+        """Check a reader that has received nothing for a while: raises if there are records."""
 
     async def close(self) -> None:
         """Disconnect."""
@@ -68,10 +68,10 @@ class RecordReader(Protocol):
 
 
 class Transport(Protocol):
-    """Makes senders and readers. `address` names it in messages.
+    """Creates senders and readers. `address` identifies it in messages.
 
-    `local`: the broker is in this process and on the caller's event loop. Then no record is lost on its way, so nothing need be
-    asked twice, and no other thread may use what the transport makes."""
+    `local`: the broker runs in this process on the caller's event loop. Then no record is lost in transit, so requests need no
+    retry, and other threads must not use the senders and readers."""
 
     @property
     def address(self) -> str: ...
@@ -80,19 +80,19 @@ class Transport(Protocol):
     def local(self) -> bool: ...
 
     def sender(self, *, client_id: str, linger_ms: int = 0) -> RecordSender:
-        """A sender, not started."""
+        """A sender that has not been started."""
         ...
 
     def reader(self, *, client_id: str) -> RecordReader:
-        """A reader, not opened."""
+        """A reader that has not been opened."""
         ...
 
     def read_all(self, topic: str, partition: int) -> AsyncIterator[StoredRecord]:
-        """Every committed record of a partition that is kept, up to its end at this moment."""
+        """All committed records of a partition up to its current end."""
         ...
 
     async def describe_partitions(self) -> int:
-        """How many engine partitions the hub has. Raises TopicMissing where there is no hub."""
+        """The number of engine partitions of the hub. Raises TopicMissing if there is no hub."""
         ...
 
     async def ensure_pool(self, pool: str) -> None:
@@ -101,7 +101,7 @@ class Transport(Protocol):
 
 
 class KafkaTransport:
-    """A cluster over TCP; see Transport. May be used from any thread."""
+    """A cluster over TCP; see Transport. Safe to use from any thread."""
 
     local = False
 

@@ -1,4 +1,4 @@
-"""Kafka's protocol as data: messages by API family, one codec for all of them, the error codes. See README.md."""
+"""Kafka's protocol as data: messages by API family, a generic codec, and the error codes. See README.md."""
 
 from .apis import APIS, ApiKey, RequestType
 from .codec import decode_request, decode_response, encode_request, encode_response

@@ -1,4 +1,4 @@
-"""The APIs by key, and what one request of an API is called by."""
+"""The supported APIs by key, and request types (an API and a version)."""
 
 from enum import IntEnum
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from .definition import Api, parse_definitions
 
 
 class ApiKey(IntEnum):
-    """Kafka's numbers of the APIs (https://kafka.apache.org/protocol#protocol_api_keys)."""
+    """API keys of Kafka's protocol (https://kafka.apache.org/protocol#protocol_api_keys)."""
 
     PRODUCE = 0
     FETCH = 1
@@ -59,5 +59,5 @@ class RequestType(NamedTuple):
 
     @property
     def flexible(self) -> bool:
-        """Whether its messages have compact lengths and tagged fields."""
+        """Whether its messages use compact lengths and tagged fields (KIP-482)."""
         return APIS[self.key].flexible(self.version)

@@ -1,6 +1,6 @@
-"""The generic codec: any message of any API in any version that is defined here, as a plain dict.
+"""The generic codec: encodes and decodes messages of all defined APIs and versions as plain dicts.
 
-Readers and writers are made on first use for each (API, version) and kept. Bytes that do not fit raise `MalformedMessage`.
+Readers and writers are built on first use for each API and version, and cached. Invalid bytes raise `MalformedMessage`.
 """
 
 import struct
@@ -12,18 +12,18 @@ from .reading import Message, Reader, struct_reader
 from .writing import Writer, struct_writer
 
 UNREADABLE = (struct.error, IndexError, ValueError)
-"""What readers raise for bytes that do not fit; `MalformedMessage` is a ValueError."""
+"""Exceptions of readers for invalid bytes; `MalformedMessage` is a ValueError."""
 
 
 def encode_request(key: int, version: int, message: Message) -> bytes:
-    """The body of a request."""
+    """Encode the body of a request."""
     out: list[bytes] = []
     _request_writer(key, version)(out, message)
     return b"".join(out)
 
 
 def decode_request(key: int, version: int, buffer: bytes, at: int = 0) -> Message:
-    """The request whose body starts at `at`. Raises `MalformedMessage`."""
+    """Decode the request whose body starts at position `at` of `buffer`. Raises `MalformedMessage`."""
     try:
         message: Message = _request_reader(key, version)(buffer, at)[0]
     except UNREADABLE as error:
@@ -32,14 +32,14 @@ def decode_request(key: int, version: int, buffer: bytes, at: int = 0) -> Messag
 
 
 def encode_response(key: int, version: int, message: Message) -> bytes:
-    """The body of an answer."""
+    """Encode the body of a response."""
     out: list[bytes] = []
     _response_writer(key, version)(out, message)
     return b"".join(out)
 
 
 def decode_response(key: int, version: int, buffer: bytes, at: int = 0) -> Message:
-    """The answer whose body starts at `at`. Raises `MalformedMessage`."""
+    """Decode the response whose body starts at position `at` of `buffer`. Raises `MalformedMessage`."""
     try:
         message: Message = _response_reader(key, version)(buffer, at)[0]
     except UNREADABLE as error:

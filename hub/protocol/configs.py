@@ -1,4 +1,4 @@
-"""Settings of topics. The notation is that of `definition`."""
+"""Messages for the settings of topics, in the notation of `definition`."""
 
 DEFINITIONS = """
 DescribeConfigs 32 1-4 flexible 4+

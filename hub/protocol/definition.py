@@ -1,10 +1,10 @@
-"""The notation in which messages are defined, and its parser.
+"""The notation for message definitions, and its parser.
 
-Source of all definitions: Kafka's own (``clients/src/main/resources/common/message``). One block per API: name, key,
-the versions known here, the first flexible version; then the fields in wire order. A field is
-``name type [versions] [tag=n] [=default]``; ``name[]`` is an array (of structs when no type follows); ``?`` marks what may
-be null, ``?7+`` what may be null from version 7 on. Optional tagged fields that the project neither reads nor sends are
-left out: readers skip tags that they do not know. The tests compare every version with an independent implementation.
+All definitions are taken from Kafka (``clients/src/main/resources/common/message``). Each API is a block: name, key, the
+supported versions, the first flexible version; then the fields in wire order. A field is ``name type [versions] [tag=n]
+[=default]``; ``name[]`` is an array (of structs if no type follows); ``?`` marks a nullable field, ``?7+`` a field that is
+nullable from version 7. Optional tagged fields that the project does not use are omitted; readers skip unknown tags. The tests
+compare every version with an independent implementation.
 """
 
 import re
@@ -28,7 +28,7 @@ class Field:
 
     name: str
     kind: str
-    """Type of the field, or of an array's elements; "struct" when `fields` follow."""
+    """Type of the field or of the elements of an array; "struct" if it has `fields`."""
     array: bool
     versions: tuple[int, int]
     nullable: tuple[int, int]
@@ -37,16 +37,16 @@ class Field:
     fields: list["Field"] = field(default_factory=list)
 
     def in_version(self, version: int) -> bool:
-        """Whether messages of that version have the field."""
+        """Whether messages of this version have the field."""
         return self.versions[0] <= version <= self.versions[1]
 
     def nullable_in(self, version: int) -> bool:
-        """Whether the field may be null in that version."""
+        """Whether the field may be null in this version."""
         return self.nullable[0] <= version <= self.nullable[1]
 
     @property
     def empty(self) -> Any:
-        """What the field holds when a message lacks it."""
+        """The value of the field if a message lacks it."""
         if self.default is not None:
             return self.default
         if self.array:
@@ -62,9 +62,9 @@ class Field:
 
 @dataclass
 class Api:
-    """One API: its key, the versions known here, the first flexible one (KIP-482), and its two messages.
+    """One API: its key, the supported versions, the first flexible version (KIP-482), and its request and response.
 
-    The fields are parsed when they are first asked for: a process uses few of the APIs."""
+    The fields are parsed on first use, because a process uses few of the APIs."""
 
     name: str
     key: int
@@ -74,11 +74,11 @@ class Api:
     text: str
 
     def knows(self, version: int) -> bool:
-        """Whether that version is defined here."""
+        """Whether this version is supported."""
         return self.lowest <= version <= self.highest
 
     def flexible(self, version: int) -> bool:
-        """Whether that version has compact lengths and tagged fields."""
+        """Whether this version uses compact lengths and tagged fields."""
         return version >= self.flexible_from
 
     @cached_property
@@ -88,7 +88,7 @@ class Api:
 
     @cached_property
     def response(self) -> list[Field]:
-        """The fields of the answer."""
+        """The fields of the response."""
         return _parse_fields(self._section("response"))
 
     def _section(self, name: str) -> list[str]:
@@ -97,7 +97,7 @@ class Api:
 
 
 def parse_definitions(text: str) -> dict[int, Api]:
-    """APIs by key, from blocks in the notation of this module, separated by empty lines."""
+    """Parse blocks in the notation of this module, separated by empty lines. Returns APIs by key."""
     apis = map(_parse_block, text.strip("\n").split("\n\n"))
     return {api.key: api for api in apis}
 

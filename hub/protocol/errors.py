@@ -1,14 +1,14 @@
-"""The protocol's error codes (https://kafka.apache.org/protocol#protocol_error_codes), and what is raised for malformed bytes."""
+"""Kafka's error codes (https://kafka.apache.org/protocol#protocol_error_codes), and the exception for malformed bytes."""
 
 from enum import IntEnum
 
 
 class MalformedMessage(ValueError):
-    """Bytes that are not a message of this protocol."""
+    """Bytes that are not a valid message of the protocol."""
 
 
 class ErrorCode(IntEnum):
-    """Every error code of the protocol, under its name in Kafka."""
+    """All error codes of the protocol, with Kafka's names."""
 
     UNKNOWN_SERVER_ERROR = -1
     NONE = 0
@@ -148,7 +148,7 @@ class ErrorCode(IntEnum):
 
 
 def name_of(code: int) -> str:
-    """The name of an error code; of one that a newer broker made up, its number."""
+    """The name of an error code; "error <code>" for an unknown one."""
     try:
         return ErrorCode(code).name
     except ValueError:

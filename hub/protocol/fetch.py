@@ -1,7 +1,7 @@
-"""Reading from logs: Fetch and ListOffsets. The answer to a fetch is written by hand, because every record passes there: see
-README.md for what that saves. Versions 4 to 12.
+"""Reading from logs: Fetch (versions 4 to 12) and ListOffsets. The fetch response has a hand-written encoder, because it
+carries every record; README.md has the measurements.
 
-The notation of the definitions is that of `definition`."""
+Module `definition` describes the notation."""
 
 import struct
 from typing import NamedTuple
@@ -77,7 +77,7 @@ _ABORTED = struct.Struct(">qq")
 
 
 class PartitionData(NamedTuple):
-    """One partition of an answer."""
+    """One partition of a fetch response."""
 
     partition: int
     error: ErrorCode
@@ -92,7 +92,7 @@ FetchResult = list[tuple[str, list[PartitionData]]]
 
 
 def write_response(result: FetchResult, version: int, error: ErrorCode = ErrorCode.NONE) -> bytes:
-    """Encode an answer body."""
+    """Encode the body of a fetch response."""
     flexible = version >= FLEXIBLE_FROM
     out: list[bytes] = [b"\0\0\0\0"]
     if version >= 7:

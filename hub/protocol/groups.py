@@ -1,4 +1,4 @@
-"""Consumer groups: their coordinator, their members, their state. The notation is that of `definition`."""
+"""Messages for consumer groups: coordinator, members, state; in the notation of `definition`."""
 
 DEFINITIONS = """
 FindCoordinator 10 0-4 flexible 3+

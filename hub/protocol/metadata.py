@@ -1,4 +1,4 @@
-"""What a cluster consists of and what its brokers speak. The notation is that of `definition`."""
+"""Messages for the brokers and topics of a cluster and for supported API versions, in the notation of `definition`."""
 
 DEFINITIONS = """
 ApiVersions 18 0-4 flexible 3+

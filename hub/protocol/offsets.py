@@ -1,4 +1,4 @@
-"""The offsets that consumer groups commit. The notation is that of `definition`."""
+"""Messages for the committed offsets of consumer groups, in the notation of `definition`."""
 
 DEFINITIONS = """
 OffsetCommit 8 2-9 flexible 8+

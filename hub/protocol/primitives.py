@@ -1,4 +1,4 @@
-"""The protocol's numbers and lengths. Format: https://kafka.apache.org/protocol#protocol_types, compact lengths: KIP-482."""
+"""Primitive types of the protocol. Format: https://kafka.apache.org/protocol#protocol_types; compact lengths: KIP-482."""
 
 import struct
 
@@ -9,7 +9,8 @@ UINT16 = struct.Struct(">H")
 
 
 def read_uvarint(buffer: bytes, at: int) -> tuple[int, int]:
-    """(unsigned varint of at most five bytes, position after it). Raises IndexError at the end of the buffer."""
+    """Decode an unsigned varint of at most five bytes. Returns (value, position after it). Raises `MalformedMessage`, or
+    IndexError at the end of the buffer."""
     value = shift = 0
     while True:
         byte = buffer[at]
@@ -19,11 +20,11 @@ def read_uvarint(buffer: bytes, at: int) -> tuple[int, int]:
             return value, at
         shift += 7
         if shift > 28:
-            raise MalformedMessage("varint too long")
+            raise MalformedMessage("a varint has more than five bytes")
 
 
 def write_uvarint(value: int) -> bytes:
-    """Unsigned varint."""
+    """Encode an unsigned varint."""
     if value < 0x80:
         return bytes((value,))
     out = bytearray()
@@ -35,15 +36,15 @@ def write_uvarint(value: int) -> bytes:
 
 
 def take(buffer: bytes, at: int, size: int) -> bytes:
-    """`size` bytes from `at` on. Raises `MalformedMessage` when the buffer ends before."""
+    """`size` bytes from position `at`. Raises `MalformedMessage` if the buffer is too short."""
     end = at + size
     if end > len(buffer):
-        raise MalformedMessage("a length reaches beyond the frame")
+        raise MalformedMessage("a length exceeds the rest of the frame")
     return buffer[at:end]
 
 
 def skip_tags(buffer: bytes, at: int) -> int:
-    """Position after a tag section whose tags do not matter."""
+    """Skip a tag section. Returns the position after it."""
     count, at = read_uvarint(buffer, at)
     for _ in range(count):
         _, at = read_uvarint(buffer, at)

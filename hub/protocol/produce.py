@@ -1,6 +1,6 @@
-"""Produce, read and written by hand in both directions, because every message passes here: see README.md for what that saves.
+"""Produce, with hand-written encoders and decoders, because it carries every record; README.md has the measurements.
 
-Versions 3 to 12; from 9 on with compact lengths and tag sections.
+Versions 3 to 12; compact lengths and tag sections from version 9.
 """
 
 import struct
@@ -39,7 +39,7 @@ Produce 0 3-12 flexible 9+
 """
 FLEXIBLE_FROM = 9
 REQUEST_VERSION = 12
-"""The version in which `write_request` writes and `read_response` reads."""
+"""The version that `write_request` writes and `read_response` reads."""
 _ACKS_TIMEOUT = struct.Struct(">hi")
 _RESULT = struct.Struct(">ihqqq")
 _ANSWERED = struct.Struct(">ihq")
@@ -47,7 +47,7 @@ _SKIPPED_TIMES_AND_START = 16
 
 
 class ProduceRequest(NamedTuple):
-    """A decoded request: acks and, by topic, (partition, batch)."""
+    """A decoded produce request: (partition, batch) by topic."""
 
     transactional_id: str | None
     acks: int
@@ -55,33 +55,33 @@ class ProduceRequest(NamedTuple):
 
 
 class PartitionResult(NamedTuple):
-    """What became of one partition's batch, as a broker says it."""
+    """The result for one partition, as the broker writes it."""
 
     partition: int
     error: ErrorCode
     base_offset: int = -1
     log_start: int = -1
     append_time_ms: int = -1
-    """The broker's timestamp of the batch, where the topic has `LogAppendTime`."""
+    """The broker's timestamp of the batch if the topic uses `LogAppendTime`, else -1."""
 
 
 Results = list[tuple[str, list[PartitionResult]]]
 
 
 class Produced(NamedTuple):
-    """What became of one partition's batch, as a client reads it: `base_offset` holds if `code` is NONE; `message` is the
-    broker's explanation or empty."""
+    """The result for one partition, as a client reads it. `base_offset` is valid if `code` is NONE; `message` is the broker's
+    error message or empty."""
 
     code: int
     base_offset: int
     message: str
 
 
-# --- a broker's side
+# --- broker
 
 
 def read_request(buffer: bytes, at: int, version: int) -> ProduceRequest:
-    """Decode a request body. Raises `MalformedMessage`."""
+    """Decode the request body that starts at position `at`. Raises `MalformedMessage`."""
     try:
         return _read_request(buffer, at, version)
     except (struct.error, IndexError, UnicodeDecodeError) as error:
@@ -108,7 +108,7 @@ def _read_request(buffer: bytes, at: int, version: int) -> ProduceRequest:
         if flexible:
             at = skip_tags(buffer, at)
         if name is None:
-            raise MalformedMessage("a topic without name")
+            raise MalformedMessage("a topic has no name")
         topics.append((name.decode(), partitions))
     return ProduceRequest(None if raw_id is None else raw_id.decode(), acks, topics)
 
@@ -133,7 +133,7 @@ def _read_count(buffer: bytes, at: int, flexible: bool) -> tuple[int, int]:
 
 
 def write_response(results: Results, version: int) -> bytes:
-    """Encode an answer body."""
+    """Encode the body of a response."""
     flexible = version >= FLEXIBLE_FROM
     out: list[bytes] = [write_uvarint(len(results) + 1) if flexible else INT32.pack(len(results))]
     for topic, partitions in results:
@@ -156,12 +156,11 @@ def write_response(results: Results, version: int) -> bytes:
     return b"".join(out)
 
 
-# --- a client's side
+# --- client
 
 
 def write_request(transactional_id: str, timeout_ms: int, batches: Mapping[TopicPartition, bytes]) -> bytes:
-    """A request body: one record batch for each of some partitions with the same leader, to be acknowledged by all in-sync
-    replicas."""
+    """Encode a request body with one record batch per partition, all with the same leader; acks=all."""
     topics: dict[str, list[tuple[int, bytes]]] = {}
     for (topic, partition), batch in batches.items():
         topics.setdefault(topic, []).append((partition, batch))
@@ -181,7 +180,7 @@ def _string(text: str) -> bytes:
 
 
 def read_response(body: bytes) -> dict[TopicPartition, Produced]:
-    """The answer per partition. Raises `MalformedMessage`."""
+    """Decode a response body. Returns the result by partition. Raises `MalformedMessage`."""
     try:
         return _read_response(body)
     except (struct.error, IndexError, UnicodeDecodeError) as error:
@@ -205,11 +204,11 @@ def _read_response(body: bytes) -> dict[TopicPartition, Produced]:
 
 
 def _read_record_errors(body: bytes, at: int) -> tuple[str, int]:
-    """(the first explanation of a refused record or empty, position after all of them)."""
+    """Returns (the first error message of a rejected record or "", position after all of them)."""
     first = ""
     count, at = read_uvarint(body, at)
     for _ in range(count - 1):
-        message, at = _read_text(body, at + INT32.size)  # after its index in the batch
+        message, at = _read_text(body, at + INT32.size)  # skip the index in the batch
         at = skip_tags(body, at)
         first = first or message
     return first, at

@@ -1,7 +1,7 @@
-"""Readers made from definitions: (buffer, position) -> (value, next position).
+"""Readers built from definitions: (buffer, position) -> (value, next position).
 
-A struct is read as a plain dict, whatever its version: fields that the version lacks have their default. Every read is
-bounded by the buffer.
+A struct is read as a plain dict with the same fields in all versions: fields that a version lacks have their default. Readers
+never read past the end of the buffer.
 """
 
 import struct
@@ -20,7 +20,7 @@ _FORMS = {"int8": INT8, "int16": INT16, "int32": INT32, "int64": INT64, "uint16"
 
 
 def struct_reader(fields: list[Field], version: int, flexible: bool) -> Reader:
-    """Reader of a struct with these fields."""
+    """A reader of a struct with these fields."""
     present = [entry for entry in fields if entry.in_version(version)]
     plain = [(entry.name, _field_reader(entry, version, flexible)) for entry in present if entry.tag is None]
     tagged = {entry.tag: (entry.name, _field_reader(entry, version, flexible)) for entry in present if entry.tag is not None}
@@ -76,7 +76,7 @@ def _array_reader(form: struct.Struct | None, element: Reader, nullable: bool) -
         if count < 0:
             return (None if nullable else []), at
         if count > len(buffer) - at:
-            raise MalformedMessage("an array longer than its frame")
+            raise MalformedMessage("an array length exceeds the frame")
         items = []
         for _ in range(count):
             item, at = element(buffer, at)
@@ -93,7 +93,7 @@ def _bytes_reader(form: struct.Struct | None, decode: Callable[[bytes], Any], nu
         size, at = read_length(buffer, at)
         if size < 0:
             if not nullable:
-                raise MalformedMessage("null where a value is required")
+                raise MalformedMessage("a required field is null")
             return None, at
         return decode(take(buffer, at, size)), at + size
 
@@ -101,7 +101,7 @@ def _bytes_reader(form: struct.Struct | None, decode: Callable[[bytes], Any], nu
 
 
 def _length_reader(form: struct.Struct | None) -> Callable[[bytes, int], tuple[int, int]]:
-    """Reader of a length, -1 for null: compact (uvarint, plus one) when `form` is None."""
+    """A reader of a length, -1 for null; compact (uvarint of length + 1) if `form` is None."""
     if form is None:
 
         def compact(buffer: bytes, at: int) -> tuple[int, int]:

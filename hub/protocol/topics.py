@@ -1,4 +1,4 @@
-"""Topics: created, deleted, extended, and the disk that they take. The notation is that of `definition`."""
+"""Messages to create, delete and extend topics, delete records and describe disk usage, in the notation of `definition`."""
 
 DEFINITIONS = """
 CreateTopics 19 2-7 flexible 5+

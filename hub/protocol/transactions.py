@@ -1,4 +1,4 @@
-"""Idempotent producers and transactions. The notation is that of `definition`."""
+"""Messages for idempotent producers and transactions, in the notation of `definition`."""
 
 DEFINITIONS = """
 InitProducerId 22 0-5 flexible 2+

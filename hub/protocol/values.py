@@ -1,4 +1,4 @@
-"""Values that messages of several families carry."""
+"""Values used by messages of several families."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Writers made from definitions: they append to a list of bytes. Fields that a version lacks are left out."""
+"""Writers built from definitions: they append to a list of bytes. Fields that a version lacks are omitted."""
 
 import struct
 from collections.abc import Callable
@@ -13,7 +13,7 @@ _FORMS = {"int8": INT8, "int16": INT16, "int32": INT32, "int64": INT64, "uint16"
 
 
 def struct_writer(fields: list[Field], version: int, flexible: bool) -> Writer:
-    """Writer of a struct with these fields, from a dict; what the dict lacks has its default."""
+    """A writer of a struct with these fields from a dict; missing fields have their default."""
     present = [entry for entry in fields if entry.in_version(version)]
     plain = [(e.name, e.empty, _field_writer(e, version, flexible)) for e in present if e.tag is None]
     tagged = [(e.tag, e.name, _field_writer(e, version, flexible)) for e in present if e.tag is not None]

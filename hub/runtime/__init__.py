@@ -10,6 +10,7 @@ from .process import Process, die_with_parent, print_line, run_process
 from .roles import BrokerOptions, serve_broker, serve_delivery, serve_engine, serve_worker
 from .run_file import read_run_file
 from .supervisor import ADDRESS, Fleet, Supervisor
+from .trial import check_registries
 
 __all__ = [
     "ADDRESS",
@@ -24,6 +25,7 @@ __all__ = [
     "Process",
     "ProcessFailed",
     "Supervisor",
+    "check_registries",
     "die_with_parent",
     "make_listener",
     "print_line",

@@ -1,7 +1,8 @@
 """One child process: started, awaited until it says `ready`, ended. Restarts are the supervisor's business.
 
 A child inherits stdout and stderr, and has a session of its own, so that a Ctrl-C in the terminal reaches the supervisor alone.
-It says `ready` on a pipe of its own (`--ready-fd`): what subscribers print stays out of it.
+It says `ready`, and later which facts about it changed, on a pipe of its own (`--ready-fd`): what subscribers print stays out
+of it.
 """
 
 import asyncio
@@ -9,9 +10,10 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-READY_BYTES_MAX = 1 << 20
+LINE_BYTES_MAX = 1 << 20
 
 
 class ChildSpec(NamedTuple):
@@ -23,10 +25,11 @@ class ChildSpec(NamedTuple):
 
 
 class Child:
-    """A place for a process: it holds one after another."""
+    """A place for a process: it holds one after another. `on_facts` is called when it reported facts that changed."""
 
-    def __init__(self, spec: ChildSpec) -> None:
+    def __init__(self, spec: ChildSpec, on_facts: Callable[[], None]) -> None:
         self.spec = spec
+        self._on_facts = on_facts
         self.facts: dict[str, Any] = {}
         self.serving = asyncio.Event()
         self.stopping = asyncio.Event()
@@ -68,13 +71,21 @@ class Child:
     def _hear(self) -> None:
         assert self._pipe is not None
         piece = os.read(self._pipe, 65536)
-        self._heard += piece
-        if not piece or b"\n" in self._heard or len(self._heard) > READY_BYTES_MAX:
-            line = bytes(self._heard).partition(b"\n")[0].split(b" ", 2)
+        *lines, rest = (bytes(self._heard) + piece).split(b"\n")
+        self._heard[:] = rest
+        for line in lines:
+            self._take(line)
+        if not piece or len(rest) > LINE_BYTES_MAX:
             self._close_pipe()
-            if len(line) == 3 and line[0] == b"ready":
-                self.facts = json.loads(line[2])
-                self.serving.set()
+
+    def _take(self, line: bytes) -> None:
+        kind, _, facts = line.split(b" ", 2)
+        if kind == b"ready":
+            self.facts = json.loads(facts)
+            self.serving.set()
+        elif kind == b"facts":
+            self.facts |= json.loads(facts)
+            self._on_facts()
 
     def _close_pipe(self) -> None:
         pipe, self._pipe = self._pipe, None
@@ -94,7 +105,8 @@ class Child:
     def _hear_rest(self) -> None:
         """What it said just before its end."""
         try:
-            self._hear()
+            while self._pipe is not None:
+                self._hear()
         except BlockingIOError:
             self._close_pipe()
 

@@ -5,6 +5,7 @@ or, under a supervisor, on the pipe that it was given; logs go to stderr.
 """
 
 import asyncio
+import contextlib
 import ctypes
 import gc
 import json
@@ -32,6 +33,8 @@ class Process:
         self.stopping = asyncio.Event()
         self.at_once: list[Callable[[], None]] = []  # called on the second signal
         self._ready_fd = ready_fd
+        self._facts: dict[str, Any] = {}
+        self._is_ready = False
 
     def on_signal(self, number: int) -> None:
         """First: drain. Second: end at once."""
@@ -46,13 +49,23 @@ class Process:
 
         What exists by now (modules, mostly) stays: the garbage collector need not walk over it again and again."""
         gc.freeze()
-        line = f"ready {self.role} {json.dumps({'role': self.role, 'pid': os.getpid(), **facts})}"
+        line = f"ready {self.role} {json.dumps({'role': self.role, 'pid': os.getpid(), **facts, **self._facts})}"
+        self._is_ready = True
         if self._ready_fd is None:
             print_line(line)
         else:
-            with open(self._ready_fd, "wb") as pipe:
-                pipe.write(line.encode() + b"\n")
-            self._ready_fd = None
+            self._tell_supervisor(line)
+
+    def report(self, **facts: Any) -> None:
+        """Facts that change while it serves: in the `ready` line, and after it told to the supervisor, where there is one."""
+        self._facts |= facts
+        if self._is_ready and self._ready_fd is not None:
+            self._tell_supervisor(f"facts {self.role} {json.dumps(facts)}")
+
+    def _tell_supervisor(self, line: str) -> None:
+        assert self._ready_fd is not None
+        with contextlib.suppress(BrokenPipeError):  # it is gone, and this process ends with it
+            os.write(self._ready_fd, line.encode() + b"\n")
 
     def end_at_once(self, why: str, code: int = 0) -> NoReturn:
         """End now, whatever threads there are: the interpreter would wait for them."""

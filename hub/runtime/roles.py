@@ -213,7 +213,12 @@ async def serve_delivery(
 
     if not await process.until_stopped(wait_for_hub(cluster, wait_seconds)):
         return
-    service = DeliveryService(cluster, subscribers, dead_letter_configs=topic_overrides(topics).get(DLQ_PREFIX, {}))
+    service = DeliveryService(
+        cluster,
+        subscribers,
+        dead_letter_configs=topic_overrides(topics).get(DLQ_PREFIX, {}),
+        on_failing=lambda failing: process.report(failing=failing),
+    )
 
     async def start() -> None:
         await service.start()

@@ -1,4 +1,4 @@
-"""`<data>/run.json`: what runs on a data directory now, for `hub status` and for whoever looks."""
+"""`<data>/run.json`: the processes that currently use a data directory, for `hub status` and other tools."""
 
 import json
 import os

@@ -48,7 +48,8 @@ _PID = re.compile(r"hub-[a-z]+-(\d+)$")
 @dataclass
 class ProcessStatus:
     """One process. `lag`: records of its input that it has not decided (engine) or acknowledged (delivery) yet; None where it
-    reads none. `state`: serving, starting, draining, silent (a worker not heard of for a lease)."""
+    reads none. `state`: serving, starting, failing (of delivery: some of its subscribers do not run; `about` has why), draining,
+    silent (a worker not heard of for a lease)."""
 
     role: str
     pid: int
@@ -238,8 +239,8 @@ def _add_supervised(found: dict[tuple[str, int], ProcessStatus], run: dict[str, 
     found[host, run["pid"]] = ProcessStatus("supervisor", run["pid"], host, "serving", about={"data": run["data"]})
     for child in run["processes"]:
         if child["pid"] is not None:
-            state = "serving" if child["serving"] else "starting"
-            about = {key: child[key] for key in ("address", "incarnation", "subscribers") if key in child}
+            about = {key: child[key] for key in ("address", "incarnation", "subscribers", "failing") if child.get(key)}
+            state = "starting" if not child["serving"] else "failing" if "failing" in about else "serving"
             found[host, child["pid"]] = ProcessStatus(
                 child["role"], child["pid"], host, state, restarts=child["restarts"], about=about
             )

@@ -28,12 +28,12 @@ log = structlog.get_logger(__name__)
 PAUSE_SECONDS = (0.1, 5.0)
 """Before a restart: the first, and the longest."""
 SETTLED_SECONDS = 10.0
-"""Whoever ran for so long is restarted after the shortest pause."""
+"""A process that ran for this time is restarted after the shortest backoff."""
 READY_SECONDS = 60.0
 DRAIN_ORDER = ("worker", "delivery", "engine", "broker", "broker+engine")
 BROKER_ROLES = ("broker", "broker+engine")
 ADDRESS = "{address}"
-"""Stands in the arguments of whoever needs the broker's address."""
+"""Placeholder for the broker's address in the arguments of processes."""
 
 
 class Fleet(NamedTuple):
@@ -52,7 +52,7 @@ class Supervisor:
 
     def __init__(self, fleet: Fleet, on_up: Callable[["Supervisor"], None]) -> None:
         self.fleet = fleet
-        self.children = [Child(spec) for spec in fleet.children]
+        self.children = [Child(spec, self._write) for spec in fleet.children]
         self._on_up = on_up
         self._address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         if fleet.bootstrap is not None:
@@ -182,7 +182,7 @@ class Supervisor:
     async def _drain(self) -> None:
         log.info("draining", action="supervisor_drains")
         if not self._address.done():
-            self._address.cancel()  # whoever waits for it need not start
+            self._address.cancel()  # processes that wait for it need not start
         await self._reports.wait(1.0)
         await self._reports.cancel()
         for role in DRAIN_ORDER:

@@ -1,4 +1,4 @@
-"""What can be configured, with unit, default and reason: `Settings`, from HUB_* variables and `hub.toml`."""
+"""All settings with unit, default and description: `Settings`, read from HUB_* variables and `hub.toml`."""
 
 from .sections import SECTIONS, EngineSection, TopicsSection
 from .settings import Settings, setting_names, variable_of

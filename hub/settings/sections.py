@@ -1,23 +1,23 @@
-"""The tables of `hub.toml` whose fields are settings of their own: `[engine]` and `[topics]`."""
+"""The tables `[engine]` and `[topics]` of `hub.toml`."""
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 UNBOUNDED = -1
-"""Kafka's own word for a retention without a limit."""
+"""Kafka's value for unlimited retention."""
 
 
 class EngineSection(BaseModel):
-    """`[engine]`: what the engine keeps, and for how long."""
+    """`[engine]`: limits and retention of the engine."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     retention_seconds: float = Field(
         default=3_600.0,
         ge=1,
-        description="Seconds for which the id of an ended task stays known: during that time the same id makes no second task.",
+        description="Seconds for which the id of an ended task is kept: during that time the same id creates no second task.",
     )
     ended_entries_max: int = Field(
-        default=1_000_000, ge=1, description="Ended tasks known per partition at most; beyond it the oldest are forgotten early."
+        default=1_000_000, ge=1, description="Most ended tasks kept per partition; beyond it the oldest are removed early."
     )
     waiting_max: int = Field(default=1_000_000, ge=1, description="Live tasks per partition; beyond it submissions are refused.")
     strict_namespaces: frozenset[str] = Field(
@@ -28,19 +28,19 @@ class EngineSection(BaseModel):
     intake_retention_seconds: float = Field(
         default=7 * 86_400.0,
         ge=0,
-        description="Seconds for which records of hub.intake stay after they were decided; then they are deleted.",
+        description="Seconds for which records of hub.intake are kept after they were processed.",
     )
     storage_warn_bytes: int | None = Field(
         default=None,
         ge=0,
         description="Free bytes of the broker's disk below which a warning is logged. Unset: 2 GiB, at most a tenth of the disk;"
-        " 0: never.",
+        " 0: disabled.",
     )
     storage_low_bytes: int | None = Field(
         default=None,
         ge=0,
-        description="Free bytes of the broker's disk below which submissions are refused. Unset: 512 MiB, at most a twentieth of"
-        " the disk; 0: never.",
+        description="Free bytes of the broker's disk below which submissions are rejected. Unset: 512 MiB, at most a twentieth of"
+        " the disk; 0: disabled.",
     )
 
     @field_validator("strict_namespaces", mode="before")
@@ -57,53 +57,55 @@ class EngineSection(BaseModel):
 
 
 class TopicsSection(BaseModel):
-    """`[topics]`: what the topics keep. What is set here is given to new topics and, at the start, to those that exist; what is
-    not set stays as it is there. Sizes are per partition."""
+    """`[topics]`: retention of the topics. Values set here apply to new topics and, at the start, to existing ones; unset
+    values do not change existing topics. Sizes are per partition."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     events_retention_seconds: int = Field(
-        default=30 * 86_400, ge=UNBOUNDED, description="Seconds for which hub.events keeps an event; -1: forever."
+        default=30 * 86_400, ge=UNBOUNDED, description="Seconds for which hub.events keeps events; -1: unlimited."
     )
     events_retention_bytes: int = Field(
-        default=UNBOUNDED, ge=UNBOUNDED, description="Bytes that hub.events keeps per partition; -1: no limit."
+        default=UNBOUNDED, ge=UNBOUNDED, description="Bytes that hub.events keeps per partition; -1: unlimited."
     )
     commands_retention_seconds: int = Field(
         default=86_400,
         ge=60,
-        description="Seconds for which the topics hub.commands.<pool> keep a command: longer than a worker may be away.",
+        description="Seconds for which the topics hub.commands.<pool> keep commands: longer than a worker may be disconnected.",
     )
     commands_retention_bytes: int = Field(
-        default=UNBOUNDED, ge=UNBOUNDED, description="Bytes that the topics hub.commands.<pool> keep per partition; -1: no limit."
+        default=UNBOUNDED,
+        ge=UNBOUNDED,
+        description="Bytes that the topics hub.commands.<pool> keep per partition; -1: unlimited.",
     )
     replies_retention_seconds: int = Field(
-        default=3_600, ge=60, description="Seconds for which hub.replies keeps a reply: longer than a client takes to read it."
+        default=3_600, ge=60, description="Seconds for which hub.replies keeps replies: longer than a client takes to read them."
     )
     replies_retention_bytes: int = Field(
-        default=UNBOUNDED, ge=UNBOUNDED, description="Bytes that hub.replies keeps per partition; -1: no limit."
+        default=UNBOUNDED, ge=UNBOUNDED, description="Bytes that hub.replies keeps per partition; -1: unlimited."
     )
     dlq_retention_seconds: int = Field(
         default=14 * 86_400,
         ge=UNBOUNDED,
-        description="Seconds for which the topics hub.dlq.<subscriber> keep a dead letter; -1: forever.",
+        description="Seconds for which the topics hub.dlq.<subscriber> keep dead letters; -1: unlimited.",
     )
     dlq_retention_bytes: int = Field(
         default=UNBOUNDED,
         ge=UNBOUNDED,
-        description="Bytes that the topics hub.dlq.<subscriber> keep per partition; -1: no limit.",
+        description="Bytes that the topics hub.dlq.<subscriber> keep per partition; -1: unlimited.",
     )
     state_segment_bytes: int = Field(
-        default=64 << 20, ge=1 << 20, description="Bytes of a segment of hub.state: only segments that are full are compacted."
+        default=64 << 20, ge=1 << 20, description="Segment size of hub.state in bytes; only full segments are compacted."
     )
     state_compaction_seconds: int = Field(
         default=600,
         ge=1,
-        description="Seconds after which a row of hub.state that was replaced is compacted away, at the latest.",
+        description="Most seconds until compaction removes a superseded row of hub.state.",
     )
     state_tombstones_seconds: int = Field(
         default=86_400,
         ge=60,
-        description="Seconds for which hub.state keeps deletions: twice the age up to which a snapshot is used, and longer than a"
+        description="Seconds for which hub.state keeps tombstones: twice the age up to which a snapshot is used, longer than a"
         " restart takes.",
     )
 
@@ -123,4 +125,4 @@ class TopicsSection(BaseModel):
 
 
 SECTIONS: dict[str, type[BaseModel]] = {"engine": EngineSection, "topics": TopicsSection}
-"""By the name of the table. A field is also a variable: `[engine] waiting_max`, HUB_ENGINE_WAITING_MAX."""
+"""Sections by the name of their table. Each field also has a variable: `[engine] waiting_max`, HUB_ENGINE_WAITING_MAX."""

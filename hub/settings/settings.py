@@ -1,4 +1,4 @@
-"""What can be configured, with unit, default and reason: fields of `Settings`, from HUB_* variables and `hub.toml`.
+"""All settings with unit, default and description: the fields of `Settings`, read from HUB_* variables and `hub.toml`.
 
     # hub.toml                     # the same in the environment
     port = 9192                    # HUB_PORT=9192
@@ -12,15 +12,15 @@
     use = "console"
     settings = { format = "json" }
 
-Rules: defaults are those of the command line and of the rooms (tested); an unknown key is refused and the nearest known one
-named.
+Defaults equal those of the command line and of the packages (tested). An unknown key is rejected with the most similar valid
+one.
 """
 
 import re
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
@@ -36,74 +36,88 @@ from ..config import (
     variables,
 )
 from ..errors import ConfigurationError
+from ..validation import fault_of, place_of
 from .sections import SECTIONS, EngineSection, TopicsSection
 
 Names = Annotated[list[str], NoDecode]
-"""In the environment: separated by commas."""
+"""A list, comma-separated in environment variables."""
 
 
 class Settings(BaseSettings):
-    """Every setting of a hub. `Settings.load()` reads them; fields that nobody set have their defaults."""
+    """All settings of a hub. `Settings.load()` reads them; unset fields have their defaults."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
     bootstrap: str = Field(
         DEFAULT_BOOTSTRAP,
-        description="Where commands and processes find the broker, host:port[,host:port]: the embedded one, unless set.",
+        description="Addresses of the broker, host:port[,host:port]. Unset: the embedded broker.",
     )
-    data: Path = Field(DEFAULT_DATA, description="Directory of the embedded broker's log and of snapshots.")
+    data: Path = Field(DEFAULT_DATA, description="Directory for the data of the embedded broker and for snapshots.")
     host: str = Field(
-        DEFAULT_HOST, description="Address the embedded broker listens on: this machine only, since it has no passwords."
+        DEFAULT_HOST,
+        description="Address on which the embedded broker listens: loopback by default, because it has no authentication.",
     )
     port: int = Field(
-        DEFAULT_PORT, ge=0, le=65535, description="Port the embedded broker listens on; Kafka's own. 0 takes a free one."
+        DEFAULT_PORT,
+        ge=0,
+        le=65535,
+        description="Port on which the embedded broker listens; Kafka's default. 0 selects a free port.",
     )
     advertised_host: str | None = Field(
-        None, description="Host that clients are given to connect to, where they cannot reach the one listened on."
+        None, description="Host that the embedded broker advertises to clients, if it differs from its listen address."
     )
     partitions: int | None = Field(
         None,
         ge=1,
-        description="Engine partitions, fixed when a hub is made. Unset: 1 embedded, where more gain nothing, 16 on Kafka.",
+        description="Engine partitions, fixed when a hub is created. Unset: 1 embedded (more have no benefit), 16 on Kafka.",
     )
     flush: str = Field(
         "always",
-        description="When the embedded broker answers a write: always (on disk), interval:<ms>, os. Only always loses nothing.",
+        description="When writes are synced: always (before the acknowledgement), interval:<ms>, os. Only always loses nothing.",
     )
-    engines: int = Field(1, ge=1, description="Engine processes of `hub up`; more than one run apart from the broker.")
+    engines: int = Field(
+        1, ge=1, description="Number of engine processes of `hub up`; more than one run outside the broker's process."
+    )
     separate_engine: bool = Field(
         False,
-        description="Run the engine apart from the broker: it then has a processor of its own, and each batch a longer way.",
+        description="Run the engine in a separate process: it can use another CPU core, but each batch has a higher latency.",
     )
-    worker: Names = Field([], description="Tasks that `hub up` runs, as module:registry.")
+    worker: Names = Field([], description="Task registries that the workers of `hub up` run, as module:registry.")
     workers: int = Field(
-        1, ge=1, description="Worker processes for each of them; more than one pays off for work in Python itself."
+        1, ge=1, description="Number of worker processes per registry; more than one helps with CPU-bound Python code."
     )
-    pool: str = Field("default", description="Pool of workers that a worker belongs to.")
+    pool: str = Field("default", description="Pool to which a worker belongs.")
     queue: Names = Field(["default"], description="Queues that a worker serves.")
-    slots: int = Field(64, ge=1, description="Tasks that one worker runs at once; most tasks wait for others.")
+    slots: int = Field(
+        64, ge=1, description="Number of tasks that a worker runs concurrently; most tasks spend their time waiting."
+    )
     lease_seconds: float = Field(
         10.0,
         ge=0.1,
         le=3600,
-        description="Seconds of silence after which a worker counts as dead: longer than the pauses of its process.",
+        description="Seconds without a heartbeat after which a worker is lost: longer than any pause of its process.",
     )
-    grace_seconds: float = Field(30.0, ge=0, description="Seconds that running tasks have to end in a drain.")
-    wait: float = Field(5.0, ge=0, description="Seconds that a process waits for the broker and its topics at its start.")
-    log_level: str | None = Field(
-        None, description="What is logged: debug, info, warning or error; unset, info, and warning for what `hub up` starts."
+    grace_seconds: float = Field(30.0, ge=0, description="Seconds that running tasks have to finish while a worker drains.")
+    wait: float = Field(5.0, ge=0, description="Seconds that a process waits for the broker and its topics at startup.")
+    log_level: Literal["debug", "info", "warning", "error"] | None = Field(
+        None, description="Log level: debug, info, warning or error. Unset: info, and warning for processes started by `hub up`."
     )
     subscribers: list[dict[str, Any]] = Field(
         [], description="Subscribers that `hub delivery` runs, each with use, id, settings, filter, delivery, start_from."
     )
 
-    engine: EngineSection = Field(EngineSection(), description="What the engine keeps, and for how long.")
-    topics: TopicsSection = Field(TopicsSection(), description="What the topics keep.")
+    engine: EngineSection = Field(EngineSection(), description="Limits and retention of the engine.")
+    topics: TopicsSection = Field(TopicsSection(), description="Retention of the topics.")
 
     @field_validator("worker", "queue", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_small_letters(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
 
     @classmethod
     def settings_customise_sources(
@@ -114,30 +128,31 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment before what `load` read from the file."""
+        """The environment takes precedence over the values that `load` read from the file."""
         return (env_settings, init_settings)
 
     @classmethod
     def load(cls) -> "Settings":
-        """From the environment and the file. Raises ConfigurationError with the place and, for a misspelt key, the right one."""
+        """Read the settings from environment and file. Raises ConfigurationError with the location and, for a misspelt key,
+        the most similar valid one."""
         path = settings_file()
         content = _read(path)
         _check_keys(path, content)
         for name in variables():
             key = name.removeprefix(PREFIX).lower()
             near = _nearest(key, [one.replace(".", "_") for one in setting_names()], 0.8)
-            if near and key != near:  # what looks like none of ours may be of another program
+            if near and key != near:  # a variable without a similar setting may belong to another program
                 raise ConfigurationError(f"The variable {name} is not a setting. Did you mean {PREFIX}{near.upper()}?")
         try:
             return cls(**_with_sections(content))
         except ValidationError as error:
             raise ConfigurationError(_sentence(path, error)) from None
-        except SettingsError as error:  # only a variable is parsed; what is in it may be secret
+        except SettingsError as error:  # only variables are parsed as JSON; the value may be secret
             raise ConfigurationError(f"The variable {_unparsed(error)} must be JSON.") from None
 
 
 def setting_names() -> list[str]:
-    """Every setting, those of a section as `section.field`."""
+    """The names of all settings, those of a section as `section.field`."""
     return [
         f"{name}.{field}" if name in SECTIONS else name
         for name in Settings.model_fields
@@ -146,7 +161,7 @@ def setting_names() -> list[str]:
 
 
 def variable_of(setting: str) -> str:
-    """The variable of the environment that sets `setting`."""
+    """The environment variable for `setting`."""
     return PREFIX + setting.replace(".", "_").upper()
 
 
@@ -156,7 +171,7 @@ def _unparsed(error: SettingsError) -> str:
 
 
 def _with_sections(content: dict[str, Any]) -> dict[str, Any]:
-    """`content` with the variables of the sections' fields, which win."""
+    """`content` with the variables of the sections' fields, which take precedence."""
     merged, given = dict(content), variables()
     for setting in setting_names():
         section, _, field = setting.partition(".")
@@ -199,12 +214,11 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _sentence(path: Path, error: ValidationError) -> str:
-    """The first fault with its place. The value of a subscriber's setting is left out: it may be secret."""
+    """The first error with its location. Values of subscribers' settings are omitted, because they may be secret."""
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"][: 2 if first["loc"][0] in SECTIONS else 1])
     variable = variable_of(key)
     where = f"The variable {variable}" if variable in variables() else f"{path}: {key}"
-    rest = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"][key.count(".") + 1 :])
-    reason = first["msg"].removeprefix("Value error, ")
+    place = place_of(first["loc"][key.count(".") + 1 :], where)
     value = f" (it is {first['input']!r})" if first["loc"][0] != "subscribers" and first["type"] != "value_error" else ""
-    return f"{where}{rest}: {reason[:1].lower()}{reason[1:]}{value}."
+    return f"{place}: {fault_of(first)}{value}."

@@ -47,7 +47,7 @@ class BrokerInMemory:
             self._arm(deadline)
 
     def close(self) -> None:
-        """Run nothing any more."""
+        """Stop the broker."""
         for handle in (self._flushing, self._timer):
             if handle is not None:
                 handle.cancel()

@@ -9,13 +9,13 @@ from .quiet import Quiet, StalledError
 
 T = TypeVar("T")
 
-#: For how much real time nothing may move before whoever waits gets an error (seconds), where no body runs: nothing can come.
+#: Real time without progress after which waiting callers get an error (seconds), if no body is running.
 PATIENCE_SECONDS = 0.2
 
 
 class Driver:
     """See the module. `running` says how many bodies run, `busy_threads` how many plain functions; see `HubInMemory` for
-    `thread_seconds` and `stall_seconds`. A part of the hub that fails is reported to `fail`: whoever waits gets its error."""
+    `thread_seconds` and `stall_seconds`. A failure of a part of the hub is reported to `fail`: waiting callers get its error."""
 
     def __init__(
         self,

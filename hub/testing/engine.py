@@ -47,7 +47,7 @@ class EngineInMemory:
             self._taken_over.set()
 
     async def stop(self) -> None:
-        """Finish the transactions at hand, write `engine.stopped`, end."""
+        """Finish current transactions, write `engine.stopped`, and stop."""
         for loop in self._loops:
             loop.stop()
         await self._tasks.wait()

@@ -1,4 +1,4 @@
-"""What lies on `hub.events`, as a list that is complete whenever somebody looks."""
+"""The records of `hub.events` as a list that is always complete."""
 
 import asyncio
 from collections.abc import Sequence

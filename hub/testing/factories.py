@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from msgspec import MsgspecError, json
 
-from schemas import CATALOGUE, Event, EventBody, Submission, decode_event, schema_of, source_of
+from schemas import CATALOGUE, Event, EventBody, Submission, decode_event, decoding_problem, schema_of, source_of
 from schemas.json_schema import example_of_struct
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -110,8 +110,10 @@ def _valid(struct: Any, fields: Mapping[str, Any], what: str, *, example: Mappin
     _check_names(what, fields, struct.__struct_encode_fields__)
     try:
         return json.decode(json.encode({**example, **fields}), type=struct)
-    except (MsgspecError, TypeError) as error:
-        raise ValueError(f"{what}: {error}") from None
+    except MsgspecError as error:
+        raise ValueError(f"{what}: {decoding_problem(error)}") from None
+    except TypeError as error:
+        raise ValueError(f"{what}: it cannot be written as JSON: {error}") from None
 
 
 def _check_names(what: str, given: Mapping[str, Any], known: Iterable[str]) -> None:

@@ -45,7 +45,7 @@ class HubInMemory(Hub):
     ...     assert await task.result() == {"paid": 7}
 
     Time stands still but for `advance`: that of the hub, and of `asyncio.sleep` and `asyncio.timeout` in handlers and in the
-    test. Whoever waits for what cannot come meanwhile gets a StalledError. At the end the log is checked as `hub verify` does."""
+    test. A caller that waits for something impossible gets a StalledError. At the end the log is checked as `hub verify` does."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class HubInMemory(Hub):
         settings. `start`: the time at the beginning (default: now). `verify`: check the log at the end.
 
         `thread_seconds`: how long `settle` waits for plain functions, in real time. `stall_seconds`: how long a running body may
-        wait for something outside, in real time, before whoever waits for its task gets a StalledError."""
+        wait for something outside, in real time, before callers that wait for its task get a StalledError."""
         self._clock = ManualTime(asyncio.get_running_loop(), start)
         self._services = Services(self._clock, partitions, engine or EngineSettings(), thread_seconds, stall_seconds)
         self._driver = self._services.driver
@@ -127,7 +127,7 @@ class HubInMemory(Hub):
         self, duration: timedelta = timedelta(), *, seconds: float = 0, minutes: float = 0, hours: float = 0, days: float = 0
     ) -> None:
         """Move the time on, and do on the way what becomes due, each at its time. Returns when nothing is left to do at the new
-        time. Raises ValueError for a time that lies back, and as `settle` does."""
+        time. Raises ValueError for a time in the past, and as `settle` does."""
         wanted = duration + timedelta(seconds=seconds, minutes=minutes, hours=hours, days=days)
         if wanted < timedelta():
             raise ValueError(f"advance: the time cannot be moved back, by {wanted}")

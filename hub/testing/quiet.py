@@ -53,7 +53,7 @@ class Quiet:
         await quiet
 
     async def guard(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`. Raises what `stall` makes where nothing moves any more."""
+        """The result of `work`. Raises the error from `stall` if there is no more progress."""
         loop = asyncio.get_running_loop()
         task, stalled = loop.create_task(work), loop.create_future()
         self._guarded.add(stalled)
@@ -75,7 +75,7 @@ class Quiet:
             self._looking = self._tasks.start(self._keep_looking(), "quiet")
 
     def _cannot_look(self, error: BaseException) -> None:
-        """Nobody may wait for what is not noticed any more."""
+        """Release all waiting callers: changes are no longer observed."""
         for waiting in (*self._waiting, *self._guarded):
             if not waiting.done():
                 waiting.set_exception(error)

@@ -103,5 +103,5 @@ class Services:
             await subscription.close()
 
     def close(self) -> None:
-        """The broker runs nothing any more."""
+        """Stop the broker."""
         self._broker.close()

@@ -124,8 +124,8 @@ class MemorySender:
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._transport.connected.wait()
-        except TimeoutError as late:
-            raise BrokerUnreachable(ADDRESS, "the connection is cut") from late
+        except TimeoutError:
+            raise BrokerUnreachable(ADDRESS, "the connection is cut") from None
         for one in outgoing:
             self._transport.append(one)
         await self._transport.broker.stable()

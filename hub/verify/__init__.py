@@ -1,4 +1,4 @@
-"""The checker: a second, independent reading of what the hub promises, from its topics alone."""
+"""The checker: verifies the hub's guarantees from its topics alone, independently of the engine."""
 
 from .checker import Checker, check
 from .history import CommittedPosition, DeliveredEvent, Execution, History, LogRecord, Options, SubscriberJournal

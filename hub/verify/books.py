@@ -1,7 +1,7 @@
-"""What `hub.intake` and `hub.replies` must say, given the log.
+"""Checks `hub.intake` and `hub.replies` against the log.
 
-Each class takes records one by one and reports what is wrong. `exact` = nothing was committed while the topics were read;
-otherwise what is newer than the events that were read is not judged.
+Each class takes records one by one and reports violations. `exact`: nothing was committed while the topics were read;
+otherwise records newer than the events that were read are not checked.
 """
 
 from array import array
@@ -21,10 +21,10 @@ from .tables import SOFT_REPORTS
 
 
 class IntakeBook:
-    """I31: each record of `hub.intake` was decided, is soft, or its turn has not come; I6: every src names a record there.
+    """I31: each record of `hub.intake` was processed, is soft state, or is still pending; I6: every src refers to a record there.
 
-    `starts`: where its partitions begin, looked at before state was read. Only what was decided may be removed. `partial`: how
-    many records were decided before the kept log, if they were.
+    `starts`: log start offsets, read before `hub.state`. Only processed records may be removed. `partial`: number of records
+    that may have been processed before the start of the log.
     """
 
     def __init__(self, starts: Mapping[int, int]) -> None:
@@ -35,23 +35,23 @@ class IntakeBook:
         self._silent: dict[int, array[int]] = {}
 
     def take(self, partition: int, record: LogRecord, book: PartitionBook | None) -> None:
-        """A record of intake, in offset order."""
+        """Add a record of intake, in offset order."""
         self.read += 1
         self._offsets.setdefault(partition, array("q")).append(record.offset)
         if (book is None or not book.has_decided(record.offset)) and _report_type(record) not in SOFT_REPORTS:
             self._silent.setdefault(partition, array("q")).append(record.offset)
 
     def removed(self, partition: int) -> None:
-        """Records that come next were deleted: sources are looked for only in what follows."""
+        """The next records were deleted: sources are searched only in the records after them."""
         self._offsets.pop(partition, None)
 
     def findings(self, found: Findings, books: dict[int, PartitionBook], rows: StateRows, *, exact: bool) -> None:
-        """Report what nobody accounted for; where the log's beginning was deleted, only from its first cause on."""
+        """Report records without an effect; if the beginning of the log was deleted, only from its first cause."""
         for book in books.values():
             book.sort()
         for partition, start in self._starts.items():
             if start > (decided_to := rows.meta_offset(partition)):
-                message = f"hub.intake begins at offset {start}, but only offsets below {decided_to} are decided"
+                message = f"hub.intake starts at offset {start}, but only offsets before {decided_to} were processed"
                 found.add("I31", message, partition=partition)
         for partition, offsets in self._silent.items():
             known = books.get(partition)
@@ -62,24 +62,24 @@ class IntakeBook:
             self.partial += sum(offset < decided_from for offset in offsets)
             for offset in offsets:
                 if decided_from <= offset < decided_to and not (known is not None and known.has_decided(offset)):
-                    found.add("I31", f"hub.intake offset {offset} was passed over without a trace", partition=partition)
+                    found.add("I31", f"hub.intake offset {offset} was skipped without an event", partition=partition)
         for partition, book in books.items():
             present = self._offsets.get(partition, array("q"))
             for offset in book.decided if present else ():
                 at = bisect_left(present, offset)
                 if offset >= present[0] and (at == len(present) or present[at] != offset):
-                    found.add("I6", f"src names hub.intake offset {offset}, which holds no record", partition=partition)
+                    found.add("I6", f"src refers to hub.intake offset {offset}, which has no record", partition=partition)
 
 
 def _first_decided(book: PartitionBook | None, decided_to: int) -> int:
-    """From which offset on a record must have left a trace in the kept log."""
+    """The first offset whose record must have an event in the retained log."""
     if book is None or not book.truncated:
         return 0
     return book.decided[0] if book.decided else decided_to
 
 
 class Replies:
-    """R1: replies that report an end. `partial`: how many report an end that may have been removed."""
+    """R1: replies that report an end. `partial`: number of replies about an end that may have been removed."""
 
     def __init__(self) -> None:
         self.read = 0
@@ -88,13 +88,13 @@ class Replies:
     def take(
         self, partition: int, record: LogRecord, fold: Fold, books: dict[int, PartitionBook], found: Findings, *, exact: bool
     ) -> None:
-        """A record of `hub.replies`, after all events."""
+        """Check a record of `hub.replies`, after all events."""
         self.read += 1
         place = f"hub.replies partition {partition} offset {record.offset}"
         try:
             reply = json.decode(record.value or b"", type=TaskReply)
         except (ValueError, RecursionError) as error:
-            found.add("I32", f"{place}: the reply does not fit its schema: {error}")
+            found.add("I32", f"{place}: the reply does not match its schema: {error}")
             return
         if reply.kind != "ended":
             return
@@ -105,11 +105,11 @@ class Replies:
             self.partial += 1
         elif ended is None:
             if exact:
-                found.add("R1", f"{place} says {reply.state}, but the log knows no end", subject=reply.task)
+                found.add("R1", f"{place} reports {reply.state}, but the log has no end of the task", subject=reply.task)
         else:
             found.add(
                 "R1",
-                f"{place} says {reply.state} at sequence {reply.sequence}, the log {ended.state} at {ended.sequence}",
+                f"{place} reports {reply.state} at sequence {reply.sequence}, the log has {ended.state} at {ended.sequence}",
                 partition=ended.partition,
                 subject=reply.task,
             )

@@ -1,7 +1,7 @@
-"""The check itself: records go in topic by topic, a report comes out.
+"""The check: takes records topic by topic and returns a report.
 
-`check` takes a whole history. `Checker` takes records one by one, so that a long log never lies in memory: events of a
-partition in offset order, the other topics in any order; what is compared across topics is compared in `finish`.
+`check` takes a whole history. `Checker` takes records one by one, so that a long log need not fit into memory: events of a
+partition in offset order, other topics in any order. `finish` compares across topics.
 """
 
 import time
@@ -28,7 +28,8 @@ from .task_rules import Rule, rules_of
 
 
 class Checker:
-    """Verifies one log. `partitions`: P of `hub.events`; `starts`: first kept offset by topic and partition, 0 where absent."""
+    """Verifies one log. `partitions`: number of partitions of `hub.events`; `starts`: log start offset by topic and partition,
+    0 if absent."""
 
     def __init__(
         self,
@@ -71,7 +72,7 @@ class Checker:
         self._began = time.perf_counter()
 
     def event(self, partition: int, record: LogRecord) -> None:
-        """A record of `hub.events`; within a partition in offset order."""
+        """Add a record of `hub.events`; in offset order within a partition."""
         book = self._books[partition]
         for invariant, message in book.pass_record(record):
             self._note(invariant, message, partition, record.offset)
@@ -96,30 +97,30 @@ class Checker:
             self._at("I32", f"a time in the data is malformed: {error}", fact)
 
     def command(self, topic: str, partition: int, record: LogRecord) -> None:
-        """A record of `hub.commands.<pool>`."""
+        """Add a record of `hub.commands.<pool>`."""
         self.inputs.add("commands")
         self.commands.take(topic, partition, record, self.found)
 
     def row(self, partition: int, key: bytes, value: bytes | None) -> None:
-        """A record of `hub.state`, in offset order (or the last one of each key, in any)."""
+        """Add a record of `hub.state`, in offset order (or the last record of each key, in any order)."""
         self.inputs.add("state")
         self.rows.take(partition, key, value)
 
     def intake_record(self, partition: int, record: LogRecord) -> None:
-        """A record of `hub.intake`, in offset order."""
+        """Add a record of `hub.intake`, in offset order."""
         self.inputs.add("intake")
         self.intake.take(partition, record, self._books.get(partition))
         self.definitions.intake_record(partition, record)
 
     def reply(self, partition: int, record: LogRecord, *, exact: bool = True) -> None:
-        """A record of `hub.replies`; all events must have been taken before."""
+        """Add a record of `hub.replies`, after all events."""
         self.inputs.add("replies")
         self.replies.take(partition, record, self.fold, self._books, self.found, exact=exact)
 
     def removed(self, topic: str, partition: int, start: int) -> None:
-        """Records of `topic` that were not taken yet are deleted: the partition begins at offset `start` now.
+        """Records of `topic` that were not yet added have been deleted: the partition now starts at offset `start`.
 
-        What was taken of a partition of `hub.events` is forgotten: nobody knows how the gap continued it.
+        Discards everything known of a partition of `hub.events`, because the content of the gap is unknown.
         """
         self._starts.setdefault(topic, {})[partition] = start
         if topic == EVENTS:
@@ -134,7 +135,7 @@ class Checker:
             self.commands.removed(topic, partition)
 
     def finish(self, *, exact: bool = True) -> VerificationReport:
-        """Compare across topics and report. `exact`: nothing was committed while the topics were read."""
+        """Compare across topics and return the report. `exact`: nothing was committed while the topics were read."""
         newer = 0
         for book in self._books.values():
             for invariant, message in book.changed_prefix():
@@ -206,7 +207,7 @@ class Checker:
             self.fold.end(task, fact)
 
     def _begin(self, fact: Fact, task: LiveTask | None, book: PartitionBook) -> bool:
-        """Whether the event is one of a live task and still to be judged; otherwise it was judged here."""
+        """Whether the event belongs to a live task and remains to be checked; otherwise it was checked here."""
 
         def note(invariant: str, message: str) -> None:
             self._at(invariant, message, fact)
@@ -214,9 +215,9 @@ class Checker:
         gone = self.fold.ended.get(fact.id)
         if task is not None:
             if fact.run == task.run:
-                note("I3", f"created again at sequence {fact.sequence}, after sequence {task.sequence}")
+                note("I3", f"created a second time at sequence {fact.sequence}, after sequence {task.sequence}")
             else:
-                note("I8", f"an event of run {fact.run}, but run {task.run} has not ended")
+                note("I8", f"event of run {fact.run}, but run {task.run} has not ended")
             return False
         if gone is not None and fact.run <= gone.run:
             self._after_the_end(fact, gone)
@@ -227,20 +228,20 @@ class Checker:
             self.fold.adopt(fact)
             return True
         if fact.sequence != 1:
-            note("I3", f"task.created has sequence {fact.sequence}")
+            note("I3", f"task.created has sequence {fact.sequence}, expected 1")
         if gone is not None and gone.partition != fact.partition:
-            note("I3", f"an earlier run lay on partition {gone.partition}")
+            note("I3", f"an earlier run was on partition {gone.partition}")
         if fact.input_offset >= 0 and fact.run != fact.input_offset:
-            note("I3", f"run {fact.run} was begun by intake offset {fact.input_offset}")
+            note("I3", f"run {fact.run} was created from intake offset {fact.input_offset}")
         root = self.fold.live.get(fact.root or "")
         if fact.due_ms >= 0 and root is not None and not root.partial and fact.run != root.run:
-            note("I3", f"run {fact.run}, made from the plan of a root of run {root.run}")
+            note("I3", f"step with run {fact.run}, but its root has run {root.run}")
         if fact.root is not None and partition_of_root(fact.root, self._partitions) != fact.partition:
             wanted = partition_of_root(fact.root, self._partitions)
             note("I22", f"root {fact.root} belongs on partition {wanted} of {self._partitions}")
         orphan = fact.root not in (None, fact.id) and fact.root not in self.fold.live
         if orphan and (not book.truncated or fact.root in self.fold.ended):
-            note("I8", f"a step of root {fact.root}, which is not live")
+            note("I8", f"step of root {fact.root}, which is not live")
         self._check_key(fact, note)
         self.fold.begin(fact, truncated=book.truncated)
         return True
@@ -250,7 +251,7 @@ class Checker:
             self._at("I35", f"{fact.type} after the task was cancelled", fact)
         else:
             said = f"{fact.type} of run {fact.run}, sequence {fact.sequence}"
-            self._at("I8", f"{said}; run {gone.run} was {gone.state} at {gone.sequence}", fact)
+            self._at("I8", f"{said} after the end: run {gone.run} was {gone.state} at sequence {gone.sequence}", fact)
 
     def _check_key(self, fact: Fact, note: Callable[[str, str], None]) -> None:
         data = fact.data
@@ -263,25 +264,25 @@ class Checker:
             task_id, payload, created_ms, window = known
             if fact.time_ms - created_ms < window * 1000:
                 if task_id != fact.id:
-                    note("I19", f"its idempotency key stands for {task_id}")
+                    note("I19", f"its idempotency key belongs to task {task_id}")
                 elif payload != data.payload_hash:
-                    note("I19", "its idempotency key stood for another payload")
+                    note("I19", "its idempotency key belonged to another payload")
                 else:
-                    note("I19", "created again within the window of its idempotency key")
+                    note("I19", "created a second time within the window of its idempotency key")
         self._keys[mark] = (fact.id, data.payload_hash, fact.time_ms, data.idempotency_window or 0.0)
 
     def _entity_event(self, fact: Fact, book: PartitionBook) -> None:
-        """An event of a worker, a definition or the engine itself: sequence, what is registered, and who was refused."""
+        """Check an event of a worker, a definition or the engine: its sequence; notes definitions and rejected submissions."""
         known = self._sequences.get(fact.entity)
         if known is None or fact.run > known[0]:
             if fact.sequence != 1 and not (book.may_begin_before(fact.run) and known is None):
-                self._at("I3", f"run {fact.run} begins with sequence {fact.sequence}", fact)
+                self._at("I3", f"run {fact.run} starts with sequence {fact.sequence}, expected 1", fact)
         elif (fact.run, fact.sequence, fact.partition) != (known[0], known[1] + 1, known[2]):
             before = f"run {known[0]}, sequence {known[1]} of partition {known[2]}"
             self._at("I3", f"run {fact.run}, sequence {fact.sequence} follows {before}", fact)
         self._sequences[fact.entity] = (fact.run, fact.sequence, fact.partition)
         if fact.kind == "engine" and fact.id != str(fact.partition):
-            self._at("I3", f"{fact.entity} writes on partition {fact.partition}", fact)
+            self._at("I3", f"event of {fact.entity} on partition {fact.partition}", fact)
         if fact.kind == "definition":
             problem = self.definitions.take(fact)
             if problem is not None and not book.truncated:
@@ -294,30 +295,30 @@ class Checker:
             self._refused.add(fact.data.task)
 
     def _check_ends(self) -> None:
-        """I2, I12 and I33: what is left open at the end of the log."""
+        """I2, I12 and I33: tasks without an end at the end of the log."""
         for task in self.fold.live.values():
             book = self._books[task.partition]
             waited = book.time_ms - task.unmet_ms
             late = waited >= self.options.wake_seconds * 1000
             if not task.partial and task.state == "blocked" and not task.waits and not task.unsure and late:
-                why = f"{len(task.broken)} ended otherwise than asked" if task.broken else "all were met"
+                why = f"{len(task.broken)} unsatisfied" if task.broken else "all satisfied"
                 message = f"still blocked {waited} ms after its dependencies ended ({why})"
                 self._note("I12", message, task.partition, task.offset, task.id)
             if task.state == "" and not task.partial:
-                self._note("I12", "created, and nothing followed", task.partition, task.offset, task.id)
+                self._note("I12", "no event follows task.created", task.partition, task.offset, task.id)
             if self.options.require_all_ended:
                 self._note("I2", f"has not ended: {task.state or 'unknown'}", task.partition, task.offset, task.id)
                 if task.state == "ready":
-                    self._note("I33", "still waits for a worker", task.partition, task.offset, task.id)
+                    self._note("I33", "still ready, waiting for a worker", task.partition, task.offset, task.id)
 
     def _check_acknowledged(self, acknowledged: Counter[str]) -> None:
         for task_id in acknowledged:
             gone = self.fold.ended.get(task_id)
             runs = (gone.runs if gone else 0) + int(task_id in self.fold.live)
             if runs == 0 and task_id not in self._refused and not self._truncated:
-                self.found.add("I1", "acknowledged, but neither created nor refused", subject=task_id)
+                self.found.add("I1", "acknowledged, but neither created nor rejected", subject=task_id)
             elif runs > 1:
-                self.found.add("I1", f"acknowledged, and created {runs} times", subject=task_id)
+                self.found.add("I1", f"acknowledged once, created {runs} times", subject=task_id)
 
     def _report(self, exact: bool, newer: int) -> VerificationReport:
         checked = [row.id for row in INVARIANTS.values() if set(row.reads) <= self.inputs]
@@ -347,7 +348,7 @@ class Checker:
 
 
 def check(history: History, options: Options | None = None) -> VerificationReport:
-    """Verify a whole history: all topics were read after the last commit. Returns what was found."""
+    """Verify a whole history, whose topics were read after the last commit."""
     checker = Checker(
         history.partitions,
         options,

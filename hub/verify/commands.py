@@ -1,4 +1,4 @@
-"""What the inboxes of workers must hold, given the log: a command for each dispatch and each grant (I23)."""
+"""Checks the inboxes of workers against the log: one command for each dispatch and each grant (I23)."""
 
 from msgspec import json
 
@@ -12,9 +12,9 @@ from .report import Findings
 
 
 class Commands:
-    """I23: commands to execute against dispatches, grants against grants. One number per pair that is still open.
+    """I23: matches commands with dispatches and grants. Stores one hash per unmatched event.
 
-    `starts`: where the topics begin. `partial`: how many records have a partner that may have been removed.
+    `starts`: log start offsets. `partial`: number of records whose counterpart may have been removed.
     """
 
     def __init__(self, starts: Starts) -> None:
@@ -26,7 +26,7 @@ class Commands:
         self._cut = {f"{topic}/{partition}" for topic, by in starts.items() for partition, start in by.items() if start}
 
     def expect(self, fact: Fact, lease: AttemptLease | None, timestamp_ms: int) -> None:
-        """An event that has a command: task.dispatched or attempt.granted. `lease`: the one that it gives or is about."""
+        """Add an event that has a command: task.dispatched or attempt.granted. `lease`: the lease of that attempt."""
         data = fact.data
         if fact.type == "task.dispatched":
             attempt = fact.id, data.attempt, data.dispatch, data.token, data.worker
@@ -38,7 +38,7 @@ class Commands:
             self._open[mark] = (fact.partition, fact.offset, timestamp_ms, fact.id, lease.inbox if lease else None)
 
     def take(self, topic: str, partition: int, record: LogRecord, found: Findings) -> None:
-        """A command record of `topic`."""
+        """Add a command record of `topic`."""
         self.read += 1
         place = f"{topic} partition {partition} offset {record.offset}"
         self._first_ms.setdefault(f"{topic}/{partition}", record.timestamp_ms)
@@ -46,12 +46,12 @@ class Commands:
         kind = headers.get("ce_type", b"").decode(errors="replace")
         struct = COMMANDS.get(kind)
         if struct is None:
-            found.add("I32", f"{place}: {kind!r} is not a command")
+            found.add("I32", f"{place}: {kind!r} is not a command type")
             return
         try:
             command = json.decode(record.value or b"", type=struct)
         except (ValueError, RecursionError) as error:
-            found.add("I32", f"{place}: {kind} does not fit its schema: {error}")
+            found.add("I32", f"{place}: {kind} does not match its schema: {error}")
             return
         worker = headers.get("worker", b"").decode(errors="replace")
         if isinstance(command, ExecuteAttempt):
@@ -64,19 +64,19 @@ class Commands:
             return
         if self._open.pop(mark, None) is None:
             if mark in self._early:
-                found.add("I23", f"{place}: {kind} of attempt {command.attempt} is issued twice", subject=command.task)
+                found.add("I23", f"{place}: {kind} of attempt {command.attempt} was issued twice", subject=command.task)
             self._early[mark] = (place, record.timestamp_ms, command)
 
     def removed(self, topic: str, partition: int) -> None:
-        """Commands that come next were deleted: those before the next one taken may have been among them."""
+        """The next commands were deleted: earlier dispatches may have lost their commands."""
         self._cut.add(f"{topic}/{partition}")
         self._first_ms.pop(f"{topic}/{partition}", None)
 
     def findings(self, found: Findings, fold: Fold, books: dict[int, PartitionBook], *, exact: bool, grace_ms: int) -> int:
-        """What has no partner; returns how many were newer than the events and left out.
+        """Report events and commands without a counterpart. Returns how many were newer than the events, and skipped.
 
-        What is not later than the oldest record of a place whose beginning was removed may have had its partner there: the two
-        are written with one timestamp.
+        If the beginning of a partition was removed, records not later than its oldest record may have lost their counterpart:
+        both are written with the same timestamp.
         """
         newer = 0
         latest = max((row[2] for row in self._open.values()), default=0)
@@ -87,7 +87,7 @@ class Commands:
             if not exact and timestamp_ms + grace_ms > latest:
                 newer += 1
                 continue
-            found.add("I23", "no command matches this event", partition=partition, offset=offset, subject=task_id)
+            found.add("I23", "this event has no command", partition=partition, offset=offset, subject=task_id)
         for place, timestamp_ms, command in self._early.values():
             if _event_may_be_removed(command, timestamp_ms, books):
                 self.partial += 1
@@ -96,11 +96,11 @@ class Commands:
             if not exact and command.task not in fold.ended and (task is None or _is_newer(command, task)):
                 newer += 1
                 continue
-            found.add("I23", f"{place}: attempt {command.attempt} has no event of its own", subject=command.task)
+            found.add("I23", f"{place}: the command for attempt {command.attempt} has no event", subject=command.task)
         return newer
 
     def _may_be_removed(self, inbox: str | None, timestamp_ms: int) -> bool:
-        """Whether a command of this time may have been removed from the inbox (None: from some inbox)."""
+        """Whether a command with this timestamp may have been removed from the inbox (None: from any inbox)."""
         cut = [place for place in self._cut if inbox in (None, place)]
         return any(place not in self._first_ms or timestamp_ms <= self._first_ms[place] for place in cut)
 

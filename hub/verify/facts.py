@@ -1,6 +1,6 @@
-"""From a record of `hub.events` to a fact: strict decoding, with every deviation from the promised form named (I32).
+"""Strict decoding of records of `hub.events` to facts; every deviation from the documented format is a finding (I32).
 
-Stricter than readers are: unknown fields of the body or of the data are findings here, tolerated there.
+Unlike other readers, which ignore unknown fields of the body and the data, the checker reports them.
 """
 
 import re
@@ -35,11 +35,11 @@ class _Body(Struct, kw_only=True, forbid_unknown_fields=True, rename={"from_": "
 
 
 class Fact(Struct, gc=False):
-    """One event as the checker sees it.
+    """One event, decoded for the checker.
 
-    `kind` and `id` are the entity's. `cause` is `src` without its last part, `index` that part. `input_offset`: the intake
-    offset that caused it, -1 for time and take-overs. `due_ms`: when an agenda item was due, -1 otherwise. `cause_epoch`:
-    the epoch a take-over's src names, -1 otherwise.
+    `kind` and `id` identify the entity. `cause` is `src` without its last part, `index` is that part. `input_offset`: the
+    intake offset that caused the event, -1 for timers and take-overs. `due_ms`: when the timer was due, -1 otherwise.
+    `cause_epoch`: the epoch in the src of a take-over, -1 otherwise.
     """
 
     partition: int
@@ -67,7 +67,7 @@ class Fact(Struct, gc=False):
 
 
 class Unreadable(ValueError):
-    """A record that cannot be taken as an event at all; the message says why."""
+    """A record that cannot be decoded as an event; the message has the reason."""
 
 
 _BODY = json.Decoder(_Body)
@@ -81,16 +81,16 @@ def _strict(event_type: str) -> "json.Decoder[Any]":
 
 @lru_cache(maxsize=64)
 def time_ms(text: str) -> int:
-    """Milliseconds since 1970 of an RFC 3339 time. Raises ValueError when it is none."""
+    """Parse an RFC 3339 time. Returns milliseconds since the Unix epoch. Raises ValueError."""
     if _RFC3339.fullmatch(text) is None:
         raise ValueError(f"{text!r} is not an RFC 3339 time")
     return (datetime.fromisoformat(text.upper()) - _EPOCH) // _MILLISECOND
 
 
 def cause_of(src: str) -> tuple[str, int, int, int, int, int]:
-    """(cause, partition, index, input offset, due ms, epoch) of a provenance; -1 for what it does not have.
+    """Parse a provenance into (cause, partition, index, input offset, due ms, epoch); -1 for missing parts.
 
-    Raises ValueError when `src` has none of the three forms.
+    Raises ValueError if `src` has none of the three forms.
     """
     cause, _, index = src.rpartition("/")
     if cause.startswith("agenda/"):
@@ -105,20 +105,20 @@ def cause_of(src: str) -> tuple[str, int, int, int, int, int]:
 
 
 def read_fact(partition: int, record: LogRecord, problems: list[str]) -> Fact:
-    """The fact in `record`; lesser deviations are appended to `problems`. Raises Unreadable."""
+    """Decode `record`; minor deviations are appended to `problems`. Raises Unreadable."""
     headers = headers_of(record)
     try:
         event_type = headers["ce_type"].decode()
         if event_type not in CATALOGUE:
-            raise Unreadable(f"type {event_type!r} is not in the catalogue")
+            raise Unreadable(f"unknown event type {event_type!r}")
         body = _BODY.decode(record.value or b"")
         data = _strict(event_type).decode(body.data)
         happened = time_ms(headers["ce_time"].decode())
         cause, cause_partition, index, input_offset, due, cause_epoch = cause_of(body.src)
     except KeyError as missing:
-        raise Unreadable(f"the header {missing.args[0]} is missing") from None
+        raise Unreadable(f"missing header {missing.args[0]}") from None
     except (DecodeError, ValidationError, UnicodeDecodeError, RecursionError) as error:
-        raise Unreadable(f"the value does not fit its schema: {error}") from None
+        raise Unreadable(f"the value does not match its schema: {error}") from None
     except ValueError as error:
         raise error if isinstance(error, Unreadable) else Unreadable(f"a time or src is malformed: {error}") from None
     kind, _, entity_id = body.entity.partition("/")
@@ -153,27 +153,27 @@ def read_fact(partition: int, record: LogRecord, problems: list[str]) -> Fact:
 
 def _check_envelope(fact: Fact, record: LogRecord, headers: dict[str, bytes], problems: list[str]) -> None:
     if headers.get("ce_specversion") != b"1.0":
-        problems.append(f"specversion is {headers.get('ce_specversion')!r}, not 1.0")
+        problems.append(f"specversion: expected '1.0', got {headers.get('ce_specversion')!r}")
     event_id = headers.get("ce_id")
     if event_id is None or event_id.decode() != fact.src:
-        problems.append(f"id {event_id!r} is not its src {fact.src!r}")
+        problems.append(f"id: expected the src {fact.src!r}, got {event_id!r}")
     subject = headers.get("ce_subject")
     if subject is None or subject.decode() != fact.id:
-        problems.append(f"subject {subject!r} is not its entity {fact.entity!r}")
+        problems.append(f"subject: expected the entity {fact.entity!r}, got {subject!r}")
     source = headers.get("ce_source", b"").decode()
     if source != f"/hub/{fact.namespace or '-'}/{fact.entity}" and source != source_of(fact.namespace, fact.entity):
-        problems.append(f"source {source!r} is not the entity's, {source_of(fact.namespace, fact.entity)!r}")
+        problems.append(f"source: expected {source_of(fact.namespace, fact.entity)!r}, got {source!r}")
     sequence = headers.get("ce_sequence")
     if sequence is not None and sequence != b"%010d" % fact.sequence:
-        problems.append(f"header sequence {sequence!r} is not the body's, {fact.sequence}")
+        problems.append(f"header sequence: expected {fact.sequence} as in the body, got {sequence!r}")
     row = CATALOGUE[fact.type]
     severity = headers.get("ce_severitynumber")
     if severity is not None and severity != b"%d" % row.severity:
-        problems.append(f"severity {severity!r} is not the type's, {row.severity}")
+        problems.append(f"severity: expected {row.severity} for this type, got {severity!r}")
     if fact.kind != row.entity:
-        problems.append(f"entity {fact.entity!r} cannot have a {fact.type}")
+        problems.append(f"entity {fact.entity!r} cannot have an event {fact.type}")
     if fact.kind == "task":
         if fact.root is None:
             problems.append("rootid is missing")
         elif record.key is None or record.key.decode() != fact.root:
-            problems.append(f"record key {record.key!r} is not the root {fact.root!r}")
+            problems.append(f"record key: expected the root {fact.root!r}, got {record.key!r}")

@@ -1,7 +1,7 @@
-"""The second fold: tasks rebuilt from their events alone, sharing nothing with the engine.
+"""A second fold: rebuilds tasks from their events, without code of the engine.
 
-Live tasks are kept whole, ended ones as one small tuple, so that a long log fits. Values here are what rules look at; a rule
-sees the task as it was before the event.
+Live tasks are kept completely, ended ones as a small tuple, to save memory. Rules read these values; they see the task as it
+was before the event.
 """
 
 from collections import Counter
@@ -16,8 +16,8 @@ from .tables import COMMANDS_PREFIX, ENDS_OF_ATTEMPT, MET_BY, STATE_AFTER
 
 
 class AttemptLease(Struct):
-    """The right of one worker to one attempt. `inbox`: where its command lies, as "<topic>/<partition>". `number`: the last
-    report accepted, of intake offset `number_input`."""
+    """The right of one worker to one attempt. `inbox`: location of its command, as "<topic>/<partition>". `number`: the last
+    accepted report, at intake offset `number_input`."""
 
     attempt: int
     dispatch: int
@@ -33,13 +33,12 @@ class AttemptLease(Struct):
 class LiveTask(Struct):
     """A task between its creation and its end.
 
-    `shown`: the `to` of its last event that had one. `waits`: its unmet dependencies (id → on); `broken`: those that ended
-    otherwise than asked (id → on and end state), in the order of their ends; `unsure`: the end of a dependency may lie before
-    the kept log. `partial`: its beginning lies before the kept log; what is known is what its kept events say.
-    `last_end`, `last_end_type`: how its last attempt ended.
-    `start_delay_ms`: not before this long after its creation, or after its last dependency ended (`unmet_ms`).
-    `version`, `policy`: what holds for its attempts; while it is `unresolved`, by its submission and the defaults alone.
-    `given`: which parts of the policy its submission set. `started_ms`: when the attempt at hand began.
+    `shown`: the `to` of its last event that had one. `waits`: its unmet dependencies (id → on). `broken`: dependencies whose
+    end did not satisfy `on` (id → on and end state), in the order of their ends. `unsure`: the end of a dependency may be
+    before the start of the log. `partial`: its creation is before the start of the log; only its retained events are known.
+    `last_end`, `last_end_type`: how its last attempt ended. `start_delay_ms`: delay after its creation, or after the end of
+    its last dependency (`unmet_ms`). `version`, `policy`: those of its attempts; while it is `unresolved`, from its submission
+    and the defaults. `given`: the parts of the policy that its submission set. `started_ms`: when the current attempt started.
     """
 
     id: str
@@ -85,19 +84,19 @@ class LiveTask(Struct):
 
     @property
     def at_most_once(self) -> bool:
-        """Whether its body may run once only."""
+        """Whether its body may run only once."""
         return self.policy.delivery == "at_most_once"
 
     @property
     def earliest_ms(self) -> int:
-        """Not to be ready before this; -1 when it need not wait."""
+        """Earliest time at which it may become ready, in ms; -1 without a delay."""
         if self.start_delay_ms:
             return (self.unmet_ms if self.unmet_ms >= 0 else self.created_ms) + self.start_delay_ms
         return self.start_after_ms
 
 
 class EndedTask(NamedTuple):
-    """What is kept of a task after its end; `runs`: how many it has had."""
+    """An ended task; `runs`: number of its runs so far."""
 
     run: int
     sequence: int
@@ -108,14 +107,14 @@ class EndedTask(NamedTuple):
 
 
 class Graph(Struct):
-    """The steps of a live root: how many are live, and how the others ended."""
+    """The steps of a live root: number of live steps, and number of ended ones by state."""
 
     live: int = 0
     ended: Counter[str] = field(default_factory=Counter)
 
 
 class Fold:
-    """All tasks of all partitions. `adopted`: how many of them have a beginning that was not seen."""
+    """All tasks of all partitions. `adopted`: number of tasks whose creation was not seen."""
 
     def __init__(self) -> None:
         self.live: dict[str, LiveTask] = {}
@@ -125,7 +124,8 @@ class Fold:
         self._dependents: dict[str, list[str]] = {}
 
     def begin(self, fact: Fact, *, truncated: bool) -> LiveTask:
-        """A run begins with `fact`, a task.created. `truncated`: unknown dependencies may have ended before the kept log."""
+        """Start a run with `fact`, a task.created. `truncated`: unknown dependencies may have ended before the start of the
+        log."""
         data = fact.data
         timeouts = data.timeouts
         given = {"retry": data.retry, "timeout_seconds": timeouts.attempt if timeouts else None, "delivery": data.delivery}
@@ -158,7 +158,7 @@ class Fold:
         return task
 
     def adopt(self, fact: Fact) -> LiveTask:
-        """A task whose beginning was not seen: it is followed from here."""
+        """Add a task whose creation was not seen; it is checked from this event."""
         self.adopted += 1
         task = LiveTask(
             id=fact.id, root=fact.root or fact.id, partition=fact.partition, run=fact.run, sequence=fact.sequence, partial=True
@@ -167,7 +167,7 @@ class Fold:
         return task
 
     def forget(self, partition: int) -> None:
-        """Drop every task of this partition, live and ended."""
+        """Remove all live and ended tasks of this partition."""
         for task_id in [task.id for task in self.live.values() if task.partition == partition]:
             self.graphs.pop(self.live[task_id].root, None)
             self._dependents.pop(task_id, None)
@@ -175,7 +175,7 @@ class Fold:
         self.ended = {task_id: gone for task_id, gone in self.ended.items() if gone.partition != partition}
 
     def evolve(self, task: LiveTask, fact: Fact) -> None:
-        """Take one more event of a live task into account."""
+        """Apply an event to a live task."""
         task.sequence = fact.sequence
         task.offset = fact.offset
         step = _STEPS.get(fact.type)
@@ -190,7 +190,7 @@ class Fold:
                 task.state = fact.to_state
 
     def end(self, task: LiveTask, fact: Fact) -> None:
-        """The run of `task` ends with `fact`; its dependents learn of it."""
+        """End the run of `task` with `fact`, and update its dependents."""
         state = STATE_AFTER[fact.type]
         before = self.ended.get(task.id)
         del self.live[task.id]

@@ -1,6 +1,6 @@
-"""What a check reads: committed records per topic, and what clients, workers and subscribers say of themselves.
+"""The inputs of a check: committed records per topic, and journals of clients, workers and subscribers.
 
-An input that is None was not read: the invariants that need it are skipped and named in the report.
+An input that is None was not read; the invariants that need it are skipped and listed in the report.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from .report import Prefix
 
 
 class LogRecord(Protocol):
-    """A committed record as any reader gives it."""
+    """A committed record of any reader."""
 
     @property
     def offset(self) -> int: ...
@@ -31,18 +31,18 @@ class LogRecord(Protocol):
 
 
 Starts = Mapping[str, Mapping[int, int]]
-"""The first offset kept, by topic and partition; 0 where absent. What was before it was removed by retention or DeleteRecords."""
+"""Log start offset by topic and partition; 0 if absent. Records before it were removed by retention or DeleteRecords."""
 
 Partitions = Mapping[int, Iterable[LogRecord]]
 
 
 def headers_of(record: LogRecord) -> dict[str, bytes]:
-    """The headers of a record by name; one without a value counts as missing."""
+    """The headers of a record by name; headers without a value are omitted."""
     return {name: value for name, value in record.headers if value is not None}
 
 
 class DeliveredEvent(NamedTuple):
-    """One event handed to a subscriber: where it lay, its CloudEvents id, its entity, and a digest of its bytes."""
+    """One delivery of an event to a subscriber: partition and offset, CloudEvents id, entity, and a digest of its bytes."""
 
     partition: int
     offset: int
@@ -52,7 +52,7 @@ class DeliveredEvent(NamedTuple):
 
 
 class CommittedPosition(NamedTuple):
-    """A committed position of a subscriber (the next offset it wants); `replay`: set back on purpose."""
+    """A committed position (next offset) of a subscriber; `replay`: it was reset deliberately."""
 
     partition: int
     offset: int
@@ -60,9 +60,10 @@ class CommittedPosition(NamedTuple):
 
 
 class SubscriberJournal(Struct, kw_only=True):
-    """What a subscriber noted. `types`: the event types it asked for (None: all). `starts`: the first offset it had to get.
+    """The journal of a subscriber. `types`: the event types of its filter (None: all). `starts`: the first offset that it had
+    to get.
 
-    `dead_letters`: (partition, offset) of events that went to its dead letters instead.
+    `dead_letters`: (partition, offset) of events in its dead-letter topic.
     """
 
     subscriber: str
@@ -74,18 +75,18 @@ class SubscriberJournal(Struct, kw_only=True):
 
 
 class Execution(NamedTuple):
-    """One time that a task's body really ran, as its side effects show (a worker's journal)."""
+    """One actual execution of a task's body, from the journal of a worker."""
 
     task: str
     attempt: int
 
 
 class Options(Struct, kw_only=True, frozen=True):
-    """How strict a check is.
+    """Strictness of a check.
 
-    `require_all_ended`: the test is over and healed: a live task is a finding. `wake_seconds`: how long (log time) a task
+    `require_all_ended`: the hub is idle, and a live task is a finding. `wake_seconds`: longest time (log time) that a task
     whose dependencies are met may stay blocked at the end of the log. `grace_seconds`: while the hub is busy, commands of
-    events younger than this may be invisible yet. `earlier`: prefixes of an earlier report, which must not have changed.
+    events younger than this may not be visible yet. `earlier`: prefixes of an earlier report, which must not have changed.
     """
 
     require_all_ended: bool = False
@@ -95,11 +96,11 @@ class Options(Struct, kw_only=True, frozen=True):
 
 
 class History(Struct, kw_only=True):
-    """Everything that one check reads.
+    """All inputs of one check.
 
-    `partitions`: P of `hub.events`. `events`, `intake`: records by partition in offset order. `starts`: where the topics begin;
-    where that is not 0, tasks may begin in the middle, and commands and reports may be gone. `state`: the last value by
-    key of each partition of `hub.state` (None or absent: tombstone). `commands`: by topic name (`hub.commands.<pool>`), then
+    `partitions`: number of partitions of `hub.events`. `events`, `intake`: records by partition in offset order. `starts`: log
+    start offsets; if one is not 0, creations of tasks, commands and reports may be missing. `state`: the last value by key of
+    each partition of `hub.state` (None or absent: tombstone). `commands`: by topic name (`hub.commands.<pool>`), then
     partition. `acknowledged`: the task id of each acknowledged submission. `executions`: every execution of a task's body.
     """
 

@@ -1,4 +1,4 @@
-"""The invariants, as data: id, the sentence, and what each reads. Rules in the sibling modules report under these ids.
+"""The table of invariants: id, sentence, and required inputs. The rules in the other modules report under these ids.
 
 I1 to I36 are numbered as in the project's catalogue of invariants, of which README.md names those that are not checked here; D1,
 D2, T1 and R1 are the checker's own.
@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 
 class Invariant(NamedTuple):
-    """One promise. `reads`: the inputs without which it is skipped (all of them beside `events`)."""
+    """One invariant. `reads`: the inputs that it requires in addition to `events`; without them it is skipped."""
 
     id: str
     sentence: str
@@ -18,25 +18,25 @@ class Invariant(NamedTuple):
 INVARIANTS: Final[dict[str, Invariant]] = {
     row.id: row
     for row in (
-        Invariant("I1", "An acknowledged submission is created exactly once, or visibly refused.", ("acknowledged",)),
-        Invariant("I2", "A created task reaches exactly one end.", ("require_all_ended",)),
+        Invariant("I1", "An acknowledged submission creates exactly one task, or is rejected with an event.", ("acknowledged",)),
+        Invariant("I2", "A created task ends exactly once.", ("require_all_ended",)),
         Invariant("I3", "Within a run the sequence is 1, 2, 3 … on one partition."),
-        Invariant("I4", "What one cause made is committed whole, in one transaction: indexes 0..k."),
-        Invariant("I5", "The epoch never decreases along a partition."),
-        Invariant("I6", "Each intake record, agenda item and take-over is decided in one batch only."),
-        Invariant("I7", "Intake is decided in order, and `!meta` names the first offset that is not decided.", ()),
-        Invariant("I8", "Nothing happens to a task after its end, and a run begins only after the last one ended."),
-        Invariant("I9", "What was once read of the log never changes.", ("earlier",)),
+        Invariant("I4", "The events of one cause are committed in one transaction, with indexes 0 to k."),
+        Invariant("I5", "The epoch never decreases within a partition."),
+        Invariant("I6", "Each intake record, timer and take-over is processed in one batch only."),
+        Invariant("I7", "Intake is processed in order, and `!meta` has the first offset that was not processed.", ()),
+        Invariant("I8", "A task has no events after its end, and a run starts only after the previous one ended."),
+        Invariant("I9", "Records that were read once never change.", ("earlier",)),
         Invariant("I10", "The durable state of every entity is the fold of its events.", ("state",)),
-        Invariant("I11", "A step is dispatched only after its dependencies ended as `on` asks."),
-        Invariant("I12", "A task becomes ready exactly when its last dependency is met: never before, and always after."),
-        Invariant("I13", "At most one lease of a task is live."),
-        Invariant("I14", "Another attempt begins only after the one before has ended."),
-        Invariant("I16", "Only the holder of the current lease starts, progresses and ends an attempt."),
-        Invariant("I18", "One policy holds for a task; attempts stay within it, and a retry waits until it is due."),
-        Invariant("I19", "Within its window an idempotency key stands for one task and one payload."),
-        Invariant("I20", "Nothing happens before it is due, and the engine's time never goes back."),
-        Invariant("I22", "A root lies on one partition: murmur2 of its id modulo P."),
+        Invariant("I11", "A step is dispatched only after the end of each dependency satisfies its `on`."),
+        Invariant("I12", "A task becomes ready when its last dependency is met: never earlier, and always then."),
+        Invariant("I13", "A task has at most one current lease."),
+        Invariant("I14", "An attempt starts only after the previous one has ended."),
+        Invariant("I16", "Only the holder of the current lease starts an attempt, reports its progress and ends it."),
+        Invariant("I18", "A task has one policy; its attempts comply with it, and a retry waits until it is due."),
+        Invariant("I19", "Within its window an idempotency key identifies one task and one payload."),
+        Invariant("I20", "No timer fires before it is due, and the engine's time never decreases."),
+        Invariant("I22", "A root belongs to one partition: murmur2 of its id modulo the number of partitions."),
         Invariant("I23", "Dispatches and `attempt.execute` commands match one to one; so do grants.", ("commands",)),
         Invariant("I24", "A new owner continues exactly where its predecessor stopped deciding."),
         Invariant("I25", "Epochs follow each other by one, and each begins with its engine.started."),
@@ -59,5 +59,5 @@ INVARIANTS: Final[dict[str, Invariant]] = {
 
 
 def sentence_of(invariant: str) -> str:
-    """What an invariant promises. Raises KeyError for an id that is not in the table."""
+    """The sentence of an invariant. Raises KeyError for an unknown id."""
     return INVARIANTS[invariant].sentence

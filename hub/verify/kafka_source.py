@@ -1,4 +1,4 @@
-"""Reading the topics of a broker over the network, with consumers that belong to no group."""
+"""Reads the topics of a cluster over the network, with consumers without a group."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -12,14 +12,14 @@ from .source import Span
 REACHABLE_SECONDS = 10.0
 FETCH_WAIT_MS = 5
 POLL_MS_MIN, POLL_MS_MAX = 5, 1_000
-"""A poll that brings nothing (only commit markers were left, say) is followed by one of twice the length."""
+"""Poll timeout, doubled after each poll without records (for example if only commit markers are left)."""
 SILENT_MS_MAX = 15_000
-"""A partition that must have more and gives nothing for so long is given up."""
+"""Reading fails if a partition returns no records for this time before its end."""
 RECORDS_PER_POLL = 5_000
 
 
 class KafkaSource:
-    """The topics of a cluster as a `Source`: `committed` reads, `uncommitted` only shows where partitions end."""
+    """The topics of a cluster as a `Source`. Consumer `committed` reads; `uncommitted` only finds the ends of partitions."""
 
     def __init__(self, cluster: Cluster, topics: dict[str, int], committed: Any, uncommitted: Any) -> None:
         self._cluster = cluster
@@ -28,11 +28,11 @@ class KafkaSource:
         self._uncommitted = uncommitted
 
     async def topics(self) -> dict[str, int]:
-        """Number of partitions by topic, as they were when the source was opened."""
+        """Number of partitions by topic when the source was opened."""
         return self._topics
 
     async def spans(self, topic: str) -> dict[int, Span]:
-        """What each partition of the topic holds now."""
+        """The current offsets of each partition of the topic."""
         places = [TopicPartition(topic, number) for number in range(self._topics[topic])]
         starts = await self._committed.beginning_offsets(places)
         stable = await self._committed.end_offsets(places)
@@ -42,7 +42,7 @@ class KafkaSource:
     async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[Sequence[LogRecord]]:
         """Committed records with start <= offset < end.
 
-        Raises OffsetOutOfRange where they have been removed, Unreachable when the broker stops giving them.
+        Raises OffsetOutOfRange if they were removed, Unreachable if the broker stops returning them.
         """
         place = TopicPartition(topic, partition)
         self._committed.assign([place])
@@ -55,7 +55,7 @@ class KafkaSource:
             poll_ms = POLL_MS_MIN if records else min(2 * poll_ms, POLL_MS_MAX)
             if silent_ms > SILENT_MS_MAX:
                 raise Unreachable(
-                    f"{self._cluster} gives no more records of {topic}-{partition}, which has some up to offset {end}."
+                    f"{self._cluster} returns no more records of {topic}-{partition} before its end at offset {end}."
                 )
             yield [
                 StoredRecord(record.offset, record.timestamp, record.key, record.value, record.headers)
@@ -66,7 +66,7 @@ class KafkaSource:
 
 @asynccontextmanager
 async def kafka_source(cluster: Cluster) -> AsyncIterator[KafkaSource]:
-    """A source for the cluster. Raises BrokerUnreachable when nobody answers."""
+    """A source for the cluster. Raises BrokerUnreachable."""
     await wait_until_reachable(cluster, REACHABLE_SECONDS)
     topics = await _topics(cluster)
     committed = make_consumer(cluster, fetch_max_wait_ms=FETCH_WAIT_MS)

@@ -1,12 +1,12 @@
-"""The check of a running hub: all topics, committed records only, up to one cut.
+"""Checks a running hub: all topics, committed records only, up to one consistent point (the cut).
 
-How the cut is made: events are read first, then commands, state and intake, each up to its committed end. Then everything is
-looked at again, and what was committed meanwhile is read too, in the same order. When a whole round finds nothing new, the
-cut is exact and every comparison strict. A hub that never rests is read until `settle_seconds` are over; then rows and
-commands newer than the events are counted, not judged. Replies are read last: they are compared with ends.
+The cut: events are read first, then commands, state and intake, each up to its last stable offset. Further rounds read what
+was committed meanwhile, in the same order. When a round finds nothing new, the cut is exact and all comparisons are strict. If
+the hub stays busy for `settle_seconds`, rows and commands newer than the events are counted but not checked. Replies are read
+last, because they are compared with ends.
 
-A hub also deletes while it is read (`hub.intake` by the engine, every topic by retention). Where the records to be read next were
-deleted, the check continues at the first kept one, and treats that partition as one whose beginning was removed.
+Records may be deleted while they are read (`hub.intake` by the engine, every topic by retention). If the next records were
+deleted, the check continues at the log start offset and treats the partition as one whose beginning was removed.
 """
 
 import asyncio
@@ -27,13 +27,13 @@ ROUND_SECONDS = 0.05
 BUSY_WAKE_SECONDS = 5.0
 
 Progress = Callable[[str, int, int], None]
-"""Called with (topic, records read so far, offsets to read): the second is approximate, markers take offsets too."""
+"""Called with (topic, records read so far, number of offsets); the latter includes markers."""
 
 
 class _Reading:
-    """How far each partition has been read. It begins at `starts` (0 where absent).
+    """The read position of each partition, initially `starts` (0 if absent).
 
-    `removed` is called with (topic, partition, offset) where what was to be read next is deleted; that offset is the first kept.
+    `removed` is called with (topic, partition, log start offset) if the next records were deleted.
     """
 
     def __init__(
@@ -47,9 +47,9 @@ class _Reading:
         self.open_transactions: set[tuple[str, int]] = set()
 
     async def on(self, topic: str, take: Callable[[int, LogRecord], None]) -> int:
-        """Read every partition of `topic` to its committed end; returns how many offsets were new.
+        """Read every partition of `topic` up to its last stable offset. Returns the number of new offsets.
 
-        Raises OffsetOutOfRange where a partition lost its end, too.
+        Raises OffsetOutOfRange if the end of a partition was also removed.
         """
         new = 0
         for partition, span in sorted((await self._source.spans(topic)).items()):
@@ -62,7 +62,7 @@ class _Reading:
         return new
 
     def _from(self, place: tuple[str, int], span: Span) -> int:
-        """Where to read on: at the first kept offset when the wanted one is deleted."""
+        """The offset to continue at: the log start offset if the next record was deleted."""
         wanted = self._positions.get(place, span.start)
         if wanted < span.start:
             self._removed(*place, span.start)
@@ -70,7 +70,7 @@ class _Reading:
         return self._positions[place]
 
     async def _read(self, place: tuple[str, int], position: int, end: int, take: Callable[[int, LogRecord], None]) -> None:
-        """Read one partition up to `end`. Each repetition begins at a later offset."""
+        """Read one partition up to `end`; each retry starts at a later offset."""
         while position < end:
             try:
                 await self._read_kept(place, position, end, take)
@@ -99,11 +99,11 @@ async def verify(
     progress: Progress | None = None,
     **more: Any,
 ) -> VerificationReport:
-    """Check the hub on `cluster`: every topic, committed records only, up to one cut.
+    """Check the hub on `cluster`: all topics, committed records only, up to one cut.
 
     `require_all_ended`: a live task, a waiting one or an open transaction is a finding. `acknowledged`: ids of acknowledged
-    submissions. `progress` is called while reading. `more`: see `verify_source`. Raises BrokerUnreachable,
-    ConfigurationError when the broker has no hub.
+    submissions. `progress` is called while reading. `more`: see `verify_source`. Raises BrokerUnreachable, ConfigurationError
+    if the cluster has no hub.
     """
     async with kafka_source(cluster) as source:
         return await verify_source(
@@ -122,13 +122,15 @@ async def verify_source(
     progress: Progress | None = None,
     settle_seconds: float = SETTLE_SECONDS,
 ) -> VerificationReport:
-    """Check the hub of `source`; see the module for the cut. Raises ConfigurationError when it has no `hub.events`."""
+    """Check the hub of `source`; the module docstring explains the cut. Raises ConfigurationError if it has no `hub.events`."""
     options = Options(
         require_all_ended=require_all_ended, wake_seconds=0.0 if require_all_ended else BUSY_WAKE_SECONDS, earlier=earlier or {}
     )
     topics = await source.topics()
     if not topics.get(EVENTS):
-        raise ConfigurationError(f"There is no topic {EVENTS} at this address: is it the hub's broker, and has the hub run?")
+        raise ConfigurationError(
+            f"Topic {EVENTS} does not exist at this address. Check that it is the hub's broker and that the hub has run."
+        )
     starts = {
         topic: {partition: span.start for partition, span in (await source.spans(topic)).items()}
         for topic in topics
@@ -141,12 +143,12 @@ async def verify_source(
         await reading.on(REPLIES, lambda partition, record: checker.reply(partition, record, exact=exact))
     if options.require_all_ended:
         for topic, partition in sorted(reading.open_transactions):
-            checker.found.add("I33", f"{topic} has a transaction that is still open", partition=partition)
+            checker.found.add("I33", f"{topic} has an open transaction", partition=partition)
     return checker.finish(exact=exact)
 
 
 async def _settle(checker: Checker, reading: _Reading, topics: dict[str, int], settle_seconds: float) -> bool:
-    """Read round after round; True when one found nothing new and no open transaction."""
+    """Read in rounds; True if a round found nothing new and no open transaction."""
     deadline = asyncio.get_running_loop().time() + settle_seconds
     inboxes = sorted(topic for topic in topics if topic.startswith(COMMANDS_PREFIX))
     _announce(checker, topics)
@@ -169,7 +171,7 @@ async def _settle(checker: Checker, reading: _Reading, topics: dict[str, int], s
 
 
 def _announce(checker: Checker, topics: dict[str, int]) -> None:
-    """An empty topic is read, too: its invariants are checked."""
+    """Mark empty topics as read, so that their invariants are checked."""
     checker.inputs |= {name for name, topic in (("state", STATE), ("intake", INTAKE), ("replies", REPLIES)) if topic in topics}
     if any(topic.startswith(COMMANDS_PREFIX) for topic in topics):
         checker.inputs.add("commands")

@@ -1,4 +1,4 @@
-"""Reading the topics of a broker in this process, through its door: no sockets. For simulations and tests of the hub."""
+"""Reads the topics of a broker in the same process through its in-process API, for simulations and tests."""
 
 from collections.abc import AsyncIterator, Sequence
 
@@ -21,7 +21,7 @@ class LocalSource:
         return self._broker.topics()
 
     async def spans(self, topic: str) -> dict[int, Span]:
-        """What each partition of the topic holds now; uncommitted means appended and on disk."""
+        """The current offsets of each partition of the topic; uncommitted records count once they are on disk."""
         return {partition: self._span(topic, partition) for partition in range(self._broker.topics()[topic])}
 
     def _span(self, topic: str, partition: int) -> Span:
@@ -30,7 +30,7 @@ class LocalSource:
         return Span(fetched.log_start, committed, self._broker.end(topic, partition, committed=False))
 
     async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[Sequence[LogRecord]]:
-        """Committed records with start <= offset < end, one fetch at a time. Raises OffsetOutOfRange where they were removed."""
+        """Committed records with start <= offset < end, one fetch at a time. Raises OffsetOutOfRange if they were removed."""
         position = start
         while position < end:
             try:

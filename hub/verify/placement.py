@@ -1,4 +1,4 @@
-"""The partition of a root, computed a second time: murmur2 as in Kafka's Java client (`Utils.murmur2`), modulo P."""
+"""A second implementation of the partition of a root: murmur2 as in Kafka's Java client (`Utils.murmur2`)."""
 
 from functools import lru_cache
 
@@ -24,5 +24,5 @@ def murmur2(data: bytes) -> int:
 
 @lru_cache(maxsize=4096)
 def partition_of_root(root: str, partitions: int) -> int:
-    """Where everything of `root` lies: the hash without its sign bit, modulo `partitions`."""
+    """The partition of `root`: the hash without its sign bit, modulo `partitions`."""
     return (murmur2(root.encode()) & 0x7FFFFFFF) % partitions

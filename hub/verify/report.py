@@ -1,4 +1,4 @@
-"""What a check found: findings that name a place, and counts. Values only; the command line and tests render them."""
+"""The result of a check: findings with their location, and counts, as plain values."""
 
 from collections import Counter
 from typing import Any, NamedTuple
@@ -11,9 +11,9 @@ FINDINGS_PER_INVARIANT_MAX = 100
 
 
 class Finding(NamedTuple):
-    """One broken promise: the invariant's id, a sentence, and where.
+    """One violation of an invariant: its id, a sentence, and the location.
 
-    `partition` and `offset` are of `hub.events` unless the sentence names another topic; `subject`: a task, an entity, a
+    `partition` and `offset` refer to `hub.events` unless the sentence names another topic; `subject`: a task, an entity or a
     subscriber.
     """
 
@@ -31,7 +31,7 @@ class Finding(NamedTuple):
 
 
 class Prefix(NamedTuple):
-    """A partition of `hub.events` as it was read: its start offset, the end, and a digest of all between (I9)."""
+    """The part of a partition of `hub.events` that was read: start offset, end offset, and a digest of the records (I9)."""
 
     start: int
     end: int
@@ -39,7 +39,7 @@ class Prefix(NamedTuple):
 
 
 class Findings:
-    """Collects findings: counts all of them, keeps the first `per_invariant_max` of each invariant."""
+    """Collects findings: counts all, keeps the first `per_invariant_max` of each invariant."""
 
     def __init__(self, per_invariant_max: int = FINDINGS_PER_INVARIANT_MAX) -> None:
         self.kept: list[Finding] = []
@@ -49,22 +49,22 @@ class Findings:
     def add(
         self, invariant: str, message: str, *, partition: int | None = None, offset: int | None = None, subject: str | None = None
     ) -> None:
-        """Note one finding."""
+        """Add a finding."""
         self.counts[invariant] += 1
         if self.counts[invariant] <= self._max:
             self.kept.append(Finding(invariant, message, partition, offset, subject))
 
 
 class VerificationReport(Struct, kw_only=True):
-    """The outcome of a check. `counts` has every finding per invariant, `findings` the first hundred of each.
+    """The result of a check. `counts` has the number of findings per invariant, `findings` the first hundred of each.
 
-    `checked` and `skipped` name invariants: skipped ones lacked their input (say, no subscriber journal was given).
-    `exact`: nothing was committed while the topics were read, so every comparison was strict; otherwise rows and commands
-    newer than the events that were read were left out of the comparison (`newer` of them).
+    `checked` and `skipped` are ids of invariants; a skipped one lacked an input (for example, a subscriber journal). `exact`:
+    nothing was committed while the topics were read, so all comparisons were strict; otherwise `newer` rows and commands,
+    which are newer than the events, were not compared.
 
-    `starts`: the first kept offset of each partition whose beginning was removed (retention, DeleteRecords), by topic. For that
-    reason `partial_tasks` tasks could be checked only in part, and `partial_records` dispatches, commands and replies not be
-    compared with their partners.
+    `starts`: log start offsets of partitions whose beginning was removed (retention, DeleteRecords), by topic. Because of
+    that, `partial_tasks` tasks were checked only partly, and `partial_records` dispatches, commands and replies could not be
+    compared with their counterparts.
     """
 
     events: int
@@ -90,11 +90,11 @@ class VerificationReport(Struct, kw_only=True):
 
     @property
     def ok(self) -> bool:
-        """Whether nothing was found."""
+        """Whether there are no findings."""
         return not self.counts
 
     def to_dict(self) -> dict[str, Any]:
-        """The report in plain JSON types."""
+        """The report as plain JSON types."""
         fields: dict[str, Any] = {"ok": self.ok}
         for name in self.__struct_fields__:
             fields[name] = getattr(self, name)
@@ -105,7 +105,7 @@ class VerificationReport(Struct, kw_only=True):
         return fields
 
     def render(self, *, findings_max: int = 40) -> str:
-        """The report as text for a terminal, with at most `findings_max` findings."""
+        """The report as text, with at most `findings_max` findings."""
         rate = self.events / self.seconds if self.seconds > 0 else 0.0
         partitions = "partition" if self.partitions == 1 else "partitions"
         lines = [
@@ -115,12 +115,12 @@ class VerificationReport(Struct, kw_only=True):
             *("checked:", *map(_explained, self.checked)),
         ]
         if self.skipped:
-            lines += ["not checked (no input for it):", *map(_explained, self.skipped)]
+            lines += ["not checked (input missing):", *map(_explained, self.skipped)]
         if not self.exact:
-            lines.append(f"the hub was busy: {self.newer} rows and commands newer than the events read were not compared")
+            lines.append(f"the hub was busy: {self.newer} rows and commands newer than the last event were not compared")
         if self.starts:
-            lines.append(f"the beginning was removed of {', '.join(sorted(self.starts))}:")
-            lines.append(f"  {self.partial_tasks:,} tasks and {self.partial_records:,} records were checked only in part")
+            lines.append(f"removed beginnings (retention or deletion): {', '.join(sorted(self.starts))}")
+            lines.append(f"  {self.partial_tasks:,} tasks and {self.partial_records:,} records were checked only partly")
         if self.ok:
             return "\n".join([*lines, "no findings"])
         lines.append(f"{sum(self.counts.values()):,} findings:")

@@ -1,4 +1,4 @@
-"""What `hub.state` must say, given the log: the last row of every key is the fold of its events (I10); `!meta` (I7, I26)."""
+"""Checks `hub.state` against the log: the last row of every key equals the fold of its events (I10); `!meta` (I7, I26)."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -24,10 +24,10 @@ _ABSENT: Any = object()
 
 
 class RowField(NamedTuple):
-    """One compared field of a live task's row: its value when absent, what the fold says, and in which states it counts. A name
-    with a dot is a field of a part of the row.
+    """A field of a live task's row to compare: its default, its value in the fold, and the states in which it is compared. A
+    name with a dot refers to a field of a part of the row.
 
-    With the default `_ABSENT` a row without the field is not compared.
+    With the default `_ABSENT` the field is not compared if the row lacks it.
     """
 
     name: str
@@ -42,7 +42,7 @@ def _json_of(policy: bytes) -> Any:
 
 
 def _plain_policy(policy: ExecutionPolicy) -> Any:
-    """A policy as it stands in a row."""
+    """A policy in the format of a row."""
     return {} if policy is DEFAULT_POLICY else _json_of(json.encode(policy))
 
 
@@ -66,12 +66,12 @@ ROW_FIELDS: tuple[RowField, ...] = (
     RowField("root", _ABSENT, lambda task: task.root),
     RowField("created_at", _ABSENT, lambda task: task.created_ms),
 )
-"""Compared between `task/<id>` and the fold, in this order."""
+"""Fields of `task/<id>` that are compared with the fold, in this order."""
 
 
 class StateRows:
-    """The last row by key of each partition of `hub.state`: I10, and `!meta` (I7, I26). `unseen_tasks`: live tasks whose events
-    all lie before the kept log."""
+    """The last row by key of each partition of `hub.state`: I10, and `!meta` (I7, I26). `unseen_tasks`: live tasks whose
+    events are all before the log start."""
 
     def __init__(self) -> None:
         self.rows_read = 0
@@ -81,7 +81,7 @@ class StateRows:
         self._meta: dict[int, bytes] = {}
 
     def take(self, partition: int, key: bytes, value: bytes | None) -> None:
-        """Note a row; a later one of the same key replaces it, None removes it."""
+        """Add a row; it replaces an earlier one with the same key, None removes it."""
         self.rows_read += 1
         if key == META_ROW:
             if value is not None:
@@ -97,7 +97,7 @@ class StateRows:
             rows[name] = (partition, value)
 
     def meta_offset(self, partition: int) -> int:
-        """The next intake offset to decide, as `!meta` of the partition says; 0 where it says nothing."""
+        """The next intake offset to process in `!meta` of the partition; 0 if missing."""
         offset = self._meta_fields(partition).get(META_OFFSET)
         return offset if isinstance(offset, int) else 0
 
@@ -111,7 +111,7 @@ class StateRows:
         *,
         exact: bool,
     ) -> int:
-        """Compare everything; returns how many rows were newer than the events and left out."""
+        """Compare all rows. Returns how many were newer than the events, and skipped."""
         newer = 0
         for task in fold.live.values():
             if task.id not in self._tasks:
@@ -119,7 +119,7 @@ class StateRows:
         for task_id, (partition, value) in self._tasks.items():
             row = _object_of(value)
             if isinstance(row, str):
-                found.add("I10", f"the row cannot be read: {row}", partition=partition, subject=task_id)
+                found.add("I10", f"invalid row: {row}", partition=partition, subject=task_id)
                 continue
             newer += self._compare(found, fold, books, task_id, partition, row, exact)
         for entity, (partition, value) in self._others.items():
@@ -153,27 +153,27 @@ class StateRows:
             if book is not None and book.truncated:
                 self.unseen_tasks += end is None
                 return 0
-            from_plan = row.get("root", task_id) != task_id  # The agenda makes steps long after the record that is their run.
+            from_plan = row.get("root", task_id) != task_id  # a step may be created long after the record whose offset is its run
             if book is not None and (exact or (run <= book.input_last and not from_plan)):
-                note("a row of a task that has no events")
+                note("the row belongs to a task without events")
             return int(not exact)
         if task.partition != partition:
-            note(f"the row lies on partition {partition}, its events on {task.partition}")
+            note(f"the row is on partition {partition}, the events of its task on {task.partition}")
         if not exact and (run, sequence) > (task.run, task.sequence):
             return 1
         if isinstance(task, EndedTask):
             if end is None and row.get("root", task_id) != task_id:
-                end = row.get("state")  # The row of an ended step shrinks only when its workflow has ended too.
+                end = row.get("state")  # the row of an ended step is reduced only after its workflow has ended
             if end is None:
-                note(f"a live row, but the task is {task.state}")
+                note(f"the row is live, but the task is {task.state}")
             elif (end, run, sequence) != (task.state, task.run, task.sequence):
                 note(f"row: {end}, run {run}, sequence {sequence}; log: {task.state}, {task.run}, {task.sequence}")
         elif end is not None:
-            note(f"the row says {end}, but the task is {task.state!r} by its events", task.offset)
+            note(f"the row has state {end}, but by its events the task is {task.state!r}", task.offset)
         else:
             differences = [text for text in (_difference(field, task, row) for field in ROW_FIELDS) if text is not None]
             if differences:
-                note("row and fold differ: " + "; ".join(differences), task.offset)
+                note("the row differs from the fold: " + "; ".join(differences), task.offset)
         return 0
 
     @staticmethod
@@ -195,12 +195,14 @@ class StateRows:
         if known is None:
             book = books.get(partition)
             if exact and sequence > 0 and book is not None and not book.truncated:
-                found.add("I10", f"the row says sequence {sequence}, the log has none", partition=partition, subject=entity)
+                found.add(
+                    "I10", f"the row has sequence {sequence}, but the log has no event", partition=partition, subject=entity
+                )
             return 0
         if known[1] != sequence:
             if not exact and sequence > known[1]:
                 return 1
-            found.add("I10", f"the row says sequence {sequence}, the log {known[1]}", partition=partition, subject=entity)
+            found.add("I10", f"the row has sequence {sequence}, the log has {known[1]}", partition=partition, subject=entity)
         return 0
 
     @staticmethod
@@ -219,12 +221,12 @@ class StateRows:
         fields = self._meta_fields(partition)
         offset, epoch = fields.get(META_OFFSET), fields.get(META_EPOCH)
         if not isinstance(offset, int) or not isinstance(epoch, int):
-            found.add("I7", f"!meta has no {META_OFFSET} or no {META_EPOCH}", partition=partition)
+            found.add("I7", f"!meta lacks {META_OFFSET} or {META_EPOCH}", partition=partition)
             return
         if offset <= book.input_last:
-            found.add("I7", f"!meta stands at intake offset {offset}, but {book.input_last} is decided", partition=partition)
+            found.add("I7", f"!meta has intake offset {offset}, but {book.input_last} was already processed", partition=partition)
         if epoch < book.epoch:
-            found.add("I26", f"!meta is of epoch {epoch}, the last event of epoch {book.epoch}", partition=partition)
+            found.add("I26", f"!meta has epoch {epoch}, the last event has {book.epoch}", partition=partition)
 
     def _meta_fields(self, partition: int) -> dict[str, Any]:
         fields = _object_of(self._meta.get(partition, b"{}"))
@@ -246,7 +248,7 @@ def _difference(field: RowField, task: LiveTask, row: dict[str, Any]) -> str | N
     if field.name == "created_at" and isinstance(said, str):
         said = _time_or_text(said)
     expected = field.expected(task)
-    return None if said == expected else f"{field.name} is {said!r}, by the events {expected!r}"
+    return None if said == expected else f"{field.name} is {said!r}, expected {expected!r} from the events"
 
 
 def _field_of(row: dict[str, Any], field: RowField) -> Any:
@@ -263,9 +265,9 @@ def _time_or_text(text: str) -> int | str:
 
 
 def _object_of(value: bytes) -> dict[str, Any] | str:
-    """A row's fields, or why it has none."""
+    """The fields of a row, or the reason why it cannot be decoded."""
     try:
         fields = json.decode(value)
     except (ValueError, RecursionError) as error:
         return str(error)
-    return fields if isinstance(fields, dict) else "it is not an object"
+    return fields if isinstance(fields, dict) else "not a JSON object"

@@ -1,4 +1,4 @@
-"""The port through which a running hub is read."""
+"""The interface through which the checker reads a running hub."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple, Protocol
@@ -7,7 +7,7 @@ from .history import LogRecord
 
 
 class Span(NamedTuple):
-    """Offsets of a partition: the first kept, the one after the last committed, and the one after the last of all."""
+    """Offsets of a partition: log start, end of committed records, end of all records."""
 
     start: int
     committed: int
@@ -21,10 +21,10 @@ class Source(Protocol):
         """Number of partitions by topic."""
 
     async def spans(self, topic: str) -> dict[int, Span]:
-        """What each partition of the topic holds now."""
+        """The current offsets of each partition of the topic."""
 
     def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[Sequence[LogRecord]]:
-        """Committed records with start <= offset < end, in order, in portions.
+        """Committed records with start <= offset < end, in order, in chunks.
 
-        Raises OffsetOutOfRange where `start` has been removed.
+        Raises OffsetOutOfRange if `start` was removed.
         """

@@ -1,6 +1,6 @@
-"""What the checker believes about states, as data: written from the promises, not from the engine.
+"""The checker's tables of states, written from the documented guarantees, not from the engine.
 
-State "" is the moment between `task.created` and the next event of the task.
+State "" is the state between `task.created` and the next event of the task.
 """
 
 from typing import Final
@@ -25,7 +25,7 @@ STATE_AFTER: Final[dict[str, str]] = {
     "task.expired": "expired",
     "task.skipped": "skipped",
 }
-"""Types that lead to a state, and which."""
+"""Event types that change the state, with the new state."""
 
 _RUNNING = frozenset({"running"})
 _HELD = frozenset({"dispatched", "running"})
@@ -58,7 +58,7 @@ STATES_BEFORE: Final[dict[str, frozenset[str]]] = {
     "workflow.progressed": _RUNNING,
     "workflow.completed": _RUNNING,
 }
-"""In which states a type may happen; types that are not here may happen in any live state."""
+"""States in which an event type may occur; other types may occur in any live state."""
 
 ENDS_OF_ATTEMPT: Final[dict[str, str]] = {
     "attempt.failed": "failed",
@@ -69,22 +69,22 @@ ENDS_OF_ATTEMPT: Final[dict[str, str]] = {
     "attempt.released": "returned",
     "attempt.superseded": "returned",
 }
-"""What ends an attempt and how it counts: failed (against max_attempts), lost (against max_lost), returned (not at all)."""
+"""Event types that end an attempt, and how it counts: failed (max_attempts), lost (max_lost), returned (not counted)."""
 
 MET_BY: Final[dict[str, frozenset[str]]] = {
     "success": frozenset({"completed"}),
     "failure": frozenset({"failed", "expired"}),
     "ended": frozenset({"completed", "failed", "cancelled", "expired", "skipped"}),
 }
-"""Which end states meet a dependency, by its `on`."""
+"""End states that satisfy a dependency, by its `on`."""
 
 FAILED_BY: Final[dict[str, frozenset[str]]] = {"success": frozenset({"failed", "expired"})}
-"""Which end states fail the dependent (`dependency_failed`), by its `on`; every other end that does not meet it skips it."""
+"""End states that fail the dependent task (`dependency_failed`), by its `on`; other unsatisfying ends skip it."""
 
 SOFT_REPORTS: Final = frozenset(
     {"worker.registered", "worker.heartbeat", "worker.draining", "worker.stopped", "worker.lost", "task.await"}
 )
-"""Reports that may be decided without an event: soft state, the copies of worker reports, questions."""
+"""Reports that need not cause an event: soft state, copies of worker reports, queries."""
 
 STARTS: Final = frozenset({"task.dispatched", "task.started", "attempt.started", "attempt.granted"})
-"""What must not happen to a task that was cancelled."""
+"""Events that must not occur after a cancel request."""

@@ -11,7 +11,7 @@ log = structlog.get_logger(__name__)
 
 
 class Ending:
-    """Asked for once, by whoever comes first; what fails after that belongs to the end."""
+    """Requested once, by the first caller; later failures are part of the shutdown."""
 
     def __init__(self) -> None:
         self._asked = asyncio.Event()

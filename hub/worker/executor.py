@@ -90,7 +90,7 @@ async def _call(
 
 
 def _runs(task: "asyncio.Task[Any] | None") -> bool:
-    """Whether this is a step of the task, and not its end by whoever closes its coroutine."""
+    """Whether this is a step of the task and not the closing of its coroutine."""
     try:
         return asyncio.current_task() is task
     except RuntimeError:  # The loop has ended.

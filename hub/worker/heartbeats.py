@@ -77,7 +77,7 @@ class DeskHeartbeats:
 
 class LeaseKeeper:
     """Sends heartbeats to every engine partition and watches the leases; `on_lease_lost` is called with a partition. Partitions
-    are on their own: one whose leader is away costs the leases of that partition only. Use from one event loop."""
+    are on their own: an unreachable leader costs only the leases of its partition. Use from one event loop."""
 
     def __init__(
         self,
@@ -197,7 +197,7 @@ class Heartbeats:
         self._thread.call(self._keeper.soon, partitions)
 
     async def stop(self) -> None:
-        """No heartbeat is sent any more when this returns, whether `start` was ever called."""
+        """Stop sending heartbeats; works even if `start` was never called."""
         self._thread.call(self._keeper.stop)
         await self._thread.join(STOP_SECONDS)
 
@@ -227,6 +227,6 @@ class LoopHeartbeats:
         self._keeper.soon(partitions)
 
     async def stop(self) -> None:
-        """No heartbeat is sent any more when this returns, whether `start` was ever called."""
+        """Stop sending heartbeats; works even if `start` was never called."""
         self._keeper.stop()
         await self._tasks.wait(STOP_SECONDS)

@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
-from traceback import extract_tb
 from typing import Any, TypeVar, get_type_hints
 
 from msgspec import MsgspecError, convert, json, to_builtins
 
-from schemas import FIRST_VERSION, Definition, RetryPolicy
+from schemas import FIRST_VERSION, Definition, RetryPolicy, decoding_problem
 from schemas.tasks import Delivery
 
 from ..core import DEFINITIONS_MAX, problem_of_definition
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, HubError, code_location
+from ..validation import fault_of, place_of
 from .context import TaskContext
 from .registration import Registration
 
@@ -46,7 +46,7 @@ class TaskDefinition:
             try:
                 values = json.decode(args)
             except MsgspecError as error:
-                raise InvalidArgumentsError(f"args: {error}") from None
+                raise InvalidArgumentsError(f"args: {decoding_problem(error)}") from None
         else:
             values = self._validated(args)
         if self._context_name is not None:
@@ -62,8 +62,7 @@ class TaskDefinition:
             model = self._model.model_validate_json(args)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            field = ".".join(str(part) for part in first["loc"]) or "args"
-            raise InvalidArgumentsError(f"args.{field}: {first['msg']}") from None
+            raise InvalidArgumentsError(f"{place_of(first['loc'], 'args')}: {fault_of(first)}") from None
         return {name: getattr(model, name) for name in self._parameters or {}}
 
 
@@ -81,10 +80,18 @@ def _announced(name: str, given: dict[str, Any]) -> Definition:
         )
         problem = problem_of_definition(definition)
     except MsgspecError as error:
-        problem = str(error)
+        problem = decoding_problem(error)
     if problem is not None:
         raise ConfigurationError(f"The task {name!r} cannot be registered: {problem}.")
     return definition
+
+
+def _plain_policy(name: str | None, retry: RetryPolicy | dict[str, Any]) -> Any:
+    try:
+        return to_builtins(convert(retry, RetryPolicy) if isinstance(retry, dict) else retry)
+    except MsgspecError as error:
+        what = f"The task {name!r}" if name is not None else "A task"
+        raise ConfigurationError(f"{what} cannot be registered: retry: {decoding_problem(error)}.") from None
 
 
 def _parameters_of(function: Callable[..., Any]) -> tuple[str | None, dict[str, Any] | None]:
@@ -154,7 +161,7 @@ class TaskRegistry:
         plain = {"version": version, "namespace": namespace, "queue": queue, "priority": priority, "delivery": delivery}
         options: dict[str, Any] = {field: value for field, value in plain.items() if value is not None}
         if retry is not None:
-            options["retry"] = to_builtins(convert(retry, RetryPolicy) if isinstance(retry, dict) else retry)
+            options["retry"] = _plain_policy(name, retry)
         if timeout_seconds is not None:
             options["timeouts"] = {"attempt": timeout_seconds}
 
@@ -207,18 +214,16 @@ class TaskRegistry:
         return sorted({name for _, name, _ in list(self._definitions)})
 
 
-def _place_in(error: BaseException, folder: str) -> str:
-    """The last line of the user's own code that led to `error`."""
-    own = [frame for frame in extract_tb(error.__traceback__) if frame.filename.startswith(folder)]
-    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
-
-
 def load_registry(reference: str) -> TaskRegistry:
     """The registry at "module:attribute" (attribute defaults to `tasks`); the current folder is searched first.
 
     Raises ConfigurationError that names what is wrong and what there is."""
     module_name, _, attribute = reference.partition(":")
     attribute = attribute or "tasks"
+    if not module_name:
+        raise ConfigurationError(
+            f"{reference!r} does not name a module. Give the tasks as module:registry, for example app:tasks."
+        )
     folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -228,7 +233,8 @@ def load_registry(reference: str) -> TaskRegistry:
         if isinstance(error, ModuleNotFoundError) and error.name == module_name:
             why = f"there is no module {module_name!r} in {folder} or on the path. Give it as module:registry"
         else:
-            why = f"{type(error).__name__}: {error}{_place_in(error, folder)}"
+            said = str(error).rstrip(".") if isinstance(error, HubError) else f"{type(error).__name__}: {error}"
+            why = f"{said}{code_location(error)}"
         raise ConfigurationError(f"The worker module {module_name!r} cannot be imported: {why}.") from error
     except SystemExit as error:
         raise ConfigurationError(f"The worker module {module_name!r} ends the process when it is imported ({error}).") from error

@@ -48,7 +48,7 @@ class LoopCalls:
 
 
 class Latch:
-    """Off until it is `set`, then on for good."""
+    """A flag that can be set once."""
 
     __slots__ = ("_lock",)
 

@@ -1,7 +1,7 @@
 """The desk: which attempts run, which wait, which go back, and how much more work the worker asks for.
 
 Pure and deterministic: commands and ends go in with the time in seconds, effects come out as values. It does no IO and has no
-clock, no event loop and no lock. Whoever drives it carries out the effects in their order; see `desk.py`.
+clock, no event loop and no lock. The caller executes the effects in order; see `desk.py`.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
-"""The data of every lifecycle event: what `data` holds inside the value of a record on `hub.events`, by entity.
+"""The data of all lifecycle events, by entity: the content of `data` in the value of a record on `hub.events`.
 
-Additive evolution only: a new field is optional; a changed meaning is a new type. Times are RFC 3339 text in UTC by the
-engine's clock; durations are seconds. The envelope around the data is in `schemas/envelope.py`, the table of types in
+Changes are additive only: a new field is optional, and another meaning needs a new type. Times are RFC 3339 text in UTC from
+the engine's clock; durations are in seconds. The envelope of the data is in `schemas/envelope.py`, the table of types in
 `schemas/catalogue.py`.
 """
 

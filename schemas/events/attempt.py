@@ -1,4 +1,4 @@
-"""What befalls a single attempt."""
+"""Events of a single attempt."""
 
 from typing import Annotated, Literal
 
@@ -8,76 +8,76 @@ from .base import EventData
 
 
 class AttemptEvent(EventData, kw_only=True):
-    """One attempt, by its number, dispatch and the worker that had it."""
+    """Common fields: an attempt is identified by its number, dispatch and worker."""
 
     attempt: Attempt
     dispatch: Dispatch = 0
-    worker: Annotated[str | None, about("Incarnation of the worker that had the attempt; absent: none had.", WORKER)] = None
+    worker: Annotated[str | None, about("Incarnation of the worker of the attempt; absent: none.", WORKER)] = None
     number: ReportNumber = 0
 
 
 class AttemptStartedEvent(AttemptEvent, kw_only=True):
-    """The body of a second or later attempt began."""
+    """The body of a second or later attempt started."""
 
     token: Token
 
 
 class AttemptGranted(AttemptEvent, kw_only=True):
-    """At most once: the body may run, this once."""
+    """The body of an at-most-once task may run once."""
 
     token: Token
 
 
 class AttemptFailedEvent(AttemptEvent, kw_only=True):
-    """The body raised. What follows (a retry, the end) is another event."""
+    """The body raised an exception. A retry or the end of the task is a separate event."""
 
-    error: Annotated[TaskError, about("What the body raised.")]
+    error: Annotated[TaskError, about("Exception that the body raised.")]
     ran_seconds: RanSeconds = None
 
 
 class AttemptTimedOut(AttemptEvent, kw_only=True):
-    """The attempt took too long."""
+    """The attempt exceeded its timeout."""
 
-    timeout_seconds: Annotated[float, about("How long it was allowed to take, in seconds from its start.", 30.0)]
+    timeout_seconds: Annotated[float, about("Timeout of the attempt, in seconds from its start.", 30.0)]
 
 
 class AttemptLeaseExpired(AttemptEvent, kw_only=True):
-    """No heartbeat for the length of a lease: the worker has lost the attempt."""
+    """The lease expired without a heartbeat: the worker no longer holds the attempt."""
 
     lease_seconds: Annotated[float, about("Length of the lease, in seconds.", 10.0)]
 
 
 class AttemptLost(AttemptEvent, kw_only=True):
-    """Its worker is known to be dead."""
+    """The worker of the attempt is lost."""
 
-    reason: Annotated[str, about("How that is known, as text for people.", "its process 4711 ended with SIGKILL")] = ""
+    reason: Annotated[str, about("Evidence of the loss, as text for people.", "its process 4711 ended with SIGKILL")] = ""
 
 
 class AttemptCancelledEvent(AttemptEvent, kw_only=True):
-    """The code has stopped after a cancel."""
+    """The body stopped after a cancel request."""
 
 
 class AttemptReleasedEvent(AttemptEvent, kw_only=True):
-    """Handed back without a start; not counted."""
+    """The worker returned the attempt without starting it; the attempt is not counted."""
 
     reason: Annotated[str, about("Why the worker did not start it, as text for people.", "draining")] = ""
 
 
 class AttemptSuperseded(AttemptEvent, kw_only=True):
-    """Not started by its start deadline: will be dispatched again, with the next dispatch number."""
+    """The attempt was not started in time: it is dispatched again with the next dispatch number."""
 
-    start_seconds: Annotated[float, about("How long the worker had to start it, in seconds from its dispatch.", 10.0)]
+    start_seconds: Annotated[float, about("Time that the worker had to start the attempt, in seconds from its dispatch.", 10.0)]
 
 
 class AttemptReportRejected(EventData, kw_only=True):
-    """A report that changed nothing, and why. On the entity `engine/<partition>`."""
+    """A report of a worker was rejected and changed nothing. Entity: `engine/<partition>`."""
 
     code: Annotated[
         Literal["unknown_task", "already_ended", "stale_attempt", "stale_token", "foreign_worker", "duplicate", "wrong_state"],
-        about("Why, for programs.", "stale_token"),
+        about("Code of the rejection.", "stale_token"),
     ]
-    reason: Annotated[str, about("Why, as text for people; at most 1,024 characters.", "the lease of this attempt has ended")]
-    task: Annotated[str, about("Id of the task that the report names.", "order-7")]
+    reason: Annotated[str, about("Reason, as text for people; at most 1,024 characters.", "the lease of this attempt has ended")]
+    task: Annotated[str, about("Id of the task in the report.", "order-7")]
     report: Annotated[str, about("Type of the report.", "attempt.completed")]
-    attempt: Annotated[int, about("Number of the attempt that the report names.", 1)]
-    worker: Annotated[str, about("Incarnation of the worker that reported.", WORKER)]
+    attempt: Annotated[int, about("Number of the attempt in the report.", 1)]
+    worker: Annotated[str, about("Incarnation of the worker that sent the report.", WORKER)]

@@ -1,4 +1,4 @@
-"""The lifecycle of a worker: one process, by its incarnation."""
+"""Events of the lifecycle of a worker, a process identified by its incarnation."""
 
 from typing import Annotated
 
@@ -8,12 +8,12 @@ from .base import EventData
 
 
 class WorkerEvent(EventData, kw_only=True):
-    """A worker, as it described itself."""
+    """Common fields: the worker's description of itself."""
 
     pool: Pool
     host: Host = ""
     pid: Pid = 0
-    slots: Annotated[int, about("How many tasks it runs at once; absent: 0.", 64)] = 0
+    slots: Annotated[int, about("Number of slots: tasks that it runs concurrently; absent: 0.", 64)] = 0
 
 
 class WorkerRegisteredEvent(WorkerEvent, kw_only=True):
@@ -26,25 +26,25 @@ class WorkerRegisteredEvent(WorkerEvent, kw_only=True):
         list[DefinitionId], about("Ids of the definitions that it has handlers for, at most 2,000.", ["*/charge@1"])
     ] = []
     lease_seconds: Annotated[
-        float, about("Seconds of silence after which the worker counts as dead, 0.1 to 3,600; absent: 10 seconds.", 10.0)
+        float, about("Seconds without a heartbeat after which the worker is lost, 0.1 to 3,600; absent: 10 seconds.", 10.0)
     ] = 10.0
 
 
 class WorkerHeartbeatMissed(WorkerEvent, kw_only=True):
-    """Silent for longer than two thirds of its lease."""
+    """The worker sent no heartbeat for two thirds of its lease."""
 
-    silent_seconds: Annotated[float, about("For how many seconds it has been silent; absent: 0 seconds.", 7.1)] = 0.0
+    silent_seconds: Annotated[float, about("Seconds since its last heartbeat; absent: 0 seconds.", 7.1)] = 0.0
 
 
 class WorkerLostEvent(WorkerEvent, kw_only=True):
-    """Dead: silent for a whole lease, or seen to die."""
+    """The worker sent no heartbeat for its lease, or its process died."""
 
-    reason: Annotated[str, about("How that is known, as text for people.", "silent for 10 s")] = ""
+    reason: Annotated[str, about("Evidence of the loss, as text for people.", "silent for 10 s")] = ""
 
 
 class WorkerDrainingEvent(WorkerEvent, kw_only=True):
-    """Takes nothing new."""
+    """The worker accepts no new work."""
 
 
 class WorkerStoppedEvent(WorkerEvent, kw_only=True):
-    """Left in order."""
+    """The worker shut down."""

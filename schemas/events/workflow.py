@@ -1,4 +1,4 @@
-"""The lifecycle of a workflow. Its entity is the root task."""
+"""Events of the lifecycle of a workflow; the entity is the root task."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from ..fields import By, Cancelled, Completed, Expired, Failed, Reason, Skipped,
 from ..tasks import TaskError
 from .base import Ended, EventData
 
-Planned = Annotated[int, about("How many of the steps exist so far; large graphs are created in several transactions.", 3)]
+Planned = Annotated[int, about("Number of steps created so far; large graphs are created in several transactions.", 3)]
 
 
 class WorkflowStarted(EventData, kw_only=True):
@@ -21,19 +21,19 @@ class WorkflowStarted(EventData, kw_only=True):
 class WorkflowExpanded(EventData, kw_only=True):
     """Steps were added to a live workflow."""
 
-    added: Annotated[int, about("How many were added, from 1.", 1)]
+    added: Annotated[int, about("Number of added steps, from 1.", 1)]
     steps_total: Steps
 
 
 class WorkflowStepsReady(EventData, kw_only=True):
     """Several steps became ready together."""
 
-    count: Annotated[int, about("How many, from 2.", 2)]
-    steps: Annotated[list[str], about("Their keys, the first 100.", ["charge", "pack"])] = []
+    count: Annotated[int, about("Number of these steps, from 2.", 2)]
+    steps: Annotated[list[str], about("Keys of these steps, at most 100.", ["charge", "pack"])] = []
 
 
 class WorkflowProgressed(EventData, kw_only=True):
-    """Steps have ended; at most once per transaction."""
+    """Steps ended. Emitted at most once per transaction."""
 
     steps_total: Steps
     planned: Planned
@@ -45,9 +45,9 @@ class WorkflowProgressed(EventData, kw_only=True):
 
 
 class WorkflowEnded(Ended, kw_only=True):
-    """What the three ends of a workflow carry."""
+    """Fields of the three terminal events of a workflow."""
 
-    steps_total: Annotated[int, about("How many steps the workflow had; absent: 0.", 3)] = 0
+    steps_total: Annotated[int, about("Number of steps of the workflow; absent: 0.", 3)] = 0
     completed: Completed = 0
     failed: Failed = 0
     cancelled: Cancelled = 0
@@ -56,22 +56,25 @@ class WorkflowEnded(Ended, kw_only=True):
 
 
 class WorkflowCompleted(WorkflowEnded, kw_only=True):
-    """Every step ended well."""
+    """All steps ended, none with a failure."""
 
     result: Annotated[
-        Raw, about("Results of the steps that no other depends on, by key; null or absent: they are too large.", {"ship": "sent"})
+        Raw,
+        about(
+            "Results of the steps on which no other step depends, by key; null or absent: they are too large.", {"ship": "sent"}
+        ),
     ] = Raw(b"null")
 
 
 class WorkflowFailed(WorkflowEnded, kw_only=True):
-    """At least one step failed and nothing is left to run."""
+    """At least one step failed, and no step can run any longer."""
 
-    error: Annotated[TaskError, about("The error of the first step that failed.")]
-    failed_steps: Annotated[list[str], about("Keys of the steps that failed, the first 100.", ["charge"])] = []
+    error: Annotated[TaskError, about("Error of the first failed step.")]
+    failed_steps: Annotated[list[str], about("Keys of the failed steps, at most 100.", ["charge"])] = []
 
 
 class WorkflowCancelled(WorkflowEnded, kw_only=True):
-    """Cancelled, and nothing runs any more."""
+    """The workflow was cancelled, and no step is running."""
 
     reason: Reason = ""
     by: By = None

@@ -1,4 +1,4 @@
-"""One class, one name: a name in a message, a traceback or a search leads to one place."""
+"""Class names are unique, so that a name in a message, a traceback or a search identifies one class."""
 
 import ast
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""The commands that the README promises to a fresh clone are there, and what CI runs is what people run."""
+"""The commands in the README work in a fresh clone, and CI runs the same commands."""
 
 import json
 import os

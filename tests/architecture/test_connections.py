@@ -1,4 +1,4 @@
-"""How a process reaches its cluster is one value: whoever opens a connection gets it from one of a few files."""
+"""All connections to a cluster use the same `Cluster` value; only a few files may create one."""
 
 import ast
 from pathlib import Path

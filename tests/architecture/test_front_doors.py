@@ -1,4 +1,4 @@
-"""A package's `__all__` is its front door: sorted, complete, and nothing behind it is missing."""
+"""The `__all__` of a package is its public interface: sorted, complete, and every name exists."""
 
 import ast
 import importlib

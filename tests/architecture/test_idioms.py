@@ -1,4 +1,4 @@
-"""Messages, docstrings, comments and READMEs use the field's terms and plain English: what is listed here has a better word."""
+"""Messages, docstrings, comments and READMEs use plain English and the field's terms: the idioms listed here are not allowed."""
 
 import re
 from pathlib import Path
@@ -26,6 +26,15 @@ IDIOMS = {
     r"\bnobody foresaw\b": ("unexpected", "fails in a way that nobody foresaw"),
     r"\bmust lie\b": ("must be", "must lie between 0 and 1"),
     r"\bif it likes\b": ("optionally", "and, if it likes, the meta"),
+    r"\bthe (?:own )?door\b": ("the in-process API", "the door inside the process"),
+    r"\bat hand\b(?! over)": ("current, or available", "finish the transaction at hand"),
+    r"\bfor good\b": ("finally, or permanently", "it failed for good"),
+    r"\ball the same\b": ("nevertheless", "it may have been stored all the same"),
+    r"\bbr(?:ought|ings?|ing) to disk\b": ("synced", "one function brought to disk what was written"),
+    r"\bpassed over\b": ("skipped", "an offset was passed over"),
+    r"\bif need be\b|\bneeds not\b": ("if necessary; need not", "it stays, if need be without records"),
+    r"\bsay (?:it|so) on\b": ("set it on", "say it on its steps"),
+    r"\b(?:broker|leader|cluster) (?:is|are) away\b": ("is unreachable", "while the broker is away"),
 }
 
 

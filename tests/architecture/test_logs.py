@@ -1,4 +1,4 @@
-"""Whoever reads the logs by machine finds a stable `action` in each record of ours."""
+"""Every log record of the project has a stable `action`, for programs that read the logs."""
 
 import ast
 import io
@@ -65,5 +65,5 @@ def test_the_kafka_client_is_heard_only_when_asked_for(stream: io.StringIO) -> N
 
 
 def test_a_level_that_does_not_exist_is_refused(stream: io.StringIO) -> None:
-    with pytest.raises(ConfigurationError, match="'loud' is not known. It is one of debug, info, warning, error"):
+    with pytest.raises(ConfigurationError, match="'loud' is not a log level. It must be one of debug, info, warning, error"):
         configure_logging("worker", "loud", stream)

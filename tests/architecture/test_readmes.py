@@ -1,4 +1,4 @@
-"""The READMEs of the rooms name every module that is there, and none that is not."""
+"""The README of each room names all its modules, and no module that does not exist."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Our import names are generic: where another module of such a name comes first, the hub says so instead of failing inside."""
+"""The import names of the project are generic: if another module with such a name is found first, the hub reports that."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Functions, files and classes are of a size to read: few lines, few methods, few attributes, or a reason stands here."""
+"""Limits of the size of functions, files and classes; every exception is listed here with its reason."""
 
 import ast
 from dataclasses import dataclass
@@ -39,7 +39,6 @@ LARGE_CLASSES = {
     "hub/core/state/partition.py:PartitionState": "one more than the limit: all that a partition has in memory",
     "hub/delivery/feed.py:Feed": "callbacks of the client, reading and committing share one assignment; any of them may end it",
     "hub/delivery/status.py:SubscriberStatus": "a line of `hub status`: an attribute is a figure of it",
-    "hub/delivery/supervisor.py:SubscriberSupervisor": "one more than the limit: what is recreated when a subscriber fails",
     "hub/engine/loop.py:PartitionLoop": "puts the parts of a partition together: an attribute is a part or a setting of it",
     "hub/settings/settings.py:Settings": _SETTINGS,
     "hub/verify/checker.py:Checker": "an entry per topic that is read, a table per rule that compares topics",

@@ -1,4 +1,4 @@
-"""The project's text speaks of the project only, and every folder says what lives in it."""
+"""Texts are about the project only, and every package has a README that describes its contents."""
 
 import re
 import subprocess

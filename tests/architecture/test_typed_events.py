@@ -1,4 +1,4 @@
-"""The core says what happens with the struct of an event, a command or a report: its name on the wire follows from the type."""
+"""The core refers to events, commands and reports by their structs; their type names derive from the structs."""
 
 import ast
 from pathlib import Path

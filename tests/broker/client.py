@@ -1,6 +1,6 @@
-"""A client for tests: sends single requests in versions that ordinary clients do not speak.
+"""A client for tests: sends single requests in versions that ordinary clients do not use.
 
-Encoded by kio, not by the broker's own code.
+kio encodes the requests, not the code of the broker.
 """
 
 import asyncio

@@ -1,9 +1,9 @@
-"""How long the broker's event loop pauses while a topic is compacted beside traffic. Figures, not a test.
+"""Measures how long the broker's event loop is blocked while a topic is compacted under load. Not a test.
 
     python -m tests.broker.measure_cleaning 500 /tmp/somewhere     # megabytes, and an empty folder for the data
 
-Prints pauses of the loop in a quiet time and during the cleaning, and the longest time for which the cleaning thread computed
-without a rest: on a busy machine only the last says something about the broker."""
+Prints the pauses of the event loop without and during a cleaning, and the longest time that the cleaning thread computed
+without a pause. On a busy machine only the latter is meaningful."""
 
 import asyncio
 import os

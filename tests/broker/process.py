@@ -1,4 +1,4 @@
-"""A broker in a process of its own, to be killed."""
+"""A broker in a separate process that tests can kill."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""The measurements run; what they measure is not judged here."""
+"""The benchmarks run; their results are not checked."""
 
 from hub.broker import BrokerServer
 from hub.broker.bench import time_concurrently, time_transactions

@@ -1,4 +1,4 @@
-"""kill -9 of a broker process at random moments while it compacts and retains: nothing that should be there is missing.
+"""kill -9 of a broker process at random times during compaction and retention: no retained record is missing.
 
 `HUB_KILLS` is the number of kills (a few by default)."""
 

@@ -1,4 +1,4 @@
-"""Compaction: the plan, what stays of a log (against a model), and what readers see on files, over restarts and crashes."""
+"""Compaction: the plan, the retained records (compared with a model), and what consumers see, across restarts and crashes."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""kill -9 of a real broker process under load: everything acknowledged is there, transactions are whole."""
+"""kill -9 of a real broker process under load: all acknowledged records exist, and transactions are atomic."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Whether there is room on the disk, also where the disk does not say."""
+"""Monitoring of the free disk space, also if it cannot be determined."""
 
 import logging
 import shutil

@@ -1,4 +1,4 @@
-"""What is forgotten after long disuse: producers, transactional ids, offsets of groups. No sockets; time is passed in."""
+"""Expiration of producers, transactional ids and offsets of groups. No sockets; time is an argument."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Group commit and the two ways of syncing: on the loop for fast disks, in a thread for slow ones."""
+"""Group commit, and syncing on the event loop for fast disks or in a thread for slow ones."""
 
 import asyncio
 import threading

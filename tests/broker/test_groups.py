@@ -1,4 +1,4 @@
-"""The group coordinator, driven without sockets and with a clock that moves when told."""
+"""The group coordinator, without sockets and with a manual clock."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""The journal alone: whole blocks come back, torn ones are cut, damage is refused."""
+"""The journal alone: complete blocks are replayed, incomplete ones are truncated, damage raises an error."""
 
 import shutil
 from pathlib import Path

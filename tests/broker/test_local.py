@@ -1,4 +1,4 @@
-"""The door inside the process: whole transactions, and reads at the append position."""
+"""The in-process API: whole transactions, and reads at the append position."""
 
 import asyncio
 

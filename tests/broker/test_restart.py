@@ -1,4 +1,4 @@
-"""What survives a restart, an orderly one and a crash (the directory copied while the broker runs)."""
+"""What survives an orderly restart and a crash (a copy of the directory made while the broker is running)."""
 
 import asyncio
 import shutil

@@ -1,4 +1,4 @@
-"""Retention: the plan as a function, and what becomes of files, offsets and readers."""
+"""Retention: the plan, and its effect on files, offsets and consumers."""
 
 import os
 import time

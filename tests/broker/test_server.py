@@ -1,4 +1,4 @@
-"""What the server does with clients that misbehave, and with ones that ask for what it does not have."""
+"""How the server handles misbehaving clients and unsupported requests."""
 
 import asyncio
 import random
@@ -45,7 +45,7 @@ async def test_the_log_says_whose_connection_was_closed(broker: BrokerServer, ca
         async with asyncio.timeout(60):
             with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
                 await client.reader.readexactly(1)
-    assert "closing the connection of User:ANONYMOUS at 127.0.0.1: a frame of 0 bytes" in caplog.text
+    assert "closing connection of User:ANONYMOUS at 127.0.0.1: frame of 0 bytes" in caplog.text
 
 
 async def test_a_frame_beyond_the_limit_closes_the_connection() -> None:

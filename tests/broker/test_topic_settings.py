@@ -1,4 +1,4 @@
-"""Topic settings: acted on, or refused with INVALID_CONFIG and the setting's name."""
+"""Topic settings are implemented, or rejected with INVALID_CONFIG and the name of the setting."""
 
 import time
 from pathlib import Path

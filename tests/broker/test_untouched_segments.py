@@ -1,4 +1,4 @@
-"""Cleaning leaves segments alone in which nothing is superseded or over, and keeps the same records as if it read them all."""
+"""Cleaning skips segments without superseded or expired records, and retains the same records as if it read all segments."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

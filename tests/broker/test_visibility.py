@@ -1,6 +1,6 @@
-"""A state machine over core and disk: what readers see is exactly what was committed.
+"""A state machine over core and disk: consumers see exactly the committed records.
 
-Through flushes, checkpoints (also failing ones), crashes and restarts.
+Includes flushes, checkpoints (also failing ones), crashes and restarts.
 """
 
 import shutil

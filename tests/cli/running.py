@@ -1,4 +1,4 @@
-"""A hub in processes of its own, and commands against it as a user runs them."""
+"""A hub in separate processes, and commands against it as a user runs them."""
 
 import asyncio
 import os

@@ -1,7 +1,10 @@
-"""Commands against a running hub, as a user or a script runs them: what they print, and the codes they end with."""
+"""Commands against a running hub, as a user or a script runs them: output and exit codes."""
 
 import asyncio
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -12,7 +15,7 @@ from hub.kafka import partition_of
 from hub.verify import INVARIANTS
 from schemas import step_id, task_id_of_cloudevent
 from tests.brokers import broker_in_thread
-from tests.cli.running import hub, served
+from tests.cli.running import SECONDS, hub, served
 
 ORDER = '{"order": 1, "items": ["kettle"]}'
 
@@ -44,10 +47,48 @@ def test_a_task_that_fails_ends_the_wait_with_1(address: str) -> None:
     assert json.loads(failed.stdout)["error"]["type"] == "Permanent"
 
 
-def test_a_rejected_submission_ends_the_wait_with_1_and_says_why(address: str) -> None:
-    rejected = hub("task", "create", "x", "--start-after", "tomorrow", "--wait", bootstrap=address)
-    assert rejected.returncode == 1
-    assert "start_after" in rejected.stdout
+def test_a_rejected_submission_ends_with_1_and_says_why(address: str) -> None:
+    more = '{"name": "x", "root_id": "nowhere", "key": "more"}'
+    waited = hub("task", "create", "--file", "-", "--wait", stdin=more, bootstrap=address)
+    assert (waited.returncode, "unknown_root" in waited.stdout) == (1, True)
+    asked = hub("task", "create", "--file", "-", stdin=more, bootstrap=address)
+    assert (asked.returncode, asked.stdout, "unknown_root" in asked.stderr) == (1, "", True)
+    as_json = hub("task", "create", "--file", "-", "--json", stdin=more, bootstrap=address)
+    assert (as_json.returncode, json.loads(as_json.stdout)["code"]) == (1, "unknown_root")
+
+
+def test_a_key_that_another_task_has_ends_with_1_without_a_wait(address: str) -> None:
+    arguments = ("task", "create", "reserve-stock", "--key", "taken", "--bootstrap", address)
+    assert hub(*arguments, "--args", ORDER).returncode == 0
+    other = hub(*arguments, "--args", '{"order": 2, "items": []}')
+    assert (other.returncode, other.stdout) == (1, "")
+    assert "idempotency_conflict" in other.stderr
+
+
+def test_a_submission_that_is_invalid_is_refused_without_a_broker() -> None:
+    invalid = hub("task", "create", "x", "--priority", "10000000", bootstrap="127.0.0.1:1")
+    assert invalid.returncode == 2
+    assert "priority: must be between -1,000,000 and 1,000,000" in invalid.stderr
+
+
+def test_a_submission_that_is_invalid_is_not_sent(address: str) -> None:
+    invalid = hub("task", "create", "x", "--id", "unsent", "--start-after", "tomorrow", bootstrap=address)
+    assert (invalid.returncode, invalid.stdout) == (2, "")
+    assert "start_after: 'tomorrow' is not an RFC 3339 time" in invalid.stderr
+    assert hub("task", "get", "unsent", bootstrap=address).returncode == 1
+
+
+def test_a_wait_that_is_interrupted_says_how_to_continue(address: str) -> None:
+    """Interrupted when the command waits: it says after a while why nobody takes the task."""
+    command = [sys.executable, "-m", "hub", "task", "create", "nosuch", "--id", "interrupted", "--wait", "--bootstrap", address]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as waiting:
+        assert waiting.stderr is not None
+        assert "is ready" in waiting.stderr.readline()
+        waiting.send_signal(signal.SIGINT)
+        out, said = waiting.communicate(timeout=SECONDS)
+    assert (waiting.returncode, out) == (130, "")
+    assert said == "Task interrupted continues; follow it to its end with `hub task watch interrupted`.\n"
+    hub("task", "cancel", "interrupted", bootstrap=address)
 
 
 def test_a_wait_that_is_over_ends_with_5(address: str) -> None:
@@ -86,13 +127,25 @@ def test_a_workflow_from_stdin_is_watched_to_its_end(address: str) -> None:
 def test_a_waiting_task_is_cancelled_with_its_reason(address: str) -> None:
     hub("task", "create", "pack-parcel", "--id", "later", "--start-after", "600", bootstrap=address)
     asked = hub("task", "cancel", "later", "--reason", "not wanted", "--json", bootstrap=address)
-    assert json.loads(asked.stdout) == {"id": "later", "requested": True}
+    assert json.loads(asked.stdout) == {"id": "later", "requested": True, "state": "cancelled"}
     ended = hub("task", "watch", "later", bootstrap=address)
     assert ended.returncode == 1
     assert "not wanted" in ended.stdout.splitlines()[-1]
     listed = json.loads(hub("task", "list", "--state", "cancelled", "--json", bootstrap=address).stdout)
     assert "later" in [task["id"] for task in listed["tasks"]]
     assert {task["state"] for task in listed["tasks"]} == {"cancelled"}
+
+
+def test_a_cancel_of_what_does_not_run_ends_with_1_and_says_why(address: str) -> None:
+    hub("task", "create", "reserve-stock", "--args", ORDER, "--id", "over", "--wait", bootstrap=address)
+    ended = hub("task", "cancel", "over", bootstrap=address)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", "Task over has ended already.\n")
+    unknown = hub("task", "cancel", "nosuch", bootstrap=address)
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert "Task nosuch is unknown or has expired. If it is a step of a workflow" in unknown.stderr
+    as_json = json.loads(hub("task", "cancel", "nosuch", "--json", bootstrap=address).stdout)
+    assert (as_json["requested"], as_json["code"]) == (False, "unknown_task")
+    assert hub("task", "cancel", "", bootstrap=address).returncode == 2
 
 
 def test_the_list_is_a_table_of_the_newest(address: str) -> None:
@@ -142,7 +195,8 @@ def test_the_last_events_are_printed_without_following(address: str) -> None:
     assert len(hub(*tail, bootstrap=address).stdout.splitlines()) == 10
     assert hub(*tail, "--task", "last", bootstrap=address).stdout.splitlines() == all_of_task
     assert hub(*tail, "--task", "last", "--limit", "2", bootstrap=address).stdout.splitlines() == all_of_task[-2:]
-    assert hub(*tail, "--task", "nobody", bootstrap=address).stdout == ""
+    nobody = hub(*tail, "--task", "nobody", bootstrap=address)
+    assert (nobody.returncode, nobody.stdout, nobody.stderr) == (0, "", "hub.events keeps no event that fits.\n")
 
 
 def test_every_check_is_explained_by_a_sentence(address: str) -> None:
@@ -264,7 +318,7 @@ def test_a_command_that_starts_processes_has_their_exit_code_and_their_last_word
     done = hub(*command, "--bootstrap", "127.0.0.1:1")
     assert done.returncode == 3
     assert done.stderr.strip().count("\n") == 0
-    assert done.stderr.startswith("hub: No Kafka broker answers at 127.0.0.1:1")
+    assert done.stderr.startswith("hub: No Kafka broker responds at 127.0.0.1:1")
 
 
 @pytest.mark.parametrize("command", [["task", "list"], ["task", "create", "x"], ["events", "tail"], ["verify"]])
@@ -285,7 +339,13 @@ async def test_a_hub_keeps_its_number_of_partitions_and_without_an_engine_says_w
         assert (first.returncode, again.returncode, other.returncode) == (0, 0, 2)
         assert "hub.intake" in first.stdout
         assert "already" in again.stdout
-        assert "run with partitions = 2" in other.stderr
+        assert "set partitions = 2" in other.stderr
         async with Hub(server.bootstrap) as client:
             with pytest.raises(NoAnswerError, match="No engine answered about task x within 2 s"):
                 await client.get("x", timeout_seconds=2)
+        created = await asyncio.to_thread(hub, "task", "create", "charge", "--id", "x", bootstrap=server.bootstrap)
+        assert (created.returncode, created.stdout) == (0, "x\n")
+        assert "The submission is stored, and no engine has decided on it within 3 s" in created.stderr
+        cancelled = await asyncio.to_thread(hub, "task", "cancel", "x", bootstrap=server.bootstrap)
+        assert cancelled.returncode == 0
+        assert "The request is stored; no engine has decided on it within 3 s" in cancelled.stdout

@@ -1,4 +1,4 @@
-"""The help of every command reads as sentences."""
+"""The help of every command consists of sentences."""
 
 from collections.abc import Iterator
 
@@ -54,3 +54,8 @@ def test_every_argument_and_option_says_what_it_means(path: str) -> None:
 @pytest.mark.parametrize("path", [path for path in EVERY if path.startswith(("hub task ", "hub events tail", "hub bench "))])
 def test_exit_codes_are_documented(path: str) -> None:
     assert "Exit codes: 0 " in " ".join(EVERY[path].help.split())  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("path", EVERY)
+def test_the_terminal_decides_where_a_paragraph_is_broken(path: str) -> None:
+    assert all("\n" not in paragraph for paragraph in EVERY[path].help.split("\n\n"))  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from hub.cli import build
 from hub.cli.fields import type_text
-from hub.cli.render import clock, duration, event_line, print_fields, print_table, size
+from hub.cli.render import clock, duration, event_line, print_fields, size
 from hub.cli.status import print_storage
 from hub.errors import HubError
 from schemas import CATALOGUE
@@ -21,7 +21,7 @@ from tests.engine.harness import World
     ("seconds", "text"),
     [
         (None, ""),
-        (0.0, "0 ms"),
+        (0.0004, "<1 ms"),
         (0.0421, "42 ms"),
         (0.9999, "1.0 s"),
         (61.26, "61.3 s"),
@@ -51,17 +51,6 @@ def test_a_size_reads_in_its_unit(count: int, text: str) -> None:
 def test_a_point_in_time_is_told_to_the_millisecond() -> None:
     assert clock("2026-01-02T03:04:05.678901Z") == "03:04:05.678"
     assert clock("") == ""
-
-
-def test_a_table_without_a_terminal_has_no_decoration_and_cuts_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table(("NAME", "STATE"), [("a" * 300, "failed"), ("b", None)], state_column="STATE")
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split() for line in lines] == [["NAME", "STATE"], ["a" * 300, "failed"], ["b"]]
-
-
-def test_what_others_wrote_cannot_move_the_cursor_or_break_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table(("ID", "REMARK"), [("a", "boom\n\x1b[31mred\u202e Grüße")])
-    assert capsys.readouterr().out.splitlines()[1] == "a   boom\\n\\x1b[31mred\\u202e Grüße"
 
 
 def test_fields_that_say_nothing_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,6 +95,16 @@ def test_a_type_is_shown_with_what_every_field_means(event_type: str) -> None:
         assert row.endswith(field["description"])
 
 
+@pytest.mark.parametrize(
+    ("pattern", "hint"),
+    [("task.complete", "Did you mean task.completed?"), ("tasks.*", "Did you mean task.*?"), ("zzz", "See `hub events list`.")],
+)
+def test_a_filter_that_no_type_fits_is_refused_with_the_closest(pattern: str, hint: str) -> None:
+    done = CliRunner().invoke(build(), ["events", "tail", "--type", pattern])
+    assert done.exit_code == 2
+    assert hint in " ".join(done.output.replace("│", " ").split())
+
+
 def test_an_unknown_type_is_refused_with_the_closest() -> None:
     done = CliRunner().invoke(build(), ["events", "show", "task.complete"])
     assert done.exit_code == 2
@@ -120,6 +119,8 @@ def test_an_unknown_type_is_refused_with_the_closest() -> None:
         ["task", "create", "x", "--args", "[1]"],
         ["task", "create", "x", "--args", "@/nowhere/args.json"],
         ["task", "create", "--file", "/nowhere/order.json"],
+        ["task", "create", "x", "--timeout", "5"],
+        ["task", "create", "x", "--wait", "--timeout", "-1"],
         ["task", "list", "--limit", "0"],
         ["events", "tail", "--from", "middle"],
     ],

@@ -5,7 +5,7 @@ from rich.console import Console
 from hub.cli.listing import fits, listed_task
 from hub.cli.tree import STEPS_SHOWN_MAX, TreeView
 from schemas import ExecuteAttempt
-from tests.engine.harness import World
+from tests.engine.harness import SECOND, World
 
 WORKER = {
     "incarnation": "w1",
@@ -126,3 +126,31 @@ def test_the_list_has_live_and_ended_tasks() -> None:
     assert fits(listed["solo"], state="cancelled", name="s*")
     assert not fits(listed["solo"], state="running", name=None)
     assert not fits(listed["root"], state=None, name="s*")
+
+
+def test_how_long_it_took_is_what_the_worker_measured_where_start_and_end_came_together() -> None:
+    world = World()
+    (first,) = diamond(world)
+    report(world, "attempt.completed", first, result=1, ran_seconds=0.125)
+    world.step()
+    listed = {task.id: task.seconds for task in (listed_task(k, v, 0) for k, v in world.rows.items() if k.startswith(b"task/"))}
+    assert listed[first.task] == 0.125
+    (step,) = [task for task in view_of(world).steps() if task.id == first.task]
+    assert step.seconds() == 0.125
+    assert "first (a) completed 125 ms" in text_of(view_of(world))
+
+
+def test_how_long_several_attempts_took_counts_from_the_first_start() -> None:
+    world = World()
+    (first,) = diamond(world)
+    report(world, "attempt.failed", first, error={"type": "E"}, ran_seconds=0.5)
+    world.step()
+    again: list[ExecuteAttempt] = []
+    while not again:
+        world.now_us += SECOND // 10
+        again = dispatched(world)
+    report(world, "attempt.completed", again[0], result=1, ran_seconds=0.125)
+    world.step()
+    (step,) = [task for task in view_of(world).steps() if task.id == first.task]
+    assert step.attempt == 2
+    assert (step.seconds() or 0.0) > 0.8

@@ -1,4 +1,4 @@
-"""The parts of the client that need no hub: building workflows and submissions, errors for bad ends."""
+"""The parts of the client that need no hub: building workflows and submissions, errors for unsuccessful tasks."""
 
 from typing import Any
 
@@ -6,7 +6,6 @@ import pytest
 from msgspec import Raw
 
 from hub.client import (
-    Hub,
     InvalidSubmissionError,
     TaskCancelledError,
     TaskFailedError,
@@ -15,6 +14,7 @@ from hub.client import (
     Workflow,
     error_of,
 )
+from hub.client.submissions import checked, identity_of, submission_of
 from hub.worker import TaskRegistry
 from schemas import Submission, TaskError, TaskReply
 
@@ -62,9 +62,8 @@ def test_a_step_that_repeats_a_key_or_waits_for_nobody_is_refused_at_once() -> N
         flow.step("c", 7)
 
 
-async def test_options_of_a_function_are_the_defaults_of_its_submissions() -> None:
-    hub = Hub("127.0.0.1:1")
-    submission = hub._build(charge, {"order": 1}, {"queue": "other"})
+def test_options_of_a_function_are_the_defaults_of_its_submissions() -> None:
+    submission = submission_of(charge, {"order": 1}, {"queue": "other"})
     assert (submission.name, submission.queue) == ("charge", "other")
     assert submission.retry is not None
     assert submission.retry.max_attempts == 7
@@ -78,23 +77,22 @@ async def test_options_of_a_function_are_the_defaults_of_its_submissions() -> No
         ({"name": ""}, "name"),
         ({"name": "a", "id": ""}, "id"),
         ({"name": "a", "id": "x", "idempotency_key": "y"}, "idempotency_key"),
-        ({"name": "a", "args": {"x": object()}}, "submission of 'a'"),
+        ({"name": "a", "args": {"x": object()}}, "cannot be written as JSON"),
         ({"name": "a", "tasks": {"x": {"name": "b", "nope": 1}}}, "nope"),
     ],
 )
-async def test_a_submission_that_cannot_be_is_refused_here_naming_the_field(fields: dict[str, Any], words: str) -> None:
+def test_a_submission_that_cannot_be_is_refused_here_naming_the_field(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidSubmissionError, match=words):
-        Hub("127.0.0.1:1")._check(fields)
+        checked(fields)
 
 
-async def test_ids_are_drawn_where_nothing_says_them_and_derived_where_something_does() -> None:
-    hub = Hub("127.0.0.1:1")
-    drawn = [hub._identity(Submission(name="a")) for _ in range(2)]
+def test_ids_are_drawn_where_nothing_says_them_and_derived_where_something_does() -> None:
+    drawn = [identity_of(Submission(name="a")) for _ in range(2)]
     assert drawn[0] != drawn[1]
     assert all(task == root for task, root in drawn)
-    keyed = [hub._identity(Submission(name="a", idempotency_key="k")) for _ in range(2)]
+    keyed = [identity_of(Submission(name="a", idempotency_key="k")) for _ in range(2)]
     assert keyed[0] == keyed[1]
-    step = hub._identity(Submission(name="a", root_id="r", key="k"))
+    step = identity_of(Submission(name="a", root_id="r", key="k"))
     assert step[1] == "r"
     assert step[0] not in ("r", "k")
 

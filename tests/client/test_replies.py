@@ -1,4 +1,4 @@
-"""Whatever lies on `hub.replies`: who waits gets the first reply that is for them, or hears that it cannot be read."""
+"""Arbitrary records on `hub.replies`: a waiting client gets the first reply addressed to it, or an error if it is invalid."""
 
 import asyncio
 from random import Random

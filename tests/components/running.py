@@ -1,4 +1,4 @@
-"""A hub inside the test's own event loop, on any broker: engines over TCP, workers, a client."""
+"""A hub in the event loop of the test, on any broker: engines over TCP, workers, a client."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

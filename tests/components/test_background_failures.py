@@ -5,7 +5,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import pytest
 from structlog.testing import capture_logs
@@ -17,8 +17,8 @@ from hub.broker.housekeeping import Housekeeper
 from hub.broker.storage import MemoryStorage
 from hub.client.replies import ReplyReader
 from hub.delivery import DeliveryService, SubscriberConfig
+from hub.delivery.lifecycle import Lifecycle
 from hub.delivery.service import DeliveryFailedError
-from hub.delivery.supervisor import SubscriberSupervisor
 from hub.engine import EngineFailedError, EngineService, LoopSettings
 from hub.engine.embedded import EmbeddedEngine
 from hub.engine.service import OwnedPartitions
@@ -151,9 +151,7 @@ async def test_who_waits_for_a_reply_gets_the_error_that_ended_the_reading(
         await replies.start()
         _, _, early = replies.expect("t", "t")
         async with asyncio.timeout(DEADLINE_SECONDS):
-            with pytest.raises(
-                RepliesFailedError, match=r"cannot read replies any more \(Mistake: a mistake of ours\)"
-            ) as raised:
+            with pytest.raises(RepliesFailedError, match=r"can no longer read replies \(Mistake: a mistake of ours\)") as raised:
                 await early
         _, _, late = replies.expect("u", "u")
         with pytest.raises(RepliesFailedError):
@@ -177,7 +175,7 @@ async def test_delivery_ends_when_what_keeps_a_subscriber_alive_fails(monkeypatc
     service = DeliveryService(NOBODY, [quiet("one"), quiet("two")])
     with capture_logs() as logs:
         await service.start()
-        monkeypatch.setattr(service._supervisors[0], "_set", raises)
+        monkeypatch.setattr(service._supervisors[0].lifecycle, "enter", raises)
         async with asyncio.timeout(DEADLINE_SECONDS):
             with pytest.raises(DeliveryFailedError, match="Delivery stopped: Mistake: a mistake of ours") as raised:
                 await service.watch()
@@ -191,14 +189,14 @@ async def test_delivery_ends_when_what_keeps_a_subscriber_alive_fails(monkeypatc
 async def test_a_subscriber_whose_watch_fails_is_recreated(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    joining, failures = SubscriberSupervisor._joining, [Mistake("a mistake of ours")]
+    join, failures = Lifecycle.join, [Mistake("a mistake of ours")]
 
-    def fails_once(self: SubscriberSupervisor, feed: Any) -> Any:
+    def fails_once(self: Lifecycle, **about: bool) -> None:
         if failures:
             raise failures.pop()
-        return joining(self, feed)
+        join(self, **about)
 
-    monkeypatch.setattr(SubscriberSupervisor, "_joining", fails_once)
+    monkeypatch.setattr(Lifecycle, "join", fails_once)
     service = DeliveryService(NOBODY, [quiet("one")])
     with caplog.at_level(logging.ERROR, logger="hub.delivery.one"):
         await service.start()

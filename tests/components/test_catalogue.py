@@ -1,4 +1,4 @@
-"""Promise 8: every event type in the catalogue is really emitted by a running hub, and nothing else is."""
+"""Guarantee 8: a running hub emits every event type in the catalogue, and no other."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""The format number of a hub, on both brokers: what the last transaction says holds."""
+"""The format number of a hub, on both brokers: that of the last transaction applies."""
 
 import pytest
 from msgspec import json

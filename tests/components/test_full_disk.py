@@ -1,4 +1,4 @@
-"""The embedded broker's disk is full to its reserve: what is refused, what is served, and how the hub recovers."""
+"""The disk of the embedded broker is full up to its reserve: which requests are rejected or served, and how the hub recovers."""
 
 import asyncio
 import os

@@ -1,7 +1,7 @@
-"""A running hub, on both brokers, and whatever plain producers can put on its intake, record after record: nothing restarts, an
-ordinary task ends after each, and the checker finds nothing.
+"""A running hub, on both brokers, with arbitrary records on its intake: nothing restarts, an ordinary task ends after each
+record, and the checker has no findings.
 
-HUB_HOSTILE: how many generated records follow the chosen ones (default 40).
+HUB_HOSTILE: number of generated records after the predefined ones (default 40).
 """
 
 import asyncio

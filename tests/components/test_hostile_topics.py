@@ -1,7 +1,7 @@
-"""A running hub, on both brokers, and whatever plain producers can put on every topic but the intake, record after record: who
-reads the topic survives it, an ordinary task ends after each, is watched and delivered, and log lines are few.
+"""A running hub, on both brokers, with arbitrary records on every topic but the intake: all readers continue, an ordinary task
+ends after each record and is watched and delivered, and the number of log lines is limited.
 
-HUB_HOSTILE: how many generated records follow the chosen ones on each topic (default 20).
+HUB_HOSTILE: number of generated records per topic after the predefined ones (default 20).
 """
 
 import asyncio

@@ -1,4 +1,5 @@
-"""Disk: the intake is deleted behind what was decided, and a disk that fills up refuses new work while running work continues."""
+"""Disk space: processed records of the intake are deleted, and with a full disk new tasks are rejected while running ones
+continue."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""A compacted topic read from its start gives the last value of every key, on the embedded broker and on Apache Kafka."""
+"""Reading a compacted topic from its start yields the last value of every key, on the embedded broker and on Apache Kafka."""
 
 import asyncio
 import random

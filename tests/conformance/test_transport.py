@@ -1,4 +1,4 @@
-"""What clients and workers may rely on of a transport: over TCP on both brokers, and in memory."""
+"""The guarantees of a transport for clients and workers: over TCP on both brokers, and in memory."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator

@@ -1,4 +1,4 @@
-"""The tables of the front door: every report has a handler, every timer that something adds has one, too."""
+"""The dispatch tables: every report type and every kind of timer has a handler."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The codec of `hub.state`: what is written under a key is read back under it."""
+"""The codec of `hub.state`: encoded rows can be decoded again."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The table of transitions, row by row, and what is made from it."""
+"""The table of transitions, row by row, and the diagram generated from it."""
 
 from pathlib import Path
 

@@ -1,4 +1,5 @@
-"""An embedded broker that can be killed: `python -m tests.delivery.broker_process <data dir> <port>`; prints its port."""
+"""An embedded broker process that tests can kill: `python -m tests.delivery.broker_process <data dir> <port>`; prints its
+port."""
 
 import asyncio
 import sys

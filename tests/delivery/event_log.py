@@ -1,4 +1,4 @@
-"""Writes events to a topic as the engine would: same headers, same bodies, transactions."""
+"""Writes events to a topic like the engine: same headers, same bodies, transactions."""
 
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence

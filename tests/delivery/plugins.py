@@ -1,4 +1,4 @@
-"""Subscribers for tests. What they see is kept by the `tag` in their settings."""
+"""Subscribers for tests. They record what they receive under the `tag` in their settings."""
 
 import asyncio
 import collections

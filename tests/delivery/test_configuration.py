@@ -1,4 +1,4 @@
-"""Configuration is refused at start, with the path of what is wrong."""
+"""Invalid configuration is rejected at the start, with the path of the invalid value."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def planned(**entry: Any) -> Any:
     ("entries", "says"),
     [
         ({}, "subscribers: must be a list"),
-        ([{}], r"subscribers\[0\]\.use: Field required"),
+        ([{}], r"subscribers\[0\]\.use: is missing"),
         ([{"use": "console", "retries": 5}], r"subscribers\[0\]\.retries: unknown key"),
         ([{"use": "console", "id": "a b"}], r"subscribers\[0\]\.id: letters, digits"),
         ([{"use": "console", "start_from": "middle"}], r"subscribers\[0\]\.start_from: "),

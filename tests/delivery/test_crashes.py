@@ -1,4 +1,4 @@
-"""Processes are killed, brokers come and go: nothing is lost, order stays, ids are stable."""
+"""Processes are killed, brokers restart: no event is lost, order is kept, ids are stable."""
 
 import asyncio
 import collections

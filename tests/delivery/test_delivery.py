@@ -1,8 +1,10 @@
-"""What a subscriber is promised, on a real broker."""
+"""The guarantees for a subscriber, on a real broker."""
 
 import asyncio
+import logging
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -301,6 +303,31 @@ async def test_a_subscriber_that_blocks_hangs_or_breaks_slows_no_other(bootstrap
         await until(lambda: len(SEEN[healthy.id].events) == 100, "all events at the healthy one", 60)
         assert SEEN[blocking.id].events == []
         SEEN[blocking.id].gate.set()
+
+
+async def test_an_import_that_raises_is_logged_once_with_its_place_until_it_works(
+    bootstrap: str, topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fixed, module = tmp_path / "fixed", unique("sometimes").replace("-", "_")
+    (tmp_path / f"{module}.py").write_text(
+        "from pathlib import Path\n"
+        f"if not Path({str(fixed)!r}).exists():\n"
+        "    raise RuntimeError('not yet')\n"
+        "from tests.delivery.plugins import plain\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    config = SubscriberConfig(use=f"{module}:plain", id=module)
+    changes: list[dict[str, str]] = []
+    why = f"the import of '{module}:plain' raised RuntimeError: not yet ({module}.py, line 3)"
+    async with running(DeliveryService(Cluster.of(bootstrap), [config], topic=topic, on_failing=changes.append)) as service:
+        await until(lambda: service.status()[0].restarts == 2, "the second try")
+        assert service.failing() == {config.id: why}
+        logged = [record for record in caplog.records if record.levelno >= logging.WARNING and why in record.getMessage()]
+        assert [(record.levelname, record.exc_info) for record in logged] == [("ERROR", None)]
+        fixed.touch()
+        await until(lambda: service.status()[0].state == "running", "the subscriber")
+        assert service.failing() == {}
+        assert changes == [{config.id: why}, {}]
 
 
 async def test_a_handler_that_never_comes_back_does_not_hold_up_the_end(bootstrap: str, topic: str) -> None:

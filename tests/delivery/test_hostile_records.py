@@ -1,4 +1,4 @@
-"""Whatever lies on the topic of events: what is an event is delivered once, what is not is set aside, and nothing stops."""
+"""Arbitrary records on the topic of events: valid events are delivered once, others are dead-lettered, and nothing stops."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""How a consumer gets on: lag, what to commit, and when it counts as stuck."""
+"""Progress of a consumer: lag, offsets to commit, and detection of a stuck consumer."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Secrets in a subscriber's settings are shown to nobody: not by `hub config`, in errors, in logs, in dead letters."""
+"""Secrets in the settings of a subscriber never appear in `hub config`, errors, logs or dead letters."""
 
 import io
 import json

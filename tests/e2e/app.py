@@ -1,4 +1,4 @@
-"""The tasks of the end-to-end tests: short, with a trace of each run in a file where the test asks for one."""
+"""The tasks of the end-to-end tests: short; each execution is recorded in a file if the test sets one."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""A subscriber that writes down what it is given, one line an event."""
+"""A subscriber that writes one line per event to a file."""
 
 import os
 from typing import Any

@@ -1,4 +1,4 @@
-"""A load of chains and diamonds, and what must be true when it is over."""
+"""A load of chains and diamonds, and the checks at its end."""
 
 import asyncio
 import os

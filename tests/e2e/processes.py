@@ -1,4 +1,4 @@
-"""Real processes of a hub, to be started, killed, stopped and continued by pid."""
+"""Real processes of a hub that tests start, kill, suspend and resume by pid."""
 
 import asyncio
 import json

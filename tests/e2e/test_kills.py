@@ -1,6 +1,7 @@
-"""kill -9 of each role at random moments under load: everything ends, nothing acknowledged is lost, the checker finds nothing.
+"""kill -9 of each role at random times under load: all tasks end, no acknowledged submission is lost, the checker has no
+findings.
 
-By default a short form (some hundred tasks, a few kills); HUB_KILLS=10 HUB_TASKS=5000 gives the long one.
+The default is short (some hundred tasks, a few kills); set HUB_KILLS=10 HUB_TASKS=5000 for the long form.
 """
 
 from pathlib import Path

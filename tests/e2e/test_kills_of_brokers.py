@@ -1,6 +1,6 @@
-"""kill -9 of the brokers of a three-node Apache Kafka, one after another, under load: nothing is lost, nothing is doubled.
+"""kill -9 of the brokers of a three-node Apache Kafka, one after another, under load: nothing is lost or duplicated.
 
-By default each node once and at least HUB_TASKS tasks (600); HUB_KILLS=10 HUB_TASKS=5000 gives the long form.
+The default is one kill per node and at least HUB_TASKS tasks (600); set HUB_KILLS=10 HUB_TASKS=5000 for the long form.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ def check_what_was_said(folder: Path) -> None:
         ("worker", "heartbeat_failed", "heartbeats_acknowledged"),
     ):
         lines = (folder / f"{role}.err").read_text().splitlines()
-        assert not [line for line in lines if "No Kafka broker answers" in line]
+        assert not [line for line in lines if "No Kafka broker responds" in line]
         outages = 0
         causes: list[str] = []
         for line in lines:
@@ -76,7 +76,7 @@ def check_what_was_said(folder: Path) -> None:
         assert causes == [], f"the {role} does not say that this is over"
         assert outages > 0 or role == "worker", lines  # whose heartbeats may all be in time
     said = (folder / "delivery.err").read_text()
-    assert "No Kafka broker answers" not in said
+    assert "No Kafka broker responds" not in said
     assert said.count("action=broker_silent ") <= 2 * TIMES, "once per outage, and once more by a consumer that was replaced"
 
 
@@ -108,7 +108,7 @@ async def test_while_a_leader_is_away_its_partition_is_named_and_not_the_cluster
     finally:
         await sender.stop()
     assert unavailable.value.leader == gone
-    assert f"The leader of {topic}-{partition}, {gone}, does not answer" in str(unavailable.value)
+    assert f"The leader of {topic}-{partition}, {gone}, does not respond" in str(unavailable.value)
     storage = await describe_storage(Cluster.of(cluster.bootstrap))
     assert list(storage.dirs) == [stays.bootstrap]
     assert storage.usable_bytes is not None

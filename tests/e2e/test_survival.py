@@ -1,4 +1,5 @@
-"""What a hub survives beside single kills: owners back from the dead, long stops, repeats, garbage, coming and going."""
+"""A hub survives more than single kills: resumed zombies, long suspensions, repeated records, garbage, joining and leaving
+processes."""
 
 import asyncio
 import signal

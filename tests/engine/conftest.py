@@ -1,4 +1,4 @@
-"""After every test: the checker finds nothing wrong with what the engine wrote."""
+"""After every test the checker verifies what the engine wrote."""
 
 from collections.abc import Iterator
 

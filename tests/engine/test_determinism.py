@@ -1,5 +1,5 @@
-"""A batch is a function of the partition's rows, the records and what the loop knows: decided again, by another owner or another
-process, it is the same bytes, wherever its commit put them."""
+"""A batch is a function of the partition's rows, the records and what the loop knows: decided again, by another owner or
+another process, it has the same bytes, regardless of the offsets of its commit."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What one record must not do: stop the partition, break a promise to others, or leave something behind forever."""
+"""A single record must not stop the partition, violate a guarantee for others, or leave permanent state."""
 
 from typing import Any
 

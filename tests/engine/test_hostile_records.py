@@ -1,7 +1,7 @@
-"""Whole records that an engine partition must survive: nothing that lies in `hub.intake` raises, outgrows a record or lets the
-checker find anything, and the next good record is decided as ever.
+"""Arbitrary records in `hub.intake`: none makes a partition raise, exceed the size of a record or cause a finding, and the
+next valid record is processed as usual.
 
-HUB_RECORDS: how many records are generated (default 20,000).
+HUB_RECORDS: number of generated records (default 20,000).
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Levels of free space: each threshold is crossed at once on the way down, and with some room to spare on the way up."""
+"""Levels of free space: thresholds apply at once when space decreases, and with a margin when it increases."""
 
 import pytest
 

@@ -1,4 +1,5 @@
-"""How far the intake may be deleted: late by a part of the retention at most, never early, also over restarts."""
+"""Up to which offset the intake may be deleted: late by at most a fraction of the retention, never early, also across
+restarts."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""The loop around a partition, inside a broker's process: take-over, missing history, foreign transactions."""
+"""The loop of a partition in the broker's process: take-over, missing history, foreign transactions."""
 
 import asyncio
 import subprocess

@@ -1,4 +1,4 @@
-"""The loop goes on: past a record that the engine cannot decide, and from a log that is ahead of the clock."""
+"""The loop recovers: from a record that the engine cannot process, and from a log that is ahead of the clock."""
 
 import asyncio
 import struct
@@ -219,7 +219,7 @@ async def test_a_failure_that_no_record_is_to_blame_for_is_raised_when_it_repeat
                 await owner.task
     poison = [entry["event"] for entry in logs if entry["action"] == "engine_poison"]
     assert len(poison) == 2
-    assert "the partition stops" in poison[1]
+    assert "stopping the partition" in poison[1]
     monkeypatch.undo()
     second = await Owner(broker).started()  # nothing was written, so nothing is lost
     log = await until(broker, "task.created", 3)
@@ -277,7 +277,7 @@ async def test_a_batch_that_a_producer_wrote_broken_is_dead_lettered_and_the_nex
     await submit(broker, range(1))
     log = await until(broker, "task.created", 1)
     [aside] = [event for event in log if event.type == "engine.report_dead_lettered"]
-    assert "cannot be read" in aside.data.reason
+    assert "cannot be decoded" in aside.data.reason
     await owner.stop()
 
 

@@ -1,4 +1,4 @@
-"""What one engine partition decides: each test is one sentence about behaviour, on values alone."""
+"""The decisions of one engine partition: each test is one sentence about behaviour, without I/O."""
 
 from collections.abc import Iterator
 
@@ -249,6 +249,37 @@ def test_a_task_that_failed_says_when_its_body_began_also_where_start_and_end_ca
     assert world.types("t")[-3:] == ["task.started", "attempt.failed", "task.failed"]
     failed = world.last("task.failed").data
     assert failed.started_at == failed.finished_at
+    assert failed.number == 2, "the report that caused it"
+
+
+def test_a_task_that_timed_out_says_which_report_caused_its_end(world: World) -> None:
+    command = run_one(world, timeouts={"attempt": 5}, retry={"max_attempts": 1})
+    world.report(command, "attempt.failed", number=3, error={"type": "E"}, timed_out=True)
+    world.step()
+    assert [world.last(kind).data.number for kind in ("attempt.timed_out", "task.failed")] == [3, 3]
+    assert world.last("task.failed").data.kind == "timed_out"
+
+
+@pytest.mark.parametrize("end", ["completed", "failed"])
+def test_how_long_a_body_ran_is_kept_where_start_and_end_came_together(world: World, end: str) -> None:
+    command = run_one(world, retry={"max_attempts": 1})
+    world.complete(command, 1, ran_seconds=0.25) if end == "completed" else world.fail(command, ran_seconds=0.25)
+    world.until_quiet(0)
+    row = msgspec.json.decode(world.rows[b"task/t"])
+    assert (row["ended"], row["seconds"]) == (end, 0.25)
+
+
+def test_how_long_an_earlier_attempt_ran_is_not_that_of_the_last(world: World) -> None:
+    command = run_one(world, retry={"max_attempts": 2, "backoff": [0], "jitter": 0})
+    world.fail(command, ran_seconds=9.0)
+    world.until_quiet(0)
+    (command,) = world.dispatched()
+    world.report(command, "attempt.started", number=1)
+    world.step()
+    world.now_us += SECOND
+    world.complete(command, 1)
+    world.until_quiet(0)
+    assert msgspec.json.decode(world.rows[b"task/t"])["seconds"] == 1.0
 
 
 def test_an_attempt_that_fails_is_retried_with_back_off_until_it_is_exhausted(world: World) -> None:

@@ -1,4 +1,4 @@
-"""What a handler was registered with holds where a submission gives nothing else, also where the engine ends an attempt."""
+"""Options of a registration apply if the submission does not set them, also when the engine ends an attempt."""
 
 from typing import Any
 

@@ -4,7 +4,10 @@ durable state must be the fold of the log.
 `HUB_SEEDS=20000` runs so many; `HUB_SEED=123` runs the one that failed.
 """
 
+import functools
 import os
+from collections import Counter
+from typing import NamedTuple
 
 import msgspec
 import pytest
@@ -24,20 +27,24 @@ def rows_of_tasks(world: World) -> dict[bytes, bytes]:
     return {key: value for key, value in world.rows.items() if key.startswith((b"task/", b"args/", b"plan/"))}
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_every_schedule_heals_and_its_log_tells_one_true_story(seed: int) -> None:
-    try:
-        check_seed(seed)
-    except BaseException as error:
-        error.add_note(f"Again: HUB_SEED={seed} python -m pytest tests/engine/test_schedules.py")
-        raise
+@pytest.fixture(autouse=True)
+def the_checker_agrees() -> None:
+    """Every schedule here is checked by `story_of`, or compared with another one; see conftest.py for other tests."""
 
 
-def check_seed(seed: int) -> Schedule:
-    """Run the schedule of `seed` and everything that must be true of it. Raises AssertionError."""
+class Story(NamedTuple):
+    """What one schedule told: its types of events, and how often each run of a task was created and ended, by partition."""
+
+    types: frozenset[str]
+    created: list[Counter[tuple[str, int]]]
+    ended: list[Counter[tuple[str, int]]]
+
+
+@functools.cache
+def story_of(seed: int) -> Story:
+    """Run the schedule of `seed` and check everything that must be true of it. Raises AssertionError."""
     schedule = healed(seed)
-    report = schedule.verify()
-    assert report.ok, report.render()
+    story = _story(schedule)
     for world in schedule.worlds:
         check_fold(world)
         assert not world.engine.state.held, "nobody holds anything"
@@ -46,7 +53,27 @@ def check_seed(seed: int) -> Schedule:
         world.crash()
         assert rows_of_tasks(world) == before
         assert all(value.startswith(b'{"ended"') for value in before.values())
-    return schedule
+    report = schedule.verify()
+    assert report.ok, report.render()
+    return story
+
+
+def _story(schedule: Schedule) -> Story:
+    events = [world.events for world in schedule.worlds]
+    return Story(
+        frozenset(event.type for some in events for event in some),
+        [Counter((event.subject, event.run) for event in some if event.type == "task.created") for some in events],
+        [Counter((event.subject, event.run) for event in some if event.to_state in TERMINAL_STATES) for some in events],
+    )
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_every_schedule_heals_and_its_log_tells_one_true_story(seed: int) -> None:
+    try:
+        story_of(seed)
+    except BaseException as error:
+        error.add_note(f"Again: HUB_SEED={seed} python -m pytest tests/engine/test_schedules.py")
+        raise
 
 
 def test_the_same_seed_gives_the_same_records() -> None:
@@ -56,8 +83,7 @@ def test_the_same_seed_gives_the_same_records() -> None:
 
 def test_what_schedules_are_for_happens_in_them() -> None:
     """No kind of event that one hub in memory can emit stays away from the seeds of every run."""
-    seen = {event.type for seed in range(60) for world in healed(seed).worlds for event in world.events}
-    assert not EMITTED - seen
+    assert not EMITTED.difference(*(story_of(seed).types for seed in range(60)))
 
 
 EMITTED = {
@@ -115,8 +141,7 @@ def means_something(state: PartitionState, due_us: int, kind: str, name: str, ma
 
 def test_every_created_run_ends_once() -> None:
     """Counted by hand, so that the checker is not the only one to say so."""
-    for seed in range(10):
-        for world in healed(seed).worlds:
-            created = [(event.subject, event.run) for event in world.events if event.type == "task.created"]
-            ended = [(event.subject, event.run) for event in world.events if event.to_state in TERMINAL_STATES]
-            assert sorted(created) == sorted(ended)
+    for seed in range(60):
+        story = story_of(seed)
+        assert story.created == story.ended
+        assert {count for runs in story.created for count in runs.values()} == {1}

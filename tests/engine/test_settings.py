@@ -1,4 +1,4 @@
-"""What the engine's settings mean: the thresholds of free space, and the age of a snapshot."""
+"""Settings of the engine: the thresholds of free space, and the maximum age of a snapshot."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Silence is silence only up to the time until which the intake was read: over TCP as in the broker's process."""
+"""Missing heartbeats count only up to the time watermark, over TCP and in the broker's process."""
 
 import asyncio
 from typing import Any, cast

@@ -1,4 +1,4 @@
-"""Snapshots shorten a restart, and are believed only where the changelog goes on from them."""
+"""Snapshots shorten a restart, and are used only if the changelog continues them."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,5 +1,5 @@
-"""The hub's topics in memory, with the offsets that a broker gives: the marker that ends a transaction takes one of its own in
-every partition that the transaction wrote to, so that the records that readers see have gaps between them."""
+"""The hub's topics in memory, with the offsets of a broker: the marker of a transaction takes an offset in every partition of
+the transaction, so the offsets of visible records have gaps."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""The demo from end to end, and its events as any Kafka consumer sees them."""
+"""The demo from end to end, and its events as seen by any Kafka consumer."""
 
 import json
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""The demo's tasks on a hub in memory: the order ends as it should, at the times that it says."""
+"""The demo's tasks on a hub in memory: the order completes at the expected times."""
 
 import pytest
 

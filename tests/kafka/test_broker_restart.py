@@ -1,4 +1,4 @@
-"""Sessions across the death of the broker: what was acknowledged is there once, what was in doubt once or never."""
+"""Sessions across a crash of the broker: acknowledged records exist once, records with an unknown outcome once or never."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The session on aiokafka's producer: what is special about the older protocol."""
+"""The session on aiokafka's producer: behaviour specific to version 1 of the transaction protocol."""
 
 import logging
 from typing import Any

@@ -1,4 +1,4 @@
-"""The settings of aiokafka's clients are ours, and in one place."""
+"""The settings of aiokafka's clients are defined in one place."""
 
 import asyncio
 import importlib.metadata
@@ -63,7 +63,9 @@ def test_bootstrap_addresses() -> None:
     assert Cluster.of(str(cluster)) == cluster
 
 
-@pytest.mark.parametrize(("text", "wrong"), [("a:x", "'a:x' is not host:port"), ("b:1,:x", "':x' is not"), (" , ", "no address")])
+@pytest.mark.parametrize(
+    ("text", "wrong"), [("a:x", "'a:x' is not of the form host:port"), ("b:1,:x", "':x' is not"), (" , ", "no address")]
+)
 def test_what_is_not_an_address_is_refused(text: str, wrong: str) -> None:
     with pytest.raises(BrokerUnreachable, match=wrong):
         Cluster.of(text)
@@ -95,7 +97,7 @@ async def test_a_broker_that_is_not_there_is_reported_with_address_and_remedy() 
 
 
 async def test_something_else_that_listens_is_not_taken_for_a_broker() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as mute, pytest.raises(BrokerUnreachable, match="did not answer"):
+    with socket.create_server(("127.0.0.1", 0)) as mute, pytest.raises(BrokerUnreachable, match="did not respond"):
         await wait_until_reachable(Cluster.of(f"127.0.0.1:{mute.getsockname()[1]}"), 0.3)
 
 

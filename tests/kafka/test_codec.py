@@ -1,4 +1,4 @@
-"""Record batches to bytes and back."""
+"""Encoding and decoding of record batches."""
 
 import struct
 from contextlib import suppress

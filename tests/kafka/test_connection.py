@@ -1,4 +1,4 @@
-"""The small client below the sessions: what it makes of answers that are none."""
+"""The connection of sessions: malformed and missing responses."""
 
 import asyncio
 import struct
@@ -59,7 +59,7 @@ async def babbler() -> AsyncIterator[Cluster]:
 
 async def test_an_answer_that_is_not_of_the_protocol_ends_the_connection(babbler: Cluster) -> None:
     connection = await connect_any(babbler, role="test")
-    with pytest.raises(ConnectionLost, match=rf"{babbler} answered Metadata with bytes that the protocol does not have"):
+    with pytest.raises(ConnectionLost, match=rf"{babbler} sent a malformed response to Metadata"):
         await connection.ask(METADATA, metadata_request(["t"]))
     assert not connection.is_open
     with pytest.raises(ConnectionLost, match="closed"):
@@ -84,6 +84,6 @@ async def test_a_connection_waits_as_long_as_its_cluster_may_take() -> None:
     async with serving(keep_quiet) as cluster:
         ((host, port),) = cluster.addresses
         connection = await Connection.open(replace(cluster, request_seconds=0.05), host, port, role="test")
-        with pytest.raises(ConnectionLost, match=r"did not answer ApiVersions within 0\.05 s"):
+        with pytest.raises(ConnectionLost, match=r"did not respond to ApiVersions within 0\.05 s"):
             await ask_versions(connection)
         assert not connection.is_open

@@ -1,4 +1,4 @@
-"""Batches as they are fetched: a header whose name is not UTF-8 is a record like any other."""
+"""Decoding of fetched batches, including records with header names that are not UTF-8."""
 
 import asyncio
 import struct

@@ -1,4 +1,4 @@
-"""Reading one partition: from where we say, only what is committed, and never past a hole in silence."""
+"""Reading one partition: from a given offset, committed records only, and never silently past missing records."""
 
 import asyncio
 
@@ -135,7 +135,7 @@ async def test_an_offset_that_is_not_there_yet_fails_loudly(world: World) -> Non
     await write(world, topic, "a")
     async with PartitionReader(Cluster.of(world.bootstrap)) as partition:
         await partition.open(topic, 0, 1_000)
-        with pytest.raises(OffsetOutOfRange, match=f"{topic}-0 has no offset 1000") as gone:
+        with pytest.raises(OffsetOutOfRange, match=f"Offset 1000 of {topic}-0 is out of range") as gone:
             await read(partition, 1)
         assert (gone.value.topic, gone.value.partition, gone.value.offset) == (topic, 0, 1_000)
 

@@ -1,4 +1,4 @@
-"""Our encodings against kio's, which is generated from Kafka's own schema."""
+"""The encodings of the client compared with kio's, which is generated from Kafka's schema."""
 # mypy: disable-error-code="arg-type"
 # (kio has a type of its own for each kind of name and id, which are plain strings and numbers to us)
 

@@ -1,4 +1,4 @@
-"""What is posted is stored or spoken of, whatever the producer does: one that a test tells what to do."""
+"""Posted records are stored or reported, whatever the producer does; tests script its behaviour."""
 
 import asyncio
 from collections.abc import AsyncIterator

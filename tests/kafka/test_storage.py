@@ -1,4 +1,4 @@
-"""DescribeLogDirs: our encoding against kio's, and the answers of a broker."""
+"""DescribeLogDirs: the encoding compared with kio's, and the responses of a broker."""
 # mypy: disable-error-code="arg-type"
 
 from importlib import import_module

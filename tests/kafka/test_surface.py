@@ -1,4 +1,4 @@
-"""The front door of the Kafka layer."""
+"""The public interface of the Kafka layer."""
 
 import hub.kafka
 from hub.errors import HubError

@@ -1,4 +1,4 @@
-"""The hub's topics: made when missing, refused when wrong."""
+"""The hub's topics: created if missing, rejected if incompatible."""
 
 import asyncio
 
@@ -47,7 +47,9 @@ async def create(bootstrap: str, name: str, partitions: int, **config: str) -> N
 
 
 def test_every_topic_takes_batches_of_eight_mebibytes() -> None:
-    assert {spec.config["max.message.bytes"] for spec in hub_topics(4, subscribers=["x"])} == {str(8 << 20)}
+    assert {spec.config["max.message.bytes"] for spec in hub_topics(4)} == {str(8 << 20)}
+    (dead_letters,) = [spec for spec in hub_topics(4, subscribers=["x"]) if spec.name == "hub.dlq.x"]
+    assert dead_letters.config["max.message.bytes"] == str((8 << 20) + 65_536), "an event of any size, and why it is there"
 
 
 def test_only_the_changelog_is_compacted_and_only_the_intake_kept_for_ever() -> None:
@@ -98,9 +100,22 @@ async def test_pools_and_dead_letters_can_be_added_later(empty_bootstrap: str) -
     assert await list_pools(Cluster.of(empty_bootstrap)) == ["default", "late"]
 
 
+async def test_dead_letters_have_the_partitions_of_the_events_and_keep_them(empty_bootstrap: str) -> None:
+    cluster = Cluster.of(empty_bootstrap)
+    await ensure_topics(cluster, partitions=2)
+    await ensure_dlq(cluster, "slack", config={"retention.ms": "600000"})
+    await ensure_dlq(cluster, "slack", events="hub.replies", config={"retention.ms": "700000"})
+    assert await describe_partitions(cluster, "hub.dlq.slack") == 2
+    assert await describe_setting(cluster, "hub.dlq.slack", "retention.ms") == "700000"
+    with pytest.raises(TopicMissing, match="nowhere"):
+        await ensure_dlq(cluster, "mail", events="nowhere")
+
+
 async def test_another_number_of_partitions_is_refused_with_the_remedy(empty_bootstrap: str) -> None:
     await ensure_topics(Cluster.of(empty_bootstrap), partitions=1)
-    with pytest.raises(TopicMismatch, match=r"hub\.intake has partitions = 1, and the hub needs 4.*partitions = 1") as mismatch:
+    with pytest.raises(
+        TopicMismatch, match=r"hub\.intake has partitions = 1, but the hub requires 4.*partitions = 1"
+    ) as mismatch:
         await ensure_topics(Cluster.of(empty_bootstrap), partitions=4)
     assert (mismatch.value.topic, mismatch.value.setting, mismatch.value.found, mismatch.value.wanted) == (
         "hub.intake",

@@ -1,1 +1,1 @@
-"""Whether the tests notice mistakes: small changes of the code, one at a time, and who finds them. See README.md."""
+"""Mutation testing: applies small changes to the code, one at a time, and checks that tests fail. See README.md."""

@@ -1,10 +1,10 @@
-"""Draws mutants and runs the tests that should find them.
+"""Draws mutants and runs the tests that should kill them.
 
     python -m tests.mutants 40 --seed 7            # forty of all rooms, two at a time
     python -m tests.mutants 20 --room worker -v    # of one room
 
-A mutant is killed when a test fails or runs into its time limit. Survivors are printed with the command that shows one again.
-Exit codes: 0 at least `--least` per cent were killed, 1 fewer, 2 the tests fail without any change."""
+A mutant is killed if a test fails or exceeds its time limit. Survivors are printed with the command that reproduces them. Exit
+codes: 0 at least `--least` per cent were killed, 1 fewer, 2 the tests fail without a mutant."""
 
 import argparse
 import os

@@ -1,4 +1,4 @@
-"""Which modules are changed, and which tests have to notice: those that drive the room itself, the quickest first."""
+"""The modules to mutate, and the tests that must fail: those of the room, the fastest first."""
 
 from pathlib import Path
 from typing import NamedTuple

@@ -1,5 +1,5 @@
-"""Where a module can be changed, and into what: a comparison turned, + for -, `and` for `or`, a `not` or a call left out, a truth
-value turned. Pure."""
+"""The mutations of a module: a negated comparison, + for -, `and` for `or`, a removed `not` or call, a negated truth value.
+Pure."""
 
 import ast
 from collections.abc import Iterator

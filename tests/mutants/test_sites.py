@@ -1,4 +1,4 @@
-"""The changes that are tried are the ones that were meant, and each is one change."""
+"""Mutations are the intended ones, and each is a single change."""
 
 import ast
 

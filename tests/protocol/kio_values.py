@@ -1,4 +1,4 @@
-"""Messages that kio makes, which is generated from Kafka's own schema."""
+"""Messages built with kio, which is generated from Kafka's schema."""
 
 import datetime as dt
 import io

@@ -1,4 +1,4 @@
-"""Our encoding against kio's, for every API and version that is served."""
+"""The encoding compared with kio's, for every supported API and version."""
 
 import enum
 import io

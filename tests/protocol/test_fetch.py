@@ -1,4 +1,4 @@
-"""The answer to a fetch by hand, against the generic codec in every version."""
+"""The hand-written encoder of the fetch response, compared with the generic codec in every version."""
 
 import pytest
 

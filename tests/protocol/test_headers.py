@@ -1,4 +1,4 @@
-"""Headers against kio's."""
+"""Headers compared with kio's."""
 # mypy: disable-error-code="arg-type"
 
 import pytest

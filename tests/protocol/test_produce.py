@@ -1,4 +1,4 @@
-"""Produce by hand: against the generic codec in every version, and against kio."""
+"""The hand-written codec of Produce, compared with the generic codec in every version and with kio."""
 # mypy: disable-error-code="arg-type"
 # (kio has a type of its own for each kind of name and id, which are plain strings and numbers to us)
 

@@ -1,4 +1,4 @@
-"""`hub up` as a real process, in a folder of its own."""
+"""`hub up` as a real process in a separate folder."""
 
 import asyncio
 import json

@@ -1,7 +1,7 @@
-"""Data of another format is refused at start, in one sentence, and left as it is.
+"""Data of another format is rejected at the start with one sentence, and not changed.
 
-`hub-data-without-format.tar.gz` is a data directory that `hub up` of the last version without format numbers left behind after an
-orderly end: two tasks that ended, one that waits.
+`hub-data-without-format.tar.gz` is a data directory written by `hub up` of the last version without format numbers, after an
+orderly shutdown: two ended tasks, one waiting task.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What `--host` and `--advertised-host` may be, and where clients are sent."""
+"""Valid values of `--host` and `--advertised-host`, and the address that clients get."""
 
 import socket
 

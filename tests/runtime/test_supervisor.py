@@ -1,4 +1,4 @@
-"""`hub up`: comes up, drains, starts again what dies, leaves nobody behind."""
+"""`hub up` starts, drains, restarts processes that die, and leaves no process behind."""
 
 import asyncio
 import os

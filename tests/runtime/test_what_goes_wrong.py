@@ -1,4 +1,4 @@
-"""What keeps a hub from coming up: a sentence with the remedy, an exit code, no traceback, nobody left behind."""
+"""Errors at the start of a hub: a sentence with the remedy, an exit code, no traceback, no process left behind."""
 
 import socket
 from pathlib import Path
@@ -6,9 +6,12 @@ from subprocess import run
 
 import pytest
 
+from hub.kafka import Cluster
+from hub.runtime import read_run_file
+from hub.runtime.status import gather_status
 from tests.ports import free_port
 
-from .conftest import DEADLINE_SECONDS, HUB, HubUps, environment
+from .conftest import DEADLINE_SECONDS, HUB, HubUps, Up, environment, until
 
 
 def hub(folder: Path, *arguments: str) -> tuple[int, str]:
@@ -52,7 +55,7 @@ def test_a_broker_that_is_not_there(tmp_path: Path, hub_up: HubUps) -> None:
     for command in (["worker", "app:tasks", "--wait", "0.2"], ["engine", "--wait", "0.2"], ["status"], ["up"], ["init"]):
         code, said = hub(tmp_path, *command, "--bootstrap", address)
         assert code == 3, command
-        assert f"No Kafka broker answers at {address}" in said
+        assert f"No Kafka broker responds at {address}" in said
         assert "hub up" in said
 
 
@@ -66,6 +69,47 @@ def test_a_worker_module_that_does_not_import(hub_up: HubUps, tmp_path: Path) ->
         assert "Traceback" not in up.errors()
 
 
+def test_worker_modules_are_imported_before_anything_starts_and_a_fault_is_said_once(hub_up: HubUps, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("print('loud')\n\ndef rate() -> float:\n    return 1 / 0\n\nrate()\n")
+    up = hub_up("--worker", "app:tasks", "--worker", "broken:tasks", "--workers", "3", "--no-subscribers")
+    assert up.process.wait(DEADLINE_SECONDS) == 2
+    assert up.errors() == (
+        "hub: The worker module 'broken' cannot be imported: ZeroDivisionError: division by zero (broken.py, line 4).\n"
+    )
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_worker_module_that_ends_its_process(hub_up: HubUps, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    up = hub_up("--worker", "broken:tasks", "--no-subscribers")
+    assert up.process.wait(DEADLINE_SECONDS) == 2
+    assert up.errors() == "hub: The import of broken:tasks ended its process (SIGKILL).\n"
+
+
+async def test_a_subscriber_whose_import_raises_is_failing_until_it_is_mended(hub_up: HubUps, tmp_path: Path) -> None:
+    plugin = tmp_path / "broken.py"
+    plugin.write_text("rate = 1 / 0\n")
+    up = hub_up("--subscriber", "broken:Pager", "--subscriber", "console").ready()
+    why = "the import of 'broken:Pager' raised ZeroDivisionError: division by zero (broken.py, line 1)"
+    (about,) = [one for one in up.about["processes"] if one["role"] == "delivery"]
+    assert about["failing"] == {"broken-Pager": why}
+    assert await delivery_state(up) == ("failing", {"broken-Pager": why})
+    assert up.errors().count("ZeroDivisionError") == 1
+    assert "Traceback" not in up.errors()
+    plugin.write_text(
+        "from subscribers import Subscriber, on\n\nclass Pager(Subscriber):\n    @on('*')\n    async def page(self, event): ...\n"
+    )
+    until(lambda: not up.children()["delivery"]["failing"])
+    assert await delivery_state(up) == ("serving", {})
+
+
+async def delivery_state(up: Up) -> tuple[str, dict[str, str]]:
+    """The state of the delivery process in `hub status`, and why subscribers fail."""
+    shown = await gather_status(Cluster.of(up.address), read_run_file(up.folder / "data"))
+    (process,) = [one for one in shown["processes"] if one["role"] == "delivery"]
+    return process["state"], process["about"].get("failing", {})
+
+
 def test_a_registry_that_is_not_in_its_module(hub_up: HubUps, tmp_path: Path) -> None:
     code, said = hub(tmp_path, "worker", "app:task")
     assert (code, "Did you mean app:tasks?" in said) == (2, True)
@@ -73,7 +117,18 @@ def test_a_registry_that_is_not_in_its_module(hub_up: HubUps, tmp_path: Path) ->
 
 def test_a_flush_policy_and_a_log_level_that_are_not_there(tmp_path: Path) -> None:
     assert hub(tmp_path, "broker", "--port", "0", "--flush", "sometimes")[0] == 2
-    assert hub(tmp_path, "broker", "--port", "0", "--log-level", "loud")[0] == 2
+    code, said = hub(tmp_path, "broker", "--port", "0", "--log-level", "loud")
+    assert (code, said) == (2, "hub: --log-level: 'loud' is not a log level. It must be one of debug, info, warning, error.\n")
+
+
+@pytest.mark.parametrize("command", [("up",), ("task", "list"), ("config",)])
+def test_a_log_level_of_the_environment_that_is_not_there(tmp_path: Path, command: tuple[str, ...]) -> None:
+    done = run(
+        [*HUB, *command], cwd=tmp_path, env={**environment(), "HUB_LOG_LEVEL": "loud"}, capture_output=True, text=True,
+        timeout=DEADLINE_SECONDS, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("hub: The variable HUB_LOG_LEVEL: 'loud' is not a log level. It must be one of debug, info")
 
 
 def test_a_subscriber_that_is_not_there(hub_up: HubUps) -> None:

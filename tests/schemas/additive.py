@@ -1,10 +1,10 @@
-"""Whether a JSON Schema only adds to an earlier one: what a reader or a writer of the earlier contract relies on still holds.
+"""Checks that a JSON Schema only adds to an earlier one, so that readers and writers of the earlier contract still work.
 
-Refused are: a type, a field or a header that is gone, another topic, a field of another type, with another default (records
-leave defaults out, so that earlier records would change their meaning) or with a narrower bound, an enum value that is gone,
-a new field or header that is required, one that became required, and an object that no longer takes unknown fields. What the
-engine writes may not become optional either, nor take a wider bound: readers of the earlier contract would meet what they do
-not expect. New enum values are an addition: readers take a value that they do not know as such.
+Rejected are: a removed type, field, header or enum value; another topic; a field with another type, another default (defaults
+are omitted from records, so the meaning of existing records would change) or a narrower bound; a new required field or header,
+or one that became required; and an object that no longer accepts unknown fields. Fields that the engine writes must not become
+optional or get a wider bound, because readers of the earlier contract do not expect that. New enum values are additions:
+readers must accept unknown values.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""The exported contract: every field is described, every example is one, and the schemas say what the decoders do."""
+"""The exported contract: every field has a description, every example is valid, and schemas agree with decoders."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""The envelope of an event: headers as a mapping, and what a record that is not an event is refused with."""
+"""The envelope of an event: headers as a mapping, and the errors for records that are not valid events."""
 
 from random import Random
 

@@ -1,4 +1,4 @@
-"""No field is accepted and silently dropped: what crosses a topic is read back whole, and what a submission says arrives."""
+"""No field is silently dropped: records decode to the values that were encoded, and all fields of a submission take effect."""
 
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 

@@ -1,4 +1,4 @@
-"""The contract only grows: no change to the golden files but an addition; and the comparison that says so."""
+"""The golden files change only by additions; includes tests of the comparison."""
 
 from collections.abc import Callable
 from copy import deepcopy

@@ -8,7 +8,8 @@ from hub.broker import Broker, LocalBroker
 from hub.broker.batches import read_header, whole_batches
 from hub.broker.pending import PendingBlock
 from hub.broker.storage import CheckpointPlan
-from hub.kafka.topics import TopicSpec, hub_topics
+from hub.kafka import REPLIES
+from hub.kafka.topics import COMMANDS_PREFIX, TopicSpec, hub_topics
 
 from .disk import Disk
 from .loop import Process
@@ -21,6 +22,13 @@ T = TypeVar("T")
 #: What nobody waits for may stay unwritten so long (seconds), as in the broker's own flushing.
 LAZY_SECONDS = 0.005
 CHECKPOINT_SECONDS = 0.3
+
+#: How long a sync takes on average, where the disk is not slow (seconds).
+SYNC_SECONDS = 0.002
+
+#: Partitions of each commands topic and of the topic of replies: fewer than in a real hub, so that several workers share one.
+INBOXES = 3
+REPLY_PARTITIONS = 2
 
 Visible = dict[tuple[str, int], tuple[int, bytes]]
 """By topic and partition: from which offset on, and the bytes of every batch that readers may have seen."""
@@ -47,9 +55,14 @@ class BrokerProcess:
 
     def __init__(self, world: "World") -> None:
         self._world = world
-        self.disk = Disk()
+        chance = world.chance
+        self.flush_seconds = chance.choice([0.5, 2.0]) if chance.random() < 0.2 else None
+        """How often what was written is synced; None: every block is, before anybody sees it."""
+        self.losses = 0
+        """How often something may have been lost that was acknowledged."""
+        self.disk = Disk(syncs_every_block=self.flush_seconds is None)
         self.clock = BrokerClock(world)
-        self.sync_seconds = 0.0005
+        self.sync_seconds = SYNC_SECONDS
         self.process = Process(world.loop, "broker")
         self.local: LocalBroker | None = None
         self.on_started: list[Callable[[], None]] = []
@@ -69,6 +82,7 @@ class BrokerProcess:
         self._core.timers.on_earlier = lambda deadline: self._run_timers(deadline)
         self.local = LocalBroker(self._core)
         self._flush_needed(True)
+        self._sync()
         for started in self.on_started:
             started()
 
@@ -79,16 +93,26 @@ class BrokerProcess:
         self.disk.crash(torn=torn)
         self.local = None
 
+    def lose_power(self) -> None:
+        """The machine fails; what readers had seen may be gone."""
+        self.process.kill()
+        self.disk.lose_power()
+        self.local = None
+        self.losses += 1
+        self.seen = {}
+
     async def make_hub(self, partitions: int) -> None:
-        """Create the hub's topics."""
+        """Create the hub's topics, long before anything goes wrong."""
         for spec in hub_topics(partitions):
             await self.create(spec)
+        self.disk.sync()
 
     async def create(self, spec: TopicSpec) -> None:
         """Create a topic unless it is there; returns when it is on disk, however often the broker ends meanwhile."""
+        partitions = partitions_of(spec)
         while True:
             local = await self.connected()
-            made = self.process.start(local.create_topic(spec.name, spec.partitions, spec.config, exist_ok=True))
+            made = self.process.start(local.create_topic(spec.name, partitions, spec.config, exist_ok=True))
             done, _ = await asyncio.wait([made], timeout=1.0)
             if done and made.exception() is None:
                 return
@@ -101,8 +125,13 @@ class BrokerProcess:
         return self.local
 
     def when_stable(self, call: Callable[[], object]) -> None:
-        """Call it, outside, when all that was appended so far is on disk; never, if the broker ends before."""
-        self._core.state.when_stable(None).then(lambda _: self._world.outside.soon(call))
+        """Call it when all that was appended so far is on disk; never, if the broker ends before. It is the broker's process:
+        what it begins, it begins in another one."""
+
+        def stable(_: object) -> None:
+            call()
+
+        self._core.state.when_stable(None).then(stable)
 
     def apply(self, request: Callable[[Broker], T]) -> T:
         """What the core answers, now."""
@@ -145,9 +174,18 @@ class BrokerProcess:
         block = self._core.cut()
         due = self.disk.checkpoint_due and not self._checkpointing
         plan = self._core.plan_checkpoint(clean=False) if due else None
+        if plan is None and not block.parts:  # Somebody waits for what is on disk already.
+            self._core.written(block)
+            return
         self._busy = True
         self.disk.begin(block.parts)
-        self.process.later(self._world.chance.expovariate(1 / self.sync_seconds), self._written, block, plan)
+        seconds = 0.0 if self.flush_seconds is not None else self._world.chance.expovariate(1 / self.sync_seconds)
+        self.process.later(seconds, self._written, block, plan)
+
+    def _sync(self) -> None:
+        if self.flush_seconds is not None:
+            self.disk.sync()
+            self.process.later(self.flush_seconds, self._sync)
 
     def _written(self, block: PendingBlock, plan: CheckpointPlan | None) -> None:
         self.disk.complete()
@@ -171,6 +209,13 @@ class BrokerProcess:
         self._core.timers.run_due()
         if (deadline := self._core.timers.next_deadline) is not None:
             self._run_timers(deadline)
+
+
+def partitions_of(spec: TopicSpec) -> int:
+    """How many partitions a topic has here."""
+    if spec.name.startswith(COMMANDS_PREFIX):
+        return INBOXES
+    return REPLY_PARTITIONS if spec.name == REPLIES else spec.partitions
 
 
 def batches_between(local: LocalBroker, topic: str, partition: int, start: int, end: int) -> bytes:

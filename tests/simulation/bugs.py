@@ -14,6 +14,8 @@ from hub.core.state import LiveWorker
 from hub.core.workflows.dependencies import place
 from hub.engine.partition import EnginePartition
 from hub.engine.rebuilding import RestoredRows
+from hub.engine.restoring import Changelog, _Folded
+from hub.engine.snapshots import Place, Snapshot
 from hub.protocol import ErrorCode
 from hub.worker.recent import RecentTokens
 from schemas import events as e
@@ -35,6 +37,18 @@ def output_without_its_input_offset(patch: pytest.MonkeyPatch) -> None:
             self.offset = offset
 
     patch.setattr(EnginePartition, "_meta", stale)
+
+
+def snapshot_not_continued(patch: pytest.MonkeyPatch) -> None:
+    """What was committed after a snapshot is not read."""
+    fold = Changelog._fold
+
+    async def the_snapshot_alone(self: Changelog, known: Snapshot | None, check: Any = None) -> Any:
+        if known is None:
+            return await fold(self, known, check)
+        return _Folded(known, Place(known.last, known.mark), known.written_us, {}, 0)
+
+    patch.setattr(Changelog, "_fold", the_snapshot_alone)
 
 
 def unsynced_write_acknowledged(patch: pytest.MonkeyPatch) -> None:
@@ -77,6 +91,18 @@ def open_transactions_survive_a_crash(patch: pytest.MonkeyPatch) -> None:
 def lease_never_ends(patch: pytest.MonkeyPatch) -> None:
     """A worker that is silent is waited for."""
     patch.setattr("hub.engine.partition.expire_leases", lambda changes: None)
+
+
+def heartbeats_renew_no_lease(patch: pytest.MonkeyPatch) -> None:
+    """A worker is lost one lease after its first report."""
+    update = LiveWorker.update
+
+    def renewed_once(self: LiveWorker, report: Any, now_us: int) -> None:
+        before = self.last_report_us
+        update(self, report, now_us)
+        self.last_report_us = before
+
+    patch.setattr(LiveWorker, "update", renewed_once)
 
 
 def forwarded_report_decided_here_too(patch: pytest.MonkeyPatch) -> None:
@@ -148,11 +174,13 @@ def definitions_forgotten_at_a_restart(patch: pytest.MonkeyPatch) -> None:
 #: Each bug, and the number of seeds from 0 on within which one must find it: several times as many as it takes on average.
 BUGS: dict[Bug, int] = {
     output_without_its_input_offset: 10,
+    snapshot_not_continued: 50,
     unsynced_write_acknowledged: 150,
     unsynced_write_visible: 10,
     fence_ignored: 30,
     open_transactions_survive_a_crash: 300,
     lease_never_ends: 150,
+    heartbeats_renew_no_lease: 20,
     forwarded_report_decided_here_too: 10,
     command_accepted_twice: 50,
     step_waits_for_what_has_ended: 20,

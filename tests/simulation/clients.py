@@ -1,6 +1,7 @@
 """Clients: they submit, add steps, cancel, wait for outcomes and repeat themselves; strangers among them write nonsense."""
 
 import asyncio
+from functools import partial
 from itertools import count
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -25,8 +26,9 @@ REPLY_PARTITION = 1
 #: A client that waits asks again after this time without an answer (seconds).
 ASK_SECONDS = 3.0
 
-#: Mean time between two actions of all clients together (seconds).
-PACE_SECONDS = 0.34
+#: Mean time between two moments at which clients act (seconds), and how many actions there are at once.
+PACE_SECONDS = 0.6
+ACTIONS = (1, 1, 2, 4)
 
 
 class Clients:
@@ -56,13 +58,14 @@ class Clients:
         """Act, time and again."""
         while True:
             await asyncio.sleep(self.chance.expovariate(1 / PACE_SECONDS))
-            self.act()
+            for _ in range(self.chance.choice(ACTIONS)):
+                self.act()
 
     def act(self) -> None:
         """One random thing."""
         actions = [
-            (self.submit, 7.0),
-            (self.submit_graph, 4.0),
+            (self.submit, 6.0),
+            (self.submit_graph, 5.0),
             (self.add_step, 3.0),
             (self.add_steps, 2.0),
             (self.repeat, 2.0),
@@ -114,10 +117,14 @@ class Clients:
     def _submit(self, fields: dict[str, Any], root: str) -> None:
         name = fields.get("id")
         self._sent.append((fields, root))
-        stored = None if name is None else lambda: self.acknowledged.append(name)
+        stored = None if name is None else partial(self._stored, name, self._world.broker.losses)
         if name is not None and self.chance.random() < 0.4:
             self.process.start(self._wait(fields, name))
         self.send("task.created", fields, root, reply=f"r{name}", on_stored=stored)
+
+    def _stored(self, name: str, losses: int) -> None:
+        if losses == self._world.broker.losses:  # Otherwise it may have been stored before, and lost.
+            self.acknowledged.append(name)
 
     async def _wait(self, fields: dict[str, Any], name: str) -> None:
         """Ask until there is an answer."""
@@ -194,8 +201,8 @@ class Clients:
     def submit_graph(self) -> None:
         """A workflow."""
         steps: dict[str, dict[str, Any]] = {}
-        many = self.chance.random() < 0.005  # More than the engine makes in one transaction.
-        for index in range(210 if many else self.chance.randrange(1, 7)):
+        many = self.chance.random() < 0.002  # More than the engine makes in one transaction.
+        for index in range(210 if many else self.chance.randrange(2, 7)):
             steps[f"n{index}"] = {**self.fields(), "depends_on": self._dependencies(list(steps))}
         root = f"w{next(self._names)}"
         self._roots.append(root)

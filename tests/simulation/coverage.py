@@ -70,6 +70,8 @@ class EventLog:
         """Tasks that were created, and those that were refused."""
         self.unexpected: list[Event] = []
         """Events that say that the engine itself failed."""
+        self.lost: set[str] = set()
+        """Workers that were declared lost."""
 
     def read(self, local: LocalBroker) -> None:
         """Read what is new."""
@@ -99,6 +101,10 @@ class EventLog:
             if event.to_state in TERMINAL_STATES:
                 self.live.pop(name, None)
                 self._states.pop(name, None)
+        elif event.type == "engine.restored":
+            coverage.schedules["restored from a snapshot"] += event.data.snapshot
+        elif event.type == "worker.lost":
+            self.lost.add(name)
         elif event.type == "task.rejected":
             self.known.add(event.data.task)
         elif event.type == "engine.timer_dead_lettered" or (

@@ -1,4 +1,5 @@
-"""A disk in memory, for the embedded broker: what was written and synced survives a crash, what is under way may or may not."""
+"""A disk in memory, for the embedded broker: what was written survives the end of a process, what was synced also that of the
+machine; what is under way may survive or not."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,9 @@ from hub.broker.log import LogKey
 from hub.broker.storage import CheckpointPlan, Recovery, StorageSpace
 
 GIB = 1 << 30
+
+#: A checkpoint is due after so many bytes of journal.
+CHECKPOINT_BYTES = 300_000
 
 
 class Segments:
@@ -50,7 +54,10 @@ class Disk(MemoryStorage):
 
     location = "a disk in memory"
 
-    def __init__(self) -> None:
+    def __init__(self, *, syncs_every_block: bool = True) -> None:
+        self._syncs_every_block = syncs_every_block
+        self._synced = 0
+        self._journaled = 0
         self.full = False
         self.usable_bytes = 100 * GIB
         self.wants_checkpoint = False
@@ -67,7 +74,7 @@ class Disk(MemoryStorage):
     @property
     def checkpoint_due(self) -> bool:  # type: ignore[override]
         """See Storage."""
-        return self.wants_checkpoint
+        return self.wants_checkpoint or self._journaled > CHECKPOINT_BYTES
 
     def disk_space(self) -> StorageSpace:
         """See Storage."""
@@ -80,10 +87,17 @@ class Disk(MemoryStorage):
         self._under_way = b"".join(parts)
 
     def complete(self) -> None:
-        """The block is on disk."""
+        """The block is written."""
         assert self._under_way is not None
         self._journal.append(self._under_way)
+        self._journaled += len(self._under_way)
         self._under_way = None
+        if self._syncs_every_block:
+            self.sync()
+
+    def sync(self) -> None:
+        """See Storage."""
+        self._synced = len(self._journal)
 
     def write(self, parts: Sequence[bytes]) -> None:
         """See Storage."""
@@ -91,10 +105,15 @@ class Disk(MemoryStorage):
         self.complete()
 
     def crash(self, *, torn: bool) -> None:
-        """The machine is gone. The block that was under way is on disk as a whole, or (`torn`) not at all."""
+        """The broker's process is gone. The block that was under way is written as a whole, or (`torn`) not at all."""
         if self._under_way is not None and not torn:
             self.complete()
         self._under_way = None
+
+    def lose_power(self) -> None:
+        """The machine is gone, and with it what was not synced."""
+        self._under_way = None
+        del self._journal[self._synced :]
 
     def recover(self) -> Recovery:
         """See Storage."""
@@ -105,7 +124,7 @@ class Disk(MemoryStorage):
 
     def begin_checkpoint(self) -> int:
         """See Storage."""
-        self.wants_checkpoint = False
+        self.wants_checkpoint, self._journaled = False, 0
         return len(self._journal)
 
     def checkpoint(self, plan: CheckpointPlan, position: int) -> None:
@@ -119,6 +138,7 @@ class Disk(MemoryStorage):
             else:
                 del self._segments[key]
         del self._journal[:position]
+        self._synced = max(0, self._synced - position)
 
     def read(self, key: LogKey, offset: int, max_bytes: int, end: int) -> bytes:
         """See LogReader."""

@@ -1,12 +1,16 @@
 """The processes that own engine partitions: the real loop on the broker's own door. Several may take themselves for the owner."""
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hub.broker import LocalBroker
 from hub.engine import EngineSettings, LoopSettings, PartitionLoop
-from hub.engine.in_process import InProcessBroker
-from hub.engine.ports import EngineBroker
+from hub.engine.in_process import InProcessBroker, InProcessIntake
+from hub.engine.ports import EngineBroker, Intake
+from hub.kafka import StoredRecord
 
+from .broker import INBOXES
 from .loop import Process
 from .over_network import NetworkBroker
 
@@ -16,21 +20,57 @@ if TYPE_CHECKING:
 #: How soon it is noticed that nobody owns a partition (seconds).
 NOTICED_SECONDS = 0.3
 
+#: How long a loop waits for what nothing announces (seconds).
+IDLE_SECONDS = 1.0
+
+#: How long an engine in the broker's process waits for its turn, on average (seconds).
+TURN_SECONDS = 0.01
+
+#: On so many machines engines run that are not in the broker's process.
+MACHINES = 2
+
 #: Longer than any clock jumps.
 LONG_SECONDS = 100_000.0
 
 
-class EngineProcess:
-    """One process and the loops of the partitions that it believes to own. Its wall clock may have been set anywhere."""
+class BusyBroker(InProcessBroker):
+    """The door of the broker's process, where other tasks have their turns: what comes meanwhile is decided together."""
 
-    def __init__(self, world: "World", number: int, partitions: list[int], *, ahead_us: int) -> None:
+    def __init__(self, world: "World", local: LocalBroker) -> None:
+        super().__init__(local)
+        self._world = world
+
+    async def intake(self, partition: int, offset: int) -> Intake:
+        """See EngineBroker."""
+        return BusyIntake(self._world, self._local, partition, offset)
+
+
+class BusyIntake(InProcessIntake):
+    """See BusyBroker."""
+
+    def __init__(self, world: "World", local: LocalBroker, partition: int, offset: int) -> None:
+        super().__init__(local, partition, offset)
+        self._world = world
+
+    async def read(self, max_records: int, timeout_seconds: float) -> list[StoredRecord]:
+        """See Intake."""
+        await asyncio.sleep(self._world.chance.expovariate(1 / TURN_SECONDS))
+        return await super().read(max_records, timeout_seconds)
+
+
+class EngineProcess:
+    """One process and the loops of the partitions that it believes to own. Its wall clock may have been set anywhere.
+    `snapshots`: a folder of its machine."""
+
+    def __init__(self, world: "World", number: int, partitions: list[int], *, ahead_us: int, snapshots: Path | None) -> None:
         self._world = world
         self._ahead_us = ahead_us
+        self._snapshots = snapshots
         self.process = Process(world.loop, f"engine-{number}")
         self.loops: dict[int, PartitionLoop] = {}
         self.ready: set[int] = set()
         assert world.broker.local is not None
-        port: EngineBroker = InProcessBroker(world.broker.local) if world.embedded else NetworkBroker(world)
+        port: EngineBroker = BusyBroker(world, world.broker.local) if world.embedded else NetworkBroker(world)
         for partition in partitions:
             self._begin(port, partition, number)
 
@@ -42,8 +82,10 @@ class EngineProcess:
             world.partitions,
             settings=world.engine_settings,
             loop_settings=world.loop_settings,
+            snapshots=self._snapshots,
             now_us=self._now_us,
             on_ready=self.ready.add,
+            idle_seconds=IDLE_SECONDS,
             owner=("simulation", number),
         )
         self.process.start(loop.run()).add_done_callback(lambda done: self._over(partition, done))
@@ -77,9 +119,18 @@ class Engines:
     def start(self, partitions: list[int]) -> EngineProcess:
         """A process that takes these partitions over, whoever has them now."""
         self._started += 1
-        engine = EngineProcess(self._world, self._started, partitions, ahead_us=self.clock_ahead_us)
+        engine = EngineProcess(
+            self._world, self._started, partitions, ahead_us=self.clock_ahead_us, snapshots=self._folder_of_a_machine()
+        )
         self.all.append(engine)
         return engine
+
+    def _folder_of_a_machine(self) -> Path | None:
+        """Where the next process finds the snapshots of those that were on the same machine before."""
+        world = self._world
+        if not world.has_snapshots:
+            return None
+        return world.folder / f"machine-{0 if world.embedded else world.chance.randrange(MACHINES)}"
 
     def kill(self, engine: EngineProcess) -> None:
         """It ends between two steps."""
@@ -118,6 +169,10 @@ class Engines:
 def settings_of(world: "World") -> tuple[EngineSettings, LoopSettings]:
     """Settings that a seed draws: small bounds make rare things frequent."""
     chance = world.chance
-    engine = EngineSettings(retention_seconds=chance.choice([2.0, LONG_SECONDS, LONG_SECONDS]))
+    engine = EngineSettings(retention_seconds=chance.choice([2.0, LONG_SECONDS, LONG_SECONDS]), inboxes=INBOXES)
     intake_seconds = 8.0 if chance.random() < 0.15 else 7 * 86_400.0
-    return engine, LoopSettings(max_records=chance.choice([1, 5, 50, 128]), intake_retention_seconds=intake_seconds)
+    return engine, LoopSettings(
+        max_records=chance.choice([1, 5, 50, 128]),
+        intake_retention_seconds=intake_seconds,
+        snapshot_bytes=chance.choice([3_000, 30_000]),
+    )

@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from .broker import SYNC_SECONDS
 from .workers import LATE_POOL, SimulatedWorker
 
 if TYPE_CHECKING:
     from .world import World
 
 #: Mean time between two faults (seconds).
-PACE_SECONDS = 2.2
+PACE_SECONDS = 1.75
 
 
 class Faults:
@@ -37,6 +38,8 @@ class Faults:
             (self.clock_jump, 1.0),
             (self.suspended_machine, 1.0),
         ]
+        if world.broker.flush_seconds is not None:
+            self._kinds.append((self.power_failure, 6.0))
         self._crashes = [self.broker_crash, self.engine_crash]
 
     async def live(self) -> None:
@@ -58,7 +61,7 @@ class Faults:
         world.weather.clear()
         world.broker.disk.full = False
         world.broker.disk.usable_bytes = world.broker.disk.disk_space().total
-        world.broker.sync_seconds = 0.0005
+        world.broker.sync_seconds = SYNC_SECONDS
         world.engines.pause_seconds = 0.0
         for process in [engine.process for engine in world.engines.all] + [worker.process for worker in world.workers.all]:
             process.thaw()
@@ -80,11 +83,25 @@ class Faults:
             self.clock_jump()
         self._for_a_while((0.05, 3.0), world.broker.start)
 
+    def power_failure(self) -> None:
+        """Broker, engines and workers are on one machine, which fails. What had not been synced is gone, also where it was
+        acknowledged."""
+        world = self._world
+        if world.broker.local is None:
+            return
+        world.broker.lose_power()
+        world.engines.kill_all()
+        for worker in world.workers.all[:]:
+            world.workers.kill(worker, noticed=False)
+            self._replace(worker)
+        world.forget()
+        self._for_a_while((0.05, 3.0), world.broker.start)
+
     def slow_disk(self) -> None:
         """Syncs take long: much is undecided when something else happens."""
         broker = self._world.broker
         broker.sync_seconds = self._world.chance.choice([0.02, 0.2, 1.0])
-        self._for_a_while((1.0, 6.0), lambda: setattr(broker, "sync_seconds", 0.0005))
+        self._for_a_while((1.0, 6.0), lambda: setattr(broker, "sync_seconds", SYNC_SECONDS))
 
     def full_disk(self) -> None:
         """Nothing can be written."""

@@ -19,6 +19,9 @@ _PROCESS: ContextVar["Process | None"] = ContextVar("process", default=None)
 #: Callbacks without any progress of the time, after which a schedule is taken for stuck.
 CALLBACKS_MAX = 50_000
 
+#: From a call to the moment when a thread has done what it is for, and from there to the one when its caller knows (seconds).
+THREAD_SECONDS = 0.02
+
 #: No schedule lasts so long (seconds of virtual time).
 SECONDS_MAX = 600.0
 
@@ -29,6 +32,8 @@ class Process:
     def __init__(self, loop: "SimulationLoop", name: str) -> None:
         self._loop = loop
         self.name = name
+        self.runs = True
+        """Whether it is neither frozen nor dead."""
         self.frozen = False
         self.dead = False
         self._held: list[asyncio.Handle] = []
@@ -49,17 +54,17 @@ class Process:
 
     def freeze(self) -> None:
         """Stop it between two steps; what becomes ready waits for `thaw`."""
-        self.frozen = True
+        self.runs, self.frozen = False, True
 
     def thaw(self) -> None:
         """Continue with all that became ready meanwhile."""
-        self.frozen = False
+        self.runs, self.frozen = not self.dead, False
         held, self._held = self._held, []
         self._loop.resume(held)
 
     def kill(self) -> None:
         """End it between two steps: nothing of it ever runs again."""
-        self.dead = True
+        self.runs, self.dead = False, True
         self._held.clear()
 
     def holds(self, handle: asyncio.Handle) -> bool:
@@ -75,11 +80,11 @@ class SimulationLoop(asyncio.BaseEventLoop):
     """See the module. Its time begins at 0."""
 
     _ready: Any
+    _stopping: bool
 
     def __init__(self) -> None:
         super().__init__()
         self._now = 0.0
-        self._at_once = 0
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._order = count()
         self._tasks: list[asyncio.Task[Any]] = []
@@ -93,6 +98,14 @@ class SimulationLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         """Seconds of virtual time."""
         return self._now
+
+    def call_soon(  # type: ignore[override]  # any callback with any arguments
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """See AbstractEventLoop; without the checks of a loop that threads share."""
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
 
     def call_at(  # type: ignore[override]  # any callback with any arguments
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
@@ -111,6 +124,23 @@ class SimulationLoop(asyncio.BaseEventLoop):
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """It is left out when its time comes."""
 
+    def run_in_executor(  # type: ignore[override]  # any function with any arguments
+        self, executor: Any, func: Callable[..., T], *args: Any
+    ) -> "asyncio.Future[T]":
+        """See AbstractEventLoop. There are no threads: the function runs between two steps of the process that asked, which
+        learns of its result some time later."""
+        answer: asyncio.Future[T] = self.create_future()
+        self.call_later(THREAD_SECONDS, self._work, answer, func, args)
+        return answer
+
+    def _work(self, answer: "asyncio.Future[T]", func: Callable[..., T], args: tuple[Any, ...]) -> None:
+        try:
+            result = func(*args)
+        except Exception as error:
+            self.call_later(THREAD_SECONDS, _settle, answer, answer.set_exception, error)
+        else:
+            self.call_later(THREAD_SECONDS, _settle, answer, answer.set_result, result)
+
     def leap(self, seconds: float) -> None:
         """The machine was suspended: time has passed, and nothing has run."""
         self._now += seconds
@@ -127,36 +157,46 @@ class SimulationLoop(asyncio.BaseEventLoop):
                 _close(task.get_coro())
 
     def _run_once(self) -> None:
-        if not self._ready:
-            self._leap_to_next()
-            self._at_once = 0
-        self._at_once += len(self._ready)
-        if self._at_once > CALLBACKS_MAX:
-            raise RuntimeError(f"{CALLBACKS_MAX} callbacks at the same time, now {self._ready[0]!r}")
-        for _ in range(len(self._ready)):
-            handle = self._ready.popleft()
+        """Everything that is ready, also what becomes ready meanwhile; then the time leaps to the next timer."""
+        ready = self._ready
+        for _ in range(CALLBACKS_MAX):
+            if self._stopping:
+                return
+            if not ready:
+                self._leap_to_next()
+                return
+            handle = ready.popleft()
             if not handle._cancelled:
                 process = handle._context.get(_PROCESS)
-                if process is None or not process.holds(handle):
+                if process is None or process.runs or not process.holds(handle):
                     handle._run()
+        raise RuntimeError(f"{CALLBACKS_MAX} callbacks at the same time, now {handle!r}")
 
     def _leap_to_next(self) -> None:
-        timers = self._timers
+        timers, ready = self._timers, self._ready
         while timers and timers[0][2]._cancelled:
             heappop(timers)
         if not timers:
             raise RuntimeError("every task waits for something that no timer brings")
-        self._now = max(self._now, timers[0][0])
-        if self._now > SECONDS_MAX:
+        now = timers[0][0]
+        if now < self._now:
+            now = self._now
+        elif now > SECONDS_MAX:
             raise RuntimeError(f"not over after {SECONDS_MAX:.0f} seconds")
-        while timers and timers[0][0] <= self._now:
-            self._ready.append(heappop(timers)[2])
+        self._now = now
+        while timers and timers[0][0] <= now:
+            ready.append(heappop(timers)[2])
 
     def _process_events(self, event_list: Any) -> None:
         """There are no sockets."""
 
     def _write_to_self(self) -> None:
         """There are no other threads."""
+
+
+def _settle(answer: "asyncio.Future[T]", settle: Callable[[Any], object], value: object) -> None:
+    if not answer.done():
+        settle(value)
 
 
 def _close(coroutine: Any) -> None:

@@ -63,6 +63,8 @@ class Link:
         if not sent.known:
             sent.known = True
             self.on_its_way -= 1
+            if sent.again is not None:
+                sent.again.cancel()
 
     def _depart(self, sent: "_Sent") -> None:
         if sent.known or self._process.dead:
@@ -75,7 +77,7 @@ class Link:
         else:
             self._arrives[place] = at
         world.outside.later(at - loop.time(), self._arrive, sent)
-        self._process.later(at - loop.time() + AGAIN_SECONDS, self._depart, sent)
+        sent.again = self._process.later(at - loop.time() + AGAIN_SECONDS, self._depart, sent)
 
     def _arrive(self, sent: "_Sent") -> None:
         world = self._world
@@ -100,18 +102,18 @@ class Link:
 
     def _known(self, sent: "_Sent") -> None:
         if not sent.known:
-            sent.known = True
-            self.on_its_way -= 1
+            self.give_up(sent)
             sent.on_stored()
 
 
 class _Sent:
-    __slots__ = ("known", "on_stored", "outgoing")
+    __slots__ = ("again", "known", "on_stored", "outgoing")
 
     def __init__(self, outgoing: Outgoing, on_stored: Callable[[], object]) -> None:
         self.outgoing = outgoing
         self.on_stored = on_stored
         self.known = False
+        self.again: asyncio.TimerHandle | None = None
 
 
 def delay(world: "World") -> float:
@@ -185,6 +187,7 @@ class Reader:
             if self._known is not local:
                 self._world.broker.watch(*self._place, self._more.set)
                 self._known = local
+            self.position = min(self.position, local.end(*self._place))  # A machine that failed may have lost the end.
             fetched = local.fetch(*self._place, self.position, max_bytes=FETCH_BYTES)
             if fetched.data and self.position < fetched.end:
                 records = read_batches(fetched.data, aborted=fetched.aborted)

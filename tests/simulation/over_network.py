@@ -3,7 +3,7 @@ transaction is one request for each partition and then its end, as over TCP."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hub.broker import Broker, LocalBroker
 from hub.broker.batches import read_header
@@ -46,48 +46,58 @@ class Requests:
     def __init__(self, world: "World") -> None:
         self._world = world
 
-    async def ask(self, request: Callable[[Broker], T], *, durable: bool = False) -> T:
-        """The answer of the core; `durable`: when what it did is on disk. Raises ConnectionLost, and what `request` does."""
-        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    def ask(self, request: Callable[[Broker], T], *, durable: bool = False) -> "asyncio.Future[T]":
+        """The answer of the core; `durable`: when what it did is on disk. It fails with ConnectionLost where none comes, and with
+        what `request` raises."""
+        answer = _Answer(self._world.loop)
         self._world.outside.later(self._delay(), self._arrive, request, answer, durable)
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                return await answer
-        except TimeoutError as late:
-            raise ConnectionLost("the simulated broker does not answer") from late
+        return answer.future
 
     def _delay(self) -> float:
         world = self._world
         late = world.chance.uniform(0.2, 6.0) if world.chance.random() < world.weather.late / 4 else 0.0
         return delay(world) + late
 
-    def _arrive(self, request: Callable[[Broker], T], answer: "asyncio.Future[T]", durable: bool) -> None:
+    def _arrive(self, request: Callable[[Broker], T], answer: "_Answer", durable: bool) -> None:
         broker = self._world.broker
         if broker.local is None:
             return
         try:
             result = broker.apply(request)
         except Exception as error:
-            self._world.outside.later(self._delay(), _fail, answer, error)
+            self._world.outside.later(self._delay(), answer.fail, error)
             return
         if durable:
             broker.when_stable(lambda: self._answer(answer, result))
         else:
             self._answer(answer, result)
 
-    def _answer(self, answer: "asyncio.Future[T]", result: T) -> None:
+    def _answer(self, answer: "_Answer", result: object) -> None:
         if self._world.chance.random() >= self._world.weather.unacknowledged / 4:
-            self._world.outside.later(self._delay(), _resolve, answer, result)
+            self._world.outside.later(self._delay(), answer.give, result)
 
 
-def _fail(answer: "asyncio.Future[T]", error: Exception) -> None:
-    if not answer.done():
-        answer.set_exception(error)
+class _Answer:
+    """A future, and the end of the time that is left for it."""
 
+    __slots__ = ("_late", "future")
 
-def _resolve(answer: "asyncio.Future[T]", result: T) -> None:
-    if not answer.done():
-        answer.set_result(result)
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.future: asyncio.Future[Any] = loop.create_future()
+        self._late = loop.call_later(ANSWER_SECONDS, self._give_up)
+
+    def _give_up(self) -> None:
+        self.fail(ConnectionLost("the simulated broker does not answer"))
+
+    def fail(self, error: Exception) -> None:
+        self._late.cancel()
+        if not self.future.done():
+            self.future.set_exception(error)
+
+    def give(self, result: object) -> None:
+        self._late.cancel()
+        if not self.future.done():
+            self.future.set_result(result)
 
 
 class NetworkSession:
@@ -115,8 +125,9 @@ class NetworkSession:
         if not places:
             return {}
         self._ended = True
-        asked = [self._produce(place, batch) for place, records in places.items() for batch in self._build(records)]
-        offsets = dict(reversed(_all(await asyncio.gather(*asked, return_exceptions=True))))
+        asked = [(place, self._produce(place, batch)) for place, records in places.items() for batch in self._build(records)]
+        await asyncio.wait([answer for _, answer in asked])
+        offsets = dict(reversed([(place, answer.result()) for place, answer in asked]))
         ended = await self._requests.ask(
             lambda core: core.transactions.end(self._id, *self._producer, commit=True, bump=True), durable=True
         )
@@ -128,8 +139,8 @@ class NetworkSession:
         producer_id, epoch = self._producer
         return build_batches(records, RUN_BYTES_MAX, producer_id=producer_id, producer_epoch=epoch)
 
-    async def _produce(self, place: TopicPartition, batch: bytes) -> tuple[TopicPartition, int]:
-        return place, await self._requests.ask(lambda core: self._append(core, place, batch))
+    def _produce(self, place: TopicPartition, batch: bytes) -> "asyncio.Future[int]":
+        return self._requests.ask(lambda core: self._append(core, place, batch))
 
     def _append(self, core: Broker, place: TopicPartition, batch: bytes) -> int:
         log, header = core.state.log(*place), read_header(batch)
@@ -144,14 +155,6 @@ class NetworkSession:
     async def close(self) -> None:
         """See TransactionalSession."""
         self._ended = True
-
-
-def _all(answers: "list[tuple[TopicPartition, int] | BaseException]") -> list[tuple[TopicPartition, int]]:
-    """The answers. Raises the first failure among them."""
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            raise answer
-    return [answer for answer in answers if not isinstance(answer, BaseException)]
 
 
 def _check(error: ErrorCode) -> None:

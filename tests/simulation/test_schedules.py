@@ -4,6 +4,7 @@ find nothing.
 `HUB_SEEDS=20000` runs so many; `HUB_SEED=123` runs the one that failed.
 """
 
+import functools
 import os
 import subprocess
 import sys
@@ -20,9 +21,15 @@ SEEDS = [int(os.environ["HUB_SEED"])] if "HUB_SEED" in os.environ else range(int
 DIGEST = "from tests.simulation.world import simulate; print(*(simulate(seed).digest() for seed in range({}, {})))"
 
 
+@functools.cache
+def coverage_of(seed: int) -> Coverage:
+    """What happened in the schedule of `seed`."""
+    return simulate(seed).coverage
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_every_schedule_heals_and_its_log_tells_one_true_story(seed: int) -> None:
-    simulate(seed)
+    coverage_of(seed)
 
 
 def test_a_seed_decides_every_byte_in_any_process() -> None:
@@ -42,7 +49,7 @@ def test_a_seed_decides_every_byte_in_any_process() -> None:
 def test_schedules_are_as_large_and_as_rough_as_they_are_to_be() -> None:
     coverage = Coverage()
     for seed in range(40):
-        coverage.add(simulate(seed).coverage)
+        coverage.add(coverage_of(seed))
     average = {name: number / 40 for name, number in coverage.schedules.items()}
     assert average["partitions"] >= 2
     assert average["workers"] >= 3

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hub.kafka import commands_topic, inbox_of
+from hub.kafka import commands_topic, partition_of
 from hub.kafka.topics import pool_topic
 from hub.verify import Execution
 from hub.worker import Permanent, RetryLater, TaskContext, TaskRegistry, WorkerSettings
@@ -18,6 +18,7 @@ from hub.worker.reports import ReportBuilder, WorkerIdentity
 from hub.worker.slots import HOLD_SECONDS
 from schemas import reports as r
 
+from .broker import INBOXES
 from .loop import Process
 from .network import Link, LinkReports, Reader
 
@@ -38,7 +39,7 @@ LATE_SECONDS = 8.0
 #: A pool whose topic is made in the middle of a schedule; only its workers know the name "c".
 LATE_POOL = "late"
 
-#: How often a desk without anything in hand is looked at (seconds); one with something every half of HOLD_SECONDS.
+#: How often a desk is looked at of which no command waits for a slot (seconds); another one every half of HOLD_SECONDS.
 IDLE_SECONDS = 0.5
 
 
@@ -50,8 +51,8 @@ class SimulatedWorker:
         self.name = name
         self.pool = pool
         self.process = Process(world.loop, name)
-        self.registered = self.stopped = False
-        self._inbox = inbox_of(name)
+        self.registered = self.stopped = self._ticks = False
+        self._inbox = partition_of(name, INBOXES)
         identity = WorkerIdentity(name, self._inbox, settings, process=("simulation", 1))
         self.links = Link(world, self.process), Link(world, self.process)
         self._reader = Reader(world, commands_topic(pool), self._inbox)
@@ -96,6 +97,7 @@ class SimulatedWorker:
 
     async def _take(self, command: Command) -> None:
         await self.desk.take(command)
+        self._tick_where_one_waits()
         if self._world.chance.random() < self._world.weather.repeated:
             self.process.later(self._world.chance.expovariate(1.0), self._take_again, command)
 
@@ -104,10 +106,22 @@ class SimulatedWorker:
 
     async def _keep_time(self) -> None:
         while True:
-            with self.desk.slots as slots:
-                busy = slots.running or slots.waiting
-            await asyncio.sleep(HOLD_SECONDS / 2 if busy else IDLE_SECONDS)
+            await asyncio.sleep(IDLE_SECONDS)
             await self.desk.tick()
+
+    def _tick_where_one_waits(self) -> None:
+        with self.desk.slots as slots:
+            wanted = slots.waiting > 0 and not self._ticks
+        if wanted:
+            self._ticks = True
+            self.process.start(self._tick_while_one_waits()).add_done_callback(self._over)
+
+    async def _tick_while_one_waits(self) -> None:
+        while self._ticks:
+            await asyncio.sleep(HOLD_SECONDS / 2)
+            await self.desk.tick()
+            with self.desk.slots as slots:
+                self._ticks = slots.waiting > 0
 
     def _beat_soon(self, partitions: Sequence[int]) -> None:
         self._keeper.soon(partitions)
@@ -152,6 +166,8 @@ class Workers:
         self.tokens: Counter[str] = Counter()
         """How often a body ran for each command."""
         self.healing = False
+        self.unharmed: set[str] = set()
+        """Those that joined when nothing went wrong any more."""
 
     def join(self, pool: str = "default") -> SimulatedWorker:
         """A worker starts."""
@@ -160,12 +176,14 @@ class Workers:
         settings = WorkerSettings(
             pool=pool,
             slots=20 if self.healing else chance.choice([1, 2, 4]),
-            lease_seconds=chance.choice([2.0, 5.0]),
+            lease_seconds=chance.choice([2.0, 4.0, 6.0]),
             grace_seconds=chance.choice([0.5, 3.0]),
         )
         self._started += 1
         worker = SimulatedWorker(self._world, f"worker-{self._started}", pool, self._registry(names), settings)
         self.all.append(worker)
+        if self.healing:
+            self.unharmed.add(worker.name)
         return worker
 
     def kill(self, worker: SimulatedWorker, *, noticed: bool) -> None:

@@ -6,7 +6,9 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
+from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import structlog
@@ -27,7 +29,7 @@ from .workers import LATE_POOL, Workers
 START_US = 1_700_000_000_000_000
 
 #: How long things go wrong, and how long they may take to end afterwards (seconds).
-CHAOS_SECONDS = (8.0, 18.0)
+CHAOS_SECONDS = (6.0, 13.0)
 HEALED_SECONDS = 150.0
 
 #: After each such time in the healed phase what has not ended is cancelled: strangers want things in a year (seconds).
@@ -35,11 +37,12 @@ CANCEL_SECONDS = 8.0
 
 
 class World:
-    """See the module. `run` raises what is wrong."""
+    """See the module. `run` raises what is wrong. `folder`: an empty one, for the files of engines."""
 
-    def __init__(self, seed: int, loop: SimulationLoop) -> None:
+    def __init__(self, seed: int, loop: SimulationLoop, folder: Path) -> None:
         self.seed = seed
         self.loop = loop
+        self.folder = folder
         self.chance = Random(seed)
         self.coverage = Coverage()
         self.log = EventLog(self.coverage)
@@ -50,6 +53,7 @@ class World:
         self.partitions = self.chance.choice([1, 2, 2, 2, 3, 3])
         self.embedded = self.chance.random() < 0.6
         """Whether the engines are in the broker's process."""
+        self.has_snapshots = self.chance.random() < 0.2
         self.engine_settings, self.loop_settings = settings_of(self)
         self.broker = BrokerProcess(self)
         self.engines = Engines(self)
@@ -66,6 +70,12 @@ class World:
     def is_forgetful(self) -> bool:
         """Whether ids of ended tasks are soon forgotten, so that a message that is there again creates a task again."""
         return self.engine_settings.retention_seconds < LONG_SECONDS
+
+    def forget(self) -> None:
+        """What was acknowledged may be gone, and what ran may run again."""
+        self.clients.acknowledged.clear()
+        self.workers.executions.clear()
+        self.workers.tokens.clear()
 
     def now_us(self) -> int:
         """What a clock that is right shows, in microseconds since the epoch."""
@@ -86,6 +96,8 @@ class World:
         for _ in range(self.chance.choice([2, 3, 4, 4])):
             self.workers.join()
         self.coverage.schedules["embedded engines"] += self.embedded
+        self.coverage.schedules["with snapshots"] += self.has_snapshots
+        self.coverage.schedules["with syncs at intervals"] += self.broker.flush_seconds is not None
         self.coverage.schedules["partitions"] += self.partitions
         self.coverage.schedules["workers"] += len(self.workers.all)
 
@@ -167,6 +179,8 @@ class World:
         assert not self.log.unexpected, f"the engine failed: {self.log.unexpected}"
         missing = set(self.clients.acknowledged) - self.log.known
         assert not missing, f"acknowledged, and neither created nor refused: {missing}"
+        lost = self.log.lost & self.workers.unharmed
+        assert not lost, f"declared lost, though nothing happened to them: {lost}"
         twice = [token for token, count in self.workers.tokens.items() if count > 1]
         assert not twice, f"commands that ran twice: {twice}"
         once = [body for body in self.workers.executions if self.log.runs[body.task] == 1]
@@ -195,9 +209,9 @@ class World:
 
 def simulate(seed: int) -> World:
     """The schedule of `seed`, run and judged. Raises what is wrong, with the command that repeats it in a note."""
-    with _alone():
+    with _alone(), TemporaryDirectory(prefix="simulation-") as folder:
         loop = SimulationLoop()
-        world = World(seed, loop)
+        world = World(seed, loop, Path(folder))
         try:
             loop.run_until_complete(world.outside.start(world.run()))
         except BaseException as error:

@@ -1,4 +1,4 @@
-"""What can be declared in a subscriber, and what is refused while the class is made."""
+"""Valid declarations of a subscriber, and errors at the definition of its class."""
 
 from typing import Any
 

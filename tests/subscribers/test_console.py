@@ -1,4 +1,4 @@
-"""What the console shows of an event."""
+"""How the console displays events."""
 
 import io
 import json

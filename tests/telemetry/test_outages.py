@@ -1,4 +1,4 @@
-"""Warnings of an outage: once per cause, and one line when it is over."""
+"""Outages are logged once per cause, with one line at their end."""
 
 import structlog
 from structlog.testing import capture_logs
@@ -50,9 +50,9 @@ def test_the_next_outage_is_warned_of_again() -> None:
 
 
 def test_partitions_of_one_leader_fail_for_one_cause() -> None:
-    errors = [PartitionUnavailable("hub.intake", partition, "10.0.0.1:9092", "does not answer") for partition in range(4)]
+    errors = [PartitionUnavailable("hub.intake", partition, "10.0.0.1:9092", "does not respond") for partition in range(4)]
     assert {cause_of(error) for error in errors} == {"leader 10.0.0.1:9092"}
-    assert str(errors[2]) == "The leader of hub.intake-2, 10.0.0.1:9092, does not answer."
+    assert str(errors[2]) == "The leader of hub.intake-2, 10.0.0.1:9092, does not respond."
     assert str(PartitionUnavailable("a", 0, None, "nothing was written")) == "a-0 has no leader now: nothing was written."
     assert cause_of(BrokerUnreachable("a:1", "x")) == cause_of(BrokerUnreachable("a:1", "y")) != cause_of(ValueError("z"))
     assert cause_of(ConnectionLost("lost", cause="leader a:1")) == "leader a:1"

@@ -1,4 +1,4 @@
-"""Events and submissions that are made for tests are valid by the schemas, and wrong ones are refused by the field's name."""
+"""Events and submissions from the factories match the schemas; invalid ones are rejected with the name of the field."""
 
 import pytest
 from msgspec import json

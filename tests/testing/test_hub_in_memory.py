@@ -1,4 +1,4 @@
-"""A whole hub in memory: the surface of `hub.Hub`, on the real engine and worker."""
+"""A complete hub in memory: the interface of `hub.Hub` with the real engine and worker."""
 
 import asyncio
 import socket

@@ -1,5 +1,5 @@
-"""Random days of a hub in memory: tasks of every kind, cancels, a worker that is cut off, time in leaps. Every task ends, and the
-checker has the last word."""
+"""Random schedules of a hub in memory: tasks of every kind, cancels, a disconnected worker, jumps of time. Every task ends,
+and the checker runs at the end."""
 
 import random
 from typing import Any

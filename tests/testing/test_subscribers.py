@@ -1,4 +1,4 @@
-"""Subscribers on the log in memory: what they are handed, again and again where they fail, until it is a dead letter."""
+"""Subscribers on the log in memory: delivery, and redelivery after failures until the event is dead-lettered."""
 
 from typing import ClassVar
 

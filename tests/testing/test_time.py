@@ -1,4 +1,4 @@
-"""Time that a test moves: what is due comes at its time, in order, and nothing waits."""
+"""Time under the control of a test: everything runs at its due time, in order, without waiting."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""A transport in memory that is cut: nothing passes until it is restored, and what was posted meanwhile arrives in order."""
+"""A disconnected transport in memory: nothing is sent until it is restored, then posted records arrive in order."""
 
 import asyncio
 from collections.abc import AsyncIterator

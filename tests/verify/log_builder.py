@@ -1,7 +1,7 @@
 """Builds good histories of the hub, step by step: what the engine would have written, by hand.
 
-`LogBuilder` has one method per thing that can happen; each is one transaction on one partition (its events have consecutive
-offsets, the commit marker takes one more). Everything stays editable until `history()`, so that a test can spoil one place.
+`LogBuilder` has one method per action; each is one transaction on one partition (its events have consecutive offsets, the
+commit marker takes the next one). Everything can be edited until `history()`, so that a test can damage one place.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Runs of tasks as generators over a `LogBuilder`: each `yield` is a place where another task may act in between."""
+"""Runs of tasks as generators over a `LogBuilder`: other tasks may act at each `yield`."""
 
 from collections.abc import Callable, Generator, Iterable
 from typing import Any

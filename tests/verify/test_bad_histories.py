@@ -1,6 +1,6 @@
-"""The checker can fail: one hand-made bad history per invariant (and per way to break it), each found under its id.
+"""The checker detects violations: one manually built bad history per invariant and kind of violation, each found with its id.
 
-Each row is a sentence, the invariant that must be among the findings, and a function that spoils a good log.
+Each entry has the invariant that must be among the findings, a sentence, and a function that damages a good log.
 """
 
 from collections.abc import Callable, Iterator

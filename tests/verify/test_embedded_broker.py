@@ -1,4 +1,4 @@
-"""The check of a running embedded broker, with transactions, markers and aborted records really on its log."""
+"""The check of a running embedded broker with real transactions, markers and aborted records."""
 
 from itertools import groupby
 

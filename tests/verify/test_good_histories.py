@@ -1,4 +1,4 @@
-"""Nothing is found in a history that keeps every promise."""
+"""A valid history has no findings."""
 
 import re
 from pathlib import Path

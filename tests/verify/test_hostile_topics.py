@@ -1,4 +1,4 @@
-"""Whatever lies on a topic, the check ends with a report; and what strangers write to the intake is not a finding."""
+"""The check ends with a report for arbitrary records on any topic; foreign records on the intake are not a finding."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,5 +1,5 @@
-"""Logs whose beginning was removed by retention, DeleteRecords or compaction: nothing right is accused, and what is wrong in the
-part that is kept is found all the same."""
+"""Logs whose beginning was removed by retention, DeleteRecords or compaction: no false findings, and violations in the
+retained part are still found."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Whatever single event of a good history is dropped, duplicated or swapped with another, the checker finds it."""
+"""The checker detects any single event of a good history that is removed, duplicated or swapped with another."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A desk without a broker: commands go in, and what it reports is kept."""
+"""A desk without a broker: tests pass commands, and its reports are recorded."""
 
 import time
 from collections.abc import Callable

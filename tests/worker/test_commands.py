@@ -1,4 +1,4 @@
-"""Whatever lies in a worker's inbox: it is a command of this worker or it is not, and the next one is run."""
+"""Arbitrary records in a worker's inbox: only commands for this worker are executed, and later ones are not affected."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""Endings that are easily lost: whatever happens to a handler, its report or its place, somebody hears of it."""
+"""Rare ends of attempts: whatever happens to a handler, its report or its slot, the outcome is reported."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""One call of a handler, whatever it does, ends as a value."""
+"""A call of a handler always ends with an outcome, whatever the handler does."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""Which partition gets a free slot, when several have work for it."""
+"""Which of several partitions with work gets a free slot."""
 
 import asyncio
 

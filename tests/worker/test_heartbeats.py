@@ -1,4 +1,4 @@
-"""Leases are kept partition by partition, and given up in time: in virtual time, on a loop instead of in the thread."""
+"""Leases are extended per partition, and given up in time: in virtual time, on a loop instead of in the thread."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

@@ -1,4 +1,4 @@
-"""Tokens of ended attempts: the last ones are known, and there is a bound."""
+"""Tokens of ended attempts: the latest ones are kept, up to a limit."""
 
 from hypothesis import given
 from hypothesis import strategies as st

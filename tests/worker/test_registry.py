@@ -1,4 +1,4 @@
-"""Registering handlers, filling their parameters, and finding a registry by name."""
+"""Registration of handlers, binding of their parameters, and loading a registry by name."""
 
 import sys
 from dataclasses import dataclass
@@ -40,12 +40,17 @@ def test_parameters_are_checked_and_converted_by_their_annotations() -> None:
 
 @pytest.mark.parametrize(
     ("args", "field"),
-    [({}, "order"), ({"order": "x"}, "order"), ({"order": 1, "odrer": 2}, "odrer"), ({"order": None}, "order")],
+    [
+        ({}, "order: is missing"),
+        ({"order": "x"}, "order: must be an integer"),
+        ({"order": 1, "odrer": 2}, "odrer: there is no such field"),
+        ({"order": None}, "order: must be an integer"),
+    ],
 )
 def test_arguments_that_do_not_fit_are_refused_naming_the_field(args: dict[str, Any], field: str) -> None:
     def handler(order: int) -> None: ...
 
-    with pytest.raises(InvalidArgumentsError, match=rf"args\.{field}"):
+    with pytest.raises(InvalidArgumentsError, match=rf"^args\.{field}$"):
         bind(handler, args)
 
 
@@ -69,6 +74,11 @@ def test_a_handler_that_json_cannot_fill_is_refused_when_it_is_registered() -> N
 
         @tasks.task("n")
         def handler(*parts: int) -> None: ...
+
+
+def test_a_retry_policy_that_cannot_be_is_refused_when_it_is_registered() -> None:
+    with pytest.raises(ConfigurationError, match=r"The task 'n' cannot be registered: retry: jitter: must be a number"):
+        TaskRegistry().task("n", retry={"jitter": "much"})
 
 
 def test_two_tasks_of_one_name_are_refused() -> None:
@@ -165,3 +175,8 @@ def test_a_registry_that_cannot_be_loaded_says_why(folder: Path, reference: str,
         (folder / (reference.partition(":")[0] + ".py")).write_text(content)
     with pytest.raises(ConfigurationError, match=words):
         load_registry(reference)
+
+
+def test_a_reference_without_a_module_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"':tasks' does not name a module\. Give the tasks as module:registry"):
+        load_registry(":tasks")

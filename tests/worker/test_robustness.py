@@ -1,4 +1,4 @@
-"""What handlers and brokers do to a worker: whatever it is, the attempt ends as something, and the worker goes on or says so."""
+"""Faults of handlers and brokers: every attempt ends with an outcome, and the worker continues or reports an error."""
 
 import asyncio
 import threading

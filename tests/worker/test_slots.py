@@ -1,4 +1,4 @@
-"""What the desk promises, over any order of commands, ends and times: it is pure, so nothing has to run."""
+"""The guarantees of the desk for any order of commands, ends and times; it is pure, so no handler runs."""
 
 from typing import Any
 

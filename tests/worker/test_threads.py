@@ -1,4 +1,4 @@
-"""No attribute of a worker is shared between its threads, but in one place: behind a lock, or as a call that a loop makes."""
+"""The threads of a worker share attributes in one place only: protected by a lock, or through calls on an event loop."""
 
 import ast
 import importlib

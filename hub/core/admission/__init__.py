@@ -1,1 +1,1 @@
-"""What becomes of a submission."""
+"""Admission of submissions."""

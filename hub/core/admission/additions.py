@@ -1,8 +1,6 @@
-"""Steps that are added to a live workflow."""
+"""Adds steps to a live workflow."""
 
-from collections.abc import Mapping
-
-from schemas import Submission, TaskSpec, step_id
+from schemas import Submission, step_id
 
 from ..changes import Changes, NewTask
 from ..envelope import Envelope
@@ -12,52 +10,42 @@ from ..state import PartitionState, Task
 from ..workflows.expansion import step_data
 from .outcomes import Admitted
 from .resolve import resolve, warning_of
-from .specs import check_spec
-
-#: Steps that may be added to a live workflow in one report, so that one transaction stays small.
-ADDED_STEPS_MAX = 300
+from .validity import added_steps, check_added
 
 
 def admit_into(
     changes: Changes, submission: Submission, task: str, envelope: Envelope, fingerprint: str
 ) -> Admitted | TaskRejection:
-    """What becomes of steps for a live workflow: one (the submission itself), or several (`tasks`)."""
+    """Admit steps into a live workflow: one (the submission itself) or several (`tasks`)."""
     state, now_us, log_offset = changes.state, changes.now_us, changes.known.events_offset
     assert submission.root_id is not None
     root = state.tasks.get(submission.root_id)
     if root is None:
         if submission.root_id in state.ended:
-            return Rejection("already_ended", f"root_id: the workflow {submission.root_id!r} has ended")
-        return Rejection("unknown_root", f"root_id: there is no workflow {submission.root_id!r}")
+            return Rejection("already_ended", f"root_id: workflow {submission.root_id!r} has ended")
+        return Rejection("unknown_root", f"root_id: workflow {submission.root_id!r} does not exist")
     if root.children is None:
         return Rejection("unknown_root", f"root_id: {submission.root_id!r} is not a workflow")
     if root.ended or root.row.cancel is not None:
-        return Rejection("already_ended", f"root_id: the workflow {submission.root_id!r} takes no more tasks")
-    steps: Mapping[str, TaskSpec]
-    if submission.tasks is not None:
-        steps = submission.tasks
-        if len(steps) > ADDED_STEPS_MAX:
-            return Rejection(
-                "limit_exceeded", f"tasks: {len(steps)} steps, more than the {ADDED_STEPS_MAX} that can be added at once"
-            )
-    else:
-        steps = {submission.key or task: submission}
+        return Rejection("already_ended", f"root_id: workflow {submission.root_id!r} is ending and accepts no more steps")
+    steps = added_steps(submission, task)
+    if isinstance(steps, Rejection):
+        return steps
     checked = check_plan(steps, lambda name: _resolve(state, root, name) is not None)
     if isinstance(checked, Rejection):
         return checked
+    if (problem := check_added(submission, checked.steps)) is not None:
+        return problem
     added, found = [], []
     for key in checked.order:
         step = checked.steps[key]
-        problem = check_spec(step, f"tasks.{key}." if submission.tasks is not None else "", now_us)
-        if problem is not None:
-            return problem
         known = resolve(changes, root.row.namespace, step, f"tasks.{key}." if submission.tasks is not None else "")
         if isinstance(known, Rejection):
             return known
         found.append((step, known))
         child = step_id(root.id, key) if submission.tasks is not None else task
         if child in state.tasks or _resolve(state, root, key) is not None:
-            return Rejection("id_conflict", f"tasks.{key}: the workflow has a task of that key")
+            return Rejection("id_conflict", f"tasks.{key}: the workflow already has a step with this key")
         data = step_data(
             step,
             root,
@@ -76,7 +64,7 @@ def admit_into(
 
 
 def _resolve(state: PartitionState, root: Task, name: str) -> str | None:
-    """The task id that `name` (a key or an id) means inside a workflow."""
+    """The id of the task that `name` (a key or an id) refers to in a workflow, or None."""
     by_key = step_id(root.id, name)
     if by_key in state.tasks or (root.plan is not None and name in root.plan.steps):
         return by_key

@@ -1,6 +1,6 @@
-"""Admission: what a `task.created` report becomes. Decides only; changes nothing.
+"""Admission of `task.created` reports. Decides only; changes nothing.
 
-Everything that is used later is checked and copied into `TaskCreated` here, with the field named in every rejection.
+All fields that are used later are checked and copied to `TaskCreated` here; every rejection names the field.
 """
 
 import msgspec
@@ -8,10 +8,9 @@ import msgspec
 from schemas import Submission
 from schemas import events as e
 
-from ..bounds import SECONDS_MAX
 from ..changes import Changes, NewTask
 from ..envelope import Envelope
-from ..graph import Plan, check_plan
+from ..graph import Plan
 from ..rejection import Rejection, TaskRejection
 from ..state import KnownDefinition, PartitionState
 from ..tasks.creation import created_data
@@ -20,31 +19,32 @@ from .known import find_known, fingerprint_of
 from .outcomes import Admitted, Duplicate
 from .resolve import resolve, warning_of
 from .specs import check_spec
+from .validity import check_window, plan_of
 
 
 def admit(changes: Changes, submission: Submission, task: str, envelope: Envelope) -> Admitted | Duplicate | TaskRejection:
-    """What becomes of a submission whose task is `task` (see `identify`). New work is bounded; what is known already is answered
-    all the same."""
-    state, now_us = changes.state, changes.now_us
+    """Admit a submission with the task id `task` (see `identify`). The limit of waiting tasks applies to new tasks only, not
+    to duplicates."""
+    state = changes.state
     try:
         fingerprint = fingerprint_of(submission)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return Rejection("invalid_input", f"args: it is not JSON that can be kept: {error}")
-    if not 0 < submission.idempotency_window <= SECONDS_MAX:
-        return Rejection("invalid_input", f"idempotency_window: seconds must be above 0 and at most {SECONDS_MAX:.0f}")
+        return Rejection("invalid_input", f"args: not valid JSON: {error}")
+    if (problem := check_window(submission)) is not None:
+        return problem
     known = find_known(state, submission, task, fingerprint)
     if known is not None:
         return known
     if (problem := _no_room(state, submission, changes.settings.waiting_max)) is not None:
         return problem
     if submission.idempotency_key is not None and state.ended.full:
-        return Rejection("limit_exceeded", "idempotency_key: too many keys are remembered on this partition; try again later")
+        return Rejection("limit_exceeded", "idempotency_key: this partition holds the maximum number of keys; try again later")
     if submission.root_id is not None:
         return admit_into(changes, submission, task, envelope, fingerprint)
-    plan = _plan_of(submission, now_us)
+    plan = plan_of(submission)
     if isinstance(plan, Rejection):
         return plan
-    if (problem := check_spec(submission, "", now_us)) is not None:
+    if (problem := check_spec(submission, "")) is not None:
         return problem
     if plan is not None:
         return _workflow(changes, submission, task, envelope, fingerprint, plan)
@@ -75,23 +75,6 @@ def _workflow(
     return Admitted([new], warning=warning_of(found))
 
 
-def _plan_of(submission: Submission, now_us: int) -> Plan | TaskRejection | None:
-    """The plan of a workflow, every step of it checked; None where it is a task alone."""
-    if submission.tasks is None:
-        if submission.depends_on:
-            return Rejection("unknown_dependency", "depends_on: a task outside a graph has no other tasks to depend on")
-        return None
-    if submission.depends_on:
-        return Rejection("invalid_input", "depends_on: belongs to the steps in tasks, not to their root")
-    plan = check_plan(submission.tasks)
-    if isinstance(plan, Rejection):
-        return plan
-    for key, step in plan.steps.items():
-        if (problem := check_spec(step, f"tasks.{key}.", now_us)) is not None:
-            return problem
-    return _check_root(submission) or plan
-
-
 def _root_data(
     changes: Changes, submission: Submission, envelope: Envelope, fingerprint: str, known: KnownDefinition | None
 ) -> e.TaskCreated:
@@ -107,27 +90,11 @@ def _root_data(
 
 
 def _no_room(state: PartitionState, submission: Submission, waiting_max: int) -> TaskRejection | None:
-    """Why the partition takes no more work. A graph counts as all of its steps, also while they are still to be created."""
-    if state.engine_row.storage == "low" and submission.root_id is None:  # Steps that a running workflow adds belong to it.
-        return Rejection("storage_low", "the broker's disk is almost full; new tasks are refused until there is room")
+    """Why the partition accepts no more tasks, or None. A workflow counts with all its steps, including those not yet created."""
+    if state.engine_row.storage == "low" and submission.root_id is None:  # steps of a running workflow are still accepted
+        return Rejection("storage_low", "the broker's disk is almost full; new tasks are rejected until space is free")
     waiting, added = state.live + state.planned, 1 + len(submission.tasks or ())
     if waiting + added > waiting_max:
-        reason = f"{waiting} tasks are waiting on this partition; its limit is {waiting_max}; try again later"
+        reason = f"{waiting} tasks are waiting on this partition, which is its limit ({waiting_max}); try again later"
         return Rejection("limit_exceeded", reason)
-    return None
-
-
-def _check_root(submission: Submission) -> TaskRejection | None:
-    """A workflow's root has no body: what would be about one belongs to its steps, and is not silently ignored."""
-    given = {
-        "start_after": submission.start_after is not None,
-        "not_start_after": submission.not_start_after is not None,
-        "retry": submission.retry is not None,
-        "delivery": submission.delivery is not None,
-        "timeouts.start": submission.timeouts is not None and submission.timeouts.start is not None,
-        "timeouts.attempt": submission.timeouts is not None and submission.timeouts.attempt is not None,
-    }
-    for field, is_given in given.items():
-        if is_given:
-            return Rejection("invalid_input", f"{field}: a workflow runs nothing itself; say it on its steps, in tasks")
     return None

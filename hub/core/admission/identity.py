@@ -1,4 +1,4 @@
-"""Which task a submission means."""
+"""Determines the task id of a submission."""
 
 from typing import NamedTuple
 
@@ -9,23 +9,31 @@ from ..rejection import Rejection, TaskRejection
 
 
 class Identity(NamedTuple):
-    """The id of a task, and that of its root."""
+    """The id of a task and of its root."""
 
     task: str
     root: str
 
 
-def identify(submission: Submission, envelope: Envelope) -> Identity | TaskRejection:
-    """The task that a submission means. Several steps added at once are named by their keys: the id is then the root's."""
+def check_names(submission: Submission) -> TaskRejection | None:
+    """Why what a submission gives to name its task cannot be."""
     named = [field for field in ("id", "idempotency_key") if getattr(submission, field) is not None]
     if submission.root_id is not None:
         named += [field for field in ("key", "tasks") if getattr(submission, field) is not None]
     if len(named) > 1:
-        return Rejection("invalid_input", f"{named[0]}: give either {named[0]} or {named[1]}, not both")
+        return Rejection("invalid_input", f"{named[0]}: set either {named[0]} or {named[1]}, not both")
     for field in ("root_id", "id"):
         value = getattr(submission, field)
         if value is not None and (problem := check_id(value, field)) is not None:
             return Rejection("malformed", problem)
+    return None
+
+
+def identify(submission: Submission, envelope: Envelope) -> Identity | TaskRejection:
+    """The task id of a submission. For several steps added at once it is the root's id, since each step is identified by its
+    key."""
+    if (problem := check_names(submission)) is not None:
+        return problem
     if submission.root_id is not None and submission.tasks is not None:
         return Identity(submission.root_id, submission.root_id)
     if submission.root_id is not None and submission.key is not None:
@@ -37,6 +45,6 @@ def identify(submission: Submission, envelope: Envelope) -> Identity | TaskRejec
     else:
         if envelope.source is None or envelope.event_id is None:
             missing = "ce_source" if envelope.source is None else "ce_id"
-            return Rejection("malformed", f"{missing}: is missing; it names a task that gives neither id nor idempotency_key")
+            return Rejection("malformed", f"{missing}: missing; it is required if neither id nor idempotency_key is set")
         task = task_id_of_cloudevent(envelope.source, envelope.event_id)
     return Identity(task, submission.root_id or task)

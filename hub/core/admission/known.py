@@ -1,4 +1,4 @@
-"""Submissions that repeat one that is known."""
+"""Detects duplicate submissions."""
 
 from collections.abc import Mapping
 
@@ -12,8 +12,8 @@ from .outcomes import Duplicate
 
 
 def fingerprint_of(submission: Submission) -> str:
-    """What a repetition has in common with the first: name, version, arguments, graph. Raises DecodeError, UnicodeDecodeError,
-    RecursionError where the arguments are not JSON."""
+    """Hash of name, version, arguments and steps, which is equal for duplicates. Raises DecodeError, UnicodeDecodeError or
+    RecursionError if the arguments are not valid JSON."""
     canonical = _canonical(submission.args)
     if submission.tasks is not None:
         canonical += _canonical(msgspec.json.encode(submission.tasks))
@@ -25,7 +25,7 @@ def _canonical(value: bytes | msgspec.Raw) -> bytes:
 
 
 def find_known(state: PartitionState, submission: Submission, task: str, fingerprint: str) -> Duplicate | TaskRejection | None:
-    """The task that a submission repeats, or why its id cannot be used again; None where it is new."""
+    """The task of which the submission is a duplicate, or why its id cannot be reused; None if it is new."""
     if submission.root_id is not None and submission.tasks is not None:
         return _known_steps(state, submission.root_id, submission.tasks, fingerprint)
     live = state.tasks.get(task)
@@ -42,7 +42,8 @@ def find_known(state: PartitionState, submission: Submission, task: str, fingerp
 
 
 def _known_steps(state: PartitionState, root_id: str, steps: Mapping[str, TaskSpec], fingerprint: str) -> Duplicate | None:
-    """Several steps are added in one transaction: where the first of them is known with this fingerprint, all were."""
+    """Detect duplicates of several steps: they are added in one transaction, so if the first one has this fingerprint, all
+    were added."""
     root = state.tasks.get(root_id)
     first = state.tasks.get(step_id(root_id, next(iter(steps)))) if steps else None
     if root is None or first is None or first.row.payload_hash != fingerprint:

@@ -1,4 +1,4 @@
-"""What becomes of a submission that is not rejected."""
+"""The outcomes of submissions that are not rejected."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from ..state import Task
 
 class Admitted(NamedTuple):
     """`tasks` are to be created in this order; `root` is the live workflow they are added to, if any. `warning`: what the client
-    should know all the same."""
+    should know nevertheless."""
 
     tasks: list[NewTask]
     root: Task | None = None
@@ -17,7 +17,7 @@ class Admitted(NamedTuple):
 
 
 class Duplicate(NamedTuple):
-    """The submission is known: the task `task` stands as it is (`live`, or its entry in the ended index)."""
+    """The submission is a duplicate of task `task`, which does not change (`live`, or its entry in the ended index)."""
 
     task: str
     live: Task | None

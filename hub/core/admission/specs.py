@@ -1,4 +1,4 @@
-"""Every field that a submission gives of a task is checked here."""
+"""Validates all fields of a task in a submission."""
 
 from schemas import StepSpec, TaskSpec, check_id
 from schemas.tasks import ARGS_BYTES_MAX
@@ -9,15 +9,17 @@ from ..tasks.retry import problem_of
 from ..times import us_of
 
 
-def check_spec(spec: TaskSpec, at: str, now_us: int) -> TaskRejection | None:
-    """Why `spec` cannot be admitted, naming the field under `at`; None when it can."""
+def check_spec(spec: TaskSpec, at: str) -> TaskRejection | None:
+    """Why `spec` is invalid, with the path of the field below `at`; None if it is valid."""
     if (problem := check_id(spec.name, f"{at}name")) is not None:
         return Rejection("invalid_input", problem)
     args = bytes(spec.args)
     if len(args) > ARGS_BYTES_MAX:
-        return Rejection("limit_exceeded", f"{at}args: {len(args)} bytes, more than {ARGS_BYTES_MAX}; pass a reference instead")
+        return Rejection(
+            "limit_exceeded", f"{at}args: must be at most {ARGS_BYTES_MAX} bytes, got {len(args)}; pass a reference instead"
+        )
     if isinstance(spec, StepSpec) and spec.idempotency_key is not None:
-        return Rejection("invalid_input", f"{at}idempotency_key: a step's key in tasks is what makes it one; leave it out")
+        return Rejection("invalid_input", f"{at}idempotency_key: not allowed on a step, whose key in tasks is already unique")
     if args.lstrip()[:1] != b"{":
         return Rejection("invalid_input", f"{at}args: must be a JSON object")
     if spec.priority is not None and not -1_000_000 <= spec.priority <= 1_000_000:
@@ -37,12 +39,14 @@ def _check_times(spec: TaskSpec, at: str) -> TaskRejection | None:
             try:
                 us_of(moment)
             except (ValueError, OverflowError) as error:
-                return Rejection("invalid_input", f"{at}{field}: no RFC 3339 time: {error}")
+                return Rejection("invalid_input", f"{at}{field}: {error}")
         elif moment is not None and not 0 <= moment <= SECONDS_MAX:
-            return Rejection("invalid_input", f"{at}{field}: seconds must be between 0 and {SECONDS_MAX:.0f}")
+            return Rejection("invalid_input", f"{at}{field}: must be between 0 and {SECONDS_MAX:.0f} seconds")
     if spec.timeouts is not None:
         for field in spec.timeouts.__struct_fields__:
             seconds = getattr(spec.timeouts, field)
             if seconds is not None and not 0 < seconds <= SECONDS_MAX:
-                return Rejection("invalid_input", f"{at}timeouts.{field}: seconds must be above 0 and at most {SECONDS_MAX:.0f}")
+                return Rejection(
+                    "invalid_input", f"{at}timeouts.{field}: must be greater than 0 and at most {SECONDS_MAX:.0f} seconds"
+                )
     return None

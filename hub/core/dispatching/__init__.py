@@ -1,1 +1,1 @@
-"""Which ready task goes to which worker."""
+"""Assigns ready tasks to workers."""

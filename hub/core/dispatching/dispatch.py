@@ -1,4 +1,4 @@
-"""Dispatch: ready tasks go to workers that have credit, best rank first; the engine chooses the worker."""
+"""Dispatches ready tasks, in order of rank, to workers with credit. The engine chooses the worker."""
 
 from heapq import heappop, heappush
 
@@ -16,16 +16,17 @@ from ..tasks.policy import policy_of
 from ..times import SECOND_US
 from .tracing import traceparent_of
 
-#: Bytes of commands that one batch issues, about: a transaction's batch must fit into `max.message.bytes`.
+#: Approximate limit of the bytes of commands in one batch, which must fit into `max.message.bytes`.
 BYTES_PER_BATCH = 2 * 1024 * 1024
 
 
-#: A worker without credit left learns at most this often that work waits for it here.
+#: Shortest interval of notifications to a worker without credit that tasks are waiting.
 WANTED_EVERY_US = 200_000
 
 
 def dispatch(changes: Changes) -> None:
-    """Issue commands while there is a ready task and a worker for it with credit: the one with most free slots."""
+    """Issue commands as long as there is a ready task and a worker with credit for it; chooses the worker with most free
+    credit."""
     state = changes.state
     if not state.ready.waiting or not state.workers:
         return
@@ -35,7 +36,7 @@ def dispatch(changes: Changes) -> None:
     size = 0
     while heads:
         if size > BYTES_PER_BATCH:
-            state.wake_dispatch(changes.now_us)  # The rest is dispatched in the next transaction.
+            state.wake_dispatch(changes.now_us)  # the rest is dispatched in the next transaction
             return
         _, _, task_id, bucket = heappop(heads)
         found = candidates.get(bucket)
@@ -74,7 +75,7 @@ def _workers_for(changes: Changes, bucket: Bucket, free: dict[str, int]) -> tupl
 
 def _want(changes: Changes, workers: list[LiveWorker]) -> None:
     if changes.partitions == 1:
-        return  # All of a worker's credit is here.
+        return  # this partition already has all credit of the worker
     for worker in workers:
         if changes.now_us - worker.wanted_us >= WANTED_EVERY_US and worker.credit < worker.slots:
             worker.wanted_us = changes.now_us

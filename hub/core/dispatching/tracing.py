@@ -6,7 +6,7 @@ from ..state import Task
 
 
 def traceparent_of(task: Task, attempt: int) -> str:
-    """W3C trace context of an attempt: the submitter's trace id, else the root's, and a derived span id."""
+    """W3C trace context of an attempt: the trace id of the submission, or one derived from the root, and a derived span id."""
     given = task.row.traceparent
     if given is not None and len(given) == 55:
         trace, flags = given[3:35], given[53:55]
@@ -17,7 +17,7 @@ def traceparent_of(task: Task, attempt: int) -> str:
 
 
 def trace_id_of(root: str) -> str:
-    """The trace id of a flow: the bits of its root's UUID, or a digest of another kind of id (32 hex digits)."""
+    """The trace id derived from a root id: the bits of a UUID, or a digest of any other id (32 hexadecimal digits)."""
     if len(root) == 36:
         digits = root.replace("-", "")
         if len(digits) == 32 and all(digit in "0123456789abcdef" for digit in digits):

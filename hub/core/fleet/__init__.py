@@ -1,1 +1,1 @@
-"""What workers report of themselves, and what their silence means."""
+"""Workers: their reports, and the expiry of their leases."""

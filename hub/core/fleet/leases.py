@@ -12,8 +12,8 @@ from ..times import SECOND_US, us_of_seconds
 
 
 def expire_leases(changes: Changes) -> None:
-    """Workers that were silent for a whole lease up to the time watermark have lost what they held; a longer silence of others is
-    reported. Whoever holds attempts and has not reported since the take-over gets a full lease from now."""
+    """Expire leases: a worker without a report for its lease, up to the time watermark, loses its attempts; missed heartbeats
+    are reported. A worker that holds attempts and has not reported since the take-over gets a full lease from now."""
     watermark_us = changes.known.time_watermark_us
     if watermark_us is None:
         return
@@ -23,7 +23,7 @@ def expire_leases(changes: Changes) -> None:
         if silent_us >= worker.lease_us:
             over_ms = (worker.last_report_us + worker.lease_us) // 1000
             changes.caused_by(f"agenda/{changes.partition}/lease:{worker.incarnation}/{over_ms}", "agenda:lease")
-            reason = f"silent for {silent_us / SECOND_US:.1f} s"
+            reason = f"no heartbeat for {silent_us / SECOND_US:.1f} s"
             lose_worker(changes, worker.incarnation, reason=reason, lease_seconds=worker.lease_us / SECOND_US)
         elif silent_us >= worker.lease_us * 2 // 3 and not worker.missed:
             worker.missed = True
@@ -54,14 +54,14 @@ def _report_silence(changes: Changes, worker: LiveWorker, silent_us: int) -> Non
 
 
 def extend_deadlines(state: PartitionState, gap_us: int) -> None:
-    """Move every lease and start deadline `gap_us` into the future."""
+    """Extend all leases and start deadlines by `gap_us` microseconds."""
     for worker in state.workers.values():
         worker.last_report_us += gap_us
     state.start_deadlines = [(due_us + gap_us, task, mark) for due_us, task, mark in state.start_deadlines]
 
 
 def next_lease_expiry(workers: dict[str, LiveWorker]) -> int | None:
-    """When the next worker could count as silent or lost."""
+    """The earliest time at which a worker may miss a heartbeat or be lost, in microseconds, or None."""
     times = [
         worker.last_report_us + (worker.lease_us if worker.missed else worker.lease_us * 2 // 3) for worker in workers.values()
     ]
@@ -69,7 +69,7 @@ def next_lease_expiry(workers: dict[str, LiveWorker]) -> int | None:
 
 
 def lose_worker(changes: Changes, incarnation: str, *, reason: str, lease_seconds: float | None) -> None:
-    """The worker is lost, and its attempts with it. `lease_seconds`: its lease, where that has run out."""
+    """End a worker and its attempts as lost. `lease_seconds`: its lease, if the lease expired."""
     row = changes.state.worker_rows.get(incarnation)
     if row is not None:
         data = e.WorkerLostEvent(pool=row.pool, host=row.host, pid=row.pid, slots=row.slots, reason=reason)
@@ -87,7 +87,7 @@ def _lose_attempts(changes: Changes, incarnation: str, *, reason: str, lease_sec
 
 
 def expire_starts(changes: Changes) -> None:
-    """Commands that were not started by their start deadline are superseded: dispatched again under a new number."""
+    """Supersede attempts that were not started before their start deadline; they are dispatched again with a new number."""
     deadlines, watermark_us = changes.state.start_deadlines, changes.known.time_watermark_us
     while watermark_us is not None and deadlines and deadlines[0][0] <= watermark_us:
         due_us, task_id, dispatched = heappop(deadlines)

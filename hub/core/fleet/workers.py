@@ -1,4 +1,4 @@
-"""What workers report of themselves."""
+"""Reports of workers about themselves."""
 
 from typing import Any
 
@@ -16,14 +16,14 @@ from ..times import SECOND_US
 from .definitions import check_definitions, learn, news_of
 from .leases import lose_worker
 
-#: The lease of a worker that has not spoken since this partition was taken over.
+#: Lease of a worker that has not reported since the take-over of this partition.
 DEFAULT_LEASE_US = 10 * SECOND_US
 
 
 def check_worker(report: r.WorkerReport, inboxes: int) -> str | None:
-    """Why a report of a worker about itself cannot be taken, naming the field; None where it can."""
+    """Why a worker's report about itself is invalid, with the field; None if it is valid."""
     if not 0 < report.lease_seconds <= LEASE_SECONDS_MAX:
-        return f"lease_seconds: must be above 0 and at most {LEASE_SECONDS_MAX:.0f}"
+        return f"lease_seconds: must be greater than 0 and at most {LEASE_SECONDS_MAX:.0f}"
     for name in ("incarnation", "pool", "host"):
         if len(getattr(report, name).encode()) > ID_BYTES:
             return f"{name}: longer than {ID_BYTES} bytes"
@@ -37,7 +37,8 @@ def check_worker(report: r.WorkerReport, inboxes: int) -> str | None:
 
 
 def on_worker_report(changes: Changes, envelope: Envelope, report: r.WorkerReport) -> None:
-    """Registration, heartbeat, draining, stopped. On its home partition these are also events. Raises InvalidReport."""
+    """Process registration, heartbeat, draining and stopped. On the worker's home partition these also emit events. Raises
+    InvalidReport."""
     if (problem := check_worker(report, changes.settings.inboxes)) is not None:
         raise InvalidReport(f"{envelope.type}: {problem}")
     worker = changes.state.workers.get(report.incarnation)
@@ -88,7 +89,7 @@ def _announce(changes: Changes, envelope: Envelope, report: r.WorkerReport, work
 
 
 def _release(changes: Changes, worker: LiveWorker) -> None:
-    """A worker that left in order holds nothing any more."""
+    """Release the attempts of a worker that shut down."""
     for task_id in sorted(changes.state.held.pop(worker.incarnation, ())):
         task = changes.state.tasks[task_id]
         changes.apply_all(task, on_worker_stopped(task.id, task.row, changes.now, changes.now_us))
@@ -96,27 +97,28 @@ def _release(changes: Changes, worker: LiveWorker) -> None:
 
 
 def _stop_strays(changes: Changes, worker: LiveWorker, holding: list[str]) -> None:
-    """Tell the worker to stop what it runs without a lease (it was silent too long, or its command was superseded). A worker of a
-    pool without a commands topic cannot be told: it never got a command, and a transaction that writes there would fail."""
+    """Request the worker to stop attempts that it runs without a lease (the lease expired, or the attempt was superseded).
+    Skips workers of a pool without a commands topic: they never got a command, and a transaction that writes to the topic
+    would fail."""
     if worker.pool not in changes.known.pools:
         return
     known = {_token(changes.state.tasks[task]) for task in changes.state.held.get(worker.incarnation, ())}
     for token in holding:
         if token not in known:
-            changes.command(worker, "", CancelAttempt(task="", attempt=0, token=token, reason="the lease is over"))
+            changes.command(worker, "", CancelAttempt(task="", attempt=0, token=token, reason="the lease has expired"))
 
 
 def _miss(changes: Changes, worker: LiveWorker, holding: set[str]) -> None:
-    """Running attempts that their worker leaves out of two reports in a row are lost: it no longer has them.
+    """Running attempts that are missing from two consecutive reports of their worker are lost.
 
-    Once proves nothing: a heartbeat that was made before an attempt began may arrive after its start."""
+    One report is not enough: a heartbeat built before the start of an attempt may arrive after it."""
     tasks = [changes.state.tasks[task] for task in changes.state.held.get(worker.incarnation, ())]
     missing = {_token(task) for task in tasks if task.row.state == "running" and _token(task) not in holding}
     for task in sorted(tasks, key=lambda task: task.id):
         if _token(task) in missing & worker.missing:
             missing.discard(_token(task))
             changes.apply_all(
-                task, on_lost(task.id, task.row, changes.now, changes.now_us, reason="its worker does not have it any more")
+                task, on_lost(task.id, task.row, changes.now, changes.now_us, reason="its worker no longer has the attempt")
             )
     worker.missing = missing
 
@@ -143,5 +145,5 @@ def _registered(report: r.WorkerReport, worker: LiveWorker, row: WorkerRow | Non
 
 
 def on_worker_lost(changes: Changes, envelope: Envelope, report: r.WorkerLost) -> None:
-    """A supervisor saw it die: its attempts are lost now, its lease does not have to run out."""
+    """A supervisor observed the death of a worker: its attempts are lost at once, before the lease expires."""
     lose_worker(changes, report.incarnation, reason=cut(report.reason) or "its process has ended", lease_seconds=None)

@@ -1,7 +1,7 @@
-"""Rows of `hub.state`: what an engine partition remembers, as values. Key `<kind>/<id>`, value JSON with these field names.
+"""Rows of `hub.state`, the durable state of an engine partition. Key: `<kind>/<id>`; value: JSON with these field names.
 
-A task's row is the fold of its events, byte for byte: only `evolve.py` changes one. Points in time are RFC 3339 text as
-on the events; what is due later (`*_due_us`) is integer microseconds since the epoch. Absent means the default.
+The row of a task is the fold of its events, byte for byte; only `evolve.py` changes rows. Points in time are RFC 3339 text as
+in events; due times (`*_due_us`) are integer microseconds since the Unix epoch. An absent field has its default.
 """
 
 from .definition import DefinitionRow, definition_row_decoder

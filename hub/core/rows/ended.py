@@ -4,13 +4,13 @@ from msgspec import Raw, Struct, json
 
 from schemas import ABSENT, TaskError
 
-#: A result up to this size is kept in the ended index, so that a late waiter is answered without reading the log.
+#: Results up to this size are kept in the ended index, so that late requests are answered without reading the log.
 INLINE_RESULT_BYTES_MAX = 1024
 
 
 class EndedRow(Struct, kw_only=True, omit_defaults=True):
-    """An entry of the ended index, until `until_us`. `seconds`: from its first start to its end. A result that is too large for
-    it is on the terminal event."""
+    """An entry of the ended index, until `until_us`. `seconds`: how long its last attempt ran, by the worker's clock where
+    that says it. A result that is too large for it is on the terminal event."""
 
     ended: str
     run: int

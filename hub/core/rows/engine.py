@@ -1,10 +1,10 @@
-"""The row of the partition itself."""
+"""The row of the engine partition."""
 
 from msgspec import Struct, json
 
 
 class EngineRow(Struct, kw_only=True, omit_defaults=True):
-    """The partition itself: the entity of rejections and take-overs. `run` is always 0. `storage`: "ok", "warning" or "low"."""
+    """The engine partition, the entity of rejections and take-overs. `run` is always 0. `storage` is "ok", "warning" or "low"."""
 
     sequence: int = 0
     state: str = ""

@@ -1,10 +1,10 @@
-"""How far the intake may be deleted."""
+"""Up to which offset the intake may be deleted."""
 
 from msgspec import Struct, json
 
 
 class IntakeRow(Struct, kw_only=True):
-    """The row `!intake`: `marks` are pairs of a time in microseconds and the next offset to decide at that time, in order."""
+    """The row `!intake`: `marks` are pairs, in order, of a time in microseconds and the next offset to process at that time."""
 
     marks: list[tuple[int, int]] = []
 

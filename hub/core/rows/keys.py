@@ -3,8 +3,8 @@
 | Key | Row |
 |---|---|
 | `task/<id>` | `TaskRow` while the task is in memory, then `EndedRow` (its first field is `ended`) |
-| `args/<id>` | the task's arguments, where they are too long for its row: `Raw` |
-| `plan/<id>` | the plan of a workflow while steps of it are still to be created: specs by key |
+| `args/<id>` | the arguments of a task if they are too long for its row: `Raw` |
+| `plan/<id>` | the plan of a workflow until all its steps are created: specs by key |
 | `worker/<incarnation>`, `engine/<partition>` | `WorkerRow`, `EngineRow` |
 | `definition/<partition>/<namespace>/<name>@<version>` | `DefinitionRow` |
 | `!meta`, `!intake` | `MetaRow`, `IntakeRow` |
@@ -59,23 +59,23 @@ class Entry(NamedTuple):
 
 
 def key_of(kind: str, name: str) -> bytes:
-    """The key of a row of an entity."""
+    """The key of the row of an entity."""
     return f"{kind}/{name}".encode()
 
 
 def encode_row(key: bytes, row: Any) -> tuple[bytes, bytes]:
-    """Key and value of a row; `Raw` is written as it is."""
+    """Encode a row. Returns key and value; `Raw` is written unchanged."""
     return key, _encoder.encode(row)
 
 
 def kind_of(key: bytes) -> str:
-    """The kind of a row, also one that nobody knows."""
+    """The kind in a key; may be unknown."""
     return key.partition(b"/")[0].decode(errors="replace")
 
 
 def decode_row(key: bytes, value: bytes | None) -> Entry | None:
-    """The row of a record; None where it is of a kind that nobody knows. Raises ValueError or RecursionError where the record is
-    not one that an engine writes."""
+    """Decode a record; None for an unknown kind. Raises ValueError or RecursionError if no engine can have written the
+    record."""
     kind, _, name = key.partition(b"/")
     decoder = _DECODERS.get(kind)
     if decoder is None:

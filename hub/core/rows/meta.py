@@ -1,4 +1,4 @@
-"""Where a restart continues."""
+"""The position at which a restart continues."""
 
 from msgspec import Struct, json
 
@@ -9,11 +9,12 @@ FORMAT = 5
 
 
 class MetaRow(Struct, kw_only=True):
-    """Written in every transaction, and the only truth for a restart.
+    """Written in every transaction; a restart relies on it alone.
 
-    `offset`: the next of `hub.intake` to decide. `epoch`: the generation of ownership. `now_us`: the engine's last time.
-    `partitions`: P, fixed at creation. `created_us`: the first take-over; it distinguishes the logs of two hubs.
-    `format`: which version of the rows, events and commands the topics hold; 0: written before there were format numbers.
+    `offset`: next offset of `hub.intake` to process. `epoch`: generation of ownership. `now_us`: last time of the engine.
+    `partitions`: number of partitions, fixed at creation. `created_us`: time of the first take-over, which distinguishes the
+    logs of two hubs. `format`: version of the rows, events and commands on the topics; 0: written before format numbers
+    existed.
     """
 
     offset: int

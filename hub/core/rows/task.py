@@ -5,17 +5,17 @@ from msgspec import Raw, Struct, json
 from schemas import ABSENT, DEFAULT_POLICY, Dependency, ExecutionPolicy, RetryPolicy, TaskError, Timeouts
 from schemas.tasks import Delivery, TaskFields
 
-#: Arguments up to this size stand in the task's row; longer ones are written once, in a row `args/<id>` of their own.
+#: Arguments up to this size are stored in the task's row; larger ones are written once, to a separate row `args/<id>`.
 INLINE_ARGS_BYTES_MAX = 512
 
 
-#: Arguments that say nothing: shared by all tasks that have none.
+#: Empty arguments, shared by all tasks without arguments.
 EMPTY = Raw(b"{}")
 
 
 class Lease(Struct, kw_only=True, omit_defaults=True, frozen=True):
-    """The right of a worker to the attempt at hand, for `seconds` after each of its reports. `token` proves it; `inbox` is the
-    worker's partition of its pool's commands topic."""
+    """The right of a worker to the current attempt, for `seconds` after each of its reports. `token` proves it; `inbox` is the
+    worker's partition of the commands topic of its pool."""
 
     worker: str
     token: str
@@ -25,8 +25,8 @@ class Lease(Struct, kw_only=True, omit_defaults=True, frozen=True):
 
 
 class Timers(Struct, kw_only=True, omit_defaults=True, frozen=True):
-    """When what is due, in microseconds since the epoch: the start of a scheduled task, the next attempt, the end of this
-    attempt, the latest start, the end of the whole task."""
+    """Due times in microseconds since the Unix epoch: start of a scheduled task, next attempt, timeout of this attempt, latest
+    start, total timeout."""
 
     start: int | None = None
     retry: int | None = None
@@ -36,7 +36,7 @@ class Timers(Struct, kw_only=True, omit_defaults=True, frozen=True):
 
 
 class Cancel(Struct, kw_only=True, omit_defaults=True, frozen=True):
-    """Why and by whom a task was cancelled, or is to be. `timed_out`: its total timeout asked for it."""
+    """Reason and requester of a cancel. `timed_out`: the total timeout caused it."""
 
     reason: str = ""
     by: str | None = None
@@ -44,7 +44,7 @@ class Cancel(Struct, kw_only=True, omit_defaults=True, frozen=True):
 
 
 class Steps(Struct, kw_only=True, omit_defaults=True, frozen=True):
-    """Counters of a workflow: the steps that it has (`total`), those that exist (`planned`), and how those that ended did."""
+    """Counters of a workflow: all steps (`total`), created ones (`planned`), and ended ones by state."""
 
     total: int = 0
     planned: int = 0
@@ -60,13 +60,14 @@ NO_STEPS = Steps()
 
 
 class TaskRow(TaskFields, kw_only=True, omit_defaults=True):
-    """A live task (or an ended step of a live workflow). `root` and `parent` are None where the task is its own root.
+    """A live task, or an ended step of a live workflow. `root` and `parent` are None if the task is its own root.
 
     `name`, `version` and `tags` are declared in `TaskFields`. `delivery` and `retry` are the submission's; `version` and `policy`
-    are what holds, unless the row is `unresolved`: then they are fixed at the first dispatch (see `policy.py`).
+    are what holds, unless the row is `unresolved`: then they are fixed at the first dispatch (see `policy.py`). `ran_seconds`:
+    how long the last attempt that reported its end ran.
 
-    What belongs together is a part of its own, which is replaced as a whole: `timers`, `lease` (while a worker has the task),
-    `cancel`, `steps` (of a workflow)."""
+    Related fields form parts, which are replaced as a whole: `timers`, `lease` (while a worker has the task), `cancel`,
+    `steps` (of a workflow)."""
 
     run: int
     state: str = ""
@@ -97,6 +98,7 @@ class TaskRow(TaskFields, kw_only=True, omit_defaults=True):
     dispatched_at: str | None = None
     started_at: str | None = None
     finished_at: str | None = None
+    ran_seconds: float | None = None
     timers: Timers = NO_TIMERS
     attempt: int = 0
     dispatch: int = 0

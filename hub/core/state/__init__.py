@@ -1,4 +1,4 @@
-"""What an engine partition holds in memory: rows, what is derived from them, and what workers reported of themselves."""
+"""The state of an engine partition in memory: rows, indexes derived from them, and the reported state of workers."""
 
 from .definitions import Definitions, KnownDefinition
 from .partition import PartitionState

@@ -1,4 +1,4 @@
-"""Tasks that ended a while ago."""
+"""The index of ended tasks."""
 
 from collections import deque
 from heapq import heappop, heappush
@@ -7,10 +7,10 @@ from ..rows.ended import EndedRow, ended_row_decoder
 
 
 class EndedIndex:
-    """Tasks that ended a while ago: id -> encoded `EndedRow`, until its time; at most `entries_max`, oldest first out.
+    """Ended tasks: id -> encoded `EndedRow`, kept until its time; at most `entries_max`, the oldest are removed first.
 
-    Entries whose id came with an idempotency key keep their place for the key's whole window: when only such are left, `full`
-    says so and new keyed submissions are rejected rather than admitted twice.
+    Entries with an idempotency key are kept for the whole window of the key. If only such entries are left, `full` is true,
+    and new submissions with a key are rejected, because a duplicate could not be detected.
     """
 
     def __init__(self, entries_max: int) -> None:
@@ -20,7 +20,7 @@ class EndedIndex:
         self._keyed: list[tuple[int, str]] = []
 
     def put(self, task: str, row: EndedRow, encoded: bytes) -> None:
-        """Add an entry (or replace the id's former run)."""
+        """Add an entry, or replace that of an earlier run of the id."""
         self._rows[task] = encoded
         if row.keyed:
             heappush(self._keyed, (row.until_us, task))
@@ -28,21 +28,22 @@ class EndedIndex:
             self._plain.append((row.until_us, task))
 
     def get(self, task: str) -> EndedRow | None:
-        """The entry of an id, if it is still known."""
+        """The entry of an id, or None."""
         encoded = self._rows.get(task)
         return None if encoded is None else ended_row_decoder.decode(encoded)
 
     def discard(self, task: str) -> None:
-        """The id begins a new run."""
+        """Remove the entry of an id, which starts a new run."""
         self._rows.pop(task, None)
 
     @property
     def full(self) -> bool:
-        """Whether keyed entries alone fill the index."""
+        """Whether entries with an idempotency key fill the index."""
         return len(self._keyed) >= self.entries_max
 
     def take_expired(self, now_us: int, limit: int) -> list[str]:
-        """Remove up to `limit` entries whose time is over, or that are too many; returns their ids (to be tombstoned)."""
+        """Remove up to `limit` entries that expired or exceed `entries_max`. Returns their ids, for which tombstones must be
+        written."""
         gone: list[str] = []
         while self._plain and len(gone) < limit and (self._plain[0][0] <= now_us or len(self._rows) > self.entries_max):
             self._remove(*self._plain.popleft(), gone)
@@ -52,12 +53,12 @@ class EndedIndex:
 
     def _remove(self, until_us: int, task: str, gone: list[str]) -> None:
         row = self.get(task)
-        if row is not None and row.until_us == until_us:  # Not replaced by a later run of the id.
+        if row is not None and row.until_us == until_us:  # not replaced by a later run of the id
             del self._rows[task]
             gone.append(task)
 
     def next_expiry(self) -> int | None:
-        """When the next entry's time is over."""
+        """Expiry time of the next entry in microseconds, or None."""
         times = [queue[0][0] for queue in (self._plain, self._keyed) if queue]
         return min(times) if times else None
 

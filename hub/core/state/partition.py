@@ -1,4 +1,4 @@
-"""What an engine partition holds in memory: rows, and what is derived from them.
+"""The state of an engine partition in memory: rows, and indexes derived from them.
 
 Durable: the rows (`Task.row`, `ended`, `worker_rows`, `definitions`, `engine_row`), only changed by `evolve`. Derived, rebuilt at
 a restore: dependents, children, ready order, agenda, who holds what. Soft, never on the log: what workers reported of themselves
@@ -15,18 +15,18 @@ from .ready import ReadyQueue
 from .task import Task
 from .worker import LiveWorker
 
-#: Entries of the agenda or of the ready order that may be out of date before somebody looks.
+#: Outdated entries of the agenda or the ready order that are tolerated before a sweep.
 TIDY_FROM = 10_000
 
 
-#: Kinds of agenda entries that are about no task of this partition's memory.
+#: Kinds of timers that do not refer to a task in memory.
 TASKLESS = frozenset({"dispatch", "retire"})
 
 
 class PartitionState:
-    """Everything one engine partition knows. Mutable; dropped and restored on any doubt.
+    """The complete state of one engine partition. Mutable; discarded and restored after any failure.
 
-    `live` counts the tasks that have not ended; `planned` the steps that workflows have still to create."""
+    `live`: number of tasks that have not ended; `planned`: number of steps of workflows not yet created."""
 
     def __init__(self, *, ended_entries_max: int) -> None:
         self.tasks: dict[str, Task] = {}
@@ -47,21 +47,22 @@ class PartitionState:
         self.retiring: dict[str, list[str]] = {}
 
     def free_credit(self, worker: LiveWorker) -> int:
-        """How many more commands the worker would take."""
+        """Number of further commands that the worker accepts."""
         if worker.draining:
             return 0
         holding = self.held.get(worker.incarnation)
         return worker.credit - (len(holding) if holding else 0)
 
     def wake_dispatch(self, now_us: int) -> None:
-        """Make the next batch dispatch even if nothing else is due.
+        """Trigger a dispatch in the next batch even if nothing else is due.
 
-        The mark makes the entry's provenance unique: the engine's sequence rises with every owner, the count within one.
+        The mark makes the provenance of the entry unique: the engine's sequence increases with each owner, the count within an
+        owner.
         """
         self.agenda.add(now_us, "dispatch", "", (self.engine_row.sequence << 32) + self.agenda.added)
 
     def know_pools(self, pools: Set[str], now_us: int) -> None:
-        """Tasks that waited for a worker whose pool has just got its topic are dispatched in this batch, without any record."""
+        """Set the pools that have a commands topic. If one is new, tasks waiting for its workers are dispatched in this batch."""
         if pools == self.pools:
             return
         added, self.pools = pools - self.pools, pools
@@ -69,7 +70,7 @@ class PartitionState:
             self.wake_dispatch(now_us)
 
     def tidy(self) -> None:
-        """Drop what tasks left in the agenda and in the ready order when they went, once it is more than what lives."""
+        """Sweep entries of removed tasks from the agenda and the ready order when they outnumber the live ones."""
         if len(self.agenda) > self._agenda_max:
             self.agenda.keep(lambda kind, task: task in self.tasks or kind in TASKLESS)
             self._agenda_max = TIDY_FROM + 2 * len(self.agenda)
@@ -77,6 +78,6 @@ class PartitionState:
             self.ready.rebuild()
 
     def forget(self, task: Task) -> None:
-        """Its run is over: it leaves memory, but for its entry in the ended index."""
+        """Remove an ended task from memory; its entry in the ended index stays."""
         self.tasks.pop(task.id, None)
         self.dependents.pop(task.id, None)

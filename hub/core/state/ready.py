@@ -1,4 +1,4 @@
-"""Ready tasks, in the order in which they are dispatched: by effective priority, then creation.
+"""Ready tasks in dispatch order: by effective priority, then by creation time.
 
 Effective priority rises with age, one level every `AGING_SECONDS`, for all tasks alike; so the order between two tasks never
 changes while they wait, and a heap with a fixed rank is exact: `rank = created - priority * AGING_SECONDS`, lowest first.
@@ -9,7 +9,7 @@ from heapq import heapify, heappop, heappush
 
 from ..times import SECOND_US
 
-#: So long must a task wait to rise by one level of priority. Long enough that priority is strict in any ordinary backlog.
+#: Waiting time that equals one level of priority; so long that priority is strict in an ordinary backlog.
 AGING_SECONDS = 600
 
 
@@ -20,7 +20,7 @@ Entry = tuple[int, int, str]
 
 
 class ReadyQueue:
-    """Buckets of heaps. A task that stops being ready is dropped lazily: whoever pops it looks at its row."""
+    """Heaps by bucket. Entries of tasks that are no longer ready are removed lazily, when they reach the head."""
 
     __slots__ = ("_counter", "buckets", "entries", "waiting")
 
@@ -39,11 +39,11 @@ class ReadyQueue:
         heappush(self.buckets.setdefault(bucket, []), (rank, self._counter, task))
 
     def remove(self, task: str) -> None:
-        """The task is no longer ready (dispatched, cancelled, expired)."""
+        """Remove a task that is no longer ready (dispatched, cancelled, expired)."""
         self.waiting.discard(task)
 
     def head(self, bucket: Bucket) -> Entry | None:
-        """The first task of a bucket that is really waiting; None when there is none (the bucket is then gone)."""
+        """The first entry of a bucket whose task is still ready; None if there is none, and the bucket is removed."""
         heap = self.buckets.get(bucket)
         while heap:
             if heap[0][2] in self.waiting:
@@ -54,7 +54,7 @@ class ReadyQueue:
         return None
 
     def pop(self, bucket: Bucket) -> str:
-        """Take the head of a bucket."""
+        """Remove the head of a bucket and return its task id."""
         task = heappop(self.buckets[bucket])[2]
         self.entries -= 1
         self.waiting.discard(task)
@@ -67,7 +67,7 @@ class ReadyQueue:
         return heads
 
     def rebuild(self) -> None:
-        """Sweep out the entries of tasks that wait no more."""
+        """Remove the entries of tasks that are no longer ready."""
         for bucket, heap in list(self.buckets.items()):
             left = [entry for entry in heap if entry[2] in self.waiting]
             heapify(left)

@@ -9,7 +9,7 @@ from ..rows import TaskRow
 
 
 class Task:
-    """A live task, or an ended step of a live workflow, with what is derived from its row."""
+    """A live task, or an ended step of a live workflow, with data derived from its row."""
 
     __slots__ = ("args", "args_row", "children", "id", "plan", "plan_row", "result", "row", "waiters")
 
@@ -26,7 +26,7 @@ class Task:
 
     @property
     def root(self) -> str:
-        """The id of its root: itself where it is one."""
+        """The id of its root, or its own id if it is a root."""
         return self.row.root or self.id
 
     @property

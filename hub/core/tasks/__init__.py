@@ -1,1 +1,1 @@
-"""One task: its creation, its attempts, its end."""
+"""Single tasks: creation, attempts, end."""

@@ -1,6 +1,6 @@
-"""Decisions on attempts: what a worker's report, a timeout or a lost worker makes of a task. Decides only; changes nothing.
+"""Decisions about attempts: the effect of a worker's report, a timeout or a lost worker on a task. Decides only; changes nothing.
 
-Each function returns the events to apply to the task, in order, or a `Rejection` that changes nothing.
+Each function returns the events to apply to the task, in order, or a `Rejection`.
 """
 
 from typing import Any
@@ -21,37 +21,40 @@ from .retry import LOST_AT_ONCE, delay_seconds
 
 
 def worker_of(row: TaskRow) -> str:
-    """The worker that has the attempt at hand."""
-    assert row.lease is not None, f"a task that is {row.state} has a lease"
+    """The worker of the current attempt."""
+    assert row.lease is not None, f"a {row.state} task must have a lease"
     return row.lease.worker
 
 
 def check_lease(row: TaskRow, report: r.AttemptReport) -> AttemptRejection | None:
-    """Whether the reporter still has the right to speak of this attempt."""
+    """Why the reporter does not hold the lease of this attempt; None if it does."""
     if row.state not in ("dispatched", "running"):
-        return Rejection("stale_attempt", f"attempt {report.attempt} is over; the task is {row.state}")
+        return Rejection("stale_attempt", f"attempt {report.attempt} has ended; the task is {row.state}")
     if (report.attempt, report.dispatch) != (row.attempt, row.dispatch):
-        return Rejection("stale_attempt", f"attempt {report.attempt}.{report.dispatch} is over; now {row.attempt}.{row.dispatch}")
+        return Rejection(
+            "stale_attempt",
+            f"attempt {report.attempt}.{report.dispatch} has ended; the current one is {row.attempt}.{row.dispatch}",
+        )
     lease = row.lease
-    assert lease is not None, f"a task that is {row.state} has a lease"
+    assert lease is not None, f"a {row.state} task must have a lease"
     if report.token != lease.token:
-        return Rejection("stale_token", "the lease token is not that of this attempt")
+        return Rejection("stale_token", "the token is not that of the current lease")
     if report.incarnation != lease.worker:
-        return Rejection("foreign_worker", f"the attempt belongs to {lease.worker}")
+        return Rejection("foreign_worker", f"the attempt belongs to worker {lease.worker}")
     if report.number <= row.number:
-        return Rejection("duplicate", f"report {report.number} came before; the last was {row.number}")
+        return Rejection("duplicate", f"report {report.number} was already processed; the last one was {row.number}")
     return None
 
 
 def on_report(task: str, row: TaskRow, report: r.AttemptReport, now: str, now_us: int) -> list[Struct] | AttemptRejection:
-    """What a report of the worker that holds the lease makes of the task."""
+    """The events caused by a report of the lease holder, or a rejection."""
     rejection = check_lease(row, report)
     if rejection is not None:
         return rejection
     match report:
         case r.AttemptStarted():
             if row.state != "dispatched":
-                return Rejection("wrong_state", "the attempt has started already")
+                return Rejection("wrong_state", "the attempt has already started")
             events = [_started(row, report)]
             if row.policy.delivery == "at_most_once":
                 granted = e.AttemptGranted(attempt=row.attempt, dispatch=row.dispatch, worker=worker_of(row), token=report.token)
@@ -59,7 +62,7 @@ def on_report(task: str, row: TaskRow, report: r.AttemptReport, now: str, now_us
             return events
         case r.AttemptReleased():
             if row.state != "dispatched":
-                return Rejection("wrong_state", "the attempt has started: it cannot be released")
+                return Rejection("wrong_state", "the attempt has started and cannot be released")
             released = e.AttemptReleasedEvent(
                 attempt=row.attempt, dispatch=row.dispatch, worker=worker_of(row), reason=cut(report.reason)
             )
@@ -67,7 +70,7 @@ def on_report(task: str, row: TaskRow, report: r.AttemptReport, now: str, now_us
         case r.AttemptCancelled():
             return _on_given_up(task, row, report, now, now_us)
     if row.state == "dispatched" and row.policy.delivery == "at_most_once":
-        return Rejection("wrong_state", "an at-most-once body must not run before its grant")
+        return Rejection("wrong_state", "the body of an at-most-once task must not run before its grant")
     before = [_started(row, report)] if row.state == "dispatched" else []
     match report:
         case r.AttemptProgressed():
@@ -77,7 +80,9 @@ def on_report(task: str, row: TaskRow, report: r.AttemptReport, now: str, now_us
             return [*before, data]
         case r.AttemptCompleted():
             if len(bytes(report.result)) > RESULT_BYTES_MAX:
-                error = TaskError(type="ResultTooLarge", message=f"result: more than {RESULT_BYTES_MAX} bytes", retryable=False)
+                error = TaskError(
+                    type="ResultTooLarge", message=f"result: must be at most {RESULT_BYTES_MAX} bytes", retryable=False
+                )
                 return [*before, *_on_error(task, row, error, None, report, now, now_us)]
             if (problem := _not_json(report.result)) is not None:
                 error = TaskError(type="ResultNotJson", message=f"result: {problem}", retryable=False)
@@ -85,18 +90,18 @@ def on_report(task: str, row: TaskRow, report: r.AttemptReport, now: str, now_us
             return [*before, completed(row, now, report)]
         case r.AttemptFailed():
             if report.timed_out:
-                return [*before, *on_timeout(task, row, now, now_us)]
+                return [*before, *on_timeout(task, row, now, now_us, number=report.number)]
             return [*before, *_on_error(task, row, cut_error(report.error), report.retry_after, report, now, now_us)]
     raise AssertionError(f"no decision for {type(report).__name__}")
 
 
 def _percent(reported: float | None) -> float | None:
-    """Progress is between 0 and 100, whatever a handler computes."""
+    """Limit progress to 0 to 100; None if it is not a number."""
     return None if reported is None else min(max(0.0, reported), 100.0)
 
 
 def _not_json(value: Raw) -> str | None:
-    """Why raw bytes, taken over unread so far, are not JSON that others can read."""
+    """Why raw bytes, which were not decoded before, are not valid JSON; None if they are."""
     try:
         json.decode(value)
     except (DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -115,7 +120,7 @@ def _started(row: TaskRow, report: r.AttemptReport) -> Struct:
 
 def _on_given_up(task: str, row: TaskRow, report: r.AttemptCancelled, now: str, now_us: int) -> list[Struct]:
     if row.cancel is None:
-        return on_lost(task, row, now, now_us, reason="the worker gave it up")
+        return on_lost(task, row, now, now_us, reason="the worker abandoned the attempt")
     data = e.AttemptCancelledEvent(attempt=row.attempt, dispatch=row.dispatch, worker=worker_of(row), number=report.number)
     return [data, cancelled(row, now)]
 
@@ -142,9 +147,9 @@ def _on_error(
     if row.cancel is not None:
         return [first, cancelled(row, now)]
     if not error.retryable:
-        return [first, failed(row, now, "permanent", error, began=True)]
+        return [first, failed(row, now, "permanent", error, began=True, number=report.number)]
     if failures >= policy.max_attempts:
-        return [first, failed(row, now, "exhausted", error, began=True)]
+        return [first, failed(row, now, "exhausted", error, began=True, number=report.number)]
     delay = (
         min(max(0.0, retry_after), SECONDS_MAX)
         if retry_after is not None
@@ -153,23 +158,25 @@ def _on_error(
     return [first, _retry(row, delay, "error", error, now_us)]
 
 
-def on_timeout(task: str, row: TaskRow, now: str, now_us: int) -> list[Struct]:
-    """The attempt took longer than its policy allows (reported by the worker, or found by the agenda)."""
+def on_timeout(task: str, row: TaskRow, now: str, now_us: int, *, number: int = 0) -> list[Struct]:
+    """The attempt took longer than its policy allows: reported by the worker (`number`), or found by the agenda."""
     policy = row.policy
     seconds = policy.timeout_seconds or 0.0
-    first = e.AttemptTimedOut(attempt=row.attempt, dispatch=row.dispatch, worker=worker_of(row), timeout_seconds=seconds)
+    first = e.AttemptTimedOut(
+        attempt=row.attempt, dispatch=row.dispatch, worker=worker_of(row), number=number, timeout_seconds=seconds
+    )
     failures = row.errors + row.timed_out + 1
-    error = TaskError(type="AttemptTimedOut", message=f"attempt {row.attempt} took longer than {seconds:g} s")
+    error = TaskError(type="AttemptTimedOut", message=f"attempt {row.attempt} exceeded its timeout of {seconds:g} s")
     if row.cancel is not None:
         return [first, cancelled(row, now)]
     if not policy.retry.timeout or failures >= policy.max_attempts:
-        return [first, failed(row, now, "timed_out", error, began=True)]
+        return [first, failed(row, now, "timed_out", error, began=True, number=number)]
     delay = delay_seconds(policy.retry, failures, task=task, attempt=row.attempt)
     return [first, _retry(row, delay, "timeout", error, now_us)]
 
 
 def on_lost(task: str, row: TaskRow, now: str, now_us: int, *, reason: str, lease_seconds: float | None = None) -> list[Struct]:
-    """The attempt's worker is gone: silent for `lease_seconds`, or known to be dead (`reason`)."""
+    """The events of an attempt whose worker is lost: its lease of `lease_seconds` expired, or its process died (`reason`)."""
     if row.policy.delivery == "at_most_once" and row.state == "dispatched":
         return on_not_started(row, now, start_seconds=lease_seconds or 0.0)
     first: Struct
@@ -183,7 +190,7 @@ def on_lost(task: str, row: TaskRow, now: str, now_us: int, *, reason: str, leas
     retry = row.policy.retry
     if row.cancel is not None:
         return [first, cancelled(row, now)]
-    error = TaskError(type="WorkerLost", message=f"the worker of attempt {row.attempt} is gone: {reason}")
+    error = TaskError(type="WorkerLost", message=f"the worker of attempt {row.attempt} was lost: {reason}")
     if row.policy.delivery == "at_most_once" or lost > retry.max_lost:
         return [first, failed(row, now, "lost", error)]
     if lost <= LOST_AT_ONCE:
@@ -193,7 +200,7 @@ def on_lost(task: str, row: TaskRow, now: str, now_us: int, *, reason: str, leas
 
 
 def on_worker_stopped(task: str, row: TaskRow, now: str, now_us: int) -> list[Struct]:
-    """The attempt's worker left in order: what it had not begun goes back uncounted, what it had begun is lost."""
+    """The events of an attempt whose worker shut down: an attempt that had not started is released, a started one is lost."""
     reason = "the worker has stopped"
     if row.state == "running":
         return on_lost(task, row, now, now_us, reason=reason)
@@ -202,7 +209,7 @@ def on_worker_stopped(task: str, row: TaskRow, now: str, now_us: int) -> list[St
 
 
 def on_not_started(row: TaskRow, now: str, *, start_seconds: float) -> list[Struct]:
-    """A command that was not started by its start deadline: dispatched again under a new number."""
+    """The events of an attempt that was not started before its start deadline: it is dispatched again with a new number."""
     data = e.AttemptSuperseded(attempt=row.attempt, dispatch=row.dispatch, worker=worker_of(row), start_seconds=start_seconds)
     return [data, _cancelled_or_ready(row, now)]
 

@@ -1,4 +1,4 @@
-"""Cancelling one task: at once where it waits, by a command where it runs."""
+"""Cancels one task: at once if it is waiting, with a command if it is running."""
 
 from schemas import events as e
 

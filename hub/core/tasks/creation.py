@@ -1,4 +1,4 @@
-"""A task that is to be created, and the data of its first event."""
+"""The data of the first event of a task."""
 
 from collections.abc import Callable
 
@@ -11,8 +11,8 @@ from ..times import text_of, us_of_seconds
 
 
 def _copier() -> Callable[..., e.TaskCreated]:
-    """A function that copies the fields that both declare the same way. It is compiled from their names, as dataclasses compile
-    theirs: with a dict for each task, this would take twice as long."""
+    """A function that copies the fields that spec and event declare identically. It is compiled from their names, as
+    dataclasses do; copying with a dict per task would take twice as long."""
     copied = ", ".join(f"{name}=spec.{name}" for name in AdmittedFields.__struct_fields__)
     function: Callable[..., e.TaskCreated] = eval(
         f"lambda spec, queue, priority, not_start_after, log_offset: TaskCreated({copied}, queue=queue, priority=priority,"

@@ -1,4 +1,4 @@
-"""The data of terminal events: everything a stateless subscriber needs, made from the row that ends. Pure."""
+"""The data of terminal events, built from the row of the task: everything that a stateless subscriber needs. Pure."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
@@ -37,23 +37,25 @@ def _ended(row: TaskRow, now: str, *, number: int = 0) -> dict[str, Any]:
 
 
 def completed(row: TaskRow, now: str, report: r.AttemptCompleted) -> e.TaskCompleted:
-    """`started_at` is now where the start was not reported before the end (a task shorter than the worker's linger)."""
+    """`task.completed`. `started_at` is now if the start was not reported before the end (the task was shorter than the
+    worker's linger)."""
     data = e.TaskCompleted(result=report.result, ran_seconds=report.ran_seconds, **_ended(row, now, number=report.number))
     if row.state == "dispatched":
         data.started_at = now
     return data
 
 
-def failed(row: TaskRow, now: str, kind: FailedKind, error: TaskError, *, began: bool = False) -> e.TaskFailed:
-    """The end without success. `began`: a report says that the body ran; `started_at` is then as in `completed`."""
-    data = e.TaskFailed(kind=kind, error=error, **_ended(row, now))
+def failed(row: TaskRow, now: str, kind: FailedKind, error: TaskError, *, began: bool = False, number: int = 0) -> e.TaskFailed:
+    """The end without success. `began`: a report says that the body ran; `started_at` is then as in `completed`. `number`: of the
+    report that caused it."""
+    data = e.TaskFailed(kind=kind, error=error, **_ended(row, now, number=number))
     if began and row.state == "dispatched":
         data.started_at = now
     return data
 
 
 def cancelled(row: TaskRow, now: str, *, reason: str | None = None, by: str | None = None) -> e.TaskCancelled:
-    """`reason` and `by` default to those of the cancel that was requested."""
+    """`task.cancelled`. `reason` and `by` default to those of the cancel request."""
     asked = row.cancel or Cancel()
     return e.TaskCancelled(
         reason=asked.reason if reason is None else reason, by=by if reason is not None else asked.by, **_ended(row, now)
@@ -61,12 +63,12 @@ def cancelled(row: TaskRow, now: str, *, reason: str | None = None, by: str | No
 
 
 def expired(row: TaskRow, now: str, reason: str) -> e.TaskExpired:
-    """Not started in time."""
+    """`task.expired`: not started before the deadline."""
     return e.TaskExpired(reason=reason, **_ended(row, now))
 
 
 def skipped(row: TaskRow, now: str, reason: str, dependency: str) -> e.TaskSkipped:
-    """Can never run."""
+    """`task.skipped`: the task can never run."""
     return e.TaskSkipped(reason=reason, dependency=dependency, **_ended(row, now))
 
 
@@ -77,7 +79,7 @@ def _counts(row: TaskRow, counts: Mapping[str, int]) -> dict[str, Any]:
 def workflow_completed(
     row: TaskRow, now: str, counts: Mapping[str, int], results: Iterable[tuple[str, Raw]]
 ) -> e.WorkflowCompleted:
-    """`results`: (key, result) of the last steps; null when they are too large together."""
+    """`workflow.completed`. `results`: (key, result) of the last steps; null if they are too large together."""
     gathered: dict[str, Raw] = {}
     size = 0
     for key, result in results:
@@ -93,11 +95,11 @@ def workflow_completed(
 def workflow_failed(
     row: TaskRow, now: str, counts: Mapping[str, int], error: TaskError, failed_steps: list[str]
 ) -> e.WorkflowFailed:
-    """At least one step failed that nobody handles."""
+    """`workflow.failed`: at least one step failed, and no other step handles the failure."""
     return e.WorkflowFailed(error=error, failed_steps=failed_steps, **_ended(row, now), **_counts(row, counts))
 
 
 def workflow_cancelled(row: TaskRow, now: str, counts: Mapping[str, int]) -> e.WorkflowCancelled:
-    """Cancelled, and nothing runs any more."""
+    """`workflow.cancelled`: cancelled, and no step is running."""
     asked = row.cancel or Cancel()
     return e.WorkflowCancelled(reason=asked.reason, by=asked.by, **_ended(row, now), **_counts(row, counts))

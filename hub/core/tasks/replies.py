@@ -1,4 +1,4 @@
-"""A task as an answer to a waiting client."""
+"""Builds replies about tasks."""
 
 from schemas import ABSENT, TaskReply, quoted
 
@@ -9,7 +9,7 @@ from ..state import Task
 
 
 def reply_of(changes: Changes, task: Task) -> TaskReply:
-    """A task as it is now, as an answer."""
+    """A reply with the current state of a task."""
     row = task.row
     return TaskReply(
         kind="ended" if task.ended else "state",
@@ -37,7 +37,7 @@ def _warning(changes: Changes, row: TaskRow) -> str | None:
 
 
 def reply_of_ended(changes: Changes, task: str, row: EndedRow) -> TaskReply:
-    """An entry of the ended index, as an answer."""
+    """A reply from an entry of the ended index."""
     return TaskReply(
         kind="ended",
         task=task,
@@ -56,7 +56,7 @@ def reply_of_ended(changes: Changes, task: str, row: EndedRow) -> TaskReply:
 
 
 def answer_waiters(changes: Changes, task: Task) -> None:
-    """Tell everybody who waits for this task how it ended."""
+    """Send the outcome of an ended task to all clients that wait for it."""
     if task.waiters:
         reply = reply_of(changes, task)
         changes.replies += [Reply(partition, token, reply) for partition, token in task.waiters]

@@ -1,4 +1,4 @@
-"""Reports about attempts: decided, then applied."""
+"""Processes reports about attempts: decides, then applies."""
 
 from schemas import events as e
 from schemas import reports as r
@@ -11,7 +11,7 @@ from .attempts import on_report
 
 
 def on_attempt_report(changes: Changes, envelope: Envelope, report: r.AttemptReport) -> None:
-    """What a worker reports of an attempt."""
+    """Process a worker's report about an attempt."""
     if misrouted(changes, envelope, report.root):
         return
     task = changes.state.tasks.get(report.task)
@@ -30,7 +30,7 @@ def on_attempt_report(changes: Changes, envelope: Envelope, report: r.AttemptRep
 def _why_unknown(changes: Changes, report: r.AttemptReport) -> AttemptRejection:
     if report.task in changes.state.ended:
         return Rejection("already_ended", "the task has ended")
-    return Rejection("unknown_task", "no such task is known")
+    return Rejection("unknown_task", "the task does not exist, or ended long ago")
 
 
 def _reject(changes: Changes, envelope: Envelope, report: r.AttemptReport, rejection: AttemptRejection) -> None:

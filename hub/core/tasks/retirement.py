@@ -1,4 +1,4 @@
-"""What stays of a task that has ended: its entry in the ended index."""
+"""Moves ended tasks to the ended index."""
 
 from msgspec import json
 
@@ -11,12 +11,12 @@ from ..rows.ended import INLINE_RESULT_BYTES_MAX, EndedRow
 from ..state import Task
 from ..times import us_of, us_of_seconds
 
-#: Ended steps of an ended workflow that leave memory in one batch.
+#: Steps of an ended workflow that are removed from memory in one batch.
 RETIRED_PER_BATCH = 500
 
 
 def retire(changes: Changes, task: Task) -> None:
-    """The run is over: the row shrinks to its entry in the ended index."""
+    """Replace the row of an ended task by its entry in the ended index."""
     row = ended_row(task.row, changes.now_us, changes.settings.retention_seconds)
     changes.state.forget(task)
     changes.touched.pop(task.id, None)
@@ -26,7 +26,7 @@ def retire(changes: Changes, task: Task) -> None:
 
 
 def ended_row(row: TaskRow, now_us: int, retention_seconds: float) -> EndedRow:
-    """The entry of the ended index for a task whose row is `row`."""
+    """The entry of the ended index for the row of an ended task."""
     keep = row.window if row.window is not None else retention_seconds
     result = row.result
     small = len(bytes(result)) <= INLINE_RESULT_BYTES_MAX
@@ -37,7 +37,7 @@ def ended_row(row: TaskRow, now_us: int, retention_seconds: float) -> EndedRow:
         name=row.name,
         until_us=now_us + us_of_seconds(keep),
         finished_at=row.finished_at or "",
-        seconds=round((us_of(row.finished_at) - us_of(row.started_at)) / 1e6, 6) if row.started_at and row.finished_at else None,
+        seconds=_seconds(row),
         root=row.root,
         attempt=row.attempt,
         payload_hash=row.payload_hash,
@@ -50,8 +50,16 @@ def ended_row(row: TaskRow, now_us: int, retention_seconds: float) -> EndedRow:
     )
 
 
+def _seconds(row: TaskRow) -> float | None:
+    if row.ran_seconds is not None:
+        return row.ran_seconds  # Start and end may have been reported together: on the log no time lies between them then.
+    if not row.started_at or not row.finished_at:
+        return None
+    return round((us_of(row.finished_at) - us_of(row.started_at)) / 1e6, 6)
+
+
 def retire_steps(changes: Changes, root_id: str) -> None:
-    """The next of the ended steps of an ended workflow leave memory."""
+    """Remove the next slice of the steps of an ended workflow from memory."""
     children = changes.state.retiring.get(root_id)
     if not children:
         changes.state.retiring.pop(root_id, None)

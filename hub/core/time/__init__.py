@@ -1,1 +1,1 @@
-"""What time causes."""
+"""Timers and their effects."""

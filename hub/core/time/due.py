@@ -1,7 +1,7 @@
-"""What time causes: taking due entries of the agenda inside a batch, and large work done in slices.
+"""Processes due timers in a batch, including work done in slices.
 
-Each entry is compared with the row it is about: an entry that the row has moved past is dropped. Provenance:
-`agenda/<partition>/<kind>:<task>[.<mark>]/<due>/<index>`; a slice's mark is its position, so no two are alike.
+Each entry is compared with its row, and dropped if it is outdated. Provenance:
+`agenda/<partition>/<kind>:<task>[.<mark>]/<due>/<index>`; the mark of a slice is its position, which makes it unique.
 """
 
 from schemas import events as e
@@ -13,22 +13,22 @@ from ..tasks.retirement import retire_steps
 from ..times import text_of
 from .timers import TIMERS
 
-#: How many events a batch may hold before what is still due waits for the next (a slice may add some 600).
+#: Number of events in a batch from which further due timers wait for the next batch (a slice may add about 600).
 EVENTS_PER_BATCH = 400
 
 
 class PoisonTimer(Exception):
-    """Taking the timer `key` failed half-way: the state is spoiled, drop the partition and restore it."""
+    """Processing the timer `key` failed with the state partly changed: discard the partition and restore it."""
 
     def __init__(self, key: TimerKey, reason: str) -> None:
-        super().__init__(f"the timer {key[0]} of task {key[1]}: {reason}")
+        super().__init__(f"timer {key[0]} of task {key[1]}: {reason}")
         self.key, self.reason = key, reason
 
 
 def take_due(changes: Changes, *, timers_max: int | None = None) -> TimerKey | None:
-    """Take what is due, in order, until the batch is full or `timers_max` were taken; returns the last one.
+    """Process due timers in order, until the batch is full or `timers_max` were processed. Returns the last one, or None.
 
-    A report that something was in time may lie unread: a timeout waits until the time watermark has reached it. Raises
+    Timeouts wait until the time watermark has reached them, because a report of an earlier end may be unread. Raises
     PoisonTimer."""
     left, key = timers_max, None
     while len(changes.events) < EVENTS_PER_BATCH and left != 0:
@@ -47,7 +47,7 @@ def _take_one(changes: Changes, entry: tuple[int, str, str, int]) -> TimerKey:
     before, count = changes.provenance, len(changes.events)
     changes.caused_by(f"agenda/{changes.partition}/{kind}:{task_id}.{mark}/{due_us // 1000}", f"agenda:{kind}")
     if kind == "dispatch":
-        return key  # Only there so that the batch is decided, and as the cause of what it dispatches.
+        return key  # only triggers the batch, and is the cause of its dispatches
     if key in changes.known.poison_timers:
         _dead_letter(changes, key, due_us)
         return key
@@ -58,12 +58,12 @@ def _take_one(changes: Changes, entry: tuple[int, str, str, int]) -> TimerKey:
     except Exception as error:
         raise PoisonTimer(key, cut(f"{type(error).__name__}: {error}", REASON_MAX)) from error
     if len(changes.events) == count and not changes.counted:
-        changes.caused_by(*before)  # Nothing happened, and nothing follows from it: what comes next has another cause.
+        changes.caused_by(*before)  # it emitted no event: restore the previous cause
     return key
 
 
 def _dead_letter(changes: Changes, key: TimerKey, due_us: int) -> None:
-    """It is found again after each take-over: its provenance must be another one each time."""
+    """Emit the event of a poison timer. It is found again after each take-over, so each event needs a unique provenance."""
     kind, task_id, _, _ = key
     again = changes.state.engine_row.sequence
     changes.caused_by(f"agenda/{changes.partition}/poison:{task_id}.{again}/{due_us // 1000}", f"agenda:{kind}")

@@ -1,7 +1,7 @@
-"""What each kind of timer does to its task: the table `TIMERS`.
+"""The effects of timers by kind: the table `TIMERS`.
 
-A handler gets the task, which has not ended, the time when the timer was due, and its mark; it compares them with the row, and
-does nothing where the row has moved on.
+A handler gets the task, which has not ended, the due time of the timer, and its mark. It compares them with the row, and does
+nothing if the timer is outdated.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from ..transitions import WAITING
 from ..workflows.cancelling import cancel_steps, request_cancel
 from ..workflows.expansion import create_steps
 
-#: The worker watches its own timeout first; the engine ends an attempt only when the worker did not.
+#: Grace period: the worker enforces the timeout first, and the engine ends the attempt only if the worker did not.
 TIMEOUT_SLACK_US = SECOND_US // 2
 
 
@@ -36,7 +36,7 @@ def _retry(changes: Changes, task: Task, due_us: int, mark: int) -> None:
 def _expire(changes: Changes, task: Task, due_us: int, mark: int) -> None:
     row = task.row
     if row.state in WAITING and row.timers.expire is not None and row.timers.expire <= changes.now_us:
-        changes.apply(task, expired(row, changes.now, "not started in time"))
+        changes.apply(task, expired(row, changes.now, "not started before its deadline"))
 
 
 def _total(changes: Changes, task: Task, due_us: int, mark: int) -> None:
@@ -44,7 +44,7 @@ def _total(changes: Changes, task: Task, due_us: int, mark: int) -> None:
     if row.timers.total != due_us:
         return
     seconds = row.timeouts.total if row.timeouts else None
-    reason = f"not over within {seconds} s of its creation"
+    reason = f"exceeded its total timeout of {seconds} s"
     if task.children is not None:
         if row.cancel is None:
             request_cancel(changes, task, reason, None, timed_out=True)
@@ -61,7 +61,7 @@ def _attempt(changes: Changes, task: Task, due_us: int, mark: int) -> None:
     if changes.now_us < row.timers.attempt + TIMEOUT_SLACK_US:
         changes.state.agenda.add(row.timers.attempt + TIMEOUT_SLACK_US, "attempt", task.id, mark)
         return
-    changes.cancel_command(task, "the attempt took too long")
+    changes.cancel_command(task, "the attempt exceeded its timeout")
     changes.apply_all(task, on_timeout(task.id, row, changes.now, changes.now_us))
 
 

@@ -1,1 +1,1 @@
-"""Graphs of tasks: their plan, the creation of their steps, dependencies, progress."""
+"""Workflows: creation of steps, dependencies, progress, cancelling."""

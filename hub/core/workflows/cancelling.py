@@ -1,4 +1,4 @@
-"""Cancelling a workflow: step by step, in slices."""
+"""Cancels workflows, step by step in slices."""
 
 from schemas import events as e
 
@@ -9,24 +9,24 @@ from .expansion import SLICE
 
 
 def request_cancel(changes: Changes, task: Task, reason: str, by: str | None, *, timed_out: bool = False) -> None:
-    """Cancel a task, or a workflow with all its steps. `timed_out`: its total timeout is over, so that it ends failed."""
+    """Cancel a task, or a workflow with all its steps. `timed_out`: its total timeout expired, so it ends as failed."""
     if task.children is None:
         cancel_task(changes, task, reason, by)
         return
     if task.plan is not None:
-        changes.state.planned -= len(task.plan.order) - task.row.steps.planned  # No more steps are created.
+        changes.state.planned -= len(task.plan.order) - task.row.steps.planned  # no more steps are created
     changes.apply(task, e.TaskCancelRequested(reason=reason, by=by, timed_out=timed_out))
     changes.state.agenda.add(changes.now_us, "cancel", task.id)
 
 
 def cancel_steps(changes: Changes, root: Task, mark: int) -> None:
-    """The next slice of a workflow's steps, in order of creation; `mark` is the position."""
+    """Cancel the next slice of the steps of a workflow, in order of creation; `mark` is the position."""
     children, asked = root.children or [], root.row.cancel
-    assert asked is not None, "a workflow that is being cancelled"
+    assert asked is not None, "the workflow must have a cancel request"
     for child in children[mark : mark + SLICE]:
         step = changes.state.tasks[child]
         if not step.ended and step.row.cancel is None:
             cancel_task(changes, step, asked.reason, asked.by)
     if mark + SLICE < len(children):
         changes.state.agenda.add(changes.now_us, "cancel", root.id, mark + SLICE)
-    changes.counted.setdefault(root.id, {})  # All steps may have ended already: then nobody else would look.
+    changes.counted.setdefault(root.id, {})  # if all steps have already ended, nothing else triggers the end of the workflow

@@ -1,4 +1,4 @@
-"""Dependencies: where a new task goes, and what the end of a task means for those that depend on it."""
+"""Dependencies: the first state of a new task, and the effect of an ended task on its dependents."""
 
 from schemas import Dependency, TaskError
 from schemas import events as e
@@ -8,7 +8,7 @@ from ..state import Task
 from ..tasks.endings import failed, skipped
 from ..times import text_of, us_of_seconds
 
-#: How many ids an event names at most; the count is exact.
+#: Most ids in an event; its count is always exact.
 NAMED_MAX = 100
 
 
@@ -20,7 +20,7 @@ SATISFIED_BY: dict[str, frozenset[str]] = {
 
 
 def place(changes: Changes, task: Task) -> None:
-    """Where a task that was just created goes: blocked, scheduled, ready, or (if it can never run) its end."""
+    """Set the first state of a new task: blocked, scheduled, ready, or ended if it can never run."""
     unmet = 0
     for dependency in task.row.depends_on:
         before = changes.state.tasks.get(dependency.task)
@@ -36,7 +36,7 @@ def place(changes: Changes, task: Task) -> None:
 
 
 def make_ready(changes: Changes, task: Task) -> None:
-    """Nothing but time may still be missing."""
+    """Make a task ready, or scheduled if its start time is in the future."""
     row = task.row
     start = row.start_after
     if start is not None and row.scheduled_at is None:
@@ -49,7 +49,7 @@ def make_ready(changes: Changes, task: Task) -> None:
 
 
 def can_never_run(changes: Changes, task: Task, before: Task, dependency: Dependency) -> None:
-    """End `task`: `before` has ended in a way that its dependency does not accept."""
+    """End `task`, because the end of `before` does not satisfy its dependency."""
     name, state = before.row.key or before.id, before.row.state
     if dependency.on == "success" and state in ("failed", "expired"):
         error = TaskError(type="DependencyFailed", message=f"{name} ended {state}", retryable=False)
@@ -60,7 +60,7 @@ def can_never_run(changes: Changes, task: Task, before: Task, dependency: Depend
 
 
 def dependencies_met(changes: Changes, task_id: str, satisfied: list[str]) -> None:
-    """The dependencies `satisfied` of a blocked task have been met: it is ready when none is left."""
+    """Process met dependencies of a blocked task; it becomes ready when none is left."""
     task = changes.state.tasks.get(task_id)
     if task is None or task.row.state != "blocked":
         return

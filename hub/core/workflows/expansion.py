@@ -1,4 +1,4 @@
-"""The steps of a graph, created slice by slice."""
+"""Creates the steps of a workflow in slices."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from ..state import KnownDefinition, Task
 from ..tasks.creation import created_data
 from .dependencies import place
 
-#: Steps of a graph that are created, or cancelled, in one slice: a transaction stays below about 1,000 events.
+#: Steps that are created or cancelled in one slice, so that a transaction has less than about 1,000 events.
 SLICE = 200
 
 
@@ -19,7 +19,7 @@ SLICE_BYTES = 1024 * 1024
 
 
 def create_steps(changes: Changes, root: Task) -> int:
-    """Create the next slice of the root's plan; returns how many of the plan then exist."""
+    """Create the next slice of the root's plan. Returns the number of created steps so far."""
     plan = root.plan
     assert plan is not None
     first = root.row.steps.planned if root.row.state == "running" else 0
@@ -44,7 +44,7 @@ def create_steps(changes: Changes, root: Task) -> int:
 
 
 def _slice(plan: Plan, first: int) -> tuple[str, ...]:
-    """The keys of the next slice: at most SLICE steps and about SLICE_BYTES of arguments, at least one step."""
+    """The keys of the next slice: at least one step, at most SLICE steps and about SLICE_BYTES of arguments."""
     size = 0
     for count, key in enumerate(plan.order[first : first + SLICE]):
         size += len(bytes(plan.steps[key].args))

@@ -1,4 +1,4 @@
-"""How far a workflow is: its counters, its end."""
+"""The progress of workflows: counters and end."""
 
 from msgspec import Raw
 
@@ -10,12 +10,12 @@ from ..state import Task
 from ..tasks.endings import workflow_cancelled, workflow_completed, workflow_failed
 from .dependencies import NAMED_MAX
 
-#: Terminal states; each is also the name of a workflow's counter.
+#: Terminal states, which are also the names of the counters of a workflow.
 _COUNTERS = ("completed", "failed", "cancelled", "skipped", "expired")
 
 
 def count_steps(changes: Changes, root_id: str) -> None:
-    """Add the steps that ended in this batch to the counters of their workflow, and end it where all have."""
+    """Add the steps that ended in this batch to the counters of their workflow, and end the workflow if all have ended."""
     ended = changes.counted.pop(root_id)
     root = changes.state.tasks.get(root_id)
     if root is None or root.ended:

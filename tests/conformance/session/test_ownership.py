@@ -1,4 +1,4 @@
-"""Who owns a transactional id: fencing, take-over from the dead, and what an ended session may still do (nothing)."""
+"""Ownership of a transactional id: fencing, take-over from a crashed owner, and that an ended session cannot be used."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What a transaction of a session does: all or nothing, in order, at the offsets it says."""
+"""Transactions of a session are atomic, in order, and at the returned offsets."""
 
 import asyncio
 

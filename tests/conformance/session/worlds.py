@@ -1,7 +1,6 @@
-"""Where a transactional session is tried: a broker, a way to make sessions on it, and a reader that trusts none of
-them.
+"""The environments for tests of transactional sessions: a broker, a factory of sessions, and an independent reader.
 
-One more adapter: append a `SessionFactory` to `SESSION_FACTORIES`; every test of this folder then runs on it.
+To add an implementation, append a `SessionFactory` to `SESSION_FACTORIES`; all tests of this folder then run with it.
 """
 
 import asyncio

@@ -1,0 +1,72 @@
+"""What a subscriber does now, and why: as it is shown, logged, and waited for."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from ..errors import HubError
+from .failures import StoppedByPolicy
+from .feed import Disconnected
+from .status import State
+
+
+class Lifecycle:
+    """The state of one subscriber; `error` is the reason, or what was raised last. `on_change` is called after each change."""
+
+    def __init__(self, logger: logging.Logger, on_change: Callable[[], None]) -> None:
+        self.state: State = "starting"
+        self.error: str | None = None
+        self._log = logger
+        self._on_change = on_change
+        self._logged: str | None = None
+        self._changed = asyncio.Event()
+
+    @property
+    def problem(self) -> str | None:
+        """Why it does not run now, unless it only starts or looks for the broker."""
+        return self.error if self.state in ("failed", "stopped") else None
+
+    async def settled(self) -> None:
+        """Until it runs, has failed or is stopped."""
+        while self.state not in ("running", "failed", "stopped"):
+            self._changed.clear()
+            await self._changed.wait()
+
+    def enter(self, state: State, error: BaseException | None = None) -> None:
+        """It is in this state now, because of `error`. Logged where that is new; see `fail` for "failed"."""
+        if error is not None:
+            plain = isinstance(error, Disconnected | StoppedByPolicy | HubError)
+            self.error = str(error) if plain else f"{type(error).__name__}: {error}"
+        if state != self.state and state != "failed":
+            extra = {"action": f"subscriber_{state}"}
+            if error is None:
+                self._log.info("%s", state, extra=extra)
+            else:
+                self._log.warning("%s: %s", state, self.error, extra=extra)
+        self.state = state
+        self._changed.set()
+        self._on_change()
+
+    def fail(self, error: Exception, delay: float) -> None:
+        """It has failed, and is tried again after `delay` seconds. Logged once for each cause, with a traceback unless the
+        message has the place."""
+        self.enter("failed", error)
+        known, self._logged = self._logged == self.error, self.error
+        trace = None if known or isinstance(error, HubError) else error
+        self._log.log(
+            logging.DEBUG if known else logging.ERROR,
+            "failed; it is tried again, first in %.0f s: %s", delay, self.error,
+            exc_info=trace, extra={"action": "subscriber_failed"},
+        )  # fmt: skip
+
+    def run(self) -> None:
+        """Events flow: what was wrong before is over."""
+        self.error = self._logged = None
+        self.enter("running")
+
+    def join(self, *, topic_exists: bool) -> None:
+        """Its consumer is not in its group yet."""
+        if topic_exists or self.state == "reconnecting":
+            self.enter("reconnecting" if self.state == "reconnecting" else "starting")
+        else:
+            self.enter("waiting" if self.state in ("starting", "waiting") else "starting")
