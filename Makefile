@@ -4,8 +4,9 @@
 PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
-# Two processes, each file whole in one of them: much of the time is waiting for real brokers. PYTEST_ARGS adds to it.
-PYTEST := $(VENV)/bin/python -m pytest -n 2 --dist loadfile
+# Three processes, each file whole in one of them, in the order of tests/conftest.py: half of the time is waiting for real processes.
+# PYTEST_ARGS adds to it.
+PYTEST := $(VENV)/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help

@@ -35,13 +35,43 @@ TURN_SECONDS = 900
 """How long a test may wait for its turn on the cluster that KAFKA_BOOTSTRAP names."""
 
 
+LONG_FILES = (
+    "tests/e2e/test_kills.py",
+    "tests/cli/test_bench.py",
+    "tests/e2e/test_survival.py",
+    "tests/cli/test_commands.py",
+    "tests/runtime/test_supervisor.py",
+    "tests/runtime/test_status.py",
+    "tests/e2e/test_kills_of_brokers.py",
+    "tests/components/test_hub.py",
+    "tests/runtime/test_format.py",
+    "tests/delivery/test_crashes.py",
+    "tests/delivery/test_delivery.py",
+    "tests/worker/test_robustness.py",
+    "tests/e2e/test_kills_on_kafka.py",
+    "tests/simulation/test_schedules.py",
+    "tests/simulation/test_finds_bugs.py",
+    "tests/kafka/test_kip890.py",
+    "tests/components/test_catalogue.py",
+    "tests/runtime/test_what_goes_wrong.py",
+    "tests/engine/test_silence.py",
+    "tests/broker/test_compaction.py",
+    "tests/engine/test_hostile_records.py",
+    "tests/test_kafka_nodes.py",
+)
+"""The files that take longest, in that order. They run first: each is whole in one process, and what begins last ends last."""
+
+
 def pytest_configure() -> None:
     """Refuse a HUB_REQUIRE that nothing acts on."""
     required()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where test processes share one cluster, the timeout of a test that needs all of it begins while it waits for its turn."""
+    """Long files first. Where test processes share one cluster, the timeout of a test that needs all of it begins while it waits
+    for its turn."""
+    turns = {name: turn for turn, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: turns.get(item.nodeid.partition("::")[0], len(turns)))
     if not os.environ.get(ADDRESS):
         return
     for item in items:

@@ -146,7 +146,7 @@ def _extended(blocks: Iterable[bytes], later: Rows, gone: frozenset[bytes]) -> I
         if stays and len(rows) > BLOCK_ROWS // 2:
             yield block
             continue
-        joined.update(rows if stays else {key: rows[key] for key in rows.keys() - later.keys() - gone})
+        joined.update(rows if stays else {key: row for key, row in rows.items() if key not in later and key not in gone})
         if len(joined) >= BLOCK_ROWS:
             yield msgpack.encode(joined)
             joined = {}

@@ -223,6 +223,18 @@ def test_a_snapshot_that_was_continued_is_the_fold_of_all_that_was_committed(
         assert blocks_of(path) <= 2 * len(expected) // 4 + 2  # small blocks do not pile up
 
 
+def test_a_continued_snapshot_keeps_the_order_of_its_rows(tmp_path: Path) -> None:
+    """What is decided after a restore depends on nothing but the log: not on how a process hashes keys."""
+    path, keys = tmp_path / "s", [b"task/%d" % number for number in range(40)]
+    first = Snapshot(dict.fromkeys(keys, b"{}"), 1, b"%016d" % 1, 1)
+    write_snapshot(path, first, partitions=1)
+    second = Snapshot({keys[3]: b"{1}"}, 2, b"%016d" % 2, 2)
+    extend_snapshot(path, Place(first.last, first.mark), second, frozenset({keys[7]}), partitions=1)
+    known = read_snapshot(path, partitions=1)
+    assert known is not None
+    assert list(known.rows) == [key for key in keys if key not in (keys[3], keys[7])] + [keys[3]]
+
+
 def test_only_the_snapshot_that_is_there_is_continued(tmp_path: Path) -> None:
     path = tmp_path / "s"
     first, second = (Snapshot({b"%d" % last: b"{}"}, last, b"%016d" % last, last) for last in (1, 2))

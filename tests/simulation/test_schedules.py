@@ -18,7 +18,9 @@ from .world import simulate
 
 SEEDS = [int(os.environ["HUB_SEED"])] if "HUB_SEED" in os.environ else range(int(os.environ.get("HUB_SEEDS", "200")))
 
-DIGEST = "from tests.simulation.world import simulate; print(*(simulate(seed).digest() for seed in range({}, {})))"
+DIGEST = "from tests.simulation.world import simulate; print(*(simulate(seed).digest() for seed in {}))"
+SOME_SEEDS = (3, 4, 6, 9, 18, 23)
+"""Engines inside and beside the broker's process, with and without snapshots, with and without a sync of every block."""
 
 
 @functools.cache
@@ -35,13 +37,13 @@ def test_every_schedule_heals_and_its_log_tells_one_true_story(seed: int) -> Non
 def test_a_seed_decides_every_byte_in_any_process() -> None:
     digests = {
         subprocess.run(
-            [sys.executable, "-c", DIGEST.format(3, 9)],
+            [sys.executable, "-c", DIGEST.format(SOME_SEEDS)],
             env={**os.environ, "PYTHONHASHSEED": hash_seed},
             capture_output=True,
             check=True,
             text=True,
         ).stdout
-        for hash_seed in ("1", "2", "3")
+        for hash_seed in ("1", "2")
     }
     assert len(digests) == 1
 
