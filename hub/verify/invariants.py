@@ -1,7 +1,7 @@
 """The table of invariants: id, sentence, and required inputs. The rules in the other modules report under these ids.
 
-I1 to I36 are numbered as in the project's catalogue of invariants, of which README.md names those that are not checked here; T1
-and R1 are the checker's own.
+I1 to I36 are numbered as in the project's catalogue of invariants, of which README.md names those that are not checked here; D1,
+D2, T1 and R1 are the checker's own.
 """
 
 from typing import Final, NamedTuple
@@ -50,6 +50,8 @@ INVARIANTS: Final[dict[str, Invariant]] = {
         Invariant("I33", "At rest, nothing that could run is left waiting.", ("require_all_ended",)),
         Invariant("I34", "An at-most-once body ran at most once, and only after a grant.", ("executions",)),
         Invariant("I35", "Nothing starts after a cancel."),
+        Invariant("D1", "What holds for a task is what the definition of its name said when it was fixed."),
+        Invariant("D2", "An attempt goes only to a worker that announced the version.", ("intake",)),
         Invariant("T1", "Each event follows from the state that the one before left, and names both states."),
         Invariant("R1", "A reply that reports an end agrees with the log.", ("replies",)),
     )

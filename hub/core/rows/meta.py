@@ -5,7 +5,7 @@ from msgspec import Struct, json
 META_KEY = b"!meta"
 
 #: Counted up by whoever changes rows, events or commands so that what is on the topics cannot be read any more.
-FORMAT = 4
+FORMAT = 5
 
 
 class MetaRow(Struct, kw_only=True):
