@@ -65,7 +65,7 @@ class Kip890Session:
         self._connections = ConnectionPool(cluster, role="session")
         self._leaders: dict[TopicPartition, Address] = {}
         self._coordinator: Address | None = None
-        self._ended: str | None = "it has not been opened"
+        self._ended: str | None = "it was not opened"
         self._committing = False
 
     # --- open
@@ -129,7 +129,7 @@ class Kip890Session:
         """See `TransactionalSession.commit`."""
         assert not self._committing, "the session is already committing a transaction"
         if self._ended is not None:
-            raise SessionFailed(f"The session of transactional id {self.transactional_id!r} is closed: {self._ended}.")
+            raise SessionFailed(f"The session of transactional id {self.transactional_id!r} has ended: {self._ended}.")
         rounds = self._build_rounds(outputs)
         if not rounds:
             return {}

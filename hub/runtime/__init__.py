@@ -1,6 +1,6 @@
-"""The composition root: what each process runs, the supervisor that runs the processes, and what runs now. See README.md.
+"""The composition root: the services of each process, the supervisor of the processes, and their status. See README.md.
 
-`hub.runtime.status` is apart: it loads the Kafka client, which a supervisor that starts must not wait for.
+`hub.runtime.status` is imported separately: it imports the Kafka client, for which a starting supervisor must not wait.
 """
 
 from .child import Child, ChildSpec

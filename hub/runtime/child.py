@@ -1,8 +1,8 @@
-"""One child process: started, awaited until it says `ready`, ended. Restarts are the supervisor's business.
+"""One child process: start, wait until it reports `ready`, stop. The supervisor handles restarts.
 
-A child inherits stdout and stderr, and has a session of its own, so that a Ctrl-C in the terminal reaches the supervisor alone.
-It says `ready`, and later which facts about it changed, on a pipe of its own (`--ready-fd`): what subscribers print stays out
-of it.
+A child inherits stdout and stderr and runs in a new session (setsid), so that Ctrl-C in the terminal reaches only the
+supervisor. It reports `ready`, and later changed facts, on a separate pipe (`--ready-fd`), which output of subscribers cannot
+disturb.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ class ChildSpec(NamedTuple):
 
 
 class Child:
-    """A place for a process: it holds one after another. `on_facts` is called when it reported facts that changed."""
+    """A child with one process at a time. `on_facts` is called when the process reports changed facts."""
 
     def __init__(self, spec: ChildSpec, on_facts: Callable[[], None]) -> None:
         self.spec = spec
@@ -40,7 +40,7 @@ class Child:
 
     @property
     def pid(self) -> int | None:
-        """Of the process that runs now."""
+        """The process id, or None if no process is running."""
         return self._process.pid if self._process is not None else None
 
     async def spawn(self) -> None:
@@ -65,7 +65,7 @@ class Child:
         self._pipe = reading
         os.set_blocking(reading, False)
         asyncio.get_running_loop().add_reader(reading, self._hear)
-        if self.stopping.is_set():  # asked for while it was being started
+        if self.stopping.is_set():  # requested during the start
             self.signal(signal.SIGTERM)
 
     def _hear(self) -> None:
@@ -95,7 +95,7 @@ class Child:
             os.close(pipe)
 
     async def ended(self) -> int:
-        """Wait for the end; the exit code (negative: the signal's number)."""
+        """Wait for the end of the process. Returns its exit code (negative: the number of the signal)."""
         assert self._process is not None
         code = await self._process.wait()
         if self._pipe is not None:
@@ -103,7 +103,7 @@ class Child:
         return code
 
     def _hear_rest(self) -> None:
-        """What it said just before its end."""
+        """Read the last lines from the pipe."""
         try:
             while self._pipe is not None:
                 self._hear()
@@ -116,13 +116,13 @@ class Child:
             self._process.send_signal(number)
 
     def stop(self) -> None:
-        """Ask it to drain; it is not to be started again."""
+        """Request the process to drain; it must not be restarted."""
         self.stopping.set()
         self.signal(signal.SIGTERM)
 
 
 def describe_exit(code: int) -> str:
-    """An exit code in words."""
+    """Describe an exit code."""
     if code >= 0:
         return f"exit code {code}"
     try:

@@ -1,4 +1,4 @@
-"""What keeps a process of the hub from serving, each a sentence with its remedy."""
+"""Errors that keep a process of the hub from running; each message has a remedy."""
 
 from pathlib import Path
 
@@ -6,24 +6,24 @@ from ..errors import ConfigurationError, HubError, InUse
 
 
 class PortTaken(InUse):
-    """Another process listens where the embedded broker should."""
+    """Another process uses the address of the embedded broker."""
 
     def __init__(self, host: str, port: int, reason: str) -> None:
         super().__init__(
             f"The embedded broker cannot listen on {host}:{port} ({reason})."
-            " Stop what listens there, or choose another port with --port (0 takes a free one)."
+            " Stop the process that uses the port, or choose another one with --port (0 selects a free port)."
         )
 
 
 class DataDirectoryTaken(InUse):
-    """Another hub runs on the data directory."""
+    """Another hub uses the data directory."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"The data directory {reason}. Stop that hub, or give this one a directory of its own with --data.")
+        super().__init__(f"The data directory {reason}. Stop that hub, or choose another directory with --data.")
 
 
 class DataOfOtherFormat(ConfigurationError):
-    """A data directory was written by a version whose format this one does not read. `found`: None where it has no number."""
+    """A data directory has a format that this version cannot read. `found`: None if it has no format number."""
 
     def __init__(self, directory: Path | None, found: str | None, wanted: int) -> None:
         was = "has no format number, since an earlier version wrote it" if found is None else f"is of format {found!r}"
@@ -34,12 +34,12 @@ class DataOfOtherFormat(ConfigurationError):
 
 
 class ProcessFailed(HubError):
-    """A service inside this process ended by itself, or a child process does not come up."""
+    """A service in this process failed, or a child process does not start."""
 
 
 class ChildFailed(HubError):
-    """A child process ended before it served for the first time. One that ended with an exit code of
-    `SAYS_WHY` has printed why."""
+    """A child process exited before it was ready for the first time. If its exit code is in `SAYS_WHY`, it has printed the
+    reason."""
 
     SAYS_WHY = (2, 3, 4)
 

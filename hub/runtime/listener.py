@@ -1,4 +1,4 @@
-"""Where the embedded broker listens, and the host that clients are given to connect to (Kafka's advertised listener)."""
+"""The listen address of the embedded broker, and the host that it advertises to clients (Kafka's advertised listener)."""
 
 import ipaddress
 import socket
@@ -7,11 +7,11 @@ from typing import NamedTuple
 from ..errors import ConfigurationError
 
 WILDCARDS = ("", "*", "0")
-"""What resolves to every address of the machine, beside the unspecified addresses themselves."""
+"""Names for all addresses of the machine, in addition to the unspecified addresses."""
 
 
 class Listener(NamedTuple):
-    """`host` is listened on, `advertised_host` is in every answer about the cluster: what a client connects to next."""
+    """The broker listens on `host`; clients get `advertised_host` in metadata responses and connect to it."""
 
     host: str
     advertised_host: str
@@ -22,7 +22,7 @@ class Listener(NamedTuple):
 
 
 def make_listener(host: str, advertised_host: str | None) -> Listener:
-    """Check `--host` and `--advertised-host`. Raises ConfigurationError where clients would be sent to no address."""
+    """Check `--host` and `--advertised-host`. Raises ConfigurationError if clients could not connect."""
     host = _without_brackets(host)
     if advertised_host is None:
         if is_wildcard(host):
@@ -47,7 +47,7 @@ def make_listener(host: str, advertised_host: str | None) -> Listener:
 
 
 def is_wildcard(host: str) -> bool:
-    """Whether `host` stands for every address of a machine: 0.0.0.0, ::, and other forms of the same."""
+    """Whether `host` means all addresses of a machine: 0.0.0.0, ::, and equivalent forms."""
     try:
         return host in WILDCARDS or ipaddress.ip_address(host.partition("%")[0]).is_unspecified
     except ValueError:

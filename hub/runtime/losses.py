@@ -1,4 +1,4 @@
-"""Telling the engine that a worker's process has died, so that its tasks need not wait for the end of their leases."""
+"""Reports to the engine that the process of a worker died, so that its tasks need not wait for the expiry of their leases."""
 
 import asyncio
 import os
@@ -18,7 +18,8 @@ PAUSE_SECONDS = 0.2
 
 
 async def report_lost(cluster: Cluster, incarnation: str, reason: str) -> bool:
-    """Send `worker.lost` to every engine partition; False when no broker took it in 10 seconds (then the leases run out)."""
+    """Send `worker.lost` to every engine partition. Returns False if it was not acknowledged within 10 seconds; then the
+    leases expire."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + TRY_SECONDS
     while True:
@@ -27,11 +28,16 @@ async def report_lost(cluster: Cluster, incarnation: str, reason: str) -> bool:
                 await _send(cluster, incarnation, reason)
         except (HubError, OSError, TimeoutError) as error:
             if loop.time() > deadline:
-                log.warning("loss not reported", action="worker_loss_not_reported", incarnation=incarnation, reason=str(error))
+                log.warning(
+                    "could not report the lost worker",
+                    action="worker_loss_not_reported",
+                    incarnation=incarnation,
+                    reason=str(error),
+                )
                 return False
             await asyncio.sleep(PAUSE_SECONDS)
         else:
-            log.info("loss reported", action="worker_loss_reported", incarnation=incarnation, reason=reason)
+            log.info("lost worker reported", action="worker_loss_reported", incarnation=incarnation, reason=reason)
             return True
 
 

@@ -1,7 +1,7 @@
-"""The frame of every process: one loop, two signals, one `ready` line, an exit code.
+"""Common parts of all processes: event loop, signals, `ready` line, exit code.
 
-The first SIGTERM or SIGINT drains; a second ends the process at once. The process says `ready <role> <json>`, once, on stdout
-or, under a supervisor, on the pipe that it was given; logs go to stderr.
+The first SIGTERM or SIGINT starts a drain; a second one ends the process at once. The process prints `ready <role> <json>`
+once, to stdout or, under a supervisor, to the pipe from `--ready-fd`; logs go to stderr.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Process:
-    """What a role's main function is given: when to stop, and how to say that it serves."""
+    """The argument of the main function of a role: tells when to stop, and reports readiness."""
 
     def __init__(self, role: str, ready_fd: int | None = None) -> None:
         self.role = role
@@ -37,7 +37,7 @@ class Process:
         self._is_ready = False
 
     def on_signal(self, number: int) -> None:
-        """First: drain. Second: end at once."""
+        """First signal: drain. Second signal: end at once."""
         if self.stopping.is_set():
             for end in self.at_once:
                 end()
@@ -45,9 +45,9 @@ class Process:
         self.stopping.set()
 
     def ready(self, **facts: Any) -> None:
-        """Say that this process serves: on stdout, or to the supervisor through its pipe.
+        """Report that this process is ready: on stdout, or to the supervisor through its pipe.
 
-        What exists by now (modules, mostly) stays: the garbage collector need not walk over it again and again."""
+        Existing objects (mostly modules) are frozen, so that the garbage collector does not scan them again."""
         gc.freeze()
         line = f"ready {self.role} {json.dumps({'role': self.role, 'pid': os.getpid(), **facts, **self._facts})}"
         self._is_ready = True
@@ -57,25 +57,26 @@ class Process:
             self._tell_supervisor(line)
 
     def report(self, **facts: Any) -> None:
-        """Facts that change while it serves: in the `ready` line, and after it told to the supervisor, where there is one."""
+        """Report facts that may change: in the `ready` line, and after it to the supervisor, if there is one."""
         self._facts |= facts
         if self._is_ready and self._ready_fd is not None:
             self._tell_supervisor(f"facts {self.role} {json.dumps(facts)}")
 
     def _tell_supervisor(self, line: str) -> None:
         assert self._ready_fd is not None
-        with contextlib.suppress(BrokenPipeError):  # it is gone, and this process ends with it
+        with contextlib.suppress(BrokenPipeError):  # the supervisor is gone, and this process ends with it
             os.write(self._ready_fd, line.encode() + b"\n")
 
     def end_at_once(self, why: str, code: int = 0) -> NoReturn:
-        """End now, whatever threads there are: the interpreter would wait for them."""
+        """End at once without waiting for threads."""
         log.warning("ending at once", action="process_ended_at_once", role=self.role, reason=why)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
 
     async def until_stopped(self, work: Coroutine[Any, Any, Any]) -> bool:
-        """Wait for `work`: True when it is done, False when a signal came first (`work` is cancelled). Raises what it raises."""
+        """Wait for `work`. Returns True when it is done, False if a signal arrived first (`work` is cancelled). Raises its
+        error."""
         task = await run_until(self.stopping, work)
         if task.cancelled():
             return False
@@ -84,7 +85,7 @@ class Process:
 
 
 def print_line(line: str) -> None:
-    """One line on stdout, at once. Nobody reading is not a failure."""
+    """Print a line to stdout and flush it. A closed pipe is not an error."""
     try:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
@@ -95,7 +96,7 @@ def print_line(line: str) -> None:
 def run_process(
     role: str, main: Callable[[Process], Awaitable[None]], *, uvloop: bool = True, ready_fd: int | None = None
 ) -> None:
-    """Run `main` to its end in a new event loop, with the two signals. Raises what `main` raises."""
+    """Run `main` in a new event loop with signal handlers. Raises the error of `main`."""
 
     async def supervised() -> None:
         process = Process(role, ready_fd)
@@ -111,18 +112,18 @@ def run_process(
 def _uvloop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         from uvloop import new_event_loop
-    except ImportError:  # there is none on this system
+    except ImportError:  # not available on this system
         return None
     factory: Callable[[], asyncio.AbstractEventLoop] = new_event_loop
     return factory
 
 
 def die_with_parent(parent: int) -> None:
-    """Have the kernel end this process when the supervisor `parent` is gone (Linux; elsewhere nothing happens).
+    """Make the kernel kill this process when the supervisor `parent` ends (Linux only; no effect elsewhere).
 
-    Whatever runs is then ended like in a crash, which the log is made for: nobody is left to drain in order."""
+    The process then ends as in a crash, from which the hub recovers."""
     if not sys.platform.startswith("linux"):
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it went before we asked
+    if os.getppid() != parent:  # it ended before the call
         os._exit(1)

@@ -1,6 +1,6 @@
-"""What each role's process does: compose the services of the rooms, say `ready`, serve, drain.
+"""The processes of the roles: compose the services of the rooms, report `ready`, run, drain.
 
-Everything heavy is imported inside the function of the role that needs it: a process loads what it runs.
+Large modules are imported in the functions of the roles that need them, so that a process loads only what it runs.
 """
 
 import sys
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 DEFAULT_PARTITIONS = 1
-"""Of a new hub on the embedded broker: one process writes the journal, more partitions would not make it faster."""
+"""Number of partitions of a new hub on the embedded broker: a single process writes the journal, so more have no benefit."""
 
 
 class BrokerOptions(NamedTuple):
-    """`data_dir` None keeps everything in memory. `partitions` None: as many as there are, or one for a new hub.
-    `engine_section`, `topics`: what is configured of the engine and of the topics; None: nothing."""
+    """Without `data_dir` everything is in memory. `partitions` None: those of the existing hub, or one for a new hub.
+    `engine_section`, `topics`: configuration of the engine and the topics, or None."""
 
     data_dir: Path | None
     host: str
@@ -47,7 +47,7 @@ class BrokerOptions(NamedTuple):
 
 
 async def serve_broker(process: Process, options: BrokerOptions) -> None:
-    """The embedded broker, with the engine inside or alone. Raises HubError."""
+    """Run the embedded broker, with or without the engine. Raises HubError."""
     from ..broker import BrokerServer
 
     listener = make_listener(options.host, options.advertised_host)
@@ -96,7 +96,7 @@ async def _serve_hub(process: Process, server: "BrokerServer", options: BrokerOp
 async def _serve(
     process: Process, service: "Service", start: Coroutine[Any, Any, None], facts: Callable[[], dict[str, Any]]
 ) -> None:
-    """Start a service, say `ready` with its facts, and stop it on a signal, or when it fails: then its error is raised."""
+    """Start a service, report `ready` with its facts, and stop it on a signal or if it fails; then its error is raised."""
     try:
         if await process.until_stopped(start):
             process.ready(**facts())
@@ -128,7 +128,7 @@ async def _start_broker(server: "BrokerServer", options: BrokerOptions) -> None:
     except StorageDamaged as error:
         raise ProcessFailed(
             f"The data in {options.data_dir} is damaged: {error}."
-            " It is left as it is; restore it from a copy, or start over with another --data."
+            " It was not changed; restore it from a backup, or start over with another --data."
         ) from error
     except OSError as error:
         raise ConfigurationError(f"The data directory {options.data_dir} cannot be used: {error.strerror or error}.") from error
@@ -137,7 +137,7 @@ async def _start_broker(server: "BrokerServer", options: BrokerOptions) -> None:
 async def serve_engine(
     process: Process, cluster: "Cluster", *, data_dir: Path | None, wait_seconds: float, section: "EngineSection | None" = None
 ) -> None:
-    """An engine over TCP, for its share of the partitions. `section` is what is configured of it. Raises HubError."""
+    """Run an engine over TCP for its share of the partitions. `section`: its configuration. Raises HubError."""
     from ..engine import EngineService
     from .tuning import engine_settings
     from .waiting import wait_for_hub
@@ -160,7 +160,7 @@ async def serve_engine(
 
 
 async def _loop_settings(cluster: "Cluster", section: "EngineSection | None") -> "LoopSettings":
-    """With what `hub.state` says: the machine that configured the topics may be another one."""
+    """Loop settings with the actual settings of `hub.state`, which another machine may have configured."""
     from ..engine import LoopSettings
     from ..kafka import STATE, describe_setting
     from .tuning import loop_settings
@@ -178,7 +178,7 @@ async def serve_worker(
     wait_seconds: float,
     topics: "TopicsSection | None" = None,
 ) -> None:
-    """One incarnation of a worker. `topics` is what is configured of the topic of a new pool. Raises HubError."""
+    """Run one incarnation of a worker. `topics`: configuration of the topic of a new pool. Raises HubError."""
     from ..kafka import ensure_pool
     from ..worker import Worker
     from .tuning import topic_overrides
@@ -205,7 +205,7 @@ async def serve_delivery(
     wait_seconds: float,
     topics: "TopicsSection | None" = None,
 ) -> None:
-    """The configured subscribers. `topics` is what is configured of their dead-letter topics. Raises HubError."""
+    """Run the configured subscribers. `topics`: configuration of their dead-letter topics. Raises HubError."""
     from ..delivery import DeliveryService
     from ..kafka import DLQ_PREFIX
     from .tuning import topic_overrides

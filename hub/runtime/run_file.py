@@ -9,7 +9,7 @@ NAME = "run.json"
 
 
 def write_run_file(data_dir: Path, content: dict[str, Any]) -> None:
-    """Replace the file as a whole."""
+    """Replace the file atomically."""
     data_dir.mkdir(parents=True, exist_ok=True)
     beside = data_dir / f"{NAME}.new"
     beside.write_text(json.dumps(content, indent=2) + "\n")
@@ -17,7 +17,7 @@ def write_run_file(data_dir: Path, content: dict[str, Any]) -> None:
 
 
 def read_run_file(data_dir: Path) -> dict[str, Any] | None:
-    """What the supervisor wrote, if that supervisor still runs."""
+    """The content of the file if its supervisor is still running, else None."""
     try:
         content = json.loads((data_dir / NAME).read_text())
         pid = int(content["pid"])
@@ -27,12 +27,12 @@ def read_run_file(data_dir: Path) -> dict[str, Any] | None:
 
 
 def remove_run_file(data_dir: Path) -> None:
-    """At the end of a drain."""
+    """Remove the file, at the end of a drain."""
     (data_dir / NAME).unlink(missing_ok=True)
 
 
 def process_lives(pid: int) -> bool:
-    """Is there a process of this id on this machine?"""
+    """Whether a process with this id exists on this machine."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

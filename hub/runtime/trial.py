@@ -1,4 +1,4 @@
-"""Trying an import in a process that ends with it, so that nothing of it stays in this one."""
+"""Tests an import in a child process, so that it has no effect on this one."""
 
 import os
 from collections.abc import Sequence
@@ -8,9 +8,9 @@ from .child import describe_exit
 
 
 def check_registries(references: Sequence[str]) -> None:
-    """Import these registries of tasks ("module:attribute") as workers will, in a copy of this process whose output is dropped.
+    """Import task registries ("module:attribute") as workers do, in a forked process whose output is discarded.
 
-    Raises ConfigurationError with the first fault. Call it before this process has threads."""
+    Raises ConfigurationError with the first error. Call it before this process has threads."""
     for reference in dict.fromkeys(references):
         if (fault := _fault_of(reference)) is not None:
             raise ConfigurationError(fault)
@@ -31,7 +31,7 @@ def _fault_of(reference: str) -> str | None:
 
 
 def _try(reference: str, answer: int) -> None:
-    """In the copy: write the fault to the descriptor `answer`, and end."""
+    """In the child: write the error to the descriptor `answer`, and exit."""
     code = 1
     try:
         nowhere = os.open(os.devnull, os.O_RDWR)

@@ -1,6 +1,6 @@
-"""What the tables `[engine]` and `[topics]` of the settings mean to the rooms: the engine's settings, the topics' configs.
+"""Maps the tables `[engine]` and `[topics]` of the settings to the settings of the engine and of the topics.
 
-A section is None where nothing is configured: then the rooms' own defaults hold, and pydantic is not loaded.
+A section is None if nothing is configured; then the defaults of the rooms apply, and pydantic is not imported.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -14,14 +14,15 @@ if TYPE_CHECKING:
     from ..settings import EngineSection, TopicsSection
 
 SEGMENTS = 4
-"""A retention is met by deleting whole segments: a topic keeps at most this fraction more than it was asked to."""
+"""Segments per retention: retention deletes whole segments, so a topic exceeds its retention by at most one of this many
+parts."""
 SEGMENT_BYTES = (1 << 20, 1 << 30)
 """Kafka's smallest segment, and its default."""
 SEGMENT_MS = (10_000, 7 * 86_400_000)
 
 
 def engine_settings(section: "EngineSection | None") -> "EngineSettings | None":
-    """What a partition is made with."""
+    """The settings of a partition."""
     if section is None:
         return None
     from ..engine import EngineSettings
@@ -30,7 +31,7 @@ def engine_settings(section: "EngineSection | None") -> "EngineSettings | None":
 
 
 def loop_settings(section: "EngineSection | None", *, max_records: int, tombstones_seconds: int) -> "LoopSettings":
-    """What the loop around a partition is made with. `tombstones_seconds` is what `hub.state` really has."""
+    """The settings of the loop of a partition. `tombstones_seconds`: the actual setting of `hub.state`."""
     from ..engine import LoopSettings
 
     configured = {} if section is None else _fields(section, LoopSettings)
@@ -38,17 +39,17 @@ def loop_settings(section: "EngineSection | None", *, max_records: int, tombston
 
 
 def _fields(section: "EngineSection", target: type["Struct"]) -> dict[str, Any]:
-    """The values of the section that `target` has a field for, by name."""
+    """The values of the section for which `target` has a field, by name."""
     return {name: value for name, value in section if name in target.__struct_fields__}
 
 
 def tombstones_seconds(section: "TopicsSection | None") -> int:
-    """The least that `hub.state` has once its settings were ensured."""
+    """The minimum of `delete.retention.ms` of `hub.state` in seconds after `ensure_topics`."""
     return TOMBSTONES_MS // 1000 if section is None else section.state_tombstones_seconds
 
 
 def topic_overrides(section: "TopicsSection | None") -> dict[str, dict[str, str]]:
-    """Topic configs by topic (COMMANDS_PREFIX, DLQ_PREFIX: of each of these topics), of what somebody has set."""
+    """Explicitly configured topic settings by topic (COMMANDS_PREFIX, DLQ_PREFIX: for each of these topics)."""
     found: dict[str, dict[str, str]] = {}
     if section is None:
         return found

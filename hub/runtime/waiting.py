@@ -1,4 +1,4 @@
-"""Waiting for what a process needs before it can serve: a broker that answers, and the hub's topics."""
+"""Waits for the requirements of a process: a reachable broker, and the hub's topics."""
 
 import asyncio
 
@@ -12,9 +12,9 @@ POLL_SECONDS = 0.05
 
 
 async def wait_for_hub(cluster: Cluster, timeout_seconds: float) -> int:
-    """Return the number of engine partitions as soon as the broker answers and has the hub's topics.
+    """Wait until the broker is reachable and has the hub's topics. Returns the number of engine partitions.
 
-    Raises `BrokerUnreachable` or `TopicMissing` when that is not so after `timeout_seconds`."""
+    Raises `BrokerUnreachable` or `TopicMissing` after `timeout_seconds`."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_seconds
     told = False

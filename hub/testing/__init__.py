@@ -1,4 +1,4 @@
-"""Tests of tasks and subscribers without a broker: a whole hub in memory, with a time that the test moves. See README.md."""
+"""For tests of tasks and subscribers without a broker: a complete hub in memory with a manual clock. See README.md."""
 
 from ..verify import VerificationReport
 from .factories import EventRecord, make_event, make_event_record, make_submission

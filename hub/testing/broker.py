@@ -8,8 +8,7 @@ from .manual_time import ManualTime
 
 
 class BrokerInMemory:
-    """A broker whose every byte is in memory; `local` is its door. `on_written` is called after every block, when readers see
-    what was written."""
+    """A broker in memory; `local` is its API. `on_written` is called after every block, when its records are visible."""
 
     def __init__(self, clock: ManualTime, on_written: Callable[[], object]) -> None:
         self._loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""Runs an event loop through the time that a test moves: what becomes due is done in order, each at its time."""
+"""Runs an event loop with a manual clock: everything that becomes due runs in order, at its due time."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -14,8 +14,9 @@ PATIENCE_SECONDS = 0.2
 
 
 class Driver:
-    """See the module. `running` says how many bodies run, `busy_threads` how many plain functions; see `HubInMemory` for
-    `thread_seconds` and `stall_seconds`. A failure of a part of the hub is reported to `fail`: waiting callers get its error."""
+    """Drives the event loop of a test. `running` returns the number of running bodies, `busy_threads` that of plain functions;
+    see `HubInMemory` for `thread_seconds` and `stall_seconds`. A failure of a part of the hub is reported to `fail`: waiting
+    callers get its error."""
 
     def __init__(
         self,
@@ -35,12 +36,12 @@ class Driver:
         )
 
     async def settle(self) -> None:
-        """Until nothing is left to do at this time. Raises what made a part of the hub fail."""
+        """Run until there is no more work at the current time. Raises the error of a failed part of the hub."""
         await self._quiet.wait()
         self.raise_failure()
 
     async def advance(self, seconds: float) -> None:
-        """Move the time on, settled at its beginning, at its end and at each timer between. Raises as `settle` does."""
+        """Advance the time, settling at the start, at each timer and at the end. Raises as `settle` does."""
         target = self._clock.monotonic() + seconds
         await self.settle()
         while await self._step(target):
@@ -49,7 +50,7 @@ class Driver:
         await self.settle()
 
     async def _step(self, target: float) -> bool:
-        """Do what is due next up to `target`; False where there is nothing more."""
+        """Run the next due work up to `target`. Returns False if there is none."""
         due = self._clock.next_due()
         if due is None or due > target:
             return False
@@ -58,7 +59,7 @@ class Driver:
         return True
 
     async def finish(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
-        """The result of `work`, which is given as much of the time as it needs, up to `seconds`. Raises StalledError."""
+        """The result of `work`, advancing the time as necessary, up to `seconds`. Raises StalledError."""
         target = self._clock.monotonic() + seconds
         task = asyncio.get_running_loop().create_task(work)
         await self._quiet.wait()
@@ -71,17 +72,18 @@ class Driver:
         return task.result()
 
     async def guard(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`. Raises StalledError where it cannot come at this time, and what made a part of the hub fail."""
+        """The result of `work`. Raises StalledError if it is not possible at the current time, or the error of a failed part
+        of the hub."""
         result = await self._quiet.guard(work)
         self.raise_failure()
         return result
 
     def fail(self, error: BaseException) -> None:
-        """A part of the hub has failed."""
+        """Report the failure of a part of the hub."""
         self._failure = self._failure or error
 
     def raise_failure(self) -> None:
-        """Raise what made a part of the hub fail, the first of it."""
+        """Raise the first error of a failed part of the hub, if any."""
         if self._failure is not None:
             raise self._failure
 

@@ -1,4 +1,4 @@
-"""The engine's partitions on the broker in memory: the real loops, by a time that is moved by hand."""
+"""The engine's partitions on the broker in memory: the real loops with a manual clock."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,12 +8,12 @@ from ..engine import EngineSettings, PartitionLoop
 from ..engine.in_process import InProcessBroker
 from ..service import ServiceTasks
 
-#: Between looks around without any record or due item (seconds): it wakes up for those anyway.
+#: Poll interval of the loops (seconds); records and due timers wake them up.
 IDLE_SECONDS = 2.0
 
 
 class EngineInMemory:
-    """Owns every partition from `start` to `stop`. `on_failed` is called with what ends one of them before."""
+    """Owns all partitions from `start` to `stop`. `on_failed` is called with the error of a loop that fails."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class EngineInMemory:
         self._tasks = ServiceTasks("the engine in memory", on_failed)
 
     async def start(self) -> None:
-        """Returns when every partition has been taken over."""
+        """Take over all partitions; returns when all are ready."""
         for loop in self._loops:
             task = self._tasks.start(loop.run(), f"engine-{loop.partition}")
             task.add_done_callback(lambda _: self._taken_over.set())

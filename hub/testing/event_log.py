@@ -14,7 +14,7 @@ FETCH_BYTES = 1024 * 1024
 
 
 class EventLog:
-    """Every event of the log, in the order in which they became visible (in order per partition)."""
+    """All events of the log, in the order in which they became visible (ordered per partition)."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -22,7 +22,7 @@ class EventLog:
         self._waiting: set[asyncio.Future[None]] = set()
 
     def catch_up(self, broker: LocalBroker) -> None:
-        """Take what became visible since the last time, and wake who waits for it."""
+        """Add the events that became visible since the last call, and wake waiting callers."""
         before = len(self.events)
         for partition in range(broker.topics().get(EVENTS, 0)):
             self._read(broker, partition)
@@ -47,11 +47,11 @@ class EventLog:
             self.events.append(decode_event(record.value, record.headers))
 
     def find(self, pattern: str, task: str | None = None) -> Sequence[Event]:
-        """The events whose type is `pattern` (with `*` for any text), of one task or of all."""
+        """The events whose type matches `pattern` (with `*` for any text), of one task or of all."""
         return [event for event in self.events if type_matches(pattern, event.type) and task in (None, event.subject)]
 
     async def wait(self, pattern: str, task: str | None, count: int) -> Event:
-        """The `count`-th such event of the log, from 1, when it is there."""
+        """Wait for the `count`-th such event of the log, from 1."""
         while len(found := self.find(pattern, task)) < count:
             more: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.add(more)

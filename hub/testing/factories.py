@@ -1,4 +1,4 @@
-"""Events and submissions for tests: valid by the schemas, with an example for every field that is not given."""
+"""Events and submissions for tests: they match the schemas, and fields that are not given have example values."""
 
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -12,12 +12,12 @@ from schemas.json_schema import example_of_struct
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
-#: What an event is about where `envelope` does not say it, by kind of entity.
+#: Default subject of events by kind of entity.
 SUBJECTS: Mapping[str, str] = MappingProxyType(
     {"task": "order-7", "worker": "01890a5d-ac96-774b-bcce-b302099a8057", "engine": "0"}
 )
 
-#: What `envelope` may give, with what holds otherwise (`subject`: see SUBJECTS).
+#: Keys of `envelope`, with their defaults (`subject`: see SUBJECTS).
 ENVELOPE: Mapping[str, Any] = MappingProxyType(
     {
         "subject": None,
@@ -38,7 +38,7 @@ ENVELOPE: Mapping[str, Any] = MappingProxyType(
 
 
 class EventRecord(NamedTuple):
-    """A record of `hub.events`, as the engine writes it."""
+    """A record of `hub.events` as written by the engine."""
 
     key: bytes
     value: bytes
@@ -46,12 +46,12 @@ class EventRecord(NamedTuple):
 
 
 def make_event(event_type: str, /, *, envelope: Mapping[str, Any] = _NOTHING, **data: Any) -> Event:
-    """An event of `event_type`. `data` are fields of its data; `envelope` may give `subject`, `sequence`, `run`, `epoch`,
+    """An event of `event_type`. `data` has fields of its data; `envelope` may have `subject`, `sequence`, `run`, `epoch`,
     `namespace`, `taskname`, `rootid`, `correlationid`, `causationid`, `time`, `traceparent`, `from_state` and `to_state`.
 
     >>> event = make_event("task.failed", envelope={"subject": "order-8"}, attempt=3)
 
-    Raises ValueError that names the type or the field where the schemas do not have it so."""
+    Raises ValueError with the type or the field that does not match the schemas."""
     record = make_event_record(event_type, envelope=envelope, **data)
     return decode_event(record.value, record.headers)
 
@@ -92,9 +92,9 @@ def make_event_record(event_type: str, /, *, envelope: Mapping[str, Any] = _NOTH
 
 
 def make_submission(name: str = "charge", /, **fields: Any) -> dict[str, Any]:
-    """A submission of the task `name`, as `Hub.submit_many` and `hub.intake` take it.
+    """A submission of the task `name`, for `Hub.submit_many` and `hub.intake`.
 
-    Raises ValueError that names the field where a submission does not have it so."""
+    Raises ValueError with the field that does not match the schema."""
     submission = {"name": name, **fields}
     _valid(Submission, submission, "submission")
     return submission
@@ -106,7 +106,7 @@ def _example_of(struct: Any) -> Mapping[str, Any]:
 
 
 def _valid(struct: Any, fields: Mapping[str, Any], what: str, *, example: Mapping[str, Any] = _NOTHING) -> Any:
-    """An instance of `struct`, of `example` and `fields`. Raises ValueError."""
+    """An instance of `struct` from `example` and `fields`. Raises ValueError."""
     _check_names(what, fields, struct.__struct_encode_fields__)
     try:
         return json.decode(json.encode({**example, **fields}), type=struct)

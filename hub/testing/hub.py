@@ -1,4 +1,4 @@
-"""`HubInMemory`: a whole hub in the test's own event loop, with a time that the test moves."""
+"""`HubInMemory`: a complete hub in the event loop of the test, with a manual clock."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
@@ -22,12 +22,12 @@ from .subscription import Subscription
 
 FINDINGS_SHOWN_MAX = 20
 
-#: How long the end may take beyond the worker's grace time, in the hub's own time (seconds).
+#: How long stopping may take in addition to the worker's grace period, in the hub's time (seconds).
 STOP_SECONDS = 60.0
 
 
 class VerificationError(HubError):
-    """The checker found something on the log: `report` says what, and where."""
+    """The checker has findings on the log; `report` has them."""
 
     def __init__(self, report: VerificationReport) -> None:
         findings = "\n".join(map(str, report.findings[:FINDINGS_SHOWN_MAX]))
@@ -36,16 +36,16 @@ class VerificationError(HubError):
 
 
 class HubInMemory(Hub):
-    """A hub in memory: broker, engine, a worker for `tasks`, and this client of it (`submit`, `run`, `watch` and all that
-    `hub.Hub` has). No sockets, no files, and no threads but those of plain functions. Make it inside of a coroutine.
+    """A hub in memory: broker, engine, a worker for `tasks`, and this client with all methods of `hub.Hub`. No sockets, no
+    files, and no threads except those of plain functions. Create it in a coroutine.
 
     >>> async with HubInMemory(tasks) as hub:
     ...     task = await hub.submit("charge", {"order": 7}, start_after=60)
     ...     await hub.advance(seconds=60)
     ...     assert await task.result() == {"paid": 7}
 
-    Time stands still but for `advance`: that of the hub, and of `asyncio.sleep` and `asyncio.timeout` in handlers and in the
-    test. A caller that waits for something impossible gets a StalledError. At the end the log is checked as `hub verify` does."""
+    Only `advance` moves the time of the hub, and that of `asyncio.sleep` and `asyncio.timeout` in handlers and in the test. A
+    caller that waits for something impossible gets a StalledError. At the end the log is checked as `hub verify` does."""
 
     def __init__(
         self,
@@ -59,8 +59,8 @@ class HubInMemory(Hub):
         thread_seconds: float = 5.0,
         stall_seconds: float = 5.0,
     ) -> None:
-        """`tasks`: what the worker runs; without any there is no worker. `partitions`: of the engine. `worker`, `engine`: their
-        settings. `start`: the time at the beginning (default: now). `verify`: check the log at the end.
+        """`tasks`: the registry of the worker; without one there is no worker. `partitions`: number of engine partitions.
+        `worker`, `engine`: their settings. `start`: initial time (default: now). `verify`: check the log at the end.
 
         `thread_seconds`: how long `settle` waits for plain functions, in real time. `stall_seconds`: how long a running body may
         wait for something outside, in real time, before callers that wait for its task get a StalledError."""
@@ -76,7 +76,7 @@ class HubInMemory(Hub):
     # Beginning and end
 
     async def start(self) -> None:
-        """Begin: topics, engine, worker, client; returns when the worker is registered. Called by `async with`."""
+        """Start topics, engine, worker and client; returns when the worker is registered. Called by `async with`."""
         self._clock.install()
         await self._services.start(self._settings.pool)
         if self._tasks.names:
@@ -85,8 +85,8 @@ class HubInMemory(Hub):
         await self.settle()
 
     async def stop(self) -> None:
-        """End, in the hub's own time: the worker drains, the engine ends, subscribers finish what they have. Called by
-        `async with`."""
+        """Stop, in the hub's time: the worker drains, the engine stops, subscribers finish their events. Called by `async
+        with`."""
         if not self._clock.installed:
             return
         try:
@@ -99,13 +99,13 @@ class HubInMemory(Hub):
 
     async def __aexit__(self, *raised: object) -> None:
         await self.stop()
-        if raised[0] is None:  # what the test raised says more than what follows from it
+        if raised[0] is None:  # the error of the test is more useful than its consequences
             self._driver.raise_failure()
             if self._verify:
                 await self.verify()
 
     async def verify(self) -> VerificationReport:
-        """The checker's report on the log as it is. Raises VerificationError where it found something."""
+        """The checker's report on the current log. Raises VerificationError if it has findings."""
         report = await verify_source(LocalSource(self._services.local), settle_seconds=0.0)
         if not report.ok:
             raise VerificationError(report)
@@ -115,19 +115,19 @@ class HubInMemory(Hub):
 
     @property
     def now(self) -> datetime:
-        """The time of the hub, UTC."""
+        """The current time of the hub, in UTC."""
         return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=self._clock.now_us())
 
     async def settle(self) -> None:
-        """Until nothing is left to do at this time: what can be decided, run or delivered now is. Plain functions are waited for.
-        Raises what made a part of the hub fail."""
+        """Run everything that can be decided, executed or delivered at the current time, including plain functions. Raises the
+        error of a failed part of the hub."""
         await self._driver.settle()
 
     async def advance(
         self, duration: timedelta = timedelta(), *, seconds: float = 0, minutes: float = 0, hours: float = 0, days: float = 0
     ) -> None:
-        """Move the time on, and do on the way what becomes due, each at its time. Returns when nothing is left to do at the new
-        time. Raises ValueError for a time in the past, and as `settle` does."""
+        """Advance the time, and run everything that becomes due, at its due time. Returns when there is no more work at the
+        new time. Raises ValueError for a time in the past, and as `settle` does."""
         wanted = duration + timedelta(seconds=seconds, minutes=minutes, hours=hours, days=days)
         if wanted < timedelta():
             raise ValueError(f"advance: the time cannot be moved back, by {wanted}")
@@ -152,8 +152,8 @@ class HubInMemory(Hub):
             await events.aclose()
 
     async def wait_for(self, pattern: str, task: TaskHandle | str | None = None, *, count: int = 1) -> Event:
-        """The `count`-th event of this type (with `*` for any text), of one task or of all, when it is on the log. Raises
-        StalledError where it does not come at this time."""
+        """Wait for the `count`-th event of this type (with `*` for any text), of one task or of all. Raises StalledError if it
+        is not possible at the current time."""
         about = task.id if isinstance(task, TaskHandle) else task
         return await self._driver.guard(self._services.log.wait(pattern, about, count))
 
@@ -161,7 +161,7 @@ class HubInMemory(Hub):
 
     @property
     def events(self) -> list[Event]:
-        """Every event on the log so far, in order."""
+        """All events on the log so far, in order."""
         return list(self._services.log.events)
 
     def events_of(self, task: TaskHandle | str, pattern: str = "*") -> list[Event]:
