@@ -74,7 +74,7 @@ async def test_the_others_run_on_until_they_end() -> None:
 async def test_what_has_to_run_until_it_is_cancelled_fails_when_it_returns() -> None:
     tasks = ServiceTasks("the service", no_log)
     tasks.keep(returns(), "the inbox")
-    with pytest.raises(RuntimeError, match="the inbox ended by itself"):
+    with pytest.raises(RuntimeError, match="the inbox returned unexpectedly"):
         await tasks.watch()
 
 
@@ -87,7 +87,7 @@ async def test_what_has_to_run_until_it_is_cancelled_fails_when_something_in_it_
     tasks.keep(waits(), "the inbox")
     await asyncio.sleep(0)
     inner.cancel()
-    with pytest.raises(RuntimeError, match="the inbox was cancelled by what it waited for"):
+    with pytest.raises(RuntimeError, match="the inbox was cancelled by an awaited future"):
         await tasks.watch()
 
 

@@ -43,7 +43,7 @@ def test_a_disk_that_does_not_say_what_is_free_and_takes_no_file_is_full(
     with caplog.at_level(logging.WARNING):
         room.look(lambda: False)
     assert not room.enough
-    assert "an unknown number of bytes are free" in caplog.records[-1].getMessage()
+    assert "an unknown number of bytes free" in caplog.records[-1].getMessage()
 
 
 async def test_an_error_of_the_look_at_the_free_space_does_not_end_the_broker(

@@ -87,7 +87,7 @@ async def test_a_plain_function_is_asked_to_stop_when_its_time_is_over() -> None
     async with HubInMemory(tasks, thread_seconds=0.3) as hub:
         task = await hub.submit("hang", timeouts={"attempt": 20}, retry={"max_attempts": 1})
         await hub.advance(seconds=20)
-        with pytest.raises(TaskFailedError, match="longer than 20 s"):
+        with pytest.raises(TaskFailedError, match="exceeded its timeout of 20 s"):
             await task.result()
         await hub.settle()
 
