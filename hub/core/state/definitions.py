@@ -35,22 +35,17 @@ def execution_policy(
 class KnownDefinition:
     """A definition in memory. `policy`: what holds for a submission that gives none of it, worked out once for all of them."""
 
-    __slots__ = ("id", "policy", "row")
+    __slots__ = ("definition", "id", "policy", "row")
 
     def __init__(self, row: DefinitionRow) -> None:
         self.row = row
         self.id = row.definition.id
-        self.policy = DEFAULT_POLICY
         self.refresh()
 
     def refresh(self) -> None:
         """The row has changed."""
-        self.policy = execution_policy(None, None, None, self.row.definition)
-
-    @property
-    def definition(self) -> Definition:
-        """What was registered."""
-        return self.row.definition
+        self.definition: Definition = self.row.definition
+        self.policy = execution_policy(None, None, None, self.definition)
 
     @property
     def deprecated(self) -> bool:
@@ -85,6 +80,7 @@ class Definitions:
     def __init__(self) -> None:
         self._known: dict[str, KnownDefinition] = {}
         self._names: dict[tuple[str | None, str], _Versions] = {}
+        self._has_namespaces = False
 
     def get(self, identifier: str) -> KnownDefinition | None:
         """The definition of an id."""
@@ -101,16 +97,20 @@ class Definitions:
         if versions is None:
             versions = self._names[place] = _Versions(known)
         versions.put(known)
+        self._has_namespaces |= row.definition.namespace is not None
         return known
 
     def find(self, namespace: str, name: str, version: str | None) -> KnownDefinition | None:
         """What a task of this namespace and name means by `version`; by None, the default version."""
-        for versions in (self._names.get((namespace, name)), self._names.get((None, name))):
-            if versions is not None:
-                found = versions.default if version is None else versions.by_version.get(version)
-                if found is not None:
-                    return found
-        return None
+        if self._has_namespaces and (found := self._find((namespace, name), version)) is not None:
+            return found
+        return self._find((None, name), version)
+
+    def _find(self, place: tuple[str | None, str], version: str | None) -> KnownDefinition | None:
+        versions = self._names.get(place)
+        if versions is None:
+            return None
+        return versions.default if version is None else versions.by_version.get(version)
 
     def versions_of(self, namespace: str, name: str) -> list[str]:
         """The versions that tasks of this namespace and name can have, in order."""
