@@ -179,7 +179,9 @@ def test_without_a_broker_a_program_ends_with_one_traceback_and_one_sentence() -
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert done.stderr.count("Traceback") == 1
-    assert done.stderr.splitlines()[-1].startswith(f"hub.kafka.errors.BrokerUnreachable: No Kafka broker responds at {address}.")
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("hub.kafka.errors.BrokerUnreachable: No Kafka broker ")
+    assert address in last
 
 
 def test_a_source_that_no_engine_takes_is_refused() -> None:
