@@ -71,7 +71,7 @@ class GrantAttempt(Struct, kw_only=True, omit_defaults=True):
 
 
 class EngineAnnounced(Struct, kw_only=True, omit_defaults=True):
-    """A new owner of an engine partition: answer at once with a heartbeat to it."""
+    """An engine partition has a new owner: send a heartbeat to it at once."""
 
     partition: Annotated[int, about("The engine partition, from 0.", 0)]
     partitions: Annotated[int, about("Number of engine partitions of the hub, from 1.", 4)]
@@ -100,8 +100,8 @@ class TaskReply(Struct, kw_only=True, omit_defaults=True):
     kind: Annotated[
         Literal["ended", "rejected", "state", "unknown"],
         about(
-            "What is answered: ended: the task is over; rejected: the request was refused; state: a live task as it is now;"
-            " unknown: no such task is live or remembered.",
+            "Kind of the reply: ended: the task has ended; rejected: the request was rejected; state: state of a live task;"
+            " unknown: no such live or recently ended task.",
             "ended",
         ),
     ]

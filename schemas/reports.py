@@ -110,7 +110,7 @@ class AttemptReleased(AttemptReport, kw_only=True):
 class WorkerReport(Report, kw_only=True):
     """A worker's description of itself, sent to every engine partition.
 
-    Complete in itself: whoever reads any one of these knows the worker.
+    Every such report is complete: no earlier report is needed to interpret it.
     """
 
     incarnation: Annotated[Name, about("UUID of the process, new at each start.", WORKER)]
@@ -118,7 +118,7 @@ class WorkerReport(Report, kw_only=True):
     inbox: Annotated[Count, about("Partition of that topic that the worker reads, from 0.", 3)]
     queues: Annotated[list[str], about("Queues that it serves, at most 10,000.", ["default"])]
     names: Annotated[list[str], about("Names of the tasks that it can run, at most 10,000.", ["charge"])]
-    slots: Annotated[Count, about("How many tasks it runs at once.", 64)]
+    slots: Annotated[Count, about("Number of slots: tasks that it runs concurrently.", 64)]
     credit: Annotated[
         Count,
         about(
@@ -129,7 +129,7 @@ class WorkerReport(Report, kw_only=True):
     ]
     options: Annotated[
         dict[str, TaskOptions],
-        about("What its handlers were registered with, by task name; absent: nothing.", {"charge": {"timeout_seconds": 30.0}}),
+        about("Options of its registered handlers, by task name; absent: none.", {"charge": {"timeout_seconds": 30.0}}),
     ] = {}
     lease_seconds: Annotated[
         float, about("Seconds without a heartbeat after which the worker is lost, at most 3,600; absent: 10 seconds.", 10.0)
@@ -139,7 +139,7 @@ class WorkerReport(Report, kw_only=True):
 
 
 class WorkerRegistered(WorkerReport, kw_only=True):
-    """The first report of an incarnation, which reads its inbox already."""
+    """The first report of an incarnation, sent after it started to read its inbox."""
 
 
 class WorkerHeartbeat(WorkerReport, kw_only=True):

@@ -52,7 +52,7 @@ SECONDS_MAX = 366 * 86_400.0
 LEASE_SECONDS_MAX = 3_600.0
 
 
-#: Names and queues of one worker.
+#: Most names, and most queues, of one worker.
 NAMES_MAX = 10_000
 
 

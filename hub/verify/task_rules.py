@@ -231,14 +231,14 @@ def reports_once(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
 
 @rule("I18", "task.dispatched", needs="dispatch")
 def policy_is_that_of_the_submission(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
-    """What the submission gives holds; what the registration adds to it is fixed at the first dispatch."""
+    """The policy comes from the submission; the first dispatch adds the options of the registration and fixes it."""
     policy = fact.data.policy
     parts = ("retry", "timeout_seconds", "delivery") if task.dispatch else sorted(task.given)
     for part in parts:
         said, held = getattr(policy, part), getattr(task.policy, part)
         if said != held:
-            since = "at the first dispatch" if task.dispatch else "by the submission"
-            return f"the policy's {part} is {said}; {since} it was {held}"
+            since = "the first dispatch" if task.dispatch else "the submission"
+            return f"{part} of the policy is {said}, expected {held} from {since}"
     return None
 
 

@@ -52,8 +52,8 @@ RejectionCode = Literal[
 class TaskCreated(AdmittedFields, EventData, kw_only=True):
     """A task was created from a submission. Has all fields of the submission with defaults; the submission is not read again.
 
-    `delivery`, `retry` and `timeouts.attempt` are absent where the submission does not give them: the handler's registration then
-    decides, at the first dispatch (`task.dispatched`, `policy`).
+    `delivery`, `retry` and `timeouts.attempt` are absent if the submission does not set them. Then the options of the
+    handler's registration apply, as of the first dispatch (`policy` in `task.dispatched`).
     """
 
     queue: Queue = "default"
@@ -164,7 +164,7 @@ class TaskRetryScheduled(EventData, kw_only=True):
 class TaskDispatched(EventData, kw_only=True):
     """A command was issued to a worker, once per attempt and dispatch.
 
-    `policy` is what holds for the task's attempts: it is fixed at the first dispatch and the same at every later one.
+    `policy` applies to all attempts of the task: it is fixed at the first dispatch and the same at every later one.
     """
 
     attempt: Attempt
@@ -176,7 +176,7 @@ class TaskDispatched(EventData, kw_only=True):
     queue: RequiredQueue
     priority: Priority = 0
     lease_seconds: LeaseSeconds = 10.0
-    policy: Annotated[ExecutionPolicy, about("What holds for every attempt of the task; absent: the defaults.")] = DEFAULT_POLICY
+    policy: Annotated[ExecutionPolicy, about("Policy of all attempts of the task; absent: the defaults.")] = DEFAULT_POLICY
 
 
 class TaskStarted(EventData, kw_only=True):

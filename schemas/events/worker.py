@@ -17,7 +17,7 @@ class WorkerEvent(EventData, kw_only=True):
 
 
 class WorkerRegisteredEvent(WorkerEvent, kw_only=True):
-    """A new incarnation takes work."""
+    """A new incarnation of a worker accepts work."""
 
     inbox: Inbox
     queues: Annotated[list[str], about("Queues that it serves, at most 10,000.", ["default"])] = []
@@ -25,7 +25,7 @@ class WorkerRegisteredEvent(WorkerEvent, kw_only=True):
     options: Annotated[
         dict[str, TaskOptions],
         about(
-            "What its handlers were registered with, by task name; a name without options is left out.",
+            "Options of its registered handlers, by task name; names without options are omitted.",
             {"charge": {"timeout_seconds": 30.0}},
         ),
     ] = {}

@@ -116,9 +116,7 @@ async def test_an_engine_that_fails_while_it_starts_is_not_waited_for(
     assert left_running("engine") == []
 
 
-@pytest.mark.parametrize(
-    ("ends", "why"), [(fails, "a mistake of ours"), (is_cancelled_inside, "was cancelled by an awaited")]
-)
+@pytest.mark.parametrize(("ends", "why"), [(fails, "a mistake of ours"), (is_cancelled_inside, "was cancelled by an awaited")])
 async def test_an_engine_over_tcp_ends_when_its_membership_fails(
     broker: BrokerServer, monkeypatch: pytest.MonkeyPatch, ends: object, why: str
 ) -> None:

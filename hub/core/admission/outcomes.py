@@ -8,7 +8,7 @@ from ..state import Task
 
 
 class Admitted(NamedTuple):
-    """`tasks` are to be created in this order; `root` is the live workflow they are added to, if any."""
+    """The submission is admitted: create `tasks` in this order; `root` is the live workflow to which they are added, or None."""
 
     tasks: list[NewTask]
     root: Task | None = None

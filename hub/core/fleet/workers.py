@@ -72,7 +72,7 @@ def on_worker_report(changes: Changes, envelope: Envelope, report: r.WorkerRepor
 
 
 def _announce(changes: Changes, envelope: Envelope, report: r.WorkerReport, *, was_missed: bool) -> None:
-    """On its home partition, what a worker reports of itself is also an event where it is new."""
+    """On the worker's home partition, emit an event if its report has news."""
     row = changes.state.worker_rows.get(report.incarnation)
     if not isinstance(report, r.WorkerStopped) and (row is None or was_missed or row.state == "silent"):
         changes.apply_to_worker(report.incarnation, _registered(report), run=envelope.offset)

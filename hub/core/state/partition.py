@@ -1,8 +1,8 @@
 """The state of an engine partition in memory: rows, and indexes derived from them.
 
-Durable: the rows (`Task.row`, `ended`, `worker_rows`, `engine_row`), only changed by `evolve`. Derived, rebuilt at a restore:
-dependents, children, ready order, agenda, who holds what. Soft, never on the log: what workers reported of themselves
-(credit, time of the last report) and who waits for a reply.
+Durable: the rows (`Task.row`, `ended`, `worker_rows`, `engine_row`), changed only by `evolve`. Derived and rebuilt by a
+restore: dependents, children, ready order, agenda, attempts by worker. Soft, never on the log: reported state of workers
+(credit, time of the last report) and waiting clients.
 """
 
 from collections.abc import Set

@@ -1,8 +1,8 @@
 """Ready tasks in dispatch order: by effective priority, then by creation time.
 
-Effective priority rises with age, one level every `AGING_SECONDS`, for all tasks alike; so the order between two tasks never
-changes while they wait, and a heap with a fixed rank is exact: `rank = created - priority * AGING_SECONDS`, lowest first.
-Tasks wait in buckets of (queue, name), because a worker takes only the names it knows.
+The effective priority increases with age, one level every `AGING_SECONDS`, for all tasks equally. So the order of two waiting
+tasks never changes, and a heap with a fixed rank is exact: `rank = created - priority * AGING_SECONDS`, lowest first. Tasks
+wait in buckets by (queue, name), because a worker runs only the names that it registered.
 """
 
 from heapq import heapify, heappop, heappush

@@ -7,7 +7,7 @@ from ..times import us_of_seconds
 
 
 class LiveWorker:
-    """A worker as it described itself in its last report. Soft state."""
+    """A worker as described in its last report. Soft state."""
 
     __slots__ = (
         "credit",
@@ -43,7 +43,7 @@ class LiveWorker:
         self.wanted_us = 0
 
     def update(self, report: WorkerReport, now_us: int) -> bool:
-        """Take in a report; returns whether what it can run has changed."""
+        """Update from a report. Returns whether the set of tasks that it can run has changed."""
         self.last_report_us = now_us
         self.lease_us = us_of_seconds(report.lease_seconds)
         self.missed = False

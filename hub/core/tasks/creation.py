@@ -25,8 +25,8 @@ _created = _copier()
 
 
 def created_data(spec: TaskSpec, *, now_us: int, log_offset: int, queue: str = "default", priority: int = 0) -> e.TaskCreated:
-    """The part of `TaskCreated` that comes from the spec (already checked): every field that both declare the same way, and what
-    is worked out. `queue` and `priority` where the spec has none."""
+    """The part of `TaskCreated` that comes from a checked spec: copied and computed fields. `queue` and `priority` are the
+    defaults if the spec has none."""
     expires = spec.not_start_after
     return _created(
         spec,

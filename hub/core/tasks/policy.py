@@ -1,7 +1,7 @@
-"""The policy that holds for the attempts of a task: the submission's, else the registration's, else the default.
+"""The policy for the attempts of a task: from the submission, else from the registration, else the default.
 
-It is fixed at the first dispatch, from what the chosen worker registered, and stands in `task.dispatched`; from then on the row
-has it. Before that only the submission and the defaults are known.
+It is fixed at the first dispatch with the options that the chosen worker registered; `task.dispatched` and from then on the
+row contain it. Before that, only submission and defaults are known.
 """
 
 from schemas import DEFAULT_POLICY, DEFAULT_RETRY, ExecutionPolicy, TaskOptions
@@ -12,7 +12,7 @@ NO_OPTIONS = TaskOptions()
 
 
 def policy_of(row: TaskRow, options: TaskOptions | None = None) -> ExecutionPolicy:
-    """What holds for the task of `row`. `options`: the registration of its name with the worker that is about to get it."""
+    """The policy for the task of `row`. `options`: the worker's registered options for the name of the task."""
     if row.dispatch:
         return row.policy
     options = options or NO_OPTIONS

@@ -54,7 +54,7 @@ def _slice(plan: Plan, first: int) -> tuple[str, ...]:
 def step_data(
     step: TaskSpec, root: Task, key: str, *, now_us: int, log_offset: int, resolve: Callable[[str], str] | None = None
 ) -> e.TaskCreated:
-    """`TaskCreated` of the step `key`; `resolve` gives the id of a dependency (default: a key of the same plan)."""
+    """`TaskCreated` of the step `key`; `resolve` maps a dependency to its task id (default: a key of the same plan)."""
     data = created_data(step, now_us=now_us, log_offset=log_offset, queue=root.row.queue, priority=root.row.priority)
     data.key = key
     data.parent_id = root.id
