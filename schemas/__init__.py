@@ -8,6 +8,7 @@ from .catalogue import CATALOGUE, TERMINAL_TYPES, TYPE_OF_DATA, EventType
 from .commands import (
     COMMANDS,
     CancelAttempt,
+    DefinitionsWanted,
     EngineAnnounced,
     ExecuteAttempt,
     GrantAttempt,
@@ -15,6 +16,7 @@ from .commands import (
     WorkWanted,
 )
 from .decoding import decoding_problem
+from .definitions import FIRST_VERSION, Definition, definition_id, parts_of_definition
 from .envelope import (
     Event,
     EventBody,
@@ -54,12 +56,15 @@ __all__ = [
     "COMMANDS",
     "DEFAULT_POLICY",
     "DEFAULT_RETRY",
+    "FIRST_VERSION",
     "REPORTS",
     "TERMINAL_STATES",
     "TERMINAL_TYPES",
     "TYPE_OF_DATA",
     "Backoff",
     "CancelAttempt",
+    "Definition",
+    "DefinitionsWanted",
     "Dependency",
     "EngineAnnounced",
     "Event",
@@ -83,8 +88,10 @@ __all__ = [
     "check_id",
     "decode_event",
     "decoding_problem",
+    "definition_id",
     "derived_id",
     "header_map",
+    "parts_of_definition",
     "payload_hash",
     "printable",
     "quoted",

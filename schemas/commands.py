@@ -71,7 +71,7 @@ class GrantAttempt(Struct, kw_only=True, omit_defaults=True):
 
 
 class EngineAnnounced(Struct, kw_only=True, omit_defaults=True):
-    """An engine partition has a new owner: send a heartbeat to it at once."""
+    """A new owner of an engine partition: answer at once with a heartbeat to it, which gives the definitions."""
 
     partition: Annotated[int, about("The engine partition, from 0.", 0)]
     partitions: Annotated[int, about("Number of engine partitions of the hub, from 1.", 4)]
@@ -85,12 +85,20 @@ class WorkWanted(Struct, kw_only=True, omit_defaults=True):
     waiting: Annotated[int, about("Number of its ready tasks.", 12)]
 
 
+class DefinitionsWanted(Struct, kw_only=True, omit_defaults=True):
+    """This partition does not know what the worker has registered: answer at once with a heartbeat that gives the definitions."""
+
+    partition: Annotated[int, about("The engine partition, from 0.", 0)]
+    revision: Annotated[int, about("The revision that the worker named; absent: 0.", 1)] = 0
+
+
 COMMANDS: dict[str, type[Struct]] = {
     "attempt.execute": ExecuteAttempt,
     "attempt.cancel": CancelAttempt,
     "attempt.grant": GrantAttempt,
     "engine.announced": EngineAnnounced,
     "engine.work_wanted": WorkWanted,
+    "engine.definitions_wanted": DefinitionsWanted,
 }
 
 
@@ -98,10 +106,11 @@ class TaskReply(Struct, kw_only=True, omit_defaults=True):
     """A reply to a request with `replyto`. Record key: the token of `replyto`; header ce_type: `reply.<kind>`."""
 
     kind: Annotated[
-        Literal["ended", "rejected", "state", "unknown"],
+        Literal["ended", "accepted", "rejected", "state", "unknown"],
         about(
-            "Kind of the reply: ended: the task has ended; rejected: the request was rejected; state: state of a live task;"
-            " unknown: no such live or recently ended task.",
+            "What is answered: ended: the task is over; accepted: the request was taken (a submission only where there is a"
+            " `warning`, and its end is answered, too); rejected: it was refused; state: a live task as it is now; unknown: no"
+            " such task is live or remembered.",
             "ended",
         ),
     ]
@@ -131,6 +140,10 @@ class TaskReply(Struct, kw_only=True, omit_defaults=True):
             "Why the request was rejected, or the task cancelled or skipped, as text for people; absent: none of these.",
             "asked by support",
         ),
+    ] = None
+    warning: Annotated[
+        str | None,
+        about("What may keep the task from running as meant, as text for people; absent: nothing.", "charge@1 is deprecated"),
     ] = None
     log_offset: Annotated[
         int, about("The events of the task are at or after this offset of its partition of hub.events; absent: 0.", 40)

@@ -43,7 +43,7 @@ TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 TaskId = Annotated[str, about("Id of the task; 1 to 255 bytes.", TASK)]
 RootId = Annotated[str, about("Id of the root task: of the workflow, or of the task itself if it is not a step.", TASK)]
 TaskName = Annotated[str, about("Name of the task, by which a worker finds its handler; 1 to 255 bytes.", "charge")]
-TaskVersion = Annotated[str | None, short("Version of the task's handler", "2", absent="any version")]
+TaskVersion = Annotated[str | None, short("Version of the handler", "2", absent="the default version of the name")]
 StepKey = Annotated[
     str | None, about("Key of the step in its workflow, at most 255 bytes; absent: the task is not a step.", "pack")
 ]

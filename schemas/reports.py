@@ -11,8 +11,9 @@ from typing import Annotated
 
 from msgspec import Meta, Raw, Struct
 
+from . import definitions as d
 from .fields import TASK, TOKEN, WORKER, RanSeconds, about
-from .tasks import Submission, TaskError, TaskOptions
+from .tasks import Submission, TaskError
 
 #: Non-negative numbers, and names with a limited length (characters).
 Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
@@ -110,15 +111,15 @@ class AttemptReleased(AttemptReport, kw_only=True):
 class WorkerReport(Report, kw_only=True):
     """A worker's description of itself, sent to every engine partition.
 
-    Every such report is complete: no earlier report is needed to interpret it.
+    `definitions` are given at the registration, after a change, and in the report that follows `engine.announced` or
+    `engine.definitions_wanted`; every other report names their `revision` only.
     """
 
     incarnation: Annotated[Name, about("UUID of the process, new at each start.", WORKER)]
     pool: Annotated[Name, about("Pool of the worker; its commands topic is `hub.commands.<pool>`.", "default")]
     inbox: Annotated[Count, about("Partition of that topic that the worker reads, from 0.", 3)]
     queues: Annotated[list[str], about("Queues that it serves, at most 10,000.", ["default"])]
-    names: Annotated[list[str], about("Names of the tasks that it can run, at most 10,000.", ["charge"])]
-    slots: Annotated[Count, about("Number of slots: tasks that it runs concurrently.", 64)]
+    slots: Annotated[Count, about("How many tasks it runs at once.", 64)]
     credit: Annotated[
         Count,
         about(
@@ -127,10 +128,13 @@ class WorkerReport(Report, kw_only=True):
             16,
         ),
     ]
-    options: Annotated[
-        dict[str, TaskOptions],
-        about("Options of its registered handlers, by task name; absent: none.", {"charge": {"timeout_seconds": 30.0}}),
-    ] = {}
+    revision: Annotated[
+        Count, about("Counts the changes of what the incarnation has registered, from 1; 0 or absent: it never changes.", 1)
+    ] = 0
+    definitions: Annotated[
+        list[d.Definition] | None,
+        about("All that it has registered, at most 2,000; absent: as in the report that gave this revision."),
+    ] = None
     lease_seconds: Annotated[
         float, about("Seconds without a heartbeat after which the worker is lost, at most 3,600; absent: 10 seconds.", 10.0)
     ] = 10.0
@@ -139,7 +143,8 @@ class WorkerReport(Report, kw_only=True):
 
 
 class WorkerRegistered(WorkerReport, kw_only=True):
-    """The first report of an incarnation, sent after it started to read its inbox."""
+    """The first report of an incarnation, which reads its inbox already, and the first after what it has registered changed: what
+    it says of a definition holds from now on."""
 
 
 class WorkerHeartbeat(WorkerReport, kw_only=True):
@@ -166,6 +171,16 @@ class WorkerLost(Report, kw_only=True):
     reason: Annotated[str, about("How it died, as text for people.", "its process 4711 ended with SIGKILL")] = ""
 
 
+class DefinitionDeprecate(Report, kw_only=True):
+    """Ask that a version is no longer the default of its name; an engine partition that gets it answers for itself alone."""
+
+    name: d.Name
+    version: d.RequiredVersion
+    namespace: d.Namespace = None
+    reason: Annotated[str, about("Why, as text for people; at most 4,096 characters.", "2 replaces it")] = ""
+    by: Annotated[str | None, about("Who asks, at most 255 bytes; absent: unknown.", "support@example.com")] = None
+
+
 REPORTS: dict[str, type[Submission] | type[Report]] = {
     "task.created": Submission,
     "task.cancel": TaskCancel,
@@ -176,6 +191,7 @@ REPORTS: dict[str, type[Submission] | type[Report]] = {
     "attempt.failed": AttemptFailed,
     "attempt.cancelled": AttemptCancelled,
     "attempt.released": AttemptReleased,
+    "definition.deprecate": DefinitionDeprecate,
     "worker.registered": WorkerRegistered,
     "worker.heartbeat": WorkerHeartbeat,
     "worker.draining": WorkerDraining,

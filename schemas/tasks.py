@@ -63,7 +63,14 @@ DEFAULT_RETRY = RetryPolicy()
 class TaskOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Options of a handler's registration. Each applies to submissions that do not set it themselves."""
 
-    retry: Annotated[RetryPolicy | None, about("Retry policy; absent: not set.")] = None
+    queue: Annotated[
+        str | None, about("Queue of its tasks, 1 to 255 bytes; absent: that of the workflow's root, or default.", "mail")
+    ] = None
+    priority: Annotated[
+        int | None,
+        about("Priority of its tasks, -1,000,000 to 1,000,000; absent: that of the workflow's root, or 0.", 5),
+    ] = None
+    retry: Annotated[RetryPolicy | None, about("When a further attempt follows; absent: not registered.")] = None
     timeout_seconds: Annotated[
         float | None,
         about("Timeout of an attempt in seconds from its start, at most 31,622,400; absent: not set.", 30.0),
@@ -72,10 +79,9 @@ class TaskOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
 
 class ExecutionPolicy(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The policy for the attempts of a task: each part comes from the submission, else from the registration, else is the
-    default.
+    """What holds for the attempts of a task: each part is the submission's, else the definition's, else the default.
 
-    It is fixed at the first dispatch of the task.
+    Fixed when the task is created; at its first dispatch where its name was not known before.
     """
 
     retry: Annotated[RetryPolicy, about("Retry policy; absent: the default policy.")] = DEFAULT_RETRY
@@ -189,11 +195,16 @@ class TaskSpec(AdmittedFields, kw_only=True, forbid_unknown_fields=True, omit_de
     """Common fields of a submission and of a step. Every field but `name` has a default."""
 
     queue: Annotated[
-        str | None, about("Queue of the task, 1 to 255 bytes; absent: the queue of the workflow's root, or default.", "mail")
+        str | None,
+        about("Queue of the task, 1 to 255 bytes; absent: its definition's, else the workflow root's, else default.", "mail"),
     ] = None
     priority: Annotated[
         int | None,
-        about("Priority within the queue, -1,000,000 to 1,000,000: larger first; absent: that of the workflow's root, or 0.", 5),
+        about(
+            "Larger is dispatched first within a queue, -1,000,000 to 1,000,000; absent: its definition's, else the workflow"
+            " root's, else 0.",
+            5,
+        ),
     ] = None
     depends_on: Annotated[
         list[str | Dependency],

@@ -69,7 +69,7 @@ def _round(tasks: int, *, encoded: bool) -> tuple[float, float, int]:
     """Run `tasks` tasks in a new partition. Returns (seconds deciding, seconds encoding, number of events)."""
     engine, feed = EnginePartition(0, 1), _Feed()
     engine.take_over(START_US, rows=0, host="bench", pid=1, pools=["default"])
-    about = {"incarnation": WORKER, "pool": "default", "inbox": 0, "names": ["bench-noop"]}
+    about = {"incarnation": WORKER, "pool": "default", "inbox": 0, "definitions": [{"name": "bench-noop"}]}
     slots = {"queues": ["default"], "slots": BATCH_TASKS, "credit": BATCH_TASKS}
     engine.process([feed.record("worker.registered", {**about, **slots})], START_US, KNOWN)
     deciding = writing = 0.0

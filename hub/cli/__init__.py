@@ -20,7 +20,7 @@ from ..errors import HubError
 #: there, for hardly any circles: a task's objects are gone when their last name is.
 COLLECT_AFTER = (10_000, 10, 10)
 
-MODULES = ("up", "status", "processes", "config", "task", "events", "schema", "verify", "bench", "demo")
+MODULES = ("up", "status", "processes", "config", "task", "definitions", "events", "schema", "verify", "bench", "demo")
 
 
 def build() -> typer.Typer:

@@ -13,7 +13,7 @@ from schemas import decoding_problem
 
 from ..errors import HubError
 from .outcome import DECISION_SECONDS, exit_code_of, print_reply, root_option, why_ready
-from .render import print_json
+from .render import one_line, print_json
 from .shell import DEFAULT_BOOTSTRAP, Bootstrap, Json, run
 
 if TYPE_CHECKING:
@@ -112,8 +112,15 @@ async def _print_admitted(hub: "Hub", handle: "TaskHandle", as_json: bool) -> in
             print_json(error.reply)
             return error.exit_code
         raise
+    _print_warning(handle)
     print_json({"id": handle.id, "root": handle.root}) if as_json else print(handle.id)
     return 0
+
+
+def _print_warning(handle: "TaskHandle") -> None:
+    """What the engine said when it admitted the task."""
+    if handle.warning is not None:
+        typer.echo(f"Warning: {one_line(handle.warning)}.", err=True)
 
 
 async def _outcome(hub: "Hub", handle: "TaskHandle", timeout: float | None) -> "TaskReply":
@@ -126,6 +133,7 @@ async def _outcome(hub: "Hub", handle: "TaskHandle", timeout: float | None) -> "
         return await handle.outcome(timeout_seconds=timeout)
     finally:
         await tasks.cancel()
+        _print_warning(handle)
 
 
 async def _hint(hub: "Hub", handle: "TaskHandle") -> None:

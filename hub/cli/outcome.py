@@ -54,10 +54,12 @@ def print_reply(reply: "TaskReply") -> None:
 
 
 async def why_ready(cluster: "Cluster", reply: "TaskReply") -> str:
-    """Why a task that is ready does not run, as far as the workers' rows show. Raises Unreachable, TopicMissing."""
+    """Why a task that is ready does not run, by its reply and by the rows of workers. Raises Unreachable, TopicMissing."""
     from ..runtime.status import names_served
 
     task = one_line(f"Task {reply.task} is ready, but")
     if reply.name not in await names_served(cluster):
         return f"{task} no live worker has a handler named {one_line(reply.name or '')}. `hub status` shows the workers."
+    if reply.warning is not None:
+        return f"{task} {one_line(reply.warning)}. `hub definitions list` shows the versions."
     return f"{task} the workers that have a handler for it are busy, or serve other queues. `hub status` shows the workers."

@@ -24,8 +24,14 @@ class TaskHandle:
         self.id = task
         self.root = root
         self._hub = hub
+        #: What may keep the task from running as meant, as the engine said when it accepted the submission: a sentence. None
+        #: where it said nothing, or not yet.
+        self.warning: str | None = None
         self._token = token
         self._future = future
+
+    def _warn(self, warning: str) -> None:
+        self.warning = warning
 
     def __repr__(self) -> str:
         return f"TaskHandle({self.id!r})"

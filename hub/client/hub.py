@@ -10,8 +10,18 @@ from typing import Any, Self, TypeVar
 import uuid_utils
 from msgspec import json
 
-from schemas import ABSENT, TERMINAL_STATES, Event, MalformedEvent, Submission, TaskReply, decode_event, printable
-from schemas.reports import TaskAwait, TaskCancel, TaskRequest
+from schemas import (
+    ABSENT,
+    TERMINAL_STATES,
+    Event,
+    MalformedEvent,
+    Submission,
+    TaskReply,
+    decode_event,
+    definition_id,
+    printable,
+)
+from schemas.reports import DefinitionDeprecate, TaskAwait, TaskCancel, TaskRequest
 
 from ..core import SOURCE_BYTES, check_cancel, check_ids, escaped_bytes
 from ..errors import ConfigurationError, HubError
@@ -130,7 +140,7 @@ class Hub:
             headers = [*common, ("ce_id", (str(uuid_utils.uuid7()) if several else task).encode())]
             handle = TaskHandle(self, task, root)
             if replies is not None:
-                handle._token, address, handle._future = replies.expect(task, root)
+                handle._token, address, handle._future = replies.expect(task, root, on_warning=handle._warn)
                 headers.append(("replyto", address))
             handles.append(handle)
             outgoing.append(self._outgoing(root, json.encode(submission), headers))
@@ -146,10 +156,17 @@ class Hub:
         return Outgoing(INTAKE, partition_of(root, self.partitions), root.encode(), value, headers)
 
     async def _request(self, kind: str, request: TaskRequest, replyto: bytes | None = None) -> None:
+        root = request.root or request.id
+        await self._send_request(partition_of(root, self.partitions), kind, root, request, replyto)
+
+    async def _send_request(
+        self, partition: int, kind: str, key: str, request: TaskRequest | DefinitionDeprecate, replyto: bytes | None
+    ) -> None:
+        """Send a request to one engine partition."""
         headers = [*_BASE, ("ce_type", kind.encode()), self._source_header, ("ce_id", str(uuid_utils.uuid7()).encode())]
         if replyto is not None:
             headers.append(("replyto", replyto))
-        await self._sender.send(self._outgoing(request.root or request.id, json.encode(request), headers))
+        await self._sender.send(Outgoing(INTAKE, partition, key.encode(), json.encode(request), headers))
 
     # Waiting
 
@@ -296,6 +313,30 @@ class Hub:
         if (problem := check_cancel(request)) is not None:
             raise InvalidRequestError(problem, task=task)
         return _checked(request)
+
+    async def deprecate(
+        self, name: str, version: str, *, namespace: str | None = None, reason: str = "", by: str | None = None
+    ) -> None:
+        """Deprecate a version of a task: it is no longer the default of its name while there is another. `namespace`: that of the
+        definition, None where it is for every namespace. A partition where it is deprecated already stays as it is.
+
+        Raises TaskRejectedError where a partition refuses it, NoAnswerError."""
+        request = DefinitionDeprecate(name=name, version=version, namespace=namespace, reason=reason, by=by or self.source)
+        replies = await self._reader()
+        expected = [replies.expect("", "", until_end=False, ask_again=False) for _ in range(self.partitions)]
+        try:
+            for partition, (_, address, _) in enumerate(expected):
+                await self._send_request(partition, "definition.deprecate", request.name, request, address)
+            async with asyncio.timeout(ANSWER_SECONDS):
+                answers = [await future for _, _, future in expected]
+        except TimeoutError:
+            raise NoAnswerError(f"definition {definition_id(namespace, name, version)}", self.bootstrap, ANSWER_SECONDS) from None
+        finally:
+            for token, _, _ in expected:
+                replies.forget(token)
+        for reply in answers:
+            if reply.kind == "rejected" and reply.code != "already_deprecated":
+                raise TaskRejectedError(f"Partition {reply.partition} refused it ({reply.code}): {reply.reason}", reply)
 
     async def watch(self, task: str, *, root: str | None = None) -> AsyncGenerator[Event, None]:
         """The events of a task from its first on, live, up to its end; those of a workflow include its steps'.

@@ -7,6 +7,7 @@ state. Only on a transport in this process no reply is lost.
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from math import inf
 
 import structlog
 from msgspec import json
@@ -47,13 +48,20 @@ Ask = Callable[[str, str, bool, bytes], Awaitable[None]]
 class Waiting:
     """Somebody who waits: for what (`until_end`: for its end, not only its state), and when to ask again."""
 
-    __slots__ = ("address", "ask_at", "future", "root", "task", "until_end")
+    __slots__ = ("address", "ask_at", "future", "on_warning", "root", "task", "until_end")
 
     def __init__(
-        self, task: str, root: str, until_end: bool, address: bytes, future: "asyncio.Future[TaskReply]", ask_at: float
+        self,
+        task: str,
+        root: str,
+        until_end: bool,
+        address: bytes,
+        future: "asyncio.Future[TaskReply]",
+        ask_at: float,
+        on_warning: Callable[[str], object] | None,
     ) -> None:
         self.task, self.root, self.until_end, self.address = task, root, until_end, address
-        self.future, self.ask_at = future, ask_at
+        self.future, self.ask_at, self.on_warning = future, ask_at, on_warning
 
 
 class ReplyReader:
@@ -117,15 +125,23 @@ class ReplyReader:
                 await asyncio.sleep(RECONNECT_SECONDS)
 
     def _take(self, token: bytes | None, value: bytes | None) -> None:
-        """One record of `hub.replies`. The first reply to a token counts; records that nobody here waits for are ignored."""
+        """One record of `hub.replies`. The first reply to a token counts, where somebody waits for an end beside what was said
+        when the submission was accepted; records that nobody here waits for are ignored."""
         if token not in self._waiting or value is None:
             return
-        waiting = self._waiting.pop(token)
-        if waiting.future.done():
-            return
+        waiting = self._waiting[token]
         try:
-            waiting.future.set_result(reply_of(value))
+            reply = reply_of(value)
+            if reply.kind == "accepted" and waiting.on_warning is not None:
+                waiting.on_warning(reply.warning or "")
+                return
+            del self._waiting[token]
+            if not waiting.future.done():
+                waiting.future.set_result(reply)
         except MalformedRecord as error:
+            del self._waiting[token]
+            if waiting.future.done():
+                return
             waiting.future.set_exception(UnreadableReplyError(waiting.task, str(error)))
             waiting.future.exception()  # waiting callers get it; otherwise asyncio would log a warning
 
@@ -134,15 +150,25 @@ class ReplyReader:
         if reader is not None:
             await reader.close()
 
-    def expect(self, task: str, root: str, *, until_end: bool = True) -> tuple[bytes, bytes, "asyncio.Future[TaskReply]"]:
+    def expect(
+        self,
+        task: str,
+        root: str,
+        *,
+        until_end: bool = True,
+        ask_again: bool = True,
+        on_warning: Callable[[str], object] | None = None,
+    ) -> tuple[bytes, bytes, "asyncio.Future[TaskReply]"]:
         """A new token, the header `replyto` for it, and the future of its reply, whose error is RepliesFailedError where replies
-        cannot be read any more. The engine is asked again when none has come for a while. Give the token back with `forget`."""
+        cannot be read any more. The engine is asked again for the task when none has come for a while. `on_warning` is given what
+        the engine says when it accepts a submission. Give the token back with `forget`."""
         self._count += 1
         token = f"{self._prefix}.{self._count:x}".encode()
         loop = self._loop
         future: asyncio.Future[TaskReply] = loop.create_future()
         address = b"%d:%s" % (self.partition, token)
-        self._waiting[token] = Waiting(task, root, until_end, address, future, loop.time() + ASK_AGAIN_SECONDS)
+        ask_at = loop.time() + ASK_AGAIN_SECONDS if ask_again else inf
+        self._waiting[token] = Waiting(task, root, until_end, address, future, ask_at, on_warning)
         if self._tasks.failure is not None:
             self._refuse(future, self._tasks.failure)
         return token, address, future

@@ -41,6 +41,7 @@ class Workflow:
             plain = isinstance(before, str) and on == "success"
             dependencies.append(before if plain or isinstance(before, dict) else {"task": name, "on": on})
         name, defaults = task_name_and_options(task if task is not None else key)
+        defaults.pop("namespace", None)  # A step has that of its workflow.
         step: dict[str, Any] = {"name": name, **defaults, **options}
         if args:
             step["args"] = args

@@ -4,7 +4,17 @@ This package exports everything that other packages use of the core; they import
 """
 
 from .admission.validity import check_submission
-from .bounds import ESCAPED_MAX, ID_BYTES, REASON_MAX, SOURCE_BYTES, check_cancel, check_ids, cut, escaped_bytes
+from .bounds import (
+    DEFINITIONS_MAX,
+    ESCAPED_MAX,
+    ID_BYTES,
+    REASON_MAX,
+    SOURCE_BYTES,
+    check_cancel,
+    check_ids,
+    cut,
+    escaped_bytes,
+)
 from .changes import Changes
 from .conditions import CoreSettings, Known, TimerKey
 from .consequences import settle
@@ -12,6 +22,7 @@ from .decide import REQUESTS, decide_report
 from .dispatching.dispatch import dispatch
 from .emitted import Command, EmittedEvent, Reply
 from .envelope import Envelope, InvalidReport
+from .fleet.definitions import problem_of_definition
 from .fleet.leases import expire_leases, expire_starts, extend_deadlines, next_lease_expiry
 from .graph import check_plan
 from .indexes import restore
@@ -19,6 +30,7 @@ from .rejection import Rejection
 from .rows import (
     FORMAT,
     META_KEY,
+    DefinitionRow,
     EndedRow,
     EngineRow,
     IntakeRow,
@@ -30,13 +42,13 @@ from .rows import (
 )
 from .rows.keys import INTAKE_KEY, Entry, decode_row, encode_row, key_of, kind_of
 from .rows.task import EMPTY
-from .state import PartitionState, Task
-from .tasks.retry import problem_of_options
+from .state import Definitions, PartitionState, Task
 from .time.due import PoisonTimer, take_due
 from .times import SECOND_US, text_of, us_of
 from .transitions import LIVE
 
 __all__ = [
+    "DEFINITIONS_MAX",
     "EMPTY",
     "ESCAPED_MAX",
     "FORMAT",
@@ -51,6 +63,8 @@ __all__ = [
     "Changes",
     "Command",
     "CoreSettings",
+    "DefinitionRow",
+    "Definitions",
     "EmittedEvent",
     "EndedRow",
     "EngineRow",
@@ -86,7 +100,7 @@ __all__ = [
     "kind_of",
     "meta_row_decoder",
     "next_lease_expiry",
-    "problem_of_options",
+    "problem_of_definition",
     "restore",
     "settle",
     "take_due",

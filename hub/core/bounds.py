@@ -52,8 +52,17 @@ SECONDS_MAX = 366 * 86_400.0
 LEASE_SECONDS_MAX = 3_600.0
 
 
-#: Most names, and most queues, of one worker.
-NAMES_MAX = 10_000
+#: Queues of one worker.
+QUEUES_MAX = 10_000
+
+
+#: What one worker may register, and definitions that one partition may know: each of them is an event and a row.
+DEFINITIONS_MAX = 2_000
+DEFINITIONS_KNOWN_MAX = 100_000
+
+
+#: Priorities lie between minus this and this.
+PRIORITY_MAX = 1_000_000
 
 
 _BOUNDS: dict[type[TaskSpec], tuple[tuple[str, int], ...]] = {

@@ -17,10 +17,10 @@ from schemas.tasks import TERMINAL_STATES
 from .bounds import REASON_MAX, cut
 from .conditions import CoreSettings, Known
 from .emitted import Command, EmittedEvent, Reply
-from .evolve import created, evolve_engine, evolve_task, evolve_worker
+from .evolve import created, evolve_definition, evolve_engine, evolve_task, evolve_worker
 from .graph import Plan
 from .indexes import MOVES, add
-from .rows import WorkerRow
+from .rows import DefinitionRow, WorkerRow
 from .rows.task import EMPTY
 from .state import LiveWorker, PartitionState, Task
 from .times import text_of
@@ -67,6 +67,7 @@ class Changes:
         self.unknown_pools: set[str] = set()
         self.touched: dict[str, Task] = {}
         self.touched_workers: dict[str, None] = {}
+        self.touched_definitions: dict[str, None] = {}
         self.engine_touched = False
         self.retired: dict[str, tuple[Task, bytes]] = {}
         self.gone: list[str] = []
@@ -183,6 +184,21 @@ class Changes:
         self._emit_other(event, "worker", incarnation, row.sequence, row.run, before, row.state)
         if row.state in ("lost", "stopped"):
             del rows[incarnation]
+
+    def apply_to_definition(self, identifier: str, event: e.DefinitionRegistered | e.DefinitionDeprecated) -> None:
+        """An event of a definition as this partition knows it; the first one must be a registration."""
+        known = self.state.definitions.get(identifier)
+        if known is not None:
+            row = known.row
+        else:
+            assert isinstance(event, e.DefinitionRegistered), f"{identifier} is not registered"
+            row = DefinitionRow(definition=event.definition)
+        before = row.state
+        evolve_definition(row, event, self.now)
+        self.state.definitions.put(row)
+        self.touched_definitions[identifier] = None
+        subject = f"{self.partition}/{identifier}"
+        self._emit_other(event, "definition", subject, row.sequence, 0, before, row.state)
 
     def _emit_other(self, data: Struct, kind: str, subject: str, sequence: int, run: int, before: str, after: str) -> None:
         moved = before != after

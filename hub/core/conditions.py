@@ -28,9 +28,11 @@ class Known(NamedTuple):
 class CoreSettings(Struct, frozen=True, kw_only=True):
     """Settings for all batches: operator settings and the layout of the topics; `EngineSettings` extends it.
 
-    `retention_seconds`: how long ended tasks are kept in the ended index. `waiting_max`: most live tasks of a partition;
-    further submissions are rejected. `inboxes`: partitions of each commands topic."""
+    `retention_seconds`: how long the id of an ended task stays known. `waiting_max`: live tasks that a partition may hold; beyond
+    it submissions are refused. `strict_namespaces`: those in which a submission must have a name that a worker has registered.
+    `inboxes`: partitions of each commands topic."""
 
     retention_seconds: float = 3_600.0
     waiting_max: int = 1_000_000
+    strict_namespaces: frozenset[str] = frozenset()
     inboxes: int

@@ -12,14 +12,15 @@ from schemas import reports as r
 
 from .changes import Changes
 from .envelope import Envelope
+from .fleet.definitions import on_deprecate
 from .fleet.workers import on_worker_lost, on_worker_report
 from .requests import on_await, on_cancel, on_submission
 from .tasks.reports import on_attempt_report
 
 Handler = Callable[[Changes, Envelope, Any], None]
 
-#: Reports of clients, which get a reply if they are rejected.
-REQUESTS = frozenset({Submission, r.TaskCancel, r.TaskAwait})
+#: Reports of clients: whoever sends one that cannot be taken is answered.
+REQUESTS = frozenset({Submission, r.TaskCancel, r.TaskAwait, r.DefinitionDeprecate})
 
 HANDLERS: dict[type, Handler] = {
     Submission: on_submission,
@@ -31,6 +32,7 @@ HANDLERS: dict[type, Handler] = {
     r.AttemptFailed: on_attempt_report,
     r.AttemptCancelled: on_attempt_report,
     r.AttemptReleased: on_attempt_report,
+    r.DefinitionDeprecate: on_deprecate,
     r.WorkerRegistered: on_worker_report,
     r.WorkerHeartbeat: on_worker_report,
     r.WorkerDraining: on_worker_report,

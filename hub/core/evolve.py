@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from schemas import ABSENT
 from schemas import events as e
 
-from .rows import EngineRow, TaskRow, WorkerRow
+from .rows import DefinitionRow, EngineRow, TaskRow, WorkerRow
 from .rows.task import INLINE_ARGS_BYTES_MAX, NO_STEPS, NO_TIMERS, Cancel, Lease, Steps, Timers
 from .times import us_of, us_of_seconds
 from .transitions import BY_EVENT
@@ -57,6 +57,8 @@ def created(
         tags=data.tags,
         timeouts=timeouts,
         retry=data.retry,
+        policy=data.policy,
+        unresolved=data.unresolved,
         payload_hash=data.payload_hash,
         window=data.idempotency_window,
         log_offset=data.log_offset,
@@ -111,6 +113,9 @@ def _dispatched(row: TaskRow, data: e.TaskDispatched, time: str, time_us: int) -
     row.dispatch = data.dispatch
     row.lease = Lease(worker=data.worker, token=data.token, pool=data.pool, inbox=data.inbox, seconds=data.lease_seconds)
     row.policy = data.policy
+    row.unresolved = False
+    if data.version is not None:
+        row.version = data.version
     row.number = 0
     row.percent = None
     row.message = ""
@@ -275,13 +280,23 @@ def evolve_worker(row: WorkerRow, event: Struct, time: str) -> None:
     """Apply an event to the row of a worker."""
     row.sequence += 1
     if isinstance(event, e.WorkerRegisteredEvent):
-        row.pool, row.inbox, row.queues, row.names = event.pool, event.inbox, event.queues, event.names
-        row.options = event.options
+        row.pool, row.inbox, row.queues = event.pool, event.inbox, event.queues
+        row.revision, row.definitions = event.revision, event.definitions
         row.slots, row.lease_seconds, row.host, row.pid = event.slots, event.lease_seconds, event.host, event.pid
         row.registered_at = time
         row.state = "active"
     else:
         row.state = _WORKER_STATES[type(event)]
+
+
+def evolve_definition(row: DefinitionRow, event: Struct, time: str) -> None:
+    """Apply an event to the row of a definition."""
+    row.sequence += 1
+    if isinstance(event, e.DefinitionRegistered):
+        row.definition, row.worker, row.registered_at = event.definition, event.worker, time
+        row.state = row.state or "active"
+    elif isinstance(event, e.DefinitionDeprecated):
+        row.state, row.deprecated_at, row.reason, row.by = "deprecated", time, event.reason, event.by
 
 
 def evolve_engine(row: EngineRow, event: Struct, time: str) -> None:

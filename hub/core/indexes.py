@@ -39,7 +39,8 @@ def _discount(state: PartitionState, task: Task, now_us: int) -> None:
 
 def _queue(state: PartitionState, task: Task, now_us: int) -> None:
     row = task.row
-    state.ready.push(task.id, row.queue, row.name, row.priority, us_of(row.created_at))
+    bucket = (row.queue, row.namespace, row.name, row.version)
+    state.ready.push(task.id, bucket, row.priority, us_of(row.created_at))
 
 
 def _dequeue(state: PartitionState, task: Task, now_us: int) -> None:

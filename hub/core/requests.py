@@ -56,6 +56,9 @@ def on_submission(changes: Changes, envelope: Envelope, submission: Submission) 
             place(changes, task)
     if envelope.reply is not None and (waited := changes.state.tasks.get(task_id)) is not None:
         _wait(waited, envelope.reply)
+        if admitted.warning is not None:
+            reply = TaskReply(kind="accepted", task=task_id, partition=changes.partition, warning=admitted.warning)
+            changes.replies.append(Reply(*envelope.reply, reply))
 
 
 def _reject(changes: Changes, envelope: Envelope, rejection: TaskRejection, task: str | None) -> None:

@@ -10,12 +10,14 @@ SECOND_US = 1_000_000
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_WITHOUT_ZONE = datetime(1970, 1, 1)  # noqa: DTZ001  # its text has no offset
 
 
 @lru_cache(maxsize=1024)
 def text_of(time_us: int) -> str:
     """RFC 3339 text with microseconds, e.g. "2026-01-31T12:00:00.123456Z"."""
-    return (_EPOCH + timedelta(microseconds=time_us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    moment = _EPOCH_WITHOUT_ZONE + timedelta(microseconds=time_us)
+    return f"{moment.isoformat(timespec='microseconds')}Z"
 
 
 @lru_cache(maxsize=1024)

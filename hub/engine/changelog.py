@@ -18,6 +18,10 @@ def rows_of(changes: Changes) -> list[tuple[bytes, bytes | None]]:
         worker = state.worker_rows.get(incarnation)
         key = key_of("worker", incarnation)
         rows.append((key, None) if worker is None else encode_row(key, worker))
+    for identifier in changes.touched_definitions:
+        definition = state.definitions.get(identifier)
+        assert definition is not None, f"{identifier} is known: it has just changed"
+        rows.append(encode_row(key_of("definition", f"{changes.partition}/{identifier}"), definition.row))
     if changes.engine_touched:
         rows.append(encode_row(key_of("engine", str(changes.partition)), state.engine_row))
     return rows

@@ -7,7 +7,7 @@ from msgspec import Raw, json
 
 from schemas import TERMINAL_STATES
 
-from ..core import LIVE, EndedRow, Rejection, TaskRow, check_plan, decode_row, us_of
+from ..core import LIVE, DefinitionRow, EndedRow, Rejection, TaskRow, check_plan, decode_row, problem_of_definition, us_of
 
 _raw = json.Decoder(Raw)
 
@@ -21,6 +21,8 @@ def problem_of_row(key: bytes, value: bytes) -> str | None:
                 _check_live(row)
             case EndedRow() as row if row.ended not in TERMINAL_STATES:
                 raise ValueError(f"ended is {row.ended[:64]!r}")
+            case DefinitionRow() as row if entry is not None:
+                _check_definition(entry.id, row)
             case Raw() as row:
                 _raw.decode(row)
             case dict() as steps if isinstance(check_plan(steps), Rejection):
@@ -28,6 +30,15 @@ def problem_of_row(key: bytes, value: bytes) -> str | None:
     except Exception as error:  # decoders and checks may raise anything for foreign bytes
         return f"{type(error).__name__}: {error}"[:300]
     return None
+
+
+def _check_definition(entity: str, row: DefinitionRow) -> None:
+    if entity.partition("/")[2] != row.definition.id:
+        raise ValueError(f"definition is {row.definition.id[:64]!r}")
+    if row.state not in ("active", "deprecated"):
+        raise ValueError(f"state is {row.state[:64]!r}")
+    if (problem := problem_of_definition(row.definition)) is not None:
+        raise ValueError(problem)
 
 
 def _check_live(row: TaskRow) -> None:

@@ -8,6 +8,7 @@ from schemas import StepSpec
 
 from ..core import (
     EMPTY,
+    DefinitionRow,
     EndedRow,
     EngineRow,
     MetaRow,
@@ -35,6 +36,7 @@ class RestoredRows:
         self._args: dict[str, Raw] = {}
         self._plans: dict[str, Mapping[str, StepSpec]] = {}
         self._workers: dict[str, WorkerRow] = {}
+        self._definitions: list[DefinitionRow] = []
         self._engine: EngineRow | None = None
         for key, value in rows:
             self.count += 1
@@ -55,6 +57,8 @@ class RestoredRows:
                 self._plans[entry.id] = row
             case WorkerRow() as row:
                 self._workers[entry.id] = row
+            case DefinitionRow() as row:
+                self._definitions.append(row)
             case EngineRow() as row:
                 self._engine = row
             case MetaRow() as row:
@@ -65,6 +69,8 @@ class RestoredRows:
         for one in sorted(self._ended, key=lambda one: one[1].until_us):
             state.ended.put(*one)
         state.worker_rows.update(self._workers)
+        for definition in self._definitions:
+            state.definitions.put(definition)
         state.engine_row = self._engine or state.engine_row
         for name, task in self._tasks.items():
             self._complete(name, task)

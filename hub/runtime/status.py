@@ -6,9 +6,12 @@ import asyncio
 import re
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from schemas import parts_of_definition
 
 from ..core import EngineRow, MetaRow, WorkerRow, decode_row, kind_of
 from ..errors import Unreachable
@@ -193,7 +196,18 @@ async def names_served(cluster: Cluster) -> set[str]:
         status = PartitionStatus()
         async for record in read_all(cluster, STATE, partition):
             status.take(record.key or b"", record.value)
-        names.update(*(row.names for row in status.workers.values() if row.state not in GONE))
+        for row in status.workers.values():
+            if row.state not in GONE:
+                names |= _names_of(row)
+    return names
+
+
+def _names_of(row: WorkerRow) -> set[str]:
+    """The names of tasks that a worker has handlers for. What is not the id of a definition is left out."""
+    names = set()
+    for identifier in row.definitions:
+        with suppress(ValueError):
+            names.add(parts_of_definition(identifier)[1])
     return names
 
 
@@ -241,7 +255,7 @@ def _add_partition(found: dict[tuple[str, int], ProcessStatus], partition: int, 
         if (status := _entry(found, "worker", row.host, row.pid, row.state)) is not None:
             status.state = "serving" if row.state == "active" else row.state
             status.about |= {"incarnation": incarnation, "pool": row.pool, "queues": row.queues}
-            status.about |= {"slots": row.slots, "tasks": row.names}
+            status.about |= {"slots": row.slots, "tasks": sorted(_names_of(row))}
 
 
 def _add_subscribers(found: dict[tuple[str, int], ProcessStatus], groups: list[GroupState]) -> None:

@@ -19,8 +19,11 @@ class EngineSection(BaseModel):
     ended_entries_max: int = Field(
         default=1_000_000, ge=1, description="Most ended tasks kept per partition; beyond it the oldest are removed early."
     )
-    waiting_max: int = Field(
-        default=1_000_000, ge=1, description="Most live tasks per partition; further submissions are rejected."
+    waiting_max: int = Field(default=1_000_000, ge=1, description="Live tasks per partition; beyond it submissions are refused.")
+    strict_namespaces: frozenset[str] = Field(
+        default=frozenset(),
+        description="Namespaces in which a submission is refused while no worker has registered its name; elsewhere it waits. In"
+        " the environment: separated by commas.",
     )
     intake_retention_seconds: float = Field(
         default=7 * 86_400.0,
@@ -39,6 +42,11 @@ class EngineSection(BaseModel):
         description="Free bytes of the broker's disk below which submissions are rejected. Unset: 512 MiB, at most a twentieth of"
         " the disk; 0: disabled.",
     )
+
+    @field_validator("strict_namespaces", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _warning_comes_first(self) -> "EngineSection":

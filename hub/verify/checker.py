@@ -13,6 +13,7 @@ from schemas import CATALOGUE, TERMINAL_TYPES
 
 from .books import IntakeBook, Replies
 from .commands import Commands
+from .definitions import DefinitionBook
 from .facts import Fact, Unreadable, read_fact
 from .fold import EndedTask, Fold, LiveTask
 from .history import Execution, History, LogRecord, Options, Starts, SubscriberJournal
@@ -45,6 +46,7 @@ class Checker:
         self.fold = Fold()
         self._starts = {topic: dict(by) for topic, by in (starts or {}).items()}
         self.commands = Commands(self._starts)
+        self.definitions = DefinitionBook(self._starts.get(INTAKE, {}))
         self.rows = StateRows()
         self.intake = IntakeBook(self._starts.get(INTAKE, {}))
         self.replies = Replies()
@@ -108,6 +110,7 @@ class Checker:
         """Add a record of `hub.intake`, in offset order."""
         self.inputs.add("intake")
         self.intake.take(partition, record, self._books.get(partition))
+        self.definitions.intake_record(partition, record)
 
     def reply(self, partition: int, record: LogRecord, *, exact: bool = True) -> None:
         """Add a record of `hub.replies`, after all events."""
@@ -123,9 +126,11 @@ class Checker:
         if topic == EVENTS:
             self._books[partition] = PartitionBook(partition, start)
             self.fold.forget(partition)
+            self.definitions.forget(partition)
             self._sequences = {entity: known for entity, known in self._sequences.items() if known[2] != partition}
         elif topic == INTAKE:
             self.intake.removed(partition)
+            self.definitions.removed(partition)
         elif topic.startswith(COMMANDS_PREFIX):
             self.commands.removed(topic, partition)
 
@@ -136,12 +141,14 @@ class Checker:
             for invariant, message in book.changed_prefix():
                 self._note(invariant, message, book.partition)
         if "state" in self.inputs:
-            newer += self.rows.findings(self.found, self.fold, self._books, self._sequences, exact=exact)
+            newer += self.rows.findings(self.found, self.fold, self._books, self._sequences, self.definitions, exact=exact)
         if "commands" in self.inputs:
             grace_ms = int(self.options.grace_seconds * 1000)
             newer += self.commands.findings(self.found, self.fold, self._books, exact=exact, grace_ms=grace_ms)
         if {"intake", "state"} <= self.inputs:
             self.intake.findings(self.found, self._books, self.rows, exact=exact)
+        if "intake" in self.inputs:
+            self.definitions.findings(self.found)
         self._check_ends()
         if self._acknowledged is not None:
             self._check_acknowledged(self._acknowledged)
@@ -168,6 +175,10 @@ class Checker:
         subject = fact.id if fact.kind == "task" else fact.entity
         self.found.add(invariant, message, partition=fact.partition, offset=fact.offset, subject=subject)
 
+    def _all_at(self, invariant: str, messages: Iterable[str], fact: Fact) -> None:
+        for message in messages:
+            self._at(invariant, message, fact)
+
     def _task_event(self, fact: Fact, book: PartitionBook, timestamp_ms: int) -> None:
         task = self.fold.live.get(fact.id)
         if task is None or fact.run != task.run or fact.type == "task.created":
@@ -175,17 +186,23 @@ class Checker:
                 return
             task = self.fold.live[fact.id]
             if fact.type == "task.created":
+                if not book.truncated:
+                    self._all_at("D1", self.definitions.check_created(fact), fact)
                 return
         else:
             for rule in self._rules[fact.type]:
                 message = rule.check(fact, task, self.fold) if not task.partial or rule.applies_to(task) else None
                 if message is not None:
                     self._at(rule.invariant, message, fact)
+        if fact.type == "task.dispatched" and task.unresolved and not book.truncated:
+            self._all_at("D1", self.definitions.check_fixed(fact, task), fact)
         self.fold.evolve(task, fact)
         if fact.type in ("task.dispatched", "attempt.granted"):
             self.commands.expect(fact, task.lease, timestamp_ms)
             if fact.type == "attempt.granted":
                 self._granted.add(fact.id)
+            else:
+                self.definitions.expect(fact, task)
         if fact.type in TERMINAL_TYPES:
             self.fold.end(task, fact)
 
@@ -255,7 +272,7 @@ class Checker:
         self._keys[mark] = (fact.id, data.payload_hash, fact.time_ms, data.idempotency_window or 0.0)
 
     def _entity_event(self, fact: Fact, book: PartitionBook) -> None:
-        """Check an event of a worker or of the engine: its sequence; notes rejected submissions."""
+        """Check an event of a worker, a definition or the engine: its sequence; notes definitions and rejected submissions."""
         known = self._sequences.get(fact.entity)
         if known is None or fact.run > known[0]:
             if fact.sequence != 1 and not (book.may_begin_before(fact.run) and known is None):
@@ -266,6 +283,10 @@ class Checker:
         self._sequences[fact.entity] = (fact.run, fact.sequence, fact.partition)
         if fact.kind == "engine" and fact.id != str(fact.partition):
             self._at("I3", f"event of {fact.entity} on partition {fact.partition}", fact)
+        if fact.kind == "definition":
+            problem = self.definitions.take(fact)
+            if problem is not None and not book.truncated:
+                self._at("D1", problem, fact)
         if fact.type == "task.deduplicated":
             self._refused.add(fact.data.task)
             if fact.data.task not in self.fold.live and fact.data.task not in self.fold.ended and not book.truncated:

@@ -37,9 +37,8 @@ class LiveTask(Struct):
     end did not satisfy `on` (id → on and end state), in the order of their ends. `unsure`: the end of a dependency may be
     before the start of the log. `partial`: its creation is before the start of the log; only its retained events are known.
     `last_end`, `last_end_type`: how its last attempt ended. `start_delay_ms`: delay after its creation, or after the end of
-    its last dependency (`unmet_ms`). `policy`: the policy of its attempts: from its submission and the defaults, and after its
-    first dispatch from that. `given`: the parts of the policy that its submission set. `started_ms`: when the current attempt
-    started.
+    its last dependency (`unmet_ms`). `version`, `policy`: those of its attempts; while it is `unresolved`, from its submission
+    and the defaults. `given`: the parts of the policy that its submission set. `started_ms`: when the current attempt started.
     """
 
     id: str
@@ -52,7 +51,9 @@ class LiveTask(Struct):
     queue: str = "default"
     priority: int = 0
     created_ms: int = 0
+    version: str | None = None
     policy: ExecutionPolicy = DEFAULT_POLICY
+    unresolved: bool = False
     given: frozenset[str] = frozenset()
     start_after_ms: int = -1
     start_delay_ms: int = 0
@@ -139,11 +140,9 @@ class Fold:
             queue=data.queue,
             priority=data.priority,
             created_ms=fact.time_ms,
-            policy=ExecutionPolicy(
-                retry=data.retry or DEFAULT_RETRY,
-                timeout_seconds=given["timeout_seconds"],
-                delivery=data.delivery or "at_least_once",
-            ),
+            version=data.version,
+            policy=_unresolved_policy(data) if data.unresolved else data.policy,
+            unresolved=data.unresolved,
             given=frozenset(name for name, value in given.items() if value is not None),
             start_after_ms=time_ms(data.start_after) if isinstance(data.start_after, str) else -1,
             start_delay_ms=int(data.start_after * 1000) if isinstance(data.start_after, int | float) else 0,
@@ -234,6 +233,14 @@ class Fold:
                 _judge(task, dependency.task, dependency.on, gone.state)
 
 
+def _unresolved_policy(data: Any) -> ExecutionPolicy:
+    return ExecutionPolicy(
+        retry=data.retry or DEFAULT_RETRY,
+        timeout_seconds=data.timeouts.attempt if data.timeouts else None,
+        delivery=data.delivery or "at_least_once",
+    )
+
+
 def _ms(text: str | None) -> int:
     return -1 if text is None else time_ms(text)
 
@@ -252,6 +259,7 @@ def _ready(task: LiveTask, fact: Fact) -> None:
 def _dispatched(task: LiveTask, fact: Fact) -> None:
     data = fact.data
     task.attempt, task.dispatch, task.policy = data.attempt, data.dispatch, data.policy
+    task.version, task.unresolved = data.version or task.version, False
     task.lease = AttemptLease(data.attempt, data.dispatch, data.worker, data.token, f"{COMMANDS_PREFIX}{data.pool}/{data.inbox}")
 
 

@@ -1,7 +1,7 @@
 """The table of invariants: id, sentence, and required inputs. The rules in the other modules report under these ids.
 
-I1 to I36 have the numbers of the project's catalogue of invariants; README.md lists those that are not checked here. T1 and R1
-exist only in the checker.
+I1 to I36 are numbered as in the project's catalogue of invariants, of which README.md names those that are not checked here; D1,
+D2, T1 and R1 are the checker's own.
 """
 
 from typing import Final, NamedTuple
@@ -38,21 +38,21 @@ INVARIANTS: Final[dict[str, Invariant]] = {
         Invariant("I20", "No timer fires before it is due, and the engine's time never decreases."),
         Invariant("I22", "A root belongs to one partition: murmur2 of its id modulo the number of partitions."),
         Invariant("I23", "Dispatches and `attempt.execute` commands match one to one; so do grants.", ("commands",)),
-        Invariant("I24", "A new owner continues exactly after the last offset that its predecessor processed."),
-        Invariant("I25", "Epochs increase by one, and each starts with engine.started."),
-        Invariant("I26", "No record of a fenced owner follows the first record of its successor."),
-        Invariant(
-            "I27", "Each subscriber received every event that matches its filter, or has it in its dead letters.", ("journals",)
-        ),
-        Invariant("I28", "A subscriber receives the events of an entity in order.", ("journals",)),
-        Invariant("I29", "A subscriber's position is within the log and decreases only for a replay.", ("journals",)),
-        Invariant("I30", "A redelivered event has the same id and the same bytes.", ("journals",)),
-        Invariant("I31", "Every processed intake record has an effect on the log, or is soft state.", ("state", "intake")),
-        Invariant("I32", "Every event and command matches its schema, and every event is a valid CloudEvent."),
-        Invariant("I33", "When the hub is idle, no task that could run is waiting.", ("require_all_ended",)),
-        Invariant("I34", "The body of an at-most-once task ran at most once, and only after a grant.", ("executions",)),
-        Invariant("I35", "No attempt starts after a cancel request."),
-        Invariant("T1", "Each event is a valid transition from the state after the previous event, and names both states."),
+        Invariant("I24", "A new owner continues exactly where its predecessor stopped deciding."),
+        Invariant("I25", "Epochs follow each other by one, and each begins with its engine.started."),
+        Invariant("I26", "No record of a fenced owner follows its successor's first."),
+        Invariant("I27", "Each subscriber got every event that it asked for, or has it in its dead letters.", ("journals",)),
+        Invariant("I28", "A subscriber gets the events of one entity in order.", ("journals",)),
+        Invariant("I29", "A subscriber's position lies within the log and goes back only for a replay.", ("journals",)),
+        Invariant("I30", "A repeated delivery has the same id and the same bytes.", ("journals",)),
+        Invariant("I31", "Every intake record is accounted for.", ("state", "intake")),
+        Invariant("I32", "Every event and command fits its schema and is a valid CloudEvent."),
+        Invariant("I33", "At rest, nothing that could run is left waiting.", ("require_all_ended",)),
+        Invariant("I34", "An at-most-once body ran at most once, and only after a grant.", ("executions",)),
+        Invariant("I35", "Nothing starts after a cancel."),
+        Invariant("D1", "What holds for a task is what the definition of its name said when it was fixed."),
+        Invariant("D2", "An attempt goes only to a worker that announced the version.", ("intake",)),
+        Invariant("T1", "Each event follows from the state that the one before left, and names both states."),
         Invariant("R1", "A reply that reports an end agrees with the log.", ("replies",)),
     )
 }

@@ -8,6 +8,7 @@ from msgspec import json
 
 from schemas import DEFAULT_POLICY, ExecutionPolicy
 
+from .definitions import DefinitionBook
 from .facts import time_ms
 from .fold import EndedTask, Fold, LiveTask
 from .partition_book import PartitionBook
@@ -57,7 +58,9 @@ ROW_FIELDS: tuple[RowField, ...] = (
     RowField("lease.worker", None, lambda task: task.lease.worker if task.lease else None, _HELD),
     RowField("lease.token", None, lambda task: task.lease.token if task.lease else None, _HELD),
     RowField("unmet", 0, lambda task: len(task.waits), frozenset({"blocked"})),
-    RowField("policy", {}, lambda task: _plain_policy(task.policy) if task.dispatch else {}),
+    RowField("version", None, lambda task: task.version),
+    RowField("unresolved", False, lambda task: task.unresolved),
+    RowField("policy", {}, lambda task: {} if task.unresolved else _plain_policy(task.policy)),
     RowField("lost", 0, lambda task: task.lost),
     RowField("cancel", None, lambda task: task.cancel_requested),
     RowField("root", _ABSENT, lambda task: task.root),
@@ -85,7 +88,7 @@ class StateRows:
                 self._meta[partition] = value
             return
         kind, _, entity = key.decode(errors="replace").partition("/")
-        if kind not in ("task", "engine", "worker"):
+        if kind not in ("task", "engine", "worker", "definition"):
             return
         rows, name = (self._tasks, entity) if kind == "task" else (self._others, f"{kind}/{entity}")
         if value is None:
@@ -104,6 +107,7 @@ class StateRows:
         fold: Fold,
         books: dict[int, PartitionBook],
         sequences: dict[str, tuple[int, int, int]],
+        definitions: DefinitionBook,
         *,
         exact: bool,
     ) -> int:
@@ -120,6 +124,8 @@ class StateRows:
             newer += self._compare(found, fold, books, task_id, partition, row, exact)
         for entity, (partition, value) in self._others.items():
             newer += self._compare_sequence(found, sequences, books, entity, partition, value, exact)
+            if exact and entity.startswith("definition/") and (book := books.get(partition)) and not book.truncated:
+                self._compare_definition(found, definitions, entity, partition, value)
         for partition, book in books.items():
             self._check_meta(found, partition, book)
         return newer
@@ -198,6 +204,13 @@ class StateRows:
                 return 1
             found.add("I10", f"the row has sequence {sequence}, the log has {known[1]}", partition=partition, subject=entity)
         return 0
+
+    @staticmethod
+    def _compare_definition(found: Findings, definitions: DefinitionBook, entity: str, partition: int, value: bytes) -> None:
+        row = _object_of(value)
+        problem = None if isinstance(row, str) else definitions.difference(entity, row)
+        if problem is not None:
+            found.add("I10", problem, partition=partition, subject=entity)
 
     def _check_meta(self, found: Findings, partition: int, book: PartitionBook) -> None:
         if book.events == 0:

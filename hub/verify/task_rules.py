@@ -231,14 +231,21 @@ def reports_once(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
 
 @rule("I18", "task.dispatched", needs="dispatch")
 def policy_is_that_of_the_submission(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
-    """The policy comes from the submission; the first dispatch adds the options of the registration and fixes it."""
+    """What the submission gives holds; what the definition adds to it is fixed at the creation, or at the first dispatch."""
     policy = fact.data.policy
-    parts = ("retry", "timeout_seconds", "delivery") if task.dispatch else sorted(task.given)
+    parts = sorted(task.given) if task.unresolved else ("retry", "timeout_seconds", "delivery")
     for part in parts:
         said, held = getattr(policy, part), getattr(task.policy, part)
         if said != held:
-            since = "the first dispatch" if task.dispatch else "the submission"
-            return f"{part} of the policy is {said}, expected {held} from {since}"
+            since = "by the submission" if task.unresolved else "at the first dispatch" if task.dispatch else "at its creation"
+            return f"the policy's {part} is {said}; {since} it was {held}"
+    return None
+
+
+@rule("I18", "task.dispatched", needs="dispatch")
+def version_is_fixed_once(fact: Fact, task: LiveTask, fold: Fold) -> str | None:
+    if fact.data.version is not None and not task.unresolved:
+        return f"names version {fact.data.version}; it was fixed before as {task.version}"
     return None
 
 

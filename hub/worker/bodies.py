@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from schemas import TaskError, quoted
+from schemas import FIRST_VERSION, ExecuteAttempt, TaskError, definition_id, quoted
 
 from ..service import ServiceTasks
 from .attempts import Attempt
@@ -121,9 +121,9 @@ class Bodies:
             return Cancelled(0.0)
         if body.granted is not None and not await self._is_granted(body, body.granted):
             return Cancelled(0.0)
-        definition = self._registry.get(command.name)
+        definition = self._registry.find(command.namespace, command.name, command.version)
         if definition is None:
-            return self._unknown(command.name)
+            return self._unknown(command)
         if body.granted is None:
             self._reporting.begun(body.attempt, self._clock())
         body.interruptible = definition.is_async
@@ -147,9 +147,10 @@ class Bodies:
             return False
         return True
 
-    def _unknown(self, name: str) -> Failed:
-        known = ", ".join(self._registry.names)
-        return Failed(TaskError(type="UnknownTask", message=f"this worker has no task {quoted(name)}; it has {known}"), 0.0)
+    def _unknown(self, command: ExecuteAttempt) -> Failed:
+        wanted = quoted(definition_id(command.namespace, command.name, command.version or FIRST_VERSION))
+        known = ", ".join(one.id for one in self._registry.registration.definitions)
+        return Failed(TaskError(type="UnknownTask", message=f"this worker has no handler for {wanted}; it has {known}"), 0.0)
 
     def _in_thread(self, body: Body, future: "Future[Any]") -> None:
         body.thread = future

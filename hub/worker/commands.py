@@ -7,6 +7,7 @@ from msgspec import json
 
 from schemas import (
     COMMANDS,
+    DefinitionsWanted,
     EngineAnnounced,
     ExecuteAttempt,
     MalformedRecord,
@@ -71,10 +72,14 @@ class CommandReader:
         return command
 
     def _check(self, command: Command) -> None:
-        if isinstance(command, ExecuteAttempt | EngineAnnounced | WorkWanted) and not 0 <= command.partition < self.partitions:
-            raise MalformedRecord(f"partition: must be between 0 and {self.partitions - 1}, got {quoted(str(command.partition))}")
+        if isinstance(command, ExecuteAttempt | EngineAnnounced | WorkWanted | DefinitionsWanted):
+            self._check_partition(command.partition)
         if isinstance(command, ExecuteAttempt):
             for field in _IDENTIFIERS:
                 problem = check_id(getattr(command, field), field)
                 if problem is not None:
                     raise MalformedRecord(problem)
+
+    def _check_partition(self, partition: int) -> None:
+        if not 0 <= partition < self.partitions:
+            raise MalformedRecord(f"partition: must be between 0 and {self.partitions - 1}, got {quoted(str(partition))}")

@@ -5,11 +5,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import structlog
 
 from schemas import reports as r
 
+from ..errors import HubError
 from ..service import ServiceTasks
 from .bodies import Bodies
 from .effects import (
@@ -37,6 +39,9 @@ log = structlog.get_logger(__name__)
 
 #: With one engine partition nothing waits for a time but the end of a worker whose slots all hang (seconds).
 IDLE_TICK_SECONDS = 1.0
+
+#: What was registered while the broker did not answer is reported again after this time (seconds).
+REGISTER_AGAIN_SECONDS = 1.0
 
 #: How long bodies may take to end after they were stopped (seconds).
 STOP_SECONDS = 5.0
@@ -69,7 +74,10 @@ class Desk:
         self._clock = clock
         self._threads = DaemonThreads(settings.slots, name="task")
         self._tasks = ServiceTasks("the worker", on_failed)
-        self.slots = Locked(Slots(settings.slots, partitions, grace_seconds=settings.grace_seconds))
+        self._registry = registry
+        registration = registry.registration
+        self._announced = registration.revision
+        self.slots = Locked(Slots(settings.slots, partitions, grace_seconds=settings.grace_seconds, registration=registration))
         self.calls = LoopCalls(asyncio.get_running_loop())
         self.reporting = Reporting(reports, ReportBuilder(identity), self.slots, self._tasks, self.calls, linger_seconds)
         self.bodies = Bodies(
@@ -95,6 +103,33 @@ class Desk:
         with self.slots as slots:
             effects = slots.tick(self._clock())
         await self._carry_out(effects)
+
+    async def keep_registered(self) -> None:
+        """Report what is registered while the worker runs; never returns."""
+        changed = asyncio.Event()
+        with self._registry.watched(partial(self.calls.call, changed.set)):
+            while True:
+                changed.clear()
+                if await self._register():
+                    await changed.wait()
+                else:
+                    await asyncio.sleep(REGISTER_AGAIN_SECONDS)
+
+    async def _register(self) -> bool:
+        """Report what is registered now, if that was not reported yet; whether it is stored."""
+        registration = self._registry.registration
+        if registration.revision == self._announced:
+            return True
+        with self.slots as slots:
+            slots.registered.change(registration)
+        try:
+            await self.reporting.register(self._partitions)
+        except HubError as error:
+            about = {"report": "WorkerRegistered", "reason": str(error)}
+            log.warning("worker status report not delivered", action="worker_report_failed", **about)
+            return False
+        self._announced = registration.revision
+        return True
 
     def lease_lost(self, partition: int) -> None:
         """The leases of a partition cannot be renewed."""

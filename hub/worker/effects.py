@@ -4,20 +4,22 @@ simulation may do that in its own way."""
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from schemas import CancelAttempt, EngineAnnounced, ExecuteAttempt, GrantAttempt, WorkWanted
+from schemas import CancelAttempt, Definition, DefinitionsWanted, EngineAnnounced, ExecuteAttempt, GrantAttempt, WorkWanted
 
 from .attempts import Attempt
 
-Command = ExecuteAttempt | CancelAttempt | GrantAttempt | EngineAnnounced | WorkWanted
+Command = ExecuteAttempt | CancelAttempt | GrantAttempt | EngineAnnounced | WorkWanted | DefinitionsWanted
 
 
 class Standing(NamedTuple):
-    """What a heartbeat reports to one engine partition: how many attempts it may have here, the tokens it has here, and whether
-    the worker drains."""
+    """What a heartbeat reports to one engine partition: how many attempts it may have here, the tokens it has here, whether
+    the worker drains, the revision of what it has registered, and where the partition asks, the definitions."""
 
     credit: int
     holding: list[str]
     draining: bool
+    revision: int = 0
+    definitions: list[Definition] | None = None
 
 
 class BeginBody(NamedTuple):

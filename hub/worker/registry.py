@@ -1,23 +1,24 @@
-"""Handlers by task name. A registry has no connection and starts nothing; a worker runs one."""
+"""Handlers by name, version and namespace. A registry has no connection and starts nothing; a worker runs one."""
 
 import importlib
 import inspect
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from msgspec import MsgspecError, convert, json, to_builtins
 
-from schemas import RetryPolicy, TaskOptions, decoding_problem
+from schemas import FIRST_VERSION, Definition, RetryPolicy, decoding_problem
 from schemas.tasks import Delivery
 
-from ..core import problem_of_options
+from ..core import DEFINITIONS_MAX, problem_of_definition
 from ..errors import ConfigurationError, HubError, code_location
 from ..validation import fault_of, place_of
 from .context import TaskContext
+from .registration import Registration
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -27,13 +28,14 @@ class InvalidArgumentsError(Exception):
 
 
 class TaskDefinition:
-    """A handler, how to call it, and what it was registered with."""
+    """A handler, how to call it, and what it was registered with: as `submission_options` in a submission of the function itself,
+    as `announced` to the engine."""
 
     def __init__(self, name: str, function: Callable[..., Any], submission_options: dict[str, Any]) -> None:
         self.name = name
         self.function = function
         self.submission_options = submission_options
-        self.options = _options_of(name, submission_options)
+        self.announced = _announced(name, submission_options)
         self.is_async = inspect.iscoroutinefunction(function)
         self._context_name, self._parameters = _parameters_of(function)
         self._model: Any = None
@@ -64,19 +66,24 @@ class TaskDefinition:
         return {name: getattr(model, name) for name in self._parameters or {}}
 
 
-def _options_of(name: str, submission_options: dict[str, Any]) -> TaskOptions:
+def _announced(name: str, given: dict[str, Any]) -> Definition:
     try:
-        options = TaskOptions(
-            retry=convert(submission_options["retry"], RetryPolicy) if "retry" in submission_options else None,
-            timeout_seconds=submission_options.get("timeouts", {}).get("attempt"),
-            delivery=convert(submission_options.get("delivery"), Delivery | None),
+        definition = Definition(
+            name=name,
+            version=convert(given.get("version", FIRST_VERSION), str),
+            namespace=convert(given.get("namespace"), str | None),
+            queue=convert(given.get("queue"), str | None),
+            priority=convert(given.get("priority"), int | None),
+            retry=convert(given["retry"], RetryPolicy) if "retry" in given else None,
+            timeout_seconds=given.get("timeouts", {}).get("attempt"),
+            delivery=convert(given.get("delivery"), Delivery | None),
         )
-        problem = problem_of_options(options)
+        problem = problem_of_definition(definition)
     except MsgspecError as error:
         problem = decoding_problem(error)
     if problem is not None:
         raise ConfigurationError(f"The task {name!r} cannot be registered: {problem}.")
-    return options
+    return definition
 
 
 def _plain_policy(name: str | None, retry: RetryPolicy | dict[str, Any]) -> Any:
@@ -116,7 +123,7 @@ def _model_of(name: str, parameters: dict[str, Any]) -> Any:
 
 
 class TaskRegistry:
-    """Tasks by name.
+    """Tasks by name, version and namespace.
 
     >>> tasks = TaskRegistry()
     >>> @tasks.task("charge", retry={"max_attempts": 5})
@@ -124,12 +131,15 @@ class TaskRegistry:
     """
 
     def __init__(self) -> None:
-        self._definitions: dict[str, TaskDefinition] = {}
+        self._definitions: dict[tuple[str | None, str, str], TaskDefinition] = {}
+        self._watchers: list[Callable[[], object]] = []
 
     def task(
         self,
         name: str | None = None,
         *,
+        version: str | None = None,
+        namespace: str | None = None,
         queue: str | None = None,
         priority: int | None = None,
         retry: RetryPolicy | dict[str, Any] | None = None,
@@ -138,12 +148,17 @@ class TaskRegistry:
     ) -> Callable[[Handler], Handler]:
         """Register an async function, or a plain one (it then runs in a thread). `name` defaults to the function's.
 
-        `retry`, `timeout_seconds` (of one attempt) and `delivery` hold for every submission that does not give its own, whoever
-        made it; the engine fixes them at the first dispatch. `queue` and `priority` have to be known before a worker is chosen:
-        they are the defaults of submissions that are made with the function itself.
+        A name may have handlers of several versions (without one: "1"), and for several namespaces (without one: for all that
+        have none of their own). A submission reaches the version that it names, else the default version: the highest that is not
+        deprecated.
+
+        `queue`, `priority`, `retry`, `timeout_seconds` (of one attempt) and `delivery` hold for every submission that does not
+        give its own, whoever made it; the engine fixes them when the task is created.
         Parameters are checked against their annotations; one named `ctx`, or annotated TaskContext, gets the context.
+
+        Raises ConfigurationError where the task cannot be registered, or is registered already.
         """
-        plain = {"queue": queue, "priority": priority, "delivery": delivery}
+        plain = {"version": version, "namespace": namespace, "queue": queue, "priority": priority, "delivery": delivery}
         options: dict[str, Any] = {field: value for field, value in plain.items() if value is not None}
         if retry is not None:
             options["retry"] = _plain_policy(name, retry)
@@ -152,28 +167,51 @@ class TaskRegistry:
 
         def register(function: Handler) -> Handler:
             definition = TaskDefinition(name or function.__name__, function, options)
-            if definition.name in self._definitions:
-                raise ConfigurationError(f"The task {definition.name!r} is registered twice.")
-            self._definitions[definition.name] = definition
+            self._add(definition)
             with suppress(AttributeError):  # A bound method takes no attributes: it is submitted by name.
                 function.__hub_task__ = definition  # type: ignore[attr-defined]  # how `Hub.submit(function)` finds its name
             return function
 
         return register
 
-    @property
-    def options(self) -> dict[str, TaskOptions]:
-        """What the tasks were registered with, by name, of those that were registered with anything."""
-        return {name: found.options for name, found in sorted(self._definitions.items()) if found.options != TaskOptions()}
+    def _add(self, definition: TaskDefinition) -> None:
+        announced = definition.announced
+        place = (announced.namespace, announced.name, announced.version)
+        if place in self._definitions:
+            version = "" if announced.version == FIRST_VERSION else f" in version {announced.version}"
+            raise ConfigurationError(f"The task {definition.name!r} is registered twice{version}.")
+        if len(self._definitions) >= DEFINITIONS_MAX:
+            raise ConfigurationError(
+                f"A registry has at most {DEFINITIONS_MAX:,} tasks: give {definition.name!r} to another worker."
+            )
+        self._definitions[place] = definition
+        for changed in list(self._watchers):
+            changed()
 
-    def get(self, name: str) -> TaskDefinition | None:
-        """The definition of a task."""
-        return self._definitions.get(name)
+    @contextmanager
+    def watched(self, changed: Callable[[], object]) -> Iterator[None]:
+        """Inside, `changed` is called whenever a task was registered, in the thread that registered it."""
+        self._watchers.append(changed)
+        try:
+            yield
+        finally:
+            self._watchers.remove(changed)
+
+    @property
+    def registration(self) -> Registration:
+        """What is registered now."""
+        definitions = tuple(one.announced for one in list(self._definitions.values()))
+        return Registration(len(definitions), definitions)
+
+    def find(self, namespace: str, name: str, version: str | None) -> TaskDefinition | None:
+        """The handler for a task: that of its namespace, else that for every namespace."""
+        version = version or FIRST_VERSION
+        return self._definitions.get((namespace, name, version)) or self._definitions.get((None, name, version))
 
     @property
     def names(self) -> list[str]:
         """The names of all tasks, sorted."""
-        return sorted(self._definitions)
+        return sorted({name for _, name, _ in list(self._definitions)})
 
 
 def load_registry(reference: str) -> TaskRegistry:

@@ -154,7 +154,7 @@ class Reporting:
         await self._reports.post(self._builder.heartbeat(partition, standing))
 
     async def register(self, partitions: int) -> None:
-        """Report to each engine partition that the worker is there. Raises HubError."""
+        """Report to each engine partition that the worker is there, and what it has registered. Raises HubError."""
         for partition in range(partitions):
             await self._reports.send(self._of_worker(r.WorkerRegistered, partition))
 
@@ -171,5 +171,5 @@ class Reporting:
 
     def _of_worker(self, report: type[r.WorkerReport], partition: int) -> Outgoing:
         with self._desk as desk:
-            standing = desk.standing(partition)
+            standing = desk.standing(partition, describe=report is r.WorkerRegistered)
         return self._builder.of_worker(report, partition, standing)

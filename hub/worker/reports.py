@@ -15,7 +15,6 @@ from schemas import reports as r
 from ..kafka import INTAKE, Outgoing
 from .attempts import STARTED_NUMBER, Attempt
 from .effects import Standing
-from .registry import TaskRegistry
 from .settings import WorkerSettings
 
 _encoder = json.Encoder()
@@ -45,7 +44,7 @@ class Reports(Protocol):
 
 
 class WorkerIdentity:
-    """What every report of a worker has in common, as it is when the worker starts. `process`: its host and process id, by
+    """What every report of a worker has in common. `process`: its host and process id, by
     default those of this one."""
 
     def __init__(
@@ -53,7 +52,6 @@ class WorkerIdentity:
         incarnation: str,
         inbox: int,
         settings: WorkerSettings,
-        registry: TaskRegistry,
         *,
         process: tuple[str, int] | None = None,
     ) -> None:
@@ -64,8 +62,6 @@ class WorkerIdentity:
             "pool": settings.pool,
             "inbox": inbox,
             "queues": sorted(settings.queues),
-            "names": registry.names,
-            "options": registry.options,
             "slots": settings.slots,
             "lease_seconds": settings.lease_seconds,
             "host": host,
@@ -87,7 +83,9 @@ class ReportBuilder:
 
     def of_worker(self, report: type[r.WorkerReport], partition: int, standing: Standing, **more: Any) -> Outgoing:
         """A report of the worker itself, for one engine partition."""
-        return self._outgoing(report(**self._identity.fields, credit=standing.credit, **more), partition, self._key)
+        credit, revision, definitions = standing.credit, standing.revision, standing.definitions
+        value = report(**self._identity.fields, credit=credit, revision=revision, definitions=definitions, **more)
+        return self._outgoing(value, partition, self._key)
 
     def heartbeat(self, partition: int, standing: Standing) -> Outgoing:
         """The heartbeat for one engine partition; a draining report while the worker drains."""

@@ -6,7 +6,7 @@ clock, no event loop and no lock. The caller executes the effects in order; see 
 
 from collections.abc import Sequence
 
-from schemas import CancelAttempt, EngineAnnounced, ExecuteAttempt, GrantAttempt, WorkWanted
+from schemas import CancelAttempt, DefinitionsWanted, EngineAnnounced, ExecuteAttempt, GrantAttempt, WorkWanted
 
 from .announcements import Announcements
 from .attempts import Attempt
@@ -27,9 +27,12 @@ from .effects import (
 from .fairness import SlotFairness
 from .holdings import Holdings
 from .recent import RecentTokens
+from .registration import Registered, Registration
 
 #: With several engine partitions: a command that found no free slot is handed back after this time (seconds).
 HOLD_SECONDS = 0.1
+
+NOTHING_REGISTERED = Registration(0, ())
 
 
 class Slots:
@@ -40,7 +43,14 @@ class Slots:
     repeated one is ignored; what waits is begun in the order of arrival, except for a slot that is reserved.
     """
 
-    def __init__(self, slots: int, partitions: int = 0, *, grace_seconds: float = 0.0) -> None:
+    def __init__(
+        self,
+        slots: int,
+        partitions: int = 0,
+        *,
+        grace_seconds: float = 0.0,
+        registration: Registration = NOTHING_REGISTERED,
+    ) -> None:
         self._slots = slots
         self._partitions = range(partitions)
         self._grace_seconds = grace_seconds
@@ -54,6 +64,7 @@ class Slots:
         self.running = 0
         self.draining = False
         self.starts = Announcements()
+        self.registered = Registered(registration)
 
     # Commands
 
@@ -67,7 +78,8 @@ class Slots:
             case GrantAttempt(token=token):
                 attempt = self._attempts.get(token)
                 return () if attempt is None or token in self._waiting else (GrantBody(attempt),)
-            case EngineAnnounced(partition=partition):
+            case EngineAnnounced(partition=partition) | DefinitionsWanted(partition=partition):
+                self.registered.want(partition)
                 return (BeatSoon((partition,)),)
             case WorkWanted(partition=partition):  # it has work and no credit: it gets what lies idle elsewhere, in one step each
                 giver = None if self.draining else self._holdings.move_credit(partition)
@@ -188,11 +200,13 @@ class Slots:
 
     # Leases and the end
 
-    def standing(self, partition: int) -> Standing:
-        """What the next heartbeat to a partition says."""
+    def standing(self, partition: int, *, describe: bool = False) -> Standing:
+        """What the report says that is made now for a partition. Where the partition has asked for it, or with `describe`, that
+        is also what the worker has registered: once."""
         refused = self._fairness.is_refused(partition)
         credit = 0 if self.draining else self._holdings.credit(partition, hung=self._hung, refused=refused)
-        return Standing(credit, self._holdings.held(partition), self.draining)
+        definitions = self.registered.take(partition, always=describe)
+        return Standing(credit, self._holdings.held(partition), self.draining, self.registered.revision, definitions)
 
     def lease_lost(self, partition: int) -> Sequence[StopBody]:
         """The leases of a partition cannot be renewed: stop what runs, and forget what waits, before somebody else runs it."""

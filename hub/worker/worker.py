@@ -37,10 +37,10 @@ FLUSH_SECONDS = 5.0
 class Worker:
     """One incarnation of a worker. `await worker.run()` until it is drained, or `start` and `stop`.
 
-    `bootstrap`: addresses of brokers, or a `Cluster`. What the registry holds when it starts is what it announces. `transport`
-    replaces the connection to `bootstrap`; on a local one, heartbeats are sent from the worker's event loop, and starts are
-    reported at once. `make_reports` makes where reports go, once for that loop and once for the heartbeats; by default senders
-    of the transport. `clock`: the time in seconds."""
+    `bootstrap`: addresses of brokers, or a `Cluster`. What the registry holds is what it announces, also when that changes.
+    `transport` replaces the connection to `bootstrap`; on a local one, heartbeats are sent from the worker's event loop, and
+    starts are reported at once. `make_reports` makes where reports go, once for that loop and once for the heartbeats; by default
+    senders of the transport. `clock`: the time in seconds."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class Worker:
         await self._transport.ensure_pool(self.settings.pool)
         await self._reports.start()
         await self._inbox.open()
-        identity = WorkerIdentity(self.incarnation, self.inbox, self.settings, self._registry)
+        identity = WorkerIdentity(self.incarnation, self.inbox, self.settings)
         self._desk = desk = self._new_desk(identity)
         self._heartbeats = self._new_heartbeats(identity, desk)
         await self._heartbeats.start()
@@ -106,6 +106,7 @@ class Worker:
         await desk.reporting.register(self.partitions)
         self._services.keep(self._inbox.read(partial(self._take, desk)), "inbox")
         self._services.keep(desk.keep_time(), "desk clock")
+        self._services.keep(desk.keep_registered(), "registry")
         self._services.keep(self._reports.watch(), "reports")
         log.info("worker started", action="worker_started", incarnation=self.incarnation, tasks=self._registry.names)
 

@@ -19,6 +19,7 @@ from .attempt import (
     AttemptTimedOut,
 )
 from .base import Ended, EventData
+from .definition import DefinitionDeprecated, DefinitionRegistered
 from .engine import (
     EngineReportDeadLettered,
     EngineReportForwarded,
@@ -79,6 +80,8 @@ __all__ = [
     "AttemptStartedEvent",
     "AttemptSuperseded",
     "AttemptTimedOut",
+    "DefinitionDeprecated",
+    "DefinitionRegistered",
     "Ended",
     "EngineReportDeadLettered",
     "EngineReportForwarded",

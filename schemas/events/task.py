@@ -34,6 +34,8 @@ RejectionCode = Literal[
     "unknown_root",
     "unknown_task",
     "unknown_dependency",
+    "unknown_name",
+    "unknown_version",
     "invalid_input",
     "cycle",
     "limit_exceeded",
@@ -41,6 +43,7 @@ RejectionCode = Literal[
     "id_conflict",
     "already_ended",
     "already_cancelling",
+    "already_deprecated",
     "malformed",
     "storage_low",
 ]
@@ -52,12 +55,17 @@ RejectionCode = Literal[
 class TaskCreated(AdmittedFields, EventData, kw_only=True):
     """A task was created from a submission. Has all fields of the submission with defaults; the submission is not read again.
 
-    `delivery`, `retry` and `timeouts.attempt` are absent if the submission does not set them. Then the options of the
-    handler's registration apply, as of the first dispatch (`policy` in `task.dispatched`).
+    `version` and `policy` are what holds, by the submission and the definition of its name. Where no worker has registered the
+    name yet (`unresolved`), the definition decides at the first dispatch (`task.dispatched`). `delivery`, `retry` and
+    `timeouts.attempt` are the submission's, absent where it does not give them.
     """
 
     queue: Queue = "default"
     priority: Priority = 0
+    policy: Annotated[ExecutionPolicy, about("What holds for every attempt of the task; absent: the defaults.")] = DEFAULT_POLICY
+    unresolved: Annotated[
+        bool, about("No definition of the name was known: version and policy are fixed at the first dispatch; absent: false.")
+    ] = False
     key: StepKey = None
     depends_on: Annotated[
         list[Dependency], about("Tasks that must end before this one, by id; absent: none.", [{"task": "order-6"}])
@@ -164,7 +172,7 @@ class TaskRetryScheduled(EventData, kw_only=True):
 class TaskDispatched(EventData, kw_only=True):
     """A command was issued to a worker, once per attempt and dispatch.
 
-    `policy` applies to all attempts of the task: it is fixed at the first dispatch and the same at every later one.
+    `policy` is what holds for the task's attempts: it is fixed since the task's creation, else at the first dispatch.
     """
 
     attempt: Attempt
@@ -176,7 +184,10 @@ class TaskDispatched(EventData, kw_only=True):
     queue: RequiredQueue
     priority: Priority = 0
     lease_seconds: LeaseSeconds = 10.0
-    policy: Annotated[ExecutionPolicy, about("Policy of all attempts of the task; absent: the defaults.")] = DEFAULT_POLICY
+    policy: Annotated[ExecutionPolicy, about("What holds for every attempt of the task; absent: the defaults.")] = DEFAULT_POLICY
+    version: Annotated[
+        str | None, about("Version that is fixed now, at the first dispatch of an unresolved task; absent: as it was.", "1")
+    ] = None
 
 
 class TaskStarted(EventData, kw_only=True):

@@ -2,8 +2,8 @@
 
 from typing import Annotated
 
+from ..definitions import DefinitionId
 from ..fields import Host, Inbox, Pid, Pool, about
-from ..tasks import TaskOptions
 from .base import EventData
 
 
@@ -17,18 +17,14 @@ class WorkerEvent(EventData, kw_only=True):
 
 
 class WorkerRegisteredEvent(WorkerEvent, kw_only=True):
-    """A new incarnation of a worker accepts work."""
+    """A new incarnation takes work, or one has registered more."""
 
     inbox: Inbox
     queues: Annotated[list[str], about("Queues that it serves, at most 10,000.", ["default"])] = []
-    names: Annotated[list[str], about("Names of the tasks that it can run, at most 10,000.", ["charge"])] = []
-    options: Annotated[
-        dict[str, TaskOptions],
-        about(
-            "Options of its registered handlers, by task name; names without options are omitted.",
-            {"charge": {"timeout_seconds": 30.0}},
-        ),
-    ] = {}
+    revision: Annotated[int, about("Counts the changes of what it has registered, from 1; absent: it never changes.", 1)] = 0
+    definitions: Annotated[
+        list[DefinitionId], about("Ids of the definitions that it has handlers for, at most 2,000.", ["*/charge@1"])
+    ] = []
     lease_seconds: Annotated[
         float, about("Seconds without a heartbeat after which the worker is lost, 0.1 to 3,600; absent: 10 seconds.", 10.0)
     ] = 10.0

@@ -36,6 +36,7 @@ LARGE_CLASSES = {
     "hub/core/changes.py:Changes": "the result of one batch: a list or table per kind of record that is written",
     "hub/core/rows/ended.py:EndedRow": _WIRE,
     "hub/core/rows/task.py:TaskRow": _WIRE,
+    "hub/core/state/partition.py:PartitionState": "one more than the limit: all that a partition has in memory",
     "hub/delivery/feed.py:Feed": "callbacks of the client, reading and committing share one assignment; any of them may end it",
     "hub/delivery/status.py:SubscriberStatus": "a line of `hub status`: an attribute is a figure of it",
     "hub/engine/loop.py:PartitionLoop": "puts the parts of a partition together: an attribute is a part or a setting of it",
@@ -47,6 +48,7 @@ LARGE_CLASSES = {
     "hub/verify/report.py:VerificationReport": "the report of `hub verify`: an attribute is a figure of it",
     "schemas/commands.py:ExecuteAttempt": _WIRE,
     "schemas/envelope.py:Event": _WIRE,
+    "schemas/events/task.py:TaskCreated": _WIRE,
 }
 
 type_of_function = (ast.FunctionDef, ast.AsyncFunctionDef)

@@ -7,7 +7,15 @@ from hub.cli.tree import STEPS_SHOWN_MAX, TreeView
 from schemas import ExecuteAttempt
 from tests.engine.harness import SECOND, World
 
-WORKER = {"incarnation": "w1", "pool": "default", "inbox": 3, "queues": ["default"], "names": ["a"], "slots": 9, "credit": 9}
+WORKER = {
+    "incarnation": "w1",
+    "pool": "default",
+    "inbox": 3,
+    "queues": ["default"],
+    "definitions": [{"name": "a"}],
+    "slots": 9,
+    "credit": 9,
+}
 
 
 def report(world: World, kind: str, command: ExecuteAttempt, **fields: object) -> None:

@@ -55,7 +55,7 @@ class Script:
 
     async def register(self) -> None:
         about = {"incarnation": self.name, "pool": "default", "inbox": inbox_of(self.name), "queues": ["default"]}
-        rest = {"names": [self.task], "slots": 5, "credit": 5, "lease_seconds": self.lease_seconds}
+        rest = {"definitions": [{"name": self.task}], "slots": 5, "credit": 5, "lease_seconds": self.lease_seconds}
         for partition in range(PARTITIONS):
             await self.put("worker.registered", {**about, **rest}, partition)
 
@@ -191,6 +191,7 @@ async def test_every_type_in_the_catalogue_is_emitted_by_a_running_hub(
         astray = (partition_of("astray", PARTITIONS) + 1) % PARTITIONS
         await silent.put("task.created", {"name": "works", "id": "astray"}, astray)
         await silent.put("task.exploded", {}, 0)
+        await hub.deprecate("works", "1", reason="to be seen")
         await until(lambda: has("task.completed", "astray"))
         for task in ("unheard", "unstarted"):
             await hub.cancel(task)

@@ -8,6 +8,7 @@ from msgspec import Raw, json
 from hub.core import (
     INTAKE_KEY,
     META_KEY,
+    DefinitionRow,
     EndedRow,
     EngineRow,
     IntakeRow,
@@ -19,14 +20,20 @@ from hub.core import (
     key_of,
     kind_of,
 )
-from schemas import StepSpec
+from schemas import Definition, StepSpec
 
 ROWS: list[tuple[bytes, str, str, Any]] = [
     (key_of("task", "a/b"), "task", "a/b", TaskRow(run=7, name="charge", state="ready", created_at="2026-01-01T00:00:00Z")),
     (key_of("task", "é"), "task", "é", EndedRow(ended="failed", run=7, sequence=3, name="a", until_us=9, finished_at="")),
     (key_of("args", "t"), "args", "t", Raw(b'{"a": 1}')),
     (key_of("plan", "t"), "plan", "t", {"first": StepSpec(name="a"), "second": StepSpec(name="b", depends_on=["first"])}),
-    (key_of("worker", "w"), "worker", "w", WorkerRow(run=3, state="active", names=["a"])),
+    (key_of("worker", "w"), "worker", "w", WorkerRow(run=3, state="active", definitions=["*/a@1"])),
+    (
+        key_of("definition", "0/*/a@1"),
+        "definition",
+        "0/*/a@1",
+        DefinitionRow(definition=Definition(name="a", timeout_seconds=3.0), state="active", sequence=1),
+    ),
     (key_of("engine", "0"), "engine", "0", EngineRow(sequence=2, storage="low")),
     (META_KEY, "!meta", "", MetaRow(offset=3, epoch=1, now_us=5, partitions=2)),
     (INTAKE_KEY, "!intake", "", IntakeRow(marks=[(1, 2), (3, 4)])),
@@ -58,6 +65,7 @@ def test_rows_of_unknown_kinds_are_nobodys() -> None:
         (b"task/t", b"{"),
         (b"task/\xff", b"{}"),
         (b"worker/w", b"[]"),
+        (b"definition/0/*/a@1", b"{}"),
         (META_KEY, b"{}"),
         (b"plan/t", b"null"),
         (b"task/t", b"[" * 9_999),

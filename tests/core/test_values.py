@@ -1,5 +1,7 @@
 """The small values of the core: graphs, retry delays, ready order, agenda, times, derived ids."""
 
+from itertools import permutations
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from hub.core.graph import Plan, check_plan, dependency_of
 from hub.core.rejection import Rejection
 from hub.core.state.agenda import Agenda
+from hub.core.state.definitions import order_of
 from hub.core.state.ready import AGING_SECONDS, ReadyQueue
 from hub.core.tasks.retry import delay_seconds
 from hub.core.times import text_of, us_of
@@ -62,21 +65,24 @@ def test_jitter_stays_in_its_share_and_a_replay_gives_the_same_delay(task: str, 
     assert delay == delay_seconds(policy, 1, task=task, attempt=attempt)
 
 
+BUCKET = ("q", "default", "n", "1")
+
+
 def test_priority_goes_first_until_age_outweighs_it() -> None:
     queue = ReadyQueue()
-    queue.push("old", "q", "n", 0, 0)
-    queue.push("urgent", "q", "n", 1, (AGING_SECONDS - 1) * 1_000_000)
-    queue.push("too late", "q", "n", 1, (AGING_SECONDS + 1) * 1_000_000)
-    order = [queue.pop(("q", "n")) for _ in range(3)]
+    queue.push("old", BUCKET, 0, 0)
+    queue.push("urgent", BUCKET, 1, (AGING_SECONDS - 1) * 1_000_000)
+    queue.push("too late", BUCKET, 1, (AGING_SECONDS + 1) * 1_000_000)
+    order = [queue.pop(BUCKET) for _ in range(3)]
     assert order == ["urgent", "old", "too late"]
 
 
 def test_a_task_that_is_ready_no_more_is_passed_over() -> None:
     queue = ReadyQueue()
     for name in ("x", "y"):
-        queue.push(name, "q", "n", 0, 0)
+        queue.push(name, BUCKET, 0, 0)
     queue.remove("x")
-    head = queue.head(("q", "n"))
+    head = queue.head(BUCKET)
     assert head is not None
     assert head[2] == "y"
     queue.remove("y")
@@ -127,3 +133,17 @@ def test_derived_ids_are_what_they_were_in_earlier_releases() -> None:
     assert step_id("root", "x") == "65707bb2-12b5-8ae8-af67-238d54b65eeb"
     assert task_id_of_cloudevent("/shop", "1") == "820a1489-2664-8cd6-915b-8b7a0f7c5807"
     assert task_id_of_key("default", "k") == "8d0492e4-cf01-8795-a4b7-37d64743017a"
+
+
+@pytest.mark.parametrize(
+    "versions",
+    [
+        ["1", "2", "10"],
+        ["1.9", "1.10", "2"],
+        ["2.0-rc1", "2.0-rc2", "2.0", "2.0.1"],
+        ["beta", "1"],
+        ["1", "2026.01.31", "2026.2.1"],
+    ],
+)
+def test_versions_are_ordered_as_people_read_them(versions: list[str]) -> None:
+    assert all(sorted(order, key=order_of) == versions for order in permutations(versions))

@@ -2,7 +2,8 @@
 
 import random
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -19,6 +20,8 @@ from .topics import Topics
 
 START_US = 1_700_000_000_000_000
 SECOND = 1_000_000
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 #: The topics of every world that was made since a test began, where somebody wants to check them at its end (see conftest.py).
 watched: list[Topics] | None = None
@@ -162,13 +165,23 @@ class World:
     def submit(self, **fields: Any) -> None:
         self.put("task.created", fields)
 
-    def worker(self, incarnation: str = "w1", *, kind: str = "worker.registered", credit: int = 10, **fields: Any) -> None:
+    def worker(
+        self,
+        incarnation: str = "w1",
+        *,
+        kind: str = "worker.registered",
+        credit: int = 10,
+        names: Sequence[str] = ("a", "b"),
+        options: Mapping[str, Any] = NOTHING,
+        **fields: Any,
+    ) -> None:
+        """A worker's report. `names` and `options` (by name) are its definitions, where `fields` do not give any."""
         report = {
             "incarnation": incarnation,
             "pool": "default",
             "inbox": 3,
             "queues": ["default"],
-            "names": ["a", "b"],
+            "definitions": [{"name": name, **options.get(name, NOTHING)} for name in names],
             "slots": 10,
             "credit": credit,
             "lease_seconds": 10.0,

@@ -259,7 +259,7 @@ class Schedule:
                 holding = [entry.command.token for entry in self.held(name) if entry.command.partition == world.number]
                 if self.random.random() < 0.1:
                     holding = holding[1:]  # It forgot one, and may remember it later.
-                said = {"holding": holding} if self.random.random() < 0.8 else {}
+                said: dict[str, Any] = {"holding": holding} if self.random.random() < 0.8 else {}
                 credit = self.random.randrange(1, 5)
                 world.worker(name, kind="worker.heartbeat", credit=credit, **self.alive[name], **said)
 
@@ -360,7 +360,7 @@ class Schedule:
         if cancels:
             for task in [task for task in world.engine.state.tasks.values() if not task.ended]:
                 world.put("task.cancel", {"id": task.id, "root": task.root})
-        about = {"names": sorted({row.name for row in rows}), "queues": sorted({row.queue for row in rows})}
+        about: dict[str, Any] = {"names": sorted({row.name for row in rows}), "queues": sorted({row.queue for row in rows})}
         for pool in world.pools:
             world.worker(f"healer of {pool}", kind="worker.heartbeat", credit=50, pool=pool, **about)
         self.step(world, seconds=2)

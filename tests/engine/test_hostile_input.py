@@ -76,7 +76,8 @@ def test_a_retry_after_an_age_is_one_after_a_year_at_most(world: World, after: f
 @pytest.mark.parametrize(
     ("field", "value"),
     [("lease_seconds", 1e305), ("lease_seconds", 0), ("lease_seconds", 1e6), ("inbox", 99), ("inbox", -1), ("pool", "p" * 300),
-     ("names", ["n" * 300])],
+     ("definitions", [{"name": "n" * 300}]), ("definitions", [{"name": "n", "version": ""}]),
+     ("definitions", [{"name": "n"}, {"name": "n"}]), ("definitions", [{"name": "n", "priority": 10**7}])],
 )  # fmt: skip
 def test_a_worker_that_cannot_be_is_set_aside_naming_the_field(world: World, field: str, value: Any) -> None:
     world.worker("w9", **{field: value})

@@ -70,8 +70,17 @@ def examples(world: World) -> dict[str, Sequence[Example]]:
     lease = world.engine.state.tasks[task].row.lease
     assert lease is not None
     about = {"task": task, "root": task, "attempt": 1, "dispatch": 1, "token": lease.token, "incarnation": "w1", "number": 5}
-    worker = {"incarnation": "w1", "pool": "default", "inbox": 3, "queues": ["default"], "names": ["a"], "slots": 4, "credit": 4}
-    worker |= {"lease_seconds": 10.0, "host": "h", "pid": 1, "options": {"a": {"retry": RETRY, "timeout_seconds": 9.0}}}
+    worker = {"incarnation": "w1", "pool": "default", "inbox": 3, "queues": ["default"], "slots": 4, "credit": 4}
+    definition = {
+        "name": "a",
+        "version": "1",
+        "namespace": "n",
+        "queue": "q",
+        "priority": 3,
+        "retry": RETRY,
+        "timeout_seconds": 9.0,
+    }
+    worker |= {"lease_seconds": 10.0, "host": "h", "pid": 1, "revision": 1, "definitions": [definition, {"name": "c"}]}
     error = {"type": "E", "message": "no", "stacktrace": "...", "retryable": True}
     values: dict[str, list[dict[str, Any]]] = {
         "task.created": [
@@ -94,6 +103,10 @@ def examples(world: World) -> dict[str, Sequence[Example]]:
         "attempt.failed": [{**about, "error": error, "retry_after": 1.0, "timed_out": False, "ran_seconds": 1.0}],
         "attempt.cancelled": [about],
         "attempt.released": [{**about, "reason": "drain"}],
+        "definition.deprecate": [
+            {"name": "a", "version": "1", "reason": "r", "by": "me"},
+            {"name": "a", "version": "9", "namespace": "n"},
+        ],
         "worker.registered": [worker, {**worker, "incarnation": "w2", "pool": "other"}],
         "worker.heartbeat": [worker, {**worker, "holding": [lease.token, "x"]}],
         "worker.draining": [worker],

@@ -91,7 +91,15 @@ def test_everybody_was_heard_up_to_an_end_once_it_is_read_also_while_the_log_gro
 
 
 async def beat(broker: BrokerServer, kind: str, *, lease_seconds: float = LEASE_SECONDS, pool: str = "default") -> None:
-    about = {"incarnation": "w1", "pool": pool, "inbox": 1, "queues": ["default"], "names": ["t"], "slots": 9, "credit": 9}
+    about = {
+        "incarnation": "w1",
+        "pool": pool,
+        "inbox": 1,
+        "queues": ["default"],
+        "definitions": [{"name": "t"}],
+        "slots": 9,
+        "credit": 9,
+    }
     headers = [("ce_type", kind.encode()), ("ce_source", b"/w"), ("ce_id", b"1")]
     value = json.encode({**about, "lease_seconds": lease_seconds})
     await broker.local.append(INTAKE, 0, build_batch([Record(b"w1", value, headers, 0)]))
@@ -285,6 +293,9 @@ async def test_rows_that_are_not_the_engines_do_not_keep_a_partition_from_starti
         (b"!meta", b"[]"),
         (b"plan/t-2", b"{}"),
         (b"worker/w", b"1"),
+        (b"definition/0/*/x@1", b'{"definition":{"name":"y"},"state":"active"}'),
+        (b"definition/0/*/x@1", b'{"definition":{"name":"x"},"state":"odd"}'),
+        (b"definition/0/*/x@1", b'{"definition":{"name":"x","timeout_seconds":-1},"state":"active"}'),
         (b"x", b"y"),
     ]
     await broker.local.append(STATE, 0, build_batch([Record(key, value, [], 0) for key, value in rows]))

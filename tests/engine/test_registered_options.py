@@ -35,7 +35,8 @@ def test_the_command_and_the_log_say_what_holds() -> None:
     assert (command.max_attempts, command.timeout_seconds, command.delivery) == (5, 7.0, "at_least_once")
     policy = world.last("task.dispatched").data.policy
     assert (policy.retry.max_attempts, policy.retry.backoff, policy.timeout_seconds) == (5, [1.0], 7.0)
-    assert world.last("worker.registered").data.options["a"].timeout_seconds == 7.0
+    assert world.last("task.created").data.policy == policy
+    assert world.last("worker.registered").data.definitions == ["*/a@1", "*/b@1"]
     check_fold(world)
 
 
@@ -79,7 +80,7 @@ def test_at_most_once_holds_for_a_submission_by_name() -> None:
 
 
 @pytest.mark.parametrize("crash", [False, True])
-def test_it_is_fixed_at_the_first_dispatch_whoever_runs_the_next_attempt(crash: bool) -> None:
+def test_it_is_fixed_when_the_task_is_created_whoever_runs_the_next_attempt(crash: bool) -> None:
     world = world_with({"retry": RETRY})
     world.fail(run_of(world))
     world.put("worker.stopped", {**_about(), "slots": 10, "credit": 0})
@@ -97,19 +98,36 @@ def test_it_is_fixed_at_the_first_dispatch_whoever_runs_the_next_attempt(crash: 
     check_fold(world)
 
 
-def test_a_new_owner_learns_the_options_from_the_next_heartbeat() -> None:
+def test_a_new_owner_finds_the_options_in_its_rows() -> None:
     world = world_with({"retry": RETRY})
     world.crash()
-    world.worker(kind="worker.heartbeat", options={"a": {"retry": RETRY}})
-    assert run_of(world).max_attempts == 5
+    world.worker(kind="worker.heartbeat")
+    assert run_of(world).max_attempts == 5, "a heartbeat repeats what may be out of date: it changes nothing"
+
+
+def test_what_a_worker_registers_after_a_submission_that_waits_holds_from_its_first_dispatch() -> None:
+    world = World()
+    world.submit(id="t", name="a", retry={"max_attempts": 2})
+    world.step()
+    assert world.last("task.created").data.unresolved
+    world.worker(options={"a": {"retry": RETRY, "timeout_seconds": 7.0}})
+    world.step()
+    (command,) = world.dispatched()
+    assert (command.version, command.max_attempts, command.timeout_seconds) == ("1", 2, 7.0)
+    assert world.last("task.dispatched").data.version == "1"
+    world.fail(command)
+    world.until_quiet()
+    (command,) = world.dispatched()
+    assert (command.version, command.attempt, world.last("task.dispatched").data.version) == ("1", 2, None)
+    check_fold(world)
 
 
 @pytest.mark.parametrize(
     ("options", "field"),
     [
-        ({"retry": {"max_attempts": 0}}, "options.a.retry.max_attempts"),
-        ({"retry": {"backoff": [1.0] * 2_000}}, "options.a.retry.backoff"),
-        ({"timeout_seconds": -1.0}, "options.a.timeout_seconds"),
+        ({"retry": {"max_attempts": 0}}, "definitions[0].retry.max_attempts"),
+        ({"retry": {"backoff": [1.0] * 2_000}}, "definitions[0].retry.backoff"),
+        ({"timeout_seconds": -1.0}, "definitions[0].timeout_seconds"),
     ],
 )
 def test_options_that_cannot_hold_are_refused_by_their_field(options: dict[str, Any], field: str) -> None:
@@ -134,4 +152,4 @@ def test_steps_take_queue_and_priority_of_their_workflow_unless_they_give_their_
 
 
 def _about() -> dict[str, Any]:
-    return {"incarnation": "w1", "pool": "default", "inbox": 3, "queues": ["default"], "names": ["a", "b"], "lease_seconds": 10.0}
+    return {"incarnation": "w1", "pool": "default", "inbox": 3, "queues": ["default"], "lease_seconds": 10.0}

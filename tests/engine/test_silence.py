@@ -53,7 +53,14 @@ class Scene:
         await self._producer.send_and_wait(INTAKE, json.encode(value), partition=0, headers=headers)
 
     async def beat(self, kind: str = "worker.heartbeat") -> None:
-        about = {"incarnation": "w1", "pool": "default", "inbox": 1, "queues": ["default"], "names": ["t"], "slots": 9}
+        about = {
+            "incarnation": "w1",
+            "pool": "default",
+            "inbox": 1,
+            "queues": ["default"],
+            "definitions": [{"name": "t"}],
+            "slots": 9,
+        }
         await self.say(kind, **about, credit=9, lease_seconds=LEASE_SECONDS)
 
     async def step(self) -> None:

@@ -118,13 +118,31 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Example]:
 
 
 def test_every_python_block_is_a_file_that_compiles() -> None:
-    assert files().keys() == {"app.py", "submit.py", "test_app.py", "publish.py", "alerts.py", "pager.py"}
+    assert files().keys() == {"app.py", "submit.py", "test_app.py", "publish.py", "alerts.py", "pager.py", "versions.py"}
     for name, content in files().items():
         compile(content, name, "exec")
 
 
 def test_the_tasks_are_tested_without_a_broker(example: Example) -> None:
     assert "1 passed" in example.run(sys.executable, "-m", "pytest", "-q", "test_app.py")
+
+
+VERSIONS = """
+import asyncio
+from hub.testing import HubInMemory
+from versions import tasks
+
+async def main():
+    async with HubInMemory(tasks) as hub:
+        for version in (None, "1"):
+            print((await hub.run("charge", {"order": 1, "amount": 9}, version=version))["paid"])
+
+asyncio.run(main())
+"""
+
+
+def test_versions_of_a_task_stand_side_by_side(example: Example) -> None:
+    assert example.run(sys.executable, "-c", VERSIONS).splitlines() == ["[9.0]", "9.0"]
 
 
 def test_submit_wait_and_watch(example: Example) -> None:

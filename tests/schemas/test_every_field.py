@@ -64,7 +64,8 @@ def test_what_crosses_a_topic_is_written_whole_and_read_back_equal(name: str, st
 def submitted(**fields: Any) -> World:
     """A world after a submission, with a worker that takes everything."""
     world = World()
-    world.worker(names=["text"], queues=["text", "default"])
+    versions = {"1", "text", fields.get("version", "1")}
+    world.worker(definitions=[{"name": "text", "version": version} for version in versions], queues=["text", "default"])
     world.submit(**fields)
     world.step()
     assert "task.rejected" not in world.types(), world.last("task.rejected").data
@@ -197,6 +198,7 @@ def test_what_no_command_carries_is_for_readers_of_the_log_only() -> None:
     """Such a field of the first event is neither for the worker nor forgotten: a new one needs a decision."""
     carried = {field.name for field in structs.fields(ExecuteAttempt)}
     known_to_the_engine = {"depends_on", "tasks", "steps_total", "start_after", "not_start_after", "timeouts", "retry"}
+    known_to_the_engine |= {"policy", "unresolved"}
     about_the_submission = {"payload_hash", "log_offset", "origin", "source", "idempotency_key", "idempotency_window"}
     for_readers = {
         "external_id", "account_id", "user_id", "category", "subject", "description", "annotations", "parent_id", "created_by",

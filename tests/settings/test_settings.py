@@ -170,6 +170,17 @@ def test_each_setting_of_the_engine_reaches_a_partition_or_the_loop_around_it() 
     assert EngineSection.model_fields.keys() <= taken
 
 
+def test_strict_namespaces_are_a_list_in_the_file_and_separated_by_commas_in_the_environment(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "hub.toml").write_text('[engine]\nstrict_namespaces = ["shop", "bank"]\n')
+    assert Settings.load().engine.strict_namespaces == {"shop", "bank"}
+    monkeypatch.setenv("HUB_ENGINE_STRICT_NAMESPACES", "shop, office")
+    tuned = engine_settings(Settings.load().engine)
+    assert tuned is not None
+    assert tuned.strict_namespaces == {"shop", "office"}
+
+
 def test_what_is_set_reaches_the_engine_and_the_topics() -> None:
     engine = EngineSection(retention_seconds=60, ended_entries_max=7, waiting_max=8, storage_warn_bytes=2, storage_low_bytes=1)
     assert engine_settings(engine) == EngineSettings(

@@ -13,11 +13,13 @@ from hub.core.routing import misrouted
 from hub.core.state import LiveWorker
 from hub.core.workflows.dependencies import place
 from hub.engine.partition import EnginePartition
+from hub.engine.rebuilding import RestoredRows
 from hub.engine.restoring import Changelog, _Folded
 from hub.engine.snapshots import Place, Snapshot
 from hub.protocol import ErrorCode
 from hub.worker.recent import RecentTokens
 from schemas import events as e
+from schemas import parts_of_definition
 
 Bug = Callable[[pytest.MonkeyPatch], None]
 
@@ -140,6 +142,35 @@ def grant_not_awaited(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("hub.worker.bodies.Bodies._is_granted", granted)
 
 
+def version_ignored(patch: pytest.MonkeyPatch) -> None:
+    """A worker gets every version of the names that it knows."""
+
+    def any_version(self: Any, one: Any) -> bool:
+        namespace, name, _ = parts_of_definition(one)
+        return any(parts_of_definition(other)[:2] == (namespace, name) for other in list(self))
+
+    class Lenient(frozenset[str]):
+        __contains__ = any_version
+
+    def update(self: Any, report: Any, now_us: int) -> None:
+        whole(self, report, now_us)
+        self.definitions = Lenient(self.definitions)
+
+    whole = LiveWorker.update
+    patch.setattr(LiveWorker, "update", update)
+
+
+def definitions_forgotten_at_a_restart(patch: pytest.MonkeyPatch) -> None:
+    """A new owner does not know what was registered with the former one."""
+    build = RestoredRows.build
+
+    def forgetful(self: Any, state: Any, now_us: int, *, epoch: int) -> None:
+        self._definitions.clear()
+        build(self, state, now_us, epoch=epoch)
+
+    patch.setattr(RestoredRows, "build", forgetful)
+
+
 #: Each bug, and the number of seeds from 0 on within which one must find it: several times as many as it takes on average.
 BUGS: dict[Bug, int] = {
     output_without_its_input_offset: 10,
@@ -154,4 +185,6 @@ BUGS: dict[Bug, int] = {
     command_accepted_twice: 50,
     step_waits_for_what_has_ended: 20,
     grant_not_awaited: 200,
+    version_ignored: 50,
+    definitions_forgotten_at_a_restart: 20,
 }

@@ -15,7 +15,7 @@ from schemas import step_id
 from .hostile import hostile_record
 from .loop import Process
 from .network import Link, Reader
-from .workers import LATE_POOL, NAMES
+from .workers import LATE_POOL, NAMES, NAMESPACE, VERSIONS
 
 if TYPE_CHECKING:
     from .world import World
@@ -72,6 +72,7 @@ class Clients:
             (self.ask, 1.0),
             (self.cancel, 2.0),
             (self.cancel_step, 1.0),
+            (self.deprecate, 0.3),
             (self.hostile, self._hostility),
         ]
         action = self.chance.choices([entry[0] for entry in actions], [entry[1] for entry in actions])[0]
@@ -135,14 +136,18 @@ class Clients:
 
     def report_lost(self, incarnation: str) -> None:
         """A supervisor of workers saw one die."""
+        self._to_all("worker.lost", incarnation, {"incarnation": incarnation})
+
+    def _to_all(self, kind: str, key: str, fields: dict[str, Any]) -> None:
+        """A report to every partition."""
         for partition in range(self._world.partitions):
             headers = [
                 ("ce_specversion", b"1.0"),
-                ("ce_type", b"worker.lost"),
+                ("ce_type", kind.encode()),
                 ("ce_source", b"/s"),
                 ("ce_id", b"%d" % next(self._ids)),
             ]
-            self.link.send(Outgoing(INTAKE, partition, incarnation.encode(), json.encode({"incarnation": incarnation}), headers))
+            self.link.send(Outgoing(INTAKE, partition, key.encode(), json.encode(fields), headers))
 
     # What they want
 
@@ -162,6 +167,8 @@ class Clients:
             fields["delivery"] = self.chance.choice(["at_most_once", "at_least_once"])
         if chance() < 0.1:
             fields["args"] = {"text": "x" * 600}
+        if chance() < 0.1:
+            fields["version"] = self.chance.choice(VERSIONS)
         return fields
 
     def retry(self) -> dict[str, Any]:
@@ -177,6 +184,8 @@ class Clients:
         """A single task, sometimes by a key."""
         name = f"t{next(self._names)}"
         fields = self.fields()
+        if self.chance.random() < 0.2:
+            fields["namespace"] = NAMESPACE
         if self.chance.random() < 0.15:
             fields["idempotency_key"] = name if self.chance.random() < 0.5 else "key"
             fields["idempotency_window"] = self.chance.choice([1.0, 600.0])
@@ -201,6 +210,8 @@ class Clients:
         fields: dict[str, Any] = {"name": "w", "id": root, "tasks": steps}
         if self.chance.random() < 0.1:
             fields["timeouts"] = {"total": self.chance.choice([3, 15])}
+        if self.chance.random() < 0.2:
+            fields["namespace"] = NAMESPACE
         self._submit(fields, root)
 
     def add_step(self) -> None:
@@ -249,6 +260,12 @@ class Clients:
             root = self.chance.choice(self._roots[-4:])
             step = step_id(root, self.chance.choice(self._keys[root]))
             self.send("task.cancel", {"id": step, "root": root}, root)
+
+    def deprecate(self) -> None:
+        """A version that workers may have registered."""
+        name, version = self.chance.choice(NAMES), self.chance.choice(VERSIONS)
+        namespace = self.chance.choice([None, NAMESPACE])
+        self._to_all("definition.deprecate", name, {"name": name, "version": version, "namespace": namespace})
 
     def hostile(self) -> None:
         """A record that no client of ours would send."""

@@ -15,7 +15,7 @@ _WORKER = {
     "pool": "nowhere",
     "inbox": 3,
     "queues": ["default"],
-    "names": ["a"],
+    "definitions": [{"name": "a", "version": "1", "queue": "default"}],
     "slots": 1,
     "credit": 1,
 }
@@ -31,6 +31,7 @@ REPORTS: dict[str, dict[str, Any]] = {
     "attempt.failed": {**_ATTEMPT, "error": {"type": "E", "message": "no"}},
     "attempt.cancelled": _ATTEMPT,
     "attempt.released": _ATTEMPT,
+    "definition.deprecate": {"name": "stranger", "version": "1", "reason": "why not", "by": "me"},
     "worker.registered": _WORKER,
     "worker.heartbeat": {**_WORKER, "holding": ["0/1/2"]},
     "worker.draining": _WORKER,

@@ -27,6 +27,15 @@ if TYPE_CHECKING:
 
 NAMES = ("a", "b", "c")
 
+#: Every worker has the first version of its names, some have the others, too, or get them while they run.
+VERSIONS = ("1", "2", "10")
+
+#: A namespace for which some workers have handlers of its own.
+NAMESPACE = "shop"
+
+#: A worker that gets further versions while it runs gets them after up to this time (seconds).
+LATE_SECONDS = 8.0
+
 #: A pool whose topic is made in the middle of a schedule; only its workers know the name "c".
 LATE_POOL = "late"
 
@@ -44,7 +53,7 @@ class SimulatedWorker:
         self.process = Process(world.loop, name)
         self.registered = self.stopped = self._ticks = False
         self._inbox = partition_of(name, INBOXES)
-        identity = WorkerIdentity(name, self._inbox, settings, registry, process=("simulation", 1))
+        identity = WorkerIdentity(name, self._inbox, settings, process=("simulation", 1))
         self.links = Link(world, self.process), Link(world, self.process)
         self._reader = Reader(world, commands_topic(pool), self._inbox)
         self._commands = CommandReader(name)
@@ -76,7 +85,10 @@ class SimulatedWorker:
         self.process.start(self._keeper.run()).add_done_callback(self._over)
         await self.desk.reporting.register(world.partitions)
         self.registered = True
+        if not world.workers.healing and world.chance.random() < 0.3:
+            self.process.later(world.chance.uniform(0.0, LATE_SECONDS), world.workers.register_more, registry)
         self.process.start(self._keep_time()).add_done_callback(self._over)
+        self.process.start(self.desk.keep_registered()).add_done_callback(self._over)
         while True:
             for record in await self._reader.read():
                 command = self._commands.read(record)
@@ -185,15 +197,31 @@ class Workers:
     def _registry(self, names: Sequence[str]) -> TaskRegistry:
         registry, chance = TaskRegistry(), self._world.chance
         for name in names:
-            options: dict[str, Any] = {}
-            if chance.random() < 0.2:
-                options["retry"] = self._world.clients.retry()
-            if chance.random() < 0.1:
-                options["timeout_seconds"] = chance.choice([0.5, 5.0])
-            if chance.random() < 0.1:
-                options["delivery"] = "at_most_once"
-            registry.task(name, **options)(self._body)
+            self._register(registry, name, VERSIONS[0], None)
+            for namespace in (None, NAMESPACE):
+                for version in VERSIONS:
+                    further = (namespace, version) != (None, VERSIONS[0])
+                    if further and (self.healing or chance.random() < 0.1):
+                        self._register(registry, name, version, namespace)
         return registry
+
+    def register_more(self, registry: TaskRegistry) -> None:
+        """A handler of a worker that runs."""
+        chance = self._world.chance
+        name, version, namespace = chance.choice(NAMES), chance.choice(VERSIONS), chance.choice([None, NAMESPACE])
+        if registry.find(namespace or "", name, version) is None:
+            self._register(registry, name, version, namespace)
+
+    def _register(self, registry: TaskRegistry, name: str, version: str, namespace: str | None) -> None:
+        chance = self._world.chance
+        options: dict[str, Any] = {}
+        if chance.random() < 0.2:
+            options["retry"] = self._world.clients.retry()
+        if chance.random() < 0.1:
+            options["timeout_seconds"] = chance.choice([0.5, 5.0])
+        if chance.random() < 0.1:
+            options["delivery"] = "at_most_once"
+        registry.task(name, version=version, namespace=namespace, **options)(self._body)
 
     async def _body(self, ctx: TaskContext, **args: Any) -> Any:
         """A body of any task: it takes a while, and ends in one of all possible ways."""

@@ -13,11 +13,14 @@ from msgspec import json
 
 from hub.verify import History
 from hub.verify.placement import partition_of_root
-from schemas import CATALOGUE, TERMINAL_TYPES, step_id
+from schemas import CATALOGUE, TERMINAL_TYPES, source_of, step_id
 
 INBOX = 3
 BEGIN_MS = 1_700_000_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+#: Parts of a policy that a definition may have.
+POLICY = ("retry", "timeout_seconds", "delivery")
 
 TO = {
     "task.scheduled": "scheduled",
@@ -92,6 +95,8 @@ class Task:
     number: int = 0
     unmet: int = 0
     policy: dict[str, Any] = field(default_factory=dict)
+    version: str | None = None
+    unresolved: bool = False
     lost: int = 0
     cancelling: bool = False
 
@@ -117,7 +122,9 @@ class Task:
             "root": self.root,
         }
         fields |= {"attempt": self.attempt, "dispatch": self.dispatch, "lease": {"worker": self.worker, "token": self.token}}
-        fields |= {"policy": self.policy if self.dispatch else {}, "lost": self.lost}
+        fields |= {"policy": {} if self.unresolved else self.policy, "lost": self.lost}
+        fields |= {"version": self.version} if self.version is not None else {}
+        fields |= {"unresolved": True} if self.unresolved else {}
         fields |= {"cancel": {"reason": "no more"}} if self.cancelling else {}
         return fields | {"unmet": self.unmet, "created_at": rfc3339(self.created_ms)}
 
@@ -133,6 +140,8 @@ class Partition:
     epoch: int = 0
     engine_sequence: int = 0
     items: int = 0
+    defined: dict[str, dict[str, Any]] = field(default_factory=dict)
+    announced: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
 def rfc3339(time_ms: int) -> str:
@@ -147,6 +156,7 @@ class LogBuilder:
         self.partitions = [Partition(number) for number in range(count)]
         self.tasks: dict[str, Task] = {}
         self.workers: dict[str, tuple[int, int]] = {}
+        self.definitions: dict[str, dict[str, Any]] = {}
         self.commands: list[Entry] = []
         self.extra_rows: dict[tuple[int, str], dict[str, Any]] = {}
         for partition in self.partitions:
@@ -186,6 +196,8 @@ class LogBuilder:
             rows[task.partition][f"task/{task.id}".encode()] = json.encode(row)
         for worker, (home, sequence) in self.workers.items():
             rows[home][f"worker/{worker}".encode()] = json.encode({"run": 0, "sequence": sequence})
+        for name, row in self.definitions.items():
+            rows[int(name.partition("/")[0])][f"definition/{name}".encode()] = json.encode(row)
         for (number, key), row in self.extra_rows.items():
             rows[number][key.encode()] = json.encode(row)
         return rows
@@ -226,6 +238,10 @@ class LogBuilder:
             partition.engine_sequence += 1
             body |= {"sequence": partition.engine_sequence, "run": 0}
             headers["ce_source"] = f"/hub/-/{entity}"
+        elif kind == "definition":
+            self._define(name, event_type, data)
+            body |= {"sequence": self.definitions[name]["sequence"], "run": 0}
+            headers["ce_source"] = source_of(None, entity)
         else:
             home, sequence = self.workers.get(name, (partition.number, 0))
             self.workers[name] = (home, sequence + 1)
@@ -236,11 +252,28 @@ class LogBuilder:
         body["data"] = data
         return Entry(partition.next_offset, self.now_ms, key, headers, body)
 
+    def _define(self, name: str, event_type: str, data: dict[str, Any]) -> None:
+        row = self.definitions.setdefault(name, {"sequence": 0, "state": "active"})
+        row["sequence"] += 1
+        if event_type == "definition.registered":
+            row["definition"] = data["definition"]
+        else:
+            row["state"] = "deprecated"
+
     def report(self, number: int, report_type: str, key: str, value: dict[str, Any] | None = None) -> str:
         """A record on hub.intake; returns the cause it is for events."""
         intake = self.partitions[number].intake
         intake.append(Entry(len(intake), self.now_ms, key, {"ce_type": report_type}, value or {}))
         return f"{number}/{len(intake) - 1}"
+
+    def partition_of(self, root: str) -> int:
+        """Where a root lives."""
+        return partition_of_root(root, len(self.partitions))
+
+    def sibling(self, root: str) -> str:
+        """The id of another root on the partition of this one, which no task has yet."""
+        names = (f"{root}+{number}" for number in range(1_000))
+        return next(name for name in names if name not in self.tasks and self.partition_of(name) == self.partition_of(root))
 
     def agenda(self, number: int, item: str, due_ms: int | None = None) -> str:
         """The cause of an agenda item that is due now, or was at `due_ms`."""
@@ -258,6 +291,36 @@ class LogBuilder:
         cause = self.report(0, "worker.registered", name)
         self.transaction(0, cause, [(f"worker/{name}", "worker.registered", {"pool": "default", "inbox": INBOX})])
 
+    def define(self, number: int, worker: str, name: str, *, version: str = "1", **options: Any) -> None:
+        """A worker announces one more definition to a partition, to which it may be known already."""
+        definition = {"name": name, **({} if version == "1" else {"version": version}), **options}
+        partition = self.partitions[number]
+        announced = partition.announced.setdefault(worker, [])
+        announced.append(definition)
+        value = {"incarnation": worker, "revision": len(announced), "definitions": list(announced)}
+        cause = self.report(number, "worker.registered", worker, value)
+        key = f"{name}@{version}"
+        if partition.defined.get(key) != definition:
+            partition.defined[key] = definition
+            data = {"definition": definition, "worker": worker}
+            self.transaction(number, cause, [(f"definition/{number}/*/{key}", "definition.registered", data)])
+
+    def deprecate(self, number: int, name: str, version: str = "1") -> None:
+        """An operator deprecates a version on a partition."""
+        cause = self.report(number, "definition.deprecate", name, {"name": name, "version": version})
+        data = {"name": name, "version": version}
+        self.transaction(number, cause, [(f"definition/{number}/*/{name}@{version}", "definition.deprecated", data)])
+
+    def _resolve(self, task: Task) -> dict[str, Any]:
+        """What the engine adds to `task.created`, by what the partition knows in version 1."""
+        definition = self.partitions[task.partition].defined.get(f"{task.name}@1")
+        if definition is None:
+            task.unresolved = True
+            return {"unresolved": True}
+        task.version = "1"
+        task.policy = {field: definition[field] for field in POLICY if field in definition} | task.policy
+        return {"version": "1", **({"policy": task.policy} if task.policy else {})}
+
     def heartbeat(self, name: str) -> None:
         for partition in self.partitions:
             self.report(partition.number, "worker.heartbeat", name)
@@ -270,8 +333,10 @@ class LogBuilder:
         policy: dict[str, Any] = {name: data[name] for name in ("retry", "delivery") if name in data}
         if "attempt" in data.get("timeouts", {}):
             policy["timeout_seconds"] = data["timeouts"]["attempt"]
-        self.tasks[task_id] = Task(task_id, task_id, number, run, name, self.now_ms + 10, policy=policy)
-        events = [(f"task/{task_id}", "task.created", {"name": name, **data})]
+        task = self.tasks[task_id] = Task(task_id, task_id, number, run, name, self.now_ms + 10, policy=policy)
+        made = self._resolve(task) | data
+        task.policy, task.version = made.get("policy", task.policy), made.get("version", task.version)
+        events = [(f"task/{task_id}", "task.created", {"name": name, **made})]
         if after == "scheduled":
             events.append((f"task/{task_id}", "task.scheduled", {"start_after": data["start_after"]}))
         else:
@@ -325,7 +390,7 @@ class LogBuilder:
         task = Task(task_id, root, self.tasks[root].partition, run, key, self.now_ms + 10, unmet=len(needed))
         self.tasks[task_id] = task
         needs = [dependency | {"task": step_id(root, dependency["task"])} for dependency in needed]
-        data = {"name": key, "key": key, "depends_on": needs, "parent_id": root, **given}
+        data = {"name": key, "key": key, "depends_on": needs, "parent_id": root, **self._resolve(task), **given}
         events.append((f"task/{task_id}", "task.created", data))
         if needed:
             events.append((f"task/{task_id}", "task.blocked", {"unmet": len(needed)}))
@@ -339,12 +404,20 @@ class LogBuilder:
         self.transaction(number, cause, [(f"engine/{number}", event_type, {"task": root, **data})])
 
     def dispatch(self, task: Task, worker: str, *, attempt: int | None = None, policy: dict[str, Any] | None = None) -> None:
-        """`policy`: what the worker registered, where the submission has nothing; it then holds for the task."""
-        task.policy = (policy or {}) | task.policy
+        """`policy`: what the worker registers, of a name that was not known; it holds where the submission has nothing."""
+        if all(one["name"] != task.name for one in self.partitions[task.partition].announced.get(worker, ())):
+            known = self.partitions[task.partition].defined.get(f"{task.name}@1", {"name": task.name})
+            self.define(task.partition, worker, **{**known, **(policy or {})})
+        fixed = {}
+        if task.unresolved:
+            task.policy = (policy or {}) | task.policy
+            task.unresolved, task.version = False, "1"
+            fixed = {"version": "1"}
         task.attempt = attempt or task.attempt or 1
         task.dispatch += 1
         task.worker, task.token = worker, f"{task.id}.{task.attempt}.{task.dispatch}"
         given: dict[str, Any] = {"token": task.token, "worker": worker, "dispatch": task.dispatch, "policy": task.policy}
+        given |= fixed
         self.act(task, "task.dispatched", pool="default", inbox=INBOX, queue="default", **given)
         shared = {"task": task.id, "root": task.root, "partition": task.partition, "attempt": task.attempt}
         body = shared | {"dispatch": task.dispatch, "token": task.token, "namespace": "default", "name": task.name}

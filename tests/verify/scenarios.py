@@ -1,8 +1,10 @@
 """Runs of tasks as generators over a `LogBuilder`: other tasks may act at each `yield`."""
 
 from collections.abc import Callable, Generator, Iterable
+from typing import Any
 
 from hub.verify import VerificationReport, check
+from schemas import payload_hash
 
 from .log_builder import LogBuilder, rfc3339
 
@@ -168,8 +170,9 @@ def extended(log: LogBuilder, task_id: str) -> Steps:
 
 
 def registered(log: LogBuilder, task_id: str) -> Steps:
-    """A retry policy that the handler was registered with: it holds from the first dispatch on, whoever runs the next attempt."""
-    task = log.submit(task_id, timeouts={"total": 60.0})
+    """A retry policy that a handler is registered with after the task was created: it holds from the first dispatch on, whoever
+    runs the next attempt."""
+    task = log.submit(task_id, name="patient", timeouts={"total": 60.0})
     yield
     log.dispatch(task, "w1", policy={"retry": {"max_attempts": 5}, "timeout_seconds": 1.0})
     for _ in range(4):
@@ -181,6 +184,23 @@ def registered(log: LogBuilder, task_id: str) -> Steps:
     yield
     log.act(task, "attempt.timed_out", timeout_seconds=1.0)
     log.act(task, "task.failed", kind="timed_out", error={"type": "AttemptTimedOut"})
+
+
+def versions(log: LogBuilder, task_id: str) -> Steps:
+    """Two versions of a name; the default one is deprecated while a task of it waits."""
+    number, name = log.partition_of(task_id), f"report-{task_id}"
+    for version in ("1", "1.10", "1.9"):
+        log.define(number, "w1", name, version=version, **({"timeout_seconds": 9.0} if version == "1.10" else {}))
+    held: dict[str, Any] = {"policy": {"timeout_seconds": 9.0}}
+    waits = log.submit(task_id, name=name, version="1.10", payload_hash=payload_hash(name, None, b"{}"), **held)
+    yield
+    log.deprecate(number, name, "1.10")
+    later = log.submit(log.sibling(task_id), name=name, version="1.9", payload_hash=payload_hash(name, None, b"{}"))
+    named = log.submit(log.sibling(task_id), name=name, version="1.10", **held)
+    yield
+    for task in (waits, later, named):
+        log.dispatch(task, "w1")
+        log.told(task, "attempt.completed", ("task.started", {}), ("task.completed", {"result": 1}))
 
 
 def out_of_time(log: LogBuilder, task_id: str) -> Steps:
@@ -238,7 +258,7 @@ def left_waiting(log: LogBuilder, task_id: str) -> Steps:
 ENDING: tuple[Scenario, ...] = (
     plain, with_progress, retried, redispatched, granted, delayed, cancelled, expired, refused, repeated, workflow,
 )  # fmt: skip
-LATER: tuple[Scenario, ...] = (not_started_in_time, extended, registered, out_of_time, conditions)
+LATER: tuple[Scenario, ...] = (not_started_in_time, extended, registered, versions, out_of_time, conditions)
 ALL = (*ENDING, left_waiting, *LATER)
 
 

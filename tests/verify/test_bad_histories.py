@@ -21,6 +21,7 @@ from hub.verify import (
     task_rules,
 )
 from hub.verify.placement import partition_of_root
+from schemas import payload_hash
 
 from .log_builder import BEGIN_MS, Entry, LogBuilder, Row, Task, rfc3339
 from .scenarios import good_log
@@ -452,6 +453,16 @@ def _(log: LogBuilder) -> None:
     log.act(task, "task.ready", queue="default")
 
 
+@bad("I18", "the version of a task is fixed twice")
+def _(log: LogBuilder) -> None:
+    task = log.submit("late")
+    log.dispatch(task, "w1")
+    log.act(task, "attempt.released")
+    log.act(task, "task.ready", queue="default")
+    log.dispatch(task, "w1")
+    log.event("late", "task.dispatched").data["version"] = "1"
+
+
 @bad("I18", "a task is exhausted before its attempts are")
 def _(log: LogBuilder) -> None:
     task = fresh(log)
@@ -465,7 +476,7 @@ REGISTERED = {"retry": {"max_attempts": 5, "max_lost": 0, "timeout": False}, "ti
 
 def registered(log: LogBuilder) -> Task:
     """A task that runs, whose policy was registered."""
-    task = log.submit("late")
+    task = log.submit("late", name="impatient")
     log.dispatch(task, "w1", policy=REGISTERED)
     log.started(task)
     return task
@@ -870,6 +881,135 @@ def _(log: LogBuilder) -> None:
     log.dispatch(steps["a"], "w1")
 
 
+def defined(log: LogBuilder, name: str, *versions: str, **options: Any) -> int:
+    """A partition that knows these versions of a name."""
+    number = log.partition_of("late")
+    for version in versions:
+        log.define(number, "w1", name, version=version, **options)
+    return number
+
+
+@bad("D1", "a task is created with another policy than its definition's")
+def _(log: LogBuilder) -> None:
+    defined(log, "paid", "1", timeout_seconds=5.0)
+    log.submit("late", name="paid", policy={"timeout_seconds": 6.0})
+
+
+@bad("D1", "a task is created with the policy that its definition had before")
+def _(log: LogBuilder) -> None:
+    number = defined(log, "paid", "1", timeout_seconds=5.0)
+    log.define(number, "w2", "paid", timeout_seconds=6.0)
+    log.submit("late", name="paid", policy={"timeout_seconds": 5.0})
+
+
+@bad("D1", "a task is created in a version that nobody has registered")
+def _(log: LogBuilder) -> None:
+    defined(log, "paid", "1")
+    log.submit("late", name="paid", version="2")
+
+
+@bad("D1", "a task is created although nobody has registered its name, and not as one that waits for that")
+def _(log: LogBuilder) -> None:
+    log.submit("late", name="nobody", unresolved=False)
+
+
+@bad("D1", "a task waits for a name that is known")
+def _(log: LogBuilder) -> None:
+    defined(log, "paid", "1")
+    log.submit("late", name="paid", unresolved=True)
+    log.event("late", "task.created").data.pop("version")
+
+
+@bad("D1", "a submission without a version gets one that is not the default")
+def _(log: LogBuilder) -> None:
+    defined(log, "paid", "1.9", "1.10")
+    log.submit("late", name="paid", version="1.9", payload_hash=payload_hash("paid", None, b"{}"))
+
+
+@bad("D1", "a submission without a version gets a deprecated one")
+def _(log: LogBuilder) -> None:
+    log.deprecate(defined(log, "paid", "1.9", "1.10"), "paid", "1.10")
+    log.submit("late", name="paid", version="1.10", payload_hash=payload_hash("paid", None, b"{}"))
+
+
+@bad("D1", "the first dispatch fixes another policy than the definition's")
+def _(log: LogBuilder) -> None:
+    task = log.submit("late", name="unheard-of")
+    log.dispatch(task, "w1", policy={"timeout_seconds": 5.0})
+    log.event("late", "task.dispatched").data["policy"] = {"timeout_seconds": 6.0}
+
+
+@bad("D1", "the first dispatch does not say which version")
+def _(log: LogBuilder) -> None:
+    log.dispatch(log.submit("late", name="unheard-of"), "w1")
+    del log.event("late", "task.dispatched").data["version"]
+
+
+@bad("D1", "the first dispatch fixes a version that is not the default")
+def _(log: LogBuilder) -> None:
+    task = log.submit("late", name="unheard-of")
+    log.define(task.partition, "w1", "unheard-of")
+    log.define(task.partition, "w1", "unheard-of", version="2")
+    log.dispatch(task, "w1")
+
+
+@bad("D1", "the first dispatch fixes another version than the submission named")
+def _(log: LogBuilder) -> None:
+    task = log.submit("late", name="unheard-of", version="2")
+    log.define(task.partition, "w1", "unheard-of", version="2")
+    log.define(task.partition, "w1", "unheard-of")
+    log.dispatch(task, "w1")
+
+
+@bad("D1", "a definition is registered that is known as it is")
+def _(log: LogBuilder) -> None:
+    number = defined(log, "paid", "1")
+    data = {"definition": {"name": "paid"}, "worker": "w2"}
+    cause = log.report(number, "worker.registered", "w2")
+    log.transaction(number, cause, [(f"definition/{number}/*/paid@1", "definition.registered", data)])
+
+
+@bad("D1", "a definition is registered under the id of another")
+def _(log: LogBuilder) -> None:
+    number = log.partition_of("late")
+    data = {"definition": {"name": "paid", "version": "2"}, "worker": "w2"}
+    cause = log.report(number, "worker.registered", "w2")
+    log.transaction(number, cause, [(f"definition/{number}/*/paid@1", "definition.registered", data)])
+
+
+@bad("D1", "a definition is deprecated twice")
+def _(log: LogBuilder) -> None:
+    number = defined(log, "paid", "1")
+    log.deprecate(number, "paid")
+    log.deprecate(number, "paid")
+
+
+@bad("D1", "the root of a workflow waits for a definition")
+def _(log: LogBuilder) -> None:
+    log.workflow("late", {"a": []})
+    log.event("late", "task.created").data["unresolved"] = True
+
+
+@bad("I10", "the row of a definition has other options than were registered")
+def _(log: LogBuilder) -> None:
+    number = defined(log, "paid", "1", timeout_seconds=5.0)
+    log.definitions[f"{number}/*/paid@1"]["definition"] = {"name": "paid", "timeout_seconds": 6.0}
+
+
+@bad("I10", "the row of a deprecated definition says that it is not")
+def _(log: LogBuilder) -> None:
+    number = defined(log, "paid", "1")
+    log.deprecate(number, "paid")
+    log.definitions[f"{number}/*/paid@1"]["state"] = "active"
+
+
+@bad("D2", "an attempt goes to a worker that has not announced its version")
+def _(log: LogBuilder) -> None:
+    number = defined(log, "paid", "1", "2")
+    log.partitions[number].announced["w2"] = [{"name": "paid"}]
+    log.dispatch(log.submit("late", name="paid", version="2"), "w2")
+
+
 @bad("T1", "an event comes from another state than the last one left")
 def _(log: LogBuilder) -> None:
     log.event("plain-0", "task.dispatched").body["from"] = "blocked"
@@ -931,6 +1071,8 @@ WRONG_FIELDS: dict[str, object] = {
     "lease.worker": "w9",
     "lease.token": "other",
     "policy": {"timeout_seconds": 7.0},
+    "version": "2",
+    "unresolved": True,
     "lost": 7,
     "cancel": {},
     "root": "other",

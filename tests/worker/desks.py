@@ -57,14 +57,15 @@ class LoneDesk:
         partitions: int = 1,
         grace_seconds: float = 0.3,
         bytes_max: int | None = None,
+        reports: KeptReports | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         settings = WorkerSettings(slots=slots, grace_seconds=grace_seconds)
-        self.reports = KeptReports(bytes_max)
+        self.reports = reports or KeptReports(bytes_max)
         self.beats: list[int] = []
         self.failures: list[BaseException] = []
         self.desk = Desk(
-            WorkerIdentity("incarnation", 0, settings, registry),
+            WorkerIdentity("incarnation", 0, settings),
             registry,
             settings,
             self.reports,

@@ -94,11 +94,56 @@ def test_options_become_the_defaults_of_submissions_by_the_function() -> None:
     @tasks.task("n", queue="q", priority=3, retry={"max_attempts": 9}, timeout_seconds=5, delivery="at_most_once")
     def handler() -> None: ...
 
-    definition = tasks.get("n")
+    definition = tasks.find("default", "n", None)
     assert definition is not None
     options = definition.submission_options
     assert options.pop("retry")["max_attempts"] == 9
     assert options == {"queue": "q", "priority": 3, "delivery": "at_most_once", "timeouts": {"attempt": 5}}
+
+
+def test_a_name_has_handlers_by_version_and_namespace() -> None:
+    tasks = TaskRegistry()
+    for version, namespace in ((None, None), ("2", None), ("2", "shop")):
+        tasks.task("n", version=version, namespace=namespace)(lambda: None)
+    assert tasks.names == ["n"]
+    assert [one.id for one in tasks.registration.definitions] == ["*/n@1", "*/n@2", "shop/n@2"]
+    cases = {("default", "1"): "*/n@1", ("default", "2"): "*/n@2", ("shop", "2"): "shop/n@2", ("shop", None): "*/n@1"}
+    found = {case: tasks.find(case[0], "n", case[1]) for case in cases}
+    assert {case: one and one.announced.id for case, one in found.items()} == cases
+    assert tasks.find("default", "n", "3") is None
+    with pytest.raises(ConfigurationError, match="twice in version 2"):
+        tasks.task("n", version="2")(lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"version": ""}, "version"),
+        ({"namespace": "n" * 300}, "namespace"),
+        ({"queue": "\x00"}, "queue"),
+        ({"priority": 10**7}, "priority"),
+    ],
+)
+def test_a_definition_that_cannot_be_is_refused_by_its_field(options: dict[str, Any], field: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"cannot be registered: {field}"):
+        TaskRegistry().task("n", **options)(lambda: None)
+
+
+def test_a_registry_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.worker.registry.DEFINITIONS_MAX", 1)
+    tasks = TaskRegistry()
+    tasks.task("a")(lambda: None)
+    with pytest.raises(ConfigurationError, match="at most 1 tasks: give 'b' to another worker"):
+        tasks.task("b")(lambda: None)
+
+
+def test_who_watches_a_registry_learns_of_each_task_until_it_stops() -> None:
+    tasks, seen = TaskRegistry(), []
+    with tasks.watched(lambda: seen.append(tasks.registration.revision)):
+        tasks.task("a")(lambda: None)
+        tasks.task("b")(lambda: None)
+    tasks.task("c")(lambda: None)
+    assert seen == [1, 2]
 
 
 @pytest.fixture

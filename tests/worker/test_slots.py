@@ -16,6 +16,7 @@ from hub.worker.effects import (
     ReportCancelled,
     ReportReleased,
     ReportStanding,
+    Standing,
     StopBody,
 )
 from hub.worker.fairness import STARVING_SECONDS
@@ -256,7 +257,7 @@ def test_the_only_partition_keeps_what_waits_and_one_of_several_gets_it_back_aft
     assert list(desk.tick(HOLD_SECONDS / 2)) == []
     standing, released = desk.tick(2 * HOLD_SECONDS)
     assert isinstance(standing, ReportStanding)
-    assert (standing.partition, standing.standing) == (0, (1, ["a", "b"], False))
+    assert (standing.partition, standing.standing) == (0, Standing(1, ["a", "b"], False))
     assert isinstance(released, ReportReleased)
     assert (released.attempt.command.token, released.reason) == ("b", "no free slot")
 

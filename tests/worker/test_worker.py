@@ -99,7 +99,7 @@ async def test_a_handler_that_blocks_the_loop_keeps_its_lease() -> None:
 
 def test_a_start_from_the_heartbeat_thread_is_numbered_below_what_the_loop_reports_meanwhile() -> None:
     slots, attempt = begun_attempt(began_at=0.0)
-    identity = WorkerIdentity("incarnation", 0, WorkerSettings(), tasks)
+    identity = WorkerIdentity("incarnation", 0, WorkerSettings())
     loop, thread = ReportBuilder(identity), DeskHeartbeats(slots, ReportBuilder(identity, "h"), clock=lambda: BLOCKED_SECONDS + 1)
     ended = loop.of_attempt(attempt, AttemptCompleted, result=msgspec.Raw(b"1"), ran_seconds=0.0)
     [started] = thread.overdue()
@@ -111,7 +111,7 @@ def test_a_start_from_the_heartbeat_thread_is_numbered_below_what_the_loop_repor
 
 def test_a_body_that_just_began_is_left_to_the_loop() -> None:
     slots, _ = begun_attempt(began_at=10.0)
-    identity = WorkerIdentity("incarnation", 0, WorkerSettings(), tasks)
+    identity = WorkerIdentity("incarnation", 0, WorkerSettings())
     assert DeskHeartbeats(slots, ReportBuilder(identity, "h"), clock=lambda: 10.0 + BLOCKED_SECONDS / 2).overdue() == []
 
 

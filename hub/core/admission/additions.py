@@ -9,6 +9,7 @@ from ..rejection import Rejection, TaskRejection
 from ..state import PartitionState, Task
 from ..workflows.expansion import step_data
 from .outcomes import Admitted
+from .resolve import resolve, warning_of
 from .validity import added_steps, check_added
 
 
@@ -35,9 +36,13 @@ def admit_into(
         return checked
     if (problem := check_added(submission, checked.steps)) is not None:
         return problem
-    added = []
+    added, found = [], []
     for key in checked.order:
         step = checked.steps[key]
+        known = resolve(changes, root.row.namespace, step, f"tasks.{key}." if submission.tasks is not None else "")
+        if isinstance(known, Rejection):
+            return known
+        found.append((step, known))
         child = step_id(root.id, key) if submission.tasks is not None else task
         if child in state.tasks or _resolve(state, root, key) is not None:
             return Rejection("id_conflict", f"tasks.{key}: the workflow already has a step with this key")
@@ -45,6 +50,7 @@ def admit_into(
             step,
             root,
             key,
+            known,
             now_us=now_us,
             log_offset=log_offset,
             resolve=lambda name: step_id(root.id, name) if name in steps else _resolve(state, root, name) or name,
@@ -54,7 +60,7 @@ def admit_into(
         if submission.idempotency_key is not None:
             data.idempotency_key, data.idempotency_window = submission.idempotency_key, submission.idempotency_window
         added.append(NewTask(child, root.id, root.row.namespace, root.row.correlation or root.id, data))
-    return Admitted(added, root)
+    return Admitted(added, root, warning_of(found))
 
 
 def _resolve(state: PartitionState, root: Task, name: str) -> str | None:

@@ -10,12 +10,14 @@ from schemas import events as e
 
 from ..changes import Changes, NewTask
 from ..envelope import Envelope
+from ..graph import Plan
 from ..rejection import Rejection, TaskRejection
-from ..state import PartitionState
+from ..state import KnownDefinition, PartitionState
 from ..tasks.creation import created_data
 from .additions import admit_into
 from .known import find_known, fingerprint_of
 from .outcomes import Admitted, Duplicate
+from .resolve import resolve, warning_of
 from .specs import check_spec
 from .validity import check_window, plan_of
 
@@ -44,14 +46,39 @@ def admit(changes: Changes, submission: Submission, task: str, envelope: Envelop
         return plan
     if (problem := check_spec(submission, "")) is not None:
         return problem
-    data = _root_data(changes, submission, envelope, fingerprint)
     if plan is not None:
-        data.tasks, data.steps_total = msgspec.Raw(msgspec.json.encode(submission.tasks)), len(plan.steps)
-    return Admitted([NewTask(task, None, submission.namespace, submission.correlation_id or task, data, plan)])
+        return _workflow(changes, submission, task, envelope, fingerprint, plan)
+    definition = resolve(changes, submission.namespace, submission, "")
+    if isinstance(definition, Rejection):
+        return definition
+    data = _root_data(changes, submission, envelope, fingerprint, definition)
+    new = NewTask(task, None, submission.namespace, submission.correlation_id or task, data)
+    warning = warning_of([(submission, definition)]) if definition is None or definition.deprecated else None
+    return Admitted([new], warning=warning)
 
 
-def _root_data(changes: Changes, submission: Submission, envelope: Envelope, fingerprint: str) -> e.TaskCreated:
-    data = created_data(submission, now_us=changes.now_us, log_offset=changes.known.events_offset)
+def _workflow(
+    changes: Changes, submission: Submission, task: str, envelope: Envelope, fingerprint: str, plan: Plan
+) -> Admitted | TaskRejection:
+    """A root that has no body, so that there is no definition of it. Its steps are resolved when they are created; one that names
+    an unknown version is rejected now."""
+    found = []
+    for key, step in plan.steps.items():
+        known = resolve(changes, submission.namespace, step, f"tasks.{key}.")
+        if isinstance(known, Rejection):
+            return known
+        found.append((step, known))
+    data = _root_data(changes, submission, envelope, fingerprint, None)
+    data.unresolved = False
+    data.tasks, data.steps_total = msgspec.Raw(msgspec.json.encode(submission.tasks)), len(plan.steps)
+    new = NewTask(task, None, submission.namespace, submission.correlation_id or task, data, plan)
+    return Admitted([new], warning=warning_of(found))
+
+
+def _root_data(
+    changes: Changes, submission: Submission, envelope: Envelope, fingerprint: str, known: KnownDefinition | None
+) -> e.TaskCreated:
+    data = created_data(submission, known, now_us=changes.now_us, log_offset=changes.known.events_offset)
     data.payload_hash = fingerprint
     data.parent_id = submission.parent_id
     data.created_by = submission.created_by

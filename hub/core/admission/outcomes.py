@@ -8,10 +8,12 @@ from ..state import Task
 
 
 class Admitted(NamedTuple):
-    """The submission is admitted: create `tasks` in this order; `root` is the live workflow to which they are added, or None."""
+    """`tasks` are to be created in this order; `root` is the live workflow they are added to, if any. `warning`: what the client
+    should know nevertheless."""
 
     tasks: list[NewTask]
     root: Task | None = None
+    warning: str | None = None
 
 
 class Duplicate(NamedTuple):

@@ -10,7 +10,7 @@ from schemas.tasks import INLINE_RESULTS_BYTES_MAX
 
 from ..changes import Changes
 from ..rows import TaskRow
-from ..state import LiveWorker, Task
+from ..state import KnownDefinition, LiveWorker, Task
 from ..state.ready import Bucket
 from ..tasks.policy import policy_of
 from ..times import SECOND_US
@@ -31,7 +31,7 @@ def dispatch(changes: Changes) -> None:
     if not state.ready.waiting or not state.workers:
         return
     free: dict[str, int] = {}
-    candidates: dict[Bucket, list[LiveWorker]] = {}
+    candidates: dict[Bucket, tuple[KnownDefinition | None, list[LiveWorker]]] = {}
     heads = state.ready.heads()
     size = 0
     while heads:
@@ -39,33 +39,38 @@ def dispatch(changes: Changes) -> None:
             state.wake_dispatch(changes.now_us)  # the rest is dispatched in the next transaction
             return
         _, _, task_id, bucket = heappop(heads)
-        workers = candidates.get(bucket)
-        if workers is None:
-            workers = candidates[bucket] = _workers_for(changes, bucket, free)
+        found = candidates.get(bucket)
+        if found is None:
+            found = candidates[bucket] = _workers_for(changes, bucket, free)
+        definition, workers = found
         worker = max(workers, key=lambda worker: free[worker.incarnation], default=None)
-        if worker is None or free[worker.incarnation] <= 0:
+        if definition is None or worker is None or free[worker.incarnation] <= 0:
             _want(changes, workers)
             continue
         state.ready.pop(bucket)
         free[worker.incarnation] -= 1
-        size += _issue(changes, state.tasks[task_id], worker)
+        size += _issue(changes, state.tasks[task_id], worker, definition)
         head = state.ready.head(bucket)
         if head is not None:
             heappush(heads, (*head, bucket))
 
 
-def _workers_for(changes: Changes, bucket: Bucket, free: dict[str, int]) -> list[LiveWorker]:
-    queue, name = bucket
+def _workers_for(changes: Changes, bucket: Bucket, free: dict[str, int]) -> tuple[KnownDefinition | None, list[LiveWorker]]:
+    """The definition of a bucket's tasks, and the workers that have it."""
+    queue, namespace, name, version = bucket
+    definition = changes.state.definitions.find(namespace, name, version)
+    if definition is None:
+        return None, []
     known = changes.state.workers.values()
     pools = changes.known.pools
     workers = [
         worker
         for worker in known
-        if queue in worker.queues and name in worker.names and not worker.draining and worker.pool in pools
+        if queue in worker.queues and definition.id in worker.definitions and not worker.draining and worker.pool in pools
     ]
     for worker in workers:
         free.setdefault(worker.incarnation, changes.state.free_credit(worker))
-    return workers
+    return definition, workers
 
 
 def _want(changes: Changes, workers: list[LiveWorker]) -> None:
@@ -77,13 +82,13 @@ def _want(changes: Changes, workers: list[LiveWorker]) -> None:
             changes.command(worker, "", WorkWanted(partition=changes.partition, waiting=len(changes.state.ready)))
 
 
-def _issue(changes: Changes, task: Task, worker: LiveWorker) -> int:
-    """Dispatch one task. Returns the approximate size of its command in bytes."""
+def _issue(changes: Changes, task: Task, worker: LiveWorker, known: KnownDefinition) -> int:
+    """Dispatch one task; returns about how many bytes its command takes."""
     row = task.row
     token = changes.next_src()
     attempt, dispatched = row.attempt + 1, row.dispatch + 1
     lease_seconds = worker.lease_us / SECOND_US
-    policy = policy_of(row, worker.options.get(row.name))
+    policy = policy_of(row, known.definition)
     changes.apply(
         task,
         e.TaskDispatched(
@@ -97,6 +102,7 @@ def _issue(changes: Changes, task: Task, worker: LiveWorker) -> int:
             priority=row.priority,
             lease_seconds=lease_seconds,
             policy=policy,
+            version=known.definition.version if row.unresolved else None,
         ),
     )
     results, omitted = _dependency_results(changes, row)

@@ -2,17 +2,18 @@
 
 from typing import Any
 
-from schemas import CancelAttempt
+from schemas import CancelAttempt, DefinitionsWanted
 from schemas import events as e
 from schemas import reports as r
 
-from ..bounds import ID_BYTES, LEASE_SECONDS_MAX, NAMES_MAX, cut
+from ..bounds import ID_BYTES, LEASE_SECONDS_MAX, QUEUES_MAX, cut
 from ..changes import Changes
 from ..envelope import Envelope, InvalidReport
+from ..rows import WorkerRow
 from ..state import LiveWorker, Task
 from ..tasks.attempts import on_lost, on_worker_stopped
-from ..tasks.retry import problem_of_options
 from ..times import SECOND_US
+from .definitions import check_definitions, learn, news_of
 from .leases import lose_worker
 
 #: Lease of a worker that has not reported since the take-over of this partition.
@@ -26,25 +27,13 @@ def check_worker(report: r.WorkerReport, inboxes: int) -> str | None:
     for name in ("incarnation", "pool", "host"):
         if len(getattr(report, name).encode()) > ID_BYTES:
             return f"{name}: longer than {ID_BYTES} bytes"
-    for name in ("queues", "names"):
-        if len(getattr(report, name)) > NAMES_MAX:
-            return f"{name}: more than {NAMES_MAX}"
-        if any(len(text.encode()) > ID_BYTES for text in getattr(report, name)):
-            return f"{name}: one is longer than {ID_BYTES} bytes"
-    if (problem := _check_options(report)) is not None:
-        return problem
-    return f"inbox: must be between 0 and {inboxes - 1}, got {report.inbox}" if report.inbox >= inboxes else None
-
-
-def _check_options(report: r.WorkerReport) -> str | None:
-    if len(report.options) > NAMES_MAX:
-        return f"options: more than {NAMES_MAX}"
-    for name, options in report.options.items():
-        if len(name.encode()) > ID_BYTES:
-            return f"options: a name is longer than {ID_BYTES} bytes"
-        if (problem := problem_of_options(options)) is not None:
-            return f"options.{name}.{problem}"
-    return None
+    if len(report.queues) > QUEUES_MAX:
+        return f"queues: more than {QUEUES_MAX}"
+    if any(len(queue.encode()) > ID_BYTES for queue in report.queues):
+        return f"queues: one is longer than {ID_BYTES} bytes"
+    if report.inbox >= inboxes:
+        return f"inbox: must be between 0 and {inboxes - 1}, got {report.inbox}"
+    return check_definitions(report)
 
 
 def on_worker_report(changes: Changes, envelope: Envelope, report: r.WorkerReport) -> None:
@@ -53,6 +42,8 @@ def on_worker_report(changes: Changes, envelope: Envelope, report: r.WorkerRepor
     if (problem := check_worker(report, changes.settings.inboxes)) is not None:
         raise InvalidReport(f"{envelope.type}: {problem}")
     worker = changes.state.workers.get(report.incarnation)
+    if report.definitions is not None:
+        _learn(changes, report, worker)
     if worker is None:
         worker = changes.state.workers[report.incarnation] = LiveWorker(report.incarnation, changes.now_us, DEFAULT_LEASE_US)
     was_missed = worker.missed
@@ -60,7 +51,7 @@ def on_worker_report(changes: Changes, envelope: Envelope, report: r.WorkerRepor
     if report.pool not in changes.known.pools:
         changes.unknown_pools.add(report.pool)
     if changes.home_of(report.incarnation) == changes.partition:
-        _announce(changes, envelope, report, was_missed=was_missed)
+        _announce(changes, envelope, report, worker, was_missed=was_missed)
     match report:
         case r.WorkerHeartbeat(holding=list() as holding):
             _stop_strays(changes, worker, holding)
@@ -69,13 +60,24 @@ def on_worker_report(changes: Changes, envelope: Envelope, report: r.WorkerRepor
             worker.draining = True
         case r.WorkerStopped():
             _release(changes, worker)
+            return
+    if report.revision > worker.revision and worker.pool in changes.known.pools:
+        changes.command(worker, "", DefinitionsWanted(partition=changes.partition, revision=report.revision))
 
 
-def _announce(changes: Changes, envelope: Envelope, report: r.WorkerReport, *, was_missed: bool) -> None:
-    """On the worker's home partition, emit an event if its report has news."""
+def _learn(changes: Changes, report: r.WorkerReport, worker: LiveWorker | None) -> None:
+    """A registration says what holds from now on, once. What else gives definitions repeats what may be out of date by now: other
+    workers have registered since."""
+    replace = isinstance(report, r.WorkerRegistered) and (worker is None or report.revision > worker.registered)
+    learn(changes, news_of(changes, report, replace=replace), report.incarnation)
+
+
+def _announce(changes: Changes, envelope: Envelope, report: r.WorkerReport, worker: LiveWorker, *, was_missed: bool) -> None:
+    """On its home partition, what a worker reports of itself is also an event where it is new."""
     row = changes.state.worker_rows.get(report.incarnation)
-    if not isinstance(report, r.WorkerStopped) and (row is None or was_missed or row.state == "silent"):
-        changes.apply_to_worker(report.incarnation, _registered(report), run=envelope.offset)
+    is_news = row is None or was_missed or row.state == "silent" or worker.revision > row.revision
+    if is_news and not isinstance(report, r.WorkerStopped):
+        changes.apply_to_worker(report.incarnation, _registered(report, worker, row), run=envelope.offset)
         row = changes.state.worker_rows[report.incarnation]
     if row is None:
         return
@@ -126,13 +128,15 @@ def _token(task: Task) -> str:
     return task.row.lease.token
 
 
-def _registered(report: r.WorkerReport) -> e.WorkerRegisteredEvent:
+def _registered(report: r.WorkerReport, worker: LiveWorker, row: WorkerRow | None) -> e.WorkerRegisteredEvent:
+    """`row`: what is known of the worker from before a take-over, since when it may not have said what it has registered."""
+    known = row if row is not None and worker.revision < 0 else worker
     return e.WorkerRegisteredEvent(
         pool=report.pool,
         inbox=report.inbox,
         queues=report.queues,
-        names=report.names,
-        options=report.options,
+        revision=max(0, known.revision),
+        definitions=sorted(known.definitions),
         slots=report.slots,
         lease_seconds=report.lease_seconds,
         host=report.host,

@@ -4,6 +4,7 @@ The row of a task is the fold of its events, byte for byte; only `evolve.py` cha
 in events; due times (`*_due_us`) are integer microseconds since the Unix epoch. An absent field has its default.
 """
 
+from .definition import DefinitionRow, definition_row_decoder
 from .ended import EndedRow, ended_row_decoder
 from .engine import EngineRow, engine_row_decoder
 from .intake import IntakeRow, intake_row_decoder
@@ -14,12 +15,14 @@ from .worker import WorkerRow, worker_row_decoder
 __all__ = [
     "FORMAT",
     "META_KEY",
+    "DefinitionRow",
     "EndedRow",
     "EngineRow",
     "IntakeRow",
     "MetaRow",
     "TaskRow",
     "WorkerRow",
+    "definition_row_decoder",
     "ended_row_decoder",
     "engine_row_decoder",
     "intake_row_decoder",

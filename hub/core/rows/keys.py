@@ -6,6 +6,7 @@
 | `args/<id>` | the arguments of a task if they are too long for its row: `Raw` |
 | `plan/<id>` | the plan of a workflow until all its steps are created: specs by key |
 | `worker/<incarnation>`, `engine/<partition>` | `WorkerRow`, `EngineRow` |
+| `definition/<partition>/<namespace>/<name>@<version>` | `DefinitionRow` |
 | `!meta`, `!intake` | `MetaRow`, `IntakeRow` |
 """
 
@@ -16,6 +17,7 @@ from msgspec import Raw, json
 
 from schemas import StepSpec
 
+from .definition import DefinitionRow, definition_row_decoder
 from .ended import EndedRow, ended_row_decoder
 from .engine import EngineRow, engine_row_decoder
 from .intake import IntakeRow, intake_row_decoder
@@ -25,7 +27,7 @@ from .worker import WorkerRow, worker_row_decoder
 
 INTAKE_KEY = b"!intake"
 
-Row = TaskRow | EndedRow | WorkerRow | EngineRow | MetaRow | IntakeRow | Raw | Mapping[str, StepSpec]
+Row = TaskRow | EndedRow | WorkerRow | EngineRow | DefinitionRow | MetaRow | IntakeRow | Raw | Mapping[str, StepSpec]
 
 _plan_decoder = json.Decoder(dict[str, StepSpec])
 _encoder = json.Encoder()
@@ -42,6 +44,7 @@ _DECODERS: dict[bytes, Callable[[bytes], Row]] = {
     b"plan": _plan_decoder.decode,
     b"worker": worker_row_decoder.decode,
     b"engine": engine_row_decoder.decode,
+    b"definition": definition_row_decoder.decode,
     META_KEY: meta_row_decoder.decode,
     INTAKE_KEY: intake_row_decoder.decode,
 }

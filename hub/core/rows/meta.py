@@ -4,8 +4,8 @@ from msgspec import Struct, json
 
 META_KEY = b"!meta"
 
-#: Increase it with each incompatible change of rows, events or commands.
-FORMAT = 4
+#: Counted up by whoever changes rows, events or commands so that what is on the topics cannot be read any more.
+FORMAT = 5
 
 
 class MetaRow(Struct, kw_only=True):

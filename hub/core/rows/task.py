@@ -62,8 +62,9 @@ NO_STEPS = Steps()
 class TaskRow(TaskFields, kw_only=True, omit_defaults=True):
     """A live task, or an ended step of a live workflow. `root` and `parent` are None if the task is its own root.
 
-    `name`, `version` and `tags` are declared in `TaskFields`. `delivery` and `retry` are those of the submission; `policy`
-    applies from the first dispatch (see `policy.py`). `ran_seconds`: how long the last attempt that reported its end ran.
+    `name`, `version` and `tags` are declared in `TaskFields`. `delivery` and `retry` are the submission's; `version` and `policy`
+    are what holds, unless the row is `unresolved`: then they are fixed at the first dispatch (see `policy.py`). `ran_seconds`:
+    how long the last attempt that reported its end ran.
 
     Related fields form parts, which are replaced as a whole: `timers`, `lease` (while a worker has the task), `cancel`,
     `steps` (of a workflow)."""
@@ -86,6 +87,7 @@ class TaskRow(TaskFields, kw_only=True, omit_defaults=True):
     timeouts: Timeouts | None = None
     retry: RetryPolicy | None = None
     policy: ExecutionPolicy = DEFAULT_POLICY
+    unresolved: bool = False
     payload_hash: str | None = None
     window: float | None = None
     log_offset: int = 0

@@ -2,11 +2,9 @@
 
 from msgspec import Struct, json
 
-from schemas import TaskOptions
-
 
 class WorkerRow(Struct, kw_only=True, omit_defaults=True):
-    """A worker, on its home partition."""
+    """A worker, on its home partition. `definitions`: ids of what it has registered, as of `revision`."""
 
     run: int
     state: str = ""
@@ -14,8 +12,8 @@ class WorkerRow(Struct, kw_only=True, omit_defaults=True):
     pool: str = ""
     inbox: int = 0
     queues: list[str] = []
-    names: list[str] = []
-    options: dict[str, TaskOptions] = {}
+    revision: int = 0
+    definitions: list[str] = []
     slots: int = 0
     lease_seconds: float = 10.0
     host: str = ""

@@ -1,7 +1,8 @@
 """The state of an engine partition in memory: rows, indexes derived from them, and the reported state of workers."""
 
+from .definitions import Definitions, KnownDefinition
 from .partition import PartitionState
 from .task import Task
 from .worker import LiveWorker
 
-__all__ = ["LiveWorker", "PartitionState", "Task"]
+__all__ = ["Definitions", "KnownDefinition", "LiveWorker", "PartitionState", "Task"]

@@ -1,14 +1,15 @@
 """The state of an engine partition in memory: rows, and indexes derived from them.
 
-Durable: the rows (`Task.row`, `ended`, `worker_rows`, `engine_row`), changed only by `evolve`. Derived and rebuilt by a
-restore: dependents, children, ready order, agenda, attempts by worker. Soft, never on the log: reported state of workers
-(credit, time of the last report) and waiting clients.
+Durable: the rows (`Task.row`, `ended`, `worker_rows`, `definitions`, `engine_row`), only changed by `evolve`. Derived, rebuilt at
+a restore: dependents, children, ready order, agenda, who holds what. Soft, never on the log: what workers reported of themselves
+(credit, time of the last report) and who waits for a reply.
 """
 
 from collections.abc import Set
 
 from ..rows import EngineRow, WorkerRow
 from .agenda import Agenda
+from .definitions import Definitions
 from .ended import EndedIndex
 from .ready import ReadyQueue
 from .task import Task
@@ -34,6 +35,7 @@ class PartitionState:
         self.ended = EndedIndex(ended_entries_max)
         self.dependents: dict[str, list[str]] = {}
         self.worker_rows: dict[str, WorkerRow] = {}
+        self.definitions = Definitions()
         self.engine_row = EngineRow()
         self.workers: dict[str, LiveWorker] = {}
         self.held: dict[str, set[str]] = {}

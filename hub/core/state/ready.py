@@ -1,8 +1,8 @@
 """Ready tasks in dispatch order: by effective priority, then by creation time.
 
-The effective priority increases with age, one level every `AGING_SECONDS`, for all tasks equally. So the order of two waiting
-tasks never changes, and a heap with a fixed rank is exact: `rank = created - priority * AGING_SECONDS`, lowest first. Tasks
-wait in buckets by (queue, name), because a worker runs only the names that it registered.
+Effective priority rises with age, one level every `AGING_SECONDS`, for all tasks alike; so the order between two tasks never
+changes while they wait, and a heap with a fixed rank is exact: `rank = created - priority * AGING_SECONDS`, lowest first.
+Tasks wait in buckets of (queue, namespace, name, version), because a worker takes only what it has registered.
 """
 
 from heapq import heapify, heappop, heappush
@@ -13,7 +13,7 @@ from ..times import SECOND_US
 AGING_SECONDS = 600
 
 
-Bucket = tuple[str, str]
+Bucket = tuple[str, str, str, str | None]
 
 
 Entry = tuple[int, int, str]
@@ -30,13 +30,13 @@ class ReadyQueue:
         self._counter = 0
         self.entries = 0
 
-    def push(self, task: str, queue: str, name: str, priority: int, created_us: int) -> None:
+    def push(self, task: str, bucket: Bucket, priority: int, created_us: int) -> None:
         """Add a task that became ready."""
         self._counter += 1
         rank = created_us - priority * AGING_SECONDS * SECOND_US
         self.waiting.add(task)
         self.entries += 1
-        heappush(self.buckets.setdefault((queue, name), []), (rank, self._counter, task))
+        heappush(self.buckets.setdefault(bucket, []), (rank, self._counter, task))
 
     def remove(self, task: str) -> None:
         """Remove a task that is no longer ready (dispatched, cancelled, expired)."""

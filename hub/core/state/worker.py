@@ -1,16 +1,17 @@
 """A worker in memory."""
 
-from schemas import TaskOptions
-from schemas.reports import WorkerReport
+from schemas.reports import WorkerRegistered, WorkerReport
 
 from ..times import us_of_seconds
 
 
 class LiveWorker:
-    """A worker as described in its last report. Soft state."""
+    """A worker as it described itself in its last reports. Soft state. `definitions`: ids of what it has registered, as of
+    `revision`; -1: it has not said. `registered`: the revision of its last registration, as far as is known."""
 
     __slots__ = (
         "credit",
+        "definitions",
         "draining",
         "inbox",
         "incarnation",
@@ -18,10 +19,10 @@ class LiveWorker:
         "lease_us",
         "missed",
         "missing",
-        "names",
-        "options",
         "pool",
         "queues",
+        "registered",
+        "revision",
         "slots",
         "wanted_us",
     )
@@ -33,8 +34,8 @@ class LiveWorker:
         self.pool = ""
         self.inbox = 0
         self.queues: frozenset[str] = frozenset()
-        self.names: frozenset[str] = frozenset()
-        self.options: dict[str, TaskOptions] = {}
+        self.definitions: frozenset[str] = frozenset()
+        self.revision = self.registered = -1
         self.slots = 0
         self.credit = 0
         self.draining = False
@@ -42,14 +43,15 @@ class LiveWorker:
         self.missing: set[str] = set()
         self.wanted_us = 0
 
-    def update(self, report: WorkerReport, now_us: int) -> bool:
-        """Update from a report. Returns whether the set of tasks that it can run has changed."""
+    def update(self, report: WorkerReport, now_us: int) -> None:
+        """Take in a report."""
         self.last_report_us = now_us
         self.lease_us = us_of_seconds(report.lease_seconds)
         self.missed = False
-        changed = (report.queues, report.names) != (sorted(self.queues), sorted(self.names)) or not self.pool
         self.pool, self.inbox, self.slots, self.credit = report.pool, report.inbox, report.slots, report.credit
-        self.options = report.options
-        if changed:
-            self.queues, self.names = frozenset(report.queues), frozenset(report.names)
-        return changed
+        self.queues = frozenset(report.queues)
+        if report.definitions is not None and report.revision >= self.revision:
+            self.revision = report.revision
+            if isinstance(report, WorkerRegistered):
+                self.registered = report.revision
+            self.definitions = frozenset(one.id for one in report.definitions)

@@ -6,6 +6,7 @@ from schemas import TaskSpec
 from schemas import events as e
 from schemas.tasks import AdmittedFields
 
+from ..state import KnownDefinition
 from ..times import text_of, us_of_seconds
 
 
@@ -24,14 +25,25 @@ def _copier() -> Callable[..., e.TaskCreated]:
 _created = _copier()
 
 
-def created_data(spec: TaskSpec, *, now_us: int, log_offset: int, queue: str = "default", priority: int = 0) -> e.TaskCreated:
-    """The part of `TaskCreated` that comes from a checked spec: copied and computed fields. `queue` and `priority` are the
-    defaults if the spec has none."""
+def created_data(
+    spec: TaskSpec, known: KnownDefinition | None, *, now_us: int, log_offset: int, queue: str = "default", priority: int = 0
+) -> e.TaskCreated:
+    """The part of `TaskCreated` that comes from the spec (already checked) and from the definition of its name: every field that
+    both declare the same way, and what is worked out. `queue` and `priority` where neither of them has one. Without a definition
+    the task is unresolved."""
+    if known is not None:
+        options = known.definition
+        queue, priority = options.queue or queue, priority if options.priority is None else options.priority
     expires = spec.not_start_after
-    return _created(
+    data = _created(
         spec,
         queue if spec.queue is None else spec.queue,
         priority if spec.priority is None else spec.priority,
         text_of(now_us + us_of_seconds(expires)) if isinstance(expires, int | float) else expires,
         log_offset,
     )
+    if known is None:
+        data.unresolved = True
+    else:
+        data.version, data.policy = options.version, known.policy_for(spec)
+    return data

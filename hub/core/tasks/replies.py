@@ -1,10 +1,10 @@
 """Builds replies about tasks."""
 
-from schemas import ABSENT, TaskReply
+from schemas import ABSENT, TaskReply, quoted
 
 from ..changes import Changes
 from ..emitted import Reply
-from ..rows import EndedRow
+from ..rows import EndedRow, TaskRow
 from ..state import Task
 
 
@@ -23,8 +23,17 @@ def reply_of(changes: Changes, task: Task) -> TaskReply:
         result=task.result if task.ended else ABSENT,
         error=row.error if row.state != "completed" else None,
         reason=(row.cancel.reason or None) if row.cancel is not None else None,
+        warning=None if task.ended else _warning(changes, row),
         log_offset=row.log_offset,
     )
+
+
+def _warning(changes: Changes, row: TaskRow) -> str | None:
+    """Why a task that is alive may wait for longer than it should."""
+    if row.unresolved and changes.state.definitions.find(row.namespace, row.name, row.version) is None:
+        version = "" if row.version is None else f" version {quoted(row.version)} of"
+        return f"no worker has registered{version} {quoted(row.name)} yet: it waits until one does"
+    return None
 
 
 def reply_of_ended(changes: Changes, task: str, row: EndedRow) -> TaskReply:

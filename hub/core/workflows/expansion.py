@@ -7,7 +7,7 @@ from schemas import events as e
 
 from ..changes import Changes, NewTask
 from ..graph import Plan, dependency_of
-from ..state import Task
+from ..state import KnownDefinition, Task
 from ..tasks.creation import created_data
 from .dependencies import place
 
@@ -33,7 +33,9 @@ def create_steps(changes: Changes, root: Task) -> int:
         changes.apply(root, e.WorkflowStarted(steps_total=root.row.steps.total, planned=planned))
     correlation = root.row.correlation or root.id
     for key in keys:
-        data = step_data(plan.steps[key], root, key, now_us=changes.now_us, log_offset=root.row.log_offset)
+        step = plan.steps[key]
+        known = changes.state.definitions.find(root.row.namespace, step.name, step.version)
+        data = step_data(step, root, key, known, now_us=changes.now_us, log_offset=root.row.log_offset)
         new = NewTask(step_id(root.id, key), root.id, root.row.namespace, correlation, data)
         place(changes, changes.create(new, run=root.row.run, traceparent=root.row.traceparent))
     if planned < len(plan.order):
@@ -52,10 +54,18 @@ def _slice(plan: Plan, first: int) -> tuple[str, ...]:
 
 
 def step_data(
-    step: TaskSpec, root: Task, key: str, *, now_us: int, log_offset: int, resolve: Callable[[str], str] | None = None
+    step: TaskSpec,
+    root: Task,
+    key: str,
+    known: KnownDefinition | None,
+    *,
+    now_us: int,
+    log_offset: int,
+    resolve: Callable[[str], str] | None = None,
 ) -> e.TaskCreated:
-    """`TaskCreated` of the step `key`; `resolve` maps a dependency to its task id (default: a key of the same plan)."""
-    data = created_data(step, now_us=now_us, log_offset=log_offset, queue=root.row.queue, priority=root.row.priority)
+    """`TaskCreated` of the step `key`, whose definition is `known`; `resolve` gives the id of a dependency (default: a key of the
+    same plan)."""
+    data = created_data(step, known, now_us=now_us, log_offset=log_offset, queue=root.row.queue, priority=root.row.priority)
     data.key = key
     data.parent_id = root.id
     data.depends_on = [

@@ -70,6 +70,14 @@ class World:
         """The values of `committed`."""
         return [record.value for record in await self.committed(topic, partition)]
 
+    async def visible(self, topic: str, partition: int, count: int) -> list[bytes | None]:
+        """The values of `committed` as soon as there are `count`: Apache Kafka acknowledges the end of a transaction before its
+        markers are in all partitions."""
+        async with asyncio.timeout(60):
+            while len(values := await self.values(topic, partition)) < count:
+                await asyncio.sleep(0.01)
+        return values
+
     async def ends(self, topic: str, partition: int = 0) -> tuple[int, int]:
         """(last stable offset, end of the log): different while a transaction is open."""
         stable = await self._end(topic, partition, "read_committed")

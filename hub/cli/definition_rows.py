@@ -1,0 +1,85 @@
+"""The definitions that `hub.state` holds, as rows for a list: those of all partitions as one."""
+
+from fnmatch import fnmatchcase
+
+from msgspec import Struct
+
+from schemas.tasks import TaskOptions
+
+from ..core import DefinitionRow, Definitions, decode_row, kind_of
+from ..kafka import STATE, Cluster, describe_partitions, read_all
+
+
+class ListedDefinition(Struct, kw_only=True):
+    """One line of the list. `partitions`: how many of the hub's partitions (`of`) know it; where they differ, the one that was
+    registered last is shown, and `deprecated` where one says so. `default`: what a submission without a version means."""
+
+    name: str
+    version: str
+    namespace: str | None
+    state: str
+    default: bool
+    options: TaskOptions
+    worker: str
+    registered_at: str
+    deprecated_at: str | None = None
+    reason: str = ""
+    by: str | None = None
+    partitions: int = 0
+    of: int = 0
+
+
+async def read_definitions(cluster: Cluster, *, name: str | None = None) -> list[ListedDefinition]:
+    """What workers have registered, of names that fit the pattern `name`, in the order of name, namespace and version. Records
+    that are not rows of definitions are left out. Raises Unreachable, TopicMissing."""
+    rows: dict[str, list[DefinitionRow]] = {}
+    partitions = await describe_partitions(cluster)
+    for partition in range(partitions):
+        for row in (await _rows_of(cluster, partition)).values():
+            if name is None or fnmatchcase(row.definition.name, name):
+                rows.setdefault(row.definition.id, []).append(row)
+    return listed(rows, partitions)
+
+
+def listed(rows: dict[str, list[DefinitionRow]], partitions: int) -> list[ListedDefinition]:
+    """The list of what the partitions know, by the ids of definitions."""
+    known = Definitions()
+    for found in rows.values():
+        known.put(max(found, key=lambda row: (row.state == "deprecated", row.registered_at)))
+    lines = []
+    for one in known.in_order():
+        row, definition = one.row, one.definition
+        default = known.find(definition.namespace or "", definition.name, None)
+        lines.append(
+            ListedDefinition(
+                name=definition.name,
+                version=definition.version,
+                namespace=definition.namespace,
+                state=row.state,
+                default=default is one,
+                options=definition,
+                worker=row.worker,
+                registered_at=row.registered_at,
+                deprecated_at=row.deprecated_at,
+                reason=row.reason,
+                by=row.by,
+                partitions=len(rows[one.id]),
+                of=partitions,
+            )
+        )
+    return lines
+
+
+async def _rows_of(cluster: Cluster, partition: int) -> dict[bytes, DefinitionRow]:
+    found: dict[bytes, DefinitionRow] = {}
+    async for record in read_all(cluster, STATE, partition):
+        if record.key is None or kind_of(record.key) != "definition":
+            continue
+        found.pop(record.key, None)
+        try:
+            entry = decode_row(record.key, record.value)
+        except (ValueError, RecursionError):
+            continue
+        if entry is not None and isinstance(entry.row, DefinitionRow):
+            found[record.key] = entry.row
+    return found
