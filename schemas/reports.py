@@ -119,7 +119,7 @@ class WorkerReport(Report, kw_only=True):
     pool: Annotated[Name, about("Pool of the worker; its commands topic is `hub.commands.<pool>`.", "default")]
     inbox: Annotated[Count, about("Partition of that topic that the worker reads, from 0.", 3)]
     queues: Annotated[list[str], about("Queues that it serves, at most 10,000.", ["default"])]
-    slots: Annotated[Count, about("How many tasks it runs at once.", 64)]
+    slots: Annotated[Count, about("Number of slots: tasks that it runs concurrently.", 64)]
     credit: Annotated[
         Count,
         about(
@@ -177,8 +177,8 @@ class DefinitionDeprecate(Report, kw_only=True):
     name: d.Name
     version: d.RequiredVersion
     namespace: d.Namespace = None
-    reason: Annotated[str, about("Why, as text for people; at most 4,096 characters.", "2 replaces it")] = ""
-    by: Annotated[str | None, about("Who asks, at most 255 bytes; absent: unknown.", "support@example.com")] = None
+    reason: Annotated[str, about("Reason, as text for people; at most 4,096 characters.", "2 replaces it")] = ""
+    by: Annotated[str | None, about("Requester, at most 255 bytes; absent: unknown.", "support@example.com")] = None
 
 
 REPORTS: dict[str, type[Submission] | type[Report]] = {

@@ -70,7 +70,7 @@ class TaskOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
         int | None,
         about("Priority of its tasks, -1,000,000 to 1,000,000; absent: that of the workflow's root, or 0.", 5),
     ] = None
-    retry: Annotated[RetryPolicy | None, about("When a further attempt follows; absent: not registered.")] = None
+    retry: Annotated[RetryPolicy | None, about("Retry policy; absent: not set.")] = None
     timeout_seconds: Annotated[
         float | None,
         about("Timeout of an attempt in seconds from its start, at most 31,622,400; absent: not set.", 30.0),

@@ -19,7 +19,7 @@ from .tasks.reports import on_attempt_report
 
 Handler = Callable[[Changes, Envelope, Any], None]
 
-#: Reports of clients: whoever sends one that cannot be taken is answered.
+#: Reports of clients, which get a reply if they are rejected.
 REQUESTS = frozenset({Submission, r.TaskCancel, r.TaskAwait, r.DefinitionDeprecate})
 
 HANDLERS: dict[type, Handler] = {

@@ -19,7 +19,9 @@ class EngineSection(BaseModel):
     ended_entries_max: int = Field(
         default=1_000_000, ge=1, description="Most ended tasks kept per partition; beyond it the oldest are removed early."
     )
-    waiting_max: int = Field(default=1_000_000, ge=1, description="Live tasks per partition; beyond it submissions are refused.")
+    waiting_max: int = Field(
+        default=1_000_000, ge=1, description="Most live tasks per partition; further submissions are rejected."
+    )
     strict_namespaces: frozenset[str] = Field(
         default=frozenset(),
         description="Namespaces in which a submission is refused while no worker has registered its name; elsewhere it waits. In"

@@ -238,7 +238,7 @@ def policy_is_that_of_the_submission(fact: Fact, task: LiveTask, fold: Fold) -> 
         said, held = getattr(policy, part), getattr(task.policy, part)
         if said != held:
             since = "by the submission" if task.unresolved else "at the first dispatch" if task.dispatch else "at its creation"
-            return f"the policy's {part} is {said}; {since} it was {held}"
+            return f"{part} of the policy is {said}, expected {held} from {since}"
     return None
 
 

@@ -83,7 +83,7 @@ def _want(changes: Changes, workers: list[LiveWorker]) -> None:
 
 
 def _issue(changes: Changes, task: Task, worker: LiveWorker, known: KnownDefinition) -> int:
-    """Dispatch one task; returns about how many bytes its command takes."""
+    """Dispatch one task. Returns the approximate size of its command in bytes."""
     row = task.row
     token = changes.next_src()
     attempt, dispatched = row.attempt + 1, row.dispatch + 1

@@ -73,7 +73,7 @@ def _learn(changes: Changes, report: r.WorkerReport, worker: LiveWorker | None) 
 
 
 def _announce(changes: Changes, envelope: Envelope, report: r.WorkerReport, worker: LiveWorker, *, was_missed: bool) -> None:
-    """On its home partition, what a worker reports of itself is also an event where it is new."""
+    """On the worker's home partition, emit an event if its report has news."""
     row = changes.state.worker_rows.get(report.incarnation)
     is_news = row is None or was_missed or row.state == "silent" or worker.revision > row.revision
     if is_news and not isinstance(report, r.WorkerStopped):

@@ -4,7 +4,7 @@ from msgspec import Struct, json
 
 META_KEY = b"!meta"
 
-#: Counted up by whoever changes rows, events or commands so that what is on the topics cannot be read any more.
+#: Increase it with each incompatible change of rows, events or commands.
 FORMAT = 5
 
 
