@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from subprocess import PIPE
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -78,14 +79,22 @@ def test_a_submission_that_is_invalid_is_not_sent(address: str) -> None:
     assert hub("task", "get", "unsent", bootstrap=address).returncode == 1
 
 
+def _take_interrupts() -> None:
+    """A shell starts a background job with SIGINT ignored, and so are the job's children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_a_wait_that_is_interrupted_says_how_to_continue(address: str) -> None:
     """Interrupted when the command waits: it says after a while why nobody takes the task."""
     command = [sys.executable, "-m", "hub", "task", "create", "nosuch", "--id", "interrupted", "--wait", "--bootstrap", address]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as waiting:
+    with subprocess.Popen(command, stdout=PIPE, stderr=PIPE, text=True, preexec_fn=_take_interrupts) as waiting:
         assert waiting.stderr is not None
-        assert "is ready" in waiting.stderr.readline()
-        waiting.send_signal(signal.SIGINT)
-        out, said = waiting.communicate(timeout=SECONDS)
+        try:
+            assert "is ready" in waiting.stderr.readline()
+            waiting.send_signal(signal.SIGINT)
+            out, said = waiting.communicate(timeout=SECONDS)
+        finally:
+            waiting.kill()
     assert (waiting.returncode, out) == (130, "")
     assert said == "Task interrupted continues; follow it to its end with `hub task watch interrupted`.\n"
     hub("task", "cancel", "interrupted", bootstrap=address)
