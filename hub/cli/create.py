@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -127,20 +128,28 @@ async def _outcome(hub: "Hub", handle: "TaskHandle", timeout: float | None) -> "
     """How the task ended. Raises WaitTimeoutError."""
     from ..service import ServiceTasks
 
+    printed: list[str] = []
+
+    def warn() -> None:
+        if not printed and handle.warning is not None:
+            printed.append(handle.warning)
+            _print_warning(handle)
+
     tasks = ServiceTasks("hub task create")
-    tasks.start(_hint(hub, handle), "hint")
+    tasks.start(_hint(hub, handle, warn), "hint")
     try:
         return await handle.outcome(timeout_seconds=timeout)
     finally:
         await tasks.cancel()
-        _print_warning(handle)
+        warn()
 
 
-async def _hint(hub: "Hub", handle: "TaskHandle") -> None:
-    """Report the reason while the command waits for a task that no worker executes."""
+async def _hint(hub: "Hub", handle: "TaskHandle", warn: Callable[[], None]) -> None:
+    """Print the engine's warning and the reason while the command waits for a task that no worker executes."""
     from ..runtime.cluster import cluster_at
 
     await asyncio.sleep(HINT_SECONDS)
+    warn()
     with contextlib.suppress(HubError):
         reply = await hub.get(handle.id, root=handle.root)
         if reply.state == "ready":

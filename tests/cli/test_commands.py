@@ -90,6 +90,7 @@ def test_a_wait_that_is_interrupted_says_how_to_continue(address: str) -> None:
     with subprocess.Popen(command, stdout=PIPE, stderr=PIPE, text=True, preexec_fn=_take_interrupts) as waiting:
         assert waiting.stderr is not None
         try:
+            assert waiting.stderr.readline() == "Warning: no worker has registered 'nosuch' yet: it waits until one does.\n"
             assert "is ready" in waiting.stderr.readline()
             waiting.send_signal(signal.SIGINT)
             out, said = waiting.communicate(timeout=SECONDS)
