@@ -134,15 +134,15 @@ from versions import tasks
 
 async def main():
     async with HubInMemory(tasks) as hub:
-        for version in (None, "1"):
-            print((await hub.run("charge", {"order": 1, "amount": 9}, version=version))["paid"])
+        paid = [(await hub.run("charge", {"order": 1, "amount": 9}, version=version))["paid"] for version in (None, "1")]
+    print(paid)
 
 asyncio.run(main())
 """
 
 
 def test_versions_of_a_task_stand_side_by_side(example: Example) -> None:
-    assert example.run(sys.executable, "-c", VERSIONS).splitlines() == ["[9.0]", "9.0"]
+    assert example.run(sys.executable, "-c", VERSIONS).splitlines()[-1] == "[[9.0], 9.0]"
 
 
 def test_submit_wait_and_watch(example: Example) -> None:
