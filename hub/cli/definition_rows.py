@@ -6,8 +6,9 @@ from msgspec import Struct
 
 from schemas.tasks import TaskOptions
 
-from ..core import DefinitionRow, Definitions, decode_row, kind_of
-from ..kafka import STATE, Cluster, describe_partitions, read_all
+from ..core import DefinitionRow, Definitions, decode_row
+from ..kafka import Cluster, describe_partitions
+from .state_rows import latest_rows
 
 
 class ListedDefinition(Struct, kw_only=True):
@@ -35,8 +36,9 @@ async def read_definitions(cluster: Cluster, *, name: str | None = None) -> list
     rows: dict[str, list[DefinitionRow]] = {}
     partitions = await describe_partitions(cluster)
     for partition in range(partitions):
-        for row in (await _rows_of(cluster, partition)).values():
-            if name is None or fnmatchcase(row.definition.name, name):
+        for key, value in (await latest_rows(cluster, partition, "definition")).items():
+            row = _row_of(key, value)
+            if row is not None and (name is None or fnmatchcase(row.definition.name, name)):
                 rows.setdefault(row.definition.id, []).append(row)
     return listed(rows, partitions)
 
@@ -70,16 +72,9 @@ def listed(rows: dict[str, list[DefinitionRow]], partitions: int) -> list[Listed
     return lines
 
 
-async def _rows_of(cluster: Cluster, partition: int) -> dict[bytes, DefinitionRow]:
-    found: dict[bytes, DefinitionRow] = {}
-    async for record in read_all(cluster, STATE, partition):
-        if record.key is None or kind_of(record.key) != "definition":
-            continue
-        found.pop(record.key, None)
-        try:
-            entry = decode_row(record.key, record.value)
-        except (ValueError, RecursionError):
-            continue
-        if entry is not None and isinstance(entry.row, DefinitionRow):
-            found[record.key] = entry.row
-    return found
+def _row_of(key: bytes, value: bytes) -> DefinitionRow | None:
+    try:
+        entry = decode_row(key, value)
+    except (ValueError, RecursionError):
+        return None
+    return entry.row if entry is not None and isinstance(entry.row, DefinitionRow) else None

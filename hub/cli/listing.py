@@ -8,8 +8,9 @@ from msgspec import Struct
 from schemas import MalformedRecord, printable
 
 from ..client.lookup import find_made
-from ..core import EndedRow, TaskRow, decode_row, kind_of
-from ..kafka import STATE, Cluster, KafkaTransport, describe_partitions, read_all
+from ..core import EndedRow, TaskRow, decode_row
+from ..kafka import Cluster, KafkaTransport, describe_partitions
+from .state_rows import latest_rows
 
 
 class ListedTask(Struct, kw_only=True):
@@ -53,15 +54,7 @@ async def read_tasks(
         else {each.task for each in await find_made(KafkaTransport(cluster), partitions, event_id, source=source)}
     )
     for partition in range(partitions):
-        rows: dict[bytes, bytes] = {}
-        async for record in read_all(cluster, STATE, partition):
-            if record.key is None or kind_of(record.key) != "task":
-                continue
-            if record.value is None:
-                rows.pop(record.key, None)
-            else:
-                rows[record.key] = record.value
-        for key, value in rows.items():
+        for key, value in (await latest_rows(cluster, partition, "task")).items():
             try:
                 found.append(listed_task(key, value, partition))
             except MalformedRecord:
