@@ -1,12 +1,12 @@
 """The background tasks of a service: none is forgotten, and one that fails is reported once, by name."""
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 from structlog.testing import capture_logs
 
 from hub.service import ServiceTasks, no_log, run_until
+from tests.components.running import until
 
 
 class Mistake(Exception):
@@ -18,12 +18,6 @@ async def raises() -> None:
 
 
 async def returns() -> None: ...
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not true():
-            await asyncio.sleep(0)
 
 
 async def test_a_failure_is_logged_once_with_the_names_of_service_and_task_and_raised_to_who_watches() -> None:

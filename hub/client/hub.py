@@ -25,7 +25,7 @@ from schemas.reports import DefinitionDeprecate, TaskAwait, TaskCancel, TaskRequ
 
 from ..core import SOURCE_BYTES, check_cancel, check_ids, escaped_bytes
 from ..errors import ConfigurationError, HubError
-from ..kafka import EVENTS, INTAKE, Cluster, KafkaTransport, Outgoing, Transport, partition_of
+from ..kafka import EVENTS, INTAKE, SEND_SECONDS, Cluster, KafkaTransport, Outgoing, Transport, partition_of
 from .errors import (
     InvalidRequestError,
     NoAnswerError,
@@ -170,12 +170,15 @@ class Hub:
 
     # Waiting
 
-    async def _reader(self) -> ReplyReader:
+    async def _reader(self, timeout_seconds: float | None = None) -> ReplyReader:
+        """Reads replies, from the first call on. Raises Unreachable, if no broker responds until the timeout (default and
+        maximum: that of sending), TopicMissing."""
         if self._replies is None:
             async with self._replies_starting:
                 if self._replies is None:
                     replies = ReplyReader(self._transport, self._client_id, self._ask)
-                    await replies.start()
+                    seconds = SEND_SECONDS if timeout_seconds is None else min(timeout_seconds, SEND_SECONDS)
+                    await replies.start(timeout_seconds=seconds)
                     self._replies = replies
         return self._replies
 
@@ -188,7 +191,7 @@ class Hub:
 
     async def outcome_of(self, handle: TaskHandle, *, timeout_seconds: float | None = None) -> TaskReply:
         """See TaskHandle.outcome."""
-        replies = await self._reader()
+        replies = await self._reader(timeout_seconds)
         if handle._future is None:
             handle._token, address, handle._future = replies.expect(handle.id, handle.root)
             await self._ask(handle.id, handle.root, True, address)
@@ -264,11 +267,11 @@ class Hub:
 
         Raises NoAnswerError (a TimeoutError)."""
         _checked(TaskAwait(id=task, root=root))
-        replies = await self._reader()
+        replies = await self._reader(timeout_seconds)
         token, address, future = replies.expect(task, root or task, until_end=False)
         try:
-            await self._ask(task, root or task, False, address)
             async with asyncio.timeout(timeout_seconds):
+                await self._ask(task, root or task, False, address)
                 return await future
         except TimeoutError:
             raise NoAnswerError(task, self.bootstrap, timeout_seconds) from None
@@ -300,7 +303,7 @@ class Hub:
 
         Raises TaskRejectedError (`code`: unknown_task, already_ended, already_cancelling), InvalidRequestError, NoAnswerError."""
         request = self._cancel(task, root, reason, by)
-        replies = await self._reader()
+        replies = await self._reader(timeout_seconds)
         token, address, future = replies.expect(task, root or task)
         try:
             await self._request("task.cancel", request, address)
@@ -343,8 +346,8 @@ class Hub:
 
         Raises TaskUnknownError where the engine knows nothing of it, NoAnswerError."""
         reply = await self.get(task, root=root)
-        if reply.kind == "unknown":
-            raise TaskUnknownError(f"Task {task} is unknown or has expired.", reply)
+        if isinstance(error := error_of(reply), TaskUnknownError):
+            raise error
         async for event in self._events_of(task, root or task, reply.log_offset):
             yield event
 

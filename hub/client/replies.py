@@ -14,8 +14,8 @@ from msgspec import json
 
 from schemas import TERMINAL_STATES, MalformedRecord, TaskReply, printable, quoted
 
-from ..errors import HubError
-from ..kafka import REPLIES, REPLY_PARTITIONS, RecordReader, Transport
+from ..errors import HubError, Unreachable
+from ..kafka import REPLIES, REPLY_PARTITIONS, SEND_SECONDS, RecordReader, Transport
 from ..service import ServiceTasks
 from .errors import RepliesFailedError, UnreadableReplyError
 
@@ -78,10 +78,19 @@ class ReplyReader:
         self._reader: RecordReader | None = None
         self._tasks = ServiceTasks("the client", self._failed)
 
-    async def start(self) -> None:
-        """Find the end of the partition and begin to read there. Raises Unreachable, TopicMissing."""
-        self._reader = await self._open(None)
+    async def start(self, *, timeout_seconds: float = SEND_SECONDS) -> None:
+        """Find the end of the partition and begin to read there. While no broker responds, as during a restart, this is repeated
+        until the timeout. Raises Unreachable, TopicMissing."""
         self._loop = asyncio.get_running_loop()
+        deadline = self._loop.time() + timeout_seconds
+        while self._reader is None:
+            try:
+                self._reader = await self._open(None)
+            except Unreachable as error:
+                if self._loop.time() >= deadline:
+                    raise
+                log.debug("cannot read replies yet", action="replies_interrupted", reason=repr(error))
+                await asyncio.sleep(RECONNECT_SECONDS)
         self._tasks.keep(self._read(), "replies")
         if not self._transport.local:
             self._tasks.keep(self._ask_again(), "replies-again")

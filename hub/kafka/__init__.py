@@ -26,7 +26,7 @@ from .opening import describe_features, open_session, supports_kip890
 from .partition import INBOX_PARTITIONS, inbox_of, murmur2, partition_of
 from .reader import PartitionReader, read_all
 from .records import Record, StoredRecord, TopicPartition
-from .sender import Outgoing, Sender
+from .sender import SEND_SECONDS, Outgoing, Sender
 from .session import TransactionalSession
 from .storage import ClusterStorage, describe_storage
 from .topic_config import TopicChange
@@ -95,6 +95,7 @@ __all__ = [
     "RecordReader",
     "RecordSender",
     "RecordTooLarge",
+    "SEND_SECONDS",
     "Sender",
     "SessionFailed",
     "SessionFenced",

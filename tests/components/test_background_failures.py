@@ -3,7 +3,6 @@ hang. A stop leaves no task behind."""
 
 import asyncio
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,6 +25,7 @@ from hub.kafka import Cluster, KafkaTransport
 from hub.runtime import ChildSpec, Fleet, Process, Supervisor
 from hub.runtime.errors import ProcessFailed
 from hub.runtime.roles import _serve
+from tests.components.running import until
 from tests.engine.test_loop import broker, events, submit
 
 __all__ = ["broker"]  # the fixture
@@ -57,12 +57,6 @@ def errors(logs: list[EventDict]) -> list[EventDict]:
 def left_running(*names: str) -> list[str]:
     """Tasks of this loop whose name begins with one of these."""
     return [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith(names)]
-
-
-async def until(true: Callable[[], object]) -> None:
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        while not true():
-            await asyncio.sleep(0.01)
 
 
 # The engine
@@ -215,7 +209,7 @@ async def test_the_broker_ends_when_its_maintenance_fails(monkeypatch: pytest.Mo
     monkeypatch.setattr(storage, "maintain", raises)
     server = BrokerServer(None, storage=storage, on_fatal=ended.append)
     await server.start()
-    await until(lambda: ended)
+    await until(lambda: bool(ended))
     await server.stop()
     assert [(str(error), error.__notes__) for error in ended] == [
         ("a mistake of ours", ["In the background task 'broker-maintenance' of the broker."])
@@ -235,7 +229,7 @@ async def test_the_broker_ends_when_its_housekeeping_ends(monkeypatch: pytest.Mo
     ended: list[BaseException] = []
     server = BrokerServer(None, on_fatal=ended.append)
     await server.start()
-    await until(lambda: ended)
+    await until(lambda: bool(ended))
     await server.stop()
     assert [error.__notes__ for error in ended] == [["In the background task 'broker-retention' of the broker."]]
     assert left_running("broker") == []

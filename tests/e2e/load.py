@@ -50,12 +50,13 @@ class Load:
         self.graphs = tasks // 4
         self.ms = ms
         self.handles: list[TaskHandle] = []
-        self.submitted = asyncio.Event()
+        self.connected, self.submitted = asyncio.Event(), asyncio.Event()
         self.ended = 0
 
     async def run(self, *, timeout_seconds: float) -> None:
         """Submit everything and see every end. Raises TimeoutError."""
         async with asyncio.timeout(timeout_seconds), Hub(self.bootstrap) as hub:
+            self.connected.set()
             for first in range(0, self.graphs, CHUNK):
                 graphs = [(chain if index % 2 else diamond)(self.ms) for index in range(first, min(first + CHUNK, self.graphs))]
                 self.handles += await hub.submit_many(graphs)
@@ -76,17 +77,20 @@ class Load:
 
 
 async def during(load: Load, harm: Callable[[], Awaitable[None]], *, times: int, timeout_seconds: float, seed: int) -> None:
-    """Run the load and do harm so many times at random moments meanwhile."""
+    """Run the load and do harm so many times at random moments after it is connected."""
     chance = random.Random(seed)
-    running = asyncio.get_running_loop().create_task(load.run(timeout_seconds=timeout_seconds))
+    running = asyncio.create_task(load.run(timeout_seconds=timeout_seconds))
+    connected = asyncio.create_task(load.connected.wait())
     try:
+        await asyncio.wait([running, connected], return_when=asyncio.FIRST_COMPLETED)
         for _ in range(times):
             await asyncio.wait([running], timeout=chance.uniform(0.05, 0.8))
             await harm()
         await running
     finally:
         running.cancel()
-        await asyncio.wait([running])
+        connected.cancel()
+        await asyncio.wait([running, connected])
 
 
 async def everything_was_delivered(bootstrap: str, partitions: int, written: Path, *, seconds: float = 100) -> None:

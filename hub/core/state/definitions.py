@@ -91,7 +91,8 @@ class Definitions:
         known = self._known.get(row.definition.id)
         if known is None:
             known = self._known[row.definition.id] = KnownDefinition(row)
-        known.refresh()
+        else:
+            known.refresh()
         place = (row.definition.namespace, row.definition.name)
         versions = self._names.get(place)
         if versions is None:
