@@ -224,6 +224,7 @@ class PartitionLoop:
                 if batch is not None:
                     await self._commit(session, partition, *batch)
                     written_at, written_us, idle = partition.offset, now_us, False
+                self.offset = partition.offset
             if partition.offset - written_at > CHECKPOINT_RECORDS or (
                 partition.offset > written_at and now_us - written_us > CHECKPOINT_US
             ):
@@ -253,7 +254,6 @@ class PartitionLoop:
         """Decide a batch. Returns it with its records, or None if there is nothing to write. Raises UnwritableBatch."""
         taken = records if phase in ("all", "records") else ()
         batch = partition.process(taken, now_us, self._known, phase=phase)
-        self.offset = batch.offset
         self._pools.want(batch.unknown_pools)
         if phase == "timers":
             self._quarantine.looked_at_timers(batch.timer)

@@ -1,4 +1,4 @@
-"""A client that is connected while its broker restarts."""
+"""A client that is connected while its broker restarts, or whose connection hangs."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,9 +8,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from hub.broker import BrokerServer
-from hub.client import Hub
-from hub.kafka import INTAKE, BrokerUnreachable, Cluster, ensure_topics, read_all
-from tests.components.running import until
+from hub.client import Hub, replies
+from hub.kafka import INTAKE, BrokerUnreachable, Cluster, KafkaTransport, PartitionReader, ensure_topics, read_all
+from tests.components.running import running, until
+from tests.worker.test_commands import tasks
 
 
 @pytest.fixture
@@ -40,3 +41,34 @@ async def test_a_question_fails_after_its_timeout_if_the_broker_stays_away(broke
         await broker.stop()
         with pytest.raises(BrokerUnreachable, match=broker.bootstrap):
             await hub.get("t-1", timeout_seconds=0.1)
+
+
+class HangsOnce(KafkaTransport):
+    """A cluster whose first reader never fetches, as a consumer of aiokafka may after the loss of a broker."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster)
+        self.readers = 0
+
+    def reader(self, *, client_id: str) -> PartitionReader:
+        self.readers += 1
+        return super().reader(client_id=client_id) if self.readers > 1 else Hanging(self._cluster)
+
+
+class Hanging(PartitionReader):
+    """Receives nothing."""
+
+    async def open(self, topic: str, partition: int, offset: int) -> None:
+        await super().open(topic, partition, offset)
+        assert self._consumer is not None
+        self._consumer.pause(self._partition)
+
+
+async def test_a_reader_of_replies_that_hangs_is_replaced(embedded_bootstrap: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replies, "CHECK_SECONDS", 0.2)
+    monkeypatch.setattr(replies, "READ_MS", 50)
+    transport = HangsOnce(Cluster.of(embedded_bootstrap))
+    async with running(embedded_bootstrap, tasks), Hub(transport=transport) as hub:
+        handle = await hub.submit("quick")
+        assert await handle.result(timeout_seconds=60) == "done"
+        assert transport.readers > 1

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from hub.broker import LocalBroker
-from hub.kafka import INTAKE, read_batches
+from hub.kafka import EVENTS, INTAKE, read_batches
 from hub.verify import LocalSource, verify_source
 
 from .broker import BrokerProcess
@@ -147,7 +147,13 @@ class World:
         if local is None:
             return False
         self.log.read(local)
-        return not (self.log.live or self.clients.waiting or self.clients.link.on_its_way or self._undecided(local))
+        undone = self.log.live or self.clients.waiting or self.clients.link.on_its_way or self._undecided(local)
+        return not undone and all(self._is_visible(local, partition) for partition in range(self.partitions))
+
+    @staticmethod
+    def _is_visible(local: LocalBroker, partition: int) -> bool:
+        """Whether readers see all events that were written: no transaction is open or not yet synced."""
+        return local.end(EVENTS, partition) == local.end(EVENTS, partition, committed=False, unsynced=True)
 
     def _undecided(self, local: LocalBroker) -> list[int]:
         """The partitions with reports that nobody has decided."""
