@@ -1,0 +1,78 @@
+"""A copy of the project, in which tests run: to record what they execute, and with a mutant."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from .sites import Mutant
+
+ROOT = Path(__file__).parents[2]
+COPIED = (
+    "hub",
+    "schemas",
+    "subscribers",
+    "tests",
+    "pyproject.toml",
+    "README.md",
+    "CHANGELOG.md",
+    "Makefile",
+    "docker-compose.yml",
+)
+
+#: Time limit of a run without a mutant (seconds).
+RECORDING_SECONDS = 3600
+
+
+class Copy:
+    """A copy of the project in which one module is changed at a time."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="taskhub-mutants-"))
+        for name in COPIED:
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, self.folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            elif (ROOT / name).exists():
+                shutil.copy(ROOT / name, self.folder / name)
+
+    def record(self, test_files: Iterable[str]) -> Path:
+        """Run these test files; the folder with the recordings of those whose tests pass."""
+        folder = self.folder / "recordings"
+        self._run(["-p", "tests.mutants.recorder", "--recordings", str(folder), *test_files], RECORDING_SECONDS, output=None)
+        return folder
+
+    def survives(self, file: str, mutant: Mutant, tests: dict[str, float]) -> bool:
+        """Whether these tests, given with their durations in seconds, pass with the mutant."""
+        chosen, module = self.folder / "chosen.json", self.folder / file
+        chosen.write_text(json.dumps(tests))
+        original = module.read_text()
+        module.write_text(mutant.source)
+        test_files = dict.fromkeys(test.partition("::")[0] for test in tests)
+        try:
+            return self._run(
+                ["-x", "-p", "tests.mutants.chooser", "--chosen", str(chosen), *test_files], 120 + 20 * sum(tests.values())
+            )
+        finally:
+            module.write_text(original)
+
+    def _run(self, arguments: list[str], seconds: float, output: int | None = subprocess.DEVNULL) -> bool:
+        """Whether pytest succeeds within a time limit. Processes that its tests left are killed."""
+        environment = {**os.environ, "PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+        running = subprocess.Popen(
+            command, cwd=self.folder, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            return running.wait(seconds) == 0
+        except subprocess.TimeoutExpired:
+            return False
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)
+            running.wait()
