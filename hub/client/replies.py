@@ -9,17 +9,17 @@ import random
 from collections.abc import Awaitable, Callable
 from math import inf
 
-import structlog
 from msgspec import json
 
 from schemas import TERMINAL_STATES, MalformedRecord, TaskReply, printable, quoted
 
 from ..errors import HubError, Unreachable
 from ..kafka import REPLIES, REPLY_PARTITIONS, SEND_SECONDS, RecordReader, StoredRecord, Transport
+from ..logs import Logger
 from ..service import ServiceTasks
 from .errors import RepliesFailedError, UnreadableReplyError
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 ASK_AGAIN_SECONDS = 2.0
 ASKED_AT_ONCE = 1_000

@@ -11,7 +11,6 @@ import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import structlog
 from msgspec import MsgspecError
 
 from ..core import INTAKE_KEY, META_KEY, Known
@@ -26,8 +25,8 @@ from ..kafka import (
     TopicPartition,
     TransactionalSession,
 )
+from ..logs import Logger, OutageLog
 from ..service import ServiceTasks
-from ..telemetry import OutageLog
 from .clock import STOPPED_US, PartitionClock, SteadyClock, TimeWatermark
 from .encode import Outputs, check_fits, encode
 from .format import check_format
@@ -41,7 +40,7 @@ from .restoring import Changelog
 from .settings import EngineSettings, LoopSettings
 from .snapshots import Snapshot
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 #: Poll interval without records and due timers (seconds); also the longest delay of `stop`.
 IDLE_SECONDS = 0.2

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ from structlog.testing import capture_logs
 
 from hub.broker import BrokerServer
 from hub.client import Hub, replies
+from hub.engine.embedded import EmbeddedEngine
 from hub.kafka import INTAKE, BrokerUnreachable, Cluster, KafkaTransport, PartitionReader, ensure_topics, read_all
+from schemas import Event
 from tests.components.running import running, until
 from tests.worker.test_commands import tasks
 
@@ -72,3 +75,24 @@ async def test_a_reader_of_replies_that_hangs_is_replaced(embedded_bootstrap: st
         handle = await hub.submit("quick")
         assert await handle.result(timeout_seconds=60) == "done"
         assert transport.readers > 1
+
+
+async def test_a_watch_fails_if_the_broker_stays_away(broker: BrokerServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.client.hub.SEND_SECONDS", 0.1)
+    monkeypatch.setattr("hub.kafka.reader.OPEN_SECONDS", 2.0)
+    monkeypatch.setattr("hub.kafka.following.CHECK_SECONDS", 0.5)
+    engine = EmbeddedEngine(broker.local)
+    await engine.start()
+    async with Hub(broker.bootstrap) as hub:
+        task = await hub.submit("nobody's", id="t-1")
+        async with aclosing(hub.watch(task.id)) as events:
+            assert (await anext(events)).type == "task.created"
+            await engine.stop()
+            await broker.stop()
+            with pytest.raises(BrokerUnreachable, match=broker.bootstrap):
+                await asyncio.wait_for(all_of(events), 60)
+
+
+async def all_of(events: AsyncIterator[Event]) -> list[Event]:
+    """All events up to the last."""
+    return [event async for event in events]
