@@ -1,8 +1,8 @@
-"""Logs of the hub's processes: structured, to stderr, readable in a terminal and key=value elsewhere. And `OutageLog`: what
-says once what many notice many times a second.
+"""Logging of the hub's processes: structured, to stderr, formatted on a terminal and key=value otherwise. `OutageLog` logs an
+outage once that affects many operations.
 
-Rules: every record carries `action` (stable; with loggers of the standard library in `extra`) and ids, never payloads; stdout
-belongs to what a command has to say.
+Rules: every record has an `action` (stable; in `extra` with loggers of the standard library) and ids, never payloads; stdout is
+for the output of commands.
 """
 
 import json
@@ -22,15 +22,15 @@ from structlog.typing import Processor
 from .config import check_log_level
 
 MASK = "**********"
-"""What stands for a secret, as in pydantic's own texts."""
+"""The replacement for secrets, the same as in pydantic's messages."""
 SECRET_CHARACTERS_MIN = 4
-"""Shorter texts are not looked for in logs: they would be found in every timestamp."""
+"""Shorter secrets are not masked in logs: they would match parts of timestamps."""
 
 
 def configure_logging(role: str, level: str = "info", stream: TextIO | None = None) -> None:
-    """Send what structlog and the standard library log to `stream` (stderr), with the `role` of this process.
+    """Log records of structlog and of the standard library to `stream` (default: stderr), with the `role` of this process.
 
-    `level` is debug, info, warning or error; raises ConfigurationError for another."""
+    `level`: debug, info, warning or error; raises ConfigurationError for other values."""
     number = logging.getLevelNamesMapping()[check_log_level(level, "--log-level").upper()]
     stream = stream or sys.stderr
 
@@ -72,7 +72,7 @@ def configure_logging(role: str, level: str = "info", stream: TextIO | None = No
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(number)
-    # The Kafka client calls each refused connection an error, twenty times a second; what matters is raised to us.
+    # The Kafka client logs each refused connection as an error, twenty times per second; relevant errors are raised.
     logging.getLogger("aiokafka").setLevel(logging.DEBUG if number == logging.DEBUG else logging.CRITICAL)
 
 
@@ -84,7 +84,7 @@ _pattern: re.Pattern[str] | None = None
 
 
 def conceal(secrets: Iterable[str]) -> None:
-    """From now on these texts are masked in what this process logs, also in tracebacks, and as JSON or URLs write them."""
+    """Mask these texts in all later log records of this process, including tracebacks, also as escaped in JSON and URLs."""
     global _pattern
     for secret in secrets:
         if len(secret) >= SECRET_CHARACTERS_MIN:
@@ -94,7 +94,7 @@ def conceal(secrets: Iterable[str]) -> None:
 
 
 def masked(text: str) -> str:
-    """`text` without the secrets that this process knows of, and without passwords in URLs."""
+    """`text` with the known secrets of this process and passwords in URLs masked."""
     if _pattern is not None:
         text = _pattern.sub(MASK, text)
     return _URL_PASSWORD.sub(rf"\g<1>{MASK}@", text) if "://" in text else text
@@ -106,7 +106,7 @@ class _MaskingFormatter(structlog.stdlib.ProcessorFormatter):
 
 
 def _print_masked(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Instead of the interpreter's own traceback."""
+    """Replaces the interpreter's excepthook: prints the masked traceback."""
     sys.stderr.write(masked("".join(traceback.format_exception(kind, error, trace))))
 
 
@@ -114,11 +114,11 @@ def _print_masked(kind: type[BaseException], error: BaseException, trace: Traceb
 
 
 class OutageLog:
-    """Warnings of an outage, once per cause, however many notice it and however often; and one line when all of them work again,
-    with how long it took.
+    """Logs an outage: one warning per cause, however many operations fail, and one record with the duration when all parts work
+    again.
 
-    `action` and `over` are the actions of the two records. Each failing part (for example a partition) is identified by a key
-    until it recovers. Use from one thread."""
+    `action` and `over` are the actions of these records. Each failing part (for example a partition) is identified by a key until
+    it recovers. Use from one thread."""
 
     def __init__(self, logger: Any, *, action: str, over: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._logger = logger
@@ -130,7 +130,7 @@ class OutageLog:
         self._began = 0.0
 
     def failed(self, who: Hashable, cause: str, event: str, **about: Any) -> None:
-        """`who` does not work, because of `cause`. A cause that is known already is logged at the level debug."""
+        """Record that `who` fails because of `cause`. Repetitions of a cause are logged at level debug."""
         if not self._failing:
             self._began = self._clock()
         self._failing.add(who)
@@ -141,7 +141,7 @@ class OutageLog:
         self._logger.warning(event, action=self._action, **about)
 
     def works(self, who: Hashable) -> None:
-        """`who` works (again)."""
+        """Record that `who` works."""
         if who not in self._failing:
             return
         self._failing.discard(who)
