@@ -28,6 +28,7 @@ COPIED = (
 
 #: Time limit of a run without a mutant (seconds).
 RECORDING_SECONDS = 3600
+ENDING_SECONDS = 60
 
 
 class Copy:
@@ -71,6 +72,9 @@ class Copy:
         try:
             return running.wait(seconds) == 0
         except subprocess.TimeoutExpired:
+            running.send_signal(signal.SIGINT)  # fixtures end what they started
+            with suppress(subprocess.TimeoutExpired):
+                running.wait(ENDING_SECONDS)
             return False
         finally:
             with suppress(ProcessLookupError):
