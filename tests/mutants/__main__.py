@@ -134,14 +134,15 @@ def _try_all(
         tests = within(every, given.seconds)
         copy = free.get()
         try:
-            survived = copy.survives(drawn.file, mutant, tests)
+            killer = copy.killer_of(drawn.file, mutant, tests)
         finally:
             free.put(copy)
-        if survived or given.verbose:
-            outcome, after = "SURVIVED" if survived else "killed", f"{len(tests)} tests, {time.monotonic() - began:.0f} s"
-            print(f"{outcome} {drawn.file}:{mutant.lines[0]} (--one {drawn.file}:{drawn.site}) {after}")
-            print(f"    - {_first_line(mutant.before)}\n    + {_first_line(mutant.after) or '(left out)'}", flush=True)
-        return survived
+        if killer is None or given.verbose:
+            outcome, after = "killed" if killer else "SURVIVED", f"{len(tests)} tests, {time.monotonic() - began:.0f} s"
+            change = f"    - {_first_line(mutant.before)}\n    + {_first_line(mutant.after) or '(left out)'}"
+            by = f"\n    by {killer}" if killer else ""
+            print(f"{outcome} {drawn.file}:{mutant.lines[0]} (--one {drawn.file}:{drawn.site}) {after}\n{change}{by}", flush=True)
+        return killer is None
 
     with ThreadPoolExecutor(len(copies)) as threads:
         return sum(threads.map(attempt, mutants))
