@@ -74,8 +74,8 @@ def _quoted(text: str) -> str:
 
 
 class OutageLog:
-    """Warnings of an outage, once per cause, however many notice it and however often; and one line when all of them work again,
-    with how long it took.
+    """Logs an outage: one warning per cause, however many operations fail, and one record with the duration when all parts work
+    again.
 
     `action` and `over` are the actions of the two records. Each failing part (for example a partition) is identified by a key
     until it recovers. Use from one thread."""
@@ -90,7 +90,7 @@ class OutageLog:
         self._began = 0.0
 
     def failed(self, who: Hashable, cause: str, event: str, **about: Any) -> None:
-        """`who` does not work, because of `cause`. A cause that is known already is logged at the level debug."""
+        """Record that `who` fails because of `cause`. Repetitions of a cause are logged at level debug."""
         if not self._failing:
             self._began = self._clock()
         self._failing.add(who)
@@ -101,7 +101,7 @@ class OutageLog:
         self._logger.warning(event, action=self._action, **about)
 
     def works(self, who: Hashable) -> None:
-        """`who` works (again)."""
+        """Record that `who` works."""
         if who not in self._failing:
             return
         self._failing.discard(who)

@@ -1,5 +1,5 @@
-"""Logs of the hub's processes: structured, to stderr, readable in a terminal and key=value elsewhere, without secrets. stdout
-belongs to what a command has to say.
+"""Logging of the hub's processes: structured, to stderr, formatted on a terminal and key=value otherwise, without secrets. stdout
+is for the output of commands.
 """
 
 import json
@@ -18,16 +18,16 @@ from structlog.typing import EventDict, Processor
 from .config import check_log_level
 
 MASK = "**********"
-"""What stands for a secret, as in pydantic's own texts."""
+"""The replacement for secrets, the same as in pydantic's messages."""
 SECRET_CHARACTERS_MIN = 4
-"""Shorter texts are not looked for in logs: they would be found in every timestamp."""
+"""Shorter secrets are not masked in logs: they would match parts of timestamps."""
 
 
 def configure_logging(role: str, level: str = "info", stream: TextIO | None = None) -> None:
-    """Send what the standard library and structlog log to `stream` (stderr), with the `role` of this process. Where a
+    """Log records of structlog and of the standard library to `stream` (default: stderr), with the `role` of this process. If a
     program that is imported later configures structlog, that applies to the loggers that it gets from structlog.
 
-    `level` is debug, info, warning or error; raises ConfigurationError for another."""
+    `level`: debug, info, warning or error; raises ConfigurationError for other values."""
     number = logging.getLevelNamesMapping()[check_log_level(level, "--log-level").upper()]
     stream = stream or sys.stderr
 
@@ -69,7 +69,7 @@ def configure_logging(role: str, level: str = "info", stream: TextIO | None = No
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(number)
-    # The Kafka client calls each refused connection an error, twenty times a second; what matters is raised to us.
+    # The Kafka client logs each refused connection as an error, twenty times per second; relevant errors are raised.
     logging.getLogger("aiokafka").setLevel(logging.DEBUG if number == logging.DEBUG else logging.CRITICAL)
 
 
@@ -81,7 +81,7 @@ _pattern: re.Pattern[str] | None = None
 
 
 def conceal(secrets: Iterable[str]) -> None:
-    """From now on these texts are masked in what this process logs, also in tracebacks, and as JSON or URLs write them."""
+    """Mask these texts in all later log records of this process, including tracebacks, also as escaped in JSON and URLs."""
     global _pattern
     for secret in secrets:
         if len(secret) >= SECRET_CHARACTERS_MIN:
@@ -91,7 +91,7 @@ def conceal(secrets: Iterable[str]) -> None:
 
 
 def masked(text: str) -> str:
-    """`text` without the secrets that this process knows of, and without passwords in URLs."""
+    """`text` with the known secrets of this process and passwords in URLs masked."""
     if _pattern is not None:
         text = _pattern.sub(MASK, text)
     return _URL_PASSWORD.sub(rf"\g<1>{MASK}@", text) if "://" in text else text
@@ -109,5 +109,5 @@ class _MaskingFormatter(structlog.stdlib.ProcessorFormatter):
 
 
 def _print_masked(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Instead of the interpreter's own traceback."""
+    """Replaces the interpreter's excepthook: prints the masked traceback."""
     sys.stderr.write(masked("".join(traceback.format_exception(kind, error, trace))))

@@ -206,7 +206,7 @@ async def names_served(cluster: Cluster) -> set[str]:
 
 
 def _names_of(row: WorkerRow) -> set[str]:
-    """The names of tasks that a worker has handlers for. What is not the id of a definition is left out."""
+    """The names of the tasks that a worker has handlers for. Invalid ids of definitions are skipped."""
     names = set()
     for identifier in row.definitions:
         with suppress(ValueError):
@@ -266,7 +266,7 @@ def _add_subscribers(found: dict[tuple[str, int], ProcessStatus], groups: list[G
         for member in group.members:
             match = _PID.search(member.client_id)
             if match is None:
-                continue  # somebody else's consumer
+                continue  # a consumer of another program
             host = socket.gethostname() if (socket.gethostname(), int(match[1])) in found else member.host.lstrip("/")
             status = found.setdefault((host, int(match[1])), ProcessStatus("delivery", int(match[1]), host, "serving"))
             status.partitions = sorted({*status.partitions, *(partition for _, partition in member.lag)})
@@ -283,7 +283,7 @@ def _subscriber(group: GroupState) -> dict[str, Any]:
 
 
 def _entry(found: dict[tuple[str, int], ProcessStatus], role: str, host: str, pid: int, state: str) -> ProcessStatus | None:
-    """The process that a row speaks of, unless it is known to be gone: nobody writes a row for what was killed."""
+    """The process in a row, unless it is known to have ended: a killed process does not delete its row."""
     if state in GONE or (host == socket.gethostname() and not process_lives(pid)):
         return None
     return found.setdefault((host, pid), ProcessStatus(role, pid, host, "serving"))

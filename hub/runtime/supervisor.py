@@ -129,7 +129,7 @@ class Supervisor:
         self._write()
 
     def _keep_address(self, broker: Child) -> None:
-        """The port that the system chose is the one to come back on: the others have it."""
+        """Keep the port that the system chose for restarts, because the other processes have it."""
         address = str(broker.facts["address"])
         if not self._address.done():
             self._address.set_result(address)

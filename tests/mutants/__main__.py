@@ -8,6 +8,7 @@ limit. Survivors are printed with the command that reproduces them. Exit codes: 
 1 fewer, 2 the tests fail without a mutant."""
 
 import argparse
+import math
 import os
 import random
 import shutil
@@ -21,7 +22,7 @@ from queue import SimpleQueue
 from typing import NamedTuple
 
 from .copies import ROOT, Copy
-from .recordings import Recording, choose, digests, load, store
+from .recordings import Recording, choose, digests, load, store, within
 from .rooms import ROOMS, files_of, suite_of
 from .sites import count_sites, mutate
 
@@ -57,6 +58,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--room", choices=ROOMS, action="append", help="only mutants of this room; may be repeated")
     parser.add_argument("--one", metavar="FILE:SITE", help="one mutant, as a survivor's line names it")
     parser.add_argument("--jobs", type=int, default=2, help="how many are tried at once (default: 2)")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="only the fastest tests, which take so long together")
     parser.add_argument("--least", type=float, default=95.0, help="per cent that must be killed (default: 95)")
     parser.add_argument("-v", "--verbose", action="store_true", help="print killed ones, too")
     return parser.parse_args()
@@ -128,17 +130,19 @@ def _try_all(
 
     def attempt(drawn: Drawn) -> bool:
         mutant = mutate(sources[drawn.file], drawn.site)
-        tests = choose([recordings[test] for test in suite_of(ROOT, drawn.room)], drawn.file, mutant.lines)
+        every = choose([recordings[test] for test in suite_of(ROOT, drawn.room)], drawn.file, mutant.lines)
+        tests = within(every, given.seconds)
         copy = free.get()
         try:
-            survived = copy.survives(drawn.file, mutant, tests)
+            killer = copy.killer_of(drawn.file, mutant, tests)
         finally:
             free.put(copy)
-        if survived or given.verbose:
-            outcome, after = "SURVIVED" if survived else "killed", f"{len(tests)} tests, {time.monotonic() - began:.0f} s"
-            print(f"{outcome} {drawn.file}:{mutant.lines[0]} (--one {drawn.file}:{drawn.site}) {after}")
-            print(f"    - {_first_line(mutant.before)}\n    + {_first_line(mutant.after) or '(left out)'}", flush=True)
-        return survived
+        if killer is None or given.verbose:
+            outcome, after = "killed" if killer else "SURVIVED", f"{len(tests)} tests, {time.monotonic() - began:.0f} s"
+            change = f"    - {_first_line(mutant.before)}\n    + {_first_line(mutant.after) or '(left out)'}"
+            by = f"\n    by {killer}" if killer else ""
+            print(f"{outcome} {drawn.file}:{mutant.lines[0]} (--one {drawn.file}:{drawn.site}) {after}\n{change}{by}", flush=True)
+        return killer is None
 
     with ThreadPoolExecutor(len(copies)) as threads:
         return sum(threads.map(attempt, mutants))

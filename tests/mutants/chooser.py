@@ -20,4 +20,4 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     collected = {item.nodeid: item for item in items}
     items[:] = [collected[test] for test in seconds if test in collected]
     for item in items:
-        item.add_marker(pytest.mark.timeout(30 + 20 * seconds[item.nodeid]), append=False)
+        item.add_marker(pytest.mark.timeout(60 + 20 * seconds[item.nodeid]), append=False)

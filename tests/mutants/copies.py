@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from .sites import Mutant
 
@@ -28,6 +29,7 @@ COPIED = (
 
 #: Time limit of a run without a mutant (seconds).
 RECORDING_SECONDS = 3600
+ENDING_SECONDS = 60
 
 
 class Copy:
@@ -44,24 +46,27 @@ class Copy:
     def record(self, test_files: Iterable[str]) -> Path:
         """Run these test files; the folder with the recordings of those whose tests pass."""
         folder = self.folder / "recordings"
-        self._run(["-p", "tests.mutants.recorder", "--recordings", str(folder), *test_files], RECORDING_SECONDS, output=None)
+        self._run(["-p", "tests.mutants.recorder", "--recordings", str(folder), *test_files], RECORDING_SECONDS, None)
         return folder
 
-    def survives(self, file: str, mutant: Mutant, tests: dict[str, float]) -> bool:
-        """Whether these tests, given with their durations in seconds, pass with the mutant."""
-        chosen, module = self.folder / "chosen.json", self.folder / file
+    def killer_of(self, file: str, mutant: Mutant, tests: dict[str, float]) -> str | None:
+        """Which of these tests, given with their durations in seconds, fails with the mutant, and how; None if all pass."""
+        chosen, output, module = self.folder / "chosen.json", self.folder / "output.txt", self.folder / file
         chosen.write_text(json.dumps(tests))
         original = module.read_text()
         module.write_text(mutant.source)
         test_files = dict.fromkeys(test.partition("::")[0] for test in tests)
+        arguments = ["-x", "-p", "tests.mutants.chooser", "--chosen", str(chosen), *test_files]
         try:
-            return self._run(
-                ["-x", "-p", "tests.mutants.chooser", "--chosen", str(chosen), *test_files], 120 + 20 * sum(tests.values())
-            )
+            with output.open("w") as written:
+                if self._run(arguments, 120 + 20 * sum(tests.values()), written):
+                    return None
+            failures = (line for line in output.read_text(errors="replace").splitlines() if line.startswith(("FAILED", "ERROR")))
+            return next(failures, "the time limit")
         finally:
             module.write_text(original)
 
-    def _run(self, arguments: list[str], seconds: float, output: int | None = subprocess.DEVNULL) -> bool:
+    def _run(self, arguments: list[str], seconds: float, output: IO[str] | None) -> bool:
         """Whether pytest succeeds within a time limit. Processes that its tests left are killed."""
         environment = {**os.environ, "PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1"}
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
@@ -71,6 +76,9 @@ class Copy:
         try:
             return running.wait(seconds) == 0
         except subprocess.TimeoutExpired:
+            running.send_signal(signal.SIGINT)  # fixtures end what they started
+            with suppress(subprocess.TimeoutExpired):
+                running.wait(ENDING_SECONDS)
             return False
         finally:
             with suppress(ProcessLookupError):

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 #: What any test may depend on. A recording is of this content, and of the content of its test file.
@@ -41,12 +42,18 @@ def choose(recordings: Sequence[Recording], file: str, lines: range) -> dict[str
     return {test: seconds[test] for test in chosen}
 
 
+def within(tests: dict[str, float], seconds: float) -> dict[str, float]:
+    """The first tests whose durations add up to at most this; at least one."""
+    ends = accumulate(tests.values())
+    return {test: tests[test] for number, (test, end) in enumerate(zip(tests, ends, strict=True)) if end <= seconds or not number}
+
+
 def digests(root: Path, test_files: Iterable[str]) -> dict[str, str]:
     """For each test file, the digest of its content and of everything but tests that it may depend on."""
     support = hashlib.sha256()
     for top in SUPPORT:
         for file in sorted((root / top).rglob("*")):
-            if file.is_file() and "__pycache__" not in file.parts and not file.match("test_*.py"):
+            if file.is_file() and not {"__pycache__", "mutants"} & set(file.parts) and not file.match("test_*.py"):
                 support.update(f"{file.relative_to(root)}\0".encode() + file.read_bytes())
     return {test: hashlib.sha256(support.digest() + (root / test).read_bytes()).hexdigest() for test in test_files}
 

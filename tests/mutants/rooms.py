@@ -15,7 +15,7 @@ _DECIDING = ("tests/core", "tests/engine", "tests/simulation", "tests/testing", 
 
 ROOMS: dict[str, Room] = {
     "core": Room(("hub/core/**/*.py",), _DECIDING),
-    "engine": Room(("hub/engine/*.py",), _DECIDING),
+    "engine": Room(("hub/engine/*.py",), (*_DECIDING, "tests/conformance")),
     "worker": Room(("hub/worker/*.py",), ("tests/worker", "tests/simulation", "tests/testing", "tests/components/test_hub.py")),
     "session": Room(("hub/kafka/kip890.py", "hub/kafka/classic.py"), ("tests/kafka", "tests/conformance")),
     "broker": Room(

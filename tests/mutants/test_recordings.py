@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .recordings import SHARED, Recording, choose, digests, load, store
+from .recordings import SHARED, Recording, choose, digests, load, store, within
 
 FILE = "hub/core/decide.py"
 RECORDINGS = [
@@ -22,6 +22,12 @@ def test_every_test_runs_for_a_line_that_is_executed_outside_of_tests_or_not_at_
     every = ["fast", "other", "slow", "process", "both"]
     assert list(choose(RECORDINGS, FILE, range(1, 6))) == every
     assert list(choose(RECORDINGS, FILE, range(7, 9))) == every
+
+
+def test_tests_can_be_limited_to_the_fastest() -> None:
+    tests = {"a": 2.0, "b": 3.0, "c": 4.0}
+    assert within(tests, 5.0) == {"a": 2.0, "b": 3.0}
+    assert within(tests, 1.0) == {"a": 2.0}
 
 
 def test_a_recording_is_valid_for_the_code_and_the_test_file_that_it_was_made_of(tmp_path: Path) -> None:
