@@ -12,7 +12,7 @@ from tests.kafka_nodes import KafkaNode
 OPEN_SECONDS = 60.0
 """A broker that has just restarted responds before it has loaded the transaction log."""
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 @pytest.mark.parametrize("kind", [Kip890Session, ClassicSession])
@@ -55,7 +55,7 @@ async def commit_across_a_kill(broker: KafkaNode, world: World) -> tuple[list[in
                 session = world.session(owner, open_seconds=OPEN_SECONDS)
                 await session.open()
 
-    async with asyncio.timeout(150):
+    async with asyncio.timeout(300):
         await commit_until(200)
         async with asyncio.TaskGroup() as group:
             group.create_task(restart())
