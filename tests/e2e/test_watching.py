@@ -66,7 +66,7 @@ async def test_a_tail_prints_each_event_once_while_the_broker_restarts(tmp_path:
         assert tail.stdout is not None
         lines: list[bytes] = []
         try:
-            async with asyncio.timeout(120):
+            async with asyncio.timeout(200):
                 while b'"type":"workflow.started"' not in b"".join(lines):
                     lines.append(await tail.stdout.readline())
                 await broker.restart()
