@@ -221,6 +221,28 @@ def test_members_without_a_common_protocol_are_refused(house: House) -> None:
     assert house.join(protocols=[])["error_code"] is ErrorCode.INCONSISTENT_GROUP_PROTOCOL
 
 
+def test_the_protocol_that_most_members_prefer_is_chosen(house: House) -> None:
+    sticky, ranged = ("sticky", b""), ("range", b"")
+    answers = [house.join(protocols=list(preferred)) for preferred in ((ranged, sticky), (sticky, ranged), (sticky, ranged))]
+    house.advance(0.1)
+    assert [value(answer)["protocol_name"] for answer in answers] == ["sticky"] * 3
+
+
+def test_a_static_leader_that_does_not_rejoin_keeps_its_place_and_another_leads(house: House) -> None:
+    joined = [house.join(instance_id="a"), house.join()]
+    house.advance(0.1)
+    leader, other = (value(answer)["member_id"] for answer in joined)
+    assert value(joined[0])["leader"] == leader
+    house.sync_all([leader, other])
+    house.join()
+    again = house.join(other)
+    for _ in range(4):
+        house.advance(8)
+        house.groups.heartbeat("g", 1, leader, "a")
+    assert value(again)["leader"] not in ("", leader)
+    assert leader in house.groups.groups["g"].members
+
+
 def test_a_static_member_comes_back_without_a_rebalance(house: House) -> None:
     joined = house.join(instance_id="a")
     house.advance(0.1)
@@ -231,6 +253,7 @@ def test_a_static_member_comes_back_without_a_rebalance(house: House) -> None:
     assert back["member_id"] != old
     assert value(house.groups.sync("g", 1, back["member_id"], "a", {}))["assignment"] == old.encode()
     assert house.groups.heartbeat("g", 1, old, "a") is ErrorCode.FENCED_INSTANCE_ID
+    assert house.groups.leave("g", old, "a") is ErrorCode.FENCED_INSTANCE_ID
     assert house.groups.leave("g", "", "a") is ErrorCode.NONE
     assert house.phase == "Empty"
 
