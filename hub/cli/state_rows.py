@@ -1,4 +1,4 @@
-"""The rows of one kind that a partition of `hub.state` holds, as bytes: the last value of each key."""
+"""Reads the rows of one kind from a partition of `hub.state`: the last value of each key."""
 
 from ..core import kind_of
 from ..kafka import STATE, Cluster, read_all
