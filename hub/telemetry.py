@@ -1,23 +1,19 @@
-"""Logging of the hub's processes: structured, to stderr, formatted on a terminal and key=value otherwise. `OutageLog` logs an
-outage once that affects many operations.
-
-Rules: every record has an `action` (stable; in `extra` with loggers of the standard library) and ids, never payloads; stdout is
-for the output of commands.
+"""Logging of the hub's processes: structured, to stderr, formatted on a terminal and key=value otherwise, without secrets. stdout
+is for the output of commands.
 """
 
 import json
 import logging
 import re
 import sys
-import time
 import traceback
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, TextIO
+from typing import TextIO
 from urllib.parse import quote
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
 from .config import check_log_level
 
@@ -28,13 +24,14 @@ SECRET_CHARACTERS_MIN = 4
 
 
 def configure_logging(role: str, level: str = "info", stream: TextIO | None = None) -> None:
-    """Log records of structlog and of the standard library to `stream` (default: stderr), with the `role` of this process.
+    """Log records of structlog and of the standard library to `stream` (default: stderr), with the `role` of this process. If a
+    program that is imported later configures structlog, that applies to the loggers that it gets from structlog.
 
     `level`: debug, info, warning or error; raises ConfigurationError for other values."""
     number = logging.getLevelNamesMapping()[check_log_level(level, "--log-level").upper()]
     stream = stream or sys.stderr
 
-    def add_role(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    def add_role(_logger: object, _method: str, event: EventDict) -> EventDict:
         event["role"] = role
         return event
 
@@ -64,7 +61,7 @@ def configure_logging(role: str, level: str = "info", stream: TextIO | None = No
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         _MaskingFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[_separate_fields, *shared],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
@@ -100,6 +97,12 @@ def masked(text: str) -> str:
     return _URL_PASSWORD.sub(rf"\g<1>{MASK}@", text) if "://" in text else text
 
 
+def _separate_fields(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """The fields of a record of `logs.Logger`, before what the event of any other record has."""
+    fields = getattr(event["_record"], "fields", None)
+    return event if fields is None else {**fields, **event, "event": event["_record"].event}
+
+
 class _MaskingFormatter(structlog.stdlib.ProcessorFormatter):
     def format(self, record: logging.LogRecord) -> str:
         return masked(super().format(record))
@@ -108,44 +111,3 @@ class _MaskingFormatter(structlog.stdlib.ProcessorFormatter):
 def _print_masked(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Replaces the interpreter's excepthook: prints the masked traceback."""
     sys.stderr.write(masked("".join(traceback.format_exception(kind, error, trace))))
-
-
-# --- outages
-
-
-class OutageLog:
-    """Logs an outage: one warning per cause, however many operations fail, and one record with the duration when all parts work
-    again.
-
-    `action` and `over` are the actions of these records. Each failing part (for example a partition) is identified by a key until
-    it recovers. Use from one thread."""
-
-    def __init__(self, logger: Any, *, action: str, over: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._logger = logger
-        self._action = action
-        self._over = over
-        self._clock = clock
-        self._failing: set[Hashable] = set()
-        self._causes: set[str] = set()
-        self._began = 0.0
-
-    def failed(self, who: Hashable, cause: str, event: str, **about: Any) -> None:
-        """Record that `who` fails because of `cause`. Repetitions of a cause are logged at level debug."""
-        if not self._failing:
-            self._began = self._clock()
-        self._failing.add(who)
-        if cause in self._causes:
-            self._logger.debug(event, action=self._action, **about)
-            return
-        self._causes.add(cause)
-        self._logger.warning(event, action=self._action, **about)
-
-    def works(self, who: Hashable) -> None:
-        """Record that `who` works."""
-        if who not in self._failing:
-            return
-        self._failing.discard(who)
-        if not self._failing:
-            self._causes.clear()
-            seconds = round(self._clock() - self._began, 1)
-            self._logger.warning("the outage is over", action=self._over, seconds=seconds)

@@ -24,7 +24,7 @@ ALONE_ROUNDS = 3
 """Rounds of the benchmarks of the broker alone and of the engine alone."""
 RECORDS = 20_000
 ENGINE_TASKS = 20_000
-QUICK = 0.1
+QUICK = 0.02
 """The share of the tasks with `--quick`, which runs one round."""
 LATER_SECONDS = 36_000
 """The delay of the live tasks in the benchmark of restarts."""
@@ -42,7 +42,9 @@ def bench_all(
         ),
     ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a document in Markdown (BENCHMARKS.md).")] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="Run one round with a tenth of the tasks, for rough results.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Run one round with a fiftieth of the tasks, for rough results.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run all benchmarks and show the results of both brokers side by side. Takes some minutes; progress is printed to stderr.

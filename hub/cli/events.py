@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from heapq import merge
@@ -10,15 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import HubError
 from .fields import print_struct
-from .render import print_event, print_fields, print_json
-from .shell import DEFAULT_BOOTSTRAP, Bootstrap, Json, run
+from .render import one_line, print_event, print_fields, print_json
+from .shell import DEFAULT_BOOTSTRAP, EXIT_NOT_COMPLETED, Bootstrap, Json, run
 from .tables import print_table
 
 if TYPE_CHECKING:
     from schemas import Event
 
-    from ..kafka import Cluster, PartitionReader
+    from ..kafka import Begin, Cluster, PartitionReader, StoredRecord, Transport
     from ..service import ServiceTasks
 
 QUEUED_MAX = 10_000
@@ -63,12 +65,17 @@ def tail(
     """Print events when they are committed, one per line, in order per task.
 
     With --json each line is a structured CloudEvent. With --no-follow stored events are printed: the last ones, or all with
-    --from beginning. Ends after --limit events, at the end of the log with --no-follow, or with Ctrl-C. Exit codes: 0 success;
-    2 no event type matches --type; 3 no broker responds; 130 interrupted with Ctrl-C.
+    --from beginning; otherwise it waits for new events, also of a task that does not exist yet. Ends after --limit events, at
+    the end of the log with --no-follow, or with Ctrl-C. Exit codes: 0 success; 1 the task is unknown or has expired (with
+    --no-follow); 2 no event type matches --type; 3 no broker responds, or none has responded for a minute; 130 interrupted with
+    Ctrl-C.
     """
     if event_type is not None:
         _check_type(event_type)
-    printed = run(_tail(bootstrap, event_type, task, start, limit, follow, as_json))
+    printed, known = run(_tail(bootstrap, event_type, task, start, limit, follow, as_json))
+    if not known:
+        typer.echo(one_line(f"Task {task} is unknown or has expired."), err=True)
+        raise typer.Exit(EXIT_NOT_COMPLETED)
     if not printed and not follow:
         typer.echo("No matching events in hub.events.", err=True)
 
@@ -94,24 +101,51 @@ def _no_such_type(name: str, option: str) -> typer.BadParameter:
 
 async def _tail(
     bootstrap: str, event_type: str | None, task: str | None, start: Start, limit: int | None, follow: bool, as_json: bool
-) -> int:
-    """Print the events; returns their number."""
+) -> tuple[int, bool]:
+    """Print the events. Returns their number, and whether the task is known (true if events were printed, or without a task)."""
     from ..runtime.cluster import cluster_at
+    from .state_rows import is_known
 
     printed, cluster = 0, cluster_at(bootstrap)
-    if not follow and start is Start.end:
-        last = await last_events(cluster, limit or LAST_EVENTS, event_type=event_type, task=task)
-        for event in last:
+    async with aclosing(_asked_for(cluster, event_type, task, start, limit, follow)) as events:
+        async for event in events:
             print_event(event, as_json=as_json)
-        return len(last)
-    async for event in read_events(cluster, from_beginning=start is Start.beginning, follow=follow):
-        if not fits(event, event_type, task):
-            continue
-        print_event(event, as_json=as_json)
-        printed += 1
-        if printed == limit:
-            break
-    return printed
+            printed += 1
+            if printed == limit:
+                break
+    return printed, follow or task is None or printed > 0 or await is_known(cluster, task)
+
+
+async def _asked_for(
+    cluster: "Cluster", event_type: str | None, task: str | None, start: Start, limit: int | None, follow: bool
+) -> AsyncGenerator["Event", None]:
+    """The matching events. While following, an unknown task is reported to stderr."""
+    from ..service import ServiceTasks, no_log
+
+    if not follow and start is Start.end:
+        for event in await last_events(cluster, limit or LAST_EVENTS, event_type=event_type, task=task):
+            yield event
+        return
+    looking, begun = ServiceTasks("hub events", no_log), asyncio.Event()
+    if follow and task is not None:
+        looking.start(_report_unknown(cluster, task, begun), "is-known")
+    try:
+        async with aclosing(read_events(cluster, from_beginning=start is Start.beginning, follow=follow, begun=begun)) as events:
+            async for event in events:
+                if fits(event, event_type, task):
+                    yield event
+    finally:
+        await looking.cancel()
+
+
+async def _report_unknown(cluster: "Cluster", task: str, begun: asyncio.Event) -> None:
+    """Report an unknown task when following has begun, so that no event after the report is missed."""
+    from .state_rows import is_known
+
+    await begun.wait()
+    with suppress(HubError):  # the reader of the events raises it
+        if not await is_known(cluster, task):
+            typer.echo(one_line(f"Task {task} is not known yet. Waiting for its events."), err=True)
 
 
 def fits(event: "Event", event_type: str | None, task: str | None) -> bool:
@@ -143,26 +177,36 @@ class Skipped:
             typer.echo(f"Skipped {self._count:,} records in total that are not events of this hub.", err=True)
 
 
-async def read_events(cluster: "Cluster", *, from_beginning: bool, follow: bool) -> AsyncIterator["Event"]:
-    """Committed events of all partitions, in order per partition. Records that are not events are skipped and reported to stderr.
+async def read_events(
+    cluster: "Cluster", *, from_beginning: bool, follow: bool, begun: asyncio.Event | None = None
+) -> AsyncGenerator["Event", None]:
+    """Committed events of all partitions, in order per partition: up to the end of the log, or with `follow` until cancelled,
+    also across restarts of the broker; `begun` is then set when no later event can be missed. Records that are not events are
+    skipped and reported to stderr.
 
     Raises Unreachable, TopicMissing."""
     from schemas import MalformedEvent, decode_event
 
-    from ..kafka import EVENTS, PartitionReader, StoredRecord, describe_partitions
+    from ..kafka import EVENTS, KafkaTransport, RecordReader, StoredRecord
     from ..service import ServiceTasks, no_log
 
     queue: asyncio.Queue[tuple[int, StoredRecord] | None] = asyncio.Queue(QUEUED_MAX)
-    partitions, skipped = await describe_partitions(cluster), Skipped()
+    transport, skipped = KafkaTransport(cluster), Skipped()
+    partitions = to_begin = await transport.describe_partitions()
+
+    async def begin(reader: RecordReader) -> int:
+        nonlocal to_begin
+        offset = await (reader.start_offset() if from_beginning else reader.end_offset())
+        to_begin -= 1
+        if not to_begin and begun is not None:
+            begun.set()
+        return offset
 
     async def read(partition: int) -> None:
-        async with PartitionReader(cluster) as reader:
-            await reader.open(EVENTS, partition, 0)
-            end = await reader.end_offset()
-            reader.seek(await reader.start_offset() if from_beginning else end)
-            while follow or await reader.position() < end:
-                for record in await reader.read(1000, 1000 if follow else 20):
-                    await queue.put((partition, record))
+        reading = _records(transport, partition, begin if follow else None, cluster.client_id_of("events"))
+        async with aclosing(reading) as records:
+            async for record in records:
+                await queue.put((partition, record))
         await queue.put(None)
 
     readers = ServiceTasks("hub events", no_log)
@@ -183,6 +227,22 @@ async def read_events(cluster: "Cluster", *, from_beginning: bool, follow: bool)
         skipped.close()
         readers.request_cancel()
         await readers.wait(5)
+
+
+async def _records(
+    transport: "Transport", partition: int, begin: "Begin | None", client_id: str
+) -> AsyncGenerator["StoredRecord", None]:
+    """The records of a partition: with `begin` from the offset that it returns, until cancelled; else all up to its end."""
+    from ..kafka import EVENTS, follow
+
+    if begin is None:
+        async for record in transport.read_all(EVENTS, partition):
+            yield record
+        return
+    async with aclosing(follow(transport, EVENTS, partition, begin, client_id=client_id)) as batches:
+        async for records in batches:
+            for record in records:
+                yield record
 
 
 async def last_events(cluster: "Cluster", number: int, *, event_type: str | None, task: str | None) -> list["Event"]:

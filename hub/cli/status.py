@@ -30,7 +30,8 @@ def status(
         Path, typer.Option(envvar="HUB_DATA", help="Data directory of a hub that `hub up` runs on this machine.")
     ] = config.DEFAULT_DATA,
 ) -> None:
-    """Show all processes of the hub (role, process id, partitions, lag), the size of each topic, and the free disk space.
+    """Show all processes of the hub (role, process id, partitions, lag), the lag of each subscriber and whether a delivery
+    process is connected for it, the size of each topic, and the free disk space.
 
     Exit codes: 0 success; 2 the hub's topics do not exist; 3 no broker responds.
     """
@@ -50,9 +51,18 @@ def status(
     print(f"hub at {found['address']}, {found['partitions']} partition{many}")
     columns = ("ROLE", "PID", "HOST", "STATE", "PARTITIONS", "LAG", "RESTARTS", "ABOUT")
     print_table(columns, [_row(process) for process in found["processes"]], text=True, shorten=("HOST", "PARTITIONS"))
+    _print_subscribers(found["subscribers"])
     if found["malformed_rows"]:
         typer.echo(f"{found['malformed_rows']:,} records of hub.state cannot be decoded and are not shown.", err=True)
     print_storage(found["topics"], found["disk"])
+
+
+def _print_subscribers(subscribers: list[dict[str, Any]]) -> None:
+    if subscribers:
+        print()
+        states = {"disconnected": "no delivery process is connected"}
+        rows = [(one["subscriber"], one["lag"], states.get(one["state"], one["state"])) for one in subscribers]
+        print_table(("SUBSCRIBER", "LAG", "STATE"), rows, text=True)
 
 
 def print_storage(topics: list[dict[str, Any]], disk: dict[str, Any]) -> None:

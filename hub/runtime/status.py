@@ -62,10 +62,12 @@ class ProcessStatus:
 
 
 async def gather_status(cluster: Cluster, run: dict[str, Any] | None) -> dict[str, Any]:
-    """{"address", "partitions", "processes": [...], "topics": [{"topic", "bytes"}], "disk": {"usable_bytes", "total_bytes",
-    "unanswered"}, "malformed_rows"}, JSON types. `run` is the content of the supervisor's file, if it is known; without it the
-    file is looked for in the directories that the brokers name. Topics whose size no broker gives are left out; sizes of the disk
-    that no broker gives are None. `malformed_rows`: records of `hub.state` that cannot be read.
+    """{"address", "partitions", "processes": [...], "subscribers": [{"subscriber", "state", "lag"}], "topics": [{"topic",
+    "bytes"}], "disk": {"usable_bytes", "total_bytes", "unanswered"}, "malformed_rows"}, JSON types. `run` is the content of the
+    supervisor's file, if it is known; without it the file is looked for in the directories that the brokers name. Subscribers are
+    those whose group has committed an offset: `state` is connected or disconnected (no process of delivery is a member of the
+    group), `lag` the number of records after the committed offsets. Topics whose size no broker gives are left out; sizes of the
+    disk that no broker gives are None. `malformed_rows`: records of `hub.state` that cannot be read.
 
     Raises BrokerUnreachable, TopicMissing, and the first error of a part that failed."""
     await wait_until_reachable(cluster, ANSWER_SECONDS)
@@ -88,7 +90,8 @@ async def gather_status(cluster: Cluster, run: dict[str, Any] | None) -> dict[st
     order = ["supervisor", "broker", "broker+engine", "engine", "worker", "delivery"]
     running.sort(key=lambda status: (order.index(status.role), status.host, status.pid))
     processes = [asdict(status) for status in running]
-    about = {"address": str(cluster), "partitions": partitions, "processes": processes}
+    delivered = [_subscriber(group) for group in subscribers.result()]
+    about = {"address": str(cluster), "partitions": partitions, "processes": processes, "subscribers": delivered}
     malformed = sum(one.result().malformed for one in reading)
     return {**about, "malformed_rows": malformed, **_storage_facts(storage.result())}
 
@@ -271,6 +274,12 @@ def _add_subscribers(found: dict[tuple[str, int], ProcessStatus], groups: list[G
             names = status.about.setdefault("subscribers", [])
             if (name := group.group.removeprefix(SUBSCRIBER_GROUPS)) not in names:
                 names.append(name)
+
+
+def _subscriber(group: GroupState) -> dict[str, Any]:
+    state = "connected" if group.members else "disconnected"
+    lag = sum(behind or 0 for behind in group.lag.values())
+    return {"subscriber": group.group.removeprefix(SUBSCRIBER_GROUPS), "state": state, "lag": lag}
 
 
 def _entry(found: dict[tuple[str, int], ProcessStatus], role: str, host: str, pid: int, state: str) -> ProcessStatus | None:

@@ -7,10 +7,9 @@ from concurrent.futures import Executor, Future
 from functools import partial
 from typing import Any
 
-import structlog
-
 from schemas import FIRST_VERSION, ExecuteAttempt, TaskError, definition_id, quoted
 
+from ..logs import Logger
 from ..service import ServiceTasks
 from .attempts import Attempt
 from .context import TaskContext
@@ -22,7 +21,7 @@ from .reporting import Reporting
 from .shared import Locked, LoopCalls
 from .slots import Slots
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 class Body:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import structlog
 from msgspec import json
 
 from schemas import (
@@ -19,10 +18,11 @@ from schemas import (
 )
 
 from ..kafka import StoredRecord
+from ..logs import Logger
 from ..throttle import LogThrottle
 from .effects import Command
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 #: The address (header `worker`) of commands to all workers of an inbox.
 EVERYBODY = b"*"

@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-import structlog
-
 from schemas import reports as r
 
 from ..errors import HubError
+from ..logs import Logger
 from ..service import ServiceTasks
 from .bodies import Bodies
 from .effects import (
@@ -35,7 +34,7 @@ from .shared import Locked, LoopCalls
 from .slots import HOLD_SECONDS, Slots
 from .threads import DaemonThreads
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 #: Interval of `tick` with one engine partition (seconds): only the check for hung slots depends on time then.
 IDLE_TICK_SECONDS = 1.0

@@ -2,12 +2,11 @@
 
 import asyncio
 
-import structlog
-
 from ..errors import HubError
+from ..logs import Logger
 from .settings import WorkerFailedError
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 class Ending:

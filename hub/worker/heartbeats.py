@@ -10,18 +10,16 @@ from contextlib import suppress
 from functools import partial
 from typing import Protocol
 
-import structlog
-
 from ..errors import HubError, cause_of
 from ..kafka import Outgoing
+from ..logs import Logger, OutageLog
 from ..service import ServiceTasks
-from ..telemetry import OutageLog
 from .reports import ReportBuilder, Reports
 from .shared import Locked
 from .slots import Slots
 from .threads import LoopThread
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 #: Heartbeats per lease: a lease survives the loss of one.
 BEATS_PER_LEASE = 3

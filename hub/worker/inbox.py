@@ -3,12 +3,11 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-import structlog
-
 from ..errors import HubError
 from ..kafka import OffsetOutOfRange, RecordReader, StoredRecord, Transport
+from ..logs import Logger
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 READ_RECORDS = 2_000
 READ_MS = 500

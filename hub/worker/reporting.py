@@ -3,13 +3,13 @@
 import asyncio
 from functools import partial
 
-import structlog
 from msgspec import Raw
 
 from schemas import reports as r
 
 from ..errors import HubError
 from ..kafka import Outgoing
+from ..logs import Logger
 from ..service import ServiceTasks
 from .attempts import Attempt
 from .effects import Standing
@@ -18,7 +18,7 @@ from .reports import ReportBuilder, Reports
 from .shared import Locked, LoopCalls
 from .slots import Slots
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 #: The start of a body that ends within this time (seconds) is not reported separately: its end implies the start.
 STARTED_LINGER_SECONDS = 0.005

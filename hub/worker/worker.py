@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import structlog
 import uuid_utils
 
 from schemas import reports as r
 
 from ..errors import ConfigurationError
 from ..kafka import Cluster, KafkaTransport, StoredRecord, Transport, commands_topic, inbox_of
+from ..logs import Logger
 from ..service import ServiceTasks
 from .commands import CommandReader
 from .desk import Desk
@@ -28,7 +28,7 @@ from .reporting import STARTED_LINGER_SECONDS
 from .reports import ReportBuilder, Reports, WorkerIdentity
 from .settings import WorkerSettings
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 #: Time for posted reports to be stored when the worker stops (seconds).
 FLUSH_SECONDS = 5.0
