@@ -57,7 +57,7 @@ async def append(broker: BrokerServer, *values: int) -> None:
     """Add records."""
     sender = Sender(Cluster.of(broker.bootstrap))
     await sender.start()
-    await sender.send_many([Outgoing(EVENTS, 0, None, b"%d" % value, []) for value in values])
+    await sender.send_many([Outgoing(EVENTS, 0, b"k", b"%d" % value, []) for value in values])
     await sender.stop()
 
 
