@@ -171,7 +171,7 @@ class Engines:
         await asyncio.sleep(self._world.chance.expovariate(1 / self._turn_seconds))
 
     def offset(self, partition: int) -> int:
-        """The next intake offset that the partition's owner decides; 0 while nobody is known to own it."""
+        """The next intake offset after what the partition's owner has committed; 0 while nobody is known to own it."""
         return max((e.loops[partition].offset for e in self.all if partition in e.ready and e.works), default=0)
 
     async def stop(self) -> None:
