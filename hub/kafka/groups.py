@@ -60,7 +60,7 @@ async def _describe(admin: AIOKafkaAdminClient, cluster: Cluster, name: str) -> 
     partitions = [one for some in assigned.values() for one in some]
     lag = await _lag(admin, cluster, name, partitions)
     described = [
-        GroupMember(client_id, host, {tuple(one): lag.get(tuple(one)) for one in assigned[member_id]})
+        GroupMember(client_id, host, {(one.topic, one.partition): lag[one.topic, one.partition] for one in assigned[member_id]})
         for member_id, client_id, host, *_ in _without_instance(members)
     ]
     return GroupState(name, state, described, lag)
@@ -91,4 +91,4 @@ async def _lag(
         ends = await consumer.end_offsets(partitions)
     finally:
         await consumer.stop()
-    return {tuple(one): max(0, ends[one] - committed[one]) if one in committed else None for one in partitions}
+    return {(one.topic, one.partition): max(0, ends[one] - committed[one]) if one in committed else None for one in partitions}
