@@ -45,13 +45,19 @@ class Requests:
 
     def __init__(self, world: "World") -> None:
         self._world = world
+        self.under_way = 0
 
     def ask(self, request: Callable[[Broker], T], *, durable: bool = False) -> "asyncio.Future[T]":
         """The answer of the core; `durable`: when what it did is on disk. It fails with ConnectionLost where none comes, and with
         what `request` raises."""
         answer = _Answer(self._world.loop)
+        self.under_way += 1
+        answer.future.add_done_callback(self._over)
         self._world.outside.later(self._delay(), self._arrive, request, answer, durable)
         return answer.future
+
+    def _over(self, _: "asyncio.Future[Any]") -> None:
+        self.under_way -= 1
 
     def _delay(self) -> float:
         world = self._world
@@ -194,6 +200,7 @@ class NetworkIntake:
         if not self._buffer:
             if timeout_seconds > 0 and not self._more.is_set():
                 await self._wait(timeout_seconds)
+            await self._world.engines.turn()
             await self._fetch()
         taken, self._buffer = self._buffer[:max_records], self._buffer[max_records:]
         return taken
@@ -214,12 +221,12 @@ class NetworkIntake:
         if self._watched is not core:
             self._watched = core
             self._world.broker.watch(INTAKE, self._partition, self._more.set)
-        local = LocalBroker(core)
-        start_and_end = local.fetch(INTAKE, self._partition, local.end(INTAKE, self._partition), max_bytes=1)
-        if not start_and_end.log_start <= self._next <= local.end(INTAKE, self._partition, committed=False):
+        log = core.state.log(INTAKE, self._partition)
+        assert log is not None
+        end = log.visible_end(committed=False)
+        if not log.start <= self._next <= end:
             raise OffsetOutOfRange(INTAKE, self._partition, self._next)
-        fetched = local.fetch(INTAKE, self._partition, self._next, max_bytes=FETCH_BYTES)
-        end = local.end(INTAKE, self._partition, committed=False)
+        fetched = LocalBroker(core).fetch(INTAKE, self._partition, self._next, max_bytes=FETCH_BYTES)
         after = end_of(fetched.data) if fetched.data else self._next
         return fetched.log_start, end, after, read_batches(fetched.data, aborted=fetched.aborted)
 
@@ -233,6 +240,11 @@ class NetworkBroker:
     def __init__(self, world: "World") -> None:
         self._world = world
         self._requests = Requests(world)
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether a request has no answer yet: what was decided may not be written."""
+        return self._requests.under_way > 0
 
     async def session(self, partition: int) -> TransactionalSession:
         """See EngineBroker."""
