@@ -1,9 +1,9 @@
-"""Loggers of the hub's modules: loggers of the standard library, with named fields. And `OutageLog`.
+"""Loggers of the hub's modules: loggers of the standard library with named fields; `OutageLog`.
 
-The configuration of `logging` decides what becomes of the records: the program's own, where it uses the hub as a library
-(without one, Python prints warnings and worse to stderr), and that of `telemetry.configure_logging` in the hub's processes.
+The output of records is determined by the configuration of `logging`: that of a program that uses the hub as a library (without
+one, Python prints warnings and errors to stderr), or that of `telemetry.configure_logging` in the hub's processes.
 
-Rules: every record carries `action` (stable; with loggers of the standard library in `extra`) and ids, never payloads.
+Rules: every record has an `action` (stable; in `extra` with loggers of the standard library) and ids, never payloads.
 """
 
 import logging
@@ -12,14 +12,14 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 CALLER_LEVEL = 3
-"""The `stacklevel` of the caller of a method of `Logger`, so that records name its file and line."""
+"""The `stacklevel` of the caller of a method of `Logger`, so that records have its file and line."""
 
 
 class Logger:
     """Writes records with named fields to the standard library's logger of the same name.
 
-    The message of a record is the event, followed by its fields. Its attributes `event` and `fields` hold them separately, and
-    `action` that field. The field `exc_info` is that of `logging`: an exception, or True for the one that is handled."""
+    The message of a record is the event, followed by its fields. Its attributes `event`, `fields` and `action` contain them
+    separately. The field `exc_info` is that of `logging`: an exception, or True for the one being handled."""
 
     __slots__ = ("_enabled", "_logger")
 
@@ -48,7 +48,7 @@ class Logger:
             self._write(logging.ERROR, event, fields)
 
     def exception(self, event: str, **fields: Any) -> None:
-        """Write a record of the level error, with the exception that is handled."""
+        """Write a record of the level error, with the exception being handled."""
         if self._enabled(logging.ERROR):
             self._write(logging.ERROR, event, {"exc_info": True} | fields)
 
@@ -64,7 +64,7 @@ class Logger:
 
 
 def message_of(event: str, fields: Mapping[str, object]) -> str:
-    """One line: the event, and each field as `name=value`, in the quotes of Python where the value has spaces or quotes."""
+    """One line: the event, and each field as `name=value`; the value is quoted as in Python if it has spaces or quotes."""
     return " ".join((event, *(f"{name}={_quoted(str(value))}" for name, value in fields.items())))
 
 

@@ -1,6 +1,6 @@
-"""The command line: tables for people, JSON for machines, one sentence for what goes wrong. See README.md.
+"""The command line: tables for people, JSON for programs, one sentence per error. See README.md.
 
-Each module of commands has `register(app)`; nothing heavy is imported before a command runs.
+Each module of commands has `register(app)`; the other rooms are imported only when a command runs.
 """
 
 import gc
@@ -16,25 +16,25 @@ from .. import __version__
 from ..config import LOG_LEVEL_VARIABLE, check_log_level, is_configured, variables
 from ..errors import HubError
 
-#: When the garbage collector looks for circles. The interpreter's own (700, 10, 10) has a busy hub spend a quarter of its time in
-#: there, for hardly any circles: a task's objects are gone when their last name is.
+#: Thresholds of the garbage collector. With the default (700, 10, 10) a busy hub spends a quarter of its time in the collector,
+#: although it creates almost no reference cycles.
 COLLECT_AFTER = (10_000, 10, 10)
 
 MODULES = ("up", "status", "processes", "config", "task", "definitions", "events", "schema", "verify", "bench", "demo")
 
 
 def build() -> typer.Typer:
-    """The command line with every command."""
+    """The typer application with all commands."""
     app = typer.Typer(
         name="hub",
-        help="taskhub: every task's lifecycle is an ordered, durable, replayable log.",
+        help="taskhub: runs tasks and workflows on an event log in Kafka topics.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
         epilog=(
-            "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 nothing answers at the address, "
-            "4 a port or data directory is in use, 5 the time of --timeout is over, 130 ended by Ctrl-C."
+            "Exit codes: 0 success, 1 failure, 2 invalid usage or configuration, 3 no response at the address, "
+            "4 a port or a data directory is in use, 5 --timeout expired, 130 interrupted with Ctrl-C."
         ),
     )
     app.callback()(_hub)
@@ -45,7 +45,7 @@ def build() -> typer.Typer:
 
 
 def _join_lines_of_help(app: typer.Typer) -> None:
-    """The paragraphs of a docstring as one line each: the terminal's width decides where they are broken."""
+    """Join the lines of each paragraph of a docstring, so that they are wrapped at the width of the terminal."""
     for command in app.registered_commands:
         text = cleandoc(command.help or getdoc(command.callback) or "")
         command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
@@ -65,11 +65,11 @@ def _hub(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """What stands before every command."""
+    """The options before all commands."""
 
 
 def main() -> None:
-    """Entry point of `hub`. What a user can act on ends as a sentence on stderr and the exit code of its class."""
+    """Entry point of `hub`. A HubError is printed to stderr as one sentence, and its class determines the exit code."""
     gc.set_threshold(*COLLECT_AFTER)
     try:
         if (level := variables().get(LOG_LEVEL_VARIABLE)) is not None:
@@ -87,7 +87,7 @@ def main() -> None:
 
             sys.stderr.write(f"hub: {masked(str(error))}\n")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:  # so early that no command runs yet
+    except KeyboardInterrupt:  # before a command runs
         from .shell import EXIT_INTERRUPTED
 
         sys.exit(EXIT_INTERRUPTED)

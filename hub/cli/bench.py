@@ -1,4 +1,4 @@
-"""`hub bench`: figures, with the conditions under which they were taken."""
+"""`hub bench`: benchmarks, with the conditions of the measurement."""
 
 import time
 from contextlib import AsyncExitStack
@@ -15,34 +15,34 @@ if TYPE_CHECKING:
     from ..kafka import Cluster
     from .local_hub import LocalHub
 
-Tasks = Annotated[int | None, typer.Option(min=1, help="How many tasks make a round (steps of a workflow, records).")]
-Rounds = Annotated[int | None, typer.Option(min=1, help="How many rounds, after one to get warm.")]
-Slots = Annotated[int, typer.Option(min=1, help="How many tasks the worker runs at once.")]
-Verify = Annotated[bool, typer.Option("--verify/--no-verify", help="Run the checker at the end, over all that was written.")]
-WithEngine = Annotated[bool, typer.Option("--with-engine", help="With --bootstrap: start an engine there, too.")]
+Tasks = Annotated[int | None, typer.Option(min=1, help="Number of tasks per round (or steps of a workflow, or records).")]
+Rounds = Annotated[int | None, typer.Option(min=1, help="Number of rounds, after a warm-up round.")]
+Slots = Annotated[int, typer.Option(min=1, help="Maximum number of concurrent tasks of the worker.")]
+Verify = Annotated[bool, typer.Option("--verify/--no-verify", help="Run the checker on all records at the end.")]
+WithEngine = Annotated[bool, typer.Option("--with-engine", help="With --bootstrap: also start an engine.")]
 Flush = Annotated[
     str,
     typer.Option(
-        help="Flush policy of the broker that the benchmark starts: always (fsync before an answer), interval:<ms>, os."
+        help="Flush policy of the broker that the benchmark starts: always (fsync before each response), interval:<ms>, or os."
     ),
 ]
-Partitions = Annotated[int, typer.Option(min=1, help="Engine partitions of the own hub.")]
+Partitions = Annotated[int, typer.Option(min=1, help="Engine partitions of the hub that the benchmark starts.")]
 
-_EXITS = "Exit codes: 0 measured; 1 a task did not complete or the checker found something; 3 no broker answers."
+_EXITS = "Exit codes: 0 success; 1 a task did not complete, or the checker has findings; 3 no broker responds."
 _OWN = (
-    "Without --bootstrap it starts a hub of its own (broker with engine, worker, delivery); with it, only a worker. "
-    "Processor time per task is reported for the processes that it started."
+    "Without --bootstrap it starts a new hub (broker with engine, worker, delivery); with it, only a worker. "
+    "CPU time per task is reported for the processes that it started."
 )
 
 
 def register(app: typer.Typer) -> None:
     """Add `hub bench` to the command line."""
-    benches = typer.Typer(no_args_is_help=True, help="Measure a hub, or the engine or the broker alone.")
+    benches = typer.Typer(no_args_is_help=True, help="Run benchmarks of a hub, or of the engine or the broker alone.")
     for name, sentence in (
-        ("throughput", "Measure no-op tasks per second, submitted side by side."),
-        ("latency", "Measure no-op tasks one at a time, from the submission to the result."),
-        ("fanout", "Measure a workflow of one step, N side by side after it, and one that waits for them all."),
-        ("chain", "Measure a workflow of N steps, one after the other."),
+        ("throughput", "Measure the throughput of no-op tasks that are submitted concurrently."),
+        ("latency", "Measure the latency of single no-op tasks, from the submission to the result."),
+        ("fanout", "Measure a workflow of one step, N parallel steps after it, and one that depends on all of them."),
+        ("chain", "Measure a workflow of N consecutive steps."),
     ):
         benches.command(name, help=f"{sentence}\n\n{_OWN}\n\n{_EXITS}")(_command(name))
     benches.command("broker")(broker)
@@ -135,7 +135,8 @@ async def _bench(
 async def _rounds(
     local: "LocalHub", chosen: "Benchmark", tasks: int, rounds: int
 ) -> tuple[list["Round"], dict[str, float], dict[str, float], int]:
-    """The rounds after one to get warm, the processor seconds used before and after them by role, the hub's partitions."""
+    """Run the rounds after a warm-up round. Returns them, the CPU seconds by role before and after them, and the number of the
+    hub's partitions."""
     from ..client import Hub
 
     async with Hub(local.cluster) as hub:
@@ -150,7 +151,7 @@ def _cpu_seconds(local: "LocalHub") -> dict[str, float]:
 
 
 async def _check(cluster: "Cluster") -> dict[str, Any]:
-    """What the checker says, in short."""
+    """A summary of the checker's report."""
     from ..verify import verify
 
     report = await verify(cluster, require_all_ended=True)
@@ -170,10 +171,10 @@ def broker(
     as_json: Json = False,
     bootstrap: OptionalBootstrap = None,
 ) -> None:
-    """Measure the broker alone: records produced and consumed per second, and what a transaction takes.
+    """Measure the broker alone: records produced and consumed per second, and the duration of a transaction.
 
-    Without --bootstrap it starts a broker of its own. With it, records are written to a topic of its own, which is deleted
-    at the end. Exit codes: 0 measured; 3 no broker answers.
+    Without --bootstrap it starts a new broker. Records are written to a separate topic, which is deleted at the end. Exit
+    codes: 0 success; 3 no broker responds.
     """
     _tell(run(_broker(tasks or 20_000, rounds or 3, flush, bootstrap), fast=True), as_json=as_json)
 
@@ -197,12 +198,14 @@ async def _broker(records: int, rounds: int, flush: str, bootstrap: str | None) 
 def engine(
     tasks: Tasks = None,
     rounds: Rounds = None,
-    encode: Annotated[bool, typer.Option("--encode/--no-encode", help="Write the records out, too, or only decide.")] = True,
+    encode: Annotated[
+        bool, typer.Option("--encode/--no-encode", help="Include the encoding of records, or decisions only.")
+    ] = True,
     as_json: Json = False,
 ) -> None:
-    """Measure the engine's decisions alone, in this process: microseconds of one core per no-op task. No broker is needed.
+    """Measure the engine's decisions alone, in this process and without a broker: CPU time per no-op task in microseconds.
 
-    Exit codes: 0 measured.
+    Exit codes: 0 success.
     """
     from ..bench import conditions, measure_engine
 

@@ -1,4 +1,4 @@
-"""`hub bench all`: every measure on the embedded broker and, with --bootstrap, on Apache Kafka, as one document."""
+"""`hub bench all`: all benchmarks on the embedded broker and, with --bootstrap, on Apache Kafka, as one document."""
 
 import sys
 import time
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 LIVE_TASKS = 10_000
 RESTARTS = 3
 ALONE_ROUNDS = 3
-"""Rounds of the broker alone and of the engine alone."""
+"""Rounds of the benchmarks of the broker alone and of the engine alone."""
 RECORDS = 20_000
 ENGINE_TASKS = 20_000
 QUICK = 0.02
-"""The share of the tasks that `--quick` leaves; of the rounds it leaves one."""
+"""The share of the tasks with `--quick`, which runs one round."""
 LATER_SECONDS = 36_000
-"""Live tasks of the restart wait for so long."""
+"""The delay of the live tasks in the benchmark of restarts."""
 SLOTS = 500
 CHUNK_TASKS = 500
 
@@ -36,19 +36,21 @@ def bench_all(
     bootstrap: Annotated[
         str | None,
         typer.Option(
-            "--bootstrap", metavar="HOST:PORT", help="Measure this Apache Kafka, too: a cluster without a hub, left without one."
+            "--bootstrap",
+            metavar="HOST:PORT",
+            help="Also measure this Apache Kafka cluster. It must have no hub; the topics are deleted at the end.",
         ),
     ] = None,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print a document: BENCHMARKS.md.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a document in Markdown (BENCHMARKS.md).")] = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="A fiftieth of the tasks and one round: for a look, not for figures.")
+        bool, typer.Option("--quick", help="Run one round with a fiftieth of the tasks, for rough results.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Run every measure and show the figures of both brokers side by side. Takes some minutes; says on stderr where it is.
+    """Run all benchmarks and show the results of both brokers side by side. Takes some minutes; progress is printed to stderr.
 
-    Exit codes: 0 measured; 1 a measure failed or the checker found something (the others are shown); 2 the cluster of
-    --bootstrap holds a hub; 3 no broker answers there.
+    Exit codes: 0 success; 1 a benchmark failed or the checker has findings (the other results are shown); 2 the cluster at
+    --bootstrap has a hub; 3 no broker responds there.
     """
     from ..bench import render_markdown
 
@@ -78,7 +80,7 @@ def _print_figures(columns: "list[Column]") -> None:
 
 
 def _conditions() -> dict[str, str]:
-    """The machine and the versions, without its name."""
+    """The machine and the versions, without the host name."""
     import psutil
 
     from ..bench import conditions
@@ -127,12 +129,12 @@ async def _refuse_a_hub_on(cluster: "Cluster") -> None:
         await describe_partitions(cluster)
     except TopicMissing:
         return
-    raise ConfigurationError(f"{cluster} holds a hub, and its topics would be deleted. Name a cluster without one.")
+    raise ConfigurationError(f"{cluster} has a hub, whose topics would be deleted. Use a cluster without a hub.")
 
 
 @asynccontextmanager
 async def _hub_on(cluster: "Cluster") -> AsyncIterator[None]:
-    """The topics of a hub on a cluster that has none, deleted at the end."""
+    """Create the topics of a hub on a cluster, and delete them at the end."""
     from ..kafka import delete_hub, ensure_hub
 
     await ensure_hub(cluster)
@@ -143,7 +145,7 @@ async def _hub_on(cluster: "Cluster") -> AsyncIterator[None]:
 
 
 class Suite:
-    """Every measure on one broker, one after another. `home` is the role of the process that is killed for the restart."""
+    """Runs all benchmarks on one broker. `home`: the role of the process that is killed in the benchmark of restarts."""
 
     def __init__(self, title: str, home: str, local: "LocalHub", share: float, rounds: int | None) -> None:
         from ..bench import Column
@@ -153,7 +155,7 @@ class Suite:
         self._column = Column(title=title)
 
     async def measure(self) -> "Column":
-        """The column. A measure that fails is noted, and the next one follows."""
+        """Run the benchmarks and return their results. A failure is recorded, and the next benchmark follows."""
         from ..bench import REGISTRY, SUBSCRIBER
 
         await self._local.start_worker(REGISTRY, slots=SLOTS)
@@ -210,7 +212,7 @@ class Suite:
         self._column.add(Figure(name=name, unit=unit, values=values, command=command))
 
     async def _run(self, name: str) -> "tuple[list[Round], str]":
-        """The rounds of a bench, after one to get warm, and the command for it. Raises HubError where a task did not complete."""
+        """The rounds of a benchmark after a warm-up round, and its command. Raises HubError if a task did not complete."""
         from ..bench import BENCHMARKS, all_completed
         from ..client import Hub
 
@@ -220,7 +222,7 @@ class Suite:
             await chosen.measure(hub, min(tasks, chosen.warm_up))
             measured = [await chosen.measure(hub, tasks) for _ in range(rounds)]
         if not all_completed(measured):
-            raise HubError("Not every task completed, once.")
+            raise HubError("Not every task completed exactly once.")
         return measured, f"hub bench {name} --tasks {tasks} --rounds {rounds}"
 
     async def _throughput(self) -> None:
@@ -237,7 +239,7 @@ class Suite:
         self._memory("Memory, after the throughput")
 
     async def _topic_bytes(self) -> int | None:
-        """Bytes of the hub's topics; None where the broker does not say."""
+        """Size of the hub's topics in bytes; None if the broker does not report it."""
         from ..kafka import describe_storage
 
         storage = await describe_storage(self._local.cluster)
@@ -262,7 +264,7 @@ class Suite:
         report = await verify(self._local.cluster, require_all_ended=True)
         self._column.about["Checked"] = f"{report.tasks:,} tasks, {len(report.findings)} findings"
         if not report.ok:
-            raise HubError(f"The checker found {len(report.findings)} faults: {report.findings[0]}")
+            raise HubError(f"The checker has {len(report.findings)} findings; the first: {report.findings[0]}")
 
     async def _broker(self) -> None:
         from ..bench import measure_broker
@@ -286,7 +288,7 @@ class Suite:
         self._add("Engine", "µs/task", _values_of(found["spread"]["us_per_task"], rounds), command)
 
     async def _restart(self) -> None:
-        """The last one: afterwards the hub is full of tasks that wait."""
+        """Runs last, because it leaves many waiting tasks in the hub."""
         live = int(LIVE_TASKS * self._share)
         await self._fill(live)
         self._memory(f"Memory, with {live:,} live tasks")
@@ -294,7 +296,7 @@ class Suite:
         self._add(f"Restart with {live:,} live tasks", "s", seconds, "hub bench all")
 
     async def _fill(self, tasks: int) -> None:
-        """So many tasks that wait for their time, all of them decided: a question to each partition comes after its tasks."""
+        """Submit `tasks` delayed tasks and wait until all are admitted: a query to each partition follows its tasks."""
         from ..bench import NOOP
         from ..client import Hub
         from ..kafka import partition_of
@@ -309,7 +311,7 @@ class Suite:
 
 
 def _values_of(spread: dict[str, float], rounds: int) -> list[float]:
-    """Of three rounds the spread has all values, of one round the one."""
+    """The values of all rounds: for three rounds the spread contains all of them, for one round the median is the value."""
     return [spread["min"], spread["median"], spread["max"]] if rounds == ALONE_ROUNDS else [spread["median"]]
 
 

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 def cancel(
     task_id: Annotated[str, typer.Argument(metavar="ID", help="The id of a task or of a workflow.")],
     root: Root = None,
-    reason: Annotated[str, typer.Option(help="Why; it is kept on the events.")] = "",
+    reason: Annotated[str, typer.Option(help="The reason, which is recorded in the events.")] = "",
     as_json: Json = False,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> None:
-    """Ask that a task, or a whole workflow, ends. Returns when the engine has taken the request; the end is an event of the task.
+    """Cancel a task or a whole workflow. Returns when the engine has accepted the request; running tasks may end later.
 
-    Exit codes: 0 asked; 1 there is no such task, or it has ended; 2 the request is invalid; 3 no broker answers.
+    Exit codes: 0 the request was accepted; 1 the task is unknown or has ended; 2 the request is invalid; 3 no broker responds.
     """
     raise typer.Exit(run(_cancel(bootstrap, task_id, root, reason, as_json)))
 
@@ -37,13 +37,13 @@ async def _cancel(bootstrap: str, task_id: str, root: str | None, reason: str, a
         said["state"] = reply.state
         what = f"Task {task_id} is cancelled" if reply.state == "cancelled" else f"Cancellation of {task_id} was requested"
     except NoAnswerError:
-        what = f"The request is stored; no engine has decided on it within {DECISION_SECONDS:g} s"
+        what = f"The request is stored, but no engine has responded to it within {DECISION_SECONDS:g} s"
     except TaskRejectedError as error:
         if error.exit_code != EXIT_NOT_COMPLETED:  # nothing was sent
             raise
         if error.code != "already_cancelling":
             return _print_not_cancelled(error, root, as_json)
-        what = f"Task {task_id} is being cancelled already"
+        what = f"Task {task_id} is already being cancelled"
     if as_json:
         print_json(said)
     else:
@@ -56,7 +56,7 @@ def _print_not_cancelled(error: "TaskRejectedError", root: str | None, as_json: 
         print_json({"id": error.task, "requested": False, "code": error.code, "reason": error.reason})
         return EXIT_NOT_COMPLETED
     if error.code == "already_ended":
-        why = "has ended already"
+        why = "has already ended"
     else:
         why = "is unknown or has expired" if error.code == "unknown_task" else f"cannot be cancelled: {error.reason}"
     hint = STEP_HINT if error.code == "unknown_task" and root is None else ""

@@ -1,4 +1,4 @@
-"""`hub config`: the settings, where each comes from, and what they are for."""
+"""`hub config`: all settings with value, origin and meaning."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ def register(app: typer.Typer) -> None:
 
 
 def config(as_json: Json = False) -> None:
-    """Show every setting: its value, where that comes from, and what it is for. Secrets of subscribers are masked.
+    """Show all settings: value, origin and meaning. Secrets of subscribers are masked.
 
-    A flag wins over the environment (HUB_SLOTS=16), that over the file (slots = 16 in hub.toml, or in the file that HUB_CONFIG
-    names), that over the default. Exit codes: 0 shown; 2 a setting, or one of a subscriber's, is wrong."""
+    Precedence: command line option, environment variable (HUB_SLOTS=16), file (slots = 16 in hub.toml, or in the file in
+    HUB_CONFIG), default. Exit codes: 0 success; 2 a setting of the hub or of a subscriber is invalid."""
     from ..delivery import check_subscribers, masked_entry
     from ..settings import Settings, setting_names
     from .render import print_json
@@ -40,7 +40,7 @@ def config(as_json: Json = False) -> None:
 
 
 def origin_of(setting: str) -> str:
-    """Where a setting that somebody made comes from: a variable (its own, or that of its whole section), or the file."""
+    """The origin of a configured setting: an environment variable (its own, or that of its section), or the file."""
     from .. import config as sources
     from ..settings import variable_of
 
@@ -50,5 +50,5 @@ def origin_of(setting: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A number as one would write it."""
+    """A float without a superfluous fraction; other values unchanged."""
     return f"{value:.15g}" if isinstance(value, float) else value

@@ -22,39 +22,40 @@ if TYPE_CHECKING:
 
     from ..client import Hub, TaskHandle
 
-#: After so long, somebody who waits gets the reason, where that is known (seconds).
+#: After this time of waiting the reason is printed, if it is known (seconds).
 HINT_SECONDS = 3.0
 
 
 def create(
-    name: Annotated[str | None, typer.Argument(help="The name of the task, as its worker registered it.")] = None,
+    name: Annotated[str | None, typer.Argument(help="The name of the task, as registered by its worker.")] = None,
     args: Annotated[
         str | None, typer.Option("--args", metavar="JSON|@FILE|-", help="The arguments: a JSON object, @file, or - for stdin.")
     ] = None,
     file: Annotated[
         str | None,
         typer.Option(
-            "--file", "-f", metavar="FILE|-", help="A whole submission as JSON (a workflow too); the other options override it."
+            "--file", "-f", metavar="FILE|-", help="A complete submission as JSON, task or workflow; other options override it."
         ),
     ] = None,
-    task_id: Annotated[str | None, typer.Option("--id", help="The task's id; the same id again makes no second task.")] = None,
+    task_id: Annotated[str | None, typer.Option("--id", help="The task's id. A repeated id creates no second task.")] = None,
     key: Annotated[
-        str | None, typer.Option("--key", help="An idempotency key: the same key and arguments again make no second task.")
+        str | None, typer.Option("--key", help="An idempotency key. A repetition with the same arguments creates no second task.")
     ] = None,
-    priority: Annotated[int | None, typer.Option(help="Higher numbers are dispatched first.")] = None,
-    queue: Annotated[str | None, typer.Option(help="The queue whose workers may take it.")] = None,
+    priority: Annotated[int | None, typer.Option(help="Tasks with higher numbers are dispatched first.")] = None,
+    queue: Annotated[str | None, typer.Option(help="The task is dispatched to workers that serve this queue.")] = None,
     start_after: Annotated[
-        str | None, typer.Option(metavar="SECONDS|TIME", help="Not before so many seconds, or not before an RFC 3339 time.")
+        str | None, typer.Option(metavar="SECONDS|TIME", help="The earliest start: a delay in seconds, or an RFC 3339 time.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end and print the result.")] = False,
-    timeout: Annotated[float | None, typer.Option(min=0, metavar="SECONDS", help="With --wait: wait at most so long.")] = None,
+    timeout: Annotated[float | None, typer.Option(min=0, metavar="SECONDS", help="Maximum time to wait with --wait.")] = None,
     as_json: Json = False,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> None:
-    """Submit a task, or a workflow from a file, and print its id once it is admitted.
+    """Submit a task, or a workflow from a file, and print its id when it is admitted.
 
-    Exit codes: 0 admitted, or completed with --wait; 1 rejected, or ended otherwise with --wait (failed, cancelled, expired,
-    skipped); 2 the submission is invalid; 3 no broker answers; 5 the time of --timeout is over, 130 Ctrl-C: the task continues.
+    Exit codes: 0 admitted, with --wait completed; 1 rejected, with --wait also failed, cancelled, expired or skipped; 2 the
+    submission is invalid; 3 no broker responds; 5 --timeout expired, 130 interrupted with Ctrl-C (in both cases the task
+    continues).
     """
     submission: dict[str, Any] = _object(file, "--file") if file is not None else {}
     given = {"name": name, "id": task_id, "idempotency_key": key, "priority": priority, "queue": queue}
@@ -64,9 +65,9 @@ def create(
     if args is not None:
         submission["args"] = _arguments(args)
     if "name" not in submission:
-        raise typer.BadParameter("missing task name: give one, or --file with a submission that has one.", param_hint="NAME")
+        raise typer.BadParameter("missing task name: specify it, or --file with a submission that has one.", param_hint="NAME")
     if timeout is not None and not wait:
-        raise typer.BadParameter("it limits how long --wait waits: give that, too.", param_hint="--timeout")
+        raise typer.BadParameter("it requires --wait, whose duration it limits.", param_hint="--timeout")
     code = run(_create(bootstrap, submission, wait, timeout, as_json))
     raise typer.Exit(code)
 
@@ -76,7 +77,7 @@ async def _create(bootstrap: str, submission: dict[str, Any], wait: bool, timeou
     from ..client.submissions import checked
     from ..runtime.cluster import cluster_at
 
-    checked(submission)  # what is wrong with it is said without a broker, too
+    checked(submission)  # before connecting: an invalid submission is reported even without a broker
     async with Hub(cluster_at(bootstrap)) as hub:
         handle = (await hub.submit_many([submission]))[0]
         try:
@@ -85,7 +86,7 @@ async def _create(bootstrap: str, submission: dict[str, Any], wait: bool, timeou
             reply = await _outcome(hub, handle, timeout)
         except asyncio.CancelledError:
             watch = f"hub task watch {handle.id}{root_option(handle.id, handle.root)}"
-            typer.echo(f"Task {handle.id} continues; follow it to its end with `{watch}`.", err=True)
+            typer.echo(f"Task {handle.id} continues; follow it with `{watch}`.", err=True)
             raise
     if as_json:
         print_json(reply)
@@ -97,15 +98,15 @@ async def _create(bootstrap: str, submission: dict[str, Any], wait: bool, timeou
 
 
 async def _print_admitted(hub: "Hub", handle: "TaskHandle", as_json: bool) -> int:
-    """Print the id when the engine has admitted the task, or has not answered for a while: it is stored. Raises
-    TaskRejectedError."""
+    """Print the id when the engine has admitted the task, or when it has not responded within DECISION_SECONDS (the submission is
+    stored). Raises TaskRejectedError."""
     from ..client import NoAnswerError, TaskRejectedError
 
     try:
         await hub.admission_of(handle, timeout_seconds=DECISION_SECONDS)
     except NoAnswerError:
         typer.echo(
-            f"The submission is stored, and no engine has decided on it within {DECISION_SECONDS:g} s. See `hub status`.",
+            f"The submission is stored, but no engine has responded to it within {DECISION_SECONDS:g} s. See `hub status`.",
             err=True,
         )
     except TaskRejectedError as error:
@@ -119,13 +120,13 @@ async def _print_admitted(hub: "Hub", handle: "TaskHandle", as_json: bool) -> in
 
 
 def _print_warning(handle: "TaskHandle") -> None:
-    """What the engine said when it admitted the task."""
+    """Print the engine's warning about an admitted task, if any."""
     if handle.warning is not None:
         typer.echo(f"Warning: {one_line(handle.warning)}.", err=True)
 
 
 async def _outcome(hub: "Hub", handle: "TaskHandle", timeout: float | None) -> "TaskReply":
-    """How the task ended. Raises WaitTimeoutError."""
+    """Wait for the end of the task. Raises WaitTimeoutError."""
     from ..service import ServiceTasks
 
     printed: list[str] = []
@@ -178,7 +179,7 @@ def _arguments(text: str) -> dict[str, Any]:
         return msgspec.json.decode(text, type=dict[str, Any])
     except msgspec.MsgspecError as error:
         raise typer.BadParameter(
-            f"{text!r}: {decoding_problem(error)}; write for example --args '{{\"order\": 1}}'.", param_hint="--args"
+            f"{text!r}: {decoding_problem(error)}; example: --args '{{\"order\": 1}}'.", param_hint="--args"
         ) from None
 
 

@@ -1,6 +1,6 @@
-"""Settings as defaults of options: what HUB_* and `hub.toml` say stands where a flag is not given (and in `--help`).
+"""Settings from HUB_* and `hub.toml` as defaults of command line options; `--help` shows them.
 
-Commands are read by their attributes: typer brings a copy of click of its own, older versions of it use click itself.
+Commands are accessed by attributes only: newer versions of typer include a copy of click, older ones use click itself.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -9,15 +9,16 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 PROCESSES = ("up", "broker", "engine", "worker", "delivery", "init")
-"""Commands whose options are settings when they have the name of one. Of the others only what names the setting's variable."""
+"""Commands whose options take the setting of the same name. In other commands only options with the setting's environment
+variable do."""
 FLAG_ONLY = {("up", "bootstrap")}
-"""`hub up` runs a broker of its own unless the flag is given: where clients look for one says nothing about that."""
+"""Without this option `hub up` runs the embedded broker; the address that clients use does not change this."""
 TABLES = {("broker", "engine")}
-"""`hub broker --engine` is a switch, and `[engine]` a table of settings."""
+"""`hub broker --engine` is a switch, but `[engine]` is a table of settings."""
 
 
 def apply_settings(command: Any, settings: "Settings") -> None:
-    """Give `command` (of click) and those below it the settings that somebody made."""
+    """Set the configured settings as defaults of `command` (a click command) and its subcommands."""
     command.context_settings["default_map"] = _defaults(command, settings)
 
 

@@ -1,4 +1,4 @@
-"""The definitions that `hub.state` holds, as rows for a list: those of all partitions as one."""
+"""Reads the definitions of all partitions from `hub.state` and merges them to one list."""
 
 from fnmatch import fnmatchcase
 
@@ -12,8 +12,9 @@ from .state_rows import latest_rows
 
 
 class ListedDefinition(Struct, kw_only=True):
-    """One line of the list. `partitions`: how many of the hub's partitions (`of`) know it; where they differ, the one that was
-    registered last is shown, and `deprecated` where one says so. `default`: what a submission without a version means."""
+    """One line of the list. `partitions`: how many of the hub's partitions (`of`) have it. If they differ, the latest
+    registration is shown, and `deprecated` if it is deprecated on any of them. `default`: it applies to submissions without a
+    version."""
 
     name: str
     version: str
@@ -31,8 +32,8 @@ class ListedDefinition(Struct, kw_only=True):
 
 
 async def read_definitions(cluster: Cluster, *, name: str | None = None) -> list[ListedDefinition]:
-    """What workers have registered, of names that fit the pattern `name`, in the order of name, namespace and version. Records
-    that are not rows of definitions are left out. Raises Unreachable, TopicMissing."""
+    """The registered definitions whose name matches the pattern `name`, sorted by name, namespace and version. Records that are
+    not rows of definitions are skipped. Raises Unreachable, TopicMissing."""
     rows: dict[str, list[DefinitionRow]] = {}
     partitions = await describe_partitions(cluster)
     for partition in range(partitions):
@@ -44,7 +45,7 @@ async def read_definitions(cluster: Cluster, *, name: str | None = None) -> list
 
 
 def listed(rows: dict[str, list[DefinitionRow]], partitions: int) -> list[ListedDefinition]:
-    """The list of what the partitions know, by the ids of definitions."""
+    """The list for the rows of all partitions, by definition id."""
     known = Definitions()
     for found in rows.values():
         known.put(max(found, key=lambda row: (row.state == "deprecated", row.registered_at)))

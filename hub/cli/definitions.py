@@ -1,4 +1,4 @@
-"""`hub definitions`: what workers have registered, by name and version; deprecating a version."""
+"""`hub definitions`: the registered tasks by name and version; deprecation of a version."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from .definition_rows import ListedDefinition
 
 Namespace = Annotated[
-    str | None, typer.Option("--namespace", metavar="NAME", help="The namespace of the definition, where it has one.")
+    str | None, typer.Option("--namespace", metavar="NAME", help="The namespace of the definition, if it has one.")
 ]
 Version = Annotated[str, typer.Option("--version", metavar="VERSION", help="The version.")]
-Name = Annotated[str, typer.Argument(help="The name of the task, as its worker registered it.")]
+Name = Annotated[str, typer.Argument(help="The name of the task, as registered by its worker.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add `hub definitions` to the command line."""
     definitions = typer.Typer(
-        no_args_is_help=True, help="What workers have registered: names, versions, and what holds for them."
+        no_args_is_help=True, help="Show the tasks that workers have registered: names, versions, options; deprecate versions."
     )
     definitions.command("list")(list_definitions)
     definitions.command("show")(show)
@@ -33,13 +33,13 @@ def register(app: typer.Typer) -> None:
 
 
 def list_definitions(
-    name: Annotated[str | None, typer.Option(metavar="GLOB", help="Only tasks of this name; * stands for anything.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="GLOB", help="Only tasks with this name; * matches any text.")] = None,
     as_json: Json = False,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> None:
-    """List what workers have ever registered, by name and version; the default version of a name is marked.
+    """List all tasks that workers have registered, by name and version, with the default version of each name.
 
-    Reads the hub's state from the topic hub.state. Exit codes: 0 listed; 3 no broker answers.
+    Reads the topic hub.state. Exit codes: 0 success; 3 no broker responds.
     """
     found = _read(bootstrap, name)
     if as_json:
@@ -62,13 +62,13 @@ def list_definitions(
 
 def show(
     name: Name,
-    version: Annotated[str | None, typer.Option("--version", help="Only this version; else every version of the name.")] = None,
+    version: Annotated[str | None, typer.Option("--version", help="Only this version (default: all versions).")] = None,
     as_json: Json = False,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> None:
-    """Show the definitions of a name: what was registered, by which worker, since when.
+    """Show the definitions of a task: options, worker, and time of registration.
 
-    Exit codes: 0 shown; 1 there is none; 3 no broker answers.
+    Exit codes: 0 success; 1 no such definition; 3 no broker responds.
     """
     found = [one for one in _read(bootstrap, None) if one.name == name and version in (None, one.version)]
     if not found:
@@ -90,15 +90,15 @@ def deprecate(
     name: Name,
     version: Version = FIRST_VERSION,
     namespace: Namespace = None,
-    reason: Annotated[str, typer.Option(help="Why; it is kept on the events.")] = "",
+    reason: Annotated[str, typer.Option(help="The reason, which is recorded in the events.")] = "",
     as_json: Json = False,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> None:
-    """Deprecate a version: submissions without a version get another one from now on, while there is one that is not deprecated.
+    """Deprecate a version: it is no longer the default version, unless all versions of the name are deprecated.
 
-    Submissions that name the version are still taken, with a warning in the reply; tasks that have it run as before. It cannot be
-    undone: register another version. Exit codes: 0 deprecated on every partition, or it was already; 1 refused; 3 no broker or no
-    engine answers.
+    Submissions that name the version are still accepted, with a warning in the reply; existing tasks of the version are not
+    affected. A deprecation cannot be undone: register another version instead. Exit codes: 0 deprecated on all partitions, or it
+    already was; 1 rejected; 3 no broker or no engine responds.
     """
 
     async def ask() -> None:

@@ -1,4 +1,4 @@
-"""`hub demo`: an order's fulfilment, live."""
+"""`hub demo`: the fulfilment of an order, shown live."""
 
 import asyncio
 import contextlib
@@ -29,13 +29,15 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    end: Annotated[bool, typer.Option("--exit", help="End when the order is fulfilled, instead of keeping the hub up.")] = False,
+    end: Annotated[
+        bool, typer.Option("--exit", help="Exit when the order has ended, instead of keeping the hub running.")
+    ] = False,
     bootstrap: OptionalBootstrap = None,
 ) -> None:
-    """Fulfil an order, live: steps side by side, one that fails and is retried, one that waits, one that reports its progress.
+    """Run an example workflow and show it live: parallel steps, a retry after a failure, a delayed step, progress reports.
 
-    Starts a hub of its own in a temporary directory, or uses the one at --bootstrap. Exit codes: 0 every step ended as it
-    should; 1 one did not; 3 no broker or no engine answers at --bootstrap.
+    Starts a new hub in a temporary directory, or uses the one at --bootstrap. Exit codes: 0 all steps ended as expected; 1 a step
+    did not; 3 no broker or no engine responds at --bootstrap.
     """
     raise typer.Exit(run(_demo(bootstrap, end)))
 
@@ -50,27 +52,28 @@ async def _demo(bootstrap: str | None, end: bool) -> int:
         _summarise(view, wrong, time.monotonic() - began)
         _show_the_way(view.task_id, address, ends=end and bootstrap is None)
         if not end:
-            print("\nThe hub stays up until Ctrl-C.", flush=True)
+            print("\nThe hub keeps running. Press Ctrl-C to stop it.", flush=True)
             await asyncio.Event().wait()
     return EXIT_NOT_COMPLETED if wrong else 0
 
 
 @contextlib.asynccontextmanager
 async def _hub_for_demo(bootstrap: str | None) -> AsyncIterator[str]:
-    """The address of a hub with a worker that knows the demo's tasks."""
+    """Start a worker for the demo's tasks, and a hub unless `bootstrap` is given; returns the address."""
     from ..demo import REGISTRY
     from .local_hub import LocalHub
 
     async with LocalHub(bootstrap) as local:
         if bootstrap is None:
-            print("Starting a broker with the engine inside, and a worker ...", flush=True)
+            print("Starting a broker with an embedded engine, and a worker ...", flush=True)
             await local.start_broker()
         await local.start_worker(REGISTRY)
         yield local.bootstrap
 
 
 async def _fulfil(address: str) -> "TreeView":
-    """Publish the order and follow it to its end. Raises TimeoutError when that takes too long."""
+    """Publish the order and follow it until it ends, for at most FULFILMENT_SECONDS. Raises NoAnswerError if no engine
+    responds."""
     import uuid_utils
 
     from ..client import Hub
@@ -83,13 +86,13 @@ async def _fulfil(address: str) -> "TreeView":
     cluster = cluster_at(address)
     async with Hub(cluster) as hub:
         await publish_order(cluster, order_submission(task_id, SHOWN_ORDER))
-        await hub.get(task_id)  # after the order on the same topic: an engine that answers has the order, or there is none
+        await hub.get(task_id)  # stored after the order on the same partition: once the engine responds, it has the order
         print(f"Published task.created for {task_id} to hub.intake with a plain Kafka producer.\n", flush=True)
         try:
             async with asyncio.timeout(FULFILMENT_SECONDS):
                 await follow(view, hub.watch(task_id), live=on_terminal())
         except TimeoutError:
-            print(f"The order is not fulfilled after {FULFILMENT_SECONDS:g} s.", flush=True)
+            print(f"The order has not ended within {FULFILMENT_SECONDS:g} s.", flush=True)
         await _print_result(hub, task_id)
     return view
 
@@ -97,17 +100,17 @@ async def _fulfil(address: str) -> "TreeView":
 async def _print_result(hub: "Hub", task_id: str) -> None:
     reply = await hub.get(task_id)
     if reply.result:
-        print(f"\nThe result: {bytes(reply.result).decode()}", flush=True)
+        print(f"\nResult: {bytes(reply.result).decode()}", flush=True)
 
 
 def problems(view: "TreeView", expected: dict[str, tuple[str, int]]) -> list[str]:
-    """How the steps ended otherwise than `expected` (state and attempts by key), each as a sentence."""
+    """The differences from `expected` (state and number of attempts by key), one sentence each."""
     steps = {task.label: task for task in view.steps()}
     wrong = [] if view.state == "completed" else [f"The order is {view.state or 'unknown'}, not completed."]
     for key, (state, attempts) in expected.items():
         task = steps.get(key)
         if task is None:
-            wrong.append(f"The step {key} never came to be.")
+            wrong.append(f"The step {key} was not created.")
         elif (task.state, task.attempt) != (state, attempts):
             wrong.append(f"The step {key} is {task.state} after {task.attempt} attempts, not {state} after {attempts}.")
     return wrong
@@ -121,17 +124,17 @@ def _summarise(view: "TreeView", wrong: list[str], seconds: float) -> None:
     for sentence in wrong:
         print(sentence)
     if not wrong:
-        print(f"Every step ended as it should; {duration(seconds)} in all.")
+        print(f"All steps ended as expected, in {duration(seconds)}.")
 
 
 def _show_the_way(task_id: str, address: str, *, ends: bool) -> None:
-    """Commands to look further, for as long as there is something to look at."""
+    """Print commands to inspect the hub, or how to keep it running if it ends now."""
     called = Path(sys.argv[0])
     hub = str(called) if called.name == "hub" and not shutil.which("hub") else "hub"
     if ends:
-        print(f"\nThis hub ends now. To look further, run `{hub} demo`: it keeps its own up and prints the commands.")
+        print(f"\nThis hub stops now. To inspect a running one, use `{hub} demo`, which keeps it running and lists commands.")
         return
-    print("\nTo look further, while the hub is up:")
+    print("\nCommands to inspect the hub while it is running:")
     for command in (
         f"task get {task_id}",
         "task list",

@@ -1,4 +1,4 @@
-"""`hub events`: follow the log, and look things up in the catalogue of event types."""
+"""`hub events`: follows the log, and shows the catalogue of event types."""
 
 import asyncio
 from collections import deque
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 QUEUED_MAX = 10_000
 LAST_EVENTS = 10
-"""How many `tail --no-follow` prints without --limit."""
+"""Number of events that `tail --no-follow` prints without --limit."""
 SEVERITIES = {5: "debug", 9: "info", 13: "warn", 17: "error"}
 
 
@@ -38,7 +38,7 @@ class Start(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add `hub events` to the command line."""
-    events = typer.Typer(no_args_is_help=True, help="Follow the events of the hub, and look up what each type means.")
+    events = typer.Typer(no_args_is_help=True, help="Follow the events of the hub; show the catalogue of event types.")
     events.command("tail")(tail)
     events.command("list")(list_types)
     events.command("show")(show)
@@ -47,23 +47,28 @@ def register(app: typer.Typer) -> None:
 
 def tail(
     event_type: Annotated[
-        str | None, typer.Option("--type", metavar="GLOB", help="Only these types, for example 'task.*' or 'workflow.failed'.")
+        str | None, typer.Option("--type", metavar="GLOB", help="Only these types; examples: 'task.*', 'workflow.failed'.")
     ] = None,
     task: Annotated[str | None, typer.Option(metavar="ID", help="Only this task, or this workflow and its steps.")] = None,
-    start: Annotated[Start, typer.Option("--from", help="Begin with the first event kept, or with the next one.")] = Start.end,
-    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many; with --no-follow, print the last ones.")] = None,
+    start: Annotated[
+        Start, typer.Option("--from", help="Begin with the first stored event, or with the next new one.")
+    ] = Start.end,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of events; with --no-follow, the last ones are printed.")
+    ] = None,
     follow: Annotated[
         bool, typer.Option(help="Wait for new events, or print the last ones (10, or --limit) and stop at the end of the log.")
     ] = True,
     as_json: Json = False,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> None:
-    """Print events as they are committed, one line each, in order within every task.
+    """Print events when they are committed, one per line, in order per task.
 
-    With --json every line is a structured CloudEvent. With --no-follow, what is there is printed: the last events, or all with
-    --from beginning. Ends with Ctrl-C, at --limit, or at the end with --no-follow. A task that is unknown so far is waited for.
-    Exit codes: 0 ended as asked; 1 the task is unknown or has expired (--no-follow); 2 no type of event fits --type; 3 no broker
-    answers, or none has for a minute; 130 Ctrl-C.
+    With --json each line is a structured CloudEvent. With --no-follow stored events are printed: the last ones, or all with
+    --from beginning; otherwise it waits for new events, also of a task that does not exist yet. Ends after --limit events, at
+    the end of the log with --no-follow, or with Ctrl-C. Exit codes: 0 success; 1 the task is unknown or has expired (with
+    --no-follow); 2 no event type matches --type; 3 no broker responds, or none has responded for a minute; 130 interrupted with
+    Ctrl-C.
     """
     if event_type is not None:
         _check_type(event_type)
@@ -72,11 +77,11 @@ def tail(
         typer.echo(one_line(f"Task {task} is unknown or has expired."), err=True)
         raise typer.Exit(EXIT_NOT_COMPLETED)
     if not printed and not follow:
-        typer.echo("hub.events keeps no event that fits.", err=True)
+        typer.echo("No matching events in hub.events.", err=True)
 
 
 def _check_type(pattern: str) -> None:
-    """Refuse a pattern that fits no type of event that there is."""
+    """Raise BadParameter for a pattern that matches no event type."""
     from schemas import CATALOGUE
 
     if not any(fnmatchcase(name, pattern) for name in CATALOGUE):
@@ -91,13 +96,13 @@ def _no_such_type(name: str, option: str) -> typer.BadParameter:
     families = dict.fromkeys(f"{known.partition('.')[0]}.*" for known in CATALOGUE)
     close = get_close_matches(name, [*CATALOGUE, *(families if "*" in name else ())], 1)
     hint = f" Did you mean {close[0]}?" if close else " See `hub events list`."
-    return typer.BadParameter(f"there is no event type {name!r}.{hint}", param_hint=option)
+    return typer.BadParameter(f"unknown event type {name!r}.{hint}", param_hint=option)
 
 
 async def _tail(
     bootstrap: str, event_type: str | None, task: str | None, start: Start, limit: int | None, follow: bool, as_json: bool
 ) -> tuple[int, bool]:
-    """How many events were printed; and whether a task that nothing was printed of is known."""
+    """Print the events. Returns their number, and whether the task is known (true if events were printed, or without a task)."""
     from ..runtime.cluster import cluster_at
     from .state_rows import is_known
 
@@ -114,7 +119,7 @@ async def _tail(
 async def _asked_for(
     cluster: "Cluster", event_type: str | None, task: str | None, start: Start, limit: int | None, follow: bool
 ) -> AsyncGenerator["Event", None]:
-    """The events that are asked for; while they are followed, it is reported if the task is unknown."""
+    """The matching events. While following, an unknown task is reported to stderr."""
     from ..service import ServiceTasks, no_log
 
     if not follow and start is Start.end:
@@ -134,24 +139,24 @@ async def _asked_for(
 
 
 async def _report_unknown(cluster: "Cluster", task: str, begun: asyncio.Event) -> None:
-    """Look when the events are followed already, so that none that comes after the report is missed."""
+    """Report an unknown task when following has begun, so that no event after the report is missed."""
     from .state_rows import is_known
 
     await begun.wait()
-    with suppress(HubError):  # who follows the events raises it
+    with suppress(HubError):  # the reader of the events raises it
         if not await is_known(cluster, task):
-            typer.echo(one_line(f"Task {task} is unknown so far. Waiting for its events."), err=True)
+            typer.echo(one_line(f"Task {task} is not known yet. Waiting for its events."), err=True)
 
 
 def fits(event: "Event", event_type: str | None, task: str | None) -> bool:
-    """Whether an event is asked for."""
+    """Whether an event matches the options."""
     if event_type is not None and not fnmatchcase(event.type, event_type):
         return False
     return task is None or task in (event.subject, event.rootid)
 
 
 class Skipped:
-    """Records that are not events: reported on stderr, at most one line in ten seconds, and their number at the end."""
+    """Reports records that are not events to stderr: at most one line in ten seconds, and their number at the end."""
 
     def __init__(self) -> None:
         from ..throttle import LogThrottle
@@ -160,24 +165,24 @@ class Skipped:
         self._count = self._reported = 0
 
     def add(self, place: str, error: Exception) -> None:
-        """Count one, and report it if none was reported lately."""
+        """Count a record, and report it unless another one was reported recently."""
         self._count += 1
         if self._throttle.admit("skipped") is not None:
             self._reported = self._count
-            typer.echo(f"{place} is not an event of this hub and is skipped: {error}", err=True)
+            typer.echo(f"Skipped {place}, which is not an event of this hub: {error}", err=True)
 
     def close(self) -> None:
-        """Report the number of those that were not reported one by one."""
+        """Report the total number, if not all of them were reported individually."""
         if self._count > self._reported:
-            typer.echo(f"{self._count:,} records in all are not events of this hub and were skipped.", err=True)
+            typer.echo(f"Skipped {self._count:,} records in total that are not events of this hub.", err=True)
 
 
 async def read_events(
     cluster: "Cluster", *, from_beginning: bool, follow: bool, begun: asyncio.Event | None = None
 ) -> AsyncGenerator["Event", None]:
-    """Committed events of all partitions, in order within each: up to the end of the log, or with `follow` without an end, also
-    across restarts of the broker. Then `begun` is set when no later event can be missed. Records that are not events are skipped
-    and reported on stderr.
+    """Committed events of all partitions, in order per partition: up to the end of the log, or with `follow` until cancelled,
+    also across restarts of the broker; `begun` is then set when no later event can be missed. Records that are not events are
+    skipped and reported to stderr.
 
     Raises Unreachable, TopicMissing."""
     from schemas import MalformedEvent, decode_event
@@ -227,7 +232,7 @@ async def read_events(
 async def _records(
     transport: "Transport", partition: int, begin: "Begin | None", client_id: str
 ) -> AsyncGenerator["StoredRecord", None]:
-    """The records of a partition: without an end, from the offset that `begin` returns; else all up to its end."""
+    """The records of a partition: with `begin` from the offset that it returns, until cancelled; else all up to its end."""
     from ..kafka import EVENTS, follow
 
     if begin is None:
@@ -241,7 +246,7 @@ async def _records(
 
 
 async def last_events(cluster: "Cluster", number: int, *, event_type: str | None, task: str | None) -> list["Event"]:
-    """The last so many events that are asked for, of all partitions, by time; those of a partition stay in its order.
+    """The last `number` matching events of all partitions, sorted by time; those of one partition remain in their order.
 
     Raises Unreachable, TopicMissing."""
     from ..kafka import EVENTS, PartitionReader, describe_partitions
@@ -260,7 +265,7 @@ async def last_events(cluster: "Cluster", number: int, *, event_type: str | None
 async def _last_of(
     reader: "PartitionReader", place: str, number: int, event_type: str | None, task: str | None, skipped: Skipped
 ) -> list["Event"]:
-    """The last so many of one partition that are asked for: read from ever further back until there are enough."""
+    """The last `number` matching events of one partition; reads growing ranges backwards from the end until there are enough."""
     first, end = await reader.start_offset(), await reader.end_offset()
     found: deque[Event] = deque(maxlen=number)
     window, upper = 4 * number, end
@@ -287,12 +292,12 @@ async def _between(reader: "PartitionReader", lower: int, upper: int, place: str
 
 
 async def _next(queue: "asyncio.Queue[Any]", readers: "ServiceTasks") -> Any:
-    """The next item; raises what a reader raised, instead of waiting for it without end."""
+    """The next item. Raises the error of a reader that has failed."""
     return queue.get_nowait() if queue.qsize() else await readers.unless_failed(queue.get())
 
 
 def list_types(as_json: Json = False) -> None:
-    """List every type of event that the hub emits, with when it is emitted."""
+    """List all event types, and when each is emitted."""
     from schemas import CATALOGUE
 
     rows = [
@@ -314,14 +319,14 @@ def list_types(as_json: Json = False) -> None:
 
 
 def show(
-    event_type: Annotated[str, typer.Argument(metavar="TYPE", help="A type of event, for example task.completed.")],
+    event_type: Annotated[str, typer.Argument(metavar="TYPE", help="An event type, for example task.completed.")],
     as_json: Json = False,
 ) -> None:
-    """Show one type of event: when it is emitted, and what each field of its data means.
+    """Show an event type: when it is emitted, and the meaning of each field of its data.
 
     With --json: the JSON Schema of the data.
 
-    Exit codes: 0 shown; 2 there is no such type.
+    Exit codes: 0 success; 2 unknown type.
     """
     from schemas import CATALOGUE
     from schemas.contract import json_schema

@@ -15,7 +15,7 @@ SHORTEN = ("DEFAULT", "TYPE")
 
 
 def print_struct(struct: "type[Struct]") -> None:
-    """The fields of a struct, and below them those of the structs within, each once."""
+    """Print the fields of a struct, followed by those of the structs that it contains, each once."""
     from schemas.json_schema import schema_of_struct
 
     schema = schema_of_struct(struct)
@@ -41,7 +41,7 @@ def _default(name: str, field: dict[str, Any], required: list[str]) -> str:
 
 
 def type_text(schema: dict[str, Any]) -> str:
-    """The type that a JSON Schema describes, as short as it can be said: `list of string`, `number or null`, `Backoff`."""
+    """A short description of the type in a JSON Schema: `list of string`, `number or null`, `Backoff`."""
     if "anyOf" in schema:
         return " or ".join(type_text(one) for one in schema["anyOf"])
     if "enum" in schema:

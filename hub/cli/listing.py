@@ -1,4 +1,4 @@
-"""The tasks that `hub.state` holds, as rows for a list: the last row per key, live ones and the index of ended ones."""
+"""Reads live and recently ended tasks from `hub.state`, as rows of a list."""
 
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -14,7 +14,8 @@ from .state_rows import latest_rows
 
 
 class ListedTask(Struct, kw_only=True):
-    """One line of the list. `since`: when it ended, else when it was created; `seconds`: how long its last attempt ran."""
+    """One line of the list. `since`: time of its end, or of its creation if it is live; `seconds`: duration of its last
+    attempt."""
 
     id: str
     name: str
@@ -29,7 +30,8 @@ class ListedTask(Struct, kw_only=True):
 
 
 class Listing(Struct, kw_only=True):
-    """The tasks that were found, the newest first. `malformed`: how many records of `hub.state` cannot be read as tasks."""
+    """The tasks that were found, the newest first. `malformed`: number of records of `hub.state` that cannot be decoded as
+    tasks."""
 
     tasks: list[ListedTask]
     malformed: int = 0
@@ -43,7 +45,7 @@ async def read_tasks(
     event_id: str | None = None,
     source: str | None = None,
 ) -> Listing:
-    """All tasks of the hub that fit; with `event_id`, those that a CloudEvent of this id (from `source`) made.
+    """All matching tasks of the hub; with `event_id`, those created by a CloudEvent with this id (and `source`).
 
     Raises Unreachable, TopicMissing."""
     found: list[ListedTask] = []
@@ -64,12 +66,12 @@ async def read_tasks(
 
 
 def fits(task: ListedTask, *, state: str | None, name: str | None) -> bool:
-    """Whether a task is asked for."""
+    """Whether a task matches the options."""
     return (state is None or task.state == state) and (name is None or fnmatchcase(task.name, name))
 
 
 def listed_task(key: bytes, value: bytes, partition: int) -> ListedTask:
-    """The line of one row of `hub.state`. Raises MalformedRecord, and nothing else."""
+    """The line for one row of `hub.state`. Raises only MalformedRecord."""
     try:
         value.decode()
         entry = decode_row(key, value)
@@ -78,7 +80,7 @@ def listed_task(key: bytes, value: bytes, partition: int) -> ListedTask:
                 return _ended(entry.id, row, partition)
             case TaskRow() as row if entry is not None:
                 return _live(entry.id, row, partition)
-    except (ValueError, TypeError, RecursionError) as error:  # A time with a zone and one without cannot be subtracted.
+    except (ValueError, TypeError, RecursionError) as error:  # TypeError: times with and without a zone are subtracted.
         raise MalformedRecord(printable(str(error))) from None
     raise MalformedRecord("it is not a row of a task")
 

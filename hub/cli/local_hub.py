@@ -1,5 +1,5 @@
-"""Processes of the hub that a command starts for itself (the demo, a bench), in a temporary directory, and ends by their
-handles. They end with this process, too, however it ends.
+"""Starts processes of a temporary hub for a command (the demo, a benchmark), and stops them. They also end when this process ends
+for any reason.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ LOG_TAIL_LINES = 8
 
 
 class NotReady(HubError):
-    """A process that was started did not come up; the message is its own error message, or has the end of its log."""
+    """A process did not become ready. The message is its own error message, or contains the end of its log."""
 
     def __init__(self, message: str, exit_code: int = 1) -> None:
         super().__init__(message)
@@ -34,13 +34,13 @@ class NotReady(HubError):
 
 
 class HubProcess:
-    """One process: its role, and where its log is."""
+    """One process, with its role and the path of its log."""
 
     def __init__(self, role: str, process: asyncio.subprocess.Process, log: Path, command: list[str]) -> None:
         self.role, self.process, self.log, self.command = role, process, log, command
 
     async def ready(self) -> dict[str, Any]:
-        """Wait for its line `ready <role> <json>`; the JSON. Raises NotReady."""
+        """Wait for its line `ready <role> <json>` and return the decoded JSON. Raises NotReady."""
         assert self.process.stdout is not None, "its stdout is a pipe"
         try:
             async with asyncio.timeout(READY_SECONDS):
@@ -59,10 +59,10 @@ class HubProcess:
 
     def _last_words(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
-        return "\n".join(["It said:", *lines]) if lines else "It said nothing."
+        return "\n".join(["The end of its log:", *lines]) if lines else "Its log is empty."
 
     def cpu_seconds(self) -> float:
-        """The processor time that it has used; 0 when it is gone."""
+        """The CPU time that it has used, in seconds; 0 if it has ended."""
         try:
             times = psutil.Process(self.process.pid).cpu_times()
         except psutil.NoSuchProcess:
@@ -70,8 +70,8 @@ class HubProcess:
         return float(times.user + times.system)
 
     def memory_bytes(self) -> int:
-        """Its memory now: its own pages and its share of those that it shares (PSS), where the system says so, else RSS; 0 when
-        it is gone."""
+        """Its memory in bytes: the PSS (its own pages and its part of shared ones) if the system provides it, else the RSS; 0 if
+        it has ended."""
         try:
             about = psutil.Process(self.process.pid).memory_full_info()
         except psutil.NoSuchProcess:
@@ -79,7 +79,7 @@ class HubProcess:
         return int(getattr(about, "pss", about.rss))
 
     async def stop(self) -> None:
-        """Let it drain, and end it if it does not."""
+        """Request it to drain and end; kill it if it does not end within STOP_SECONDS."""
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGTERM)
         try:
@@ -91,10 +91,11 @@ class HubProcess:
 
 
 class LocalHub:
-    """`async with LocalHub() as local: await local.start_broker()`; what was started ends with the block, in reverse order."""
+    """`async with LocalHub() as local: await local.start_broker()`. At the end of the block the processes are stopped in reverse
+    order."""
 
     def __init__(self, bootstrap: str | None = None) -> None:
-        """`bootstrap`: the broker that workers and engines are started for, where it is not started here."""
+        """`bootstrap`: the broker for workers and engines, unless `start_broker` starts one."""
         self.bootstrap = bootstrap or ""
         self.children: list[HubProcess] = []
         self._started = 0
@@ -102,7 +103,7 @@ class LocalHub:
 
     @property
     def cluster(self) -> "Cluster":
-        """The broker, as clients in this process reach it."""
+        """The cluster of the broker, for clients in this process."""
         from ..runtime.cluster import cluster_at
 
         return cluster_at(self.bootstrap)
@@ -116,7 +117,7 @@ class LocalHub:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     async def start_broker(self, *, engine: bool = True, flush: str = "always", partitions: int = 1) -> str:
-        """The embedded broker on a free port, with the engine inside; its address. Raises NotReady."""
+        """Start the embedded broker on a free port, with an embedded engine; returns its address. Raises NotReady."""
         where = ["--data", str(self._folder / "data"), "--host", "127.0.0.1", "--port", "0"]
         arguments = [*where, "--flush", flush, "--partitions", str(partitions), *(["--engine"] if engine else [])]
         facts = await self._start("broker", arguments, role="broker+engine" if engine else "broker")
@@ -124,19 +125,19 @@ class LocalHub:
         return self.bootstrap
 
     async def start_engine(self) -> None:
-        """An engine process, with a folder for its snapshots. Raises NotReady."""
+        """Start an engine process, with a directory for its snapshots. Raises NotReady."""
         await self._start("engine", ["--bootstrap", self.bootstrap, "--data", str(self._folder / "engine")])
 
     async def start_worker(self, registry: str, *, slots: int = 64) -> None:
-        """A worker with the tasks at `registry`. Raises NotReady."""
+        """Start a worker with the tasks at `registry`. Raises NotReady."""
         await self._start("worker", [registry, "--bootstrap", self.bootstrap, "--slots", str(slots)])
 
     async def start_delivery(self, subscriber: str) -> None:
-        """A delivery process with one subscriber. Raises NotReady."""
+        """Start a delivery process with one subscriber. Raises NotReady."""
         await self._start("delivery", ["--bootstrap", self.bootstrap, "--subscriber", subscriber])
 
     async def restart_killed(self, role: str) -> float:
-        """End the process of this role as a crash would (SIGKILL) and start it again; seconds from its start until it serves.
+        """Kill the process of this role (SIGKILL) and restart it; returns the seconds from its start until it is ready.
 
         Raises NotReady."""
         (child,) = (one for one in self.children if one.role == role)
@@ -144,7 +145,7 @@ class LocalHub:
         await child.process.wait()
         self.children.remove(child)
         name, *arguments = child.command
-        if "--port" in arguments:  # the address stays: the others have it
+        if "--port" in arguments:  # keep the port: the other processes have the address
             arguments[arguments.index("--port") + 1] = self.bootstrap.rpartition(":")[2]
         began = time.perf_counter()
         await self._start(name, arguments, role=role)
@@ -159,23 +160,23 @@ class LocalHub:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=errors,
-                start_new_session=True,  # Ctrl-C is for us; we end them in order
+                start_new_session=True,  # Ctrl-C must reach this process only, which stops them in order
             )
         child = HubProcess(role or command, process, log, [command, *arguments])
         self.children.append(child)
         return await child.ready()
 
     def filesystem(self) -> str:
-        """The kind of file system below the data directory: on a tmpfs, an fsync costs nothing."""
+        """The type of the file system of the data directory (an fsync on a tmpfs takes no time)."""
         mounted = {Path(disk.mountpoint): disk.fstype for disk in psutil.disk_partitions(all=True)}
         return next((mounted[folder] for folder in (self._folder, *self._folder.parents) if folder in mounted), "unknown")
 
     def memory_bytes(self) -> int:
-        """Memory of all processes that were started."""
+        """Memory of all started processes, in bytes."""
         return sum(child.memory_bytes() for child in self.children)
 
     def cpu_seconds(self) -> dict[str, float]:
-        """Processor time used so far, by role."""
+        """CPU time of all started processes in seconds, by role."""
         used: dict[str, float] = {}
         for child in self.children:
             used[child.role] = used.get(child.role, 0.0) + child.cpu_seconds()

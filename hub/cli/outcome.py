@@ -1,4 +1,4 @@
-"""What the commands about tasks share: a reply as text, the exit code of an end, why a task that is ready does not run."""
+"""Shared by the commands about tasks: a reply as text, exit codes, the reason why a task that is ready does not run."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 
     from ..kafka import Cluster
 
-#: How long a command that only asks for something waits for the engine's decision (seconds).
+#: Timeout for the engine's decision on a request (seconds).
 DECISION_SECONDS = 3.0
 
-STEP_HINT = " If it is a step of a workflow, give the workflow's id with --root."
+STEP_HINT = " If it is a step of a workflow, specify the workflow's id with --root."
 
 Root = Annotated[
-    str | None, typer.Option("--root", metavar="ID", help="The id of the workflow's root, when ID is one of its steps.")
+    str | None, typer.Option("--root", metavar="ID", help="The id of the workflow, if the task is one of its steps.")
 ]
 
 
 def root_option(task: str, root: str | None) -> str:
-    """The option that names the root, where it is not the task itself."""
+    """The option --root for a step of a workflow; empty if the task is the root."""
     return f" --root {root}" if root is not None and root != task else ""
 
 
@@ -33,7 +33,7 @@ def exit_code_of(state: str | None) -> int:
 
 
 def print_reply(reply: "TaskReply") -> None:
-    """The fields of a reply that say something."""
+    """Print the non-empty fields of a reply."""
     result = bytes(reply.result).decode() if reply.result else None
     error = f"{reply.error.type}: {reply.error.message}" if reply.error is not None else None
     print_fields(
@@ -54,7 +54,8 @@ def print_reply(reply: "TaskReply") -> None:
 
 
 async def why_ready(cluster: "Cluster", reply: "TaskReply") -> str:
-    """Why a task that is ready does not run, by its reply and by the rows of workers. Raises Unreachable, TopicMissing."""
+    """The reason why a task that is ready does not run, from its reply and the rows of workers. Raises Unreachable,
+    TopicMissing."""
     from ..runtime.status import names_served
 
     task = one_line(f"Task {reply.task} is ready, but")

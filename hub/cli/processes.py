@@ -1,7 +1,7 @@
 """Commands that are processes: `hub broker`, `engine`, `worker`, `delivery`, `init`.
 
-Each prints one line `ready <role> <json>` on stdout when it serves, logs to stderr, drains on SIGTERM or Ctrl-C and then ends
-with 0; a second signal ends it at once.
+Each prints one line `ready <role> <json>` to stdout when it is ready, logs to stderr, drains on SIGTERM or Ctrl-C and then exits
+with 0; a second signal ends it immediately.
 """
 
 from collections.abc import Awaitable, Callable
@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 Bootstrap = Annotated[str, typer.Option(help="Address of the broker, host:port[,host:port].", envvar="HUB_BOOTSTRAP")]
-Parent = Annotated[int, typer.Option(hidden=True, help="Process id of the supervisor, to end with it.")]
-ReadyFd = Annotated[int, typer.Option(hidden=True, help="Descriptor of the pipe on which the supervisor waits.")]
+Parent = Annotated[int, typer.Option(hidden=True, help="Process id of the supervisor; the process ends with it.")]
+ReadyFd = Annotated[int, typer.Option(hidden=True, help="File descriptor of the supervisor's pipe for the line `ready`.")]
 Wait = Annotated[float, typer.Option(help="Seconds to wait for the broker and the hub's topics.")]
 AdvertisedHost = Annotated[
     str | None,
-    typer.Option(help="Host that clients are given to connect to, where it is not --host; needed where that is 0.0.0.0 or ::."),
+    typer.Option(help="Host that clients connect to, if it differs from --host; required if --host is 0.0.0.0 or ::."),
 ]
-LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.", envvar="HUB_LOG_LEVEL")]
+LogLevel = Annotated[
+    str, typer.Option(help="Minimum level of log records: debug, info, warning or error.", envvar="HUB_LOG_LEVEL")
+]
 WAIT_SECONDS = 5.0
 
 
@@ -36,15 +38,17 @@ def register(app: typer.Typer) -> None:
 
 
 def broker(
-    data: Annotated[Path | None, typer.Option(help="Directory of the log. Without it everything is kept in memory.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Directory of the log. Without it all data is kept in memory only.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = config.DEFAULT_HOST,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = config.DEFAULT_PORT,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free port.")] = config.DEFAULT_PORT,
     advertised_host: AdvertisedHost = None,
-    engine: Annotated[bool, typer.Option("--engine", help="Run the engine inside this process, for every partition.")] = False,
+    engine: Annotated[bool, typer.Option("--engine", help="Run the engine for all partitions in this process.")] = False,
     partitions: Annotated[
         int | None, typer.Option(min=1, help="Engine partitions of a new hub (default 1). An existing hub keeps its number.")
     ] = None,
-    flush: Annotated[str, typer.Option(help="When a write is answered: always (on disk), interval:<ms>, os.")] = "always",
+    flush: Annotated[
+        str, typer.Option(help="always: writes are acknowledged after fsync; interval:<ms>: fsync at intervals; os: no fsync.")
+    ] = "always",
     log_level: LogLevel = "info",
     parent: Parent = 0,
     ready_fd: ReadyFd = -1,
@@ -60,13 +64,13 @@ def broker(
 
 def engine(
     bootstrap: Bootstrap = config.DEFAULT_BOOTSTRAP,
-    data: Annotated[Path | None, typer.Option(help="Directory for snapshots, which shorten a restart.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Directory for snapshots, which shorten restarts.")] = None,
     wait: Wait = WAIT_SECONDS,
     log_level: LogLevel = "info",
     parent: Parent = 0,
     ready_fd: ReadyFd = -1,
 ) -> None:
-    """Run an engine for its share of the partitions. Start as many as you like."""
+    """Run an engine process. All engine processes of a hub share its partitions; any number can be started."""
     from ..runtime import serve_engine
     from ..runtime.cluster import cluster_at
 
@@ -82,15 +86,15 @@ def engine(
 
 
 def worker(
-    tasks: Annotated[str, typer.Argument(metavar="MODULE:REGISTRY", help="Where the tasks are, e.g. app:tasks.")],
+    tasks: Annotated[str, typer.Argument(metavar="MODULE:REGISTRY", help="The registry of tasks, for example app:tasks.")],
     bootstrap: Bootstrap = config.DEFAULT_BOOTSTRAP,
-    pool: Annotated[str, typer.Option(help="Pool of workers this one belongs to.")] = "default",
+    pool: Annotated[str, typer.Option(help="Pool that the worker belongs to.")] = "default",
     queue: Annotated[list[str] | None, typer.Option(help="Queue to serve (repeatable; default: default).")] = None,
-    slots: Annotated[int, typer.Option(min=1, help="Tasks that run at once.")] = 64,
+    slots: Annotated[int, typer.Option(min=1, help="Maximum number of concurrent tasks.")] = 64,
     lease_seconds: Annotated[
-        float, typer.Option(min=0.1, max=3600, help="Seconds of silence after which this worker counts as dead.")
+        float, typer.Option(min=0.1, max=3600, help="Seconds without heartbeats after which the worker is considered lost.")
     ] = 10.0,
-    grace_seconds: Annotated[float, typer.Option(min=0, help="Seconds that running tasks have to end in a drain.")] = 30.0,
+    grace_seconds: Annotated[float, typer.Option(min=0, help="Seconds for running tasks to end when the worker drains.")] = 30.0,
     wait: Wait = WAIT_SECONDS,
     log_level: LogLevel = "info",
     parent: Parent = 0,
@@ -118,13 +122,16 @@ def worker(
 
 def delivery(
     bootstrap: Bootstrap = config.DEFAULT_BOOTSTRAP,
-    subscriber: Annotated[list[str] | None, typer.Option(help="Subscriber to run: a plugin's name, or module:Class.")] = None,
+    subscriber: Annotated[
+        list[str] | None,
+        typer.Option(help="Subscriber to run: a plugin or module:Class (repeatable; default: those of hub.toml, or console)."),
+    ] = None,
     wait: Wait = WAIT_SECONDS,
     log_level: LogLevel = "info",
     parent: Parent = 0,
     ready_fd: ReadyFd = -1,
 ) -> None:
-    """Run subscribers against the log of events."""
+    """Run subscribers, which receive the events of the hub."""
     from ..delivery import parse_configs
     from ..runtime import serve_delivery
     from ..runtime.cluster import cluster_at
@@ -147,19 +154,19 @@ def init(
         int | None, typer.Option(min=1, help="Engine partitions of a new hub (default 16). An existing hub keeps its number.")
     ] = None,
 ) -> None:
-    """Create the hub's topics on a Kafka cluster, and check those that exist; what the table topics of
-    hub.toml sets is set on those, too."""
+    """Create the hub's topics on a Kafka cluster, and check existing ones. Settings in the table topics of hub.toml are also
+    applied to existing topics."""
     created, altered, kept = ensure_configured_topics(bootstrap, partitions)
-    typer.echo(f"created {', '.join(sorted(created))}" if created else "every topic was there already")
+    typer.echo(f"created {', '.join(sorted(created))}" if created else "all topics already exist")
     for change in altered:
         typer.echo(f"altered {change}")
     for one in kept:
-        typer.echo(f"left {one.topic}: {one.setting} = {one.found} (of a new hub: {one.wanted})")
+        typer.echo(f"unchanged {one.topic}: {one.setting} = {one.found} (default of a new hub: {one.wanted})")
 
 
 def ensure_configured_topics(bootstrap: str, partitions: int | None) -> "Ensured":
-    """Ensure the topics of a hub on a Kafka cluster, with what `[topics]` sets. Raises HubError, before anything is altered also
-    where the hub is of another format."""
+    """Ensure the topics of a hub on a Kafka cluster, with the settings of `[topics]`. Raises HubError; if the hub has another
+    format, before anything is altered."""
     import asyncio
 
     from ..engine import check_hub_format
@@ -178,8 +185,8 @@ def ensure_configured_topics(bootstrap: str, partitions: int | None) -> "Ensured
 
 
 def checked_subscribers(chosen: list[str] | None) -> list[dict[str, Any]]:
-    """The subscribers to run: the chosen ones, else those that are configured, else the console. Raises ConfigurationError for
-    wrong ones."""
+    """The subscribers to run: the chosen ones, else the configured ones, else the console. Raises ConfigurationError if one is
+    invalid."""
     configured = _settings()
     if not chosen and (configured is None or not configured.subscribers):
         return [{"use": "console"}]
@@ -195,7 +202,7 @@ def checked_subscribers(chosen: list[str] | None) -> list[dict[str, Any]]:
 
 
 def _settings() -> "Settings | None":
-    """What is configured; None where nothing is, so that nothing is loaded."""
+    """The settings; None if nothing is configured, which saves the import of the settings."""
     if not config.is_configured():
         return None
     from ..settings import Settings

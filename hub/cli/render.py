@@ -1,7 +1,7 @@
-"""Text for people and JSON for machines.
+"""Text for people and JSON for programs.
 
-Rule: decoration (colours, boxes, moving lines) only on a terminal, and no colours where NO_COLOR is set; anything else reads
-as plain lines, one thing a line, nothing cut off. Tables are in `tables.py`.
+Rule: decoration (colours, boxes, moving lines) only on a terminal, and no colours if NO_COLOR is set; other output is plain
+lines, one item per line, not truncated. Tables are in `tables.py`.
 """
 
 import shutil
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from schemas import Event
 
-#: Characters of an event's id in a message about it.
+#: Maximum length of an event's id in a message (characters).
 ID_CHARACTERS_MAX = 64
 
-#: Columns and lines of a terminal that does not say how large it is.
+#: Columns and lines of a terminal of unknown size.
 UNKNOWN_SIZE = (80, 24)
 
 STATE_STYLES = {
@@ -53,40 +53,40 @@ STATE_MARKS = {
 
 
 def on_terminal() -> bool:
-    """Whether somebody looks at what is printed."""
+    """Whether stdout is a terminal."""
     return sys.stdout.isatty()
 
 
 def terminal_width() -> int:
-    """Columns of the terminal; 80 where it does not say."""
+    """Columns of the terminal; 80 if unknown."""
     return shutil.get_terminal_size(UNKNOWN_SIZE).columns
 
 
 def make_console() -> "Console":
-    """A console on stdout; it heeds NO_COLOR and decorates nothing where there is no terminal."""
+    """A console on stdout; it respects NO_COLOR, and prints plain text if stdout is not a terminal."""
     from rich.console import Console
 
     return Console(highlight=False, emoji=False)
 
 
 def print_json(value: Any) -> None:
-    """One JSON document, indented."""
+    """Print one JSON document, indented."""
     print(msgspec.json.format(encode_json(value), indent=2).decode())
 
 
 def print_json_line(value: Any) -> None:
-    """One line of a stream of JSON documents, written at once."""
+    """Print one line of a stream of JSON documents, and flush it."""
     print(encode_json(value).decode(), flush=True)
 
 
 def encode_json(value: Any) -> bytes:
-    """JSON of plain values and of msgspec structs."""
+    """Encode plain values and msgspec structs as JSON."""
     return msgspec.json.encode(value)
 
 
 def print_fields(fields: Iterable[tuple[str, Any]], *, wrapped: bool = False) -> None:
-    """One line a field, name first; fields that are None or empty are left out. `wrapped`: the values are text, which is broken
-    where a terminal ends."""
+    """Print one line per field, the name first; fields that are None or empty are omitted. `wrapped`: the values are text,
+    which is wrapped at the width of the terminal."""
     there = [(name, cell_text(value)) for name, value in fields if value not in (None, "")]
     width = max((len(name) for name, _ in there), default=0)
     for name, value in there:
@@ -95,7 +95,7 @@ def print_fields(fields: Iterable[tuple[str, Any]], *, wrapped: bool = False) ->
 
 
 def cell_text(value: Any) -> str:
-    """A value as it is shown in a table: one line, empty for None."""
+    """A value as text for a table: one line, empty for None."""
     if value is None:
         return ""
     if isinstance(value, float):
@@ -104,13 +104,13 @@ def cell_text(value: Any) -> str:
 
 
 def one_line(text: str) -> str:
-    """Text that somebody else wrote, with what is not a printable character shown as its escape: it can't move the cursor, colour
-    the terminal or break a line in two."""
+    """Foreign text with all non-printable characters escaped, so that it cannot move the cursor, colour the terminal or break the
+    line."""
     return text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def duration(seconds: float | None) -> str:
-    """A length of time in the unit that reads best; empty for None."""
+    """A duration in a suitable unit, as text; empty for None."""
     if seconds is None:
         return ""
     if seconds < 0.0005:
@@ -124,7 +124,7 @@ def duration(seconds: float | None) -> str:
 
 
 def size(count: int) -> str:
-    """A number of bytes in the unit that reads best, with three digits or more."""
+    """A number of bytes in a suitable unit, as text."""
     value, units = float(count), ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB"]
     while value >= 1023.95 and len(units) > 1:
         value /= 1024
@@ -133,13 +133,13 @@ def size(count: int) -> str:
 
 
 def clock(time: str) -> str:
-    """The time of day, to the millisecond, of an RFC 3339 point in time."""
+    """The time of day, to the millisecond, of an RFC 3339 timestamp."""
     _, _, rest = time.partition("T")
     return rest.rstrip("Z")[:12]
 
 
 def event_line(event: "Event") -> str:
-    """An event as one plain line: when, what, of whom, from which state to which, and what matters of its data."""
+    """An event as one plain line: time, type, entity, change of state, and the most important data."""
     change = f"{event.from_state or ''}→{event.to_state}" if event.to_state is not None else ""
     entity = f"{event.entity} #{event.sequence}"
     parts = (clock(event.time), event.type.ljust(24), entity, event.taskname, change, detail_of(event))
@@ -147,8 +147,8 @@ def event_line(event: "Event") -> str:
 
 
 def print_event(event: "Event", *, as_json: bool) -> None:
-    """An event as a line of text or of JSON (a structured CloudEvent), written at once. One whose data cannot be written as JSON
-    is reported on stderr instead."""
+    """Print an event as a line of text or JSON (a structured CloudEvent), and flush it. An event whose data cannot be written as
+    JSON is reported to stderr instead."""
     from schemas import MalformedEvent
 
     if not as_json:
@@ -157,7 +157,7 @@ def print_event(event: "Event", *, as_json: bool) -> None:
     try:
         print_json_line(event.as_dict())
     except MalformedEvent as error:
-        print(f"event {one_line(event.id)[:ID_CHARACTERS_MAX]} is skipped: {error}", file=sys.stderr, flush=True)
+        print(f"Skipped event {one_line(event.id)[:ID_CHARACTERS_MAX]}: {error}", file=sys.stderr, flush=True)
 
 
 _DETAILS = ("code", "reason", "message", "worker", "next_retry_at", "start_after", "unmet", "count", "silent_seconds")
@@ -165,7 +165,7 @@ _COUNTERS = ("completed", "failed", "cancelled", "skipped", "expired")
 
 
 def detail_of(event: "Event") -> str:
-    """What matters of an event's data, in few words."""
+    """The most important data of an event, as short text."""
     data, parts = event.data, []
     attempt = getattr(data, "attempt", 0)
     if attempt:

@@ -1,4 +1,4 @@
-"""`hub schema`: the contract of the hub with others, as JSON Schemas and examples."""
+"""`hub schema`: the contract with other programs, as JSON Schemas and examples."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from schemas.records import RecordForm
 
 DEFAULT_FOLDER = Path("hub-schemas")
-TypeName = Annotated[str, typer.Argument(metavar="TYPE", help="A type of `hub schema list`, for example reports/task.created.")]
+TypeName = Annotated[str, typer.Argument(metavar="TYPE", help="A type from `hub schema list`, for example reports/task.created.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add `hub schema` to the command line."""
-    schema = typer.Typer(no_args_is_help=True, help="The contract with other programs: what each record says, as JSON Schemas.")
+    schema = typer.Typer(no_args_is_help=True, help="Show the contract with other programs: all record types, as JSON Schemas.")
     schema.command("list")(list_types)
     schema.command("show")(show)
     schema.command("export")(export)
@@ -28,9 +28,9 @@ def register(app: typer.Typer) -> None:
 
 
 def list_types(as_json: Json = False) -> None:
-    """List every type of record that crosses a topic of the hub.
+    """List all types of records on the hub's topics.
 
-    Events, commands and replies are written by the engine; reports are what other programs and workers write.
+    The engine writes events, commands and replies; workers and other programs write reports.
     """
     from schemas.contract import CONTRACT
 
@@ -42,24 +42,22 @@ def list_types(as_json: Json = False) -> None:
             ]
         )
         return
-    print_table(
-        ("TYPE", "WRITTEN BY", "WHAT IT SAYS"), [(row.name, row.written_by, row.when) for row in CONTRACT.values()], text=True
-    )
+    print_table(("TYPE", "WRITTEN BY", "MEANING"), [(row.name, row.written_by, row.when) for row in CONTRACT.values()], text=True)
 
 
 def show(
     name: TypeName,
-    example: Annotated[bool, typer.Option("--example", help="Print an example of it, as JSON.")] = False,
+    example: Annotated[bool, typer.Option("--example", help="Print an example, as JSON.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show one type: topic, key, headers, and what each field means.
+    """Show a type: topic, key, headers, and the meaning of each field.
 
-    With --json: its JSON Schema; with --example: a value that the schema describes.
+    With --json: its JSON Schema; with --example: a value that matches the schema.
 
-    The kind before the slash may be left out where only one kind has the type. For example: `hub schema show
-    reports/task.created`, `hub schema show attempt.execute --example`.
+    The kind before the slash may be omitted if the name is unique. Examples: `hub schema show reports/task.created`, `hub schema
+    show attempt.execute --example`.
 
-    Exit codes: 0 shown; 2 there is no such type, or several kinds have one of that name.
+    Exit codes: 0 success; 2 the type is unknown, or several kinds have a type of this name.
     """
     from schemas.contract import example as example_of
     from schemas.contract import json_schema
@@ -73,8 +71,8 @@ def show(
         return
     about = (
         ("type", row.name),
-        ("says", row.when),
-        ("is the", row.value_of),
+        ("meaning", row.when),
+        ("value of", row.value_of),
         ("written by", row.written_by),
         ("key", row.form.key),
     )
@@ -99,22 +97,22 @@ def _find(name: str) -> "WireType":
     if len(found) == 1:
         return CONTRACT[found[0]]
     if found:
-        raise typer.BadParameter(f"{name!r} may be {' or '.join(found)}; give one of them.", param_hint="TYPE")
+        raise typer.BadParameter(f"{name!r} is ambiguous: specify {' or '.join(found)}.", param_hint="TYPE")
     close = get_close_matches(name, [*CONTRACT, *(one.partition("/")[2] for one in CONTRACT)], 1)
     hint = f" Did you mean {close[0]}?" if close else " See `hub schema list`."
-    raise typer.BadParameter(f"there is no type {name!r}.{hint}", param_hint="TYPE")
+    raise typer.BadParameter(f"unknown type {name!r}.{hint}", param_hint="TYPE")
 
 
 def export(
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="The directory to write to; it is created if it is missing.")
+        Path, typer.Option(metavar="DIR", help="The directory to write to; created if it does not exist.")
     ] = DEFAULT_FOLDER,
 ) -> None:
-    """Write a JSON Schema (draft 2020-12) and an example of every type, as `<kind>/<type>.schema.json` and `.example.json`.
+    """Write a JSON Schema (draft 2020-12) and an example of each type, as `<kind>/<type>.schema.json` and `.example.json`.
 
-    Files of these names are replaced; others in the directory stay. For example: `hub schema export --out contract`.
+    Files with these names are overwritten; others in the directory are kept. Example: `hub schema export --out contract`.
 
-    Exit codes: 0 written; 1 the directory cannot be written.
+    Exit codes: 0 success; 1 the directory cannot be written to.
     """
     from schemas.contract import CONTRACT, json_schema
     from schemas.contract import example as example_of
@@ -126,7 +124,7 @@ def export(
     except OSError as error:
         from ..errors import HubError
 
-        raise HubError(f"The schemas cannot be written to {out}: {error.strerror or error}; give another --out.") from error
+        raise HubError(f"The schemas cannot be written to {out}: {error.strerror or error}; use another --out.") from error
     typer.echo(f"{len(CONTRACT)} types written to {out}")
 
 

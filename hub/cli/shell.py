@@ -1,4 +1,4 @@
-"""What the commands that talk to a hub share: the option `--bootstrap`, exit codes, and running a coroutine to its end."""
+"""Shared by the commands that connect to a hub: the options `--bootstrap` and `--json`, exit codes, running a coroutine."""
 
 import asyncio
 import gc
@@ -14,9 +14,9 @@ Result = TypeVar("Result")
 
 DEFAULT_BOOTSTRAP = "127.0.0.1:9092"
 
-#: The task ended otherwise than completed, the check found something, or the hub refused.
+#: The task did not complete, the check has findings, or the hub rejected the request.
 EXIT_NOT_COMPLETED = 1
-#: The command line or a file says something that cannot be.
+#: The command line or a file is invalid.
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
@@ -28,20 +28,20 @@ OptionalBootstrap = Annotated[
     typer.Option(
         "--bootstrap",
         metavar="HOST:PORT",
-        help="The address of a running hub's Kafka broker; without one, a hub of its own is started and ended.",
+        help="The address of a running hub's Kafka broker; without it, a new hub is started, and stopped at the end.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text for people.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 def run(work: Coroutine[Any, Any, Result], *, fast: bool = False) -> Result:
-    """Run `work` to its end, with `fast` as a process of the hub runs: on uvloop where there is one, the heap so far frozen.
+    """Run `work` and return its result. `fast`: like the hub's processes, on uvloop if it is installed and with a frozen heap.
 
-    Ctrl-C ends the process with 130, a reader that went away ends it quietly. Logs go to stderr, warnings and worse."""
+    Ctrl-C ends the process with 130; a closed stdout ends it without an error. Warnings and errors are logged to stderr."""
     from ..telemetry import configure_logging
 
     configure_logging("cli", "warning")
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters of it is raised, and reported in our own words
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its errors are raised and reported by the command
     if fast:
         gc.freeze()
     try:
@@ -50,14 +50,14 @@ def run(work: Coroutine[Any, Any, Result], *, fast: bool = False) -> Result:
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what the interpreter still flushes goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes stdout at exit
         raise typer.Exit(0) from None
 
 
 def _fast_loop() -> asyncio.AbstractEventLoop:
     try:
         from uvloop import new_event_loop
-    except ImportError:  # there is none on this system
+    except ImportError:  # not available on this system
         return asyncio.new_event_loop()
     loop: asyncio.AbstractEventLoop = new_event_loop()
     return loop

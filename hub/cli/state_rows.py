@@ -1,4 +1,4 @@
-"""The rows of one kind that a partition of `hub.state` holds, as bytes: the last value of each key; whether a task has one."""
+"""Reads the rows of one kind from a partition of `hub.state` (the last value of each key), and whether a task has a row."""
 
 from ..core import key_of, kind_of
 from ..kafka import STATE, Cluster, describe_partitions, read_all
@@ -19,7 +19,7 @@ async def latest_rows(cluster: Cluster, partition: int, kind: str) -> dict[bytes
 
 
 async def is_known(cluster: Cluster, task: str) -> bool:
-    """Whether the hub has a row of this task: it is live, or ended within the time that ids are kept. Raises Unreachable,
+    """Whether the hub has a row of this task: it is live, or ended within the retention time of ids. Raises Unreachable,
     TopicMissing."""
     key = key_of("task", task)
     for partition in range(await describe_partitions(cluster)):

@@ -1,4 +1,4 @@
-"""`hub status`: which processes run, what each has, how far behind it is."""
+"""`hub status`: the running processes with their partitions and lag, sizes of topics, free disk space."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,17 +21,19 @@ def status(
     bootstrap: Annotated[
         str | None,
         typer.Option(
-            metavar="HOST:PORT", envvar="HUB_BOOTSTRAP", help="The broker (default: of the hub on --data, else 127.0.0.1:9092)."
+            metavar="HOST:PORT",
+            envvar="HUB_BOOTSTRAP",
+            help="The broker (default: that of the hub in --data, else 127.0.0.1:9092).",
         ),
     ] = None,
     data: Annotated[
-        Path, typer.Option(envvar="HUB_DATA", help="Directory of a hub that `hub up` runs on this machine.")
+        Path, typer.Option(envvar="HUB_DATA", help="Data directory of a hub that `hub up` runs on this machine.")
     ] = config.DEFAULT_DATA,
 ) -> None:
-    """Show each process of the hub with its role, process id, partitions and lag; each subscriber with its lag, and whether a
-    delivery process is connected for it; each topic with its size; the free disk space.
+    """Show all processes of the hub (role, process id, partitions, lag), the lag of each subscriber and whether a delivery
+    process is connected for it, the size of each topic, and the free disk space.
 
-    Exit codes: 0 shown; 2 the hub's topics are not there; 3 no broker answers.
+    Exit codes: 0 success; 2 the hub's topics do not exist; 3 no broker responds.
     """
     from ..runtime import read_run_file
     from ..runtime.cluster import cluster_at
@@ -51,7 +53,7 @@ def status(
     print_table(columns, [_row(process) for process in found["processes"]], text=True, shorten=("HOST", "PARTITIONS"))
     _print_subscribers(found["subscribers"])
     if found["malformed_rows"]:
-        typer.echo(f"{found['malformed_rows']:,} records of hub.state cannot be read and are left out.", err=True)
+        typer.echo(f"{found['malformed_rows']:,} records of hub.state cannot be decoded and are not shown.", err=True)
     print_storage(found["topics"], found["disk"])
 
 
@@ -64,14 +66,14 @@ def _print_subscribers(subscribers: list[dict[str, Any]]) -> None:
 
 
 def print_storage(topics: list[dict[str, Any]], disk: dict[str, Any]) -> None:
-    """The sizes of topics and of the fullest disk, as far as they are known; on stderr which broker did not say."""
+    """Print the known sizes of topics and of the fullest disk, and to stderr the brokers that did not report them."""
     if topics:
         print()
         print_table(("TOPIC", "SIZE"), [(one["topic"], render.size(one["bytes"])) for one in topics])
     if disk["usable_bytes"] is not None:
         print(f"\n{render.size(disk['usable_bytes'])} of {render.size(disk['total_bytes'])} are free on the broker's disk")
     if disk["unanswered"]:
-        typer.echo(f"The sizes at {', '.join(disk['unanswered'])} are unknown: no answer to DescribeLogDirs.", err=True)
+        typer.echo(f"The sizes at {', '.join(disk['unanswered'])} are unknown: no response to DescribeLogDirs.", err=True)
 
 
 def _row(process: dict[str, Any]) -> tuple[Any, ...]:

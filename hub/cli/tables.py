@@ -1,7 +1,8 @@
-"""Tables: fitted to the width of a terminal; anywhere else plain columns, with nothing cut off.
+"""Tables: fitted to the width of a terminal; otherwise plain columns without truncation.
 
-What does not fit gives way in this order: the free text of the last column is wrapped, or stands below its row where there is
-little room beside it; then columns move closer, and are shortened in their middle, in the order that the command gives.
+A table that is too wide is fitted in this order: the free text of the last column is wrapped, or printed below its row if there
+is little space beside it; then the gaps between columns are reduced, and columns are shortened in their middle, in the order
+given by the command.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,13 +14,13 @@ from .render import STATE_STYLES, cell_text, make_console, on_terminal, terminal
 GAP = 2
 INDENT = 4
 TEXT_LEAST = 26
-"""Columns for a wrapped text beside its row; with fewer it stands below."""
+"""Minimum width of wrapped text beside its row; with less it is printed below."""
 COLUMN_LEAST = 8
-"""To how many columns a column is shortened at most."""
+"""Minimum width of a shortened column."""
 
 
 class Line(NamedTuple):
-    """One line of a table: its cells, padded to the widths of their columns, or the text below a row (`cells` is then one)."""
+    """One line of a table: its cells, padded to the widths of their columns, or text below a row (a single cell)."""
 
     cells: list[str]
     gap: int = GAP
@@ -37,8 +38,8 @@ def print_table(
     text: bool = False,
     shorten: Sequence[str] = (),
 ) -> None:
-    """A table with a row of `columns` as its head. On a terminal: `state_column` is coloured by state; `text`: the last column is
-    free text, which is wrapped; `shorten`: the columns that are shortened, the first of them first."""
+    """Print a table with the header `columns`. On a terminal: `state_column` is coloured by state; `text`: the last column is
+    free text, which is wrapped; `shorten`: the columns that may be shortened, in this order."""
     texts = [[cell_text(cell) for cell in row] for row in rows]
     if not on_terminal():
         for line in fit(columns, texts, None):
@@ -64,7 +65,7 @@ def _print_styled(lines: Iterator[Line], columns: Sequence[str], state_column: s
 def fit(
     columns: Sequence[str], rows: Sequence[Sequence[str]], width: int | None, *, text: bool = False, shorten: Sequence[str] = ()
 ) -> Iterator[Line]:
-    """The lines of a table of at most `width` columns (None: as wide as it is), the head first."""
+    """The lines of a table of at most `width` columns (None: unlimited), the header first."""
     table = [list(columns), *rows]
     widths = [max(_columns_of(row[index]) for row in table) for index in range(len(columns))]
     if width is None or _total(widths) <= width:
@@ -82,7 +83,7 @@ def _total(widths: Sequence[int], gap: int = GAP) -> int:
 
 
 def _shortened(columns: Sequence[str], widths: Sequence[int], width: int, shorten: Sequence[str]) -> tuple[list[int], int]:
-    """The widths after the columns of `shorten` gave, one after the other, what is too much, and the gap between them."""
+    """The widths of the columns after shortening those in `shorten`, in this order, and the gap between them."""
     found, gap = list(widths), GAP if _total(widths) <= width else 1
     for name in shorten:
         index = columns.index(name)
@@ -117,7 +118,7 @@ def _padded(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
 
 
 def _cell(text: str, width: int) -> str:
-    """`text` with spaces up to `width`; what is too long loses its middle, so that ids which begin alike stay apart."""
+    """`text` padded to `width`; a longer text is shortened in its middle, so that ids with a common prefix remain distinct."""
     length = _columns_of(text)
     if length <= width:
         return text + " " * (width - length)
@@ -129,7 +130,7 @@ def _cell(text: str, width: int) -> str:
 
 
 def _columns_of(text: str) -> int:
-    """How many columns of a terminal a text takes."""
+    """The number of terminal columns of a text."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ..client.lookup import Made
 
-Source = Annotated[str | None, typer.Option("--source", metavar="SOURCE", help="The source of the CloudEvent whose id is given.")]
+Source = Annotated[str | None, typer.Option("--source", metavar="SOURCE", help="The source of the CloudEvent with the given id.")]
 
 
 COLUMNS = ("ID", "NAME", "STATE", "ATTEMPT", "SINCE", "TOOK", "REMARK")
@@ -28,7 +28,7 @@ COLUMNS = ("ID", "NAME", "STATE", "ATTEMPT", "SINCE", "TOOK", "REMARK")
 
 def register(app: typer.Typer) -> None:
     """Add `hub task` to the command line."""
-    tasks = typer.Typer(no_args_is_help=True, help="Create tasks and workflows, look at them, watch them live, cancel them.")
+    tasks = typer.Typer(no_args_is_help=True, help="Create, show, list, watch and cancel tasks and workflows.")
     tasks.command("create")(create)
     tasks.command("get")(get)
     tasks.command("list")(list_tasks)
@@ -38,17 +38,17 @@ def register(app: typer.Typer) -> None:
 
 
 def get(
-    task_id: Annotated[str, typer.Argument(metavar="ID", help="The task's id, or that of the CloudEvent that made it.")],
+    task_id: Annotated[str, typer.Argument(metavar="ID", help="The id of the task, or of the CloudEvent that created it.")],
     root: Root = None,
     source: Source = None,
     as_json: Json = False,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> None:
-    """Show a task as it is now: its state, its attempt, its result or error.
+    """Show the present state of a task, with its attempt and its result or error.
 
-    Where no task has this id, the task is looked up that a CloudEvent of this id made; all of hub.events is read for that, unless
-    --source says where the CloudEvent came from. Exit codes: 0 it is known; 1 it is unknown, has expired or was rejected; 3 no
-    broker or no engine answers.
+    If no task has this id, the task is shown that a CloudEvent with this id created. This reads all of hub.events, unless
+    --source specifies the source of the CloudEvent. Exit codes: 0 success; 1 the task is unknown, has expired or was rejected;
+    3 no broker or no engine responds.
     """
     reply, why = run(_get_and_explain(bootstrap, task_id, root, source))
     if reply is None:
@@ -68,20 +68,20 @@ def get(
 async def _get_and_explain(
     bootstrap: str, task_id: str, root: str | None, source: str | None
 ) -> tuple["TaskReply | None", str | None]:
-    """What `_get` gives, and for a task that is ready why it does not run."""
+    """The result of `_get`, and for a task that is ready the reason why it does not run."""
     from ..runtime.cluster import cluster_at
 
     reply = await _get(bootstrap, task_id, root, source)
     if reply is None or reply.state != "ready":
         return reply, None
-    with contextlib.suppress(HubError):  # the task is shown anyway
+    with contextlib.suppress(HubError):  # without the reason the task is still shown
         return reply, await why_ready(cluster_at(bootstrap), reply)
     return reply, None
 
 
 async def _get(bootstrap: str, task_id: str, root: str | None, source: str | None) -> "TaskReply | None":
-    """The task of this id, else the one that a CloudEvent of this id made; None, with a message on stderr, where that is
-    refused or there are several."""
+    """The task with this id, else the one that a CloudEvent with this id created. None, with a message on stderr, if that was
+    rejected or there are several."""
     from ..client import Hub
     from ..runtime.cluster import cluster_at
 
@@ -95,41 +95,41 @@ async def _get(bootstrap: str, task_id: str, root: str | None, source: str | Non
     for made in found:
         typer.echo(_answer_of(made), err=True)
     if len(found) > 1:
-        typer.echo(f"{len(found)} CloudEvents have the id {one_line(task_id)}: give --source, or the id of a task.", err=True)
+        typer.echo(f"{len(found)} CloudEvents have the id {one_line(task_id)}: specify --source, or the id of a task.", err=True)
     return None if found else reply
 
 
 def _answer_of(made: "Made") -> str:
     source = f" from {made.source}" if made.source is not None else ""
     if made.code is not None:
-        return one_line(f"The submission{source} was refused ({made.code}): {made.reason}")
-    return one_line(f"The submission{source} made the task {made.task}")
+        return one_line(f"The submission{source} was rejected ({made.code}): {made.reason}")
+    return one_line(f"The submission{source} created the task {made.task}")
 
 
 def list_tasks(
     state: Annotated[str | None, typer.Option(help="Only tasks in this state, for example running or failed.")] = None,
-    name: Annotated[str | None, typer.Option(metavar="GLOB", help="Only tasks of this name; * stands for anything.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="GLOB", help="Only tasks with this name; * matches any text.")] = None,
     event_id: Annotated[
-        str | None, typer.Option("--event-id", metavar="ID", help="Only tasks that a CloudEvent of this id made.")
+        str | None, typer.Option("--event-id", metavar="ID", help="Only tasks created by a CloudEvent with this id.")
     ] = None,
     source: Source = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of tasks.")] = 50,
     as_json: Json = False,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> None:
-    """List the live tasks and those that ended lately, the newest first.
+    """List live and recently ended tasks, the newest first.
 
-    Reads the hub's state from the topic hub.state, and hub.events with --event-id; nothing is asked of the engine. Exit codes:
-    0 listed; 2 wrong usage; 3 no broker answers.
+    Reads the topic hub.state, and with --event-id also hub.events; does not require a running engine. Exit codes: 0 success; 2
+    invalid usage; 3 no broker responds.
     """
     from ..core import LIVE
     from ..runtime.cluster import cluster_at
     from .listing import read_tasks
 
     if state is not None and state not in (states := {*LIVE, *TERMINAL_STATES}):
-        raise typer.BadParameter(f"{state!r} is not a state; there are {', '.join(sorted(states))}.", param_hint="--state")
+        raise typer.BadParameter(f"{state!r} is not a state; must be one of {', '.join(sorted(states))}.", param_hint="--state")
     if source is not None and event_id is None:
-        raise typer.BadParameter("give --event-id with it: the id of the CloudEvent from that source.", param_hint="--source")
+        raise typer.BadParameter("it requires --event-id, the id of the CloudEvent with this source.", param_hint="--source")
     found = run(read_tasks(cluster_at(bootstrap), state=state, name=name, event_id=event_id, source=source))
     shown = found.tasks[:limit]
     if as_json:
@@ -143,7 +143,7 @@ def list_tasks(
     if len(found.tasks) > len(shown):
         typer.echo(f"{len(found.tasks) - len(shown):,} more; see --limit.", err=True)
     if found.malformed:
-        typer.echo(f"{found.malformed:,} records of hub.state cannot be read as tasks and are left out.", err=True)
+        typer.echo(f"{found.malformed:,} records of hub.state cannot be decoded as tasks and are not shown.", err=True)
 
 
 def watch(
@@ -152,10 +152,10 @@ def watch(
     as_json: Json = False,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> None:
-    """Watch a task or a workflow live until it ends: a tree on a terminal, one line an event elsewhere.
+    """Watch a task or a workflow live until it ends: as a tree on a terminal, otherwise one line per event.
 
-    With --json every event is one line of JSON, a structured CloudEvent. Exit codes: 0 completed; 1 ended otherwise, or not
-    known; 3 no broker or no engine answers.
+    With --json each line is a structured CloudEvent. Exit codes: 0 the task completed; 1 it ended in another state, or is
+    unknown; 3 no broker or no engine responds.
     """
     raise typer.Exit(run(_watch(bootstrap, task_id, root, as_json)))
 

@@ -1,6 +1,6 @@
-"""A task or a workflow as a tree that follows its events. `TreeView` is a plain fold of events; `follow` shows it.
+"""Shows a task or a workflow as a tree that is updated by its events. `TreeView` folds the events; `follow` prints it.
 
-A step hangs below the last of the steps that it waits for; where it waits for several, the others are named beside it.
+A step is placed below the last step that it depends on; if it depends on several, the others are named beside it.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ REFRESHES_PER_SECOND = 10
 
 
 class TaskView(Struct, kw_only=True):
-    """What is known of one task from its events."""
+    """The state of one task, from its events."""
 
     id: str
     label: str
@@ -41,9 +41,8 @@ class TaskView(Struct, kw_only=True):
     waits_until: datetime | None = None
 
     def seconds(self, now: datetime | None = None) -> float | None:
-        """How long it ran, from the start of its first attempt; up to `now` where it still runs. None: it has not begun.
-
-        Of a single attempt as the worker measured it: its start and its end may have been reported together."""
+        """Seconds since the start of its first attempt, until its end or until `now` if it is still running; None if it has not
+        begun. For a single attempt the worker's measurement, because its start and end may have been reported together."""
         end = self.finished_at or now
         if self.started_at is None or end is None:
             return None
@@ -67,7 +66,7 @@ class TreeView:
         return task.state if task is not None else ""
 
     def take(self, event: Event) -> None:
-        """Fold one event in."""
+        """Apply one event."""
         self.now = at = datetime.fromisoformat(event.time)
         data = event.data
         task = self.tasks.get(event.subject)
@@ -103,7 +102,7 @@ class TreeView:
             task.message = task.message if task.state == "failed" else getattr(data, "reason", "")
 
     def line(self, task: TaskView, now: datetime | None = None) -> str:
-        """A task in words: label, state, attempt, progress, how long. `now`: the moment for what still runs."""
+        """A task as text: label, state, attempt, progress, duration. `now`: the current time, for running tasks."""
         name = task.name if task.name != task.label else ""
         parts = [task.label, name and f"({name})", task.state]
         if task.attempt > 1:
@@ -119,11 +118,11 @@ class TreeView:
         return one_line(" ".join(part for part in parts if part))
 
     def steps(self) -> list[TaskView]:
-        """The steps, in the order in which they were created."""
+        """The steps, in the order of their creation."""
         return [task for task in self.tasks.values() if task.id != self.task_id]
 
     def shown(self) -> list[TaskView]:
-        """The steps that a terminal has room for: all of a small workflow, what moves of a large one."""
+        """The steps to show on a terminal: all steps of a small workflow; running, retrying and failed ones of a large one."""
         steps = self.steps()
         if len(steps) <= STEPS_SHOWN_MAX:
             return steps
@@ -131,7 +130,7 @@ class TreeView:
         return telling[:STEPS_SHOWN_MAX]
 
     def counts(self) -> str:
-        """How many steps are in which state."""
+        """The number of steps per state, as text."""
         counted = Counter(task.state for task in self.steps())
         return ", ".join(f"{count:,} {state}" for state, count in sorted(counted.items()))
 
@@ -160,13 +159,13 @@ class TreeView:
         return tree
 
     def told(self, event: Event) -> str:
-        """One plain line for an event that changes what one would want to know."""
+        """An event as one plain line."""
         task = self.tasks[event.subject]
         return one_line(f"{clock(event.time)}  {task.label:<16} {event.type:<22} {detail_of(event)}".rstrip())
 
 
 def _moment(text: str) -> datetime | None:
-    """A point in time from an event's data; None for what is not one."""
+    """A timestamp from an event's data; None if it is invalid."""
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
@@ -175,13 +174,13 @@ def _moment(text: str) -> datetime | None:
 
 
 async def follow(view: TreeView, events: AsyncIterator[Event], *, live: bool) -> None:
-    """Show the events until they end: a tree that moves (`live`), else one line an event."""
+    """Show the events until they end: as a tree that is updated (`live`), otherwise one line per event."""
     if not live:
         async for event in events:
             view.take(event)
             print(view.told(event), flush=True)
         return
-    async for event in events:  # before there is one, there is nothing to show
+    async for event in events:  # the tree is shown from the first event on
         view.take(event)
         break
     with _live_tree(view):
@@ -202,7 +201,7 @@ def _live_tree(view: TreeView) -> Iterator[None]:
 
 
 def _clock_of(view: TreeView) -> Callable[[], datetime | None]:
-    """The engine's time, as far as its last event gives it; between events it advances by our own clock."""
+    """The engine's time: that of the last event, advanced by the local clock."""
     seen: datetime | None = None
     seen_at = 0.0
 

@@ -1,4 +1,4 @@
-"""`hub up`: the whole hub from one command, as child processes under a supervisor."""
+"""`hub up`: runs a complete hub as child processes of a supervisor."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 CHILD_WAIT_SECONDS = "60"
 KILL_AFTER_SECONDS = 15.0
-"""Beyond the grace time of the workers."""
+"""Time after the workers' grace time before processes are killed."""
 
 
 def register(app: typer.Typer) -> None:
@@ -27,32 +27,45 @@ def register(app: typer.Typer) -> None:
 def up(
     data: Annotated[Path | None, typer.Option(help="Directory of the log and of snapshots (default ./hub-data).")] = None,
     bootstrap: Annotated[
-        str | None, typer.Option(help="A Kafka cluster to work on, host:port[,host:port]; without it the embedded broker.")
+        str | None, typer.Option(help="A Kafka cluster to use, host:port[,host:port] (default: the embedded broker).")
     ] = None,
     host: Annotated[str, typer.Option(help="Address that the embedded broker listens on.")] = config.DEFAULT_HOST,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Its port; 0 takes a free one.")] = config.DEFAULT_PORT,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the embedded broker; 0: any free port.")
+    ] = config.DEFAULT_PORT,
     advertised_host: AdvertisedHost = None,
     partitions: Annotated[
-        int | None, typer.Option(min=1, help="Engine partitions of a new hub (default: 1, on Kafka 16).")
+        int | None, typer.Option(min=1, help="Engine partitions of a new hub (default: 1; on a Kafka cluster 16).")
     ] = None,
-    worker: Annotated[list[str] | None, typer.Option(metavar="MODULE:REGISTRY", help="Tasks to run (repeatable).")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes for each --worker.")] = 1,
-    slots: Annotated[int, typer.Option(min=1, help="Tasks that run at once, per worker process.")] = 64,
+    worker: Annotated[
+        list[str] | None, typer.Option(metavar="MODULE:REGISTRY", help="Start a worker for this registry of tasks (repeatable).")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes per --worker.")] = 1,
+    slots: Annotated[int, typer.Option(min=1, help="Maximum number of concurrent tasks per worker process.")] = 64,
     lease_seconds: Annotated[
-        float, typer.Option(min=0.1, max=3600, help="Seconds of silence after which a worker counts as dead.")
+        float, typer.Option(min=0.1, max=3600, help="Seconds without heartbeats after which a worker is considered lost.")
     ] = 10.0,
-    grace_seconds: Annotated[float, typer.Option(min=0, help="Seconds that running tasks have to end in a drain.")] = 30.0,
+    grace_seconds: Annotated[float, typer.Option(min=0, help="Seconds for running tasks to end when a worker drains.")] = 30.0,
     subscriber: Annotated[
         list[str] | None,
-        typer.Option(help="Subscriber to run (repeatable; default: those of hub.toml, or console): a plugin, or module:Class."),
+        typer.Option(help="Subscriber to run: a plugin or module:Class (repeatable; default: those of hub.toml, or console)."),
     ] = None,
-    no_subscribers: Annotated[bool, typer.Option("--no-subscribers", help="Run none.")] = False,
-    engines: Annotated[int, typer.Option(min=1, help="Engine processes; more than one run apart from the broker.")] = 1,
-    separate_engine: Annotated[bool, typer.Option("--separate-engine", help="Run the engine apart from the broker.")] = False,
-    flush: Annotated[str, typer.Option(help="When a write is answered: always (on disk), interval:<ms>, os.")] = "always",
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.", envvar="HUB_LOG_LEVEL")] = "warning",
+    no_subscribers: Annotated[bool, typer.Option("--no-subscribers", help="Run no subscribers.")] = False,
+    engines: Annotated[
+        int, typer.Option(min=1, help="Number of engine processes; if more than one, none runs in the broker's process.")
+    ] = 1,
+    separate_engine: Annotated[
+        bool, typer.Option("--separate-engine", help="Run the engine in a separate process, not in the broker's.")
+    ] = False,
+    flush: Annotated[
+        str, typer.Option(help="always: writes are acknowledged after fsync; interval:<ms>: fsync at intervals; os: no fsync.")
+    ] = "always",
+    log_level: Annotated[
+        str, typer.Option(help="Minimum level of log records: debug, info, warning or error.", envvar="HUB_LOG_LEVEL")
+    ] = "warning",
 ) -> None:
-    """Start broker, engine, delivery and workers; restart what dies; Ctrl-C drains them all."""
+    """Run a complete hub: broker, engine, delivery and workers. Restarts processes that die. Ctrl-C drains and stops all of
+    them."""
     from ..runtime import Fleet, Process, Supervisor, check_registries, make_listener, run_process
     from ..service import ServiceTasks
     from ..telemetry import configure_logging
@@ -99,8 +112,8 @@ def up(
 
 async def _say_farewell(process: "Process", grace_seconds: float) -> None:
     await process.stopping.wait()
-    line = f"Draining: running tasks have up to {grace_seconds:g} s to finish. Press Ctrl-C again to stop at once."
-    with contextlib.suppress(OSError):  # nobody reads
+    line = f"Draining: running tasks have up to {grace_seconds:g} s to finish. Press Ctrl-C again to stop immediately."
+    with contextlib.suppress(OSError):  # stderr is closed
         typer.echo(line, err=True)
 
 
@@ -111,7 +124,7 @@ def _address() -> str:
 
 
 def _prepare(bootstrap: str, partitions: int | None) -> None:
-    """The topics on a Kafka cluster: create what is missing, check what is there, say what was altered."""
+    """Create missing topics on a Kafka cluster, check existing ones, and report altered settings."""
     for change in ensure_configured_topics(bootstrap, partitions).altered:
         typer.echo(f"altered {change}", err=True)
 
@@ -141,7 +154,7 @@ def _broker(
 
 
 def _tell(supervisor: "Supervisor") -> None:
-    """What runs, what to do next, and the line for machines."""
+    """Print the running processes, the next command to use, and the line `ready` for programs."""
     from ..runtime import print_line
 
     about = supervisor.describe()
@@ -151,14 +164,14 @@ def _tell(supervisor: "Supervisor") -> None:
         more = {"worker": "tasks", "delivery": "subscribers"}.get(one["role"], "partitions")
         what = ", ".join(str(part) for part in one.get(more) or [] if part not in one.get("failing", {}))
         lines.append(f"  {one['name']:<14} pid {one['pid']:<8} {more + ' ' + what if what else ''}".rstrip())
-        lines += [f"    {subscriber} fails and is tried again: {why}" for subscriber, why in one.get("failing", {}).items()]
+        lines += [f"    {subscriber} fails and is retried: {why}" for subscriber, why in one.get("failing", {}).items()]
     tasks = next((one["tasks"] for one in about["processes"] if one.get("tasks")), None)
     option = "" if about["address"] == config.DEFAULT_BOOTSTRAP else f" --bootstrap {about['address']}"
     if tasks:
         lines.append(f"submit a task: hub task create {tasks[0]}{option}")
     else:
-        lines.append(f"no worker yet: hub worker app:tasks{option}")
-    lines.append("Ctrl-C drains and ends")
+        lines.append(f"start a worker: hub worker app:tasks{option}")
+    lines.append("Ctrl-C drains and stops")
     if not on_terminal():
         lines.append(f"ready up {json.dumps(about)}")
     print_line("\n".join(lines))

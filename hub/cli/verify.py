@@ -1,4 +1,4 @@
-"""`hub verify`: the checker."""
+"""`hub verify`: checks the guarantees from the topics."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -23,18 +23,17 @@ def register(app: typer.Typer) -> None:
 
 def verify(
     require_all_ended: Annotated[
-        bool, typer.Option("--require-all-ended", help="A task that has not ended is a finding, too.")
+        bool, typer.Option("--require-all-ended", help="Also report tasks that have not ended.")
     ] = False,
     explain: Annotated[
-        bool, typer.Option("--explain", help="List everything that can be checked, and what each check reads; check nothing.")
+        bool, typer.Option("--explain", help="List all checks and the data that each reads, without checking.")
     ] = False,
     as_json: Json = False,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> None:
-    """Check everything that the hub promises, from its topics alone: order, exactly once, leases, dependencies, state.
+    """Check the hub's guarantees from its topics alone: order, exactly once, leases, dependencies, state.
 
-    The hub may be running. Exit codes: 0 nothing was found; 1 something was; 2 there is no hub on this broker; 3 no broker
-    answers.
+    The hub may be running. Exit codes: 0 no findings; 1 findings; 2 the broker has no hub; 3 no broker responds.
     """
     if explain:
         _explain(as_json)
@@ -75,7 +74,7 @@ async def _check(
 
 @contextlib.contextmanager
 def _progress(*, shown: bool) -> Iterator[Callable[[str, int, int], None] | None]:
-    """What is read at the moment, on a line that moves; nothing where nobody looks."""
+    """A callback that shows the topic being read on an animated line; None unless `shown`."""
     if not shown:
         yield None
         return

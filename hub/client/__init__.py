@@ -1,4 +1,4 @@
-"""What users import to submit, wait, watch and cancel. See README.md."""
+"""The client: submits, waits for, watches and cancels tasks. See README.md."""
 
 from .errors import (
     InvalidRequestError,

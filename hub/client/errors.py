@@ -1,15 +1,15 @@
-"""How a task ended otherwise than well, as exceptions. Each carries the reply that said so."""
+"""Exceptions for tasks that did not complete, each with the engine's reply, and for requests that failed."""
 
 from schemas import TaskError, TaskReply
 
 from ..errors import HubError, Unreachable
 
-#: Of a reply that no engine gave.
+#: The partition in a reply that does not come from an engine.
 NO_PARTITION = -1
 
 
 class TaskNotCompletedError(HubError):
-    """The base: `task` is the id, `reply` what the engine answered."""
+    """The base class. `task`: the task's id; `reply`: the engine's reply."""
 
     def __init__(self, message: str, reply: TaskReply) -> None:
         super().__init__(message)
@@ -18,7 +18,7 @@ class TaskNotCompletedError(HubError):
 
     @property
     def error(self) -> TaskError | None:
-        """Why the last attempt failed, where there was one."""
+        """The error of the last attempt, if there is one."""
         return self.reply.error
 
 
@@ -27,41 +27,41 @@ class TaskFailedError(TaskNotCompletedError):
 
 
 class TaskCancelledError(TaskNotCompletedError):
-    """Somebody cancelled it."""
+    """The task was cancelled."""
 
 
 class TaskExpiredError(TaskNotCompletedError):
-    """It was not started in time."""
+    """The task was not started within its timeout."""
 
 
 class TaskSkippedError(TaskNotCompletedError):
-    """It can never run: a dependency ended otherwise than needed."""
+    """The task cannot run, because a dependency did not end in the required state."""
 
 
 class TaskRejectedError(TaskNotCompletedError):
-    """It was refused: `code` says why for programs, `reason` for people."""
+    """The request was rejected; `code` is the reason for programs, `reason` for people."""
 
     @property
     def code(self) -> str:
-        """As in `task.rejected`: invalid_input, cycle, idempotency_conflict, ..."""
+        """The code of `task.rejected`: invalid_input, cycle, idempotency_conflict, ..."""
         return self.reply.code or ""
 
     @property
     def reason(self) -> str:
-        """The field, and what is wrong with it."""
+        """The field and its fault."""
         return self.reply.reason or ""
 
 
 class TaskUnknownError(TaskNotCompletedError):
-    """Neither alive nor among the tasks that ended lately."""
+    """The task is neither live nor among the recently ended tasks."""
 
 
 class NoAnswerError(Unreachable, TimeoutError):
-    """The broker took the question, and no engine answered it in time."""
+    """The request is stored, but no engine responded within the timeout."""
 
     def __init__(self, task: str, bootstrap: str, seconds: float) -> None:
         super().__init__(
-            f"No engine answered about task {task} within {seconds:g} s at {bootstrap}. Is one running? See `hub status`."
+            f"No engine responded about task {task} within {seconds:g} s at {bootstrap}. Check with `hub status` that one runs."
         )
 
 
@@ -71,22 +71,22 @@ class RepliesFailedError(HubError):
     def __init__(self, cause: BaseException) -> None:
         super().__init__(
             f"This client can no longer read replies ({type(cause).__name__}: {cause}). Its tasks continue: "
-            "ask for them with a new client, or with `hub task get`."
+            "query them with a new client, or with `hub task get`."
         )
 
 
 class UnreadableReplyError(HubError):
-    """The engine's answer about a task cannot be read, as that of a later release of taskhub may be."""
+    """The engine's reply about a task cannot be decoded, for example because a later release of taskhub wrote it."""
 
     def __init__(self, task: str, reason: str) -> None:
         super().__init__(
-            f"The reply about task {task} cannot be read: {reason}. Its state is in its events (`hub task watch {task}`); "
-            "if the hub runs a later release of taskhub, install the same one here."
+            f"The reply about task {task} cannot be decoded: {reason}. Its state is in its events (`hub task watch {task}`); "
+            "if the hub runs a later release of taskhub, install that release here."
         )
 
 
 class InvalidRequestError(TaskRejectedError, ValueError):
-    """What was asked cannot be, and nothing was sent: `code` and `reason` are what the engine would answer."""
+    """The request is invalid and was not sent; `code` and `reason` are those of the engine."""
 
     exit_code = 2
     what = "request"
@@ -97,21 +97,21 @@ class InvalidRequestError(TaskRejectedError, ValueError):
 
 
 class InvalidSubmissionError(InvalidRequestError):
-    """What was to be submitted cannot be: the message names the field."""
+    """The submission is invalid and was not sent; the message names the field."""
 
     what = "submission"
 
 
 class WaitTimeoutError(HubError, TimeoutError):
-    """A task has not ended in the time that somebody waited for it; it continues. `state`: as far as it is known."""
+    """The timeout of a wait expired; the task continues. `state`: its state, if known."""
 
     exit_code = 5
 
     def __init__(self, task: str, seconds: float, state: str | None) -> None:
         is_now = f"; it is {state}" if state else ""
         super().__init__(
-            f"Task {task} has not ended within {seconds:g} s{is_now}. It continues: wait longer (`timeout_seconds`, --timeout),"
-            f" or follow it with `hub task watch {task}`."
+            f"Task {task} has not ended within {seconds:g} s{is_now}. It continues: use a longer timeout (`timeout_seconds`,"
+            f" --timeout), or follow it with `hub task watch {task}`."
         )
         self.task = task
         self.seconds = seconds
@@ -122,7 +122,7 @@ _BY_STATE = {"failed": TaskFailedError, "cancelled": TaskCancelledError, "expire
 
 
 def error_of(reply: TaskReply) -> TaskNotCompletedError | None:
-    """The exception for a reply; None where it tells of a completed task, or of one that still lives."""
+    """The exception for a reply; None if the task completed or is live."""
     if reply.kind == "rejected":
         return TaskRejectedError(f"{_subject(reply)} was rejected ({reply.code}): {reply.reason}", reply)
     if reply.kind == "unknown":

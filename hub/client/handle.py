@@ -1,4 +1,4 @@
-"""What `submit` gives: a hold on one task."""
+"""The result of `submit`: a handle for one task."""
 
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
@@ -7,7 +7,7 @@ from schemas import Event, TaskReply
 
 
 class Owner(Protocol):
-    """What a handle needs of the hub it came from."""
+    """The methods of a hub that its handles use."""
 
     async def result_of(self, handle: "TaskHandle", *, timeout_seconds: float | None = None) -> Any: ...
     async def outcome_of(self, handle: "TaskHandle", *, timeout_seconds: float | None = None) -> TaskReply: ...
@@ -18,14 +18,14 @@ class Owner(Protocol):
 
 
 class TaskHandle:
-    """A task that was submitted, by its id. Knows the hub it was submitted to."""
+    """A submitted task. `id`: the task's id; `root`: that of its workflow, or its own."""
 
     def __init__(self, hub: Owner, task: str, root: str, *, token: bytes | None = None, future: Any = None) -> None:
         self.id = task
         self.root = root
         self._hub = hub
-        #: What may keep the task from running as meant, as the engine said when it accepted the submission: a sentence. None
-        #: where it said nothing, or not yet.
+        #: The engine's warning about the accepted submission, for example that no worker has registered the task. None: there is
+        #: no warning, or the engine has not responded yet.
         self.warning: str | None = None
         self._token = token
         self._future = future
@@ -37,27 +37,27 @@ class TaskHandle:
         return f"TaskHandle({self.id!r})"
 
     async def result(self, *, timeout_seconds: float | None = None) -> Any:
-        """The task's result, when it has one. Raises TaskFailedError, TaskCancelledError, TaskExpiredError, TaskSkippedError,
-        TaskRejectedError, TaskUnknownError; WaitTimeoutError (a TimeoutError)."""
+        """Wait for the end of the task and return its result, decoded from JSON. Raises TaskFailedError, TaskCancelledError,
+        TaskExpiredError, TaskSkippedError, TaskRejectedError, TaskUnknownError; WaitTimeoutError (a TimeoutError)."""
         return await self._hub.result_of(self, timeout_seconds=timeout_seconds)
 
     async def outcome(self, *, timeout_seconds: float | None = None) -> TaskReply:
-        """How it ended, without raising for a bad end. Raises WaitTimeoutError."""
+        """Wait for the end of the task and return the reply, whatever its state. Raises WaitTimeoutError."""
         return await self._hub.outcome_of(self, timeout_seconds=timeout_seconds)
 
     async def admitted(self) -> TaskReply:
-        """Wait until the engine has decided on the submission: the task as it is then. Raises TaskRejectedError where it was
-        refused (another task has its id or key, no such workflow, no room), NoAnswerError where no engine answers."""
+        """Wait until the engine has decided on the submission, and return the task's state. Raises TaskRejectedError (another
+        task has the id or the key, unknown workflow, a limit is reached), NoAnswerError if no engine responds."""
         return await self._hub.admission_of(self)
 
     async def state(self) -> TaskReply:
-        """The task as it is now. Raises NoAnswerError where no engine answers."""
+        """The present state of the task. Raises NoAnswerError if no engine responds."""
         return await self._hub.get(self.id, root=self.root)
 
     async def cancel(self, reason: str = "") -> None:
-        """Ask that it ends; returns when the request is stored."""
+        """Request the cancellation of the task; returns when the request is stored."""
         await self._hub.cancel(self.id, root=self.root, reason=reason)
 
     def watch(self) -> AsyncIterator[Event]:
-        """Its events from the first on, up to its end (a workflow's include those of its steps)."""
+        """The events of the task, from the first one until its end; for a workflow including those of its steps."""
         return self._hub.watch(self.id, root=self.root)

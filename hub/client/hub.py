@@ -1,4 +1,4 @@
-"""`Hub`: submit, wait, watch, cancel. What users import."""
+"""`Hub`, the client: submit, wait, watch, cancel."""
 
 import asyncio
 import os
@@ -42,10 +42,10 @@ from .watching import events_of
 
 DEFAULT_BOOTSTRAP = "127.0.0.1:9092"
 
-#: How long the engine may take to answer a question about a task (seconds).
+#: Timeout of a query about a task (seconds).
 ANSWER_SECONDS = 15.0
 
-#: After a timeout of a wait, how long to wait for the state of the task, for the message (seconds).
+#: Timeout of the query of the task's state for the message of WaitTimeoutError (seconds).
 STATE_SECONDS = 1.0
 
 Request = TypeVar("Request", bound=TaskRequest)
@@ -65,9 +65,10 @@ class Hub:
         client_id: str | None = None,
         transport: Transport | None = None,
     ) -> None:
-        """`bootstrap`: addresses of brokers, or a `Cluster`; the default is the setting HUB_BOOTSTRAP, else the embedded broker's
-        address. `source` is the CloudEvents source of what this client sends. `transport` replaces the connection to `bootstrap`.
-        Raises Unreachable where `bootstrap` is not an address, ConfigurationError where `source` is too long."""
+        """`bootstrap`: addresses of brokers, or a `Cluster`; the default is the environment variable HUB_BOOTSTRAP, else the
+        default address of the embedded broker. `source`: the CloudEvents source of all records that this client sends.
+        `linger_ms`: time to wait for further records before a batch is sent (milliseconds). `transport` replaces the connection
+        to `bootstrap`. Raises Unreachable if `bootstrap` is not an address, ConfigurationError if `source` is too long."""
         if transport is None:
             transport = KafkaTransport(Cluster.of(bootstrap or os.environ.get("HUB_BOOTSTRAP") or DEFAULT_BOOTSTRAP))
         self._transport = transport
@@ -75,7 +76,7 @@ class Hub:
         self._client_id = client_id or f"hub-client-{os.getpid()}"
         self.source = source or f"/client/{socket.gethostname()}/{os.getpid()}"
         if escaped_bytes(self.source) > SOURCE_BYTES:
-            raise ConfigurationError(f"source: it is longer than {SOURCE_BYTES} bytes; give the client a shorter one.")
+            raise ConfigurationError(f"source: it is longer than {SOURCE_BYTES} bytes; use a shorter one.")
         self._source_header = ("ce_source", self.source.encode())
         self._sender = transport.sender(client_id=self._client_id, linger_ms=linger_ms)
         self._replies: ReplyReader | None = None
@@ -83,12 +84,12 @@ class Hub:
         self.partitions = 0
 
     async def start(self) -> None:
-        """Connect. Raises Unreachable where no broker answers, TopicMissing where it is not a hub's."""
+        """Connect. Raises Unreachable if no broker responds, TopicMissing if the hub's topics do not exist."""
         self.partitions = await self._transport.describe_partitions()
         await self._sender.start()
 
     async def stop(self) -> None:
-        """Disconnect; everything acknowledged is safe without this client."""
+        """Disconnect. Submitted tasks continue."""
         if self._replies is not None:
             await self._replies.stop()
         await self._sender.stop()
@@ -107,23 +108,25 @@ class Hub:
     # Submitting
 
     async def submit(self, task: Any, args: dict[str, Any] | None = None, *, reply: bool = True, **fields: Any) -> TaskHandle:
-        """Submit a task: by name, by a registered function (its options are the defaults), or a Workflow. `fields` are fields of
-        a submission: id, idempotency_key, priority, queue, start_after, retry, timeouts, tags, root_id, key, depends_on, ...
+        """Submit a task, by name or by a registered function (whose options are the defaults), or a Workflow. `args`: the
+        arguments by name, as JSON types. `fields`: fields of a submission: id, idempotency_key, priority, queue, start_after,
+        retry, timeouts, tags, root_id, key, depends_on, ...
 
-        Returns when the submission is stored: from then on it is not lost. Several steps added to a live workflow (`root_id` with
-        `tasks`) have no id together: the handle is the workflow's. `reply` false: nobody will wait here for the result.
-        Raises InvalidSubmissionError naming the field, before anything is sent; BrokerUnreachable.
+        Returns a handle when the submission is stored; from then on it is not lost. For several steps added to a live workflow
+        (`root_id` with `tasks`) it is the workflow's handle. With `reply=False` the engine sends no reply when the task ends.
+        Raises InvalidSubmissionError, which names the field, before anything is sent; BrokerUnreachable.
         """
         return (await self._submit([submission_of(task, args, fields)], reply=reply))[0]
 
     async def submit_many(self, submissions: Iterable[dict[str, Any]], *, reply: bool = True) -> list[TaskHandle]:
-        """Submit plain submissions (`{"name": ..., "args": ...}`) side by side; the handles in the same order."""
+        """Submit several submissions (`{"name": ..., "args": ...}`) concurrently. Returns their handles in the same order. Raises
+        as `submit` does."""
         return await self._submit([checked(dict(fields)) for fields in submissions], reply=reply)
 
     async def run(
         self, task: Any, args: dict[str, Any] | None = None, *, timeout_seconds: float | None = None, **fields: Any
     ) -> Any:
-        """Submit and wait: the result. Raises as `submit` and `TaskHandle.result` do."""
+        """Submit a task, wait for its end, and return its result. Raises as `submit` and `TaskHandle.result` do."""
         handle = await self.submit(task, args, **fields)
         return await handle.result(timeout_seconds=timeout_seconds)
 
@@ -171,8 +174,8 @@ class Hub:
     # Waiting
 
     async def _reader(self, timeout_seconds: float | None = None) -> ReplyReader:
-        """Reads replies, from the first call on. Raises Unreachable, if no broker responds until the timeout (default and
-        maximum: that of sending), TopicMissing."""
+        """The reader of replies, created by the first call. Raises Unreachable if no broker responds within the timeout (default
+        and maximum: that of sending), TopicMissing."""
         if self._replies is None:
             async with self._replies_starting:
                 if self._replies is None:
@@ -201,7 +204,7 @@ class Hub:
         try:
             reply = future.result()
         except UnreadableReplyError:
-            handle._future = None  # a further call asks the engine
+            handle._future = None  # another call queries the engine
             raise
         self._forget(handle)
         if reply.result_omitted:
@@ -216,7 +219,7 @@ class Hub:
             raise WaitTimeoutError(handle.id, timeout_seconds, await self._state_of(handle))
 
     async def _state_of(self, handle: TaskHandle) -> str | None:
-        """The state of a task, where the engine says it soon."""
+        """The state of a task; None if the engine does not respond within STATE_SECONDS."""
         try:
             return (await self.get(handle.id, root=handle.root, timeout_seconds=STATE_SECONDS)).state
         except HubError:
@@ -235,8 +238,8 @@ class Hub:
     async def _answered(
         self, rejection: "asyncio.Future[TaskReply]", task: str, root: str | None, timeout_seconds: float
     ) -> TaskReply:
-        """The task after a request that was stored. The engine answers in the order of the requests: where it rejected that one,
-        `rejection` is done before the state comes. Raises TaskRejectedError, NoAnswerError."""
+        """Query the task after a stored request. The engine replies in the order of requests: if it rejected the first one,
+        `rejection` is done before the query returns. Raises TaskRejectedError, NoAnswerError."""
         reply = await self.get(task, root=root, timeout_seconds=timeout_seconds)
         error = error_of(rejection.result()) if rejection.done() else None
         if isinstance(error, TaskRejectedError):
@@ -255,17 +258,18 @@ class Hub:
             raise UnreadableReplyError(reply.task, f"result: {printable(str(problem))}") from None
 
     async def _fill_in(self, reply: TaskReply, handle: TaskHandle) -> None:
-        """A result too large for the ended index is on the terminal event."""
+        """Read a result that is too large for the index of ended tasks from the terminal event."""
         async for event in self._events_of(handle.id, handle.root, reply.log_offset):
             if event.subject == handle.id and event.sequence == reply.sequence and event.to_state in TERMINAL_STATES:
                 reply.result, reply.result_omitted = getattr(event.data, "result", ABSENT), False
 
-    # Asking
+    # Queries and requests
 
     async def get(self, task: str, *, root: str | None = None, timeout_seconds: float = ANSWER_SECONDS) -> TaskReply:
-        """The task as it is now (kind `state`, `ended` or `unknown`). `root` is needed for a step of a workflow.
+        """The present state of a task (a reply of kind `state`, `ended` or `unknown`). `root` is required for a step of a
+        workflow.
 
-        Raises NoAnswerError (a TimeoutError)."""
+        Raises InvalidRequestError, NoAnswerError (a TimeoutError)."""
         _checked(TaskAwait(id=task, root=root))
         replies = await self._reader(timeout_seconds)
         token, address, future = replies.expect(task, root or task, until_end=False)
@@ -279,14 +283,15 @@ class Hub:
             replies.forget(token)
 
     async def find(self, event_id: str, *, source: str | None = None) -> list[Made]:
-        """What became of the CloudEvents of this id (and source) on `hub.intake`: the tasks that they made, or refusals.
+        """The tasks that CloudEvents with this id (and source) on `hub.intake` created, or their rejections.
 
-        Reads all of `hub.events` that is kept. The id of a task whose submission gave neither `id` nor `idempotency_key` is known
-        without it: `schemas.task_id_of_cloudevent(source, event_id)`. Raises Unreachable."""
+        Reads all of `hub.events`. The id of a task whose submission has neither `id` nor `idempotency_key` can be computed
+        without reading: `schemas.task_id_of_cloudevent(source, event_id)`. Raises Unreachable."""
         return await find_made(self._transport, self.partitions, event_id, source=source)
 
     async def cancel(self, task: str, *, root: str | None = None, reason: str = "", by: str | None = None) -> None:
-        """Ask that a task or a whole workflow ends; returns when the request is stored. Raises InvalidRequestError."""
+        """Request the cancellation of a task or a whole workflow; returns when the request is stored. Raises
+        InvalidRequestError."""
         await self._request("task.cancel", self._cancel(task, root, reason, by))
 
     async def cancel_confirmed(
@@ -298,8 +303,8 @@ class Hub:
         by: str | None = None,
         timeout_seconds: float = ANSWER_SECONDS,
     ) -> TaskReply:
-        """As `cancel`, and wait until the engine has decided on the request: the task as it is then (`cancelled`, or `running`
-        until its code has stopped).
+        """Like `cancel`, but wait until the engine has decided on the request, and return the task's state (`cancelled`, or
+        `running` until its handler has stopped).
 
         Raises TaskRejectedError (`code`: unknown_task, already_ended, already_cancelling), InvalidRequestError, NoAnswerError."""
         request = self._cancel(task, root, reason, by)
@@ -320,10 +325,11 @@ class Hub:
     async def deprecate(
         self, name: str, version: str, *, namespace: str | None = None, reason: str = "", by: str | None = None
     ) -> None:
-        """Deprecate a version of a task: it is no longer the default of its name while there is another. `namespace`: that of the
-        definition, None where it is for every namespace. A partition where it is deprecated already stays as it is.
+        """Deprecate a version of a task: it is no longer the default version, unless all versions of the name are deprecated.
+        `namespace`: that of the definition, None for a definition for all namespaces. Has no effect on partitions where the
+        version is already deprecated.
 
-        Raises TaskRejectedError where a partition refuses it, NoAnswerError."""
+        Raises TaskRejectedError if a partition rejects the request, NoAnswerError."""
         request = DefinitionDeprecate(name=name, version=version, namespace=namespace, reason=reason, by=by or self.source)
         replies = await self._reader()
         expected = [replies.expect("", "", until_end=False, ask_again=False) for _ in range(self.partitions)]
@@ -339,13 +345,13 @@ class Hub:
                 replies.forget(token)
         for reply in answers:
             if reply.kind == "rejected" and reply.code != "already_deprecated":
-                raise TaskRejectedError(f"Partition {reply.partition} refused it ({reply.code}): {reply.reason}", reply)
+                raise TaskRejectedError(f"Partition {reply.partition} rejected it ({reply.code}): {reply.reason}", reply)
 
     async def watch(self, task: str, *, root: str | None = None) -> AsyncGenerator[Event, None]:
-        """The events of a task from its first on, live, up to its end; those of a workflow include its steps'.
+        """The events of a task, live, from the first one until its end; for a workflow including those of its steps.
 
-        While no broker responds, as during a restart, the watch waits, and continues after the last event. Raises Unreachable if
-        that lasts for a minute, TaskUnknownError where the engine knows nothing of the task, NoAnswerError."""
+        While no broker responds, as during a restart, it waits, and continues after the last event. Raises Unreachable if no
+        broker responds for a minute, TaskUnknownError if the task is unknown, NoAnswerError."""
         reply = await self.get(task, root=root)
         if isinstance(error := error_of(reply), TaskUnknownError):
             raise error
@@ -359,14 +365,14 @@ class Hub:
 
 
 def _checked(request: Request) -> Request:
-    """A request that names a task. Raises InvalidRequestError."""
+    """Check the ids in a request about a task, and return it. Raises InvalidRequestError."""
     if (problem := check_ids(request)) is not None:
         raise InvalidRequestError(problem, code="malformed", task=request.id)
     return request
 
 
 def _current_traceparent() -> bytes | None:
-    """The W3C trace context of the current OpenTelemetry span, where the program traces."""
+    """The W3C trace context of the current OpenTelemetry span; None if the program does not use OpenTelemetry."""
     trace = sys.modules.get("opentelemetry.trace")
     if trace is None:
         return None

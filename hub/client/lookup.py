@@ -1,4 +1,4 @@
-"""Which task a CloudEvent made: found on the log, where the id of the CloudEvent is the `causationid` of what it caused."""
+"""Finds the task that a CloudEvent created: events have the id of the CloudEvent that caused them as `causationid`."""
 
 import asyncio
 from collections.abc import Iterable
@@ -10,16 +10,17 @@ from schemas import Event, MalformedEvent, decode_event, header_map
 
 from ..kafka import EVENTS, StoredRecord, Transport
 
-#: Types of events that say what became of a submission.
+#: Types of events with the outcome of a submission.
 ANSWERS = (b"task.created", b"task.deduplicated", b"task.rejected")
 
-#: The report that a refusal is about, among those of other requests.
+#: The type of the rejected report; rejections of other reports are ignored.
 SUBMISSION = "task.created"
 
 
 class Made(NamedTuple):
-    """What became of one submission: the task that it made or repeated, or why it was refused (`code`, `reason`; `task` where it
-    named one). `source` is the CloudEvents source, `root` the root of the task, both None where the log does not have them."""
+    """The outcome of one submission: the task that it created or repeated, or the `code` and `reason` of its rejection (then
+    `task` is the id in the submission, if any). `source`: the CloudEvents source, `root`: the root of the task; None if the log
+    does not have them."""
 
     task: str | None
     root: str | None
@@ -29,9 +30,9 @@ class Made(NamedTuple):
 
 
 async def find_made(transport: Transport, partitions: int, event_id: str, *, source: str | None = None) -> list[Made]:
-    """What CloudEvents of this id (and source) made, each once; steps only where no workflow or single task was made.
+    """The outcomes of CloudEvents with this id (and source), each once; steps only if no workflow or single task was created.
 
-    Reads all of `hub.events` that is kept. Raises Unreachable, TopicMissing."""
+    Reads all of `hub.events`. Raises Unreachable, TopicMissing."""
     try:
         async with asyncio.TaskGroup() as group:
             reading = [group.create_task(_read(transport, partition, event_id)) for partition in range(partitions)]
@@ -41,7 +42,7 @@ async def find_made(transport: Transport, partitions: int, event_id: str, *, sou
 
 
 def distinct(answers: Iterable[Made], source: str | None) -> list[Made]:
-    """One for each task, and refusals where no task was made. Those of another source are left out, where theirs is known."""
+    """One outcome per task; rejections only if no task was created. Outcomes with another known source are excluded."""
     by_task: dict[str, Made] = {}
     refused = []
     for made in answers:
@@ -56,7 +57,7 @@ def distinct(answers: Iterable[Made], source: str | None) -> list[Made]:
 
 
 def answer_in(record: StoredRecord, wanted: bytes) -> Event | None:
-    """The event in a record that may say what became of a submission; `wanted` is the CloudEvent's id as JSON."""
+    """The event in a record, if it may be the outcome of the submission; `wanted` is the CloudEvent's id as JSON."""
     if record.value is None or wanted not in record.value or header_map(record.headers).get("ce_type") not in ANSWERS:
         return None
     try:
@@ -67,7 +68,7 @@ def answer_in(record: StoredRecord, wanted: bytes) -> Event | None:
 
 
 def made_by(event: Event) -> Made:
-    """What an event says became of a submission."""
+    """The outcome of a submission, from its event."""
     match event.type:
         case "task.created":
             return Made(event.subject, event.rootid, event.data.source)

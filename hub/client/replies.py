@@ -1,7 +1,7 @@
-"""Answers for waiting callers: one partition of `hub.replies`, read from its end, and a future per token.
+"""Delivers replies to waiting callers: reads one partition of `hub.replies` from its end, with a future per token.
 
-A reply is a hint: a waiting client repeats its request every two seconds (`task.await`), and the engine replies from its
-state. Only on a transport in this process no reply is lost.
+Replies may be lost, except on a transport in this process. Therefore a waiting client repeats its request every two seconds
+(`task.await`), and the engine replies from its state.
 """
 
 import asyncio
@@ -27,29 +27,30 @@ RECONNECT_SECONDS = 0.2
 READ_RECORDS = 2_000
 READ_MS = 1_000
 CHECK_SECONDS = 5.0
-"""A reader that has received nothing for this time while somebody waits is checked: after the loss of a broker it may hang."""
+"""A reader that has received nothing for this time (seconds) while callers wait is checked: it may hang after the loss of a
+broker."""
 
 _decoder = json.Decoder(TaskReply)
 
 
 def reply_of(value: bytes) -> TaskReply:
-    """The reply in the value of a record of `hub.replies`. Raises MalformedRecord, and nothing else."""
+    """Decode the value of a record of `hub.replies`. Raises only MalformedRecord."""
     try:
-        value.decode()  # The result stays as it is: its decoder does not look into it.
+        value.decode()  # The struct's decoder does not validate the result, which is kept as raw JSON.
         reply = _decoder.decode(value)
     except (ValueError, RecursionError) as error:
         raise MalformedRecord(printable(str(error))) from None
     if reply.kind == "ended" and reply.state not in TERMINAL_STATES:
-        raise MalformedRecord(f"state: {quoted(str(reply.state))} is not the end of a task")
+        raise MalformedRecord(f"state: {quoted(str(reply.state))} is not a terminal state")
     return reply
 
 
-#: How to ask for a task: its id, its root, whether the answer may wait for its end, and the address of the answer.
+#: Queries the engine about a task: its id, its root, whether the reply is sent at its end, and the address of the reply.
 Ask = Callable[[str, str, bool, bytes], Awaitable[None]]
 
 
 class Waiting:
-    """Somebody who waits: for what (`until_end`: for its end, not only its state), and when to ask again."""
+    """A waiting caller. `until_end`: it waits for the end of the task, not for its state. `ask_at`: time of the next query."""
 
     __slots__ = ("address", "ask_at", "future", "on_warning", "root", "task", "until_end")
 
@@ -68,13 +69,13 @@ class Waiting:
 
 
 class ReplyReader:
-    """See the module. Owned by one client; `start` before the first token is given out. `ask` asks the engine again."""
+    """Reads the replies for one client; call `start` before the first `expect`. `ask` sends a query to the engine."""
 
     def __init__(self, transport: Transport, client_id: str, ask: Ask) -> None:
         self._transport = transport
         self._ask = ask
         self._client_id = client_id
-        self.partition = random.randrange(REPLY_PARTITIONS)  # spreads clients; nothing depends on it
+        self.partition = random.randrange(REPLY_PARTITIONS)  # distributes clients; any partition works
         self._waiting: dict[bytes, Waiting] = {}
         self._count = 0
         self._prefix = f"{random.getrandbits(48):x}"
@@ -82,8 +83,8 @@ class ReplyReader:
         self._tasks = ServiceTasks("the client", self._failed)
 
     async def start(self, *, timeout_seconds: float = SEND_SECONDS) -> None:
-        """Find the end of the partition and begin to read there. While no broker responds, as during a restart, this is repeated
-        until the timeout. Raises Unreachable, TopicMissing."""
+        """Start reading at the end of the partition. While no broker responds, as during a restart, this is retried until the
+        timeout. Raises Unreachable, TopicMissing."""
         self._loop = asyncio.get_running_loop()
         deadline = self._loop.time() + timeout_seconds
         while self._reader is None:
@@ -128,7 +129,7 @@ class ReplyReader:
         while True:
             try:
                 if self._reader is None:
-                    self._reader = await self._open(None)  # What came meanwhile is asked for again.
+                    self._reader = await self._open(None)  # Replies missed meanwhile are requested again.
                 for record in await self._next(self._reader):
                     self._take(record.key, record.value)
             except (HubError, TimeoutError, OSError) as error:
@@ -149,8 +150,8 @@ class ReplyReader:
         return []
 
     def _take(self, token: bytes | None, value: bytes | None) -> None:
-        """One record of `hub.replies`. The first reply to a token counts, where somebody waits for an end beside what was said
-        when the submission was accepted; records that nobody here waits for are ignored."""
+        """Process one record of `hub.replies`. The first reply for a token is final, except that a caller with `on_warning` gets
+        the engine's warning (`accepted`) before it. Records for unknown tokens are ignored."""
         if token not in self._waiting or value is None:
             return
         waiting = self._waiting[token]
@@ -183,9 +184,9 @@ class ReplyReader:
         ask_again: bool = True,
         on_warning: Callable[[str], object] | None = None,
     ) -> tuple[bytes, bytes, "asyncio.Future[TaskReply]"]:
-        """A new token, the header `replyto` for it, and the future of its reply, whose error is RepliesFailedError where replies
-        cannot be read any more. The engine is asked again for the task when none has come for a while. `on_warning` is given what
-        the engine says when it accepts a submission. Give the token back with `forget`."""
+        """A new token, its header `replyto`, and the future of its reply. The future fails with RepliesFailedError if replies can
+        no longer be read. With `ask_again` the engine is queried every ASK_AGAIN_SECONDS while there is no reply. `on_warning` is
+        called with the engine's warning when it accepts a submission. Release the token with `forget`."""
         self._count += 1
         token = f"{self._prefix}.{self._count:x}".encode()
         loop = self._loop
@@ -202,7 +203,7 @@ class ReplyReader:
         self._waiting.pop(token, None)
 
     async def _ask_again(self) -> None:
-        """One sweep for everybody who waits, instead of a timer each."""
+        """Repeat overdue queries; one loop for all waiting callers instead of a timer each."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(ASK_AGAIN_SECONDS / 4)
@@ -216,7 +217,7 @@ class ReplyReader:
                     log.debug("could not resend task.await", action="replies_ask_failed", reason=repr(error))
 
     async def stop(self) -> None:
-        """End; who still waits is cancelled."""
+        """Stop reading; pending futures are cancelled."""
         await self._tasks.cancel()
         await self._drop_reader()
         for waiting in self._waiting.values():

@@ -1,4 +1,4 @@
-"""What is submitted: made of what a user gives, checked as the engine checks it, and named."""
+"""Creates submissions from the arguments of a caller, checks them as the engine does, and assigns ids."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from .workflow import Workflow, task_name_and_options
 
 
 def submission_of(task: Any, args: dict[str, Any] | None, fields: dict[str, Any]) -> Submission:
-    """The submission of a task (a name, a registered function, a Workflow) with these fields. Raises InvalidSubmissionError."""
+    """A submission of a task (a name, a registered function, or a Workflow) with these fields. Raises InvalidSubmissionError."""
     given = {**fields, **({"args": args} if args else {})}
     if isinstance(task, Workflow):
         return checked({**task.to_json(), **given})
@@ -22,7 +22,7 @@ def submission_of(task: Any, args: dict[str, Any] | None, fields: dict[str, Any]
 
 
 def checked(fields: dict[str, Any]) -> Submission:
-    """A submission of these fields that no engine rejects for what it says. Raises InvalidSubmissionError naming the field."""
+    """A submission with these fields, checked as by the engine. Raises InvalidSubmissionError, which names the field."""
     try:
         submission = json.decode(json.encode(fields), type=Submission)
     except MsgspecError as error:
@@ -35,10 +35,10 @@ def checked(fields: dict[str, Any]) -> Submission:
 
 
 def identity_of(submission: Submission) -> tuple[str, str]:
-    """The ids of the task and of its root; an id is drawn where nothing names the task."""
+    """The ids of the task and of its root. A submission that does not determine the id gets a random one."""
     root = submission.root_id
     if root is not None and submission.tasks is not None:
-        return root, root  # Several steps have no id together: the handle is the workflow's.
+        return root, root  # Several steps have no common id: the handle is that of the workflow.
     if submission.idempotency_key is not None:
         task = task_id_of_key(root or submission.namespace, submission.idempotency_key)
     elif root is not None and submission.key is not None and submission.id is None:

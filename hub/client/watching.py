@@ -1,4 +1,4 @@
-"""The events of one task or workflow, read from `hub.events` as they are committed."""
+"""Reads the events of one task or workflow from `hub.events` when they are committed."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing

@@ -1,4 +1,4 @@
-"""A workflow as a small builder: steps and what they wait for. What it gives is the plain JSON that any producer may send."""
+"""A builder for workflows. Its result is plain JSON, which any Kafka producer can send."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,13 +7,13 @@ from .errors import InvalidSubmissionError
 
 
 class Workflow:
-    """A graph of steps under one root.
+    """An acyclic graph of steps with a common root.
 
     >>> order = Workflow("fulfil").step("reserve", "reserve-stock", {"sku": 1}).step("charge", after=["reserve"])
     """
 
     def __init__(self, name: str, args: dict[str, Any] | None = None, **options: Any) -> None:
-        """`options` are fields of a submission (`id`, `idempotency_key`, `timeouts`, `tags`, ...)."""
+        """`options`: fields of a submission (`id`, `idempotency_key`, `timeouts`, `tags`, ...)."""
         self.name = name
         self.args = args or {}
         self.options = options
@@ -29,19 +29,22 @@ class Workflow:
         on: str = "success",
         **options: Any,
     ) -> "Workflow":
-        """Add a step; `task` is a name or a registered function (default: `key`), `after` the keys it waits for, `on` how those
-        must have ended (success, failure, ended). Raises InvalidSubmissionError for a repeated or unknown key."""
+        """Add a step and return the workflow. `task`: a name or a registered function (default: `key`). `after`: the keys of the
+        steps that it depends on. `on`: how they must have ended (success, failure, ended). `options`: further fields of the step.
+        Raises InvalidSubmissionError for a repeated or unknown key."""
         if key in self.steps:
-            raise InvalidSubmissionError(f"step {key!r}: the workflow {self.name!r} has a step of that key")
+            raise InvalidSubmissionError(f"step {key!r}: the workflow {self.name!r} already has a step with this key")
         dependencies: list[str | dict[str, str]] = []
         for before in after:
             name = before["task"] if isinstance(before, dict) else before
             if name not in self.steps:
-                raise InvalidSubmissionError(f"step {key!r}: after names {name!r}, which is not a step yet; add steps in order")
+                raise InvalidSubmissionError(
+                    f"step {key!r}: after: unknown step {name!r}; add steps after those that they depend on"
+                )
             plain = isinstance(before, str) and on == "success"
             dependencies.append(before if plain or isinstance(before, dict) else {"task": name, "on": on})
         name, defaults = task_name_and_options(task if task is not None else key)
-        defaults.pop("namespace", None)  # A step has that of its workflow.
+        defaults.pop("namespace", None)  # A step has the namespace of its workflow.
         step: dict[str, Any] = {"name": name, **defaults, **options}
         if args:
             step["args"] = args
@@ -59,7 +62,7 @@ class Workflow:
 
 
 def task_name_and_options(task: Any) -> tuple[str, dict[str, Any]]:
-    """The name of a task, and what its registration says about submissions of it (a plain name says nothing)."""
+    """The name of a task, and the submission options of its registration (none for a plain name)."""
     if isinstance(task, str):
         return task, {}
     definition = getattr(task, "__hub_task__", None)

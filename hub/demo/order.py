@@ -1,7 +1,8 @@
-"""The order that the demo places: a workflow as plain JSON, published as a `task.created` CloudEvent by a plain Kafka producer.
+"""The order of the demo: a workflow as plain JSON, published as a `task.created` CloudEvent by a plain Kafka producer.
 
-Any Kafka client can do the same: a record on `hub.intake`, its key the task's id, its headers a CloudEvent's, its value the
-submission. Here the producer is aiokafka's own, made by `hub.kafka.make_producer`, which only sets acks and idempotence.
+Any Kafka client can do the same: write a record to `hub.intake` with the task's id as key, the headers of a CloudEvent, and the
+submission as value. Here it is a producer of aiokafka, created by `hub.kafka.make_producer`, which only sets acks and
+idempotence.
 """
 
 import json
@@ -9,7 +10,7 @@ from typing import Any
 
 from ..kafka import INTAKE, Cluster, make_producer
 
-#: How the steps are to end: state, and number of attempts.
+#: The expected end of each step: state, number of attempts.
 EXPECTED = {
     "reserve": ("completed", 1),
     "charge": ("completed", 2),
@@ -52,7 +53,7 @@ async def publish_order(cluster: Cluster, submission: dict[str, Any]) -> None:
         ("ce_specversion", b"1.0"),
         ("ce_type", b"task.created"),
         ("ce_source", b"/shop/checkout"),
-        ("ce_id", task_id),  # sent twice, it is still one task
+        ("ce_id", task_id),  # sending it again creates no second task
         ("content-type", b"application/json"),
     ]
     producer = make_producer(cluster)

@@ -35,6 +35,25 @@ IDIOMS = {
     r"\bif need be\b|\bneeds not\b": ("if necessary; need not", "it stays, if need be without records"),
     r"\bsay (?:it|so) on\b": ("set it on", "say it on its steps"),
     r"\b(?:broker|leader|cluster) (?:is|are) away\b": ("is unreachable", "while the broker is away"),
+    r"\b(?:broker|engine|nothing|nobody|none) answers?\b": ("responds", "3 no broker answers"),
+    r"\b(?:for|of|after|not|most|least|before|has|wait) so (?:long|many|few|often)\b": (
+        "this long; this many",
+        "at most so long",
+    ),
+    r"\b(?:any|some|every)body\b": ("name the program or the caller", "for everybody who waits"),
+    r"\btried again\b|\b(?:another|next|further) try\b": ("retried; attempt", "it is tried again later"),
+    r"\bhears? of\b": ("is notified of", "a partition that is to hear of it"),
+    r"\bhand(?:s|ed)? (?:back|on)\b": ("release; pass", "what waits is handed back"),
+    r"\bin hand\b": ("unfinished; in progress", "what a worker has in hand"),
+    r"\bbec(?:ame|omes?) of\b": ("the outcome of", "what became of a submission"),
+    r"\bwhere (?:there is|it has|there was|they have) (?:one|none)\b": ("if there is", "None where there is none"),
+    r"\bstands? still\b": ("does not advance", "its position stands still"),
+    r"\bspeaks? of\b": ("names; contains", "the process that a row speaks of"),
+    r"\blies? idle\b|\bto be had\b|\bin vain\b|\bas it should\b": (
+        "idle; available; failed; as expected",
+        "credit that lies idle",
+    ),
+    r"\bnow and then\b": ("occasionally; at a limited rate", "logged now and then"),
 }
 
 

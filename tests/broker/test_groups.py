@@ -155,6 +155,35 @@ def test_a_silent_member_is_dropped_after_its_session(house: House) -> None:
     assert value(house.join(first))["generation_id"] == 2
 
 
+def test_a_follower_that_joins_again_unchanged_keeps_its_generation_and_begins_a_new_session(house: House) -> None:
+    members = house.stable(2)
+    leader = house.groups.groups["g"].leader
+    (follower,) = set(members) - {leader}
+    house.advance(8)
+    assert value(house.groups.heartbeat("g", 1, leader, None)) is ErrorCode.NONE
+    assert value(house.join(follower))["generation_id"] == 1
+    house.advance(8)
+    assert set(house.groups.groups["g"].members) == {leader, follower}
+    house.advance(3)
+    assert house.groups.groups["g"].members == {}
+
+
+def test_a_member_that_leaves_while_it_waits_for_a_generation_is_answered(house: House) -> None:
+    house.stable(1)
+    waiting = house.join()
+    (newcomer,) = [member.member_id for member in house.groups.groups["g"].members.values() if member.joining is waiting]
+    house.groups.leave("g", newcomer, None)
+    assert value(waiting)["error_code"] == ErrorCode.UNKNOWN_MEMBER_ID
+
+
+def test_a_static_member_that_comes_back_while_it_waits_ends_its_former_wait(house: House) -> None:
+    former = house.join(instance_id="i")
+    again = house.join(instance_id="i")
+    assert value(former)["error_code"] == ErrorCode.FENCED_INSTANCE_ID
+    house.advance(0.1)
+    assert value(again)["error_code"] == ErrorCode.NONE
+
+
 def test_the_last_member_to_leave_empties_the_group(house: House) -> None:
     (only,) = house.stable(1)
     assert house.groups.offsets.delete("g") is ErrorCode.NON_EMPTY_GROUP
@@ -192,6 +221,28 @@ def test_members_without_a_common_protocol_are_refused(house: House) -> None:
     assert house.join(protocols=[])["error_code"] is ErrorCode.INCONSISTENT_GROUP_PROTOCOL
 
 
+def test_the_protocol_that_most_members_prefer_is_chosen(house: House) -> None:
+    sticky, ranged = ("sticky", b""), ("range", b"")
+    answers = [house.join(protocols=list(preferred)) for preferred in ((ranged, sticky), (sticky, ranged), (sticky, ranged))]
+    house.advance(0.1)
+    assert [value(answer)["protocol_name"] for answer in answers] == ["sticky"] * 3
+
+
+def test_a_static_leader_that_does_not_rejoin_keeps_its_place_and_another_leads(house: House) -> None:
+    joined = [house.join(instance_id="a"), house.join()]
+    house.advance(0.1)
+    leader, other = (value(answer)["member_id"] for answer in joined)
+    assert value(joined[0])["leader"] == leader
+    house.sync_all([leader, other])
+    house.join()
+    again = house.join(other)
+    for _ in range(4):
+        house.advance(8)
+        house.groups.heartbeat("g", 1, leader, "a")
+    assert value(again)["leader"] not in ("", leader)
+    assert leader in house.groups.groups["g"].members
+
+
 def test_a_static_member_comes_back_without_a_rebalance(house: House) -> None:
     joined = house.join(instance_id="a")
     house.advance(0.1)
@@ -202,6 +253,7 @@ def test_a_static_member_comes_back_without_a_rebalance(house: House) -> None:
     assert back["member_id"] != old
     assert value(house.groups.sync("g", 1, back["member_id"], "a", {}))["assignment"] == old.encode()
     assert house.groups.heartbeat("g", 1, old, "a") is ErrorCode.FENCED_INSTANCE_ID
+    assert house.groups.leave("g", old, "a") is ErrorCode.FENCED_INSTANCE_ID
     assert house.groups.leave("g", "", "a") is ErrorCode.NONE
     assert house.phase == "Empty"
 

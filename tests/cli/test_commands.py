@@ -97,7 +97,7 @@ def test_a_wait_that_is_interrupted_says_how_to_continue(address: str) -> None:
         finally:
             waiting.kill()
     assert (waiting.returncode, out) == (130, "")
-    assert said == "Task interrupted continues; follow it to its end with `hub task watch interrupted`.\n"
+    assert said == "Task interrupted continues; follow it with `hub task watch interrupted`.\n"
     hub("task", "cancel", "interrupted", bootstrap=address)
 
 
@@ -149,7 +149,7 @@ def test_a_waiting_task_is_cancelled_with_its_reason(address: str) -> None:
 def test_a_cancel_of_what_does_not_run_ends_with_1_and_says_why(address: str) -> None:
     hub("task", "create", "reserve-stock", "--args", ORDER, "--id", "over", "--wait", bootstrap=address)
     ended = hub("task", "cancel", "over", bootstrap=address)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", "Task over has ended already.\n")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", "Task over has already ended.\n")
     unknown = hub("task", "cancel", "nosuch", bootstrap=address)
     assert (unknown.returncode, unknown.stdout) == (1, "")
     assert "Task nosuch is unknown or has expired. If it is a step of a workflow" in unknown.stderr
@@ -206,7 +206,7 @@ def test_the_last_events_are_printed_without_following(address: str) -> None:
     assert hub(*tail, "--task", "last", bootstrap=address).stdout.splitlines() == all_of_task
     assert hub(*tail, "--task", "last", "--limit", "2", bootstrap=address).stdout.splitlines() == all_of_task[-2:]
     nothing = hub(*tail, "--task", "last", "--type", "task.failed", bootstrap=address)
-    assert (nothing.returncode, nothing.stdout, nothing.stderr) == (0, "", "hub.events keeps no event that fits.\n")
+    assert (nothing.returncode, nothing.stdout, nothing.stderr) == (0, "", "No matching events in hub.events.\n")
 
 
 @pytest.mark.parametrize("more", [(), ("--from", "beginning")])
@@ -218,7 +218,7 @@ def test_events_of_an_unknown_task_are_an_error_without_following(address: str, 
 def test_a_tail_that_is_started_before_its_task_says_so_and_waits(address: str) -> None:
     with followed("--task", "later", "--limit", "1", "--json", bootstrap=address) as tail:
         assert tail.stderr is not None
-        assert tail.stderr.readline() == "Task later is unknown so far. Waiting for its events.\n"
+        assert tail.stderr.readline() == "Task later is not known yet. Waiting for its events.\n"
         hub("task", "create", "reserve-stock", "--args", ORDER, "--id", "later", bootstrap=address)
         printed, errors = tail.communicate(timeout=SECONDS)
     assert (tail.returncode, json.loads(printed)["subject"], errors) == (0, "later", "")
@@ -373,11 +373,11 @@ async def test_a_hub_keeps_its_number_of_partitions_and_without_an_engine_says_w
         assert "already" in again.stdout
         assert "set partitions = 2" in other.stderr
         async with Hub(server.bootstrap) as client:
-            with pytest.raises(NoAnswerError, match="No engine answered about task x within 2 s"):
+            with pytest.raises(NoAnswerError, match="No engine responded about task x within 2 s"):
                 await client.get("x", timeout_seconds=2)
         created = await asyncio.to_thread(hub, "task", "create", "charge", "--id", "x", bootstrap=server.bootstrap)
         assert (created.returncode, created.stdout) == (0, "x\n")
-        assert "The submission is stored, and no engine has decided on it within 3 s" in created.stderr
+        assert "The submission is stored, but no engine has responded to it within 3 s" in created.stderr
         cancelled = await asyncio.to_thread(hub, "task", "cancel", "x", bootstrap=server.bootstrap)
         assert cancelled.returncode == 0
-        assert "The request is stored; no engine has decided on it within 3 s" in cancelled.stdout
+        assert "The request is stored, but no engine has responded to it within 3 s" in cancelled.stdout

@@ -133,7 +133,7 @@ def test_a_wrong_command_line_is_refused_before_anything_is_asked(arguments: lis
 def test_sizes_are_shown_as_far_as_they_are_known(capsys: pytest.CaptureFixture[str]) -> None:
     print_storage([], {"usable_bytes": None, "total_bytes": None, "unanswered": ["a:1", "b:1"]})
     nothing = capsys.readouterr()
-    assert (nothing.out, nothing.err) == ("", "The sizes at a:1, b:1 are unknown: no answer to DescribeLogDirs.\n")
+    assert (nothing.out, nothing.err) == ("", "The sizes at a:1, b:1 are unknown: no response to DescribeLogDirs.\n")
     print_storage([{"topic": "hub.events", "bytes": 2048}], {"usable_bytes": 1 << 30, "total_bytes": 1 << 31, "unanswered": []})
     shown = capsys.readouterr()
     assert shown.err == ""

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from hub.engine.partition import EngineSettings
+from hub.kafka import partition_of
 from schemas import ExecuteAttempt, step_id
 
 from .harness import SECOND, World, check_fold, check_log
@@ -625,6 +626,25 @@ def test_long_arguments_have_a_row_of_their_own_until_the_task_ends(world: World
     world.complete(again, incarnation="w2")
     world.step()
     assert b"args/t" not in world.rows
+
+
+def test_a_partition_without_credit_asks_workers_with_free_slots_for_more_but_not_at_once_again() -> None:
+    world = World(partition=partition_of("t", 2), partitions=2)
+    world.worker(credit=0, slots=10)
+    world.submit(name="a", id="t")
+    world.step()
+
+    def asked() -> list[tuple[str, dict[str, int]]]:
+        commands, world.commands = world.commands, []
+        return [(worker, msgspec.json.decode(data)) for kind, worker, data in commands if kind == "engine.work_wanted"]
+
+    assert asked() == [("w1", {"partition": world.number, "waiting": 1})]
+    world.worker(credit=0, slots=10)
+    world.step(seconds=0.1)
+    assert asked() == []
+    world.worker(credit=0, slots=10)
+    world.step(seconds=0.1)
+    assert asked() == [("w1", {"partition": world.number, "waiting": 1})]
 
 
 def test_the_ended_index_is_bounded_and_refuses_keys_when_keys_fill_it() -> None:

@@ -47,7 +47,7 @@ async def records_of(bootstrap: str) -> list["ConsumerRecord[bytes, bytes]"]:
 def test_the_demo_starts_its_own_hub_and_ends_well() -> None:
     done = hub("demo", "--exit")
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
-    for told in ("task.retry_scheduled", "task.scheduled", "packed 8 of 8", "Every step ended as it should", "This hub ends now"):
+    for told in ("task.retry_scheduled", "task.scheduled", "packed 8 of 8", "All steps ended as expected", "This hub stops now"):
         assert told in done.stdout
     assert "\x1b" not in done.stdout
 
@@ -103,5 +103,5 @@ def test_a_step_that_ended_otherwise_is_named() -> None:
     assert wrong == [
         "The order is failed, not completed.",
         "The step charge is failed after 3 attempts, not completed after 2.",
-        "The step pack never came to be.",
+        "The step pack was not created.",
     ]

@@ -81,7 +81,7 @@ def main() -> int:
     sources = {one.file: (ROOT / one.file).read_text() for one in mutants}
     copies = [Copy() for _ in range(given.jobs)]
     try:
-        recordings = _recordings(copies, {test for one in mutants for test in suite_of(ROOT, one.room)})
+        recordings = _recordings(copies, {test for one in mutants for test in suite_of(copies[0].folder, one.room)})
         failing = sorted(test for test, recording in recordings.items() if not recording)
         if failing:
             print(f"These tests fail without a mutant: {', '.join(failing)}", file=sys.stderr)
@@ -130,7 +130,7 @@ def _try_all(
 
     def attempt(drawn: Drawn) -> bool:
         mutant = mutate(sources[drawn.file], drawn.site)
-        every = choose([recordings[test] for test in suite_of(ROOT, drawn.room)], drawn.file, mutant.lines)
+        every = choose([recordings[test] for test in suite_of(copies[0].folder, drawn.room)], drawn.file, mutant.lines)
         tests = within(every, given.seconds)
         copy = free.get()
         try:

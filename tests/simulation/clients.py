@@ -27,8 +27,8 @@ REPLY_PARTITION = 1
 ASK_SECONDS = 3.0
 
 #: Mean time between two moments at which clients act (seconds), and how many actions there are at once.
-PACE_SECONDS = 0.6
-ACTIONS = (1, 1, 2, 4)
+PACE_SECONDS = 0.75
+ACTIONS = (1, 2, 4, 6)
 
 
 class Clients:
@@ -57,7 +57,7 @@ class Clients:
     async def live(self) -> None:
         """Act, time and again."""
         while True:
-            await asyncio.sleep(self.chance.expovariate(1 / PACE_SECONDS))
+            await asyncio.sleep(self.chance.uniform(0.0, 2 * PACE_SECONDS))
             for _ in range(self.chance.choice(ACTIONS)):
                 self.act()
 
@@ -156,9 +156,9 @@ class Clients:
         chance = self.chance.random
         fields: dict[str, Any] = {"name": self.chance.choice(NAMES), "priority": self.chance.randrange(3)}
         if chance() < 0.2:
-            fields["start_after"] = self.chance.choice([0, 0.5, 6])
+            fields["start_after"] = self.chance.choice([0, 0.5, 3])
         if chance() < 0.1:
-            fields["not_start_after"] = self.chance.choice([1, 8])
+            fields["not_start_after"] = self.chance.choice([1, 6])
         if chance() < 0.2:
             fields["timeouts"] = {self.chance.choice(["attempt", "total", "start"]): self.chance.choice([0.5, 3, 10])}
         if chance() < 0.4:

@@ -8,7 +8,7 @@ from hub.broker import LocalBroker
 from hub.engine import EngineSettings, LoopSettings, PartitionLoop
 from hub.engine.in_process import InProcessBroker, InProcessIntake
 from hub.engine.ports import EngineBroker, Intake
-from hub.kafka import StoredRecord
+from hub.kafka import INTAKE, StoredRecord
 
 from .broker import INBOXES
 from .loop import Process
@@ -23,8 +23,11 @@ NOTICED_SECONDS = 0.3
 #: How long a loop waits for what nothing announces (seconds).
 IDLE_SECONDS = 1.0
 
-#: How long an engine in the broker's process waits for its turn, on average (seconds).
-TURN_SECONDS = 0.01
+#: How long an engine waits for its turn on average, once there is something to do; a seed has one of these (seconds).
+TURN_SECONDS = (0.005, 0.05, 0.1)
+
+#: How long after a batch the next one is decided, where it has been read already (seconds).
+STEP_SECONDS = 0.001
 
 #: On so many machines engines run that are not in the broker's process.
 MACHINES = 2
@@ -34,7 +37,7 @@ LONG_SECONDS = 100_000.0
 
 
 class BusyBroker(InProcessBroker):
-    """The door of the broker's process, where other tasks have their turns: what comes meanwhile is decided together."""
+    """The door of the broker's process, where other tasks have their turns."""
 
     def __init__(self, world: "World", local: LocalBroker) -> None:
         super().__init__(local)
@@ -54,8 +57,13 @@ class BusyIntake(InProcessIntake):
 
     async def read(self, max_records: int, timeout_seconds: float) -> list[StoredRecord]:
         """See Intake."""
-        await asyncio.sleep(self._world.chance.expovariate(1 / TURN_SECONDS))
-        return await super().read(max_records, timeout_seconds)
+        if not self._buffer:
+            if timeout_seconds > 0:
+                await self._local.wait(INTAKE, self._partition, self._position, timeout_seconds=timeout_seconds, unsynced=True)
+            await self._world.engines.turn()
+        else:
+            await asyncio.sleep(STEP_SECONDS)
+        return await super().read(max_records, 0.0)
 
 
 class EngineProcess:
@@ -119,6 +127,7 @@ class Engines:
         self.all: list[EngineProcess] = []
         self.clock_ahead_us = 0
         self.pause_seconds = 0.0
+        self._turn_seconds = world.chance.choice(TURN_SECONDS)
         self._stopping = False
 
     def start(self, partitions: list[int]) -> EngineProcess:
@@ -157,6 +166,10 @@ class Engines:
             if free and not self._stopping and self._world.broker.local is not None:
                 self.start(free)
 
+    async def turn(self) -> None:
+        """Wait until other tasks of the process had their turns: what comes meanwhile is decided together."""
+        await asyncio.sleep(self._world.chance.expovariate(1 / self._turn_seconds))
+
     def offset(self, partition: int) -> int:
         """The next intake offset after what the partition's owner has committed; 0 while nobody is known to own it."""
         return max((e.loops[partition].offset for e in self.all if partition in e.ready and e.works), default=0)
@@ -177,7 +190,7 @@ def settings_of(world: "World") -> tuple[EngineSettings, LoopSettings]:
     engine = EngineSettings(retention_seconds=chance.choice([2.0, LONG_SECONDS, LONG_SECONDS]), inboxes=INBOXES)
     intake_seconds = 8.0 if chance.random() < 0.15 else 7 * 86_400.0
     return engine, LoopSettings(
-        max_records=chance.choice([1, 5, 50, 128]),
+        max_records=chance.choice([1, 5, 5, 20, 50, 50, 128, 128]),
         intake_retention_seconds=intake_seconds,
         snapshot_bytes=chance.choice([3_000, 30_000]),
     )

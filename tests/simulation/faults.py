@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .world import World
 
 #: Mean time between two faults (seconds).
-PACE_SECONDS = 1.75
+PACE_SECONDS = 1.4
 
 
 class Faults:

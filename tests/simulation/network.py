@@ -121,6 +121,11 @@ def delay(world: "World") -> float:
     return DELAY_SECONDS[0] + world.chance.expovariate(1 / DELAY_SECONDS[1])
 
 
+def _settle(answer: "asyncio.Future[bool]", value: bool) -> None:
+    if not answer.done():
+        answer.set_result(value)
+
+
 class LinkReports:
     """A worker's `Reports` over a link."""
 
@@ -132,14 +137,14 @@ class LinkReports:
 
     async def send(self, outgoing: Outgoing, *, timeout_seconds: float = SEND_SECONDS) -> None:
         """See Reports. Raises BrokerUnreachable."""
-        stored = asyncio.Event()
-        sent = self._link.send(outgoing, stored.set)
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                await stored.wait()
-        except TimeoutError as error:
+        loop = asyncio.get_running_loop()
+        stored: asyncio.Future[bool] = loop.create_future()
+        sent = self._link.send(outgoing, partial(_settle, stored, True))
+        late = loop.call_later(timeout_seconds, _settle, stored, False)
+        if not await stored:
             self._link.give_up(sent)
-            raise BrokerUnreachable("the simulated broker", "no answer") from error
+            raise BrokerUnreachable("the simulated broker", "no answer")
+        late.cancel()
 
     async def post(self, outgoing: Outgoing, on_settled: Callable[[], object] = _nothing) -> None:
         """See Reports."""

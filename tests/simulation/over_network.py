@@ -200,6 +200,7 @@ class NetworkIntake:
         if not self._buffer:
             if timeout_seconds > 0 and not self._more.is_set():
                 await self._wait(timeout_seconds)
+            await self._world.engines.turn()
             await self._fetch()
         taken, self._buffer = self._buffer[:max_records], self._buffer[max_records:]
         return taken
@@ -220,12 +221,12 @@ class NetworkIntake:
         if self._watched is not core:
             self._watched = core
             self._world.broker.watch(INTAKE, self._partition, self._more.set)
-        local = LocalBroker(core)
-        start_and_end = local.fetch(INTAKE, self._partition, local.end(INTAKE, self._partition), max_bytes=1)
-        if not start_and_end.log_start <= self._next <= local.end(INTAKE, self._partition, committed=False):
+        log = core.state.log(INTAKE, self._partition)
+        assert log is not None
+        end = log.visible_end(committed=False)
+        if not log.start <= self._next <= end:
             raise OffsetOutOfRange(INTAKE, self._partition, self._next)
-        fetched = local.fetch(INTAKE, self._partition, self._next, max_bytes=FETCH_BYTES)
-        end = local.end(INTAKE, self._partition, committed=False)
+        fetched = LocalBroker(core).fetch(INTAKE, self._partition, self._next, max_bytes=FETCH_BYTES)
         after = end_of(fetched.data) if fetched.data else self._next
         return fetched.log_start, end, after, read_batches(fetched.data, aborted=fetched.aborted)
 

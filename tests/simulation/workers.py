@@ -34,13 +34,13 @@ VERSIONS = ("1", "2", "10")
 NAMESPACE = "shop"
 
 #: A worker that gets further versions while it runs gets them after up to this time (seconds).
-LATE_SECONDS = 8.0
+LATE_SECONDS = 6.0
 
 #: A pool whose topic is made in the middle of a schedule; only its workers know the name "c".
 LATE_POOL = "late"
 
 #: How often a desk is looked at of which no command waits for a slot (seconds); another one every half of HOLD_SECONDS.
-IDLE_SECONDS = 0.5
+IDLE_SECONDS = 1.0
 
 
 class SimulatedWorker:
@@ -176,7 +176,7 @@ class Workers:
         settings = WorkerSettings(
             pool=pool,
             slots=20 if self.healing else chance.choice([1, 2, 4]),
-            lease_seconds=chance.choice([2.0, 4.0, 6.0]),
+            lease_seconds=chance.choice([2.0, 4.0, 5.0, 5.0]),
             grace_seconds=chance.choice([0.5, 3.0]),
         )
         self._started += 1

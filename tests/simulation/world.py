@@ -27,11 +27,11 @@ from .workers import LATE_POOL, Workers
 START_US = 1_700_000_000_000_000
 
 #: How long things go wrong, and how long they may take to end afterwards (seconds).
-CHAOS_SECONDS = (6.0, 13.0)
+CHAOS_SECONDS = (4.5, 9.5)
 HEALED_SECONDS = 150.0
 
 #: After each such time in the healed phase what has not ended is cancelled: strangers want things in a year (seconds).
-CANCEL_SECONDS = 8.0
+CANCEL_SECONDS = 6.0
 
 
 class World:
