@@ -31,6 +31,11 @@ class SlotFairness:
         """Whether this partition is to give nothing more here."""
         return partition in self._refused_at
 
+    @property
+    def any_refused(self) -> bool:
+        """Whether a partition was refused, and was not offered a slot since."""
+        return bool(self._refused_at)
+
     def may_begin(self, partition: int, free: int, now: float) -> bool:
         """Whether work of this partition may have one of so many free slots."""
         if self._reserved_for is not None and now >= self._reserved_until:

@@ -155,7 +155,7 @@ class Slots:
 
     def _fill(self, now: float) -> list[ImmediateEffect]:
         """Free slots go to what waits, first come, first served; else they are offered to partitions that were refused."""
-        if self.draining or self.running >= self._slots:
+        if self.draining or self.running >= self._slots or not (self._waiting or self._fairness.any_refused):
             return []
         heard_by = self._fairness.reserve(now)
         effects: list[ImmediateEffect] = []
