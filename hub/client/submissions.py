@@ -11,6 +11,8 @@ from ..core import check_submission
 from .errors import InvalidSubmissionError
 from .workflow import Workflow, task_name_and_options
 
+_encoder, _decoder = json.Encoder(), json.Decoder(Submission)
+
 
 def submission_of(task: Any, args: dict[str, Any] | None, fields: dict[str, Any]) -> Submission:
     """The submission of a task (a name, a registered function, a Workflow) with these fields. Raises InvalidSubmissionError."""
@@ -24,7 +26,7 @@ def submission_of(task: Any, args: dict[str, Any] | None, fields: dict[str, Any]
 def checked(fields: dict[str, Any]) -> Submission:
     """A submission of these fields that no engine rejects for what it says. Raises InvalidSubmissionError naming the field."""
     try:
-        submission = json.decode(json.encode(fields), type=Submission)
+        submission = _decoder.decode(_encoder.encode(fields))
     except MsgspecError as error:
         raise InvalidSubmissionError(decoding_problem(error), code="malformed") from None
     except (TypeError, ValueError, RecursionError) as error:
