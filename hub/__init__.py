@@ -1,4 +1,4 @@
-"""taskhub: an event-driven observability and orchestration hub. What users import; everything is loaded when it is first named.
+"""taskhub: runs tasks and workflows on an event log. The public interface; each name is imported when it is first used.
 
 >>> from hub import Hub, TaskRegistry, Workflow, RetryLater, Permanent, TaskContext
 """
@@ -73,7 +73,7 @@ for _name in ("schemas", "subscribers"):
         _found = _origin or ", ".join((_spec and _spec.submodule_search_locations) or ["nothing"])  # a folder has no origin
         raise ImportError(
             f"{_name!r} resolves to {_found}, which is not taskhub's; another module of that name shadows it. "
-            "Rename yours, or give the hub an environment of its own."
+            "Rename that module, or install the hub into a separate environment."
         )
 
 if TYPE_CHECKING:

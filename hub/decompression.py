@@ -1,4 +1,4 @@
-"""Decompressing what others compressed, up to a bound: a few hundred kilobytes may expand to more than there is memory.
+"""Decompression of record batches up to a limit: a few hundred kilobytes can expand to more than the available memory.
 
 A broker checks the compressed size only (`max.message.bytes`). Formats: https://kafka.apache.org/documentation/#recordbatch
 (attributes), and the framing of snappy-java ("xerial"), which Kafka's clients write.
@@ -10,11 +10,11 @@ from collections.abc import Callable
 import cramjam
 
 DECOMPRESSED_BYTES_MAX = 128 << 20
-"""Of the records of one batch."""
+"""Maximum decompressed size of the records of one batch."""
 _XERIAL = b"\x82SNAPPY\x00"
 _XERIAL_HEADER_BYTES = 16
 _NO_ROOM = "whole buffer"
-"""What cramjam says when the output is too small."""
+"""Part of cramjam's message if the output buffer is too small."""
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
 
@@ -23,9 +23,9 @@ class TooLargeDecompressed(ValueError):
 
 
 def decompress(codec: int, data: bytes) -> bytes:
-    """The records of a batch; `codec` is that of its attributes (1 gzip, 2 snappy, 3 lz4, 4 zstd).
+    """Decompress the records of a batch. `codec`: the compression in its attributes (1 gzip, 2 snappy, 3 lz4, 4 zstd).
 
-    Raises TooLargeDecompressed; for what cannot be decompressed, whatever the library raises."""
+    Raises TooLargeDecompressed; for invalid data, the exception of the library."""
     return _DECODERS[codec](data)
 
 
@@ -33,7 +33,7 @@ def _gzip(data: bytes) -> bytes:
     reader = zlib.decompressobj(_GZIP_OR_ZLIB)
     whole = reader.decompress(data, DECOMPRESSED_BYTES_MAX)
     if not reader.eof:
-        raise TooLargeDecompressed if reader.unconsumed_tail else ValueError("the gzip stream is cut short")
+        raise TooLargeDecompressed if reader.unconsumed_tail else ValueError("the gzip stream is truncated")
     return whole
 
 

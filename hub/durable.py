@@ -1,11 +1,11 @@
-"""Bringing files to disk."""
+"""Durability of files."""
 
 import os
 from pathlib import Path
 
 
 def sync_path(path: Path) -> None:
-    """Bring a file, or the names in a directory, to disk: also what others wrote there. Raises OSError."""
+    """Sync a file, or the entries of a directory, to disk, including writes of other processes. Raises OSError."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,50 +1,50 @@
-"""The tree of errors that people may see. Each message is a sentence: what is wrong and, where one is known, the remedy."""
+"""The classes of errors that are shown to users. Each message is a sentence: what is wrong and, if known, the remedy."""
 
 import importlib
 from pathlib import Path
 from traceback import extract_tb
 
-#: Files between a user's module and its importer in a traceback: those of the hub and of importlib.
+#: Folders whose files are ignored in a traceback: those of the hub and of importlib, which import a user's module.
 _BETWEEN = (str(Path(__file__).parent), str(Path(importlib.__file__).parent))
 
 
 class HubError(Exception):
-    """Anything that goes wrong in a way that a user can act on. `exit_code` is what the command line ends with; `reported`: its
-    message, or a better one, is on stderr already."""
+    """The base class of errors that a user can act on. `exit_code`: the exit code of the command; `reported`: a message was
+    already printed to stderr."""
 
     exit_code = 1
     reported = False
 
 
 class ConfigurationError(HubError):
-    """A setting, an argument or a file says something that cannot be; the message names it."""
+    """A setting, an argument or a file is invalid; the message names it."""
 
     exit_code = 2
 
 
 class Unreachable(HubError):
-    """A broker (or another server) does not answer at the address that the message gives.
+    """A broker (or another server) does not respond at the address in the message.
 
-    `cause` is the same for everybody whom one failure hits, whatever the messages name."""
+    `cause` identifies the failure: it is the same in all errors with this cause, even if their messages differ."""
 
     exit_code = 3
     cause: str = ""
 
 
 class InUse(HubError):
-    """A port or a data directory belongs to another process."""
+    """A port or a data directory is in use by another process."""
 
     exit_code = 4
 
 
 def cause_of(error: BaseException) -> str:
-    """The same for everybody whom this failure hits; the error itself where no cause is given."""
+    """The `cause` of an error; its repr if it has none."""
     return getattr(error, "cause", "") or repr(error)
 
 
 def code_location(error: BaseException) -> str:
-    """Where in a user's code `error` was raised, as " (app.py, line 3)": the last line below the current folder, else the last of
-    all. Empty where there is none, and for a syntax error, whose text has its own."""
+    """The location in a user's code where `error` was raised, as " (app.py, line 3)": the last frame in the current folder, else
+    the last one. Empty if there is none, and for a syntax error, whose message has the location."""
     if isinstance(error, SyntaxError):
         return ""
     folder = Path.cwd()

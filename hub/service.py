@@ -8,9 +8,9 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
-import structlog
+from .logs import Logger
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ class Service(Protocol):
         """Raises the error that keeps the service from continuing; returns only after a request to stop."""
 
     async def stop(self) -> None:
-        """Stop in an orderly way; no task of the service is running when this returns."""
+        """Stop the service; none of its tasks is running when this returns."""
 
 
 def no_log(_: BaseException) -> None:
@@ -50,8 +50,7 @@ class ServiceTasks:
 
     An exception in a task is a failure of the service: `watch` and `unless_failed` raise the first one, and `on_failed` is
     called with each. Without `on_failed` the first one is logged here; otherwise `on_failed` must log it. Unlike in an
-    `asyncio.TaskGroup`, the other tasks continue until the service stops: a failed worker still finishes its running tasks in
-    an orderly way."""
+    `asyncio.TaskGroup`, the other tasks continue until the service stops: a failed worker can still drain."""
 
     def __init__(self, service: str, on_failed: Callable[[BaseException], object] | None = None) -> None:
         self._service = service
@@ -72,7 +71,7 @@ class ServiceTasks:
         return task
 
     def keep(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """As `start`, for work that must run until it is cancelled: returning is also a failure, and so is a cancellation that
+        """Like `start`, for work that must run until it is cancelled: returning is also a failure, and so is a cancellation that
         was not requested (an awaited future was cancelled)."""
         task = self.start(work, name)
         task.add_done_callback(self._kept_over)

@@ -1,40 +1,37 @@
-"""Logs of the hub's processes: structured, to stderr, readable in a terminal and key=value elsewhere. And `OutageLog`: what
-says once what many notice many times a second.
-
-Rules: every record carries `action` (stable; with loggers of the standard library in `extra`) and ids, never payloads; stdout
-belongs to what a command has to say.
+"""Logging of the hub's processes: structured, to stderr, formatted on a terminal and key=value otherwise, without secrets. stdout
+is for the output of commands.
 """
 
 import json
 import logging
 import re
 import sys
-import time
 import traceback
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, TextIO
+from typing import TextIO
 from urllib.parse import quote
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
 from .config import check_log_level
 
 MASK = "**********"
-"""What stands for a secret, as in pydantic's own texts."""
+"""The replacement for secrets, the same as in pydantic's messages."""
 SECRET_CHARACTERS_MIN = 4
-"""Shorter texts are not looked for in logs: they would be found in every timestamp."""
+"""Shorter secrets are not masked in logs: they would match parts of timestamps."""
 
 
 def configure_logging(role: str, level: str = "info", stream: TextIO | None = None) -> None:
-    """Send what structlog and the standard library log to `stream` (stderr), with the `role` of this process.
+    """Log records of structlog and of the standard library to `stream` (default: stderr), with the `role` of this process. If a
+    program that is imported later configures structlog, that applies to the loggers that it gets from structlog.
 
-    `level` is debug, info, warning or error; raises ConfigurationError for another."""
+    `level`: debug, info, warning or error; raises ConfigurationError for other values."""
     number = logging.getLevelNamesMapping()[check_log_level(level, "--log-level").upper()]
     stream = stream or sys.stderr
 
-    def add_role(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    def add_role(_logger: object, _method: str, event: EventDict) -> EventDict:
         event["role"] = role
         return event
 
@@ -64,7 +61,7 @@ def configure_logging(role: str, level: str = "info", stream: TextIO | None = No
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         _MaskingFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[_separate_fields, *shared],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
@@ -72,7 +69,7 @@ def configure_logging(role: str, level: str = "info", stream: TextIO | None = No
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(number)
-    # The Kafka client calls each refused connection an error, twenty times a second; what matters is raised to us.
+    # The Kafka client logs each refused connection as an error, twenty times per second; relevant errors are raised.
     logging.getLogger("aiokafka").setLevel(logging.DEBUG if number == logging.DEBUG else logging.CRITICAL)
 
 
@@ -84,7 +81,7 @@ _pattern: re.Pattern[str] | None = None
 
 
 def conceal(secrets: Iterable[str]) -> None:
-    """From now on these texts are masked in what this process logs, also in tracebacks, and as JSON or URLs write them."""
+    """Mask these texts in all later log records of this process, including tracebacks, also as escaped in JSON and URLs."""
     global _pattern
     for secret in secrets:
         if len(secret) >= SECRET_CHARACTERS_MIN:
@@ -94,10 +91,16 @@ def conceal(secrets: Iterable[str]) -> None:
 
 
 def masked(text: str) -> str:
-    """`text` without the secrets that this process knows of, and without passwords in URLs."""
+    """`text` with the known secrets of this process and passwords in URLs masked."""
     if _pattern is not None:
         text = _pattern.sub(MASK, text)
     return _URL_PASSWORD.sub(rf"\g<1>{MASK}@", text) if "://" in text else text
+
+
+def _separate_fields(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """The fields of a record of `logs.Logger`, before what the event of any other record has."""
+    fields = getattr(event["_record"], "fields", None)
+    return event if fields is None else {**fields, **event, "event": event["_record"].event}
 
 
 class _MaskingFormatter(structlog.stdlib.ProcessorFormatter):
@@ -106,46 +109,5 @@ class _MaskingFormatter(structlog.stdlib.ProcessorFormatter):
 
 
 def _print_masked(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Instead of the interpreter's own traceback."""
+    """Replaces the interpreter's excepthook: prints the masked traceback."""
     sys.stderr.write(masked("".join(traceback.format_exception(kind, error, trace))))
-
-
-# --- outages
-
-
-class OutageLog:
-    """Warnings of an outage, once per cause, however many notice it and however often; and one line when all of them work again,
-    with how long it took.
-
-    `action` and `over` are the actions of the two records. Each failing part (for example a partition) is identified by a key
-    until it recovers. Use from one thread."""
-
-    def __init__(self, logger: Any, *, action: str, over: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._logger = logger
-        self._action = action
-        self._over = over
-        self._clock = clock
-        self._failing: set[Hashable] = set()
-        self._causes: set[str] = set()
-        self._began = 0.0
-
-    def failed(self, who: Hashable, cause: str, event: str, **about: Any) -> None:
-        """`who` does not work, because of `cause`. A cause that is known already is logged at the level debug."""
-        if not self._failing:
-            self._began = self._clock()
-        self._failing.add(who)
-        if cause in self._causes:
-            self._logger.debug(event, action=self._action, **about)
-            return
-        self._causes.add(cause)
-        self._logger.warning(event, action=self._action, **about)
-
-    def works(self, who: Hashable) -> None:
-        """`who` works (again)."""
-        if who not in self._failing:
-            return
-        self._failing.discard(who)
-        if not self._failing:
-            self._causes.clear()
-            seconds = round(self._clock() - self._began, 1)
-            self._logger.warning("the outage is over", action=self._over, seconds=seconds)

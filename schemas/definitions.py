@@ -3,11 +3,15 @@
 A definition is named by namespace, name and version; `definition_id` gives the three as one text.
 """
 
+from functools import lru_cache
 from typing import Annotated
 from urllib.parse import quote, unquote
 
 from .fields import about
 from .tasks import TaskOptions
+
+#: Ids of definitions that are kept once they are encoded: workers repeat their definitions to every engine partition.
+IDS_KEPT = 4_096
 
 #: The version of a handler that was registered without one.
 FIRST_VERSION = "1"
@@ -39,6 +43,7 @@ class Definition(TaskOptions, frozen=True, kw_only=True, forbid_unknown_fields=T
         return definition_id(self.namespace, self.name, self.version)
 
 
+@lru_cache(IDS_KEPT)
 def definition_id(namespace: str | None, name: str, version: str) -> str:
     """`<namespace>/<name>@<version>`, each part percent-encoded (RFC 3986, unreserved characters stay); `*` for None."""
     place = EVERY_NAMESPACE if namespace is None else quote(namespace, safe="")

@@ -1,6 +1,6 @@
-"""Plugins of the hub: the interface they are written against (`api`) and the built-in ones.
+"""Plugins of the hub: their interface (`api`) and the built-in plugins.
 
-A plugin imports `subscribers` and `schemas`, never `hub`; the hub finds it by entry point and never names it.
+A plugin imports `subscribers` and `schemas`, not `hub`; the hub finds it by entry point.
 """
 
 from .api import (

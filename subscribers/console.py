@@ -1,9 +1,9 @@
-"""The console subscriber: one line per event, for a person or (JSON) for a program.
+"""The console subscriber: prints one line per event, as text for people or JSON for programs.
 
     12:00:03.120  task.failed          charge     9f2c41aa  #2  running -> failed     CardError: declared stolen
 
-A line: local time, type, task name, short id, attempt, states, and what says most about this kind of event. Coloured by
-severity when the stream is a terminal (and NO_COLOR is not set).
+A line of text has local time, type, task name, short id, attempt, states, and the most important fields of this event type. It is
+coloured by severity if the stream is a terminal and NO_COLOR is not set.
 """
 
 import os
@@ -25,7 +25,8 @@ _LATE = "(again) "
 
 
 class ConsoleSettings(SubscriberSettings):
-    """`format`: lines for people ("text") or one CloudEvent per line ("json"). `types`: event types, `*` for any text."""
+    """`format`: lines of text ("text") or one CloudEvent per line ("json"). `types`: event types, `*` matches any text. `stream`:
+    stdout or stderr."""
 
     format: Literal["text", "json"] = "text"
     types: tuple[str, ...] = ("*",)
@@ -36,24 +37,24 @@ class ConsoleSettings(SubscriberSettings):
     def _types_are_known(cls, types: tuple[str, ...]) -> tuple[str, ...]:
         for one in types:
             if "*" not in one and one not in CATALOGUE:
-                raise ValueError(f"{one!r} is not an event type of this hub")
+                raise ValueError(f"{one!r} is not an event type of this hub; see `hub events list`")
         return types
 
 
 class Console(Subscriber[ConsoleSettings]):
-    """Writes every event that `types` names to a standard stream."""
+    """Writes all events whose type matches `types` to a standard stream."""
 
     name = "console"
     delivery = Delivery(order="partition", on_error="skip")
 
     async def open(self, ctx: SubscriberContext) -> None:
-        """Take the stream; colour only for a terminal."""
+        """Select the stream; colours are used only on a terminal."""
         self.out: TextIO = sys.stderr if self.settings.stream == "stderr" else sys.stdout
         self.colour = self.out.isatty() and "NO_COLOR" not in os.environ
 
     @classmethod
     def event_types(cls, settings: ConsoleSettings) -> tuple[str, ...]:
-        """What the settings name."""
+        """The types in the settings."""
         return settings.types
 
     @on("*")
@@ -73,7 +74,7 @@ def json_line(event: Event) -> str:
 
 
 def text_line(event: Event, meta: Meta, *, colour: bool = False) -> str:
-    """The event as a line for a person."""
+    """The event as a line of text."""
     data = event.data
     attempt = getattr(data, "attempt", 0)
     states = f"{event.from_state or 'new'} -> {event.to_state}" if event.to_state else ""
@@ -94,7 +95,7 @@ def text_line(event: Event, meta: Meta, *, colour: bool = False) -> str:
 
 
 def short_id(entity_id: str) -> str:
-    """Eight characters that distinguish ids: the end of a UUID (its beginning is time), the beginning of anything else."""
+    """Eight characters that distinguish ids: the end of a UUID (whose beginning is a timestamp), the beginning of other ids."""
     is_uuid = len(entity_id) == 36 and entity_id.count("-") == 4
     return entity_id[-8:] if is_uuid else f"{entity_id[:8]:<8}"
 
@@ -107,7 +108,7 @@ def _clock(time: str) -> str:
 
 
 def _detail(data: Any) -> str:
-    """What says most: the error, the progress, the reason, the worker, in this order; else the first plain fields."""
+    """The error of an event's data, else its fields listed in `_TELLING`, in this order."""
     error = getattr(data, "error", None)
     if error is not None:
         return _cut(f"{error.type}: {error.message}")
@@ -127,7 +128,7 @@ _TELLING = (
     ("kind", "{}"),
     ("worker", "on {}"),
     ("dependency", "because of {}"),
-    ("delay", "again in {:.1f} s"),
+    ("delay", "retry in {:.1f} s"),
     ("timeout_seconds", "after {:g} s"),
     ("silent_seconds", "silent for {:.1f} s"),
     ("ran_seconds", "ran {:.3f} s"),
@@ -149,5 +150,5 @@ def _cut(text: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    """No control character reaches the terminal: what tasks say is not ours."""
+    """Replace control characters, which foreign text may contain, by spaces."""
     return "".join(one if one.isprintable() else " " for one in text)

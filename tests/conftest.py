@@ -13,6 +13,7 @@ from types import TracebackType
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
+from structlog.testing import LogCapture
 
 from tests.brokers import (
     bootstrap,
@@ -63,8 +64,22 @@ LONG_FILES = (
 
 
 def pytest_configure() -> None:
-    """Refuse a HUB_REQUIRE that nothing acts on."""
+    """Refuse a HUB_REQUIRE that nothing acts on. The hub's records are captured by `structlog.testing.capture_logs`."""
     required()
+    logging.getLogger("hub").addHandler(CapturedLogs())
+
+
+class CapturedLogs(logging.Handler):
+    """Adds the records of `hub.logs.Logger` to what `structlog.testing.capture_logs` returns."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Add a record."""
+        fields = getattr(record, "fields", None)
+        for capture in structlog.get_config()["processors"]:
+            if fields is not None and isinstance(capture, LogCapture):
+                error = {"exc_info": record.exc_info[1]} if record.exc_info else {}
+                line = {**fields, **error, "event": record.__dict__["event"], "log_level": record.levelname.lower()}
+                capture.entries.append(line)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -23,8 +23,10 @@ from .log import LogKey
 from .segments import SegmentStore
 from .storage import CheckpointPlan, Recovery, StorageSpace
 
-OVERDUE = 3
-"""Writes wait for a running checkpoint once the journal has grown by this many times `checkpoint_bytes`."""
+CHECKPOINT_OVERDUE = 3
+"""Writes wait for a running checkpoint once the journal has grown by this many times `checkpoint_bytes` since the last one."""
+BACKLOG_MAX = 6
+"""Writes are rejected once it has grown by this many times `checkpoint_bytes`: checkpoints fail, or do not keep up."""
 
 
 class FileStorage:
@@ -92,7 +94,7 @@ class FileStorage:
     @property
     def writable(self) -> bool:
         """Whether writes are accepted: a journal file is prepared, free space exceeds the reserve, and checkpoints keep up."""
-        return self._room.enough and self._backlog_bytes < OVERDUE * 2 * self._checkpoint_bytes
+        return self._room.enough and self._backlog_bytes < BACKLOG_MAX * self._checkpoint_bytes
 
     @property
     def _backlog_bytes(self) -> int:
@@ -101,7 +103,7 @@ class FileStorage:
     @property
     def checkpoint_overdue(self) -> bool:
         """Whether new writes must wait for the running checkpoint, so that memory stays bounded."""
-        return self._backlog_bytes >= OVERDUE * self._checkpoint_bytes
+        return self._backlog_bytes >= CHECKPOINT_OVERDUE * self._checkpoint_bytes
 
     @property
     def checkpoint_due(self) -> bool:

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from heapq import merge
@@ -10,15 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import HubError
 from .fields import print_struct
-from .render import print_event, print_fields, print_json
-from .shell import DEFAULT_BOOTSTRAP, Bootstrap, Json, run
+from .render import one_line, print_event, print_fields, print_json
+from .shell import DEFAULT_BOOTSTRAP, EXIT_NOT_COMPLETED, Bootstrap, Json, run
 from .tables import print_table
 
 if TYPE_CHECKING:
     from schemas import Event
 
-    from ..kafka import Cluster, PartitionReader
+    from ..kafka import Begin, Cluster, PartitionReader, StoredRecord, Transport
     from ..service import ServiceTasks
 
 QUEUED_MAX = 10_000
@@ -59,12 +61,16 @@ def tail(
     """Print events as they are committed, one line each, in order within every task.
 
     With --json every line is a structured CloudEvent. With --no-follow, what is there is printed: the last events, or all with
-    --from beginning. Ends with Ctrl-C, at --limit, or at the end with --no-follow.
-    Exit codes: 0 ended as asked; 2 no type of event fits --type; 3 no broker answers; 130 Ctrl-C.
+    --from beginning. Ends with Ctrl-C, at --limit, or at the end with --no-follow. A task that is unknown so far is waited for.
+    Exit codes: 0 ended as asked; 1 the task is unknown or has expired (--no-follow); 2 no type of event fits --type; 3 no broker
+    answers, or none has for a minute; 130 Ctrl-C.
     """
     if event_type is not None:
         _check_type(event_type)
-    printed = run(_tail(bootstrap, event_type, task, start, limit, follow, as_json))
+    printed, known = run(_tail(bootstrap, event_type, task, start, limit, follow, as_json))
+    if not known:
+        typer.echo(one_line(f"Task {task} is unknown or has expired."), err=True)
+        raise typer.Exit(EXIT_NOT_COMPLETED)
     if not printed and not follow:
         typer.echo("hub.events keeps no event that fits.", err=True)
 
@@ -90,24 +96,51 @@ def _no_such_type(name: str, option: str) -> typer.BadParameter:
 
 async def _tail(
     bootstrap: str, event_type: str | None, task: str | None, start: Start, limit: int | None, follow: bool, as_json: bool
-) -> int:
-    """How many events were printed."""
+) -> tuple[int, bool]:
+    """How many events were printed; and whether a task that nothing was printed of is known."""
     from ..runtime.cluster import cluster_at
+    from .state_rows import is_known
 
     printed, cluster = 0, cluster_at(bootstrap)
-    if not follow and start is Start.end:
-        last = await last_events(cluster, limit or LAST_EVENTS, event_type=event_type, task=task)
-        for event in last:
+    async with aclosing(_asked_for(cluster, event_type, task, start, limit, follow)) as events:
+        async for event in events:
             print_event(event, as_json=as_json)
-        return len(last)
-    async for event in read_events(cluster, from_beginning=start is Start.beginning, follow=follow):
-        if not fits(event, event_type, task):
-            continue
-        print_event(event, as_json=as_json)
-        printed += 1
-        if printed == limit:
-            break
-    return printed
+            printed += 1
+            if printed == limit:
+                break
+    return printed, follow or task is None or printed > 0 or await is_known(cluster, task)
+
+
+async def _asked_for(
+    cluster: "Cluster", event_type: str | None, task: str | None, start: Start, limit: int | None, follow: bool
+) -> AsyncGenerator["Event", None]:
+    """The events that are asked for; while they are followed, it is reported if the task is unknown."""
+    from ..service import ServiceTasks, no_log
+
+    if not follow and start is Start.end:
+        for event in await last_events(cluster, limit or LAST_EVENTS, event_type=event_type, task=task):
+            yield event
+        return
+    looking, begun = ServiceTasks("hub events", no_log), asyncio.Event()
+    if follow and task is not None:
+        looking.start(_report_unknown(cluster, task, begun), "is-known")
+    try:
+        async with aclosing(read_events(cluster, from_beginning=start is Start.beginning, follow=follow, begun=begun)) as events:
+            async for event in events:
+                if fits(event, event_type, task):
+                    yield event
+    finally:
+        await looking.cancel()
+
+
+async def _report_unknown(cluster: "Cluster", task: str, begun: asyncio.Event) -> None:
+    """Look when the events are followed already, so that none that comes after the report is missed."""
+    from .state_rows import is_known
+
+    await begun.wait()
+    with suppress(HubError):  # who follows the events raises it
+        if not await is_known(cluster, task):
+            typer.echo(one_line(f"Task {task} is unknown so far. Waiting for its events."), err=True)
 
 
 def fits(event: "Event", event_type: str | None, task: str | None) -> bool:
@@ -139,26 +172,36 @@ class Skipped:
             typer.echo(f"{self._count:,} records in all are not events of this hub and were skipped.", err=True)
 
 
-async def read_events(cluster: "Cluster", *, from_beginning: bool, follow: bool) -> AsyncIterator["Event"]:
-    """Committed events of all partitions, in order within each. Records that are not events are skipped and reported on stderr.
+async def read_events(
+    cluster: "Cluster", *, from_beginning: bool, follow: bool, begun: asyncio.Event | None = None
+) -> AsyncGenerator["Event", None]:
+    """Committed events of all partitions, in order within each: up to the end of the log, or with `follow` without an end, also
+    across restarts of the broker. Then `begun` is set when no later event can be missed. Records that are not events are skipped
+    and reported on stderr.
 
     Raises Unreachable, TopicMissing."""
     from schemas import MalformedEvent, decode_event
 
-    from ..kafka import EVENTS, PartitionReader, StoredRecord, describe_partitions
+    from ..kafka import EVENTS, KafkaTransport, RecordReader, StoredRecord
     from ..service import ServiceTasks, no_log
 
     queue: asyncio.Queue[tuple[int, StoredRecord] | None] = asyncio.Queue(QUEUED_MAX)
-    partitions, skipped = await describe_partitions(cluster), Skipped()
+    transport, skipped = KafkaTransport(cluster), Skipped()
+    partitions = to_begin = await transport.describe_partitions()
+
+    async def begin(reader: RecordReader) -> int:
+        nonlocal to_begin
+        offset = await (reader.start_offset() if from_beginning else reader.end_offset())
+        to_begin -= 1
+        if not to_begin and begun is not None:
+            begun.set()
+        return offset
 
     async def read(partition: int) -> None:
-        async with PartitionReader(cluster) as reader:
-            await reader.open(EVENTS, partition, 0)
-            end = await reader.end_offset()
-            reader.seek(await reader.start_offset() if from_beginning else end)
-            while follow or await reader.position() < end:
-                for record in await reader.read(1000, 1000 if follow else 20):
-                    await queue.put((partition, record))
+        reading = _records(transport, partition, begin if follow else None, cluster.client_id_of("events"))
+        async with aclosing(reading) as records:
+            async for record in records:
+                await queue.put((partition, record))
         await queue.put(None)
 
     readers = ServiceTasks("hub events", no_log)
@@ -179,6 +222,22 @@ async def read_events(cluster: "Cluster", *, from_beginning: bool, follow: bool)
         skipped.close()
         readers.request_cancel()
         await readers.wait(5)
+
+
+async def _records(
+    transport: "Transport", partition: int, begin: "Begin | None", client_id: str
+) -> AsyncGenerator["StoredRecord", None]:
+    """The records of a partition: without an end, from the offset that `begin` returns; else all up to its end."""
+    from ..kafka import EVENTS, follow
+
+    if begin is None:
+        async for record in transport.read_all(EVENTS, partition):
+            yield record
+        return
+    async with aclosing(follow(transport, EVENTS, partition, begin, client_id=client_id)) as batches:
+        async for records in batches:
+            for record in records:
+                yield record
 
 
 async def last_events(cluster: "Cluster", number: int, *, event_type: str | None, task: str | None) -> list["Event"]:

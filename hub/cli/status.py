@@ -28,7 +28,8 @@ def status(
         Path, typer.Option(envvar="HUB_DATA", help="Directory of a hub that `hub up` runs on this machine.")
     ] = config.DEFAULT_DATA,
 ) -> None:
-    """Show each process of the hub with its role, process id, partitions and lag; each topic with its size; the free disk space.
+    """Show each process of the hub with its role, process id, partitions and lag; each subscriber with its lag, and whether a
+    delivery process is connected for it; each topic with its size; the free disk space.
 
     Exit codes: 0 shown; 2 the hub's topics are not there; 3 no broker answers.
     """
@@ -48,9 +49,18 @@ def status(
     print(f"hub at {found['address']}, {found['partitions']} partition{many}")
     columns = ("ROLE", "PID", "HOST", "STATE", "PARTITIONS", "LAG", "RESTARTS", "ABOUT")
     print_table(columns, [_row(process) for process in found["processes"]], text=True, shorten=("HOST", "PARTITIONS"))
+    _print_subscribers(found["subscribers"])
     if found["malformed_rows"]:
         typer.echo(f"{found['malformed_rows']:,} records of hub.state cannot be read and are left out.", err=True)
     print_storage(found["topics"], found["disk"])
+
+
+def _print_subscribers(subscribers: list[dict[str, Any]]) -> None:
+    if subscribers:
+        print()
+        states = {"disconnected": "no delivery process is connected"}
+        rows = [(one["subscriber"], one["lag"], states.get(one["state"], one["state"])) for one in subscribers]
+        print_table(("SUBSCRIBER", "LAG", "STATE"), rows, text=True)
 
 
 def print_storage(topics: list[dict[str, Any]], disk: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 from typing import Any, Self, TypeVar
 
 import uuid_utils
@@ -14,10 +15,8 @@ from schemas import (
     ABSENT,
     TERMINAL_STATES,
     Event,
-    MalformedEvent,
     Submission,
     TaskReply,
-    decode_event,
     definition_id,
     printable,
 )
@@ -25,7 +24,7 @@ from schemas.reports import DefinitionDeprecate, TaskAwait, TaskCancel, TaskRequ
 
 from ..core import SOURCE_BYTES, check_cancel, check_ids, escaped_bytes
 from ..errors import ConfigurationError, HubError
-from ..kafka import EVENTS, INTAKE, SEND_SECONDS, Cluster, KafkaTransport, Outgoing, Transport, partition_of
+from ..kafka import INTAKE, SEND_SECONDS, Cluster, KafkaTransport, Outgoing, Transport, partition_of
 from .errors import (
     InvalidRequestError,
     NoAnswerError,
@@ -39,6 +38,7 @@ from .handle import TaskHandle
 from .lookup import Made, find_made
 from .replies import ReplyReader
 from .submissions import checked, identity_of, submission_of
+from .watching import events_of
 
 DEFAULT_BOOTSTRAP = "127.0.0.1:9092"
 
@@ -345,28 +345,18 @@ class Hub:
     async def watch(self, task: str, *, root: str | None = None) -> AsyncGenerator[Event, None]:
         """The events of a task from its first on, live, up to its end; those of a workflow include its steps'.
 
-        Raises TaskUnknownError where the engine knows nothing of it, NoAnswerError."""
+        While no broker responds, as during a restart, the watch waits, and continues after the last event. Raises Unreachable if
+        that lasts for a minute, TaskUnknownError where the engine knows nothing of the task, NoAnswerError."""
         reply = await self.get(task, root=root)
         if isinstance(error := error_of(reply), TaskUnknownError):
             raise error
-        async for event in self._events_of(task, root or task, reply.log_offset):
-            yield event
+        async with aclosing(self._events_of(task, root or task, reply.log_offset)) as events:
+            async for event in events:
+                yield event
 
-    async def _events_of(self, task: str, root: str, offset: int) -> AsyncGenerator[Event, None]:
-        async with self._transport.reader(client_id=self._client_id) as reader:
-            await reader.open(EVENTS, partition_of(root, self.partitions), 0)
-            reader.seek(max(offset, await reader.start_offset()))
-            while True:
-                for record in await reader.read(1000, 1000):
-                    try:
-                        event = decode_event(record.value, record.headers)
-                    except MalformedEvent:
-                        continue  # Not ours to judge: `hub verify` reports it.
-                    if event.subject != task and event.rootid != task:
-                        continue
-                    yield event
-                    if event.subject == task and event.to_state in TERMINAL_STATES:
-                        return
+    def _events_of(self, task: str, root: str, offset: int) -> AsyncGenerator[Event, None]:
+        partition = partition_of(root, self.partitions)
+        return events_of(self._transport, partition, offset, task, client_id=self._client_id, outage_seconds=SEND_SECONDS)
 
 
 def _checked(request: Request) -> Request:

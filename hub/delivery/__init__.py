@@ -1,4 +1,4 @@
-"""Delivery: runs subscribers against the log of events. See README.md."""
+"""Delivers events of `hub.events` to subscribers. See README.md."""
 
 from .check import check_subscribers
 from .config import SubscriberConfig, SubscriberPlan, parse_configs

@@ -1,4 +1,4 @@
-"""Calls of handlers: each has its time, and whatever it raises comes out as an Exception."""
+"""Calls handlers, each with a timeout; whatever a handler raises is raised as an Exception."""
 
 import asyncio
 from typing import Any
@@ -10,11 +10,11 @@ from .status import Counters
 
 
 class HandlerTimeout(TimeoutError):
-    """A handler did not return in its time."""
+    """A handler did not return within its timeout."""
 
 
 class Slot:
-    """A worker's seat: what runs on it, since when, and the timer that ends it."""
+    """The state of one worker of a subscriber: its task, whether a handler is running, and the timer that cancels it."""
 
     __slots__ = ("abandoned", "active", "busy", "deadline", "loop", "task", "timed_out", "timeout_seconds", "timer")
 
@@ -27,7 +27,8 @@ class Slot:
         self.busy = self.active = self.timed_out = self.abandoned = False
 
     def begin(self, now: float) -> None:
-        """A handler is about to be called. The timer is armed once and follows the deadline: nearly free per event."""
+        """Called before each call of a handler; `now` is the loop's time. The timer is set once and then follows the deadline,
+        so that it costs almost nothing per event."""
         self.busy, self.timed_out = True, False
         self.deadline = now + self.timeout_seconds
         if self.timer is None:
@@ -39,18 +40,18 @@ class Slot:
             return
         if self.loop.time() >= self.deadline:
             self.timed_out = True
-            self.deadline = self.loop.time() + self.timeout_seconds  # a handler that swallows the cancel gets another
+            self.deadline = self.loop.time() + self.timeout_seconds  # a handler that ignores the cancel is cancelled again
             self.task.cancel()
         self.timer = self.loop.call_at(self.deadline, self._due)
 
     def calm(self) -> None:
-        """Take back the cancels that were meant for the handler."""
+        """Withdraw the cancellations that were meant for the handler."""
         while self.task is not None and self.task.cancelling():
             self.task.uncancel()
 
 
 class Calls:
-    """The handlers of one instance, by route."""
+    """The handlers of one subscriber instance, by route."""
 
     def __init__(
         self, plan: SubscriberPlan, instance: Subscriber[Any], counters: Counters, loop: asyncio.AbstractEventLoop
@@ -60,7 +61,7 @@ class Calls:
         self._loop = loop
 
     async def call(self, slot: Slot, route: Handler, *arguments: Any) -> None:
-        """Call the handler, for no longer than its time. Whatever it raises comes out as an Exception."""
+        """Call the handler. Raises what it raises, as an Exception; HandlerTimeout after its timeout."""
         slot.begin(self._loop.time())
         try:
             result = self._methods[route](*arguments)
@@ -72,7 +73,7 @@ class Calls:
             if slot.timed_out:
                 self._counters.timed_out += 1
                 raise HandlerTimeout(f"{route.method} did not return within {slot.timeout_seconds:g} s") from None
-            raise RuntimeError(f"{route.method} was cancelled from within") from None
+            raise RuntimeError(f"{route.method} was cancelled by its own code") from None
         except (SystemExit, KeyboardInterrupt) as error:
             raise RuntimeError(f"{route.method} raised {error!r}") from error
         finally:

@@ -1,4 +1,4 @@
-"""Checking configured subscribers before anything runs."""
+"""Checks configured subscribers before anything is started."""
 
 import threading
 from typing import Any
@@ -8,14 +8,14 @@ from .config import parse_configs, plan
 from .discovery import PluginBroken, load
 
 IMPORT_SECONDS = 10.0
-"""A plugin whose import takes longer is left to the delivery service, which waits for it apart from the others."""
+"""A plugin whose import takes longer is not checked here; the delivery service waits for it without delaying the others."""
 
 
 def check_subscribers(entries: list[dict[str, Any]], source: str) -> None:
-    """Raise ConfigurationError for what is wrong with these entries of `[[subscribers]]`: plugin, settings, delivery, filter.
+    """Raise ConfigurationError for all faults in these entries of `[[subscribers]]`: plugin, settings, delivery, filter.
 
-    `source`: where they come from (a file, a variable, an option); the message begins with it. A plugin whose import raises or
-    hangs is not wrong here: it may work later.
+    `source`: their origin (a file, a variable, an option), with which the message begins. A plugin whose import raises or hangs
+    is not a fault: the import is retried later.
     """
     wrong: list[ConfigurationError] = []
 

@@ -1,4 +1,4 @@
-"""The Kafka clients of delivery: those of `hub.kafka` with what differs here, and the reason beside it."""
+"""The Kafka clients of delivery: those of `hub.kafka`, with different settings where necessary."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,27 +10,27 @@ from ..kafka import BATCH_BYTES_MAX, DEAD_LETTER_BYTES, Cluster, ensure_dlq, mak
 NO_CONFIGS: Mapping[str, str] = {}
 
 TooLarge = MessageSizeTooLargeError
-"""The producer, or the broker, takes no record of this size."""
+"""The record is larger than the producer or the broker accepts."""
 
 
 class Clients:
-    """Makes clients of one cluster; the caller starts and stops them.
+    """Creates clients for one cluster; the caller starts and stops them.
 
-    `dead_letter_configs`: topic settings that somebody configured for the dead-letter topics."""
+    `dead_letter_configs`: configured topic settings of the dead-letter topics."""
 
     def __init__(self, cluster: Cluster, dead_letter_configs: Mapping[str, str] = NO_CONFIGS) -> None:
         self.cluster = cluster
         self._dead_letter_configs = dead_letter_configs
 
     def consumer(self, group: str) -> Any:
-        """A member of `group`; a rebalance waits for handlers that run."""
+        """A consumer in `group`. A rebalance waits up to 30 s for running handlers."""
         return make_consumer(self.cluster, group=group, rebalance_timeout_ms=30_000)
 
     def producer(self) -> Any:
-        """For dead letters."""
+        """A producer for dead letters."""
         return make_producer(self.cluster, max_request_size=BATCH_BYTES_MAX + DEAD_LETTER_BYTES)
 
     async def ensure_dead_letter_topic(self, subscriber: str, events_topic: str) -> None:
-        """Create the dead-letter topic of a subscriber unless it is there. Raises TopicMissing when the topic of events does not
-        exist, TopicMismatch and TopicRefused where the topic cannot be worked with, Unreachable."""
+        """Create the dead-letter topic of a subscriber unless it exists. Raises TopicMissing if the events topic does not exist,
+        TopicMismatch or TopicRefused if the dead-letter topic cannot be used or created, Unreachable."""
         await ensure_dlq(self.cluster, subscriber, events=events_topic, config=self._dead_letter_configs)

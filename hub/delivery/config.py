@@ -1,11 +1,11 @@
-"""What a configured subscriber is, and how its configuration becomes a plan that can run.
+"""The configuration of a subscriber, and its conversion to a checked plan.
 
     [[subscribers]]
     use = "console"            # the name of an entry point (`taskhub.subscribers`), or "module:Class"
     id = "console"             # names the consumer group hub.sub.<id> and the dead letters hub.dlq.<id>
     settings = { format = "json" }
 
-Rule: whatever is wrong is said with the path of the field, at start.
+Rule: faults are reported at the start, with the path of the field.
 """
 
 import re
@@ -27,8 +27,9 @@ ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,200}")
 class SubscriberConfig(BaseModel):
     """One entry of `[[subscribers]]`.
 
-    `start_from`: where the first start of this id begins; later ones continue where the group has got to. `delivery` overrides
-    fields of the plugin's own `Delivery`; `filter` (JSON of the CloudEvents filter dialect) narrows the plugin's own.
+    `start_from`: where this id begins to read at its first start; later starts continue at the committed offsets. `delivery`
+    overrides fields of the plugin's `Delivery`; `filter` (JSON of the CloudEvents filter dialect) applies in addition to that
+    of the plugin.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,7 +52,7 @@ class SubscriberConfig(BaseModel):
     @classmethod
     def _id_is_a_topic_name(cls, value: str) -> str:
         if not ID_PATTERN.fullmatch(value):
-            raise ValueError("letters, digits, '.', '_' and '-', at most 200")
+            raise ValueError("must consist of at most 200 letters, digits, '.', '_' and '-'")
         return value
 
     @property
@@ -61,12 +62,12 @@ class SubscriberConfig(BaseModel):
 
     @property
     def dead_letter_topic(self) -> str:
-        """Where events go that could not be delivered."""
+        """The topic for events that could not be delivered."""
         return f"hub.dlq.{self.id}"
 
 
 class SubscriberPlan(NamedTuple):
-    """A configured subscriber, checked: everything that is needed to run it."""
+    """A checked subscriber: everything that is needed to run it."""
 
     config: SubscriberConfig
     plugin: type[Subscriber[Any]]
@@ -76,7 +77,7 @@ class SubscriberPlan(NamedTuple):
 
 
 def parse_configs(entries: Any) -> list[SubscriberConfig]:
-    """The configurations in `entries` (a list of tables). Raises ConfigurationError with the path of what is wrong."""
+    """The configurations in `entries` (a list of tables). Raises ConfigurationError with the path of the invalid field."""
     if not isinstance(entries, list):
         raise ConfigurationError("subscribers: must be a list of tables")
     configs = []
@@ -90,12 +91,12 @@ def parse_configs(entries: Any) -> list[SubscriberConfig]:
 
 
 def check_unique(configs: list[SubscriberConfig]) -> None:
-    """Raise ConfigurationError when two instances have the same id: they would share one group."""
+    """Raise ConfigurationError if two instances have the same id: they would share a consumer group."""
     seen: dict[str, int] = {}
     for index, config in enumerate(configs):
         if config.id in seen:
             raise ConfigurationError(
-                f"subscribers[{index}].id: {config.id!r} is the id of subscribers[{seen[config.id]}] too; each needs its own"
+                f"subscribers[{index}].id: {config.id!r} is already the id of subscribers[{seen[config.id]}]; ids must be unique"
             )
         seen[config.id] = index
 
@@ -105,7 +106,7 @@ def plan(config: SubscriberConfig, plugin: type[Subscriber[Any]]) -> SubscriberP
     where = f"subscribers[{config.id}]"
     if not plugin.handlers:
         raise ConfigurationError(f"{where}.use: {plugin.__qualname__} has no method marked with @on")
-    conceal(secrets_in(plugin.settings_class, config.settings))  # first: a validator may quote what it refuses
+    conceal(secrets_in(plugin.settings_class, config.settings))  # first: a validator may quote the value that it rejects
     try:
         settings = plugin.settings_class.model_validate(config.settings)
     except ValidationError as error:
@@ -132,8 +133,8 @@ def _merge(declared: Delivery, overrides: Mapping[str, Any]) -> Delivery:
 
 
 def _sentence(where: str, error: ValidationError, model: type[BaseModel]) -> str:
-    """Every fault in `error`, each with the path of its field; values are left out (they may be secret). An unknown key of
-    `model` itself comes with the known ones."""
+    """A message with all faults in `error`, each with the path of its field; values are omitted, because they may be secret. For
+    an unknown key of `model` itself the known keys are listed."""
     known = ", ".join(field.alias or name for name, field in model.model_fields.items()) or "none"
     faults = []
     for one in error.errors(include_url=False, include_input=False):

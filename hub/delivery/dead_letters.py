@@ -1,11 +1,11 @@
 """Dead letters: events that could not be delivered, written to `hub.dlq.<id>` with their original bytes and headers.
 
 Added headers (UTF-8 text): dlq_subscriber, dlq_topic, dlq_partition, dlq_offset, dlq_timestamp (of the event, milliseconds),
-dlq_attempts, dlq_first_failure (RFC 3339), dlq_failed_at, dlq_error ("Type: message"), dlq_traceback; dlq_value_was_null where
-key and value were null. The key is the original one. The record's timestamp is that of the dead letter: its topic deletes by
-timestamp, and with that of an old event it would be gone at once. Where the topic takes no record of that size, key, value and
-headers are cut, and dlq_cut_from says how many bytes the event had. An event is acknowledged only after its dead letter is: a
-crash in between writes it twice, never not at all.
+dlq_attempts, dlq_first_failure (RFC 3339), dlq_failed_at, dlq_error ("Type: message"), dlq_traceback; dlq_value_was_null if key
+and value were null. The key is the original one. The record's timestamp is the time of writing: the topic's retention deletes by
+timestamp, and would delete the dead letter of an old event immediately. If the record is too large for the topic, key, value and
+headers are truncated, and dlq_cut_from has the original size in bytes. An event is acknowledged only after its dead letter: a
+crash in between may write it twice, but does not lose it.
 """
 
 import asyncio
@@ -27,22 +27,22 @@ PUT_TIMEOUT_SECONDS = 15.0
 RETRY_SECONDS = 0.5
 STOP_SECONDS = 3.0
 CUT_BYTES = (64 * 1024, 1024)
-"""Bytes that are kept of an event's value where the event is too large for the topic: so many, or so few."""
+"""Sizes to which the value of an event that is too large for the topic is truncated, tried in this order."""
 HEADERS_MAX = 64
-"""Headers that are kept of such an event."""
+"""Maximum number of headers that are kept of such an event."""
 
 _log = logging.getLogger(__name__)
 
 
 class DeadLetterTooLarge(HubError):
-    """Not even the reasons of a dead letter fit into its topic."""
+    """Even the truncated dead letter is too large for its topic."""
 
     def __init__(self, topic: str) -> None:
-        super().__init__(f"{topic} takes no record of {CUT_BYTES[0]:,} bytes: raise its max.message.bytes.")
+        super().__init__(f"{topic} does not accept a record of {CUT_BYTES[0]:,} bytes: increase its max.message.bytes.")
 
 
 class DeadLetter(NamedTuple):
-    """An event that could not be delivered, as a record: what it was, and the headers that say why it is there."""
+    """The record of an event that could not be delivered: its original parts, and the headers with the reasons."""
 
     key: bytes | None
     value: bytes | None
@@ -50,7 +50,8 @@ class DeadLetter(NamedTuple):
     reasons: list[tuple[str, bytes]]
 
     def cut(self, kept_bytes: int) -> "DeadLetter":
-        """The same, with so many bytes of the value, and at most HEADERS_MAX headers of a part of that."""
+        """A copy with the value truncated to `kept_bytes`, and key and at most HEADERS_MAX headers to `kept_bytes` / HEADERS_MAX
+        each."""
         part = kept_bytes // HEADERS_MAX
         headers = sum(len(name.encode()) + len(text or b"") for name, text in self.headers)
         size = len(self.key or b"") + len(self.value or b"") + headers
@@ -67,7 +68,8 @@ def _beginning(data: bytes | None, bytes_max: int) -> bytes | None:
 
 
 class DeadLetters:
-    """The one producer of a delivery service; it lives in the service's loop, `put` may be called from any."""
+    """Writes all dead letters of a delivery service with one producer, in the service's loop; `put` may be called from any
+    loop."""
 
     def __init__(self, clients: Clients, topic: str) -> None:
         self._clients = clients
@@ -78,9 +80,9 @@ class DeadLetters:
         self._throttle = LogThrottle()
 
     async def put(self, plan: SubscriberPlan, item: Item) -> None:
-        """Return when the dead letter is acknowledged; tries until then (or until cancelled)."""
+        """Write a dead letter; returns when it is acknowledged. Retries until cancelled. Raises DeadLetterTooLarge."""
         letter = DeadLetter(item.key, item.value, list(item.headers), self._headers(plan, item))
-        if item.key is None and item.value is None:  # the client refuses a record that has neither
+        if item.key is None and item.value is None:  # the client rejects a record without key and value
             letter = letter._replace(value=b"", reasons=[*letter.reasons, ("dlq_value_was_null", b"1")])
         sending = asyncio.run_coroutine_threadsafe(self._send(plan.config.dead_letter_topic, letter), self._loop)
         try:
@@ -115,7 +117,7 @@ class DeadLetters:
         raise DeadLetterTooLarge(topic)
 
     async def _send_patiently(self, topic: str, letter: "DeadLetter") -> None:
-        """Raises TooLarge; everything else is tried again."""
+        """Send, and retry after all errors except TooLarge, which is raised."""
         headers = [*letter.headers, *letter.reasons]
         while True:
             try:
@@ -128,7 +130,7 @@ class DeadLetters:
             except Exception as error:
                 if self._throttle.admit(topic) is not None:
                     _log.warning(
-                        "a dead letter cannot be written to %s yet: %s: %s",
+                        "could not write a dead letter to %s, retrying: %s: %s",
                         topic,
                         type(error).__name__,
                         error,
@@ -155,7 +157,7 @@ class DeadLetters:
             await _quietly(producer)
 
     async def close(self) -> None:
-        """End the producer."""
+        """Stop the producer."""
         await self._discard()
 
 
@@ -165,7 +167,7 @@ async def _quietly(producer: Any) -> None:
             await producer.stop()
     except Exception as error:
         _log.debug(
-            "the producer of dead letters did not stop in order: %s",
+            "could not stop the producer of dead letters: %s",
             error,
             extra={"action": "dead_letter_producer_stopped_badly"},
         )

@@ -1,4 +1,4 @@
-"""Finding plugins: by the name of an entry point, or by a reference "module:Class". The hub names none itself."""
+"""Finds plugins by the name of an entry point or by a reference "module:Class"."""
 
 import importlib
 import sys
@@ -14,16 +14,16 @@ ENTRY_POINT_GROUP = "taskhub.subscribers"
 
 
 class PluginBroken(HubError):
-    """A plugin's code raised while it was imported: its own fault, tried again later, nobody else's trouble."""
+    """The import of a plugin raised an exception. It is retried later and does not affect other subscribers."""
 
 
 def available() -> dict[str, EntryPoint]:
-    """The installed plugins by name; nothing is imported."""
+    """The installed plugins by name; none is imported."""
     return {one.name: one for one in entry_points(group=ENTRY_POINT_GROUP)}
 
 
 def load(use: str) -> type[Subscriber[Any]]:
-    """The class that `use` names. Raises ConfigurationError when there is none, PluginBroken when its import raises."""
+    """The class that `use` names. Raises ConfigurationError if it does not exist, PluginBroken if its import raises."""
     try:
         found = _by_reference(use) if ":" in use else _by_name(use)
     except ConfigurationError:
@@ -31,7 +31,9 @@ def load(use: str) -> type[Subscriber[Any]]:
     except Exception as error:
         raise PluginBroken(f"the import of {use!r} raised {type(error).__name__}: {error}{code_location(error)}") from error
     if not (isinstance(found, type) and issubclass(found, Subscriber)):
-        raise ConfigurationError(f"subscribers: {use!r} is not a Subscriber class")
+        raise ConfigurationError(
+            f"subscribers: {use!r} is not a Subscriber class: derive it from Subscriber, or decorate a function with @subscriber"
+        )
     return found
 
 
@@ -39,7 +41,7 @@ def _by_name(use: str) -> Any:
     known = available()
     if use not in known:
         names = ", ".join(sorted(known)) or "none"
-        raise ConfigurationError(f'subscribers: no plugin is called {use!r}; installed: {names}; or give "module:Class"')
+        raise ConfigurationError(f'subscribers: no plugin is called {use!r}; installed: {names}; or use "module:Class"')
     return known[use].load()
 
 
@@ -47,13 +49,13 @@ def _by_reference(use: str) -> Any:
     module_name, _, path = use.partition(":")
     folder = str(Path.cwd())
     if folder not in sys.path:
-        sys.path.insert(0, folder)  # as for a worker's module: an installed command does not look into the current folder
+        sys.path.insert(0, folder)  # as for a worker's module: an installed command does not search the current folder
     try:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not (module_name + ".").startswith(error.name + "."):
-            raise  # It is there, and something that it needs is not.
-        raise ConfigurationError(f"subscribers: {use!r}: there is no module {error.name!r} in {folder} or on the path") from None
+            raise  # The module exists; another one that it imports does not.
+        raise ConfigurationError(f"subscribers: {use!r}: no module {error.name!r} was found in {folder} or on the path") from None
     for part in path.split("."):
         if not hasattr(found, part):
             raise ConfigurationError(f"subscribers: {use!r}: module {module_name} has no {path}")

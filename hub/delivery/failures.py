@@ -1,4 +1,4 @@
-"""What becomes of events whose handler raised: another try, a dead letter, a skip, or the end of the subscriber."""
+"""Handles events whose handler raised: a retry, a dead letter, a skip, or the end of the subscriber."""
 
 import asyncio
 import logging
@@ -19,17 +19,17 @@ JITTER = 0.1
 
 
 class StoppedByPolicy(HubError):
-    """An event could not be delivered and the subscriber's policy is to stop before it."""
+    """An event could not be delivered, and the subscriber has on_error = "stop"."""
 
 
 class DeadLetterSink(Protocol):
-    """Where events go that could not be delivered. Returns when the event is safe there; callable from any loop."""
+    """Stores events that could not be delivered. `put` returns when the event is stored; callable from any loop."""
 
     async def put(self, plan: SubscriberPlan, item: Item) -> None: ...
 
 
 class Failures:
-    """The policy of one subscriber. `error` is what happened last; `on_fatal` is called where the policy is to stop."""
+    """Applies the policy of one subscriber. `error`: the latest error; `on_fatal` is called if the policy is to stop."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Failures:
         self._throttle = LogThrottle()
 
     def note(self, part: list[Item], error: Exception) -> None:
-        """A handler raised `error` for each of `part`."""
+        """Record that a handler raised `error` for the events in `part`."""
         self.error = f"{type(error).__name__}: {error}"
         now = self._loop.time()
         for item in part:
@@ -57,20 +57,20 @@ class Failures:
                 item.wall_first_failure = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def redelivery_delay(self, part: list[Item], error: Exception) -> float | None:
-        """Seconds after which to try `part` again; None when its time is over, and for what is not an event."""
+        """The delay before the next attempt, in seconds; None if the retry timeout has passed, or if a record is not an event."""
         retry, first = self._plan.delivery.retry, part[0]
         delay = retry.delay_seconds(first.failures) * (1 + JITTER * random.random())
         if isinstance(error, MalformedEvent) or self._loop.time() + delay - first.first_failure_at > retry.timeout_seconds:
             return None
         self._counters.retried += len(part)
         self._log.warning(
-            "try %d of %s failed, again in %.1f s: %s", first.failures, _place(part), delay, self.error,
+            "attempt %d of %s failed, retrying in %.1f s: %s", first.failures, _place(part), delay, self.error,
             exc_info=error if first.failures == 1 else None, extra={"action": "event_retried"},
         )  # fmt: skip
         return delay
 
     async def give_up(self, item: Item, error: Exception) -> bool:
-        """The policy for an event that cannot be delivered. False: the subscriber stops before it."""
+        """Apply the policy to an event that cannot be delivered. False if the subscriber stops before this event."""
         policy = self._plan.delivery.on_error
         item.error = error
         item.failures = max(item.failures, 1)
@@ -80,7 +80,7 @@ class Failures:
             return False
         await self._leave_out(item)
         self._log.error(
-            "gave up on %s after %d tries (%s): %s",
+            "gave up on %s after %d attempts (%s): %s",
             _place([item]),
             item.failures,
             policy,
@@ -91,8 +91,8 @@ class Failures:
         return True
 
     async def set_aside(self, item: Item, error: Exception) -> None:
-        """A record that is not an event: nobody could deliver it, so it goes to the dead letters, or it is skipped where there
-        are none. It never stops a subscriber, and its log lines are limited."""
+        """Write a record that is not an event to the dead letters, or skip it unless on_error = "dlq". Never stops the
+        subscriber; logged at a limited rate."""
         item.error = error
         item.failures = max(item.failures, 1)
         self._counters.malformed += 1

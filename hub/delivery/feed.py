@@ -1,12 +1,12 @@
-"""Reads the log for one subscriber and hands over what it wants; commits what it has acknowledged.
+"""Reads the log for one subscriber, passes on the events it wants, and commits the acknowledged offsets.
 
-Lives in the service's loop. One `Feed` is one consumer: on any doubt (an error, a position that does not move although
-there is more, no answer for seconds) it ends with `Disconnected`, and the supervisor makes another. What is committed is
-always right, so that a new one costs repeats of a second at most.
+Runs in the service's loop. One `Feed` is one consumer. After any error, when its position does not advance although the log does,
+or without a response for several seconds, it ends with `Disconnected`, and the supervisor creates another. Committed offsets are
+always correct, so a new consumer repeats the events of at most one second.
 
-At an assignment: 1. a partition nobody has committed for begins at the end of the log (or at its start), and that place is
-committed at once, so that a crash before the first event loses none; 2. reading begins. At a revocation: 1. nothing more is
-begun, what runs may end; 2. sinks flush; 3. the offsets are committed; 4. the partitions go.
+At an assignment: 1. a partition without a committed offset begins at the end of the log (or at its start), and that offset is
+committed immediately, so that a crash before the first event loses none; 2. reading begins. At a revocation: 1. no more handlers
+begin, running ones may end; 2. sinks flush; 3. the offsets are committed; 4. the partitions are released.
 """
 
 import asyncio
@@ -45,11 +45,11 @@ TOPIC_SECONDS = 1.0
 
 
 class Disconnected(HubError):
-    """This consumer is of no more use; a new one may do better."""
+    """The consumer cannot continue; it is replaced by a new one."""
 
 
 class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
-    """One consumer of a subscriber, from its start to its end. `runner` gets what `selection` wants."""
+    """One consumer of a subscriber, from its start to its end. `hand_over` is called with the events that `selection` accepts."""
 
     def __init__(
         self,
@@ -90,13 +90,13 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
 
     @property
     def partitions(self) -> tuple[int, ...]:
-        """The partitions this process reads now."""
+        """The partitions assigned to this process."""
         return () if self.session is None else tuple(sorted(self.session.windows))
 
     # The lifecycle
 
     async def run(self) -> None:
-        """Read until cancelled. Raises Disconnected; in both cases what is acknowledged has been committed if at all possible."""
+        """Read until cancelled. Raises Disconnected. In both cases acknowledged offsets are committed if possible."""
         try:
             async with asyncio.timeout(2 * SILENT_SECONDS):
                 await self._consumer.start()
@@ -114,7 +114,8 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
             await self._leave()
 
     async def _until_the_end(self, loop: Coroutine[Any, Any, None]) -> None:
-        """Cancelling alone is not enough: the client waits with `asyncio.wait_for`, which can swallow it (before Python 3.12)."""
+        """Run `loop`, then end the other one, too: a cancellation alone can get lost in `asyncio.wait_for` (before Python 3.12),
+        which the client uses."""
         try:
             await loop
         finally:
@@ -139,11 +140,11 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
             async with asyncio.timeout(REQUEST_SECONDS):
                 await self._consumer.stop()
         except (Exception, asyncio.CancelledError) as error:
-            self._log.warning("the consumer did not stop in order: %r", error, extra={"action": "consumer_stopped_badly"})
+            self._log.warning("could not stop the consumer: %r", error, extra={"action": "consumer_stopped_badly"})
             if isinstance(error, asyncio.CancelledError):
                 raise
 
-    # Assignment (called by the consumer, which swallows what is raised here: so it is kept)
+    # Assignment (called by the consumer, which ignores exceptions raised here: they are kept in `_failure`)
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         try:
@@ -157,7 +158,7 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
             await self._give_back()
         except Exception as error:
             self._log.warning(
-                "what was acknowledged last could not be committed before a rebalance: %s",
+                "could not commit before a rebalance; the last events will be redelivered: %s",
                 error,
                 extra={"action": "commit_missed"},
             )
@@ -178,13 +179,13 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
                 position = first_offsets[partition] = low if self._start_from == "earliest" else high
             elif not low <= position <= high:
                 self._counters.gaps += 1
-                self._log.error("%s wants to continue at %d, but the log holds %d to %d: it continues at %d",
+                self._log.error("%s: committed offset %d is out of range (%d to %d); resetting to %d",
                                 partition, position, low, high, low, extra={"action": "events_missed"})  # fmt: skip
                 position = low
             session.windows[partition.partition] = Window(position)
         if first_offsets:
             await self._consumer.commit(first_offsets)
-        # No await from here on: what the client may have read ahead of the session is read again.
+        # No await from here on: records that the client may have fetched before this are read again.
         for partition in assigned:
             self._consumer.seek(partition, session.windows[partition.partition].position)
         self._paused_windows.clear()
@@ -224,7 +225,7 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
             except (NoOffsetForPartitionError, OffsetOutOfRangeError):
                 if session is self.session:
                     raise
-                continue  # the client looked before `_begin` had set the position
+                continue  # the client read before `_begin` had set the position
             if fetched and session is self.session:
                 for partition, records in fetched.items():
                     self._take(session, partition, records)
@@ -233,9 +234,9 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
                 self._rewind(fetched)
 
     def _rewind(self, fetched: dict[TopicPartition, list[Any]]) -> None:
-        """Records that arrived while the assignment changed: read them again if their partition is (still) ours."""
+        """Read records again that arrived while the assignment changed, if their partition is still assigned."""
         session = self.session
-        if session is None:  # `_begin` is under way and will set the positions
+        if session is None:  # `_begin` is running and will set the positions
             return
         for partition in fetched:
             window = session.windows.get(partition.partition)
@@ -264,7 +265,8 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
                 self._paused_windows.add(partition)
 
     async def _wait_for_room(self, session: Session, kept_alive_at: float) -> float:
-        """Until the subscriber has caught up. While it lasts the partitions pause, and the group hears that we live."""
+        """Wait for at most 1 s until there is room for more events. From time to time the partitions are paused and the consumer
+        is polled, so that it remains in its group."""
         self._resumed.clear()
         session.waiting = True
         if session.has_room(0.5):
@@ -283,7 +285,7 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
                 self._consumer.resume(*(ours - self._paused_windows))
         return kept_alive_at
 
-    # Commits, lag, and the suspicion that the consumer is stuck
+    # Commits, lag, detection of a stuck consumer
 
     async def _tend(self) -> None:
         while not self.ending:
@@ -299,7 +301,7 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
                 await self._commit(session)
                 self._silence.end()
             except (CommitFailedError, IllegalStateError) as error:
-                self._log.info("not committed, the group is changing: %s", error, extra={"action": "commit_deferred"})
+                self._log.info("commit deferred: the group is rebalancing: %s", error, extra={"action": "commit_deferred"})
             except (KafkaError, TimeoutError, OSError) as error:
                 self._silence.note(error, partial(leaders_away, self._consumer._client, self._topic, session.windows))
                 if self._silence.seconds > SILENT_SECONDS:
@@ -308,7 +310,7 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
                 self._suspect(session)
 
     async def _look(self, session: Session) -> None:
-        """Ask for the ends of the log; move positions over what is not a record (transaction markers)."""
+        """Query the end offsets of the log; advance positions past transaction markers."""
         partitions = [TopicPartition(self._topic, number) for number in session.windows]
         if not partitions:
             return
@@ -335,12 +337,12 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
             self._progress.committed(offsets)
 
     def _suspect(self, session: Session) -> None:
-        """A consumer whose position stands still while the log grows is stuck (aiokafka #1154): raise Disconnected."""
+        """Raise Disconnected if the position does not advance while the log grows (aiokafka #1154)."""
         paused = {partition.partition for partition in self._paused_windows}
         stuck = self._progress.find_stuck(session, paused, time.monotonic())
         if stuck is not None:
-            place = f"{self._topic}-{stuck.number} stands at {stuck.position}"
-            raise Disconnected(f"{place} for {stuck.seconds:.0f} s, the log ends at {stuck.end}")
+            place = f"{self._topic}-{stuck.number} has not advanced beyond offset {stuck.position}"
+            raise Disconnected(f"{place} for {stuck.seconds:.0f} s, although the log ends at {stuck.end}")
 
 
 def _by_number(offsets: dict[TopicPartition, int]) -> dict[int, int]:

@@ -1,4 +1,4 @@
-"""Flushes of a sink that buffers: an event is acknowledged only after the flush that follows its handler."""
+"""Flushes sinks that buffer: an event is acknowledged only after the flush that follows its handler."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ FLUSH_SECONDS = 1.0
 
 
 class Flushing:
-    """The events that are handled and not yet flushed."""
+    """The events that were handled but not flushed yet."""
 
     def __init__(
         self, plan: SubscriberPlan, instance: Subscriber[Any], failures: Failures, counters: Counters, logger: logging.Logger
@@ -29,13 +29,13 @@ class Flushing:
         self._wanted = asyncio.Event()
 
     def add(self, part: list[Item]) -> None:
-        """A handler has returned for each of them."""
+        """Add events whose handler has returned."""
         self._handled.extend(part)
         if len(self._handled) * 2 >= self._plan.delivery.in_flight_max:
             self._wanted.set()
 
     async def keep(self) -> None:
-        """Flush every second, and when half of what may be in flight waits for it, until cancelled."""
+        """Flush every second, and when half of `in_flight_max` events wait for a flush; until cancelled."""
         while True:
             try:
                 async with asyncio.timeout(FLUSH_SECONDS):
@@ -46,7 +46,7 @@ class Flushing:
             await self.flush()
 
     async def flush(self, *, once: bool = False) -> None:
-        """Let the sink write what it holds, then acknowledge it; retried like a handler. Raises when that was in vain."""
+        """Call the sink's `flush`, then acknowledge its events. Retried like a handler unless `once`; raises the last error."""
         async with self._lock:
             handled, self._handled = self._handled, []
             if not handled:
@@ -72,16 +72,18 @@ class Flushing:
                 if once or self._loop.time() + delay - began > retry.timeout_seconds:
                     raise
                 self._counters.retried += 1
-                self._log.warning("flush failed, again in %.1f s: %s", delay, error, extra={"action": "flush_failed"})
+                self._log.warning("flush failed, retrying in %.1f s: %s", delay, error, extra={"action": "flush_failed"})
                 await asyncio.sleep(delay)
 
     async def finish(self, session: Session, timeout_seconds: float) -> None:
-        """The session ends: one more flush; what it could not write is forgotten, to be delivered again."""
+        """Flush once more at the end of a session; events that could not be flushed are dropped here and redelivered."""
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self.flush(once=True)
         except Exception as error:
             self._log.warning(
-                "flush at the end of an assignment failed; its events come again: %s", error, extra={"action": "flush_missed"}
+                "flush at the end of an assignment failed; its events will be redelivered: %s",
+                error,
+                extra={"action": "flush_missed"},
             )
         self._handled = [item for item in self._handled if item.session is not session]

@@ -1,4 +1,4 @@
-"""What a worker does with the events of a lane: decode, call the handler, and see what follows from how that ends."""
+"""Processes the events of a lane: decodes them, calls the handler, and acknowledges or retries them."""
 
 import logging
 
@@ -16,7 +16,7 @@ from .window import Item
 
 
 class Handling:
-    """See the module. No handler's exception leaves it. `flushing` is None for a sink that does not buffer."""
+    """See the module. Does not raise exceptions of handlers. `flushing` is None for a sink that does not buffer."""
 
     def __init__(
         self,
@@ -35,7 +35,8 @@ class Handling:
         self._handlers: dict[str, Handler | None] = {}
 
     async def step(self, slot: Slot, lane: Lane) -> float | None:
-        """Handle what is first in the lane. Returns the seconds after which to try it again, None when it is done with."""
+        """Handle the first event or batch of the lane. Returns the delay before it must be retried, in seconds; None if it is
+        finished."""
         if lane.batch is None:
             item = lane.items[0]
             part = [item]
@@ -84,18 +85,18 @@ class Handling:
             await self._call(slot, route, given)
 
     def _decode(self, item: Item) -> Event:
-        """The event of a record, for the handler that it was routed to. Raises MalformedEvent."""
+        """Decode a record. Raises MalformedEvent, also if its type belongs to another handler than its header."""
         event = decode_event(item.value, item.headers)
         try:
             handler = self._handlers[event.type]
         except KeyError:
             handler = self._handlers[event.type] = self._plan.plugin.handler_of(event.type)
         if handler is not item.route:
-            raise MalformedEvent("header ce_type is there more than once, with different types")
+            raise MalformedEvent("header ce_type occurs more than once, with different types")
         return event
 
     async def _handle_batch(self, slot: Slot, lane: Lane, part: list[Item]) -> None:
-        """Decode all, dead-letter those that are not events, hand over the others (they become the lane's first part)."""
+        """Decode all records, dead-letter those that are not events, call the handler with the others (the lane's first part)."""
         route = part[0].route
         assert isinstance(route, Handler)
         decoded, sound = [], []
@@ -117,13 +118,13 @@ class Handling:
             await self._call(slot, route, events)
 
     async def _failed(self, lane: Lane, part: list[Item], error: Exception) -> float | None:
-        """A handler raised for `part`. Returns when to retry, or None if it is finally handled."""
+        """Handle an error of a handler. Returns the delay before a retry, in seconds; None if `part` is finished."""
         failures = self._failures
         failures.note(part, error)
         delay = failures.redelivery_delay(part, error)
         if delay is not None:
             return delay
-        if len(part) > 1:  # a batch: halve it until the event that spoils it stands alone
+        if len(part) > 1:  # a batch: halve it until the failing event is isolated
             lane.parts.popleft()
             lane.parts.extendleft((part[len(part) // 2 :], part[: len(part) // 2]))
             return 0.0
@@ -136,7 +137,7 @@ class Handling:
 
 
 def _done(lane: Lane) -> None:
-    """What is first in the lane is done with."""
+    """Remove the first event or batch of the lane."""
     if lane.batch is None:
         lane.items.popleft()
     else:

@@ -1,7 +1,7 @@
-"""Order inside one subscriber: a lane per task (or root, or partition, or batch handler), worked on by one worker at a time.
+"""Order within one subscriber: a lane per task (or root, partition, batch handler), processed by one worker at a time.
 
-Pure bookkeeping in the subscriber's loop. A lane is in exactly one place: queued, held by a worker, waiting for a time, or
-(a batch) gathering.
+Used in the subscriber's loop. A lane is in exactly one state (`place`): queued, held by a worker, waiting for a retry, or
+gathering a batch.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from .window import Item
 
 
 class Lane:
-    """Events that must be handled one after the other. A lane of a batch handler takes several at once."""
+    """Events that must be handled one after the other; with a batch handler, several at once."""
 
     __slots__ = ("batch", "items", "key", "parts", "place", "timer")
 
@@ -28,7 +28,7 @@ class Lane:
 
 
 class Lanes:
-    """All lanes of a subscriber and the queue of those with something to do."""
+    """All lanes of a subscriber, and the queue of those that are due."""
 
     def __init__(self, order: str, loop: asyncio.AbstractEventLoop) -> None:
         self._order = order
@@ -38,7 +38,7 @@ class Lanes:
         self._idle: deque[asyncio.Future[None]] = deque()
 
     def add(self, items: list[Item]) -> None:
-        """Put each item in its lane; wake workers."""
+        """Add each item to its lane; wake workers."""
         lanes, by_partition, by_root = self._lanes, self._order == "partition", self._order == "root"
         for item in items:
             route = item.route
@@ -60,7 +60,7 @@ class Lanes:
                 self._offer(lane)
 
     def _offer(self, lane: Lane) -> None:
-        """Queue a lane that is nowhere; a batch that is not full gathers first."""
+        """Queue a new lane; a batch that is not full gathers events first."""
         if lane.batch is not None and not lane.parts and len(lane.items) < lane.batch.max:
             if lane.timer is None:
                 lane.place = "gathering"
@@ -69,7 +69,7 @@ class Lanes:
         self.queue(lane)
 
     def queue(self, lane: Lane) -> None:
-        """The lane has something to do now."""
+        """Queue a lane for the next free worker."""
         if lane.timer is not None:
             lane.timer.cancel()
             lane.timer = None
@@ -78,14 +78,14 @@ class Lanes:
         self._wake()
 
     def later(self, lane: Lane, seconds: float) -> None:
-        """A worker gives the lane back: nothing of it before `seconds` have passed."""
-        if self._lanes.get(lane.key) is not lane:  # its session has ended meanwhile
+        """Release a lane that must be retried after `seconds`."""
+        if self._lanes.get(lane.key) is not lane:  # its session has ended
             return
         lane.place = "waiting"
         lane.timer = self._loop.call_later(seconds, self.queue, lane)
 
     def release(self, lane: Lane) -> None:
-        """A worker gives the lane back: what was to be done is done."""
+        """Release a lane whose events were processed."""
         if self._lanes.get(lane.key) is not lane:
             return
         if not lane.items and not lane.parts:
@@ -95,7 +95,7 @@ class Lanes:
         self._offer(lane)
 
     def take(self) -> Lane | None:
-        """The next lane with something to do; the caller holds it until `later` or `release`."""
+        """The next queued lane, or None; the caller holds it until `later` or `release`."""
         if not self._queue:
             return None
         lane = self._queue.popleft()
@@ -103,7 +103,7 @@ class Lanes:
         return lane
 
     async def wait(self) -> None:
-        """Until there may be something to take."""
+        """Wait until a lane may be queued."""
         if self._queue:
             return
         waiter = self._loop.create_future()
@@ -122,7 +122,7 @@ class Lanes:
                 return
 
     def clear(self) -> None:
-        """Forget everything: the session is over."""
+        """Remove all lanes: the session has ended."""
         for lane in self._lanes.values():
             if lane.timer is not None:
                 lane.timer.cancel()

@@ -1,4 +1,4 @@
-"""What a subscriber does now, and why: as it is shown, logged, and waited for."""
+"""The state of a subscriber and its reason, for the status, the log, and callers that wait for a state."""
 
 import asyncio
 import logging
@@ -11,7 +11,8 @@ from .status import State
 
 
 class Lifecycle:
-    """The state of one subscriber; `error` is the reason, or what was raised last. `on_change` is called after each change."""
+    """The state of one subscriber. `error`: the reason of the state, or the latest error. `on_change` is called after each
+    change."""
 
     def __init__(self, logger: logging.Logger, on_change: Callable[[], None]) -> None:
         self.state: State = "starting"
@@ -23,17 +24,17 @@ class Lifecycle:
 
     @property
     def problem(self) -> str | None:
-        """Why it does not run now, unless it only starts or looks for the broker."""
+        """The error of a failed or stopped subscriber; None in all other states."""
         return self.error if self.state in ("failed", "stopped") else None
 
     async def settled(self) -> None:
-        """Until it runs, has failed or is stopped."""
+        """Wait until it is running, failed or stopped."""
         while self.state not in ("running", "failed", "stopped"):
             self._changed.clear()
             await self._changed.wait()
 
     def enter(self, state: State, error: BaseException | None = None) -> None:
-        """It is in this state now, because of `error`. Logged where that is new; see `fail` for "failed"."""
+        """Enter a state because of `error`. A change is logged; for "failed" see `fail`."""
         if error is not None:
             plain = isinstance(error, Disconnected | StoppedByPolicy | HubError)
             self.error = str(error) if plain else f"{type(error).__name__}: {error}"
@@ -48,24 +49,24 @@ class Lifecycle:
         self._on_change()
 
     def fail(self, error: Exception, delay: float) -> None:
-        """It has failed, and is tried again after `delay` seconds. Logged once for each cause, with a traceback unless the
-        message has the place."""
+        """Enter the state "failed"; the next attempt is after `delay` seconds. Logged once per cause, with a traceback unless it
+        is a HubError."""
         self.enter("failed", error)
         known, self._logged = self._logged == self.error, self.error
         trace = None if known or isinstance(error, HubError) else error
         self._log.log(
             logging.DEBUG if known else logging.ERROR,
-            "failed; it is tried again, first in %.0f s: %s", delay, self.error,
+            "failed, retrying in %.0f s: %s", delay, self.error,
             exc_info=trace, extra={"action": "subscriber_failed"},
         )  # fmt: skip
 
     def run(self) -> None:
-        """Events flow: what was wrong before is over."""
+        """Enter the state "running" and clear the error."""
         self.error = self._logged = None
         self.enter("running")
 
     def join(self, *, topic_exists: bool) -> None:
-        """Its consumer is not in its group yet."""
+        """Enter the state of a subscriber whose consumer has not joined its group yet."""
         if topic_exists or self.state == "reconnecting":
             self.enter("reconnecting" if self.state == "reconnecting" else "starting")
         else:

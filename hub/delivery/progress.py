@@ -1,4 +1,4 @@
-"""How a consumer gets on: what is committed, where the log ends, whether its position moves, and whether its broker answers."""
+"""The progress of a consumer: committed offsets, lag, detection of a stuck position, and of a broker that does not respond."""
 
 import logging
 import time
@@ -11,7 +11,7 @@ STUCK_SECONDS = 6.0
 
 
 class StuckPartition(NamedTuple):
-    """A partition whose position stands still although the log goes further, and for how many seconds it has."""
+    """A partition whose position has not advanced for `seconds` although the log ends at a higher offset."""
 
     number: int
     position: int
@@ -20,8 +20,8 @@ class StuckPartition(NamedTuple):
 
 
 class Progress:
-    """By partition number, of one assignment after the other. `ends`: where the log ended at the last look; `lag`: how many
-    records lie between what is committed and there. Times are seconds of one clock."""
+    """The progress by partition number, across assignments. `ends`: the end offsets of the log as last queried; `lag`: the number
+    of records between the committed offsets and `ends`. Times are in seconds, of one clock."""
 
     def __init__(self) -> None:
         self.lag = 0
@@ -30,25 +30,25 @@ class Progress:
         self._moved: dict[int, tuple[int, float]] = {}
 
     def assign(self, positions: Mapping[int, int], ends: Mapping[int, int], now: float) -> None:
-        """The partitions of an assignment begin at these positions, which are committed."""
+        """Begin an assignment at these positions, which are committed."""
         self._committed.update(positions)
         self._moved.update({number: (position, now) for number, position in positions.items()})
         self.ends = dict(ends)
         self.lag = sum(ends[number] - position for number, position in positions.items())
 
     def committable(self, session: Session) -> dict[int, int]:
-        """The offsets that can be committed and are not; `lag` follows."""
+        """The offsets that can be committed and are not committed yet. Updates `lag`."""
         offsets = {number: window.committable() for number, window in session.windows.items()}
         self.lag = sum(max(0, self.ends.get(number, offset) - offset) for number, offset in offsets.items())
         return {number: offset for number, offset in offsets.items() if offset > self._committed.get(number, -1)}
 
     def committed(self, offsets: Mapping[int, int]) -> None:
-        """These offsets are committed."""
+        """Record that these offsets are committed."""
         self._committed.update(offsets)
 
     def find_stuck(self, session: Session, paused: Collection[int], now: float) -> StuckPartition | None:
-        """A partition that has stood still for STUCK_SECONDS while the log goes further, although nothing holds it back: neither
-        the subscriber, which has room, nor a pause."""
+        """A partition whose position has not advanced for STUCK_SECONDS although the log has more records, the subscriber has
+        room and the partition is not paused; None if there is none."""
         full = session.room() == 0
         for number, window in session.windows.items():
             position, since = self._moved.get(number, (-1, now))
@@ -61,7 +61,7 @@ class Progress:
 
 
 class Silence:
-    """How long the broker has not answered; logged once per outage, with what is waited for."""
+    """Measures how long the broker has not responded; logs each outage once, with its cause."""
 
     def __init__(self, topic: str, logger: logging.Logger) -> None:
         self._topic = topic
@@ -71,15 +71,15 @@ class Silence:
 
     @property
     def seconds(self) -> float:
-        """Since the last answer."""
+        """Seconds since the last response."""
         return time.monotonic() - self._answered_at
 
     def restart(self) -> None:
-        """Count from now on."""
+        """Restart the measurement."""
         self._answered_at = time.monotonic()
 
     def note(self, error: Exception, away: Callable[[], str]) -> None:
-        """A request failed. `away` says which leaders are waited for."""
+        """Record a failed request. `away` returns a description of the unreachable leaders."""
         if self._since is None:
             self._since = time.monotonic()
             reason = str(error) or type(error).__name__
@@ -88,7 +88,7 @@ class Silence:
             )
 
     def end(self) -> None:
-        """The broker has answered."""
+        """Record a response of the broker."""
         self.restart()
         if self._since is not None:
             seconds, self._since = self._answered_at - self._since, None

@@ -1,7 +1,7 @@
-"""Runs one subscriber's code: workers that take lanes of events (`handling`), drain, close.
+"""Runs one subscriber's code: workers that process lanes of events (see `handling`), drain, close.
 
-Everything here happens in the subscriber's own thread and loop; only `feed` is called from elsewhere. No handler's exception
-leaves a worker: it becomes a retry, a dead letter, a skip or a stop.
+Everything here runs in the subscriber's own thread and loop, except `feed`, which any thread may call. An exception of a handler
+does not end a worker: it leads to a retry, a dead letter, a skip or a stop.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ SLICE_SECONDS = 0.003
 
 
 class Runner:
-    """One opened subscriber. `on_fatal` is called (in this loop) when it must not continue."""
+    """One opened subscriber. `on_fatal` is called, in this loop, with the error that ends it."""
 
     def __init__(
         self,
@@ -56,13 +56,13 @@ class Runner:
 
     @property
     def error(self) -> str | None:
-        """What a handler or a flush raised last."""
+        """The latest error of a handler or a flush."""
         return self._failures.error
 
     # From the feed's thread
 
     def feed(self, items: list[Item]) -> None:
-        """Hand over wanted records, in order of their partition. Callable from any thread; bounded by the session's room."""
+        """Add records, in the order of their partition. Callable from any thread; the caller respects `Session.room`."""
         self._inbox.append(items)
         if not self._woken:
             self._woken = True
@@ -71,7 +71,7 @@ class Runner:
     # In the subscriber's loop
 
     def start(self) -> None:
-        """Begin to work on what is fed."""
+        """Start the workers."""
         for slot in self._slots:
             slot.task = self._tasks.keep(self._until_closed(partial(self._work, slot)), f"{self._name} worker")
         if self._flushing is not None:
@@ -133,7 +133,8 @@ class Runner:
     # Drain, close
 
     async def drain(self, session: Session, timeout_seconds: float) -> None:
-        """The session's partitions are leaving: begin nothing more, let what runs end (then cancel it), flush."""
+        """Drain a session whose partitions are revoked: begin no more handlers, let running ones end for `timeout_seconds`, then
+        cancel them; flush."""
         session.revoked = True
         self._lanes.clear()
         deadline = self._loop.time() + timeout_seconds
@@ -155,7 +156,7 @@ class Runner:
         return any(slot.active for slot in self._slots)
 
     async def close(self, timeout_seconds: float) -> None:
-        """End the workers, then the subscriber, which has `timeout_seconds` for it."""
+        """Stop the workers, then close the subscriber. Raises TimeoutError if that takes longer than `timeout_seconds`."""
         self._halted = True
         self._tasks.request_cancel()
         await self._tasks.wait(1.0)

@@ -1,7 +1,7 @@
 """Determines which values of a subscriber's settings are secret, for the display of settings and the masking of logs.
 
 A field is secret when its type is one of pydantic's (SecretStr, SecretBytes, Secret[...]), or when it is marked with
-`Field(repr=False)` or with JSON Schema's `writeOnly`. A key that the settings do not know is taken for a misspelt secret.
+`Field(repr=False)` or with JSON Schema's `writeOnly`. An unknown key is treated as a misspelt secret.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +20,7 @@ SECRET_TYPES = (SecretStr, SecretBytes, Secret)
 
 
 def masked_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """One table of `[[subscribers]]` with its secrets masked; all its settings, where the plugin cannot be loaded."""
+    """One table of `[[subscribers]]` with its secrets masked. If the plugin cannot be loaded, all its settings are masked."""
     if "settings" not in entry:
         return dict(entry)
     plugin = _plugin_of(entry.get("use"))
@@ -37,12 +37,12 @@ def _plugin_of(use: Any) -> type[Subscriber[Any]] | None:
 
 
 def masked_settings(model: type[BaseModel], values: Any) -> Any:
-    """`values`, as configured for `model`, with the secret ones masked."""
+    """The configured `values` of `model`, with secrets masked."""
     return _visit(model, values, _mask)
 
 
 def secrets_in(model: type[BaseModel], values: Any) -> list[str]:
-    """The secret texts in `values`, as configured for `model`; the values may be wrong."""
+    """The secret texts in the configured `values` of `model`, which need not be valid."""
     found: list[str] = []
 
     def collect(value: Any) -> Any:
@@ -55,7 +55,7 @@ def secrets_in(model: type[BaseModel], values: Any) -> list[str]:
 
 
 def secrets_of(settings: BaseModel) -> Iterator[str]:
-    """The secret texts of settings that were read, their defaults included."""
+    """The secret texts in valid settings, including defaults."""
     for name, field in type(settings).model_fields.items():
         value = getattr(settings, name)
         if _is_marked(field):
@@ -85,7 +85,7 @@ def _is_marked(field: FieldInfo) -> bool:
     return not field.repr or (isinstance(extra, Mapping) and bool(extra.get("writeOnly")))
 
 
-# --- values as they stand in a file
+# --- values as configured, before validation
 
 
 def _mask(_value: Any) -> str:
@@ -93,7 +93,7 @@ def _mask(_value: Any) -> str:
 
 
 def _visit(annotation: Any, value: Any, visit: Callable[[Any], Any]) -> Any:
-    """A copy of `value` with what `visit` makes of every secret leaf."""
+    """A copy of `value` in which every secret leaf is replaced by the result of `visit`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel) and isinstance(value, Mapping):
         return {key: _visit_field(_field_of(annotation, key), one, visit) for key, one in value.items()}
     if _is_secret(annotation):

@@ -1,6 +1,6 @@
-"""Which records a subscriber wants, and which of its methods takes them: decided on headers alone, nothing is decoded.
+"""Decides by the headers alone whether a subscriber gets a record, and which of its methods handles it.
 
-Called for every record of the log and every subscriber: the dearest lines of this package.
+Called for every record of the log and every subscriber: the most expensive code of this package.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ _UNKNOWN_TYPE_BYTES_MAX = 255
 
 
 class Malformed:
-    """Stands where a handler would: the record has no type, so nobody can say that it is not wanted."""
+    """The route of a record without a valid type: it cannot be filtered out."""
 
 
 MALFORMED: Final = Malformed()
@@ -24,7 +24,7 @@ Route = Handler | Malformed | None
 
 
 class Selection:
-    """The types and the filter of one subscriber, compiled."""
+    """The compiled types and filter of one subscriber."""
 
     def __init__(self, plugin: type[Subscriber[Any]], settings: SubscriberSettings, filter: Filter | None) -> None:
         self._plugin = plugin
@@ -35,7 +35,7 @@ class Selection:
             self._routes[event_type.encode()] = self._handler_of(event_type)
 
     def route(self, headers: Headers) -> Route:
-        """The handler for a record with these headers; None when it is not wanted."""
+        """The handler for a record with these headers; None if the subscriber does not get it."""
         event_type = None
         for name, value in headers:
             if name == TYPE_HEADER:
@@ -59,7 +59,7 @@ class Selection:
             route: Route = self._handler_of(event_type.decode())
         except UnicodeDecodeError:
             route = MALFORMED
-        except TypeError:  # two methods name a type equally that the catalogue does not have: decoding will refuse it
+        except TypeError:  # two methods match an unknown type equally well: decoding will reject it
             route = MALFORMED
         if len(event_type) <= _UNKNOWN_TYPE_BYTES_MAX and len(self._routes) < len(CATALOGUE) + _UNKNOWN_TYPES_MAX:
             self._routes[event_type] = route

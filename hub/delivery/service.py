@@ -1,4 +1,4 @@
-"""The delivery service: all configured subscribers of one process, each on its own."""
+"""The delivery service: runs all configured subscribers of one process, independently of each other."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -20,15 +20,16 @@ PROBLEM_MAX = 500
 
 
 class DeliveryFailedError(HubError):
-    """Delivery cannot continue; the cause says why. What a subscriber's own code does never leads to it."""
+    """Delivery cannot continue because of an internal error. The code of subscribers does not cause it."""
 
 
 class DeliveryService:
-    """Runs subscribers against the brokers of `cluster`; any number of processes may run the same ones and share the work.
+    """Runs subscribers on the brokers of `cluster`. Any number of processes may run the same subscribers and share their events.
 
-    `drain_seconds`: how long a handler that runs may continue when its partition leaves (a rebalance, the end).
-    `dead_letter_configs`: topic settings of the dead-letter topics, for new ones and those that exist.
-    `on_failing` is called with what `failing` gives whenever that changes.
+    `drain_seconds`: how long running handlers may continue when their partition is revoked (a rebalance, the end).
+    `dead_letter_configs`: topic settings of the dead-letter topics, for new and existing ones.
+    `on_failing` is called with the value of `failing` whenever it changes.
+    Raises ConfigurationError if two subscribers have the same id.
     """
 
     def __init__(
@@ -53,10 +54,10 @@ class DeliveryService:
         self._dead_letters: DeadLetters | None = None
 
     async def start(self) -> None:
-        """Check every configuration, then let the subscribers run.
+        """Check all configurations and start the subscribers.
 
-        Raises ConfigurationError (after stopping what had begun) for a plugin that does not exist and for settings that are
-        wrong. A plugin whose import or `open` raises, or hangs, is tried again later and does not keep the others.
+        Raises ConfigurationError, after stopping all subscribers, if a plugin does not exist or its settings are invalid. A
+        plugin whose import or `open` raises or hangs is retried later and does not affect the others.
         """
         clients = Clients(self._cluster, self._dead_letter_configs)
         self._dead_letters = DeadLetters(clients, self._topic)
@@ -74,21 +75,21 @@ class DeliveryService:
             raise ConfigurationError("; ".join(wrong))
 
     async def ready(self, timeout_seconds: float = 30.0) -> None:
-        """Until every subscriber runs, has failed or is stopped. Raises TimeoutError."""
+        """Wait until every subscriber is running, failed or stopped. Raises TimeoutError."""
         async with asyncio.timeout(timeout_seconds):
             for one in self._supervisors:
                 await one.lifecycle.settled()
 
     async def watch(self) -> None:
-        """Does not return; raises DeliveryFailedError where what keeps a subscriber alive has itself failed."""
+        """Does not return. Raises DeliveryFailedError if the supervisor of a subscriber fails."""
         try:
             await self._tasks.watch()
         except Exception as error:
             raise DeliveryFailedError(f"Delivery stopped: {type(error).__name__}: {error}") from error
 
     def failing(self) -> dict[str, str]:
-        """Why, by id, of each subscriber that does not run: its import or `open` raised, or its policy stopped it. Without
-        secrets, and cut after PROBLEM_MAX characters."""
+        """The errors of failed and stopped subscribers, by id: the import or `open` raised, or the policy stopped it. Secrets are
+        masked; truncated to PROBLEM_MAX characters."""
         return {
             one.config.id: masked(problem)[:PROBLEM_MAX]
             for one in self._supervisors
@@ -107,7 +108,7 @@ class DeliveryService:
 
     async def stop(self) -> None:
         """Let running handlers end, commit, leave the groups, close the subscribers."""
-        await self._tasks.cancel(again_seconds=4 * self._drain_seconds + STOP_SECONDS)  # a client may swallow the first
+        await self._tasks.cancel(again_seconds=4 * self._drain_seconds + STOP_SECONDS)  # a client may ignore the first
         for one in self._supervisors:
             if one.checked.done() and not one.checked.cancelled():
                 one.checked.exception()

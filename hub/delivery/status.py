@@ -1,17 +1,17 @@
-"""What can be seen of a subscriber from outside: counters that one thread writes, and a snapshot of them."""
+"""The counters of a subscriber, and a snapshot of its status."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 State = Literal["starting", "waiting", "running", "blocked", "reconnecting", "failed", "stopped"]
-"""starting: importing, opening, joining; waiting: the topic does not exist yet; running; blocked: its code has held its thread
-for seconds; reconnecting: the broker is unreachable; failed: import or open raised, tried again later; stopped: by on_error =
-"stop", or the service has ended."""
+"""starting: import, `open`, joining the group; waiting: the topic does not exist yet; running; blocked: its code has blocked its
+thread for seconds; reconnecting: the broker is unreachable; failed: import or `open` raised and is retried later; stopped: by
+on_error = "stop", or the service has ended."""
 
 
 @dataclass(slots=True)
 class Counters:
-    """Since the process began. Written by the subscriber's thread alone (but `filtered` and `gaps`: by the feed)."""
+    """Counters since the start of the process. Written by the subscriber's thread only; `filtered` and `gaps` by the feed."""
 
     delivered: int = 0
     retried: int = 0
@@ -27,12 +27,12 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class SubscriberStatus:
-    """One subscriber now.
+    """The present status of one subscriber.
 
-    `lag`: offsets between what is acknowledged and the end of the log (transaction markers count too). `filtered`: records
-    that it did not want. `malformed`: records that are not events; they are among `dead_lettered` or `skipped`. `gaps`: times
-    that the log no longer held the place where it wanted to continue. `restarts`: of its code after a failure; `reconnects`: of
-    its consumer. `error`: the latest, as a sentence.
+    `lag`: offsets between the acknowledged ones and the end of the log (transaction markers count, too). `filtered`: records that
+    it does not handle. `malformed`: records that are not events; they are included in `dead_lettered` or `skipped`. `gaps`: how
+    often its committed offset was no longer in the log. `restarts`: of its code after a failure; `reconnects`: of its consumer.
+    `error`: the latest error message.
     """
 
     id: str
@@ -56,5 +56,5 @@ class SubscriberStatus:
     error: str | None
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as plain JSON types."""
+        """The status as plain JSON types."""
         return asdict(self)

@@ -1,9 +1,9 @@
-"""Keeps one subscriber alive: its thread, its code, its consumer; each is created again when it fails, with backoff.
+"""Keeps one subscriber running: its thread, its code and its consumer are recreated after failures, with backoff.
 
     import + settings  ->  open  ->  consumer joins  ->  events flow
-         \\_____________________ failed: wait, again _________________/      (policy "stop": stays stopped)
+         \\_____________________ failed: wait, retry _________________/      (policy "stop": remains stopped)
 
-Nothing that a plugin does leaves this file as an exception.
+Exceptions of a plugin are handled here and not raised.
 """
 
 import asyncio
@@ -64,7 +64,7 @@ class SubscriberSupervisor:
         self._feed: Feed | None = None
 
     def status(self) -> SubscriberStatus:
-        """What it does now."""
+        """The present status."""
         feed, counters = self._feed, self._counters
         state = self.lifecycle.state
         if state == "running" and self._thread is not None and self._thread.blocked_seconds() > BLOCKED_SECONDS:
@@ -93,7 +93,7 @@ class SubscriberSupervisor:
         )
 
     async def run(self) -> None:
-        """Until cancelled, or stopped by its policy. Raises ConfigurationError only through `checked`."""
+        """Run until cancelled or stopped by its policy. An invalid configuration is reported by `checked`."""
         loop, delay = asyncio.get_running_loop(), BACKOFF_INITIAL_SECONDS
         try:
             while True:
@@ -139,7 +139,7 @@ class SubscriberSupervisor:
             finally:
                 runner, self._runner = self._runner, None
                 if fatal.done():
-                    fatal.exception()  # said above; nobody else asks for it
+                    fatal.exception()  # already reported; otherwise asyncio would log it
                 self.lifecycle.error = runner.error or self.lifecycle.error
                 await self._close(runner)
         finally:
@@ -150,7 +150,7 @@ class SubscriberSupervisor:
                 )
 
     async def _prepare(self) -> SubscriberPlan:
-        """Import and check, in the subscriber's thread: an import that hangs or raises is its own trouble."""
+        """Import and check in the subscriber's thread, so that an import that hangs or raises affects only this subscriber."""
         return plan(self.config, load(self.config.use))
 
     async def _ensure_dead_letter_topic(self) -> None:
@@ -170,7 +170,7 @@ class SubscriberSupervisor:
     async def _open(
         self, prepared: SubscriberPlan, service_loop: asyncio.AbstractEventLoop, fatal: "asyncio.Future[None]"
     ) -> Runner:
-        """In the subscriber's thread: make the instance, open it, start its workers."""
+        """Create the instance, open it and start its workers; runs in the subscriber's thread."""
 
         def on_fatal(error: Exception) -> None:
             service_loop.call_soon_threadsafe(_settle, fatal, error)
@@ -184,14 +184,14 @@ class SubscriberSupervisor:
 
     async def _close(self, runner: Runner) -> None:
         if self._thread is None or self._thread.blocked_seconds() > self._drain_seconds:
-            return  # it would not hear it
+            return  # a blocked thread does not respond
         try:
             await self._thread.run(runner.close(self._drain_seconds), self._drain_seconds + 2)
         except Exception as error:
             self._log.warning("close failed: %s: %s", type(error).__name__, error, extra={"action": "subscriber_close_failed"})
 
     async def _deliver(self, prepared: SubscriberPlan, runner: Runner, fatal: "asyncio.Future[None]") -> None:
-        """One consumer after the other until the subscriber itself must not continue (`fatal`)."""
+        """Run one consumer after another until `fatal` is set."""
         selection = Selection(prepared.plugin, prepared.settings, prepared.filter)
         delay = 0.2
         while True:
@@ -231,7 +231,7 @@ class SubscriberSupervisor:
             thread = self._thread
             if thread is None:
                 return
-            thread.blocked_seconds()  # begins to count, if it has not: `_close` wants to know
+            thread.blocked_seconds()  # starts the measurement for `_close`
             try:
                 await thread.run(runner.drain(session, self._drain_seconds), 2 * self._drain_seconds + 1)
             except TimeoutError:
@@ -253,6 +253,6 @@ class SubscriberSupervisor:
 
 
 def _settle(fatal: "asyncio.Future[None]", error: BaseException) -> None:
-    """The subscriber must not continue as it is."""
+    """Set the error that ends the subscriber's present run."""
     if not fatal.done():
         fatal.set_exception(error)

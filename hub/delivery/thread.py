@@ -1,7 +1,7 @@
-"""A thread with an event loop, for one subscriber's code: whatever it blocks, it blocks alone.
+"""A thread with an event loop for the code of one subscriber, so that a blocking handler affects only this subscriber.
 
-The consumer of the same subscriber lives in the service's loop, so a handler that blocks does not even cost its place in the
-consumer group. A thread cannot be killed: one that never comes back is a daemon, is abandoned, and its late words are ignored.
+Its consumer runs in the service's loop, so a blocking handler keeps its membership in the consumer group. A thread cannot be
+killed: it is a daemon thread, is abandoned if it does not end, and its later results are ignored.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """A uvloop where it installs, else asyncio's own."""
+    """A uvloop event loop if uvloop is installed, else asyncio's."""
     try:
         import uvloop
     except ImportError:
@@ -25,7 +25,7 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 class SubscriberThread:
-    """Started at construction. `run` from the service's loop; `stop` when done with it."""
+    """A daemon thread with an event loop, started by the constructor. Use from the service's loop; call `stop` at the end."""
 
     def __init__(self, name: str) -> None:
         self.loop = new_event_loop()
@@ -47,13 +47,13 @@ class SubscriberThread:
             self.loop.close()
 
     async def run(self, work: Coroutine[Any, Any, T], timeout_seconds: float) -> T:
-        """Run `work` in the thread. Raises TimeoutError (and cancels it) when it takes longer."""
+        """Run `work` in the thread and return its result. After `timeout_seconds` it is cancelled and TimeoutError is raised."""
         future: concurrent.futures.Future[T] = asyncio.run_coroutine_threadsafe(work, self.loop)
         async with asyncio.timeout(timeout_seconds):
             return await asyncio.wrap_future(future)
 
     def blocked_seconds(self) -> float:
-        """How long the loop has owed an answer; asks again when it has answered. Call it now and then."""
+        """Seconds since the first unanswered call of the loop; 0 if it has responded, which starts a new call. Call regularly."""
         if not self._thread.is_alive():
             return 0.0
         if self._asked_at is None:
@@ -66,7 +66,7 @@ class SubscriberThread:
         self._asked_at = None
 
     async def stop(self, timeout_seconds: float) -> bool:
-        """End the loop and the thread. False: it does not answer and is abandoned."""
+        """Stop the loop and the thread. False if it did not end within `timeout_seconds` and is abandoned."""
         if self._thread.is_alive():
             self.loop.call_soon_threadsafe(self.loop.stop)
             await asyncio.to_thread(self._thread.join, timeout_seconds)

@@ -1,7 +1,7 @@
-"""What is under way: events handed over and not yet acknowledged, per partition, and the offset that may be committed.
+"""Events in flight (passed to the subscriber and not acknowledged yet), per partition, and the offset that may be committed.
 
-Two threads meet here. The feed (the service's loop) appends and reads; the subscriber's thread marks as done. Every field has
-one writer, so no lock is needed: a stale read only delays a commit or a resume.
+Used by two threads: the feed (in the service's loop) appends and reads; the subscriber's thread marks events as done. Every field
+has one writer, so no lock is needed: a stale read only delays a commit or a resume.
 """
 
 from collections import deque
@@ -12,7 +12,7 @@ from .selection import Headers, Route
 
 
 class Item:
-    """One record on its way through a subscriber."""
+    """One record in flight."""
 
     __slots__ = ("done", "error", "failures", "first_failure_at", "headers", "key", "offset", "partition", "route", "session",
                  "size", "timestamp_ms", "value", "wall_first_failure")  # fmt: skip
@@ -34,7 +34,7 @@ class Item:
         self.error: BaseException | None = None
 
     def finish(self) -> None:
-        """Acknowledged, whatever became of it. Called once, in the subscriber's thread."""
+        """Acknowledge the record. Called once, in the subscriber's thread."""
         self.done = True
         self.value = self.error = None
         self.headers = ()
@@ -47,7 +47,7 @@ class Item:
 
 
 class Window:
-    """One partition: its unacknowledged items in order of offset, and the position up to which everything was looked at."""
+    """One partition: its unacknowledged items in the order of offsets, and the offset of the next record to read."""
 
     __slots__ = ("pending", "position")
 
@@ -56,20 +56,20 @@ class Window:
         self.position = position
 
     def forget_done(self) -> None:
-        """Let go of what is acknowledged up to the first that is not."""
+        """Remove acknowledged items up to the first that is not acknowledged."""
         pending = self.pending
         while pending and pending[0].done:
             pending.popleft()
 
     def committable(self) -> int:
-        """The lowest offset that is not acknowledged: what may be committed. Filtered-out records advance it too."""
+        """The offset that may be committed: the lowest that is not acknowledged. Filtered records advance it, too."""
         self.forget_done()
         pending = self.pending
         return pending[0].offset if pending else self.position
 
 
 class Session:
-    """One assignment of partitions, from its beginning to its revocation; what belongs to an ended one is ignored."""
+    """One assignment of partitions, until its revocation. Events of a revoked session are ignored."""
 
     def __init__(self, in_flight_max: int, in_flight_bytes_max: int, wake: Callable[[], None]) -> None:
         self.windows: dict[int, Window] = {}
@@ -83,17 +83,17 @@ class Session:
 
     @property
     def in_flight(self) -> int:
-        """Events handed over and not yet acknowledged."""
+        """The number of events in flight."""
         return self.fed - self.finished
 
     def room(self) -> int:
-        """How many more events may be handed over now."""
+        """How many more events may be passed to the subscriber now."""
         if self.fed_bytes - self.finished_bytes >= self._in_flight_bytes_max:
             return 0
         return max(0, self._in_flight_max - self.in_flight)
 
     def has_room(self, share: float) -> bool:
-        """Whether less than `share` of both bounds is in use."""
+        """Whether at most `share` of both bounds is in use."""
         return (
             self.in_flight <= self._in_flight_max * share
             and self.fed_bytes - self.finished_bytes <= self._in_flight_bytes_max * share

@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-import structlog
+from ..logs import Logger
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 #: The loop looks around several times a second. A much longer gap, in which it did not wait for a commit, means that this process
 #: did not run (it was stopped, or starved): then workers may have been stopped, too, and their silence means nothing.

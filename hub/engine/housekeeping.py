@@ -9,16 +9,15 @@ from functools import partial
 from logging import INFO, WARNING
 from typing import Literal
 
-import structlog
-
 from schemas.events import EngineStorageChanged
 
 from ..errors import HubError
+from ..logs import Logger
 from ..service import ServiceTasks
 from .ports import UNKNOWN_SPACE, DiskSpace, EngineBroker
 from .settings import EngineSettings
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 #: Interval of checks of the free space (seconds): 10 s at 100 MB/s are 1 GB, which the thresholds allow for.
 STORAGE_SECONDS = 10.0

@@ -11,7 +11,6 @@ import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import structlog
 from msgspec import MsgspecError
 
 from ..core import INTAKE_KEY, META_KEY, Known
@@ -26,8 +25,8 @@ from ..kafka import (
     TopicPartition,
     TransactionalSession,
 )
+from ..logs import Logger, OutageLog
 from ..service import ServiceTasks
-from ..telemetry import OutageLog
 from .clock import STOPPED_US, PartitionClock, SteadyClock, TimeWatermark
 from .encode import Outputs, check_fits, encode
 from .format import check_format
@@ -41,7 +40,7 @@ from .restoring import Changelog
 from .settings import EngineSettings, LoopSettings
 from .snapshots import Snapshot
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 #: Poll interval without records and due timers (seconds); also the longest delay of `stop`.
 IDLE_SECONDS = 0.2
@@ -225,6 +224,7 @@ class PartitionLoop:
                 if batch is not None:
                     await self._commit(session, partition, *batch)
                     written_at, written_us, idle = partition.offset, now_us, False
+                self.offset = partition.offset
             if partition.offset - written_at > CHECKPOINT_RECORDS or (
                 partition.offset > written_at and now_us - written_us > CHECKPOINT_US
             ):
@@ -254,7 +254,6 @@ class PartitionLoop:
         """Decide a batch. Returns it with its records, or None if there is nothing to write. Raises UnwritableBatch."""
         taken = records if phase in ("all", "records") else ()
         batch = partition.process(taken, now_us, self._known, phase=phase)
-        self.offset = batch.offset
         self._pools.want(batch.unknown_pools)
         if phase == "timers":
             self._quarantine.looked_at_timers(batch.timer)

@@ -7,13 +7,12 @@ until one of them fails alone. Any other failure is a bug in the engine, and is 
 
 from collections.abc import Sequence
 
-import structlog
-
 from ..core import PoisonTimer, TimerKey
 from ..kafka import StoredRecord
+from ..logs import Logger
 from .partition import Phase, PoisonRecord
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 ALL: tuple[Phase, ...] = ("all",)
 ONE_BY_ONE: tuple[Phase, ...] = ("records", "timers", "dispatch")

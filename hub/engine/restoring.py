@@ -11,12 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-import structlog
 from msgspec import MsgspecError
 
 from ..core import META_KEY, SECOND_US, meta_row_decoder
 from ..errors import HubError
 from ..kafka import OffsetOutOfRange, StoredRecord
+from ..logs import Logger
 from ..service import ServiceTasks
 from .foreign_rows import problem_of_row
 from .ports import EngineBroker
@@ -35,7 +35,7 @@ from .snapshots import (
     write_snapshot,
 )
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 #: Foreign records that are logged individually; further ones are counted.
 NAMED_MAX = 10

@@ -9,9 +9,8 @@ from collections.abc import Awaitable, Callable, Set
 from functools import partial
 from pathlib import Path
 
-import structlog
-
 from ..kafka import INTAKE, Cluster, GroupMembership, describe_partitions
+from ..logs import Logger
 from ..service import ServiceTasks
 from .format import FormatMismatch, check_hub_format
 from .loop import PartitionLoop, outage_log
@@ -19,7 +18,7 @@ from .over_tcp import TcpBroker
 from .ports import EngineBroker
 from .settings import EngineSettings, LoopSettings
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 ENGINE_GROUP = "hub.engine"
 

@@ -20,14 +20,14 @@ from struct import Struct, error
 from typing import BinaryIO, NamedTuple, Protocol
 from zlib import crc32
 
-import structlog
 from msgspec import MsgspecError, msgpack
 
 from ..core import META_KEY, SECOND_US
 from ..durable import sync_path
 from ..kafka import TOMBSTONES_MS, StoredRecord
+from ..logs import Logger
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 MAGIC = b"taskhub-snapshot-4\n"
 _CRC = Struct(">I")

@@ -19,6 +19,7 @@ from .errors import (
     is_client_error,
 )
 from .fetched import UNREADABLE
+from .following import Begin, follow
 from .groups import GroupMember, GroupState, describe_groups
 from .kip890 import Kip890Session
 from .membership import GroupMembership
@@ -72,9 +73,11 @@ __all__ = [
     "INTAKE",
     "REPLIES",
     "REPLY_PARTITIONS",
+    "SEND_SECONDS",
     "STATE",
     "TOMBSTONES_MS",
     "UNREADABLE",
+    "Begin",
     "BrokerUnreachable",
     "ClassicSession",
     "Cluster",
@@ -95,7 +98,6 @@ __all__ = [
     "RecordReader",
     "RecordSender",
     "RecordTooLarge",
-    "SEND_SECONDS",
     "Sender",
     "SessionFailed",
     "SessionFenced",
@@ -125,6 +127,7 @@ __all__ = [
     "ensure_hub",
     "ensure_pool",
     "ensure_topics",
+    "follow",
     "hub_topics",
     "inbox_of",
     "is_client_error",

@@ -13,15 +13,15 @@ import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Self
 
-import structlog
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
 
 from ..decompression import DECOMPRESSED_BYTES_MAX, TooLargeDecompressed, decompress
+from ..logs import Logger
 from ..throttle import LogThrottle
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 UNREADABLE = "hub-unreadable"
 REASON_CHARACTERS_MAX = 300

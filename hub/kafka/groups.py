@@ -26,11 +26,13 @@ class GroupMember(NamedTuple):
 
 
 class GroupState(NamedTuple):
-    """The current state of a consumer group. `state` is Stable, Empty, PreparingRebalance, CompletingRebalance or Dead."""
+    """The current state of a consumer group. `state` is Stable, Empty, PreparingRebalance, CompletingRebalance or Dead. `lag` is
+    that of all partitions that have a committed offset or a member, also of a group without members."""
 
     group: str
     state: str
     members: list[GroupMember]
+    lag: Mapping[tuple[str, int], int | None]
 
 
 async def describe_groups(cluster: Cluster, prefix: str) -> list[GroupState]:
@@ -56,12 +58,12 @@ async def _describe(admin: AIOKafkaAdminClient, cluster: Cluster, name: str) -> 
     _error, _name, state, _type, _protocol, members, *_ = answer.groups[0]
     assigned = {member[0]: _assignment(member[-1]) for member in members}
     partitions = [one for some in assigned.values() for one in some]
-    lag = await _lag(admin, cluster, name, partitions) if partitions else {}
+    lag = await _lag(admin, cluster, name, partitions)
     described = [
-        GroupMember(client_id, host, {(one.topic, one.partition): lag[one] for one in assigned[member_id]})
+        GroupMember(client_id, host, {tuple(one): lag.get(tuple(one)) for one in assigned[member_id]})
         for member_id, client_id, host, *_ in _without_instance(members)
     ]
-    return GroupState(name, state, described)
+    return GroupState(name, state, described, lag)
 
 
 def _without_instance(members: list[Any]) -> list[tuple[str, str, str]]:
@@ -77,16 +79,16 @@ def _assignment(data: bytes) -> list[ClientPartition]:
 
 
 async def _lag(
-    admin: AIOKafkaAdminClient, cluster: Cluster, group: str, partitions: list[ClientPartition]
-) -> dict[ClientPartition, int | None]:
-    committed = await admin.list_consumer_group_offsets(group)
+    admin: AIOKafkaAdminClient, cluster: Cluster, group: str, assigned: list[ClientPartition]
+) -> dict[tuple[str, int], int | None]:
+    committed = {one: at.offset for one, at in (await admin.list_consumer_group_offsets(group)).items() if at.offset >= 0}
+    if not committed and not assigned:
+        return {}
+    partitions = {*committed, *assigned}
     consumer = make_consumer(cluster)
     try:
         await consumer.start()
         ends = await consumer.end_offsets(partitions)
     finally:
         await consumer.stop()
-    return {
-        one: max(0, ends[one] - committed[one].offset) if one in committed and committed[one].offset >= 0 else None
-        for one in partitions
-    }
+    return {tuple(one): max(0, ends[one] - committed[one]) if one in committed else None for one in partitions}

@@ -2,15 +2,15 @@
 
 import asyncio
 
-import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from ..logs import Logger
 from .clients import make_producer
 from .cluster import Cluster
 from .errors import BrokerUnreachable
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 STOP_SECONDS = 5.0
 

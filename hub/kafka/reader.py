@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from typing import Any, Self
 
 import aiokafka
-import structlog
 from aiokafka.errors import (
     CorruptRecordException,
     KafkaConnectionError,
@@ -16,12 +15,13 @@ from aiokafka.errors import (
     OffsetOutOfRangeError,
 )
 
+from ..logs import Logger
 from .clients import make_consumer
 from .cluster import Cluster
 from .errors import BrokerUnreachable, ConnectionLost, CorruptBatch, OffsetOutOfRange, TopicMissing
 from .records import StoredRecord
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 OPEN_SECONDS = 10.0
 CLOSE_SECONDS = 5.0

@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
+from ..logs import Logger
 from ..service import ServiceTasks
 from .cluster import Cluster
 from .codec import BATCH_BYTES_MAX
@@ -19,7 +19,7 @@ from .errors import RecordTooLarge
 from .producer import ReplaceableProducer
 from .unacknowledged import not_acknowledged
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 SEND_SECONDS = 60.0
 """Default timeout of `send`."""

@@ -27,9 +27,9 @@ def make_listener(host: str, advertised_host: str | None) -> Listener:
     if advertised_host is None:
         if is_wildcard(host):
             raise ConfigurationError(
-                f"--host {host or '(empty)'} listens on every address of this machine, and no client can connect to that."
-                " Name with --advertised-host (HUB_ADVERTISED_HOST) the host by which clients reach this machine, for example"
-                f" --advertised-host {socket.gethostname()}."
+                f"--host {host or '(empty)'} listens on every address of this machine, but clients cannot connect to it."
+                " Specify the host by which clients reach this machine with --advertised-host (HUB_ADVERTISED_HOST), for"
+                f" example --advertised-host {socket.gethostname()}."
             )
         return Listener(host, host)
     advertised = _without_brackets(advertised_host)

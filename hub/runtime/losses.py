@@ -3,15 +3,15 @@
 import asyncio
 import os
 
-import structlog
 from msgspec import json
 
 from schemas import reports
 
 from ..errors import HubError
 from ..kafka import INTAKE, Cluster, Outgoing, Sender, describe_partitions
+from ..logs import Logger
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 TRY_SECONDS = 10.0
 PAUSE_SECONDS = 0.2

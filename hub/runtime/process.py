@@ -15,11 +15,10 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NoReturn
 
-import structlog
-
+from ..logs import Logger
 from ..service import run_until
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 DRAINING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1

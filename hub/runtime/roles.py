@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import structlog
-
 from ..errors import ConfigurationError
 from .errors import DataDirectoryTaken, DataOfOtherFormat, PortTaken, ProcessFailed
 from .listener import make_listener
@@ -24,8 +22,9 @@ if TYPE_CHECKING:
     from ..service import Service
     from ..settings import EngineSection, TopicsSection
     from ..worker import TaskRegistry, WorkerSettings
+from ..logs import Logger
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 DEFAULT_PARTITIONS = 1
 """Number of partitions of a new hub on the embedded broker: a single process writes the journal, so more have no benefit."""

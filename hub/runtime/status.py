@@ -62,10 +62,12 @@ class ProcessStatus:
 
 
 async def gather_status(cluster: Cluster, run: dict[str, Any] | None) -> dict[str, Any]:
-    """{"address", "partitions", "processes": [...], "topics": [{"topic", "bytes"}], "disk": {"usable_bytes", "total_bytes",
-    "unanswered"}, "malformed_rows"}, JSON types. `run` is the content of the supervisor's file, if it is known; without it the
-    file is looked for in the directories that the brokers name. Topics whose size no broker gives are left out; sizes of the disk
-    that no broker gives are None. `malformed_rows`: records of `hub.state` that cannot be read.
+    """{"address", "partitions", "processes": [...], "subscribers": [{"subscriber", "state", "lag"}], "topics": [{"topic",
+    "bytes"}], "disk": {"usable_bytes", "total_bytes", "unanswered"}, "malformed_rows"}, JSON types. `run` is the content of the
+    supervisor's file, if it is known; without it the file is looked for in the directories that the brokers name. Subscribers are
+    those whose group has committed an offset: `state` is connected or disconnected (no process of delivery is a member of the
+    group), `lag` the number of records after the committed offsets. Topics whose size no broker gives are left out; sizes of the
+    disk that no broker gives are None. `malformed_rows`: records of `hub.state` that cannot be read.
 
     Raises BrokerUnreachable, TopicMissing, and the first error of a part that failed."""
     await wait_until_reachable(cluster, ANSWER_SECONDS)
@@ -88,7 +90,8 @@ async def gather_status(cluster: Cluster, run: dict[str, Any] | None) -> dict[st
     order = ["supervisor", "broker", "broker+engine", "engine", "worker", "delivery"]
     running.sort(key=lambda status: (order.index(status.role), status.host, status.pid))
     processes = [asdict(status) for status in running]
-    about = {"address": str(cluster), "partitions": partitions, "processes": processes}
+    delivered = [_subscriber(group) for group in subscribers.result()]
+    about = {"address": str(cluster), "partitions": partitions, "processes": processes, "subscribers": delivered}
     malformed = sum(one.result().malformed for one in reading)
     return {**about, "malformed_rows": malformed, **_storage_facts(storage.result())}
 
@@ -203,7 +206,7 @@ async def names_served(cluster: Cluster) -> set[str]:
 
 
 def _names_of(row: WorkerRow) -> set[str]:
-    """The names of tasks that a worker has handlers for. What is not the id of a definition is left out."""
+    """The names of the tasks that a worker has handlers for. Invalid ids of definitions are skipped."""
     names = set()
     for identifier in row.definitions:
         with suppress(ValueError):
@@ -263,7 +266,7 @@ def _add_subscribers(found: dict[tuple[str, int], ProcessStatus], groups: list[G
         for member in group.members:
             match = _PID.search(member.client_id)
             if match is None:
-                continue  # somebody else's consumer
+                continue  # a consumer of another program
             host = socket.gethostname() if (socket.gethostname(), int(match[1])) in found else member.host.lstrip("/")
             status = found.setdefault((host, int(match[1])), ProcessStatus("delivery", int(match[1]), host, "serving"))
             status.partitions = sorted({*status.partitions, *(partition for _, partition in member.lag)})
@@ -273,8 +276,14 @@ def _add_subscribers(found: dict[tuple[str, int], ProcessStatus], groups: list[G
                 names.append(name)
 
 
+def _subscriber(group: GroupState) -> dict[str, Any]:
+    state = "connected" if group.members else "disconnected"
+    lag = sum(behind or 0 for behind in group.lag.values())
+    return {"subscriber": group.group.removeprefix(SUBSCRIBER_GROUPS), "state": state, "lag": lag}
+
+
 def _entry(found: dict[tuple[str, int], ProcessStatus], role: str, host: str, pid: int, state: str) -> ProcessStatus | None:
-    """The process that a row speaks of, unless it is known to be gone: nobody writes a row for what was killed."""
+    """The process in a row, unless it is known to have ended: a killed process does not delete its row."""
     if state in GONE or (host == socket.gethostname() and not process_lives(pid)):
         return None
     return found.setdefault((host, pid), ProcessStatus(role, pid, host, "serving"))

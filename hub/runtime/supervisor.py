@@ -15,15 +15,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import structlog
-
+from ..logs import Logger
 from ..service import ServiceTasks, no_log
 from .child import Child, ChildSpec, describe_exit
 from .errors import ChildFailed, ProcessFailed
 from .process import Process
 from .run_file import remove_run_file, write_run_file
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 PAUSE_SECONDS = (0.1, 5.0)
 """Before a restart: the first, and the longest."""
@@ -130,7 +129,7 @@ class Supervisor:
         self._write()
 
     def _keep_address(self, broker: Child) -> None:
-        """The port that the system chose is the one to come back on: the others have it."""
+        """Keep the port that the system chose for restarts, because the other processes have it."""
         address = str(broker.facts["address"])
         if not self._address.done():
             self._address.set_result(address)

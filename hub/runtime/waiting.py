@@ -2,11 +2,10 @@
 
 import asyncio
 
-import structlog
-
 from ..kafka import BrokerUnreachable, Cluster, TopicMissing, describe_partitions, wait_until_reachable
+from ..logs import Logger
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 POLL_SECONDS = 0.05
 

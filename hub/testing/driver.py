@@ -94,8 +94,8 @@ class Driver:
         if self._failure is not None:
             return self._failure
         running = self._running()
-        bodies = f"; {running} running, which wait for a time or for something outside," if running else ""
+        bodies = f"; {running} running, which wait for a later time or for an external result," if running else ""
         return StalledError(
-            f"What is waited for does not come at this time of the hub: nothing is left to do{bodies} until the time is moved "
-            "(`await hub.advance(seconds=...)`). `hub.events` shows how far it came."
+            f"The awaited result cannot arrive at the current time of the hub: nothing is left to do{bodies} until the time is "
+            "advanced (`await hub.advance(seconds=...)`). `hub.events` has the events so far."
         )

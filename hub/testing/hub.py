@@ -31,7 +31,7 @@ class VerificationError(HubError):
 
     def __init__(self, report: VerificationReport) -> None:
         findings = "\n".join(map(str, report.findings[:FINDINGS_SHOWN_MAX]))
-        super().__init__(f"The checker found {sum(report.counts.values())} broken promises on the log:\n{findings}")
+        super().__init__(f"The checker has {sum(report.counts.values())} findings on the log:\n{findings}")
         self.report = report
 
 
@@ -73,7 +73,7 @@ class HubInMemory(Hub):
         self._verify = verify
         super().__init__(source="/test", transport=self._services.transport())
 
-    # Beginning and end
+    # Start and stop
 
     async def start(self) -> None:
         """Start topics, engine, worker and client; returns when the worker is registered. Called by `async with`."""
@@ -133,7 +133,7 @@ class HubInMemory(Hub):
             raise ValueError(f"advance: the time cannot be moved back, by {wanted}")
         await self._driver.advance(wanted.total_seconds())
 
-    # Waiting: an error instead of a wait without end
+    # Waiting: an error instead of an infinite wait
 
     async def outcome_of(self, handle: TaskHandle, *, timeout_seconds: float | None = None) -> TaskReply:
         """See TaskHandle.outcome. Raises StalledError."""
@@ -165,10 +165,11 @@ class HubInMemory(Hub):
         return list(self._services.log.events)
 
     def events_of(self, task: TaskHandle | str, pattern: str = "*") -> list[Event]:
-        """The events of one task so far, in order; of a workflow's root its own alone. `pattern`: a type, `*` for any text."""
+        """The events of one task so far, in order; for a workflow without those of its steps. `pattern`: an event type, in which
+        `*` matches any text."""
         return list(self._services.log.find(pattern, task.id if isinstance(task, TaskHandle) else task))
 
-    # Subscribers, and a worker that is silent
+    # Subscribers, and a disconnected worker
 
     async def attach(
         self,
@@ -180,8 +181,8 @@ class HubInMemory(Hub):
         delivery: Mapping[str, Any] | None = None,
         start_from: str = "latest",
     ) -> Subscription:
-        """Have a subscriber handed events, as an entry of `[[subscribers]]` would: the fields mean the same. Its code runs on
-        this event loop. Raises ConfigurationError where they are wrong, and what its `open` raises."""
+        """Deliver events to a subscriber, like an entry of `[[subscribers]]` with the same fields. Its code runs on this event
+        loop. Raises ConfigurationError if a field is invalid, and what its `open` raises."""
         (config,) = parse_configs(
             [
                 {
@@ -198,17 +199,17 @@ class HubInMemory(Hub):
         return subscription
 
     def cut_worker(self) -> None:
-        """Cut the worker's connection: nothing passes between it and the engine until `restore_worker`. Raises ConfigurationError
-        where there is no worker."""
+        """Disconnect the worker: it exchanges no records with the engine until `restore_worker`. Raises ConfigurationError if
+        there is no worker."""
         self._the_worker().transport.cut()
 
     def restore_worker(self) -> None:
-        """Connect the worker again; what it reported meanwhile arrives. Raises ConfigurationError where there is no worker."""
+        """Reconnect the worker; reports that it sent meanwhile arrive. Raises ConfigurationError if there is no worker."""
         self._the_worker().transport.restore()
 
     def _the_worker(self) -> WorkerInMemory:
         if self._worker is None:
-            raise ConfigurationError("This hub has no worker: give it a registry with tasks.")
+            raise ConfigurationError("This hub has no worker: create it with a registry, HubInMemory(tasks).")
         return self._worker
 
 

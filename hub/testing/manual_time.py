@@ -1,4 +1,4 @@
-"""The time of an event loop, moved by hand: it stands still until somebody moves it, and nothing waits for it.
+"""Manual time for an event loop: the time changes only when it is advanced, and nothing waits for it.
 
 asyncio takes the time from `loop.time()` alone, so that replacing it covers `asyncio.sleep`, `asyncio.timeout` and `call_later`
 of whatever runs on the loop: the hub, the handlers and the test. What waits for a socket or a thread waits really.
@@ -29,14 +29,14 @@ class ManualTime:
         self._start_us = round((start or datetime.now(UTC)).timestamp() * 1e6)
 
     def install(self) -> None:
-        """From now on the loop's time stands still."""
+        """Replace the loop's time by the manual one."""
         if "time" in vars(self._loop):
-            raise ConfigurationError("The time of this event loop is moved by another HubInMemory: leave that one first.")
+            raise ConfigurationError("Another HubInMemory controls the time of this event loop: stop that one first.")
         self._loop.time = self.monotonic
         self.installed = True
 
     def uninstall(self) -> None:
-        """The loop has its own time again."""
+        """Restore the loop's own time."""
         del self._loop.time
         self.installed = False
 
@@ -53,19 +53,19 @@ class ManualTime:
         return self.now_us() // 1000
 
     def next_due(self) -> float | None:
-        """When the next timer of the loop is due, by its clock; None where there is none."""
+        """The time of the loop's next timer, by its clock; None if there is none."""
         timers = self._loop._scheduled  # a heap; cancelled ones leave it when they are its first
         if timers and not timers[0].cancelled():
             return float(timers[0].when())
         return min((timer.when() for timer in timers if not timer.cancelled()), default=None)
 
     def is_quiet(self) -> bool:
-        """Whether nothing is ready to run, and no timer is due. Ask from a callback or a task of the loop."""
+        """Whether nothing is ready to run, and no timer is due. Call it from a callback or a task of the loop."""
         if self._loop._ready:
             return False
         due = self.next_due()
         return due is None or due > self._now
 
     def move_to(self, when: float) -> None:
-        """A timer of `when` is due now."""
+        """Whether a timer with this time is due now."""
         self._now = max(self._now, math.nextafter(when, math.inf))

@@ -1,4 +1,4 @@
-"""Waiting until nothing is left to do, without waiting for time; and noticing that somebody waits for what will never come."""
+"""Waits until nothing is left to do at the current time; detects callers that wait for something impossible."""
 
 import asyncio
 import time
@@ -11,19 +11,19 @@ from .manual_time import ManualTime
 
 T = TypeVar("T")
 
-#: How long the loop rests between looks at a thread or a socket (seconds).
+#: Interval at which threads and sockets are polled (seconds).
 LOOK_SECONDS = 0.0005
 
 
 class StalledError(HubError):
-    """What is waited for cannot come while time stands still."""
+    """The awaited result cannot arrive at the current time."""
 
 
 class Quiet:
-    """Knows when an event loop in manual time has nothing to do.
+    """Detects when an event loop with manual time has nothing to do.
 
-    `busy_threads` says how many threads work for the loop: each is waited for once, `thread_seconds` of real time at most.
-    `stall` makes the error for those who wait in `guard` when nothing has moved for `patience()` seconds of real time."""
+    `busy_threads` returns the number of busy threads, which are waited for at most `thread_seconds` of real time. `stall` creates
+    the error for callers in `guard` after `patience()` seconds of real time without progress."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Quiet:
         self._given_up = 0
 
     async def wait(self) -> None:
-        """Until nothing is ready to run, no timer is due and no thread works."""
+        """Wait until nothing is ready to run, no timer is due and no thread is busy."""
         quiet: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(quiet)
         self._look()
@@ -82,7 +82,7 @@ class Quiet:
                 waiting.exception()
 
     async def _keep_looking(self) -> None:
-        """One task for all who wait: several would keep each other from ever seeing the loop quiet."""
+        """One task for all waiting callers: several would keep each other from finding the loop idle."""
         since: float | None = None
         while self._waiting or self._guarded:
             await asyncio.sleep(0)
@@ -96,7 +96,7 @@ class Quiet:
                 _rest()
 
     def _notice(self, seconds: float) -> bool:
-        """The loop has been quiet for so long; whether that means anything to anybody."""
+        """Notify waiting callers that the loop has been idle for this time. Returns whether there was anything to notify."""
         if self._is_worth_waiting(seconds):
             return False
         if self._waiting:
@@ -110,11 +110,11 @@ class Quiet:
         for stalled in self._guarded:
             if not stalled.done():
                 stalled.set_exception(self._stall())
-                stalled.exception()  # seen by who waits, unless their own work ends at this moment
+                stalled.exception()  # waiting callers get it; otherwise asyncio would log a warning
         return True
 
     def _is_worth_waiting(self, seconds: float) -> bool:
-        """Whether a thread works that was not given up on yet."""
+        """Whether a thread is busy whose time limit has not passed."""
         busy = self._busy_threads()
         if seconds >= self._thread_seconds:
             self._given_up = busy
@@ -123,5 +123,5 @@ class Quiet:
 
 
 def _rest() -> None:
-    """The loop's own waits follow a time that stands still."""
+    """Sleep in real time: sleeps of the loop follow its manual time."""
     time.sleep(LOOK_SECONDS)

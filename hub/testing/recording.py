@@ -1,11 +1,11 @@
-"""A subscriber that keeps what it is handed."""
+"""A subscriber that records the events it receives."""
 
 from schemas import Event
 from subscribers import Meta, Subscriber, SubscriberSettings, on
 
 
 class RecordingSubscriber(Subscriber[SubscriberSettings]):
-    """Keeps every event that it is handed, in the order of delivery: `events`, and the `Meta` of each delivery in `metas`."""
+    """Records all events in the order of delivery: `events`, and the `Meta` of each delivery in `metas`."""
 
     name = "recording"
 
@@ -16,7 +16,7 @@ class RecordingSubscriber(Subscriber[SubscriberSettings]):
 
     @on("*")
     async def record(self, event: Event, meta: Meta) -> None:
-        """Keep one event."""
+        """Record one event."""
         self.events.append(event)
         self.metas.append(meta)
 

@@ -14,24 +14,24 @@ from .transport import ADDRESS, MemoryTransport
 
 
 class WorkerInMemory:
-    """One worker on a transport of its own, which can be cut."""
+    """One worker with its own transport, which can be disconnected."""
 
     def __init__(
         self, tasks: TaskRegistry, settings: WorkerSettings, transport: MemoryTransport, clock: ManualTime, driver: Driver
     ) -> None:
-        """What keeps it from continuing is reported to `driver`."""
+        """`driver` gets the error if the worker fails."""
         self.transport = transport
         self._tasks = ServiceTasks("the worker in memory", driver.fail)
         self._worker = Worker(ADDRESS, tasks, settings, transport=transport, clock=clock.monotonic)
 
     @property
     def running(self) -> int:
-        """How many bodies run."""
+        """The number of running bodies."""
         return self._worker.stats().get("running", 0)
 
     @property
     def busy_threads(self) -> int:
-        """How many plain functions run."""
+        """The number of running plain functions."""
         return self._worker.busy_threads
 
     async def start(self) -> None:
@@ -40,14 +40,14 @@ class WorkerInMemory:
         self._tasks.start(self._worker.watch(), "worker")
 
     async def stop(self) -> None:
-        """Drain and end."""
+        """Drain and stop."""
         self.transport.restore()
         await self._worker.stop()
         await self._tasks.wait()
 
 
 class Services:
-    """Everything behind the client. `log` has the events; `driver` moves the time."""
+    """All parts of the hub except the client. `log` has the events; `driver` advances the time."""
 
     def __init__(
         self, clock: ManualTime, partitions: int, settings: EngineSettings, thread_seconds: float, stall_seconds: float
@@ -69,36 +69,36 @@ class Services:
         self._subscriptions: list[Subscription] = []
 
     def transport(self) -> MemoryTransport:
-        """A connection of its own to the broker."""
+        """A new connection to the broker."""
         return MemoryTransport(self.local, self._clock.now_ms)
 
     async def start(self, pool: str) -> None:
-        """Create the topics and take every partition over."""
+        """Create the topics and take over all partitions."""
         for spec in hub_topics(self._partitions, pools=[pool]):
             await self.local.create_topic(spec.name, spec.partitions, spec.config)
         await self._engine.start()
         self.driver.raise_failure()
 
     async def start_worker(self, tasks: TaskRegistry, settings: WorkerSettings) -> WorkerInMemory:
-        """A worker, registered."""
+        """Start a worker; returns when it is registered."""
         worker = WorkerInMemory(tasks, settings, self.transport(), self._clock, self.driver)
         self._workers.append(worker)
         await worker.start()
         return worker
 
     async def subscribe(self, subscription: Subscription) -> None:
-        """Hand it events from now on. Raises what its `open` raises."""
+        """Start to deliver events to it. Raises what its `open` raises."""
         await subscription.open(self._partitions)
         self._subscriptions.append(subscription)
 
     async def stop(self) -> None:
-        """The workers drain, then the engine's partitions end."""
+        """Drain the workers, then stop the engine's partitions."""
         for worker in self._workers:
             await worker.stop()
         await self._engine.stop()
 
     async def stop_subscriptions(self) -> None:
-        """Subscribers finish what they have in hand, and close."""
+        """Let subscribers finish their events, and close them."""
         for subscription in self._subscriptions:
             await subscription.close()
 

@@ -1,5 +1,5 @@
-"""A subscriber on the log in memory: the filter, lanes, retries, dead letters and policies that it has in delivery, on the test's
-event loop."""
+"""A subscriber on the log in memory: with the filter, lanes, retries, dead letters and policies of delivery, on the test's event
+loop."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ DRAIN_SECONDS = 5.0
 
 
 class ConsumedRecord(NamedTuple):
-    """A record as the consumer of delivery gives it."""
+    """A record, with the attributes of the consumer's records."""
 
     partition: int
     offset: int
@@ -33,8 +33,8 @@ class ConsumedRecord(NamedTuple):
 
 
 class DeadLetteredEvent(NamedTuple):
-    """An event that could not be delivered: how often that was tried, and what was raised last. `event` is None where the record
-    is not an event."""
+    """An event that could not be delivered, with the number of attempts and the last error. `event` is None if the record is not
+    an event."""
 
     event: Event | None
     attempts: int
@@ -42,8 +42,8 @@ class DeadLetteredEvent(NamedTuple):
 
 
 class Subscription:
-    """One attached subscriber: `instance` is the object whose methods are called, `counters` what became of events,
-    `dead_letters` those that could not be delivered, `stopped` why it was stopped by its policy `on_error = "stop"`."""
+    """One attached subscriber. `instance`: the object whose methods are called; `counters`: numbers of events by outcome;
+    `dead_letters`: events that could not be delivered; `stopped`: the error because of which `on_error = "stop"` stopped it."""
 
     def __init__(self, plan: SubscriberPlan, transport: MemoryTransport, on_failed: Callable[[BaseException], object]) -> None:
         self.plan = plan
@@ -99,7 +99,7 @@ class Subscription:
         runner.feed([item])
 
     async def put(self, plan: SubscriberPlan, item: Item) -> None:
-        """An event could not be delivered (see `hub.delivery.runner.DeadLetterSink`)."""
+        """Record an event that could not be delivered (see `hub.delivery.failures.DeadLetterSink`)."""
         try:
             event = decode_event(item.value, item.headers)
         except MalformedEvent:
@@ -107,7 +107,7 @@ class Subscription:
         self.dead_letters.append(DeadLetteredEvent(event, item.failures, item.error))
 
     async def close(self) -> None:
-        """Let what runs end, flush, and close the instance. Raises what its `close` raises."""
+        """Let running handlers end, flush, and close the instance. Raises what its `close` raises."""
         await self._reading.cancel()
         if self._runner is not None:
             await self._runner.drain(self._session, DRAIN_SECONDS)

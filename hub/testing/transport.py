@@ -1,4 +1,4 @@
-"""`hub.kafka.Transport` on a broker in this process: what clients and workers stand on instead of TCP."""
+"""`hub.kafka.Transport` on a broker in this process, used by clients and workers instead of TCP."""
 
 import asyncio
 from collections import deque
@@ -27,29 +27,29 @@ from ..service import ServiceTasks, no_log
 ADDRESS = "memory"
 FETCH_BYTES = 1024 * 1024
 
-#: Of a record batch (https://kafka.apache.org/documentation/#recordbatch).
+#: A constant of record batches (https://kafka.apache.org/documentation/#recordbatch).
 BATCH_HEADER_BYTES = 61
 SEND_SECONDS = 60.0
 
-#: Nothing is polled in memory: a reader waits until there is something (seconds).
+#: Readers in memory do not poll: they wait until there are records (seconds).
 FOREVER_SECONDS = 1e9
 
 
 def _nothing() -> None:
-    """What follows when nobody asks."""
+    """The default callback: does nothing."""
 
 
 def check_size(outgoing: Outgoing) -> None:
-    """Raises RecordTooLarge where no topic of a hub takes the record."""
+    """Raise RecordTooLarge if the record is too large for the topics of a hub."""
     record = Record(outgoing.key, outgoing.value, outgoing.headers, 0)
     if size_of(record) + BATCH_HEADER_BYTES > BATCH_BYTES_MAX:
         raise RecordTooLarge(outgoing.topic, len(outgoing.value), BATCH_BYTES_MAX)
 
 
 class MemoryTransport:
-    """See `hub.kafka.Transport`. `now_ms` gives the timestamps of what is sent.
+    """See `hub.kafka.Transport`. `now_ms` returns the timestamps of sent records.
 
-    After `cut` nothing passes in either direction until `restore`, as on a network that is cut."""
+    After `cut` no records pass in either direction until `restore`, as with an interrupted network."""
 
     local = True
     address = ADDRESS
@@ -61,11 +61,11 @@ class MemoryTransport:
         self._now_ms = now_ms
 
     def cut(self) -> None:
-        """Let nothing pass."""
+        """Interrupt the transport."""
         self.connected.clear()
 
     def restore(self) -> None:
-        """Let everything pass again; what was posted meanwhile is sent."""
+        """Restore the transport; records posted meanwhile are sent."""
         self.connected.set()
 
     def append(self, outgoing: Outgoing) -> None:
@@ -104,7 +104,7 @@ class MemoryTransport:
 
 
 class MemorySender:
-    """See `hub.kafka.RecordSender`. A record is stored at once, or refused; while the transport is cut it waits."""
+    """See `hub.kafka.RecordSender`. A record is stored or rejected immediately; while the transport is cut it waits."""
 
     def __init__(self, transport: MemoryTransport) -> None:
         self._transport = transport
@@ -113,14 +113,14 @@ class MemorySender:
         self._posting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Nothing to connect."""
+        """See RecordSender. There is no connection."""
 
     async def send(self, outgoing: Outgoing, *, timeout_seconds: float = SEND_SECONDS) -> None:
         """See RecordSender. Raises as `send_many` does."""
         await self.send_many([outgoing], timeout_seconds=timeout_seconds)
 
     async def send_many(self, outgoing: Sequence[Outgoing], *, timeout_seconds: float = SEND_SECONDS) -> None:
-        """See RecordSender. Raises RecordTooLarge, and BrokerUnreachable where the transport stays cut."""
+        """See RecordSender. Raises RecordTooLarge, and BrokerUnreachable if the transport remains cut until the timeout."""
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._transport.connected.wait()
@@ -160,12 +160,12 @@ class MemorySender:
         await self._tasks.watch()
 
     async def stop(self) -> None:
-        """Send nothing more."""
+        """Stop sending."""
         await self._tasks.cancel()
 
 
 class MemoryReader:
-    """See `hub.kafka.RecordReader`. `read` waits until there is something."""
+    """See `hub.kafka.RecordReader`. `read` waits until there are records."""
 
     def __init__(self, transport: MemoryTransport) -> None:
         self._transport = transport
@@ -174,7 +174,7 @@ class MemoryReader:
         self._buffer: list[StoredRecord] = []
 
     async def open(self, topic: str, partition: int, offset: int) -> None:
-        """Begin at `offset`. Raises TopicMissing."""
+        """Start at `offset`. Raises TopicMissing."""
         if partition >= self._broker.topics().get(topic, 0):
             raise TopicMissing(f"{topic} (partition {partition})", ADDRESS)
         self._topic, self._partition, self._position = topic, partition, offset
@@ -214,10 +214,10 @@ class MemoryReader:
         return self._broker.end(self._topic, self._partition)
 
     async def ensure_moving(self) -> None:
-        """Nothing in memory gets stuck."""
+        """See RecordReader. A reader in memory cannot be stuck."""
 
     async def close(self) -> None:
-        """Nothing to disconnect."""
+        """See RecordReader. There is no connection."""
 
     async def __aenter__(self) -> Self:
         return self

@@ -287,7 +287,9 @@ class Checker:
             problem = self.definitions.take(fact)
             if problem is not None and not book.truncated:
                 self._at("D1", problem, fact)
-        if fact.type == "task.deduplicated":
+        if fact.type == "worker.registered":
+            self.definitions.registered(fact)
+        elif fact.type == "task.deduplicated":
             self._refused.add(fact.data.task)
             if fact.data.task not in self.fold.live and fact.data.task not in self.fold.ended and not book.truncated:
                 self._at("I1", f"deduplicated against {fact.data.task}, which was never created", fact)

@@ -64,6 +64,7 @@ class DefinitionBook:
         self._known: dict[int, dict[Place, dict[str, RegisteredVersion]]] = {}
         self._rows: dict[str, RegisteredVersion] = {}
         self._announced: dict[tuple[int, str], set[tuple[str | None, str, str]]] = {}
+        self._joined: dict[tuple[int, str], int] = {}
         self._given: dict[tuple[int, str], set[tuple[str, str, str]]] = {}
 
     # Events
@@ -185,6 +186,11 @@ class DefinitionBook:
 
     # Workers
 
+    def registered(self, fact: Fact) -> None:
+        """A worker was registered: where its first report is in the intake."""
+        if fact.sequence == 1:
+            self._joined.setdefault((fact.partition, fact.id), fact.input_offset)
+
     def expect(self, fact: Fact, task: LiveTask) -> None:
         """A task was dispatched: its worker must have announced the version."""
         if not task.partial and task.version is not None:
@@ -203,10 +209,11 @@ class DefinitionBook:
         self._gaps.add(partition)
 
     def findings(self, found: Findings) -> None:
-        """D2. Where the beginning of the intake was removed, workers that were not seen to register are left out."""
+        """D2. If the beginning of the intake was removed, only workers whose first report is in the rest are checked."""
         for (partition, worker), given in self._given.items():
             announced = self._announced.get((partition, worker))
-            if partition in self._gaps or (announced is None and self._intake_starts.get(partition, 0) > 0):
+            start = self._intake_starts.get(partition, 0)
+            if partition in self._gaps or (start > 0 and self._joined.get((partition, worker), -1) < start):
                 continue
             for namespace, name, version in sorted(given):
                 if not {(namespace, name, version), (None, name, version)} & (announced or set()):

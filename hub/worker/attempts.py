@@ -1,15 +1,15 @@
-"""An attempt as the desk knows it."""
+"""The desk's record of an attempt."""
 
 from schemas import ExecuteAttempt
 
-#: The number of the report that a body has begun. All others count on from it, whether it was sent or not: it may come from
-#: the heartbeat thread, and must never overtake what the loop reports later.
+#: The number of `attempt.started`. The other reports of an attempt have higher numbers even if this one was not sent: the
+#: heartbeat thread may send it late, and it must not supersede a later report of the event loop.
 STARTED_NUMBER = 1
 
 
 class Attempt:
-    """A command that was accepted, until its slot is free again. `command` never changes; `announced`, `over` and `began_at`
-    change under the desk's lock; `number`, of its last report, belongs to the worker's loop."""
+    """An accepted command, until its slot is free again. `command` never changes; `announced`, `over` and `began_at` change
+    under the desk's lock; `number`, that of its last report, is used by the worker's event loop only."""
 
     __slots__ = ("announced", "arrived_at", "began_at", "command", "number", "over")
 

@@ -1,4 +1,4 @@
-"""Bodies: each takes one attempt from its command to its outcome, reports it and leaves its slot."""
+"""Runs the bodies of attempts: from the command to the outcome, its report, and the release of the slot."""
 
 import asyncio
 import time
@@ -7,10 +7,9 @@ from concurrent.futures import Executor, Future
 from functools import partial
 from typing import Any
 
-import structlog
-
 from schemas import FIRST_VERSION, ExecuteAttempt, TaskError, definition_id, quoted
 
+from ..logs import Logger
 from ..service import ServiceTasks
 from .attempts import Attempt
 from .context import TaskContext
@@ -22,11 +21,11 @@ from .reporting import Reporting
 from .shared import Locked, LoopCalls
 from .slots import Slots
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 class Body:
-    """An attempt whose code runs, as the event loop knows it."""
+    """A running attempt, with its task on the event loop and its thread."""
 
     __slots__ = ("attempt", "concluding", "context", "granted", "interruptible", "task", "thread")
 
@@ -40,8 +39,8 @@ class Body:
         self.thread: Future[Any] | None = None
 
     def stop(self, reason: str) -> None:
-        """Ask the code to stop: the context says so, and an async body is cancelled (a thread can only look). One that has not
-        begun yet looks first; one that is over reports how it ended."""
+        """Request the handler to stop: set `ctx.cancelled`, and cancel an async handler. A plain function has to check
+        `ctx.cancelled` itself. A body checks it before it begins; one that has ended reports its outcome."""
         if not self.context.cancelled and not self.concluding:
             self.context.cancel()
             if self.task is not None and self.interruptible:
@@ -49,7 +48,7 @@ class Body:
 
 
 class Bodies:
-    """The bodies that run. `carry_out` is given what follows when one leaves its slot. Use from one event loop."""
+    """All running bodies. `carry_out` is called with the effects of a body that leaves its slot. Use from one event loop."""
 
     def __init__(
         self,
@@ -75,22 +74,23 @@ class Bodies:
 
     @property
     def busy_threads(self) -> int:
-        """Plain functions that run, also those whose attempt is over, or that are over and not reported yet."""
+        """The number of plain functions in threads, including those whose attempt has ended and those whose outcome is not
+        reported yet."""
         return len(self._functions)
 
     def begin(self, attempt: Attempt) -> None:
-        """The attempt has a slot."""
+        """Start the body of an attempt that has a slot."""
         context = TaskContext(attempt.command, partial(self._reporting.progress, attempt))
         body = self._bodies[attempt.command.token] = Body(attempt, context)
         body.task = self._tasks.start(self._run(body))
 
     def stop(self, attempt: Attempt, reason: str) -> None:
-        """Ask the code of an attempt to stop."""
+        """Request the body of an attempt to stop; ignored if the attempt has no body."""
         if (body := self._bodies.get(attempt.command.token)) is not None:
             body.stop(reason)
 
     def grant(self, attempt: Attempt) -> None:
-        """The body that waits for its grant may run."""
+        """Let a body run that waits for its grant (delivery `at_most_once`)."""
         if (body := self._bodies.get(attempt.command.token)) is not None and body.granted is not None:
             body.granted.set()
 
@@ -100,7 +100,7 @@ class Bodies:
         except asyncio.CancelledError:
             outcome = Cancelled(0.0)
         except GeneratorExit:
-            raise  # The loop is being thrown away.
+            raise  # The event loop is being discarded.
         except BaseException as error:
             command = body.attempt.command
             log.exception(
@@ -117,7 +117,7 @@ class Bodies:
     async def _outcome_of(self, body: Body) -> Outcome:
         command, context = body.attempt.command, body.context
         body.interruptible = True
-        if context.cancelled:  # Together with the command.
+        if context.cancelled:  # The cancel arrived with the command.
             return Cancelled(0.0)
         if body.granted is not None and not await self._is_granted(body, body.granted):
             return Cancelled(0.0)
@@ -143,21 +143,21 @@ class Bodies:
             async with asyncio.timeout(command.start_seconds):
                 await granted.wait()
         except TimeoutError:
-            log.warning("no grant came", action="worker_not_granted", task=command.task)
+            log.warning("no grant received in time; attempt cancelled", action="worker_not_granted", task=command.task)
             return False
         return True
 
     def _unknown(self, command: ExecuteAttempt) -> Failed:
         wanted = quoted(definition_id(command.namespace, command.name, command.version or FIRST_VERSION))
         known = ", ".join(one.id for one in self._registry.registration.definitions)
-        return Failed(TaskError(type="UnknownTask", message=f"this worker has no handler for {wanted}; it has {known}"), 0.0)
+        return Failed(TaskError(type="UnknownTask", message=f"this worker has no handler for {wanted}; it has: {known}"), 0.0)
 
     def _in_thread(self, body: Body, future: "Future[Any]") -> None:
         body.thread = future
         self._functions.add(future)
 
     def _leave(self, body: Body) -> None:
-        """The slot is free for another attempt, once a thread that the body left behind has come to its end, too."""
+        """Free the slot. If the attempt's function still runs in its thread, the slot is freed when the function returns."""
         attempt, function = body.attempt, body.thread
         hangs = function is not None and not function.done()
         with self._desk as desk:
@@ -165,7 +165,7 @@ class Bodies:
         if function is not None and hangs:
             command = attempt.command
             about = {"task": command.task, "name": command.name, "threads": self.busy_threads}
-            log.warning("a hung function keeps its slot after its attempt is over", action="worker_function_hangs", **about)
+            log.warning("a hung function holds its slot after its attempt has ended", action="worker_function_hangs", **about)
             function.add_done_callback(partial(self._calls.call, self._came_back))
         elif function is not None:
             self._functions.discard(function)

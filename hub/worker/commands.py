@@ -1,8 +1,7 @@
-"""Commands as a worker reads them from its inbox: anybody may write there, so nothing is believed before it is checked here."""
+"""Decodes commands from the inbox. Every Kafka client can write to this topic, so all records are validated here."""
 
 from typing import Any
 
-import structlog
 from msgspec import json
 
 from schemas import (
@@ -19,12 +18,13 @@ from schemas import (
 )
 
 from ..kafka import StoredRecord
+from ..logs import Logger
 from ..throttle import LogThrottle
 from .effects import Command
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
-#: The incarnation that a command for every worker of an inbox names.
+#: The address (header `worker`) of commands to all workers of an inbox.
 EVERYBODY = b"*"
 
 _DECODERS: dict[bytes, Any] = {kind.encode(): json.Decoder(struct) for kind, struct in COMMANDS.items()}
@@ -32,8 +32,8 @@ _OF_A_PARTITION = (ExecuteAttempt, EngineAnnounced, WorkWanted, DefinitionsWante
 
 
 class CommandReader:
-    """Reads what is addressed to one incarnation. `partitions`: how many engine partitions the hub has; `malformed`: how many
-    records were not commands."""
+    """Decodes the commands addressed to one incarnation. `partitions`: the number of engine partitions of the hub; `malformed`:
+    the number of records that were not valid commands."""
 
     def __init__(self, incarnation: str) -> None:
         self._addresses = (incarnation.encode(), EVERYBODY)
@@ -42,7 +42,8 @@ class CommandReader:
         self.malformed = 0
 
     def read(self, record: StoredRecord) -> Command | None:
-        """The command in a record; None where it is for another worker, or is not a command (counted, logged now and then)."""
+        """The command in a record. None if it is addressed to another worker, or is not a valid command; the latter is counted,
+        and logged at a limited rate."""
         try:
             return self.decode(record)
         except MalformedRecord as error:
@@ -51,19 +52,19 @@ class CommandReader:
             if more is not None:
                 action, reason = "worker_command_malformed", str(error)
                 log.warning(
-                    "ignored a record that is not a command", action=action, offset=record.offset, reason=reason, more=more
+                    "ignored a record that is not a valid command", action=action, offset=record.offset, reason=reason, more=more
                 )
             return None
 
     def decode(self, record: StoredRecord) -> Command | None:
-        """The command in a record; None where it is for another worker. Raises MalformedRecord, and nothing else."""
+        """The command in a record; None if it is addressed to another worker. Raises only MalformedRecord."""
         headers = header_map(record.headers)
         if headers.get("worker") not in self._addresses:
             return None
         kind = headers.get("ce_type", b"")
         decoder = _DECODERS.get(kind)
         if decoder is None:
-            raise MalformedRecord(f"ce_type {quoted(kind.decode(errors='replace'))} is not a command")
+            raise MalformedRecord(f"ce_type: {quoted(kind.decode(errors='replace'))} is not the type of a command")
         try:
             command: Command = decoder.decode(record.value or b"")
         except (ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""What a handler gets and may raise."""
+"""The context of a handler, and the exceptions by which it controls retries."""
 
 import logging
 from collections.abc import Callable
@@ -13,19 +13,19 @@ from .shared import Latch
 
 
 class RetryLater(Exception):
-    """Raised by a handler: run it again, after `after` seconds (else after the policy's backoff)."""
+    """Raised by a handler to request another attempt, after `after` seconds (default: the backoff of the retry policy)."""
 
     def __init__(self, reason: str = "", *, after: float | None = None) -> None:
-        super().__init__(reason or "the handler asked for another attempt")
+        super().__init__(reason or "the handler requested another attempt")
         self.after = after
 
 
 class Permanent(Exception):
-    """Raised by a handler: another attempt would not help."""
+    """Raised by a handler to fail the task without further attempts."""
 
 
 class TaskContext:
-    """One attempt, as its handler sees it. Safe to use from the handler's thread."""
+    """The context of one attempt, for its handler. Safe to use from the handler's thread."""
 
     __slots__ = ("_cancelled", "_command", "_dependencies", "_progress")
 
@@ -42,17 +42,17 @@ class TaskContext:
 
     @property
     def task_id(self) -> str:
-        """The task's id: the same in every attempt, so a good idempotency key for what the handler calls."""
+        """The task's id. It is the same in every attempt: use it as idempotency key of calls to other services."""
         return self._command.task
 
     @property
     def root_id(self) -> str:
-        """The id of the workflow's root, or the task's own."""
+        """The id of the workflow's root; the task's own id outside a workflow."""
         return self._command.root
 
     @property
     def key(self) -> str | None:
-        """The step's key in its workflow."""
+        """The step's key in its workflow; None outside a workflow."""
         return self._command.key
 
     @property
@@ -67,7 +67,7 @@ class TaskContext:
 
     @property
     def max_attempts(self) -> int:
-        """After how many failed attempts the task fails."""
+        """The number of failed attempts after which the task fails."""
         return self._command.max_attempts
 
     @property
@@ -77,36 +77,37 @@ class TaskContext:
 
     @property
     def correlation_id(self) -> str | None:
-        """What the flow belongs to."""
+        """The id that groups related tasks; None: the root's id."""
         return self._command.correlation_id
 
     @property
     def traceparent(self) -> str | None:
-        """W3C trace context of this attempt: spans made under it nest below the attempt's span."""
+        """The W3C trace context of this attempt: the parent of spans that the handler creates."""
         return self._command.traceparent
 
     @property
     def dependencies(self) -> dict[str, Any]:
-        """The results of the steps that this one waited for, by key. Raises LookupError where they were too large to hand on."""
+        """The results of the steps that this one depends on, by key. Raises LookupError if some are too large to be passed."""
         if self._command.dependencies_omitted:
             names = ", ".join(self._command.dependencies_omitted)
-            raise LookupError(f"results too large to hand on: {names}; let those steps return a reference")
+            raise LookupError(f"results too large to be passed to this step: {names}; return a reference in those steps instead")
         if self._dependencies is None:
             self._dependencies = {key: json.decode(value) for key, value in self._command.dependencies.items()}
         return self._dependencies
 
     @property
     def cancelled(self) -> bool:
-        """Whether the handler should stop: cancelled, timed out, or its lease is lost. Async handlers are cancelled besides."""
+        """Whether the handler should stop: the task was cancelled, the attempt timed out, or its lease was lost. Async handlers
+        are also cancelled."""
         return self._cancelled.is_set
 
     def progress(self, percent: float | None = None, message: str = "") -> None:
-        """Report how far it is: 0..100 (a number outside is taken as the nearest of them), and a sentence. Sent in the
-        background; may be called often, from any thread. Raises TypeError or ValueError for a percent that is not a number."""
+        """Report the progress: `percent` from 0 to 100 (values outside are clamped) and a message. The report is sent in the
+        background; may be called often, from any thread. Raises TypeError if `percent` is not a number, ValueError if NaN."""
         self._progress(_percentage(percent), message.encode(errors="backslashreplace").decode())
 
     def cancel(self) -> None:
-        """Called by the worker."""
+        """Set `cancelled`; called by the worker."""
         self._cancelled.set()
 
 

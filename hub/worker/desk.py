@@ -1,5 +1,5 @@
-"""A desk at work: commands go to `Slots`, and what it decides is carried out. It has no inbox, no connection and no heartbeats of
-its own; `worker.py` gives it those."""
+"""Runs a desk: passes commands and times to `Slots` and executes the resulting effects. Inbox, connection and heartbeats belong
+to `worker.py`."""
 
 import asyncio
 import logging
@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-import structlog
-
 from schemas import reports as r
 
 from ..errors import HubError
+from ..logs import Logger
 from ..service import ServiceTasks
 from .bodies import Bodies
 from .effects import (
@@ -35,23 +34,23 @@ from .shared import Locked, LoopCalls
 from .slots import HOLD_SECONDS, Slots
 from .threads import DaemonThreads
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
-#: With one engine partition nothing waits for a time but the end of a worker whose slots all hang (seconds).
+#: Interval of `tick` with one engine partition (seconds): only the check for hung slots depends on time then.
 IDLE_TICK_SECONDS = 1.0
 
-#: What was registered while the broker did not answer is reported again after this time (seconds).
+#: Delay before a registration that could not be reported is sent again (seconds).
 REGISTER_AGAIN_SECONDS = 1.0
 
-#: How long bodies may take to end after they were stopped (seconds).
+#: Time for bodies to end after they were requested to stop (seconds).
 STOP_SECONDS = 5.0
 
 
 class Desk:
     """The attempts of one worker and their bodies. Use from one event loop; only `slots` is shared with other threads.
 
-    `beat_soon` is given the partitions whose credit changed, `on_failed` what keeps the worker from continuing. A body that is
-    over within `linger_seconds` is not announced."""
+    `beat_soon` is called with the partitions whose credit changed, `on_failed` with the error that ends the worker. The start of
+    a body that ends within `linger_seconds` is not reported separately."""
 
     def __init__(
         self,
@@ -85,27 +84,27 @@ class Desk:
         )
 
     async def take(self, command: Command) -> None:
-        """Do what a command asks for."""
+        """Execute a command."""
         with self.slots as slots:
             effects = slots.take(command, self._clock())
         if effects:
             await self._carry_out(effects)
 
     async def keep_time(self) -> None:
-        """Do what follows from the time; never returns."""
+        """Call `tick` at regular intervals; does not return."""
         seconds = HOLD_SECONDS / 2 if self._partitions > 1 else IDLE_TICK_SECONDS
         while True:
             await asyncio.sleep(seconds)
             await self.tick()
 
     async def tick(self) -> None:
-        """Do what follows from the time now."""
+        """Execute what is due by the current time."""
         with self.slots as slots:
             effects = slots.tick(self._clock())
         await self._carry_out(effects)
 
     async def keep_registered(self) -> None:
-        """Report what is registered while the worker runs; never returns."""
+        """Report changes of the registry while the worker runs; does not return."""
         changed = asyncio.Event()
         with self._registry.watched(partial(self.calls.call, changed.set)):
             while True:
@@ -116,7 +115,7 @@ class Desk:
                     await asyncio.sleep(REGISTER_AGAIN_SECONDS)
 
     async def _register(self) -> bool:
-        """Report what is registered now, if that was not reported yet; whether it is stored."""
+        """Report the current registration unless it was reported already. Returns whether it is stored."""
         registration = self._registry.registration
         if registration.revision == self._announced:
             return True
@@ -132,16 +131,16 @@ class Desk:
         return True
 
     def lease_lost(self, partition: int) -> None:
-        """The leases of a partition cannot be renewed."""
+        """Stop the attempts of a partition whose leases cannot be renewed."""
         with self.slots as slots:
             effects = slots.lease_lost(partition)
-        level = logging.ERROR if effects else logging.DEBUG  # where nothing ran, nothing is lost
+        level = logging.ERROR if effects else logging.DEBUG  # without running attempts nothing is lost
         about = {"incarnation": self._incarnation, "partition": partition, "attempts": len(effects)}
         log.log(level, "leases lost", action="worker_leases_lost", **about)
         self._carry_out_now(effects)
 
     async def drain(self) -> None:
-        """Begin nothing more, hand back what waits, let end what runs within the grace time, then stop it."""
+        """Begin no more attempts, release waiting ones, let running ones end within the grace time, then stop them."""
         with self.slots as slots:
             released = slots.drain()
         await self.reporting.leave(r.WorkerDraining, self._partitions)
@@ -153,11 +152,11 @@ class Desk:
         await self._tasks.wait(STOP_SECONDS)
 
     def close(self) -> None:
-        """End the threads that are idle; those that run end with what they run."""
+        """End idle threads; busy ones end when their function returns."""
         self._threads.shutdown(wait=False)
 
     def stats(self) -> dict[str, int]:
-        """What the desk has in hand, and has done."""
+        """Numbers of attempts by state (running, waiting) and by outcome (done, failed, cancelled, released)."""
         with self.slots as slots:
             now = {"running": slots.running, "waiting": slots.waiting}
         ends = self.reporting
@@ -197,7 +196,7 @@ class Desk:
         log.error("all slots are held by hung functions; shutting down", action="worker_exhausted", **about)
         self._on_failed(
             WorkerFailedError(
-                f"Every one of {slots} slots is held by a function that did not end after its timeout. "
-                "The worker ends, since threads cannot be ended; let such functions look at ctx.cancelled."
+                f"All {slots} slots are held by functions that did not end after their timeout. "
+                "The worker ends, because threads cannot be stopped; check ctx.cancelled in these functions."
             )
         )

@@ -1,5 +1,4 @@
-"""What the desk is given and what it wants done, as values. `slots.py` returns effects and `desk.py` carries them out; a
-simulation may do that in its own way."""
+"""Inputs and effects of the desk, as values. `slots.py` returns effects; `desk.py`, or a simulation, executes them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,8 +11,9 @@ Command = ExecuteAttempt | CancelAttempt | GrantAttempt | EngineAnnounced | Work
 
 
 class Standing(NamedTuple):
-    """What a heartbeat reports to one engine partition: how many attempts it may have here, the tokens it has here, whether
-    the worker drains, the revision of what it has registered, and where the partition asks, the definitions."""
+    """The state that a heartbeat reports to one engine partition: its credit (the number of attempts it may have on this
+    worker), the tokens of its leases, whether the worker drains, the revision of the registration, and, if the partition
+    requested them, the definitions."""
 
     credit: int
     holding: list[str]
@@ -23,54 +23,54 @@ class Standing(NamedTuple):
 
 
 class BeginBody(NamedTuple):
-    """The attempt has a slot: its body begins."""
+    """Start the body: the attempt has a slot."""
 
     attempt: Attempt
 
 
 class StopBody(NamedTuple):
-    """The body is to stop: it is cancelled, or its lease is lost, or the worker stops."""
+    """Stop the body: the attempt was cancelled, its lease was lost, or the worker stops."""
 
     attempt: Attempt
     reason: str
 
 
 class GrantBody(NamedTuple):
-    """At most once: the body that waits for its grant may run."""
+    """Let the body run that waits for its grant (delivery `at_most_once`)."""
 
     attempt: Attempt
 
 
 class ReportReleased(NamedTuple):
-    """The attempt did not begin and goes back to the engine: `attempt.released`."""
+    """Report `attempt.released`: the attempt did not begin and is returned to the engine."""
 
     attempt: Attempt
     reason: str
 
 
 class ReportCancelled(NamedTuple):
-    """The attempt was cancelled before it began: `attempt.cancelled`."""
+    """Report `attempt.cancelled`: the attempt was cancelled before it began."""
 
     attempt: Attempt
 
 
 class ReportStanding(NamedTuple):
-    """A heartbeat to a partition, in order with the reports before and after it."""
+    """Send a heartbeat to a partition, in order with the reports before and after it."""
 
     partition: int
     standing: Standing
 
 
 class BeatSoon(NamedTuple):
-    """A heartbeat to each of these partitions, as soon as one can be made: their credit has changed."""
+    """Send a heartbeat to each of these partitions as soon as possible: their credit has changed."""
 
     partitions: Sequence[int]
 
 
 class GiveUp(NamedTuple):
-    """Every slot was held by a function that hangs, for longer than the grace time: the worker ends."""
+    """End the worker: hung functions have held all slots for longer than the grace time."""
 
 
-#: What is done at once, and never waits.
+#: Effects that are executed without waiting.
 ImmediateEffect = BeginBody | StopBody | GrantBody | BeatSoon | GiveUp
 Effect = ImmediateEffect | ReportReleased | ReportCancelled | ReportStanding

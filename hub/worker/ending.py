@@ -1,17 +1,16 @@
-"""Why a worker ends: it was asked to, or it cannot continue."""
+"""The end of a worker: on request, or because it cannot continue."""
 
 import asyncio
 
-import structlog
-
 from ..errors import HubError
+from ..logs import Logger
 from .settings import WorkerFailedError
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 class Ending:
-    """Requested once, by the first caller; later failures are part of the shutdown."""
+    """Records the first request to end; later failures are part of the shutdown and are ignored."""
 
     def __init__(self) -> None:
         self._asked = asyncio.Event()
@@ -19,15 +18,15 @@ class Ending:
 
     @property
     def asked_for(self) -> bool:
-        """Whether the worker is to end."""
+        """Whether the end was requested."""
         return self._asked.is_set()
 
     def ask(self) -> None:
-        """The worker is to end."""
+        """Request the worker to end."""
         self._asked.set()
 
     def fail(self, error: BaseException) -> None:
-        """The worker cannot continue."""
+        """End the worker because of `error`."""
         if not self.asked_for:
             unexpected = None if isinstance(error, HubError) else error
             about = {"reason": str(error) or repr(error), "exc_info": unexpected}
@@ -36,7 +35,7 @@ class Ending:
         self.ask()
 
     async def wait(self) -> None:
-        """Until the worker is to end. Raises WorkerFailedError where it cannot continue."""
+        """Wait until the end is requested. Raises WorkerFailedError if the worker cannot continue."""
         await self._asked.wait()
         if self._failure is not None:
             raise WorkerFailedError(str(self._failure) or repr(self._failure)) from self._failure

@@ -1,4 +1,4 @@
-"""Running a handler: a pipeline from a command to an Outcome. Whatever a handler does, it ends as a value."""
+"""Calls a handler and returns an Outcome, whatever the handler raises."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,14 +16,14 @@ from .context import Permanent, RetryLater, TaskContext
 from .outcome import Cancelled, Failed, Outcome, Succeeded, error_of, fingerprint_of, text_of
 from .registry import InvalidArgumentsError, TaskDefinition
 
-#: The longest that the engine waits (seconds): a number beyond the range of floats could not be sent.
+#: Maximum delay of a retry that a handler can request (seconds); longer ones are reduced to it.
 RETRY_SECONDS_MAX = 366 * 86_400
 
 _encoder = json.Encoder(enc_hook=lambda value: _plain(value))
 
 
 def _plain(value: Any) -> Any:
-    """JSON types for what msgspec does not know: pydantic models."""
+    """Converts types that msgspec does not know to JSON types: pydantic models."""
     dump = getattr(value, "model_dump", None)
     if dump is None:
         raise NotImplementedError(
@@ -33,7 +33,7 @@ def _plain(value: Any) -> Any:
 
 
 class _Raised(NamedTuple):
-    """What a plain function raised, carried out of its thread: a future cannot hold every exception (StopIteration)."""
+    """An exception raised by a plain function, passed on as a value: a future cannot hold StopIteration."""
 
     error: BaseException
 
@@ -47,10 +47,10 @@ async def execute_attempt(
     timeout_seconds: float | None,
     on_thread: Callable[["Future[Any]"], None] | None = None,
 ) -> Outcome:
-    """Call the handler: async ones on the loop, plain ones in a thread. Never raises but for the loop's own end.
+    """Call the handler, async functions on the event loop, plain ones in a thread. Raises only if the caller itself is cancelled.
 
-    A timeout ends an async handler; a plain one continues in its thread (it sees `ctx.cancelled`), and its attempt is over.
-    `on_thread` is given the thread's future."""
+    `args`: a JSON object. A timeout cancels an async handler. A plain function continues in its thread, with `ctx.cancelled`
+    set, but its attempt has ended. `on_thread` is called with the future of the function in its thread."""
     clock = asyncio.get_running_loop().time
     began, task = clock(), asyncio.current_task()
     limit = None if timeout_seconds is None else asyncio.timeout(timeout_seconds)
@@ -69,10 +69,10 @@ async def execute_attempt(
             return Cancelled(ran)
         if task is not None and task.cancelling():
             raise
-        return Failed(error_of(error), ran)  # The handler's own doing: something it awaited was cancelled.
-    except BaseException as error:  # A handler may raise anything; nothing of it may end the worker.
+        return Failed(error_of(error), ran)  # Raised by the handler: something that it awaited was cancelled.
+    except BaseException as error:  # A handler may raise anything; none of it may end the worker.
         if isinstance(error, GeneratorExit) and not _runs(task):
-            raise  # The loop is being thrown away.
+            raise  # The event loop is being discarded.
         return _failed(error, clock() - began, context, timeout_seconds if limit is not None and limit.expired() else None)
     if isinstance(value, _Raised):
         return _failed(value.error, clock() - began, context, None)
@@ -116,13 +116,13 @@ def _failed(raised: BaseException, ran_seconds: float, context: TaskContext, tim
             return Failed(error_of(raised, retryable=False), ran_seconds)
         case TimeoutError() if timeout_seconds is not None:
             context.cancel()
-            error = _error("AttemptTimedOut", f"longer than {timeout_seconds:g} s", retryable=True)
+            error = _error("AttemptTimedOut", f"the attempt took longer than {timeout_seconds:g} s", retryable=True)
             return Failed(error, ran_seconds, timed_out=True)
     return Failed(error_of(raised), ran_seconds)
 
 
 def _seconds_of(after: Any) -> float | None:
-    """What a handler gave as the time to wait; None, the policy's backoff, where it is not a time."""
+    """The delay that a handler requested, in seconds; None (the policy's backoff) if it is not a time."""
     if isinstance(after, timedelta):
         after = after.total_seconds()
     if not isinstance(after, int | float) or after != after:
@@ -134,7 +134,7 @@ def _succeeded(value: Any, ran_seconds: float) -> Outcome:
     try:
         result = _encoder.encode(value)
     except BaseException as error:  # Encoding calls the value's own code.
-        return Failed(_error("ResultNotJson", f"the result can't be written as JSON: {text_of(error)}"), ran_seconds)
+        return Failed(_error("ResultNotJson", f"the result cannot be written as JSON: {text_of(error)}"), ran_seconds)
     if len(result) > RESULT_BYTES_MAX:
         message = f"the result has {len(result)} bytes, more than {RESULT_BYTES_MAX}: return a reference instead"
         return Failed(_error("ResultTooLarge", message), ran_seconds)

@@ -1,20 +1,20 @@
-"""Which engine partition gets a free slot. Partitions give out work on their own, and together they may give out more than there
-are slots: what finds none is handed back, and its partition gets no more here until it is offered a slot again.
+"""Decides which engine partition gets a free slot. Partitions dispatch independently, so together they may send more attempts
+than the worker has slots. An attempt without a slot is released, and its partition sends no more until it is offered a slot.
 
-A partition that already works here is always faster than one that has to be offered a slot first. So a slot is reserved for a
-partition that was refused for long.
+A partition with running attempts here is always faster than one that must be offered a slot first. Therefore a slot is reserved
+for a partition that has been refused for a long time.
 """
 
-#: A partition that was refused for so long has the next free slot reserved for it (seconds).
+#: The next free slot is reserved for a partition that has been refused for this time (seconds).
 STARVING_SECONDS = 1.0
 
-#: A slot is reserved for so long (seconds): the offer and the command that follows it have to arrive. What the partition had may
-#: have been run elsewhere meanwhile.
+#: Duration of a reservation (seconds), for the offer and the following command to arrive. It ends without a command if another
+#: worker has run the partition's tasks meanwhile.
 RESERVED_SECONDS = 0.5
 
 
 class SlotFairness:
-    """Partitions that were refused, the longest refused first. Pure: `now` is the caller's time in seconds."""
+    """The refused partitions, in the order of their refusal. Pure: `now` is passed in, in seconds."""
 
     def __init__(self) -> None:
         self._refused_at: dict[int, float] = {}
@@ -23,12 +23,12 @@ class SlotFairness:
         self._rounds = 0
 
     def refuse(self, partition: int, now: float) -> None:
-        """Work of this partition found no slot."""
+        """Record that an attempt of this partition found no slot."""
         self._refused_at.setdefault(partition, now)
         self._rounds = 0
 
     def is_refused(self, partition: int) -> bool:
-        """Whether this partition is to give nothing more here."""
+        """Whether this partition must not send more attempts to this worker."""
         return partition in self._refused_at
 
     @property
@@ -37,18 +37,18 @@ class SlotFairness:
         return bool(self._refused_at)
 
     def may_begin(self, partition: int, free: int, now: float) -> bool:
-        """Whether work of this partition may have one of so many free slots."""
+        """Whether an attempt of this partition may take one of `free` slots."""
         if self._reserved_for is not None and now >= self._reserved_until:
             self._reserved_for = None
         return free > 1 or (free == 1 and self._reserved_for in (None, partition))
 
     def begin(self, partition: int) -> None:
-        """Work of this partition has got a slot."""
+        """Record that an attempt of this partition took a slot."""
         if partition == self._reserved_for:
             self._reserved_for = None
 
     def reserve(self, now: float) -> list[int]:
-        """A slot becomes free: the partition that starves and gets it reserved, and is to hear of it; or none."""
+        """Called when a slot becomes free. Returns the starving partition for which it is reserved, to be notified; or none."""
         longest = next(iter(self._refused_at), None)
         if longest is None or now < self._reserved_until or now - self._refused_at[longest] < STARVING_SECONDS:
             return []
@@ -57,8 +57,8 @@ class SlotFairness:
         return [longest]
 
     def offer(self, free: int, now: float) -> list[int]:
-        """So many slots are free and nothing waits for them: the partitions that are to hear of it, more of them each time while
-        none comes."""
+        """Called when `free` slots are free and no attempt waits. Returns the refused partitions to be notified, twice as many
+        in each call until one of them is refused again."""
         if self._reserved_for is not None and now < self._reserved_until:
             free -= 1
         offered = list(self._refused_at)[: free << self._rounds]

@@ -1,5 +1,5 @@
-"""Heartbeats, from a thread with an event loop and a producer of their own: a handler that blocks the worker's loop is not
-mistaken for a dead worker, and a worker whose heartbeats do not arrive notices it before its leases end.
+"""Sends heartbeats from a thread with its own event loop and producer: a worker whose event loop is blocked by a handler does
+not lose its leases, and a worker whose heartbeats are not acknowledged stops its attempts before its leases end.
 """
 
 import asyncio
@@ -10,50 +10,48 @@ from contextlib import suppress
 from functools import partial
 from typing import Protocol
 
-import structlog
-
 from ..errors import HubError, cause_of
 from ..kafka import Outgoing
+from ..logs import Logger, OutageLog
 from ..service import ServiceTasks
-from ..telemetry import OutageLog
 from .reports import ReportBuilder, Reports
 from .shared import Locked
 from .slots import Slots
 from .threads import LoopThread
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
-#: Heartbeats per lease: one may be lost, and still the lease holds.
+#: Heartbeats per lease: a lease survives the loss of one.
 BEATS_PER_LEASE = 3
 
-#: When this share of a lease has passed without an acknowledged heartbeat, the worker stops what it can no longer renew.
+#: The share of a lease after which, without an acknowledged heartbeat, the worker stops its attempts.
 GIVE_UP_SHARE = 0.85
 
-#: So often the leases are looked at between that moment and their end.
+#: Number of checks of the leases between that time and their end.
 LOOKS = 3
 
-#: A heartbeat that did not arrive is sent again after this time (seconds).
+#: Delay after which a heartbeat that was not acknowledged is sent again (seconds).
 AGAIN_SECONDS = 0.1
 
-#: A start that is unannounced for so long was not announced because the worker's loop is blocked (seconds).
+#: A start that was not reported for this time (seconds) indicates that the worker's event loop is blocked.
 BLOCKED_SECONDS = 0.2
 
 STOP_SECONDS = 5.0
 
 
 class HeartbeatSource(Protocol):
-    """What heartbeats report; used from the heartbeat thread only."""
+    """Creates the records that are sent; used from the heartbeat thread only."""
 
     def overdue(self) -> Sequence[Outgoing]:
-        """What has to be reported before a heartbeat."""
+        """The reports to be sent before the next heartbeat."""
 
     def heartbeat(self, partition: int) -> Outgoing:
-        """The heartbeat of a partition, as of now."""
+        """The current heartbeat for a partition."""
 
 
 class DeskHeartbeats:
-    """The heartbeats of a desk, and the starts of bodies that its loop could not report because one of them blocks it: otherwise
-    the engine would take those for commands that nobody started."""
+    """The heartbeats of a desk, and the starts of bodies that its blocked event loop could not report: without them, the engine
+    would treat their commands as not started."""
 
     def __init__(self, desk: Locked[Slots], builder: ReportBuilder, clock: Callable[[], float] = time.monotonic) -> None:
         self._desk = desk
@@ -76,8 +74,8 @@ class DeskHeartbeats:
 
 
 class LeaseKeeper:
-    """Sends heartbeats to every engine partition and watches the leases; `on_lease_lost` is called with a partition. Partitions
-    are on their own: an unreachable leader costs only the leases of its partition. Use from one event loop."""
+    """Sends heartbeats to all engine partitions and monitors the leases; calls `on_lease_lost` with the partition whose leases
+    cannot be renewed. An unreachable leader affects only the leases of its partition. Use from one event loop."""
 
     def __init__(
         self,
@@ -107,7 +105,7 @@ class LeaseKeeper:
                 self._wakes[partition].set()
 
     def stop(self) -> None:
-        """Have `run` return."""
+        """Request `run` to return."""
         self._stopping = True
         self.soon(self._partitions)
 
@@ -126,7 +124,7 @@ class LeaseKeeper:
             await self._reports.stop()
 
     async def _keep(self, partition: int) -> None:
-        """A heartbeat to one partition whenever it is due or wanted."""
+        """Send heartbeats to one partition, when they are due or requested."""
         loop, wake = asyncio.get_running_loop(), self._wakes[partition]
         interval = self._lease_seconds / BEATS_PER_LEASE
         next_beat = loop.time() + interval
@@ -146,7 +144,8 @@ class LeaseKeeper:
                 next_beat = loop.time() + min(AGAIN_SECONDS, interval)
 
     async def _beat(self, partition: int, patience: float) -> bool:
-        """What has to be reported first, then a heartbeat; whether all arrived. What did not is sent before the next one."""
+        """Send the overdue reports, then a heartbeat. Returns whether all were acknowledged; if not, the remaining reports are
+        sent before the next heartbeat."""
         for outgoing in self._source.overdue():
             self._unsent[outgoing.partition].append(outgoing)
             if outgoing.partition != partition:
@@ -165,14 +164,14 @@ class LeaseKeeper:
         return True
 
     async def _watch(self) -> None:
-        """Look for leases that cannot be renewed, on time whatever a heartbeat waits for."""
+        """Detect leases that cannot be renewed, independently of pending heartbeats."""
         loop = asyncio.get_running_loop()
         interval, give_up = self._lease_seconds / BEATS_PER_LEASE, self._lease_seconds * GIVE_UP_SHARE
         while True:
             looked_at = loop.time()
             await asyncio.sleep((self._lease_seconds - give_up) / LOOKS)
             now = loop.time()
-            if now - looked_at > interval + 1:  # The process itself was stopped. Others may have been, too: the engine knows.
+            if now - looked_at > interval + 1:  # This process was suspended, perhaps others too: the engine decides.
                 self._renewed_at = dict.fromkeys(self._renewed_at, now)
             for partition, renewed_at in self._renewed_at.items():
                 if partition not in self._lost and now - renewed_at >= give_up:
@@ -181,7 +180,7 @@ class LeaseKeeper:
 
 
 class Heartbeats:
-    """A `LeaseKeeper` in a thread of its own. Use from one event loop; `on_failed` is called in the thread."""
+    """A `LeaseKeeper` in its own thread. Use from one event loop; `on_failed` is called in the thread."""
 
     def __init__(self, keeper: LeaseKeeper, on_failed: Callable[[BaseException], object]) -> None:
         self._keeper = keeper
@@ -189,7 +188,7 @@ class Heartbeats:
         self._thread = LoopThread(keeper.run, self._over, name="heartbeats")
 
     async def start(self) -> None:
-        """Returns when the first heartbeat can be sent. Raises HubError when the broker cannot be reached."""
+        """Returns when the first heartbeat can be sent. Raises HubError if the broker is unreachable."""
         await self._thread.start()
 
     def soon(self, partitions: Iterable[int]) -> None:
@@ -197,7 +196,7 @@ class Heartbeats:
         self._thread.call(self._keeper.soon, partitions)
 
     async def stop(self) -> None:
-        """Stop sending heartbeats; works even if `start` was never called."""
+        """Stop sending heartbeats. May be called without `start`."""
         self._thread.call(self._keeper.stop)
         await self._thread.join(STOP_SECONDS)
 
@@ -208,14 +207,14 @@ class Heartbeats:
 
 
 class LoopHeartbeats:
-    """A `LeaseKeeper` on the caller's event loop, for a local transport. `on_failed` is called with what ends it."""
+    """A `LeaseKeeper` on the caller's event loop, for a local transport. `on_failed` is called with the error that ends it."""
 
     def __init__(self, keeper: LeaseKeeper, on_failed: Callable[[BaseException], object]) -> None:
         self._keeper = keeper
         self._tasks = ServiceTasks("the worker", on_failed)
 
     async def start(self) -> None:
-        """Returns when the first heartbeat can be sent; raises what ended it before."""
+        """Returns when the first heartbeat can be sent. Raises HubError if the broker is unreachable."""
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         running = self._tasks.start(self._keeper.run(partial(ready.set_result, None)), "heartbeats")
         await asyncio.wait([running, ready], return_when=asyncio.FIRST_COMPLETED)
@@ -227,6 +226,6 @@ class LoopHeartbeats:
         self._keeper.soon(partitions)
 
     async def stop(self) -> None:
-        """Stop sending heartbeats; works even if `start` was never called."""
+        """Stop sending heartbeats. May be called without `start`."""
         self._keeper.stop()
         await self._tasks.wait(STOP_SECONDS)

@@ -1,13 +1,13 @@
-"""What a worker holds of each engine partition, and how much it is willing to hold: leases and credit."""
+"""Leases and credit of a worker per engine partition: the attempts it holds, and how many it accepts."""
 
 
 def shares(slots: int, partitions: int) -> list[int]:
-    """Credit per partition: the slots shared out, at least one each."""
+    """The initial credit per partition: an equal share of the slots, at least one."""
     return [max(1, slots // partitions + (1 if index < slots % partitions else 0)) for index in range(partitions)]
 
 
 class Holdings:
-    """Leases (tokens, each until its end is stored), attempts in hand, and credit, per engine partition. Pure."""
+    """Leases (tokens, each until the end of its attempt is stored), unfinished attempts and credit per engine partition. Pure."""
 
     def __init__(self, slots: int, partitions: int) -> None:
         self._slots = slots
@@ -16,33 +16,33 @@ class Holdings:
         self._in_hand = [0] * partitions
 
     def accept(self, partition: int, token: str) -> None:
-        """An attempt is in hand, and its lease is held."""
+        """Add an accepted attempt and its lease."""
         self._held[partition].add(token)
         self._in_hand[partition] += 1
 
     def put_down(self, partition: int) -> None:
-        """An attempt is over; its lease is held until `settle`."""
+        """Remove an attempt that has ended; its lease is held until `settle`."""
         self._in_hand[partition] -= 1
 
     def settle(self, partition: int, token: str) -> None:
-        """The end of an attempt is stored, or its lease is lost: the engine need not find it among what is held."""
+        """Drop a lease: the end of its attempt is stored, or the lease is lost."""
         self._held[partition].discard(token)
 
     def held(self, partition: int) -> list[str]:
-        """The tokens of the leases that are held of a partition, sorted."""
+        """The tokens of the leases of a partition, sorted."""
         return sorted(self._held[partition])
 
     def credit(self, partition: int, *, hung: int, refused: bool) -> int:
-        """How many attempts this partition may have here: its share, less what `hung` functions take of the slots, and no more
-        than it has in hand where what it sent found no slot (`refused`)."""
+        """The number of attempts that this partition may have on this worker: its share of the slots that are not held by `hung`
+        functions; if it was refused, at most its present number of attempts."""
         share, free = self._credit[partition], self._slots - hung
         if hung:
             share = max(1, share * free // self._slots) if free > 0 else 0
         return min(share, self._in_hand[partition]) if refused else share
 
     def move_credit(self, partition: int) -> int | None:
-        """`partition` has work and no credit: it gets half of what lies idle at the partition with most of it. Returns that
-        partition; None when none has credit to give."""
+        """Move credit to `partition`, which has tasks but no credit: half of the idle credit of the partition that has most.
+        Returns that partition; None if no partition has idle credit."""
         idle = [credit - len(held) for credit, held in zip(self._credit, self._held, strict=True)]
         idle[partition] = 0
         giver = max(range(len(idle)), key=lambda other: idle[other])

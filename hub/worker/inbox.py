@@ -1,25 +1,24 @@
-"""The worker's inbox: one partition of `hub.commands.<pool>`, read in order, without a group, for as long as the worker lives."""
+"""The worker's inbox: one partition of `hub.commands.<pool>`, read in order and without a consumer group."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
-import structlog
-
 from ..errors import HubError
 from ..kafka import OffsetOutOfRange, RecordReader, StoredRecord, Transport
+from ..logs import Logger
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 READ_RECORDS = 2_000
 READ_MS = 500
-#: A reader that gives nothing for so long is asked whether it is really at the end (seconds).
+#: After this time without records, the reader is checked: it must be at the end of the partition (seconds).
 CHECK_SECONDS = 5.0
-#: Between attempts to connect again (seconds): first, and at most.
+#: Delay between attempts to reconnect (seconds): initial, maximum.
 RECONNECT_SECONDS = (0.2, 1.0)
 
 
 class Inbox:
-    """See the module. `open` finds its end; `read` continues from there whatever happens to the broker."""
+    """Reads from the end of the inbox as of the first `open`; `read` reconnects after failures of the broker."""
 
     def __init__(self, transport: Transport, topic: str, partition: int, *, client_id: str) -> None:
         self._transport = transport
@@ -30,7 +29,7 @@ class Inbox:
         self.position: int | None = None
 
     async def open(self) -> None:
-        """Connect, and find the end where none is known yet. Raises HubError."""
+        """Connect; the first time, begin at the end of the inbox. Raises HubError."""
         reader = self._transport.reader(client_id=self._client_id)
         try:
             await reader.open(self.topic, self._partition, self.position or 0)
@@ -43,30 +42,30 @@ class Inbox:
         self._reader = reader
 
     async def close(self) -> None:
-        """Disconnect; the place is kept."""
+        """Disconnect; the position is kept."""
         reader, self._reader = self._reader, None
         if reader is not None:
             await reader.close()
 
     async def read(self, take: Callable[[StoredRecord], Awaitable[None]]) -> None:
-        """Hand every record to `take`, forever. Raises only what `take` raises."""
+        """Call `take` with every record; does not return. Raises only what `take` raises."""
         pause, away = RECONNECT_SECONDS[0], False
         while True:
             try:
                 records = await self._next()
             except (HubError, TimeoutError, OSError) as error:
                 if isinstance(error, OffsetOutOfRange):
-                    log.error("commands lost: the inbox was created again", action="worker_inbox_lost", reason=str(error))
-                    self.position = None  # Its end: what was lost is not started, and so dispatched again.
+                    log.error("unread commands were deleted or lost", action="worker_inbox_lost", reason=str(error))
+                    self.position = None  # Begin at the end: lost commands are not started, so they are dispatched again.
                 elif not away:
-                    log.warning("inbox interrupted", action="worker_inbox_retry", reason=str(error) or repr(error))
+                    log.warning("inbox reader disconnected", action="worker_inbox_retry", reason=str(error) or repr(error))
                 away = True
                 await self.close()
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, RECONNECT_SECONDS[1])
                 continue
             if away:
-                log.info("inbox continues", action="worker_inbox_back", position=self.position)
+                log.info("inbox reader reconnected", action="worker_inbox_back", position=self.position)
                 pause, away = RECONNECT_SECONDS[0], False
             for record in records:
                 self.position = record.offset + 1

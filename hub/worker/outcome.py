@@ -1,4 +1,4 @@
-"""How an attempt ended, as a value."""
+"""The outcome of an attempt, as a value."""
 
 import re
 import traceback
@@ -25,7 +25,7 @@ class Succeeded(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """The handler raised, or took too long. `retry_after` in seconds wins over the policy's backoff."""
+    """The handler raised an exception or timed out. `retry_after`, in seconds, overrides the policy's backoff."""
 
     error: TaskError
     ran_seconds: float
@@ -34,7 +34,7 @@ class Failed(NamedTuple):
 
 
 class Cancelled(NamedTuple):
-    """The code was asked to stop, and has."""
+    """The handler was requested to stop, and has stopped."""
 
     ran_seconds: float
 
@@ -43,7 +43,7 @@ Outcome = Succeeded | Failed | Cancelled
 
 
 def error_of(raised: BaseException, *, retryable: bool = True) -> TaskError:
-    """An exception as a task's error: type, message, shortened stack trace, and a fingerprint that groups like errors."""
+    """Converts an exception to a task's error: type, message, truncated stack trace, fingerprint that groups equal errors."""
     kind, message = _cut(type(raised).__qualname__, TYPE_BYTES_MAX), text_of(raised)
     return TaskError(
         type=kind,
@@ -55,22 +55,22 @@ def error_of(raised: BaseException, *, retryable: bool = True) -> TaskError:
 
 
 def text_of(raised: BaseException) -> str:
-    """Its message, shortened; it can be sent, whatever it is."""
+    """The message of an exception, truncated and encodable as UTF-8."""
     try:
         return _cut(str(raised), MESSAGE_BYTES_MAX)
-    except BaseException as error:  # It is the exception's own code.
-        return f"(its text cannot be had: {type(error).__qualname__})"
+    except BaseException as error:  # `str` calls the exception's own code.
+        return f"(no message: str() of the exception raised {type(error).__qualname__})"
 
 
 def _stacktrace_of(raised: BaseException) -> str | None:
     try:
         return _cut("".join(traceback.format_exception(raised)), STACKTRACE_BYTES_MAX)
-    except BaseException:  # The exception's own code again: its notes may be a property.
+    except BaseException:  # This calls the exception's own code, too: its notes may be a property.
         return None
 
 
 def in_short(outcome: Outcome, refused: Exception) -> Failed:
-    """The end that is reported where `outcome` could not be sent, because of `refused`: a failure with a short message."""
+    """The outcome to report instead of one that could not be sent because of `refused`: a failure with a short message."""
     if not isinstance(outcome, Failed):
         error = error_of(refused, retryable=False)
         return Failed(replace(error, stacktrace=None), outcome.ran_seconds)
@@ -79,10 +79,10 @@ def in_short(outcome: Outcome, refused: Exception) -> Failed:
 
 
 def fingerprint_of(kind: str, message: str) -> str:
-    """16 hex digits of type and message without its numbers."""
+    """A hash, 16 hexadecimal digits, of the type and of the message with all numbers removed."""
     return blake2b(f"{kind}\n{_NUMBERS.sub('#', message)}".encode(errors="backslashreplace"), digest_size=8).hexdigest()
 
 
 def _cut(text: str, limit: int) -> str:
-    raw = text.encode(errors="backslashreplace")  # half a character, as in the name of a file, is not valid JSON
+    raw = text.encode(errors="backslashreplace")  # a lone surrogate, as in file names, is not valid in JSON
     return raw.decode() if len(raw) <= limit else raw[:limit].decode(errors="ignore") + "…"

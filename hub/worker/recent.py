@@ -1,12 +1,12 @@
-"""Tokens of attempts that ended, so that a repeated command is recognised."""
+"""Tokens of ended attempts, to recognise repeated commands."""
 
-#: At least so many are remembered, and at most twice as many.
+#: Minimum number of remembered tokens; the maximum is twice as many.
 RECENT_TOKENS_MIN = 10_000
 
 
 class RecentTokens:
-    """The last `at_least` tokens, and up to as many before them. Two generations instead of one queue: a dict that is emptied at
-    its front has to be searched from there, past thousands of removed entries."""
+    """The last `at_least` tokens, and up to as many older ones. Two sets instead of an ordered dict, because deleting the first
+    entry of a dict repeatedly is slow: each search skips all entries deleted before."""
 
     def __init__(self, at_least: int = RECENT_TOKENS_MIN) -> None:
         self._at_least = at_least

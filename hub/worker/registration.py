@@ -1,4 +1,4 @@
-"""What a worker has registered, and which engine partitions are still to be given it. Pure."""
+"""The registration of a worker, and the engine partitions that have requested it. Pure."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,7 +14,7 @@ class Registration(NamedTuple):
 
 
 class Registered:
-    """The registration that reports speak of. Reports name its revision; the definitions follow where they are asked for."""
+    """The current registration. Every report has its revision; the definitions are added when a partition requests them."""
 
     def __init__(self, registration: Registration) -> None:
         self._registration = registration
@@ -22,19 +22,19 @@ class Registered:
 
     @property
     def revision(self) -> int:
-        """The revision that reports name."""
+        """The revision in reports."""
         return self._registration.revision
 
     def change(self, registration: Registration) -> None:
-        """From now on reports speak of this one."""
+        """Replace the registration."""
         self._registration = registration
 
     def want(self, partition: int) -> None:
-        """An engine partition does not know the definitions."""
+        """Record that an engine partition requested the definitions."""
         self._wanted.add(partition)
 
     def take(self, partition: int, *, always: bool) -> list[Definition] | None:
-        """The definitions for a report that is made now; None where the partition does not want them."""
+        """The definitions for the next report to a partition; None if it has not requested them and not `always`."""
         if not always and partition not in self._wanted:
             return None
         self._wanted.discard(partition)

@@ -1,4 +1,4 @@
-"""Handlers by name, version and namespace. A registry has no connection and starts nothing; a worker runs one."""
+"""Handlers by name, version and namespace. A registry has no connection and no background tasks."""
 
 import importlib
 import inspect
@@ -24,12 +24,12 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
 class InvalidArgumentsError(Exception):
-    """The arguments of a task do not fit its handler; the message names the field."""
+    """The arguments of a task do not match its handler; the message names the field."""
 
 
 class TaskDefinition:
-    """A handler, how to call it, and what it was registered with: as `submission_options` in a submission of the function itself,
-    as `announced` to the engine."""
+    """A handler, its parameters, and its options: `submission_options` for submissions of the function itself, `announced` for
+    the engine."""
 
     def __init__(self, name: str, function: Callable[..., Any], submission_options: dict[str, Any]) -> None:
         self.name = name
@@ -41,7 +41,7 @@ class TaskDefinition:
         self._model: Any = None
 
     def bind(self, args: bytes, context: TaskContext) -> dict[str, Any]:
-        """The keyword arguments of a call. Raises InvalidArgumentsError naming the field."""
+        """The keyword arguments of a call; `args` is a JSON object. Raises InvalidArgumentsError, which names the field."""
         if self._parameters is None:
             try:
                 values = json.decode(args)
@@ -95,7 +95,7 @@ def _plain_policy(name: str | None, retry: RetryPolicy | dict[str, Any]) -> Any:
 
 
 def _parameters_of(function: Callable[..., Any]) -> tuple[str | None, dict[str, Any] | None]:
-    """The name of the context's parameter, and (annotation, default) of the others; None where nothing is to be checked."""
+    """The name of the context parameter, and (annotation, default) of the others; None with `**kwargs`: nothing is checked."""
     signature = inspect.signature(function)
     try:
         hints = get_type_hints(function)
@@ -107,7 +107,9 @@ def _parameters_of(function: Callable[..., Any]) -> tuple[str | None, dict[str, 
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             return context_name, None
         if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_ONLY):
-            raise ConfigurationError(f"{function.__qualname__}: {parameter} cannot be filled from JSON; use named parameters.")
+            raise ConfigurationError(
+                f"{function.__qualname__}: arguments are a JSON object and cannot be passed to {parameter}; use named parameters."
+            )
         if hints.get(name) is TaskContext or (name == "ctx" and name not in hints):
             context_name = name
             continue
@@ -146,17 +148,17 @@ class TaskRegistry:
         timeout_seconds: float | None = None,
         delivery: str | None = None,
     ) -> Callable[[Handler], Handler]:
-        """Register an async function, or a plain one (it then runs in a thread). `name` defaults to the function's.
+        """Register an async function, or a plain one, which runs in a thread. `name` defaults to the function's name.
 
-        A name may have handlers of several versions (without one: "1"), and for several namespaces (without one: for all that
-        have none of their own). A submission reaches the version that it names, else the default version: the highest that is not
-        deprecated.
+        A name can have handlers for several versions (default "1") and for several namespaces (default: all namespaces without
+        a handler of their own). A submission is executed by the version that it names, else by the default version: the highest
+        that is not deprecated.
 
-        `queue`, `priority`, `retry`, `timeout_seconds` (of one attempt) and `delivery` hold for every submission that does not
-        give its own, whoever made it; the engine fixes them when the task is created.
-        Parameters are checked against their annotations; one named `ctx`, or annotated TaskContext, gets the context.
+        `queue`, `priority`, `retry`, `timeout_seconds` (of one attempt) and `delivery` apply to all submissions that do not set
+        them; the engine fixes them when the task is created.
+        Arguments are validated against the annotations. A parameter named `ctx`, or annotated TaskContext, gets the context.
 
-        Raises ConfigurationError where the task cannot be registered, or is registered already.
+        Raises ConfigurationError if an option is invalid or the task is already registered.
         """
         plain = {"version": version, "namespace": namespace, "queue": queue, "priority": priority, "delivery": delivery}
         options: dict[str, Any] = {field: value for field, value in plain.items() if value is not None}
@@ -168,8 +170,8 @@ class TaskRegistry:
         def register(function: Handler) -> Handler:
             definition = TaskDefinition(name or function.__name__, function, options)
             self._add(definition)
-            with suppress(AttributeError):  # A bound method takes no attributes: it is submitted by name.
-                function.__hub_task__ = definition  # type: ignore[attr-defined]  # how `Hub.submit(function)` finds its name
+            with suppress(AttributeError):  # A bound method cannot have attributes: it can only be submitted by name.
+                function.__hub_task__ = definition  # type: ignore[attr-defined]  # for `Hub.submit(function)`
             return function
 
         return register
@@ -179,10 +181,12 @@ class TaskRegistry:
         place = (announced.namespace, announced.name, announced.version)
         if place in self._definitions:
             version = "" if announced.version == FIRST_VERSION else f" in version {announced.version}"
-            raise ConfigurationError(f"The task {definition.name!r} is registered twice{version}.")
+            raise ConfigurationError(
+                f"The task {definition.name!r} is registered twice{version}: use another name, version or namespace."
+            )
         if len(self._definitions) >= DEFINITIONS_MAX:
             raise ConfigurationError(
-                f"A registry has at most {DEFINITIONS_MAX:,} tasks: give {definition.name!r} to another worker."
+                f"A registry has at most {DEFINITIONS_MAX:,} tasks: register {definition.name!r} in another worker."
             )
         self._definitions[place] = definition
         for changed in list(self._watchers):
@@ -190,7 +194,7 @@ class TaskRegistry:
 
     @contextmanager
     def watched(self, changed: Callable[[], object]) -> Iterator[None]:
-        """Inside, `changed` is called whenever a task was registered, in the thread that registered it."""
+        """While the context is active, `changed` is called after each registration, in the thread that registered."""
         self._watchers.append(changed)
         try:
             yield
@@ -199,12 +203,12 @@ class TaskRegistry:
 
     @property
     def registration(self) -> Registration:
-        """What is registered now."""
+        """The current definitions and their revision."""
         definitions = tuple(one.announced for one in list(self._definitions.values()))
         return Registration(len(definitions), definitions)
 
     def find(self, namespace: str, name: str, version: str | None) -> TaskDefinition | None:
-        """The handler for a task: that of its namespace, else that for every namespace."""
+        """The handler of a task: that of its namespace, else that for all namespaces; None if there is none."""
         version = version or FIRST_VERSION
         return self._definitions.get((namespace, name, version)) or self._definitions.get((None, name, version))
 
@@ -217,12 +221,12 @@ class TaskRegistry:
 def load_registry(reference: str) -> TaskRegistry:
     """The registry at "module:attribute" (attribute defaults to `tasks`); the current folder is searched first.
 
-    Raises ConfigurationError that names what is wrong and what there is."""
+    Raises ConfigurationError if the module cannot be imported or has no such registry; the message lists those it has."""
     module_name, _, attribute = reference.partition(":")
     attribute = attribute or "tasks"
     if not module_name:
         raise ConfigurationError(
-            f"{reference!r} does not name a module. Give the tasks as module:registry, for example app:tasks."
+            f"{reference!r} does not name a module. Specify the tasks as module:registry, for example app:tasks."
         )
     folder = str(Path.cwd())
     if folder not in sys.path:
@@ -231,18 +235,21 @@ def load_registry(reference: str) -> TaskRegistry:
         module = importlib.import_module(module_name)
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name == module_name:
-            why = f"there is no module {module_name!r} in {folder} or on the path. Give it as module:registry"
+            why = f"no module {module_name!r} was found in {folder} or on the path. Specify the tasks as module:registry"
         else:
             said = str(error).rstrip(".") if isinstance(error, HubError) else f"{type(error).__name__}: {error}"
             why = f"{said}{code_location(error)}"
         raise ConfigurationError(f"The worker module {module_name!r} cannot be imported: {why}.") from error
     except SystemExit as error:
-        raise ConfigurationError(f"The worker module {module_name!r} ends the process when it is imported ({error}).") from error
+        raise ConfigurationError(
+            f"The worker module {module_name!r} cannot be imported: it ends the process with sys.exit({error})."
+        ) from error
     found = getattr(module, attribute, None)
     if isinstance(found, TaskRegistry):
         return found
     there = [name for name, value in vars(module).items() if isinstance(value, TaskRegistry)]
     close = get_close_matches(attribute, there, 1)
-    hint = f" Did you mean {module_name}:{close[0]}?" if close else f" It has: {', '.join(there)}." if there else " It has none."
-    what = "is not a TaskRegistry" if found is not None else "is not there"
+    listed = f" Registries of the module: {', '.join(there) or 'none'}."
+    hint = f" Did you mean {module_name}:{close[0]}?" if close else listed
+    what = "is not a TaskRegistry" if found is not None else "does not exist"
     raise ConfigurationError(f"The registry {attribute!r} of the module {module_name!r} {what}.{hint}")

@@ -1,16 +1,16 @@
-"""Reporting what becomes of attempts: starts after a short linger, progress, and ends."""
+"""Reports of attempts: starts, after a short linger, progress, and ends."""
 
 import asyncio
 from collections.abc import Callable
 from functools import partial
 
-import structlog
 from msgspec import Raw
 
 from schemas import reports as r
 
 from ..errors import HubError
 from ..kafka import Outgoing
+from ..logs import Logger
 from ..service import ServiceTasks
 from .attempts import Attempt
 from .effects import Standing
@@ -19,20 +19,21 @@ from .reports import ReportBuilder, Reports
 from .shared import Locked, LoopCalls
 from .slots import Slots
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
-#: A body that is over within this time is not announced: its end implies that it began (seconds).
+#: The start of a body that ends within this time (seconds) is not reported separately: its end implies the start.
 STARTED_LINGER_SECONDS = 0.005
 
-#: Characters of a progress message that are sent.
+#: Maximum length of a progress message (characters); longer ones are truncated.
 MESSAGE_MAX = 1_000
 
-#: How long a report of the worker itself may take (seconds).
+#: Timeout of a report that the worker drains or has stopped (seconds).
 WORKER_REPORT_SECONDS = 5.0
 
 
 class Reporting:
-    """The reports of one desk, from its event loop; only `progress` may be called from any thread. Counts the ends."""
+    """Sends the reports of one desk and counts the outcomes. Use from its event loop; only `progress` may be called from any
+    thread."""
 
     def __init__(
         self,
@@ -55,14 +56,14 @@ class Reporting:
     # Starts
 
     def begun(self, attempt: Attempt, now: float) -> None:
-        """The body of an attempt begins at `now`: report that, unless it is over before the linger is."""
+        """Report after the linger that a body began at `now`, unless it has ended by then."""
         with self._desk as desk:
             desk.starts.add(attempt, now)
         if self._linger is None:
             self._linger = asyncio.get_running_loop().call_later(self._linger_seconds, self._linger_over)
 
     def _linger_over(self) -> None:
-        """One timer for all."""
+        """One timer for all pending starts."""
         self._linger = None
         with self._desk as desk:
             due = desk.starts.claim_all()
@@ -75,7 +76,7 @@ class Reporting:
                 await self._reports.post(self._builder.started(attempt))
 
     async def start(self, attempt: Attempt) -> None:
-        """Report now that the body has begun, or asks for its grant, unless that is reported already."""
+        """Report now that the body has begun, or requests its grant, unless this is already reported."""
         with self._desk as desk:
             ours = desk.starts.claim(attempt)
         if ours:
@@ -103,8 +104,8 @@ class Reporting:
     # Ends
 
     async def conclude(self, attempt: Attempt, outcome: Outcome) -> None:
-        """Report the end of a body; shortened, where it cannot be sent as it is. Where that cannot be sent either, the engine
-        finds the attempt missing from the next heartbeats."""
+        """Report the outcome of a body; if it cannot be sent, a shortened one. If that fails too, the next heartbeats no longer
+        name the attempt, and the engine treats it as lost."""
         about = {"task": attempt.command.task, "name": attempt.command.name}
         try:
             await self._conclude(attempt, outcome)
@@ -134,12 +135,13 @@ class Reporting:
         self.cancelled += 1
 
     async def release(self, attempt: Attempt, reason: str) -> None:
-        """Report that an attempt is handed back without a start."""
+        """Report that an attempt is released without a start."""
         await self._end(attempt, partial(self._builder.of_attempt, attempt, r.AttemptReleased, reason=reason))
         self.released += 1
 
     async def _end(self, attempt: Attempt, make_report: Callable[[], Outgoing]) -> None:
-        """The end of an attempt. It counts as held until that is stored: the engine misses what is no longer held."""
+        """Report the end of an attempt. Its lease is held until the report is stored: the engine treats an attempt whose lease
+        is no longer held as lost."""
         with self._desk as desk:
             desk.over(attempt)
         await self._reports.post(make_report(), partial(self._settle, attempt))
@@ -155,13 +157,13 @@ class Reporting:
         await self._reports.post(self._builder.heartbeat(partition, standing))
 
     async def register(self, partitions: int) -> None:
-        """Report to each engine partition that the worker is there, and what it has registered. Raises HubError."""
+        """Register the worker and its definitions with each engine partition. Raises HubError."""
         for partition in range(partitions):
             await self._reports.send(self._of_worker(r.WorkerRegistered, partition))
 
     async def leave(self, report: type[r.WorkerReport], partitions: int) -> None:
-        """Report to each engine partition that the worker drains, or has stopped. What is not stored is logged: the engine then
-        finds out by the leases."""
+        """Report to each engine partition that the worker drains or has stopped. A failure is logged; the engine then detects the
+        end of the worker by its leases."""
         for partition in range(partitions):
             try:
                 await self._reports.send(self._of_worker(report, partition), timeout_seconds=WORKER_REPORT_SECONDS)

@@ -1,4 +1,4 @@
-"""Where a worker's reports go, and how they are made: records for `hub.intake`."""
+"""Creates a worker's reports, records for `hub.intake`, and defines the interface that sends them."""
 
 import os
 import socket
@@ -22,7 +22,7 @@ _KINDS: dict[type[Struct], bytes] = {struct: kind.encode() for kind, struct in R
 
 
 class Reports(Protocol):
-    """Where reports go; used from one event loop. `hub.kafka.Sender` is one; see there for what its methods raise."""
+    """Sends reports; used from one event loop. Implemented by `hub.kafka.Sender`, which documents the errors."""
 
     async def start(self) -> None:
         """Connect."""
@@ -31,21 +31,21 @@ class Reports(Protocol):
         """Returns when the report is stored."""
 
     async def post(self, outgoing: Outgoing, on_settled: Callable[[], object] = ...) -> None:
-        """Returns when the report is handed over; `on_settled` is called when it is stored, or never will be."""
+        """Returns when the report is queued. `on_settled` is called when it is stored or has failed finally."""
 
     async def flush(self, *, timeout_seconds: float) -> bool:
-        """Whether everything that was posted is stored within the time."""
+        """Wait until all posted reports are stored; False on timeout."""
 
     async def watch(self) -> None:
-        """Raises what keeps reports that were posted from ever being stored; does not return."""
+        """Raises the error that prevents posted reports from being stored; does not return."""
 
     async def stop(self) -> None:
         """Disconnect."""
 
 
 class WorkerIdentity:
-    """What every report of a worker has in common. `process`: its host and process id, by
-    default those of this one."""
+    """The fields that all reports of a worker have in common. `process`: its host and process id, by default the present
+    ones."""
 
     def __init__(
         self,
@@ -71,8 +71,8 @@ class WorkerIdentity:
 
 
 class ReportBuilder:
-    """Makes reports of one incarnation, in one thread. Builders of other threads have another `series`, the beginning of the ids
-    (`ce_id`) of their reports."""
+    """Creates the reports of one incarnation; use from one thread. Each thread's builder has its own `series`, the prefix of the
+    ids (`ce_id`) of its reports."""
 
     def __init__(self, identity: WorkerIdentity, series: str = "") -> None:
         self._identity = identity
@@ -82,19 +82,19 @@ class ReportBuilder:
         self._numbers = count(1)
 
     def of_worker(self, report: type[r.WorkerReport], partition: int, standing: Standing, **more: Any) -> Outgoing:
-        """A report of the worker itself, for one engine partition."""
+        """A report of the worker's own state, for one engine partition."""
         credit, revision, definitions = standing.credit, standing.revision, standing.definitions
         value = report(**self._identity.fields, credit=credit, revision=revision, definitions=definitions, **more)
         return self._outgoing(value, partition, self._key)
 
     def heartbeat(self, partition: int, standing: Standing) -> Outgoing:
-        """The heartbeat for one engine partition; a draining report while the worker drains."""
+        """The heartbeat for one engine partition; `worker.draining` while the worker drains."""
         if standing.draining:
             return self.of_worker(r.WorkerDraining, partition, standing)
         return self.of_worker(r.WorkerHeartbeat, partition, standing, holding=standing.holding)
 
     def of_attempt(self, attempt: Attempt, report: type[r.AttemptReport], **fields: Any) -> Outgoing:
-        """A report of an attempt, numbered in the order in which they are made."""
+        """A report of an attempt, with the attempt's next report number."""
         attempt.number += 1
         return self._of_attempt(attempt, report, attempt.number, fields)
 
@@ -116,7 +116,7 @@ class ReportBuilder:
         return self._outgoing(value, command.partition, command.root.encode())
 
     def started(self, attempt: Attempt) -> Outgoing:
-        """The report that the body of an attempt has begun, whenever it is made."""
+        """The report that the body of an attempt has begun; its number is always STARTED_NUMBER."""
         return self._of_attempt(attempt, r.AttemptStarted, STARTED_NUMBER, {})
 
     def _of_attempt(self, attempt: Attempt, report: type[r.AttemptReport], number: int, fields: dict[str, Any]) -> Outgoing:

@@ -1,4 +1,4 @@
-"""How a worker is set up, and how it fails."""
+"""The settings of a worker, and the error that ends it."""
 
 from msgspec import Struct
 
@@ -6,7 +6,8 @@ from ..errors import HubError
 
 
 class WorkerSettings(Struct, frozen=True, kw_only=True):
-    """`slots`: bodies that run at once. `lease_seconds`: how long silence is not yet death. `grace_seconds`: for a drain."""
+    """`slots`: maximum number of concurrent attempts. `lease_seconds`: time without heartbeats after which the engine considers
+    the worker lost. `grace_seconds`: time that running attempts have to end when the worker drains."""
 
     pool: str = "default"
     queues: tuple[str, ...] = ("default",)
@@ -16,4 +17,4 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
 
 
 class WorkerFailedError(HubError):
-    """A worker that cannot continue; its process is to be replaced."""
+    """The worker cannot continue; its process must be replaced."""

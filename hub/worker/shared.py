@@ -1,8 +1,8 @@
-"""What crosses from one thread of a worker to another, and nothing else does: a value behind a lock, calls that a loop makes for
-other threads, and a latch. Threads themselves are in `threads.py`.
+"""The only ways by which threads of a worker share data: a value with a lock, calls on an event loop from other threads, and a
+latch. The threads themselves are in `threads.py`.
 
-The desk is used by the worker's event loop and by the heartbeat thread; progress and the return of a function that hung come from
-the threads of handlers; lost leases come from the heartbeat thread; `ctx.cancelled` is read in the threads of handlers.
+The worker's event loop and the heartbeat thread share the desk. Handler threads report progress and the return of a hung
+function, and read `ctx.cancelled`. The heartbeat thread reports lost leases.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Locked(Generic[T]):
-    """A value that several threads use, each inside `with locked as value:`. Nobody may wait in there, or lock it again."""
+    """A value shared by several threads; use it inside `with locked as value:`. Do not wait there, and do not lock it again."""
 
     __slots__ = ("_lock", "_value")
 
@@ -33,8 +33,8 @@ class Locked(Generic[T]):
 
 
 class LoopCalls:
-    """Calls that an event loop makes for any thread, in the order in which they come. One that comes when the loop is closed is
-    dropped: a function may outlive its worker."""
+    """Calls functions on an event loop for any thread, in the order of the requests. Requests after the loop was closed are
+    dropped: a handler's thread may outlive its worker."""
 
     __slots__ = ("_loop",)
 
@@ -42,7 +42,7 @@ class LoopCalls:
         self._loop = loop
 
     def call(self, function: Callable[..., object], *args: Any) -> None:
-        """Have the loop call `function(*args)` soon."""
+        """Request the loop to call `function(*args)`."""
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function, *args)
 
@@ -56,10 +56,10 @@ class Latch:
         self._lock = threading.Lock()
 
     def set(self) -> None:
-        """Turn it on; may be called again."""
+        """Set the flag; has no effect if it is set."""
         self._lock.acquire(blocking=False)
 
     @property
     def is_set(self) -> bool:
-        """Whether it is on."""
+        """Whether the flag is set."""
         return self._lock.locked()

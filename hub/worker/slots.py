@@ -1,7 +1,7 @@
-"""The desk: which attempts run, which wait, which go back, and how much more work the worker asks for.
+"""The desk: decides which attempts run, wait or are released, and how many more the worker requests.
 
-Pure and deterministic: commands and ends go in with the time in seconds, effects come out as values. It does no IO and has no
-clock, no event loop and no lock. The caller executes the effects in order; see `desk.py`.
+Pure and deterministic: takes commands and ends of attempts with the time in seconds, returns effects as values. It does no IO and
+has no clock, no event loop and no lock. The caller executes the effects in order; see `desk.py`.
 """
 
 from collections.abc import Sequence
@@ -29,18 +29,18 @@ from .holdings import Holdings
 from .recent import RecentTokens
 from .registration import Registered, Registration
 
-#: With several engine partitions: a command that found no free slot is handed back after this time (seconds).
+#: With several engine partitions, an attempt that got no slot within this time is released (seconds).
 HOLD_SECONDS = 0.1
 
 NOTHING_REGISTERED = Registration(0, ())
 
 
 class Slots:
-    """The attempts of one worker. An attempt is *waiting* or has a *slot*; it is *over* once its end is known, keeps its slot
-    until `ended` or `came_back`, and keeps its lease until `settle`.
+    """The attempts of one worker. An attempt is *waiting* or has a *slot*. It is *over* once its end is known; it keeps its slot
+    until `ended` or `came_back`, and its lease until `settle`.
 
-    Promises: no more than `slots` have a slot at once; each accepted command is begun once, handed back or cancelled, and a
-    repeated one is ignored; what waits is begun in the order of arrival, except for a slot that is reserved.
+    Guarantees: at most `slots` attempts have a slot; each accepted command is begun once, released or cancelled, and a repeated
+    one is ignored; waiting attempts begin in the order of arrival, except in a reserved slot.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Slots:
     # Commands
 
     def take(self, command: Command, now: float) -> Sequence[Effect]:
-        """What follows from a command."""
+        """Returns the effects of a command."""
         match command:
             case ExecuteAttempt():
                 return self._accept(command, now)
@@ -81,13 +81,13 @@ class Slots:
             case EngineAnnounced(partition=partition) | DefinitionsWanted(partition=partition):
                 self.registered.want(partition)
                 return (BeatSoon((partition,)),)
-            case WorkWanted(partition=partition):  # it has work and no credit: it gets what lies idle elsewhere, in one step each
+            case WorkWanted(partition=partition):  # it has tasks and no credit: each request moves half of another's idle credit
                 giver = None if self.draining else self._holdings.move_credit(partition)
                 return () if giver is None else (BeatSoon((giver, partition)),)
 
     def _accept(self, command: ExecuteAttempt, now: float) -> Sequence[Effect]:
         if command.token in self._attempts or command.token in self._recent:
-            return ()  # A command that is there twice runs once.
+            return ()  # A repeated command: it runs once.
         attempt = self._attempts[command.token] = Attempt(command, now)
         self._holdings.accept(command.partition, command.token)
         if self.draining:
@@ -110,7 +110,7 @@ class Slots:
 
     @property
     def waiting(self) -> int:
-        """How many attempts wait for a slot."""
+        """The number of attempts that wait for a slot."""
         return len(self._waiting)
 
     def _may_begin(self, attempt: Attempt, now: float) -> bool:
@@ -122,24 +122,24 @@ class Slots:
         return BeginBody(attempt)
 
     def over(self, attempt: Attempt) -> None:
-        """The end of an attempt is known. It keeps its slot and its lease; may be called again."""
+        """Record that the end of an attempt is known; it keeps its slot and its lease. May be called repeatedly."""
         attempt.over = True
         if self._attempts.pop(attempt.command.token, None) is not None:
             self._holdings.put_down(attempt.command.partition)
             self._recent.add(attempt.command.token)
 
     def settle(self, attempt: Attempt) -> None:
-        """The end of an attempt is stored, or will never be: its lease is no longer held."""
+        """Drop the lease of an attempt: its end is stored, or cannot be."""
         self._holdings.settle(attempt.command.partition, attempt.command.token)
 
     def ended(self, attempt: Attempt, now: float) -> Sequence[ImmediateEffect]:
-        """An attempt is over and has left its slot."""
+        """Free the slot of an attempt that has ended."""
         self.over(attempt)
         self.running -= 1
         return self._fill(now)
 
     def hung(self, attempt: Attempt, now: float) -> Sequence[ImmediateEffect]:
-        """An attempt is over, and the function that it left behind keeps the slot until `came_back`."""
+        """Record that an attempt has ended but its function still runs: it keeps the slot until `came_back`."""
         self.over(attempt)
         self._hung += 1
         if self._hung >= self._slots:
@@ -147,14 +147,14 @@ class Slots:
         return (BeatSoon(self._partitions),)
 
     def came_back(self, now: float) -> Sequence[ImmediateEffect]:
-        """A function that hung has returned: its slot is free."""
+        """Free the slot of a hung function that has returned."""
         self._hung -= 1
         self._give_up_at = None
         self.running -= 1
         return (*self._fill(now), BeatSoon(self._partitions))
 
     def _fill(self, now: float) -> list[ImmediateEffect]:
-        """Free slots go to what waits, first come, first served; else they are offered to partitions that were refused."""
+        """Give free slots to waiting attempts in order of arrival; without any, offer them to refused partitions."""
         if self.draining or self.running >= self._slots or not (self._waiting or self._fairness.any_refused):
             return []
         heard_by = self._fairness.reserve(now)
@@ -172,10 +172,10 @@ class Slots:
     # Time
 
     def tick(self, now: float) -> Sequence[Effect]:
-        """What follows from the time alone; call it every HOLD_SECONDS / 2.
+        """Returns the effects that are due at `now`; call it every HOLD_SECONDS / 2.
 
-        Several partitions give credit on their own: together they may hand out more than there are slots. What waits too long
-        is handed back, and its partition gets no more here until a slot is free."""
+        Partitions dispatch independently, so together they may send more attempts than there are slots. An attempt that waits
+        too long is released, and its partition sends no more until a slot is free."""
         effects: list[Effect] = []
         if len(self._partitions) > 1:
             for attempt in [one for one in self._waiting.values() if now - one.arrived_at > HOLD_SECONDS]:
@@ -187,7 +187,7 @@ class Slots:
         return effects
 
     def _refuse(self, attempt: Attempt, now: float) -> Sequence[Effect]:
-        """An attempt found no slot. The partition hears of its lower credit first, or it would send the same at once again."""
+        """Release an attempt that found no slot. The lower credit is reported first, or the partition would send it again."""
         partition = attempt.command.partition
         del self._waiting[attempt.command.token]
         self._fairness.refuse(partition, now)
@@ -201,15 +201,16 @@ class Slots:
     # Leases and the end
 
     def standing(self, partition: int, *, describe: bool = False) -> Standing:
-        """What the report says that is made now for a partition. Where the partition has asked for it, or with `describe`, that
-        is also what the worker has registered: once."""
+        """The state to report to a partition now. It includes the definitions if the partition has requested them (once per
+        request), or with `describe`."""
         refused = self._fairness.is_refused(partition)
         credit = 0 if self.draining else self._holdings.credit(partition, hung=self._hung, refused=refused)
         definitions = self.registered.take(partition, always=describe)
         return Standing(credit, self._holdings.held(partition), self.draining, self.registered.revision, definitions)
 
     def lease_lost(self, partition: int) -> Sequence[StopBody]:
-        """The leases of a partition cannot be renewed: stop what runs, and forget what waits, before somebody else runs it."""
+        """Stop the running and drop the waiting attempts of a partition whose leases cannot be renewed, before another worker
+        runs them."""
         ours = [attempt for attempt in self._attempts.values() if attempt.command.partition == partition]
         for attempt in ours:
             if self._waiting.pop(attempt.command.token, None) is not None:
@@ -218,11 +219,11 @@ class Slots:
         return [StopBody(attempt, "the lease was lost") for attempt in ours if not attempt.over]
 
     def drain(self) -> Sequence[ReportReleased]:
-        """Begin nothing more, and hand back what waits."""
+        """Begin no more attempts, and release those that wait."""
         self.draining = True
         waiting, self._waiting = list(self._waiting.values()), {}
         return [self._release(attempt, "drain") for attempt in waiting]
 
     def stop(self) -> Sequence[StopBody]:
-        """Stop what still runs."""
+        """Stop the attempts that still run."""
         return [StopBody(attempt, "the worker stops") for attempt in self._attempts.values()]

@@ -1,5 +1,5 @@
-"""Threads: for plain functions, and for an event loop of its own. A function that hangs holds its thread forever, and must not
-hold the process: unlike those of a ThreadPoolExecutor, which the interpreter joins when it ends, these are daemons.
+"""Threads for plain functions, and a thread with its own event loop. They are daemon threads, unlike those of a
+ThreadPoolExecutor, which the interpreter joins at exit: a function that hangs must not keep the process from ending.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ _Job = tuple["Future[Any]", Callable[[], Any]]
 
 
 class DaemonThreads(Executor):
-    """At most `threads_max` threads, made when they are needed. Submit from one thread only."""
+    """At most `threads_max` threads, created on demand. Submit from one thread only."""
 
     def __init__(self, threads_max: int, *, name: str) -> None:
         self._threads_max = threads_max
@@ -29,7 +29,7 @@ class DaemonThreads(Executor):
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
-        """See Executor. Raises RuntimeError, with nothing begun, when the system gives no thread."""
+        """See Executor. Raises RuntimeError if the system cannot create a thread; the function is then not called."""
         if not self._idle.acquire(blocking=False) and self._count < self._threads_max:
             threading.Thread(target=self._work, name=f"{self._name}_{self._count}", daemon=True).start()
             self._count += 1
@@ -40,11 +40,11 @@ class DaemonThreads(Executor):
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             _run(*job)
-            del job  # or it would hold the last one's arguments and result while it waits
+            del job  # otherwise an idle thread would keep the arguments and the result of its last call
             self._idle.release()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Idle threads end; those that run end with what they run, and nobody waits for them."""
+        """End the threads, busy ones when their function returns. Does not wait for them."""
         for _ in range(self._count):
             self._jobs.put(None)
 
@@ -61,8 +61,8 @@ def _run(future: "Future[Any]", call: Callable[[], Any]) -> None:
 
 
 class LoopThread:
-    """A thread that runs one coroutine on an event loop of its own. `main` is given a function to call when it is ready;
-    `on_over` is called, in the thread, when it ends after that: with what it raised, or None. Use from one event loop."""
+    """A thread that runs one coroutine on its own event loop. `main` gets a function that it must call when it is ready. When it
+    ends after that, `on_over` is called in the thread with the exception or None. Use from one event loop."""
 
     def __init__(
         self,
@@ -78,16 +78,16 @@ class LoopThread:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     async def start(self) -> None:
-        """Returns when `main` is ready; raises what it raised before."""
+        """Wait until `main` is ready. Raises what `main` raises before that."""
         self._thread.start()
         await asyncio.shield(asyncio.wrap_future(self._ready))
 
     def call(self, function: Callable[..., object], *args: Any) -> None:
-        """Have the thread's loop call `function(*args)`: soon, or as soon as `main` is ready. Dropped when it has ended."""
+        """Request the thread's loop to call `function(*args)` as soon as `main` is ready; dropped if the thread has ended."""
         self._ready.add_done_callback(partial(_call_on, function, args))
 
     async def join(self, timeout_seconds: float) -> bool:
-        """Whether the thread has ended within the time; True when it was never started."""
+        """Wait until the thread has ended; False on timeout. Returns True if it was never started."""
         if self._thread.ident is None:
             return True
         try:

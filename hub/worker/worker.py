@@ -1,6 +1,6 @@
-"""The worker: takes commands from its inbox, runs handlers in slots, reports what became of them, holds leases, drains.
+"""The worker: reads commands from its inbox, runs handlers in slots, reports their outcomes, renews leases, drains.
 
-Data flows one way: inbox → desk → body → outcome → report on `hub.intake`. The engine alone decides what an attempt is worth.
+Data flows one way: inbox → desk → body → outcome → report on `hub.intake`. Only the engine decides what follows from an outcome.
 """
 
 import asyncio
@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import structlog
 import uuid_utils
 
 from schemas import reports as r
 
 from ..errors import ConfigurationError
 from ..kafka import Cluster, KafkaTransport, StoredRecord, Transport, commands_topic, inbox_of
+from ..logs import Logger
 from ..service import ServiceTasks
 from .commands import CommandReader
 from .desk import Desk
@@ -28,19 +28,21 @@ from .reporting import STARTED_LINGER_SECONDS
 from .reports import ReportBuilder, Reports, WorkerIdentity
 from .settings import WorkerSettings
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
-#: How long posted reports may take to be stored when the worker stops (seconds).
+#: Time for posted reports to be stored when the worker stops (seconds).
 FLUSH_SECONDS = 5.0
 
 
 class Worker:
-    """One incarnation of a worker. `await worker.run()` until it is drained, or `start` and `stop`.
+    """One incarnation of a worker. Use `await worker.run()`, or `start`, `watch` and `stop`.
 
-    `bootstrap`: addresses of brokers, or a `Cluster`. What the registry holds is what it announces, also when that changes.
-    `transport` replaces the connection to `bootstrap`; on a local one, heartbeats are sent from the worker's event loop, and
-    starts are reported at once. `make_reports` makes where reports go, once for that loop and once for the heartbeats; by default
-    senders of the transport. `clock`: the time in seconds."""
+    `bootstrap`: addresses of brokers, or a `Cluster`. `registry`: its tasks are registered with the engine, also those added
+    later. `transport` replaces the connection to `bootstrap`; with a local one, heartbeats are sent from the worker's event loop
+    and starts are reported immediately. `make_reports` creates a sender of reports; it is called for the event loop and for the
+    heartbeats (default: a sender of the transport). `clock`: the time in seconds.
+
+    Raises ConfigurationError if the registry is empty or `slots` is less than 1."""
 
     def __init__(
         self,
@@ -56,7 +58,7 @@ class Worker:
         if not registry.names:
             raise ConfigurationError("The registry has no tasks: register some with @tasks.task(...) before the worker starts.")
         if self.settings.slots < 1:
-            raise ConfigurationError("slots must be at least 1.")
+            raise ConfigurationError(f"slots must be at least 1, got {self.settings.slots}.")
         self.incarnation = str(uuid_utils.uuid7())
         self._transport = transport or KafkaTransport(Cluster.of(bootstrap))
         self._clock = clock
@@ -74,9 +76,9 @@ class Worker:
         self._services = ServiceTasks("the worker", self._ending.fail)
 
     async def run(self, *, handle_signals: bool = True) -> None:
-        """Start, work until `stop` is asked for (by SIGTERM or SIGINT too), drain. A second signal ends the process at once.
+        """Start, run until the end is requested (by SIGTERM or SIGINT), drain. A second signal ends the process immediately.
 
-        Raises WorkerFailedError when it cannot continue."""
+        Raises HubError if it cannot start, WorkerFailedError if it cannot continue."""
         loop = asyncio.get_running_loop()
         if handle_signals:
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -93,7 +95,7 @@ class Worker:
         self._ending.ask()
 
     async def start(self) -> None:
-        """Connect, find the end of the inbox, then register with every engine partition. Raises HubError."""
+        """Connect, find the end of the inbox, and register with every engine partition. Raises HubError."""
         self._commands.partitions = await self._transport.describe_partitions()
         await self._transport.ensure_pool(self.settings.pool)
         await self._reports.start()
@@ -144,12 +146,12 @@ class Worker:
             await desk.take(command)
 
     async def watch(self) -> None:
-        """Until `stop` is asked for; raises what keeps the worker from continuing."""
+        """Wait until the end is requested. Raises WorkerFailedError if the worker cannot continue."""
         await self._ending.wait()
 
     async def stop(self) -> None:
-        """Drain: take nothing new, hand back what waits, finish what runs (within the grace time), report that, disconnect. Also
-        after a `start` that failed, wherever it did."""
+        """Drain and disconnect: accept no more attempts, release waiting ones, let running ones end within the grace time, and
+        report all of them. May also be called after a `start` that failed."""
         if self._stopped:
             return
         self._stopped = True
@@ -183,20 +185,20 @@ class Worker:
 
     @property
     def inbox(self) -> int:
-        """The partition of its pool's commands topic that it reads."""
+        """The partition of `hub.commands.<pool>` that this worker reads."""
         return inbox_of(self.incarnation)
 
     @property
     def partitions(self) -> int:
-        """How many engine partitions the hub has; 0 before `start`."""
+        """The number of engine partitions of the hub; 0 before `start`."""
         return self._commands.partitions
 
     @property
     def busy_threads(self) -> int:
-        """Plain functions that run, also those whose attempt is over."""
+        """The number of plain functions in threads, including those whose attempt has ended."""
         return 0 if self._desk is None else self._desk.bodies.busy_threads
 
     def stats(self) -> dict[str, int]:
-        """What this incarnation has in hand, and has done."""
+        """Counters of this incarnation: slots, attempts by state and by outcome, malformed commands."""
         desk = {} if self._desk is None else self._desk.stats()
         return {"slots": self.settings.slots, **desk, "malformed": self._commands.malformed}

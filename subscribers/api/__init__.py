@@ -1,8 +1,8 @@
-"""The whole plugin interface of subscribers: what a plugin declares, what it is handed, what it may raise.
+"""The complete plugin interface of subscribers: declarations, arguments of handlers, exceptions that handlers may raise.
 
-A subscriber is handed lifecycle events at least once, in order per task, with stable ids (`meta.source` + `meta.id`).
-A handler that returns has acknowledged its event; one that raises gets it again. Everything that can be declared here is
-acted on by the runtime; mistakes in a declaration raise TypeError or ValueError when the class is made, not at night.
+A subscriber receives lifecycle events at least once, in order per task, with stable ids (`meta.source` + `meta.id`).
+An event is acknowledged when its handler returns, and redelivered if it raises. Invalid declarations raise TypeError or
+ValueError when the class is created.
 
 Rules: imports `schemas` and pydantic only; no IO, no clock.
 """

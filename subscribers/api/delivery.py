@@ -1,4 +1,4 @@
-"""How events are delivered: what a subscriber declares, and what a handler raises to say what shall follow."""
+"""Declarations of how events are delivered, and the exceptions by which a handler postpones or drops an event."""
 
 from typing import Literal
 
@@ -12,32 +12,32 @@ class _Declared(BaseModel):
 
 
 class Redelivery(_Declared):
-    """Backoff after a failure: `initial` seconds, doubled each time, at most `max`; given up `timeout` after the first."""
+    """Backoff after failures: `initial`, doubled after each failure, at most `max`. No more attempts when `timeout` has passed
+    since the first failure. Durations: see `parse_duration`."""
 
     initial: Duration = 1.0
     max: Duration = 60.0
     timeout: Duration = "1h"
 
     def delay_seconds(self, failures: int) -> float:
-        """The wait after the `failures`-th failure in a row (from 1), without jitter."""
+        """The delay after the given number of consecutive failures (from 1), in seconds, without jitter."""
         initial, longest = parse_duration(self.initial), parse_duration(self.max)
         return min(longest, initial * 2.0 ** min(failures - 1, 60))
 
     @property
     def timeout_seconds(self) -> float:
-        """Seconds from the first failure after which no further try is made."""
+        """The time after the first failure when no more attempts are made, in seconds."""
         return parse_duration(self.timeout)
 
 
 class Delivery(_Declared):
-    """What the runtime promises a subscriber. Configuration may override any field, per instance.
+    """The delivery policy of a subscriber. The configuration may override each field, per instance.
 
-    `order`: events of one "task" come one after the other (default); of one "root" (a workflow and all its steps); or of one
-    "partition" of the log. `concurrency`: how many handlers run side by side (each for another task). `timeout`: how long one
-    call of a handler may take. `on_error`, after the last retry: "dlq" writes the event to `hub.dlq.<id>`, "skip" logs it
-    and continues, "stop" halts the subscriber before that event. A record that is not an event is dead-lettered or skipped
-    without retries, also where `on_error` is "stop". `in_flight_max`, `in_flight_bytes_max`: handed over and not yet
-    acknowledged; beyond either, reading pauses.
+    `order`: events of one "task" are handled one after the other (default); or of one "root" (a workflow and all its steps); or
+    of one "partition" of the log. `concurrency`: maximum number of concurrent handlers, each for another task. `timeout` of one
+    call of a handler. `on_error`, after the last retry: "dlq" writes the event to `hub.dlq.<id>`, "skip" logs it and continues,
+    "stop" stops the subscriber before this event. A record that is not an event is dead-lettered or skipped without retries, also
+    with "stop". `in_flight_max`, `in_flight_bytes_max`: limits of events that are not acknowledged yet; reading pauses at either.
     """
 
     order: Literal["task", "root", "partition"] = "task"
@@ -50,24 +50,25 @@ class Delivery(_Declared):
 
     @property
     def timeout_seconds(self) -> float:
-        """Seconds that one call of a handler may take."""
+        """The timeout of one call of a handler, in seconds."""
         return parse_duration(self.timeout)
 
 
 class Batch(_Declared):
-    """A handler takes up to `max` events at once; fewer when `linger` has passed since the first of them arrived."""
+    """A handler gets up to `max` events at once; fewer if `linger` has passed since the arrival of the first."""
 
     max: int = Field(default=100, ge=1)
     linger: Duration = "1s"
 
     @property
     def linger_seconds(self) -> float:
-        """Seconds that the first event of a batch waits for others."""
+        """The maximum time that the first event of a batch waits for others, in seconds."""
         return parse_duration(self.linger)
 
 
 class Postpone(Exception):
-    """Raised by a handler: not now; hand me this event again `after` seconds. Later events of the same task wait for it."""
+    """Raised by a handler to request redelivery of the event after `after`, a duration; not counted as a failure. Later events of
+    the same task wait for it. Raises ValueError if `after` is not a duration."""
 
     def __init__(self, after: float | str) -> None:
         super().__init__(f"postponed by {after}")
@@ -75,7 +76,7 @@ class Postpone(Exception):
 
 
 class Drop(Exception):
-    """Raised by a handler: this event is of no use; acknowledge it and count it as dropped, with the reason."""
+    """Raised by a handler to acknowledge the event without processing it. It is counted as dropped, and the reason is logged."""
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason)

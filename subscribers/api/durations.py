@@ -10,12 +10,13 @@ _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*")
 
 
 def parse_duration(value: float | str) -> float:
-    """Seconds in `value`: a number, or text such as "250ms", "5s", "10m", "1.5h", "1d". Raises ValueError otherwise."""
+    """A duration in seconds. `value`: a number of seconds, or text such as "250ms", "5s", "10m", "1.5h", "1d". Raises ValueError
+    otherwise."""
     if isinstance(value, str):
         match = _DURATION.fullmatch(value)
         if match is None:
             raise ValueError(
-                f'{value!r} is not a duration: a number of seconds, or text such as "250ms", "5s", "10m", "1h", "1d"'
+                f'{value!r} is not a duration: must be a number of seconds, or text such as "250ms", "5s", "10m", "1h", "1d"'
             )
         return float(match[1]) * _UNITS[match[2] or "s"]
     if value < 0 or value != value:

@@ -1,4 +1,4 @@
-"""Filters: the CloudEvents filter dialect over the headers of a record, so that a refused event is never decoded."""
+"""Filters: the CloudEvents filter dialect, applied to the headers of a record, so that rejected events are not decoded."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 FILTER_ATTRIBUTES = frozenset(
     {"specversion", "type", "source", "id", "subject", "time", "namespace", "taskname", "severitynumber", "traceparent"}
 )
-"""The CloudEvents attributes of an event that are in its headers: what a filter may name."""
+"""The CloudEvents attributes in the headers of an event, which filters can use."""
 
 Predicate = Callable[[Mapping[str, bytes]], bool]
 _OPERATORS = ("exact", "prefix", "suffix", "all", "any", "not")
@@ -22,7 +22,7 @@ class Filter:
     filters: tuple["Filter", ...] = ()
 
     def predicate(self) -> Predicate:
-        """A function from the headers of a record to whether it passes. An attribute that is absent matches nothing."""
+        """A function that returns whether a record passes, by its headers. An absent attribute never matches."""
         if self.operator in ("exact", "prefix", "suffix"):
             return _attribute_predicate(self.operator, self.attributes)
         inner = [one.predicate() for one in self.filters]
@@ -52,60 +52,62 @@ def _attribute_predicate(operator: str, attributes: tuple[tuple[str, str], ...])
 
 
 class F:
-    """How filters are written: `F.all(F.prefix(type="task."), F.not_(F.exact(namespace="sandbox")))`."""
+    """Functions that create filters: `F.all(F.prefix(type="task."), F.not_(F.exact(namespace="sandbox")))`. They raise ValueError
+    for unknown attributes and empty values."""
 
     @staticmethod
     def exact(**attributes: str) -> Filter:
-        """Every named attribute has exactly this value."""
+        """Passes if every given attribute has exactly the given value."""
         return _on_attributes("exact", attributes)
 
     @staticmethod
     def prefix(**attributes: str) -> Filter:
-        """Every named attribute begins with this."""
+        """Passes if every given attribute begins with the given text."""
         return _on_attributes("prefix", attributes)
 
     @staticmethod
     def suffix(**attributes: str) -> Filter:
-        """Every named attribute ends with this."""
+        """Passes if every given attribute ends with the given text."""
         return _on_attributes("suffix", attributes)
 
     @staticmethod
     def all(*filters: Filter) -> Filter:
-        """All of them pass."""
+        """Passes if all filters pass."""
         return _on_filters("all", filters)
 
     @staticmethod
     def any(*filters: Filter) -> Filter:
-        """At least one of them passes."""
+        """Passes if at least one filter passes."""
         return _on_filters("any", filters)
 
     @staticmethod
     def not_(inner: Filter) -> Filter:
-        """It does not pass."""
+        """Passes if the filter does not pass."""
         return Filter("not", filters=(inner,))
 
 
 def _on_attributes(operator: str, attributes: Mapping[str, str]) -> Filter:
     if not attributes:
-        raise ValueError(f"{operator}: name at least one attribute")
+        raise ValueError(f"{operator}: must have at least one attribute")
     for name, value in attributes.items():
         if name not in FILTER_ATTRIBUTES:
-            raise ValueError(f"{operator}.{name}: no attribute in the headers; known are {', '.join(sorted(FILTER_ATTRIBUTES))}")
+            raise ValueError(f"{operator}.{name}: unknown attribute; must be one of {', '.join(sorted(FILTER_ATTRIBUTES))}")
         if not isinstance(value, str) or not value:
-            raise ValueError(f"{operator}.{name}: the value must be text that is not empty")
+            raise ValueError(f"{operator}.{name}: must be a non-empty string")
     return Filter(operator, attributes=tuple(attributes.items()))
 
 
 def _on_filters(operator: str, filters: tuple[Filter, ...]) -> Filter:
     if not filters:
-        raise ValueError(f"{operator}: at least one filter is needed")
+        raise ValueError(f"{operator}: must have at least one filter")
     return Filter(operator, filters=filters)
 
 
 def parse_filter(value: Any) -> Filter:
-    """The filter in `value`: the JSON of the CloudEvents Subscriptions API. Raises ValueError naming the wrong part."""
+    """The filter in `value`, which is JSON of the CloudEvents Subscriptions API. Raises ValueError, which names the invalid
+    part."""
     if not isinstance(value, Mapping) or len(value) != 1:
-        raise ValueError(f"a filter is a table with one of {', '.join(_OPERATORS)}")
+        raise ValueError(f"must be an object with exactly one of {', '.join(_OPERATORS)}")
     ((operator, inner),) = value.items()
     if operator in ("exact", "prefix", "suffix") and isinstance(inner, Mapping):
         return _on_attributes(operator, inner)
@@ -113,4 +115,4 @@ def parse_filter(value: Any) -> Filter:
         return _on_filters(operator, tuple(parse_filter(one) for one in inner))
     if operator == "not":
         return F.not_(parse_filter(inner))
-    raise ValueError(f"{operator!r}: a filter is a table with one of {', '.join(_OPERATORS)}")
+    raise ValueError(f"{operator!r}: invalid operator or operand; a filter must be an object with one of {', '.join(_OPERATORS)}")

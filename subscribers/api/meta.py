@@ -1,13 +1,13 @@
-"""What a handler is given beside the event: its envelope and its place in the log."""
+"""The second argument of a handler: the event's envelope and its position in the log."""
 
 from schemas import Event
 
 
 class Meta:
-    """The envelope of an event and how this delivery of it came about.
+    """The envelope of an event, and information about its delivery.
 
-    `partition`, `offset`: its place on `hub.events`. `attempt`: which try this is, from 1. `event`: the whole event
-    (`schemas.Event`; `as_dict()` is the CloudEvent).
+    `partition`, `offset`: its position on `hub.events`. `attempt`: number of this delivery attempt, from 1. `event`: the whole
+    event (`schemas.Event`; `as_dict()` is the CloudEvent).
     """
 
     __slots__ = ("attempt", "event", "offset", "partition")
@@ -20,82 +20,82 @@ class Meta:
 
     @property
     def type(self) -> str:
-        """The dotted type."""
+        """The event type, for example task.completed."""
         return self.event.type
 
     @property
     def id(self) -> str:
-        """Unique within `source`, the same at every delivery."""
+        """The event's id: unique within `source`, and the same at each delivery."""
         return self.event.id
 
     @property
     def source(self) -> str:
-        """URI path of the entity."""
+        """The URI path of the entity."""
         return self.event.source
 
     @property
     def subject(self) -> str:
-        """The entity's id: the task, the worker, the engine partition."""
+        """The id of the entity: a task, a worker, or an engine partition."""
         return self.event.subject
 
     @property
     def entity(self) -> str:
-        """<kind>/<id>."""
+        """The kind and id of the entity: <kind>/<id>."""
         return self.event.entity
 
     @property
     def time(self) -> str:
-        """RFC 3339, UTC, the engine's clock."""
+        """The time of the event by the engine's clock: RFC 3339, UTC."""
         return self.event.time
 
     @property
     def sequence(self) -> int:
-        """1, 2, 3 … within the entity's run."""
+        """The number of the event within the entity's run: 1, 2, 3 …"""
         return self.event.sequence
 
     @property
     def run(self) -> int:
-        """Rises with each use of the entity's id."""
+        """The number of the run; a later use of the same entity id has a higher number."""
         return self.event.run
 
     @property
     def namespace(self) -> str | None:
-        """None for workers and the engine."""
+        """None for events of workers and of the engine."""
         return self.event.namespace
 
     @property
     def taskname(self) -> str | None:
-        """None for workers and the engine."""
+        """None for events of workers and of the engine."""
         return self.event.taskname
 
     @property
     def rootid(self) -> str | None:
-        """The workflow's (or the task's own) id."""
+        """The id of the workflow, or of a task outside a workflow; None for workers and the engine."""
         return self.event.rootid
 
     @property
     def correlationid(self) -> str | None:
-        """The caller's own id of the business process."""
+        """The id by which the submitter groups related tasks."""
         return self.event.correlationid
 
     @property
     def severity(self) -> int:
-        """OpenTelemetry: 5 debug, 9 info, 13 warn, 17 error."""
+        """The severity number of OpenTelemetry: 5 debug, 9 info, 13 warn, 17 error."""
         return self.event.severitynumber
 
     @property
     def traceparent(self) -> str | None:
-        """W3C trace context of the flow."""
+        """The W3C trace context."""
         return self.event.traceparent
 
     @property
     def from_state(self) -> str | None:
-        """The task's state before, or None."""
+        """The task's state before the event, or None."""
         return self.event.from_state
 
     @property
     def to_state(self) -> str | None:
-        """The task's state after, or None."""
+        """The task's state after the event; None if the event does not change it."""
         return self.event.to_state
 
     def __repr__(self) -> str:

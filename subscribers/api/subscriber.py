@@ -1,4 +1,4 @@
-"""The base class of subscribers and of their settings; a subscriber of a plain function."""
+"""The base classes of subscribers and of their settings; the decorator for functions."""
 
 import logging
 import typing
@@ -15,14 +15,14 @@ from .handlers import Handler, on, read_handlers
 
 
 class SubscriberContext(NamedTuple):
-    """What `open` is given: the instance's id (from the configuration) and a logger of its own."""
+    """The argument of `open`: the id of the instance (from the configuration) and its logger."""
 
     id: str
     logger: logging.Logger
 
 
 class SubscriberSettings(BaseModel):
-    """The base of a plugin's settings: unknown keys are refused; keep secrets in `pydantic.SecretStr`."""
+    """The base of a plugin's settings. Unknown keys are rejected; use `pydantic.SecretStr` for secrets."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -31,10 +31,10 @@ SettingsT = TypeVar("SettingsT", bound=SubscriberSettings)
 
 
 class Subscriber(Generic[SettingsT]):
-    """Derive from it, mark methods with `@on`, and be handed events.
+    """The base class of subscribers: methods marked with `@on` receive events.
 
-    One instance per configured subscriber, in a thread and an event loop of its own: what blocks here slows nobody else.
-    An event type goes to one method: the one that names it most closely.
+    Each configured subscriber has one instance, which runs in its own thread and event loop, so that blocking code does not
+    affect others. An event type is handled by one method, the one with the most specific pattern.
     """
 
     name: ClassVar[str] = ""
@@ -58,28 +58,29 @@ class Subscriber(Generic[SettingsT]):
 
     @classmethod
     def event_types(cls, settings: SettingsT) -> tuple[str, ...]:
-        """Override to let settings narrow what the handlers are given: types, with `*` for any text. By default everything."""
+        """The event types to receive, in which `*` matches any text (default: all). Override it to select them by settings."""
         return ("*",)
 
     @classmethod
     def handler_of(cls, event_type: str) -> Handler | None:
-        """The handler that names the type most closely; None when none does. Raises TypeError when two do equally."""
+        """The handler with the most specific pattern for the type; None if none matches. Raises TypeError if two match equally
+        well."""
         ranked = sorted(((one.matches(event_type), one) for one in cls.handlers), key=lambda pair: -pair[0])
         if not ranked or ranked[0][0] == 0:
             return None
         if len(ranked) > 1 and ranked[1][0] == ranked[0][0]:
             both = f"{ranked[0][1].method} and {ranked[1][1].method}"
-            raise TypeError(f"{cls.__qualname__}: {event_type} goes to one method, but {both} name it equally")
+            raise TypeError(f"{cls.__qualname__}: {event_type} must be handled by one method, but {both} match it equally well")
         return ranked[0][1]
 
     async def open(self, ctx: SubscriberContext) -> None:
-        """Called before the first event, in the thread and loop that handlers run in. Raise, and it is tried again later."""
+        """Called before the first event, in the thread and loop of the handlers. If it raises, it is retried later."""
 
     async def flush(self) -> None:
-        """For sinks that buffer: if it is overridden, events are acknowledged only after it has returned."""
+        """For sinks that buffer: if overridden, events are acknowledged only after it has returned."""
 
     async def close(self) -> None:
-        """Called after the last event (also before another try at `open`, if that succeeded once)."""
+        """Called after the last event; also before `open` is called again on a new instance after a failure."""
 
 
 def subscriber(
@@ -89,9 +90,10 @@ def subscriber(
     filter: Filter | None = None,
     batch: Batch | None = None,
 ) -> Callable[[Callable[..., Any]], type[Subscriber[SubscriberSettings]]]:
-    """Make a subscriber of a plain function: `@subscriber("task.failed", "workflow.*") async def on_fail(event): ...`.
+    """Create a subscriber from a function: `@subscriber("task.failed", "workflow.*") async def on_fail(event): ...`.
 
-    The result is a class (configure it as "module:on_fail"); the function itself stays callable as its `handle`.
+    The result is a class (configure it as "module:on_fail"); the function remains callable as its `handle`. Raises TypeError if
+    the function cannot be a handler.
     """
 
     def make(function: Callable[..., Any]) -> type[Subscriber[SubscriberSettings]]:

@@ -18,3 +18,12 @@ def test_importing_the_front_door_loads_no_kafka_client() -> None:
     code = "import sys, hub; print(sorted({'aiokafka', 'typer', 'rich', 'pydantic'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_importing_the_classes_of_the_library_loads_nothing_for_terminals() -> None:
+    code = """if True:
+        import sys
+        from hub import Hub, TaskRegistry, Worker
+        print(sorted({'structlog', 'typer', 'rich'} & set(sys.modules)))"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"

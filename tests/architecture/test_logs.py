@@ -10,6 +10,7 @@ import pytest
 import structlog
 
 from hub.errors import ConfigurationError
+from hub.logs import Logger
 from hub.telemetry import configure_logging
 
 ROOT = Path(__file__).parents[2]
@@ -40,12 +41,24 @@ def test_every_record_says_its_action() -> None:
 
 def test_records_of_both_kinds_of_loggers_are_lines_of_the_same_form(stream: io.StringIO) -> None:
     configure_logging("engine", "info", stream)
-    structlog.get_logger("hub.a").info("taken over", action="engine_started", partition=3)
+    Logger("hub.a").info("taken over", action="engine_started", partition=3)
     logging.getLogger("hub.b").warning("%d left", 2, extra={"action": "flush_failed"})
     logging.getLogger("hub.b").debug("not at this level")
-    first, second = stream.getvalue().splitlines()
+    structlog.get_logger("app").info("charged", action="paid", order=1)
+    first, second, third = stream.getvalue().splitlines()
     assert 'level=info role=engine action=engine_started event="taken over" partition=3 logger=hub.a' in first
     assert 'level=warning role=engine action=flush_failed event="2 left" logger=hub.b' in second
+    assert "level=info role=engine action=paid event=charged order=1 logger=app" in third
+
+
+def test_a_program_that_configures_structlog_does_not_change_the_lines_of_its_process(stream: io.StringIO) -> None:
+    configure_logging("worker", "info", stream)
+    structlog.configure(processors=[structlog.processors.JSONRenderer()], logger_factory=structlog.PrintLoggerFactory(stream))
+    structlog.get_logger("app").info("charged")
+    Logger("hub.a").info("taken over", action="engine_started", partition=3)
+    theirs, ours = stream.getvalue().splitlines()
+    assert theirs == '{"event": "charged"}'
+    assert 'level=info role=worker action=engine_started event="taken over" partition=3 logger=hub.a' in ours
 
 
 def test_an_exception_stays_on_the_line_of_its_record(stream: io.StringIO) -> None:

@@ -22,7 +22,7 @@ def test_a_module_of_a_user_that_shadows_ours_is_named(tmp_path: Path, name: str
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith(f"ImportError: {name!r} resolves to {theirs}, which is not taskhub's")
-    assert last.endswith("Rename yours, or give the hub an environment of its own.")
+    assert last.endswith("Rename that module, or install the hub into a separate environment.")
 
 
 def test_a_folder_without_code_is_named_too_where_it_comes_first(tmp_path: Path) -> None:

@@ -115,6 +115,13 @@ def test_lags_of_compaction() -> None:
     assert planned(old, [(10, 1)], max_compaction_lag_ms="800", min_cleanable_dirty_ratio="0.9")[:2] == (10, 30)
 
 
+def test_a_time_of_cleaning_whose_tombstones_may_go_is_not_replaced_by_a_later_one() -> None:
+    retention_ms, cleaned_ms = 32_000, 64_000
+    spans = [(10, cleaned_ms), (20, cleaned_ms + 1)]
+    assert add_span(spans, 30, cleaned_ms + retention_ms - 1, retention_ms)[0] == (20, cleaned_ms + 1)
+    assert add_span(spans, 30, cleaned_ms + retention_ms, retention_ms)[0] == (10, cleaned_ms)
+
+
 def test_times_of_cleaning_are_few_and_never_earlier_than_they_were() -> None:
     spans: Spans = []
     for number in range(1, 2000):

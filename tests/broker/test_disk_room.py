@@ -9,7 +9,7 @@ import pytest
 
 from hub.broker import BrokerServer
 from hub.broker.disk_room import DiskRoom
-from hub.broker.files import FileStorage
+from hub.broker.files import BACKLOG_MAX, CHECKPOINT_OVERDUE, FileStorage
 from tests.components.running import until
 
 
@@ -58,3 +58,20 @@ async def test_an_error_of_the_look_at_the_free_space_does_not_end_the_broker(
         await server.local.create_topic("t", 1)
         await server.stop()
     assert ended == []
+
+
+def test_writes_wait_for_a_late_checkpoint_and_are_rejected_when_none_is_written(tmp_path: Path) -> None:
+    size = 10_000
+    storage = FileStorage(tmp_path, checkpoint_bytes=size, reserve_bytes=0)
+    list(storage.recover().blocks)
+    storage.maintain()
+    changes: list[tuple[int, tuple[bool, bool, bool]]] = []
+    for written in range(1, 80):
+        storage.write([bytes(size // 10 - 100)])
+        now = storage.checkpoint_due, storage.checkpoint_overdue, not storage.writable
+        if not changes or changes[-1][1] != now:
+            changes.append((written, now))
+    storage.close()
+    begins = {now: written * (size // 10) / size for written, now in changes}
+    assert list(begins) == [(False, False, False), (True, False, False), (True, True, False), (True, True, True)]
+    assert list(begins.values())[1:] == pytest.approx([1, CHECKPOINT_OVERDUE, BACKLOG_MAX], rel=0.15)

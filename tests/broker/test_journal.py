@@ -1,8 +1,11 @@
 """The journal alone: complete blocks are replayed, incomplete ones are truncated, damage raises an error."""
 
+import os
 import shutil
+import stat
 from pathlib import Path
 
+import psutil
 import pytest
 
 from hub.broker.errors import StorageDamaged
@@ -32,7 +35,87 @@ def written(directory: Path, payloads: list[bytes], *, sync: bool = True) -> Pat
 def test_blocks_come_back_in_order_over_several_files(tmp_path: Path) -> None:
     payloads = [b"%04d" % number * 50 for number in range(40)]
     written(tmp_path, payloads)
+    assert {path.stat().st_size for path in tmp_path.iterdir()} == {FILE_BYTES}
     assert opened(tmp_path)[1] == payloads
+
+
+def test_a_journal_that_is_opened_again_continues_and_reuses_its_prepared_files(tmp_path: Path) -> None:
+    payloads = [b"%04d" % number * 50 for number in range(40)]
+    for first in range(0, 40, 10):
+        journal, found = opened(tmp_path)
+        assert found == payloads[:first]
+        for payload in payloads[first : first + 10]:
+            journal.write([payload])
+        journal.close()
+    opened(tmp_path)[0].close()
+    files = len(list(tmp_path.iterdir()))
+    for _ in range(3):
+        journal, found = opened(tmp_path)
+        journal.close()
+        assert found == payloads
+    assert len(list(tmp_path.iterdir())) == files
+
+
+class PowerLoss:
+    """Knows what a disk keeps: the content of each file when it was last synced."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.kept: dict[int, bytes] = {}
+        monkeypatch.setattr(os, "fsync", self.sync)
+        monkeypatch.setattr(os, "fdatasync", self.sync)
+
+    def sync(self, handle: int) -> None:
+        found = os.fstat(handle)
+        if stat.S_ISREG(found.st_mode):
+            self.kept[found.st_ino] = os.pread(handle, found.st_size, 0)
+
+    def happens(self, directory: Path) -> None:
+        for path in directory.iterdir():
+            path.write_bytes(self.kept.get(path.stat().st_ino, b""))
+
+
+def test_a_sync_keeps_all_blocks_before_it_in_a_power_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    power_loss = PowerLoss(monkeypatch)
+    payloads = [b"%04d" % number * 50 for number in range(40)]
+    journal, _ = opened(tmp_path)
+    for payload in payloads:
+        journal.write([payload])
+    journal.sync()
+    journal.write([b"not synced"])
+    journal.close()
+    power_loss.happens(tmp_path)
+    assert opened(tmp_path)[1] == payloads
+
+
+def test_what_was_replayed_is_kept_in_a_power_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    power_loss = PowerLoss(monkeypatch)
+    payloads = [b"%04d" % number * 50 for number in range(40)]
+    written(tmp_path, payloads, sync=False)
+    journal, found = opened(tmp_path)
+    journal.close()
+    power_loss.happens(tmp_path)
+    assert opened(tmp_path)[1] == found == payloads
+
+
+def test_prepared_files_are_as_many_as_wanted_and_have_their_room_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    power_loss = PowerLoss(monkeypatch)
+    journal = Journal(tmp_path, file_bytes=FILE_BYTES, spare_files=3)
+    assert list(journal.replay(START)) == []
+    for _ in range(2):
+        assert journal.prepare()
+    journal.close()
+    power_loss.happens(tmp_path)
+    assert [path.stat().st_size for path in tmp_path.iterdir()] == [FILE_BYTES] * 4
+
+
+def test_a_journal_closes_its_files(tmp_path: Path) -> None:
+    process = psutil.Process()
+    before = process.num_fds()
+    for _ in range(2):
+        written(tmp_path, [b"x" * FILE_BYTES] * 5)
+        assert process.num_fds() == before
 
 
 def test_a_block_larger_than_a_file_is_whole(tmp_path: Path) -> None:

@@ -46,6 +46,11 @@ def test_segments_go_when_their_newest_record_is_too_old() -> None:
     assert kept(segments, retention_ms="-1") == 0
 
 
+def test_only_what_ends_at_the_limit_or_before_it_goes() -> None:
+    segments = parts(1, 1, 1)
+    assert [kept(segments, limit=limit, retention_ms="10") for limit in (9, 10, 19, 20)] == [0, 10, 10, 20]
+
+
 def test_the_first_that_stays_keeps_all_after_it() -> None:
     assert kept(parts(NOW, 1, 1), retention_ms="10") == 0
 

@@ -40,3 +40,19 @@ def hub(*arguments: str, stdin: str = "", bootstrap: str | None = None) -> "subp
         timeout=SECONDS,
         check=False,
     )
+
+
+@contextmanager
+def followed(*arguments: str, bootstrap: str) -> "Iterator[subprocess.Popen[str]]":
+    """A running `hub events tail ...`, killed at the end."""
+    tail = subprocess.Popen(
+        [sys.executable, "-m", "hub", "events", "tail", *arguments, "--bootstrap", bootstrap],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with tail:
+        try:
+            yield tail
+        finally:
+            tail.kill()

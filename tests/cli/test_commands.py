@@ -16,7 +16,7 @@ from hub.kafka import partition_of
 from hub.verify import INVARIANTS
 from schemas import step_id, task_id_of_cloudevent
 from tests.brokers import broker_in_thread
-from tests.cli.running import SECONDS, hub, served
+from tests.cli.running import SECONDS, followed, hub, served
 
 ORDER = '{"order": 1, "items": ["kettle"]}'
 
@@ -205,8 +205,30 @@ def test_the_last_events_are_printed_without_following(address: str) -> None:
     assert len(hub(*tail, bootstrap=address).stdout.splitlines()) == 10
     assert hub(*tail, "--task", "last", bootstrap=address).stdout.splitlines() == all_of_task
     assert hub(*tail, "--task", "last", "--limit", "2", bootstrap=address).stdout.splitlines() == all_of_task[-2:]
-    nobody = hub(*tail, "--task", "nobody", bootstrap=address)
-    assert (nobody.returncode, nobody.stdout, nobody.stderr) == (0, "", "hub.events keeps no event that fits.\n")
+    nothing = hub(*tail, "--task", "last", "--type", "task.failed", bootstrap=address)
+    assert (nothing.returncode, nothing.stdout, nothing.stderr) == (0, "", "hub.events keeps no event that fits.\n")
+
+
+@pytest.mark.parametrize("more", [(), ("--from", "beginning")])
+def test_events_of_an_unknown_task_are_an_error_without_following(address: str, more: tuple[str, ...]) -> None:
+    nobody = hub("events", "tail", "--no-follow", "--task", "nobody", *more, bootstrap=address)
+    assert (nobody.returncode, nobody.stdout, nobody.stderr) == (1, "", "Task nobody is unknown or has expired.\n")
+
+
+def test_a_tail_that_is_started_before_its_task_says_so_and_waits(address: str) -> None:
+    with followed("--task", "later", "--limit", "1", "--json", bootstrap=address) as tail:
+        assert tail.stderr is not None
+        assert tail.stderr.readline() == "Task later is unknown so far. Waiting for its events.\n"
+        hub("task", "create", "reserve-stock", "--args", ORDER, "--id", "later", bootstrap=address)
+        printed, errors = tail.communicate(timeout=SECONDS)
+    assert (tail.returncode, json.loads(printed)["subject"], errors) == (0, "later", "")
+
+
+def test_a_tail_of_a_known_task_says_nothing_of_it(address: str) -> None:
+    hub("task", "create", "reserve-stock", "--args", ORDER, "--id", "known", "--wait", bootstrap=address)
+    with followed("--task", "known", "--from", "beginning", "--limit", "3", bootstrap=address) as tail:
+        printed, errors = tail.communicate(timeout=SECONDS)
+    assert (tail.returncode, len(printed.splitlines()), errors) == (0, 3, "")
 
 
 def test_every_check_is_explained_by_a_sentence(address: str) -> None:

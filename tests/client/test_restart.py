@@ -1,16 +1,20 @@
-"""A client that is connected while its broker restarts."""
+"""A client that is connected while its broker restarts, or whose connection hangs."""
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
 from hub.broker import BrokerServer
-from hub.client import Hub
-from hub.kafka import INTAKE, BrokerUnreachable, Cluster, ensure_topics, read_all
-from tests.components.running import until
+from hub.client import Hub, replies
+from hub.engine.embedded import EmbeddedEngine
+from hub.kafka import INTAKE, BrokerUnreachable, Cluster, KafkaTransport, PartitionReader, ensure_topics, read_all
+from schemas import Event
+from tests.components.running import running, until
+from tests.worker.test_commands import tasks
 
 
 @pytest.fixture
@@ -40,3 +44,55 @@ async def test_a_question_fails_after_its_timeout_if_the_broker_stays_away(broke
         await broker.stop()
         with pytest.raises(BrokerUnreachable, match=broker.bootstrap):
             await hub.get("t-1", timeout_seconds=0.1)
+
+
+class HangsOnce(KafkaTransport):
+    """A cluster whose first reader never fetches, as a consumer of aiokafka may after the loss of a broker."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster)
+        self.readers = 0
+
+    def reader(self, *, client_id: str) -> PartitionReader:
+        self.readers += 1
+        return super().reader(client_id=client_id) if self.readers > 1 else Hanging(self._cluster)
+
+
+class Hanging(PartitionReader):
+    """Receives nothing."""
+
+    async def open(self, topic: str, partition: int, offset: int) -> None:
+        await super().open(topic, partition, offset)
+        assert self._consumer is not None
+        self._consumer.pause(self._partition)
+
+
+async def test_a_reader_of_replies_that_hangs_is_replaced(embedded_bootstrap: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replies, "CHECK_SECONDS", 0.2)
+    monkeypatch.setattr(replies, "READ_MS", 50)
+    transport = HangsOnce(Cluster.of(embedded_bootstrap))
+    async with running(embedded_bootstrap, tasks), Hub(transport=transport) as hub:
+        handle = await hub.submit("quick")
+        assert await handle.result(timeout_seconds=60) == "done"
+        assert transport.readers > 1
+
+
+async def test_a_watch_fails_if_the_broker_stays_away(broker: BrokerServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.client.hub.SEND_SECONDS", 0.1)
+    monkeypatch.setattr("hub.kafka.reader.OPEN_SECONDS", 2.0)
+    monkeypatch.setattr("hub.kafka.following.CHECK_SECONDS", 0.5)
+    engine = EmbeddedEngine(broker.local)
+    await engine.start()
+    async with Hub(broker.bootstrap) as hub:
+        task = await hub.submit("nobody's", id="t-1")
+        async with aclosing(hub.watch(task.id)) as events:
+            assert (await anext(events)).type == "task.created"
+            await engine.stop()
+            await broker.stop()
+            with pytest.raises(BrokerUnreachable, match=broker.bootstrap):
+                await asyncio.wait_for(all_of(events), 60)
+
+
+async def all_of(events: AsyncIterator[Event]) -> list[Event]:
+    """All events up to the last."""
+    return [event async for event in events]

@@ -10,6 +10,7 @@ from hub.core.graph import Plan, check_plan, dependency_of
 from hub.core.rejection import Rejection
 from hub.core.state.agenda import Agenda
 from hub.core.state.definitions import order_of
+from hub.core.state.partition import TIDY_FROM, PartitionState
 from hub.core.state.ready import AGING_SECONDS, ReadyQueue
 from hub.core.tasks.retry import delay_seconds
 from hub.core.times import text_of, us_of
@@ -88,6 +89,19 @@ def test_a_task_that_is_ready_no_more_is_passed_over() -> None:
     queue.remove("y")
     assert queue.heads() == []
     assert queue.buckets == {}
+
+
+def test_the_ready_order_is_rebuilt_only_if_entries_of_other_tasks_outnumber_those_that_wait() -> None:
+    state = PartitionState(ended_entries_max=1)
+    for number in range(TIDY_FROM + 3):
+        state.ready.push(f"t{number}", BUCKET, 0, 0)
+    heap = state.ready.buckets[BUCKET]
+    state.tidy()
+    assert state.ready.buckets[BUCKET] is heap
+    for number in range(1, TIDY_FROM + 3):
+        state.ready.remove(f"t{number}")
+    state.tidy()
+    assert state.ready.entries == len(state.ready) == 1
 
 
 def test_the_agenda_gives_what_is_due_in_order_and_nothing_early() -> None:

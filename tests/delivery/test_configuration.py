@@ -26,9 +26,9 @@ def planned(**entry: Any) -> Any:
         ({}, "subscribers: must be a list"),
         ([{}], r"subscribers\[0\]\.use: is missing"),
         ([{"use": "console", "retries": 5}], r"subscribers\[0\]\.retries: unknown key"),
-        ([{"use": "console", "id": "a b"}], r"subscribers\[0\]\.id: letters, digits"),
+        ([{"use": "console", "id": "a b"}], r"subscribers\[0\]\.id: must consist of at most 200 letters, digits"),
         ([{"use": "console", "start_from": "middle"}], r"subscribers\[0\]\.start_from: "),
-        ([{"use": "console"}, {"use": "console"}], r"subscribers\[1\]\.id: 'console' is the id of subscribers\[0\] too"),
+        ([{"use": "console"}, {"use": "console"}], r"subscribers\[1\]\.id: 'console' is already the id of subscribers\[0\]"),
     ],
 )
 def test_a_wrong_entry_is_refused(entries: Any, says: str) -> None:

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 import hub.core.requests as requests_module
+from hub.core import SOURCE_BYTES
 from hub.core.time.timers import TIMERS
 from hub.engine.partition import EngineSettings, PoisonRecord, PoisonTimer
 from hub.kafka import partition_of
@@ -193,6 +194,13 @@ def test_an_identity_that_is_too_long_is_refused_and_never_cut(world: World, fie
     assert len(rejected.reason) < 400
     assert world.replies[b"me"]["code"] == "malformed"
     goes_on(world)
+
+
+@pytest.mark.parametrize(("length", "accepted"), [(SOURCE_BYTES // 2, True), (SOURCE_BYTES // 2 + 1, False)])
+def test_the_bound_of_a_source_counts_its_bytes_in_json(world: World, length: int, accepted: bool) -> None:
+    world.put("task.created", {"id": "t", "name": "a"}, source='"' * length)
+    world.step()
+    assert (world.types("t")[:1] == ["task.created"]) == accepted
 
 
 @pytest.mark.parametrize("kind", ["task.cancel", "task.await"])

@@ -261,6 +261,17 @@ def test_a_task_that_timed_out_says_which_report_caused_its_end(world: World) ->
 
 
 @pytest.mark.parametrize("end", ["completed", "failed"])
+def test_the_end_of_a_task_names_the_time_at_which_its_start_was_reported(world: World, end: str) -> None:
+    command = run_one(world, retry={"max_attempts": 1})
+    world.report(command, "attempt.started", number=1)
+    world.step()
+    world.complete(command) if end == "completed" else world.fail(command)
+    world.step(seconds=5)
+    started, ended = world.last("task.started"), world.last(f"task.{end}")
+    assert ended.data.started_at == started.time < ended.time
+
+
+@pytest.mark.parametrize("end", ["completed", "failed"])
 def test_how_long_a_body_ran_is_kept_where_start_and_end_came_together(world: World, end: str) -> None:
     command = run_one(world, retry={"max_attempts": 1})
     world.complete(command, 1, ran_seconds=0.25) if end == "completed" else world.fail(command, ran_seconds=0.25)

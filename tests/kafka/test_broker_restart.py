@@ -9,6 +9,9 @@ from tests.brokers import unique
 from tests.conformance.session.worlds import World, record
 from tests.kafka_nodes import KafkaNode
 
+OPEN_SECONDS = 60.0
+"""A broker that has just restarted responds before it has loaded the transaction log."""
+
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 
@@ -24,12 +27,20 @@ async def test_a_killed_broker_costs_the_session_and_nothing_else(
 
 
 async def commit_across_a_kill(broker: KafkaNode, world: World) -> tuple[list[int], list[int], str]:
-    """Kill and restart the broker while a session commits numbers; go on with a new session after a failure."""
+    """Kill and restart the broker while a session commits numbers; a new session continues after a failure, when the broker has
+    restarted."""
     topic, owner = await world.topic(), unique("owner")
-    session = world.session(owner)
+    session = world.session(owner, open_seconds=OPEN_SECONDS)
     await session.open()
     acknowledged: list[int] = []
     tried: list[int] = []
+    running = asyncio.Event()
+    running.set()
+
+    async def restart() -> None:
+        running.clear()
+        await asyncio.to_thread(power_off_and_on, broker)
+        running.set()
 
     async def commit_until(count: int) -> None:
         nonlocal session
@@ -40,20 +51,21 @@ async def commit_across_a_kill(broker: KafkaNode, world: World) -> tuple[list[in
                 acknowledged.append(tried[-1])
             except (SessionFailed, SessionFenced):
                 await session.close()
-                session = world.session(owner)
+                await running.wait()
+                session = world.session(owner, open_seconds=OPEN_SECONDS)
                 await session.open()
 
     async with asyncio.timeout(150):
         await commit_until(200)
-        killing = asyncio.create_task(asyncio.to_thread(restart, broker))
-        await commit_until(201)
-        await killing
+        async with asyncio.TaskGroup() as group:
+            group.create_task(restart())
+            await commit_until(201)
         await commit_until(401)
     await session.close()
     return acknowledged, tried, topic
 
 
-def restart(broker: KafkaNode) -> None:
-    """Power off and on."""
+def power_off_and_on(broker: KafkaNode) -> None:
+    """Kill and start; returns when the broker responds."""
     broker.kill()
     broker.start()

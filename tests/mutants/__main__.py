@@ -3,40 +3,28 @@
     python -m tests.mutants 40 --seed 7            # forty of all rooms, two at a time
     python -m tests.mutants 20 --room worker -v    # of one room
 
-A mutant is killed if a test fails or exceeds its time limit. Survivors are printed with the command that reproduces them. Exit
-codes: 0 at least `--least` per cent were killed, 1 fewer, 2 the tests fail without a mutant."""
+Each runs with the tests of its room that may execute the changed lines. A mutant is killed if a test fails or exceeds its time
+limit. Survivors are printed with the command that reproduces them. Exit codes: 0 at least `--least` per cent were killed,
+1 fewer, 2 the tests fail without a mutant."""
 
 import argparse
+import math
 import os
 import random
 import shutil
-import subprocess
 import sys
-import tempfile
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
 
-from .rooms import ROOMS, files_of
-from .sites import Mutant, count_sites, mutate
-
-ROOT = Path(__file__).parents[2]
-COPIED = (
-    "hub",
-    "schemas",
-    "subscribers",
-    "tests",
-    "pyproject.toml",
-    "README.md",
-    "CHANGELOG.md",
-    "Makefile",
-    "docker-compose.yml",
-)
-
-#: A mutant that makes the tests of a room run longer than this (seconds) is found: they hang.
-SECONDS = 900
+from .copies import ROOT, Copy
+from .recordings import Recording, choose, digests, load, store, within
+from .rooms import ROOMS, files_of, suite_of
+from .sites import count_sites, mutate
 
 
 class Drawn(NamedTuple):
@@ -58,39 +46,9 @@ def draw(count: int, seed: int, rooms: list[str]) -> list[Drawn]:
     return random.Random(seed).sample(places, min(count, len(places)))
 
 
-class Copy:
-    """A copy of the project in which one module is changed at a time."""
-
-    def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="taskhub-mutants-"))
-        for name in COPIED:
-            if (ROOT / name).is_dir():
-                shutil.copytree(ROOT / name, self.folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-            elif (ROOT / name).exists():
-                shutil.copy(ROOT / name, self.folder / name)
-
-    def passes(self, room: str) -> bool:
-        """Whether the tests of a room pass with the copy as it is."""
-        return all(self._run(tests) for tests in ROOMS[room].tests)
-
-    def _run(self, tests: str) -> bool:
-        environment = {**os.environ, "PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", tests]
-        try:
-            done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, timeout=SECONDS, check=False)
-        except subprocess.TimeoutExpired:
-            return False
-        return done.returncode == 0
-
-    def survives(self, drawn: Drawn, mutant: Mutant) -> bool:
-        """Whether the tests of its room pass with the mutant."""
-        file = self.folder / drawn.file
-        original = file.read_text()
-        file.write_text(mutant.source)
-        try:
-            return self.passes(drawn.room)
-        finally:
-            file.write_text(original)
+def cache_dir() -> Path:
+    """The folder of recordings."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "taskhub" / "mutants"
 
 
 def _arguments() -> argparse.Namespace:
@@ -100,6 +58,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--room", choices=ROOMS, action="append", help="only mutants of this room; may be repeated")
     parser.add_argument("--one", metavar="FILE:SITE", help="one mutant, as a survivor's line names it")
     parser.add_argument("--jobs", type=int, default=2, help="how many are tried at once (default: 2)")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="only the fastest tests, which take so long together")
     parser.add_argument("--least", type=float, default=95.0, help="per cent that must be killed (default: 95)")
     parser.add_argument("-v", "--verbose", action="store_true", help="print killed ones, too")
     return parser.parse_args()
@@ -119,43 +78,73 @@ def main() -> int:
     else:
         mutants = draw(given.count, given.seed, rooms)
     print(f"{len(mutants)} mutants of {', '.join(rooms)}, seed {given.seed}", flush=True)
-    copies: SimpleQueue[Copy] = SimpleQueue()
-    made = [Copy() for _ in range(given.jobs)]
-    for copy in made:
-        copies.put(copy)
+    sources = {one.file: (ROOT / one.file).read_text() for one in mutants}
+    copies = [Copy() for _ in range(given.jobs)]
     try:
-        for room in {one.room for one in mutants}:
-            if not made[0].passes(room):
-                print(f"the tests of {room} fail without any change", file=sys.stderr)
-                return 2
-        survivors = _try_all(mutants, copies, given)
+        recordings = _recordings(copies, {test for one in mutants for test in suite_of(ROOT, one.room)})
+        failing = sorted(test for test, recording in recordings.items() if not recording)
+        if failing:
+            print(f"These tests fail without a mutant: {', '.join(failing)}", file=sys.stderr)
+            return 2
+        usable = {test: recording for test, recording in recordings.items() if recording}
+        survivors = _try_all(mutants, sources, copies, usable, given)
     finally:
-        for copy in made:
+        for copy in copies:
             shutil.rmtree(copy.folder)
     killed = len(mutants) - survivors
     print(f"{killed} of {len(mutants)} killed ({killed / len(mutants):.1%})")
     return 0 if killed * 100 >= given.least * len(mutants) else 1
 
 
-def _try_all(mutants: list[Drawn], copies: "SimpleQueue[Copy]", given: argparse.Namespace) -> int:
+def _recordings(copies: list[Copy], test_files: Iterable[str]) -> dict[str, Recording | None]:
+    """The recording of each test file; None for one whose tests fail."""
+    digest_of = digests(copies[0].folder, test_files)
+    missing = sorted(test for test, digest in digest_of.items() if not load(cache_dir(), test, digest))
+    if missing:
+        print(f"recording {len(missing)} test files", flush=True)
+
+    def record(copy: Copy, test_files: list[str]) -> None:
+        folder = copy.record(test_files)
+        for test in test_files:
+            if recording := load(folder, test, ""):
+                store(cache_dir(), test, replace(recording, digest=digest_of[test]))
+
+    parts = [missing[first :: len(copies)] for first in range(min(len(copies), len(missing)))]
+    with ThreadPoolExecutor(len(copies)) as threads:
+        list(threads.map(record, copies, parts))
+    return {test: load(cache_dir(), test, digest) for test, digest in digest_of.items()}
+
+
+def _try_all(
+    mutants: list[Drawn],
+    sources: dict[str, str],
+    copies: list[Copy],
+    recordings: dict[str, Recording],
+    given: argparse.Namespace,
+) -> int:
+    """How many of the mutants survive."""
     began = time.monotonic()
+    free: SimpleQueue[Copy] = SimpleQueue()
+    for copy in copies:
+        free.put(copy)
 
     def attempt(drawn: Drawn) -> bool:
-        mutant = mutate((ROOT / drawn.file).read_text(), drawn.site)
-        copy = copies.get()
+        mutant = mutate(sources[drawn.file], drawn.site)
+        every = choose([recordings[test] for test in suite_of(ROOT, drawn.room)], drawn.file, mutant.lines)
+        tests = within(every, given.seconds)
+        copy = free.get()
         try:
-            survived = copy.survives(drawn, mutant)
+            killer = copy.killer_of(drawn.file, mutant, tests)
         finally:
-            copies.put(copy)
-        if survived or given.verbose:
-            seconds = f"{time.monotonic() - began:.0f} s"
-            print(
-                f"{'SURVIVED' if survived else 'killed'} {drawn.file}:{mutant.line} (--one {drawn.file}:{drawn.site}) {seconds}"
-            )
-            print(f"    - {_first_line(mutant.before)}\n    + {_first_line(mutant.after) or '(left out)'}", flush=True)
-        return survived
+            free.put(copy)
+        if killer is None or given.verbose:
+            outcome, after = "killed" if killer else "SURVIVED", f"{len(tests)} tests, {time.monotonic() - began:.0f} s"
+            change = f"    - {_first_line(mutant.before)}\n    + {_first_line(mutant.after) or '(left out)'}"
+            by = f"\n    by {killer}" if killer else ""
+            print(f"{outcome} {drawn.file}:{mutant.lines[0]} (--one {drawn.file}:{drawn.site}) {after}\n{change}{by}", flush=True)
+        return killer is None
 
-    with ThreadPoolExecutor(given.jobs) as threads:
+    with ThreadPoolExecutor(len(copies)) as threads:
         return sum(threads.map(attempt, mutants))
 
 

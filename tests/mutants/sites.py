@@ -25,9 +25,9 @@ UNPROMISED = frozenset({"log", "logger", "warnings"})
 
 
 class Mutant(NamedTuple):
-    """A changed module: the line of the change, the statement before and after it, and the whole source."""
+    """A changed module: the lines of the changed node, its statement before and after the change, and the whole source."""
 
-    line: int
+    lines: range
     before: str
     after: str
     source: str
@@ -44,9 +44,13 @@ def mutate(source: str, index: int) -> Mutant:
     sites = list(_sites(tree))
     node, statement = sites[index]
     before = ast.unparse(statement)
-    line = getattr(node, "lineno", statement.lineno)
+    lines = _lines_of(node if isinstance(node, ast.expr) else statement)
     changed = _change(tree, node, statement)
-    return Mutant(line, before, "" if changed is None else ast.unparse(changed), ast.unparse(ast.fix_missing_locations(tree)))
+    return Mutant(lines, before, "" if changed is None else ast.unparse(changed), ast.unparse(ast.fix_missing_locations(tree)))
+
+
+def _lines_of(node: ast.expr | ast.stmt) -> range:
+    return range(node.lineno, (node.end_lineno or node.lineno) + 1)
 
 
 def _sites(tree: ast.Module) -> Iterator[tuple[ast.AST, ast.stmt]]:

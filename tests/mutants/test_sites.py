@@ -4,8 +4,9 @@ import ast
 
 import pytest
 
-from .__main__ import ROOT, draw
-from .rooms import ROOMS, files_of
+from .__main__ import draw
+from .copies import ROOT
+from .rooms import ROOMS, files_of, suite_of
 from .sites import count_sites, mutate
 
 
@@ -54,9 +55,15 @@ def test_a_module_is_changed_in_one_place_only() -> None:
     assert len(changes) == count_sites(source)
 
 
+def test_the_lines_of_a_change_are_those_of_its_node() -> None:
+    source = "f(\n    a\n    + b,\n    True,\n)\n"
+    assert [mutate(source, site).lines for site in range(count_sites(source))] == [range(1, 6), range(2, 4), range(4, 5)]
+
+
 def test_mutants_are_drawn_by_their_seed_from_every_room() -> None:
     assert draw(50, 1, list(ROOMS)) == draw(50, 1, list(ROOMS)) != draw(50, 2, list(ROOMS))
     for name, room in ROOMS.items():
         assert files_of(ROOT, name)
         assert all((ROOT / tests).exists() for tests in room.tests)
+        assert suite_of(ROOT, name)
         assert draw(1, 1, [name])

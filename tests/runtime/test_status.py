@@ -8,10 +8,11 @@ from subprocess import run
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
 from hub.errors import Unreachable
-from hub.kafka import Cluster, ensure_topics, make_admin, make_producer
+from hub.kafka import EVENTS, Cluster, ensure_topics, make_admin, make_consumer, make_producer
 from hub.runtime.status import _one_of
 from tests.brokers import delete_topics
 
@@ -47,6 +48,7 @@ async def test_every_process_is_told_with_role_pid_partitions_and_lag(hub_up: Hu
     assert by_role["broker+engine"]["partitions"] == [0, 1]
     assert by_role["worker"]["about"]["tasks"] == ["add", "hold"]
     assert by_role["delivery"]["partitions"] == [0, 1]
+    assert [(one["subscriber"], one["state"]) for one in found["subscribers"]] == [("console", "connected")]
 
     def quiet() -> bool:
         processes = status(tmp_path, "--data", "data")["processes"]
@@ -105,6 +107,26 @@ async def test_each_topic_has_a_size_and_the_disk_its_free_space(private_kafka: 
     table = shown(tmp_path, "--bootstrap", private_kafka)
     assert "hub.replies           488.4 KiB" in table
     assert "are free on the broker's disk" in table
+
+
+async def test_a_subscriber_without_a_delivery_process_is_shown_with_its_lag(empty_bootstrap: str, tmp_path: Path) -> None:
+    cluster = Cluster.of(empty_bootstrap)
+    await ensure_topics(cluster, partitions=2)
+    producer = make_producer(cluster)
+    await producer.start()
+    for partition in (0, 0, 0, 1):
+        await producer.send_and_wait(EVENTS, b"an event", partition=partition)
+    await producer.stop()
+    consumer = make_consumer(cluster, group="hub.sub.alerts")
+    await consumer.start()
+    committed = {TopicPartition(EVENTS, 0): 1, TopicPartition(EVENTS, 1): 0}
+    consumer.assign(list(committed))
+    await consumer.commit(committed)
+    await consumer.stop()
+    found = status(tmp_path, "--bootstrap", empty_bootstrap)
+    assert found["subscribers"] == [{"subscriber": "alerts", "state": "disconnected", "lag": 3}]
+    words = [line.split() for line in shown(tmp_path, "--bootstrap", empty_bootstrap).splitlines()]
+    assert ["alerts", "3", "no", "delivery", "process", "is", "connected"] in words
 
 
 async def test_a_hub_whose_topics_are_incomplete_is_one_error(empty_bootstrap: str, tmp_path: Path) -> None:

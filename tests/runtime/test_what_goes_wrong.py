@@ -61,7 +61,7 @@ def test_a_broker_that_is_not_there(tmp_path: Path, hub_up: HubUps) -> None:
 
 def test_a_worker_module_that_does_not_import(hub_up: HubUps, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("import nothing_of_this_name\n")
-    for module, why in (("absent:tasks", "there is no module 'absent'"), ("broken:tasks", "nothing_of_this_name")):
+    for module, why in (("absent:tasks", "no module 'absent' was found"), ("broken:tasks", "nothing_of_this_name")):
         up = hub_up("--worker", module, "--no-subscribers", data=module[:3])
         assert up.process.wait(DEADLINE_SECONDS) == 2
         assert why in up.errors()

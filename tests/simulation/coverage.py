@@ -1,11 +1,14 @@
 """What happened in schedules: kinds of faults and acts, types of events, transitions; and what of their tables was not seen."""
 
 from collections import Counter
+from typing import Any
+
+from msgspec import Raw, Struct, json
 
 from hub.broker import LocalBroker
 from hub.core.transitions import TRANSITIONS
-from hub.kafka import EVENTS, read_batches
-from schemas import CATALOGUE, TERMINAL_STATES, Event, decode_event
+from hub.kafka import EVENTS, StoredRecord, read_batches
+from schemas import CATALOGUE, TERMINAL_STATES
 
 from .broker import end_of
 
@@ -56,6 +59,22 @@ def _listed(names: set[str]) -> str:
     return ", ".join(sorted(names)) or "none"
 
 
+class _Body(Struct):
+    """What is looked at of the body of an event; the checker reads all of it."""
+
+    entity: str
+    rootid: str | None = None
+    to: str | None = None
+    data: Raw = Raw(b"{}")
+
+    def field(self, name: str) -> Any:
+        """A field of the data; None where it is absent."""
+        return json.decode(self.data).get(name)
+
+
+_BODY = json.Decoder(_Body)
+
+
 class EventLog:
     """Follows `hub.events` as it becomes visible: which tasks are live, and what happened."""
 
@@ -68,7 +87,7 @@ class EventLog:
         self.runs: Counter[str] = Counter()
         self.known: set[str | None] = set()
         """Tasks that were created, and those that were refused."""
-        self.unexpected: list[Event] = []
+        self.unexpected: list[bytes] = []
         """Events that say that the engine itself failed."""
         self.lost: set[str] = set()
         """Workers that were declared lost."""
@@ -82,34 +101,41 @@ class EventLog:
                 fetched = local.fetch(EVENTS, partition, position, max_bytes=FETCH_BYTES)
                 for record in read_batches(fetched.data, aborted=fetched.aborted):
                     if record.offset >= position:
-                        self._take(decode_event(record.value, record.headers))
+                        self._take(record)
                 self._positions[partition] = end_of(fetched.data)
 
-    def _take(self, event: Event) -> None:
-        coverage = self._coverage
-        coverage.events[event.type] += 1
-        kind, _, name = event.entity.partition("/")
+    def _take(self, record: StoredRecord) -> None:
+        event = (dict(record.headers)["ce_type"] or b"").decode()
+        body = _BODY.decode(record.value or b"")
+        self._coverage.events[event] += 1
+        kind, _, name = body.entity.partition("/")
         if kind == "task":
-            coverage.transitions[self._states.get(name, ""), event.type] += 1
-            if event.type == "task.created":
-                coverage.schedules["tasks"] += 1
-                self.live[name] = event.rootid or name
-                self.known.add(name)
-                self.runs[name] += 1
-            if event.to_state is not None:
-                self._states[name] = event.to_state
-            if event.to_state in TERMINAL_STATES:
-                self.live.pop(name, None)
-                self._states.pop(name, None)
-        elif event.type == "engine.restored":
-            coverage.schedules["restored from a snapshot"] += event.data.snapshot
-        elif event.type == "worker.lost":
+            self._take_of_task(event, name, body)
+        elif event == "engine.restored":
+            self._coverage.schedules["restored from a snapshot"] += bool(body.field("snapshot"))
+        elif event == "worker.lost":
             self.lost.add(name)
-        elif event.type == "task.rejected":
-            self.known.add(event.data.task)
-        elif event.type == "engine.timer_dead_lettered" or (
-            event.type == "engine.report_dead_lettered"
-            and event.data.reason.startswith("processing failed")
-            and "RecordTooLarge" not in event.data.reason
-        ):
-            self.unexpected.append(event)
+        elif event == "task.rejected":
+            self.known.add(body.field("task"))
+        elif event == "engine.timer_dead_lettered" or (event == "engine.report_dead_lettered" and _is_failure(body)):
+            self.unexpected.append(record.value or b"")
+
+    def _take_of_task(self, event: str, task: str, body: _Body) -> None:
+        coverage = self._coverage
+        coverage.transitions[self._states.get(task, ""), event] += 1
+        if event == "task.created":
+            coverage.schedules["tasks"] += 1
+            self.live[task] = body.rootid or task
+            self.known.add(task)
+            self.runs[task] += 1
+        if body.to is not None:
+            self._states[task] = body.to
+        if body.to in TERMINAL_STATES:
+            self.live.pop(task, None)
+            self._states.pop(task, None)
+
+
+def _is_failure(body: _Body) -> bool:
+    """Whether a record was dead-lettered for what the engine did with it."""
+    reason: str = body.field("reason")
+    return reason.startswith("processing failed") and "RecordTooLarge" not in reason

@@ -70,9 +70,9 @@ class EngineProcess:
         self.loops: dict[int, PartitionLoop] = {}
         self.ready: set[int] = set()
         assert world.broker.local is not None
-        port: EngineBroker = BusyBroker(world, world.broker.local) if world.embedded else NetworkBroker(world)
+        self._port: BusyBroker | NetworkBroker = BusyBroker(world, world.broker.local) if world.embedded else NetworkBroker(world)
         for partition in partitions:
-            self._begin(port, partition, number)
+            self._begin(self._port, partition, number)
 
     def _begin(self, port: EngineBroker, partition: int, number: int) -> None:
         world = self._world
@@ -98,6 +98,11 @@ class EngineProcess:
         self.ready.discard(partition)
         if (failure := task.exception()) is not None:
             self._world.failures.append(failure)
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether it works, and something that it decided may not have reached the broker."""
+        return self.works and isinstance(self._port, NetworkBroker) and self._port.is_asking
 
     @property
     def works(self) -> bool:
@@ -153,7 +158,7 @@ class Engines:
                 self.start(free)
 
     def offset(self, partition: int) -> int:
-        """The next intake offset that the partition's owner decides; 0 while nobody is known to own it."""
+        """The next intake offset after what the partition's owner has committed; 0 while nobody is known to own it."""
         return max((e.loops[partition].offset for e in self.all if partition in e.ready and e.works), default=0)
 
     async def stop(self) -> None:

@@ -12,6 +12,8 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Any, TypeVar
 
+from msgspec import Struct
+
 T = TypeVar("T")
 
 _PROCESS: ContextVar["Process | None"] = ContextVar("process", default=None)
@@ -26,6 +28,28 @@ THREAD_SECONDS = 0.02
 SECONDS_MAX = 600.0
 
 
+class Call(Struct, eq=False):
+    """A callback that is to run: what an `asyncio.TimerHandle` is, but made in one step. Where it is cancelled, `callback` is
+    None."""
+
+    callback: Callable[..., object] | None
+    args: tuple[Any, ...]
+    context: Context
+    time: float = 0.0
+
+    def cancel(self) -> None:
+        """See Handle."""
+        self.callback, self.args = None, ()
+
+    def cancelled(self) -> bool:
+        """See Handle."""
+        return self.callback is None
+
+    def when(self) -> float:
+        """See TimerHandle."""
+        return self.time
+
+
 class Process:
     """What belongs together: frozen, continued and killed as one."""
 
@@ -36,7 +60,7 @@ class Process:
         """Whether it is neither frozen nor dead."""
         self.frozen = False
         self.dead = False
-        self._held: list[asyncio.Handle] = []
+        self._held: list[Call] = []
         self._context = copy_context()
         self._context.run(_PROCESS.set, self)
 
@@ -44,13 +68,13 @@ class Process:
         """Run a coroutine in this process."""
         return self._loop.create_task(work, context=self._context)
 
-    def later(self, seconds: float, call: Callable[..., object], *args: Any) -> asyncio.TimerHandle:
+    def later(self, seconds: float, callback: Callable[..., object], *args: Any) -> Call:
         """Call something in this process after so many seconds of virtual time."""
-        return self._loop.call_later(seconds, call, *args, context=self._context)
+        return self._loop.call_later(seconds, callback, *args, context=self._context)
 
-    def soon(self, call: Callable[..., object], *args: Any) -> None:
+    def soon(self, callback: Callable[..., object], *args: Any) -> None:
         """Call something in this process at its next step."""
-        self._loop.call_soon(call, *args, context=self._context)
+        self._loop.call_soon(callback, *args, context=self._context)
 
     def freeze(self) -> None:
         """Stop it between two steps; what becomes ready waits for `thaw`."""
@@ -67,12 +91,12 @@ class Process:
         self.runs, self.dead = False, True
         self._held.clear()
 
-    def holds(self, handle: asyncio.Handle) -> bool:
+    def holds(self, call: Call) -> bool:
         """Whether a callback of this process must not run now."""
         if self.dead:
             return True
         if self.frozen:
-            self._held.append(handle)
+            self._held.append(call)
         return self.frozen
 
 
@@ -85,7 +109,7 @@ class SimulationLoop(asyncio.BaseEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self._now = 0.0
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._timers: list[tuple[float, int, Call]] = []
         self._order = count()
         self._tasks: list[asyncio.Task[Any]] = []
         self.set_task_factory(self._new_task)
@@ -101,28 +125,30 @@ class SimulationLoop(asyncio.BaseEventLoop):
 
     def call_soon(  # type: ignore[override]  # any callback with any arguments
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> asyncio.Handle:
+    ) -> Call:
         """See AbstractEventLoop; without the checks of a loop that threads share."""
-        handle = asyncio.Handle(callback, args, self, context)
-        self._ready.append(handle)
-        return handle
+        call = Call(callback, args, copy_context() if context is None else context)
+        self._ready.append(call)
+        return call
+
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]  # likewise
 
     def call_at(  # type: ignore[override]  # any callback with any arguments
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> asyncio.TimerHandle:
+    ) -> Call:
         """See AbstractEventLoop. Timers of the same time run in the order in which they were made."""
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
-        heappush(self._timers, (when, next(self._order), timer))
-        return timer
+        call = Call(callback, args, copy_context() if context is None else context, when)
+        heappush(self._timers, (when, next(self._order), call))
+        return call
 
     def call_later(  # type: ignore[override]  # likewise
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> asyncio.TimerHandle:
+    ) -> Call:
         """See AbstractEventLoop."""
-        return self.call_at(self._now + delay, callback, *args, context=context)
-
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """It is left out when its time comes."""
+        when = self._now + delay
+        call = Call(callback, args, copy_context() if context is None else context, when)
+        heappush(self._timers, (when, next(self._order), call))
+        return call
 
     def run_in_executor(  # type: ignore[override]  # any function with any arguments
         self, executor: Any, func: Callable[..., T], *args: Any
@@ -145,9 +171,9 @@ class SimulationLoop(asyncio.BaseEventLoop):
         """The machine was suspended: time has passed, and nothing has run."""
         self._now += seconds
 
-    def resume(self, handles: list[asyncio.Handle]) -> None:
+    def resume(self, calls: list[Call]) -> None:
         """Callbacks of a process that continues."""
-        self._ready.extend(handles)
+        self._ready.extend(calls)
 
     def bury(self) -> None:
         """Close the coroutines of all tasks that have not ended, those of dead processes too."""
@@ -165,16 +191,21 @@ class SimulationLoop(asyncio.BaseEventLoop):
             if not ready:
                 self._leap_to_next()
                 return
-            handle = ready.popleft()
-            if not handle._cancelled:
-                process = handle._context.get(_PROCESS)
-                if process is None or process.runs or not process.holds(handle):
-                    handle._run()
-        raise RuntimeError(f"{CALLBACKS_MAX} callbacks at the same time, now {handle!r}")
+            call = ready.popleft()
+            if call.callback is not None:
+                process = call.context.get(_PROCESS)
+                if process is None or process.runs or not process.holds(call):
+                    try:
+                        call.context.run(call.callback, *call.args)
+                    except (SystemExit, KeyboardInterrupt):
+                        raise
+                    except BaseException as error:
+                        self.call_exception_handler({"message": f"{call.callback} failed", "exception": error, "handle": call})
+        raise RuntimeError(f"{CALLBACKS_MAX} callbacks at the same time, now {call!r}")
 
     def _leap_to_next(self) -> None:
         timers, ready = self._timers, self._ready
-        while timers and timers[0][2]._cancelled:
+        while timers and timers[0][2].callback is None:
             heappop(timers)
         if not timers:
             raise RuntimeError("every task waits for something that no timer brings")

@@ -11,7 +11,7 @@ from hub.kafka.sender import Outgoing
 from hub.protocol import ErrorCode
 
 from .broker import end_of
-from .loop import Process
+from .loop import Call, Process
 
 if TYPE_CHECKING:
     from .world import World
@@ -113,7 +113,7 @@ class _Sent:
         self.outgoing = outgoing
         self.on_stored = on_stored
         self.known = False
-        self.again: asyncio.TimerHandle | None = None
+        self.again: Call | None = None
 
 
 def delay(world: "World") -> float:

@@ -11,10 +11,8 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import structlog
-
 from hub.broker import LocalBroker
-from hub.kafka import INTAKE, read_batches
+from hub.kafka import EVENTS, INTAKE, read_batches
 from hub.verify import LocalSource, verify_source
 
 from .broker import BrokerProcess
@@ -146,10 +144,16 @@ class World:
 
     def _is_over(self) -> bool:
         local = self.broker.local
-        if local is None:
+        if local is None or not self.broker.settled or any(engine.is_writing for engine in self.engines.all):
             return False
         self.log.read(local)
-        return not (self.log.live or self.clients.waiting or self.clients.link.on_its_way or self._undecided(local))
+        undone = self.log.live or self.clients.waiting or self.clients.link.on_its_way or self._undecided(local)
+        return not undone and all(self._is_visible(local, partition) for partition in range(self.partitions))
+
+    @staticmethod
+    def _is_visible(local: LocalBroker, partition: int) -> bool:
+        """Whether readers see all events that were written: no transaction is open or not yet synced."""
+        return local.end(EVENTS, partition) == local.end(EVENTS, partition, committed=False, unsynced=True)
 
     def _undecided(self, local: LocalBroker) -> list[int]:
         """The partitions with reports that nobody has decided."""
@@ -226,8 +230,8 @@ def simulate(seed: int) -> World:
 @contextmanager
 def _alone() -> Iterator[None]:
     """No logs, and no garbage collection at moments that are not the seed's."""
-    before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -235,4 +239,4 @@ def _alone() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-        structlog.configure(**before)
+        logging.disable(disabled)

@@ -1,11 +1,10 @@
 """Outages are logged once per cause, with one line at their end."""
 
-import structlog
 from structlog.testing import capture_logs
 
 from hub.errors import cause_of
 from hub.kafka import BrokerUnreachable, ConnectionLost, PartitionUnavailable
-from hub.telemetry import OutageLog
+from hub.logs import Logger, OutageLog
 
 
 class Clock:
@@ -20,7 +19,7 @@ class Clock:
 def test_an_outage_is_warned_of_once_per_cause_and_ends_with_how_long_it_took() -> None:
     clock = Clock()
     with capture_logs() as records:
-        outages = OutageLog(structlog.get_logger(), action="beat_failed", over="beats_again", clock=clock)
+        outages = OutageLog(Logger("hub.a"), action="beat_failed", over="beats_again", clock=clock)
         for _ in range(50):
             for partition in range(4):
                 outages.failed(partition, "leader a", "no beat", partition=partition)
@@ -41,7 +40,7 @@ def test_an_outage_is_warned_of_once_per_cause_and_ends_with_how_long_it_took() 
 
 def test_the_next_outage_is_warned_of_again() -> None:
     with capture_logs() as records:
-        outages = OutageLog(structlog.get_logger(), action="failed", over="over", clock=Clock())
+        outages = OutageLog(Logger("hub.a"), action="failed", over="over", clock=Clock())
         for _ in range(2):
             outages.failed("x", "cause", "failed")
             outages.works("x")

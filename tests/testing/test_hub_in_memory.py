@@ -199,7 +199,7 @@ async def test_an_error_of_the_test_or_of_a_part_of_the_hub_comes_out(in_the_hub
 
 async def test_only_one_hub_moves_the_time_of_a_loop() -> None:
     async with HubInMemory(tasks) as hub:
-        with pytest.raises(ConfigurationError, match="leave that one first"):
+        with pytest.raises(ConfigurationError, match="stop that one first"):
             await HubInMemory(tasks).start()
         assert await hub.run("add", {"a": 1, "b": 2}) == 3
     async with HubInMemory(tasks) as another:

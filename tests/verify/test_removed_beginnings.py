@@ -279,3 +279,26 @@ async def test_over_the_network_a_removed_record_is_out_of_range(broker: BrokerS
     async with kafka_source(Cluster.of(broker.bootstrap)) as source:
         with pytest.raises(OffsetOutOfRange, match=r"hub\.events-0"):
             await read_all_of(source)
+
+
+def test_a_worker_is_not_accused_for_what_it_may_have_announced_before_the_intake_begins() -> None:
+    log = good_log(1)
+    log.define(0, "w2", "paid")
+    earlier = log.partitions[0].intake[-1]
+    log.define(0, "w2", "paid", version="2")
+    begin = len(log.partitions[0].intake)
+    log.report(0, "worker.registered", "w2", earlier.body)  # delivered again, late
+    log.dispatch(log.submit("late", name="paid", version="2"), "w2")
+    assert check(log.history()).ok
+    report = check(cut_history(log, intake=begin))
+    assert report.ok, report.render()
+
+
+def test_a_worker_whose_first_report_is_kept_is_checked_for_what_it_announced() -> None:
+    log = good_log(1)
+    log.define(0, "w1", "paid", version="2")
+    begin = len(log.partitions[0].intake)
+    log.worker("w3")
+    log.partitions[0].announced["w3"] = [{"name": "paid"}]
+    log.dispatch(log.submit("late", name="paid", version="2"), "w3")
+    assert "D2" in check(cut_history(log, intake=begin)).counts

@@ -12,8 +12,10 @@ from msgspec import json
 
 from hub import RetryLater, TaskContext, TaskRegistry
 from hub.worker import Failed
+from hub.worker.ending import Ending
 from hub.worker.executor import execute_attempt
 from hub.worker.registry import TaskDefinition
+from hub.worker.settings import WorkerFailedError
 from hub.worker.threads import DaemonThreads
 from schemas import CancelAttempt, GrantAttempt
 from schemas.reports import AttemptFailed
@@ -46,6 +48,23 @@ async def failure_of(function: Any) -> Failed:
         ended = await execute_attempt(TaskDefinition("n", function, {}), context, b"{}", threads=threads, timeout_seconds=None)
     assert isinstance(ended, Failed)
     return ended
+
+
+@pytest.mark.parametrize(("error", "message"), [(ValueError("no room"), "no room"), (ValueError(), "ValueError()")])
+async def test_a_worker_that_cannot_continue_says_why(error: Exception, message: str) -> None:
+    ending = Ending()
+    ending.fail(error)
+    with pytest.raises(WorkerFailedError) as raised:
+        await ending.wait()
+    assert raised.value.__cause__ is error
+    assert str(raised.value) == message
+
+
+async def test_a_worker_that_was_asked_to_end_ends_without_an_error_whatever_fails_then() -> None:
+    ending = Ending()
+    ending.ask()
+    ending.fail(ValueError("too late"))
+    await ending.wait()
 
 
 async def test_a_handler_that_raises_generator_exit_has_failed() -> None:

@@ -28,7 +28,7 @@ class Hard(BaseException):
 
 
 class Mute(Exception):
-    """Its text cannot be had."""
+    """Its `str` raises."""
 
     def __str__(self) -> str:
         raise RuntimeError("no")
@@ -138,7 +138,7 @@ async def test_functions_that_hang_keep_their_slots_and_nothing_runs_without_a_t
     await until(lambda: (worker.stats()["running"], worker.busy_threads) == (0, 0))
 
 
-async def test_a_worker_whose_every_slot_hangs_ends_with_a_word() -> None:
+async def test_a_worker_whose_slots_all_hang_ends_with_an_error() -> None:
     with broker_and_loop() as (server, _):
         async with running(server.bootstrap, tasks, workers=0) as world:
             worker = Worker(server.bootstrap, tasks, WorkerSettings(slots=1, grace_seconds=0.3))

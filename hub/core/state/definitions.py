@@ -1,5 +1,6 @@
 """The definitions that a partition knows, by name and version."""
 
+from functools import lru_cache
 from re import compile as pattern
 
 from schemas import DEFAULT_POLICY, DEFAULT_RETRY, Definition, ExecutionPolicy, RetryPolicy, TaskSpec
@@ -9,10 +10,14 @@ from ..rows import DefinitionRow
 
 _PARTS = pattern(r"[0-9]+|[^0-9.]+")
 
+#: Versions whose order is kept once it is worked out: with each definition, all versions of its name are compared.
+ORDERS_KEPT = 1_024
+
 #: What orders a version: numbers by value, and text before the end of a version, which is before another number.
 Order = tuple[tuple[int, int, str], ...]
 
 
+@lru_cache(ORDERS_KEPT)
 def order_of(version: str) -> Order:
     """A key that sorts versions: 1.10 is after 1.9, 2.0 after 2.0-rc1, and 2.0.1 after both."""
     parts = _PARTS.findall(version)

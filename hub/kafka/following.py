@@ -1,0 +1,64 @@
+"""Follows a partition without an end, across restarts of the broker: no record is skipped, and none is returned twice."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+
+from ..errors import Unreachable
+from ..logs import Logger
+from .records import StoredRecord
+from .sender import SEND_SECONDS
+from .transport import RecordReader, Transport
+
+log = Logger(__name__)
+
+READ_RECORDS = 1_000
+READ_MS = 1_000
+CHECK_SECONDS = 5.0
+"""A reader that has received nothing for this time is checked: aiokafka does not report that a broker does not respond."""
+RECONNECT_SECONDS = 0.2
+
+Begin = Callable[[RecordReader], Awaitable[int]]
+"""The offset at which a reader that was just opened begins."""
+
+
+async def follow(
+    transport: Transport, topic: str, partition: int, begin: Begin, *, client_id: str, outage_seconds: float = SEND_SECONDS
+) -> AsyncGenerator[list[StoredRecord], None]:
+    """Committed records from the offset that `begin` returns, as they are stored; close the generator to disconnect.
+
+    While no broker responds, as during a restart, the reader is replaced by one that continues after the last record. Raises
+    Unreachable if that lasts longer than `outage_seconds`, TopicMissing, OffsetOutOfRange, CorruptBatch."""
+    loop = asyncio.get_running_loop()
+    position: int | None = None
+    failing_since: float | None = None
+    while True:
+        try:
+            async with transport.reader(client_id=client_id) as reader:
+                await reader.open(topic, partition, position or 0)
+                if position is None:
+                    position = await begin(reader)
+                    reader.seek(position)
+                while True:
+                    records = await _next(reader)
+                    failing_since = None
+                    if records:
+                        position = records[-1].offset + 1
+                        yield records
+        except (Unreachable, TimeoutError, OSError) as error:
+            if failing_since is None:
+                failing_since = loop.time()
+                log.info("reading interrupted", action="reading_interrupted", topic=topic, partition=partition, reason=str(error))
+            elif loop.time() - failing_since >= outage_seconds:
+                raise
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+
+async def _next(reader: RecordReader) -> list[StoredRecord]:
+    """The next records; none if the reader was checked to be at the end. Raises as `follow` does."""
+    loop = asyncio.get_running_loop()
+    check_at = loop.time() + CHECK_SECONDS
+    while loop.time() < check_at:
+        if records := await reader.read(READ_RECORDS, READ_MS):
+            return records
+    await reader.ensure_moving()
+    return []
