@@ -6,8 +6,12 @@ and has test vectors for other languages. Time-based ids (UUIDv7) are generated 
 """
 
 from hashlib import blake2b, sha256
+from struct import Struct
 
 ID_BYTES_MAX = 255
+
+#: A text of up to this many characters, of at most four bytes each, is not longer than ID_BYTES_MAX.
+CERTAINLY_SHORT = ID_BYTES_MAX // 4
 
 #: Length of rejected values in messages, in characters.
 QUOTED_MAX = 64
@@ -42,20 +46,22 @@ def step_id(root_id: str, key: str) -> str:
     return derived_id("step", root_id, key)
 
 
+_uint32 = Struct(">I").pack
+
+
 def payload_hash(name: str, version: str | None, canonical_args: bytes) -> str:
     """Hash of a payload: name, version, and arguments as JSON with sorted keys (32 hexadecimal digits)."""
-    digest = blake2b(digest_size=16)
-    for part in (name.encode(), (version or "").encode(), canonical_args):
-        digest.update(len(part).to_bytes(4, "big"))
-        digest.update(part)
-    return digest.hexdigest()
+    of_name, of_version = name.encode(), (version or "").encode()
+    lengths = _uint32(len(of_name)), _uint32(len(of_version)), _uint32(len(canonical_args))
+    hashed = b"".join((lengths[0], of_name, lengths[1], of_version, lengths[2], canonical_args))
+    return blake2b(hashed, digest_size=16).hexdigest()
 
 
 def check_id(value: str, field: str) -> str | None:
     """Why `value` is not a valid id, as a message with the name of the field; None if it is valid."""
     if not value:
         return f"{field} must not be empty"
-    if len(value.encode()) > ID_BYTES_MAX:
+    if len(value) > CERTAINLY_SHORT and len(value.encode()) > ID_BYTES_MAX:
         return f"{field} is longer than {ID_BYTES_MAX} bytes: {quoted_with_hash(value.encode())}"
     if not value.isprintable() and any(character < " " or character == "\x7f" for character in value):
         return f"{field} must not contain control characters"

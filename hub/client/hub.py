@@ -50,6 +50,7 @@ STATE_SECONDS = 1.0
 
 Request = TypeVar("Request", bound=TaskRequest)
 
+_encoder = json.Encoder()
 _BASE = (("ce_specversion", b"1.0"), ("content-type", b"application/json"))
 
 
@@ -146,7 +147,7 @@ class Hub:
                 handle._token, address, handle._future = replies.expect(task, root, on_warning=handle._warn)
                 headers.append(("replyto", address))
             handles.append(handle)
-            outgoing.append(self._outgoing(root, json.encode(submission), headers))
+            outgoing.append(self._outgoing(root, _encoder.encode(submission), headers))
         try:
             await self._sender.send_many(outgoing)
         except BaseException:

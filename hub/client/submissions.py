@@ -11,6 +11,8 @@ from ..core import check_submission
 from .errors import InvalidSubmissionError
 from .workflow import Workflow, task_name_and_options
 
+_encoder, _decoder = json.Encoder(), json.Decoder(Submission)
+
 
 def submission_of(task: Any, args: dict[str, Any] | None, fields: dict[str, Any]) -> Submission:
     """A submission of a task (a name, a registered function, or a Workflow) with these fields. Raises InvalidSubmissionError."""
@@ -24,7 +26,7 @@ def submission_of(task: Any, args: dict[str, Any] | None, fields: dict[str, Any]
 def checked(fields: dict[str, Any]) -> Submission:
     """A submission with these fields, checked as by the engine. Raises InvalidSubmissionError, which names the field."""
     try:
-        submission = json.decode(json.encode(fields), type=Submission)
+        submission = _decoder.decode(_encoder.encode(fields))
     except MsgspecError as error:
         raise InvalidSubmissionError(decoding_problem(error), code="malformed") from None
     except (TypeError, ValueError, RecursionError) as error:

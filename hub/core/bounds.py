@@ -4,6 +4,9 @@ Oversized fields of submissions and requests are rejected by name; oversized tex
 the work is already done.
 """
 
+from collections.abc import Callable, Mapping
+from operator import attrgetter
+
 from msgspec import json
 from msgspec.structs import replace
 
@@ -65,25 +68,34 @@ DEFINITIONS_KNOWN_MAX = 100_000
 PRIORITY_MAX = 1_000_000
 
 
-_BOUNDS: dict[type[TaskSpec], tuple[tuple[str, int], ...]] = {
-    struct: tuple(byte_bounds(struct).items()) for struct in (Submission, StepSpec)
+_BOUNDS: dict[type[TaskSpec], dict[str, int]] = {struct: byte_bounds(struct) for struct in (Submission, StepSpec)}
+_texts_of: dict[type[TaskSpec], Callable[[TaskSpec], tuple[str | None, ...]]] = {
+    struct: attrgetter(*bounds) for struct, bounds in _BOUNDS.items()
 }
+
+#: Texts that together have up to this many characters, of at most four bytes each, are within every bound.
+CERTAINLY_SHORT = min(min(bounds.values()) for bounds in _BOUNDS.values()) // 4
 
 
 def check_texts(spec: TaskSpec, at: str) -> str | None:
     """The first text field of `spec` that is too long, as a message with its path below `at`; None if there is none."""
-    for name, bytes_max in _BOUNDS[type(spec)]:
-        text = getattr(spec, name)
-        if text is not None and len(text) > bytes_max // 4 and len(text.encode()) > bytes_max:
-            return f"{at}{name}: longer than {bytes_max} bytes"
+    texts = _texts_of[type(spec)](spec)
+    if len("".join(filter(None, texts))) > CERTAINLY_SHORT:
+        for text, (name, bytes_max) in zip(texts, _BOUNDS[type(spec)].items(), strict=True):
+            if text is not None and len(text.encode()) > bytes_max:
+                return f"{at}{name}: longer than {bytes_max} bytes"
     if spec.description is not None and len(spec.description) > TEXT_MAX:
         return f"{at}description: longer than {TEXT_MAX} characters"
-    for name in ("tags", "annotations"):
-        pairs: dict[str, str] = getattr(spec, name)
-        if len(pairs) > ANNOTATIONS_MAX:
-            return f"{at}{name}: more than {ANNOTATIONS_MAX} entries"
-        if pairs and len(json.encode(pairs)) > TAGS_BYTES:
-            return f"{at}{name}: more than {TAGS_BYTES} bytes as JSON"
+    if spec.tags or spec.annotations:
+        return _check_pairs("tags", spec.tags, at) or _check_pairs("annotations", spec.annotations, at)
+    return None
+
+
+def _check_pairs(name: str, pairs: Mapping[str, str], at: str) -> str | None:
+    if len(pairs) > ANNOTATIONS_MAX:
+        return f"{at}{name}: more than {ANNOTATIONS_MAX} entries"
+    if len(json.encode(pairs)) > TAGS_BYTES:
+        return f"{at}{name}: more than {TAGS_BYTES} bytes as JSON"
     return None
 
 

@@ -1,13 +1,15 @@
 """The envelope of a report."""
 
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 
 class InvalidReport(Exception):
     """Input that is not a valid report; the message has the reason."""
 
 
-class Envelope(NamedTuple):
+class Envelope(Struct, frozen=True, gc=False):
     """The checked and bounded attributes of a record; no other part of the record may be copied. `value` is the JSON of the
     report.
 

@@ -15,7 +15,7 @@ from schemas import ABSENT
 from schemas import events as e
 
 from .rows import DefinitionRow, EngineRow, TaskRow, WorkerRow
-from .rows.task import INLINE_ARGS_BYTES_MAX, NO_STEPS, NO_TIMERS, Cancel, Lease, Steps, Timers
+from .rows.task import INLINE_ARGS_BYTES_MAX, NO_TIMERS, Cancel, Lease, Steps, Timers
 from .times import us_of, us_of_seconds
 from .transitions import BY_EVENT
 
@@ -33,10 +33,10 @@ def created(
 ) -> TaskRow:
     """The row of a new task; `root` is None if the task is its own root.
 
-    Repeated strings are interned to save memory; the encoder recognises defaults by identity and omits them.
+    Repeated strings are interned to save memory; the encoder recognises defaults by identity and omits them. Fields that few
+    tasks have are set one by one: a call with more than 15 named arguments would collect them in a dict first.
     """
-    timeouts = data.timeouts
-    return TaskRow(
+    row = TaskRow(
         run=run,
         sequence=1,
         state="created",
@@ -45,31 +45,49 @@ def created(
         namespace=intern(namespace),
         queue=intern(data.queue),
         priority=data.priority,
-        delivery=data.delivery,
         root=root,
-        parent=data.parent_id,
-        key=data.key,
-        correlation=correlation,
-        traceparent=traceparent,
         args=data.args if 2 < len(bytes(data.args)) <= INLINE_ARGS_BYTES_MAX else ABSENT,
-        depends_on=data.depends_on,
-        unmet=len(data.depends_on),
         tags=data.tags,
-        timeouts=timeouts,
-        retry=data.retry,
         policy=data.policy,
-        unresolved=data.unresolved,
         payload_hash=data.payload_hash,
-        window=data.idempotency_window,
         log_offset=data.log_offset,
         created_at=time,
-        steps=Steps(total=data.steps_total) if data.steps_total else NO_STEPS,
-        start_after=data.start_after,
-        timers=_timers(
-            expire=us_of(data.not_start_after) if data.not_start_after else None,
-            total=time_us + us_of_seconds(timeouts.total) if timeouts and timeouts.total else None,
-        ),
     )
+    if correlation is not None:
+        row.correlation = correlation
+    if traceparent is not None:
+        row.traceparent = traceparent
+    _take_optional(row, data)
+    total = data.timeouts.total if data.timeouts is not None else None
+    if data.not_start_after or total:
+        row.timers = _timers(
+            expire=us_of(data.not_start_after) if data.not_start_after else None,
+            total=time_us + us_of_seconds(total) if total else None,
+        )
+    return row
+
+
+def _take_optional(row: TaskRow, data: e.TaskCreated) -> None:
+    if data.delivery is not None:
+        row.delivery = data.delivery
+    if data.parent_id is not None:
+        row.parent = data.parent_id
+    if data.key is not None:
+        row.key = data.key
+    if data.depends_on:
+        row.depends_on, row.unmet = data.depends_on, len(data.depends_on)
+    if data.timeouts is not None:
+        row.timeouts = data.timeouts
+    if data.retry is not None:
+        row.retry = data.retry
+    if data.unresolved:
+        row.unresolved = True
+    if data.idempotency_window is not None:
+        row.window = data.idempotency_window
+    if data.steps_total:
+        row.steps = Steps(total=data.steps_total)
+    if data.start_after is not None:
+        row.start_after = data.start_after
 
 
 def _timers(

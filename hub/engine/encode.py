@@ -51,15 +51,16 @@ def encode(batch: DecidedBatch, partition: int) -> Outputs:
     timestamp_ms = batch.now_us // 1000
     if batch.events:
         outputs[TopicPartition(EVENTS, partition)] = encode_events(batch.events, batch.epoch, batch.now_us)
-    for pool, inbox, worker, key, data in batch.commands:
-        headers = (("worker", worker.encode()), _COMMAND_TYPE[type(data)])
-        record = Record(key.encode(), _encoder.encode(data), headers, timestamp_ms)
-        outputs.setdefault(TopicPartition(commands_topic(pool), inbox), []).append(record)
+    for command in batch.commands:
+        headers = (("worker", command.worker.encode()), _COMMAND_TYPE[type(command.data)])
+        record = Record(command.key.encode(), _encoder.encode(command.data), headers, timestamp_ms)
+        outputs.setdefault(TopicPartition(commands_topic(command.pool), command.inbox), []).append(record)
     if batch.rows:
         outputs[TopicPartition(STATE, partition)] = [Record(key, value, (), timestamp_ms) for key, value in batch.rows]
-    for reply_partition, token, data in batch.replies:
-        record = Record(token, _encoder.encode(data), (("ce_type", f"reply.{data.kind}".encode()),), timestamp_ms)
-        outputs.setdefault(TopicPartition(REPLIES, reply_partition), []).append(record)
+    for reply in batch.replies:
+        kind = ("ce_type", f"reply.{reply.data.kind}".encode())
+        record = Record(reply.token, _encoder.encode(reply.data), (kind,), timestamp_ms)
+        outputs.setdefault(TopicPartition(REPLIES, reply.partition), []).append(record)
     for home, original in batch.forwards:
         given = {name: header for name, header in original.headers if header is not None}
         origin = ("hub-origin", f"{partition}/{original.offset}".encode())

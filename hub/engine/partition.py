@@ -239,13 +239,14 @@ class EnginePartition:
 
     def _take(self, changes: Changes, record: StoredRecord) -> None:
         """Decide one record. An invalid record causes an event and affects nothing else."""
-        changes.caused_by(f"{self.partition}/{record.offset}", None)
+        prefix = f"{self.partition}/{record.offset}"
+        changes.caused_by(prefix, None)
         mark = len(changes.events)
         try:
             if record.offset in changes.known.poison_records:
                 raise InvalidReport(f"processing failed: {changes.known.poison_records[record.offset]}")
             envelope = envelope_of(record)
-            changes.caused_by(f"{self.partition}/{record.offset}", envelope.event_id)
+            changes.caused_by(prefix, envelope.event_id)
             decide_report(changes, envelope, decode_report(envelope))
         except InvalidReport as why:
             assert len(changes.events) == mark, "an invalid report must not change anything"

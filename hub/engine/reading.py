@@ -8,7 +8,7 @@ address or trace context is ignored.
 from base64 import b64decode
 from collections.abc import Mapping
 from re import compile as pattern
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec import DecodeError, Raw, ValidationError, json
 
@@ -29,6 +29,7 @@ HEADERS_BYTES_MAX = 64 * 1024
 WORKER_REPORT_BYTES_MAX = 1024 * 1024
 
 DECODERS = {name: json.Decoder(report) for name, report in r.REPORTS.items()}
+_NAMES = {name.encode(): name for name in DECODERS}
 _REQUESTS = frozenset(name for name, report in r.REPORTS.items() if report in REQUESTS)
 _STRUCTURED = json.Decoder(dict[str, Raw])
 
@@ -46,42 +47,27 @@ class InvalidRequest(InvalidReport):
         self.envelope = envelope
 
 
-class _Parts(NamedTuple):
-    """Type, value and attributes of a record; only the type has been checked."""
-
-    type: str
-    value: bytes
-    attributes: Mapping[str, bytes]
+#: Type, value and attributes of a record; only the type has been checked.
+_Parts = tuple[str, bytes, Mapping[str, bytes]]
 
 
 def envelope_of(record: StoredRecord) -> Envelope:
     """The envelope of a record. Raises InvalidReport; InvalidRequest if `ce_id` or `ce_source` of a request is invalid."""
-    parts = _parts_of(record)
-    attributes = parts.attributes
+    kind, value, attributes = _parts_of(record)
     reply = reply_address(attributes.get("replyto"))
     try:
         source = _identity(attributes.get("ce_source"), "ce_source", SOURCE_BYTES)
         event_id = _identity(attributes.get("ce_id"), "ce_id", ID_BYTES)
     except InvalidReport as why:
-        if parts.type not in _REQUESTS:
+        if kind not in _REQUESTS:
             raise
-        raise InvalidRequest(
-            str(why), Envelope(parts.type, record.offset, parts.value, None, None, reply, None, None, record)
-        ) from None
-    size = len(record.key or b"") + sum(map(len, attributes)) + sum(map(len, attributes.values()))
+        raise InvalidRequest(str(why), Envelope(kind, record.offset, value, None, None, reply, None, None, record)) from None
+    size = len(record.key or b"") + len("".join(attributes)) + len(b"".join(attributes.values()))
     if size > HEADERS_BYTES_MAX:
         raise InvalidReport(f"key and headers: must be at most {HEADERS_BYTES_MAX} bytes, got {size}")
-    return Envelope(
-        type=parts.type,
-        offset=record.offset,
-        value=parts.value,
-        source=source,
-        event_id=event_id,
-        reply=reply,
-        traceparent=_traceparent(attributes.get("ce_traceparent") or attributes.get("traceparent")),
-        forwarded_from=_forwarded_from(attributes.get("hub-origin")),
-        record=record,
-    )
+    traceparent = _traceparent(attributes.get("ce_traceparent") or attributes.get("traceparent"))
+    forwarded_from = _forwarded_from(attributes.get("hub-origin"))
+    return Envelope(kind, record.offset, value, source, event_id, reply, traceparent, forwarded_from, record)
 
 
 def _parts_of(record: StoredRecord) -> _Parts:
@@ -95,7 +81,7 @@ def _parts_of(record: StoredRecord) -> _Parts:
     kind = attributes.get("ce_type")
     if kind is None:
         return _structured(value, attributes)
-    return _Parts(_known(_text(kind, "ce_type"), "ce_type"), value, attributes)
+    return _NAMES.get(kind) or _known(_text(kind, "ce_type"), "ce_type"), value, attributes
 
 
 def _why_unreadable(record: StoredRecord) -> str | None:
@@ -126,7 +112,7 @@ def _structured(value: bytes, headers: Mapping[str, bytes]) -> _Parts:
             attributes[f"ce_{field}"] = _attribute(fields[field], field)
     if "ce_replyto" in attributes:
         attributes.setdefault("replyto", attributes["ce_replyto"])
-    return _Parts(_known(attributes["ce_type"].decode(), "type"), _data_of(fields), attributes)
+    return _known(attributes["ce_type"].decode(), "type"), _data_of(fields), attributes
 
 
 def _attribute(raw: Raw, field: str) -> bytes:
@@ -150,7 +136,7 @@ def _data_of(fields: Mapping[str, Raw]) -> bytes:
 def decode_report(envelope: Envelope) -> Any:
     """Decode the report in an envelope to its struct. Raises InvalidReport; InvalidRequest if a request is valid JSON that
     does not match its schema."""
-    if envelope.type.startswith("worker.") and len(envelope.value) > WORKER_REPORT_BYTES_MAX:
+    if len(envelope.value) > WORKER_REPORT_BYTES_MAX and envelope.type.startswith("worker."):
         raise InvalidReport(
             f"{envelope.type}: the value has {len(envelope.value)} bytes; the limit for reports of a worker about itself is"
             f" {WORKER_REPORT_BYTES_MAX}"
@@ -189,9 +175,10 @@ def _identity(raw: bytes | None, name: str, bytes_max: int) -> str | None:
 def reply_address(raw: bytes | None) -> tuple[int, bytes] | None:
     """Parse the reply address "<partition>:<token>"; None if missing or malformed."""
     found = _REPLY_TO(raw) if raw is not None else None
-    if found is None or int(found[1]) >= REPLY_PARTITIONS:
+    if found is None:
         return None
-    return int(found[1]), found[2]
+    partition, token = found.groups()
+    return None if int(partition) >= REPLY_PARTITIONS else (int(partition), token)
 
 
 def _traceparent(raw: bytes | None) -> str | None:

@@ -28,7 +28,7 @@ log = Logger(__name__)
 EVERYBODY = b"*"
 
 _DECODERS: dict[bytes, Any] = {kind.encode(): json.Decoder(struct) for kind, struct in COMMANDS.items()}
-_IDENTIFIERS = ("task", "root", "token", "name")
+_OF_A_PARTITION = (ExecuteAttempt, EngineAnnounced, WorkWanted, DefinitionsWanted)
 
 
 class CommandReader:
@@ -73,13 +73,17 @@ class CommandReader:
         return command
 
     def _check(self, command: Command) -> None:
-        if isinstance(command, ExecuteAttempt | EngineAnnounced | WorkWanted | DefinitionsWanted):
+        if isinstance(command, _OF_A_PARTITION):
             self._check_partition(command.partition)
         if isinstance(command, ExecuteAttempt):
-            for field in _IDENTIFIERS:
-                problem = check_id(getattr(command, field), field)
-                if problem is not None:
-                    raise MalformedRecord(problem)
+            problem = (
+                check_id(command.task, "task")
+                or check_id(command.root, "root")
+                or check_id(command.token, "token")
+                or check_id(command.name, "name")
+            )
+            if problem is not None:
+                raise MalformedRecord(problem)
 
     def _check_partition(self, partition: int) -> None:
         if not 0 <= partition < self.partitions:

@@ -52,11 +52,15 @@ async def execute_attempt(
     `args`: a JSON object. A timeout cancels an async handler. A plain function continues in its thread, with `ctx.cancelled`
     set, but its attempt has ended. `on_thread` is called with the future of the function in its thread."""
     clock = asyncio.get_running_loop().time
-    began, task, limit = clock(), asyncio.current_task(), asyncio.timeout(timeout_seconds)
+    began, task = clock(), asyncio.current_task()
+    limit = None if timeout_seconds is None else asyncio.timeout(timeout_seconds)
     try:
         arguments = definition.bind(args, context)
-        async with limit:
+        if limit is None:
             value = await _call(definition, arguments, threads, on_thread)
+        else:
+            async with limit:
+                value = await _call(definition, arguments, threads, on_thread)
     except InvalidArgumentsError as error:
         return Failed(_error("InvalidArguments", text_of(error)), clock() - began)
     except asyncio.CancelledError as error:
@@ -69,7 +73,7 @@ async def execute_attempt(
     except BaseException as error:  # A handler may raise anything; none of it may end the worker.
         if isinstance(error, GeneratorExit) and not _runs(task):
             raise  # The event loop is being discarded.
-        return _failed(error, clock() - began, context, timeout_seconds if limit.expired() else None)
+        return _failed(error, clock() - began, context, timeout_seconds if limit is not None and limit.expired() else None)
     if isinstance(value, _Raised):
         return _failed(value.error, clock() - began, context, None)
     return _succeeded(value, clock() - began)

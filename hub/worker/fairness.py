@@ -31,6 +31,11 @@ class SlotFairness:
         """Whether this partition must not send more attempts to this worker."""
         return partition in self._refused_at
 
+    @property
+    def any_refused(self) -> bool:
+        """Whether a partition was refused, and was not offered a slot since."""
+        return bool(self._refused_at)
+
     def may_begin(self, partition: int, free: int, now: float) -> bool:
         """Whether an attempt of this partition may take one of `free` slots."""
         if self._reserved_for is not None and now >= self._reserved_until:

@@ -1,6 +1,7 @@
 """Reports of attempts: starts, after a short linger, progress, and ends."""
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 
 from msgspec import Raw
@@ -119,31 +120,31 @@ class Reporting:
     async def _conclude(self, attempt: Attempt, outcome: Outcome) -> None:
         match outcome:
             case Succeeded(result, ran_seconds):
-                await self._end(attempt, r.AttemptCompleted, result=Raw(result), ran_seconds=ran_seconds)
+                await self._end(attempt, partial(self._builder.completed, attempt, Raw(result), ran_seconds))
                 self.done += 1
             case Failed(error, ran_seconds, retry_after, timed_out):
-                more = {"retry_after": retry_after, "timed_out": timed_out}
-                await self._end(attempt, r.AttemptFailed, error=error, ran_seconds=ran_seconds, **more)
+                fields = {"error": error, "ran_seconds": ran_seconds, "retry_after": retry_after, "timed_out": timed_out}
+                await self._end(attempt, partial(self._builder.of_attempt, attempt, r.AttemptFailed, **fields))
                 self.failed += 1
             case Cancelled():
                 await self.cancel(attempt)
 
     async def cancel(self, attempt: Attempt) -> None:
         """Report that an attempt was cancelled."""
-        await self._end(attempt, r.AttemptCancelled)
+        await self._end(attempt, partial(self._builder.of_attempt, attempt, r.AttemptCancelled))
         self.cancelled += 1
 
     async def release(self, attempt: Attempt, reason: str) -> None:
         """Report that an attempt is released without a start."""
-        await self._end(attempt, r.AttemptReleased, reason=reason)
+        await self._end(attempt, partial(self._builder.of_attempt, attempt, r.AttemptReleased, reason=reason))
         self.released += 1
 
-    async def _end(self, attempt: Attempt, report: type[r.AttemptReport], **fields: object) -> None:
+    async def _end(self, attempt: Attempt, make_report: Callable[[], Outgoing]) -> None:
         """Report the end of an attempt. Its lease is held until the report is stored: the engine treats an attempt whose lease
         is no longer held as lost."""
         with self._desk as desk:
             desk.over(attempt)
-        await self._reports.post(self._builder.of_attempt(attempt, report, **fields), partial(self._settle, attempt))
+        await self._reports.post(make_report(), partial(self._settle, attempt))
 
     def _settle(self, attempt: Attempt) -> None:
         with self._desk as desk:

@@ -7,7 +7,7 @@ from itertools import count
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from msgspec import Struct, json
+from msgspec import Raw, Struct, json
 
 from schemas import REPORTS
 from schemas import reports as r
@@ -97,6 +97,23 @@ class ReportBuilder:
         """A report of an attempt, with the attempt's next report number."""
         attempt.number += 1
         return self._of_attempt(attempt, report, attempt.number, fields)
+
+    def completed(self, attempt: Attempt, result: Raw, ran_seconds: float) -> Outgoing:
+        """As `of_attempt`, for the report that most attempts end with."""
+        command = attempt.command
+        attempt.number += 1
+        value = r.AttemptCompleted(
+            task=command.task,
+            root=command.root,
+            attempt=command.attempt,
+            dispatch=command.dispatch,
+            token=command.token,
+            incarnation=self._identity.incarnation,
+            number=attempt.number,
+            result=result,
+            ran_seconds=ran_seconds,
+        )
+        return self._outgoing(value, command.partition, command.root.encode())
 
     def started(self, attempt: Attempt) -> Outgoing:
         """The report that the body of an attempt has begun; its number is always STARTED_NUMBER."""

@@ -155,7 +155,7 @@ class Slots:
 
     def _fill(self, now: float) -> list[ImmediateEffect]:
         """Give free slots to waiting attempts in order of arrival; without any, offer them to refused partitions."""
-        if self.draining or self.running >= self._slots:
+        if self.draining or self.running >= self._slots or not (self._waiting or self._fairness.any_refused):
             return []
         heard_by = self._fairness.reserve(now)
         effects: list[ImmediateEffect] = []

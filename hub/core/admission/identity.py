@@ -17,16 +17,23 @@ class Identity(NamedTuple):
 
 def check_names(submission: Submission) -> TaskRejection | None:
     """Why what a submission gives to name its task cannot be."""
-    named = [field for field in ("id", "idempotency_key") if getattr(submission, field) is not None]
-    if submission.root_id is not None:
-        named += [field for field in ("key", "tasks") if getattr(submission, field) is not None]
-    if len(named) > 1:
-        return Rejection("invalid_input", f"{named[0]}: set either {named[0]} or {named[1]}, not both")
-    for field in ("root_id", "id"):
-        value = getattr(submission, field)
-        if value is not None and (problem := check_id(value, field)) is not None:
+    if submission.root_id is not None or submission.idempotency_key is not None:
+        if (rejection := _named_twice(submission)) is not None:
+            return rejection
+        if submission.root_id is not None and (problem := check_id(submission.root_id, "root_id")) is not None:
             return Rejection("malformed", problem)
+    if submission.id is not None and (problem := check_id(submission.id, "id")) is not None:
+        return Rejection("malformed", problem)
     return None
+
+
+def _named_twice(submission: Submission) -> TaskRejection | None:
+    """Only `id` and `idempotency_key` name a root; the step of a workflow may also be named by `key`, several by `tasks`."""
+    fields = ("id", "idempotency_key", "key", "tasks") if submission.root_id is not None else ("id", "idempotency_key")
+    named = [field for field in fields if getattr(submission, field) is not None]
+    if len(named) < 2:
+        return None
+    return Rejection("invalid_input", f"{named[0]}: set either {named[0]} or {named[1]}, not both")
 
 
 def identify(submission: Submission, envelope: Envelope) -> Identity | TaskRejection:

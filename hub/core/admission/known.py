@@ -10,6 +10,8 @@ from ..rejection import Rejection, TaskRejection
 from ..state import PartitionState
 from .outcomes import Duplicate
 
+_decoder, _sorted = msgspec.json.Decoder(), msgspec.json.Encoder(order="sorted")
+
 
 def fingerprint_of(submission: Submission) -> str:
     """Hash of name, version, arguments and steps, which is equal for duplicates. Raises DecodeError, UnicodeDecodeError or
@@ -21,7 +23,7 @@ def fingerprint_of(submission: Submission) -> str:
 
 
 def _canonical(value: bytes | msgspec.Raw) -> bytes:
-    return msgspec.json.encode(msgspec.json.decode(value), order="sorted")
+    return _sorted.encode(_decoder.decode(value))
 
 
 def find_known(state: PartitionState, submission: Submission, task: str, fingerprint: str) -> Duplicate | TaskRejection | None:

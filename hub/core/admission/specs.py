@@ -34,6 +34,8 @@ def check_spec(spec: TaskSpec, at: str) -> TaskRejection | None:
 
 
 def _check_times(spec: TaskSpec, at: str) -> TaskRejection | None:
+    if spec.start_after is None and spec.not_start_after is None and spec.timeouts is None:
+        return None
     for field, moment in (("start_after", spec.start_after), ("not_start_after", spec.not_start_after)):
         if isinstance(moment, str):
             try:

@@ -105,34 +105,44 @@ def _issue(changes: Changes, task: Task, worker: LiveWorker, known: KnownDefinit
             version=known.definition.version if row.unresolved else None,
         ),
     )
-    results, omitted = _dependency_results(changes, row)
+    command = _command(changes, task, token, lease_seconds)
+    changes.command(worker, task.id, command)
+    return 500 + len(bytes(task.args)) + sum(map(len, map(bytes, command.dependencies.values())))
+
+
+def _command(changes: Changes, task: Task, token: str, lease_seconds: float) -> ExecuteAttempt:
+    """The command for the attempt that was just dispatched. A call with more than 15 named arguments would collect them in a dict
+    first, so some fields are set one by one."""
+    row, root = task.row, task.root
     command = ExecuteAttempt(
         task=task.id,
-        root=task.root,
+        root=root,
         partition=changes.partition,
-        attempt=attempt,
-        dispatch=dispatched,
+        attempt=row.attempt,
+        dispatch=row.dispatch,
         token=token,
         namespace=row.namespace,
         name=row.name,
         version=row.version,
         args=task.args,
-        dependencies=results,
-        dependencies_omitted=omitted,
-        delivery=policy.delivery,
         queue=row.queue,
         priority=row.priority,
         lease_seconds=lease_seconds,
         start_seconds=lease_seconds,
-        timeout_seconds=policy.timeout_seconds,
-        max_attempts=policy.max_attempts,
-        correlation_id=row.correlation or task.root,
-        key=row.key,
-        tags=row.tags,
-        traceparent=traceparent_of(task, attempt),
+        traceparent=traceparent_of(task, row.attempt),
     )
-    changes.command(worker, task.id, command)
-    return 500 + len(bytes(task.args)) + sum(len(bytes(result)) for result in results.values())
+    policy = row.policy
+    command.delivery, command.max_attempts = policy.delivery, policy.max_attempts
+    command.correlation_id = row.correlation or root
+    if policy.timeout_seconds is not None:
+        command.timeout_seconds = policy.timeout_seconds
+    if row.key is not None:
+        command.key = row.key
+    if row.tags:
+        command.tags = row.tags
+    if row.depends_on:
+        command.dependencies, command.dependencies_omitted = _dependency_results(changes, row)
+    return command
 
 
 def _dependency_results(changes: Changes, row: TaskRow) -> tuple[dict[str, Raw], list[str]]:

@@ -1,8 +1,11 @@
 """W3C trace context of attempts."""
 
 from hashlib import blake2b
+from re import compile as pattern
 
 from ..state import Task
+
+_HEX = pattern(r"[0-9a-f]{32}\Z").match
 
 
 def traceparent_of(task: Task, attempt: int) -> str:
@@ -20,6 +23,6 @@ def trace_id_of(root: str) -> str:
     """The trace id derived from a root id: the bits of a UUID, or a digest of any other id (32 hexadecimal digits)."""
     if len(root) == 36:
         digits = root.replace("-", "")
-        if len(digits) == 32 and all(digit in "0123456789abcdef" for digit in digits):
+        if _HEX(digits):
             return digits
     return blake2b(root.encode(), digest_size=16).hexdigest()

@@ -15,12 +15,15 @@ from ..times import us_of, us_of_seconds
 RETIRED_PER_BATCH = 500
 
 
+_encoder = json.Encoder()
+
+
 def retire(changes: Changes, task: Task) -> None:
     """Replace the row of an ended task by its entry in the ended index."""
     row = ended_row(task.row, changes.now_us, changes.settings.retention_seconds)
     changes.state.forget(task)
     changes.touched.pop(task.id, None)
-    encoded = json.encode(row)
+    encoded = _encoder.encode(row)
     changes.state.ended.put(task.id, row, encoded)
     changes.retired[task.id] = (task, encoded)
 
@@ -30,7 +33,7 @@ def ended_row(row: TaskRow, now_us: int, retention_seconds: float) -> EndedRow:
     keep = row.window if row.window is not None else retention_seconds
     result = row.result
     small = len(bytes(result)) <= INLINE_RESULT_BYTES_MAX
-    return EndedRow(
+    ended = EndedRow(
         ended=row.state,
         run=row.run,
         sequence=row.sequence,
@@ -45,9 +48,12 @@ def ended_row(row: TaskRow, now_us: int, retention_seconds: float) -> EndedRow:
         log_offset=row.log_offset,
         result=result if small else ABSENT,
         result_omitted=not small,
-        error=cut_error(row.error, message=KEPT_ERROR_MAX, stacktrace=0) if row.error and row.state != "completed" else None,
-        reason=row.cancel.reason if row.cancel is not None else "",
     )
+    if row.error is not None and row.state != "completed":
+        ended.error = cut_error(row.error, message=KEPT_ERROR_MAX, stacktrace=0)
+    if row.cancel is not None:
+        ended.reason = row.cancel.reason
+    return ended
 
 
 def _seconds(row: TaskRow) -> float | None:
