@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from heapq import merge
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 QUEUED_MAX = 10_000
 LAST_EVENTS = 10
 """Number of events that `tail --no-follow` prints without --limit."""
+RETRY_SECONDS = 1.0
+CLOSE_SECONDS = 2.0
 SEVERITIES = {5: "debug", 9: "info", 13: "warn", 17: "error"}
 
 
@@ -135,6 +137,7 @@ async def _asked_for(
                 if fits(event, event_type, task):
                     yield event
     finally:
+        await looking.wait(CLOSE_SECONDS)  # a connection that is being opened is not cut off
         await looking.cancel()
 
 
@@ -143,9 +146,14 @@ async def _report_unknown(cluster: "Cluster", task: str, begun: asyncio.Event) -
     from .state_rows import is_known
 
     await begun.wait()
-    with suppress(HubError):  # the reader of the events raises it
-        if not await is_known(cluster, task):
-            typer.echo(one_line(f"Task {task} is not known yet. Waiting for its events."), err=True)
+    while True:
+        try:
+            known = await is_known(cluster, task)
+            break
+        except HubError:  # the readers of the events wait, or raise it
+            await asyncio.sleep(RETRY_SECONDS)
+    if not known:
+        typer.echo(one_line(f"Task {task} is not known yet. Waiting for its events."), err=True)
 
 
 def fits(event: "Event", event_type: str | None, task: str | None) -> bool:

@@ -1,7 +1,8 @@
 """Follows a partition without an end, across restarts of the broker: no record is skipped, and none is returned twice."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable
+from typing import Protocol
 
 from ..errors import Unreachable
 from ..logs import Logger
@@ -17,8 +18,11 @@ CHECK_SECONDS = 5.0
 """A reader that has received nothing for this time is checked: aiokafka does not report that a broker does not respond."""
 RECONNECT_SECONDS = 0.2
 
-Begin = Callable[[RecordReader], Awaitable[int]]
-"""The offset at which a reader that was just opened begins."""
+
+class Begin(Protocol):
+    """Determines the offset at which a reader that was just opened begins."""
+
+    def __call__(self, reader: RecordReader, /) -> Awaitable[int]: ...
 
 
 async def follow(

@@ -216,12 +216,12 @@ def test_events_of_an_unknown_task_are_an_error_without_following(address: str, 
 
 
 def test_a_tail_that_is_started_before_its_task_says_so_and_waits(address: str) -> None:
-    with followed("--task", "later", "--limit", "1", "--json", bootstrap=address) as tail:
+    with followed("--task", "not-yet", "--limit", "1", "--json", bootstrap=address) as tail:
         assert tail.stderr is not None
-        assert tail.stderr.readline() == "Task later is not known yet. Waiting for its events.\n"
-        hub("task", "create", "reserve-stock", "--args", ORDER, "--id", "later", bootstrap=address)
+        assert tail.stderr.readline() == "Task not-yet is not known yet. Waiting for its events.\n"
+        hub("task", "create", "reserve-stock", "--args", ORDER, "--id", "not-yet", bootstrap=address)
         printed, errors = tail.communicate(timeout=SECONDS)
-    assert (tail.returncode, json.loads(printed)["subject"], errors) == (0, "later", "")
+    assert (tail.returncode, json.loads(printed)["subject"], errors) == (0, "not-yet", "")
 
 
 def test_a_tail_of_a_known_task_says_nothing_of_it(address: str) -> None:

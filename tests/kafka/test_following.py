@@ -120,9 +120,12 @@ async def test_records_that_were_deleted_before_they_were_read_are_not_skipped(b
     async with aclosing(followed(broker)) as records:
         await take(records, 1)
         await broker.stop()
+        elsewhere = BrokerServer(tmp_path)  # on a port that the reader does not know
+        await elsewhere.start()
+        await append(elsewhere, 2, 3)
+        await delete_records(Cluster.of(elsewhere.bootstrap), EVENTS, 0, 2)
+        await elsewhere.stop()
         broker = await restarted(broker, tmp_path)
-        await append(broker, 2, 3)
-        await delete_records(Cluster.of(broker.bootstrap), EVENTS, 0, 2)
         with pytest.raises(OffsetOutOfRange):
             await take(records, 1)
     await broker.stop()
