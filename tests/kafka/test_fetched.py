@@ -2,6 +2,7 @@
 
 import asyncio
 import struct
+import time
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -24,7 +25,7 @@ PLACEHOLDER = "-placeholder-"
 NAME = b"\xff\xfe\xc3(\xed\xa0\x80 plain"
 SHOWN = NAME.decode(errors="replace")
 NOT_LEADER = 6
-NOW_MS = 1_700_000_000_000
+NOW_MS = time.time_ns() // 1_000_000  # Apache Kafka deletes older records after some seconds
 
 texts = st.binary(max_size=40)
 headers = st.lists(st.tuples(st.text(max_size=5), st.none() | texts), max_size=3)
