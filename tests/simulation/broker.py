@@ -124,11 +124,6 @@ class BrokerProcess:
             await asyncio.sleep(0.05)
         return self.local
 
-    @property
-    def settled(self) -> bool:
-        """Whether all that was appended is on disk, and readers see it."""
-        return not (self._busy or self._scheduled or self._core.state.pending.is_due)
-
     def when_stable(self, call: Callable[[], object]) -> None:
         """Call it when all that was appended so far is on disk; never, if the broker ends before. It is the broker's process:
         what it begins, it begins in another one."""

@@ -78,9 +78,9 @@ class EngineProcess:
         self.loops: dict[int, PartitionLoop] = {}
         self.ready: set[int] = set()
         assert world.broker.local is not None
-        self._port: BusyBroker | NetworkBroker = BusyBroker(world, world.broker.local) if world.embedded else NetworkBroker(world)
+        port: EngineBroker = BusyBroker(world, world.broker.local) if world.embedded else NetworkBroker(world)
         for partition in partitions:
-            self._begin(self._port, partition, number)
+            self._begin(port, partition, number)
 
     def _begin(self, port: EngineBroker, partition: int, number: int) -> None:
         world = self._world
@@ -106,11 +106,6 @@ class EngineProcess:
         self.ready.discard(partition)
         if (failure := task.exception()) is not None:
             self._world.failures.append(failure)
-
-    @property
-    def is_writing(self) -> bool:
-        """Whether it works, and something that it decided may not have reached the broker."""
-        return self.works and isinstance(self._port, NetworkBroker) and self._port.is_asking
 
     @property
     def works(self) -> bool:

@@ -45,19 +45,13 @@ class Requests:
 
     def __init__(self, world: "World") -> None:
         self._world = world
-        self.under_way = 0
 
     def ask(self, request: Callable[[Broker], T], *, durable: bool = False) -> "asyncio.Future[T]":
         """The answer of the core; `durable`: when what it did is on disk. It fails with ConnectionLost where none comes, and with
         what `request` raises."""
         answer = _Answer(self._world.loop)
-        self.under_way += 1
-        answer.future.add_done_callback(self._over)
         self._world.outside.later(self._delay(), self._arrive, request, answer, durable)
         return answer.future
-
-    def _over(self, _: "asyncio.Future[Any]") -> None:
-        self.under_way -= 1
 
     def _delay(self) -> float:
         world = self._world
@@ -240,11 +234,6 @@ class NetworkBroker:
     def __init__(self, world: "World") -> None:
         self._world = world
         self._requests = Requests(world)
-
-    @property
-    def is_asking(self) -> bool:
-        """Whether a request has no answer yet: what was decided may not be written."""
-        return self._requests.under_way > 0
 
     async def session(self, partition: int) -> TransactionalSession:
         """See EngineBroker."""

@@ -144,7 +144,7 @@ class World:
 
     def _is_over(self) -> bool:
         local = self.broker.local
-        if local is None or not self.broker.settled or any(engine.is_writing for engine in self.engines.all):
+        if local is None:
             return False
         self.log.read(local)
         undone = self.log.live or self.clients.waiting or self.clients.link.on_its_way or self._undecided(local)
