@@ -14,7 +14,7 @@ from msgspec import json
 from schemas import TERMINAL_STATES, MalformedRecord, TaskReply, printable, quoted
 
 from ..errors import HubError, Unreachable
-from ..kafka import REPLIES, REPLY_PARTITIONS, SEND_SECONDS, RecordReader, StoredRecord, Transport
+from ..kafka import REPLIES, REPLY_PARTITIONS, SEND_SECONDS, RecordReader, Transport, next_records
 from ..logs import Logger
 from ..service import ServiceTasks
 from .errors import RepliesFailedError, UnreadableReplyError
@@ -24,11 +24,6 @@ log = Logger(__name__)
 ASK_AGAIN_SECONDS = 2.0
 ASKED_AT_ONCE = 1_000
 RECONNECT_SECONDS = 0.2
-READ_RECORDS = 2_000
-READ_MS = 1_000
-CHECK_SECONDS = 5.0
-"""A reader that has received nothing for this time (seconds) while callers wait is checked: it may hang after the loss of a
-broker."""
 
 _decoder = json.Decoder(TaskReply)
 
@@ -130,24 +125,12 @@ class ReplyReader:
             try:
                 if self._reader is None:
                     self._reader = await self._open(None)  # Replies missed meanwhile are requested again.
-                for record in await self._next(self._reader):
+                for record in await next_records(self._reader, is_expecting=lambda: self._waiting):
                     self._take(record.key, record.value)
             except (HubError, TimeoutError, OSError) as error:
                 log.debug("replies interrupted", action="replies_interrupted", reason=repr(error))
                 await self._drop_reader()
                 await asyncio.sleep(RECONNECT_SECONDS)
-
-    async def _next(self, reader: RecordReader) -> list[StoredRecord]:
-        """The next records, or none within CHECK_SECONDS. Raises HubError (also if the reader hangs), TimeoutError, OSError."""
-        loop = asyncio.get_running_loop()
-        check_at = loop.time() + CHECK_SECONDS
-        while loop.time() < check_at:
-            records = await reader.read(READ_RECORDS, READ_MS)
-            if records:
-                return records
-        if self._waiting:
-            await reader.ensure_moving()
-        return []
 
     def _take(self, token: bytes | None, value: bytes | None) -> None:
         """Process one record of `hub.replies`. The first reply for a token is final, except that a caller with `on_warning` gets

@@ -19,7 +19,7 @@ from .errors import (
     is_client_error,
 )
 from .fetched import UNREADABLE
-from .following import Begin, follow
+from .following import Begin, follow, next_records
 from .groups import GroupMember, GroupState, describe_groups
 from .kip890 import Kip890Session
 from .membership import GroupMembership
@@ -137,6 +137,7 @@ __all__ = [
     "make_consumer",
     "make_producer",
     "murmur2",
+    "next_records",
     "open_session",
     "partition_of",
     "poll",

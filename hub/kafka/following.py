@@ -1,7 +1,7 @@
 """Follows a partition without an end, across restarts of the broker: no record is skipped, and none is returned twice."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Protocol
 
 from ..errors import Unreachable
@@ -12,7 +12,7 @@ from .transport import RecordReader, Transport
 
 log = Logger(__name__)
 
-READ_RECORDS = 1_000
+READ_RECORDS = 2_000
 READ_MS = 1_000
 CHECK_SECONDS = 5.0
 """A reader that has received nothing for this time is checked: aiokafka does not report that a broker does not respond."""
@@ -43,7 +43,7 @@ async def follow(
                     position = await begin(reader)
                     reader.seek(position)
                 while True:
-                    records = await _next(reader)
+                    records = await next_records(reader)
                     failing_since = None
                     if records:
                         position = records[-1].offset + 1
@@ -57,12 +57,14 @@ async def follow(
             await asyncio.sleep(RECONNECT_SECONDS)
 
 
-async def _next(reader: RecordReader) -> list[StoredRecord]:
-    """The next records; none if the reader was checked to be at the end. Raises as `follow` does."""
+async def next_records(reader: RecordReader, *, is_expecting: Callable[[], object] = lambda: True) -> list[StoredRecord]:
+    """The next records; none after CHECK_SECONDS without any. The reader is then checked to be at the end, if it
+    `is_expecting` records. Raises HubError (ConnectionLost if it hangs), TimeoutError, OSError."""
     loop = asyncio.get_running_loop()
     check_at = loop.time() + CHECK_SECONDS
     while loop.time() < check_at:
         if records := await reader.read(READ_RECORDS, READ_MS):
             return records
-    await reader.ensure_moving()
+    if is_expecting():
+        await reader.ensure_moving()
     return []

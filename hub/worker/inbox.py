@@ -4,15 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from ..errors import HubError
-from ..kafka import OffsetOutOfRange, RecordReader, StoredRecord, Transport
+from ..kafka import OffsetOutOfRange, RecordReader, StoredRecord, Transport, next_records
 from ..logs import Logger
 
 log = Logger(__name__)
 
-READ_RECORDS = 2_000
-READ_MS = 500
-#: After this time without records, the reader is checked: it must be at the end of the partition (seconds).
-CHECK_SECONDS = 5.0
 #: Delay between attempts to reconnect (seconds): initial, maximum.
 RECONNECT_SECONDS = (0.2, 1.0)
 
@@ -72,13 +68,8 @@ class Inbox:
                 await take(record)
 
     async def _next(self) -> list[StoredRecord]:
-        """The next records, or none within CHECK_SECONDS. Raises HubError, TimeoutError, OSError."""
+        """The next records, or none. Raises as `hub.kafka.next_records` does."""
         if self._reader is None:
             await self.open()
         assert self._reader is not None
-        for _ in range(round(CHECK_SECONDS * 1000 / READ_MS)):
-            records = await self._reader.read(READ_RECORDS, READ_MS)
-            if records:
-                return records
-        await self._reader.ensure_moving()
-        return []
+        return await next_records(self._reader)

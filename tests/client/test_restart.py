@@ -9,9 +9,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from hub.broker import BrokerServer
-from hub.client import Hub, replies
+from hub.client import Hub
 from hub.engine.embedded import EmbeddedEngine
-from hub.kafka import INTAKE, BrokerUnreachable, Cluster, KafkaTransport, PartitionReader, ensure_topics, read_all
+from hub.kafka import INTAKE, BrokerUnreachable, Cluster, KafkaTransport, PartitionReader, ensure_topics, following, read_all
 from schemas import Event
 from tests.components.running import running, until
 from tests.worker.test_commands import tasks
@@ -26,17 +26,23 @@ async def broker(tmp_path: Path) -> AsyncIterator[BrokerServer]:
     await server.stop()
 
 
+async def restarted(broker: BrokerServer, folder: Path) -> BrokerServer:
+    """The same broker in a new process's place: on its data and port."""
+    server = BrokerServer(folder, port=broker.port)
+    await server.start()
+    return server
+
+
 async def test_the_first_submission_waits_until_the_broker_is_back(broker: BrokerServer, tmp_path: Path) -> None:
     async with Hub(broker.bootstrap) as hub:
         await broker.stop()
         with capture_logs() as logs:
             submitting = asyncio.create_task(hub.submit("add", id="t-1"))
             await until(lambda: any(line.get("action") == "replies_interrupted" for line in logs))
-        restarted = BrokerServer(tmp_path, port=broker.port)
-        await restarted.start()
+        again = await restarted(broker, tmp_path)
         assert (await submitting).id == "t-1"
-        assert [record.key async for record in read_all(Cluster.of(restarted.bootstrap), INTAKE, 0)] == [b"t-1"]
-    await restarted.stop()
+        assert [record.key async for record in read_all(Cluster.of(again.bootstrap), INTAKE, 0)] == [b"t-1"]
+    await again.stop()
 
 
 async def test_a_question_fails_after_its_timeout_if_the_broker_stays_away(broker: BrokerServer) -> None:
@@ -68,8 +74,8 @@ class Hanging(PartitionReader):
 
 
 async def test_a_reader_of_replies_that_hangs_is_replaced(embedded_bootstrap: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replies, "CHECK_SECONDS", 0.2)
-    monkeypatch.setattr(replies, "READ_MS", 50)
+    monkeypatch.setattr(following, "CHECK_SECONDS", 0.2)
+    monkeypatch.setattr(following, "READ_MS", 50)
     transport = HangsOnce(Cluster.of(embedded_bootstrap))
     async with running(embedded_bootstrap, tasks), Hub(transport=transport) as hub:
         handle = await hub.submit("quick")
@@ -80,7 +86,7 @@ async def test_a_reader_of_replies_that_hangs_is_replaced(embedded_bootstrap: st
 async def test_a_watch_fails_if_the_broker_stays_away(broker: BrokerServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hub.client.hub.SEND_SECONDS", 0.1)
     monkeypatch.setattr("hub.kafka.reader.OPEN_SECONDS", 2.0)
-    monkeypatch.setattr("hub.kafka.following.CHECK_SECONDS", 0.5)
+    monkeypatch.setattr(following, "CHECK_SECONDS", 0.5)
     engine = EmbeddedEngine(broker.local)
     await engine.start()
     async with Hub(broker.bootstrap) as hub:

@@ -1,7 +1,7 @@
 """A partition that is followed while its broker restarts, or stays away."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
 
@@ -19,27 +19,12 @@ from hub.kafka import (
     Sender,
     StoredRecord,
     delete_records,
-    ensure_topics,
     following,
     reader,
 )
-from tests.client.test_restart import HangsOnce
+from tests.client.test_restart import HangsOnce, broker, restarted
 
-
-@pytest.fixture
-async def broker(tmp_path: Path) -> AsyncIterator[BrokerServer]:
-    server = BrokerServer(tmp_path)
-    await server.start()
-    await ensure_topics(Cluster.of(server.bootstrap), partitions=1)
-    yield server
-    await server.stop()
-
-
-async def restarted(broker: BrokerServer, folder: Path) -> BrokerServer:
-    """The same broker in a new process's place: on its data and port."""
-    server = BrokerServer(folder, port=broker.port)
-    await server.start()
-    return server
+__all__ = ["broker"]  # the fixture
 
 
 async def first(opened: RecordReader) -> int:
