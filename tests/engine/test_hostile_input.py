@@ -9,6 +9,7 @@ import hub.core.requests as requests_module
 from hub.core import SOURCE_BYTES
 from hub.core.time.timers import TIMERS
 from hub.engine.partition import EngineSettings, PoisonRecord, PoisonTimer
+from hub.engine.reading import HEADERS_BYTES_MAX
 from hub.kafka import partition_of
 from schemas.events import EngineStorageChanged
 from tests.engine.harness import SECOND, World, check_fold, check_log
@@ -262,6 +263,16 @@ def test_headers_that_are_too_large_together_are_dead_lettered(world: World) -> 
     world.step()
     assert "headers" in world.last("engine.report_dead_lettered").data.reason
     goes_on(world)
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_the_key_counts_in_the_size_of_the_headers(world: World, beyond: int) -> None:
+    record = world.put("task.created", {"id": "t", "name": "a"})
+    assert record.key is not None
+    rest = HEADERS_BYTES_MAX - sum(len(name) + len(value or b"") for name, value in record.headers)
+    world.intake[-1] = record._replace(key=bytes(rest + beyond))
+    world.step()
+    assert world.events[-1].type == ("engine.report_dead_lettered" if beyond else "task.dispatched")
 
 
 @pytest.mark.parametrize(("said", "percent"), [(-5e300, 0.0), (150.0, 100.0), (42.5, 42.5)])

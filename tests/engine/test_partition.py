@@ -419,6 +419,25 @@ def test_a_new_owner_gives_running_attempts_a_full_lease(world: World) -> None:
     assert "attempt.lease_expired" not in world.types("t")
 
 
+@pytest.mark.parametrize("tasks", [0, 1])
+def test_a_new_owner_is_due_at_once_until_it_has_checked_the_leases(world: World, tasks: int) -> None:
+    if tasks:
+        run_one(world)
+    world.crash()
+    world.step(seconds=1, caught_up=False)
+    assert world.engine.next_due() == world.now_us
+    world.step()
+    due = world.engine.next_due()
+    assert due is not None
+    assert due > world.now_us
+
+
+def test_a_new_owner_of_nothing_has_nothing_due() -> None:
+    world = World()
+    world.crash()
+    assert world.engine.next_due() is None
+
+
 def test_a_worker_seen_to_die_loses_its_attempts_at_once(world: World) -> None:
     run_one(world)
     world.worker("w2")

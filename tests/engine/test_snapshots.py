@@ -1,6 +1,7 @@
 """Snapshots shorten a restart, and are used only if the changelog continues them."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -221,6 +222,20 @@ def test_a_snapshot_that_was_continued_is_the_fold_of_all_that_was_committed(
             base = Place(snapshot.last, snapshot.mark)
             assert read_snapshot(path, partitions=1) == snapshot._replace(rows=expected)
         assert blocks_of(path) <= 2 * len(expected) // 4 + 2  # small blocks do not pile up
+
+
+def test_a_snapshot_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, synced = tmp_path / "s", list[tuple[int, int, bool]]()
+
+    def sync(handle: int) -> None:
+        status = os.fstat(handle)
+        synced.append((status.st_ino, status.st_size, path.exists()))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    write_snapshot(path, Snapshot({b"key": b"{}"}, 1, bytes(16), 1), partitions=1)
+    status, folder = path.stat(), tmp_path.stat()
+    assert synced[0] == (status.st_ino, status.st_size, False)
+    assert synced[-1] == (folder.st_ino, folder.st_size, True)
 
 
 def test_a_continued_snapshot_keeps_the_order_of_its_rows(tmp_path: Path) -> None:
