@@ -1,6 +1,7 @@
 """The in-process API: whole transactions, and reads at the append position."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,7 @@ from hub.broker import BrokerError, BrokerServer
 from hub.protocol import ErrorCode
 
 from .client import RawClient, batch, values_of
+from .test_flushing import CountedDisk
 from .test_repaired_transactions import Session
 
 
@@ -19,22 +21,25 @@ def seen(server: BrokerServer, topic: str, **options: bool) -> list[bytes]:
     return values_of(server.local.fetch(topic, 0, 0, max_bytes=1 << 30, **options).data)
 
 
-async def test_a_transaction_over_several_partitions_is_one_journal_write(disk_broker: BrokerServer) -> None:
-    local = disk_broker.local
+async def test_a_transaction_over_several_partitions_is_one_journal_write(tmp_path: Path) -> None:
+    storage = CountedDisk(tmp_path)
+    server = BrokerServer(tmp_path, storage=storage)
+    await server.start()
+    local = server.local
     for topic in ("a", "b", "c"):
         await local.create_topic(topic, 1)
     identity = await local.init_producer("tx", timeout_ms=60_000)
-    storage = disk_broker._storage
-    lsn = storage._journal.position.lsn  # type: ignore[union-attr]
+    before = storage.writes
     for number in range(5):
         batches = {(topic, 0): transactional(identity, b"%d" % number) for topic in ("a", "b", "c")}
         done = await local.transact("tx", *identity, batches)
         assert set(done.base_offsets.values()) == {number * 2}
         assert done.producer_epoch == identity[1] + 1
         identity = done.producer_id, done.producer_epoch
-    assert storage._journal.position.lsn == lsn + 5  # type: ignore[union-attr]
+    assert storage.writes == before + 5
     for topic in ("a", "b", "c"):
-        assert seen(disk_broker, topic) == [b"0", b"1", b"2", b"3", b"4"]
+        assert seen(server, topic) == [b"0", b"1", b"2", b"3", b"4"]
+    await server.stop()
 
 
 async def test_unsynced_readers_see_what_others_do_not_yet(disk_broker: BrokerServer) -> None:
