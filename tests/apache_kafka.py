@@ -225,5 +225,8 @@ class ApacheKafka:
             self.process = None
 
     def close(self) -> None:
-        """End it for good; its directory is the caller's."""
+        """End it for good; its directory is the caller's. Raises RuntimeError if it had ended by itself."""
+        code = None if self.process is None else self.process.poll()
         self.kill()
+        if code is not None:
+            raise RuntimeError(f"Apache Kafka ended by itself with {code}: {(self.directory / 'kafka.log').read_text()[-2000:]}")
