@@ -59,7 +59,7 @@ class ClassicSession:
             async with asyncio.timeout(self._open_seconds):
                 await producer.start()
         except (TimeoutError, KafkaError) as failure:
-            await self._end(f"opening failed: {failure or type(failure).__name__}")
+            await self._end(f"opening failed: {failure!r}")
             if isinstance(failure, KafkaConnectionError):
                 raise BrokerUnreachable(str(self._cluster), str(failure)) from None
             if isinstance(failure, TimeoutError):
@@ -194,15 +194,12 @@ class EndTxnOnce(EndTxnHandler):  # type: ignore[misc]
 
 
 def _send_end_txn_once(producer: AIOKafkaProducer) -> None:
-    """Replace the commit step of aiokafka's sender. It uses private parts; tests/kafka/test_classic_parts.py fails if one of
-    them changes in aiokafka."""
+    """Replace the commit step of aiokafka's sender; its transactions are never empty here. It uses private parts;
+    tests/kafka/test_classic.py fails if one of them changes in aiokafka."""
     sender = producer._sender
 
     async def commit(commit_result: Any) -> None:
         await sender._message_accumulator.flush_for_commit()
-        if sender._txn_manager.is_empty_transaction():
-            sender._txn_manager.complete_transaction()
-            return
         node_id = await sender._find_coordinator(CoordinationType.TRANSACTION, sender._txn_manager.transactional_id)
         await EndTxnOnce(sender, commit_result).do(node_id)
 

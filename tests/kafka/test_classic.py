@@ -1,5 +1,7 @@
 """The session on aiokafka's producer: behaviour specific to version 1 of the transaction protocol."""
 
+import asyncio
+import dataclasses
 import logging
 from typing import Any
 
@@ -9,7 +11,18 @@ from aiokafka.errors import RequestTimedOutError
 from aiokafka.producer import sender
 from aiokafka.protocol.transaction import EndTxnRequest
 
-from hub.kafka import BrokerUnreachable, ClassicSession, Cluster, SessionFailed, TopicPartition, open_session, opening
+from hub.kafka import (
+    BrokerUnreachable,
+    ClassicSession,
+    Cluster,
+    RecordTooLarge,
+    SessionFailed,
+    TopicPartition,
+    classic,
+    open_session,
+    opening,
+)
+from hub.kafka.codec import size_of
 from tests.brokers import unique
 from tests.conformance.session.worlds import World, record
 from tests.ports import free_port
@@ -60,14 +73,7 @@ def test_the_private_parts_that_this_leans_on_are_there() -> None:
     assert callable(sender.Sender._do_txn_commit)
     assert callable(sender.Sender._find_coordinator)
     names = sender.Sender._do_txn_commit.__code__.co_names
-    assert {
-        "flush_for_commit",
-        "is_empty_transaction",
-        "complete_transaction",
-        "_find_coordinator",
-        "EndTxnHandler",
-        "do",
-    } <= set(names)
+    assert {"flush_for_commit", "is_empty_transaction", "_find_coordinator", "EndTxnHandler", "do"} <= set(names)
     assert "_do_txn_commit" in sender.Sender._maybe_do_transactional_request.__code__.co_names
     assert callable(sender.EndTxnHandler.handle_response)
 
@@ -87,4 +93,43 @@ async def test_a_broker_that_is_not_there_is_named() -> None:
     session = ClassicSession(Cluster.of(f"127.0.0.1:{port}"), "owner")
     with pytest.raises(BrokerUnreachable, match=f"127.0.0.1:{port}"):
         await session.open()
+    with pytest.raises(SessionFailed, match=r"'owner' has ended: opening failed: KafkaConnectionError\("):
+        await session.commit({TopicPartition("topic", 0): [record("x")]})
+    await session.close()
+
+
+async def test_the_time_for_a_commit_is_that_of_retries_and_of_a_request(world: World) -> None:
+    topic = await world.topic()
+    hasty = dataclasses.replace(Cluster.of(world.bootstrap), request_seconds=5.0)
+    session = ClassicSession(hasty, unique("owner"), retry_seconds=30.0)
+    await session.open()
+    await session.commit({TopicPartition(topic, 0): [record("x")]})
+    assert await world.values(topic) == [b"x"]
+    await session.close()
+
+
+async def test_the_largest_record_that_topics_accept_is_sent(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    topic, largest = await world.topic(), record(b"x" * 1000)
+    session = world.session(unique("owner"))
+    await session.open()
+    monkeypatch.setattr(classic, "BATCH_BYTES_MAX", size_of(largest) + 128)
+    await session.commit({TopicPartition(topic, 0): [record("x"), largest]})
+    monkeypatch.setattr(classic, "BATCH_BYTES_MAX", size_of(largest) + 127)
+    with pytest.raises(RecordTooLarge):
+        await session.commit({TopicPartition(topic, 0): [record("x"), largest]})
+    assert await world.values(topic) == [b"x", largest.value]
+    await session.close()
+
+
+async def test_two_transactions_at_once_are_a_mistake_of_the_caller(world: World) -> None:
+    topic = await world.topic()
+    session = world.session(unique("owner"))
+    await session.open()
+    committing = asyncio.create_task(session.commit({TopicPartition(topic, 0): [record("x")]}))
+    await asyncio.sleep(0)
+    with pytest.raises(AssertionError, match="already committing"):
+        await session.commit({TopicPartition(topic, 0): [record("y")]})
+    await committing
+    await session.commit({TopicPartition(topic, 0): [record("z")]})
+    assert await world.values(topic) == [b"x", b"z"]
     await session.close()

@@ -17,6 +17,10 @@ COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.In: ast.NotIn,
     ast.NotIn: ast.In,
 }
+TURNED: dict[type[ast.cmpop], type[ast.cmpop]] = {ast.Lt: ast.GtE, ast.LtE: ast.Gt, ast.Gt: ast.LtE, ast.GtE: ast.Lt}
+"""Comparisons with a clock: it never shows exactly a given instant, so `<=` for `<` would be an equivalent program."""
+CLOCKS = frozenset({"_now", "now", "clock", "_clock", "monotonic", "perf_counter", "time"})
+"""Functions and methods that read a clock."""
 ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {ast.Add: ast.Sub, ast.Sub: ast.Add}
 LOGIC: dict[type[ast.boolop], type[ast.boolop]] = {ast.And: ast.Or, ast.Or: ast.And}
 
@@ -106,6 +110,11 @@ def _is_changeable(node: ast.AST) -> bool:
     return False
 
 
+def _reads_clock(node: ast.AST) -> bool:
+    calls = (inner.func for inner in ast.walk(node) if isinstance(inner, ast.Call))
+    return any((call.attr if isinstance(call, ast.Attribute) else getattr(call, "id", "")) in CLOCKS for call in calls)
+
+
 def _is_text(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, str | bytes)
 
@@ -114,7 +123,8 @@ def _change(tree: ast.Module, node: ast.AST, statement: ast.stmt) -> ast.stmt | 
     """Change the tree; the statement as it is then, None where it is left out."""
     match node:
         case ast.Compare():
-            node.ops = [COMPARISONS[type(node.ops[0])]()]
+            operators = COMPARISONS | TURNED if _reads_clock(node) else COMPARISONS
+            node.ops = [operators[type(node.ops[0])]()]
         case ast.BinOp():
             node.op = ARITHMETIC[type(node.op)]()
         case ast.BoolOp():

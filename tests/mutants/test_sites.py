@@ -14,6 +14,8 @@ from .sites import count_sites, mutate
     ("before", "after"),
     [
         ("x = a < b", "x = a <= b"),
+        ("x = a < clock()", "x = a >= clock()"),
+        ("x = loop.time() > b", "x = loop.time() <= b"),
         ("x = a is not None", "x = a is None"),
         ("x = a in b", "x = a not in b"),
         ("x = a + 1", "x = a - 1"),
