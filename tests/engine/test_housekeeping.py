@@ -1,5 +1,8 @@
 """Levels of free space: thresholds apply at once when space decreases, and with a margin when it increases."""
 
+import asyncio
+from collections.abc import AsyncIterator
+
 import pytest
 
 from hub.engine.housekeeping import Housekeeping, StorageLevel, level_of
@@ -78,3 +81,137 @@ async def test_an_answer_holds_for_some_time_and_not_for_ever(silence: OSError |
     house._holds_until = 0.0  # its time is over
     await look()
     assert (house.level, house.space) == ("ok", None)
+
+
+class Counted(TcpBroker):
+    """A broker that counts what it is asked; answers when `may_answer` is set, with `failure` if there is one."""
+
+    def __init__(self) -> None:
+        super().__init__(Cluster.of("127.0.0.1:1"))
+        self.asked: list[object] = []
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self.failure: Exception | None = None
+
+    async def _answer(self, what: object) -> None:
+        self.asked.append(what)
+        await self.may_answer.wait()
+        if self.failure is not None:
+            raise self.failure
+
+    async def disk_space(self) -> DiskSpace | None:
+        await self._answer("space")
+        return DiskSpace(5_000, 100_000)
+
+    async def trim_intake(self, partition: int, before: int) -> None:
+        await self._answer(before)
+
+
+@pytest.fixture
+async def counted() -> AsyncIterator[tuple[Counted, Housekeeping]]:
+    """Such a broker and the housekeeping of partition 0 with it."""
+    broker = Counted()
+    house = Housekeeping(broker, 0, SET, ServiceTasks("the test"))
+    yield broker, house
+    broker.may_answer.set()
+    await house.close()
+
+
+async def a_moment() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_the_disk_is_looked_at_once_in_an_interval(counted: tuple[Counted, Housekeeping]) -> None:
+    broker, house = counted
+    for _ in range(3):
+        house.look("ok")
+        await a_moment()
+    assert broker.asked == ["space"]
+
+
+async def test_the_disk_is_not_looked_at_while_the_broker_is_still_asked(
+    counted: tuple[Counted, Housekeeping], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.engine.housekeeping.STORAGE_SECONDS", 0.0)
+    broker, house = counted
+    broker.may_answer.clear()
+    for _ in range(3):
+        house.look("ok")
+        await a_moment()
+    assert broker.asked == ["space"]
+    broker.may_answer.set()
+    await a_moment()
+    house.look("ok")
+    await a_moment()
+    assert broker.asked == ["space"] * 2
+
+
+async def test_intake_is_deleted_once_up_to_an_offset(counted: tuple[Counted, Housekeeping]) -> None:
+    broker, house = counted
+    for before in (None, 0, 5, 5, 4, 6):
+        house.trim(before)
+        await a_moment()
+    assert broker.asked == [5, 6]
+
+
+async def test_one_deletion_of_intake_runs_at_a_time(counted: tuple[Counted, Housekeeping]) -> None:
+    broker, house = counted
+    broker.may_answer.clear()
+    for before in (5, 6):
+        house.trim(before)
+        await a_moment()
+    assert broker.asked == [5]
+    broker.may_answer.set()
+    await a_moment()
+    house.trim(6)
+    await a_moment()
+    assert broker.asked == [5, 6]
+
+
+@pytest.mark.parametrize("failure", [OSError("no answer"), ZeroDivisionError("a mistake of ours")])
+async def test_a_deletion_that_failed_is_tried_again_after_a_pause(
+    counted: tuple[Counted, Housekeeping], failure: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker, house = counted
+    broker.failure = failure
+    house.trim(5)
+    await a_moment()
+    house.trim(5)
+    await a_moment()
+    assert broker.asked == [5]
+    assert str(failure) in caplog.text
+    broker.failure, house._trim_due = None, 0.0  # the pause is over
+    house.trim(5)
+    await a_moment()
+    assert broker.asked == [5, 5]
+
+
+async def test_closing_waits_for_a_request_and_then_gives_it_up(
+    counted: tuple[Counted, Housekeeping], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.engine.housekeeping.CLOSE_SECONDS", 0.01)
+    broker, house = counted
+    broker.may_answer.clear()
+    house.look("ok")
+    house.trim(5)
+    await a_moment()
+    assert len(house._tasks) == 2
+    await house.close()
+    assert len(house._tasks) == 0
+
+
+def test_a_change_of_level_is_told_once_with_the_space(caplog: pytest.LogCaptureFixture) -> None:
+    house = Housekeeping(Silent(Cluster.of("127.0.0.1:1")), 0, SET, ServiceTasks("the test"))
+    assert house.storage_change("ok") is None
+    house.level, house.space = "low", DiskSpace(500, 100_000)
+    change = house.storage_change("ok")
+    assert change is not None
+    assert (change.level, change.usable_bytes, change.total_bytes) == ("low", 500, 100_000)
+    assert house.storage_change("low") is None
+    house.level, house.space = "ok", None
+    assert house.storage_change("low") is not None
+    assert [(entry.levelname, "no longer reports" in entry.message) for entry in caplog.records] == [
+        ("WARNING", False),
+        ("INFO", True),
+    ]

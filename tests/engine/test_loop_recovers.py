@@ -115,6 +115,14 @@ async def test_heartbeats_alone_move_the_place_that_a_restart_begins_at(
     for _ in range(30):
         await beat(broker, "worker.heartbeat")
     await until_meta_is_beyond(broker, 20)
+    written = owner.loop.transactions
+    for _ in range(12):
+        await beat(broker, "worker.heartbeat")
+        end = broker.local.end(INTAKE, 0)
+        async with asyncio.timeout(60):
+            while owner.loop.offset < end:
+                await asyncio.sleep(0)
+    assert 1 <= owner.loop.transactions - written <= 3, "one for six of them"
     await owner.crash()
     await nothing_is_wrong(broker)
 

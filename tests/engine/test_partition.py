@@ -212,6 +212,30 @@ def test_steps_can_be_added_to_a_live_workflow_and_hold_it_open(world: World) ->
     assert world.last("task.rejected").data.code == "already_ended"
 
 
+@pytest.mark.parametrize(("given", "expected"), [({}, "root"), ({"correlation_id": "order-7"}, "order-7")])
+def test_an_added_step_has_the_correlation_id_of_its_workflow(world: World, given: dict[str, str], expected: str) -> None:
+    world.submit(name="w", id="root", tasks={"x": {"name": "a"}}, **given)
+    world.submit(name="b", root_id="root", key="more")
+    world.step()
+    created = {event.subject: event.correlationid for event in world.events if event.type == "task.created"}
+    assert created == {"root": expected, step_id("root", "x"): expected, step_id("root", "more"): expected}
+
+
+@pytest.mark.parametrize("first", ["x", "y"])
+def test_a_step_whose_dependencies_end_together_well_and_badly_is_ended_once(world: World, first: str) -> None:
+    world.submit(
+        name="w", id="root", tasks={"x": {"name": "a"}, "y": {"name": "a"}, "z": {"name": "b", "depends_on": ["x", "y"]}}
+    )
+    world.step()
+    for command in sorted(world.dispatched(), key=lambda command: command.key != first):
+        world.fail(command, retryable=False) if command.key == "x" else world.complete(command)
+    world.step()
+    z = step_id("root", "z")
+    assert [kind for kind in world.types(z) if kind in ("task.ready", "task.failed")] == ["task.failed"]
+    assert not world.dispatched()
+    assert world.state_of("root") == "failed"
+
+
 def test_several_steps_added_at_once_have_the_run_of_the_record_that_added_them(world: World) -> None:
     world.submit(name="w", id="root", tasks={"x": {"name": "a"}})
     added = world.put("task.created", {"name": "w", "root_id": "root", "tasks": {"y": {"name": "a"}, "z": {"name": "b"}}})
@@ -332,7 +356,25 @@ def test_a_delayed_task_starts_at_its_time(world: World) -> None:
     world.crash()
     world.worker(kind="worker.heartbeat")
     world.step(seconds=0.2)
-    assert len(world.dispatched()) == 1
+    (command,) = world.dispatched()
+    world.complete(command)
+    world.step()
+    assert world.last("task.completed").data.scheduled_at == world.last("task.scheduled").time
+
+
+def test_the_end_of_a_task_says_what_is_known_of_it_and_nothing_else(world: World) -> None:
+    world.complete(run_one(world))
+    world.step()
+    plain = world.last("task.completed").data
+    assert (plain.scheduled_at, plain.parent_id, plain.key, plain.tags) == (None, None, None, {})
+    assert plain.worker == "w1"
+    world.submit(name="w", id="root", tasks={"x": {"name": "a", "tags": {"team": "blue"}}})
+    world.step()
+    (command,) = world.dispatched()
+    world.complete(command)
+    world.step()
+    ended = [event for event in world.events if event.type == "task.completed" and event.subject == step_id("root", "x")]
+    assert [(event.data.parent_id, event.data.key, event.data.tags) for event in ended] == [("root", "x", {"team": "blue"})]
 
 
 def test_an_attempt_that_takes_too_long_is_ended_by_the_engine_when_the_worker_is_silent(world: World) -> None:
@@ -345,6 +387,17 @@ def test_an_attempt_that_takes_too_long_is_ended_by_the_engine_when_the_worker_i
     world.complete(command, number=2)
     world.step()
     assert world.last("attempt.report_rejected").data.code == "stale_attempt"
+
+
+def test_an_attempt_has_its_time_and_half_a_second_for_the_report(world: World) -> None:
+    command = run_one(world, timeouts={"attempt": 5}, retry={"backoff": [0]})
+    world.report(command, "attempt.started", number=1)
+    world.step()
+    world.worker(kind="worker.heartbeat")
+    world.step(seconds=5.4)
+    assert "attempt.timed_out" not in world.types("t")
+    world.step(seconds=0.2)
+    assert "attempt.timed_out" in world.types("t")
 
 
 def test_a_task_not_started_in_time_expires(world: World) -> None:
@@ -436,6 +489,23 @@ def test_a_new_owner_of_nothing_has_nothing_due() -> None:
     world = World()
     world.crash()
     assert world.engine.next_due() is None
+
+
+def test_an_ended_task_is_due_for_removal_a_minute_after_its_retention() -> None:
+    world = World(settings=EngineSettings(retention_seconds=100))
+    world.submit(name="a", id="t")
+    world.step()
+    world.put("task.cancel", {"id": "t"})
+    world.until_quiet(0)
+    due_us = world.engine.next_due()
+    assert due_us is not None
+    assert 160 * SECOND <= due_us - world.now_us <= 161 * SECOND
+    world.now_us = due_us - 1
+    world.step()
+    assert b"task/t" in world.rows
+    world.now_us = due_us
+    world.step()
+    assert b"task/t" not in world.rows
 
 
 def test_a_worker_seen_to_die_loses_its_attempts_at_once(world: World) -> None:

@@ -14,6 +14,7 @@ from hub.kafka import (
     ConnectionLost,
     Kip890Session,
     Record,
+    RecordTooLarge,
     SessionFailed,
     SessionFenced,
     TopicPartition,
@@ -493,7 +494,7 @@ def test_the_largest_batch_that_topics_accept_is_sent(brokers: Brokers, monkeypa
         monkeypatch.setattr(kip890, "BATCH_BYTES_MAX", size)
         await session.commit({P0: [record()]})
         monkeypatch.setattr(kip890, "BATCH_BYTES_MAX", size - 1)
-        await failed(session.commit({P0: [record()]}), kip890.RecordTooLarge, f"has about {size} bytes; the limit is {size - 1}")
+        await failed(session.commit({P0: [record()]}), RecordTooLarge, f"has about {size} bytes; the limit is {size - 1}")
 
     virtual_time.run(main())
 

@@ -61,9 +61,7 @@ def can_never_run(changes: Changes, task: Task, before: Task, dependency: Depend
 
 def dependencies_met(changes: Changes, task_id: str, satisfied: list[str]) -> None:
     """Process met dependencies of a blocked task; it becomes ready when none is left."""
-    task = changes.state.tasks.get(task_id)
-    if task is None or task.row.state != "blocked":
-        return
+    task = changes.state.tasks[task_id]
     unmet = task.row.unmet - len(satisfied)
     assert unmet >= 0, f"{task_id} has {task.row.unmet} unmet dependencies and {len(satisfied)} were met"
     if unmet:
