@@ -57,7 +57,7 @@ class GroupCoordinator:
         if not request.protocol_type or not request.protocols:
             return False
         others = [member for member in group.members.values() if member.member_id != request.member_id]
-        if request.instance_id is not None and request.instance_id in group.instances:
+        if request.instance_id is not None:
             others = [member for member in others if member.instance_id != request.instance_id]
         if not others:
             return True

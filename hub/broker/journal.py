@@ -108,7 +108,7 @@ class Journal:
         """Payloads of all blocks from `start`. When exhausted, the journal can be written. Raises `StorageDamaged`."""
         self._directory.mkdir(parents=True, exist_ok=True)
         found = sorted(int(path.name[len(_PREFIX) :]) for path in self._directory.glob(_PREFIX + "*"))
-        if start.lsn > 1 and start.generation not in found and start.offset > 0:
+        if start.offset > 0 and start.generation not in found:
             raise StorageDamaged(f"journal file {self._path(start.generation)} is missing")
         lsn = start.lsn
         unread: list[tuple[int, int]] = []

@@ -57,8 +57,8 @@ class SlotFairness:
         return [longest]
 
     def offer(self, free: int, now: float) -> list[int]:
-        """Called when `free` slots are free and no attempt waits. Returns the refused partitions to be notified, twice as many
-        in each call until one of them is refused again."""
+        """Called when `free` slots are free, and no waiting attempt may begin. Returns the refused partitions to be notified,
+        twice as many in each call until one of them is refused again."""
         if self._reserved_for is not None and now < self._reserved_until:
             free -= 1
         offered = list(self._refused_at)[: free << self._rounds]

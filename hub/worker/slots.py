@@ -162,9 +162,7 @@ class Slots:
         while attempt := next((one for one in self._waiting.values() if self._may_begin(one, now)), None):
             del self._waiting[attempt.command.token]
             effects.append(self._begin(attempt))
-        free = self._slots - self.running
-        if free > 0 and not self._waiting:
-            heard_by += self._fairness.offer(free, now)
+        heard_by += self._fairness.offer(self._slots - self.running, now)
         if heard_by:
             effects.append(BeatSoon(heard_by))
         return effects

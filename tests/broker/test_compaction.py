@@ -101,6 +101,7 @@ def test_a_log_is_cleaned_when_enough_of_it_was_never_cleaned() -> None:
     segments = [view(0), view(10), view(20)]
     assert planned(segments, [(20, 1)]) is None
     assert planned(segments, [(20, 1)], min_cleanable_dirty_ratio="0.3")[:2] == (20, 30)
+    assert planned(segments[:2], [(10, 1)], min_cleanable_dirty_ratio="0.5")[:2] == (10, 20), "half of it is enough"
     assert planned(segments, [(10, 1)])[:2] == (10, 30)
     assert planned(segments, [(30, 1)], min_cleanable_dirty_ratio="0") is None
 

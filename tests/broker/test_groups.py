@@ -277,6 +277,7 @@ def test_anybody_commits_for_a_group_without_members(house: House) -> None:
     check: Callable[..., ErrorCode] = house.groups.offsets.check_commit
     assert check("g", -1, "", None) is ErrorCode.NONE
     assert check("g", 3, "x", None) is ErrorCode.ILLEGAL_GENERATION
+    assert check("g", 0, "x", None) is ErrorCode.ILLEGAL_GENERATION
 
 
 def test_transactional_commits_are_checked_only_when_they_name_a_member(house: House) -> None:

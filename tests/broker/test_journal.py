@@ -1,5 +1,6 @@
 """The journal alone: complete blocks are replayed, incomplete ones are truncated, damage raises an error."""
 
+import errno
 import os
 import shutil
 import stat
@@ -116,6 +117,24 @@ def test_a_journal_closes_its_files(tmp_path: Path) -> None:
     for _ in range(2):
         written(tmp_path, [b"x" * FILE_BYTES] * 5)
         assert process.num_fds() == before
+
+
+def test_a_file_for_which_there_is_no_room_is_neither_kept_nor_left_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal, _ = opened(tmp_path)
+    process, real = psutil.Process(), os.fsync
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "no space left on the device")
+
+    journal.write([b"x" * FILE_BYTES])
+    before = process.num_fds(), sorted(tmp_path.iterdir())
+    monkeypatch.setattr(os, "fsync", full)
+    for _ in range(3):
+        journal.prepare()
+    assert (process.num_fds(), sorted(tmp_path.iterdir())) == before
+    monkeypatch.setattr(os, "fsync", real)
+    assert journal.prepare()
+    journal.close()
 
 
 def test_a_block_larger_than_a_file_is_whole(tmp_path: Path) -> None:

@@ -54,6 +54,17 @@ async def test_unsynced_readers_see_what_others_do_not_yet(disk_broker: BrokerSe
     assert seen(disk_broker, "t") == [b"input"]
 
 
+async def test_a_reader_at_the_end_gets_nothing(broker: BrokerServer) -> None:
+    await broker.local.create_topic("t", 1)
+    for committed in (True, False):
+        assert broker.local.fetch("t", 0, 0, max_bytes=1 << 20, committed=committed).data == b""
+    for end in (1, 2):
+        await broker.local.append("t", 0, batch([b"x"]))
+        for committed in (True, False):
+            assert broker.local.fetch("t", 0, end - 1, max_bytes=1 << 20, committed=committed).data
+            assert broker.local.fetch("t", 0, end, max_bytes=1 << 20, committed=committed).data == b""
+
+
 async def test_unsynced_readers_obey_open_and_aborted_transactions(disk_broker: BrokerServer) -> None:
     local = disk_broker.local
     await local.create_topic("t", 1)

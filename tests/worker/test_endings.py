@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -195,3 +196,38 @@ def test_threads_take_what_comes_and_carry_what_it_raises() -> None:
         threads.submit(sys.exit, 3).result(10)
     assert "never" not in ran
     threads.shutdown()
+
+
+def alive(name: str) -> set[str]:
+    return {thread.name for thread in threading.enumerate() if thread.name.startswith(name)}
+
+
+def test_threads_are_made_on_demand_and_end_when_they_are_shut_down() -> None:
+    threads = DaemonThreads(3, name="few")
+    for _ in range(5):
+        threads.submit(int).result(10)
+        while not threads._idle._value:
+            time.sleep(0)
+    assert alive("few_") == {"few_0"}
+    gate = threading.Event()
+    busy = [threads.submit(gate.wait, 10) for _ in range(4)]
+    assert alive("few_") == {"few_0", "few_1", "few_2"}
+    made = [thread for thread in threading.enumerate() if thread.name.startswith("few_")]
+    threads.shutdown()
+    gate.set()
+    assert [one.result(10) for one in busy] == [True] * 4, "what was submitted is still run"
+    for thread in made:
+        thread.join(10)
+    assert alive("few_") == set()
+
+
+async def test_a_desk_that_closes_ends_its_idle_threads() -> None:
+    before = set(threading.enumerate())
+    lone = LoneDesk(tasks)
+    await lone.desk.take(command("plain"))
+    await until(lambda: lone.idle)
+    (made,) = set(threading.enumerate()) - before
+    assert made.name == "task_0"
+    lone.desk.close()
+    made.join(10)
+    assert not made.is_alive()

@@ -108,6 +108,7 @@ async def test_arguments_that_do_not_fit_are_a_permanent_error(threads: ThreadPo
     assert isinstance(failed, Failed)
     assert (failed.error.type, failed.error.retryable) == ("InvalidArguments", False)
     assert "args.order" in failed.error.message
+    assert 0 <= failed.ran_seconds < 5
 
 
 async def test_a_handler_that_takes_too_long_is_ended_and_sees_it(threads: ThreadPoolExecutor) -> None:

@@ -51,6 +51,18 @@ def test_a_slot_is_reserved_for_a_partition_that_starves_and_for_no_other_until_
     assert fairness.may_begin(0, 1, 10.0 + RESERVED_SECONDS)
 
 
+def test_a_reservation_that_was_used_or_is_over_takes_nothing_from_others() -> None:
+    for used in (True, False):
+        fairness = SlotFairness()
+        for partition in (1, 2):
+            fairness.refuse(partition, 0.0)
+        assert fairness.reserve(STARVING_SECONDS) == [1]
+        if used:
+            fairness.begin(1)
+        now = STARVING_SECONDS + (RESERVED_SECONDS / 2 if used else RESERVED_SECONDS)
+        assert fairness.offer(1, now) == [2]
+
+
 def test_a_slot_that_is_reserved_is_offered_to_nobody_else() -> None:
     fairness = SlotFairness()
     for partition in (1, 2):

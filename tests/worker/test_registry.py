@@ -62,6 +62,12 @@ def test_the_context_is_given_by_annotation_or_by_the_name_ctx() -> None:
     assert bind(named, {"order": 1})["ctx"].max_attempts == 5
 
 
+def test_a_parameter_without_annotation_is_an_argument_and_so_is_a_ctx_of_another_type() -> None:
+    def handler(ctx: int, order, note="none") -> None: ...  # type: ignore[no-untyped-def]
+
+    assert bind(handler, {"ctx": 7, "order": [1]}) == {"ctx": 7, "order": [1], "note": "none"}
+
+
 def test_a_handler_with_keywords_takes_anything() -> None:
     def handler(**everything: Any) -> None: ...
 

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from hub import Permanent, RetryLater, TaskContext, TaskRegistry
 from hub.kafka import INTAKE, Cluster, Outgoing, StoredRecord, read_all
 from hub.worker import Worker, WorkerSettings
+from hub.worker.reporting import STARTED_LINGER_SECONDS
 from hub.worker.settings import WorkerFailedError
 from schemas import CancelAttempt, TaskReply
 from tests.brokers import broker_and_loop
@@ -185,6 +186,24 @@ async def test_a_cancel_for_an_attempt_whose_end_is_being_reported_harms_nobody(
     await reported.wait()
     await lone.desk.take(CancelAttempt(task="t", attempt=1, token="x", reason="too late"))
     lone.desk.lease_lost(0)
+    may_go_on.set()
+    await until(lambda: lone.idle)
+    assert lone.reports.kinds == ["attempt.completed"]
+
+
+async def test_a_start_is_not_reported_after_an_end_that_waits_to_be_sent() -> None:
+    lone, reported, may_go_on = LoneDesk(tasks), asyncio.Event(), asyncio.Event()
+    post = lone.reports.post
+
+    async def slow_post(outgoing: Outgoing, on_settled: Callable[[], object] = lambda: None) -> None:
+        reported.set()
+        await may_go_on.wait()
+        await post(outgoing, on_settled)
+
+    lone.reports.post = slow_post  # type: ignore[method-assign]
+    await lone.desk.take(command("quick"))
+    await reported.wait()
+    await asyncio.sleep(4 * STARTED_LINGER_SECONDS)
     may_go_on.set()
     await until(lambda: lone.idle)
     assert lone.reports.kinds == ["attempt.completed"]
