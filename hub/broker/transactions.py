@@ -265,18 +265,18 @@ class TransactionCoordinator:
         return self._end_and_bump_open(entry, commit=True), offsets
 
     def _write_markers(self, entry: Transactional, epoch: int, *, commit: bool) -> None:
-        now_ms = self._state.clock.now_ms()
-        for (topic, partition), log in entry.partitions.items():
-            if self._state.log(topic, partition) is log:
-                self.append_marker(log, entry.producer_id, epoch, commit=commit, now_ms=now_ms)
+        marker = self._marker(entry.producer_id, epoch, commit=commit)
+        for log in entry.partitions.values():
+            if self._state.topics.hold(log):
+                self._state.append(log, *marker)
         if commit:
             for group, offsets in entry.offsets.items():
                 self._commit_offsets(group, offsets)
 
-    def append_marker(self, log: PartitionLog, producer_id: int, epoch: int, *, commit: bool, now_ms: int) -> None:
-        """Append the commit or abort marker of a transaction to one log."""
-        marker = marker_batch(log.end, producer_id, epoch, commit=commit, timestamp_ms=now_ms)
-        self._state.append(log, marker, read_header(marker))
+    def _marker(self, producer_id: int, epoch: int, *, commit: bool) -> tuple[bytes, BatchHeader]:
+        """The commit or abort marker of a transaction, to be appended to each of its logs."""
+        marker = marker_batch(0, producer_id, epoch, commit=commit, timestamp_ms=self._state.clock.now_ms())
+        return marker, read_header(marker)
 
     def _close(self, entry: Transactional) -> None:
         entry.open, entry.partitions, entry.offsets = False, {}, {}
@@ -300,11 +300,10 @@ class TransactionCoordinator:
             for producer_id in log.open:
                 left.setdefault(producer_id, []).append(log)
         owners = {entry.producer_id: entry for entry in self._by_id.values()}
-        now_ms = self._state.clock.now_ms()
         for producer_id, logs in left.items():
             for log in logs:
                 epoch = log.producers[producer_id].epoch + 1
-                self.append_marker(log, producer_id, min(epoch, 32767), commit=False, now_ms=now_ms)
+                self._state.append(log, *self._marker(producer_id, min(epoch, 32767), commit=False))
         for producer_id, entry in owners.items():
             if not clean or producer_id in left:
                 self._fence(entry, entry.timeout_ms, entry.used_ms)

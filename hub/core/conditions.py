@@ -1,7 +1,6 @@
 """The inputs of a batch besides state and records. State, records and these inputs determine the batch completely."""
 
 from collections.abc import Mapping, Set
-from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -9,7 +8,7 @@ from msgspec import Struct
 TimerKey = tuple[str, str, int, int]
 
 
-class Known(NamedTuple):
+class Known(Struct, frozen=True):
     """What the loop knows. A partition gets these values only as this argument, so that equal values give equal batches.
 
     `events_offset`: the events of the batch are at or after this offset of `hub.events`. `time_watermark_us`: all reports made

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from msgspec import MsgspecError
+from msgspec import MsgspecError, structs
 
 from ..core import INTAKE_KEY, META_KEY, Known
 from ..errors import HubError, Unreachable, cause_of
@@ -165,7 +165,7 @@ class PartitionLoop:
             intake = await self._intake(partition)
             try:
                 pools = await self._broker.pools()
-                self._known = self._known._replace(pools=frozenset(pools))
+                self._known = structs.replace(self._known, pools=frozenset(pools))
                 batch = partition.take_over(
                     self.clock.now_us(), rows=rows, host=self._host, pid=self._pid, pools=pools, snapshot=from_snapshot
                 )
@@ -217,7 +217,7 @@ class PartitionLoop:
             else:
                 end_us = now_us - round((asyncio.get_running_loop().time() - intake.end_at) * 1e6)
                 watermark.read(position=intake.position, end=intake.end, end_us=end_us)
-            self._known = self._known._replace(time_watermark_us=watermark.time_us)
+            self._known = structs.replace(self._known, time_watermark_us=watermark.time_us)
             idle = not records
             for phase in phases:
                 batch = self._decide(partition, records, now_us, phase)
@@ -299,7 +299,7 @@ class PartitionLoop:
         if not self._pools.is_due:
             return False
         pools, found = await self._pools.look()
-        self._known = self._known._replace(pools=self._known.pools | pools)
+        self._known = structs.replace(self._known, pools=self._known.pools | pools)
         return found
 
     async def _commit(
@@ -309,7 +309,7 @@ class PartitionLoop:
         self.transactions += 1
         events = TopicPartition(EVENTS, self.partition)
         if events in offsets:
-            self._known = self._known._replace(events_offset=offsets[events] + len(batch.events))
+            self._known = structs.replace(self._known, events_offset=offsets[events] + len(batch.events))
         if batch.rows:
             last = offsets[TopicPartition(STATE, self.partition)] + len(batch.rows) - 1
             self.changelog.committed(batch.rows, sum(len(key) + len(value or b"") for key, value in batch.rows), last)

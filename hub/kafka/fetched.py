@@ -66,13 +66,16 @@ class FetchedBatches:
         return left
 
     def next_batch(self) -> Any:
-        """The next batch, or None after the last. Raises CorruptRecordException."""
+        """The next batch, or None after the last. Control batches, which only brokers write, are returned unchanged. Raises
+        CorruptRecordException."""
         batch = self._batches.next_batch()
         if batch is None:
             return None
         start = self._next_at
         self._next_at = end = start + _LENGTH_COUNTS_FROM + _LENGTH.unpack_from(self._data, start + _LENGTH_AT)[0]
-        return FetchedBatch(batch, self._data, start, end) if getattr(batch, "magic", 1) == 2 else batch
+        if getattr(batch, "magic", 1) != 2 or batch.is_control_batch:
+            return batch
+        return FetchedBatch(batch, self._data, start, end)
 
 
 class FetchedBatch:
