@@ -151,6 +151,30 @@ async def test_a_heartbeat_now_and_then_moves_it_too(broker: BrokerServer) -> No
     await owner.crash()
 
 
+async def test_a_process_that_was_stopped_for_some_time_extends_leases_by_it(broker: BrokerServer) -> None:
+    owner = await Owner(broker).started()
+    await beat(broker, "worker.registered", lease_seconds=10)
+    await submit(broker, range(1))
+    await until(broker, "task.dispatched", 1)
+    clock = owner.loop.clock.source
+    with capture_logs() as logs:
+        owner.loop.clock.source = lambda: clock() + 60_000_000
+        await submit(broker, range(1, 2))
+        await until(broker, "task.created", 2)
+    stopped = [entry for entry in logs if entry["action"] == "engine_was_stopped"]
+    assert [round(entry["seconds"]) for entry in stopped] == [60]
+    for seconds in (62, 65, 68, 71, 74):  # and after that they end as ever
+        later_us = seconds * 1_000_000
+        owner.loop.clock.source = lambda later_us=later_us: clock() + later_us  # type: ignore[misc]
+        for number in range(3):
+            so_far = [event.type for event in await events(broker)].count("task.created")
+            await submit(broker, range(later_us + number, later_us + number + 1))
+            await until(broker, "task.created", so_far + 1)
+        kinds = [event.type for event in await events(broker)]
+        assert ("worker.heartbeat_missed" in kinds, "worker.lost" in kinds) == (seconds >= 68, seconds >= 71)
+    await owner.stop()
+
+
 async def until_meta_is_beyond(broker: BrokerServer, offset: int) -> None:
     async with asyncio.timeout(60):
         while True:

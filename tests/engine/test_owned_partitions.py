@@ -116,11 +116,25 @@ async def test_who_waits_for_partitions_learns_that_fewer_are_wanted(owned: Owne
     wanted = {0}
     await owned.own(wanted)
     waiting = asyncio.create_task(until_ready(owned, wanted))
-    await ports.refused.wait()
+    for _ in range(20):
+        await asyncio.sleep(0)
     assert not waiting.done()
     wanted.clear()
     await owned.own(set())
     await waiting
+
+
+async def test_a_partition_that_is_owned_again_is_ready_when_it_has_been_taken_over_again(
+    owned: OwnedPartitions, ports: Ports
+) -> None:
+    await owned.own({0})
+    await until_ready(owned, {0})
+    await owned.own(set())
+    ports.away = {0}
+    await owned.own({0})
+    assert owned.ready == set()
+    ports.away = set()
+    await until_ready(owned, {0})
 
 
 async def test_a_partition_that_does_not_end_is_given_up(

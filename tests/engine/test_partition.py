@@ -5,9 +5,12 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
+from hub.core.rows.ended import INLINE_RESULT_BYTES_MAX
+from hub.core.tasks.retry import LOST_AT_ONCE
 from hub.engine.partition import EngineSettings
 from hub.kafka import partition_of
 from schemas import ExecuteAttempt, step_id
+from schemas.tasks import RESULT_BYTES_MAX
 
 from .harness import SECOND, World, check_fold, check_log
 
@@ -506,6 +509,45 @@ def test_an_ended_task_is_due_for_removal_a_minute_after_its_retention() -> None
     world.now_us = due_us
     world.step()
     assert b"task/t" not in world.rows
+
+
+@pytest.mark.parametrize(("size", "kept"), [(INLINE_RESULT_BYTES_MAX, True), (INLINE_RESULT_BYTES_MAX + 1, False)])
+def test_a_late_waiter_gets_a_small_result_and_learns_that_a_large_one_is_elsewhere(world: World, size: int, kept: bool) -> None:
+    result = "x" * (size - 2)
+    world.complete(run_one(world), result)
+    world.step()
+    world.put("task.await", {"id": "t"}, replyto=b"2:late")
+    world.step()
+    reply = world.replies[b"late"]
+    assert (reply.get("result"), reply.get("result_omitted", False)) == ((result, False) if kept else (None, True))
+
+
+@pytest.mark.parametrize(("size", "end"), [(RESULT_BYTES_MAX, "completed"), (RESULT_BYTES_MAX + 1, "failed")])
+def test_the_largest_result(world: World, size: int, end: str) -> None:
+    world.complete(run_one(world), "x" * (size - 2))
+    world.step()
+    assert world.state_of("t") == end
+
+
+def test_losses_are_counted_up_to_their_limit_and_the_first_ones_are_retried_at_once(world: World) -> None:
+    world.submit(id="t", name="a", retry={"max_lost": LOST_AT_ONCE + 2, "backoff": [7], "jitter": 0})
+    for lost in range(1, LOST_AT_ONCE + 4):
+        incarnation = f"w{lost + 1}"
+        world.worker(f"w{lost}" if lost > 1 else "w1", kind="worker.heartbeat")
+        world.step()
+        (command,) = world.dispatched()
+        world.report(command, "attempt.started", incarnation=f"w{lost}", number=1)
+        world.step()
+        world.worker(incarnation)
+        world.put("worker.lost", {"incarnation": f"w{lost}", "reason": "seen to die"})
+        world.step()
+        if lost in (LOST_AT_ONCE + 1, LOST_AT_ONCE + 2):
+            assert world.last("task.retry_scheduled").data.delay == 7
+            world.worker(incarnation, kind="worker.heartbeat")
+            world.step(seconds=7)
+    assert world.types("t").count("task.retry_scheduled") == 2
+    assert (world.state_of("t"), world.last("task.failed").data.kind) == ("failed", "lost")
+    assert world.types("t").count("attempt.lost") + world.types("t").count("attempt.lease_expired") == LOST_AT_ONCE + 3
 
 
 def test_a_worker_seen_to_die_loses_its_attempts_at_once(world: World) -> None:

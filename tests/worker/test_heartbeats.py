@@ -145,6 +145,19 @@ def test_a_partition_that_cannot_be_reached_costs_its_own_leases_only(cluster: C
     virtual_time.run(scene())
 
 
+def test_leases_are_lost_once_in_an_outage_and_again_in_the_next(cluster: Cluster) -> None:
+    async def scene() -> None:
+        async with beating(cluster.keeper(1)):
+            for outage in (1, 2):
+                cluster.away = {0}
+                await asyncio.sleep(3 * LEASE_SECONDS)
+                assert len(cluster.lost) == outage
+                cluster.away = set()
+                await asyncio.sleep(LEASE_SECONDS)
+
+    virtual_time.run(scene())
+
+
 def test_heartbeats_on_the_callers_loop_are_sent_until_they_are_stopped(cluster: Cluster) -> None:
     async def main() -> None:
         failures: list[BaseException] = []

@@ -3,7 +3,7 @@
 from schemas import StepSpec, TaskSpec, check_id
 from schemas.tasks import ARGS_BYTES_MAX
 
-from ..bounds import SECONDS_MAX, check_texts
+from ..bounds import PRIORITY_MAX, SECONDS_MAX, check_texts
 from ..rejection import Rejection, TaskRejection
 from ..tasks.retry import problem_of
 from ..times import us_of
@@ -22,8 +22,8 @@ def check_spec(spec: TaskSpec, at: str) -> TaskRejection | None:
         return Rejection("invalid_input", f"{at}idempotency_key: not allowed on a step, whose key in tasks is already unique")
     if args.lstrip()[:1] != b"{":
         return Rejection("invalid_input", f"{at}args: must be a JSON object")
-    if spec.priority is not None and not -1_000_000 <= spec.priority <= 1_000_000:
-        return Rejection("invalid_input", f"{at}priority: must be between -1,000,000 and 1,000,000")
+    if spec.priority is not None and not -PRIORITY_MAX <= spec.priority <= PRIORITY_MAX:
+        return Rejection("invalid_input", f"{at}priority: must be between {-PRIORITY_MAX:,} and {PRIORITY_MAX:,}")
     if spec.queue is not None and (problem := check_id(spec.queue, f"{at}queue")) is not None:
         return Rejection("invalid_input", problem)
     if (problem := check_texts(spec, at)) is not None:
