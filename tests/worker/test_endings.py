@@ -1,5 +1,6 @@
 """Rare ends of attempts: whatever happens to a handler, its report or its slot, the outcome is reported."""
 
+import asyncio
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from hub.worker.ending import Ending
 from hub.worker.executor import execute_attempt
 from hub.worker.registry import TaskDefinition
 from hub.worker.settings import WorkerFailedError
+from hub.worker.slots import HOLD_SECONDS
 from hub.worker.threads import DaemonThreads
 from schemas import CancelAttempt, GrantAttempt
 from schemas.reports import AttemptFailed
@@ -41,6 +43,14 @@ async def leaves() -> None:
 @tasks.task("plain")
 def plain() -> None:
     ran.append("plain")
+
+
+gates: list[asyncio.Event] = []
+
+
+@tasks.task("gated")
+async def gated() -> None:
+    await gates[-1].wait()
 
 
 async def failure_of(function: Any) -> Failed:
@@ -221,11 +231,26 @@ def test_threads_are_made_on_demand_and_end_when_they_are_shut_down() -> None:
     assert alive("few_") == set()
 
 
+async def test_a_partition_that_was_refused_gets_a_heartbeat_when_a_slot_is_free() -> None:
+    clock = [0.0]
+    gates.append(asyncio.Event())
+    lone = LoneDesk(tasks, slots=1, partitions=2, clock=lambda: clock[0])
+    await lone.desk.take(command("gated", token="a"))
+    await lone.desk.take(command("answers", token="b", partition=1))
+    clock[0] = 2 * HOLD_SECONDS
+    await lone.desk.tick()
+    assert lone.beats == []
+    gates[-1].set()
+    await until(lambda: lone.idle)
+    assert lone.beats == [1]
+
+
 async def test_a_desk_that_closes_ends_its_idle_threads() -> None:
     before = set(threading.enumerate())
     lone = LoneDesk(tasks)
     await lone.desk.take(command("plain"))
     await until(lambda: lone.idle)
+    assert lone.desk.bodies.busy_threads == 0
     (made,) = set(threading.enumerate()) - before
     assert made.name == "task_0"
     lone.desk.close()

@@ -173,7 +173,10 @@ def test_a_registry_is_found_in_the_current_folder(folder: Path) -> None:
         ("broken_app:tasks", "import nothing_like_this", "nothing_like_this"),
         ("raising_app:tasks", "raise ValueError('boom')", "ValueError: boom"),
         ("other_app:task", "from hub import TaskRegistry\ntasks = TaskRegistry()", "Did you mean other_app:tasks"),
-        ("number_app:tasks", "tasks = 7", "is not a TaskRegistry"),
+        ("number_app:tasks", "tasks = 7", r"is not a TaskRegistry\. Registries of the module: none\.$"),
+        ("far_app:x", "from hub import TaskRegistry\na, b = TaskRegistry(), TaskRegistry()", r"of the module: a, b\.$"),
+        ("none_app:x", "", r"The registry 'x' of the module 'none_app' does not exist\. Registries of the module: none\.$"),
+        ("quitting_app:x", "import sys\nsys.exit(3)", r"it ends the process with sys\.exit\(3\)"),
     ],
 )
 def test_a_registry_that_cannot_be_loaded_says_why(folder: Path, reference: str, content: str | None, words: str) -> None:

@@ -322,6 +322,17 @@ def test_a_worker_that_drains_hands_back_what_comes_and_stops_what_runs_at_last(
     assert [effect.attempt.command.token for effect in desk.stop()] == ["b"]
 
 
+def test_a_lost_lease_stops_what_runs_and_drops_what_waits_of_its_partition_only() -> None:
+    desk, _ = desk_with(2, 2, "a")
+    desk.take(command(token="of another", partition=1), 0.0)
+    desk.take(command(token="waits"), 0.0)
+    desk.take(command(token="waits, too", partition=1), 0.0)
+    assert [effect.attempt.command.token for effect in desk.lease_lost(0)] == ["a"]
+    assert (desk.waiting, desk.running) == (1, 2)
+    assert desk.standing(0).holding == ["a"]
+    assert desk.standing(1).holding == ["of another", "waits, too"]
+
+
 def full_of_others(partitions: int = 3, slots: int = 1) -> tuple[Slots, list[Attempt]]:
     """A desk whose every slot runs work of partition 0, and whose partition 1 was refused at time 0.2."""
     desk, attempts = desk_with(slots, partitions, "abcdefgh"[:slots])

@@ -213,6 +213,26 @@ async def test_a_loop_thread_says_when_it_is_ready_and_how_it_ended() -> None:
     thread.call(stop.set)  # its loop is closed: dropped
 
 
+async def test_a_loop_thread_whose_work_is_over_says_so_without_an_error() -> None:
+    over: list[BaseException | None] = []
+
+    async def main(ready: Any) -> None:
+        ready()
+
+    thread = threads.LoopThread(main, over.append, name="t")
+    await thread.start()
+    assert await thread.join(60)
+    assert over == [None]
+
+
+async def test_a_loop_thread_that_ends_before_it_is_ready_is_an_error_of_its_start() -> None:
+    async def main(ready: Any) -> None: ...
+
+    thread = threads.LoopThread(main, lambda error: None, name="t")
+    with pytest.raises(RuntimeError, match="before it was ready"):
+        await thread.start()
+
+
 async def test_a_loop_thread_that_fails_before_it_is_ready_says_why_to_its_starter_only() -> None:
     over: list[BaseException | None] = []
 
