@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from array import array
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +16,16 @@ from hypothesis import strategies as st
 
 from hub.broker import BrokerServer, BrokerSettings
 from hub.broker.batches import HEADER_BYTES, check_batch, is_intact, marker_batch, placed, read_header, sealed, whole_batches
-from hub.broker.compaction import CleaningFilter, Rules, Spans, add_span, map_keys, plan_cleaning
+from hub.broker.compaction import (
+    HASH_BYTES,
+    KEY_OVERHEAD_BYTES,
+    CleaningFilter,
+    Rules,
+    Spans,
+    add_span,
+    map_keys,
+    plan_cleaning,
+)
 from hub.broker.errors import MalformedBatch
 from hub.broker.files import FileStorage
 from hub.broker.log import AbortedTransaction, LogKey, PartitionLog, SegmentView
@@ -121,6 +131,32 @@ def test_a_time_of_cleaning_whose_tombstones_may_go_is_not_replaced_by_a_later_o
     spans = [(10, cleaned_ms), (20, cleaned_ms + 1)]
     assert add_span(spans, 30, cleaned_ms + retention_ms - 1, retention_ms)[0] == (20, cleaned_ms + 1)
     assert add_span(spans, 30, cleaned_ms + retention_ms, retention_ms)[0] == (10, cleaned_ms)
+
+
+@pytest.mark.parametrize(
+    ("offset", "now_ms", "may"), [(9, 199, False), (9, 200, True), (10, 300, False), (19, 301, True), (20, 999, False)]
+)
+def test_a_tombstone_may_go_after_its_retention_since_the_cleaning_that_kept_it(offset: int, now_ms: int, may: bool) -> None:
+    rules = Rules(0, 30, (), [(10, 100), (20, 201)], 100, now_ms)
+    assert rules.may_forget(offset) is may
+
+
+def test_the_map_of_keys_ends_where_its_memory_is_full() -> None:
+    batches = [keyed([(b"k%d" % number, b"v")], number) for number in range(10)]
+    room = 2 + KEY_OVERHEAD_BYTES + HASH_BYTES
+    rules = Rules(0, 10, (), [], 1000, NOW)
+    for keys in (1, 3, 4):
+        assert map_keys(batches, rules, lambda: None, bytes_max=keys * room).end == keys
+
+
+def test_a_cleaning_pauses_while_it_compares_hashes() -> None:
+    pauses = []
+    batches = [keyed([(b"k%d" % number, b"v")], number) for number in range(3)]
+    keys = map_keys(batches, Rules(0, 3, (), [], 1000, NOW), lambda: None, bytes_max=1 << 20)
+    assert keys.supersedes(array("q", [hash(b"k1")]), lambda: pauses.append(1))
+    assert len(pauses) == 1
+    assert not keys.supersedes(array("q", [hash(b"another")]), lambda: pauses.append(1))
+    assert len(pauses) == 2
 
 
 def test_times_of_cleaning_are_few_and_never_earlier_than_they_were() -> None:

@@ -124,6 +124,15 @@ def test_a_new_member_learns_its_id_first_when_it_can(house: House) -> None:
     assert house.join("never handed out")["error_code"] is ErrorCode.UNKNOWN_MEMBER_ID
 
 
+def test_a_new_member_that_leaves_instead_of_joining_is_forgotten_at_once(house: House) -> None:
+    before = house.broker.timers.next_deadline
+    refused = house.join(must_know_id=True)
+    assert house.broker.timers.next_deadline != before
+    assert house.groups.leave("g", refused["member_id"], None) is ErrorCode.NONE
+    assert house.broker.timers.next_deadline == before
+    assert house.join(refused["member_id"], must_know_id=True)["error_code"] is ErrorCode.UNKNOWN_MEMBER_ID
+
+
 def test_a_rebalance_waits_for_those_who_know_only_by_heartbeat(house: House) -> None:
     (first,) = house.stable(1)
     second = house.join()

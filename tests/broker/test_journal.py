@@ -219,6 +219,22 @@ def test_recycled_files_hold_nothing_of_their_former_use(tmp_path: Path) -> None
     assert opened(tmp_path, start)[1] == [b"new"]
 
 
+def test_recycling_keeps_files_of_the_usual_size_and_removes_others(tmp_path: Path) -> None:
+    journal, _ = opened(tmp_path)
+    large = b"x" * FILE_BYTES * 3
+    for payload in (b"a" * 1500, b"b" * 1500, large, b"c" * 1500):
+        journal.write([payload])
+        journal.sync()
+    inodes = {path.stat().st_ino: path.stat().st_size for path in tmp_path.iterdir()}
+    assert sorted(set(inodes.values()))[0] == FILE_BYTES < max(inodes.values())
+    journal.recycle(journal.position.generation)
+    assert {path.stat().st_size for path in tmp_path.iterdir()} == {FILE_BYTES}
+    assert {path.stat().st_ino for path in tmp_path.iterdir()} <= inodes.keys()
+    assert len(list(tmp_path.iterdir())) >= 2, "the one that is written, and a recycled one"
+    journal.close()
+    journal.close()  # harmless
+
+
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     journal, _ = opened(tmp_path)
     journal.write([b"x"])

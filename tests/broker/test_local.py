@@ -102,10 +102,11 @@ async def test_waiting_ends_with_the_append_or_with_the_sync(disk_broker: Broker
     assert await early
     assert await stable
     assert await local.wait("t", 0, 0, timeout_seconds=0)
-    gone = asyncio.create_task(local.wait("t", 0, 1, timeout_seconds=60))
+    gone = [asyncio.create_task(local.wait("t", 0, 1, timeout_seconds=600, unsynced=unsynced)) for unsynced in (False, True)]
     await asyncio.sleep(0)
     await local.delete_topic("t")
-    assert not await gone
+    async with asyncio.timeout(30):
+        assert await asyncio.gather(*gone) == [False, False]
     with pytest.raises(BrokerError):
         await local.wait("t", 0, 0, timeout_seconds=1)
 
