@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from hub.broker import Broker, MemoryStorage
+from hub.broker import Broker, BrokerSettings, MemoryStorage
 from hub.broker.group_state import JoinRequest
+from hub.broker.groups import PENDING_MEMBER_SECONDS
 from hub.broker.timing import Deferred
 from hub.protocol import ErrorCode
 
@@ -27,9 +28,9 @@ class ManualClock:
 class House:
     """A core and its clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: Any) -> None:
         self.clock = ManualClock()
-        self.broker = Broker(MemoryStorage(), clock=self.clock)
+        self.broker = Broker(MemoryStorage(), clock=self.clock, settings=BrokerSettings(**settings))
         self.groups = self.broker.groups
 
     def advance(self, seconds: float) -> None:
@@ -296,3 +297,168 @@ def test_transactional_commits_are_checked_only_when_they_name_a_member(house: H
     assert check("g", 1, only, None) is ErrorCode.NONE
     assert check("g", 0, only, None) is ErrorCode.ILLEGAL_GENERATION
     assert check("g", 1, "stranger", None) is ErrorCode.UNKNOWN_MEMBER_ID
+
+
+# --- limits and times
+
+
+def test_a_group_has_an_id_and_its_members_a_session_within_bounds(house: House) -> None:
+    settings = house.broker.state.settings
+    assert house.join(group_id="")["error_code"] is ErrorCode.INVALID_GROUP_ID
+    for bound, beyond in ((settings.session_timeout_ms_min, -1), (settings.session_timeout_ms_max, 1)):
+        refused = house.join(session_timeout_ms=bound + beyond)
+        assert refused["error_code"] is ErrorCode.INVALID_SESSION_TIMEOUT
+        assert isinstance(house.join(session_timeout_ms=bound), Deferred)
+
+
+def test_a_group_has_at_most_so_many_members_also_counting_those_that_only_know_their_id() -> None:
+    house = House(group_members_max=3)
+    house.join()
+    handed_out = house.join(must_know_id=True)["member_id"]
+    house.join()
+    assert house.join()["error_code"] is ErrorCode.GROUP_MAX_SIZE_REACHED
+    assert house.join(must_know_id=True)["error_code"] is ErrorCode.GROUP_MAX_SIZE_REACHED
+    assert isinstance(house.join(handed_out, must_know_id=True), Deferred)
+    house.advance(0.1)
+    assert len(house.groups.groups["g"].members) == 3
+
+
+def test_a_member_that_only_learned_its_id_holds_a_rebalance_up_for_its_time_and_no_longer(house: House) -> None:
+    (first,) = house.stable(1)
+    house.join(must_know_id=True)
+    again = house.join(first, protocols=[("range", b"new")])
+    assert not again.done
+    house.advance(PENDING_MEMBER_SECONDS - 0.1)
+    assert not again.done
+    house.advance(0.2)
+    assert value(again)["generation_id"] == 2
+
+
+def test_a_static_member_does_not_have_to_learn_its_id_first(house: House) -> None:
+    assert isinstance(house.join(instance_id="i", must_know_id=True), Deferred)
+
+
+def test_a_rebalance_lasts_as_long_as_its_slowest_member_may_take(house: House) -> None:
+    quick, slow = (house.join(rebalance_timeout_ms=seconds * 1000) for seconds in (20, 40))
+    house.advance(0.1)
+    members = [value(answer)["member_id"] for answer in (quick, slow)]
+    house.sync_all(members)
+    third = house.join()
+    for waited, is_over in ((39.5, False), (1.0, True)):
+        end = house.clock.seconds + waited
+        while house.clock.seconds < end:
+            house.advance(min(5, end - house.clock.seconds))
+            for member in members:
+                house.groups.heartbeat("g", 1, member, None)
+        assert third.done is is_over
+
+
+def test_without_a_time_for_rebalances_a_member_has_its_session(house: House) -> None:
+    answer = house.join(rebalance_timeout_ms=0, session_timeout_ms=12_000)
+    house.advance(0.1)
+    (member,) = house.groups.groups["g"].members.values()
+    assert value(answer)["member_id"] == member.member_id
+    assert (member.rebalance_seconds, member.session_seconds) == (12, 12)
+
+
+def test_a_heartbeat_begins_the_session_anew_and_so_does_a_sync(house: House) -> None:
+    (only,) = house.stable(1)
+    for extend in (
+        lambda: house.groups.heartbeat("g", 1, only, None),
+        lambda: value(house.groups.sync("g", 1, only, None, {}))["error_code"],
+    ):
+        house.advance(9.9)
+        assert extend() is ErrorCode.NONE
+    house.advance(9.9)
+    assert house.phase == "Stable"
+    house.advance(0.2)
+    assert house.phase == "Empty"
+
+
+# --- who rejoins how
+
+
+def test_a_leader_that_joins_again_begins_a_rebalance(house: House) -> None:
+    members = house.stable(2)
+    leader = house.groups.groups["g"].leader
+    (follower,) = set(members) - {leader}
+    again = house.join(leader)
+    assert not again.done
+    assert house.phase == "PreparingRebalance"
+    assert value(house.groups.sync("g", 1, follower, None, {}))["error_code"] is ErrorCode.REBALANCE_IN_PROGRESS
+    assert value(house.join(follower))["generation_id"] == value(again)["generation_id"] == 2
+    assert value(again)["leader"] == leader
+
+
+def test_a_follower_with_other_metadata_begins_a_rebalance_and_the_leader_learns_it(house: House) -> None:
+    members = house.stable(2)
+    leader = house.groups.groups["g"].leader
+    (follower,) = set(members) - {leader}
+    again = house.join(follower, protocols=[("other", b"no"), ("range", b"new")])
+    assert not again.done
+    found = {one["member_id"]: one["metadata"] for one in value(house.join(leader))["members"]}
+    assert found == {leader: b"meta", follower: b"new"}
+    assert value(again)["members"] == []
+
+
+def test_a_member_that_joins_again_while_it_waits_for_its_assignment_has_the_same_answer(house: House) -> None:
+    answers = [house.join() for _ in range(2)]
+    house.advance(0.1)
+    for answer in answers:
+        member = answer.value["member_id"]
+        assert value(house.join(member)) == answer.value
+    changed = house.join(answers[1].value["member_id"], protocols=[("range", b"new")])
+    assert not changed.done
+    assert house.phase == "PreparingRebalance"
+
+
+def test_a_second_join_of_a_member_ends_its_first(house: House) -> None:
+    (only,) = house.stable(1)
+    house.join()
+    third = house.join()
+    newcomer = next(one.member_id for one in house.groups.groups["g"].members.values() if one.joining is third)
+    again = house.join(newcomer)
+    assert value(third)["error_code"] is ErrorCode.UNKNOWN_MEMBER_ID
+    assert not again.done
+    assert only in house.groups.groups["g"].members
+
+
+def test_an_assignment_holds_for_its_generation_only(house: House) -> None:
+    members = house.stable(2)
+    leader = house.groups.groups["g"].leader
+    (follower,) = set(members) - {leader}
+    for member in (leader, follower):
+        house.join(member, protocols=[("range", b"new")])
+    assert house.generation == 2
+    house.groups.sync("g", 2, leader, None, {})
+    assert value(house.groups.sync("g", 2, follower, None, {}))["assignment"] == b""
+
+
+def test_a_static_member_with_other_metadata_comes_back_with_a_rebalance(house: House) -> None:
+    joined = house.join(instance_id="a")
+    house.advance(0.1)
+    old = value(joined)["member_id"]
+    house.sync_all([old])
+    back = house.join(instance_id="a", protocols=[("range", b"new")])
+    assert value(back)["generation_id"] == 2
+    assert value(back)["leader"] == value(back)["member_id"] != old
+    assert list(house.groups.groups["g"].members) == [value(back)["member_id"]]
+
+
+def test_a_static_follower_comes_back_as_a_follower(house: House) -> None:
+    joined = [house.join(), house.join(instance_id="a")]
+    house.advance(0.1)
+    leader, old = (value(answer)["member_id"] for answer in joined)
+    house.sync_all([leader, old])
+    back = house.join(instance_id="a")
+    assert (back["leader"], back["members"], back["generation_id"]) == (leader, [], 1)
+    assert house.groups.heartbeat("g", 1, back["member_id"], "a") is ErrorCode.NONE
+
+
+def test_a_member_that_leaves_begins_a_rebalance_of_the_others(house: House) -> None:
+    first, second = house.stable(2)
+    assert house.groups.leave("g", second, None) is ErrorCode.NONE
+    assert house.groups.heartbeat("g", 1, first, None) is ErrorCode.REBALANCE_IN_PROGRESS
+    assert value(house.join(first))["generation_id"] == 2
+    assert house.groups.leave("g", second, None) is ErrorCode.UNKNOWN_MEMBER_ID
+    assert house.groups.leave("other", first, None) is ErrorCode.UNKNOWN_MEMBER_ID
