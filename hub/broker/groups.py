@@ -167,8 +167,6 @@ class GroupCoordinator:
             seconds = self._state.settings.group_initial_delay_ms / 1000
         else:
             seconds = max((member.rebalance_seconds for member in group.members.values()), default=0.0)
-        if group.rebalance is not None:
-            group.rebalance.cancel()
         group.rebalance = self._state.timers.after(seconds, lambda: self._complete_join(group))
 
     def _complete_join_when_ready(self, group: Group) -> None:

@@ -229,6 +229,7 @@ def test_members_without_a_common_protocol_are_refused(house: House) -> None:
     assert house.join(protocols=[("other", b"")])["error_code"] is ErrorCode.INCONSISTENT_GROUP_PROTOCOL
     assert house.join(protocol_type="connect")["error_code"] is ErrorCode.INCONSISTENT_GROUP_PROTOCOL
     assert house.join(protocols=[])["error_code"] is ErrorCode.INCONSISTENT_GROUP_PROTOCOL
+    assert house.join(protocol_type="")["error_code"] is ErrorCode.INCONSISTENT_GROUP_PROTOCOL
 
 
 def test_the_protocol_that_most_members_prefer_is_chosen(house: House) -> None:
@@ -462,3 +463,169 @@ def test_a_member_that_leaves_begins_a_rebalance_of_the_others(house: House) -> 
     assert value(house.join(first))["generation_id"] == 2
     assert house.groups.leave("g", second, None) is ErrorCode.UNKNOWN_MEMBER_ID
     assert house.groups.leave("other", first, None) is ErrorCode.UNKNOWN_MEMBER_ID
+
+
+def joined(*answers: Any) -> list[str]:
+    """The member ids of these answers, which are there."""
+    return [value(answer)["member_id"] for answer in answers]
+
+
+def test_the_first_to_join_leads_and_ids_tell_who_they_are(house: House) -> None:
+    answers = [house.join(instance_id="i"), house.join(), house.join(client_id="")]
+    house.advance(0.1)
+    ids = joined(*answers)
+    assert [value(answer)["leader"] for answer in answers] == [ids[0]] * 3
+    assert [member.partition("-")[0] for member in ids] == ["i", "c", "member"]
+
+
+def test_a_group_notes_since_when_it_is_empty(house: House) -> None:
+    (only,) = house.stable(1)
+    group = house.groups.groups["g"]
+    assert group.empty_since_ms == -1
+    house.advance(5)
+    house.groups.leave("g", only, None)
+    assert group.empty_since_ms == house.clock.now_ms()
+    house.advance(5)
+    house.join()
+    assert group.empty_since_ms == -1
+
+
+def test_no_timer_is_left_of_a_group_without_members(house: House) -> None:
+    before = house.broker.timers.next_deadline
+    for leave in (True, False):
+        house.join(must_know_id=True)
+        handed_out = house.join(must_know_id=True)["member_id"]
+        house.join(handed_out, must_know_id=True)
+        house.join()
+        house.advance(PENDING_MEMBER_SECONDS + 0.1)
+        for member in list(house.groups.groups["g"].members):
+            house.groups.leave("g", member, None) if leave else house.advance(11)
+        assert house.phase == "Empty"
+        assert house.broker.timers.next_deadline == before
+
+
+def test_a_member_that_joins_again_may_change_its_session(house: House) -> None:
+    (only,) = house.stable(1)
+    again = house.join(only, session_timeout_ms=20_000, protocols=[("range", b"new")])
+    house.sync_all(joined(again))
+    house.advance(19)
+    assert house.phase == "Stable"
+    house.advance(2)
+    assert house.phase == "Empty"
+
+
+def test_the_time_of_a_rebalance_that_is_over_does_not_end_the_next_one(house: House) -> None:
+    first, second = house.stable(2)
+    house.join(first, protocols=[("range", b"new")])
+    house.join(second)
+    assert (house.generation, house.phase) == (2, "CompletingRebalance")
+    house.advance(5)
+    waiting = house.join(first, protocols=[("range", b"newer")])
+
+    def wait(seconds: int) -> None:
+        for _ in range(seconds):
+            house.advance(1)
+            house.groups.heartbeat("g", 2, second, None)
+
+    wait(27)  # the former would have ended by now
+    assert not waiting.done
+    wait(4)
+    assert value(waiting)["generation_id"] == 3
+
+
+def test_a_static_leader_that_came_back_leads_again(house: House) -> None:
+    answers = [house.join(instance_id="a"), house.join()]
+    house.advance(0.1)
+    former, other = joined(*answers)
+    house.sync_all([former, other])
+    back = house.join(instance_id="a", protocols=[("range", b"new")])
+    again = house.join(other)
+    (now,) = joined(back)
+    assert value(again)["leader"] == value(back)["leader"] == now != former
+
+
+def test_a_static_member_may_come_back_with_other_protocols_where_it_is_alone(house: House) -> None:
+    house.sync_all(joined_after(house, house.join(instance_id="a")))
+    back = house.join(instance_id="a", protocols=[("sticky", b"")])
+    assert value(back)["protocol_name"] == "sticky"
+
+
+def joined_after(house: House, *answers: Any) -> list[str]:
+    house.advance(0.1)
+    return joined(*answers)
+
+
+def test_an_instance_is_forgotten_with_its_member_and_only_then(house: House) -> None:
+    one, two, plain = joined_after(house, house.join(instance_id="a"), house.join(instance_id="b"), house.join())
+    group = house.groups.groups["g"]
+    house.sync_all([one, two, plain])
+    house.groups.leave("g", plain, None)
+    assert group.instances == {"a": one, "b": two}
+    house.groups.leave("g", "", "a")
+    assert group.instances == {"b": two}
+    assert group.leader == two
+    fresh = house.join(instance_id="a")
+    assert isinstance(fresh, Deferred)
+    assert not fresh.done, "it is a new member, and not one that came back"
+
+
+def test_a_static_member_that_came_back_has_a_session_of_its_own(house: House) -> None:
+    house.sync_all(joined_after(house, house.join(instance_id="a")))
+    house.advance(8)
+    (back,) = joined(house.join(instance_id="a"))
+    house.advance(8)
+    assert list(house.groups.groups["g"].members) == [back]
+    house.advance(3)
+    assert house.phase == "Empty"
+
+
+def test_members_that_do_not_rejoin_have_their_sessions_after_a_rebalance_too(house: House) -> None:
+    static, other = joined_after(house, house.join(instance_id="a", session_timeout_ms=60_000), house.join())
+    house.sync_all([static, other])
+    house.join(other, protocols=[("range", b"new")])
+    house.advance(31)
+    assert (house.generation, sorted(house.groups.groups["g"].members)) == (2, sorted([static, other]))
+    for _ in range(8):
+        house.advance(7)
+        house.groups.heartbeat("g", 2, other, None)
+    assert static in house.groups.groups["g"].members
+    house.advance(7)
+    assert static not in house.groups.groups["g"].members
+
+
+def test_a_member_that_joined_and_says_no_more_is_dropped_after_its_session(house: House) -> None:
+    joined_after(house, house.join())
+    house.advance(9.8)
+    assert house.phase == "CompletingRebalance"
+    house.advance(0.3)
+    assert house.phase == "Empty"
+
+
+def test_a_rebalance_that_nobody_joins_empties_the_group(house: House) -> None:
+    static, other = joined_after(house, house.join(instance_id="a", session_timeout_ms=60_000), house.join())
+    house.sync_all([static, other])
+    house.groups.leave("g", other, None)
+    house.advance(31)
+    assert (house.phase, house.groups.groups["g"].members) == ("Empty", {})
+
+
+def test_the_last_one_that_was_waited_for_completes_a_rebalance_by_leaving(house: House) -> None:
+    first, second = house.stable(2)
+    waiting = house.join(first, protocols=[("range", b"new")])
+    assert not waiting.done
+    house.groups.leave("g", second, None)
+    assert value(waiting)["generation_id"] == 2
+
+
+def test_a_group_whose_members_all_leave_during_a_rebalance_is_empty_at_once(house: House) -> None:
+    first, second = house.stable(2)
+    house.groups.leave("g", second, None)
+    assert house.phase == "PreparingRebalance"
+    house.groups.leave("g", first, None)
+    assert house.phase == "Empty"
+    (only,) = joined_after(house, house.join())
+    house.sync_all([only])
+    house.join(must_know_id=True)
+    house.join(only, protocols=[("range", b"new")])
+    house.groups.leave("g", only, None)
+    assert house.phase == "PreparingRebalance", "one that learned its id is still to come"
