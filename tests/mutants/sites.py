@@ -1,5 +1,5 @@
-"""The mutations of a module: a negated comparison, + for -, `and` for `or`, a removed `not` or call, a negated truth value.
-Pure."""
+"""The mutations of a module: a shifted or negated comparison, + for -, `and` for `or`, a removed `not` or call, a negated truth
+value. Pure."""
 
 import ast
 from collections.abc import Iterator
