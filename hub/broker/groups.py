@@ -108,8 +108,6 @@ class GroupCoordinator:
         group.protocol_type = request.protocol_type
         if request.instance_id is not None:
             group.instances[request.instance_id] = member_id
-        if not group.leader:
-            group.leader = member_id
         return self._wait_for_generation(group, member)
 
     @staticmethod
@@ -327,7 +325,7 @@ class GroupCoordinator:
     @staticmethod
     def _drop(group: Group, member: Member) -> None:
         del group.members[member.member_id]
-        if member.instance_id is not None and group.instances.get(member.instance_id) == member.member_id:
+        if member.instance_id is not None:
             del group.instances[member.instance_id]
         if group.leader == member.member_id:
             group.leader = next(iter(group.members), "")

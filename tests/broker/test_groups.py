@@ -225,6 +225,8 @@ def test_a_follower_that_waits_is_told_of_the_next_rebalance(house: House) -> No
 
 
 def test_members_without_a_common_protocol_are_refused(house: House) -> None:
+    for nothing in ({"protocol_type": ""}, {"protocols": []}):
+        assert house.join(**nothing)["error_code"] is ErrorCode.INCONSISTENT_GROUP_PROTOCOL
     house.stable(1)
     assert house.join(protocols=[("other", b"")])["error_code"] is ErrorCode.INCONSISTENT_GROUP_PROTOCOL
     assert house.join(protocol_type="connect")["error_code"] is ErrorCode.INCONSISTENT_GROUP_PROTOCOL
@@ -495,11 +497,11 @@ def test_no_timer_is_left_of_a_group_without_members(house: House) -> None:
     for leave in (True, False):
         house.join(must_know_id=True)
         handed_out = house.join(must_know_id=True)["member_id"]
-        house.join(handed_out, must_know_id=True)
-        house.join()
+        house.join(handed_out, must_know_id=True, session_timeout_ms=60_000)
+        house.join(session_timeout_ms=60_000)
         house.advance(PENDING_MEMBER_SECONDS + 0.1)
         for member in list(house.groups.groups["g"].members):
-            house.groups.leave("g", member, None) if leave else house.advance(11)
+            house.groups.leave("g", member, None) if leave else house.advance(61)
         assert house.phase == "Empty"
         assert house.broker.timers.next_deadline == before
 

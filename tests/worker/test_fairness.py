@@ -51,6 +51,15 @@ def test_a_slot_is_reserved_for_a_partition_that_starves_and_for_no_other_until_
     assert fairness.may_begin(0, 1, 10.0 + RESERVED_SECONDS)
 
 
+def test_who_starves_is_told_by_the_time_since_it_was_refused_and_one_reservation_follows_another() -> None:
+    fairness = SlotFairness()
+    fairness.refuse(1, 5.0)
+    fairness.refuse(2, 5.0)
+    assert fairness.reserve(5.0 + STARVING_SECONDS / 2) == []
+    assert fairness.reserve(5.0 + STARVING_SECONDS) == [1]
+    assert fairness.reserve(5.0 + STARVING_SECONDS + RESERVED_SECONDS) == [2]
+
+
 def test_a_reservation_that_was_used_or_is_over_takes_nothing_from_others() -> None:
     for used in (True, False):
         fairness = SlotFairness()
