@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import pytest
 
+from hub.engine import over_tcp
 from hub.engine.housekeeping import Housekeeping, StorageLevel, level_of
 from hub.engine.over_tcp import TcpBroker
 from hub.engine.ports import DiskSpace
@@ -215,3 +217,24 @@ def test_a_change_of_level_is_told_once_with_the_space(caplog: pytest.LogCapture
         ("WARNING", False),
         ("INFO", True),
     ]
+
+
+@pytest.mark.parametrize(
+    ("usable", "total", "space"), [(5, 9, DiskSpace(5, 9)), (None, 9, None), (5, None, None), (None, None, None)]
+)
+async def test_the_space_of_a_cluster_is_known_only_whole_and_asked_for_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, usable: int | None, total: int | None, space: DiskSpace | None
+) -> None:
+    asked = []
+
+    async def describe(cluster: Cluster) -> SimpleNamespace:
+        asked.append(cluster)
+        return SimpleNamespace(usable_bytes=usable, total_bytes=total)
+
+    monkeypatch.setattr(over_tcp, "describe_storage", describe)
+    broker = TcpBroker(Cluster.of("127.0.0.1:1"))
+    assert await asyncio.gather(*(broker.disk_space() for _ in range(3))) == [space] * 3
+    assert len(asked) == 1
+    broker._space_until = 0.0  # its time is over
+    assert await broker.disk_space() == space
+    assert len(asked) == 2

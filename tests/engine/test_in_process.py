@@ -119,7 +119,7 @@ async def test_a_changelog_is_read_from_an_offset_to_the_end_of_that_moment(brok
     assert (await rows(begin + 9)) == []
     with pytest.raises(OffsetOutOfRange):
         await rows(begin + 10)
-    seen = []
+    seen: list[bytes | None] = []
     async for record in ports.changelog(0, begin + 7):
         if not seen:
             await broker.local.append(STATE, 0, build_batch([Record(b"late", b"late", [], 0)]))
