@@ -225,7 +225,8 @@ def test_a_follower_that_waits_is_told_of_the_next_rebalance(house: House) -> No
 
 
 def test_members_without_a_common_protocol_are_refused(house: House) -> None:
-    for nothing in ({"protocol_type": ""}, {"protocols": []}):
+    without: list[dict[str, Any]] = [{"protocol_type": ""}, {"protocols": []}]
+    for nothing in without:
         assert house.join(**nothing)["error_code"] is ErrorCode.INCONSISTENT_GROUP_PROTOCOL
     house.stable(1)
     assert house.join(protocols=[("other", b"")])["error_code"] is ErrorCode.INCONSISTENT_GROUP_PROTOCOL
