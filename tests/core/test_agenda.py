@@ -1,0 +1,51 @@
+"""The agenda: what is due, in which order, and what waits for unread reports."""
+
+import pytest
+
+from hub.core.state.agenda import TIMEOUTS, Agenda
+
+
+def due(agenda: Agenda, now_us: int, watermark_us: int | None) -> list[str]:
+    """The tasks of all entries that are due, in order."""
+    taken = []
+    while (entry := agenda.pop_due(now_us, watermark_us)) is not None:
+        taken.append(entry[2])
+    return taken
+
+
+def test_entries_are_due_in_the_order_of_their_times_and_equal_ones_in_that_of_their_addition() -> None:
+    agenda = Agenda()
+    for at, kind, task in ((20, "start", "c"), (10, "start", "a"), (20, "total", "d"), (10, "expire", "b"), (30, "start", "e")):
+        agenda.add(at, kind, task)
+    assert (len(agenda), agenda.added, agenda.next_due()) == (5, 5, 10)
+    assert due(agenda, 9, 9) == []
+    assert due(agenda, 20, 20) == ["a", "b", "c", "d"]
+    assert (len(agenda), agenda.added, agenda.next_due()) == (1, 5, 30)
+
+
+@pytest.mark.parametrize("kind", sorted(TIMEOUTS))
+def test_a_timeout_waits_for_its_time_and_for_what_was_said_until_then(kind: str) -> None:
+    agenda = Agenda()
+    agenda.add(10, kind, "t", 7)
+    for now_us, watermark_us in ((10, None), (10, 9), (9, 10), (99, 9)):
+        assert agenda.pop_due(now_us, watermark_us) is None
+    assert agenda.pop_due(10, 10) == (10, kind, "t", 7)
+    assert agenda.next_due() is None
+
+
+def test_what_is_no_timeout_does_not_wait_for_anybody() -> None:
+    agenda = Agenda()
+    agenda.add(5, "total", "timeout")
+    agenda.add(10, "retry", "t")
+    assert due(agenda, 10, None) == ["t"]
+    assert agenda.next_due() == 5
+
+
+def test_entries_that_nobody_wants_are_swept_out_and_the_order_stays() -> None:
+    agenda = Agenda()
+    for at in range(20, 0, -1):
+        agenda.add(at, "total" if at % 2 else "start", f"t{at}")
+    agenda.keep(lambda kind, task: kind == "start" or task in ("t3", "t1"))
+    assert len(agenda) == 12
+    assert sorted(task for _, _, task, _ in agenda.entries()) == sorted([f"t{at}" for at in range(2, 21, 2)] + ["t1", "t3"])
+    assert due(agenda, 6, 6) == ["t1", "t2", "t3", "t4", "t6"]
