@@ -9,7 +9,7 @@ import hub.core.requests as requests_module
 from hub.core import SOURCE_BYTES
 from hub.core.time.timers import TIMERS
 from hub.engine.partition import EngineSettings, PoisonRecord, PoisonTimer
-from hub.engine.reading import HEADERS_BYTES_MAX
+from hub.engine.reading import HEADERS_BYTES_MAX, REPORT_BYTES_MAX, WORKER_REPORT_BYTES_MAX
 from hub.kafka import partition_of
 from schemas.events import EngineStorageChanged
 from tests.engine.harness import SECOND, World, check_fold, check_log
@@ -262,6 +262,20 @@ def test_headers_that_are_too_large_together_are_dead_lettered(world: World) -> 
     world.put("task.created", {"id": "t", "name": "a"}, more=b"m" * 70_000)
     world.step()
     assert "headers" in world.last("engine.report_dead_lettered").data.reason
+    goes_on(world)
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+@pytest.mark.parametrize(
+    ("kind", "limit"), [("task.created", REPORT_BYTES_MAX), ("worker.heartbeat", WORKER_REPORT_BYTES_MAX)], ids=["task", "worker"]
+)
+def test_the_largest_report(world: World, kind: str, limit: int, beyond: int) -> None:
+    about = {"incarnation": "w1", "pool": "default", "inbox": 3, "queues": ["default"], "slots": 1, "credit": 1}
+    fields = {"id": "t", "name": "a"} if kind == "task.created" else {**about, "lease_seconds": 10.0}
+    value = msgspec.json.encode(fields)
+    world.put(kind, value + b" " * (limit - len(value) + beyond))
+    world.step()
+    assert ("engine.report_dead_lettered" in world.types()) == bool(beyond)
     goes_on(world)
 
 

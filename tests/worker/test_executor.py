@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -109,6 +110,70 @@ async def test_arguments_that_do_not_fit_are_a_permanent_error(threads: ThreadPo
     assert (failed.error.type, failed.error.retryable) == ("InvalidArguments", False)
     assert "args.order" in failed.error.message
     assert 0 <= failed.ran_seconds < 5
+
+
+PAUSE = 0.02
+
+
+async def returns_later() -> None:
+    await asyncio.sleep(PAUSE)
+
+
+async def fails_later() -> None:
+    await asyncio.sleep(PAUSE)
+    raise ValueError("no")
+
+
+async def is_cancelled_later() -> None:
+    await asyncio.sleep(PAUSE)
+    raise asyncio.CancelledError
+
+
+async def takes_too_long() -> None:
+    await asyncio.sleep(60)
+
+
+def fails_later_in_a_thread() -> None:
+    time.sleep(PAUSE)
+    raise ValueError("no")
+
+
+@pytest.mark.parametrize(
+    ("handler", "kind"),
+    [
+        (returns_later, Succeeded),
+        (fails_later, Failed),
+        (is_cancelled_later, Failed),
+        (takes_too_long, Failed),
+        (fails_later_in_a_thread, Failed),
+    ],
+)
+async def test_every_outcome_says_how_long_the_handler_ran(
+    threads: ThreadPoolExecutor, handler: Any, kind: type[Outcome]
+) -> None:
+    outcome = await outcome_of(handler, threads, timeout_seconds=PAUSE if handler is takes_too_long else None)
+    assert isinstance(outcome, kind)
+    assert PAUSE / 2 <= outcome.ran_seconds < 30
+    assert getattr(outcome, "timed_out", False) is (handler is takes_too_long)
+
+
+async def test_a_cancel_says_how_long_the_handler_ran(threads: ThreadPoolExecutor) -> None:
+    context = new_context()
+    running = asyncio.create_task(outcome_of(takes_too_long, threads, context=context))
+    await asyncio.sleep(PAUSE)
+    context.cancel()
+    running.cancel()
+    cancelled = await running
+    assert isinstance(cancelled, Cancelled)
+    assert PAUSE / 2 <= cancelled.ran_seconds < 30
+
+
+@pytest.mark.parametrize(("size", "fits"), [(RESULT_BYTES_MAX, True), (RESULT_BYTES_MAX + 1, False)])
+async def test_the_largest_result(threads: ThreadPoolExecutor, size: int, fits: bool) -> None:
+    async def handler() -> str:
+        return "x" * (size - 2)
+
+    assert isinstance(await outcome_of(handler, threads), Succeeded) is fits
 
 
 async def test_a_handler_that_takes_too_long_is_ended_and_sees_it(threads: ThreadPoolExecutor) -> None:
