@@ -325,7 +325,7 @@ class GroupCoordinator:
     @staticmethod
     def _drop(group: Group, member: Member) -> None:
         del group.members[member.member_id]
-        if member.instance_id is not None:
+        if member.instance_id is not None and group.instances.get(member.instance_id) == member.member_id:
             del group.instances[member.instance_id]
         if group.leader == member.member_id:
             group.leader = next(iter(group.members), "")

@@ -60,7 +60,7 @@ class SlotFairness:
         """Called when `free` slots are free, and no waiting attempt may begin. Returns the refused partitions to be notified,
         twice as many in each call until one of them is refused again."""
         if self._reserved_for is not None and now < self._reserved_until:
-            free -= 1
+            free = max(free - 1, 0)
         offered = list(self._refused_at)[: free << self._rounds]
         for partition in offered:
             del self._refused_at[partition]

@@ -632,3 +632,17 @@ def test_a_group_whose_members_all_leave_during_a_rebalance_is_empty_at_once(hou
     house.join(only, protocols=[("range", b"new")])
     house.groups.leave("g", only, None)
     assert house.phase == "PreparingRebalance", "one that learned its id is still to come"
+
+
+def test_an_instance_that_two_members_claim_is_the_later_ones(house: House) -> None:
+    handed_out = house.join(must_know_id=True)["member_id"]
+    first = house.join(instance_id="a")
+    second = house.join(handed_out, instance_id="a", must_know_id=True)
+    ids = joined_after(house, first, second)
+    group = house.groups.groups["g"]
+    assert group.instances == {"a": ids[1]}
+    assert house.groups.leave("g", ids[0], "a") is ErrorCode.FENCED_INSTANCE_ID
+    assert house.groups.leave("g", ids[0], None) is ErrorCode.NONE
+    assert group.instances == {"a": ids[1]}
+    assert house.groups.leave("g", "", "a") is ErrorCode.NONE
+    assert (group.instances, group.members) == ({}, {})
