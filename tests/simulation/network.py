@@ -50,6 +50,9 @@ class Link:
         self._arrives: dict[tuple[str, int], float] = {}
         self.cut_until = 0.0
         self.on_its_way = 0
+        """Messages that are not known to be stored."""
+        self.copies = 0
+        """Copies of messages that have not arrived, also of those that are known to be stored."""
 
     def send(self, outgoing: Outgoing, on_stored: Callable[[], object] = _nothing) -> "_Sent":
         """`on_stored` is called, in the sender's process, when it is stored and that is known."""
@@ -76,10 +79,12 @@ class Link:
             at += world.chance.uniform(0.2, 6.0)  # and is overtaken
         else:
             self._arrives[place] = at
+        self.copies += 1
         world.outside.later(at - loop.time(), self._arrive, sent)
         sent.again = self._process.later(at - loop.time() + AGAIN_SECONDS, self._depart, sent)
 
     def _arrive(self, sent: "_Sent") -> None:
+        self.copies -= 1
         world = self._world
         local = world.broker.local
         if local is None or world.loop.time() < self.cut_until:

@@ -147,7 +147,8 @@ class World:
         if local is None:
             return False
         self.log.read(local)
-        undone = self.log.live or self.clients.waiting or self.clients.link.on_its_way or self._undecided(local)
+        link = self.clients.link  # a late copy of a submission that was refused may still be admitted
+        undone = self.log.live or self.clients.waiting or link.on_its_way or link.copies or self._undecided(local)
         return not undone and all(self._is_visible(local, partition) for partition in range(self.partitions))
 
     @staticmethod
