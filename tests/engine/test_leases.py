@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-
-from hub.core import Known
+from msgspec import structs
 
 from .harness import START_US, World, check_fold, check_log
 
@@ -27,11 +26,8 @@ def world() -> Iterator[World]:
 def events_at(world: World, since_start_us: int, *, watermark_us: int | None = None) -> list[str]:
     """The types of the events of this moment. `watermark_us`: up to when all reports were read, now without it."""
     before, world.now_us = len(world.events), START_US + since_start_us
-    known = Known(
-        events_offset=world.events_offset,
-        time_watermark_us=START_US + (since_start_us if watermark_us is None else watermark_us),
-        pools=frozenset(world.known_pools),
-    )
+    read_us = START_US + (since_start_us if watermark_us is None else watermark_us)
+    known = structs.replace(world.known(), time_watermark_us=read_us)
     world.commit(world.engine.process([], world.now_us, known))
     return [event.type for event in world.events[before:]]
 

@@ -533,7 +533,7 @@ def test_losses_are_counted_up_to_their_limit_and_the_first_ones_are_retried_at_
     world.submit(id="t", name="a", retry={"max_lost": LOST_AT_ONCE + 2, "backoff": [7], "jitter": 0})
     for lost in range(1, LOST_AT_ONCE + 4):
         incarnation = f"w{lost + 1}"
-        world.worker(f"w{lost}" if lost > 1 else "w1", kind="worker.heartbeat")
+        world.worker(f"w{lost}", kind="worker.heartbeat")
         world.step()
         (command,) = world.dispatched()
         world.report(command, "attempt.started", incarnation=f"w{lost}", number=1)

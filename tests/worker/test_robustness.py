@@ -172,7 +172,8 @@ async def test_what_waits_for_a_slot_when_its_lease_is_lost_never_begins() -> No
     ]
 
 
-async def test_a_cancel_for_an_attempt_whose_end_is_being_reported_harms_nobody() -> None:
+async def whose_end_waits_to_be_sent() -> tuple[LoneDesk, asyncio.Event]:
+    """A desk that has run `quick`; the report of its end is sent when the event is set."""
     lone, reported, may_go_on = LoneDesk(tasks), asyncio.Event(), asyncio.Event()
     post = lone.reports.post
 
@@ -184,6 +185,11 @@ async def test_a_cancel_for_an_attempt_whose_end_is_being_reported_harms_nobody(
     lone.reports.post = slow_post  # type: ignore[method-assign]
     await lone.desk.take(command("quick"))
     await reported.wait()
+    return lone, may_go_on
+
+
+async def test_a_cancel_for_an_attempt_whose_end_is_being_reported_harms_nobody() -> None:
+    lone, may_go_on = await whose_end_waits_to_be_sent()
     await lone.desk.take(CancelAttempt(task="t", attempt=1, token="x", reason="too late"))
     lone.desk.lease_lost(0)
     may_go_on.set()
@@ -192,17 +198,7 @@ async def test_a_cancel_for_an_attempt_whose_end_is_being_reported_harms_nobody(
 
 
 async def test_a_start_is_not_reported_after_an_end_that_waits_to_be_sent() -> None:
-    lone, reported, may_go_on = LoneDesk(tasks), asyncio.Event(), asyncio.Event()
-    post = lone.reports.post
-
-    async def slow_post(outgoing: Outgoing, on_settled: Callable[[], object] = lambda: None) -> None:
-        reported.set()
-        await may_go_on.wait()
-        await post(outgoing, on_settled)
-
-    lone.reports.post = slow_post  # type: ignore[method-assign]
-    await lone.desk.take(command("quick"))
-    await reported.wait()
+    lone, may_go_on = await whose_end_waits_to_be_sent()
     await asyncio.sleep(4 * STARTED_LINGER_SECONDS)
     may_go_on.set()
     await until(lambda: lone.idle)
