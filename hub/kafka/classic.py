@@ -135,7 +135,6 @@ class ClassicSession:
                 futures.append(await producer.send_batch(batch, partition.topic, partition=partition.partition))
                 batch = producer.create_batch()
                 batch.append(timestamp=timestamp_ms, key=key, value=value, headers=list(headers))
-        batch.close()
         futures.append(await producer.send_batch(batch, partition.topic, partition=partition.partition))
         return futures
 
@@ -145,13 +144,14 @@ class ClassicSession:
         producer, self._producer = self._producer, None
         if producer is None:
             return
-        producer._message_accumulator.fail_all(ProducerClosed())
+        batches = _fail_all(producer)
         try:
             async with asyncio.timeout(STOP_SECONDS):
                 await producer.stop()
         except (TimeoutError, KafkaError, KeyError):  # KeyError: a late response for a batch that `fail_all` has removed
             await producer.client.close()
-        _retrieve_exceptions(producer)
+        _retrieve_exceptions(batches)
+        _retrieve(producer._txn_manager._transaction_waiter)
 
     async def close(self) -> None:
         """See `TransactionalSession.close`."""
@@ -165,14 +165,27 @@ def _check_sizes(work: Mapping[TopicPartition, Sequence[Record]]) -> None:
             raise RecordTooLarge(partition.topic, largest, BATCH_BYTES_MAX)
 
 
-def _retrieve_exceptions(producer: AIOKafkaProducer) -> None:
-    """Retrieve the exceptions that aiokafka leaves in futures that are never awaited; asyncio would log them."""
+def _fail_all(producer: AIOKafkaProducer) -> list[Any]:
+    """Fail every batch that is queued or in flight; the batches."""
     accumulator = producer._message_accumulator
-    batches = [*accumulator._pending_batches, *(batch for queue in accumulator._batches.values() for batch in queue)]
-    futures = [future for batch in batches for future in (batch.future, batch._drain_waiter)]
-    for future in [*futures, producer._txn_manager._transaction_waiter]:
-        if future is not None and future.done() and not future.cancelled():
-            future.exception()
+    # aiokafka removes a failed batch from `_pending_batches` even if it is queued for a retry, and so no longer there.
+    accumulator._pending_batches.update(batch for queue in accumulator._batches.values() for batch in queue)
+    batches = list(accumulator._pending_batches)
+    accumulator.fail_all(ProducerClosed())
+    _retrieve_exceptions(batches)  # the sender may take a batch once more, and replaces its waiter then
+    return batches
+
+
+def _retrieve_exceptions(batches: Sequence[Any]) -> None:
+    for batch in batches:
+        _retrieve(batch.future)
+        _retrieve(batch._drain_waiter)
+
+
+def _retrieve(future: "asyncio.Future[Any] | None") -> None:
+    """Retrieve the exception of a future that nobody awaits; asyncio would log it."""
+    if future is not None and future.done() and not future.cancelled():
+        future.exception()
 
 
 class EndTxnUnanswered(KafkaError):  # type: ignore[misc]
@@ -182,15 +195,14 @@ class EndTxnUnanswered(KafkaError):  # type: ignore[misc]
 class EndTxnOnce(EndTxnHandler):  # type: ignore[misc]
     """aiokafka's EndTxn handler, except that a lost response raises an error instead of a retry."""
 
-    async def do(self, node_id: int) -> bool:
+    async def send_once(self, node_id: int) -> None:
         try:
             answer = await self._sender.client.send(node_id, self.create_request(), group=self.group)
         except KafkaError as lost:
             raise EndTxnUnanswered(repr(lost)) from lost
         backoff = self.handle_response(answer)
-        if backoff is not None:
+        if backoff is not None:  # the coordinator has not begun: the sender asks again
             await asyncio.sleep(backoff)
-        return backoff is None
 
 
 def _send_end_txn_once(producer: AIOKafkaProducer) -> None:
@@ -201,6 +213,6 @@ def _send_end_txn_once(producer: AIOKafkaProducer) -> None:
     async def commit(commit_result: Any) -> None:
         await sender._message_accumulator.flush_for_commit()
         node_id = await sender._find_coordinator(CoordinationType.TRANSACTION, sender._txn_manager.transactional_id)
-        await EndTxnOnce(sender, commit_result).do(node_id)
+        await EndTxnOnce(sender, commit_result).send_once(node_id)
 
     sender._do_txn_commit = commit

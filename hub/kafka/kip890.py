@@ -249,15 +249,14 @@ class Kip890Session:
             connection = await self._connections.connect_any()
             message = requests.metadata_request(sorted({topic for topic, _ in missing}))
             self._leaders.update(requests.read_metadata(await self._ask(connection, requests.METADATA, message)).addresses)
-            if missing <= self._leaders.keys():
-                return
-            if _now() > deadline:
-                names = _names(missing - self._leaders.keys())
-                raise SessionFailed(
-                    f"No leader for {names} within {self._retry_seconds:g} s: the partitions are unknown or unavailable.",
-                    cause="leader None",
-                )
-            await asyncio.sleep(BACKOFF_SECONDS)
+            if missing := missing - self._leaders.keys():
+                if _now() > deadline:
+                    raise SessionFailed(
+                        f"No leader for {_names(missing)} within {self._retry_seconds:g} s: "
+                        "the partitions are unknown or unavailable.",
+                        cause="leader None",
+                    )
+                await asyncio.sleep(BACKOFF_SECONDS)
 
     async def _end_transaction(self) -> None:
         """Commit. After a lost response the same EndTxn is retried: the broker recognises it by its epoch and returns the same

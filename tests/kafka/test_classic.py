@@ -2,13 +2,16 @@
 
 import asyncio
 import dataclasses
+import gc
 import logging
+import time
 from typing import Any
 
 import pytest
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import RequestTimedOutError
 from aiokafka.producer import sender
+from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import EndTxnRequest
 
 from hub.kafka import (
@@ -17,6 +20,7 @@ from hub.kafka import (
     Cluster,
     RecordTooLarge,
     SessionFailed,
+    SessionFenced,
     TopicPartition,
     classic,
     open_session,
@@ -133,3 +137,66 @@ async def test_two_transactions_at_once_are_a_mistake_of_the_caller(world: World
     await session.commit({TopicPartition(topic, 0): [record("z")]})
     assert await world.values(topic) == [b"x", b"z"]
     await session.close()
+
+
+async def test_a_session_that_ends_leaves_nothing_that_asyncio_logs(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    topic, cluster = await world.topic(), dataclasses.replace(Cluster.of(world.bootstrap), request_seconds=0.5)
+    session = ClassicSession(cluster, unique("owner"), retry_seconds=0.5)
+    await session.open()
+    await session.commit({TopicPartition(topic, 0): [record("x")]})
+    send = AIOKafkaClient.send
+
+    async def unanswered(self: AIOKafkaClient, node: int, request: Any, **options: Any) -> Any:
+        if isinstance(request, ProduceRequest):
+            raise RequestTimedOutError("cut by the test")
+        return await send(self, node, request, **options)
+
+    monkeypatch.setattr(AIOKafkaClient, "send", unanswered)
+    with pytest.raises(SessionFailed, match="TimeoutError"):
+        await session.commit({TopicPartition(topic, 0): [record(str(number) * 9000) for number in range(10)]})
+    began = time.monotonic()
+    await session.close()
+    assert time.monotonic() - began < classic.STOP_SECONDS
+    gc.collect()
+    await asyncio.sleep(0)
+    assert [entry for entry in caplog.records if entry.name == "asyncio" and entry.levelno >= logging.ERROR] == []
+
+
+async def test_an_interrupted_session_ends_without_its_unsent_records(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    topic, session = await world.topic(), world.session(unique("owner"))
+    await session.open()
+    await session.commit({TopicPartition(topic, 0): [record("x")]})
+    send, asked = AIOKafkaClient.send, asyncio.Event()
+
+    async def unanswered(self: AIOKafkaClient, node: int, request: Any, **options: Any) -> Any:
+        if isinstance(request, ProduceRequest):
+            asked.set()
+            raise RequestTimedOutError("cut by the test")
+        return await send(self, node, request, **options)
+
+    monkeypatch.setattr(AIOKafkaClient, "send", unanswered)
+    monkeypatch.setattr(classic, "STOP_SECONDS", 3600.0)
+    committing = asyncio.create_task(session.commit({TopicPartition(topic, 0): [record("y")]}))
+    await asked.wait()
+    committing.cancel()
+    async with asyncio.timeout(20):
+        with pytest.raises(asyncio.CancelledError):
+            await committing
+    await session.close()
+
+
+async def test_a_fenced_session_leaves_nothing_that_asyncio_logs(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    topic, owner = await world.topic(), unique("owner")
+    session, successor = world.session(owner), world.session(owner)
+    await session.open()
+    await session.commit({TopicPartition(topic, 0): [record("x")]})
+    await successor.open()
+    with pytest.raises(SessionFenced):
+        await session.commit({TopicPartition(topic, 0): [record("y")]})
+    await session.close()
+    await successor.close()
+    gc.collect()
+    await asyncio.sleep(0)
+    assert [entry for entry in caplog.records if entry.name == "asyncio" and entry.levelno >= logging.ERROR] == []
