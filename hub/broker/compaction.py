@@ -131,7 +131,8 @@ class Rules:
         return at < len(ranges) and ranges[at][0] <= header.base_offset
 
     def may_forget(self, offset: int) -> bool:
-        """Whether a tombstone or marker at this offset may be removed: it was retained for `delete_retention_ms`."""
+        """Whether a tombstone or marker at this offset may be removed: it was retained for `delete_retention_ms` since an earlier
+        cleaning. Never in the dirty part."""
         at = bisect_right(self._ends, offset)
         return at < len(self.spans) and self.now_ms - self.spans[at][1] >= self.delete_retention_ms
 
@@ -167,13 +168,12 @@ class KeyMap:
         return self._bytes_left <= 0 or self.end - self.start >= OFFSETS_MAX
 
     def cover(self, end: int) -> None:
-        """Skip offsets without keys up to `end`: a gap, a marker, a batch of an aborted transaction."""
-        if end > self.end:
-            count = end - self.end
-            self._stays.extend(bytes(count))
-            self._hashes.frombytes(bytes(count * HASH_BYTES))
-            self._bytes_left -= count * HASH_BYTES
-            self.end = end
+        """Skip offsets without keys up to `end`: gaps, markers, batches of aborted transactions."""
+        count = max(0, end - self.end)
+        self._stays.extend(bytes(count))
+        self._hashes.frombytes(bytes(count * HASH_BYTES))
+        self._bytes_left -= count * HASH_BYTES
+        self.end += count
 
     def keep_all(self, header: BatchHeader) -> None:
         """Skip a batch whose records cannot be read: it is retained unchanged."""
@@ -267,9 +267,7 @@ def map_keys(batches: Iterable[bytes], rules: Rules, pause: Pause, *, bytes_max:
             continue
         if keys.is_full:
             return keys
-        if header.control or rules.is_aborted(header):
-            keys.cover(header.last_offset + 1)
-        else:
+        if not header.control and not rules.is_aborted(header):
             try:
                 keys.add(header, records_of(batch, header), pause)
             except MalformedBatch:
@@ -331,7 +329,7 @@ class CleaningFilter:
     def _keeps_marker(self, header: BatchHeader) -> bool:
         holds = header.producer_id in self._unfinished
         self._unfinished.discard(header.producer_id)
-        keeps = holds or header.base_offset >= self._rules.dirty_from or not self._rules.may_forget(header.base_offset)
+        keeps = holds or not self._rules.may_forget(header.base_offset)
         if self._contents is not None:
             if keeps and not self._contents.transactions.get(header.producer_id):  # no record in this segment needs it
                 self._contents.forgettable = header.base_offset
