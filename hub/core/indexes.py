@@ -65,7 +65,7 @@ def _release(state: PartitionState, task: Task, now_us: int) -> None:
 def _must_start(state: PartitionState, task: Task, now_us: int) -> None:
     """Add the start deadline: the body must start within the worker's lease."""
     assert task.row.lease is not None, "a dispatched task has a lease"
-    heappush(state.start_deadlines, (now_us + us_of_seconds(task.row.lease.seconds), task.id, task.row.dispatch))
+    heappush(state.start_deadlines, (now_us + us_of_seconds(task.row.lease.seconds), task.id, task.row.lease.token))
 
 
 def _expire_timer(state: PartitionState, task: Task, now_us: int) -> None:

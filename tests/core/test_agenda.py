@@ -49,3 +49,11 @@ def test_entries_that_nobody_wants_are_swept_out_and_the_order_stays() -> None:
     assert len(agenda) == 12
     assert sorted(task for _, _, task, _ in agenda.entries()) == sorted([f"t{at}" for at in range(2, 21, 2)] + ["t1", "t3"])
     assert due(agenda, 6, 6) == ["t1", "t2", "t3", "t4", "t6"]
+
+
+def test_what_is_left_after_a_sweep_is_due_in_its_order() -> None:
+    agenda = Agenda()
+    for at in (0, 5, 1, 6, 7, 2, 3):
+        agenda.add(at, "start", f"t{at}")
+    agenda.keep(lambda kind, task: task not in ("t0", "t1"))
+    assert due(agenda, 9, None) == ["t2", "t3", "t5", "t6", "t7"]

@@ -20,7 +20,8 @@ from hub.core import (
     key_of,
     kind_of,
 )
-from schemas import Definition, StepSpec
+from hub.core.rows.task import Cancel
+from schemas import ABSENT, Definition, StepSpec
 
 ROWS: list[tuple[bytes, str, str, Any]] = [
     (key_of("task", "a/b"), "task", "a/b", TaskRow(run=7, name="charge", state="ready", created_at="2026-01-01T00:00:00Z")),
@@ -51,6 +52,22 @@ def test_a_row_is_read_back_as_it_was_written(key: bytes, kind: str, name: str, 
     assert (entry.kind, entry.id, type(entry.row)) == (kind, name, type(row))
     assert json.encode(entry.row) == json.encode(row)
     assert decode_row(written, None) == (kind, name, None), "a tombstone"
+
+
+@pytest.mark.parametrize(
+    ("value", "meant"),
+    [
+        (
+            b'{"ended": "completed", "run": 7, "sequence": 3, "name": "a", "until_us": 9, "finished_at": ""}',
+            {"keyed": False, "result": ABSENT, "result_omitted": False},
+        ),
+        (b'{"name": "a", "run": 7, "cancel": {}}', {"unresolved": False, "cancel": Cancel(reason="", by=None, timed_out=False)}),
+    ],
+)
+def test_what_the_row_of_a_task_does_not_say_means_what_it_meant_in_earlier_releases(value: bytes, meant: dict[str, Any]) -> None:
+    entry = decode_row(key_of("task", "t"), value)
+    assert entry is not None
+    assert {field: getattr(entry.row, field) for field in meant} == meant
 
 
 def test_rows_of_unknown_kinds_are_nobodys() -> None:

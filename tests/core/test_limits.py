@@ -105,6 +105,19 @@ def test_the_least_that_a_submission_may_say(
     assert below.startswith(field)
 
 
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"args": [1]}, "args: must be a JSON object"),
+        ({"tasks": {"x": {"name": "a", "args": [1]}}}, "tasks.x.args: must be a JSON object"),
+        ({"depends_on": ["a step of the workflow"]}, None),
+        ({"tasks": {"x": {"name": "a", "depends_on": ["a step of the workflow"]}}}, None),
+    ],
+)
+def test_an_addition_is_checked_as_far_as_the_workflow_need_not_be_known(fields: dict[str, Any], reason: str | None) -> None:
+    assert refusal(id=None, root_id="root", **fields) == reason
+
+
 # --- graphs
 
 
@@ -184,6 +197,10 @@ def test_the_least_that_a_worker_may_say() -> None:
     assert problem_of_options(TaskOptions(timeout_seconds=0.001)) is None
     assert (problem_of_options(TaskOptions(timeout_seconds=0)) or "").startswith("timeout_seconds")
     assert problem_of_definition(Definition(name="n")) is None
+
+
+def test_an_inbox_that_is_not_there_is_refused_with_those_that_are() -> None:
+    assert check_worker(worker(inbox=16), 16) == "inbox: must be between 0 and 15, got 16"
 
 
 def test_a_definition_is_named_once() -> None:

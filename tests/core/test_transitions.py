@@ -1,9 +1,11 @@
 """The table of transitions, row by row, and the diagram generated from it."""
 
 from pathlib import Path
+from runpy import run_path
 
 import pytest
 
+from hub.core import transitions
 from hub.core.evolve import TASK_EVOLVERS
 from hub.core.indexes import MOVES
 from hub.core.transitions import BY_EVENT, LIVE, TRANSITIONS, Transition, diagram
@@ -55,3 +57,10 @@ def test_every_state_can_be_reached_and_every_live_state_can_end() -> None:
 
 def test_the_diagram_in_the_readme_is_that_of_the_table() -> None:
     assert diagram() in HUB_README.read_text(), "run `python -m hub.core.transitions` and put what it prints into hub/README.md"
+
+
+def test_the_module_prints_the_diagram(capsys: pytest.CaptureFixture[str]) -> None:
+    path = transitions.__file__
+    assert path is not None
+    run_path(path, run_name="__main__")
+    assert capsys.readouterr().out == diagram()

@@ -8,13 +8,24 @@ from hypothesis import strategies as st
 
 from hub.core.graph import Plan, check_plan, dependency_of
 from hub.core.rejection import Rejection
+from hub.core.rows import DefinitionRow
 from hub.core.state.agenda import Agenda
-from hub.core.state.definitions import order_of
+from hub.core.state.definitions import Definitions, order_of
 from hub.core.state.partition import TIDY_FROM, PartitionState
 from hub.core.state.ready import AGING_SECONDS, ReadyQueue
 from hub.core.tasks.retry import delay_seconds
 from hub.core.times import text_of, us_of
-from schemas import Backoff, Dependency, RetryPolicy, StepSpec, derived_id, step_id, task_id_of_cloudevent, task_id_of_key
+from schemas import (
+    Backoff,
+    Definition,
+    Dependency,
+    RetryPolicy,
+    StepSpec,
+    derived_id,
+    step_id,
+    task_id_of_cloudevent,
+    task_id_of_key,
+)
 
 
 @st.composite
@@ -76,6 +87,7 @@ def test_priority_goes_first_until_age_outweighs_it() -> None:
     queue.push("too late", BUCKET, 1, (AGING_SECONDS + 1) * 1_000_000)
     order = [queue.pop(BUCKET) for _ in range(3)]
     assert order == ["urgent", "old", "too late"]
+    assert len(queue) == 0
 
 
 def test_a_task_that_is_ready_no_more_is_passed_over() -> None:
@@ -102,6 +114,25 @@ def test_the_ready_order_is_rebuilt_only_if_entries_of_other_tasks_outnumber_tho
         state.ready.remove(f"t{number}")
     state.tidy()
     assert state.ready.entries == len(state.ready) == 1
+
+
+def test_the_ready_order_is_the_same_after_it_was_rebuilt() -> None:
+    queue, order = ReadyQueue(), ["0", "5", "1", "6", "7", "2", "3"]
+    for name in order:
+        queue.push(name, BUCKET, 0, int(name))
+    for name in ("0", "1"):
+        queue.remove(name)
+    queue.rebuild()
+    assert [queue.pop(BUCKET) for _ in range(5)] == ["2", "3", "5", "6", "7"]
+
+
+def test_entries_of_the_agenda_that_are_wanted_are_not_looked_at_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    state, sweeps = PartitionState(ended_entries_max=1), []
+    monkeypatch.setattr(Agenda, "keep", lambda agenda, wanted: sweeps.append(len(agenda)))
+    for number in range(2 * TIDY_FROM):
+        state.agenda.add(number, "dispatch", "")
+        state.tidy()
+    assert sweeps == [TIDY_FROM + 1]
 
 
 def test_the_agenda_gives_what_is_due_in_order_and_nothing_early() -> None:
@@ -147,6 +178,15 @@ def test_derived_ids_are_what_they_were_in_earlier_releases() -> None:
     assert step_id("root", "x") == "65707bb2-12b5-8ae8-af67-238d54b65eeb"
     assert task_id_of_cloudevent("/shop", "1") == "820a1489-2664-8cd6-915b-8b7a0f7c5807"
     assert task_id_of_key("default", "k") == "8d0492e4-cf01-8795-a4b7-37d64743017a"
+
+
+def test_definitions_are_listed_by_name_namespace_and_version() -> None:
+    names = [("a", None, "2"), ("a", None, "10"), ("a", "blue", "1"), ("a", "shop", "1"), ("b", None, "1")]
+    known = Definitions()
+    for name, namespace, version in reversed(names):
+        known.put(DefinitionRow(definition=Definition(name=name, namespace=namespace, version=version)))
+    listed = [one.definition for one in known.in_order()]
+    assert [(one.name, one.namespace, one.version) for one in listed] == names
 
 
 @pytest.mark.parametrize(

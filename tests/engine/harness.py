@@ -14,7 +14,7 @@ from hub.core.times import us_of
 from hub.engine.encode import Outputs, check_fits, encode
 from hub.engine.partition import DecidedBatch, EnginePartition, EngineSettings
 from hub.kafka import EVENTS, INTAKE, REPLIES, STATE, Record, StoredRecord, TopicPartition
-from schemas import Event, ExecuteAttempt, decode_event, header_map
+from schemas import TERMINAL_STATES, Event, ExecuteAttempt, decode_event, header_map
 
 from .topics import Topics
 
@@ -249,14 +249,18 @@ def fold(events: list[Event]) -> Iterator[tuple[str, bytes]]:
 
 
 def check_fold(world: World) -> None:
-    """Promise 2: the durable state of every task is the fold of its events, byte for byte."""
+    """Promise 2: the durable state of every task is the fold of its events, byte for byte, and has the time of its end."""
+    ends = {event.entity: event.time if event.to_state in TERMINAL_STATES else None for event in world.events if event.to_state}
     for name, encoded in fold(world.events):
         stored = world.rows.get(f"task/{name}".encode())
-        if stored is not None and not stored.startswith(b'{"ended"'):
+        if stored is None:
+            continue
+        row, folded = msgspec.json.decode(stored), msgspec.json.decode(encoded)
+        if "ended" in row:
+            assert (row["ended"], row["run"], row["sequence"]) == (folded["state"], folded["run"], folded["sequence"])
+        else:
             assert stored == encoded, f"{name}: stored {stored!r}, folded {encoded!r}"
-        elif stored is not None:
-            ended, row = msgspec.json.decode(stored), msgspec.json.decode(encoded)
-            assert (ended["ended"], ended["run"], ended["sequence"]) == (row["state"], row["run"], row["sequence"])
+        assert row.get("finished_at") == ends[f"task/{name}"], f"{name} ended at another time: {row}"
 
 
 def check_log(world: World) -> None:

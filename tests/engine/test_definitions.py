@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from hub.core.bounds import ID_BYTES, TEXT_MAX
 from hub.engine.partition import EngineSettings
 from schemas import definition_id
 from tests.engine.harness import World, check_fold, check_log
@@ -151,6 +152,18 @@ def test_more_definitions_than_a_partition_may_know_are_refused(monkeypatch: pyt
     assert len(known(world)) == 2
     register(world, {"name": "a"}, incarnation="w3")
     assert submit(world, id="t").version == "1"
+    assert world.types().count("engine.report_dead_lettered") == 1, "what is known already does not count again"
+
+
+def test_a_worker_that_is_heard_again_is_announced_with_what_it_has_registered_last() -> None:
+    world = World()
+    register(world, {"name": "a"}, revision=0)
+    register(world, {"name": "a"}, {"name": "b"}, revision=0)
+    world.step(seconds=7)
+    assert world.types("w1")[-1] == "worker.heartbeat_missed"
+    world.worker(kind="worker.heartbeat", definitions=[{"name": "a"}, {"name": "b"}], revision=0)
+    world.step()
+    assert world.last("worker.registered").data.definitions == ["*/a@1", "*/b@1"]
 
 
 # What holds
@@ -214,6 +227,29 @@ def test_an_unknown_name_waits_with_a_warning_and_runs_when_it_is_known() -> Non
     check_fold(world)
 
 
+def test_the_root_of_a_workflow_does_not_wait_for_a_worker() -> None:
+    world = World()
+    register(world, {"name": "a"})
+    submit(world, "w", id="w", tasks={"x": {"name": "a"}})
+    assert not world.replies
+    world.put("task.await", {"id": "w", "wait": False}, replyto=REPLY)
+    world.step()
+    assert (world.replies[b"client"]["state"], "warning" in world.replies[b"client"]) == ("running", False)
+
+
+@pytest.mark.parametrize(("count", "end"), [(9, "'n8'"), (10, "'n9'"), (11, "'n9' and 1 more"), (15, "'n9' and 5 more")])
+def test_a_workflow_is_accepted_with_the_names_of_steps_that_nobody_knows(count: int, end: str) -> None:
+    world = World()
+    register(world, {"name": "a"})
+    unknown = {f"n{number}": {"name": f"n{number}"} for number in range(count)}
+    submit(world, "w", id="w", tasks={"x": {"name": "a"}, **unknown})
+    warning = world.replies[b"client"]["warning"]
+    assert warning.startswith("no worker has registered 'n0', 'n1', ")
+    assert warning.endswith(f", {end} yet: it waits until one does")
+    submit(world, "nobody", root_id="w", key="more")
+    assert world.replies[b"client"]["warning"].startswith("no worker has registered 'nobody' yet")
+
+
 def test_a_client_that_waits_gets_the_end_after_the_warning() -> None:
     world = World()
     submit(world, "later", id="t")
@@ -271,6 +307,8 @@ def test_a_worker_with_a_handler_for_one_namespace_gets_nothing_of_another() -> 
     register(world, {"name": "a", "namespace": "shop"})
     assert submit(world, id="t").unresolved
     assert world.dispatched() == []
+    assert submit(world, id="u", namespace="shop").version == "1"
+    assert [command.task for command in world.dispatched()] == ["u"]
     register(world, {"name": "a"}, incarnation="w2")
     assert [command.task for command in world.dispatched()] == ["t"]
     assert world.last("task.dispatched").data.worker == "w2"
@@ -284,12 +322,15 @@ def test_an_unknown_version_of_a_known_name_is_refused_at_once() -> None:
     assert (reply["kind"], reply["code"]) == ("rejected", "unknown_version")
     assert reply["reason"] == "version: 'a' has no version '2'; it has 1, 1.9, 1.10"
     submit(world, "w", id="w", tasks={"x": {"name": "a"}})
-    for fields in (
-        {"name": "w", "id": "v", "tasks": {"x": {"name": "a", "version": "9"}}},
-        {"name": "a", "root_id": "w", "version": "9"},
+    steps = {"x": {"name": "a", "version": "9"}}
+    for fields, field in (
+        ({"name": "w", "id": "v", "tasks": steps}, "tasks.x.version"),
+        ({"name": "w", "root_id": "w", "tasks": {"y": steps["x"]}}, "tasks.y.version"),
+        ({"name": "a", "root_id": "w", "version": "9"}, "version"),
     ):
         assert submit(world, **fields) is None
-        assert world.replies[b"client"]["code"] == "unknown_version"
+        reply = world.replies[b"client"]
+        assert (reply["code"], reply["reason"].partition(":")[0]) == ("unknown_version", field)
 
 
 def test_a_version_of_an_unknown_name_waits_for_that_version() -> None:
@@ -362,6 +403,16 @@ def test_a_deprecation_that_cannot_be_is_refused(fields: dict[str, Any], code: s
     reply = world.replies[b"client"]
     assert (reply["kind"], reply["code"]) == ("rejected", code)
     assert known(world)["*/a@1"]["state"] == "active"
+
+
+@pytest.mark.parametrize("fields", [{"reason": "r" * TEXT_MAX}, {"by": "b" * ID_BYTES}])
+def test_the_most_that_a_deprecation_may_say(fields: dict[str, Any]) -> None:
+    world = World()
+    register(world, {"name": "a"})
+    deprecate(world, **{name: text + "+" for name, text in fields.items()})
+    assert world.replies[b"client"]["reason"].startswith(next(iter(fields)))
+    deprecate(world, **fields)
+    assert known(world)["*/a@1"]["state"] == "deprecated"
 
 
 def test_a_second_deprecation_changes_nothing() -> None:

@@ -46,6 +46,7 @@ def test_a_worker_is_missed_after_two_thirds_of_its_lease_and_lost_after_all_of_
     assert events_at(world, LEASE_US - 1) == []
     assert events_at(world, LEASE_US) == ["worker.lost", "attempt.lease_expired", "task.ready"]
     assert world.last("worker.lost").data.reason == "no heartbeat for 9.0 s"
+    assert world.last("worker.lost").src == f"agenda/0/lease:w1/{(START_US + LEASE_US) // 1000}/0"
     assert world.last("attempt.lease_expired").data.lease_seconds == LEASE_SECONDS
     assert events_at(world, 9 * LEASE_US) == []
 
@@ -57,6 +58,23 @@ def test_a_worker_that_is_heard_again_has_its_whole_lease(world: World) -> None:
     assert world.types()[-1] == "worker.registered"
     assert events_at(world, LEASE_US - 1 + MISSED_US - 1) == []
     assert events_at(world, LEASE_US - 1 + MISSED_US) == ["worker.heartbeat_missed"]
+
+
+def test_a_worker_that_a_new_owner_knows_is_missed_after_two_thirds_of_its_lease_and_not_announced_again(world: World) -> None:
+    world.crash()
+    assert events_at(world, 0) == []
+    restored_us = world.engine.now_us - START_US
+    assert events_at(world, restored_us + MISSED_US - 1) == []
+    assert events_at(world, restored_us + MISSED_US) == ["worker.heartbeat_missed"]
+    world.crash()
+    world.worker(kind="worker.heartbeat", lease_seconds=LEASE_SECONDS)
+    world.step()
+    assert world.types()[-1] == "worker.registered", "it was missed"
+    world.crash()
+    before = len(world.events)
+    world.worker(kind="worker.heartbeat", lease_seconds=LEASE_SECONDS)
+    world.step()
+    assert world.events[before:] == []
 
 
 @pytest.mark.parametrize("watermark_us", [0, LEASE_US - 1])

@@ -10,7 +10,7 @@ from hub.core.tasks.retry import LOST_AT_ONCE
 from hub.engine.partition import EngineSettings
 from hub.kafka import partition_of
 from schemas import ExecuteAttempt, step_id
-from schemas.tasks import RESULT_BYTES_MAX
+from schemas.tasks import ARGS_BYTES_MAX, INLINE_RESULTS_BYTES_MAX, RESULT_BYTES_MAX
 
 from .harness import SECOND, World, check_fold, check_log
 
@@ -44,11 +44,22 @@ def run_one(world: World, **fields: object) -> ExecuteAttempt:
     return command
 
 
+def told_to_stop(world: World) -> list[tuple[str, str]]:
+    """The task and the reason of each `attempt.cancel`."""
+    commands = [msgspec.json.decode(data) for kind, _, data in world.commands if kind == "attempt.cancel"]
+    return [(command["task"], command["reason"]) for command in commands]
+
+
 def test_the_happy_path_is_five_events(world: World) -> None:
     world.complete(run_one(world), {"ok": 1})
     world.step()
     assert world.types("t") == ["task.created", "task.ready", "task.dispatched", "task.started", "task.completed"]
     assert world.state_of("t") == "completed"
+
+
+def test_a_batch_writes_each_row_once(world: World) -> None:
+    world.complete(run_one(world))
+    assert [key for key, _ in world.step().rows] == [b"task/t", b"!meta"]
 
 
 def test_a_start_that_is_reported_is_not_told_twice(world: World) -> None:
@@ -79,6 +90,52 @@ def test_a_late_waiter_is_answered_from_the_ended_index(world: World) -> None:
     assert world.replies[b"unknown"]["kind"] == "unknown"
 
 
+def test_who_waits_for_a_live_task_is_answered_at_its_end_and_who_asks_for_its_state_at_once(world: World) -> None:
+    command = run_one(world)
+    world.put("task.await", {"id": "t"}, replyto=b"2:waits")
+    world.put("task.await", {"id": "t", "wait": False}, replyto=b"2:asks")
+    world.step()
+    assert {token: reply["state"] for token, reply in world.replies.items()} == {b"asks": "dispatched"}
+    world.complete(command, 42)
+    world.step()
+    assert world.replies[b"waits"]["result"] == 42
+
+
+def test_who_waits_for_an_ended_step_of_a_live_workflow_is_answered_at_once(world: World) -> None:
+    world.submit(**DIAMOND)
+    world.step()
+    world.complete(world.dispatched()[0], 42)
+    world.put("task.await", {"id": step_id("root", "reserve"), "root": "root"}, replyto=b"2:late")
+    world.step()
+    assert (world.replies[b"late"]["kind"], world.replies[b"late"]["result"]) == ("ended", 42)
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_a_late_waiter_is_told_the_error_of_a_task_that_failed_and_none_of_one_that_succeeded_in_the_end(
+    world: World, attempts: int
+) -> None:
+    world.fail(run_one(world, retry={"max_attempts": attempts, "backoff": [0]}))
+    world.until_quiet(0)
+    for command in world.dispatched():
+        world.complete(command)
+    world.step()
+    world.put("task.await", {"id": "t"}, replyto=b"2:late")
+    world.step()
+    reply = world.replies[b"late"]
+    assert (reply["state"], reply.get("error", {}).get("message")) == (("failed", "no") if attempts == 1 else ("completed", None))
+
+
+def test_of_too_many_clients_that_wait_for_a_task_the_last_are_answered(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.core.requests.WAITERS_MAX", 3)
+    command = run_one(world)
+    for token in (b"a", b"b", b"c", b"d", b"e", b"e"):
+        world.put("task.await", {"id": "t"}, replyto=b"2:" + token)
+    world.step()
+    world.complete(command)
+    world.step()
+    assert world.replies.keys() == {b"c", b"d", b"e"}
+
+
 def test_a_submission_sent_twice_makes_one_task_also_after_its_end_and_a_restart(world: World) -> None:
     world.put("task.created", {"name": "a", "args": {"n": 1}}, id="same", source="/shop")
     world.put("task.created", {"name": "a", "args": {"n": 1}}, id="same", source="/shop")
@@ -105,6 +162,24 @@ def test_a_key_with_another_payload_is_a_conflict_and_with_the_same_one_a_duplic
     assert world.last("task.rejected").data.code == "idempotency_conflict"
 
 
+@pytest.mark.parametrize(("step", "event"), [("a", "task.deduplicated"), ("b", "task.rejected")])
+def test_a_workflow_is_a_duplicate_only_with_the_same_steps(world: World, step: str, event: str) -> None:
+    world.submit(name="w", id="root", tasks={"x": {"name": "a"}})
+    world.submit(name="w", id="root", tasks={"x": {"name": step}})
+    world.step()
+    assert event in world.types()
+    assert event == "task.deduplicated" or world.last(event).data.code == "id_conflict"
+
+
+def test_an_added_step_has_its_idempotency_key_and_one_without_has_none(world: World) -> None:
+    world.submit(name="w", id="root", tasks={"x": {"name": "a"}})
+    world.submit(name="a", root_id="root", idempotency_key="k", idempotency_window=7)
+    world.submit(name="a", root_id="root", key="plain")
+    world.step()
+    keys = [(event.data.idempotency_key, event.data.idempotency_window) for event in world.events if event.type == "task.created"]
+    assert keys == [(None, None), (None, None), ("k", 7), (None, None)]
+
+
 def test_an_ended_id_begins_a_new_run_after_its_retention(world: World) -> None:
     world.complete(run_one(world))
     world.step()
@@ -115,6 +190,71 @@ def test_an_ended_id_begins_a_new_run_after_its_retention(world: World) -> None:
     world.step()
     runs = {event.run for event in world.events if event.subject == "t"}
     assert len(runs) == 2
+
+
+def test_a_start_time_of_an_earlier_run_of_an_id_starts_nothing() -> None:
+    world = World(settings=EngineSettings(retention_seconds=10))
+    world.submit(name="nobody", id="t", start_after=200)
+    world.step()
+    world.put("task.cancel", {"id": "t"})
+    world.step()
+    world.step(seconds=80)
+    world.submit(name="nobody", id="t", start_after=1_000)
+    world.step()
+    world.step(seconds=999)
+    assert world.types("t")[-1] == "task.scheduled"
+    world.step(seconds=1)
+    assert world.types("t")[-1] == "task.ready"
+
+
+def test_a_retry_of_an_earlier_run_of_an_id_dispatches_nothing() -> None:
+    world = World(settings=EngineSettings(retention_seconds=10))
+    world.worker(lease_seconds=3_000)
+    world.fail(run_one(world, retry={"backoff": [200], "jitter": 0}))
+    world.step()
+    world.put("task.cancel", {"id": "t"})
+    world.step()
+    world.step(seconds=80)
+    again = run_one(world, retry={"backoff": [1_000], "jitter": 0})
+    world.step(seconds=120)
+    assert world.types("t")[-1] == "task.dispatched"
+    world.fail(again)
+    world.step()
+    world.step(seconds=999)
+    assert world.types("t")[-1] == "task.retry_scheduled"
+    world.step(seconds=1)
+    assert world.types("t")[-1] == "task.dispatched"
+
+
+def test_a_retry_of_an_earlier_run_does_not_end_the_delay_of_a_later_one() -> None:
+    world = World(settings=EngineSettings(retention_seconds=10))
+    world.worker(lease_seconds=3_000)
+    world.fail(run_one(world, retry={"backoff": [200], "jitter": 0}))
+    world.step()
+    world.put("task.cancel", {"id": "t"})
+    world.step()
+    world.step(seconds=80)
+    world.fail(run_one(world, retry={"backoff": [1_000], "jitter": 0}))
+    world.step()
+    world.step(seconds=999)
+    assert world.types("t")[-1] == "task.retry_scheduled"
+    world.step(seconds=1)
+    assert world.types("t")[-1] == "task.dispatched"
+
+
+def test_a_start_deadline_of_an_earlier_run_supersedes_nothing() -> None:
+    world = World(settings=EngineSettings(retention_seconds=10))
+    world.worker(lease_seconds=3_000)
+    world.complete(run_one(world))
+    world.step()
+    for _ in range(2):
+        world.step(seconds=1_450)
+        world.worker(kind="worker.heartbeat", lease_seconds=3_000)
+    world.step()
+    run_one(world)
+    world.step(seconds=200)
+    assert world.types("t")[-1] == "task.dispatched"
+    assert "attempt.superseded" not in world.types("t")
 
 
 def test_a_diamond_runs_in_order_and_joins(world: World) -> None:
@@ -129,6 +269,7 @@ def test_a_diamond_runs_in_order_and_joins(world: World) -> None:
     assert order == ["reserve", "charge", "pack", "ship"]
     assert world.replies[b"tok"]["result"] == {"ship": "ship"}
     assert world.last("workflow.completed").data.completed == 4
+    assert msgspec.json.decode(world.rows[b"task/root"])["finished_at"] == world.last("workflow.completed").time
     assert all(not key.startswith(b"plan/") for key in world.rows)
 
 
@@ -142,6 +283,43 @@ def test_the_results_of_dependencies_are_handed_on(world: World) -> None:
     }
 
 
+def test_steps_that_become_ready_together_are_named_together(world: World) -> None:
+    world.submit(**DIAMOND)
+    world.step()
+    assert "workflow.steps_ready" not in world.types()
+    world.complete(world.dispatched()[0])
+    world.step()
+    together = world.last("workflow.steps_ready").data
+    assert (together.count, together.steps) == (2, ["charge", "pack"])
+    assert world.types().count("workflow.steps_ready") == 1
+
+
+@pytest.mark.parametrize(("size", "given"), [(INLINE_RESULTS_BYTES_MAX, True), (INLINE_RESULTS_BYTES_MAX + 1, False)])
+def test_results_that_are_too_large_together_are_omitted_by_their_key(world: World, size: int, given: bool) -> None:
+    world.submit(
+        name="w", id="root", tasks={"x": {"name": "a"}, "y": {"name": "a"}, "z": {"name": "b", "depends_on": ["x", "y"]}}
+    )
+    world.step()
+    for command in world.dispatched():
+        world.complete(command, "x" * 98 if command.key == "x" else "y" * (size - 102))
+    world.step()
+    (command,) = world.dispatched()
+    assert (sorted(command.dependencies), command.dependencies_omitted) == ((["x", "y"], []) if given else (["x"], ["y"]))
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_the_largest_result_of_a_workflow(world: World, beyond: int) -> None:
+    keys = ["k" * 100, "l" * 100]
+    world.submit(name="w", id="root", tasks={key: {"name": "a"} for key in keys})
+    world.step()
+    around = len(msgspec.json.encode(dict.fromkeys(keys, ""))) - len("{")
+    for command in world.dispatched():
+        world.complete(command, "r" * (0 if command.key == keys[0] else INLINE_RESULTS_BYTES_MAX - around + beyond))
+    world.step()
+    result = bytes(world.last("workflow.completed").data.result)
+    assert len(result) == (len(b"null") if beyond else INLINE_RESULTS_BYTES_MAX + len("{"))
+
+
 def test_a_failed_step_fails_what_needs_it_and_the_workflow(world: World) -> None:
     world.submit(**DIAMOND)
     world.step()
@@ -151,6 +329,7 @@ def test_a_failed_step_fails_what_needs_it_and_the_workflow(world: World) -> Non
     failed = world.last("workflow.failed").data
     assert failed.failed_steps == ["reserve"]
     assert failed.failed == 4
+    assert world.last("task.failed").data.error.message == "charge ended failed"
 
 
 def test_a_step_on_failure_handles_it_and_is_skipped_otherwise(world: World) -> None:
@@ -173,6 +352,7 @@ def test_a_step_on_failure_handles_it_and_is_skipped_otherwise(world: World) -> 
     world.complete(world.dispatched()[0])
     world.step()
     assert world.types(step_id("good", "undo"))[-1] == "task.skipped"
+    assert world.last("task.skipped").data.reason == "try ended completed; needed: failure"
     world.complete(world.dispatched()[0])
     world.step()
     assert world.state_of("good") == "completed"
@@ -183,6 +363,7 @@ def test_a_step_on_failure_handles_it_and_is_skipped_otherwise(world: World) -> 
     [
         ({"x": {"name": "a", "depends_on": ["y"]}, "y": {"name": "a", "depends_on": ["x"]}}, "cycle", "x -> y -> x"),
         ({"x": {"name": "a", "depends_on": ["x"]}}, "cycle", "depends on itself"),
+        ({"x": {"name": "a"}, "y": {"name": "a", "depends_on": ["x", "x"]}}, "invalid_input", "'x' is listed twice"),
         ({"x": {"name": "a", "depends_on": ["gone"]}}, "unknown_dependency", "tasks.x.depends_on"),
         ({"x": {"name": "a", "args": [1]}}, "invalid_input", "tasks.x.args"),
         ({"x": {"name": ""}}, "invalid_input", "tasks.x.name"),
@@ -215,6 +396,31 @@ def test_steps_can_be_added_to_a_live_workflow_and_hold_it_open(world: World) ->
     assert world.last("task.rejected").data.code == "already_ended"
 
 
+def test_a_workflow_that_is_being_cancelled_takes_no_more_steps(world: World) -> None:
+    world.submit(name="w", id="root", tasks={"x": {"name": "a"}})
+    world.step()
+    world.put("task.cancel", {"id": "root"})
+    world.submit(name="b", root_id="root", key="more")
+    world.step()
+    assert world.last("task.rejected").data.code == "already_ended"
+
+
+@pytest.mark.parametrize(("on", "code"), [(step_id("root", "x"), None), ("other", "unknown_dependency")])
+def test_an_added_step_may_depend_on_the_id_of_a_task_of_its_workflow_only(world: World, on: str, code: str | None) -> None:
+    world.submit(name="w", id="root", tasks={"x": {"name": "a"}})
+    world.submit(name="a", id="other")
+    world.submit(name="b", root_id="root", key="more", depends_on=[on])
+    world.step()
+    assert [event.data.code for event in world.events if event.type == "task.rejected"] == ([code] if code else [])
+    assert ("task.blocked" in world.types(step_id("root", "more"))) == (code is None)
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, "t"), ({"correlation_id": "order-7"}, "order-7")])
+def test_a_task_has_the_correlation_id_of_its_submission(world: World, given: dict[str, str], expected: str) -> None:
+    command = run_one(world, **given)
+    assert (world.last("task.created").correlationid, command.correlation_id) == (expected, expected)
+
+
 @pytest.mark.parametrize(("given", "expected"), [({}, "root"), ({"correlation_id": "order-7"}, "order-7")])
 def test_an_added_step_has_the_correlation_id_of_its_workflow(world: World, given: dict[str, str], expected: str) -> None:
     world.submit(name="w", id="root", tasks={"x": {"name": "a"}}, **given)
@@ -222,6 +428,37 @@ def test_an_added_step_has_the_correlation_id_of_its_workflow(world: World, give
     world.step()
     created = {event.subject: event.correlationid for event in world.events if event.type == "task.created"}
     assert created == {"root": expected, step_id("root", "x"): expected, step_id("root", "more"): expected}
+    assert {command.key: command.correlation_id for command in world.dispatched()} == {"x": expected, "more": expected}
+
+
+def test_the_trace_of_a_submission_is_that_of_its_task_and_of_steps_that_do_not_give_their_own(world: World) -> None:
+    given, own = ("00-" + digit * 32 + "-" + "b" * 16 + "-00" for digit in "ac")
+    world.put("task.created", {"name": "w", "id": "root", "tasks": {"x": {"name": "a"}}}, traceparent=given.encode())
+    world.put("task.created", {"name": "a", "root_id": "root", "key": "more"})
+    world.put("task.created", {"name": "a", "root_id": "root", "key": "own"}, traceparent=own.encode())
+    world.step()
+    traces = [event.traceparent for event in world.events if event.type == "task.created"]
+    assert traces == [given, given, given, own]
+    attempts = {command.key: command.traceparent or "" for command in world.dispatched()}
+    assert {key: (trace[:36], trace[-3:]) for key, trace in attempts.items()} == {
+        "x": (given[:36], "-00"),
+        "more": (given[:36], "-00"),
+        "own": (own[:36], "-00"),
+    }
+    assert len({trace[36:52] for trace in attempts.values()}) == 3, "each attempt is a span of its own"
+
+
+def test_tasks_of_a_workflow_without_a_trace_have_one_of_their_own_together(world: World) -> None:
+    world.submit(name="w", id="root", tasks={"x": {"name": "a"}, "y": {"name": "a"}})
+    world.submit(name="a", id="t")
+    world.step()
+    traces = {command.key: (command.traceparent or "")[:36] for command in world.dispatched()}
+    assert traces["x"] == traces["y"] != traces[None]
+
+
+def test_the_trace_of_a_task_whose_id_is_a_uuid_is_that_uuid(world: World) -> None:
+    task = "0190b6f0-12b5-7ae8-8f67-238d54b65eeb"
+    assert (run_one(world, id=task).traceparent or "")[3:35] == task.replace("-", "")
 
 
 @pytest.mark.parametrize("first", ["x", "y"])
@@ -248,6 +485,23 @@ def test_several_steps_added_at_once_have_the_run_of_the_record_that_added_them(
     assert runs[step_id("root", "x")] == runs["root"] != added.offset
 
 
+def test_steps_with_large_arguments_are_made_in_slices_of_a_mebibyte(world: World) -> None:
+    args = {"a": "x" * (ARGS_BYTES_MAX - len('{"a":""}'))}
+    world.submit(name="w", id="root", tasks={f"n{number}": {"name": "a", "args": args} for number in range(10)})
+    world.step()
+    planned = [event.data.planned for event in world.events if event.type in ("workflow.started", "workflow.progressed")]
+    assert planned == [4, 8, 10]
+    world.until_quiet(0)
+    assert [command.key for command in world.dispatched()] == [f"n{number}" for number in range(10)]
+
+
+def test_a_slice_has_at_least_one_step(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.core.workflows.expansion.SLICE_BYTES", 1)
+    world.submit(name="w", id="root", tasks={f"n{number}": {"name": "a"} for number in range(3)})
+    world.step()
+    assert [command.key for command in world.dispatched()] == ["n0", "n1", "n2"]
+
+
 def test_a_large_fan_out_is_made_in_slices_and_joined(world: World) -> None:
     world.worker(kind="worker.heartbeat", credit=2000, slots=2000)
     fan: dict[str, object] = {f"n{i}": {"name": "a", "depends_on": ["first"]} for i in range(1000)}
@@ -268,6 +522,18 @@ def test_a_large_fan_out_is_made_in_slices_and_joined(world: World) -> None:
     world.until_quiet(1)
     assert world.state_of("root") == "completed"
     assert not world.engine.state.tasks
+    assert not world.engine.state.retiring
+
+
+@pytest.mark.parametrize("end", ["completed", "failed"])
+def test_how_long_a_body_ran_is_kept_also_where_its_worker_does_not_say(world: World, end: str) -> None:
+    command = run_one(world, retry={"max_attempts": 1})
+    world.report(command, "attempt.started", number=1)
+    world.step()
+    world.complete(command, 1) if end == "completed" else world.fail(command)
+    world.step(seconds=2.5)
+    row = msgspec.json.decode(world.rows[b"task/t"])
+    assert (row["ended"], row["seconds"], row["finished_at"]) == (end, 2.5, world.last(f"task.{end}").time)
 
 
 def test_a_task_that_failed_says_when_its_body_began_also_where_start_and_end_came_together(world: World) -> None:
@@ -339,6 +605,20 @@ def test_an_attempt_that_fails_is_retried_with_back_off_until_it_is_exhausted(wo
     assert (failed.kind, failed.attempt) == ("exhausted", 3)
 
 
+@pytest.mark.parametrize("timeouts", [(True, False, True), (False, True, False)])
+def test_errors_and_timeouts_are_counted_together(world: World, timeouts: tuple[bool, ...]) -> None:
+    command = run_one(world, retry={"max_attempts": 3, "backoff": [5, 7], "jitter": 0})
+    for delay, timed_out in zip((5, 7, None), timeouts, strict=True):
+        world.report(command, "attempt.failed", error={"type": "E"}, timed_out=timed_out)
+        world.step()
+        if delay is not None:
+            assert world.last("task.retry_scheduled").data.delay == delay
+            world.worker(kind="worker.heartbeat")
+            world.step(seconds=delay)
+            (command,) = world.dispatched()
+    assert world.last("task.failed").data.attempt == 3
+
+
 def test_a_permanent_error_ends_it_and_retry_after_wins(world: World) -> None:
     command = run_one(world, retry={"backoff": [100]})
     world.report(command, "attempt.failed", error={"type": "Retry", "message": "busy"}, retry_after=1)
@@ -380,6 +660,36 @@ def test_the_end_of_a_task_says_what_is_known_of_it_and_nothing_else(world: Worl
     assert [(event.data.parent_id, event.data.key, event.data.tags) for event in ended] == [("root", "x", {"team": "blue"})]
 
 
+def test_timers_that_are_due_together_are_taken_up_to_a_number_of_events(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.core.time.due.EVENTS_PER_BATCH", 3)
+    for number in range(5):
+        world.submit(name="nobody", id=f"t{number}", start_after=1)
+    world.step()
+    assert [len(world.step(seconds=seconds).events) for seconds in (1, 0, 0)] == [3, 2, 0]
+
+
+def test_a_timer_that_is_out_of_date_is_the_cause_of_nothing(world: World) -> None:
+    world.submit(name="nobody", id="t", timeouts={"total": 5})
+    world.put("task.cancel", {"id": "t"})
+    world.step()
+    world.put("task.created", {"name": "a", "id": "u"}, id="asked")
+    world.step(seconds=5)
+    assert world.last("task.dispatched").causationid == "asked"
+
+
+def test_a_batch_for_timers_alone_takes_one_and_names_it(world: World) -> None:
+    for number in range(2):
+        world.submit(name="nobody", id=f"t{number}", start_after=1)
+    world.step()
+    world.now_us += SECOND
+    for task in ("t0", "t1"):
+        batch = world.engine.process([], world.now_us, world.known(), phase="timers")
+        world.commit(batch)
+        assert [(event.subject, event.to_state) for event in batch.events] == [(task, "ready")]
+        assert batch.timer is not None
+        assert batch.timer[:2] == ("start", task)
+
+
 def test_an_attempt_that_takes_too_long_is_ended_by_the_engine_when_the_worker_is_silent(world: World) -> None:
     command = run_one(world, timeouts={"attempt": 2}, retry={"backoff": [0]})
     world.report(command, "attempt.started", number=1)
@@ -410,14 +720,25 @@ def test_a_task_not_started_in_time_expires(world: World) -> None:
     assert world.state_of("t") == "expired"
 
 
-def test_a_task_not_over_in_time_fails(world: World) -> None:
+def test_a_task_not_started_before_its_deadline_expires(world: World) -> None:
+    world.submit(name="nobody", id="t", not_start_after=5)
+    world.step()
+    world.step(seconds=4)
+    assert world.state_of("t") == "ready"
+    world.step(seconds=1)
+    assert world.state_of("t") == "expired"
+
+
+def test_a_task_not_over_in_time_fails_and_its_worker_is_told(world: World) -> None:
     command = run_one(world, timeouts={"total": 5})
     world.report(command, "attempt.started", number=1)
     world.step()
     world.worker(kind="worker.heartbeat")
     world.step(seconds=4)
+    assert told_to_stop(world) == []
     world.step(seconds=1.1)
     assert world.last("task.failed").data.kind == "timed_out"
+    assert told_to_stop(world) == [("t", "exceeded its total timeout of 5.0 s")]
 
 
 def test_a_silent_worker_loses_its_attempts_after_a_lease_and_they_run_elsewhere(world: World) -> None:
@@ -530,7 +851,7 @@ def test_the_largest_result(world: World, size: int, end: str) -> None:
 
 
 def test_losses_are_counted_up_to_their_limit_and_the_first_ones_are_retried_at_once(world: World) -> None:
-    world.submit(id="t", name="a", retry={"max_lost": LOST_AT_ONCE + 2, "backoff": [7], "jitter": 0})
+    world.submit(id="t", name="a", retry={"max_lost": LOST_AT_ONCE + 2, "backoff": [7, 9], "jitter": 0})
     for lost in range(1, LOST_AT_ONCE + 4):
         incarnation = f"w{lost + 1}"
         world.worker(f"w{lost}", kind="worker.heartbeat")
@@ -542,9 +863,10 @@ def test_losses_are_counted_up_to_their_limit_and_the_first_ones_are_retried_at_
         world.put("worker.lost", {"incarnation": f"w{lost}", "reason": "seen to die"})
         world.step()
         if lost in (LOST_AT_ONCE + 1, LOST_AT_ONCE + 2):
-            assert world.last("task.retry_scheduled").data.delay == 7
+            delay = 7 if lost == LOST_AT_ONCE + 1 else 9
+            assert world.last("task.retry_scheduled").data.delay == delay
             world.worker(incarnation, kind="worker.heartbeat")
-            world.step(seconds=7)
+            world.step(seconds=delay)
     assert world.types("t").count("task.retry_scheduled") == 2
     assert (world.state_of("t"), world.last("task.failed").data.kind) == ("failed", "lost")
     assert world.types("t").count("attempt.lost") + world.types("t").count("attempt.lease_expired") == LOST_AT_ONCE + 3
@@ -566,6 +888,8 @@ def test_a_command_that_is_not_started_in_time_is_dispatched_again_under_a_new_n
     (again,) = world.dispatched()
     assert (again.attempt, again.dispatch) == (command.attempt, command.dispatch + 1)
     assert "attempt.superseded" in world.types("t")
+    assert world.last("attempt.superseded").data.start_seconds == 10
+    assert told_to_stop(world) == [("t", "not started in time")]
 
 
 def test_a_released_attempt_is_not_counted(world: World) -> None:
@@ -605,25 +929,108 @@ def test_a_waiting_task_is_cancelled_at_once_and_a_running_one_by_its_worker(wor
     world.submit(name="unknown", id="waits")
     command = run_one(world)
     world.put("task.cancel", {"id": "waits", "reason": "no need"})
-    world.put("task.cancel", {"id": "t", "reason": "stop"})
+    world.put("task.cancel", {"id": "t", "reason": "stop"}, replyto=b"2:asked")
     world.step()
     assert world.state_of("waits") == "cancelled"
     assert world.types("t")[-1] == "task.cancel_requested"
+    assert told_to_stop(world) == [("t", "stop")]
+    assert not world.replies
     world.report(command, "attempt.cancelled", number=2)
     world.step()
     cancelled = world.last("task.cancelled").data
     assert (cancelled.reason, world.state_of("t")) == ("stop", "cancelled")
+    assert world.replies[b"asked"]["state"] == "cancelled"
+
+
+def test_a_step_of_a_new_run_outlives_what_is_kept_of_the_step_of_an_earlier_one() -> None:
+    world = World(settings=EngineSettings(retention_seconds=100))
+    workflow = {"name": "w", "id": "root", "tasks": {"x": {"name": "nobody"}}}
+    world.submit(**workflow, timeouts={"total": 5})
+    world.step()
+    world.step(seconds=5)
+    world.step(seconds=50)  # what is kept of the step is kept for longer than what is kept of its root
+    world.submit(name="nobody", id="other")
+    world.step(seconds=51)
+    world.submit(**workflow)
+    world.submit(name="nobody", id="another")
+    world.step()
+    x = step_id("root", "x")
+    assert world.types(x).count("task.created") == 2
+    world.submit(name="nobody", id="more")
+    world.step(seconds=100)
+    assert world.state_of(x) == "ready"
+    check_log(world)
+
+
+@pytest.mark.parametrize(
+    ("task", "code"),
+    [
+        ("ended", "already_ended"),
+        (step_id("root", "reserve"), "already_ended"),
+        ("nobody", "unknown_task"),
+        ("t", "already_cancelling"),
+    ],
+)
+def test_who_cancels_what_cannot_be_cancelled_is_told_why(world: World, task: str, code: str) -> None:
+    world.complete(run_one(world, id="ended"))
+    world.submit(**DIAMOND)
+    world.step()
+    world.complete(world.dispatched()[0])
+    world.submit(name="a", id="t")
+    world.step()
+    world.put("task.cancel", {"id": "t"})
+    world.put("task.cancel", {"id": task}, replyto=b"2:tok")
+    world.step()
+    assert world.replies[b"tok"]["code"] == code
 
 
 def test_cancelling_a_workflow_reaches_every_step(world: World) -> None:
     world.submit(**DIAMOND)
     world.step()
     (command,) = world.dispatched()
-    world.put("task.cancel", {"id": "root"})
+    world.put("task.cancel", {"id": "root", "reason": "stop", "by": "me"})
     world.step()
     assert world.types(step_id("root", "ship"))[-1] == "task.cancelled"
     world.report(command, "attempt.cancelled", number=2)
     world.step()
+    assert world.state_of("root") == "cancelled"
+    for kind in ("task.cancelled", "workflow.cancelled"):
+        assert (world.last(kind).data.reason, world.last(kind).data.by) == ("stop", "me")
+
+
+def test_a_workflow_creates_no_more_steps_when_it_is_cancelled(world: World) -> None:
+    world.submit(name="w", id="root", tasks={f"n{number}": {"name": "nobody"} for number in range(700)})
+    world.step()
+    created = world.types().count("task.created")
+    assert created < 700
+    world.put("task.cancel", {"id": "root"})
+    world.until_quiet(5)
+    assert world.types().count("task.created") == created
+    assert world.state_of("root") == "cancelled"
+
+
+def test_a_new_owner_goes_on_with_cancelling_a_workflow(world: World) -> None:
+    world.submit(name="w", id="root", tasks={f"n{number}": {"name": "nobody"} for number in range(1_000)})
+    world.until_quiet(0)
+    world.put("task.cancel", {"id": "root"})
+    world.step()
+    assert 0 < world.types().count("task.cancelled") < 1_000
+    world.crash()
+    world.until_quiet(1)
+    assert world.types().count("task.cancelled") == 1_000
+    assert world.state_of("root") == "cancelled"
+
+
+def test_a_workflow_that_is_cancelled_when_all_steps_that_it_has_created_have_ended_ends(world: World) -> None:
+    world.worker(kind="worker.heartbeat", credit=2000, slots=2000)
+    world.submit(name="w", id="root", tasks={f"n{number}": {"name": "a"} for number in range(700)})
+    world.step()
+    for command in world.dispatched():
+        world.complete(command)
+    world.step()
+    assert world.types().count("task.created") - 1 == world.types().count("task.completed") < 700
+    world.put("task.cancel", {"id": "root"})
+    world.until_quiet(5)
     assert world.state_of("root") == "cancelled"
 
 
@@ -665,6 +1072,19 @@ def test_urgent_tasks_go_first_and_equal_ones_in_order(world: World) -> None:
     world.worker(kind="worker.heartbeat", credit=4)
     world.step()
     assert [command.task for command in world.dispatched()] == ["y", "v", "x", "z"]
+
+
+def test_the_commands_of_a_batch_have_at_most_about_two_mebibytes_of_arguments_and_results(world: World) -> None:
+    world.worker(kind="worker.heartbeat", credit=100, slots=100)
+    large = "x" * (ARGS_BYTES_MAX - len('{"a":""}'))
+    after = {f"n{number}": {"name": "a", "depends_on": ["first"]} for number in range(20)}
+    world.submit(name="w", id="root", tasks={"first": {"name": "a"}, **after})
+    world.step()
+    world.complete(world.dispatched()[0], large)
+    for number in range(20):
+        world.submit(name="b", id=f"t{number}", args={"a": large})
+    counts = [len(world.dispatched()) for _ in range(6) if world.step()]
+    assert counts == [8, 8, 8, 8, 8, 0]
 
 
 def test_the_worker_with_most_free_slots_gets_the_task_and_none_gets_more_than_its_credit() -> None:
@@ -778,6 +1198,16 @@ def test_a_partition_without_credit_asks_workers_with_free_slots_for_more_but_no
     assert asked() == [("w1", {"partition": world.number, "waiting": 1})]
 
 
+def test_a_worker_whose_slots_are_all_given_to_a_partition_is_not_asked_for_more() -> None:
+    world = World(partition=partition_of("t", 2), partitions=2)
+    world.worker(credit=1, slots=1)
+    for task in ("t", "u"):  # both belong to this partition
+        world.submit(name="a", id=task)
+    world.step()
+    assert (world.state_of("t"), world.state_of("u")) == ("dispatched", "ready")
+    assert "engine.work_wanted" not in [kind for kind, _, _ in world.commands]
+
+
 def test_the_ended_index_is_bounded_and_refuses_keys_when_keys_fill_it() -> None:
     world = World(settings=EngineSettings(ended_entries_max=3))
     world.worker()
@@ -809,6 +1239,18 @@ def test_silence_while_the_engine_itself_was_stopped_costs_nobody_a_lease(world:
     assert "attempt.lease_expired" in world.types("t")
 
 
+def test_a_command_need_not_be_started_while_the_engine_itself_was_stopped(world: World) -> None:
+    run_one(world)
+    world.now_us += 60 * SECOND
+    world.engine.extend_deadlines(60 * SECOND)
+    world.worker(kind="worker.heartbeat")
+    world.step(seconds=9)
+    assert "attempt.superseded" not in world.types("t")
+    world.worker(kind="worker.heartbeat")
+    world.step(seconds=1)
+    assert "attempt.superseded" in world.types("t")
+
+
 def test_a_worker_is_told_to_stop_what_it_runs_without_a_lease(world: World) -> None:
     command = run_one(world)
     world.commands.clear()
@@ -816,6 +1258,17 @@ def test_a_worker_is_told_to_stop_what_it_runs_without_a_lease(world: World) -> 
     world.step()
     cancels = [msgspec.json.decode(data)["token"] for kind, _, data in world.commands if kind == "attempt.cancel"]
     assert cancels == ["a token from before"]
+
+
+@pytest.mark.parametrize("kind", ["worker.draining", "worker.stopped"])
+def test_a_worker_that_drains_or_has_stopped_gets_nothing_more(world: World, kind: str) -> None:
+    for _ in range(2):
+        world.worker(kind=kind)
+        world.step()
+    world.submit(name="a", id="t")
+    world.step()
+    assert world.dispatched() == []
+    assert world.types("w1").count(kind) == 1
 
 
 @pytest.mark.parametrize("delivery", ["at_least_once", "at_most_once"])

@@ -112,7 +112,7 @@ def derived(state: PartitionState) -> dict[str, object]:
     """All that a partition knows of its tasks, as values; of timers and start deadlines those that still mean something."""
     tasks = state.tasks
     blocked = {task.id for task in tasks.values() if task.row.state == "blocked"}
-    dispatched = {(task.id, task.row.dispatch) for task in tasks.values() if task.row.state == "dispatched"}
+    dispatched = {(task.id, task.row.lease.token) for task in tasks.values() if task.row.state == "dispatched" and task.row.lease}
     return {
         "rows": {name: msgspec.json.encode(task.row) for name, task in tasks.items()},
         "arguments": {name: bytes(task.args) for name, task in tasks.items()},
@@ -123,7 +123,7 @@ def derived(state: PartitionState) -> dict[str, object]:
         "held": {worker: holding for worker, holding in state.held.items() if holding},
         "dependents": {name for after in state.dependents.values() for name in after} & blocked,
         "timers": {timer[1:] for timer in state.agenda.entries() if means_something(state, *timer)},
-        "starts": {(name, mark) for _, name, mark in state.start_deadlines} & dispatched,
+        "starts": {(name, token) for _, name, token in state.start_deadlines} & dispatched,
     }
 
 

@@ -57,7 +57,7 @@ def extend_deadlines(state: PartitionState, gap_us: int) -> None:
     """Extend all leases and start deadlines by `gap_us` microseconds."""
     for worker in state.workers.values():
         worker.last_report_us += gap_us
-    state.start_deadlines = [(due_us + gap_us, task, mark) for due_us, task, mark in state.start_deadlines]
+    state.start_deadlines = [(due_us + gap_us, task, token) for due_us, task, token in state.start_deadlines]
 
 
 def next_lease_expiry(workers: dict[str, LiveWorker]) -> int | None:
@@ -90,11 +90,11 @@ def expire_starts(changes: Changes) -> None:
     """Supersede attempts that were not started before their start deadline; they are dispatched again with a new number."""
     deadlines, watermark_us = changes.state.start_deadlines, changes.known.time_watermark_us
     while watermark_us is not None and deadlines and deadlines[0][0] <= watermark_us:
-        due_us, task_id, dispatched = heappop(deadlines)
+        due_us, task_id, token = heappop(deadlines)
         task = changes.state.tasks.get(task_id)
-        if task is None or task.row.state != "dispatched" or task.row.dispatch != dispatched:
+        lease = None if task is None else task.row.lease
+        if task is None or lease is None or task.row.state != "dispatched" or lease.token != token:
             continue
-        changes.caused_by(f"agenda/{changes.partition}/start:{task_id}.{dispatched}/{due_us // 1000}", "agenda:start")
+        changes.caused_by(f"agenda/{changes.partition}/start:{task_id}.{task.row.dispatch}/{due_us // 1000}", "agenda:start")
         changes.cancel_command(task, "not started in time")
-        start_seconds = task.row.lease.seconds if task.row.lease is not None else 0.0
-        changes.apply_all(task, on_not_started(task.row, changes.now, start_seconds=start_seconds))
+        changes.apply_all(task, on_not_started(task.row, changes.now, start_seconds=lease.seconds))

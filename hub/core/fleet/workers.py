@@ -116,7 +116,6 @@ def _miss(changes: Changes, worker: LiveWorker, holding: set[str]) -> None:
     missing = {_token(task) for task in tasks if task.row.state == "running" and _token(task) not in holding}
     for task in sorted(tasks, key=lambda task: task.id):
         if _token(task) in missing & worker.missing:
-            missing.discard(_token(task))
             changes.apply_all(
                 task, on_lost(task.id, task.row, changes.now, changes.now_us, reason="its worker no longer has the attempt")
             )

@@ -42,7 +42,8 @@ class PartitionState:
         self.ready = ReadyQueue()
         self.agenda = Agenda()
         self._agenda_max = TIDY_FROM
-        self.start_deadlines: list[tuple[int, str, int]] = []
+        self.start_deadlines: list[tuple[int, str, str]] = []
+        """(time in microseconds, task id, token of the lease), a heap."""
         self.pools: Set[str] = frozenset()
         self.retiring: dict[str, list[str]] = {}
 

@@ -68,7 +68,6 @@ def retire_steps(changes: Changes, root_id: str) -> None:
     """Remove the next slice of the steps of an ended workflow from memory."""
     children = changes.state.retiring.get(root_id)
     if not children:
-        changes.state.retiring.pop(root_id, None)
         return
     for child in children[:RETIRED_PER_BATCH]:
         task = changes.state.tasks.get(child)

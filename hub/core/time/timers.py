@@ -29,7 +29,7 @@ def _start(changes: Changes, task: Task, due_us: int, mark: int) -> None:
 
 
 def _retry(changes: Changes, task: Task, due_us: int, mark: int) -> None:
-    if task.row.state == "retrying" and task.row.dispatch == mark:
+    if task.row.state == "retrying" and task.row.timers.retry == due_us:
         changes.apply(task, _ready(task.row))
 
 
