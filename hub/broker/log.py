@@ -282,7 +282,7 @@ class PartitionLog:
         offset = max(self.start, self.memory_start if at is None else at)
         for base, batch in self._walk(offset, self.visible_end(committed=committed)):
             header = read_header(batch)
-            if header.max_timestamp_ms >= timestamp_ms and header.last_offset + base - header.base_offset >= self.start:
+            if header.max_timestamp_ms >= timestamp_ms and header.last_offset >= self.start:
                 return base, batch
         return None
 
