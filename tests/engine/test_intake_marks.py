@@ -54,3 +54,24 @@ def test_what_is_deleted_was_decided_long_enough_ago_and_little_more_is_kept(
         before = marks.deletable(now_us)
         old = [reached for time_us, reached in decided if now_us - time_us >= retention_seconds * SECOND]
         assert (before or 0) <= max(old, default=0)
+
+
+def test_marks_are_a_fraction_of_the_retention_apart() -> None:
+    marks = IntakeMarks(960.0)
+    marks.note(100 * SECOND, 5)
+    assert not marks.due(110 * SECOND - 1, 6)
+    assert marks.due(110 * SECOND, 6)
+
+
+def test_a_mark_that_is_still_the_latest_of_those_past_the_retention_is_kept() -> None:
+    marks = IntakeMarks(10.0)
+    marks.note(0, 5)
+    marks.note(5 * SECOND, 7)
+    _, row = marks.note(12 * SECOND, 9)
+    restored = IntakeMarks(10.0)
+    restored.restore(row, 9)
+    assert restored.deletable(12 * SECOND) == 5
+    _, row = marks.note(15 * SECOND, 11)
+    restored.restore(row, 11)
+    assert restored.deletable(15 * SECOND) == 7
+    assert restored.deletable(15 * SECOND - 1) is None, "the mark of 0 s is obsolete"

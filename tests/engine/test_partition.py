@@ -7,12 +7,13 @@ import pytest
 
 from hub.core.rows.ended import INLINE_RESULT_BYTES_MAX
 from hub.core.tasks.retry import LOST_AT_ONCE
-from hub.engine.partition import EngineSettings
-from hub.kafka import partition_of
+from hub.engine.partition import EnginePartition, EngineSettings, PoisonRecord
+from hub.kafka import INTAKE, Record, partition_of
 from schemas import ExecuteAttempt, step_id
+from schemas import events as e
 from schemas.tasks import ARGS_BYTES_MAX, INLINE_RESULTS_BYTES_MAX, RESULT_BYTES_MAX
 
-from .harness import SECOND, World, check_fold, check_log
+from .harness import SECOND, START_US, World, check_fold, check_log
 
 DIAMOND = {
     "name": "order",
@@ -1284,3 +1285,53 @@ def test_what_a_worker_had_not_begun_when_it_stopped_goes_back_uncounted(deliver
     command = world.dispatched()[-1]
     assert (command.attempt, command.dispatch) == (1, 2)
     assert "attempt.lost" not in world.types()
+
+
+def test_the_start_deadline_of_an_attempt_is_when_the_engine_has_work(world: World) -> None:
+    run_one(world)
+    deadline_us = world.now_us + 10 * SECOND
+    world.step(seconds=8)
+    world.worker(kind="worker.heartbeat")
+    world.step()
+    assert world.engine.next_due() == deadline_us
+
+
+def test_a_partition_knows_when_it_was_first_taken_over(world: World) -> None:
+    created_us = world.engine.created_us
+    assert created_us == START_US
+    world.step(seconds=100)
+    world.crash()
+    assert world.engine.created_us == created_us
+
+
+def test_an_owner_says_what_it_restored() -> None:
+    engine = EnginePartition(0, 1)
+    engine.restore([], START_US)
+    batch = engine.take_over(START_US, rows=7, host="h", pid=1, pools=[], snapshot=True)
+    started, restored = (event.data for event in batch.events)
+    assert isinstance(started, e.EngineStarted)
+    assert isinstance(restored, e.EngineRestored)
+    assert (restored.rows, restored.live_tasks, restored.snapshot) == (7, 0, True)
+
+
+def test_the_consequences_of_records_are_decided_with_them(world: World) -> None:
+    world.put("task.created", {"id": "w", "name": "w", "tasks": {"a": {"name": "a"}, "b": {"name": "b", "depends_on": ["a"]}}})
+    world.step()
+    (command,) = world.dispatched()
+    world.complete(command)
+    records = [record for record in world.intake if record.offset >= world.engine.offset]
+    batch = world.engine.process(records, world.now_us, world.known(), phase="records")
+    assert any(isinstance(event.data, e.TaskReady) for event in batch.events)
+    assert batch.commands == []
+
+
+def test_a_dead_letter_names_the_type_of_its_report_wherever_the_header_is(world: World) -> None:
+    world.topics.append(INTAKE, 0, Record(b"k", b"{", [("ce_id", b"x"), ("ce_type", None), ("ce_type", b"task.created")], 0))
+    world.topics.append(INTAKE, 0, Record(b"k", b"{", [("other", b"x")], 0))
+    world.step()
+    letters = [event.data for event in world.events if event.type == "engine.report_dead_lettered"]
+    assert [letter.report for letter in letters] == ["task.created", None]
+
+
+def test_a_record_that_stops_a_partition_is_named() -> None:
+    assert str(PoisonRecord(7, "too odd")) == "record at offset 7 of hub.intake: too odd"
