@@ -90,8 +90,15 @@ def test_a_partition_that_is_not_there_is_named(kind: str) -> None:
         return
     for partition in (-1, PARTITIONS, 10**30):
         record = binary(kind, Example({**fields, "partition": partition}, EXAMPLES[kind][0].headers))
-        with pytest.raises(MalformedRecord, match="partition"):
+        with pytest.raises(MalformedRecord, match=f"partition: must be between 0 and {PARTITIONS - 1}, got"):
             reader().decode(record.stored(0))
+
+
+@pytest.mark.parametrize("field", ["task", "root", "token", "name"])
+def test_an_id_that_cannot_be_is_named(field: str) -> None:
+    record = binary("attempt.execute", Example(example_of(ExecuteAttempt, **{field: ""}), {"worker": b"*"}))
+    with pytest.raises(MalformedRecord, match=field):
+        reader().decode(record.stored(0))
 
 
 @PATIENT

@@ -5,23 +5,29 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from msgspec import json
+from structlog.testing import capture_logs
 
 from hub import RetryLater, TaskContext, TaskRegistry
+from hub.kafka import Outgoing
 from hub.worker import Failed
+from hub.worker.desk import IDLE_TICK_SECONDS
 from hub.worker.ending import Ending
 from hub.worker.executor import execute_attempt
 from hub.worker.registry import TaskDefinition
+from hub.worker.reporting import STARTED_LINGER_SECONDS
 from hub.worker.settings import WorkerFailedError
 from hub.worker.slots import HOLD_SECONDS
 from hub.worker.threads import DaemonThreads
 from schemas import CancelAttempt, GrantAttempt
 from schemas.reports import AttemptFailed
+from tests import virtual_time
 from tests.components.running import until
 
 from .desks import LoneDesk, command
@@ -64,7 +70,9 @@ async def failure_of(function: Any) -> Failed:
 @pytest.mark.parametrize(("error", "message"), [(ValueError("no room"), "no room"), (ValueError(), "ValueError()")])
 async def test_a_worker_that_cannot_continue_says_why(error: Exception, message: str) -> None:
     ending = Ending()
-    ending.fail(error)
+    with capture_logs() as logs:
+        ending.fail(error)
+    assert [(line["action"], line["reason"], line["exc_info"]) for line in logs] == [("worker_failed", message, error)]
     with pytest.raises(WorkerFailedError) as raised:
         await ending.wait()
     assert raised.value.__cause__ is error
@@ -158,6 +166,107 @@ async def test_a_function_that_gets_its_grant_runs_once() -> None:
     lone.desk.close()
 
 
+async def whose_end_waits_to_be_sent() -> tuple[LoneDesk, asyncio.Event]:
+    """A desk that has run `answers`; the report of its end is sent when the event is set."""
+    lone, reported, may_go_on = LoneDesk(tasks), asyncio.Event(), asyncio.Event()
+    post = lone.reports.post
+
+    async def slow_post(outgoing: Outgoing, on_settled: Callable[[], object] = lambda: None) -> None:
+        reported.set()
+        await may_go_on.wait()
+        await post(outgoing, on_settled)
+
+    lone.reports.post = slow_post  # type: ignore[method-assign]
+    await lone.desk.take(command("answers"))
+    await reported.wait()
+    return lone, may_go_on
+
+
+async def test_a_cancel_for_an_attempt_whose_end_is_being_reported_harms_nobody() -> None:
+    lone, may_go_on = await whose_end_waits_to_be_sent()
+    await lone.desk.take(CancelAttempt(task="t", attempt=1, token="x", reason="too late"))
+    lone.desk.lease_lost(0)
+    may_go_on.set()
+    await until(lambda: lone.idle)
+    assert lone.reports.kinds == ["attempt.completed"]
+
+
+async def test_a_start_is_not_reported_after_an_end_that_waits_to_be_sent() -> None:
+    lone, may_go_on = await whose_end_waits_to_be_sent()
+    await asyncio.sleep(4 * STARTED_LINGER_SECONDS)
+    may_go_on.set()
+    await until(lambda: lone.idle)
+    assert lone.reports.kinds == ["attempt.completed"]
+
+
+async def test_a_cancel_that_is_repeated_does_not_interrupt_what_a_handler_does_about_the_first() -> None:
+    ran.clear()
+    registry, may_end = TaskRegistry(), asyncio.Event()
+
+    @registry.task("tidy")
+    async def tidy() -> None:
+        ran.append("runs")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await may_end.wait()
+            ran.append("tidied")
+
+    lone = LoneDesk(registry)
+    await lone.desk.take(command("tidy"))
+    await until(lambda: ran == ["runs"])
+    for _ in range(2):
+        await lone.desk.take(CancelAttempt(task="t", attempt=1, token="x", reason="no"))
+        await asyncio.sleep(0)
+    may_end.set()
+    await until(lambda: lone.idle)
+    assert ran == ["runs", "tidied"]
+    assert lone.reports.ends == ["attempt.cancelled"]
+
+
+async def test_a_function_that_hangs_keeps_its_slot_and_its_thread_until_it_returns() -> None:
+    ran.clear()
+    registry, may_return = TaskRegistry(), threading.Event()
+    registry.task("plain")(plain)
+
+    @registry.task("hangs")
+    def hangs() -> None:
+        may_return.wait(60)
+
+    lone = LoneDesk(registry, slots=1, grace_seconds=60)
+    with capture_logs() as logs:
+        await lone.desk.take(command("hangs", timeout_seconds=0.01))
+        await lone.desk.take(command("plain", token="y"))
+        await until(lambda: lone.reports.ends == ["attempt.failed"])
+        assert (lone.desk.stats()["running"], lone.desk.stats()["waiting"], lone.desk.bodies.busy_threads) == (1, 1, 1)
+        may_return.set()
+        await until(lambda: lone.idle)
+    assert lone.desk.bodies.busy_threads == 0
+    assert lone.reports.ends == ["attempt.failed", "attempt.completed"]
+    assert [(line["action"], line["threads"]) for line in logs] == [("worker_function_hangs", 1)]
+    lone.desk.close()
+
+
+async def test_a_grant_that_nobody_waits_for_is_ignored() -> None:
+    gates.append(asyncio.Event())
+    lone = LoneDesk(tasks)
+    await lone.desk.take(command("gated"))
+    await lone.desk.take(GrantAttempt(task="t", attempt=1, token="x"))
+    gates[-1].set()
+    await until(lambda: lone.idle)
+    assert lone.reports.kinds == ["attempt.completed"]
+
+
+@pytest.mark.parametrize(("version", "wanted"), [(None, "'n/missing@1'"), ("2", "'n/missing@2'")])
+async def test_a_task_without_a_handler_fails_naming_its_version(version: str | None, wanted: str) -> None:
+    lone = LoneDesk(tasks)
+    await lone.desk.take(command("missing", version=version))
+    await until(lambda: lone.idle)
+    [(kind, report)] = lone.reports.kept
+    assert (kind, report["error"]["type"]) == ("attempt.failed", "UnknownTask")
+    assert f"no handler for {wanted}; it has: */answers@1, " in report["error"]["message"]
+
+
 async def test_a_function_without_a_grant_in_time_never_runs() -> None:
     ran.clear()
     lone = LoneDesk(tasks)
@@ -243,6 +352,19 @@ async def test_a_partition_that_was_refused_gets_a_heartbeat_when_a_slot_is_free
     gates[-1].set()
     await until(lambda: lone.idle)
     assert lone.beats == [1]
+
+
+@pytest.mark.parametrize(("partitions", "interval"), [(1, IDLE_TICK_SECONDS), (2, HOLD_SECONDS / 2)])
+def test_a_desk_looks_at_the_clock_often_only_where_partitions_compete_for_slots(partitions: int, interval: float) -> None:
+    async def scene() -> None:
+        looks: list[float] = []
+        lone = LoneDesk(tasks, partitions=partitions, clock=lambda: looks.append(0.0) or 0.0)  # type: ignore[func-returns-value]
+        keeping = asyncio.create_task(lone.desk.keep_time())
+        await asyncio.sleep(10.5 * interval)
+        keeping.cancel()
+        assert len(looks) == 10
+
+    virtual_time.run(scene())
 
 
 async def test_a_desk_that_closes_ends_its_idle_threads() -> None:

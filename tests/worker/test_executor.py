@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from hub import Permanent, RetryLater, TaskContext
 from hub.worker import Cancelled, Failed, Outcome, Succeeded
 from hub.worker.executor import execute_attempt
-from hub.worker.outcome import MESSAGE_BYTES_MAX, error_of, fingerprint_of
+from hub.worker.outcome import MESSAGE_BYTES_MAX, error_of, fingerprint_of, text_of
 from hub.worker.registry import TaskDefinition
 from schemas import ExecuteAttempt
 from schemas.tasks import RESULT_BYTES_MAX
@@ -91,6 +91,15 @@ async def test_what_a_handler_raises_says_what_follows(
     assert (failed.error.retryable, failed.retry_after, failed.timed_out) == (retryable, retry_after, False)
     assert failed.error.message == str(raised)
     assert "raise raised" in (failed.error.stacktrace or "")
+
+
+async def test_a_retry_without_a_reason_has_a_message(threads: ThreadPoolExecutor) -> None:
+    async def handler() -> None:
+        raise RetryLater(after=3)
+
+    failed = await outcome_of(handler, threads)
+    assert isinstance(failed, Failed)
+    assert failed.error.message == "the handler requested another attempt"
 
 
 @pytest.mark.parametrize(
@@ -217,6 +226,14 @@ async def test_a_cancel_that_was_asked_for_is_an_outcome_and_the_loops_own_end_i
         else:
             with pytest.raises(asyncio.CancelledError):
                 await task
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [("x" * 4096, "x" * 4096), ("x" * 4097, "x" * 4096 + "…"), ("ä" * 4096, "ä" * 2048 + "…")]
+)
+def test_a_message_is_cut_beyond_its_limit_in_bytes(given: str, kept: str) -> None:
+    assert MESSAGE_BYTES_MAX == 4096
+    assert text_of(ValueError(given)) == kept
 
 
 def test_like_errors_have_one_fingerprint_and_long_ones_are_cut() -> None:

@@ -10,12 +10,14 @@ from hub.errors import Unreachable
 from hub.kafka import Outgoing
 from hub.testing import HubInMemory
 from hub.worker import WorkerSettings
+from hub.worker.desk import REGISTER_AGAIN_SECONDS
 from hub.worker.heartbeats import DeskHeartbeats
 from hub.worker.registration import Registration
 from hub.worker.reports import ReportBuilder, WorkerIdentity
 from hub.worker.shared import Locked
 from hub.worker.slots import Slots
 from schemas import Definition, DefinitionsWanted, EngineAnnounced
+from tests import virtual_time
 from tests.components.running import until
 
 from .desks import KeptReports, LoneDesk
@@ -72,6 +74,22 @@ async def test_what_is_registered_while_the_worker_runs_is_reported_until_it_is_
     stored = [value for kind, value in reports.kept if kind == "worker.registered"]
     assert [(each["revision"], [one["name"] for one in each["definitions"]]) for each in stored] == [(2, ["a", "b"])] * 2
     keeping.cancel()
+
+
+def test_what_is_registered_while_the_worker_runs_is_reported_at_once() -> None:
+    async def scene() -> None:
+        tasks = registry_of("a")
+        lone, now = LoneDesk(tasks), asyncio.get_running_loop().time
+        keeping = asyncio.create_task(lone.desk.keep_registered())
+        await asyncio.sleep(10 + REGISTER_AGAIN_SECONDS / 2)
+        assert lone.reports.kept == []
+        tasks.task("b")(lambda: None)
+        changed_at = now()
+        await until(lambda: lone.reports.kinds == ["worker.registered"])
+        assert now() < changed_at + REGISTER_AGAIN_SECONDS / 4
+        keeping.cancel()
+
+    virtual_time.run(scene())
 
 
 async def test_a_task_that_is_registered_late_runs() -> None:

@@ -2,16 +2,15 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from hub import Permanent, RetryLater, TaskContext, TaskRegistry
-from hub.kafka import INTAKE, Cluster, Outgoing, StoredRecord, read_all
+from hub.kafka import INTAKE, Cluster, StoredRecord, read_all
 from hub.worker import Worker, WorkerSettings
-from hub.worker.reporting import STARTED_LINGER_SECONDS
 from hub.worker.settings import WorkerFailedError
 from schemas import CancelAttempt, TaskReply
 from tests.brokers import broker_and_loop
@@ -170,39 +169,6 @@ async def test_what_waits_for_a_slot_when_its_lease_is_lost_never_begins() -> No
     assert [(kind, report["token"]) for kind, report in lone.reports.kept if kind != "attempt.started"] == [
         ("attempt.cancelled", "x")
     ]
-
-
-async def whose_end_waits_to_be_sent() -> tuple[LoneDesk, asyncio.Event]:
-    """A desk that has run `quick`; the report of its end is sent when the event is set."""
-    lone, reported, may_go_on = LoneDesk(tasks), asyncio.Event(), asyncio.Event()
-    post = lone.reports.post
-
-    async def slow_post(outgoing: Outgoing, on_settled: Callable[[], object] = lambda: None) -> None:
-        reported.set()
-        await may_go_on.wait()
-        await post(outgoing, on_settled)
-
-    lone.reports.post = slow_post  # type: ignore[method-assign]
-    await lone.desk.take(command("quick"))
-    await reported.wait()
-    return lone, may_go_on
-
-
-async def test_a_cancel_for_an_attempt_whose_end_is_being_reported_harms_nobody() -> None:
-    lone, may_go_on = await whose_end_waits_to_be_sent()
-    await lone.desk.take(CancelAttempt(task="t", attempt=1, token="x", reason="too late"))
-    lone.desk.lease_lost(0)
-    may_go_on.set()
-    await until(lambda: lone.idle)
-    assert lone.reports.kinds == ["attempt.completed"]
-
-
-async def test_a_start_is_not_reported_after_an_end_that_waits_to_be_sent() -> None:
-    lone, may_go_on = await whose_end_waits_to_be_sent()
-    await asyncio.sleep(4 * STARTED_LINGER_SECONDS)
-    may_go_on.set()
-    await until(lambda: lone.idle)
-    assert lone.reports.kinds == ["attempt.completed"]
 
 
 async def test_an_inbox_that_was_made_anew_is_read_from_its_end(world: Running, caplog: pytest.LogCaptureFixture) -> None:

@@ -254,7 +254,7 @@ def test_the_only_partition_keeps_what_waits_and_one_of_several_gets_it_back_aft
     desk, _ = desk_with(1, 1, "ab")
     assert list(desk.tick(10 * HOLD_SECONDS)) == []
     desk, _ = desk_with(1, 2, "ab")
-    assert list(desk.tick(HOLD_SECONDS / 2)) == []
+    assert list(desk.tick(HOLD_SECONDS)) == []
     standing, released = desk.tick(2 * HOLD_SECONDS)
     assert isinstance(standing, ReportStanding)
     assert (standing.partition, standing.standing) == (0, Standing(1, ["a", "b"], False))
@@ -275,6 +275,16 @@ def test_a_body_that_was_granted_may_run_and_what_waits_or_is_over_may_not() -> 
     assert [list(desk.take(grant[token], 0.0)) for token in "bz"] == [[], []]
     desk.over(attempts["a"])
     assert list(desk.take(grant["a"], 0.0)) == []
+
+
+def test_what_is_cancelled_while_it_waits_is_reported_once_and_never_begins() -> None:
+    desk, attempts = desk_with(1, 1, "ab")
+    cancel = CancelAttempt(task="t", attempt=1, token="b", reason="no")
+    [cancelled] = desk.take(cancel, 0.0)
+    assert isinstance(cancelled, ReportCancelled)
+    assert cancelled.attempt.command.token == "b"
+    assert [list(desk.take(again, 0.0)) for again in (cancel, command(token="b"))] == [[], []]
+    assert list(desk.ended(attempts["a"], 1.0)) == []
 
 
 def test_a_new_owner_of_a_partition_hears_of_the_worker_at_once() -> None:
