@@ -27,21 +27,21 @@ log = Logger(__name__)
 class Body:
     """A running attempt, with its task on the event loop and its thread."""
 
-    __slots__ = ("attempt", "concluding", "context", "granted", "interruptible", "task", "thread")
+    __slots__ = ("attempt", "context", "granted", "interruptible", "task", "thread")
 
     def __init__(self, attempt: Attempt, context: TaskContext) -> None:
         self.attempt = attempt
         self.context = context
         self.granted = asyncio.Event() if attempt.command.delivery == "at_most_once" else None
         self.interruptible = False
-        self.concluding = False
         self.task: asyncio.Task[None] | None = None
         self.thread: Future[Any] | None = None
 
     def stop(self, reason: str) -> None:
         """Request the handler to stop: set `ctx.cancelled`, and cancel an async handler. A plain function has to check
-        `ctx.cancelled` itself. A body checks it before it begins; one that has ended reports its outcome."""
-        if not self.context.cancelled and not self.concluding:
+        `ctx.cancelled` itself. A body checks it before it begins. The desk stops no body that has ended: it reports its
+        outcome."""
+        if not self.context.cancelled:
             self.context.cancel()
             if self.task is not None and self.interruptible:
                 self.task.cancel(reason)
@@ -107,7 +107,6 @@ class Bodies:
                 "unexpected error while running a handler", action="worker_body_failed", task=command.task, name=command.name
             )
             outcome = Failed(error_of(error), 0.0)
-        body.concluding = True
         try:
             await self._reporting.conclude(body.attempt, outcome)
         finally:

@@ -301,6 +301,7 @@ def test_transactional_commits_are_checked_only_when_they_name_a_member(house: H
     assert check("g", 1, only, None) is ErrorCode.NONE
     assert check("g", 0, only, None) is ErrorCode.ILLEGAL_GENERATION
     assert check("g", 1, "stranger", None) is ErrorCode.UNKNOWN_MEMBER_ID
+    assert check("g", 0, "", None) is ErrorCode.UNKNOWN_MEMBER_ID
 
 
 # --- limits and times

@@ -243,3 +243,34 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path)
     with pytest.raises(StorageDamaged):
         opened(tmp_path, start)
+
+
+def test_recycling_keeps_the_file_in_which_the_first_needed_block_is(tmp_path: Path) -> None:
+    journal, _ = opened(tmp_path)
+    positions = []
+    for number in range(30):
+        positions.append(journal.position)
+        journal.write([b"%04d" % number * 50])
+        journal.sync()
+    needed = next(position for position in positions if position.generation == positions[-1].generation - 1 and position.offset)
+    journal.recycle(needed.generation)
+    journal.close()
+    first = positions.index(needed)
+    assert opened(tmp_path, needed)[1] == [b"%04d" % number * 50 for number in range(first, 30)]
+
+
+def test_a_block_at_the_begin_of_a_file_claims_no_more_than_those_before_it(tmp_path: Path) -> None:
+    journal, _ = opened(tmp_path)
+    payloads = [b"%04d" % number * 100 for number in range(8)]
+    starts = []
+    for payload in payloads:
+        journal.write([payload])
+        starts.append((journal.position.generation, journal.position.offset - len(payload) - BLOCK_HEADER_BYTES))
+    last = next(number for number, (_, start) in enumerate(starts) if start == 0 and number)
+    path = journal._path(starts[last][0])
+    journal.close()
+    torn = bytearray(path.read_bytes())
+    torn[BLOCK_HEADER_BYTES] ^= 1
+    path.write_bytes(torn)
+    assert last + 1 < len(payloads), "a block follows the torn one"
+    assert opened(tmp_path)[1] == payloads[:last]

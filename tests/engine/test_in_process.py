@@ -28,7 +28,7 @@ __all__ = ["broker"]  # the fixture
     ("sizes", "reads"),
     [
         ([1] * 5, [3, 2]),
-        ([TURN_BYTES // 2 - 1] * 3, [2, 1]),
+        ([TURN_BYTES // 2] * 3, [2, 1]),
         ([TURN_BYTES + 1, 1], [1, 1]),
     ],
     ids=["as many as are asked for", "as many bytes as a batch may have", "a record that has more, alone"],
@@ -166,3 +166,34 @@ async def test_pools_are_those_with_a_topic_of_commands(broker: CheckedBroker) -
     assert sorted(await ports.pools()) == ["default", "gpu"]
     assert await ports.events_end(0) == broker.local.end(EVENTS, 0)
     assert await ports.disk_space() == DiskSpace(*reversed(broker.local.disk_space()))
+
+
+async def test_a_session_waits_for_a_topic_that_is_about_to_be_created(broker: CheckedBroker) -> None:
+    session = InProcessSession(broker.local, "test", retry_seconds=3_600)
+    await session.open()
+    outputs = {TopicPartition("later", 0): [Record(b"k", b"v", [], 0)]}
+    committing = asyncio.create_task(session.commit(outputs))
+    await asyncio.sleep(3 * in_process.RETRY_PAUSE_SECONDS)
+    assert not committing.done()
+    await broker.local.create_topic("later", 1)
+    async with asyncio.timeout(60):
+        assert await committing == {TopicPartition("later", 0): 0}
+    await session.close()
+
+
+async def test_a_session_ends_where_a_topic_is_not_there_in_time(broker: CheckedBroker) -> None:
+    session = InProcessSession(broker.local, "test", retry_seconds=0.05)
+    await session.open()
+    async with asyncio.timeout(60):
+        with pytest.raises(SessionFailed, match="UNKNOWN_TOPIC_OR_PARTITION"):
+            await session.commit({TopicPartition("never", 0): [Record(b"k", b"v", [], 0)]})
+
+
+async def test_another_error_ends_a_session_at_once(broker: CheckedBroker) -> None:
+    first, second = (InProcessSession(broker.local, "test", retry_seconds=3_600) for _ in range(2))
+    await first.open()
+    await second.open()
+    async with asyncio.timeout(60):
+        with pytest.raises(SessionFenced):
+            await first.commit({TopicPartition(EVENTS, 0): [Record(b"k", b"v", [], 0)]})
+    await second.close()
