@@ -55,7 +55,8 @@ class PartitionState:
         return worker.credit - (len(holding) if holding else 0)
 
     def wake_dispatch(self, now_us: int) -> None:
-        """Trigger a dispatch in the next batch even if nothing else is due.
+        """Trigger a dispatch at this time, or in the next batch if the time has come, even if nothing else is due. Each call adds
+        an entry to the agenda.
 
         The mark makes the provenance of the entry unique: the engine's sequence increases with each owner, the count within an
         owner.
