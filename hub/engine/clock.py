@@ -68,16 +68,15 @@ class PartitionClock:
 
     def continue_from(self, written_us: int) -> None:
         """The log has been written up to this time."""
-        behind_us = written_us - self.now_us()
-        if behind_us > 0:
-            self._ahead_us += behind_us
-            if behind_us > STOPPED_US:
-                log.warning(
-                    "the system clock is earlier than the log's last time; continuing from the log's time",
-                    action="engine_clock_behind",
-                    partition=self._partition,
-                    seconds=round(behind_us / 1e6, 3),
-                )
+        behind_us = max(0, written_us - self.now_us())
+        self._ahead_us += behind_us
+        if behind_us > STOPPED_US:
+            log.warning(
+                "the system clock is earlier than the log's last time; continuing from the log's time",
+                action="engine_clock_behind",
+                partition=self._partition,
+                seconds=round(behind_us / 1e6, 3),
+            )
 
 
 _since_boot_ns: Callable[[], int] = (

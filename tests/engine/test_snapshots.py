@@ -238,6 +238,19 @@ def test_a_snapshot_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatc
     assert synced[-1] == (folder.st_ino, folder.st_size, True)
 
 
+def test_a_large_snapshot_is_synced_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshots, "BLOCK_ROWS", 1)
+    monkeypatch.setattr(snapshots, "SYNC_BYTES", 2_500)
+    sizes: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", lambda handle: sizes.append(os.fstat(handle).st_size))
+    write_snapshot(
+        tmp_path / "s", Snapshot({b"%02d" % number: bytes(1_000) for number in range(12)}, 1, bytes(16), 1), partitions=1
+    )
+    parts = [size - before for before, size in zip([0, *sizes], sizes, strict=False)]
+    assert len(parts) == 4
+    assert all(2_500 <= part <= 3_500 for part in parts)
+
+
 def test_a_continued_snapshot_keeps_the_order_of_its_rows(tmp_path: Path) -> None:
     """What is decided after a restore depends on nothing but the log: not on how a process hashes keys."""
     path, keys = tmp_path / "s", [b"task/%d" % number for number in range(40)]
