@@ -9,7 +9,7 @@ coloured by severity if the stream is a terminal and NO_COLOR is not set.
 import os
 import sys
 from datetime import datetime
-from typing import Any, Literal, TextIO
+from typing import Literal, TextIO
 
 from msgspec import json
 from pydantic import field_validator
@@ -17,10 +17,10 @@ from pydantic import field_validator
 from schemas import CATALOGUE, Event
 
 from .api import Delivery, Drop, Meta, Subscriber, SubscriberContext, SubscriberSettings, on
+from .text import details_of, one_line, short_id
 
 _COLOURS = ((17, "\x1b[31m"), (13, "\x1b[33m"), (9, ""), (0, "\x1b[2m"))
 _GREEN, _RESET = "\x1b[32m", "\x1b[0m"
-_DETAIL_CHARACTERS_MAX = 160
 _LATE = "(again) "
 
 
@@ -85,19 +85,13 @@ def text_line(event: Event, meta: Meta, *, colour: bool = False) -> str:
         short_id(event.subject),
         f"#{attempt}" if attempt else "  ",
         f"{states:<24}",
-        ("" if meta.attempt == 1 else _LATE) + _detail(data),
+        ("" if meta.attempt == 1 else _LATE) + details_of(data),
     ]
-    line = _one_line("  ".join(parts)).rstrip()
+    line = one_line("  ".join(parts)).rstrip()
     if not colour:
         return line
     tint = _GREEN if event.to_state == "completed" else next(code for least, code in _COLOURS if event.severitynumber >= least)
     return f"{tint}{line}{_RESET}" if tint else line
-
-
-def short_id(entity_id: str) -> str:
-    """Eight characters that distinguish ids: the end of a UUID (whose beginning is a timestamp), the beginning of other ids."""
-    is_uuid = len(entity_id) == 36 and entity_id.count("-") == 4
-    return entity_id[-8:] if is_uuid else f"{entity_id[:8]:<8}"
 
 
 def _clock(time: str) -> str:
@@ -105,50 +99,3 @@ def _clock(time: str) -> str:
         return datetime.fromisoformat(time).astimezone().strftime("%H:%M:%S.%f")[:-3]
     except ValueError:
         return time
-
-
-def _detail(data: Any) -> str:
-    """The error of an event's data, else its fields listed in `_TELLING`, in this order."""
-    error = getattr(data, "error", None)
-    if error is not None:
-        return _cut(f"{error.type}: {error.message}")
-    told = []
-    for name, form in _TELLING:
-        value = getattr(data, name, None)
-        if value not in (None, "", [], {}) and (value or name == "percent"):
-            told.append(form.format(value))
-    return _cut(", ".join(told))
-
-
-_TELLING = (
-    ("code", "{}"),
-    ("percent", "{:g} %"),
-    ("message", "{}"),
-    ("reason", "{}"),
-    ("kind", "{}"),
-    ("worker", "on {}"),
-    ("dependency", "because of {}"),
-    ("delay", "retry in {:.1f} s"),
-    ("timeout_seconds", "after {:g} s"),
-    ("silent_seconds", "silent for {:.1f} s"),
-    ("ran_seconds", "ran {:.3f} s"),
-    ("start_after", "at {}"),
-    ("unmet", "{} to wait for"),
-    ("queue", "queue {}"),
-    ("steps_total", "{} steps"),
-    ("completed", "{} completed"),
-    ("failed", "{} failed"),
-    ("host", "host {}"),
-    ("slots", "{} slots"),
-    ("live_tasks", "{} live tasks"),
-    ("partitions", "of {} partitions"),
-)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _DETAIL_CHARACTERS_MAX else text[: _DETAIL_CHARACTERS_MAX - 1] + "…"
-
-
-def _one_line(text: str) -> str:
-    """Replace control characters, which foreign text may contain, by spaces."""
-    return "".join(one if one.isprintable() else " " for one in text)

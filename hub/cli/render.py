@@ -160,24 +160,9 @@ def print_event(event: "Event", *, as_json: bool) -> None:
         print(f"Skipped event {one_line(event.id)[:ID_CHARACTERS_MAX]}: {error}", file=sys.stderr, flush=True)
 
 
-_DETAILS = ("code", "reason", "message", "worker", "next_retry_at", "start_after", "unmet", "count", "silent_seconds")
-_COUNTERS = ("completed", "failed", "cancelled", "skipped", "expired")
-
-
 def detail_of(event: "Event") -> str:
-    """The most important data of an event, as short text."""
-    data, parts = event.data, []
-    attempt = getattr(data, "attempt", 0)
-    if attempt:
-        parts.append(f"attempt {attempt}")
-    percent = getattr(data, "percent", None)
-    if percent is not None:
-        parts.append(f"{percent:g} %")
-    total = getattr(data, "steps_total", 0)
-    if total:
-        parts.append(f"{sum(getattr(data, counter, 0) for counter in _COUNTERS)} of {total} steps ended")
-    error = getattr(data, "error", None)
-    if error is not None:
-        parts.append(f"{error.type}: {error.message}")
-    parts += [f"{name} {value}" for name in _DETAILS if (value := getattr(data, name, None)) not in (None, "", 0)]
-    return one_line(", ".join(parts))
+    """The number of the attempt, and the most important data of an event, as short text."""
+    from subscribers.text import details_of
+
+    attempt = getattr(event.data, "attempt", 0)
+    return ", ".join(part for part in (f"attempt {attempt}" if attempt else "", details_of(event.data)) if part)
