@@ -287,6 +287,18 @@ def test_only_members_of_this_generation_commit(house: House, generation: int, m
     assert house.groups.offsets.check_commit("g", generation, sender, None) is expected
 
 
+def test_a_member_that_waits_for_its_assignment_commits_after_it(house: House) -> None:
+    joined = house.join()
+    house.advance(0.1)
+    member = value(joined)["member_id"]
+    check = house.groups.offsets.check_commit
+    assert house.phase == "CompletingRebalance"
+    assert check("g", 1, member, None) is ErrorCode.REBALANCE_IN_PROGRESS
+    assert check("g", 2, member, None) is ErrorCode.ILLEGAL_GENERATION
+    house.sync_all([member])
+    assert check("g", 1, member, None) is ErrorCode.NONE
+
+
 def test_anybody_commits_for_a_group_without_members(house: House) -> None:
     check: Callable[..., ErrorCode] = house.groups.offsets.check_commit
     assert check("g", -1, "", None) is ErrorCode.NONE
