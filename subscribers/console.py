@@ -17,7 +17,7 @@ from pydantic import field_validator
 from schemas import CATALOGUE, Event
 
 from .api import Delivery, Drop, Meta, Subscriber, SubscriberContext, SubscriberSettings, on
-from .text import details_of, one_line, short_id
+from .text import one_line, short_id, summary_of
 
 _COLOURS = ((17, "\x1b[31m"), (13, "\x1b[33m"), (9, ""), (0, "\x1b[2m"))
 _GREEN, _RESET = "\x1b[32m", "\x1b[0m"
@@ -85,7 +85,7 @@ def text_line(event: Event, meta: Meta, *, colour: bool = False) -> str:
         short_id(event.subject),
         f"#{attempt}" if attempt else "  ",
         f"{states:<24}",
-        ("" if meta.attempt == 1 else _LATE) + details_of(data),
+        ("" if meta.attempt == 1 else _LATE) + summary_of(data),
     ]
     line = one_line("  ".join(parts)).rstrip()
     if not colour:

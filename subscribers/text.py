@@ -1,4 +1,4 @@
-"""An event in words, for people: one plain line without control characters.
+"""Formats an event as text: one line without control characters.
 
 Used by the console, the command line, and every subscriber whose target shows text.
 """
@@ -7,9 +7,9 @@ from typing import Any
 
 from msgspec import Struct
 
-DETAIL_CHARACTERS_MAX = 160
+TEXT_CHARACTERS_MAX = 160
 _ENDS = ("completed", "failed", "cancelled", "skipped", "expired")
-_TELLING = (
+_FIELDS = (
     ("code", "{}"),
     ("percent", "{:g} %"),
     ("message", "{}"),
@@ -23,27 +23,26 @@ _TELLING = (
     ("ran_seconds", "ran {:.3f} s"),
     ("start_after", "at {}"),
     ("unmet", "{} to wait for"),
+    ("count", "count {}"),
     ("queue", "queue {}"),
     ("host", "host {}"),
     ("slots", "{} slots"),
     ("live_tasks", "{} live tasks"),
     ("partitions", "of {} partitions"),
 )
-"""Fields worth telling, by importance, and how."""
+"""Fields in order of importance, and their format."""
 
 
-def details_of(data: Struct) -> str:
-    """What the data of an event say beside its type: the error if there is one, else the most important fields. At most
-    DETAIL_CHARACTERS_MAX characters; empty if there is nothing to tell."""
+def summary_of(data: Struct, *, characters_max: int | None = TEXT_CHARACTERS_MAX) -> str:
+    """The most important data of an event: the error if there is one, progress of a workflow, other fields. Empty if there is
+    nothing to say. Each text in it has at most `characters_max` characters (None: all)."""
     error = getattr(data, "error", None)
-    if error is not None:
-        return _cut(one_line(f"{error.type}: {error.message}"))
-    told = [_steps(data)]
-    for name, form in _TELLING:
+    parts = [_cut(f"{error.type}: {error.message}", characters_max) if error is not None else "", _steps(data)]
+    for name, form in _FIELDS:
         value = getattr(data, name, None)
         if value not in (None, "", [], {}) and (value or name == "percent"):
-            told.append(form.format(value))
-    return _cut(one_line(", ".join(part for part in told if part)))
+            parts.append(form.format(_cut(value, characters_max) if isinstance(value, str) else value))
+    return one_line(", ".join(part for part in parts if part))
 
 
 def _steps(data: Any) -> str:
@@ -64,5 +63,5 @@ def one_line(text: str) -> str:
     return text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= DETAIL_CHARACTERS_MAX else text[: DETAIL_CHARACTERS_MAX - 1] + "…"
+def _cut(text: str, characters_max: int | None) -> str:
+    return text if characters_max is None or len(text) <= characters_max else text[: characters_max - 1] + "…"

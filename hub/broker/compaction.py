@@ -132,7 +132,7 @@ class Rules:
 
     def may_forget(self, offset: int) -> bool:
         """Whether a tombstone or marker at this offset may be removed: it was retained for `delete_retention_ms` since an earlier
-        cleaning. Never in the dirty part."""
+        cleaning. False for every offset in the dirty part."""
         at = bisect_right(self._ends, offset)
         return at < len(self.spans) and self.now_ms - self.spans[at][1] >= self.delete_retention_ms
 
@@ -267,7 +267,9 @@ def map_keys(batches: Iterable[bytes], rules: Rules, pause: Pause, *, bytes_max:
             continue
         if keys.is_full:
             return keys
-        if not header.control and not rules.is_aborted(header):
+        if header.control or rules.is_aborted(header):
+            keys.cover(header.last_offset + 1)
+        else:
             try:
                 keys.add(header, records_of(batch, header), pause)
             except MalformedBatch:

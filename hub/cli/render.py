@@ -162,7 +162,9 @@ def print_event(event: "Event", *, as_json: bool) -> None:
 
 def detail_of(event: "Event") -> str:
     """The number of the attempt, and the most important data of an event, as short text."""
-    from subscribers.text import details_of
+    from subscribers.text import summary_of  # here, because the package loads pydantic
 
     attempt = getattr(event.data, "attempt", 0)
-    return ", ".join(part for part in (f"attempt {attempt}" if attempt else "", details_of(event.data)) if part)
+    return ", ".join(
+        part for part in (f"attempt {attempt}" if attempt else "", summary_of(event.data, characters_max=None)) if part
+    )

@@ -166,7 +166,7 @@ def _check_sizes(work: Mapping[TopicPartition, Sequence[Record]]) -> None:
 
 
 def _fail_all(producer: AIOKafkaProducer) -> list[Any]:
-    """Fail every batch that is queued or in flight; the batches."""
+    """Fail every batch that is queued or in flight. Returns these batches."""
     accumulator = producer._message_accumulator
     # aiokafka removes a failed batch from `_pending_batches` even if it is queued for a retry, and so no longer there.
     accumulator._pending_batches.update(batch for queue in accumulator._batches.values() for batch in queue)

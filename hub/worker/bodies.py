@@ -39,8 +39,8 @@ class Body:
 
     def stop(self, reason: str) -> None:
         """Request the handler to stop: set `ctx.cancelled`, and cancel an async handler. A plain function has to check
-        `ctx.cancelled` itself. A body checks it before it begins. The desk stops no body that has ended: it reports its
-        outcome."""
+        `ctx.cancelled` itself. A body checks it before it begins. The desk never stops a body that has ended, so its outcome is
+        still reported."""
         if not self.context.cancelled:
             self.context.cancel()
             if self.task is not None and self.interruptible:

@@ -118,7 +118,7 @@ def test_the_map_says_what_stays_by_offset() -> None:
     assert [keys.has(key) for key in (b"a", b"b", b"c", b"d")] == [True, True, True, False]
 
 
-def test_offsets_before_the_dirty_part_count_for_nothing() -> None:
+def test_offsets_before_the_dirty_part_are_not_in_the_map() -> None:
     straddling = keyed([(b"a", b"1"), (b"b", b"1"), (b"c", b"1")], START - 2)
     before = keyed([(b"x", b"1"), (b"y", b"1")], START - 4)
     keys = mapped([before, straddling, keyed([(b"d", b"1")], START + 1)])
@@ -224,7 +224,7 @@ def test_the_map_pauses_between_records_and_while_it_is_released() -> None:
     assert keys.supersedes(array("q", [hash(b"k1")]), never)
     pauses.clear()
     keys.release(lambda: pauses.append(1))
-    assert len(pauses) == 64
+    assert len(pauses) > 1, "in steps"
 
 
 def test_a_pass_ends_before_the_batch_for_which_the_map_has_no_room() -> None:
@@ -234,6 +234,18 @@ def test_a_pass_ends_before_the_batch_for_which_the_map_has_no_room() -> None:
     assert keys.end == START + 10, "full, but nothing is left to read"
     keys = map_keys(batches, Rules(START, START + 10, (), [], 1000, NOW), never, bytes_max=2 * room)
     assert keys.end == START + 2
+
+
+@pytest.mark.parametrize("kind", ["markers", "aborted records"])
+def test_offsets_without_keys_fill_the_map_too(kind: str) -> None:
+    batches = [
+        marker_batch(START + number, 7, 0, commit=True, timestamp_ms=NOW)
+        if kind == "markers"
+        else keyed([(b"a", b"1")], START + number, producer_id=7, sequence=number, transactional=True)
+        for number in range(10)
+    ]
+    rules = Rules(START, START + 10, [AbortedTransaction(7, START, START + 10)], [], 1000, NOW)
+    assert map_keys(batches, rules, never, bytes_max=4 * HASH_BYTES).end == START + 4
 
 
 def test_markers_and_aborted_records_have_no_keys() -> None:
@@ -365,7 +377,8 @@ def clean(segments: Segmented, rules_of: Callable[[int], Rules], *, trusting: bo
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_a_segment_that_is_not_read_would_not_have_changed(data: st.DataObject) -> None:
-    """Two logs of the same records: one is read as a whole by every cleaning, the other only where its contents changed."""
+    """Two logs of the same records: one is read as a whole by every cleaning, the other only where its contents changed (that
+    segments are then left unread is shown by the tests below)."""
     aborted: list[AbortedTransaction] = []
     trusting: Segmented = []
     reading: Segmented = []

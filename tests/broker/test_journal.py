@@ -259,7 +259,7 @@ def test_recycling_keeps_the_file_in_which_the_first_needed_block_is(tmp_path: P
     assert opened(tmp_path, needed)[1] == [b"%04d" % number * 50 for number in range(first, 30)]
 
 
-def test_a_block_at_the_begin_of_a_file_claims_no_more_than_those_before_it(tmp_path: Path) -> None:
+def test_a_torn_block_at_the_beginning_of_a_file_ends_the_journal_there(tmp_path: Path) -> None:
     journal, _ = opened(tmp_path)
     payloads = [b"%04d" % number * 100 for number in range(8)]
     starts = []

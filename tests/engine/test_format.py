@@ -13,6 +13,7 @@ from hub.engine.format import TAIL_RECORDS, FormatMismatch, check_hub_format
 from hub.engine.in_process import InProcessBroker, InProcessIntake
 from hub.engine.loop import PartitionLoop
 from hub.kafka import EVENTS, STATE, Cluster, Record, StoredRecord, build_batch, ensure_topics
+from tests.broker.client import until
 
 META = [(b"!meta", json.encode({"format": number})) for number in (FORMAT, FORMAT + 1)]
 OTHER = [(b"task/t", b"{}")]
@@ -64,7 +65,8 @@ async def test_an_engine_in_the_brokers_process_takes_few_reports_at_once(
     monkeypatch.setattr(InProcessIntake, "read", counted)
     engine = EmbeddedEngine(broker.local)
     await engine.start()
-    while not asked:
-        await asyncio.sleep(0.01)
-    await engine.stop()
+    try:
+        await until(lambda: bool(asked))
+    finally:
+        await engine.stop()
     assert asked == {EMBEDDED_MAX_RECORDS}

@@ -35,7 +35,7 @@ def test_a_line_says_who_what_and_why() -> None:
     assert "456789ab" in line
     assert "#2" in line
     assert "running -> failed" in line
-    assert line.endswith(r"CardError: declared\nstolen\x1b[2J"), "and no control character of a task reaches the terminal"
+    assert r"CardError: declared\nstolen\x1b[2J, exhausted" in line, "and no control character of a task reaches the terminal"
 
 
 def test_progress_and_redelivery_are_told() -> None:

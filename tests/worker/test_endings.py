@@ -182,7 +182,7 @@ async def whose_end_waits_to_be_sent() -> tuple[LoneDesk, asyncio.Event]:
     return lone, may_go_on
 
 
-async def test_a_cancel_for_an_attempt_whose_end_is_being_reported_harms_nobody() -> None:
+async def test_a_cancel_for_an_attempt_whose_end_is_being_reported_changes_nothing() -> None:
     lone, may_go_on = await whose_end_waits_to_be_sent()
     await lone.desk.take(CancelAttempt(task="t", attempt=1, token="x", reason="too late"))
     lone.desk.lease_lost(0)
@@ -234,8 +234,11 @@ async def test_a_function_that_hangs_keeps_its_slot_and_its_thread_until_it_retu
         may_return.wait(60)
 
     lone = LoneDesk(registry, slots=1, grace_seconds=60)
+    await lone.desk.take(command("plain", token="w"))  # there is a thread from now on
+    await until(lambda: lone.idle)
+    lone.reports.kept.clear()
     with capture_logs() as logs:
-        await lone.desk.take(command("hangs", timeout_seconds=0.01))
+        await lone.desk.take(command("hangs", timeout_seconds=1.0))
         await lone.desk.take(command("plain", token="y"))
         await until(lambda: lone.reports.ends == ["attempt.failed"])
         assert (lone.desk.stats()["running"], lone.desk.stats()["waiting"], lone.desk.bodies.busy_threads) == (1, 1, 1)

@@ -270,7 +270,7 @@ async def test_heartbeats_in_a_thread_are_sent_when_they_are_asked_for_until_the
     heartbeats = Heartbeats(cluster.keeper(2, lease_seconds=LONG_SECONDS), failures.append)
     await heartbeats.start()
     heartbeats.soon([1])
-    await until(lambda: bool(cluster.arrived), seconds=10)
+    await until(lambda: bool(cluster.arrived))
     await heartbeats.stop()
     heartbeats.soon([0])
     assert [(where, what) for _, where, what in cluster.arrived] == [(1, b"beat")]
@@ -288,7 +288,7 @@ async def test_heartbeats_in_a_thread_that_fail_say_why_to_their_owner(cluster: 
     with capture_logs() as logs:
         await heartbeats.start()
         heartbeats.soon([0])
-        await until(lambda: bool(failures), seconds=10)
+        await until(lambda: bool(failures))
         await heartbeats.stop()
     assert "a mistake of ours" in str(getattr(failures[0], "exceptions", failures))
     assert [(line["action"], line["log_level"]) for line in logs] == [("heartbeats_ended", "error")]

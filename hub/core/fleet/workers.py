@@ -114,8 +114,9 @@ def _miss(changes: Changes, worker: LiveWorker, holding: set[str]) -> None:
     One report is not enough: a heartbeat built before the start of an attempt may arrive after it."""
     tasks = [changes.state.tasks[task] for task in changes.state.held.get(worker.incarnation, ())]
     missing = {_token(task) for task in tasks if task.row.state == "running" and _token(task) not in holding}
+    lost = missing & worker.missing
     for task in sorted(tasks, key=lambda task: task.id):
-        if _token(task) in missing & worker.missing:
+        if _token(task) in lost:
             changes.apply_all(
                 task, on_lost(task.id, task.row, changes.now, changes.now_us, reason="its worker no longer has the attempt")
             )
