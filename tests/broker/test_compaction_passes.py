@@ -236,16 +236,15 @@ def test_a_pass_ends_before_the_batch_for_which_the_map_has_no_room() -> None:
     assert keys.end == START + 2
 
 
-@pytest.mark.parametrize("kind", ["markers", "aborted records"])
-def test_offsets_without_keys_fill_the_map_too(kind: str) -> None:
-    batches = [
-        marker_batch(START + number, 7, 0, commit=True, timestamp_ms=NOW)
-        if kind == "markers"
-        else keyed([(b"a", b"1")], START + number, producer_id=7, sequence=number, transactional=True)
-        for number in range(10)
+def test_offsets_without_keys_fill_the_map_too() -> None:
+    rules = Rules(START, START + 30, [AbortedTransaction(7, START, START + 30)], [], 1000, NOW)
+    markers = [marker_batch(START + number, 7, 0, commit=True, timestamp_ms=NOW) for number in range(10)]
+    assert map_keys(markers, rules, never, bytes_max=4 * HASH_BYTES).end == START + 4
+    three = [(b"a", b"1")] * 3
+    aborted = [
+        keyed(three, START + first, producer_id=7, sequence=first, transactional=True) for first in range(0, 30, len(three))
     ]
-    rules = Rules(START, START + 10, [AbortedTransaction(7, START, START + 10)], [], 1000, NOW)
-    assert map_keys(batches, rules, never, bytes_max=4 * HASH_BYTES).end == START + 4
+    assert map_keys(aborted, rules, never, bytes_max=4 * HASH_BYTES).end == START + 6
 
 
 def test_markers_and_aborted_records_have_no_keys() -> None:
