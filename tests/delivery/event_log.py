@@ -46,8 +46,10 @@ def completed(task: str, sequence: int, **how: Any) -> Written:
 
 
 async def create_topic(bootstrap: str, topic: str, partitions: int = 1, max_message_bytes: int | None = None) -> None:
-    """Make the topic; without `max_message_bytes`, with the broker's limit."""
-    config = {} if max_message_bytes is None else {"max.message.bytes": str(max_message_bytes)}
+    """Make the topic; without `max_message_bytes`, with the broker's limit. It keeps events of any age."""
+    config = {"retention.ms": "-1"}
+    if max_message_bytes is not None:
+        config["max.message.bytes"] = str(max_message_bytes)
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
