@@ -156,10 +156,15 @@ def quoted(text: str) -> str:
     return f"{ascii(text[:QUOTED_CHARACTERS_MAX])} (truncated, {len(text)} characters)"
 
 
+def one_line(text: str) -> str:
+    """Foreign text with all non-printable characters escaped, so that it cannot move the cursor, colour a terminal or break the
+    line."""
+    return text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
 def printable(text: str) -> str:
     """Format a decoder's message, which may contain foreign text: escaped, and truncated to MESSAGE_CHARACTERS_MAX characters."""
-    shown = text[:MESSAGE_CHARACTERS_MAX]
-    escaped = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in shown)
+    escaped = one_line(text[:MESSAGE_CHARACTERS_MAX])
     return escaped if len(escaped) <= MESSAGE_CHARACTERS_MAX >= len(text) else f"{escaped[:MESSAGE_CHARACTERS_MAX]}..."
 
 

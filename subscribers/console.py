@@ -14,10 +14,10 @@ from typing import Literal, TextIO
 from msgspec import json
 from pydantic import field_validator
 
-from schemas import CATALOGUE, Event
+from schemas import CATALOGUE, Event, one_line
 
 from .api import Delivery, Drop, Meta, Subscriber, SubscriberContext, SubscriberSettings, on
-from .text import one_line, short_id, summary_of
+from .text import short_id, summary_of
 
 _COLOURS = ((17, "\x1b[31m"), (13, "\x1b[33m"), (9, ""), (0, "\x1b[2m"))
 _GREEN, _RESET = "\x1b[32m", "\x1b[0m"

@@ -7,6 +7,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from schemas import one_line
+
 TEXT_CHARACTERS_MAX = 160
 _ENDS = ("completed", "failed", "cancelled", "skipped", "expired")
 _FIELDS = (
@@ -55,12 +57,6 @@ def short_id(entity_id: str) -> str:
     """Eight characters that distinguish ids: the end of a UUID (whose beginning is a timestamp), the beginning of other ids."""
     is_uuid = len(entity_id) == 36 and entity_id.count("-") == 4
     return entity_id[-8:] if is_uuid else f"{entity_id[:8]:<8}"
-
-
-def one_line(text: str) -> str:
-    """Foreign text with all non-printable characters escaped, so that it cannot move the cursor, colour a terminal or break the
-    line."""
-    return text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def _cut(text: str, characters_max: int | None) -> str:

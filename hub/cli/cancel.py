@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from schemas import one_line
+
 from .outcome import DECISION_SECONDS, STEP_HINT, Root, root_option
-from .render import one_line, print_json
+from .render import print_json
 from .shell import DEFAULT_BOOTSTRAP, EXIT_NOT_COMPLETED, Bootstrap, Json, run
 
 if TYPE_CHECKING:

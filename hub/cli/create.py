@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from schemas import decoding_problem
+from schemas import decoding_problem, one_line
 
 from ..errors import HubError
 from .outcome import DECISION_SECONDS, exit_code_of, print_reply, root_option, why_ready
-from .render import one_line, print_json
+from .render import print_json
 from .shell import DEFAULT_BOOTSTRAP, Bootstrap, Json, run
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from msgspec import to_builtins
 
-from schemas import FIRST_VERSION
+from schemas import FIRST_VERSION, one_line
 
-from .render import clock, one_line, print_fields, print_json
+from .render import clock, print_fields, print_json
 from .shell import DEFAULT_BOOTSTRAP, EXIT_NOT_COMPLETED, Bootstrap, Json, run
 from .tables import print_table
 

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from schemas import one_line
+
 from ..errors import HubError
 from .fields import print_struct
-from .render import one_line, print_event, print_fields, print_json
+from .render import print_event, print_fields, print_json
 from .shell import DEFAULT_BOOTSTRAP, EXIT_NOT_COMPLETED, Bootstrap, Json, run
 from .tables import print_table
 

@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .render import one_line, print_fields
+from schemas import one_line
+
+from .render import print_fields
 from .shell import EXIT_NOT_COMPLETED
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from schemas import Event, MalformedEvent, one_line
+
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from schemas import Event
 
 #: Maximum length of an event's id in a message (characters).
 ID_CHARACTERS_MAX = 64
@@ -103,12 +103,6 @@ def cell_text(value: Any) -> str:
     return one_line(str(value))
 
 
-def one_line(text: str) -> str:
-    """Foreign text with all non-printable characters escaped, so that it cannot move the cursor, colour the terminal or break the
-    line."""
-    return text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
-
-
 def duration(seconds: float | None) -> str:
     """A duration in a suitable unit, as text; empty for None."""
     if seconds is None:
@@ -138,7 +132,7 @@ def clock(time: str) -> str:
     return rest.rstrip("Z")[:12]
 
 
-def event_line(event: "Event") -> str:
+def event_line(event: Event) -> str:
     """An event as one plain line: time, type, entity, change of state, and the most important data."""
     change = f"{event.from_state or ''}→{event.to_state}" if event.to_state is not None else ""
     entity = f"{event.entity} #{event.sequence}"
@@ -146,11 +140,9 @@ def event_line(event: "Event") -> str:
     return one_line("  ".join(part for part in parts if part))
 
 
-def print_event(event: "Event", *, as_json: bool) -> None:
+def print_event(event: Event, *, as_json: bool) -> None:
     """Print an event as a line of text or JSON (a structured CloudEvent), and flush it. An event whose data cannot be written as
     JSON is reported to stderr instead."""
-    from schemas import MalformedEvent
-
     if not as_json:
         print(event_line(event), flush=True)
         return
@@ -160,7 +152,7 @@ def print_event(event: "Event", *, as_json: bool) -> None:
         print(f"Skipped event {one_line(event.id)[:ID_CHARACTERS_MAX]}: {error}", file=sys.stderr, flush=True)
 
 
-def detail_of(event: "Event") -> str:
+def detail_of(event: Event) -> str:
     """The number of the attempt, and the most important data of an event, as short text."""
     from subscribers.text import summary_of  # here, because the package loads pydantic
 

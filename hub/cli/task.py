@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from schemas import TERMINAL_STATES, task_id_of_cloudevent
+from schemas import TERMINAL_STATES, one_line, task_id_of_cloudevent
 
 from ..errors import HubError
 from .cancel import cancel
 from .create import create
 from .outcome import STEP_HINT, Root, exit_code_of, print_reply, why_ready
-from .render import clock, duration, on_terminal, one_line, print_event, print_json
+from .render import clock, duration, on_terminal, print_event, print_json
 from .shell import DEFAULT_BOOTSTRAP, EXIT_NOT_COMPLETED, Bootstrap, Json, run
 from .tables import print_table
 

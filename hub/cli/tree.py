@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from schemas import TERMINAL_STATES, Event
+from schemas import TERMINAL_STATES, Event, one_line
 
-from .render import STATE_MARKS, STATE_STYLES, clock, detail_of, duration, make_console, one_line
+from .render import STATE_MARKS, STATE_STYLES, clock, detail_of, duration, make_console
 
 if TYPE_CHECKING:
     from rich.tree import Tree

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from hub.testing import make_event
-from schemas import CATALOGUE
-from subscribers.text import TEXT_CHARACTERS_MAX, one_line, short_id, summary_of
+from schemas import CATALOGUE, one_line
+from subscribers.text import TEXT_CHARACTERS_MAX, short_id, summary_of
 
 ERROR = {"type": "CardError", "message": "declared stolen"}
 
