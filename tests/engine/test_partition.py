@@ -208,39 +208,39 @@ def test_a_start_time_of_an_earlier_run_of_an_id_starts_nothing() -> None:
     assert world.types("t")[-1] == "task.ready"
 
 
-def test_a_retry_of_an_earlier_run_of_an_id_dispatches_nothing() -> None:
+def after_a_run_that_would_retry_in(seconds: int) -> World:
+    """A world in which the run of the id "t" that was to be retried was cancelled 80 s ago, and is forgotten."""
     world = World(settings=EngineSettings(retention_seconds=10))
     world.worker(lease_seconds=3_000)
-    world.fail(run_one(world, retry={"backoff": [200], "jitter": 0}))
+    world.fail(run_one(world, retry={"backoff": [seconds], "jitter": 0}))
     world.step()
     world.put("task.cancel", {"id": "t"})
     world.step()
     world.step(seconds=80)
+    return world
+
+
+def retries_after(world: World, command: ExecuteAttempt, seconds: int) -> None:
+    """The attempt fails, and the next one is dispatched when its delay is over, not before."""
+    world.fail(command)
+    world.step()
+    world.step(seconds=seconds - 1)
+    assert world.types("t")[-1] == "task.retry_scheduled"
+    world.step(seconds=1)
+    assert world.types("t")[-1] == "task.dispatched"
+
+
+def test_a_retry_of_an_earlier_run_of_an_id_dispatches_nothing() -> None:
+    world = after_a_run_that_would_retry_in(200)
     again = run_one(world, retry={"backoff": [1_000], "jitter": 0})
     world.step(seconds=120)
     assert world.types("t")[-1] == "task.dispatched"
-    world.fail(again)
-    world.step()
-    world.step(seconds=999)
-    assert world.types("t")[-1] == "task.retry_scheduled"
-    world.step(seconds=1)
-    assert world.types("t")[-1] == "task.dispatched"
+    retries_after(world, again, 1_000)
 
 
 def test_a_retry_of_an_earlier_run_does_not_end_the_delay_of_a_later_one() -> None:
-    world = World(settings=EngineSettings(retention_seconds=10))
-    world.worker(lease_seconds=3_000)
-    world.fail(run_one(world, retry={"backoff": [200], "jitter": 0}))
-    world.step()
-    world.put("task.cancel", {"id": "t"})
-    world.step()
-    world.step(seconds=80)
-    world.fail(run_one(world, retry={"backoff": [1_000], "jitter": 0}))
-    world.step()
-    world.step(seconds=999)
-    assert world.types("t")[-1] == "task.retry_scheduled"
-    world.step(seconds=1)
-    assert world.types("t")[-1] == "task.dispatched"
+    world = after_a_run_that_would_retry_in(200)
+    retries_after(world, run_one(world, retry={"backoff": [1_000], "jitter": 0}), 1_000)
 
 
 def test_a_start_deadline_of_an_earlier_run_supersedes_nothing() -> None:

@@ -138,33 +138,8 @@ async def test_two_transactions_at_once_are_a_mistake_of_the_caller(world: World
     await session.close()
 
 
-async def test_a_session_that_ends_leaves_nothing_that_asyncio_logs(
-    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    topic, session = await world.topic(), ClassicSession(Cluster.of(world.bootstrap), unique("owner"))
-    await session.open()
-    await session.commit({TopicPartition(topic, 0): [record("x")]})
-    send = AIOKafkaClient.send
-
-    async def unanswered(self: AIOKafkaClient, node: int, request: Any, **options: Any) -> Any:
-        if isinstance(request, ProduceRequest):
-            raise RequestTimedOutError("cut by the test")
-        return await send(self, node, request, **options)
-
-    monkeypatch.setattr(AIOKafkaClient, "send", unanswered)
-    monkeypatch.setattr(session, "_commit_seconds", 1.0)
-    with pytest.raises(SessionFailed, match="TimeoutError"):
-        await session.commit({TopicPartition(topic, 0): [record(str(number) * 9000) for number in range(10)]})
-    await session.close()
-    gc.collect()
-    await asyncio.sleep(0)
-    assert [entry for entry in caplog.records if entry.name == "asyncio" and entry.levelno >= logging.ERROR] == []
-
-
-async def test_an_interrupted_session_ends_without_its_unsent_records(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    topic, session = await world.topic(), world.session(unique("owner"))
-    await session.open()
-    await session.commit({TopicPartition(topic, 0): [record("x")]})
+def cut_produce_requests(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """No produce request is answered from now on. Returns what is set at the first one."""
     send, asked = AIOKafkaClient.send, asyncio.Event()
 
     async def unanswered(self: AIOKafkaClient, node: int, request: Any, **options: Any) -> Any:
@@ -174,6 +149,35 @@ async def test_an_interrupted_session_ends_without_its_unsent_records(world: Wor
         return await send(self, node, request, **options)
 
     monkeypatch.setattr(AIOKafkaClient, "send", unanswered)
+    return asked
+
+
+async def logged_by_asyncio(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """What asyncio has logged as an error, also of futures that nobody has any longer."""
+    gc.collect()
+    await asyncio.sleep(0)
+    return [entry for entry in caplog.records if entry.name == "asyncio" and entry.levelno >= logging.ERROR]
+
+
+async def test_a_session_that_ends_leaves_nothing_that_asyncio_logs(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    topic, session = await world.topic(), ClassicSession(Cluster.of(world.bootstrap), unique("owner"))
+    await session.open()
+    await session.commit({TopicPartition(topic, 0): [record("x")]})
+    cut_produce_requests(monkeypatch)
+    monkeypatch.setattr(session, "_commit_seconds", 1.0)
+    with pytest.raises(SessionFailed, match="TimeoutError"):
+        await session.commit({TopicPartition(topic, 0): [record(str(number) * 9000) for number in range(10)]})
+    await session.close()
+    assert await logged_by_asyncio(caplog) == []
+
+
+async def test_an_interrupted_session_ends_without_its_unsent_records(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    topic, session = await world.topic(), world.session(unique("owner"))
+    await session.open()
+    await session.commit({TopicPartition(topic, 0): [record("x")]})
+    asked = cut_produce_requests(monkeypatch)
     monkeypatch.setattr(classic, "STOP_SECONDS", 3600.0)
     committing = asyncio.create_task(session.commit({TopicPartition(topic, 0): [record("y")]}))
     await asked.wait()
@@ -194,6 +198,4 @@ async def test_a_fenced_session_leaves_nothing_that_asyncio_logs(world: World, c
         await session.commit({TopicPartition(topic, 0): [record("y")]})
     await session.close()
     await successor.close()
-    gc.collect()
-    await asyncio.sleep(0)
-    assert [entry for entry in caplog.records if entry.name == "asyncio" and entry.levelno >= logging.ERROR] == []
+    assert await logged_by_asyncio(caplog) == []
