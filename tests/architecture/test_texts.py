@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,21 @@ def tracked() -> list[Path]:
     return [path for path in paths if path.is_file() and b"\0" not in path.read_bytes()[:1000]]
 
 
+@cache
+def texts() -> dict[Path, str]:
+    """The content of each, read once."""
+    return {path: path.read_text(errors="replace") for path in tracked()}
+
+
+def places(path: Path, pattern: re.Pattern[str]) -> list[str]:
+    """The lines where a pattern occurs, which reaches over no end of a line: few files are looked at line by line."""
+    text = texts()[path]
+    if not pattern.search(text):
+        return []
+    lines = enumerate(text.splitlines(), 1)
+    return [f"{path.relative_to(ROOT)}:{number}: {line.strip()[:120]}" for number, line in lines if pattern.search(line)]
+
+
 def folders() -> list[str]:
     """Packages of the project."""
     return sorted(
@@ -69,13 +85,9 @@ def folders() -> list[str]:
 
 @pytest.mark.parametrize("rule", FORBIDDEN)
 def test_no_file_mentions(rule: str) -> None:
-    found = []
-    for path in tracked():
-        if path in (Path(__file__), ROOT / "LICENSE"):
-            continue
-        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
-            if FORBIDDEN[rule].search(line):
-                found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()[:120]}")
+    found = [
+        place for path in texts() if path not in (Path(__file__), ROOT / "LICENSE") for place in places(path, FORBIDDEN[rule])
+    ]
     assert not found, f"{rule} is mentioned:\n" + "\n".join(found)
 
 
@@ -105,11 +117,10 @@ def test_the_rules_let_other_text_pass(text: str) -> None:
 def test_an_old_word_does_not_return(word: str) -> None:
     pattern, allowed, now = OLD_WORDS[word]
     found = []
-    for path in tracked():
+    for path in texts():
         name = str(path.relative_to(ROOT))
         if path != Path(__file__) and not name.startswith((*allowed, "LICENSE")):
-            lines = enumerate(path.read_text(errors="replace").splitlines(), 1)
-            found += [f"{name}:{number}: {line.strip()[:120]}" for number, line in lines if pattern.search(line)]
+            found += places(path, pattern)
     assert not found, f"write {now}\n" + "\n".join(found)
 
 

@@ -4,7 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from hub.cli.local_hub import LocalHub
@@ -26,11 +26,14 @@ def served(*registries: str, partitions: int = 1) -> Iterator[str]:
             runner.run(local.__aexit__())
 
 
-def hub(*arguments: str, stdin: str = "", bootstrap: str | None = None) -> "subprocess.CompletedProcess[str]":
-    """Run `hub ...` to its end, without a terminal."""
+def hub(
+    *arguments: str, stdin: str = "", bootstrap: str | None = None, settings: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Run `hub ...` to its end, without a terminal. `settings`: variables of its environment, which has no others of the hub."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
     if bootstrap is not None:
         environment["HUB_BOOTSTRAP"] = bootstrap
+    environment.update(settings or {})
     return subprocess.run(
         [sys.executable, "-m", "hub", *arguments],
         input=stdin,

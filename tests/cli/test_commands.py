@@ -347,7 +347,7 @@ def test_who_waits_for_a_task_that_nobody_takes_is_told_why(address: str) -> Non
 
 @pytest.mark.parametrize("command", [["demo", "--exit"], ["bench", "latency"]])
 def test_a_command_that_starts_processes_has_their_exit_code_and_their_last_word(command: list[str]) -> None:
-    done = hub(*command, "--bootstrap", "127.0.0.1:1")
+    done = hub(*command, "--bootstrap", "127.0.0.1:1", settings={"HUB_WAIT": "0.5"})
     assert done.returncode == 3
     assert done.stderr.strip().count("\n") == 0
     assert done.stderr.startswith("hub: No Kafka broker responds at 127.0.0.1:1")
@@ -364,20 +364,24 @@ def test_nothing_at_the_address_ends_with_3_and_a_sentence(command: list[str]) -
 
 async def test_a_hub_keeps_its_number_of_partitions_and_without_an_engine_says_who_is_missing() -> None:
     with broker_in_thread() as server:
+        address = server.bootstrap
         first, again, other = [
-            await asyncio.to_thread(hub, "init", *more, bootstrap=server.bootstrap)
+            await asyncio.to_thread(hub, "init", *more, bootstrap=address)
             for more in (["--partitions", "2"], [], ["--partitions", "16"])
         ]
         assert (first.returncode, again.returncode, other.returncode) == (0, 0, 2)
         assert "hub.intake" in first.stdout
         assert "already" in again.stdout
         assert "set partitions = 2" in other.stderr
-        async with Hub(server.bootstrap) as client:
+        async with Hub(address) as client, asyncio.TaskGroup() as side_by_side:
+            creating = side_by_side.create_task(
+                asyncio.to_thread(hub, "task", "create", "charge", "--id", "x", bootstrap=address)
+            )
+            cancelling = side_by_side.create_task(asyncio.to_thread(hub, "task", "cancel", "x", bootstrap=address))
             with pytest.raises(NoAnswerError, match="No engine responded about task x within 2 s"):
                 await client.get("x", timeout_seconds=2)
-        created = await asyncio.to_thread(hub, "task", "create", "charge", "--id", "x", bootstrap=server.bootstrap)
+        created, cancelled = creating.result(), cancelling.result()
         assert (created.returncode, created.stdout) == (0, "x\n")
         assert "The submission is stored, but no engine has responded to it within 3 s" in created.stderr
-        cancelled = await asyncio.to_thread(hub, "task", "cancel", "x", bootstrap=server.bootstrap)
         assert cancelled.returncode == 0
         assert "The request is stored, but no engine has responded to it within 3 s" in cancelled.stdout

@@ -9,7 +9,6 @@ from typing import Any
 
 from hub.client import Hub, TaskHandle
 from hub.kafka import EVENTS, Cluster, read_all
-from hub.verify import VerificationReport, verify
 from schemas import decode_event
 
 CHUNK = 25
@@ -70,10 +69,6 @@ class Load:
     def acknowledged(self) -> list[str]:
         """The ids of every submission that was acknowledged."""
         return [handle.id for handle in self.handles]
-
-    async def verified(self) -> VerificationReport:
-        """What the checker says of the whole log, this load's submissions included."""
-        return await verify(Cluster.of(self.bootstrap), require_all_ended=True, acknowledged=self.acknowledged)
 
 
 async def during(load: Load, harm: Callable[[], Awaitable[None]], *, times: int, timeout_seconds: float, seed: int) -> None:

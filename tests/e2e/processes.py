@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +16,8 @@ from tests.ports import free_port
 READY_SECONDS = 60.0
 END_SECONDS = 60.0
 ROOT = Path(__file__).parents[2]
+COMMAND = ("hub",)
+QUICK = ("tests.quick_members", *COMMAND)
 
 
 class HubProcess:
@@ -23,6 +25,7 @@ class HubProcess:
 
     def __init__(self, name: str, arguments: Iterable[str], folder: Path, environment: dict[str, str] | None = None) -> None:
         self.name = name
+        self.command: Sequence[str] = QUICK
         self.arguments = list(arguments)
         self.folder = folder
         self.environment = environment or {}
@@ -37,7 +40,7 @@ class HubProcess:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "hub",
+                *self.command,
                 *self.arguments,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
@@ -120,14 +123,24 @@ class HubProcess:
 
 
 class Installation:
-    """The processes of one hub. `async with` ends them all; before, the checker finds nothing wrong with what they wrote."""
+    """The processes of one hub. `async with` ends them all; before, the checker finds nothing wrong with what they wrote.
 
-    def __init__(self, folder: Path, *, bootstrap: str | None = None, partitions: int = 1) -> None:
+    `command`: the hub's, or that whose group members are missed sooner (`tests/quick_members.py`)."""
+
+    def __init__(
+        self, folder: Path, *, bootstrap: str | None = None, partitions: int = 1, command: Sequence[str] = QUICK
+    ) -> None:
         self.folder = folder
+        self.command = command
         self.partitions = partitions
         self.port = free_port()
         self.bootstrap = bootstrap or f"127.0.0.1:{self.port}"
         self.processes: dict[str, HubProcess] = {}
+        self._owed: list[str] | None = None
+
+    def owes_the_end_of(self, acknowledged: list[str]) -> None:
+        """Have the checker of the end see that these submissions are there, and that every task has ended."""
+        self._owed = [*(self._owed or ()), *acknowledged]
 
     async def __aenter__(self) -> Self:
         return self
@@ -135,7 +148,8 @@ class Installation:
     async def __aexit__(self, failed: type[BaseException] | None, *_: object) -> None:
         try:
             if failed is None:
-                report = await verify(Cluster.of(self.bootstrap))
+                owed = self._owed or ()
+                report = await verify(Cluster.of(self.bootstrap), require_all_ended=self._owed is not None, acknowledged=owed)
                 assert report.ok, report.render()
         finally:
             await self._end()
@@ -148,8 +162,15 @@ class Installation:
 
     async def _add(self, name: str, *arguments: str, **environment: str) -> HubProcess:
         process = HubProcess(name, arguments, self.folder, environment)
+        process.command = self.command
         self.processes[name] = process
         return await process.start()
+
+    async def together(self, *starting: Coroutine[Any, Any, HubProcess]) -> list[HubProcess]:
+        """Start processes side by side; they are ready. In the order of the arguments."""
+        async with asyncio.TaskGroup() as group:
+            started = [group.create_task(one) for one in starting]
+        return [one.result() for one in started]
 
     async def broker(self, *, engine: bool) -> HubProcess:
         """The embedded broker, with the engine inside or without."""

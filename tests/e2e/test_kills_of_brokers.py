@@ -12,13 +12,12 @@ import pytest
 from aiokafka.admin import NewTopic
 
 from hub.kafka import Cluster, Outgoing, PartitionUnavailable, Sender, describe_storage, ensure_topics, make_admin
-from hub.verify import verify
 from tests.apache_kafka import KafkaUnavailable
 from tests.brokers import missing, unique
 from tests.kafka_cluster import NODES, KafkaCluster, kafka_cluster
 
 from .load import KILLS, SECONDS, TASKS, Load, everything_was_delivered
-from .processes import Installation
+from .processes import COMMAND, Installation
 
 PARTITIONS = 4
 ROUND = 120
@@ -43,14 +42,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
 async def test_a_killed_broker_of_three_costs_nothing(tmp_path: Path, cluster: KafkaCluster) -> None:
     await cluster.settled()
     await ensure_topics(Cluster.of(cluster.bootstrap), partitions=PARTITIONS)
-    async with Installation(tmp_path, bootstrap=cluster.bootstrap) as hub:
-        await hub.engine()
-        await hub.worker()
-        await hub.delivery()
+    async with Installation(tmp_path, bootstrap=cluster.bootstrap, command=COMMAND) as hub:
+        await hub.together(hub.engine(), hub.worker(), hub.delivery())
         acknowledged = await load_during(hub.bootstrap, asyncio.create_task(kill_one_after_another(cluster)))
         assert len(acknowledged) >= TASKS // 4
-        report = await verify(Cluster.of(hub.bootstrap), require_all_ended=True, acknowledged=acknowledged)
-        assert report.ok, report.render()
+        hub.owes_the_end_of(acknowledged)
         await everything_was_delivered(hub.bootstrap, PARTITIONS, tmp_path / "delivered")
     check_what_was_said(tmp_path)
 

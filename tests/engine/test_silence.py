@@ -66,7 +66,7 @@ class Scene:
     async def step(self) -> None:
         """A while later the loop has looked around a few times."""
         self._later_us += STEP_US
-        await self.looks(6)
+        await self.looks(3)
 
     async def looks(self, count: int) -> None:
         """Until the loop has looked at the clock so many times."""

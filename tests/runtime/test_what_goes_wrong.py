@@ -1,6 +1,7 @@
 """Errors at the start of a hub: a sentence with the remedy, an exit code, no traceback, no process left behind."""
 
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import run
 
@@ -52,8 +53,10 @@ def test_two_hubs_on_two_data_directories_live_side_by_side(hub_up: HubUps) -> N
 
 def test_a_broker_that_is_not_there(tmp_path: Path, hub_up: HubUps) -> None:
     address = f"127.0.0.1:{free_port()}"
-    for command in (["worker", "app:tasks", "--wait", "0.2"], ["engine", "--wait", "0.2"], ["status"], ["up"], ["init"]):
-        code, said = hub(tmp_path, *command, "--bootstrap", address)
+    commands = (["worker", "app:tasks", "--wait", "0.2"], ["engine", "--wait", "0.2"], ["status"], ["up"], ["init"])
+    with ThreadPoolExecutor(len(commands)) as side_by_side:
+        answers = list(side_by_side.map(lambda command: hub(tmp_path, *command, "--bootstrap", address), commands))
+    for command, (code, said) in zip(commands, answers, strict=True):
         assert code == 3, command
         assert f"No Kafka broker responds at {address}" in said
         assert "hub up" in said

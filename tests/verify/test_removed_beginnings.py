@@ -42,7 +42,7 @@ def cut_history(log: LogBuilder, *, events: int = 0, intake: int = 0, commands: 
     return history  # type: ignore[no-any-return]  # its parts are known to be lists
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(LOGS, st.data())
 def test_nothing_is_found_wherever_each_topic_begins(log: LogBuilder, data: st.DataObject) -> None:
     history: Any = log.history(acknowledged=[task.id for task in log.tasks.values() if task.id == task.root])
@@ -167,7 +167,7 @@ async def test_a_running_broker_that_removed_the_beginning_is_checked(broker: Br
         assert report.partial_tasks > 0
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(LOGS, st.data())
 def test_nothing_is_found_wherever_records_are_removed_before_they_are_read(log: LogBuilder, data: st.DataObject) -> None:
     history: Any = log.history(acknowledged=[task.id for task in log.tasks.values() if task.id == task.root])
