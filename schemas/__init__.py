@@ -4,7 +4,7 @@ Each type is declared once, as a msgspec struct: validation, encoding, decoding 
 reject unknown fields by name.
 """
 
-from .catalogue import CATALOGUE, TERMINAL_TYPES, TYPE_OF_DATA, EventType
+from .catalogue import CATALOGUE, OBSERVED_KINDS, TERMINAL_TYPES, TYPE_OF_DATA, EventType
 from .commands import (
     COMMANDS,
     CancelAttempt,
@@ -58,6 +58,7 @@ __all__ = [
     "DEFAULT_POLICY",
     "DEFAULT_RETRY",
     "FIRST_VERSION",
+    "OBSERVED_KINDS",
     "REPORTS",
     "TERMINAL_STATES",
     "TERMINAL_TYPES",

@@ -75,6 +75,18 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
     ("worker.stopped", e.WorkerStoppedEvent, "worker", INFO, "The worker shut down."),
     ("definition.registered", e.DefinitionRegistered, "definition", INFO, "A handler is new, or has other options."),
     ("definition.deprecated", e.DefinitionDeprecated, "definition", WARN, "A version is no longer the default."),
+    ("subscriber.started", e.SubscriberStarted, "subscriber", INFO, "A process began to deliver events to the subscriber."),
+    ("subscriber.stopped", e.SubscriberStopped, "subscriber", INFO, "A process stopped delivering events to the subscriber."),
+    ("subscriber.failing", e.SubscriberFailing, "subscriber", ERROR, "The subscriber does not run; it is started again later."),
+    ("subscriber.unavailable", e.SubscriberUnavailable, "subscriber", WARN, "The destination of the subscriber takes no events."),
+    ("subscriber.recovered", e.SubscriberRecovered, "subscriber", INFO, "The subscriber or its destination works again."),
+    ("subscriber.paused", e.SubscriberPaused, "subscriber", WARN, "An operator paused the subscriber."),
+    ("subscriber.resumed", e.SubscriberResumed, "subscriber", INFO, "A paused subscriber runs again."),
+    ("subscriber.dead_lettered", e.SubscriberDeadLettered, "subscriber", ERROR, "Events could not be delivered."),
+    ("subscriber.replayed", e.SubscriberReplayed, "subscriber", INFO, "Events of the past were delivered once more."),
+    ("alert.fired", e.AlertFired, "alert", ERROR, "The condition of a rule is met."),
+    ("alert.resolved", e.AlertResolved, "alert", INFO, "The condition of a rule is no longer met."),
+    ("alert.silenced", e.AlertSilenced, "alert", INFO, "An operator silenced the alert."),
     ("engine.started", e.EngineStarted, "engine", INFO, "A new owner took over the partition."),
     ("engine.restored", e.EngineRestored, "engine", INFO, "The state of the partition was restored."),
     ("engine.stopped", e.EngineStopped, "engine", INFO, "The owner shut down."),
@@ -104,4 +116,6 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
 
 CATALOGUE: dict[str, EventType] = {row[0]: EventType(*row) for row in _ROWS}
 TYPE_OF_DATA: dict[DataStruct, EventType] = {row.data: row for row in CATALOGUE.values()}
+OBSERVED_KINDS = frozenset({"subscriber", "alert"})
+"""Kinds of entities whose events the engine does not decide: other processes report them (`event.observed`)."""
 TERMINAL_TYPES = frozenset(row.type for row in CATALOGUE.values() if row.terminal)

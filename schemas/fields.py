@@ -70,6 +70,9 @@ LeaseSeconds = Annotated[
     float, about("Length of the lease: seconds without a heartbeat after which the attempt is lost; absent: 10 seconds.", 10.0)
 ]
 RanSeconds = Annotated[float | None, about("Run time of the body in seconds, by the worker's clock; absent: unknown.", 0.42)]
+WaitedSince = Annotated[
+    str | None, about("When the wait began that this event ends (RFC 3339, UTC); absent: the task did not wait.", TIME)
+]
 Reason = Annotated[str, about("Reason, as text for people; at most 4,096 characters; absent: none.", "asked by support")]
 By = Annotated[str | None, about("Requester, at most 255 bytes; absent: unknown.", "support@example.com")]
 Host = Annotated[str, about("Host name of the process; absent: unknown.", "host-3")]

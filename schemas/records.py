@@ -35,7 +35,7 @@ _EVENT = RecordForm(
     optional={
         "ce_taskname": "Name of the task; absent: the entity is not a task.",
         "ce_namespace": "Namespace of the task; absent: the entity is not a task.",
-        "ce_traceparent": "W3C trace context of the task; absent: the submission had none.",
+        "ce_traceparent": "W3C trace context of the task: trace, and parent of its first span; absent: derived from its id.",
         "traceparent": "The same value under the name that OpenTelemetry tools use.",
     },
 )

@@ -181,6 +181,19 @@ class DefinitionDeprecate(Report, kw_only=True):
     by: Annotated[str | None, about("Requester, at most 255 bytes; absent: unknown.", "support@example.com")] = None
 
 
+class EventObserved(Report, kw_only=True):
+    """An observation of another process, to be put on the log as an event: about a subscriber or an alert."""
+
+    entity: Annotated[
+        Name,
+        about("Entity of the event, `subscriber/<id>` or `alert/<rule>/<key>`; its id keys the record.", "subscriber/console"),
+    ]
+    event: Annotated[Name, about("Type of the event.", "subscriber.paused")]
+    data: Annotated[Raw, about("Data of the event, as declared for its type, at most 16 KiB.", {"by": "support@example.com"})] = (
+        Raw(b"{}")
+    )
+
+
 REPORTS: dict[str, type[Submission] | type[Report]] = {
     "task.created": Submission,
     "task.cancel": TaskCancel,
@@ -197,4 +210,5 @@ REPORTS: dict[str, type[Submission] | type[Report]] = {
     "worker.draining": WorkerDraining,
     "worker.stopped": WorkerStopped,
     "worker.lost": WorkerLost,
+    "event.observed": EventObserved,
 }

@@ -64,6 +64,11 @@ DEFINITIONS_MAX = 2_000
 DEFINITIONS_KNOWN_MAX = 100_000
 
 
+#: Subscribers and alerts that one partition may know, and the data of an event about one of them (bytes).
+OBSERVED_MAX = 10_000
+OBSERVED_BYTES_MAX = 16 * 1024
+
+
 #: Priorities lie between minus this and this.
 PRIORITY_MAX = 1_000_000
 

@@ -17,10 +17,10 @@ from schemas.tasks import TERMINAL_STATES
 from .bounds import REASON_MAX, cut
 from .conditions import CoreSettings, Known
 from .emitted import Command, EmittedEvent, Reply
-from .evolve import created, evolve_definition, evolve_engine, evolve_task, evolve_worker
+from .evolve import created, evolve_definition, evolve_engine, evolve_observed, evolve_task, evolve_worker
 from .graph import Plan
 from .indexes import MOVES, add
-from .rows import DefinitionRow, WorkerRow
+from .rows import DefinitionRow, ObservedRow, WorkerRow
 from .rows.task import EMPTY
 from .state import LiveWorker, PartitionState, Task
 from .times import text_of
@@ -68,6 +68,7 @@ class Changes:
         self.touched: dict[str, Task] = {}
         self.touched_workers: dict[str, None] = {}
         self.touched_definitions: dict[str, None] = {}
+        self.touched_observed: dict[str, None] = {}
         self.engine_touched = False
         self.retired: dict[str, tuple[Task, bytes]] = {}
         self.gone: list[str] = []
@@ -199,6 +200,19 @@ class Changes:
         self.touched_definitions[identifier] = None
         subject = f"{self.partition}/{identifier}"
         self._emit_other(event, "definition", subject, row.sequence, 0, before, row.state)
+
+    def apply_to_observed(self, kind: str, name: str, event: Struct, *, run: int) -> None:
+        """An event of an entity that another process observes, on its home partition. `run` is set if the event starts a run."""
+        rows, entity = self.state.observed_rows, f"{kind}/{name}"
+        row = rows.get(entity)
+        if row is None:
+            row = rows[entity] = ObservedRow(run=run)
+        before = row.state
+        evolve_observed(row, event)
+        self.touched_observed[entity] = None
+        self._emit_other(event, kind, name, row.sequence, row.run, before, row.state)
+        if row.state in ("stopped", "resolved"):
+            del rows[entity]
 
     def _emit_other(self, data: Struct, kind: str, subject: str, sequence: int, run: int, before: str, after: str) -> None:
         moved = before != after

@@ -14,6 +14,7 @@ from .changes import Changes
 from .envelope import Envelope
 from .fleet.definitions import on_deprecate
 from .fleet.workers import on_worker_lost, on_worker_report
+from .observations import on_observed
 from .requests import on_await, on_cancel, on_submission
 from .tasks.reports import on_attempt_report
 
@@ -38,6 +39,7 @@ HANDLERS: dict[type, Handler] = {
     r.WorkerDraining: on_worker_report,
     r.WorkerStopped: on_worker_report,
     r.WorkerLost: on_worker_lost,
+    r.EventObserved: on_observed,
 }
 
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from schemas import ABSENT
 from schemas import events as e
 
-from .rows import DefinitionRow, EngineRow, TaskRow, WorkerRow
+from .rows import DefinitionRow, EngineRow, ObservedRow, TaskRow, WorkerRow
 from .rows.task import INLINE_ARGS_BYTES_MAX, NO_TIMERS, Cancel, Lease, Steps, Timers
 from .times import us_of, us_of_seconds
 from .transitions import BY_EVENT
@@ -116,12 +116,14 @@ def _ready(row: TaskRow, data: e.TaskReady, time: str, time_us: int) -> None:
         expire = min(start_by, expire or start_by)
     row.timers = _timers(expire=expire, total=row.timers.total)
     row.ready_at = time
+    row.retrying_at = None
     row.unmet = 0
     row.lease = None
 
 
 def _retry_scheduled(row: TaskRow, data: e.TaskRetryScheduled, time: str, time_us: int) -> None:
     row.timers = _timers(retry=us_of(data.next_retry_at), expire=row.timers.expire, total=row.timers.total)
+    row.retrying_at = time
     row.lease = None
 
 
@@ -315,6 +317,27 @@ def evolve_definition(row: DefinitionRow, event: Struct, time: str) -> None:
         row.state = row.state or "active"
     elif isinstance(event, e.DefinitionDeprecated):
         row.state, row.deprecated_at, row.reason, row.by = "deprecated", time, event.reason, event.by
+
+
+_OBSERVED_STATES: dict[type[Struct], str] = {
+    e.SubscriberStarted: "running",
+    e.SubscriberFailing: "failing",
+    e.SubscriberUnavailable: "unavailable",
+    e.SubscriberRecovered: "running",
+    e.SubscriberPaused: "paused",
+    e.SubscriberResumed: "running",
+    e.SubscriberStopped: "stopped",
+    e.AlertFired: "firing",
+    e.AlertSilenced: "silenced",
+    e.AlertResolved: "resolved",
+}
+"""The state after an event; other events do not change it."""
+
+
+def evolve_observed(row: ObservedRow, event: Struct) -> None:
+    """Apply an event to the row of a subscriber or an alert."""
+    row.sequence += 1
+    row.state = _OBSERVED_STATES.get(type(event), row.state)
 
 
 def evolve_engine(row: EngineRow, event: Struct, time: str) -> None:

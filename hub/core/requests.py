@@ -16,6 +16,7 @@ from .rejection import Rejection, TaskRejection
 from .routing import misrouted
 from .state import Task
 from .tasks.replies import reply_of, reply_of_ended
+from .tasks.tracing import root_traceparent, step_traceparent
 from .workflows.cancelling import request_cancel
 from .workflows.dependencies import place
 from .workflows.expansion import create_steps
@@ -47,7 +48,9 @@ def on_submission(changes: Changes, envelope: Envelope, submission: Submission) 
     if admitted.root is not None:
         total = admitted.root.row.steps.total + len(admitted.tasks)
         changes.apply(admitted.root, e.WorkflowExpanded(added=len(admitted.tasks), steps_total=total))
-        trace = trace or admitted.root.row.traceparent
+        trace = trace or step_traceparent(admitted.root, envelope.offset)
+    elif trace is None:
+        trace = root_traceparent(task_id, envelope.offset, changes.settings.trace_sample)
     for new in admitted.tasks:
         task = changes.create(new, run=envelope.offset, traceparent=trace)
         if new.plan is not None:

@@ -51,6 +51,7 @@ class Reporting:
         self._calls = calls
         self._linger_seconds = linger_seconds
         self._linger: asyncio.TimerHandle | None = None
+        self._starting: asyncio.Task[None] | None = None
         self.done = self.failed = self.cancelled = self.released = 0
 
     # Starts
@@ -68,7 +69,7 @@ class Reporting:
         with self._desk as desk:
             due = desk.starts.claim_all()
         if due:
-            self._tasks.start(self._report_starts(due))
+            self._starting = self._tasks.start(self._report_starts(due))
 
     async def _report_starts(self, attempts: list[Attempt]) -> None:
         for attempt in attempts:
@@ -76,11 +77,14 @@ class Reporting:
                 await self._reports.post(self._builder.started(attempt))
 
     async def start(self, attempt: Attempt) -> None:
-        """Report now that the body has begun, or requests its grant, unless this is already reported."""
+        """Report now that the body has begun, or requests its grant, unless this is already reported. Returns after a report of
+        several starts that is on its way."""
         with self._desk as desk:
             ours = desk.starts.claim(attempt)
         if ours:
             await self._reports.post(self._builder.started(attempt))
+        elif self._starting is not None and not self._starting.done():
+            await asyncio.wait({self._starting})
 
     def _is_over(self, attempt: Attempt) -> bool:
         with self._desk:
@@ -99,6 +103,8 @@ class Reporting:
         if self._is_over(attempt):
             return
         await self.start(attempt)
+        if self._is_over(attempt):
+            return
         await self._reports.post(self._builder.of_attempt(attempt, r.AttemptProgressed, percent=percent, message=message))
 
     # Ends

@@ -5,6 +5,7 @@ the engine's clock; durations are in seconds. The envelope of the data is in `sc
 `schemas/catalogue.py`.
 """
 
+from .alert import AlertEvent, AlertFired, AlertResolved, AlertSilenced
 from .attempt import (
     AttemptCancelledEvent,
     AttemptEvent,
@@ -28,6 +29,18 @@ from .engine import (
     EngineStopped,
     EngineStorageChanged,
     EngineTimerDeadLettered,
+)
+from .subscriber import (
+    SubscriberDeadLettered,
+    SubscriberEvent,
+    SubscriberFailing,
+    SubscriberPaused,
+    SubscriberRecovered,
+    SubscriberReplayed,
+    SubscriberResumed,
+    SubscriberStarted,
+    SubscriberStopped,
+    SubscriberUnavailable,
 )
 from .task import (
     RejectionCode,
@@ -69,6 +82,10 @@ from .workflow import (
 )
 
 __all__ = [
+    "AlertEvent",
+    "AlertFired",
+    "AlertResolved",
+    "AlertSilenced",
     "AttemptCancelledEvent",
     "AttemptEvent",
     "AttemptFailedEvent",
@@ -92,6 +109,16 @@ __all__ = [
     "EngineTimerDeadLettered",
     "EventData",
     "RejectionCode",
+    "SubscriberDeadLettered",
+    "SubscriberEvent",
+    "SubscriberFailing",
+    "SubscriberPaused",
+    "SubscriberRecovered",
+    "SubscriberReplayed",
+    "SubscriberResumed",
+    "SubscriberStarted",
+    "SubscriberStopped",
+    "SubscriberUnavailable",
     "TaskBlocked",
     "TaskCancelRequested",
     "TaskCancelled",

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from ..fields import WORKER, Attempt, Dispatch, RanSeconds, ReportNumber, Token, about
+from ..fields import TIME, WORKER, Attempt, Dispatch, Queue, RanSeconds, ReportNumber, Token, about
 from ..tasks import TaskError
 from .base import EventData
 
@@ -14,6 +14,15 @@ class AttemptEvent(EventData, kw_only=True):
     dispatch: Dispatch = 0
     worker: Annotated[str | None, about("Incarnation of the worker of the attempt; absent: none.", WORKER)] = None
     number: ReportNumber = 0
+
+
+class AttemptEnded(AttemptEvent, kw_only=True):
+    """Common fields of the ends of attempts and dispatches, so that a subscriber need not store earlier events."""
+
+    queue: Queue = "default"
+    ready_at: Annotated[str | None, about("When the task became ready before this dispatch; absent: unknown.", TIME)] = None
+    dispatched_at: Annotated[str | None, about("When the attempt was dispatched; absent: unknown.", TIME)] = None
+    started_at: Annotated[str | None, about("When the body of this attempt started; absent: it did not start.", TIME)] = None
 
 
 class AttemptStartedEvent(AttemptEvent, kw_only=True):
@@ -28,42 +37,42 @@ class AttemptGranted(AttemptEvent, kw_only=True):
     token: Token
 
 
-class AttemptFailedEvent(AttemptEvent, kw_only=True):
+class AttemptFailedEvent(AttemptEnded, kw_only=True):
     """The body raised an exception. A retry or the end of the task is a separate event."""
 
     error: Annotated[TaskError, about("Exception that the body raised.")]
     ran_seconds: RanSeconds = None
 
 
-class AttemptTimedOut(AttemptEvent, kw_only=True):
+class AttemptTimedOut(AttemptEnded, kw_only=True):
     """The attempt exceeded its timeout."""
 
     timeout_seconds: Annotated[float, about("Timeout of the attempt, in seconds from its start.", 30.0)]
 
 
-class AttemptLeaseExpired(AttemptEvent, kw_only=True):
+class AttemptLeaseExpired(AttemptEnded, kw_only=True):
     """The lease expired without a heartbeat: the worker no longer holds the attempt."""
 
     lease_seconds: Annotated[float, about("Length of the lease, in seconds.", 10.0)]
 
 
-class AttemptLost(AttemptEvent, kw_only=True):
+class AttemptLost(AttemptEnded, kw_only=True):
     """The worker of the attempt is lost."""
 
     reason: Annotated[str, about("Evidence of the loss, as text for people.", "its process 4711 ended with SIGKILL")] = ""
 
 
-class AttemptCancelledEvent(AttemptEvent, kw_only=True):
+class AttemptCancelledEvent(AttemptEnded, kw_only=True):
     """The body stopped after a cancel request."""
 
 
-class AttemptReleasedEvent(AttemptEvent, kw_only=True):
+class AttemptReleasedEvent(AttemptEnded, kw_only=True):
     """The worker returned the attempt without starting it; the attempt is not counted."""
 
     reason: Annotated[str, about("Why the worker did not start it, as text for people.", "draining")] = ""
 
 
-class AttemptSuperseded(AttemptEvent, kw_only=True):
+class AttemptSuperseded(AttemptEnded, kw_only=True):
     """The attempt was not started in time: it is dispatched again with the next dispatch number."""
 
     start_seconds: Annotated[float, about("Time that the worker had to start the attempt, in seconds from its dispatch.", 10.0)]

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Struct
 
-from ..fields import TIME, WORKER, ParentId, Queue, ReportNumber, StepKey, Tags, about
+from ..fields import TIME, WORKER, ParentId, Queue, ReportNumber, StepKey, Tags, WaitedSince, about
 
 
 class EventData(Struct, kw_only=True, omit_defaults=True):
@@ -28,3 +28,4 @@ class Ended(EventData, kw_only=True):
     key: StepKey = None
     tags: Tags = {}
     number: ReportNumber = 0
+    waited_since: WaitedSince = None

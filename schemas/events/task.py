@@ -24,6 +24,7 @@ from ..fields import (
     StepKey,
     TaskId,
     Token,
+    WaitedSince,
     Worker,
     about,
 )
@@ -132,6 +133,7 @@ class TaskScheduled(EventData, kw_only=True):
     """The task waits for its start time."""
 
     start_after: Annotated[str, about("When it becomes ready (RFC 3339, UTC).", TIME)]
+    waited_since: WaitedSince = None
 
 
 class TaskBlocked(EventData, kw_only=True):
@@ -153,6 +155,7 @@ class TaskReady(EventData, kw_only=True):
 
     queue: RequiredQueue
     priority: Priority = 0
+    waited_since: WaitedSince = None
 
 
 class TaskRetryScheduled(EventData, kw_only=True):

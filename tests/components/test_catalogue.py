@@ -13,7 +13,8 @@ from hub.engine.over_tcp import TcpBroker
 from hub.engine.ports import DiskSpace
 from hub.kafka import EVENTS, INTAKE, Cluster, Outgoing, Sender, inbox_of, partition_of, read_all
 from hub.verify import verify
-from schemas import CATALOGUE, Event, decode_event, step_id
+from schemas import CATALOGUE, OBSERVED_KINDS, Event, decode_event, step_id
+from schemas.json_schema import example_of_struct
 
 from .running import PARTITIONS, Running, running, until
 
@@ -206,6 +207,13 @@ async def test_every_type_in_the_catalogue_is_emitted_by_a_running_hub(
         await until(lambda: has("engine.timer_dead_lettered"))
         await hub.cancel("unlucky")
         await until(lambda: has("task.cancelled", "unlucky"))
+
+        # What other processes observe.
+        for row in CATALOGUE.values():
+            if row.entity in OBSERVED_KINDS:
+                entity = f"{row.entity}/seen"
+                about = {"entity": entity, "event": row.type, "data": example_of_struct(row.data)}
+                await silent.put("event.observed", about, partition_of("seen", PARTITIONS))
 
         await world.workers[0].stop()
         await until(lambda: has("worker.stopped"))

@@ -112,6 +112,11 @@ def examples(world: World) -> dict[str, Sequence[Example]]:
         "worker.draining": [worker],
         "worker.stopped": [{**worker, "incarnation": "w2"}],
         "worker.lost": [{"incarnation": "w2", "reason": "killed"}],
+        "event.observed": [
+            {"entity": "subscriber/s", "event": "subscriber.started", "data": {"use": "console", "host": "h", "pid": 1}},
+            {"entity": "subscriber/s", "event": "subscriber.stopped", "data": {}},
+            {"entity": "alert/r/k", "event": "alert.fired", "data": {"rule": "r", "key": "k", "labels": {"a": "b"}}},
+        ],
     }
     return {
         kind: [Example(value, {**HEADERS, "ce_id": f"{kind}-{number}".encode()}, b"key") for number, value in enumerate(of_kind)]

@@ -12,6 +12,7 @@ from hub.kafka import INTAKE, Record, partition_of
 from schemas import ExecuteAttempt, step_id
 from schemas import events as e
 from schemas.tasks import ARGS_BYTES_MAX, INLINE_RESULTS_BYTES_MAX, RESULT_BYTES_MAX
+from schemas.tracing import span_id_of
 
 from .harness import SECOND, START_US, World, check_fold, check_log
 
@@ -438,8 +439,9 @@ def test_the_trace_of_a_submission_is_that_of_its_task_and_of_steps_that_do_not_
     world.put("task.created", {"name": "a", "root_id": "root", "key": "more"})
     world.put("task.created", {"name": "a", "root_id": "root", "key": "own"}, traceparent=own.encode())
     world.step()
-    traces = [event.traceparent for event in world.events if event.type == "task.created"]
-    assert traces == [given, given, given, own]
+    created = [event for event in world.events if event.type == "task.created"]
+    below_the_root = f"{given[:36]}{span_id_of('task', 'root', created[0].run)}-00"
+    assert [event.traceparent for event in created] == [given, below_the_root, below_the_root, own]
     attempts = {command.key: command.traceparent or "" for command in world.dispatched()}
     assert {key: (trace[:36], trace[-3:]) for key, trace in attempts.items()} == {
         "x": (given[:36], "-00"),

@@ -1,11 +1,12 @@
 """The reports of attempts: what is counted, which progress is sent, and what follows when an end cannot be sent."""
 
 import asyncio
+import time
 
 import pytest
 
 from hub import Permanent, TaskContext, TaskRegistry
-from hub.worker.reporting import MESSAGE_MAX
+from hub.worker.reporting import MESSAGE_MAX, STARTED_LINGER_SECONDS
 from schemas import CancelAttempt
 from tests.components.running import until
 
@@ -33,8 +34,7 @@ async def long() -> None:
 async def progressing(ctx: TaskContext) -> None:
     ctx.progress(10, "x" * (MESSAGE_MAX + 1))
     ctx.progress(None, "y")
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await asyncio.sleep(0.05)
 
 
 async def test_ends_are_counted_by_their_kind() -> None:
@@ -103,3 +103,20 @@ async def test_an_end_that_cannot_be_sent_is_told_in_short_and_then_not_at_all(
     assert [entry.levelname for entry in caplog.records if "outcome" in entry.message] == ["ERROR"] * refusals
     with lone.desk.slots as slots:
         assert slots.standing(0).holding == held, "its lease is given up"
+
+
+async def test_progress_waits_for_a_report_of_starts_that_is_on_its_way() -> None:
+    """The linger is over in the turn of the loop in which the handler reports progress."""
+    registry = TaskRegistry()
+
+    @registry.task("after-linger")
+    async def after_linger(ctx: TaskContext) -> None:
+        time.sleep(2 * STARTED_LINGER_SECONDS)  # noqa: ASYNC251 - blocks the loop, so that the timer is due with the next call
+        ctx.progress(10)
+        await asyncio.sleep(0.01)
+
+    for _ in range(20):
+        lone = LoneDesk(registry)
+        await lone.desk.take(command("after-linger"))
+        await until(lambda lone=lone: lone.idle)
+        assert lone.reports.kinds[:2] == ["attempt.started", "attempt.progressed"]

@@ -13,8 +13,8 @@ from ..rows import TaskRow
 from ..state import KnownDefinition, LiveWorker, Task
 from ..state.ready import Bucket
 from ..tasks.policy import policy_of
+from ..tasks.tracing import attempt_traceparent
 from ..times import SECOND_US
-from .tracing import traceparent_of
 
 #: Approximate limit of the bytes of commands in one batch, which must fit into `max.message.bytes`.
 BYTES_PER_BATCH = 2 * 1024 * 1024
@@ -129,7 +129,7 @@ def _command(changes: Changes, task: Task, token: str, lease_seconds: float) -> 
         priority=row.priority,
         lease_seconds=lease_seconds,
         start_seconds=lease_seconds,
-        traceparent=traceparent_of(task, row.attempt),
+        traceparent=attempt_traceparent(task, row.attempt),
     )
     policy = row.policy
     command.delivery, command.max_attempts = policy.delivery, policy.max_attempts

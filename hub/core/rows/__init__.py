@@ -9,6 +9,7 @@ from .ended import EndedRow, ended_row_decoder
 from .engine import EngineRow, engine_row_decoder
 from .intake import IntakeRow, intake_row_decoder
 from .meta import FORMAT, META_KEY, MetaRow, meta_row_decoder
+from .observed import ObservedRow, observed_row_decoder
 from .task import TaskRow, task_row_decoder
 from .worker import WorkerRow, worker_row_decoder
 
@@ -20,6 +21,7 @@ __all__ = [
     "EngineRow",
     "IntakeRow",
     "MetaRow",
+    "ObservedRow",
     "TaskRow",
     "WorkerRow",
     "definition_row_decoder",
@@ -27,6 +29,7 @@ __all__ = [
     "engine_row_decoder",
     "intake_row_decoder",
     "meta_row_decoder",
+    "observed_row_decoder",
     "task_row_decoder",
     "worker_row_decoder",
 ]

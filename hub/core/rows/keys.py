@@ -6,6 +6,7 @@
 | `args/<id>` | the arguments of a task if they are too long for its row: `Raw` |
 | `plan/<id>` | the plan of a workflow until all its steps are created: specs by key |
 | `worker/<incarnation>`, `engine/<partition>` | `WorkerRow`, `EngineRow` |
+| `subscriber/<id>`, `alert/<rule>/<key>` | `ObservedRow` |
 | `definition/<partition>/<namespace>/<name>@<version>` | `DefinitionRow` |
 | `!meta`, `!intake` | `MetaRow`, `IntakeRow` |
 """
@@ -22,12 +23,15 @@ from .ended import EndedRow, ended_row_decoder
 from .engine import EngineRow, engine_row_decoder
 from .intake import IntakeRow, intake_row_decoder
 from .meta import META_KEY, MetaRow, meta_row_decoder
+from .observed import ObservedRow, observed_row_decoder
 from .task import TaskRow, task_row_decoder
 from .worker import WorkerRow, worker_row_decoder
 
 INTAKE_KEY = b"!intake"
 
-Row = TaskRow | EndedRow | WorkerRow | EngineRow | DefinitionRow | MetaRow | IntakeRow | Raw | Mapping[str, StepSpec]
+Row = (
+    TaskRow | EndedRow | WorkerRow | EngineRow | DefinitionRow | ObservedRow | MetaRow | IntakeRow | Raw | Mapping[str, StepSpec]
+)
 
 _plan_decoder = json.Decoder(dict[str, StepSpec])
 _encoder = json.Encoder()
@@ -45,6 +49,8 @@ _DECODERS: dict[bytes, Callable[[bytes], Row]] = {
     b"worker": worker_row_decoder.decode,
     b"engine": engine_row_decoder.decode,
     b"definition": definition_row_decoder.decode,
+    b"subscriber": observed_row_decoder.decode,
+    b"alert": observed_row_decoder.decode,
     META_KEY: meta_row_decoder.decode,
     INTAKE_KEY: intake_row_decoder.decode,
 }

@@ -94,6 +94,7 @@ class TaskRow(TaskFields, kw_only=True, omit_defaults=True):
     created_at: str = ""
     start_after: str | float | None = None
     scheduled_at: str | None = None
+    retrying_at: str | None = None
     ready_at: str | None = None
     dispatched_at: str | None = None
     started_at: str | None = None

@@ -7,7 +7,7 @@ a restore: dependents, children, ready order, agenda, who holds what. Soft, neve
 
 from collections.abc import Set
 
-from ..rows import EngineRow, WorkerRow
+from ..rows import EngineRow, ObservedRow, WorkerRow
 from .agenda import Agenda
 from .definitions import Definitions
 from .ended import EndedIndex
@@ -35,6 +35,8 @@ class PartitionState:
         self.ended = EndedIndex(ended_entries_max)
         self.dependents: dict[str, list[str]] = {}
         self.worker_rows: dict[str, WorkerRow] = {}
+        self.observed_rows: dict[str, ObservedRow] = {}
+        """Of subscribers and alerts whose home is this partition, by entity."""
         self.definitions = Definitions()
         self.engine_row = EngineRow()
         self.workers: dict[str, LiveWorker] = {}

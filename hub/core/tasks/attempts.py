@@ -3,13 +3,14 @@
 Each function returns the events to apply to the task, in order, or a `Rejection`.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import DecodeError, Raw, Struct, json
 
 from schemas import TaskError
 from schemas import events as e
 from schemas import reports as r
+from schemas.events.attempt import AttemptEnded
 from schemas.tasks import RESULT_BYTES_MAX
 
 from ..bounds import SECONDS_MAX, cut, cut_error
@@ -19,11 +20,26 @@ from ..times import text_of, us_of_seconds
 from .endings import cancelled, completed, failed
 from .retry import LOST_AT_ONCE, delay_seconds
 
+Ending = TypeVar("Ending", bound=AttemptEnded)
+
 
 def worker_of(row: TaskRow) -> str:
     """The worker of the current attempt."""
     assert row.lease is not None, f"a {row.state} task must have a lease"
     return row.lease.worker
+
+
+def _who(row: TaskRow) -> dict[str, Any]:
+    """The fields that identify the current attempt."""
+    return {"attempt": row.attempt, "dispatch": row.dispatch, "worker": worker_of(row)}
+
+
+def _of_attempt(data: Ending, row: TaskRow, *, began: str | None = None) -> Ending:
+    """Add queue and times to the end of an attempt or dispatch. `began`: the start of an attempt whose start was not reported
+    before its end; None if it did not start."""
+    data.queue, data.ready_at, data.dispatched_at = row.queue, row.ready_at, row.dispatched_at
+    data.started_at = row.started_at if row.state == "running" else began
+    return data
 
 
 def check_lease(row: TaskRow, report: r.AttemptReport) -> AttemptRejection | None:
@@ -63,9 +79,7 @@ def on_report(task: str, row: TaskRow, report: r.AttemptReport, now: str, now_us
         case r.AttemptReleased():
             if row.state != "dispatched":
                 return Rejection("wrong_state", "the attempt has started and cannot be released")
-            released = e.AttemptReleasedEvent(
-                attempt=row.attempt, dispatch=row.dispatch, worker=worker_of(row), reason=cut(report.reason)
-            )
+            released = _of_attempt(e.AttemptReleasedEvent(**_who(row), reason=cut(report.reason)), row)
             return [released, _cancelled_or_ready(row, now)]
         case r.AttemptCancelled():
             return _on_given_up(task, row, report, now, now_us)
@@ -121,8 +135,8 @@ def _started(row: TaskRow, report: r.AttemptReport) -> Struct:
 def _on_given_up(task: str, row: TaskRow, report: r.AttemptCancelled, now: str, now_us: int) -> list[Struct]:
     if row.cancel is None:
         return on_lost(task, row, now, now_us, reason="the worker abandoned the attempt")
-    data = e.AttemptCancelledEvent(attempt=row.attempt, dispatch=row.dispatch, worker=worker_of(row), number=report.number)
-    return [data, cancelled(row, now)]
+    data = e.AttemptCancelledEvent(**_who(row), number=report.number)
+    return [_of_attempt(data, row), cancelled(row, now)]
 
 
 def _cancelled_or_ready(row: TaskRow, now: str) -> Struct:
@@ -134,14 +148,8 @@ def _cancelled_or_ready(row: TaskRow, now: str) -> Struct:
 def _on_error(
     task: str, row: TaskRow, error: TaskError, retry_after: float | None, report: Any, now: str, now_us: int
 ) -> list[Struct]:
-    first = e.AttemptFailedEvent(
-        attempt=row.attempt,
-        dispatch=row.dispatch,
-        worker=worker_of(row),
-        number=report.number,
-        error=error,
-        ran_seconds=report.ran_seconds,
-    )
+    data = e.AttemptFailedEvent(**_who(row), number=report.number, error=error, ran_seconds=report.ran_seconds)
+    first = _of_attempt(data, row, began=now)
     policy = row.policy
     failures = row.errors + row.timed_out + 1
     if row.cancel is not None:
@@ -162,9 +170,7 @@ def on_timeout(task: str, row: TaskRow, now: str, now_us: int, *, number: int = 
     """The attempt took longer than its policy allows: reported by the worker (`number`), or found by the agenda."""
     policy = row.policy
     seconds = policy.timeout_seconds or 0.0
-    first = e.AttemptTimedOut(
-        attempt=row.attempt, dispatch=row.dispatch, worker=worker_of(row), number=number, timeout_seconds=seconds
-    )
+    first = _of_attempt(e.AttemptTimedOut(**_who(row), number=number, timeout_seconds=seconds), row, began=now)
     failures = row.errors + row.timed_out + 1
     error = TaskError(type="AttemptTimedOut", message=f"attempt {row.attempt} exceeded its timeout of {seconds:g} s")
     if row.cancel is not None:
@@ -181,11 +187,9 @@ def on_lost(task: str, row: TaskRow, now: str, now_us: int, *, reason: str, leas
         return on_not_started(row, now, start_seconds=lease_seconds or 0.0)
     first: Struct
     if lease_seconds is not None:
-        first = e.AttemptLeaseExpired(
-            attempt=row.attempt, dispatch=row.dispatch, worker=worker_of(row), lease_seconds=lease_seconds
-        )
+        first = _of_attempt(e.AttemptLeaseExpired(**_who(row), lease_seconds=lease_seconds), row)
     else:
-        first = e.AttemptLost(attempt=row.attempt, dispatch=row.dispatch, worker=worker_of(row), reason=reason)
+        first = _of_attempt(e.AttemptLost(**_who(row), reason=reason), row)
     lost = row.lost + 1
     retry = row.policy.retry
     if row.cancel is not None:
@@ -204,13 +208,13 @@ def on_worker_stopped(task: str, row: TaskRow, now: str, now_us: int) -> list[St
     reason = "the worker has stopped"
     if row.state == "running":
         return on_lost(task, row, now, now_us, reason=reason)
-    data = e.AttemptReleasedEvent(attempt=row.attempt, dispatch=row.dispatch, worker=worker_of(row), reason=reason)
+    data = _of_attempt(e.AttemptReleasedEvent(**_who(row), reason=reason), row)
     return [data, _cancelled_or_ready(row, now)]
 
 
 def on_not_started(row: TaskRow, now: str, *, start_seconds: float) -> list[Struct]:
     """The events of an attempt that was not started before its start deadline: it is dispatched again with a new number."""
-    data = e.AttemptSuperseded(attempt=row.attempt, dispatch=row.dispatch, worker=worker_of(row), start_seconds=start_seconds)
+    data = _of_attempt(e.AttemptSuperseded(**_who(row), start_seconds=start_seconds), row)
     return [data, _cancelled_or_ready(row, now)]
 
 

@@ -20,6 +20,18 @@ FailedKind = Literal["permanent", "exhausted", "timed_out", "lost", "dependency_
 Ended = TypeVar("Ended", bound=e.Ended)
 
 
+def waited_since(row: TaskRow) -> str | None:
+    """When the task began to wait for its start time, its dependencies or its next attempt; None if it does not."""
+    match row.state:
+        case "scheduled":
+            return row.scheduled_at
+        case "blocked":
+            return row.created_at
+        case "retrying":
+            return row.retrying_at
+    return None
+
+
 def _described(data: Ended, row: TaskRow) -> Ended:
     """Add to a terminal event what all of them say of the task; few tasks have the fields with a condition."""
     data.ready_at, data.dispatched_at, data.started_at = row.ready_at, row.dispatched_at, row.started_at
@@ -34,6 +46,8 @@ def _described(data: Ended, row: TaskRow) -> Ended:
         data.key = row.key
     if row.tags:
         data.tags = row.tags
+    if row.lease is None:
+        data.waited_since = waited_since(row)
     return data
 
 

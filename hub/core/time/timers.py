@@ -13,7 +13,7 @@ from ..changes import Changes
 from ..rows import TaskRow
 from ..state import Task
 from ..tasks.attempts import on_timeout
-from ..tasks.endings import expired, failed
+from ..tasks.endings import expired, failed, waited_since
 from ..times import SECOND_US
 from ..transitions import WAITING
 from ..workflows.cancelling import cancel_steps, request_cancel
@@ -75,7 +75,7 @@ def _cancel(changes: Changes, task: Task, due_us: int, mark: int) -> None:
 
 
 def _ready(row: TaskRow) -> e.TaskReady:
-    return e.TaskReady(queue=row.queue, priority=row.priority)
+    return e.TaskReady(queue=row.queue, priority=row.priority, waited_since=waited_since(row))
 
 
 TIMERS: dict[str, Callable[[Changes, Task, int, int], None]] = {

@@ -5,7 +5,7 @@ from schemas import events as e
 
 from ..changes import Changes
 from ..state import Task
-from ..tasks.endings import failed, skipped
+from ..tasks.endings import failed, skipped, waited_since
 from ..times import text_of, us_of_seconds
 
 #: Most ids in an event; its count is always exact.
@@ -41,9 +41,9 @@ def make_ready(changes: Changes, task: Task) -> None:
     start = row.start_after
     if start is not None and row.scheduled_at is None:
         at = text_of(changes.now_us + us_of_seconds(start)) if isinstance(start, int | float) else start
-        changes.apply(task, e.TaskScheduled(start_after=at))
+        changes.apply(task, e.TaskScheduled(start_after=at, waited_since=waited_since(row)))
         return
-    changes.apply(task, e.TaskReady(queue=row.queue, priority=row.priority))
+    changes.apply(task, e.TaskReady(queue=row.queue, priority=row.priority, waited_since=waited_since(row)))
     if row.root is not None:
         changes.steps_ready.setdefault(row.root, []).append(row.key or task.id)
 

@@ -9,6 +9,7 @@ from ..changes import Changes, NewTask
 from ..graph import Plan, dependency_of
 from ..state import KnownDefinition, Task
 from ..tasks.creation import created_data
+from ..tasks.tracing import step_traceparent
 from .dependencies import place
 
 #: Steps that are created or cancelled in one slice, so that a transaction has less than about 1,000 events.
@@ -32,12 +33,13 @@ def create_steps(changes: Changes, root: Task) -> int:
     else:
         changes.apply(root, e.WorkflowStarted(steps_total=root.row.steps.total, planned=planned))
     correlation = root.row.correlation or root.id
+    trace = step_traceparent(root, root.row.run)
     for key in keys:
         step = plan.steps[key]
         known = changes.state.definitions.find(root.row.namespace, step.name, step.version)
         data = step_data(step, root, key, known, now_us=changes.now_us, log_offset=root.row.log_offset)
         new = NewTask(step_id(root.id, key), root.id, root.row.namespace, correlation, data)
-        place(changes, changes.create(new, run=root.row.run, traceparent=root.row.traceparent))
+        place(changes, changes.create(new, run=root.row.run, traceparent=trace))
     if planned < len(plan.order):
         changes.state.agenda.add(changes.now_us, "plan", root.id, planned)
     return planned
