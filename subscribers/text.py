@@ -12,6 +12,8 @@ from schemas import one_line
 TEXT_CHARACTERS_MAX = 160
 _ENDS = ("completed", "failed", "cancelled", "skipped", "expired")
 _FIELDS = (
+    ("summary", "{}"),
+    ("use", "plugin {}"),
     ("code", "{}"),
     ("percent", "{:g} %"),
     ("message", "{}"),
@@ -22,6 +24,9 @@ _FIELDS = (
     ("delay", "retry in {:.1f} s"),
     ("timeout_seconds", "after {:g} s"),
     ("silent_seconds", "silent for {:.1f} s"),
+    ("failing_seconds", "failed for {:.1f} s"),
+    ("until", "until {}"),
+    ("by", "by {}"),
     ("ran_seconds", "ran {:.3f} s"),
     ("start_after", "at {}"),
     ("unmet", "{} to wait for"),
@@ -38,13 +43,17 @@ _FIELDS = (
 def summary_of(data: Struct, *, characters_max: int | None = TEXT_CHARACTERS_MAX) -> str:
     """The most important data of an event: the error if there is one, progress of a workflow, other fields. Empty if there is
     nothing to say. Each text in it has at most `characters_max` characters (None: all)."""
-    error = getattr(data, "error", None)
-    parts = [_cut(f"{error.type}: {error.message}", characters_max) if error is not None else "", _steps(data)]
+    parts = [_cut(_error(data), characters_max), _steps(data)]
     for name, form in _FIELDS:
         value = getattr(data, name, None)
         if value not in (None, "", [], {}) and (value or name == "percent"):
             parts.append(form.format(_cut(value, characters_max) if isinstance(value, str) else value))
     return one_line(", ".join(part for part in parts if part))
+
+
+def _error(data: Any) -> str:
+    error = getattr(data, "error", None)
+    return error if isinstance(error, str) else "" if error is None else f"{error.type}: {error.message}"
 
 
 def _steps(data: Any) -> str:

@@ -7,11 +7,13 @@ ValueError when the class is created.
 Rules: imports `schemas` and pydantic only; no IO, no clock.
 """
 
-from .delivery import Batch, Delivery, Drop, Postpone, Redelivery
+from .delivery import Batch, Delivery, Drop, Postpone, Redelivery, Unavailable, Undeliverable
 from .durations import Duration, parse_duration
+from .facts import ErrorCategory, EventError, Timing, error_of, metric_name_of, tags_of, timing_of
 from .filters import FILTER_ATTRIBUTES, F, Filter, parse_filter
 from .handlers import Handler, on, type_matches
 from .meta import Meta
+from .state import State
 from .subscriber import Subscriber, SubscriberContext, SubscriberSettings, subscriber
 
 __all__ = [
@@ -20,18 +22,28 @@ __all__ = [
     "Delivery",
     "Drop",
     "Duration",
+    "ErrorCategory",
+    "EventError",
     "F",
     "Filter",
     "Handler",
     "Meta",
     "Postpone",
     "Redelivery",
+    "State",
     "Subscriber",
     "SubscriberContext",
     "SubscriberSettings",
+    "Timing",
+    "Unavailable",
+    "Undeliverable",
+    "error_of",
+    "metric_name_of",
     "on",
     "parse_duration",
     "parse_filter",
     "subscriber",
+    "tags_of",
+    "timing_of",
     "type_matches",
 ]

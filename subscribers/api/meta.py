@@ -6,17 +6,19 @@ from schemas import Event
 class Meta:
     """The envelope of an event, and information about its delivery.
 
-    `partition`, `offset`: its position on `hub.events`. `attempt`: number of this delivery attempt, from 1. `event`: the whole
-    event (`schemas.Event`; `as_dict()` is the CloudEvent).
+    `partition`, `offset`: its position on `hub.events`. `attempt`: number of this delivery attempt, from 1; `Postpone` and
+    `Unavailable` do not count. `replay`: whether the event is delivered by a replay, possibly not for the first time. `event`:
+    the whole event (`schemas.Event`; `as_dict()` is the CloudEvent).
     """
 
-    __slots__ = ("attempt", "event", "offset", "partition")
+    __slots__ = ("attempt", "event", "offset", "partition", "replay")
 
-    def __init__(self, event: Event, partition: int, offset: int, attempt: int = 1) -> None:
+    def __init__(self, event: Event, partition: int, offset: int, attempt: int = 1, *, replay: bool = False) -> None:
         self.event = event
         self.partition = partition
         self.offset = offset
         self.attempt = attempt
+        self.replay = replay
 
     @property
     def type(self) -> str:
@@ -32,6 +34,11 @@ class Meta:
     def source(self) -> str:
         """The URI path of the entity."""
         return self.event.source
+
+    @property
+    def idempotency_key(self) -> str:
+        """Identifies the event, and is the same at each delivery, also by a replay: `source` and `id`, separated by "#"."""
+        return f"{self.event.source}#{self.event.id}"
 
     @property
     def subject(self) -> str:
@@ -99,4 +106,6 @@ class Meta:
         return self.event.to_state
 
     def __repr__(self) -> str:
-        return f"Meta({self.type} {self.subject} #{self.sequence}, {self.partition}/{self.offset}, attempt {self.attempt})"
+        replay = ", replay" if self.replay else ""
+        place = f"{self.partition}/{self.offset}"
+        return f"Meta({self.type} {self.subject} #{self.sequence}, {place}, attempt {self.attempt}{replay})"

@@ -12,13 +12,18 @@ from schemas import CATALOGUE
 from .delivery import Batch, Delivery
 from .filters import Filter
 from .handlers import Handler, on, read_handlers
+from .metrics import Metrics, NoMetrics
+from .state import State, UndeclaredState
 
 
 class SubscriberContext(NamedTuple):
-    """The argument of `open`: the id of the instance (from the configuration) and its logger."""
+    """The argument of `open`: the id of the instance (from the configuration), its logger, its durable state, if the class
+    declares `uses_state`, and its metrics."""
 
     id: str
     logger: logging.Logger
+    state: State = UndeclaredState()
+    metrics: Metrics = NoMetrics()
 
 
 class SubscriberSettings(BaseModel):
@@ -34,7 +39,8 @@ class Subscriber(Generic[SettingsT]):
     """The base class of subscribers: methods marked with `@on` receive events.
 
     Each configured subscriber has one instance, which runs in its own thread and event loop, so that blocking code does not
-    affect others. An event type is handled by one method, the one with the most specific pattern.
+    affect others. An event type is handled by one method, the one with the most specific pattern. `uses_state`: `ctx.state` is
+    loaded before `open`.
     """
 
     name: ClassVar[str] = ""
@@ -42,6 +48,7 @@ class Subscriber(Generic[SettingsT]):
     filter: ClassVar[Filter | None] = None
     settings_class: ClassVar[type[SubscriberSettings]] = SubscriberSettings
     handlers: ClassVar[tuple[Handler, ...]] = ()
+    uses_state: ClassVar[bool] = False
 
     def __init__(self, settings: SettingsT) -> None:
         self.settings = settings

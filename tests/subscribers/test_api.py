@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import subscribers
+from hub.testing import make_event
 from schemas import CATALOGUE, Event
 from schemas.events import AttemptFailedEvent, TaskCompleted, TaskFailed
 from subscribers import (
@@ -48,8 +49,57 @@ def test_back_off_doubles_up_to_its_maximum() -> None:
 
 
 def test_an_unknown_option_is_refused_by_name() -> None:
-    with pytest.raises(ValidationError, match="rate"):
-        Delivery(rate="5/s")  # type: ignore[call-arg]
+    with pytest.raises(ValidationError, match="speed"):
+        Delivery(speed="5/s")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("text", "calls", "seconds"),
+    [
+        ("5/s", 5, 1),
+        ("1/s", 1, 1),
+        ("300/m", 5, 1),
+        ("100/m", 1, 0.6),
+        ("150/m", 2, 0.8),
+        ("10/h", 1, 360),
+        (" 2 / d ", 1, 43_200),
+    ],
+)
+def test_a_rate_is_at_most_a_seconds_worth_of_calls_at_once(text: str, calls: int, seconds: float) -> None:
+    rate = Delivery(rate=text).calls_max
+    assert rate is not None
+    assert rate.calls == calls
+    assert rate.seconds == pytest.approx(seconds)
+
+
+@given(calls=st.integers(1, 6000), unit=st.sampled_from(["s", "m", "h", "d"]))
+def test_a_rate_admits_as_many_calls_as_its_text_and_no_burst_of_more_than_a_second(calls: int, unit: str) -> None:
+    seconds = {"s": 1, "m": 60, "h": 3600, "d": 86_400}[unit]
+    rate = Delivery(rate=f"{calls}/{unit}").calls_max
+    assert rate is not None
+    assert rate.calls / rate.seconds == pytest.approx(calls / seconds)
+    assert calls % rate.calls == 0
+    assert rate.calls == 1 or rate.seconds <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("text", ["", "5", "5/week", "0/s", "-1/s", "1.5/s", "100001/s", "9999999999/d", "/s"])
+def test_what_is_no_rate_is_refused(text: str) -> None:
+    with pytest.raises(ValidationError, match="is not a rate"):
+        Delivery(rate=text)
+
+
+@pytest.mark.parametrize(("field", "value"), [("sample", 1.01), ("sample", -0.1), ("max_event_age", "old"), ("replay", "always")])
+def test_a_policy_out_of_its_range_is_refused_by_name(field: str, value: Any) -> None:
+    with pytest.raises(ValidationError, match=field):
+        Delivery.model_validate({field: value})
+
+
+def test_meta_identifies_an_event_equally_at_each_delivery() -> None:
+    event = make_event("task.failed", envelope={"subject": "order-8"})
+    first, again = Meta(event, 0, 7), Meta(event, 3, 99, 2, replay=True)
+    assert first.idempotency_key == again.idempotency_key == f"{event.source}#{event.id}"
+    assert (first.replay, again.replay) == (False, True)
+    assert repr(again).endswith("3/99, attempt 2, replay)")
 
 
 HEADERS = {"ce_type": b"task.failed", "ce_namespace": b"prod", "ce_subject": b"order-17", "ce_taskname": b""}

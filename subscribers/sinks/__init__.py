@@ -1,0 +1,23 @@
+"""What destinations over HTTP share: a client that tells outages from rejections, and the addresses that it may connect to.
+
+Rules: imports `schemas` and `subscribers.api` only. The HTTP library is loaded at the first request. Nothing here knows the
+format of a destination.
+"""
+
+from .addresses import AddressGuard
+from .destination import Destination
+from .http import NO_STATUSES, Answer, HttpSink
+from .settings import AddressRanges, EventTypes, HttpHeaders, SecretProxyUrl, SecretUrl
+
+__all__ = [
+    "NO_STATUSES",
+    "AddressGuard",
+    "AddressRanges",
+    "Answer",
+    "Destination",
+    "EventTypes",
+    "HttpHeaders",
+    "HttpSink",
+    "SecretProxyUrl",
+    "SecretUrl",
+]
