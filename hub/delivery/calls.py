@@ -1,10 +1,12 @@
 """Calls handlers, each with a timeout; whatever a handler raises is raised as an Exception."""
 
 import asyncio
+import time
 from typing import Any
 
 from subscribers import Handler, Subscriber
 
+from ..metrics import Histogram
 from .config import SubscriberPlan
 from .status import Counters
 
@@ -14,9 +16,10 @@ class HandlerTimeout(TimeoutError):
 
 
 class Slot:
-    """The state of one worker of a subscriber: its task, whether a handler is running, and the timer that cancels it."""
+    """The state of one worker of a subscriber: its task, whether a handler is running (`busy`) or was called since the lane was
+    taken (`called`), and the timer that cancels it."""
 
-    __slots__ = ("abandoned", "active", "busy", "deadline", "loop", "task", "timed_out", "timeout_seconds", "timer")
+    __slots__ = ("abandoned", "active", "busy", "called", "deadline", "loop", "task", "timed_out", "timeout_seconds", "timer")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, timeout_seconds: float) -> None:
         self.loop = loop
@@ -24,12 +27,19 @@ class Slot:
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.deadline = 0.0
-        self.busy = self.active = self.timed_out = self.abandoned = False
+        self.busy = self.active = self.called = self.timed_out = self.abandoned = False
+
+    def set_timeout(self, timeout_seconds: float) -> None:
+        """Set the timeout of the following calls."""
+        if timeout_seconds < self.timeout_seconds and self.timer is not None:  # it may be due too late
+            self.timer.cancel()
+            self.timer = None
+        self.timeout_seconds = timeout_seconds
 
     def begin(self, now: float) -> None:
         """Called before each call of a handler; `now` is the loop's time. The timer is set once and then follows the deadline,
         so that it costs almost nothing per event."""
-        self.busy, self.timed_out = True, False
+        self.busy, self.called, self.timed_out = True, True, False
         self.deadline = now + self.timeout_seconds
         if self.timer is None:
             self.timer = self.loop.call_at(self.deadline, self._due)
@@ -51,17 +61,24 @@ class Slot:
 
 
 class Calls:
-    """The handlers of one subscriber instance, by route."""
+    """The handlers of one subscriber instance, by route. `seconds`: the duration of each call."""
 
     def __init__(
-        self, plan: SubscriberPlan, instance: Subscriber[Any], counters: Counters, loop: asyncio.AbstractEventLoop
+        self,
+        plan: SubscriberPlan,
+        instance: Subscriber[Any],
+        counters: Counters,
+        loop: asyncio.AbstractEventLoop,
+        seconds: Histogram,
     ) -> None:
+        self._seconds = seconds
         self._methods = {one: getattr(instance, one.method) for one in plan.plugin.handlers}
         self._counters = counters
         self._loop = loop
 
     async def call(self, slot: Slot, route: Handler, *arguments: Any) -> None:
         """Call the handler. Raises what it raises, as an Exception; HandlerTimeout after its timeout."""
+        began = time.perf_counter()
         slot.begin(self._loop.time())
         try:
             result = self._methods[route](*arguments)
@@ -77,6 +94,7 @@ class Calls:
         except (SystemExit, KeyboardInterrupt) as error:
             raise RuntimeError(f"{route.method} raised {error!r}") from error
         finally:
+            self._seconds.record(time.perf_counter() - began)
             slot.busy = False
             if slot.timed_out and not slot.abandoned:
                 slot.calm()

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from subscribers import Delivery, F, Filter, Subscriber, SubscriberSettings, parse_filter
 
@@ -20,6 +20,7 @@ from ..errors import ConfigurationError
 from ..telemetry import conceal, masked
 from ..validation import fault_of, place_of
 from .secrets import secrets_in, secrets_of
+from .type_rules import TypeRule, check_patterns, read_rules
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
@@ -29,7 +30,9 @@ class SubscriberConfig(BaseModel):
 
     `start_from`: where this id begins to read at its first start; later starts continue at the committed offsets. `delivery`
     overrides fields of the plugin's `Delivery`; `filter` (JSON of the CloudEvents filter dialect) applies in addition to that
-    of the plugin.
+    of the plugin. `types`: fields of `Delivery` for some event types (see there). `isolation`: "process" runs the subscriber in a
+    process of its own, "thread" in a thread of the process of delivery; by default built-in subscribers run in threads, others in
+    processes. `memory_bytes_max`: resident memory above which its process is ended and started again.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -40,6 +43,9 @@ class SubscriberConfig(BaseModel):
     start_from: Literal["latest", "earliest"] = "latest"
     delivery: dict[str, Any] = {}
     filter: dict[str, Any] | None = None
+    types: dict[str, dict[str, Any]] = {}
+    isolation: Literal["process", "thread"] | None = None
+    memory_bytes_max: int = Field(default=1 << 30, ge=16 << 20)
 
     @model_validator(mode="before")
     @classmethod
@@ -67,13 +73,16 @@ class SubscriberConfig(BaseModel):
 
 
 class SubscriberPlan(NamedTuple):
-    """A checked subscriber: everything that is needed to run it."""
+    """A checked subscriber: everything that is needed to run it. `types`: rules for some event types; `replay`: whether its
+    events are those of a replay (`meta.replay`)."""
 
     config: SubscriberConfig
     plugin: type[Subscriber[Any]]
     settings: SubscriberSettings
     delivery: Delivery
     filter: Filter | None
+    types: tuple[TypeRule, ...] = ()
+    replay: bool = False
 
 
 def parse_configs(entries: Any) -> list[SubscriberConfig]:
@@ -116,12 +125,24 @@ def plan(config: SubscriberConfig, plugin: type[Subscriber[Any]]) -> SubscriberP
         delivery = _merge(plugin.delivery, config.delivery)
     except ValidationError as error:
         raise ConfigurationError(_sentence(f"{where}.delivery", error, Delivery)) from None
+    types = _read_types(where, delivery, config.types)
     try:
         narrowed = None if config.filter is None else parse_filter(config.filter)
     except ValueError as error:
         raise ConfigurationError(f"{where}.filter: {error}") from None
     filters = [one for one in (plugin.filter, narrowed) if one is not None]
-    return SubscriberPlan(config, plugin, settings, delivery, F.all(*filters) if filters else None)
+    return SubscriberPlan(config, plugin, settings, delivery, F.all(*filters) if filters else None, types)
+
+
+def _read_types(where: str, delivery: Delivery, table: Mapping[str, Mapping[str, Any]]) -> tuple[TypeRule, ...]:
+    try:
+        check_patterns(delivery.priority)
+    except ValueError as error:
+        raise ConfigurationError(f"{where}.delivery.priority{error}") from None
+    try:
+        return read_rules(delivery, table)
+    except ValueError as error:
+        raise ConfigurationError(f"{where}.types{error}") from None
 
 
 def _merge(declared: Delivery, overrides: Mapping[str, Any]) -> Delivery:

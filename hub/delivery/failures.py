@@ -1,6 +1,5 @@
 """Handles events whose handler raised: a retry, a dead letter, a skip, or the end of the subscriber."""
 
-import asyncio
 import logging
 import random
 from collections.abc import Callable
@@ -29,26 +28,28 @@ class DeadLetterSink(Protocol):
 
 
 class Failures:
-    """Applies the policy of one subscriber. `error`: the latest error; `on_fatal` is called if the policy is to stop."""
+    """Applies the policy of one subscriber. `error`: the latest error; `clock`: the time for `retry.timeout`, in seconds;
+    `on_fatal` is called if the policy is to stop."""
 
     def __init__(
         self,
         plan: SubscriberPlan,
         sink: DeadLetterSink,
         counters: Counters,
+        clock: Callable[[], float],
         on_fatal: Callable[[Exception], None],
         logger: logging.Logger,
     ) -> None:
         self.error: str | None = None
         self._plan, self._sink, self._counters = plan, sink, counters
         self._on_fatal, self._log = on_fatal, logger
-        self._loop = asyncio.get_running_loop()
+        self._clock = clock
         self._throttle = LogThrottle()
 
     def note(self, part: list[Item], error: Exception) -> None:
         """Record that a handler raised `error` for the events in `part`."""
         self.error = f"{type(error).__name__}: {error}"
-        now = self._loop.time()
+        now = self._clock()
         for item in part:
             item.failures += 1
             item.error = error
@@ -60,7 +61,7 @@ class Failures:
         """The delay before the next attempt, in seconds; None if the retry timeout has passed, or if a record is not an event."""
         retry, first = self._plan.delivery.retry, part[0]
         delay = retry.delay_seconds(first.failures) * (1 + JITTER * random.random())
-        if isinstance(error, MalformedEvent) or self._loop.time() + delay - first.first_failure_at > retry.timeout_seconds:
+        if isinstance(error, MalformedEvent) or self._clock() + delay - first.first_failure_at > retry.timeout_seconds:
             return None
         self._counters.retried += len(part)
         self._log.warning(

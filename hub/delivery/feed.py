@@ -27,7 +27,7 @@ from aiokafka.errors import (
 )
 
 from ..errors import HubError
-from ..kafka import leaders_away
+from ..kafka import Chunk, RecordPicker, leaders_away
 from .progress import Progress, Silence
 from .selection import Selection
 from .status import Counters
@@ -49,7 +49,8 @@ class Disconnected(HubError):
 
 
 class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
-    """One consumer of a subscriber, from its start to its end. `hand_over` is called with the events that `selection` accepts."""
+    """One consumer of a subscriber, from its start to its end. `hand_over` is called with the events that `selection` accepts;
+    the others are not decoded."""
 
     def __init__(
         self,
@@ -69,8 +70,9 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         self.joined = asyncio.Event()
         self.session: Session | None = None
         self._consumer = consumer
+        self._picker = RecordPicker(selection)
+        self._picker.attach(consumer)
         self._topic = topic
-        self._selection = selection
         self._counters = counters
         self._hand_over, self._drain = hand_over, drain
         self._limits = limits
@@ -87,6 +89,13 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
     def lag(self) -> int:
         """The lag: number of records between the committed offset and the end of the log."""
         return self._progress.lag
+
+    def lag_seconds(self, now_ms: int) -> float | None:
+        """The age of the oldest event that was read and is not acknowledged; 0 if there is none, None without an assignment."""
+        if self.session is None:
+            return None
+        oldest_ms = self.session.oldest_ms()
+        return 0.0 if oldest_ms is None else max(0.0, (now_ms - oldest_ms) / 1000)
 
     @property
     def partitions(self) -> tuple[int, ...]:
@@ -221,19 +230,21 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
                 kept_alive_at = await self._wait_for_room(session, kept_alive_at)
                 continue
             try:
-                fetched = await consumer.getmany(timeout_ms=POLL_MS, max_records=min(room, RECORDS_MAX))
+                self._picker.limit = min(room, RECORDS_MAX)
+                fetched = await consumer.getmany(timeout_ms=POLL_MS, max_records=1)
             except (NoOffsetForPartitionError, OffsetOutOfRangeError):
                 if session is self.session:
                     raise
                 continue  # the client read before `_begin` had set the position
             if fetched and session is self.session:
-                for partition, records in fetched.items():
-                    self._take(session, partition, records)
+                for partition, chunks in fetched.items():
+                    for chunk in chunks:
+                        self._take(session, partition, chunk)
                 await asyncio.sleep(0)
             elif fetched:
                 self._rewind(fetched)
 
-    def _rewind(self, fetched: dict[TopicPartition, list[Any]]) -> None:
+    def _rewind(self, fetched: dict[TopicPartition, list[Chunk]]) -> None:
         """Read records again that arrived while the assignment changed, if their partition is still assigned."""
         session = self.session
         if session is None:  # `_begin` is running and will set the positions
@@ -243,17 +254,14 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
             if window is not None:
                 self._consumer.seek(partition, window.position)
 
-    def _take(self, session: Session, partition: TopicPartition, records: list[Any]) -> None:
+    def _take(self, session: Session, partition: TopicPartition, chunk: Chunk) -> None:
         window = session.windows.get(partition.partition)
         if window is None:
             return
-        route_of, wanted = self._selection.route, []
-        for record in records:
-            route = route_of(record.headers)
-            if route is not None:
-                wanted.append(Item(session, route, record))
-        self._counters.filtered += len(records) - len(wanted)
-        window.position = records[-1].offset + 1
+        number = partition.partition
+        wanted = [Item(session, route, record, number) for record, route in chunk.wanted]
+        self._counters.filtered += chunk.size - len(wanted)
+        window.position = chunk.next_offset
         window.forget_done()
         if wanted:
             window.pending.extend(wanted)

@@ -5,10 +5,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from subscribers import Subscriber
+from subscribers import Subscriber, Unavailable
 
 from .config import SubscriberPlan
 from .failures import Failures
+from .outages import Outages
 from .status import Counters
 from .window import Item, Session
 
@@ -19,10 +20,17 @@ class Flushing:
     """The events that were handled but not flushed yet."""
 
     def __init__(
-        self, plan: SubscriberPlan, instance: Subscriber[Any], failures: Failures, counters: Counters, logger: logging.Logger
+        self,
+        plan: SubscriberPlan,
+        instance: Subscriber[Any],
+        failures: Failures,
+        outages: Outages,
+        counters: Counters,
+        logger: logging.Logger,
     ) -> None:
         self._plan, self._instance = plan, instance
-        self._failures, self._counters, self._log = failures, counters, logger
+        self._failures, self._outages = failures, outages
+        self._counters, self._log = counters, logger
         self._loop = asyncio.get_running_loop()
         self._handled: list[Item] = []
         self._lock = asyncio.Lock()
@@ -64,7 +72,14 @@ class Flushing:
         while True:
             try:
                 async with asyncio.timeout(self._plan.delivery.timeout_seconds):
-                    return await action()
+                    await action()
+                return self._outages.end_flush()
+            except Unavailable as error:
+                if once:
+                    raise
+                self._failures.error = f"flush: the destination is unavailable: {error.reason}"
+                delay = self._outages.note_flush(error)
+                began += delay  # an outage does not count for the timeout
             except Exception as error:
                 failures += 1
                 delay = retry.delay_seconds(failures)
@@ -73,7 +88,7 @@ class Flushing:
                     raise
                 self._counters.retried += 1
                 self._log.warning("flush failed, retrying in %.1f s: %s", delay, error, extra={"action": "flush_failed"})
-                await asyncio.sleep(delay)
+            await asyncio.sleep(delay)
 
     async def finish(self, session: Session, timeout_seconds: float) -> None:
         """Flush once more at the end of a session; events that could not be flushed are dropped here and redelivered."""

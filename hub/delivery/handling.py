@@ -1,88 +1,120 @@
 """Processes the events of a lane: decodes them, calls the handler, and acknowledges or retries them."""
 
 import logging
+from functools import partial
 
 from schemas import Event, MalformedEvent, decode_event
-from subscribers import Drop, Handler, Meta, Postpone
+from schemas.tracing import context_of_event
+from subscribers import Drop, Handler, Meta, Postpone, Unavailable, Undeliverable
 
+from ..logs import LOG_SCOPE
+from .admission import Admission
 from .calls import Calls, Slot
 from .config import SubscriberPlan
 from .failures import Failures
 from .flushing import Flushing
-from .lanes import Lane
+from .lane import Lane
+from .outages import Outages
 from .selection import Malformed
 from .status import Counters
 from .window import Item
 
+ABOUT_ITSELF = "it is about this subscriber itself: a failure to handle it would cause the next one"
+
 
 class Handling:
-    """See the module. Does not raise exceptions of handlers. `flushing` is None for a sink that does not buffer."""
+    """See the module. Does not raise exceptions of handlers. `flushing` is None for a sink that does not buffer, `admission` if
+    all events are treated alike."""
 
     def __init__(
         self,
         plan: SubscriberPlan,
         calls: Calls,
         failures: Failures,
+        outages: Outages,
         flushing: Flushing | None,
+        admission: Admission | None,
         counters: Counters,
         logger: logging.Logger,
     ) -> None:
         self._plan = plan
+        self._own = f"subscriber/{plan.config.id}"
         self._call = calls.call
-        self._failures = failures
-        self._flushing = flushing
+        self._failures, self._outages = failures, outages
+        self._flushing, self._admission = flushing, admission
         self._counters, self._log = counters, logger
         self._handlers: dict[str, Handler | None] = {}
 
     async def step(self, slot: Slot, lane: Lane) -> float | None:
-        """Handle the first event or batch of the lane. Returns the delay before it must be retried, in seconds; None if it is
-        finished."""
-        if lane.batch is None:
-            item = lane.items[0]
-            part = [item]
-        else:
-            if not lane.parts:
-                lane.parts.append([lane.items.popleft() for _ in range(min(lane.batch.max, len(lane.items)))])
-            part = lane.parts[0]
-        if part[0].session.revoked:
-            _done(lane)
+        """Handle the first event or batch of the lane. Returns the delay before it must be retried, in seconds (infinite: see
+        `Outages.note`); None if it is finished."""
+        part = lane.next_part()
+        if part[0].session.revoked or (self._admission is not None and not self._prepare(slot, lane)):
+            lane.remove_part()
             return None
         try:
             if lane.batch is None:
-                await self._handle_one(slot, item)
+                await self._handle_one(slot, part[0])
             else:
-                await self._handle_batch(slot, lane, part)
+                await self._handle_batch(slot, lane, lane.parts[0])
                 part = lane.parts[0]
         except Postpone as wish:
             self._counters.postponed += len(part)
             return wish.after_seconds
         except Drop as wish:
-            self._counters.dropped += len(part)
-            self._log.info("dropped %d event(s): %s", len(part), wish.reason, extra={"action": "events_dropped"})
+            self._drop(lane, wish.reason)
+            return None
         except Exception as error:
-            part = lane.parts[0] if lane.batch is not None else part
-            return await self._failed(lane, part, error)
+            return await self._failed(lane, lane.next_part(), error)
+        if lane.probes:
+            self._outages.end(lane)
+        self._counters.delivered += len(part)
+        if self._flushing is None:
+            for item in part:
+                item.finish()
         else:
-            self._counters.delivered += len(part)
-            if self._flushing is not None:
-                self._flushing.add(part)
-                _done(lane)
-                return None
+            self._flushing.add(part)
+        lane.remove_part()
+        return None
+
+    def _drop(self, lane: Lane, reason: str) -> None:
+        part = lane.next_part()
+        self._counters.dropped += len(part)
+        self._log.info("dropped %d event(s): %s", len(part), reason, extra={"action": "events_dropped"})
         for item in part:
             item.finish()
-        _done(lane)
-        return None
+        lane.remove_part()
+
+    def _prepare(self, slot: Slot, lane: Lane) -> bool:
+        """Leave out events of the next part that are too old by now, and set the timeout. False if none is left."""
+        assert self._admission is not None
+        part = [item for item in lane.next_part() if not self._admission.leaves_out(item)]
+        if lane.batch is not None:
+            lane.parts[0] = part
+        if not part:
+            return False
+        slot.set_timeout(max(item.policy.timeout_seconds for item in part if item.policy is not None))
+        return True
 
     async def _handle_one(self, slot: Slot, item: Item) -> None:
         route = item.route
         if not isinstance(route, Handler):
             raise MalformedEvent("header ce_type is missing" if isinstance(route, Malformed) else "no route")
         event = self._decode(item)
+        if event.entity == self._own:
+            raise Drop(ABOUT_ITSELF)
         given = event if route.whole else event.data
-        if route.takes_meta:
-            await self._call(slot, route, given, Meta(event, item.partition, item.offset, item.failures + 1))
-        else:
-            await self._call(slot, route, given)
+        scope = LOG_SCOPE.set(partial(_log_fields, event))
+        try:
+            if route.takes_meta:
+                await self._call(slot, route, given, self._meta(event, item))
+            else:
+                await self._call(slot, route, given)
+        finally:
+            LOG_SCOPE.reset(scope)
+
+    def _meta(self, event: Event, item: Item) -> Meta:
+        return Meta(event, item.partition, item.offset, item.failures + 1, replay=self._plan.replay)
 
     def _decode(self, item: Item) -> Event:
         """Decode a record. Raises MalformedEvent, also if its type belongs to another handler than its header."""
@@ -106,8 +138,12 @@ class Handling:
             except MalformedEvent as error:
                 await self._failures.set_aside(item, error)
                 continue
+            if event.entity == self._own:
+                self._counters.dropped += 1
+                item.finish()
+                continue
             sound.append(item)
-            decoded.append((event, Meta(event, item.partition, item.offset, item.failures + 1)))
+            decoded.append((event, self._meta(event, item)))
         lane.parts[0] = sound
         if not sound:
             return
@@ -120,9 +156,14 @@ class Handling:
     async def _failed(self, lane: Lane, part: list[Item], error: Exception) -> float | None:
         """Handle an error of a handler. Returns the delay before a retry, in seconds; None if `part` is finished."""
         failures = self._failures
+        if isinstance(error, Unavailable):
+            failures.error = f"the destination is unavailable: {error.reason}"
+            return self._outages.note(lane, error)
         failures.note(part, error)
-        delay = failures.redelivery_delay(part, error)
-        if delay is not None:
+        if isinstance(error, Undeliverable):
+            self._outages.end(lane)
+        elif (delay := failures.redelivery_delay(part, error)) is not None:
+            self._outages.count(part, delay)
             return delay
         if len(part) > 1:  # a batch: halve it until the failing event is isolated
             lane.parts.popleft()
@@ -132,13 +173,20 @@ class Handling:
             await failures.set_aside(part[0], error)
         elif not await failures.give_up(part[0], error):
             return 0.0
-        _done(lane)
+        lane.remove_part()
         return None
 
 
-def _done(lane: Lane) -> None:
-    """Remove the first event or batch of the lane."""
-    if lane.batch is None:
-        lane.items.popleft()
-    else:
-        lane.parts.popleft()
+def _log_fields(event: Event) -> dict[str, object]:
+    """The fields of log records (`hub.logs.LOG_SCOPE`) while one event is handled."""
+    if event.taskname is None:
+        return {"event_id": event.id, "correlation_id": event.correlationid}
+    root = event.rootid or event.subject
+    return {
+        "event_id": event.id,
+        "task": event.subject,
+        "root": root,
+        "attempt": getattr(event.data, "attempt", None) or None,
+        "correlation_id": event.correlationid or root,
+        "trace_id": context_of_event(event).trace,
+    }

@@ -28,8 +28,8 @@ class Lifecycle:
         return self.error if self.state in ("failed", "stopped") else None
 
     async def settled(self) -> None:
-        """Wait until it is running, failed or stopped."""
-        while self.state not in ("running", "failed", "stopped"):
+        """Wait until it is running, paused, failed or stopped."""
+        while self.state not in ("running", "paused", "failed", "stopped"):
             self._changed.clear()
             await self._changed.wait()
 
@@ -64,6 +64,13 @@ class Lifecycle:
         """Enter the state "running" and clear the error."""
         self.error = self._logged = None
         self.enter("running")
+
+    def mirror(self, state: State, error: str | None) -> None:
+        """Take over the state that the subscriber's process reported, which has logged it."""
+        if (state, error) != (self.state, self.error):
+            self.state, self.error = state, error
+            self._changed.set()
+            self._on_change()
 
     def join(self, *, topic_exists: bool) -> None:
         """Enter the state of a subscriber whose consumer has not joined its group yet."""

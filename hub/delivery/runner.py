@@ -7,28 +7,35 @@ does not end a worker: it leads to a retry, a dead letter, a skip or a stop.
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
 from subscribers import Subscriber
 
+from ..metrics import Histogram, histogram_of
 from ..service import ServiceTasks
+from .admission import Admission, wall_ms
+from .arrivals import Arrivals
 from .calls import Calls, Slot
 from .config import SubscriberPlan
 from .failures import DeadLetterSink, Failures
 from .flushing import Flushing
 from .handling import Handling
+from .lane import Lane
 from .lanes import Lanes
+from .outages import Outages
+from .policies import policies_of
 from .status import Counters
 from .window import Item, Session
 
 SLICE_SECONDS = 0.003
+DURATION = "hub.subscriber.delivery.duration"
 
 
 class Runner:
-    """One opened subscriber. `on_fatal` is called, in this loop, with the error that ends it."""
+    """One opened subscriber. `on_fatal` is called, in this loop, with the error that ends it. `handler_seconds`: the distribution
+    of the durations of its calls."""
 
     def __init__(
         self,
@@ -38,19 +45,24 @@ class Runner:
         counters: Counters,
         on_fatal: Callable[[Exception], None],
         logger: logging.Logger,
+        now_ms: Callable[[], int] = wall_ms,
+        handler_seconds: Histogram | None = None,
     ) -> None:
         self._name, self._instance = plan.config.id, instance
         self._on_fatal = on_fatal
         self._loop = asyncio.get_running_loop()
-        self._lanes = Lanes(plan.delivery.order, self._loop)
-        self._inbox: deque[list[Item]] = deque()
-        self._woken = self._halted = False
+        policies = policies_of(plan)
+        admission = None if policies is None else Admission(plan, policies, counters, now_ms)
+        self._lanes = Lanes(plan.delivery.order, policies, counters, self._loop)
+        self._outages = Outages(self._lanes, counters, logger)
+        self._arrivals = Arrivals(self._lanes, admission, self._loop)
+        self._halted = False
         self._slots = [Slot(self._loop, plan.delivery.timeout_seconds) for _ in range(plan.delivery.concurrency)]
-        self._failures = Failures(plan, sink, counters, self._fatal, logger)
+        self._failures = Failures(plan, sink, counters, self._outages.working_time, self._fatal, logger)
         flushes = plan.plugin.flush is not Subscriber.flush
-        self._flushing = Flushing(plan, instance, self._failures, counters, logger) if flushes else None
-        calls = Calls(plan, instance, counters, self._loop)
-        self._handling = Handling(plan, calls, self._failures, self._flushing, counters, logger)
+        self._flushing = Flushing(plan, instance, self._failures, self._outages, counters, logger) if flushes else None
+        calls = Calls(plan, instance, counters, self._loop, handler_seconds or histogram_of(DURATION))
+        self._handling = Handling(plan, calls, self._failures, self._outages, self._flushing, admission, counters, logger)
         self._rested = asyncio.Event()
         self._tasks = ServiceTasks(f"subscriber {self._name}", self._task_failed)
 
@@ -63,10 +75,7 @@ class Runner:
 
     def feed(self, items: list[Item]) -> None:
         """Add records, in the order of their partition. Callable from any thread; the caller respects `Session.room`."""
-        self._inbox.append(items)
-        if not self._woken:
-            self._woken = True
-            self._loop.call_soon_threadsafe(self._unpack)
+        self._arrivals.put(items)
 
     # In the subscriber's loop
 
@@ -93,13 +102,6 @@ class Runner:
             self._halted = True
             self._on_fatal(error)
 
-    def _unpack(self) -> None:
-        self._woken = False
-        while self._inbox:
-            items = self._inbox.popleft()
-            if not items[0].session.revoked:
-                self._lanes.add(items)
-
     async def _work(self, slot: Slot) -> None:
         loop, lanes = self._loop, self._lanes
         slice_ends = loop.time() + SLICE_SECONDS
@@ -109,17 +111,19 @@ class Runner:
                 await lanes.wait() if not self._halted else await loop.create_future()
                 slice_ends = loop.time() + SLICE_SECONDS
                 continue
-            slot.active = True
+            slot.active, slot.called = True, False
             try:
                 while True:
                     delay = await self._handling.step(slot, lane)
+                    if lane.probes or lane.call is not None:
+                        self._after_call(slot, lane)
                     if delay is not None:
                         lanes.later(lane, delay)
                         break
                     if loop.time() > slice_ends:
                         await asyncio.sleep(0)
                         slice_ends = loop.time() + SLICE_SECONDS
-                    if self._halted or not lane.items or lane.batch is not None:
+                    if self._halted or not lane.items or lane.batch is not None or lanes.yielding:
                         lanes.release(lane)
                         break
             except asyncio.CancelledError:
@@ -128,7 +132,17 @@ class Runner:
                 slot.calm()
             finally:
                 slot.active = slot.abandoned = False
+                if lane.probes or lane.call is not None:
+                    self._after_call(slot, lane)
                 self._rested.set()
+
+    def _after_call(self, slot: Slot, lane: Lane) -> None:
+        """Settle what the admission of the lane has promised: the probe of an outage, a call within a rate."""
+        if lane.probes:
+            self._outages.leave_open(lane)
+        if lane.call is not None and not slot.called:
+            self._lanes.withdraw_call(lane)
+        lane.call, slot.called = None, False
 
     # Drain, close
 
@@ -137,8 +151,9 @@ class Runner:
         cancel them; flush."""
         session.revoked = True
         self._lanes.clear()
+        self._outages.clear()
         deadline = self._loop.time() + timeout_seconds
-        while self._working() and (left := deadline - self._loop.time()) > 0:
+        while self.active and (left := deadline - self._loop.time()) > 0:
             self._rested.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left):
@@ -147,17 +162,20 @@ class Runner:
             if slot.active and slot.task is not None:
                 slot.abandoned = True
                 slot.task.cancel()
-        if self._working():
+        if self.active:
             await asyncio.sleep(0.05)
         if self._flushing is not None:
             await self._flushing.finish(session, timeout_seconds)
 
-    def _working(self) -> bool:
-        return any(slot.active for slot in self._slots)
+    @property
+    def active(self) -> int:
+        """The number of lanes that are being processed."""
+        return sum(slot.active for slot in self._slots)
 
     async def close(self, timeout_seconds: float) -> None:
         """Stop the workers, then close the subscriber. Raises TimeoutError if that takes longer than `timeout_seconds`."""
         self._halted = True
+        self._outages.close()
         self._tasks.request_cancel()
         await self._tasks.wait(1.0)
         for slot in self._slots:

@@ -5,11 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ..errors import ConfigurationError, HubError
 from ..kafka import Cluster
+from ..metrics import MetricsSnapshot, Registry
 from ..service import ServiceTasks
 from ..telemetry import masked
 from .clients import NO_CONFIGS, Clients
 from .config import SubscriberConfig, check_unique
 from .dead_letters import DeadLetters
+from .isolation import ForkServer, IsolatedSubscriber, Job, is_isolated
 from .status import SubscriberStatus
 from .supervisor import SubscriberSupervisor
 
@@ -28,7 +30,9 @@ class DeliveryService:
 
     `drain_seconds`: how long running handlers may continue when their partition is revoked (a rebalance, the end).
     `dead_letter_configs`: topic settings of the dead-letter topics, for new and existing ones.
-    `on_failing` is called with the value of `failing` whenever it changes.
+    `on_failing` is called with the value of `failing` whenever it changes, `on_change` when the state of a subscriber changes.
+    `registry`: where the metrics of subscribers are.
+    `fork_server`: runs the subscribers that are isolated; without it all run in threads of this process. `stop` closes it.
     Raises ConfigurationError if two subscribers have the same id.
     """
 
@@ -41,15 +45,20 @@ class DeliveryService:
         drain_seconds: float = 5.0,
         dead_letter_configs: Mapping[str, str] = NO_CONFIGS,
         on_failing: Callable[[dict[str, str]], object] = lambda _: None,
+        on_change: Callable[[], object] = lambda: None,
+        fork_server: ForkServer | None = None,
+        registry: Registry | None = None,
     ) -> None:
         check_unique(list(subscribers))
         self._configs = list(subscribers)
-        self._cluster = cluster.named("delivery")
+        self._cluster = cluster
         self._topic, self._drain_seconds = topic, drain_seconds
         self._dead_letter_configs = dead_letter_configs
-        self._on_failing = on_failing
+        self._on_failing, self._on_change = on_failing, on_change
+        self._fork_server = fork_server
+        self._registry = registry or Registry()
         self._reported: dict[str, str] = {}
-        self._supervisors: list[SubscriberSupervisor] = []
+        self._supervisors: list[SubscriberSupervisor | IsolatedSubscriber] = []
         self._tasks = ServiceTasks("delivery")
         self._dead_letters: DeadLetters | None = None
 
@@ -59,10 +68,12 @@ class DeliveryService:
         Raises ConfigurationError, after stopping all subscribers, if a plugin does not exist or its settings are invalid. A
         plugin whose import or `open` raises or hangs is retried later and does not affect the others.
         """
-        clients = Clients(self._cluster, self._dead_letter_configs)
+        clients = Clients(self._cluster.named("delivery"), self._dead_letter_configs)
         self._dead_letters = DeadLetters(clients, self._topic)
         for config in self._configs:
-            one = SubscriberSupervisor(config, clients, self._dead_letters, self._topic, self._drain_seconds, self._changed)
+            one = self._isolated(config) or SubscriberSupervisor(
+                config, clients, self._dead_letters, self._topic, self._drain_seconds, self._changed, self._registry
+            )
             self._supervisors.append(one)
             self._tasks.start(one.run(), f"subscriber {config.id}")
         checks = [one.checked for one in self._supervisors]
@@ -73,6 +84,12 @@ class DeliveryService:
         if wrong:
             await self.stop()
             raise ConfigurationError("; ".join(wrong))
+
+    def _isolated(self, config: SubscriberConfig) -> IsolatedSubscriber | None:
+        if self._fork_server is None or not is_isolated(config):
+            return None
+        job = Job(self._cluster.named("delivery"), config, self._topic, self._drain_seconds, self._dead_letter_configs)
+        return IsolatedSubscriber(job, self._fork_server, self._changed)
 
     async def ready(self, timeout_seconds: float = 30.0) -> None:
         """Wait until every subscriber is running, failed or stopped. Raises TimeoutError."""
@@ -97,6 +114,7 @@ class DeliveryService:
         }
 
     def _changed(self) -> None:
+        self._on_change()
         failing = self.failing()
         if failing != self._reported:
             self._reported = failing
@@ -106,6 +124,10 @@ class DeliveryService:
         """One entry per subscriber, in the order of the configuration."""
         return [one.status() for one in self._supervisors]
 
+    def metrics(self) -> list[MetricsSnapshot]:
+        """The metrics of subscribers in processes of their own, as last reported; those of the others are in `registry`."""
+        return [snapshot for one in self._supervisors if isinstance(one, IsolatedSubscriber) for snapshot in one.metrics()]
+
     async def stop(self) -> None:
         """Let running handlers end, commit, leave the groups, close the subscribers."""
         await self._tasks.cancel(again_seconds=4 * self._drain_seconds + STOP_SECONDS)  # a client may ignore the first
@@ -114,3 +136,5 @@ class DeliveryService:
                 one.checked.exception()
         if self._dead_letters is not None:
             await self._dead_letters.close()
+        if self._fork_server is not None:
+            self._fork_server.close()

@@ -16,16 +16,19 @@ from typing import Any
 from subscribers import Subscriber, SubscriberContext
 
 from ..errors import ConfigurationError
-from ..kafka import TopicMissing
+from ..kafka import SUBSCRIBERS, TopicMissing
+from ..metrics import PluginMetrics, Registry
 from ..service import ServiceTasks, no_log
+from .administration.control import Control, Paused
+from .admission import wall_ms
 from .clients import Clients
 from .config import SubscriberConfig, SubscriberPlan, plan
 from .dead_letters import DeadLetters
 from .discovery import load
-from .failures import StoppedByPolicy
 from .feed import Disconnected, Feed
 from .lifecycle import Lifecycle
-from .runner import Runner
+from .restarting import Restarting
+from .runner import DURATION, Runner
 from .selection import Selection
 from .status import Counters, SubscriberStatus
 from .thread import SubscriberThread
@@ -33,14 +36,12 @@ from .window import Session
 
 IMPORT_SECONDS = 30.0
 BLOCKED_SECONDS = 3.0
-BACKOFF_INITIAL_SECONDS = 1.0
-BACKOFF_MAX_SECONDS = 60.0
-STEADY_SECONDS = 60.0
 RECONNECT_MAX_SECONDS = 3.0
+CONTROL_SECONDS = 5.0
 
 
 class SubscriberSupervisor:
-    """One configured subscriber, run until `stop`."""
+    """One configured subscriber, run until `stop`. `registry`: where its metrics are; by default nowhere else."""
 
     def __init__(
         self,
@@ -50,18 +51,26 @@ class SubscriberSupervisor:
         topic: str,
         drain_seconds: float,
         on_change: Callable[[], None],
+        registry: Registry | None = None,
     ) -> None:
         self.config = config
-        self.checked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._registry = registry or Registry()
         self._clients, self._dead_letters, self._topic = clients, dead_letters, topic
         self._drain_seconds = drain_seconds
         self._log = logging.getLogger(f"hub.delivery.{config.id}")
         self._counters = Counters()
         self.lifecycle = Lifecycle(self._log, on_change)
-        self._restarts = self._reconnects = 0
+        self._restarting = Restarting(self.lifecycle)
+        self._reconnects = 0
+        self._control = Control(clients.cluster, config.id)
         self._thread: SubscriberThread | None = None
         self._runner: Runner | None = None
         self._feed: Feed | None = None
+
+    @property
+    def checked(self) -> "asyncio.Future[None]":
+        """Done when the configuration is known to be valid; its exception is the ConfigurationError otherwise."""
+        return self._restarting.checked
 
     def status(self) -> SubscriberStatus:
         """The present status."""
@@ -69,6 +78,8 @@ class SubscriberSupervisor:
         state = self.lifecycle.state
         if state == "running" and self._thread is not None and self._thread.blocked_seconds() > BLOCKED_SECONDS:
             state = "blocked"
+        if state == "running" and counters.outages:
+            state = "unavailable"
         session = None if feed is None else feed.session
         return SubscriberStatus(
             id=self.config.id,
@@ -76,6 +87,7 @@ class SubscriberSupervisor:
             state=state,
             partitions=() if feed is None else feed.partitions,
             lag=0 if feed is None else feed.lag,
+            lag_seconds=None if feed is None else feed.lag_seconds(wall_ms()),
             in_flight=0 if session is None else session.in_flight,
             delivered=counters.delivered,
             retried=counters.retried,
@@ -87,49 +99,39 @@ class SubscriberSupervisor:
             filtered=counters.filtered,
             gaps=counters.gaps,
             malformed=counters.malformed,
-            restarts=self._restarts,
+            sampled=counters.sampled,
+            too_old=counters.too_old,
+            replays_skipped=counters.replays_skipped,
+            rate_limited=counters.rate_limited,
+            outages=counters.outages,
+            restarts=self._restarting.restarts,
             reconnects=self._reconnects,
             error=(self._runner.error if self._runner is not None else None) or self.lifecycle.error,
         )
 
     async def run(self) -> None:
         """Run until cancelled or stopped by its policy. An invalid configuration is reported by `checked`."""
-        loop, delay = asyncio.get_running_loop(), BACKOFF_INITIAL_SECONDS
         try:
-            while True:
-                began = loop.time()
-                try:
-                    await self._one_feed()
-                except StoppedByPolicy as error:
-                    self.lifecycle.enter("stopped", error)
-                    return
-                except ConfigurationError as error:
-                    if not self.checked.done():
-                        self.checked.set_exception(error)
-                        return
-                    self.lifecycle.fail(error, delay)
-                except Exception as error:
-                    self.lifecycle.fail(error, delay)
-                if not self.checked.done():
-                    self.checked.set_result(None)
-                delay = BACKOFF_INITIAL_SECONDS if loop.time() - began > STEADY_SECONDS else delay
-                await asyncio.sleep(delay)
-                delay = min(BACKOFF_MAX_SECONDS, delay * 2)
-                self._restarts += 1
+            await self._restarting.run(self._until_failed)
         finally:
-            if self.lifecycle.state != "stopped":
-                self.lifecycle.enter("stopped")
-            if not self.checked.done():
-                self.checked.cancel()
+            await self._control.stop()
+
+    async def _until_failed(self) -> None:
+        """Run the subscriber, also again after each pause, which closes it. Raises what ends it."""
+        while True:
+            try:
+                return await self._one_feed()
+            except Paused:
+                self._feed = None
 
     async def _one_feed(self) -> None:
         self._thread = SubscriberThread(f"hub.sub.{self.config.id}")
         try:
             prepared = await self._thread.run(self._prepare(), IMPORT_SECONDS)
-            if not self.checked.done():
-                self.checked.set_result(None)
+            self._restarting.is_valid()
             if prepared.delivery.on_error == "dlq":
                 await self._ensure_dead_letter_topic()
+            await self._until_allowed()
             fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._runner = await self._thread.run(
                 self._open(prepared, asyncio.get_running_loop(), fatal), prepared.delivery.timeout_seconds
@@ -167,6 +169,20 @@ class SubscriberSupervisor:
             await asyncio.sleep(delay)
             delay = min(RECONNECT_MAX_SECONDS, delay * 2)
 
+    async def _until_allowed(self) -> None:
+        """Wait until the records about this subscriber are known and it is not paused."""
+        self._control.start()
+        while not self._control.caught_up.is_set():
+            try:
+                async with asyncio.timeout(CONTROL_SECONDS):
+                    await self._control.caught_up.wait()
+            except TimeoutError:
+                self.lifecycle.enter("reconnecting", Disconnected(f"no response to reading {SUBSCRIBERS}"))
+        if self._control.paused is not None:
+            self.lifecycle.enter("paused", Paused(self._control.paused))
+            await self._control.until_resumed()
+            self.lifecycle.enter("starting")
+
     async def _open(
         self, prepared: SubscriberPlan, service_loop: asyncio.AbstractEventLoop, fatal: "asyncio.Future[None]"
     ) -> Runner:
@@ -177,8 +193,10 @@ class SubscriberSupervisor:
 
         instance: Subscriber[Any] = prepared.plugin(prepared.settings)
         logger = logging.getLogger(f"subscribers.{self.config.id}")
-        await instance.open(SubscriberContext(self.config.id, logger))
-        runner = Runner(prepared, instance, self._dead_letters, self._counters, on_fatal, self._log)
+        context = SubscriberContext(self.config.id, logger, metrics=PluginMetrics(self._registry, self.config.id))
+        await instance.open(context._replace(state=self._control.state) if prepared.plugin.uses_state else context)
+        seconds = self._registry.histogram(DURATION, subscriber=self.config.id)
+        runner = Runner(prepared, instance, self._dead_letters, self._counters, on_fatal, self._log, handler_seconds=seconds)
         runner.start()
         return runner
 
@@ -200,6 +218,7 @@ class SubscriberSupervisor:
             watching = ServiceTasks(f"subscriber {self.config.id}", partial(_settle, fatal))
             reading = feeding.start(feed.run(), f"{self.config.id} feed")
             watching.start(self._watch(feed), f"{self.config.id} watch")
+            watching.start(self._control.until_paused(), f"{self.config.id} pause")
             try:
                 await asyncio.wait({reading, fatal}, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -256,3 +275,4 @@ def _settle(fatal: "asyncio.Future[None]", error: BaseException) -> None:
     """Set the error that ends the subscriber's present run."""
     if not fatal.done():
         fatal.set_exception(error)
+        fatal.exception()  # a subscriber that ends already does not ask for it; asyncio would log that

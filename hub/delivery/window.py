@@ -8,30 +8,33 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from .policies import EventPolicy
 from .selection import Headers, Route
 
 
 class Item:
     """One record in flight."""
 
-    __slots__ = ("done", "error", "failures", "first_failure_at", "headers", "key", "offset", "partition", "route", "session",
-                 "size", "timestamp_ms", "value", "wall_first_failure")  # fmt: skip
+    __slots__ = ("done", "error", "failures", "first_failure_at", "headers", "key", "offset", "partition", "policy", "route",
+                 "session", "size", "timestamp_ms", "value", "wall_first_failure")  # fmt: skip
 
-    def __init__(self, session: "Session", route: Route, record: Any) -> None:
+    def __init__(self, session: "Session", route: Route, record: Any, partition: int | None = None) -> None:
+        """`partition`: needed for a record without this attribute."""
         self.session = session
         self.route = route
-        self.partition: int = record.partition
+        self.partition: int = record.partition if partition is None else partition
         self.offset: int = record.offset
         self.key: bytes | None = record.key
         self.value: bytes | None = record.value
-        self.headers: Headers = record.headers
+        self.headers: Headers = tuple(record.headers)
         self.timestamp_ms: int = record.timestamp
-        self.size: int = len(record.value or b"") + sum([len(value or b"") for _, value in record.headers]) + 200
+        self.size: int = len(self.value or b"") + sum([len(value or b"") for _, value in self.headers]) + 200
         self.done = False
         self.failures = 0
         self.first_failure_at = 0.0
         self.wall_first_failure = ""
         self.error: BaseException | None = None
+        self.policy: EventPolicy | None = None
 
     def finish(self) -> None:
         """Acknowledge the record. Called once, in the subscriber's thread."""
@@ -85,6 +88,11 @@ class Session:
     def in_flight(self) -> int:
         """The number of events in flight."""
         return self.fed - self.finished
+
+    def oldest_ms(self) -> int | None:
+        """The timestamp, in milliseconds since the epoch, of the oldest event that is not acknowledged; None if there is none."""
+        first = [window.pending[0].timestamp_ms for window in self.windows.values() if window.committable() < window.position]
+        return min(first, default=None)
 
     def room(self) -> int:
         """How many more events may be passed to the subscriber now."""

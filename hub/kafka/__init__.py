@@ -20,11 +20,22 @@ from .errors import (
 )
 from .fetched import UNREADABLE
 from .following import Begin, follow, next_records
-from .groups import GroupMember, GroupState, describe_groups
+from .groups import GroupMember, GroupState, describe_groups, list_groups
+from .header_walk import RecordRule, Unwalkable, read_headers
 from .kip890 import Kip890Session
 from .membership import GroupMembership
+from .offsets import (
+    GroupInUse,
+    OffsetRange,
+    commit_offsets,
+    describe_offsets,
+    find_offsets,
+    read_committed,
+    timestamps_at,
+)
 from .opening import describe_features, open_session, supports_kip890
 from .partition import INBOX_PARTITIONS, inbox_of, murmur2, partition_of
+from .picking import Chunk, RecordPicker
 from .reader import PartitionReader, read_all
 from .records import Record, StoredRecord, TopicPartition
 from .sender import SEND_SECONDS, Outgoing, Sender
@@ -41,6 +52,7 @@ from .topics import (
     REPLIES,
     REPLY_PARTITIONS,
     STATE,
+    SUBSCRIBERS,
     TOMBSTONES_MS,
     Ensured,
     TopicSpec,
@@ -54,9 +66,11 @@ from .topics import (
     ensure_dlq,
     ensure_hub,
     ensure_pool,
+    ensure_subscribers,
     ensure_topics,
     hub_topics,
     list_pools,
+    list_topics,
     pool_topic,
 )
 from .transport import KafkaTransport, RecordReader, RecordSender, Transport
@@ -75,27 +89,33 @@ __all__ = [
     "REPLY_PARTITIONS",
     "SEND_SECONDS",
     "STATE",
+    "SUBSCRIBERS",
     "TOMBSTONES_MS",
     "UNREADABLE",
     "Begin",
     "BrokerUnreachable",
+    "Chunk",
     "ClassicSession",
     "Cluster",
     "ClusterStorage",
     "ConnectionLost",
     "CorruptBatch",
     "Ensured",
+    "GroupInUse",
     "GroupMember",
     "GroupMembership",
     "GroupState",
     "KafkaTransport",
     "Kip890Session",
     "OffsetOutOfRange",
+    "OffsetRange",
     "Outgoing",
     "PartitionReader",
     "PartitionUnavailable",
     "Record",
+    "RecordPicker",
     "RecordReader",
+    "RecordRule",
     "RecordSender",
     "RecordTooLarge",
     "Sender",
@@ -110,13 +130,16 @@ __all__ = [
     "TopicSpec",
     "TransactionalSession",
     "Transport",
+    "Unwalkable",
     "build_batch",
     "build_batches",
     "commands_topic",
+    "commit_offsets",
     "delete_hub",
     "delete_records",
     "describe_features",
     "describe_groups",
+    "describe_offsets",
     "describe_partitions",
     "describe_replicas",
     "describe_setting",
@@ -126,13 +149,17 @@ __all__ = [
     "ensure_dlq",
     "ensure_hub",
     "ensure_pool",
+    "ensure_subscribers",
     "ensure_topics",
+    "find_offsets",
     "follow",
     "hub_topics",
     "inbox_of",
     "is_client_error",
     "leaders_away",
+    "list_groups",
     "list_pools",
+    "list_topics",
     "make_admin",
     "make_consumer",
     "make_producer",
@@ -144,7 +171,10 @@ __all__ = [
     "pool_topic",
     "read_all",
     "read_batches",
+    "read_committed",
+    "read_headers",
     "size_of",
     "supports_kip890",
+    "timestamps_at",
     "wait_until_reachable",
 ]

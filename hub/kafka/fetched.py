@@ -20,6 +20,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from ..decompression import DECOMPRESSED_BYTES_MAX, TooLargeDecompressed, decompress
 from ..logs import Logger
 from ..throttle import LogThrottle
+from .header_walk import read_varint
 
 log = Logger(__name__)
 
@@ -29,7 +30,6 @@ REASON_CHARACTERS_MAX = 300
 _LENGTH = struct.Struct(">i")
 _LENGTH_AT, _LENGTH_COUNTS_FROM = 8, 12
 _HEADER = struct.Struct(">qiibIhiqqqhii")
-_VARINT_BITS_MAX = 63
 _CODEC_MASK, _APPEND_TIME = 0x07, 0x08
 _ATTRIBUTES = struct.Struct(">h")
 _ATTRIBUTES_AT = 21
@@ -46,6 +46,18 @@ class FetchedRecord(NamedTuple):
     value: bytes | None
     headers: list[tuple[str, bytes | None]]
     checksum: None = None
+
+
+class BatchView(NamedTuple):
+    """An uncompressed batch of format 2: its `size` records are at `span` of `data`. Times in ms; `append_time_ms`: that of all
+    records, if the broker has set it."""
+
+    data: bytes
+    span: tuple[int, int]
+    size: int
+    base_offset: int
+    first_ms: int
+    append_time_ms: int | None
 
 
 class FetchedBatches:
@@ -96,25 +108,35 @@ class FetchedBatch:
         self.validate_crc = batch.validate_crc
 
     def __iter__(self) -> Self:
-        """The records, or one record in place of all if they cannot be decoded."""
-        start, end = self._at
-        batch = self._batch
-        try:
-            if batch.compression_type:
-                plain = uncompressed(self._data[start:end])
-                start, end, self._data, batch = 0, len(plain), plain, DefaultRecordBatch(plain)
-            self._records = iter(list(batch))
-        except UnicodeDecodeError:
-            self._records = iter(self._leniently(start, end))
-        except TooLargeDecompressed:
-            self._records = iter([self._left_out(f"the decompressed records exceed {DECOMPRESSED_BYTES_MAX} bytes")])
-        except Exception as error:
-            self._records = iter([self._left_out(f"the records cannot be decoded: {type(error).__name__}: {error}")])
+        self._records = iter(self.decode())
         return self
 
-    def _leniently(self, start: int, end: int) -> list[FetchedRecord]:
+    def decode(self) -> list[Any]:
+        """The records, or one record in place of all if they cannot be decoded."""
+        (start, end), data, batch = self._at, self._data, self._batch
         try:
-            return read_leniently(self._data[start:end])
+            if batch.compression_type:
+                plain = uncompressed(data[start:end])
+                start, end, data, batch = 0, len(plain), plain, DefaultRecordBatch(plain)
+            return list(batch)
+        except UnicodeDecodeError:
+            return self._leniently(data[start:end])
+        except TooLargeDecompressed:
+            return [self._left_out(f"the decompressed records exceed {DECOMPRESSED_BYTES_MAX} bytes")]
+        except Exception as error:
+            return [self._left_out(f"the records cannot be decoded: {type(error).__name__}: {error}")]
+
+    def view(self) -> BatchView:
+        """The batch without decoding its records. Raises any exception if it cannot be decompressed."""
+        (start, end), data = self._at, self._data
+        if self._batch.compression_type:
+            data = uncompressed(data[start:end])
+            start, end = 0, len(data)
+        return view_of(data, start, end)
+
+    def _leniently(self, data: bytes) -> list[FetchedRecord]:
+        try:
+            return read_leniently(data)
         except CorruptRecordException as error:
             return [self._left_out(f"the records cannot be decoded: {error}")]
 
@@ -144,38 +166,51 @@ def uncompressed(batch: bytes) -> bytes:
     )
 
 
+def view_of(data: bytes, start: int, end: int) -> BatchView:
+    """The uncompressed batch of format 2 at `start` of `data`."""
+    base_offset, _, _, _, _, attributes, _, first_ms, max_ms, _, _, _, count = _HEADER.unpack_from(data, start)
+    append_time_ms = max_ms if attributes & _APPEND_TIME else None
+    return BatchView(data, (start + _HEADER.size, end), count, base_offset, first_ms, append_time_ms)
+
+
+def record_at(view: BatchView, at: int) -> FetchedRecord:
+    """Decode the record at `at`. Raises ValueError, IndexError."""
+    return _placed(view, _read_record(view.data, at)[0])
+
+
+def _placed(view: BatchView, record: FetchedRecord) -> FetchedRecord:
+    append_time_ms = view.append_time_ms
+    return record._replace(
+        offset=view.base_offset + record.offset,
+        timestamp=view.first_ms + record.timestamp if append_time_ms is None else append_time_ms,
+        timestamp_type=int(append_time_ms is not None),
+    )
+
+
 def read_leniently(batch: bytes) -> list[FetchedRecord]:
     """Decode an uncompressed batch of format 2 with any header names. Raises CorruptRecordException."""
-    base_offset, _, _, _, _, attributes, _, first_ms, max_ms, _, _, _, count = _HEADER.unpack_from(batch)
+    view = view_of(batch, 0, len(batch))
     body = batch[_HEADER.size :]
     try:
         records, at = [], 0
-        for _ in range(count):
+        for _ in range(view.size):
             record, at = _read_record(body, at)
             records.append(record)
     except Exception as error:
-        raise CorruptRecordException(f"batch at offset {base_offset}: {error!r}") from error
-    append_time = bool(attributes & _APPEND_TIME)
-    return [
-        record._replace(
-            offset=base_offset + record.offset,
-            timestamp=max_ms if append_time else first_ms + record.timestamp,
-            timestamp_type=int(append_time),
-        )
-        for record in records
-    ]
+        raise CorruptRecordException(f"batch at offset {view.base_offset}: {error!r}") from error
+    return [_placed(view, record) for record in records]
 
 
 def _read_record(body: bytes, at: int) -> tuple[FetchedRecord, int]:
     """Decode the record at position `at`. Returns it, with offset and timestamp relative to its batch, and the position after
     it."""
-    length, at = _read_varint(body, at)
+    length, at = read_varint(body, at)
     end = at + length
-    time_delta, at = _read_varint(body, at + 1)  # skip the unused attributes
-    offset_delta, at = _read_varint(body, at)
+    time_delta, at = read_varint(body, at + 1)  # skip the unused attributes
+    offset_delta, at = read_varint(body, at)
     key, at = _read_bytes(body, at)
     value, at = _read_bytes(body, at)
-    count, at = _read_varint(body, at)
+    count, at = read_varint(body, at)
     headers = []
     for _ in range(count):
         name, at = _read_bytes(body, at)
@@ -187,17 +222,5 @@ def _read_record(body: bytes, at: int) -> tuple[FetchedRecord, int]:
 
 
 def _read_bytes(body: bytes, at: int) -> tuple[bytes | None, int]:
-    length, at = _read_varint(body, at)
+    length, at = read_varint(body, at)
     return (None, at) if length < 0 else (body[at : at + length], at + length)
-
-
-def _read_varint(body: bytes, at: int) -> tuple[int, int]:
-    """Decode a zigzag varint. (aiokafka's compiled version reads past the end of the buffer.)"""
-    number = shift = 0
-    while (byte := body[at]) & 0x80:
-        number |= (byte & 0x7F) << shift
-        shift, at = shift + 7, at + 1
-        if shift > _VARINT_BITS_MAX:
-            raise ValueError("a varint has more than ten bytes")
-    number |= byte << shift
-    return (number >> 1) ^ -(number & 1), at + 1

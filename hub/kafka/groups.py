@@ -1,7 +1,8 @@
 """Describes consumer groups: members, assigned partitions, lag."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -37,6 +38,23 @@ class GroupState(NamedTuple):
 
 async def describe_groups(cluster: Cluster, prefix: str) -> list[GroupState]:
     """The groups whose names start with `prefix`, sorted by name. Raises `BrokerUnreachable`, `ConnectionLost`."""
+    async with _admin(cluster, prefix) as admin:
+        return [await _describe(admin, cluster, name) for name in await _names(admin, prefix)]
+
+
+async def list_groups(cluster: Cluster, prefix: str) -> list[str]:
+    """The names of the groups that start with `prefix`, sorted. Raises as `describe_groups` does."""
+    async with _admin(cluster, prefix) as admin:
+        return await _names(admin, prefix)
+
+
+async def _names(admin: AIOKafkaAdminClient, prefix: str) -> list[str]:
+    return sorted(name for name, *_ in await admin.list_consumer_groups() if name.startswith(prefix))
+
+
+@asynccontextmanager
+async def _admin(cluster: Cluster, prefix: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A started client, for TIMEOUT_SECONDS."""
     admin = make_admin(cluster)
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
@@ -44,8 +62,7 @@ async def describe_groups(cluster: Cluster, prefix: str) -> list[GroupState]:
                 await admin.start()
             except (KafkaError, OSError) as failure:
                 raise BrokerUnreachable(str(cluster), str(failure) or type(failure).__name__) from None
-            names = sorted(name for name, *_ in await admin.list_consumer_groups() if name.startswith(prefix))
-            return [await _describe(admin, cluster, name) for name in names]
+            yield admin
     except (KafkaError, OSError, TimeoutError) as failure:
         reason = f"within {TIMEOUT_SECONDS:g} s" if isinstance(failure, TimeoutError) else f"({failure!r})"
         raise ConnectionLost(f"{cluster} did not return the groups {prefix}* {reason}.") from failure

@@ -27,6 +27,7 @@ STATE = "hub.state"
 REPLIES = "hub.replies"
 COMMANDS_PREFIX = "hub.commands."
 DLQ_PREFIX = "hub.dlq."
+SUBSCRIBERS = "hub.subscribers"
 REPLY_PARTITIONS = 8
 DEFAULT_POOL = "default"
 CLUSTER_PARTITIONS = 16
@@ -105,6 +106,13 @@ def dlq_spec(subscriber: str, partitions: int) -> TopicSpec:
     return _spec(dlq_topic(subscriber), partitions, "delete", retention_ms=14 * _DAY_MS, max_message_bytes=bytes_max)
 
 
+def subscribers_spec() -> TopicSpec:
+    """Specification of the topic of control records and state of subscribers. It has one partition, read from its beginning."""
+    return _spec(
+        SUBSCRIBERS, 1, "compact", segment_bytes=64 << 20, max_compaction_lag_ms=_HOUR_MS, delete_retention_ms=TOMBSTONES_MS
+    )
+
+
 async def ensure_topics(
     cluster: Cluster,
     *,
@@ -156,6 +164,13 @@ async def ensure_dlq(cluster: Cluster, subscriber: str, *, events: str = EVENTS,
         await _ensure(admin, cluster, [_override(spec, {spec.name: config})])
 
 
+async def ensure_subscribers(cluster: Cluster) -> None:
+    """Create the topic `hub.subscribers` if it is missing: it is created with its first record. Raises as `ensure_topics`
+    does."""
+    async with _admin(cluster) as admin:
+        await _ensure(admin, cluster, [subscribers_spec()])
+
+
 async def describe_partitions(cluster: Cluster, topic: str = INTAKE) -> int:
     """The number of partitions of a topic; for `hub.intake` that of engine partitions. Raises `TopicMissing`,
     `BrokerUnreachable`."""
@@ -205,6 +220,12 @@ async def delete_records(cluster: Cluster, topic: str, partition: int, before: i
             raise BrokerUnreachable(str(cluster), str(failure)) from None
         except KafkaError as refused:
             raise TopicRefused(topic, "delete records of", refused.errno, str(refused)) from refused
+
+
+async def list_topics(cluster: Cluster, prefix: str = PREFIX) -> list[str]:
+    """The topics whose names start with `prefix`, sorted. Raises `BrokerUnreachable`."""
+    async with _admin(cluster) as admin:
+        return sorted(name for name in await admin.list_topics() if name.startswith(prefix))
 
 
 async def list_pools(cluster: Cluster) -> list[str]:

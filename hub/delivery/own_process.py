@@ -1,0 +1,88 @@
+"""The process of one isolated subscriber: delivery of this subscriber alone, with reports to the process that manages it."""
+
+import asyncio
+import contextlib
+import importlib
+import os
+import signal
+from collections.abc import Sequence
+
+from ..errors import ConfigurationError
+from ..metrics import Registry
+from .config import SubscriberConfig
+from .isolation import ForkServer, Job, Reporter, is_isolated
+from .isolation.reports import METRICS_SECONDS, REPORT_SECONDS
+from .service import DeliveryService
+from .thread import new_event_loop
+
+SHARED_MODULES = ("uvloop", "concurrent.futures.thread", "hub.decompression")
+"""Modules that every process of a subscriber imports sooner or later: imported before the fork, their pages are shared."""
+
+
+def fork_server_for(subscribers: Sequence[SubscriberConfig]) -> ForkServer | None:
+    """A fork server, if one of these subscribers runs in a process of its own. Call it in the main thread, before there are
+    other threads or event loops."""
+    if not any(is_isolated(one) for one in subscribers):
+        return None
+    for module in SHARED_MODULES:
+        with contextlib.suppress(ImportError):  # uvloop is not available on every system
+            importlib.import_module(module)
+    return ForkServer(run_subscriber)
+
+
+def run_subscriber(job: bytes, reports: int) -> int:
+    """Run the subscriber of `job` until SIGTERM, which drains it; a second one ends the process. Returns the exit code."""
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(_deliver(Job.of_bytes(job), Reporter(reports)))
+
+
+async def _deliver(job: Job, reporter: Reporter) -> int:
+    stopping, changed = asyncio.Event(), asyncio.Event()
+    _listen(stopping, changed)
+    registry = Registry()
+    service = DeliveryService(
+        job.cluster,
+        [job.config],
+        topic=job.topic,
+        drain_seconds=job.drain_seconds,
+        dead_letter_configs=job.dead_letter_configs,
+        on_change=changed.set,
+        registry=registry,
+    )
+    clock = asyncio.get_running_loop().time
+    metrics_at = clock() + METRICS_SECONDS
+    try:
+        await service.start()
+        while not stopping.is_set():
+            changed.clear()
+            status = service.status()[0]
+            reporter.status(status)
+            if clock() >= metrics_at:
+                reporter.metrics(registry.collect())
+                metrics_at = clock() + METRICS_SECONDS
+            if status.state == "stopped":
+                break
+            try:
+                async with asyncio.timeout(REPORT_SECONDS):
+                    await changed.wait()
+            except TimeoutError:
+                continue
+    except ConfigurationError as error:
+        reporter.invalid(str(error))
+    except BrokenPipeError:  # the manager is gone
+        return 1
+    finally:
+        await service.stop()
+        with contextlib.suppress(OSError):
+            reporter.metrics(registry.collect())
+    return 0
+
+
+def _listen(stopping: asyncio.Event, changed: asyncio.Event) -> None:
+    def stop() -> None:
+        if stopping.is_set():
+            os._exit(128 + signal.SIGTERM)
+        stopping.set()
+        changed.set()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)

@@ -1,0 +1,135 @@
+"""What a subscriber does not want is not decoded: the same records are selected, and the counters and offsets are the same."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.delivery import DeliveryService, SubscriberConfig
+from hub.delivery.config import plan
+from hub.delivery.selection import MALFORMED, Selection
+from hub.kafka import Cluster, Record, RecordPicker, build_batch
+from hub.kafka.fetched import FetchedBatch, FetchedBatches, record_at
+from hub.kafka.header_walk import find_records
+from subscribers import F, Filter, Subscriber, SubscriberSettings, on
+from tests.brokers import unique
+
+from .event_log import committed_offset, completed, create_topic, progress, running, write
+from .plugins import SEEN
+from .waiting import until
+
+TYPES = [b"task.failed", b"task.ready", b"task.progressed", b"task.invented", b"\xff", b"", None]
+ATTRIBUTES = ["type", "namespace", "taskname", "severitynumber"]
+VALUES = [b"default", b"prod", b"charge", b"17", b"", b"\xff", b"x" * 300, b"task.failed", None]
+
+
+class Ends(Subscriber[SubscriberSettings]):
+    """Takes types by name and by pattern."""
+
+    @on("task.failed", "task.inv*")
+    async def one(self, event: Any) -> None: ...
+
+
+class Everything(Subscriber[SubscriberSettings]):
+    """Takes all types."""
+
+    @on("*")
+    async def one(self, event: Any) -> None: ...
+
+
+def attribute_filter(operator: Any) -> st.SearchStrategy[Filter]:
+    one = st.sampled_from(ATTRIBUTES)
+    value = st.sampled_from(["task.failed", "task.", "failed", "prod", "default", "d", "17"])
+    return st.dictionaries(one, value, min_size=1, max_size=2).map(lambda attributes: operator(**attributes))
+
+
+filters = st.recursive(
+    st.one_of(*(attribute_filter(operator) for operator in (F.exact, F.prefix, F.suffix))),
+    lambda inner: inner.map(F.not_) | st.lists(inner, min_size=1, max_size=2).map(lambda several: F.all(*several))
+    | st.lists(inner, min_size=1, max_size=2).map(lambda several: F.any(*several)),
+    max_leaves=4,
+)  # fmt: skip
+headers = st.lists(
+    st.tuples(st.just("ce_type"), st.sampled_from(TYPES))
+    | st.tuples(st.sampled_from(["ce_namespace", "ce_taskname", "ce_severitynumber", "ce_type2"]), st.sampled_from(VALUES))
+    | st.tuples(st.just("note"), st.sampled_from([b"ce_type", b"\x0ece_type\x16task.failed"])),
+    max_size=7,
+)  # fmt: skip
+
+
+def found_in(several: list[list[tuple[str, bytes | None]]], rule: Selection) -> list[tuple[int, Any]]:
+    """Offset and route of the encoded records with these headers that the rule wants."""
+    batch = FetchedBatches(build_batch([Record(b"k", b"v", each, 0) for each in several])).next_batch()
+    assert isinstance(batch, FetchedBatch)
+    view = batch.view()
+    _, found = find_records(view.data, view.span, view.size, 0, rule)
+    return [(record_at(view, one.at).offset, one.route) for one in found]
+
+
+def selected(plugin: type[Subscriber[Any]], only: Filter | None) -> Selection:
+    return Selection(plugin, SubscriberSettings(), only)
+
+
+@given(st.lists(headers, min_size=1, max_size=12), st.sampled_from([Ends, Everything]), st.none() | filters)
+def test_encoded_records_are_selected_as_decoded_ones(
+    several: list[list[tuple[str, bytes | None]]], plugin: type[Subscriber[Any]], only: Filter | None
+) -> None:
+    rule = selected(plugin, only)
+    expected = [(offset, selected(plugin, only).route(tuple(each))) for offset, each in enumerate(several)]
+    assert found_in(several, rule) == [(offset, route) for offset, route in expected if route is not None]
+    assert rule.narrows == (only is not None)
+
+
+def test_a_type_that_occurs_twice_is_filtered_as_before() -> None:
+    twice: list[tuple[str, bytes | None]] = [("ce_type", b"task.failed"), ("ce_type", b"task.ready")]
+    rule = selected(Everything, F.exact(type="task.ready"))
+    found = found_in([twice, twice[::-1], twice[1:], twice[:1], []], rule)
+    assert [offset for offset, _ in found] == [0, 2, 4]
+    assert [route is MALFORMED for _, route in found] == [False, False, True]
+
+
+@pytest.fixture
+async def topic(bootstrap: str) -> str:
+    """A topic of its own with one partition."""
+    name = unique("events")
+    await create_topic(bootstrap, name)
+    return name
+
+
+@pytest.mark.parametrize("every", [2, 400])
+async def test_few_or_many_wanted_events_are_delivered_and_the_others_are_counted(bootstrap: str, topic: str, every: int) -> None:
+    config = SubscriberConfig(
+        use="tests.delivery.plugins:Recorder",
+        id=unique("few"),
+        settings={"tag": (tag := unique("few"))},
+        start_from="earliest",
+        filter={"exact": {"type": "task.completed"}},
+        delivery={"in_flight_max": 3},
+    )
+    for part in range(4):
+        numbers = range(part * 400, part * 400 + 400)
+        await write(bootstrap, topic, [(completed if n % every == 7 % every else progress)(f"t{n}", 1) for n in numbers])
+    wanted = [f"t{n}" for n in range(1600) if n % every == 7 % every]
+    async with running(DeliveryService(Cluster.of(bootstrap), [config], topic=topic)) as service:
+        await until(lambda: service.status()[0].filtered + service.status()[0].delivered == 1600, "all events")
+        assert service.status()[0].delivered == len(wanted)
+        assert sorted(task for task, _ in SEEN[tag].events) == sorted(wanted)
+    assert await committed_offset(bootstrap, config.group, topic) in (1603, 1604), "1600 events, 3 markers and perhaps the last"
+
+
+def test_a_plan_selects_by_the_filter_of_the_plugin_and_by_the_configured_one() -> None:
+    class Both(Everything):
+        filter = F.exact(namespace="prod")
+
+    checked = plan(SubscriberConfig(use="x:Both", filter={"exact": {"taskname": "charge"}}), Both)
+    rule = Selection(checked.plugin, checked.settings, checked.filter)
+    batch = build_batch(
+        [
+            Record(None, b"v", [("ce_type", b"task.ready"), ("ce_namespace", space), ("ce_taskname", name)], 0)
+            for space in (b"prod", b"dev")
+            for name in (b"charge", b"other", None)
+        ]
+    )
+    count, found = RecordPicker(rule).pick(FetchedBatches(batch).next_batch(), 0)
+    assert (count, [record.offset for _, record, _ in found]) == (6, [0])
