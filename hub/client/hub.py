@@ -3,7 +3,6 @@
 import asyncio
 import os
 import socket
-import sys
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from typing import Any, Self, TypeVar
@@ -38,6 +37,7 @@ from .handle import TaskHandle
 from .lookup import Made, find_made
 from .replies import ReplyReader
 from .submissions import checked, identity_of, submission_of
+from .tracing import current_traceparent
 from .watching import events_of
 
 DEFAULT_BOOTSTRAP = "127.0.0.1:9092"
@@ -133,7 +133,7 @@ class Hub:
 
     async def _submit(self, submissions: list[Submission], *, reply: bool) -> list[TaskHandle]:
         replies = await self._reader() if reply else None
-        trace = _current_traceparent()
+        trace = current_traceparent()
         common = [*_BASE, ("ce_type", b"task.created"), self._source_header]
         if trace is not None:
             common.append(("traceparent", trace))
@@ -370,14 +370,3 @@ def _checked(request: Request) -> Request:
     if (problem := check_ids(request)) is not None:
         raise InvalidRequestError(problem, code="malformed", task=request.id)
     return request
-
-
-def _current_traceparent() -> bytes | None:
-    """The W3C trace context of the current OpenTelemetry span; None if the program does not use OpenTelemetry."""
-    trace = sys.modules.get("opentelemetry.trace")
-    if trace is None:
-        return None
-    context = trace.get_current_span().get_span_context()
-    if not context.is_valid:
-        return None
-    return b"00-%032x-%016x-%02x" % (context.trace_id, context.span_id, int(context.trace_flags))

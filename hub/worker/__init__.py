@@ -3,7 +3,7 @@
 from .context import Permanent, RetryLater, TaskContext
 from .outcome import Cancelled, Failed, Outcome, Succeeded
 from .registry import TaskDefinition, TaskRegistry, load_registry
-from .settings import WorkerSettings
+from .settings import SpanExport, WorkerSettings
 from .worker import Worker
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Outcome",
     "Permanent",
     "RetryLater",
+    "SpanExport",
     "Succeeded",
     "TaskContext",
     "TaskDefinition",

@@ -15,6 +15,7 @@ from .attempts import Attempt
 from .context import TaskContext
 from .effects import ImmediateEffect
 from .executor import execute_attempt
+from .figures import WorkerFigures
 from .outcome import Cancelled, Failed, Outcome, error_of
 from .registry import TaskRegistry
 from .reporting import Reporting
@@ -60,8 +61,10 @@ class Bodies:
         calls: LoopCalls,
         carry_out: Callable[[Iterable[ImmediateEffect]], None],
         clock: Callable[[], float] = time.monotonic,
+        figures: WorkerFigures | None = None,
     ) -> None:
         self._registry = registry
+        self._figures = figures or WorkerFigures()
         self._desk = desk
         self._reporting = reporting
         self._tasks = tasks
@@ -126,7 +129,8 @@ class Bodies:
         if body.granted is None:
             self._reporting.begun(body.attempt, self._clock())
         body.interruptible = definition.is_async
-        return await execute_attempt(
+        began = time.perf_counter()
+        outcome = await execute_attempt(
             definition,
             context,
             bytes(command.args),
@@ -134,6 +138,8 @@ class Bodies:
             timeout_seconds=command.timeout_seconds,
             on_thread=partial(self._in_thread, body),
         )
+        self._figures.ran(command.namespace, command.name, outcome, time.perf_counter() - began)
+        return outcome
 
     async def _is_granted(self, body: Body, granted: asyncio.Event) -> bool:
         command = body.attempt.command

@@ -21,6 +21,7 @@ from ..kafka import StoredRecord
 from ..logs import Logger
 from ..throttle import LogThrottle
 from .effects import Command
+from .figures import WorkerFigures
 
 log = Logger(__name__)
 
@@ -33,9 +34,10 @@ _OF_A_PARTITION = (ExecuteAttempt, EngineAnnounced, WorkWanted, DefinitionsWante
 
 class CommandReader:
     """Decodes the commands addressed to one incarnation. `partitions`: the number of engine partitions of the hub; `malformed`:
-    the number of records that were not valid commands."""
+    the number of records that were not valid commands; `figures`: count the valid ones."""
 
-    def __init__(self, incarnation: str) -> None:
+    def __init__(self, incarnation: str, figures: WorkerFigures | None = None) -> None:
+        self.figures = figures or WorkerFigures()
         self._addresses = (incarnation.encode(), EVERYBODY)
         self._throttle = LogThrottle()
         self.partitions = 0
@@ -70,6 +72,7 @@ class CommandReader:
         except (ValueError, RecursionError) as error:
             raise MalformedRecord(f"{kind.decode()}: {printable(str(error))}") from None
         self._check(command)
+        self.figures.received(command)
         return command
 
     def _check(self, command: Command) -> None:

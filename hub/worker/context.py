@@ -36,6 +36,11 @@ class TaskContext:
         self._dependencies: dict[str, Any] | None = None
 
     @property
+    def command(self) -> ExecuteAttempt:
+        """The command of this attempt; used by the worker."""
+        return self._command
+
+    @property
     def logger(self) -> logging.Logger:
         """The logger `hub.task.<name>`."""
         return logging.getLogger(f"hub.task.{self._command.name}")

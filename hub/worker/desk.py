@@ -26,6 +26,7 @@ from .effects import (
     ReportStanding,
     StopBody,
 )
+from .figures import WorkerFigures
 from .registry import TaskRegistry
 from .reporting import STARTED_LINGER_SECONDS, Reporting
 from .reports import ReportBuilder, Reports, WorkerIdentity
@@ -50,7 +51,7 @@ class Desk:
     """The attempts of one worker and their bodies. Use from one event loop; only `slots` is shared with other threads.
 
     `beat_soon` is called with the partitions whose credit changed, `on_failed` with the error that ends the worker. The start of
-    a body that ends within `linger_seconds` is not reported separately."""
+    a body that ends within `linger_seconds` is not reported separately. `figures` are written by the desk."""
 
     def __init__(
         self,
@@ -64,7 +65,9 @@ class Desk:
         on_failed: Callable[[BaseException], object],
         clock: Callable[[], float] = time.monotonic,
         linger_seconds: float = STARTED_LINGER_SECONDS,
+        figures: WorkerFigures | None = None,
     ) -> None:
+        self._figures = figures or WorkerFigures()
         self._incarnation = identity.incarnation
         self._settings = settings
         self._partitions = partitions
@@ -80,7 +83,15 @@ class Desk:
         self.calls = LoopCalls(asyncio.get_running_loop())
         self.reporting = Reporting(reports, ReportBuilder(identity), self.slots, self._tasks, self.calls, linger_seconds)
         self.bodies = Bodies(
-            registry, self.slots, self.reporting, self._tasks, self._threads, self.calls, self._carry_out_now, clock
+            registry,
+            self.slots,
+            self.reporting,
+            self._tasks,
+            self._threads,
+            self.calls,
+            self._carry_out_now,
+            clock,
+            self._figures,
         )
 
     async def take(self, command: Command) -> None:
@@ -94,7 +105,9 @@ class Desk:
         """Call `tick` at regular intervals; does not return."""
         seconds = HOLD_SECONDS / 2 if self._partitions > 1 else IDLE_TICK_SECONDS
         while True:
+            due = time.perf_counter() + seconds
             await asyncio.sleep(seconds)
+            self._figures.loop_delay_seconds = max(0.0, time.perf_counter() - due)
             await self.tick()
 
     async def tick(self) -> None:
@@ -134,6 +147,7 @@ class Desk:
         """Stop the attempts of a partition whose leases cannot be renewed."""
         with self.slots as slots:
             effects = slots.lease_lost(partition)
+        self._figures.leases_lost += len(effects)
         level = logging.ERROR if effects else logging.DEBUG  # without running attempts nothing is lost
         about = {"incarnation": self._incarnation, "partition": partition, "attempts": len(effects)}
         log.log(level, "leases lost", action="worker_leases_lost", **about)

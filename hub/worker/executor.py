@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 from msgspec import json
 
-from schemas import TaskError
+from schemas import ExecuteAttempt, TaskError
 from schemas.tasks import RESULT_BYTES_MAX
 
 from .context import Permanent, RetryLater, TaskContext
 from .outcome import Cancelled, Failed, Outcome, Succeeded, error_of, fingerprint_of, text_of
 from .registry import InvalidArgumentsError, TaskDefinition
+from .tracing import AttemptScope
 
 #: Maximum delay of a retry that a handler can request (seconds); longer ones are reduced to it.
 RETRY_SECONDS_MAX = 366 * 86_400
@@ -57,10 +58,10 @@ async def execute_attempt(
     try:
         arguments = definition.bind(args, context)
         if limit is None:
-            value = await _call(definition, arguments, threads, on_thread)
+            value = await _call(definition, context.command, arguments, threads, on_thread)
         else:
             async with limit:
-                value = await _call(definition, arguments, threads, on_thread)
+                value = await _call(definition, context.command, arguments, threads, on_thread)
     except InvalidArgumentsError as error:
         return Failed(_error("InvalidArguments", text_of(error)), clock() - began)
     except asyncio.CancelledError as error:
@@ -81,13 +82,15 @@ async def execute_attempt(
 
 async def _call(
     definition: TaskDefinition,
+    command: ExecuteAttempt,
     arguments: dict[str, Any],
     threads: Executor,
     on_thread: Callable[["Future[Any]"], None] | None,
 ) -> Any:
     if definition.is_async:
-        return await definition.function(**arguments)
-    future = threads.submit(_guarded, partial(definition.function, **arguments))
+        with AttemptScope(command):
+            return await definition.function(**arguments)
+    future = threads.submit(_guarded, command, partial(definition.function, **arguments))
     if on_thread is not None:
         on_thread(future)
     return await asyncio.wrap_future(future)
@@ -101,9 +104,10 @@ def _runs(task: "asyncio.Task[Any] | None") -> bool:
         return False
 
 
-def _guarded(call: Callable[[], Any]) -> Any:
+def _guarded(command: ExecuteAttempt, call: Callable[[], Any]) -> Any:
     try:
-        return call()
+        with AttemptScope(command):
+            return call()
     except BaseException as error:
         return _Raised(error)
 

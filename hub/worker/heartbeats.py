@@ -14,6 +14,7 @@ from ..errors import HubError, cause_of
 from ..kafka import Outgoing
 from ..logs import Logger, OutageLog
 from ..service import ServiceTasks
+from .figures import WorkerFigures
 from .reports import ReportBuilder, Reports
 from .shared import Locked
 from .slots import Slots
@@ -85,6 +86,7 @@ class LeaseKeeper:
         partitions: int,
         lease_seconds: float,
         on_lease_lost: Callable[[int], object],
+        figures: WorkerFigures | None = None,
     ) -> None:
         self._reports = reports
         self._source = source
@@ -97,6 +99,12 @@ class LeaseKeeper:
         self._lost: set[int] = set()
         self._outages = OutageLog(log, action="heartbeat_failed", over="heartbeats_acknowledged")
         self._stopping = False
+        self._figures = figures or WorkerFigures()
+
+    @property
+    def lost(self) -> list[int]:
+        """The partitions whose leases could not be renewed in time. Other threads may read it."""
+        return sorted(self._lost)
 
     def soon(self, partitions: Iterable[int]) -> None:
         """Send a heartbeat to these partitions now."""
@@ -161,6 +169,7 @@ class LeaseKeeper:
             self._outages.failed(partition, cause_of(error), "heartbeat not acknowledged", **about)
             return False
         self._outages.works(partition)
+        self._figures.heartbeats += 1
         return True
 
     async def _watch(self) -> None:
@@ -187,6 +196,11 @@ class Heartbeats:
         self._on_failed = on_failed
         self._thread = LoopThread(keeper.run, self._over, name="heartbeats")
 
+    @property
+    def lost(self) -> list[int]:
+        """See `LeaseKeeper.lost`."""
+        return self._keeper.lost
+
     async def start(self) -> None:
         """Returns when the first heartbeat can be sent. Raises HubError if the broker is unreachable."""
         await self._thread.start()
@@ -212,6 +226,11 @@ class LoopHeartbeats:
     def __init__(self, keeper: LeaseKeeper, on_failed: Callable[[BaseException], object]) -> None:
         self._keeper = keeper
         self._tasks = ServiceTasks("the worker", on_failed)
+
+    @property
+    def lost(self) -> list[int]:
+        """See `LeaseKeeper.lost`."""
+        return self._keeper.lost
 
     async def start(self) -> None:
         """Returns when the first heartbeat can be sent. Raises HubError if the broker is unreachable."""

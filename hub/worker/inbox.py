@@ -37,6 +37,11 @@ class Inbox:
             raise
         self._reader = reader
 
+    @property
+    def connected(self) -> bool:
+        """Whether the inbox can be read; False while it reconnects."""
+        return self._reader is not None
+
     async def close(self) -> None:
         """Disconnect; the position is kept."""
         reader, self._reader = self._reader, None

@@ -21,12 +21,14 @@ from ..service import ServiceTasks
 from .commands import CommandReader
 from .desk import Desk
 from .ending import Ending
+from .figures import WorkerFigures
 from .heartbeats import DeskHeartbeats, Heartbeats, LeaseKeeper, LoopHeartbeats
 from .inbox import Inbox
 from .registry import TaskRegistry
 from .reporting import STARTED_LINGER_SECONDS
 from .reports import ReportBuilder, Reports, WorkerIdentity
 from .settings import WorkerSettings
+from .tracing import begin_export, flush_export
 
 log = Logger(__name__)
 
@@ -67,7 +69,7 @@ class Worker:
         self._make_reports = make_reports or partial(self._transport.sender, client_id=client_id)
         self._reports = self._make_reports()
         self._inbox = Inbox(self._transport, commands_topic(self.settings.pool), self.inbox, client_id=client_id)
-        self._commands = CommandReader(self.incarnation)
+        self._commands = CommandReader(self.incarnation, WorkerFigures())
         self._desk: Desk | None = None
         self._heartbeats: Heartbeats | LoopHeartbeats | None = None
         self._registered = False
@@ -96,6 +98,7 @@ class Worker:
 
     async def start(self) -> None:
         """Connect, find the end of the inbox, and register with every engine partition. Raises HubError."""
+        begin_export(self.settings.span_export)
         self._commands.partitions = await self._transport.describe_partitions()
         await self._transport.ensure_pool(self.settings.pool)
         await self._reports.start()
@@ -123,6 +126,7 @@ class Worker:
             on_failed=self._ending.fail,
             clock=self._clock,
             linger_seconds=0.0 if self._transport.local else STARTED_LINGER_SECONDS,
+            figures=self.figures,
         )
 
     def _new_heartbeats(self, identity: WorkerIdentity, desk: Desk) -> Heartbeats | LoopHeartbeats:
@@ -132,6 +136,7 @@ class Worker:
             partitions=self.partitions,
             lease_seconds=self.settings.lease_seconds,
             on_lease_lost=partial(desk.calls.call, desk.lease_lost),
+            figures=self.figures,
         )
         on_failed = partial(desk.calls.call, self._ending.fail)
         return LoopHeartbeats(keeper, on_failed) if self._transport.local else Heartbeats(keeper, on_failed)
@@ -178,6 +183,7 @@ class Worker:
         await self._reports.stop()
         if self._desk is not None:
             self._desk.close()
+        await flush_export(self.settings.span_export)
 
     async def _end_heartbeats(self) -> None:
         if self._heartbeats is not None:
@@ -197,6 +203,21 @@ class Worker:
     def busy_threads(self) -> int:
         """The number of plain functions in threads, including those whose attempt has ended."""
         return 0 if self._desk is None else self._desk.bodies.busy_threads
+
+    @property
+    def connected(self) -> bool:
+        """Whether the worker receives commands: its inbox is connected."""
+        return self._inbox.connected
+
+    @property
+    def lost_partitions(self) -> list[int]:
+        """The engine partitions that did not accept heartbeats in time; attempts of theirs were stopped."""
+        return [] if self._heartbeats is None else self._heartbeats.lost
+
+    @property
+    def figures(self) -> WorkerFigures:
+        """What the worker counts."""
+        return self._commands.figures
 
     def stats(self) -> dict[str, int]:
         """Counters of this incarnation: slots, attempts by state and by outcome, malformed commands."""
