@@ -2,6 +2,7 @@
 
 from .broker import Broker
 from .errors import AddressInUse, BrokerError, DataDirectoryInUse, OtherFormat, StorageDamaged
+from .figures import BrokerFigures
 from .local import Fetched, LocalBroker, Transacted
 from .server import BrokerServer
 from .settings import BrokerSettings
@@ -11,6 +12,7 @@ __all__ = [
     "AddressInUse",
     "Broker",
     "BrokerError",
+    "BrokerFigures",
     "BrokerServer",
     "BrokerSettings",
     "DataDirectoryInUse",

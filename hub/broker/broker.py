@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from ..protocol import APIS, ApiKey, ErrorCode, Message, decode_request, encode_response
 from .admin import AdminApi
 from .fetch import FetchApi
+from .figures import BrokerFigures
 from .group_api import GroupApi
 from .groups import GroupCoordinator
 from .offsets_api import OffsetsApi
@@ -47,9 +48,16 @@ Handler = Callable[[int, Message, Client], "Message | Deferred"]
 class Broker:
     """The core: topics, groups, transactions and the handlers of all APIs."""
 
-    def __init__(self, storage: Storage, *, clock: Clock | None = None, settings: BrokerSettings | None = None) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        *,
+        clock: Clock | None = None,
+        settings: BrokerSettings | None = None,
+        figures: BrokerFigures | None = None,
+    ) -> None:
         self.storage = storage
-        self.state = BrokerState(storage, clock or SystemClock(), settings or BrokerSettings())
+        self.state = BrokerState(storage, clock or SystemClock(), settings or BrokerSettings(), figures or BrokerFigures())
         self.state.pending.register("started", lambda now_ms: None)
         self.timers = self.state.timers
         self.groups = GroupCoordinator(self.state)

@@ -8,7 +8,9 @@ that is not served, as in Apache Kafka, except that ApiVersions in an unknown ve
 import asyncio
 import logging
 import struct
+import time
 from collections import deque
+from collections.abc import Callable
 from typing import cast
 
 from ..protocol import APIS, ApiKey, ErrorCode, MalformedMessage, encode_response, response_tags, skip_tags
@@ -41,6 +43,7 @@ class ClientConnection(asyncio.Protocol):
 
     def __init__(self, broker: Broker, connections: set["ClientConnection"], *, principal: str, frame_bytes_max: int) -> None:
         self._broker = broker
+        self._figures = broker.state.figures
         self._principal = principal
         self._connections = connections
         self._frame_bytes_max = frame_bytes_max
@@ -153,13 +156,21 @@ class ClientConnection(asyncio.Protocol):
                 raise MalformedMessage(f"version {version} of API key {key} is not supported")
             self._answer(correlation_id, b"", encode_response(key, 0, api_versions(ErrorCode.UNSUPPORTED_VERSION)))
             return
+        began = time.perf_counter()
+        self._figures.begun(key)
         flexible = api.flexible(version)
         name = frame[_HEADER.size : at]
         if flexible:
             at = skip_tags(frame, at)
         body = self._broker.handle(key, version, frame, at, self._client(name))
-        if body is not None:
+        if isinstance(body, Deferred):
+            self._answer_later(correlation_id, response_tags(key, flexible), body, lambda: self._responded(key, began))
+        elif body is not None:
             self._answer(correlation_id, response_tags(key, flexible), body)
+            self._responded(key, began)
+
+    def _responded(self, key: int, began: float) -> None:
+        self._figures.responded(key, time.perf_counter() - began)
 
     def _client(self, name: bytes) -> Client:
         client = self._clients.get(name)
@@ -171,20 +182,26 @@ class ClientConnection(asyncio.Protocol):
 
     # --- answers
 
-    def _answer(self, correlation_id: int, tags: bytes, body: bytes | Deferred) -> None:
-        if not isinstance(body, Deferred):
-            frame = b"".join((_ANSWER.pack(4 + len(tags) + len(body), correlation_id), tags, body))
-            if not self._slots and self._transport is not None:
-                self._transport.write(frame)
-                return
-            slot = _Slot()
-            slot.ready, slot.frame = True, frame
-            self._slots.append(slot)
-        else:
-            slot = _Slot()
-            slot.deferred = body
-            self._slots.append(slot)
-            body.then(lambda late: self._late(slot, correlation_id, tags, late))
+    def _answer(self, correlation_id: int, tags: bytes, body: bytes) -> None:
+        frame = b"".join((_ANSWER.pack(4 + len(tags) + len(body), correlation_id), tags, body))
+        if not self._slots and self._transport is not None:
+            self._transport.write(frame)
+            return
+        slot = _Slot()
+        slot.ready, slot.frame = True, frame
+        self._slots.append(slot)
+        self._balance()
+
+    def _answer_later(self, correlation_id: int, tags: bytes, body: Deferred, responded: Callable[[], None]) -> None:
+        slot = _Slot()
+        slot.deferred = body
+        self._slots.append(slot)
+
+        def late(content: bytes) -> None:
+            self._late(slot, correlation_id, tags, content)
+            responded()
+
+        body.then(late)
         self._balance()
 
     def _late(self, slot: _Slot, correlation_id: int, tags: bytes, body: bytes) -> None:

@@ -63,6 +63,7 @@ class FetchApi:
             return write_response([], version, ErrorCode.FETCH_SESSION_ID_NOT_FOUND)
         result, size, failed = self.collect(request)
         if size >= request.min_bytes or failed or not request.max_wait_seconds or not request.topics:
+            self._state.figures.fetched_bytes += size
             return write_response(result, version)
         return _WaitingFetch(self._state, self, request, version).answer
 
@@ -119,6 +120,7 @@ class _WaitingFetch:
 
     def __init__(self, state: BrokerState, api: FetchApi, request: FetchRequest, version: int) -> None:
         self.answer = Deferred()
+        self._figures = state.figures
         self._api = api
         self._request = request
         self._version = version
@@ -143,7 +145,8 @@ class _WaitingFetch:
 
     def _finish(self) -> None:
         self._stop()
-        result, _, _ = self._api.collect(self._request)
+        result, size, _ = self._api.collect(self._request)
+        self._figures.fetched_bytes += size
         self.answer.resolve(write_response(result, self._version))
 
     def _stop(self) -> None:

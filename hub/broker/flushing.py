@@ -128,7 +128,10 @@ class Flusher:
         except BaseException as error:
             self._on_fatal(error)
             raise
-        self._write_seconds += (time.perf_counter() - started - self._write_seconds) * 0.05
+        seconds = time.perf_counter() - started
+        if self._sync_seconds is None:
+            self._broker.state.figures.sync_seconds.record(seconds)
+        self._write_seconds += (seconds - self._write_seconds) * 0.05
 
     def _after_thread(self, block: PendingBlock, plan: CheckpointPlan | None, error: BaseException | None) -> None:
         self._writing = False
@@ -177,11 +180,13 @@ class Flusher:
         await synced
 
     def _sync(self) -> None:
+        started = time.perf_counter()
         try:
             self._storage.sync()
         except BaseException as error:
             self._on_fatal(error)
             raise
+        self._broker.state.figures.sync_seconds.record(time.perf_counter() - started)
 
     async def stop(self, *, checkpoint: bool) -> None:
         """Write pending changes, then, with `checkpoint`, a last checkpoint."""

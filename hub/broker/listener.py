@@ -32,6 +32,11 @@ class ClientListener:
         host = self.advertised_host
         return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
+    @property
+    def listening(self) -> bool:
+        """Whether connections are accepted."""
+        return self._server is not None and self._server.is_serving()
+
     async def open(self, broker: Broker) -> None:
         """Bind the port; connections are accepted only after `serve`. Raises `AddressInUse`."""
         try:

@@ -37,6 +37,8 @@ class Pending:
     def __init__(self, clock: Clock, find_log: Callable[[LogKey], PartitionLog | None]) -> None:
         self.bytes = 0
         """Size of the block so far, in bytes."""
+        self.appended_bytes = self.appended_records = 0
+        """Size and records of the batches that were appended since the start, without those of the replay."""
         self.on_flush_needed: Callable[[bool], None] = lambda urgent: None
         """Called when there is something to write; `urgent` if a response waits for it."""
         self._clock = clock
@@ -68,6 +70,8 @@ class Pending:
         batch = placed(batch, base)
         self._parts += (_ENTRY.pack(_APPEND, len(batch) + _LOG.size), _LOG.pack(*log.key), batch)
         self.bytes += len(batch)
+        self.appended_bytes += len(batch)
+        self.appended_records += header.record_count
         log.append(batch, header, now_ms)
         self._touched[log] = None
         for wake in tuple(log.append_waiters):

@@ -3,9 +3,11 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from .broker import Broker
+from .figures import BrokerAmounts, BrokerFigures
 from .files import FileStorage
 from .flushing import Flusher, end_process
 from .housekeeping import Housekeeper
@@ -35,7 +37,7 @@ class BrokerServer:
 
     Without `data_dir` everything is kept in memory. `port` 0 selects a free port, available as `port` after `start`. With
     `flush` `always` a produce request is acknowledged when its data is synced to disk; with `interval:<ms>` and `os` when it
-    is written, and it is synced at that interval or by the operating system.
+    is written, and it is synced at that interval or by the operating system. `figures` are written by the broker.
     """
 
     def __init__(
@@ -51,13 +53,13 @@ class BrokerServer:
         frame_bytes_max: int = 100 << 20,
         advertised_host: str | None = None,
         on_fatal: Callable[[BaseException], None] = end_process,
+        figures: BrokerFigures | None = None,
     ) -> None:
         self.listener = ClientListener(host, port, advertised_host=advertised_host, frame_bytes_max=frame_bytes_max)
         self._data_dir = data_dir
         self._flush = flush
         self._sync_seconds = parse_flush(flush)
-        self._settings = settings or BrokerSettings()
-        self._clock = clock
+        self._new_broker = partial(Broker, clock=clock, settings=settings, figures=figures)
         self._given_storage = storage
         self._on_fatal = on_fatal
         self._serving = False
@@ -73,6 +75,11 @@ class BrokerServer:
         """The core; available after `start`."""
         assert self._broker is not None, "the broker has not been started"
         return self._broker
+
+    @property
+    def figures(self) -> BrokerFigures:
+        """What the broker counts; available after `start`."""
+        return self.broker.state.figures
 
     @property
     def local(self) -> LocalBroker:
@@ -95,11 +102,36 @@ class BrokerServer:
         """host:port for clients, an IPv6 address in brackets."""
         return self.listener.bootstrap
 
+    @property
+    def listening(self) -> bool:
+        """Whether clients can connect."""
+        return self._serving and self.listener.listening
+
+    @property
+    def writable(self) -> bool:
+        """Whether writes are accepted: the disk has room. As of the last write; no I/O."""
+        return self._storage is not None and self._storage.writable
+
+    def amounts(self) -> BrokerAmounts:
+        """The present amounts, with one look at the file system; available after `start`."""
+        state = self.broker.state
+        try:
+            usable = state.storage.disk_space().usable
+        except OSError:
+            usable = -1
+        return BrokerAmounts(
+            appended_bytes=state.pending.appended_bytes,
+            appended_records=state.pending.appended_records,
+            log_bytes=sum(log.file_bytes + log.memory_bytes for log in state.topics.logs()),
+            connections=len(self.listener.connections),
+            usable_bytes=usable if usable >= 0 else None,
+        )
+
     async def start(self) -> None:
         """Recover the data and listen. Raises `DataDirectoryInUse`, `OtherFormat`, `StorageDamaged`, `AddressInUse`."""
         storage = self._storage = self._open_storage()
         try:
-            broker = self._broker = Broker(storage, clock=self._clock, settings=self._settings)
+            broker = self._broker = self._new_broker(storage)
             broker.timers.on_earlier = self._arm
             await self.listener.open(broker)  # first: if the port is in use, the data must not change
             broker.recover()

@@ -1,5 +1,6 @@
 """The state shared by all parts of the core: topics, pending journal block, clock, settings, and the advertised address."""
 
+from .figures import BrokerFigures
 from .pending import Pending
 from .settings import BrokerSettings
 from .storage import Storage
@@ -10,10 +11,11 @@ from .topics import Topics
 class BrokerState:
     """The shared state. `record`, `append` and `when_stable` are methods of the pending block, `log` of the topics."""
 
-    def __init__(self, storage: Storage, clock: Clock, settings: BrokerSettings) -> None:
+    def __init__(self, storage: Storage, clock: Clock, settings: BrokerSettings, figures: BrokerFigures) -> None:
         self.storage = storage
         self.clock = clock
         self.settings = settings
+        self.figures = figures
         self.timers = TimerHeap(clock)
         self.pending = Pending(clock, lambda key: self.topics.log_of(key))
         self.topics = Topics(storage, self.pending, partitions_max=settings.partitions_max)

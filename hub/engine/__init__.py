@@ -4,9 +4,11 @@ The engine in the process of the embedded broker is `hub.engine.embedded`, the o
 """
 
 from .encode import encode
+from .figures import PartitionFigures, QueueBacklog
 from .format import FormatMismatch, check_hub_format
 from .loop import MissingHistory, PartitionLoop
 from .partition import DecidedBatch, EnginePartition
+from .progress import PartitionProgress
 from .service import ENGINE_GROUP, EngineFailedError, EngineService
 from .settings import EngineSettings, LoopSettings
 
@@ -20,7 +22,10 @@ __all__ = [
     "FormatMismatch",
     "LoopSettings",
     "MissingHistory",
+    "PartitionFigures",
     "PartitionLoop",
+    "PartitionProgress",
+    "QueueBacklog",
     "check_hub_format",
     "encode",
 ]

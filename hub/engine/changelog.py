@@ -18,6 +18,9 @@ def rows_of(changes: Changes) -> list[tuple[bytes, bytes | None]]:
         worker = state.worker_rows.get(incarnation)
         key = key_of("worker", incarnation)
         rows.append((key, None) if worker is None else encode_row(key, worker))
+    for entity in changes.touched_observed:
+        observed = state.observed_rows.get(entity)
+        rows.append((entity.encode(), None) if observed is None else encode_row(entity.encode(), observed))
     for identifier in changes.touched_definitions:
         definition = state.definitions.get(identifier)
         assert definition is not None, f"{identifier} is known: it has just changed"

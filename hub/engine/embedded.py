@@ -5,7 +5,9 @@ from pathlib import Path
 
 from ..broker import LocalBroker
 from ..kafka import INTAKE
+from .figures import PartitionFigures
 from .in_process import InProcessBroker
+from .progress import PartitionProgress
 from .service import OwnedPartitions
 from .settings import EngineSettings, LoopSettings
 
@@ -57,3 +59,11 @@ class EmbeddedEngine:
     def status(self) -> list[dict[str, int]]:
         """See `OwnedPartitions.status`."""
         return self._owned.status()
+
+    def progress(self) -> list[PartitionProgress]:
+        """See `OwnedPartitions.progress`."""
+        return self._owned.progress()
+
+    def figures(self) -> dict[int, PartitionFigures]:
+        """See `EngineService.figures`."""
+        return self._owned.figures

@@ -29,12 +29,14 @@ from ..logs import Logger, OutageLog
 from ..service import ServiceTasks
 from .clock import STOPPED_US, PartitionClock, SteadyClock, TimeWatermark
 from .encode import Outputs, check_fits, encode
+from .figures import PartitionFigures
 from .format import check_format
 from .housekeeping import Housekeeping
 from .intake_marks import IntakeMarks
 from .partition import DecidedBatch, EnginePartition, MalformedRows, Phase
 from .pools import PoolWatch
 from .ports import EngineBroker, Intake
+from .progress import LoopProgress, PartitionProgress
 from .quarantine import Quarantine, UnwritableBatch
 from .restoring import Changelog
 from .settings import EngineSettings, LoopSettings
@@ -73,7 +75,7 @@ def outage_log() -> OutageLog:
 class PartitionLoop:
     """Owns one engine partition while `run` is running. `on_ready` is called after each take-over; `outages` is shared by the
     partitions of a process. `owner` is the host and process id in `engine.started`, by default those of this process.
-    `idle_seconds`: see IDLE_SECONDS; must be less than STOPPED_US."""
+    `idle_seconds`: see IDLE_SECONDS; must be less than STOPPED_US. `figures` of the partition continue."""
 
     def __init__(
         self,
@@ -89,6 +91,7 @@ class PartitionLoop:
         now_us: Callable[[], int] | None = None,
         idle_seconds: float = IDLE_SECONDS,
         owner: tuple[str, int] | None = None,
+        figures: PartitionFigures | None = None,
     ) -> None:
         self._broker = broker
         self.partition = partition
@@ -120,10 +123,18 @@ class PartitionLoop:
         self.fenced = False
         self.offset = 0
         self.transactions = 0
+        self._progress = LoopProgress()
+        self.figures = figures or PartitionFigures()
 
     def stop(self) -> None:
         """Request the loop to end after the current transaction; `run` then writes `engine.stopped` and returns."""
         self._stopping.set()
+
+    @property
+    def progress(self) -> PartitionProgress:
+        """How current the partition is."""
+        seen, rejects = self._progress, self._housekeeping.level == "low"
+        return PartitionProgress(self.partition, seen.lag, seen.commit_age_seconds, seen.watermark_age_seconds, rejects)
 
     async def run(self) -> None:
         """Own the partition until `stop`, or until another owner fences this one (`fenced` is then true).
@@ -180,6 +191,7 @@ class PartitionLoop:
             finally:
                 await intake.close()
         finally:
+            self.figures.end()
             await self._housekeeping.close()
             await self.changelog.close()
             await session.close()
@@ -231,6 +243,8 @@ class PartitionLoop:
                 await self._write(session, partition, partition.checkpoint(now_us))
                 written_at, written_us = partition.offset, now_us
             await self._keep_house(session, partition, now_us)
+            age_us = None if watermark.time_us is None else self.clock.now_us() - watermark.time_us
+            self._progress.turned(position=intake.position, end=intake.end, watermark_age_us=age_us)
             found = await self._look_for_pools()
             looked_us = self.clock.now_us()
             timeout = 0.0 if found else self._idle_seconds(partition)
@@ -252,19 +266,21 @@ class PartitionLoop:
         self, partition: EnginePartition, records: Sequence[StoredRecord], now_us: int, phase: Phase
     ) -> tuple[DecidedBatch, Outputs] | None:
         """Decide a batch. Returns it with its records, or None if there is nothing to write. Raises UnwritableBatch."""
-        taken = records if phase in ("all", "records") else ()
+        taken, began = (records if phase in ("all", "records") else ()), self.figures.clock()
         batch = partition.process(taken, now_us, self._known, phase=phase)
         self._pools.want(batch.unknown_pools)
         if phase == "timers":
             self._quarantine.looked_at_timers(batch.timer)
-        if batch.empty:
-            return None
-        try:
-            outputs = encode(batch, self.partition)
-            check_fits(outputs)
-        except Exception as error:
-            raise UnwritableBatch(taken, batch.timer, phase, error) from error
-        return batch, outputs
+        outputs: Outputs = {}
+        if not batch.empty:
+            try:
+                outputs = encode(batch, self.partition)
+                check_fits(outputs)
+            except Exception as error:
+                raise UnwritableBatch(taken, batch.timer, phase, error) from error
+        if taken or outputs:
+            self.figures.decided(began, len(taken))
+        return None if batch.empty else (batch, outputs)
 
     def _extend_deadlines(self, partition: EnginePartition, gap_us: int) -> None:
         log.warning(
@@ -305,7 +321,9 @@ class PartitionLoop:
     async def _commit(
         self, session: TransactionalSession, partition: EnginePartition, batch: DecidedBatch, outputs: Outputs
     ) -> None:
+        began = self.figures.clock()
         offsets = await session.commit(outputs)
+        self.figures.committed(batch.events, batch.now_us, began)
         self.transactions += 1
         events = TopicPartition(EVENTS, self.partition)
         if events in offsets:
@@ -334,6 +352,7 @@ class PartitionLoop:
         return partition, count
 
     async def _restore(self) -> tuple[EnginePartition, int, bool]:
+        began = self.figures.clock()
         async with asyncio.timeout(self._loop_settings.restore_seconds):
             folded, from_snapshot = await self.changelog.fold()
             try:
@@ -349,6 +368,8 @@ class PartitionLoop:
             poison_timers=self._quarantine.timers,
         )
         self.offset = partition.offset
+        self.figures.begin(partition.state)
+        self.figures.restore_seconds.record(self.figures.clock() - began)
         return partition, count, from_snapshot
 
 

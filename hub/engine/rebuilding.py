@@ -12,6 +12,7 @@ from ..core import (
     EndedRow,
     EngineRow,
     MetaRow,
+    ObservedRow,
     PartitionState,
     Rejection,
     Task,
@@ -36,6 +37,7 @@ class RestoredRows:
         self._args: dict[str, Raw] = {}
         self._plans: dict[str, Mapping[str, StepSpec]] = {}
         self._workers: dict[str, WorkerRow] = {}
+        self._observed: dict[str, ObservedRow] = {}
         self._definitions: list[DefinitionRow] = []
         self._engine: EngineRow | None = None
         for key, value in rows:
@@ -57,6 +59,8 @@ class RestoredRows:
                 self._plans[entry.id] = row
             case WorkerRow() as row:
                 self._workers[entry.id] = row
+            case ObservedRow() as row:
+                self._observed[f"{entry.kind}/{entry.id}"] = row
             case DefinitionRow() as row:
                 self._definitions.append(row)
             case EngineRow() as row:
@@ -69,6 +73,7 @@ class RestoredRows:
         for one in sorted(self._ended, key=lambda one: one[1].until_us):
             state.ended.put(*one)
         state.worker_rows.update(self._workers)
+        state.observed_rows.update(self._observed)
         for definition in self._definitions:
             state.definitions.put(definition)
         state.engine_row = self._engine or state.engine_row

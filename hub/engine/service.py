@@ -12,10 +12,12 @@ from pathlib import Path
 from ..kafka import INTAKE, Cluster, GroupMembership, describe_partitions
 from ..logs import Logger
 from ..service import ServiceTasks
+from .figures import PartitionFigures
 from .format import FormatMismatch, check_hub_format
 from .loop import PartitionLoop, outage_log
 from .over_tcp import TcpBroker
 from .ports import EngineBroker
+from .progress import PartitionProgress
 from .settings import EngineSettings, LoopSettings
 
 log = Logger(__name__)
@@ -52,6 +54,8 @@ class OwnedPartitions:
         self._ready: set[int] = set()
         self._changed = asyncio.Event()
         self._outages = outage_log()
+        self.figures: dict[int, PartitionFigures] = {}
+        """Of every partition that this process owns or has owned."""
         self.loops: dict[int, PartitionLoop] = {}
 
     def follow(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -80,6 +84,7 @@ class OwnedPartitions:
             snapshots=self._snapshots,
             on_ready=self._is_ready,
             outages=self._outages,
+            figures=self.figures.setdefault(partition, PartitionFigures()),
         )
         self.loops[partition] = loop
         task = self._tasks.start(_or_engine_failed(loop.run), f"engine-{partition}")
@@ -139,6 +144,10 @@ class OwnedPartitions:
             {"partition": partition, "offset": loop.offset, "transactions": loop.transactions}
             for partition, loop in sorted(self.loops.items())
         ]
+
+    def progress(self) -> list[PartitionProgress]:
+        """How current each owned partition is, also one that is being taken over."""
+        return [loop.progress for _, loop in sorted(self.loops.items())]
 
 
 async def _or_engine_failed(work: Callable[[], Awaitable[None]]) -> None:
@@ -227,3 +236,11 @@ class EngineService:
     def status(self) -> list[dict[str, int]]:
         """See `OwnedPartitions.status`."""
         return self._owned.status() if self._owned is not None else []
+
+    def progress(self) -> list[PartitionProgress]:
+        """See `OwnedPartitions.progress`."""
+        return self._owned.progress() if self._owned is not None else []
+
+    def figures(self) -> dict[int, PartitionFigures]:
+        """The figures of every partition that this process owns or has owned."""
+        return self._owned.figures if self._owned is not None else {}

@@ -6,7 +6,7 @@
 from .child import Child, ChildSpec
 from .errors import ChildFailed, DataDirectoryTaken, PortTaken, ProcessFailed
 from .listener import Listener, make_listener
-from .process import Process, die_with_parent, print_line, run_process
+from .process import HealthOptions, Process, print_line, run_process
 from .roles import BrokerOptions, serve_broker, serve_delivery, serve_engine, serve_worker
 from .run_file import read_run_file
 from .supervisor import ADDRESS, Fleet, Supervisor
@@ -20,13 +20,13 @@ __all__ = [
     "ChildSpec",
     "DataDirectoryTaken",
     "Fleet",
+    "HealthOptions",
     "Listener",
     "PortTaken",
     "Process",
     "ProcessFailed",
     "Supervisor",
     "check_registries",
-    "die_with_parent",
     "make_listener",
     "print_line",
     "read_run_file",

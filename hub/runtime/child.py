@@ -119,13 +119,3 @@ class Child:
         """Request the process to drain; it must not be restarted."""
         self.stopping.set()
         self.signal(signal.SIGTERM)
-
-
-def describe_exit(code: int) -> str:
-    """Describe an exit code."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"

@@ -3,6 +3,7 @@
 Large modules are imported in the functions of the roles that need them, so that a process loads only what it runs.
 """
 
+import os
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,8 +16,9 @@ from .listener import make_listener
 from .process import Process
 
 if TYPE_CHECKING:
+    from ..analytics.service import AnalyticsSettings
     from ..broker import BrokerServer
-    from ..delivery import SubscriberConfig
+    from ..delivery import ForkServer, SubscriberConfig
     from ..engine import LoopSettings
     from ..kafka import Cluster
     from ..service import Service
@@ -26,6 +28,8 @@ from ..logs import Logger
 
 log = Logger(__name__)
 
+ANALYTICS_NICE = 5
+"""Increment of the niceness of the analytics: where CPU time is short, other processes come first."""
 DEFAULT_PARTITIONS = 1
 """Number of partitions of a new hub on the embedded broker: a single process writes the journal, so more have no benefit."""
 
@@ -48,15 +52,24 @@ class BrokerOptions(NamedTuple):
 async def serve_broker(process: Process, options: BrokerOptions) -> None:
     """Run the embedded broker, with or without the engine. Raises HubError."""
     from ..broker import BrokerServer
+    from .checks import broker_checks
+    from .instruments import broker_figures, observe_broker
 
     listener = make_listener(options.host, options.advertised_host)
     try:
         server = BrokerServer(
-            options.data_dir, listener.host, options.port, options.flush, advertised_host=listener.advertised_host
+            options.data_dir,
+            listener.host,
+            options.port,
+            options.flush,
+            advertised_host=listener.advertised_host,
+            figures=broker_figures(),
         )
     except ValueError as error:
         raise ConfigurationError(f"--flush: {error}.") from error
+    process.health.checks |= broker_checks(server)
     await _start_broker(server, options)
+    observe_broker(process.registry, server)
     try:
         await _serve_hub(process, server, options)
     finally:
@@ -75,6 +88,8 @@ async def _serve_hub(process: Process, server: "BrokerServer", options: BrokerOp
         await process.stopping.wait()
         return
     from ..engine.embedded import EMBEDDED_MAX_RECORDS, EmbeddedEngine
+    from .checks import engine_checks
+    from .instruments import observe_engine
     from .tuning import engine_settings, loop_settings, tombstones_seconds
 
     engine = EmbeddedEngine(
@@ -87,6 +102,8 @@ async def _serve_hub(process: Process, server: "BrokerServer", options: BrokerOp
             tombstones_seconds=tombstones_seconds(options.topics),
         ),
     )
+    process.health.checks |= engine_checks(engine, process.limits)
+    observe_engine(process.registry, engine)
     about: dict[str, Any] = {"address": server.bootstrap, "data": _text(options.data_dir)}
     with _engine_errors():
         await _serve(process, engine, engine.start(), lambda: about | {"partitions": engine.partitions})
@@ -138,6 +155,8 @@ async def serve_engine(
 ) -> None:
     """Run an engine over TCP for its share of the partitions. `section`: its configuration. Raises HubError."""
     from ..engine import EngineService
+    from .checks import engine_checks
+    from .instruments import observe_engine
     from .tuning import engine_settings
     from .waiting import wait_for_hub
 
@@ -149,6 +168,8 @@ async def serve_engine(
         settings=engine_settings(section),
         loop_settings=await _loop_settings(cluster, section),
     )
+    process.health.checks |= engine_checks(engine, process.limits)
+    observe_engine(process.registry, engine)
 
     async def start() -> None:
         await engine.start()
@@ -180,6 +201,8 @@ async def serve_worker(
     """Run one incarnation of a worker. `topics`: configuration of the topic of a new pool. Raises HubError."""
     from ..kafka import ensure_pool
     from ..worker import Worker
+    from .checks import worker_checks
+    from .instruments import observe_worker
     from .tuning import topic_overrides
     from .waiting import wait_for_hub
 
@@ -188,6 +211,8 @@ async def serve_worker(
     if overrides := topic_overrides(topics):
         await ensure_pool(cluster, settings.pool, overrides)
     worker = Worker(cluster, registry, settings)
+    process.health.checks |= worker_checks(worker)
+    observe_worker(process.registry, worker)
     about = {"bootstrap": str(cluster), "incarnation": worker.incarnation, "pool": settings.pool, "tasks": registry.names}
     try:
         await _serve(process, worker, worker.start(), lambda: about)
@@ -203,10 +228,14 @@ async def serve_delivery(
     *,
     wait_seconds: float,
     topics: "TopicsSection | None" = None,
+    fork_server: "ForkServer | None" = None,
 ) -> None:
-    """Run the configured subscribers. `topics`: configuration of their dead-letter topics. Raises HubError."""
-    from ..delivery import DeliveryService
+    """Run the configured subscribers. `topics`: configuration of their dead-letter topics. `fork_server`: for those in processes
+    of their own. Raises HubError."""
+    from ..delivery import DeliveryService, IntakeObservations, SubscriberObserver
     from ..kafka import DLQ_PREFIX
+    from .checks import delivery_checks
+    from .instruments import observe_delivery
     from .tuning import topic_overrides
     from .waiting import wait_for_hub
 
@@ -217,14 +246,41 @@ async def serve_delivery(
         subscribers,
         dead_letter_configs=topic_overrides(topics).get(DLQ_PREFIX, {}),
         on_failing=lambda failing: process.report(failing=failing),
+        on_change=lambda: observer.wake(),
+        fork_server=fork_server,
+        registry=process.registry,
     )
+    observe_delivery(process.registry, service.status)
+    process.more_metrics = service.metrics
+    observer = SubscriberObserver(service.status, IntakeObservations(cluster).put)
 
     async def start() -> None:
+        observer.start()
         await service.start()
         await service.ready()
 
+    process.health.checks |= delivery_checks(service.status, process.limits)
     about = {"bootstrap": str(cluster), "subscribers": [one.id for one in subscribers]}
-    await _serve(process, service, start(), lambda: about)
+    try:
+        await _serve(process, service, start(), lambda: about)
+    finally:
+        await observer.stop()
+
+
+async def serve_analytics(process: Process, cluster: "Cluster", settings: "AnalyticsSettings", *, wait_seconds: float) -> None:
+    """Evaluate rules, and report alerts, with a lower priority than the processes that run tasks. Raises HubError."""
+    from ..analytics.service import AnalyticsService
+    from .checks import analytics_checks
+    from .waiting import wait_for_hub
+
+    if not await process.until_stopped(wait_for_hub(cluster, wait_seconds)):
+        return
+    if hasattr(os, "nice"):
+        os.nice(ANALYTICS_NICE)
+    service = AnalyticsService(cluster, settings)
+    process.health.checks |= analytics_checks(service)
+    about = {"bootstrap": str(cluster), "rules": [rule.name for rule in settings.shape.rules if rule.enabled]}
+    await _serve(process, service, service.start(), lambda: about)
 
 
 @contextmanager

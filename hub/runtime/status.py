@@ -31,6 +31,8 @@ from ..kafka import (
     read_all,
     wait_until_reachable,
 )
+from .backlog import HubBacklog, read_backlog
+from .health import FleetMember, ask_all
 from .run_file import process_lives, read_run_file
 
 SUBSCRIBER_GROUPS = "hub.sub."
@@ -48,7 +50,8 @@ _PID = re.compile(r"hub-[a-z]+-(\d+)$")
 @dataclass
 class ProcessStatus:
     """One process. `lag`: records of its input that it has not decided (engine) or acknowledged (delivery) yet; None where it
-    reads none. `state`: serving, starting, failing (of delivery: some of its subscribers do not run; `about` has why), draining,
+    reads none. `ready`: by its health page; None if it serves none to the supervisor. `not_ready`: why, by check.
+    `state`: serving, starting, failing (of delivery: some of its subscribers do not run; `about` has why), draining,
     silent (a worker not heard of for a lease)."""
 
     role: str
@@ -58,16 +61,22 @@ class ProcessStatus:
     partitions: list[int] = field(default_factory=list)
     lag: int | None = None
     restarts: int | None = None
+    ready: bool | None = None
+    not_ready: dict[str, str] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
 
 
 async def gather_status(cluster: Cluster, run: dict[str, Any] | None) -> dict[str, Any]:
-    """{"address", "partitions", "processes": [...], "subscribers": [{"subscriber", "state", "lag"}], "topics": [{"topic",
-    "bytes"}], "disk": {"usable_bytes", "total_bytes", "unanswered"}, "malformed_rows"}, JSON types. `run` is the content of the
-    supervisor's file, if it is known; without it the file is looked for in the directories that the brokers name. Subscribers are
-    those whose group has committed an offset: `state` is connected or disconnected (no process of delivery is a member of the
-    group), `lag` the number of records after the committed offsets. Topics whose size no broker gives are left out; sizes of the
-    disk that no broker gives are None. `malformed_rows`: records of `hub.state` that cannot be read.
+    """{"address", "partitions", "processes": [...], "queues": [{"queue", "waiting", "oldest_seconds"}], "subscribers":
+    [{"subscriber", "state", "lag", "lag_seconds"}], "topics": [{"topic", "bytes"}], "disk": {"usable_bytes", "total_bytes",
+    "unanswered"}, "malformed_rows"}, JSON types. `run` is the content of the supervisor's file, if it is known; without it the
+    file is looked for in the directories that the brokers name.
+
+    Subscribers are those whose group has committed an offset: `state` is connected or disconnected (no process of delivery is a
+    member of the group), `lag` the number of records after the committed offsets, `lag_seconds` the age of the oldest event that
+    is not acknowledged (None: unknown). Ages and queues are known from supervised processes on this machine. Topics whose size
+    no broker gives are left out; sizes of the disk that no broker gives are None. `malformed_rows`: records of `hub.state` that
+    cannot be read.
 
     Raises BrokerUnreachable, TopicMissing, and the first error of a part that failed."""
     await wait_until_reachable(cluster, ANSWER_SECONDS)
@@ -83,17 +92,23 @@ async def gather_status(cluster: Cluster, run: dict[str, Any] | None) -> dict[st
     found: dict[tuple[str, int], ProcessStatus] = {}
     if run is not None:
         _add_supervised(found, run)
+        await _add_readiness(found, run)
     for partition, one in enumerate(reading):
         _add_partition(found, partition, one.result())
     _add_subscribers(found, subscribers.result())
     running = list(found.values())
-    order = ["supervisor", "broker", "broker+engine", "engine", "worker", "delivery"]
+    order = ["supervisor", "broker", "broker+engine", "engine", "worker", "delivery", "analytics"]
     running.sort(key=lambda status: (order.index(status.role), status.host, status.pid))
     processes = [asdict(status) for status in running]
-    delivered = [_subscriber(group) for group in subscribers.result()]
+    backlog = await read_backlog(_health_addresses(run))
+    delivered = [_subscriber(group, backlog) for group in subscribers.result()]
+    queues = [
+        {"queue": queue, "waiting": waiting, "oldest_seconds": round(oldest, 3)}
+        for queue, (waiting, oldest) in sorted(backlog.queues.items())
+    ]
     about = {"address": str(cluster), "partitions": partitions, "processes": processes, "subscribers": delivered}
     malformed = sum(one.result().malformed for one in reading)
-    return {**about, "malformed_rows": malformed, **_storage_facts(storage.result())}
+    return {**about, "queues": queues, "malformed_rows": malformed, **_storage_facts(storage.result())}
 
 
 def _one_of(cluster: Cluster, failures: ExceptionGroup[Exception]) -> Exception:
@@ -249,6 +264,27 @@ def _add_supervised(found: dict[tuple[str, int], ProcessStatus], run: dict[str, 
             )
 
 
+async def _add_readiness(found: dict[tuple[str, int], ProcessStatus], run: dict[str, Any]) -> None:
+    """What the health pages of the supervised processes say."""
+    host = socket.gethostname()
+    members = [
+        FleetMember(child["name"], child["role"], child["pid"], child["serving"], child["health"])
+        for child in run["processes"]
+        if child.get("health") is not None
+    ]
+    asked = await ask_all(members)
+    for one in members:
+        if (status := found.get((host, one.pid or 0))) is not None:
+            status.not_ready = asked[one.name]["failed"]
+            status.ready = not status.not_ready
+
+
+def _health_addresses(run: dict[str, Any] | None) -> list[str]:
+    """Where the supervised processes serve their pages."""
+    processes = [] if run is None else run["processes"]
+    return [child["health"] for child in processes if child["serving"] and child.get("health") is not None]
+
+
 def _add_partition(found: dict[tuple[str, int], ProcessStatus], partition: int, read: PartitionStatus) -> None:
     owner = read.owner
     if owner is not None and (status := _entry(found, "engine", owner.host, owner.pid, owner.state)) is not None:
@@ -276,10 +312,11 @@ def _add_subscribers(found: dict[tuple[str, int], ProcessStatus], groups: list[G
                 names.append(name)
 
 
-def _subscriber(group: GroupState) -> dict[str, Any]:
+def _subscriber(group: GroupState, backlog: HubBacklog) -> dict[str, Any]:
     state = "connected" if group.members else "disconnected"
     lag = sum(behind or 0 for behind in group.lag.values())
-    return {"subscriber": group.group.removeprefix(SUBSCRIBER_GROUPS), "state": state, "lag": lag}
+    name = group.group.removeprefix(SUBSCRIBER_GROUPS)
+    return {"subscriber": name, "state": state, "lag": lag, "lag_seconds": backlog.lag_seconds.get(name)}
 
 
 def _entry(found: dict[tuple[str, int], ProcessStatus], role: str, host: str, pid: int, state: str) -> ProcessStatus | None:

@@ -3,7 +3,7 @@
 1. start all; each waits for what it needs (those that need the broker's address, until it is known);
 2. a child that does not come up the first time ends everything, with that child's exit code;
 3. a child that dies later is started again, after 0.1 s doubling to 5 s; a worker's death is reported to the engine at once;
-4. drain: workers, delivery, engines, broker. A second signal kills them all.
+4. drain: workers, delivery, analytics, engines, broker. A second signal kills them all.
 """
 
 import asyncio
@@ -15,10 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..child_process import describe_exit
 from ..logs import Logger
 from ..service import ServiceTasks, no_log
-from .child import Child, ChildSpec, describe_exit
+from .child import Child, ChildSpec
 from .errors import ChildFailed, ProcessFailed
+from .health import FleetMember, FleetPages
 from .process import Process
 from .run_file import remove_run_file, write_run_file
 
@@ -29,7 +31,9 @@ PAUSE_SECONDS = (0.1, 5.0)
 SETTLED_SECONDS = 10.0
 """A process that ran for this time is restarted after the shortest backoff."""
 READY_SECONDS = 60.0
-DRAIN_ORDER = ("worker", "delivery", "engine", "broker", "broker+engine")
+DRAIN_ORDER = ("worker", "delivery", "analytics", "engine", "broker", "broker+engine")
+ISOLATE = "--isolate"
+"""Option of `hub delivery`, given to it from its second start on: each subscriber then runs in a process of its own."""
 BROKER_ROLES = ("broker", "broker+engine")
 ADDRESS = "{address}"
 """Placeholder for the broker's address in the arguments of processes."""
@@ -60,6 +64,7 @@ class Supervisor:
         self._tasks = ServiceTasks("the supervisor", no_log)
         self._reports = ServiceTasks("the supervisor", _log_loss_not_reported)
         self._data_is_ours = all(spec.role not in BROKER_ROLES for spec in fleet.children)
+        self._health_address: str | None = None
         self._started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
 
     @property
@@ -71,14 +76,18 @@ class Supervisor:
         """Until a signal asks to stop, then drain. Raises ChildFailed when a process does not come up, and what a background task
         of the supervisor itself raises."""
         process.at_once.append(self.kill)
+        pages = process.pages = FleetPages(process.health, self.members, process.collect)
+        process.snapshots = pages.snapshots
+        self._health_address = process.health.facts.get("health")
         try:
-            await process.until_stopped(self._serve())
+            await process.until_stopped(self._serve(process))
         finally:
             await self._drain()
 
-    async def _serve(self) -> None:
+    async def _serve(self, process: Process) -> None:
         self._keepers = {child: self._tasks.start(self._keep(child), child.spec.name) for child in self.children}
         await self._tasks.unless_failed(self._all_serve())
+        process.health.started = True
         self._on_up(self)
         await asyncio.to_thread(_load_losses)  # so that a death is reported without the wait for an import
         await self._tasks.watch()
@@ -136,6 +145,8 @@ class Supervisor:
             broker.spec = broker.spec._replace(arguments=(*broker.spec.arguments, "--port", address.rpartition(":")[2]))
 
     def _died(self, child: Child, code: int) -> None:
+        if child.spec.role == "delivery" and ISOLATE not in child.spec.arguments:  # perhaps one of its subscribers ended it
+            child.spec = child.spec._replace(arguments=(*child.spec.arguments, ISOLATE))
         log.warning("child died", action="child_died", child=child.spec.name, pid=child.pid, how=describe_exit(code))
         child.serving.clear()
         self._write()
@@ -149,6 +160,13 @@ class Supervisor:
 
     # All of them
 
+    def members(self) -> list[FleetMember]:
+        """The processes, with the addresses of their health pages."""
+        return [
+            FleetMember(child.spec.name, child.spec.role, child.pid, child.serving.is_set(), child.facts.get("health"))
+            for child in self.children
+        ]
+
     def describe(self) -> dict[str, Any]:
         """What runs, as JSON types."""
         return {
@@ -156,6 +174,7 @@ class Supervisor:
             "pid": os.getpid(),
             "address": self.address,
             "data": None if self.fleet.data_dir is None else str(self.fleet.data_dir),
+            "health": self._health_address,
             "started_at": self._started_at,
             "processes": [
                 {

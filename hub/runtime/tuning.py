@@ -1,4 +1,4 @@
-"""Maps the tables `[engine]` and `[topics]` of the settings to the settings of the engine and of the topics.
+"""Maps the tables `[engine]`, `[topics]` and `[health]` of the settings to the values that the rooms take.
 
 A section is None if nothing is configured; then the defaults of the rooms apply, and pydantic is not imported.
 """
@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from msgspec import Struct
 
     from ..engine import EngineSettings, LoopSettings
-    from ..settings import EngineSection, TopicsSection
+    from ..settings import EngineSection, HealthSection, TopicsSection
+    from .health import HealthLimits
 
 SEGMENTS = 4
 """Segments per retention: retention deletes whole segments, so a topic exceeds its retention by at most one of this many
@@ -41,6 +42,13 @@ def loop_settings(section: "EngineSection | None", *, max_records: int, tombston
 def _fields(section: "EngineSection", target: type["Struct"]) -> dict[str, Any]:
     """The values of the section for which `target` has a field, by name."""
     return {name: value for name, value in section if name in target.__struct_fields__}
+
+
+def health_limits(section: "HealthSection | None") -> "HealthLimits":
+    """The limits of health checks."""
+    from .health import HealthLimits
+
+    return HealthLimits() if section is None else HealthLimits(**dict(section))
 
 
 def tombstones_seconds(section: "TopicsSection | None") -> int:

@@ -107,7 +107,7 @@ class HubUps:
 
     def __call__(self, *arguments: str, data: str = "data", port: int = 0) -> Up:
         errors = self.folder / f"up-{len(self._all)}.err"
-        command = [*HUB, "up", "--data", data, "--port", str(port), *arguments]
+        command = [*HUB, "up", "--data", data, "--port", str(port), "--health-port", "0", *arguments]
         with errors.open("w") as stderr:
             process = Popen(command, cwd=self.folder, stdout=PIPE, stderr=stderr, text=True, env=environment())
         up = Up(process, self.folder, errors)

@@ -1,0 +1,176 @@
+"""Figures of a partition, as plain data: how long batches take, and the tasks by state and queue. They are read at any time and
+published as metrics by `hub.runtime.instruments`.
+
+Tasks are counted from the events of committed batches, and once from the rows when a partition is taken over, so that reading
+the figures does not visit every task. Times are in seconds, those with `_us` in microseconds since the Unix epoch.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+from schemas import TERMINAL_STATES
+from schemas.instruments import COUNT_BOUNDS, OPERATION_BOUNDS, WAIT_BOUNDS
+
+from ..core import LIVE, EmittedEvent, PartitionState, us_of
+from ..metrics.values import Histogram
+
+#: Queues whose arrivals and completions are counted separately; those of further ones are counted as OTHER.
+QUEUES_MAX = 1_000
+OTHER = "other"
+
+#: Waiting tasks of a partition up to which each of them is looked at for the ages of queues; about 1 ms.
+LOOKED_AT_MAX = 2_000
+
+#: Timers whose delay is recorded: those that move a task to another state.
+TIMERS = ("start", "retry", "attempt", "expire", "total")
+
+_LIVE = frozenset(LIVE)
+_BEFORE_AGAIN = frozenset({"retrying", "dispatched", "running"})
+"""From these states a task becomes ready again: it has arrived at its queue before."""
+
+NameOfTask = tuple[str, str]
+"""Namespace and name."""
+
+
+class QueueBacklog(NamedTuple):
+    """The tasks of a queue that wait for a worker: their number, and how long the first of them has waited."""
+
+    depth: int
+    oldest_seconds: float
+
+
+class PartitionFigures:
+    """The figures of one partition in this process, also over several take-overs. Written by its loop only.
+
+    `active`: tasks that have not ended, by name and state. `waiting`: those that wait for a worker, by queue. `arrivals`: tasks
+    that became ready for the first time, by queue; `completions`: those that ended after they were dispatched."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.clock = clock
+        self.batch_seconds = Histogram(OPERATION_BOUNDS)
+        self.batch_records = Histogram(COUNT_BOUNDS)
+        self.commit_seconds = Histogram(OPERATION_BOUNDS)
+        self.restore_seconds = Histogram(WAIT_BOUNDS)
+        self.timer_delays = {kind: Histogram(OPERATION_BOUNDS) for kind in TIMERS}
+        self.active: dict[NameOfTask, dict[str, int]] = {}
+        self.waiting: dict[str, int] = {}
+        self.arrivals: dict[str, int] = {}
+        self.completions: dict[str, int] = {}
+        self._state: PartitionState | None = None
+
+    @property
+    def owned(self) -> bool:
+        """Whether the partition has been taken over by this process and not been given up."""
+        return self._state is not None
+
+    # Written by the loop
+
+    def begin(self, state: PartitionState) -> None:
+        """The partition was restored."""
+        self._state, self.active, self.waiting = state, {}, {}
+        for task in state.tasks.values():
+            row = task.row
+            if row.state in _LIVE:
+                states = self.active.setdefault((row.namespace, row.name), {})
+                states[row.state] = states.get(row.state, 0) + 1
+                if row.state == "ready":
+                    self.waiting[row.queue] = self.waiting.get(row.queue, 0) + 1
+
+    def end(self) -> None:
+        """The partition was given up, or its state is discarded."""
+        self._state, self.active, self.waiting = None, {}, {}
+
+    def decided(self, began: float, records: int) -> None:
+        """A batch with this number of records was processed since `began`, a time of `clock`."""
+        self.batch_seconds.record(self.clock() - began)
+        self.batch_records.record(records)
+
+    def committed(self, events: Iterable[EmittedEvent], now_us: int, began: float) -> None:
+        """These events of a batch of the time `now_us` are committed; the commit was requested at `began`, a time of `clock`."""
+        self.commit_seconds.record(self.clock() - began)
+        moved = [event for event in events if event.to_state is not None and event.kind == "task"]
+        moves = Counter(
+            [(one.namespace, one.taskname, one.from_state, one.to_state, getattr(one.data, "queue", "")) for one in moved]
+        )
+        for (namespace, name, before, after, queue), number in moves.items():
+            self._move((namespace or "", name or ""), before, after or "", number)
+            if after == "ready" or before == "ready":
+                self._pass_queue(queue, before, after, number)
+        for one in moved:
+            data: Any = one.data
+            if one.to_state in TERMINAL_STATES and data.attempt:
+                _count(self.completions, data.queue)
+            if one.src[0] == "a":  # the others begin with a number
+                self._was_due(one.src, now_us)
+
+    def _pass_queue(self, queue: str, before: str | None, after: str | None, number: int) -> None:
+        if before == "ready":
+            _add(self.waiting, queue, -number)
+        if after == "ready":
+            _add(self.waiting, queue, number)
+            if before not in _BEFORE_AGAIN:
+                _count(self.arrivals, queue, number)
+
+    def _move(self, name: NameOfTask, before: str | None, after: str, number: int) -> None:
+        states = self.active.setdefault(name, {})
+        if after in _LIVE:
+            _add(states, after, number)
+        if before is not None:
+            _add(states, before, -number)
+        if not states:
+            del self.active[name]
+
+    def _was_due(self, src: str, now_us: int) -> None:
+        """`src` is the provenance of an event that a timer caused: `agenda/<partition>/<kind>:<task>.<mark>/<due ms>/<n>`."""
+        about, due_ms, index = src.rsplit("/", 2)
+        delays = self.timer_delays.get(about.split("/", 2)[2].partition(":")[0])
+        if delays is not None and index == "0":
+            delays.record(max(0.0, now_us / 1e6 - int(due_ms) / 1e3))
+
+    # Read by anybody, in the thread of the loop
+
+    @property
+    def live_tasks(self) -> int:
+        """Tasks that have not ended."""
+        return 0 if self._state is None else self._state.live
+
+    def queues(self, now_us: int) -> dict[str, QueueBacklog]:
+        """The tasks that wait for a worker, by queue. With more than LOOKED_AT_MAX of them, an age is that of the tasks that
+        would be dispatched next."""
+        if self._state is None:
+            return {}
+        ages: dict[str, float] = {}
+        for queue, ready_us in self._ready_since(self._state):
+            ages[queue] = max(ages.get(queue, 0.0), (now_us - ready_us) / 1e6)
+        return {queue: QueueBacklog(depth, ages.get(queue, 0.0)) for queue, depth in self.waiting.items()}
+
+    @staticmethod
+    def _ready_since(state: PartitionState) -> Iterator[tuple[str, int]]:
+        ready = state.ready
+        looked_at = ready.waiting if len(ready) <= LOOKED_AT_MAX else {heap[0][2] for heap in ready.buckets.values() if heap}
+        for task in looked_at:
+            known = state.tasks.get(task)
+            if known is not None and known.row.state == "ready" and known.row.ready_at is not None:
+                yield known.row.queue, us_of(known.row.ready_at)
+
+    def workers(self) -> Iterator[tuple[str, str]]:
+        """Pool and state (active, silent, draining) of each worker whose home is this partition."""
+        if self._state is not None:
+            for row in self._state.worker_rows.values():
+                yield row.pool, row.state
+
+
+def _count(totals: dict[str, int], queue: str, number: int = 1) -> None:
+    queue = queue if queue in totals or len(totals) < QUEUES_MAX else OTHER
+    totals[queue] = totals.get(queue, 0) + number
+
+
+def _add(numbers: dict[str, int], key: str, number: int) -> None:
+    """Change a number, which is absent if it is 0."""
+    changed = numbers.get(key, 0) + number
+    if changed:
+        numbers[key] = changed
+    else:
+        numbers.pop(key, None)

@@ -1,0 +1,1 @@
+"""Health pages of processes and of `hub up`."""
