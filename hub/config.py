@@ -13,6 +13,8 @@ DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 9092
 DEFAULT_BOOTSTRAP = f"{DEFAULT_HOST}:{DEFAULT_PORT}"
 DEFAULT_DATA = Path("hub-data")
+DEFAULT_HEALTH_PORT = 9464
+"""Of the health pages of `hub up`: the port that OpenTelemetry's exporters for Prometheus use by default."""
 
 PREFIX = "HUB_"
 FILE = "hub.toml"

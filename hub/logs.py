@@ -3,13 +3,41 @@
 The output of records is determined by the configuration of `logging`: that of a program that uses the hub as a library (without
 one, Python prints warnings and errors to stderr), or that of `telemetry.configure_logging` in the hub's processes.
 
+While a handler of a task or of a subscriber runs, every record of its task or thread has the fields of its scope (`LOG_SCOPE`).
+
 Rules: every record has an `action` (stable; in `extra` with loggers of the standard library) and ids, never payloads.
 """
 
 import logging
 import time
 from collections.abc import Callable, Hashable, Mapping
+from contextvars import ContextVar
 from typing import Any
+
+#: The fields of what the current code works on: a task, an event. A function, so that they are only built for a record.
+LOG_SCOPE: ContextVar[Callable[[], Mapping[str, object]] | None] = ContextVar("LOG_SCOPE", default=None)
+
+
+def scope_fields() -> dict[str, object]:
+    """The fields of the current scope without those that are None: `task`, `root`, `attempt`, `correlation_id`, `trace_id` and
+    `span_id` while a handler of a task or of a subscriber runs, also in its threads. Empty outside."""
+    scope = LOG_SCOPE.get()
+    return {} if scope is None else {name: value for name, value in scope().items() if value is not None}
+
+
+class ScopeFilter(logging.Filter):
+    """For programs with their own configuration of `logging`: sets the fields of the current scope as attributes of each record
+    (`%(task)s`), empty where there are none. Add it to a handler."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Set the attributes; every record passes."""
+        fields = scope_fields()
+        for name in SCOPE_NAMES:
+            setattr(record, name, fields.get(name, ""))
+        return True
+
+
+SCOPE_NAMES = ("task", "root", "attempt", "correlation_id", "trace_id", "span_id")
 
 CALLER_LEVEL = 3
 """The `stacklevel` of the caller of a method of `Logger`, so that records have its file and line."""

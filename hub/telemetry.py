@@ -1,5 +1,5 @@
-"""Logging of the hub's processes: structured, to stderr, formatted on a terminal and key=value otherwise, without secrets. stdout
-is for the output of commands.
+"""Logging of the hub's processes: structured, to stderr, formatted on a terminal and key=value otherwise, or JSON; without
+secrets. stdout is for the output of commands.
 """
 
 import json
@@ -16,24 +16,32 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from .config import check_log_level
+from .errors import ConfigurationError
+from .logs import scope_fields
 
+LOG_FORMATS = ("text", "json")
 MASK = "**********"
 """The replacement for secrets, the same as in pydantic's messages."""
 SECRET_CHARACTERS_MIN = 4
 """Shorter secrets are not masked in logs: they would match parts of timestamps."""
 
 
-def configure_logging(role: str, level: str = "info", stream: TextIO | None = None) -> None:
-    """Log records of structlog and of the standard library to `stream` (default: stderr), with the `role` of this process. If a
-    program that is imported later configures structlog, that applies to the loggers that it gets from structlog.
+def configure_logging(role: str, level: str = "info", stream: TextIO | None = None, log_format: str = "text") -> None:
+    """Log records of structlog and of the standard library to `stream` (default: stderr), with the `role` of this process and the
+    fields of the current scope. If a program that is imported later configures structlog, that applies to the loggers that it
+    gets from structlog.
 
-    `level`: debug, info, warning or error; raises ConfigurationError for other values."""
+    `level`: debug, info, warning or error; raises ConfigurationError for other values. `log_format`: "text" for people on a
+    terminal and key=value otherwise, "json" for one JSON object per line; raises
+    ConfigurationError for other values."""
+    if log_format not in LOG_FORMATS:
+        raise ConfigurationError(f"--log-format: {log_format!r} is not one of {', '.join(LOG_FORMATS)}.")
     number = logging.getLevelNamesMapping()[check_log_level(level, "--log-level").upper()]
     stream = stream or sys.stderr
 
     def add_role(_logger: object, _method: str, event: EventDict) -> EventDict:
         event["role"] = role
-        return event
+        return {**scope_fields(), **event}
 
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -44,7 +52,9 @@ def configure_logging(role: str, level: str = "info", stream: TextIO | None = No
         add_role,
     ]
     rendering: list[Processor]
-    if stream.isatty():
+    if log_format == "json":
+        rendering = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+    elif stream.isatty():
         rendering = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     else:
         keys = ["timestamp", "level", "role", "action", "event"]
@@ -71,6 +81,7 @@ def configure_logging(role: str, level: str = "info", stream: TextIO | None = No
     root.setLevel(number)
     # The Kafka client logs each refused connection as an error, twenty times per second; relevant errors are raised.
     logging.getLogger("aiokafka").setLevel(logging.DEBUG if number == logging.DEBUG else logging.CRITICAL)
+    logging.getLogger("httpx2").setLevel(max(number, logging.WARNING))  # it logs every request, with its URL, as info
 
 
 # --- secrets

@@ -22,12 +22,19 @@ import pytest
 from hub.broker import BrokerServer
 from hub.kafka import Cluster, make_admin
 from tests.apache_kafka import KafkaUnavailable, locked
+from tests.collector.binary import collector_origin
+from tests.dashboards.prometheus import prometheus_origin
 from tests.kafka_container import why_no_engine
 from tests.kafka_nodes import ADDRESS, DISPOSABLE, SOURCES, KafkaNode, cluster, origin, own_node
 
 START_SECONDS = 60
 REQUIRE = "HUB_REQUIRE"
-REQUIRABLE = {"kafka": origin, "docker": lambda: None if why_no_engine() else "an engine"}
+REQUIRABLE = {
+    "kafka": origin,
+    "docker": lambda: None if why_no_engine() else "an engine",
+    "prometheus": prometheus_origin,
+    "collector": collector_origin,
+}
 """What HUB_REQUIRE may name, and what this machine has of it: a phrase, or None."""
 HUB_TOPICS = "hub."
 BROKERS = [pytest.param("embedded", id="embedded"), pytest.param("kafka", id="kafka", marks=pytest.mark.kafka)]

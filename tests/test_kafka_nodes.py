@@ -211,7 +211,7 @@ def test_what_is_required_and_missing_is_a_failure(tmp_path: Path) -> None:
 def test_a_requirement_that_nothing_acts_on_is_refused() -> None:
     code, said = pytest_run("tests/core", HUB_REQUIRE="kafak")
     assert code == pytest.ExitCode.USAGE_ERROR
-    assert "HUB_REQUIRE names kafak; it may name kafka, docker" in said
+    assert "HUB_REQUIRE names kafak; it may name kafka, docker, prometheus, collector" in said
 
 
 HUB = {"hub.events", "hub.intake"}

@@ -1,6 +1,7 @@
-"""Benchmarks: of a hub, of the engine alone, and of the broker alone. They report figures and assert nothing."""
+"""Benchmarks: of a hub, of its delivery, of the engine alone, and of the broker alone. They report figures and assert nothing."""
 
 from .broker import measure_broker
+from .delivery import FAILURES, measure_reading, until_settled
 from .engine import measure_engine
 from .figures import all_completed, conditions, cpu_us_per_task, figures_of, percentile, spread
 from .measures import BENCHMARKS, NOOP, Benchmark, Round
@@ -13,6 +14,7 @@ SUBSCRIBER = "hub.bench.tasks:nothing"
 
 __all__ = [
     "BENCHMARKS",
+    "FAILURES",
     "NOOP",
     "REGISTRY",
     "SUBSCRIBER",
@@ -26,9 +28,11 @@ __all__ = [
     "figures_of",
     "measure_broker",
     "measure_engine",
+    "measure_reading",
     "percentile",
     "percentiles",
     "rates",
     "render_markdown",
     "spread",
+    "until_settled",
 ]

@@ -112,6 +112,8 @@ MEANINGS = (
     "- **Throughput**: no-op tasks, submitted in concurrent chunks, until the last outcome reaches the client.",
     "- **Latency**: no-op tasks one at a time, from before the submission until the result reaches the client.",
     "- **Fan-out**, **chain**: one workflow with parallel steps between two others, or with steps one after another.",
+    "- **Delivery**: events to a subscriber that takes every type, and spans to a collector, per second of CPU time of one core;",
+    "  CPU time per succeeding task of a subscriber that takes only failed tasks.",
     "- **Broker**: the broker alone, with records of 500 bytes and transactions of ten records.",
     "- **Engine**: the engine's decisions and their encoding on one core, without a broker.",
     "- **Restart**: from the start of a process after SIGKILL (the broker with the engine; on Kafka the engine)",

@@ -20,7 +20,26 @@ from ..errors import HubError
 #: although it creates almost no reference cycles.
 COLLECT_AFTER = (10_000, 10, 10)
 
-MODULES = ("up", "status", "processes", "config", "task", "definitions", "events", "schema", "verify", "bench", "demo")
+MODULES = (
+    "up",
+    "status",
+    "health",
+    "processes",
+    "analytics",
+    "config",
+    "task",
+    "definitions",
+    "events",
+    "stats",
+    "alerts",
+    "subscribers",
+    "schema",
+    "new",
+    "verify",
+    "dashboards",
+    "bench",
+    "demo",
+)
 
 
 def build() -> typer.Typer:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .bench_all import bench_all
+from .bench_delivery import measure_delivery
 from .render import print_fields, print_json
 from .shell import EXIT_NOT_COMPLETED, Json, OptionalBootstrap, run
 
@@ -37,7 +38,7 @@ _OWN = (
 
 def register(app: typer.Typer) -> None:
     """Add `hub bench` to the command line."""
-    benches = typer.Typer(no_args_is_help=True, help="Run benchmarks of a hub, or of the engine or the broker alone.")
+    benches = typer.Typer(no_args_is_help=True, help="Run benchmarks of a hub, or of its delivery, the engine or the broker.")
     for name, sentence in (
         ("throughput", "Measure the throughput of no-op tasks that are submitted concurrently."),
         ("latency", "Measure the latency of single no-op tasks, from the submission to the result."),
@@ -47,6 +48,7 @@ def register(app: typer.Typer) -> None:
         benches.command(name, help=f"{sentence}\n\n{_OWN}\n\n{_EXITS}")(_command(name))
     benches.command("broker")(broker)
     benches.command("engine")(engine)
+    benches.command("delivery")(delivery)
     benches.command("all")(bench_all)
     app.add_typer(benches, name="bench")
 
@@ -211,3 +213,30 @@ def engine(
 
     about = conditions()
     _tell(measure_engine(tasks or 20_000, rounds or 3, encoded=encode) | about, as_json=as_json)
+
+
+def delivery(
+    tasks: Tasks = None,
+    rounds: Rounds = None,
+    slots: Slots = 500,
+    flush: Flush = "always",
+    as_json: Json = False,
+) -> None:
+    """Measure delivery: events per second to a subscriber that takes every type, spans per second to a local OTLP collector, both
+    per core (CPU time), and the CPU time per succeeding task of a subscriber that takes only failed tasks, in microseconds.
+
+    It starts a new hub. Exit codes: 0 success.
+    """
+    _tell(run(_delivery(tasks or 5_000, rounds or 3, slots, flush), fast=True), as_json=as_json)
+
+
+async def _delivery(tasks: int, rounds: int, slots: int, flush: str) -> dict[str, Any]:
+    from ..bench import REGISTRY, conditions
+    from .local_hub import LocalHub
+
+    about = conditions()
+    async with LocalHub() as local:
+        await local.start_broker(flush=flush)
+        await local.start_worker(REGISTRY, slots=slots)
+        figures = await measure_delivery(local, tasks, rounds)
+    return figures | {"fsync": flush == "always"} | about

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 LIVE_TASKS = 10_000
 RESTARTS = 3
 ALONE_ROUNDS = 3
-"""Rounds of the benchmarks of the broker alone and of the engine alone."""
+"""Rounds of the benchmarks of delivery, of the broker alone and of the engine alone."""
 RECORDS = 20_000
 ENGINE_TASKS = 20_000
+DELIVERY_TASKS = 5_000
 QUICK = 0.02
 """The share of the tasks with `--quick`, which runs one round."""
 LATER_SECONDS = 36_000
@@ -167,6 +168,7 @@ class Suite:
             ("latency", self._latency),
             ("fan-out", partial(self._workflow, "fanout", "Fan-out")),
             ("chain", partial(self._workflow, "chain", "Chain")),
+            ("delivery", self._delivery),
             ("checker", self._verify),
             ("broker", self._broker),
             ("engine", self._engine),
@@ -257,6 +259,19 @@ class Suite:
 
         rounds, command = await self._run(name)
         self._column.add(rates(title, "steps/s", rounds, command))
+
+    async def _delivery(self) -> None:
+        from .bench_delivery import measure_delivery
+
+        tasks, rounds = max(1, int(DELIVERY_TASKS * self._share)), self._rounds or ALONE_ROUNDS
+        found = await measure_delivery(self._local, tasks, rounds)
+        command = f"hub bench delivery --tasks {tasks} --rounds {rounds}"
+        for name, unit, key in (
+            ("Delivery, all events", "events/s", "events_per_second"),
+            ("Delivery, spans", "spans/s", "spans_per_second"),
+            ("Delivery, few events", "µs/task", "us_per_task"),
+        ):
+            self._add(name, unit, _values_of(found["spread"][key], rounds), command)
 
     async def _verify(self) -> None:
         from ..verify import verify

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..settings import Settings
 
-PROCESSES = ("up", "broker", "engine", "worker", "delivery", "init")
+PROCESSES = ("up", "broker", "engine", "worker", "delivery", "analytics", "init")
 """Commands whose options take the setting of the same name. In other commands only options with the setting's environment
 variable do."""
 FLAG_ONLY = {("up", "bootstrap")}
 """Without this option `hub up` runs the embedded broker; the address that clients use does not change this."""
-TABLES = {("broker", "engine")}
-"""`hub broker --engine` is a switch, but `[engine]` is a table of settings."""
+TABLES = {("broker", "engine"), ("up", "analytics")}
+"""Switches whose names are also those of tables of settings."""
 
 
 def apply_settings(command: Any, settings: "Settings") -> None:

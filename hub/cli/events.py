@@ -75,7 +75,7 @@ def tail(
     Ctrl-C.
     """
     if event_type is not None:
-        _check_type(event_type)
+        check_type(event_type, "--type")
     printed, known = run(_tail(bootstrap, event_type, task, start, limit, follow, as_json))
     if not known:
         typer.echo(one_line(f"Task {task} is unknown or has expired."), err=True)
@@ -84,12 +84,12 @@ def tail(
         typer.echo("No matching events in hub.events.", err=True)
 
 
-def _check_type(pattern: str) -> None:
-    """Raise BadParameter for a pattern that matches no event type."""
+def check_type(pattern: str, option: str, *, whole: bool = False) -> None:
+    """Raise BadParameter for a pattern that matches no event type; with `whole`, for a name that is not one."""
     from schemas import CATALOGUE
 
-    if not any(fnmatchcase(name, pattern) for name in CATALOGUE):
-        raise _no_such_type(pattern, "--type")
+    if pattern not in CATALOGUE and (whole or not any(fnmatchcase(name, pattern) for name in CATALOGUE)):
+        raise _no_such_type(pattern, option)
 
 
 def _no_such_type(name: str, option: str) -> typer.BadParameter:

@@ -4,6 +4,7 @@ Each prints one line `ready <role> <json>` to stdout when it is ready, logs to s
 with 0; a second signal ends it immediately.
 """
 
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +15,9 @@ from .. import config
 
 if TYPE_CHECKING:
     from ..kafka import Ensured
+    from ..metrics.push import PushSettings
     from ..runtime import Process
+    from ..runtime.health import HealthAddress
     from ..settings import Settings
 
 Bootstrap = Annotated[str, typer.Option(help="Address of the broker, host:port[,host:port].", envvar="HUB_BOOTSTRAP")]
@@ -27,6 +30,12 @@ AdvertisedHost = Annotated[
 ]
 LogLevel = Annotated[
     str, typer.Option(help="Minimum level of log records: debug, info, warning or error.", envvar="HUB_LOG_LEVEL")
+]
+LogFormat = Annotated[str, typer.Option(help="Format of log records: text, or json.", envvar="HUB_LOG_FORMAT")]
+HealthHost = Annotated[str, typer.Option(help="Address of the health pages and metrics.")]
+HealthPort = Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the health pages and metrics (default 0: none).")]
+HealthReported = Annotated[
+    bool, typer.Option("--health-reported", hidden=True, help="Serve the health pages on a free port, for the supervisor.")
 ]
 WAIT_SECONDS = 5.0
 
@@ -49,7 +58,11 @@ def broker(
     flush: Annotated[
         str, typer.Option(help="always: writes are acknowledged after fsync; interval:<ms>: fsync at intervals; os: no fsync.")
     ] = "always",
+    health_host: HealthHost = config.DEFAULT_HOST,
+    health_port: HealthPort = None,
+    health_reported: HealthReported = False,
     log_level: LogLevel = "info",
+    log_format: LogFormat = "text",
     parent: Parent = 0,
     ready_fd: ReadyFd = -1,
 ) -> None:
@@ -59,14 +72,20 @@ def broker(
     settings = _settings()
     sections = (None, None) if settings is None else (settings.engine, settings.topics)
     options = BrokerOptions(data, host, port, advertised_host, engine, partitions, flush, *sections)
-    _run("broker+engine" if engine else "broker", lambda process: serve_broker(process, options), log_level, parent, ready_fd)
+    health = health_address(health_host, health_port, reported=health_reported)
+    role = "broker+engine" if engine else "broker"
+    _run(role, lambda process: serve_broker(process, options), (log_level, log_format), parent, ready_fd, health)
 
 
 def engine(
     bootstrap: Bootstrap = config.DEFAULT_BOOTSTRAP,
     data: Annotated[Path | None, typer.Option(help="Directory for snapshots, which shorten restarts.")] = None,
     wait: Wait = WAIT_SECONDS,
+    health_host: HealthHost = config.DEFAULT_HOST,
+    health_port: HealthPort = None,
+    health_reported: HealthReported = False,
     log_level: LogLevel = "info",
+    log_format: LogFormat = "text",
     parent: Parent = 0,
     ready_fd: ReadyFd = -1,
 ) -> None:
@@ -79,9 +98,10 @@ def engine(
     _run(
         "engine",
         lambda process: serve_engine(process, cluster_at(bootstrap), data_dir=data, wait_seconds=wait, section=section),
-        log_level,
+        (log_level, log_format),
         parent,
         ready_fd,
+        health_address(health_host, health_port, reported=health_reported),
     )
 
 
@@ -96,27 +116,38 @@ def worker(
     ] = 10.0,
     grace_seconds: Annotated[float, typer.Option(min=0, help="Seconds for running tasks to end when the worker drains.")] = 30.0,
     wait: Wait = WAIT_SECONDS,
+    health_host: HealthHost = config.DEFAULT_HOST,
+    health_port: HealthPort = None,
+    health_reported: HealthReported = False,
     log_level: LogLevel = "info",
+    log_format: LogFormat = "text",
     parent: Parent = 0,
     ready_fd: ReadyFd = -1,
 ) -> None:
     """Run a worker with the tasks of a module."""
     from ..runtime import serve_worker
     from ..runtime.cluster import cluster_at
+    from ..runtime.export import span_export
     from ..worker import WorkerSettings, load_registry
 
     registry = load_registry(tasks)
-    settings = WorkerSettings(
-        pool=pool, queues=tuple(queue or ["default"]), slots=slots, lease_seconds=lease_seconds, grace_seconds=grace_seconds
-    )
     configured = _settings()
+    settings = WorkerSettings(
+        pool=pool,
+        queues=tuple(queue or ["default"]),
+        slots=slots,
+        lease_seconds=lease_seconds,
+        grace_seconds=grace_seconds,
+        span_export=None if configured is None else span_export(configured.otlp),
+    )
     topics = None if configured is None else configured.topics
     _run(
         "worker",
         lambda process: serve_worker(process, cluster_at(bootstrap), registry, settings, wait_seconds=wait, topics=topics),
-        log_level,
+        (log_level, log_format),
         parent,
         ready_fd,
+        health_address(health_host, health_port, reported=health_reported),
     )
 
 
@@ -126,25 +157,37 @@ def delivery(
         list[str] | None,
         typer.Option(help="Subscriber to run: a plugin or module:Class (repeatable; default: those of hub.toml, or console)."),
     ] = None,
+    isolate: Annotated[
+        bool, typer.Option("--isolate", help="Run every subscriber in a process of its own, also the built-in ones.")
+    ] = False,
     wait: Wait = WAIT_SECONDS,
+    health_host: HealthHost = config.DEFAULT_HOST,
+    health_port: HealthPort = None,
+    health_reported: HealthReported = False,
     log_level: LogLevel = "info",
+    log_format: LogFormat = "text",
     parent: Parent = 0,
     ready_fd: ReadyFd = -1,
 ) -> None:
     """Run subscribers, which receive the events of the hub."""
-    from ..delivery import parse_configs
+    from ..delivery import fork_server_for, parse_configs
     from ..runtime import serve_delivery
     from ..runtime.cluster import cluster_at
 
     subscribers = parse_configs(checked_subscribers(subscriber))
+    if isolate:
+        subscribers = [one.model_copy(update={"isolation": "process"}) for one in subscribers]
     configured = _settings()
     topics = None if configured is None else configured.topics
-    _run(
+    _begin("delivery", (log_level, log_format), parent)
+    fork_server = fork_server_for(subscribers)  # while this process has no threads and no event loop
+    _serve(
         "delivery",
-        lambda process: serve_delivery(process, cluster_at(bootstrap), subscribers, wait_seconds=wait, topics=topics),
-        log_level,
-        parent,
+        lambda process: serve_delivery(
+            process, cluster_at(bootstrap), subscribers, wait_seconds=wait, topics=topics, fork_server=fork_server
+        ),
         ready_fd,
+        health_address(health_host, health_port, reported=health_reported),
     )
 
 
@@ -185,20 +228,28 @@ def ensure_configured_topics(bootstrap: str, partitions: int | None) -> "Ensured
 
 
 def checked_subscribers(chosen: list[str] | None) -> list[dict[str, Any]]:
-    """The subscribers to run: the chosen ones, else the configured ones, else the console. Raises ConfigurationError if one is
-    invalid."""
+    """The subscribers to run: the chosen ones, else the configured ones, else the console; those that export to the endpoint of
+    `[otlp]`, and the one of `[metrics]`. Raises ConfigurationError if one is invalid."""
     configured = _settings()
-    if not chosen and (configured is None or not configured.subscribers):
+    exports = configured is not None and (configured.otlp.endpoint is not None or configured.metrics.enabled)
+    if not chosen and not exports and (configured is None or not configured.subscribers):
         return [{"use": "console"}]
     from ..delivery import check_subscribers
     from .config import origin_of
 
-    if chosen or configured is None:
-        entries, source = [{"use": one} for one in chosen or ()], "--subscriber"
+    entries: list[dict[str, Any]]
+    if chosen or configured is None or not configured.subscribers:
+        entries, source = [{"use": one} for one in chosen or ("console",)], "--subscriber"
     else:
         entries, source = configured.subscribers, origin_of("subscribers")
     check_subscribers(entries, source)
-    return entries
+    if configured is None:
+        return entries
+    from ..runtime.export import exporting_subscribers
+
+    added = exporting_subscribers(configured.otlp, configured.metrics, entries)
+    check_subscribers(added, origin_of("otlp.endpoint"))
+    return [*entries, *added]
 
 
 def _settings() -> "Settings | None":
@@ -210,11 +261,52 @@ def _settings() -> "Settings | None":
     return Settings.load()
 
 
-def _run(role: str, main: "Callable[[Process], Awaitable[None]]", log_level: str, parent: int, ready_fd: int) -> None:
-    from ..runtime import die_with_parent, run_process
+def pushed_metrics(instance: str | None = None) -> "PushSettings | None":
+    """Where the metrics of this process are pushed, if `[otlp] endpoint` is set. `instance`: see `metrics_push`."""
+    settings = _settings()
+    if settings is None:
+        return None
+    from ..runtime.export import metrics_push
+
+    return metrics_push(settings.otlp, instance)
+
+
+def health_address(host: str, port: int | None, *, reported: bool = False) -> "HealthAddress | None":
+    """Where to serve the health pages; None: nowhere. `reported`: on a free loopback port instead."""
+    from ..runtime.health import HealthAddress
+
+    if reported:
+        return HealthAddress(config.DEFAULT_HOST, 0)
+    return HealthAddress(host, port) if port else None
+
+
+def _run(
+    role: str,
+    main: "Callable[[Process], Awaitable[None]]",
+    logs: tuple[str, str],
+    parent: int,
+    ready_fd: int,
+    health: "HealthAddress | None",
+) -> None:
+    _begin(role, logs, parent)
+    _serve(role, main, ready_fd, health)
+
+
+def _begin(role: str, logs: tuple[str, str], parent: int) -> None:
+    """What comes before anything else in a process. `logs`: level and format of log records."""
+    from ..child_process import die_with_parent
     from ..telemetry import configure_logging
 
     if parent:
         die_with_parent(parent)
-    configure_logging(role, log_level)
-    run_process(role, main, ready_fd=ready_fd if ready_fd >= 0 else None)
+    configure_logging(role, logs[0], log_format=logs[1])
+
+
+def _serve(role: str, main: "Callable[[Process], Awaitable[None]]", ready_fd: int, health: "HealthAddress | None") -> None:
+    from ..runtime import HealthOptions, run_process
+    from ..runtime.tuning import health_limits
+
+    settings = _settings()
+    push = None if settings is None or ready_fd >= 0 else pushed_metrics(f"{role}-{os.getpid()}")
+    options = HealthOptions(health, health_limits(None if settings is None else settings.health))
+    run_process(role, main, ready_fd=ready_fd if ready_fd >= 0 else None, health=options, push=push)

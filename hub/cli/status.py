@@ -1,4 +1,5 @@
-"""`hub status`: the running processes with their partitions and lag, sizes of topics, free disk space."""
+"""`hub status`: the running processes with their readiness, partitions and lag, queues, subscribers, sizes of topics, free disk
+space."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,8 +31,9 @@ def status(
         Path, typer.Option(envvar="HUB_DATA", help="Data directory of a hub that `hub up` runs on this machine.")
     ] = config.DEFAULT_DATA,
 ) -> None:
-    """Show all processes of the hub (role, process id, partitions, lag), the lag of each subscriber and whether a delivery
-    process is connected for it, the size of each topic, and the free disk space.
+    """Show all processes of the hub (role, process id, whether it is ready, partitions, lag), the tasks that wait in each queue,
+    the lag of each subscriber and whether a delivery process is connected for it, the size of each topic, and the free disk
+    space.
 
     Exit codes: 0 success; 2 the hub's topics do not exist; 3 no broker responds.
     """
@@ -51,6 +53,7 @@ def status(
     print(f"hub at {found['address']}, {found['partitions']} partition{many}")
     columns = ("ROLE", "PID", "HOST", "STATE", "PARTITIONS", "LAG", "RESTARTS", "ABOUT")
     print_table(columns, [_row(process) for process in found["processes"]], text=True, shorten=("HOST", "PARTITIONS"))
+    _print_queues(found["queues"])
     _print_subscribers(found["subscribers"])
     if found["malformed_rows"]:
         typer.echo(f"{found['malformed_rows']:,} records of hub.state cannot be decoded and are not shown.", err=True)
@@ -61,8 +64,22 @@ def _print_subscribers(subscribers: list[dict[str, Any]]) -> None:
     if subscribers:
         print()
         states = {"disconnected": "no delivery process is connected"}
-        rows = [(one["subscriber"], one["lag"], states.get(one["state"], one["state"])) for one in subscribers]
-        print_table(("SUBSCRIBER", "LAG", "STATE"), rows, text=True)
+        rows = [
+            (one["subscriber"], one["lag"], _age(one["lag_seconds"]), states.get(one["state"], one["state"]))
+            for one in subscribers
+        ]
+        print_table(("SUBSCRIBER", "LAG", "LATE BY", "STATE"), rows, text=True)
+
+
+def _print_queues(queues: list[dict[str, Any]]) -> None:
+    if queues:
+        print()
+        rows = [(one["queue"], one["waiting"], _age(one["oldest_seconds"])) for one in queues]
+        print_table(("QUEUE", "WAITING", "LONGEST"), rows, text=True)
+
+
+def _age(seconds: float | None) -> str:
+    return "" if seconds is None else render.duration(seconds)
 
 
 def print_storage(topics: list[dict[str, Any]], disk: dict[str, Any]) -> None:
@@ -83,10 +100,12 @@ def _row(process: dict[str, Any]) -> tuple[Any, ...]:
     listed = {"tasks": about.get("tasks"), "subscribers": [one for one in about.get("subscribers", ()) if one not in failing]}
     words += [f"{key} {', '.join(names)}" for key, names in listed.items() if names]
     words += [f"{subscriber} fails: {why}" for subscriber, why in failing.items()]
+    words += [f"{check}: {why}" for check, why in process["not_ready"].items() if not (check == "subscribers" and failing)]
     if "slots" in about:
         words.append(f"{about['slots']} slots")
     partitions = ", ".join(map(str, process["partitions"]))
+    state = "not ready" if process["ready"] is False and process["state"] == "serving" else process["state"]
     return (
-        *(process["role"], process["pid"], process["host"], process["state"], partitions),
+        *(process["role"], process["pid"], process["host"], state, partitions),
         *(process["lag"], process["restarts"], "; ".join(words)),
     )

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import config
-from .processes import AdvertisedHost, checked_subscribers, ensure_configured_topics
+from .analytics import configured_analytics
+from .processes import (
+    AdvertisedHost,
+    HealthHost,
+    LogFormat,
+    checked_subscribers,
+    ensure_configured_topics,
+    health_address,
+    pushed_metrics,
+)
 from .render import on_terminal
 
 if TYPE_CHECKING:
@@ -50,6 +59,7 @@ def up(
         list[str] | None,
         typer.Option(help="Subscriber to run: a plugin or module:Class (repeatable; default: those of hub.toml, or console)."),
     ] = None,
+    analytics: Annotated[bool, typer.Option("--analytics", help="Evaluate the rules of hub.toml, and report alerts.")] = False,
     no_subscribers: Annotated[bool, typer.Option("--no-subscribers", help="Run no subscribers.")] = False,
     engines: Annotated[
         int, typer.Option(min=1, help="Number of engine processes; if more than one, none runs in the broker's process.")
@@ -60,17 +70,23 @@ def up(
     flush: Annotated[
         str, typer.Option(help="always: writes are acknowledged after fsync; interval:<ms>: fsync at intervals; os: no fsync.")
     ] = "always",
+    health_host: HealthHost = config.DEFAULT_HOST,
+    health_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Port of the health pages and metrics of all processes (default 9464); 0: none."),
+    ] = None,
     log_level: Annotated[
         str, typer.Option(help="Minimum level of log records: debug, info, warning or error.", envvar="HUB_LOG_LEVEL")
     ] = "warning",
+    log_format: LogFormat = "text",
 ) -> None:
     """Run a complete hub: broker, engine, delivery and workers. Restarts processes that die. Ctrl-C drains and stops all of
     them."""
-    from ..runtime import Fleet, Process, Supervisor, check_registries, make_listener, run_process
+    from ..runtime import Fleet, HealthOptions, Process, Supervisor, check_registries, make_listener, run_process
     from ..service import ServiceTasks
     from ..telemetry import configure_logging
 
-    configure_logging("up", log_level)
+    configure_logging("up", log_level, log_format=log_format)
     check_registries(worker or [])
     if not no_subscribers:
         checked_subscribers(subscriber)
@@ -83,10 +99,13 @@ def up(
         listener = make_listener(host, advertised_host)
         address = listener.address(port) if port else None
     inside = not bootstrap and not separate_engine and engines == 1
-    logs = ("--log-level", log_level)
+    health = health_address(health_host, config.DEFAULT_HEALTH_PORT if health_port is None else health_port)
+    push = pushed_metrics()
+    logs = ("--log-level", log_level, "--log-format", log_format)
+    common = (*logs, *(("--health-reported",) if health or push else ("--health-port", "0")))
     if not bootstrap:
-        children.append(_broker(data_dir, listener, port, partitions, flush, inside, logs))
-    target = ("--bootstrap", address or _address(), "--wait", CHILD_WAIT_SECONDS, *logs)
+        children.append(_broker(data_dir, listener, port, partitions, flush, inside, common))
+    target = ("--bootstrap", address or _address(), "--wait", CHILD_WAIT_SECONDS, *common)
     if not inside:
         folder = ("--data", str(data_dir)) if data_dir else ()
         children += [_spec("engine", number, engines, ("engine", *target, *folder)) for number in range(engines)]
@@ -97,6 +116,10 @@ def up(
     if not no_subscribers:
         chosen = [part for one in subscriber or [] for part in ("--subscriber", one)]
         children.append(_spec("delivery", 0, 1, ("delivery", *target, *chosen)))
+    if analytics:
+        configured_analytics()
+        folder = ("--data", str(data_dir / "analytics")) if data_dir else ()
+        children.append(_spec("analytics", 0, 1, ("analytics", *target, *folder)))
     fleet = Fleet(children, address, data_dir, drain_seconds=grace_seconds + KILL_AFTER_SECONDS)
 
     async def main(process: Process) -> None:
@@ -107,7 +130,7 @@ def up(
         finally:
             await tasks.cancel()
 
-    run_process("up", main, uvloop=False)
+    run_process("up", main, uvloop=False, health=HealthOptions(health), push=push)
 
 
 async def _say_farewell(process: "Process", grace_seconds: float) -> None:
@@ -142,10 +165,10 @@ def _broker(
     partitions: int | None,
     flush: str,
     inside: bool,
-    logs: tuple[str, ...],
+    common: tuple[str, ...],
 ) -> "ChildSpec":
     hosts = ("--host", listener.host, "--advertised-host", listener.advertised_host)
-    arguments = ("broker", "--data", str(data_dir), *hosts, "--port", str(port), "--flush", flush, *logs)
+    arguments = ("broker", "--data", str(data_dir), *hosts, "--port", str(port), "--flush", flush, *common)
     if partitions is not None:
         arguments = (*arguments, "--partitions", str(partitions))
     if inside:
@@ -161,12 +184,14 @@ def _tell(supervisor: "Supervisor") -> None:
     where = f", data in {about['data']}" if about["data"] else ""
     lines = [f"hub is up at {about['address']}{where}"]
     for one in about["processes"]:
-        more = {"worker": "tasks", "delivery": "subscribers"}.get(one["role"], "partitions")
+        more = {"worker": "tasks", "delivery": "subscribers", "analytics": "rules"}.get(one["role"], "partitions")
         what = ", ".join(str(part) for part in one.get(more) or [] if part not in one.get("failing", {}))
         lines.append(f"  {one['name']:<14} pid {one['pid']:<8} {more + ' ' + what if what else ''}".rstrip())
         lines += [f"    {subscriber} fails and is retried: {why}" for subscriber, why in one.get("failing", {}).items()]
     tasks = next((one["tasks"] for one in about["processes"] if one.get("tasks")), None)
     option = "" if about["address"] == config.DEFAULT_BOOTSTRAP else f" --bootstrap {about['address']}"
+    if about["health"]:
+        lines.append(f"health and metrics: http://{about['health']}/status, /readyz, /metrics")
     if tasks:
         lines.append(f"submit a task: hub task create {tasks[0]}{option}")
     else:

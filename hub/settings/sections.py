@@ -1,6 +1,9 @@
-"""The tables `[engine]` and `[topics]` of `hub.toml`."""
+"""The tables `[engine]`, `[topics]` and `[health]` of `hub.toml`."""
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+import re
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 UNBOUNDED = -1
 """Kafka's value for unlimited retention."""
@@ -26,6 +29,13 @@ class EngineSection(BaseModel):
         default=frozenset(),
         description="Namespaces in which a submission is refused while no worker has registered its name; elsewhere it waits. In"
         " the environment: separated by commas.",
+    )
+    trace_sample: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Share of tasks whose trace is recorded, decided when the task or workflow is created. A submission with a"
+        " trace context decides by its own sampled flag.",
     )
     intake_retention_seconds: float = Field(
         default=7 * 86_400.0,
@@ -126,5 +136,125 @@ class TopicsSection(BaseModel):
         return value
 
 
-SECTIONS: dict[str, type[BaseModel]] = {"engine": EngineSection, "topics": TopicsSection}
+class HealthSection(BaseModel):
+    """`[health]`: limits beyond which a process reports that it is not ready."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    commit_age_max_seconds: float = Field(
+        default=30.0,
+        ge=0,
+        description="Seconds for which an engine may have undecided input without committing; 0: no limit.",
+    )
+    watermark_age_max_seconds: float = Field(
+        default=30.0,
+        ge=0,
+        description="Seconds since the time up to which an engine has read all reports; 0: no limit.",
+    )
+    intake_lag_max: int = Field(
+        default=100_000,
+        ge=0,
+        description="Records of hub.intake per partition that an engine may not have decided yet; 0: no limit.",
+    )
+    delivery_lag_max: int = Field(
+        default=0,
+        ge=0,
+        description="Records of hub.events that a subscriber may not have acknowledged yet; 0: no limit, because a new subscriber"
+        " may begin with the oldest event.",
+    )
+
+
+class OtlpSection(BaseModel):
+    """`[otlp]`: export of traces, logs and metrics to a collector over OTLP/HTTP. `[engine] trace_sample` decides which traces
+    exist."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    endpoint: str | None = Field(
+        default=None,
+        description="URL of a collector for OTLP over HTTP, such as http://127.0.0.1:4318, to which subscribers and workers"
+        " export. Unset: nothing is exported.",
+    )
+    headers: SecretStr = Field(
+        default=SecretStr(""), description="Headers of each request to the collector, as name=value,name=value. Secret."
+    )
+    timeout_seconds: float = Field(default=10.0, gt=0, le=600, description="Seconds for one request to the collector.")
+    compression: Literal["gzip", "none"] = Field(default="gzip", description="Compression of requests: gzip or none.")
+    environment: str = Field(
+        default="", description="Attribute deployment.environment.name of what subscribers export. Empty: it is omitted."
+    )
+    metrics_interval_seconds: float = Field(
+        default=15.0, ge=1, le=3600, description="Seconds between two pushes of metrics to the collector."
+    )
+    traces_mode: Literal["live", "on_terminal"] = Field(
+        default="live",
+        description="What is exported. live: each span when it ends. on_terminal: the spans of a task when it has ended, if it"
+        " did not succeed at once or was slow, and of a share of the other tasks.",
+    )
+    traces_slow: float | str = Field(
+        default="10s", description="With on_terminal: duration from which a task is slow, such as 500ms, 10s or 1m."
+    )
+    traces_keep: float = Field(
+        default=0.1, ge=0, le=1, description="With on_terminal: share of the other tasks whose spans are exported."
+    )
+
+    @field_validator("endpoint")
+    @classmethod
+    def _is_a_url(cls, value: str | None) -> str | None:
+        if not value:
+            return None
+        if re.fullmatch(r"https?://[^\s?#]+", value) is None:
+            raise ValueError("must be a URL such as http://127.0.0.1:4318, without a query")
+        return value.rstrip("/")
+
+
+class MetricsSection(BaseModel):
+    """`[metrics]`: figures of tasks and workflows for Prometheus."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool = Field(
+        default=False,
+        description="Run the subscriber metrics, which counts events and measures durations for the page /metrics. It always runs"
+        " with otlp.endpoint; figures of processes need no subscriber.",
+    )
+
+
+class AnalyticsSection(BaseModel):
+    """`[analytics]`: the process that evaluates `[[rules]]`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pane_seconds: float = Field(
+        default=10.0,
+        ge=1,
+        le=3_600,
+        description="Length in seconds of the shortest windows of figures; longer ones are sums of them.",
+    )
+    keep_seconds: float = Field(
+        default=3_600.0,
+        ge=1,
+        le=31 * 86_400,
+        description="Seconds for which figures are kept. A restart without a snapshot reads the events of this time, and of the"
+        " longest window of a rule.",
+    )
+    snapshot_seconds: float = Field(
+        default=30.0, ge=1, le=3_600, description="Seconds between two snapshots, which shorten a restart (with --data)."
+    )
+
+    @model_validator(mode="after")
+    def _panes_fit(self) -> "AnalyticsSection":
+        if self.pane_seconds > self.keep_seconds:
+            raise ValueError(f"pane_seconds ({self.pane_seconds:g}) must not be more than keep_seconds ({self.keep_seconds:g})")
+        return self
+
+
+SECTIONS: dict[str, type[BaseModel]] = {
+    "engine": EngineSection,
+    "topics": TopicsSection,
+    "health": HealthSection,
+    "otlp": OtlpSection,
+    "metrics": MetricsSection,
+    "analytics": AnalyticsSection,
+}
 """Sections by the name of their table. Each field also has a variable: `[engine] waiting_max`, HUB_ENGINE_WAITING_MAX."""

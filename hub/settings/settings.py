@@ -37,7 +37,7 @@ from ..config import (
 )
 from ..errors import ConfigurationError
 from ..validation import fault_of, place_of
-from .sections import SECTIONS, EngineSection, TopicsSection
+from .sections import SECTIONS, AnalyticsSection, EngineSection, HealthSection, MetricsSection, OtlpSection, TopicsSection
 
 Names = Annotated[list[str], NoDecode]
 """A list, comma-separated in environment variables."""
@@ -102,12 +102,31 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] | None = Field(
         None, description="Log level: debug, info, warning or error. Unset: info, and warning for processes started by `hub up`."
     )
+    health_host: str = Field(
+        DEFAULT_HOST, description="Address on which a process, or `hub up`, serves its health pages and metrics."
+    )
+    health_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port of the health pages; 0: none. Unset: 9464 for `hub up`, and none for a process started alone.",
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Format of log records: text (formatted on a terminal, else key=value), or json, one object per line."
+    )
     subscribers: list[dict[str, Any]] = Field(
         [], description="Subscribers that `hub delivery` runs, each with use, id, settings, filter, delivery, start_from."
+    )
+    rules: list[dict[str, Any]] = Field(
+        [], description="Rules that `hub analytics` evaluates, each with name, kind, match, for_each, window, actions."
     )
 
     engine: EngineSection = Field(EngineSection(), description="Limits and retention of the engine.")
     topics: TopicsSection = Field(TopicsSection(), description="Retention of the topics.")
+    health: HealthSection = Field(HealthSection(), description="Limits beyond which a process is not ready.")
+    otlp: OtlpSection = Field(OtlpSection(), description="Export of traces, logs and metrics to a collector.")
+    metrics: MetricsSection = Field(MetricsSection(), description="Figures of tasks and workflows.")
+    analytics: AnalyticsSection = Field(AnalyticsSection(), description="The process that evaluates rules.")
 
     @field_validator("worker", "queue", mode="before")
     @classmethod
@@ -214,11 +233,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _sentence(path: Path, error: ValidationError) -> str:
-    """The first error with its location. Values of subscribers' settings are omitted, because they may be secret."""
+    """The first error with its location. Values that may be secret are omitted: of subscribers' settings, and of headers."""
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"][: 2 if first["loc"][0] in SECTIONS else 1])
     variable = variable_of(key)
     where = f"The variable {variable}" if variable in variables() else f"{path}: {key}"
     place = place_of(first["loc"][key.count(".") + 1 :], where)
-    value = f" (it is {first['input']!r})" if first["loc"][0] != "subscribers" and first["type"] != "value_error" else ""
+    shown = key not in ("subscribers", "otlp.headers") and first["type"] != "value_error"
+    value = f" (it is {first['input']!r})" if shown else ""
     return f"{place}: {fault_of(first)}{value}."

@@ -14,7 +14,14 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 #: Default subject of events by kind of entity.
 SUBJECTS: Mapping[str, str] = MappingProxyType(
-    {"task": "order-7", "worker": "01890a5d-ac96-774b-bcce-b302099a8057", "definition": "0/*/charge@1", "engine": "0"}
+    {
+        "task": "order-7",
+        "subscriber": "console",
+        "alert": "charge-fails/charge",
+        "worker": "01890a5d-ac96-774b-bcce-b302099a8057",
+        "definition": "0/*/charge@1",
+        "engine": "0",
+    }
 )
 
 #: Keys of `envelope`, with their defaults (`subject`: see SUBJECTS).

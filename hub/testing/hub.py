@@ -179,6 +179,7 @@ class HubInMemory(Hub):
         settings: Mapping[str, Any] | None = None,
         filter: Filter | Mapping[str, Any] | None = None,
         delivery: Mapping[str, Any] | None = None,
+        types: Mapping[str, Mapping[str, Any]] | None = None,
         start_from: str = "latest",
     ) -> Subscription:
         """Deliver events to a subscriber, like an entry of `[[subscribers]]` with the same fields. Its code runs on this event
@@ -190,11 +191,12 @@ class HubInMemory(Hub):
                     "settings": dict(settings or {}),
                     "filter": filter.to_json() if isinstance(filter, Filter) else filter,
                     "delivery": dict(delivery or {}),
+                    "types": {pattern: dict(fields) for pattern, fields in (types or {}).items()},
                     "start_from": start_from,
                 }
             ]
         )
-        subscription = Subscription(plan(config, subscriber), self._services.transport(), self._driver.fail)
+        subscription = Subscription(plan(config, subscriber), self._clock.now_ms, self._driver.fail)
         await self._driver.guard(self._services.subscribe(subscription))
         return subscription
 

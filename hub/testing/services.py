@@ -88,7 +88,8 @@ class Services:
 
     async def subscribe(self, subscription: Subscription) -> None:
         """Start to deliver events to it. Raises what its `open` raises."""
-        await subscription.open(self._partitions)
+        await subscription.open()
+        subscription.follow(self.transport(), self._partitions)
         self._subscriptions.append(subscription)
 
     async def stop(self) -> None:

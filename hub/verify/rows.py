@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from msgspec import json
 
-from schemas import DEFAULT_POLICY, ExecutionPolicy
+from schemas import DEFAULT_POLICY, OBSERVED_KINDS, ExecutionPolicy
 
 from .definitions import DefinitionBook
 from .facts import time_ms
@@ -88,7 +88,7 @@ class StateRows:
                 self._meta[partition] = value
             return
         kind, _, entity = key.decode(errors="replace").partition("/")
-        if kind not in ("task", "engine", "worker", "definition"):
+        if kind not in ("task", "engine", "worker", "definition", *OBSERVED_KINDS):
             return
         rows, name = (self._tasks, entity) if kind == "task" else (self._others, f"{kind}/{entity}")
         if value is None:

@@ -28,7 +28,7 @@ def name_of(called: ast.expr) -> str:
 
 def test_connections_are_made_from_a_cluster_in_two_files() -> None:
     assert files_that_call(*CLIENTS) == {"kafka/clients.py"}
-    assert files_that_call(*SOCKETS) == {"kafka/connection.py"}
+    assert files_that_call(*SOCKETS) == {"kafka/connection.py", "runtime/health/fetch.py"}
 
 
 def test_a_cluster_is_made_where_a_process_or_a_client_begins() -> None:

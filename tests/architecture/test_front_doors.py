@@ -54,7 +54,7 @@ def test_entry_points_resolve(group: str) -> None:
 
 
 #: What a handler raises to say what shall follow; these alone have no suffix.
-INSTRUCTIONS = {"Drop", "Permanent", "Postpone", "RetryLater"}
+INSTRUCTIONS = {"Drop", "Permanent", "Postpone", "RetryLater", "Unavailable", "Undeliverable"}
 
 
 def test_public_names_mean_one_thing_and_exceptions_are_recognised_by_their_name() -> None:

@@ -77,6 +77,12 @@ def test_the_kafka_client_is_heard_only_when_asked_for(stream: io.StringIO) -> N
     assert stream.getvalue() == ""
 
 
+def test_requests_of_the_http_client_are_not_logged(stream: io.StringIO) -> None:
+    configure_logging("worker", "debug", stream)
+    logging.getLogger("httpx2").info("HTTP Request: POST http://collector/v1/metrics")
+    assert stream.getvalue() == ""
+
+
 def test_a_level_that_does_not_exist_is_refused(stream: io.StringIO) -> None:
     with pytest.raises(ConfigurationError, match="'loud' is not a log level. It must be one of debug, info, warning, error"):
         configure_logging("worker", "loud", stream)

@@ -12,6 +12,7 @@ OWNER = "hub/service.py"
 
 #: Functions elsewhere that start a task themselves, and why. Each waits for its task before it returns.
 REASONS = {
+    "hub/delivery/administration/state.py:_write": "waits for what the service's loop writes; cancels it with itself",
     "hub/delivery/dead_letters.py:put": "waits for what the service's loop sends; cancels it with itself",
     "hub/delivery/thread.py:run": "waits for what another thread's loop runs; cancels it with itself",
     "hub/testing/driver.py:finish": "moves the time while its task runs; cancels it where that does not help",

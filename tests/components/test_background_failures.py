@@ -16,6 +16,7 @@ from hub.broker.housekeeping import Housekeeper
 from hub.broker.storage import MemoryStorage
 from hub.client.replies import ReplyReader
 from hub.delivery import DeliveryService, SubscriberConfig
+from hub.delivery.administration.control import Control
 from hub.delivery.lifecycle import Lifecycle
 from hub.delivery.service import DeliveryFailedError
 from hub.engine import EngineFailedError, EngineService, LoopSettings
@@ -189,6 +190,7 @@ async def test_a_subscriber_whose_watch_fails_is_recreated(
         join(self, **about)
 
     monkeypatch.setattr(Lifecycle, "join", fails_once)
+    monkeypatch.setattr(Control, "start", lambda self: self.caught_up.set())  # no broker says that it is not paused
     service = DeliveryService(NOBODY, [quiet("one")])
     with caplog.at_level(logging.ERROR, logger="hub.delivery.one"):
         await service.start()

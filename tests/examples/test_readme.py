@@ -32,6 +32,12 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
+def toml_with(text: str) -> str:
+    """The README's TOML block that contains a text."""
+    (block,) = [one for one in blocks("toml") if text in one]
+    return block
+
+
 def files() -> dict[str, str]:
     """Name and content of the README's Python files."""
     return {re.match(r"# (\w+\.py)\n", block)[1]: block for block in blocks("python")}  # type: ignore[index]  # each has a name
@@ -194,7 +200,7 @@ def test_a_subscriber_is_handed_what_fails(example: Example, reference: str, exp
 
 def test_subscribers_with_settings_come_from_hub_toml(example: Example) -> None:
     settings = example.folder / "hub.toml"
-    settings.write_text(blocks("toml")[0])
+    settings.write_text(toml_with("pager:Pager"))
     try:
         with example.process("delivery"):
             example.python("submit.py")
@@ -204,12 +210,22 @@ def test_subscribers_with_settings_come_from_hub_toml(example: Example) -> None:
 
 
 def test_what_is_kept_is_set_in_hub_toml(example: Example, tmp_path: Path) -> None:
-    (tmp_path / "hub.toml").write_text(blocks("toml")[1])
+    (tmp_path / "hub.toml").write_text(toml_with("[topics]"))
     here = Example(tmp_path)
     shown = {row["setting"]: row for row in json.loads(here.hub("config", "--json"))}
-    for line in re.findall(r"^(\w+) = ([\d_]+)", blocks("toml")[1], re.MULTILINE):
+    for line in re.findall(r"^(\w+) = ([\d_]+)", toml_with("[topics]"), re.MULTILINE):
         row = next(row for name, row in shown.items() if name.endswith(f".{line[0]}"))
         assert float(row["value"]) == int(line[1]), row
+
+
+def test_what_happens_is_seen_with_the_settings_of_hub_toml(tmp_path: Path) -> None:
+    (tmp_path / "hub.toml").write_text(toml_with("[otlp]"))
+    shown = {row["setting"]: row for row in json.loads(Example(tmp_path).hub("config", "--json"))}
+    assert shown["otlp.endpoint"]["value"] == "http://127.0.0.1:4318"
+    assert shown["metrics.enabled"]["value"] is True
+    (slack,) = shown["subscribers"]["value"]
+    assert slack["use"] == "slack"
+    assert "hooks.slack.com" not in json.dumps(slack), "the URL is a secret"
 
 
 def is_accepted(*arguments: str) -> bool:

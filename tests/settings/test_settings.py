@@ -27,6 +27,7 @@ OWN_DEFAULTS = {
     ("up", "data"),  # ./hub-data, or none on a Kafka cluster
     ("broker", "data"),  # none: in memory
     ("engine", "data"),  # none: no snapshots
+    ("analytics", "data"),  # likewise
     ("init", "partitions"),  # sixteen: it is for Kafka
     ("up", "log_level"),
 }
@@ -70,8 +71,8 @@ def test_an_option_has_the_default_of_its_setting(command: str, option: Any) -> 
         assert option.default == expected
 
 
-def test_every_setting_reaches_an_option_or_the_subscribers() -> None:
-    assert {str(option.name) for _, option in OPTIONS} | {"subscribers"} == PLAIN
+def test_every_setting_reaches_an_option_or_the_subscribers_or_the_rules() -> None:
+    assert {str(option.name) for _, option in OPTIONS} | {"subscribers", "rules"} == PLAIN
 
 
 def test_the_environment_wins_over_the_file_and_the_file_over_the_default(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
