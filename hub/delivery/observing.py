@@ -18,7 +18,6 @@ from schemas import TYPE_OF_DATA
 from schemas import events as e
 from schemas import reports as r
 
-from ..errors import HubError
 from ..kafka import INTAKE, Cluster, Outgoing, Sender, describe_partitions, partition_of
 from ..logs import Logger
 from ..service import ServiceTasks
@@ -108,8 +107,8 @@ def _process() -> dict[str, Any]:
 
 
 class SubscriberObserver:
-    """Watches the statuses of all subscribers of a process. `put` stores observations in order and may raise HubError or
-    OSError."""
+    """Watches the statuses of all subscribers of a process. `put` stores observations in order; if it raises, they
+    are sent with the next ones."""
 
     def __init__(
         self, statuses: Callable[[], Sequence[SubscriberStatus]], put: Callable[[Sequence[Observation]], Awaitable[None]]
@@ -118,6 +117,7 @@ class SubscriberObserver:
         self._known: dict[str, Observed] = {}
         self._waiting: deque[Observation] = deque(maxlen=WAITING_MAX)
         self._changed = asyncio.Event()
+        self._stopping = False
         self._tasks = ServiceTasks("the observer of subscribers")
 
     def wake(self) -> None:
@@ -127,10 +127,14 @@ class SubscriberObserver:
 
     def start(self) -> None:
         """Begin to send."""
-        self._tasks.keep(self._keep(), "observations")
+        self._tasks.start(self._keep(), "observations")
 
     async def stop(self) -> None:
-        """Send what is left, for at most SEND_SECONDS."""
+        """Send what is left, for at most twice SEND_SECONDS. A client that is sending may end first: one that is cancelled while
+        it connects leaves its connection open."""
+        self._stopping = True
+        self._changed.set()
+        await self._tasks.wait(SEND_SECONDS)
         await self._tasks.cancel(again_seconds=CANCEL_AGAIN_SECONDS)  # a client may ignore the first
         self._note()
         with contextlib.suppress(TimeoutError):
@@ -145,7 +149,7 @@ class SubscriberObserver:
             self._waiting.extend(Observation(status.id, event) for event in known.events_of(status, now))
 
     async def _keep(self) -> None:
-        while True:
+        while not self._stopping:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(DEAD_LETTERS_SECONDS):
                     await self._changed.wait()
@@ -159,8 +163,8 @@ class SubscriberObserver:
             return
         try:
             await self._put(waiting)
-        except (HubError, OSError) as error:  # they are sent with the next ones
-            log.warning("could not report about subscribers", action="observations_not_sent", reason=str(error))
+        except Exception as error:  # they are sent with the next ones
+            log.warning("could not report about subscribers", action="observations_not_sent", reason=repr(error))
             return
         for sent in waiting:
             if self._waiting and self._waiting[0] is sent:
