@@ -1,4 +1,4 @@
-"""The console subscriber: prints one line per event, as text for people or JSON for programs.
+"""The console subscriber: prints one line per event, as text, or as JSON for programs.
 
     12:00:03.120  task.failed          charge     9f2c41aa  #2  running -> failed     CardError: declared stolen
 

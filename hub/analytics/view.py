@@ -75,7 +75,7 @@ class View:
         self.since = min(self.since, at) if self.since else at
 
     def skip(self, partition: int, offset: int) -> None:
-        """Note a record that says nothing to the view."""
+        """Note a record that does not change the view."""
         position = self.position(partition)
         position.next = max(position.next, offset + 1)
 

@@ -32,7 +32,8 @@ Name = Annotated[str, typer.Argument(metavar="RULE[/KEY]", help="The name of a r
 
 def register(app: typer.Typer) -> None:
     """Add `hub alerts` to the command line."""
-    alerts = typer.Typer(no_args_is_help=True, help="Show and silence alerts; try rules against the past.")
+    text = "Show and silence alerts; test rules on past events; create tasks from Alertmanager's alerts."
+    alerts = typer.Typer(no_args_is_help=True, help=text)
     alerts.command("list")(list_alerts)
     alerts.command("show")(show)
     alerts.command("silence")(silence)
@@ -127,7 +128,7 @@ def try_rules(
     as_json: Json = False,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> None:
-    """Try rules against the events of the past: which alerts would have fired, and when. Nothing is sent.
+    """Test rules on past events: which alerts would have fired, and when. Nothing is sent.
 
     Silences are ignored. Exit codes: 0 success; 2 an invalid option or rule; 3 no broker responds.
     """

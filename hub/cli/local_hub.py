@@ -62,12 +62,13 @@ class HubProcess:
         return "\n".join(["The end of its log:", *lines]) if lines else "Its log is empty."
 
     def cpu_seconds(self) -> float:
-        """The CPU time that it has used, in seconds; 0 if it has ended."""
+        """The CPU time that it and the processes that it has started have used, in seconds; 0 if it has ended."""
         try:
-            times = psutil.Process(self.process.pid).cpu_times()
+            process = psutil.Process(self.process.pid)
+            times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
         except psutil.NoSuchProcess:
             return 0.0
-        return float(times.user + times.system)
+        return float(sum(one.user + one.system for one in times))
 
     def memory_bytes(self) -> int:
         """Its memory in bytes: the PSS (its own pages and its part of shared ones) if the system provides it, else the RSS; 0 if
@@ -143,12 +144,14 @@ class LocalHub:
         (child,) = (one for one in self.children if one.role == role)
         child.process.kill()
         await child.process.wait()
+        place = self.children.index(child)
         self.children.remove(child)
         name, *arguments = child.command
         if "--port" in arguments:  # keep the port: the other processes have the address
             arguments[arguments.index("--port") + 1] = self.bootstrap.rpartition(":")[2]
         began = time.perf_counter()
         await self._start(name, arguments, role=role)
+        self.children.insert(place, self.children.pop())  # they are stopped in reverse order: the broker last
         return time.perf_counter() - began
 
     async def _start(self, command: str, arguments: list[str], *, role: str | None = None) -> dict[str, Any]:

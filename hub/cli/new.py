@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add `hub new` to the command line."""
-    new = typer.Typer(no_args_is_help=True, help="Write the beginning of a plugin.")
+    new = typer.Typer(no_args_is_help=True, help="Write a package with a plugin, to be completed.")
     new.command("subscriber")(subscriber)
     new.callback()(_nothing)
     app.add_typer(new, name="new")

@@ -1,7 +1,7 @@
-"""Alerts of Prometheus: spending of the error budget, and states of the hub that need somebody.
+"""Alerts of Prometheus: spending of the error budget, and states of the hub that need an operator.
 
-Severities: `page` needs somebody now, `ticket` in working hours, `none` is the dead man's switch. Sources: "The Site Reliability
-Workbook", chapter 5 (multi-window, multi-burn-rate alerts); "Alerting" in Prometheus's documentation.
+Severities: `page` needs an operator now, `ticket` in working hours, `none` is the dead man's switch. Sources: "The Site
+Reliability Workbook", chapter 5 (multi-window, multi-burn-rate alerts); "Alerting" in Prometheus's documentation.
 """
 
 from typing import Literal, NamedTuple
@@ -251,6 +251,6 @@ def _processes() -> list[Alert]:
             "0m",
             "none",
             "This alert always fires",
-            "Route it to a service that notifies somebody when it stops: then Prometheus or its notifications do not work.",
+            "Route it to a service that alerts an operator when it stops: then Prometheus or its notifications do not work.",
         ),
     ]

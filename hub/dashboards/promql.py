@@ -17,7 +17,7 @@ _OPERATORS = (("!~", "!~"), ("~", "=~"), ("!", "!="))
 
 
 def series(name: str, **labels: str) -> str:
-    """The series of an instrument that is no histogram."""
+    """The series of an instrument that is not a histogram."""
     instrument = _instrument(name)
     if instrument.kind == "histogram":
         raise ValueError(f"{name} is a histogram: its series are those of buckets, count and sum")

@@ -44,7 +44,7 @@ def entered(name: str, title: str, value: str = "") -> Json:
 
 
 def constant(name: str, value: str) -> Json:
-    """A value that expressions use and nobody changes in Grafana."""
+    """A value that expressions use and that is not changed in Grafana."""
     return {"type": "constant", "name": name, "query": value, "current": {"text": value, "value": value}, "hide": 2}
 
 

@@ -129,7 +129,7 @@ class PartitionFigures:
         if delays is not None and index == "0":
             delays.record(max(0.0, now_us / 1e6 - int(due_ms) / 1e3))
 
-    # Read by anybody, in the thread of the loop
+    # Read by any caller, in the thread of the loop
 
     @property
     def live_tasks(self) -> int:

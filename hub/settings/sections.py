@@ -1,4 +1,4 @@
-"""The tables `[engine]`, `[topics]` and `[health]` of `hub.toml`."""
+"""The tables `[engine]`, `[topics]`, `[health]`, `[otlp]`, `[metrics]` and `[analytics]` of `hub.toml`."""
 
 import re
 from typing import Literal

@@ -32,7 +32,7 @@ class SubscriberHarness:
     ...     await harness.advance(seconds=60)
     ...     assert harness.delivered == 1
 
-    Only `advance` moves the time: that of retries and time-outs, and of `asyncio.sleep` in handlers and in the test. Replayed
+    Only `advance` moves the time: that of retries and timeouts, and of `asyncio.sleep` in handlers and in the test. Replayed
     events (`feed(..., replay=True)`) get an instance of their own, as in `hub subscribers replay`. Raises ConfigurationError if a
     setting is invalid, when it is created."""
 

@@ -1,4 +1,4 @@
-"""Notices: events in the form that people and alerting services need, and what targets of alerts share.
+"""Notices: events in the form that readers and alerting services need, and what targets of alerts share.
 
 Rules: `notice`, `identity`, `links`, `cutting` and `alerting` are pure but for writes of the state; only `target` sends.
 """

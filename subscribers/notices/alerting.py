@@ -1,6 +1,6 @@
-"""Which events are told: an alert is told when it begins to fire, then at most once per interval, and when it is resolved.
+"""Which events are announced: those with which an alert begins to fire, repetitions at most once per interval, and resolutions.
 
-State, per group of alerts (see `identity.py`): the key "firing/<group>", with the notices that were told and not resolved yet. So
+State, per group of alerts (see `identity.py`): the key "firing/<group>", with the notices that were sent and not resolved yet. So
 an alert is resolved also after a restart, and by another process of the same subscriber. The time of the last failure is kept in
 memory only: a write per suppressed event would cost too much.
 
@@ -34,13 +34,13 @@ DEFAULT_TYPES: tuple[str, ...] = (
     *(row.type for row in CATALOGUE.values() if row.severity >= ERROR_NUMBER),
     "engine.storage_changed",
 )
-"""The types that are told unless the settings select others: errors, the state of the disk, and alerts of rules."""
+"""The types that are announced unless the settings select others: errors, the state of the disk, and alerts of rules."""
 
 
 class AlertPolicy(NamedTuple):
-    """`types`: the event types that are told, `*` matches any text. `repeat_after_seconds`: a failure is told again if the last
-    notice is at least this old. `resolve_after_seconds`: an event resolves only alerts whose last failure is at least this
-    old."""
+    """`types`: the event types that are announced, `*` matches any text. `repeat_after_seconds`: a failure is announced again if
+    the last notice is at least this old. `resolve_after_seconds`: an event resolves only alerts whose last failure is at least
+    this old."""
 
     types: tuple[str, ...] = DEFAULT_TYPES
     templates: LinkTemplates = LinkTemplates()
@@ -48,13 +48,13 @@ class AlertPolicy(NamedTuple):
     resolve_after_seconds: float = 0.0
 
     def tells(self, event_type: str) -> bool:
-        """Whether events of this type are told."""
+        """Whether events of this type are announced."""
         return any(type_matches(pattern, event_type) for pattern in self.types)
 
 
 class Firing(Struct, frozen=True, omit_defaults=True):
-    """An alert that was told and is not resolved: what all its notices have in common, and when it was told and failed last, in
-    seconds since 1970. `repeats`: failures since it was told."""
+    """An alert that was announced and is not resolved: what all its notices have in common, and when it was announced and failed
+    last, in seconds since 1970. `repeats`: failures since it was announced."""
 
     notice: Notice
     told_at: float
@@ -91,7 +91,7 @@ def take(group: Group, event: Event, policy: AlertPolicy) -> tuple[Group, list[N
         group, notices = _resolved(group, event, policy)
     if not policy.tells(event.type) or is_only_a_recovery(event):
         return group, notices
-    if event.severitynumber < WARNING_NUMBER:  # selected although it is no failure: each event is told
+    if event.severitynumber < WARNING_NUMBER:  # selected although it is not a failure: each event is announced
         return group, [*notices, notice_of(event, policy.templates)]
     group, fired = _failed(group, event, policy)
     return group, [*notices, *fired]

@@ -97,7 +97,8 @@ def is_recovery(event: Event) -> bool:
 
 
 def is_only_a_recovery(event: Event) -> bool:
-    """Whether the event has no meaning but to resolve alerts, so that it is not told if none fires. The end of a task has."""
+    """Whether the event has no meaning but to resolve alerts, so that it is not announced if none fires. The end of a
+    task has."""
     return is_recovery(event) and kind_of(event) in ("alert", "engine")
 
 

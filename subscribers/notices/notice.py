@@ -1,4 +1,4 @@
-"""A notice: an event in the form that people and alerting services need, independent of the service.
+"""A notice: an event in the form that readers and alerting services need, independent of the service.
 
 Rules: pure. `notice_of` gives a sensible notice for every event, also of a type that this release does not know.
 """

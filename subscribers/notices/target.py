@@ -1,4 +1,4 @@
-"""What alert targets share: their settings, the decision which events are told, and the request over HTTP.
+"""What alert targets share: their settings, the decision which events are announced, and the request over HTTP.
 
 A target is a class with `settings` and one pure method, `request`, that turns a notice into an HTTP request. Handling of an
 event:
@@ -24,13 +24,13 @@ from .links import LinkTemplate
 from .notice import LinkTemplates, Notice
 
 ALERT_DELIVERY = Delivery(retry=Redelivery(initial=1, max=60, timeout="1h"), replay="skip", max_event_age="1h")
-"""Nobody is told of the past: not by a replay, and not by events that waited longer than an hour."""
+"""Past events are not announced: neither those of a replay, nor those that waited longer than an hour."""
 JSON_CONTENT: Mapping[str, str] = {"content-type": "application/json"}
 
 
 class NoticeSettings(SubscriberSettings):
-    """`types`: event types that are told, `*` matches any text (default: errors, state of the disk, alerts of rules). `task_url`,
-    `trace_url`: templates of links, see `LinkTemplate`."""
+    """`types`: event types that are announced, `*` matches any text (default: errors, state of the disk, alerts of rules).
+    `task_url`, `trace_url`: templates of links, see `LinkTemplate`."""
 
     types: tuple[str, ...] = DEFAULT_TYPES
     task_url: LinkTemplate = ""
@@ -51,7 +51,7 @@ class NoticeSettings(SubscriberSettings):
 
 
 class AlertSettings(NoticeSettings):
-    """Also: `repeat_after`: an alert that still fires is told again at the first failure after this time. `resolve_after`: a
+    """Also: `repeat_after`: an alert that still fires is announced again at the first failure after this time. `resolve_after`: a
     success resolves only alerts without a failure for this time; set it for tasks of which some always fail."""
 
     repeat_after: Duration = "4h"
@@ -59,7 +59,7 @@ class AlertSettings(NoticeSettings):
 
     @property
     def policy(self) -> AlertPolicy:
-        """Which events are told."""
+        """Which events are announced."""
         return AlertPolicy(self.types, self.templates, parse_duration(self.repeat_after), parse_duration(self.resolve_after))
 
 
@@ -101,8 +101,8 @@ class Notifier(Subscriber[AlertSettingsT]):
         self._turn = asyncio.Lock()  # decisions about one alert must not overlap if the operator sets a higher concurrency
 
     async def notify(self, events: Iterable[Event]) -> None:
-        """Send the notices that are due because of these events. Events about this subscriber itself are not told: a failure to
-        tell would cause the next one."""
+        """Send the notices that are due because of these events. Events about this subscriber itself are not announced: a
+        failure to send would cause the next one."""
         async with self._turn:
             try:
                 notices = [notice for event in events if event.entity != self._itself for notice in self.alerts.take(event)]

@@ -1,4 +1,4 @@
-"""Posts OTLP messages to a collector, and tells apart what its answers mean.
+"""Posts OTLP messages to a collector, and determines what its answers mean.
 
 | answer                                     | meaning                                                                       |
 |--------------------------------------------|-------------------------------------------------------------------------------|

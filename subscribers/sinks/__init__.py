@@ -1,4 +1,4 @@
-"""What destinations over HTTP share: a client that tells outages from rejections, and the addresses that it may connect to.
+"""What destinations over HTTP share: a client that distinguishes outages from rejections, and its permitted addresses.
 
 Rules: imports `schemas` and `subscribers.api` only. The HTTP library is loaded at the first request. Nothing here knows the
 format of a destination.

@@ -1,6 +1,6 @@
 """Which addresses a sink may connect to.
 
-A URL that somebody else configures, or a name whose owner changes its address, must not make the hub send requests to its own
+A URL that another person configures, or a name whose owner changes its address, must not make the hub send requests to its own
 network (server-side request forgery). Every address is checked that a connection is about to use, after the name was resolved.
 
 Sources: the IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890) and the RFC that each row names. Of IPv6, only

@@ -1,4 +1,4 @@
-"""The HTTP client of subscribers: posts a body, and tells an outage from a rejection (see `outcome.py`)."""
+"""The HTTP client of subscribers: posts a body, and distinguishes an outage from a rejection (see `outcome.py`)."""
 
 import asyncio
 from collections.abc import Mapping

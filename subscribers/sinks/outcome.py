@@ -58,8 +58,8 @@ def judge(answer: Answer, host: str, now: datetime) -> None:
 
 
 def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | None:
-    """The wait that the header `Retry-After` asks for, in seconds from `now`, from 0 to `RETRY_AFTER_MAX_SECONDS`; None if there
-    is no valid one. It has a number of seconds, or a date."""
+    """The wait that the header `Retry-After` asks for, in seconds from `now`, from 0 to `RETRY_AFTER_MAX_SECONDS`; None if it is
+    absent or invalid. It has a number of seconds, or a date."""
     value = headers.get("retry-after", "").strip()
     if _SECONDS.fullmatch(value):
         return min(float(value), RETRY_AFTER_MAX_SECONDS)

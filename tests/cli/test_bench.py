@@ -80,6 +80,9 @@ def test_people_get_one_figure_a_line() -> None:
 
 
 MEASURES = {
+    "Delivery, all events",
+    "Delivery, few events",
+    "Delivery, spans",
     "Throughput",
     "Latency, p50",
     "Latency, p99",

@@ -28,11 +28,11 @@ class PagerSettings(SubscriberSettings):
 
 
 class Pager(Subscriber[PagerSettings]):
-    """One incident per task name. Which are open is kept in `ctx.state`, so that a restart pages nobody again. One handler runs
+    """One incident per task name. Which are open is kept in `ctx.state`, so that a restart opens none again. One handler runs
     at a time (`concurrency` is 1), so that nothing happens between `get` and `put`.
 
-    Nobody is paged for events that are replayed, or older than an hour. `HttpSink` raises Unavailable while the pager cannot be
-    reached (events wait), and Undeliverable for what it rejects (events become dead letters)."""
+    Events that are replayed, or older than an hour, open no incident. `HttpSink` raises Unavailable while the pager cannot be
+    reached (events wait), and Undeliverable for events that it rejects (events become dead letters)."""
 
     name = "pager"
     uses_state: ClassVar[bool] = True

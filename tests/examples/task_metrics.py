@@ -1,4 +1,4 @@
-"""Metrics of one's own: counts and durations of tasks. They are on the metrics page of the hub, and pushed with its metrics.
+"""Metrics of a subscriber's own: counts and durations of tasks. They are on the hub's metrics page, and pushed with its metrics.
 
 ```toml
 [[subscribers]]

@@ -20,8 +20,8 @@ class Pause(Struct, frozen=True):
 
 
 class Mark(Struct, frozen=True):
-    """What was done with a dead letter. `at`: when (RFC 3339, UTC). `timestamp_ms`: the timestamp of its record, which tells it
-    from another record with the same offset, after the topic was deleted and created again."""
+    """What was done with a dead letter. `at`: when (RFC 3339, UTC). `timestamp_ms`: the timestamp of its record, which
+    distinguishes it from another record with the same offset, after the topic was deleted and created again."""
 
     outcome: Literal["retried", "dropped"]
     at: str

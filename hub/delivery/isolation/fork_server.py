@@ -153,7 +153,7 @@ class ForkServer:
             for future in (process.forked, process.ended):
                 if not future.done():
                     future.set_exception(error)
-                    future.exception()  # not everybody waits for it
+                    future.exception()  # it may be awaited by no caller
         self._processes.clear()
 
 

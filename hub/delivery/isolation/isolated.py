@@ -121,7 +121,7 @@ class IsolatedSubscriber:
             await asyncio.wait({process.ended}, timeout=WATCH_SECONDS)
             if self._silent_seconds() > KILL_AFTER_SILENT_SECONDS:
                 process.signal(signal.SIGKILL)
-                raise ProcessEnded(f"its process {process.pid} gave no sign of life for {KILL_AFTER_SILENT_SECONDS:g} s")
+                raise ProcessEnded(f"its process {process.pid} did not report for {KILL_AFTER_SILENT_SECONDS:g} s")
             used = resident_bytes(process.pid)
             if used > self.config.memory_bytes_max:
                 process.signal(signal.SIGKILL)

@@ -1,7 +1,7 @@
-"""What the process of a subscriber tells the process of delivery: one JSON object per line, on a pipe.
+"""What the process of a subscriber reports to the process of delivery: one JSON object per line, on a pipe.
 
 {"invalid": "..."}            the configuration is invalid; the process ends
-{"status": {...}}             the fields of SubscriberStatus; also a sign of life, at least every REPORT_SECONDS
+{"status": {...}}             the fields of SubscriberStatus; at least every REPORT_SECONDS: without one the process is ended
 {"metrics": {...}}            a snapshot of its metrics, after changes, at most every METRICS_SECONDS
 """
 
