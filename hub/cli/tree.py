@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from schemas import TERMINAL_STATES, Event, one_line
+from schemas import TERMINAL_STATES, Event, TaskError, one_line
 
 from .render import STATE_MARKS, STATE_STYLES, clock, detail_of, duration, make_console
 
@@ -95,7 +95,7 @@ class TreeView:
         elif event.type == "task.scheduled":
             task.waits_until = _moment(data.start_after)
         error = getattr(data, "error", None)
-        if error is not None:
+        if isinstance(error, TaskError):
             task.message = f"{error.type}: {error.message}"
         if task.state in TERMINAL_STATES:
             task.finished_at = at

@@ -118,6 +118,9 @@ class Gate:
         for line in lines:
             if not line.may_pass(lane, now):
                 lane.place = "limited"
+                for other in lines:
+                    if other is not line:
+                        other.schedule(begun=lane)  # it waits elsewhere and gives up its turn there
                 line.join(lane)
                 return False
         limits = [line.limit for line in lines]

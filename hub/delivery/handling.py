@@ -66,7 +66,7 @@ class Handling:
             return None
         except Exception as error:
             return await self._failed(lane, lane.next_part(), error)
-        if lane.probes:
+        if lane.probes and part:
             self._outages.end(lane)
         self._counters.delivered += len(part)
         if self._flushing is None:
@@ -133,6 +133,8 @@ class Handling:
         assert isinstance(route, Handler)
         decoded, sound = [], []
         for item in part:
+            if item.done:  # dead-lettered before another one could not be
+                continue
             try:
                 event = self._decode(item)
             except MalformedEvent as error:

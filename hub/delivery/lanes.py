@@ -175,7 +175,8 @@ class Lanes:
         """All lanes can be taken again."""
         self._shut, self._probe = False, None
         self._refresh()
-        self._wake()
+        while self._idle:
+            self._wake()
 
     # Workers
 

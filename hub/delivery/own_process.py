@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import importlib
-import os
 import signal
 from collections.abc import Sequence
 
@@ -31,7 +30,7 @@ def fork_server_for(subscribers: Sequence[SubscriberConfig]) -> ForkServer | Non
 
 
 def run_subscriber(job: bytes, reports: int) -> int:
-    """Run the subscriber of `job` until SIGTERM, which drains it; a second one ends the process. Returns the exit code."""
+    """Run the subscriber of `job` until SIGTERM, which drains it. Returns the exit code."""
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(_deliver(Job.of_bytes(job), Reporter(reports)))
 
@@ -79,9 +78,7 @@ async def _deliver(job: Job, reporter: Reporter) -> int:
 
 
 def _listen(stopping: asyncio.Event, changed: asyncio.Event) -> None:
-    def stop() -> None:
-        if stopping.is_set():
-            os._exit(128 + signal.SIGTERM)
+    def stop() -> None:  # repeated where the whole process group gets the signal, and then the manager sends it, too
         stopping.set()
         changed.set()
 

@@ -61,6 +61,16 @@ class Restarting:
                 self.checked.set_exception(error)
                 return False
             self._lifecycle.fail(error, delay)
+        except asyncio.CancelledError:
+            if is_cancelled():
+                raise
+            self._lifecycle.fail(RuntimeError("it was cancelled by the subscriber's own code"), delay)
         except Exception as error:
             self._lifecycle.fail(error, delay)
         return True
+
+
+def is_cancelled() -> bool:
+    """Whether the current task was requested to end; otherwise a CancelledError comes from something that it awaited."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -27,7 +27,7 @@ from .dead_letters import DeadLetters
 from .discovery import load
 from .feed import Disconnected, Feed
 from .lifecycle import Lifecycle
-from .restarting import Restarting
+from .restarting import Restarting, is_cancelled
 from .runner import DURATION, Runner
 from .selection import Selection
 from .status import Counters, SubscriberStatus
@@ -205,7 +205,9 @@ class SubscriberSupervisor:
             return  # a blocked thread does not respond
         try:
             await self._thread.run(runner.close(self._drain_seconds), self._drain_seconds + 2)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and is_cancelled():
+                raise
             self._log.warning("close failed: %s: %s", type(error).__name__, error, extra={"action": "subscriber_close_failed"})
 
     async def _deliver(self, prepared: SubscriberPlan, runner: Runner, fatal: "asyncio.Future[None]") -> None:

@@ -120,12 +120,21 @@ async def test_writes_wait_for_a_broker_that_restarts_and_other_processes_follow
 
 async def test_an_older_record_does_not_replace_a_value_that_was_written_here() -> None:
     state = DurableState("s", ControlWriter(Cluster.of("127.0.0.1:1")))
-    state.apply(b"state/s/k", b"2", 7)
+    state.wrote("k", b"2", 7)
     state.apply(b"state/s/k", b"1", 6)
     assert state.get("k") == 2
+    state.apply(b"state/s/k", b"2", 7)
     state.apply(b"state/s/k", b"not JSON", 8)
     assert state.get("k") is None
     assert state.keys() == []
+
+
+async def test_records_of_a_topic_that_was_created_again_are_taken() -> None:
+    state = DurableState("s", ControlWriter(Cluster.of("127.0.0.1:1")))
+    state.apply(b"state/s/k", b"1", 40)
+    state.wrote("k", b"2", 41)
+    state.apply(b"state/s/k", b"3", 0)
+    assert state.get("k") == 3
 
 
 async def test_a_value_is_a_copy_and_limits_name_what_exceeds_them() -> None:

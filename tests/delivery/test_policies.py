@@ -13,7 +13,7 @@ from hub.delivery.config import plan
 from hub.errors import ConfigurationError
 from hub.testing import HubInMemory, RecordingSubscriber, SubscriberHarness
 from schemas import Event
-from subscribers import Delivery, Meta, subscriber
+from subscribers import Batch, Delivery, Meta, on, subscriber
 from subscribers.api.rates import Rate
 from tests.testing.app import tasks
 from tests.virtual_time import run
@@ -397,3 +397,31 @@ async def test_a_subscriber_gets_no_events_about_itself_but_those_about_others()
         await harness.feed("task.created", envelope={"subject": "watch"})
         assert seen == ["subscriber.failing pager", "task.created watch"]
         assert harness.subscription.counters.dropped == 1
+
+
+class TwoBatches(Destination):
+    """Two batch handlers, whose batches have types of the same two rates."""
+
+    @on("task.created", "task.failed", batch=Batch(max=2, linger=0.05))
+    async def first(self, events: list[Event], metas: list[Meta]) -> None:
+        await self.take(metas)
+
+    @on("attempt.failed", "task.completed", batch=Batch(max=2, linger=0.05))
+    async def second(self, events: list[Event], metas: list[Meta]) -> None:
+        await self.take(metas)
+
+
+def test_lanes_that_wait_for_two_rates_do_not_wait_for_each_other() -> None:
+    async def main() -> None:
+        types = {"task.c*": {"rate": "1/s"}, "*.failed": {"rate": "1/s"}}
+        one = Delivering(TwoBatches, delivery={"concurrency": 2}, types=types)
+        for number in range(1, 20):
+            one.feed(f"a{number}", type="task.created")
+            one.feed(f"b{number}", type="attempt.failed")
+            one.feed(f"c{number}", type="task.failed")
+            one.feed(f"d{number}", type="task.completed")
+        await one.advance(600)
+        assert one.unfinished == 0
+        await one.close()
+
+    run(main())

@@ -405,7 +405,7 @@ def test_a_rejected_event_ends_an_outage() -> None:
 def test_a_flush_during_an_outage_is_its_own_probe_and_handlers_wait_for_it() -> None:
     async def main() -> None:
         world = World()
-        paged = delivering(world, BufferingDestination, delivery={"retry": {"timeout": "1m"}})
+        paged = delivering(world, BufferingDestination, delivery={"retry": {"timeout": "10m"}})
         assert isinstance(paged.destination, BufferingDestination)
         world.down = {""}
         paged.feed("a1", "a2", "b1")
@@ -517,6 +517,33 @@ def test_on_a_random_day_nothing_is_lost_and_the_order_per_task_holds(plugin: ty
         assert sorted(paged.letters) == sorted(world.rejected)
         for task in "abcdef":
             assert of_task(paged.accepted, task) == [n for n in range(1, 5) if f"{task}{n}" not in world.rejected]
+        await paged.close()
+
+    run(main())
+
+
+def test_after_an_outage_all_workers_continue() -> None:
+    async def main() -> None:
+        running = peak = 0
+        down = True
+
+        async def script(metas: list[Meta]) -> None:
+            nonlocal running, peak
+            if down:
+                raise Unavailable("503")
+            running += 1
+            peak = max(peak, running)
+            await asyncio.sleep(1)
+            running -= 1
+
+        paged = delivering(script, delivery={"concurrency": 4})
+        paged.feed(*NAMES)
+        await paged.advance(1.5)
+        assert peak == 0
+        down = False
+        await paged.advance(30)
+        assert peak == 4
+        assert paged.unfinished == 0
         await paged.close()
 
     run(main())

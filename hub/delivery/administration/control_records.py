@@ -66,7 +66,7 @@ def read_pause(value: bytes) -> Pause | None:
     """The pause in a record's value; None if it is not valid."""
     try:
         return json.decode(value, type=Pause)
-    except MsgspecError:
+    except (MsgspecError, RecursionError):
         return None
 
 
@@ -78,6 +78,6 @@ def marks_in(latest: dict[bytes, bytes], subscriber: str) -> dict[Place, Mark]:
             try:
                 partition, offset = key.removeprefix(prefix).split(b"/")
                 found[int(partition), int(offset)] = json.decode(value, type=Mark)
-            except ValueError:  # MsgspecError is one
+            except (ValueError, RecursionError):  # MsgspecError is a ValueError
                 continue
     return found

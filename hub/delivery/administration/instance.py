@@ -55,8 +55,9 @@ class DestinationUnavailable(HubError):
 
 def refuse_outage(counters: Counters) -> None:
     """Raise DestinationUnavailable during an outage of the destination."""
-    if counters.outages:
-        raise DestinationUnavailable(counters.outages[0]["reason"])
+    outages = counters.outages  # replaced by another thread
+    if outages:
+        raise DestinationUnavailable(outages[0]["reason"])
 
 
 class Instance:

@@ -91,15 +91,28 @@ class DurableState(StateValues):
         self._subscriber = subscriber
         self._writer = writer
         self._loop = asyncio.get_running_loop()
-        self._offsets: dict[str, int] = {}
+        self._followed = -1
+        self._written: dict[str, int] = {}
+        """Offsets of values that were written here and have not been read from the topic yet."""
         self._throttle = LogThrottle()
 
     def apply(self, key: bytes, value: bytes | None, offset: int) -> None:
-        """Take a record of the topic, unless a later one of this key is known: one that was written here."""
+        """Take a record of the topic, in order, unless a later one of this key is known: one that was written here."""
         name = key.removeprefix(self.prefix).decode(errors="replace")
-        if offset > self._offsets.get(name, -1):
+        if offset <= self._followed:  # the topic was deleted and created again
+            self._written.clear()
+        self._followed = offset
+        own = self._written.get(name, -1)
+        if offset >= own:
+            self._written.pop(name, None)
+        if offset > own:
             self.set(name, value if value is None or _is_json(value) else None)
-            self._offsets[name] = offset
+
+    def wrote(self, key: str, data: bytes | None, offset: int) -> None:
+        """Take a value that was written here, at this offset, unless a later record was read."""
+        if offset > max(self._followed, self._written.get(key, -1)):
+            self.set(key, data)
+            self._written[key] = offset
 
     async def put(self, key: str, value: Any) -> None:
         """See State."""
@@ -121,7 +134,7 @@ class DurableState(StateValues):
     async def _write_patiently(self, key: str, data: bytes | None) -> None:
         record = self.prefix + key.encode()
         offset = await _patiently(lambda: self._writer.put(record, data), self._writer.close, self._report)
-        self.apply(record, data, offset)
+        self.wrote(key, data, offset)
 
     def _report(self, error: Exception) -> None:
         if self._throttle.admit("write") is not None:
@@ -164,6 +177,6 @@ def _size(key: str, data: bytes | None) -> int:
 def _is_json(value: bytes) -> bool:
     try:
         json.decode(value)
-    except MsgspecError:
+    except (MsgspecError, RecursionError):
         return False
     return True

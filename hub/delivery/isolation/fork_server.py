@@ -30,6 +30,8 @@ Run = Callable[[bytes, int], int]
 """What a forked process does: arguments are the job and a file descriptor for its reports, the result is its exit code."""
 
 _MESSAGE = Struct("!cIi")
+NOT_FORKED = -1
+log = logging.getLogger(__name__)
 _DESCRIPTORS_MAX = 4096
 NICE = 5
 """Processes of subscribers yield to the rest of the hub when the CPU is busy."""
@@ -79,7 +81,7 @@ class ForkServer:
         self._processes: dict[int, ForkedProcess] = {}
         self._received = bytearray()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._is_over = False
+        self._is_over = self._is_closed = False
 
     async def fork(self, job: bytes) -> ForkedProcess:
         """Fork a process for `job`. Raises ForkServerEnded."""
@@ -104,6 +106,9 @@ class ForkServer:
 
     def close(self) -> None:
         """End the server. Processes that are still running are killed."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         if self._loop is not None and not self._is_over:
             self._loop.remove_reader(self._socket)
         self._is_over = True
@@ -171,7 +176,7 @@ def _serve(theirs: socket.socket, run: Run, parent: int) -> NoReturn:
         _Server(theirs, run).serve()
         code = 0
     except BaseException:
-        logging.getLogger(__name__).exception("the fork server failed", extra={"action": "fork_server_failed"})
+        log.exception("the fork server failed", extra={"action": "fork_server_failed"})
     finally:
         os._exit(code)
 
@@ -210,7 +215,7 @@ class _Server:
             return False
         kind, number, value = _MESSAGE.unpack(message)
         if kind == b"f":
-            self._fork(number, self._rest(value), descriptors[0])
+            self._fork(number, self._rest(value), descriptors)
         elif number in self._pids:
             os.kill(self._pids[number], value)
         return True
@@ -221,9 +226,18 @@ class _Server:
             pieces += piece
         return bytes(pieces)
 
-    def _fork(self, number: int, job: bytes, reports: int) -> None:
-        server = os.getpid()
-        pid = os.fork()
+    def _fork(self, number: int, job: bytes, descriptors: list[int]) -> None:
+        """Fork a process. Without resources for it (processes, descriptors) it has ended at once, with the process id 0."""
+        server, pid, reports = os.getpid(), NOT_FORKED, descriptors[0] if descriptors else -1
+        try:
+            pid = os.fork() if descriptors else NOT_FORKED
+        except OSError as error:
+            log.error("could not fork", extra={"action": "fork_failed"}, exc_info=error)
+        if pid == NOT_FORKED:
+            if descriptors:
+                os.close(reports)
+            self._socket.sendall(_MESSAGE.pack(b"f", number, 0) + _MESSAGE.pack(b"e", number, 1))
+            return
         if pid == 0:
             self._become(job, reports, server)
         os.close(reports)
@@ -246,9 +260,7 @@ class _Server:
             sys.stdout.flush()
             sys.stderr.flush()
         except BaseException:
-            logging.getLogger(__name__).exception(
-                "a process of a subscriber failed", extra={"action": "subscriber_process_failed"}
-            )
+            log.exception("a process of a subscriber failed", extra={"action": "subscriber_process_failed"})
         finally:
             os._exit(code)
 

@@ -117,8 +117,11 @@ class IsolatedSubscriber:
 
     async def _watch(self, process: ForkedProcess) -> None:
         """Wait for the end of the process. Raises ProcessEnded if it must be ended."""
+        loop = asyncio.get_running_loop()
         while not process.ended.done():
+            before = loop.time()
             await asyncio.wait({process.ended}, timeout=WATCH_SECONDS)
+            self._heard_at += max(0.0, loop.time() - before - WATCH_SECONDS - 1)  # this process was suspended, and perhaps all
             if self._silent_seconds() > KILL_AFTER_SILENT_SECONDS:
                 process.signal(signal.SIGKILL)
                 raise ProcessEnded(f"its process {process.pid} did not report for {KILL_AFTER_SILENT_SECONDS:g} s")
@@ -135,6 +138,8 @@ class IsolatedSubscriber:
             raise ConfigurationError(self._invalid)
         if code == 0 and self.lifecycle.state == "stopped":
             raise StoppedByPolicy(self.lifecycle.error or "")
+        if process.pid == 0:
+            raise ProcessEnded("no process could be forked for it: the system has too few resources")
         raise ProcessEnded(f"its process {process.pid} ended with {describe_exit(code)}")
 
     async def _end(self, process: ForkedProcess) -> None:

@@ -14,6 +14,7 @@ from msgspec import ValidationError, convert
 from ...logs import Logger
 from ...metrics import MetricsSnapshot, encode_snapshot
 from ...metrics.merging import of_subscriber
+from ...telemetry import masked
 from ..status import SubscriberStatus
 
 REPORT_SECONDS = 1.0
@@ -35,11 +36,12 @@ class Reporter:
 
     def invalid(self, error: str) -> None:
         """The configuration is invalid."""
-        self._write({"invalid": error})
+        self._write({"invalid": masked(error)})
 
     def status(self, status: SubscriberStatus) -> None:
-        """The present status."""
-        self._write({"status": status.as_dict()})
+        """The present status. Secrets are masked here: only this process knows those of the plugin."""
+        error = None if status.error is None else masked(status.error)
+        self._write({"status": {**status.as_dict(), "error": error}})
 
     def metrics(self, snapshot: MetricsSnapshot) -> None:
         """The present metrics, if they have changed. A snapshot that is too large is not sent, which is logged once."""
