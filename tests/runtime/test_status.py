@@ -133,7 +133,9 @@ async def test_a_subscriber_without_a_delivery_process_is_shown_with_its_lag(emp
     await consumer.commit(committed)
     await consumer.stop()
     found = status(tmp_path, "--bootstrap", empty_bootstrap)
-    assert found["subscribers"] == [{"subscriber": "alerts", "state": "disconnected", "lag": 3, "lag_seconds": None}]
+    # Groups of other tests on the same cluster stay: Kafka's client cannot delete groups.
+    ours = [one for one in found["subscribers"] if one["subscriber"] == "alerts"]
+    assert ours == [{"subscriber": "alerts", "state": "disconnected", "lag": 3, "lag_seconds": None}]
     words = [line.split() for line in shown(tmp_path, "--bootstrap", empty_bootstrap).splitlines()]
     assert ["alerts", "3", "no", "delivery", "process", "is", "connected"] in words
 
