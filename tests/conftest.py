@@ -15,6 +15,7 @@ import structlog
 from hypothesis import HealthCheck, settings
 from structlog.testing import LogCapture
 
+from hub import telemetry
 from tests.brokers import (
     bootstrap,
     embedded_bootstrap,
@@ -106,6 +107,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             mark = item.get_closest_marker("timeout")
             seconds = float(mark.args[0] if mark else config.getini("timeout"))
             item.add_marker(pytest.mark.timeout(seconds + TURN_SECONDS), append=False)
+
+
+@pytest.fixture(autouse=True)
+def secrets_of_one_test() -> Iterator[None]:
+    """What a test conceals is masked in that test alone: a short secret would otherwise mask words in messages of later tests."""
+    known, pattern = set(telemetry._secrets), telemetry._pattern
+    yield
+    telemetry._secrets.clear()
+    telemetry._secrets.update(known)
+    telemetry._pattern = pattern
 
 
 @pytest.fixture
