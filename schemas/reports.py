@@ -212,3 +212,14 @@ REPORTS: dict[str, type[Submission] | type[Report]] = {
     "worker.lost": WorkerLost,
     "event.observed": EventObserved,
 }
+
+
+def report_headers(report_type: str, source: str, report_id: str) -> list[tuple[str, bytes]]:
+    """The headers of a report: its CloudEvents type, the URI path of its sender, and its id, unique within the source."""
+    return [
+        ("ce_specversion", b"1.0"),
+        ("ce_type", report_type.encode()),
+        ("ce_source", source.encode()),
+        ("ce_id", report_id.encode()),
+        ("content-type", b"application/json"),
+    ]

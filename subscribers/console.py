@@ -12,11 +12,10 @@ from datetime import datetime
 from typing import Literal, TextIO
 
 from msgspec import json
-from pydantic import field_validator
 
-from schemas import CATALOGUE, Event, one_line
+from schemas import Event, one_line
 
-from .api import Delivery, Drop, Meta, Subscriber, SubscriberContext, SubscriberSettings, on
+from .api import Delivery, Drop, EventTypes, Meta, Subscriber, SubscriberContext, SubscriberSettings, on
 from .text import short_id, summary_of
 
 _COLOURS = ((17, "\x1b[31m"), (13, "\x1b[33m"), (9, ""), (0, "\x1b[2m"))
@@ -29,16 +28,8 @@ class ConsoleSettings(SubscriberSettings):
     stdout or stderr."""
 
     format: Literal["text", "json"] = "text"
-    types: tuple[str, ...] = ("*",)
+    types: EventTypes = ("*",)
     stream: Literal["stdout", "stderr"] = "stdout"
-
-    @field_validator("types")
-    @classmethod
-    def _types_are_known(cls, types: tuple[str, ...]) -> tuple[str, ...]:
-        for one in types:
-            if "*" not in one and one not in CATALOGUE:
-                raise ValueError(f"{one!r} is not an event type of this hub; see `hub events list`")
-        return types
 
 
 class Console(Subscriber[ConsoleSettings]):

@@ -34,6 +34,7 @@ from schemas import Event, MalformedEvent
 from .api import (
     Delivery,
     Duration,
+    EventTypes,
     Redelivery,
     Subscriber,
     SubscriberContext,
@@ -42,7 +43,7 @@ from .api import (
     on,
     parse_duration,
 )
-from .sinks import AddressGuard, AddressRanges, Destination, EventTypes, HttpHeaders, HttpSink, SecretProxyUrl, SecretUrl
+from .sinks import AddressGuard, AddressRanges, Destination, HttpHeaders, HttpSink, SecretProxyUrl, SecretUrl
 
 _SECRET_PREFIX = "whsec_"
 _SECRET_BYTES = range(24, 65)

@@ -86,13 +86,7 @@ def records_of(reports: list[AlertReport], partitions: int, now_ms: int) -> dict
     """The records for `hub.intake`, by partition."""
     found: dict[TopicPartition, list[Record]] = {}
     for report in reports:
-        headers = [
-            ("ce_specversion", b"1.0"),
-            ("ce_type", report.type.encode()),
-            ("ce_source", f"/analytics/{socket.gethostname()}".encode()),
-            ("ce_id", report.id.encode()),
-            ("content-type", b"application/json"),
-        ]
+        headers = r.report_headers(report.type, f"/analytics/{socket.gethostname()}", report.id)
         place = TopicPartition(INTAKE, partition_of(report.key, partitions))
         found.setdefault(place, []).append(Record(report.key.encode(), json.encode(report.value), headers, now_ms))
     return found

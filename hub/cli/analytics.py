@@ -17,8 +17,8 @@ from .processes import (
     Parent,
     ReadyFd,
     Wait,
-    _run,
     health_address,
+    run_role,
 )
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def analytics(
     rules, section = configured_analytics()
     shape = Shape(rules, section.pane_seconds, section.keep_seconds)
     settings = AnalyticsSettings(shape, data, section.snapshot_seconds)
-    _run(
+    run_role(
         "analytics",
         lambda process: serve_analytics(process, cluster_at(bootstrap), settings, wait_seconds=wait),
         (log_level, log_format),

@@ -74,7 +74,7 @@ def broker(
     options = BrokerOptions(data, host, port, advertised_host, engine, partitions, flush, *sections)
     health = health_address(health_host, health_port, reported=health_reported)
     role = "broker+engine" if engine else "broker"
-    _run(role, lambda process: serve_broker(process, options), (log_level, log_format), parent, ready_fd, health)
+    run_role(role, lambda process: serve_broker(process, options), (log_level, log_format), parent, ready_fd, health)
 
 
 def engine(
@@ -95,7 +95,7 @@ def engine(
 
     settings = _settings()
     section = None if settings is None else settings.engine
-    _run(
+    run_role(
         "engine",
         lambda process: serve_engine(process, cluster_at(bootstrap), data_dir=data, wait_seconds=wait, section=section),
         (log_level, log_format),
@@ -141,7 +141,7 @@ def worker(
         span_export=None if configured is None else span_export(configured.otlp),
     )
     topics = None if configured is None else configured.topics
-    _run(
+    run_role(
         "worker",
         lambda process: serve_worker(process, cluster_at(bootstrap), registry, settings, wait_seconds=wait, topics=topics),
         (log_level, log_format),
@@ -263,7 +263,10 @@ def _settings() -> "Settings | None":
 
 def pushed_metrics(instance: str | None = None) -> "PushSettings | None":
     """Where the metrics of this process are pushed, if `[otlp] endpoint` is set. `instance`: see `metrics_push`."""
-    settings = _settings()
+    return _push_of(_settings(), instance)
+
+
+def _push_of(settings: "Settings | None", instance: str | None) -> "PushSettings | None":
     if settings is None:
         return None
     from ..runtime.export import metrics_push
@@ -280,7 +283,7 @@ def health_address(host: str, port: int | None, *, reported: bool = False) -> "H
     return HealthAddress(host, port) if port else None
 
 
-def _run(
+def run_role(
     role: str,
     main: "Callable[[Process], Awaitable[None]]",
     logs: tuple[str, str],
@@ -288,6 +291,7 @@ def _run(
     ready_fd: int,
     health: "HealthAddress | None",
 ) -> None:
+    """Run the process of a role. `logs`: level and format of log records. `parent`, `ready_fd`: 0 and -1 without a supervisor."""
     _begin(role, logs, parent)
     _serve(role, main, ready_fd, health)
 
@@ -307,6 +311,6 @@ def _serve(role: str, main: "Callable[[Process], Awaitable[None]]", ready_fd: in
     from ..runtime.tuning import health_limits
 
     settings = _settings()
-    push = None if settings is None or ready_fd >= 0 else pushed_metrics(f"{role}-{os.getpid()}")
+    push = None if ready_fd >= 0 else _push_of(settings, f"{role}-{os.getpid()}")
     options = HealthOptions(health, health_limits(None if settings is None else settings.health))
     run_process(role, main, ready_fd=ready_fd if ready_fd >= 0 else None, health=options, push=push)

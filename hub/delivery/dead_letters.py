@@ -19,13 +19,13 @@ from ..telemetry import masked
 from ..throttle import LogThrottle
 from .clients import Clients, TooLarge
 from .config import SubscriberPlan
+from .lazy_producer import LazyProducer
 from .window import Item
 
 TRACEBACK_BYTES_MAX = 16 * 1024
 ERROR_BYTES_MAX = 4 * 1024
 PUT_TIMEOUT_SECONDS = 15.0
 RETRY_SECONDS = 0.5
-STOP_SECONDS = 3.0
 CUT_BYTES = (64 * 1024, 1024)
 """Sizes to which the value of an event that is too large for the topic is truncated, tried in this order."""
 HEADERS_MAX = 64
@@ -75,8 +75,7 @@ class DeadLetters:
         self._clients = clients
         self._topic = topic
         self._loop = asyncio.get_running_loop()
-        self._producer: Any | None = None
-        self._lock = asyncio.Lock()
+        self._producer = LazyProducer(self._make)
         self._throttle = LogThrottle()
 
     async def put(self, plan: SubscriberPlan, item: Item) -> None:
@@ -122,7 +121,7 @@ class DeadLetters:
         while True:
             try:
                 async with asyncio.timeout(PUT_TIMEOUT_SECONDS):
-                    producer = await self._started()
+                    producer = await self._producer.started()
                     await producer.send_and_wait(topic, value=letter.value, key=letter.key, headers=headers)
                 return
             except TooLarge:
@@ -136,38 +135,12 @@ class DeadLetters:
                         error,
                         extra={"action": "dead_letter_delayed"},
                     )
-                await self._discard()
+                await self._producer.discard()
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _started(self) -> Any:
-        async with self._lock:
-            if self._producer is None:
-                producer = self._clients.producer()
-                try:
-                    await producer.start()
-                except BaseException:
-                    await _quietly(producer)
-                    raise
-                self._producer = producer
-            return self._producer
-
-    async def _discard(self) -> None:
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            await _quietly(producer)
+    async def _make(self) -> Any:
+        return self._clients.producer()
 
     async def close(self) -> None:
         """Stop the producer."""
-        await self._discard()
-
-
-async def _quietly(producer: Any) -> None:
-    try:
-        async with asyncio.timeout(STOP_SECONDS):
-            await producer.stop()
-    except Exception as error:
-        _log.debug(
-            "could not stop the producer of dead letters: %s",
-            error,
-            extra={"action": "dead_letter_producer_stopped_badly"},
-        )
+        await self._producer.discard()

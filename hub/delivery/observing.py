@@ -196,11 +196,6 @@ class IntakeObservations:
             event=TYPE_OF_DATA[type(observation.data)].type,
             data=Raw(json.encode(observation.data)),
         )
-        headers = [
-            ("ce_specversion", b"1.0"),
-            ("ce_type", b"event.observed"),
-            ("ce_source", f"/delivery/{socket.gethostname()}/{os.getpid()}".encode()),
-            ("ce_id", str(self._number).encode()),
-            ("content-type", b"application/json"),
-        ]
+        source = f"/delivery/{socket.gethostname()}/{os.getpid()}"
+        headers = r.report_headers("event.observed", source, str(self._number))
         return Outgoing(INTAKE, partition, observation.subscriber.encode(), json.encode(about), headers)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -89,21 +90,7 @@ class SubscriberSupervisor:
             lag=0 if feed is None else feed.lag,
             lag_seconds=None if feed is None else feed.lag_seconds(wall_ms()),
             in_flight=0 if session is None else session.in_flight,
-            delivered=counters.delivered,
-            retried=counters.retried,
-            postponed=counters.postponed,
-            dropped=counters.dropped,
-            skipped=counters.skipped,
-            dead_lettered=counters.dead_lettered,
-            timed_out=counters.timed_out,
-            filtered=counters.filtered,
-            gaps=counters.gaps,
-            malformed=counters.malformed,
-            sampled=counters.sampled,
-            too_old=counters.too_old,
-            replays_skipped=counters.replays_skipped,
-            rate_limited=counters.rate_limited,
-            outages=counters.outages,
+            **asdict(counters),
             restarts=self._restarting.restarts,
             reconnects=self._reconnects,
             error=(self._runner.error if self._runner is not None else None) or self.lifecycle.error,

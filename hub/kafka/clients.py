@@ -6,13 +6,15 @@ The settings are data, so that tests can check them. Create clients inside a run
 
 import asyncio
 import logging
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
 import aiokafka.consumer.fetcher
 import aiokafka.producer.sender
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import OffsetOutOfRangeError
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from .cluster import Cluster
 from .codec import BATCH_BYTES_MAX
@@ -144,3 +146,27 @@ async def poll(consumer: AIOKafkaConsumer, *, timeout_ms: int, max_records: int)
         place, offset = next(iter(gone.args[0].items()))
         raise OffsetOutOfRange(place.topic, place.partition, offset) from gone
     return found
+
+
+Client = TypeVar("Client", AIOKafkaAdminClient, AIOKafkaConsumer)
+TIMEOUT_SECONDS = 15.0
+
+
+@asynccontextmanager
+async def started(client: Client, stop: Callable[[], Awaitable[None]], cluster: Cluster, failed: str) -> AsyncIterator[Client]:
+    """A started client for a few requests, which have TIMEOUT_SECONDS together; `stop` is called at the end.
+
+    `failed`: what the cluster did not do, for the message of the ConnectionLost that a failed request raises. Raises
+    BrokerUnreachable if the client cannot start."""
+    try:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            try:
+                await client.start()
+            except (KafkaError, OSError) as failure:
+                raise BrokerUnreachable(str(cluster), str(failure) or type(failure).__name__) from None
+            yield client
+    except (KafkaError, OSError, TimeoutError) as failure:
+        reason = f"within {TIMEOUT_SECONDS:g} s" if isinstance(failure, TimeoutError) else f"({failure!r})"
+        raise ConnectionLost(f"{cluster} did not {failed} {reason}.") from failure
+    finally:
+        await stop()

@@ -1,20 +1,15 @@
 """Describes consumer groups: members, assigned partitions, lag."""
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
-from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition as ClientPartition
 
-from .clients import make_admin, make_consumer
+from .clients import make_admin, make_consumer, started
 from .cluster import Cluster
-from .errors import BrokerUnreachable, ConnectionLost
-
-TIMEOUT_SECONDS = 15.0
 
 
 class GroupMember(NamedTuple):
@@ -52,22 +47,9 @@ async def _names(admin: AIOKafkaAdminClient, prefix: str) -> list[str]:
     return sorted(name for name, *_ in await admin.list_consumer_groups() if name.startswith(prefix))
 
 
-@asynccontextmanager
-async def _admin(cluster: Cluster, prefix: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    """A started client, for TIMEOUT_SECONDS."""
+def _admin(cluster: Cluster, prefix: str) -> AbstractAsyncContextManager[AIOKafkaAdminClient]:
     admin = make_admin(cluster)
-    try:
-        async with asyncio.timeout(TIMEOUT_SECONDS):
-            try:
-                await admin.start()
-            except (KafkaError, OSError) as failure:
-                raise BrokerUnreachable(str(cluster), str(failure) or type(failure).__name__) from None
-            yield admin
-    except (KafkaError, OSError, TimeoutError) as failure:
-        reason = f"within {TIMEOUT_SECONDS:g} s" if isinstance(failure, TimeoutError) else f"({failure!r})"
-        raise ConnectionLost(f"{cluster} did not return the groups {prefix}* {reason}.") from failure
-    finally:
-        await admin.close()
+    return started(admin, admin.close, cluster, f"return the groups {prefix}*")
 
 
 async def _describe(admin: AIOKafkaAdminClient, cluster: Cluster, name: str) -> GroupState:

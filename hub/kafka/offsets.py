@@ -1,21 +1,19 @@
 """Offsets of topics and of consumer groups, for administration: ranges, offsets by time, committed offsets."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as ClientPartition
-from aiokafka.errors import CommitFailedError, IllegalGenerationError, KafkaError, RebalanceInProgressError, UnknownMemberIdError
+from aiokafka.errors import CommitFailedError, IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError
 
 from ..errors import HubError
-from .clients import make_consumer
+from .clients import make_consumer, started
 from .cluster import Cluster
-from .errors import BrokerUnreachable, ConnectionLost
 from .topics import describe_partitions
 
-TIMEOUT_SECONDS = 15.0
 READ_MS = 200
 LOOK_SECONDS = 3.0
 """How long `timestamps_at` waits for records."""
@@ -104,19 +102,6 @@ async def _places(cluster: Cluster, topic: str) -> list[ClientPartition]:
     return [ClientPartition(topic, partition) for partition in range(await describe_partitions(cluster, topic))]
 
 
-@asynccontextmanager
-async def _consumer(cluster: Cluster, group: str | None = None, **settings: object) -> AsyncIterator[AIOKafkaConsumer]:
-    """A started consumer; each use has TIMEOUT_SECONDS."""
+def _consumer(cluster: Cluster, group: str | None = None, **settings: object) -> AbstractAsyncContextManager[AIOKafkaConsumer]:
     consumer = make_consumer(cluster, group=group, **settings)
-    try:
-        async with asyncio.timeout(TIMEOUT_SECONDS):
-            try:
-                await consumer.start()
-            except (KafkaError, OSError) as failure:
-                raise BrokerUnreachable(str(cluster), str(failure) or type(failure).__name__) from None
-            yield consumer
-    except (KafkaError, OSError, TimeoutError) as failure:
-        reason = f"within {TIMEOUT_SECONDS:g} s" if isinstance(failure, TimeoutError) else f"({failure!r})"
-        raise ConnectionLost(f"{cluster} did not respond to a request about offsets {reason}.") from failure
-    finally:
-        await consumer.stop()
+    return started(consumer, consumer.stop, cluster, "respond to a request about offsets")

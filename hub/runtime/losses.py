@@ -43,13 +43,7 @@ async def report_lost(cluster: Cluster, incarnation: str, reason: str) -> bool:
 
 async def _send(cluster: Cluster, incarnation: str, reason: str) -> None:
     value = json.encode(reports.WorkerLost(incarnation=incarnation, reason=reason))
-    headers = [
-        ("ce_specversion", b"1.0"),
-        ("ce_type", b"worker.lost"),
-        ("ce_source", f"/supervisor/{os.getpid()}".encode()),
-        ("ce_id", f"{incarnation}-lost".encode()),
-        ("content-type", b"application/json"),
-    ]
+    headers = reports.report_headers("worker.lost", f"/supervisor/{os.getpid()}", f"{incarnation}-lost")
     partitions = await describe_partitions(cluster)
     sender = Sender(cluster.named("supervisor"))
     await sender.start()

@@ -9,6 +9,7 @@ from string import Template
 from typing import Literal, NamedTuple, get_args
 
 from schemas import CATALOGUE
+from subscribers import type_matches
 
 from ..errors import ConfigurationError
 
@@ -88,8 +89,7 @@ class SubscriberPackage(NamedTuple):
 
 
 def _matching(pattern: str) -> frozenset[str]:
-    expression = re.compile(".*".join(map(re.escape, pattern.split("*"))))
-    return frozenset(one for one in CATALOGUE if expression.fullmatch(one))
+    return frozenset(one for one in CATALOGUE if type_matches(pattern, one))
 
 
 def write_package(package: SubscriberPackage, directory: Path) -> list[Path]:

@@ -5,6 +5,7 @@ from collections.abc import Coroutine, Mapping
 from typing import Any, ClassVar
 
 from msgspec import json
+from msgspec.structs import fields
 from pydantic import SecretBytes, SecretStr
 
 from schemas import CATALOGUE
@@ -157,12 +158,6 @@ def _bare(record: EventRecord) -> EventRecord:
     body = json.decode(record.value)
     event_type = dict(record.headers)["ce_type"].decode()
     struct = CATALOGUE[event_type].data
-    required = {field.encode_name for field in _fields(struct) if field.required}
+    required = {field.encode_name for field in fields(struct) if field.required}
     body["data"] = {name: value for name, value in body["data"].items() if name in required}
     return record._replace(value=json.encode(body))
-
-
-def _fields(struct: Any) -> Any:
-    from msgspec.structs import fields
-
-    return fields(struct)

@@ -9,6 +9,7 @@ Rules: imports `schemas` and pydantic only; no IO, no clock.
 
 from .delivery import Batch, Delivery, Drop, Postpone, Redelivery, Unavailable, Undeliverable
 from .durations import Duration, parse_duration
+from .event_types import EventTypes
 from .facts import ErrorCategory, EventError, Timing, error_of, metric_name_of, tags_of, timing_of
 from .filters import FILTER_ATTRIBUTES, F, Filter, parse_filter
 from .handlers import Handler, on, type_matches
@@ -24,6 +25,7 @@ __all__ = [
     "Duration",
     "ErrorCategory",
     "EventError",
+    "EventTypes",
     "F",
     "Filter",
     "Handler",

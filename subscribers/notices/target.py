@@ -13,11 +13,22 @@ from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, NamedTuple, TypeVar
 
-from pydantic import SecretStr, field_validator
+from pydantic import SecretStr
 
-from schemas import CATALOGUE, Event
+from schemas import Event
 
-from ..api import Delivery, Duration, Meta, Redelivery, Subscriber, SubscriberContext, SubscriberSettings, on, parse_duration
+from ..api import (
+    Delivery,
+    Duration,
+    EventTypes,
+    Meta,
+    Redelivery,
+    Subscriber,
+    SubscriberContext,
+    SubscriberSettings,
+    on,
+    parse_duration,
+)
 from ..sinks import Answer, HttpSink, SecretProxyUrl
 from .alerting import DEFAULT_TYPES, AlertPolicy, Alerts, types_to_receive
 from .links import LinkTemplate
@@ -32,17 +43,9 @@ class NoticeSettings(SubscriberSettings):
     """`types`: event types that are announced, `*` matches any text (default: errors, state of the disk, alerts of rules).
     `task_url`, `trace_url`: templates of links, see `LinkTemplate`."""
 
-    types: tuple[str, ...] = DEFAULT_TYPES
+    types: EventTypes = DEFAULT_TYPES
     task_url: LinkTemplate = ""
     trace_url: LinkTemplate = ""
-
-    @field_validator("types")
-    @classmethod
-    def _types_are_known(cls, types: tuple[str, ...]) -> tuple[str, ...]:
-        for one in types:
-            if "*" not in one and one not in CATALOGUE:
-                raise ValueError(f"{one!r} is not an event type of this hub; see `hub events list`")
-        return types
 
     @property
     def templates(self) -> LinkTemplates:

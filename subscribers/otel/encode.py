@@ -48,20 +48,21 @@ def encode_logs(records: Iterable[OtlpRecord], resource: Mapping[str, str]) -> b
 
 def rejected_spans(body: bytes) -> tuple[int, str]:
     """The number of rejected spans in the answer of a collector, and its message. Raises ValueError for another format."""
-    try:
-        partial = ExportTraceServiceResponse.FromString(body).partial_success
-    except Exception:  # protobuf's DecodeError
-        raise ValueError("the answer is not an ExportTraceServiceResponse") from None
+    partial = _partial_success(ExportTraceServiceResponse, body)
     return partial.rejected_spans, partial.error_message
 
 
 def rejected_records(body: bytes) -> tuple[int, str]:
     """The number of rejected log records in the answer of a collector, and its message. Raises ValueError for another format."""
-    try:
-        partial = ExportLogsServiceResponse.FromString(body).partial_success
-    except Exception:  # protobuf's DecodeError
-        raise ValueError("the answer is not an ExportLogsServiceResponse") from None
+    partial = _partial_success(ExportLogsServiceResponse, body)
     return partial.rejected_log_records, partial.error_message
+
+
+def _partial_success(kind: Any, body: bytes) -> Any:
+    try:
+        return kind.FromString(body).partial_success
+    except Exception:  # protobuf's DecodeError
+        raise ValueError(f"the answer is not an {kind.DESCRIPTOR.name}") from None
 
 
 def _add_span(scoped: ScopeSpans, span: TaskSpan) -> None:

@@ -7,7 +7,7 @@ format of a destination.
 from .addresses import AddressGuard
 from .destination import Destination
 from .http import NO_STATUSES, Answer, HttpSink
-from .settings import AddressRanges, EventTypes, HttpHeaders, SecretProxyUrl, SecretUrl
+from .settings import AddressRanges, HttpHeaders, SecretProxyUrl, SecretUrl
 
 __all__ = [
     "NO_STATUSES",
@@ -15,7 +15,6 @@ __all__ = [
     "AddressRanges",
     "Answer",
     "Destination",
-    "EventTypes",
     "HttpHeaders",
     "HttpSink",
     "SecretProxyUrl",

@@ -5,8 +5,6 @@ from typing import Annotated
 
 from pydantic import AfterValidator, SecretStr
 
-from schemas import CATALOGUE
-
 from .addresses import AddressGuard
 from .destination import Destination
 from .proxy import Proxy
@@ -24,13 +22,6 @@ def _is_url(url: SecretStr) -> SecretStr:
 def _is_proxy(url: SecretStr) -> SecretStr:
     Proxy.parse(url.get_secret_value())
     return url
-
-
-def _are_types(types: tuple[str, ...]) -> tuple[str, ...]:
-    for one in types:
-        if "*" not in one and one not in CATALOGUE:
-            raise ValueError(f"{one!r} is not an event type of this hub; see `hub events list`")
-    return types
 
 
 def _are_ranges(ranges: tuple[str, ...]) -> tuple[str, ...]:
@@ -60,6 +51,3 @@ AddressRanges = Annotated[tuple[str, ...], AfterValidator(_are_ranges)]
 
 HttpHeaders = Annotated[dict[str, SecretStr], AfterValidator(_are_headers)]
 """Headers that are added to each request; their values are secret."""
-
-EventTypes = Annotated[tuple[str, ...], AfterValidator(_are_types)]
-"""Event types of the hub, in which `*` matches any text."""

@@ -22,13 +22,13 @@ from ...kafka import (
     read_all,
 )
 from ...throttle import LogThrottle
+from ..lazy_producer import LazyProducer, stop_quietly
 
 LOOK_SECONDS = 2.0
 """Interval at which a topic that does not exist yet is looked for."""
 RETRY_SECONDS = 0.5
 LOAD_SECONDS = 30.0
 PUT_SECONDS = 15.0
-STOP_SECONDS = 3.0
 READ_RECORDS = 2_000
 READ_MS = 20
 
@@ -55,8 +55,7 @@ class ControlWriter:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._producer: Any | None = None
-        self._lock = asyncio.Lock()
+        self._producer = LazyProducer(self._make)
 
     async def put(self, key: bytes, value: bytes | None) -> int:
         """Write a record, a tombstone if `value` is None; returns its offset when it is stored. Raises Unreachable, TopicRefused,
@@ -66,28 +65,17 @@ class ControlWriter:
     async def put_all(self, records: Mapping[bytes, bytes | None]) -> dict[bytes, int]:
         """Write several records; returns their offsets by key when all are stored. Raises as `put` does."""
         async with asyncio.timeout(PUT_SECONDS):
-            producer = await self._started()
+            producer = await self._producer.started()
             sent = {key: await producer.send(SUBSCRIBERS, value, key, 0) for key, value in records.items()}
             return {key: (await future).offset for key, future in sent.items()}
 
-    async def _started(self) -> Any:
-        async with self._lock:
-            if self._producer is None:
-                await ensure_subscribers(self._cluster)
-                producer = make_producer(self._cluster)
-                try:
-                    await producer.start()
-                except BaseException:
-                    await _stop(producer)
-                    raise
-                self._producer = producer
-            return self._producer
+    async def _make(self) -> Any:
+        await ensure_subscribers(self._cluster)
+        return make_producer(self._cluster)
 
     async def close(self) -> None:
         """Stop the producer; the next record starts another."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            await _stop(producer)
+        await self._producer.discard()
 
 
 class ControlFollower:
@@ -130,7 +118,7 @@ class ControlFollower:
                 self.caught_up.set()
                 await asyncio.sleep(LOOK_SECONDS)
         finally:
-            await _stop(consumer)
+            await stop_quietly(consumer)
 
     async def _follow(self) -> None:
         async with PartitionReader(self._cluster) as reader:
@@ -152,11 +140,3 @@ class ControlFollower:
                 self._apply(record)
         if records:
             self._position = records[-1].offset + 1
-
-
-async def _stop(client: Any) -> None:
-    try:
-        async with asyncio.timeout(STOP_SECONDS):
-            await client.stop()
-    except Exception as error:
-        _log.debug("could not stop a client: %s", error, extra={"action": "control_client_stopped_badly"})

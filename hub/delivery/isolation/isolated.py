@@ -69,11 +69,6 @@ class IsolatedSubscriber:
         self._metrics: MetricsSnapshot | None = None
         self._of_ended: MetricsSnapshot | None = None
 
-    @property
-    def pid(self) -> int | None:
-        """The id of its process; None between two processes."""
-        return None if self._process is None else self._process.pid
-
     def status(self) -> SubscriberStatus:
         """The latest reported status."""
         known = self._status or SubscriberStatus(self.config.id, self.config.use, "starting")
@@ -149,7 +144,7 @@ class IsolatedSubscriber:
         process.signal(signal.SIGKILL)
         await asyncio.wait({process.ended})
 
-    # ReportReader
+    # Reports
 
     def _silent_seconds(self) -> float:
         return asyncio.get_running_loop().time() - self._heard_at
