@@ -7,12 +7,12 @@ Provenance `src`: "<intake partition>/<offset>/<index>" if a report caused the e
 ms>/<index>" for a timer, "start/<partition>/<epoch>/<index>" for a take-over ("stop/..." for an orderly shutdown).
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote
 
-from msgspec import Raw, Struct, json
+from msgspec import Raw, Struct, defstruct, json
 
 from .catalogue import CATALOGUE, EventType
 from .fields import TOKEN, WORKER, about
@@ -122,8 +122,30 @@ class MalformedEvent(MalformedRecord):
     """A record that is not a valid event of the hub; the message has the reason."""
 
 
+class EventConstants(NamedTuple):
+    """The attributes that are equal for all events of an entity: a part of what `Event` has."""
+
+    source: str
+    subject: str
+    namespace: str | None
+    taskname: str | None
+    traceparent: str | None
+
+
+class EventStamp(NamedTuple):
+    """The attributes that several events of a transaction have in common. `severitynumber`: None for that of the type."""
+
+    time: str
+    severitynumber: int | None
+
+
 _BODY = json.Decoder(RawEventBody)
 _DATA: dict[str, json.Decoder[Any]] = {}
+
+
+#: By the value of ce_type: the type, its severity, and the decoder of the value, `data` included.
+_WHOLE: dict[bytes, tuple[str, int, Callable[[bytes], Any]]] = {}
+_event: Callable[[type[Event], tuple[Any, ...]], Event] = tuple.__new__
 
 
 def _data_decoder(row: EventType) -> "json.Decoder[Any]":
@@ -193,13 +215,63 @@ def decode_event(value: bytes | None, headers: Iterable[tuple[str, bytes | None]
         rootid=body.rootid,
         correlationid=body.correlationid,
         causationid=body.causationid,
-        severitynumber=_severity(names, row),
+        severitynumber=_severity(names) or row.severity,
         traceparent=_optional(names, "ce_traceparent"),
         from_state=body.from_,
         to_state=body.to,
         data=data,
         value=value or b"",
     )
+
+
+def event_constants(headers: Iterable[tuple[str, bytes | None]]) -> EventConstants:
+    """The constants in the headers of an event, or in those that are before its ce_type. Raises MalformedEvent."""
+    names = header_map(headers)
+    return EventConstants(
+        _header(names, "ce_source"),
+        _header(names, "ce_subject"),
+        _optional(names, "ce_namespace"),
+        _optional(names, "ce_taskname"),
+        _optional(names, "ce_traceparent"),
+    )
+
+
+def event_stamp(headers: Iterable[tuple[str, bytes | None]]) -> EventStamp:
+    """The stamp in the headers of an event, or in those that are after its ce_id. Raises MalformedEvent."""
+    names = header_map(headers)
+    return EventStamp(_time(names), _severity(names))
+
+
+def assemble_event(
+    constants: EventConstants, stamp: EventStamp, event_type: bytes, event_id: bytes, value: bytes | None
+) -> Event | None:
+    """The event with these parts, the values of ce_type and ce_id, and the value of its record: the same as that of
+    `decode_event`, for less. None if `decode_event` must decide, because something is unusual or wrong."""
+    try:
+        if value is None or not value.isascii():
+            (value or b"").decode()  # the decoder does not validate raw JSON within the data
+        name, default, decode = _WHOLE.get(event_type) or _whole(event_type)
+        body = decode(value or b"")
+        source, subject, namespace, taskname, traceparent = constants
+        time, severity = stamp
+        return _event(
+            Event,
+            (
+                name, event_id.decode(), source, subject, time, body.entity, body.sequence, body.run, body.src, body.epoch,
+                namespace, taskname, body.rootid, body.correlationid, body.causationid,
+                default if severity is None else severity, traceparent, body.from_, body.to, body.data, value,
+            ),
+        )  # fmt: skip
+    except (ValueError, LookupError, RecursionError):
+        return None
+
+
+def _whole(event_type: bytes) -> tuple[str, int, Callable[[bytes], Any]]:
+    name = event_type.decode()
+    row = CATALOGUE[name]
+    body = defstruct("WholeEventBody", [("data", row.data)], bases=(EventBody,), kw_only=True, rename={"from_": "from"})
+    found = _WHOLE[event_type] = (name, row.severity, json.Decoder(body).decode)
+    return found
 
 
 def _decode_value(row: EventType, value: bytes) -> tuple[RawEventBody, Any]:
@@ -237,10 +309,10 @@ def _time(names: dict[str, bytes]) -> str:
     return text
 
 
-def _severity(names: dict[str, bytes], row: EventType) -> int:
+def _severity(names: dict[str, bytes]) -> int | None:
     text = _optional(names, "ce_severitynumber")
     if not text:
-        return row.severity
+        return None
     if not (text.isascii() and text.isdigit() and len(text) <= 2 and int(text) in SEVERITIES):
         raise MalformedEvent(
             f"ce_severitynumber: must be between {SEVERITIES.start} and {SEVERITIES.stop - 1}, got {quoted(text)}"

@@ -69,6 +69,21 @@ ReportNumber = Annotated[
 LeaseSeconds = Annotated[
     float, about("Length of the lease: seconds without a heartbeat after which the attempt is lost; absent: 10 seconds.", 10.0)
 ]
+TracePeriod = Annotated[
+    int,
+    about(
+        "Period of the run in which the attempt was dispatched: the age of its root divided by `trace_max_age_seconds`. From 1 on"
+        " the attempt is in a linked trace; 0 or absent: in the trace of the task.",
+        0,
+    ),
+]
+TraceLink = Annotated[
+    str | None,
+    about(
+        "W3C trace context of the attempt that submitted the task without waiting for its end: the trace of the task is linked"
+        " with it instead of continuing it; absent: none."
+    ),
+]
 RanSeconds = Annotated[float | None, about("Run time of the body in seconds, by the worker's clock; absent: unknown.", 0.42)]
 WaitedSince = Annotated[
     str | None, about("When the wait began that this event ends (RFC 3339, UTC); absent: the task did not wait.", TIME)

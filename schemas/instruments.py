@@ -13,8 +13,9 @@ InstrumentKind = Literal["counter", "updown", "gauge", "histogram"]
 """counter: a total that only grows. updown: an amount that may be added up over processes. gauge: a value that may not (an age, a
 lag). histogram: a distribution in buckets."""
 
-Origin = Literal["events", "engine", "broker", "worker", "delivery", "receiver", "process"]
-"""Who writes the instrument: the subscriber `metrics` (from lifecycle events), a part of the hub, or every process."""
+Origin = Literal["events", "engine", "broker", "worker", "delivery", "receiver", "subscriber", "analytics", "process"]
+"""Who writes the instrument: the subscriber `metrics` (from lifecycle events), a part of the hub, any subscriber (`subscriber`,
+with its id as the first label), or every process."""
 
 #: Run times of tasks, from 10 ms to a day (seconds).
 RUN_BOUNDS = (
@@ -25,6 +26,8 @@ RUN_BOUNDS = (
 WAIT_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 300.0, 3600.0)
 #: Operations: the bounds of OpenTelemetry's messaging conventions, and shorter ones (seconds).
 OPERATION_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+#: What OpenTelemetry's messaging conventions require for their histograms (seconds).
+MESSAGING_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 #: Numbers of records.
 COUNT_BOUNDS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0)
 
@@ -69,11 +72,13 @@ def unit_suffix(unit: str) -> str:
 
 
 def attribute_name(label: str) -> str:
-    """The name of a label as an attribute in OTLP: `error_type` is OpenTelemetry's `error.type`, others are the same."""
-    return "error.type" if label == "error_type" else label
+    """The name of a label as an attribute in OTLP: those of OpenTelemetry's conventions have dots (`error_type` is `error.type`),
+    others are the same."""
+    return label.replace("_", ".") if label == "error_type" or label.startswith("messaging_") else label
 
 
 _TASK = ("namespace", "task")
+_MESSAGING = ("messaging_system", "messaging_operation_name", "messaging_destination_name")
 
 _EVENTS: tuple[tuple[InstrumentKind, str, str, tuple[str, ...], str, tuple[float, ...]], ...] = (
     (
@@ -216,6 +221,22 @@ _PARTS: dict[Origin, tuple[tuple[InstrumentKind, str, str, tuple[str, ...], str,
             (),
         ),
         ("gauge", "hub.worker.loop.delay", "s", ("pool",), "Delay of the worker's event loop at its last check.", ()),
+        (
+            "histogram",
+            "messaging.process.duration",
+            "s",
+            (*_MESSAGING, "error_type"),
+            "Run time of bodies by queue, in the terms of OpenTelemetry's messaging conventions.",
+            MESSAGING_BOUNDS,
+        ),
+        (
+            "counter",
+            "messaging.client.consumed.messages",
+            "{message}",
+            _MESSAGING,
+            "Records that an engine (of hub.intake) or a worker (of its commands topic) has received.",
+            (),
+        ),
     ),
     "delivery": (
         (
@@ -251,6 +272,17 @@ _PARTS: dict[Origin, tuple[tuple[InstrumentKind, str, str, tuple[str, ...], str,
             (),
         ),
     ),
+    "subscriber": (
+        (
+            "counter",
+            "hub.alert.notifications",
+            "{notification}",
+            ("subscriber", "channel", "rule", "severity", "status", "outcome"),
+            "Notifications of alert targets by outcome: sent, unavailable (sent again later), rejected, failed.",
+            (),
+        ),
+    ),
+    "analytics": (("gauge", "hub.alert.active", "{alert}", ("rule", "severity"), "Alerts of rules that fire.", ()),),
     "process": (
         ("counter", "hub.process.cpu.time", "s", (), "CPU time of the process, user and system.", ()),
         ("gauge", "hub.process.memory", "By", (), "Resident memory of the process.", ()),

@@ -9,6 +9,9 @@ the command) and the span that a subscriber exports later has the same id.
   told apart: both runs are then in one trace, with different span ids.
 - **Span id**: a digest of kind, task, run, and number of the attempt.
 - **Parent of a task's first span**: the span in the context of the task. For a step without a context: that of its root.
+- **Attempts of long runs**: an attempt that is dispatched later than the engine's `trace_max_age_seconds` after the creation of
+  its root belongs to a trace of its own period (the age divided by the maximum): a digest of trace, root, and period. The engine
+  decides the period at the dispatch and writes it to the log (`trace_period`), so that nobody else needs the setting.
 
 Sources: W3C Trace Context, section 3.2 (format of traceparent; ids of zeros are invalid); BLAKE2b (RFC 7693).
 """
@@ -19,8 +22,9 @@ from typing import Literal, NamedTuple
 
 from .envelope import Event
 
-SpanKind = Literal["task", "wait", "queue", "dispatch", "attempt", "run"]
-"""The spans of a task: its creation, a wait, the time in a queue, a dispatch without an attempt, an attempt, the whole run."""
+SpanKind = Literal["task", "submit", "wait", "queue", "dispatch", "attempt", "run"]
+"""The spans of a task: its creation, its submission by another task, a wait, the time in a queue, a dispatch without an attempt,
+an attempt, the whole run."""
 
 SAMPLED, NOT_SAMPLED = "01", "00"
 
@@ -62,6 +66,13 @@ def trace_id_of(root: str, run: int) -> str:
     return blake2b(f"trace/{run}/{root}".encode(), digest_size=16).hexdigest()
 
 
+def continued_trace_id(trace: str, root: str, period: int) -> str:
+    """The trace of the attempts of a root and its steps in this period; `trace`: that of the task, which period 0 continues."""
+    if period <= 0:
+        return trace
+    return blake2b(f"continued/{period}/{trace}/{root}".encode(), digest_size=16).hexdigest()
+
+
 def span_id_of(kind: SpanKind, task: str, run: int, number: int = 0) -> str:
     """The id of a span of a task. `number`: what distinguishes spans of the same kind in one run, such as the number of the
     attempt."""
@@ -83,6 +94,12 @@ def trace_context(task: str, root: str | None, run: int, traceparent: str | None
 def context_of_event(event: Event) -> TraceContext:
     """The trace context of the task of an event."""
     return trace_context(event.subject, event.rootid, event.run, event.traceparent)
+
+
+def attempt_trace_of(event: Event) -> str:
+    """The trace of the attempt that an event is about; that of the task if the event is about none."""
+    period = getattr(event.data, "trace_period", 0)
+    return continued_trace_id(context_of_event(event).trace, event.rootid or event.subject, period)
 
 
 def is_in_sample(trace: str, ratio: float) -> bool:

@@ -4,6 +4,7 @@ A plugin imports `subscribers` and `schemas`, not `hub`; the hub finds it by ent
 """
 
 from .api import (
+    TOTAL_TIMEOUT,
     Batch,
     Delivery,
     Drop,
@@ -20,6 +21,7 @@ from .api import (
     Subscriber,
     SubscriberContext,
     SubscriberSettings,
+    TaskResult,
     Timing,
     Unavailable,
     Undeliverable,
@@ -28,6 +30,7 @@ from .api import (
     on,
     parse_duration,
     parse_filter,
+    result_of,
     subscriber,
     tags_of,
     timing_of,
@@ -37,6 +40,7 @@ from .api import (
 __distribution__ = "taskhub"
 
 __all__ = [
+    "TOTAL_TIMEOUT",
     "Batch",
     "Delivery",
     "Drop",
@@ -53,6 +57,7 @@ __all__ = [
     "Subscriber",
     "SubscriberContext",
     "SubscriberSettings",
+    "TaskResult",
     "Timing",
     "Unavailable",
     "Undeliverable",
@@ -61,6 +66,7 @@ __all__ = [
     "on",
     "parse_duration",
     "parse_filter",
+    "result_of",
     "subscriber",
     "tags_of",
     "timing_of",

@@ -24,7 +24,17 @@ from schemas import Event
 from schemas.ids import derived_id
 
 from .api import Meta, Subscriber, SubscriberContext, Unavailable, on
-from .notices import ALERT_DELIVERY, FreeText, Notice, NoticeSettings, cut_characters, fit_json, notice_of, sink_of
+from .notices import (
+    ALERT_DELIVERY,
+    FreeText,
+    Notice,
+    NoticeSettings,
+    Notifications,
+    cut_characters,
+    fit_json,
+    notice_of,
+    sink_of,
+)
 from .sinks import Destination, SecretProxyUrl
 
 EVENT_BYTES_MAX, MESSAGE_MAX, TAG_MAX = 200_000, 8192, 200
@@ -82,6 +92,7 @@ class Sentry(Subscriber[SentrySettings]):
         """Connections are opened when they are needed."""
         self.http = sink_of(self.settings.proxy)
         self._itself = f"subscriber/{ctx.id}"
+        self._notifications = Notifications(ctx.metrics, self.name)
         self._not_before = 0.0
 
     @on("*")
@@ -90,6 +101,10 @@ class Sentry(Subscriber[SentrySettings]):
         notice = notice_of(event, self.settings.templates)
         if notice.status == "resolved" or event.entity == self._itself:
             return
+        with self._notifications.counting([notice]):
+            await self._send(notice)
+
+    async def _send(self, notice: Notice) -> None:
         now = asyncio.get_running_loop().time
         if (wait := self._not_before - now()) > 0:
             raise Unavailable("Sentry limits the rate of errors", retry_after=wait)

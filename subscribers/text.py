@@ -9,6 +9,8 @@ from msgspec import Struct
 
 from schemas import one_line
 
+from .api import exception_of
+
 TEXT_CHARACTERS_MAX = 160
 _ENDS = ("completed", "failed", "cancelled", "skipped", "expired")
 _FIELDS = (
@@ -52,8 +54,11 @@ def summary_of(data: Struct, *, characters_max: int | None = TEXT_CHARACTERS_MAX
 
 
 def _error(data: Any) -> str:
+    found = exception_of(data)
+    if found is not None:
+        return f"{found.type}: {found.message}"
     error = getattr(data, "error", None)
-    return error if isinstance(error, str) else "" if error is None else f"{error.type}: {error.message}"
+    return error if isinstance(error, str) else ""
 
 
 def _steps(data: Any) -> str:

@@ -43,6 +43,7 @@ from .api import (
     on,
     parse_duration,
 )
+from .notices import Notifications, notice_of
 from .sinks import AddressGuard, AddressRanges, Destination, HttpHeaders, HttpSink, SecretProxyUrl, SecretUrl
 
 _SECRET_PREFIX = "whsec_"
@@ -136,6 +137,7 @@ class Webhook(Subscriber[WebhookSettings]):
         settings = self.settings
         self._log: logging.Logger = ctx.logger
         self._gone = False
+        self._notifications = Notifications(ctx.metrics, self.name)
         self._url = settings.url.get_secret_value()
         self._keys = [signing_key(one.get_secret_value()) for one in settings.secrets]
         self._headers = {name: value.get_secret_value() for name, value in settings.headers.items()}
@@ -148,7 +150,12 @@ class Webhook(Subscriber[WebhookSettings]):
 
     @on("*")
     async def post(self, event: Event) -> None:
-        """Post one event."""
+        """Post one event; alerts are counted as notifications."""
+        alerts = [notice_of(event)] if event.type.startswith("alert.") else []
+        with self._notifications.counting(alerts):
+            await self._post(event)
+
+    async def _post(self, event: Event) -> None:
         if self._gone:
             raise Undeliverable("the endpoint answered 410 Gone to an earlier event")
         content = body_of(event, self.settings.body_max_bytes)

@@ -99,12 +99,12 @@ def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture
-def own_kafka(tmp_path: Path) -> Iterator[KafkaNode]:
-    """An Apache Kafka for a test that stops or kills it: started, never the one of KAFKA_BOOTSTRAP."""
+@pytest.fixture(scope="module")
+def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaNode]:
+    """An Apache Kafka for the tests of a file that kill it and start it again: never the one of KAFKA_BOOTSTRAP."""
     with ExitStack() as stack:
         try:
-            node = stack.enter_context(own_node(tmp_path))
+            node = stack.enter_context(own_node(tmp_path_factory.mktemp("own-kafka")))
         except KafkaUnavailable as reason:
             missing("kafka", reason)
         yield node

@@ -1,12 +1,21 @@
-"""Decompression with a size limit, in every format of Kafka's clients."""
+"""Compression, and decompression with a size limit, in every format of Kafka's clients."""
 
 import cramjam
 import pytest
-from aiokafka.codec import gzip_encode, lz4_encode, snappy_encode, zstd_encode
+from aiokafka.codec import (
+    gzip_decode,
+    gzip_encode,
+    lz4_decode,
+    lz4_encode,
+    snappy_decode,
+    snappy_encode,
+    zstd_decode,
+    zstd_encode,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.decompression import TooLargeDecompressed, decompress
+from hub.decompression import TooLargeDecompressed, compress, decompress
 
 FORMATS = {
     "gzip": (1, gzip_encode),
@@ -15,6 +24,21 @@ FORMATS = {
     "lz4": (3, lz4_encode),
     "zstd": (4, zstd_encode),
 }
+CLIENTS = {1: gzip_decode, 2: snappy_decode, 3: lz4_decode, 4: zstd_decode}
+
+
+@pytest.mark.parametrize("codec", CLIENTS)
+@given(st.binary(min_size=1, max_size=2_000), st.integers(1, 200))
+def test_other_clients_read_what_is_compressed_here(codec: int, unit: bytes, times: int) -> None:
+    compressed = compress(codec, unit * times)
+    assert CLIENTS[codec](compressed) == decompress(codec, compressed) == unit * times
+    assert compress(codec, unit * times) == compressed
+
+
+def test_lz4_frames_have_independent_blocks_as_javas_client_needs_them() -> None:
+    frame = compress(3, bytes(200_000))
+    assert frame[:4] == b"\x04\x22\x4d\x18"
+    assert frame[4] & 0x20
 
 
 @pytest.mark.parametrize("name", FORMATS)

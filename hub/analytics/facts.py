@@ -8,15 +8,12 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from schemas import Event
-from subscribers import error_of, timing_of
+from subscribers import TOTAL_TIMEOUT, error_of, result_of, timing_of
 
 FactKind = Literal["created", "ended", "attempt", "workflow"]
-TOTAL_TIMEOUT = "TimedOut"
-"""Type of the error of a task that exceeded its total timeout."""
 WASTED = ("failure", "timeout", "lost", "cancellation")
 """Outcomes of attempts whose work was wasted."""
 
-_RESULTS = {"permanent": "failure", "exhausted": "failure", "timed_out": "timeout", "lost": "error", "dependency_failed": "skip"}
 _OUTCOMES = {
     "attempt.failed": "failure",
     "attempt.timed_out": "timeout",
@@ -50,23 +47,6 @@ def facts_of(event: Event) -> tuple[TaskFact, ...]:
     return () if rule is None else rule(event)
 
 
-def result_of(event: Event) -> str:
-    """The result of a terminal event: success, failure, error, timeout, cancellation or skip; empty for other events."""
-    if event.type in ("task.failed", "workflow.failed"):
-        return _RESULTS.get(getattr(event.data, "kind", ""), "timeout" if event.data.error.type == TOTAL_TIMEOUT else "failure")
-    return _ENDS.get(event.type, "")
-
-
-_ENDS = {
-    "task.completed": "success",
-    "task.cancelled": "cancellation",
-    "task.expired": "timeout",
-    "task.skipped": "skip",
-    "workflow.completed": "success",
-    "workflow.cancelled": "cancellation",
-}
-
-
 def _name(event: Event) -> str:
     return event.taskname or ""
 
@@ -85,7 +65,7 @@ def _ended(event: Event) -> tuple[TaskFact, ...]:
         "ended",
         _name(event),
         event.data.queue,
-        result_of(event),
+        result_of(event) or "",
         _error(event),
         total_seconds=timing_of(event).total_seconds,
     )
@@ -115,7 +95,7 @@ def _attempt_with(event: Event, outcome: str) -> TaskFact:
 
 def _workflow(event: Event) -> tuple[TaskFact, ...]:
     total = timing_of(event).total_seconds
-    return (TaskFact("workflow", _name(event), "", result_of(event), _error(event), total_seconds=total),)
+    return (TaskFact("workflow", _name(event), "", result_of(event) or "", _error(event), total_seconds=total),)
 
 
 _RULES: dict[str, Callable[[Event], tuple[TaskFact, ...]]] = {

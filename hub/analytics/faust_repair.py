@@ -2,6 +2,7 @@
 
 - Recovery: the partitions of the source are resumed only after the seek, and after the queues of the streams were cleared; the
   other order loses records that were fetched in between (`Recovery.on_recovery_completed`).
+- Directories: Faust creates three for its tables in the working directory, although there are no tables.
 - Reading: records of aborted transactions are not read (`isolation_level`; Faust has it only together with its own transactions).
 """
 
@@ -107,6 +108,11 @@ class CommittedConsumer(driver.Consumer):
         return len(self._thread.assignment())
 
 
+def create_no_directories(_: Any) -> None:
+    """`App._create_directories` for programs without tables."""
+
+
 check_release(faust.__version__)
+faust.App._create_directories = create_no_directories  # type: ignore[assignment, method-assign]
 Recovery.on_recovery_completed = on_recovery_completed  # type: ignore[method-assign]
 driver.Transport.Consumer = CommittedConsumer

@@ -8,9 +8,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from schemas import CATALOGUE, Event
-from subscribers import error_of
-
-from .facts import result_of
+from subscribers import error_of, result_of
 
 ALERT_ORIGIN = "hub_origin"
 """Tag of the tasks that alerts submit; its value is ALERT."""
@@ -45,7 +43,7 @@ FIELDS: Mapping[str, ValueOf] = MappingProxyType(
         "host": _of_data("host"),
         "worker": _of_data("worker"),
         "error": _error,
-        "result": lambda event: result_of(event) or None,
+        "result": result_of,
         "code": _of_data("code"),
         "subject": lambda event: event.subject,
         "root": lambda event: event.rootid or event.subject,

@@ -3,8 +3,10 @@
 from .broker import measure_broker
 from .delivery import FAILURES, measure_reading, until_settled
 from .engine import measure_engine
-from .figures import all_completed, conditions, cpu_us_per_task, figures_of, percentile, spread
+from .figures import all_completed, conditions, cpu_us_per_task, disk_bytes_per_task, figures_of, percentile, spread
+from .idle import ProcessUse, family, measure_idle, total, until_calm
 from .measures import BENCHMARKS, NOOP, Benchmark, Round
+from .memory import fill, first_result, pss_bytes, snapshot_bytes, stored_bytes
 from .suite import Column, Figure, percentiles, rates, render_markdown
 
 REGISTRY = "hub.bench.tasks:tasks"
@@ -21,18 +23,29 @@ __all__ = [
     "Benchmark",
     "Column",
     "Figure",
+    "ProcessUse",
     "Round",
     "all_completed",
     "conditions",
     "cpu_us_per_task",
+    "disk_bytes_per_task",
+    "family",
     "figures_of",
+    "fill",
+    "first_result",
     "measure_broker",
     "measure_engine",
+    "measure_idle",
     "measure_reading",
     "percentile",
     "percentiles",
+    "pss_bytes",
     "rates",
     "render_markdown",
+    "snapshot_bytes",
     "spread",
+    "stored_bytes",
+    "total",
+    "until_calm",
     "until_settled",
 ]

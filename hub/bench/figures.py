@@ -6,6 +6,7 @@ import statistics
 from importlib.metadata import version
 from typing import Any
 
+from ..kafka import ClusterStorage
 from .measures import Round
 
 LIBRARIES = ("aiokafka", "msgspec", "uvloop")
@@ -50,6 +51,17 @@ def all_completed(rounds: list[Round]) -> bool:
 def cpu_us_per_task(before: dict[str, float], after: dict[str, float], tasks: int) -> dict[str, float]:
     """CPU time per task by role, in microseconds, from CPU seconds before and after."""
     return {role: round((seconds - before.get(role, 0.0)) / tasks * 1e6, 1) for role, seconds in after.items()}
+
+
+def disk_bytes_per_task(before: ClusterStorage, after: ClusterStorage, tasks: int) -> dict[str, float]:
+    """Growth of each topic that grew, per task and for one replica, in bytes, and their sum as `total`; empty if the brokers do
+    not report sizes."""
+    if not (before.dirs and after.dirs):
+        return {}
+    topics = sorted({place.topic for place in after.sizes})
+    grown = {topic: after.bytes_of(topic) - before.bytes_of(topic) for topic in topics}
+    figures = {topic: round(size / tasks, 1) for topic, size in grown.items() if size}
+    return figures | {"total": round(sum(grown.values()) / tasks, 1)}
 
 
 def system() -> str:

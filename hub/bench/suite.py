@@ -119,6 +119,8 @@ MEANINGS = (
     "- **Restart**: from the start of a process after SIGKILL (the broker with the engine; on Kafka the engine)",
     "  until it has taken over every partition. On Kafka this includes the session timeout of the killed member.",
     "- **Memory**: of all processes of the hub (PSS), after their start, after the throughput test, and with the live tasks",
-    "  of the restart test. A Kafka broker is not included.",
+    "  of the restart test; its growth per live task. A Kafka broker is not included.",
+    "- **Wake-ups**, **CPU**: of all processes of the hub while nothing happens, before the first task. A wake-up is a voluntary",
+    "  context switch of a thread; 100 % is one core. `hub bench idle` also has the supervisor, and the figures of each process.",
     "- **Disk**: growth of the topics per task of the throughput test, for one replica.",
 )

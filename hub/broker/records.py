@@ -4,18 +4,13 @@ Format of records (version 2): https://kafka.apache.org/documentation/#record. R
 skipped, and retained records are copied unchanged.
 """
 
-import gzip
-import struct
 from collections.abc import Iterator, Sequence
 
 from .batches import APPEND_TIME, COMPRESSION_MASK, HEADER_BYTES, BatchHeader, read_header, sealed
 from .errors import MalformedBatch
 
-_XERIAL = b"\x82SNAPPY\x00" + struct.pack(">ii", 1, 1)
-_XERIAL_BLOCK_BYTES = 32 * 1024
-_SIZE = struct.Struct(">i")
-NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
-
+NONE = 0
+"""The codec of a batch that is not compressed."""
 
 Bounds = tuple[int, int]
 """(start, end) of a record in the records section."""
@@ -95,25 +90,14 @@ def records_of(batch: bytes, header: BatchHeader) -> bytes:
         raise MalformedBatch(f"the records cannot be decompressed: {error!r}") from error
 
 
-def _compressed(data: bytes, codec: int) -> bytes:
-    """A records section, compressed with the codec of its batch."""
-    if codec == NONE:
-        return data
-    if codec == GZIP:
-        return gzip.compress(data, 6)
-    import cramjam
+def _compressed(data: bytes, codec: int) -> tuple[int, bytes]:
+    """A records section, compressed with the codec of its batch, or NONE if that makes it no smaller."""
+    if codec == NONE or not data:
+        return NONE, data
+    from ..decompression import compress
 
-    if codec == SNAPPY:
-        steps = range(0, len(data), _XERIAL_BLOCK_BYTES)
-        blocks = [bytes(cramjam.snappy.compress_raw(data[at : at + _XERIAL_BLOCK_BYTES])) for at in steps]
-        return _XERIAL + b"".join(_SIZE.pack(len(block)) + block for block in blocks)
-    if codec == ZSTD:
-        return bytes(cramjam.zstd.compress(data))
-    compressor = cramjam.lz4.Compressor(
-        content_checksum=False, block_linked=False
-    )  # Kafka's Java client cannot read linked blocks (KIP-57)
-    compressor.compress(data)
-    return bytes(compressor.finish())
+    compressed = compress(codec, data)
+    return (codec, compressed) if len(compressed) < len(data) else (NONE, data)
 
 
 def with_records(batch: bytes, header: BatchHeader, data: bytes, kept: Sequence[Bounds]) -> bytes:
@@ -129,10 +113,10 @@ def with_records(batch: bytes, header: BatchHeader, data: bytes, kept: Sequence[
         timestamp_ms = header.max_timestamp_ms
     else:
         timestamp_ms = header.first_timestamp_ms + max(_varint(data, _after_length(data, start))[0] for start, _ in kept)
-    codec = header.attributes & COMPRESSION_MASK if kept else NONE
+    codec, section = _compressed(section, header.attributes & COMPRESSION_MASK)
     attributes = header.attributes & ~COMPRESSION_MASK | codec
     changed = header._replace(attributes=attributes, max_timestamp_ms=timestamp_ms, record_count=len(kept))
-    return sealed(changed, _compressed(section, codec))
+    return sealed(changed, section)
 
 
 def _after_length(data: bytes, at: int) -> int:

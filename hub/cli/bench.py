@@ -2,14 +2,16 @@
 
 import time
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from .bench_all import bench_all
 from .bench_delivery import measure_delivery
-from .render import print_fields, print_json
-from .shell import EXIT_NOT_COMPLETED, Json, OptionalBootstrap, run
+from .bench_idle import idle
+from .bench_memory import memory
+from .bench_output import tell
+from .shell import Json, OptionalBootstrap, run
 
 if TYPE_CHECKING:
     from ..bench import Benchmark, Round
@@ -49,6 +51,8 @@ def register(app: typer.Typer) -> None:
     benches.command("broker")(broker)
     benches.command("engine")(engine)
     benches.command("delivery")(delivery)
+    benches.command("idle")(idle)
+    benches.command("memory")(memory)
     benches.command("all")(bench_all)
     app.add_typer(benches, name="bench")
 
@@ -70,28 +74,9 @@ def _command(name: str) -> Any:
         chosen = BENCHMARKS[name]
         amount, count = tasks or chosen.tasks, rounds or chosen.rounds
         work = _bench(name, chosen, amount, count, slots, verify, with_engine, flush, partitions, bootstrap)
-        _tell(run(work, fast=True), as_json=as_json)
+        tell(run(work, fast=True), as_json=as_json)
 
     return bench
-
-
-def _tell(figures: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        print_json(figures)
-    else:
-        print_fields(_flat(figures))
-    if figures.get("verified") is False:
-        raise typer.Exit(EXIT_NOT_COMPLETED)
-
-
-def _flat(figures: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    lines: list[tuple[str, Any]] = []
-    for name, value in figures.items():
-        if isinstance(value, dict):
-            lines += _flat(value, f"{prefix}{name}.")
-        else:
-            lines.append((prefix + name, value))
-    return lines
 
 
 async def _bench(
@@ -106,7 +91,7 @@ async def _bench(
     partitions: int,
     bootstrap: str | None,
 ) -> dict[str, Any]:
-    from ..bench import REGISTRY, SUBSCRIBER, all_completed, conditions, cpu_us_per_task, figures_of
+    from ..bench import REGISTRY, SUBSCRIBER, all_completed, conditions, figures_of
     from .local_hub import LocalHub
 
     about = conditions()
@@ -118,34 +103,46 @@ async def _bench(
         await local.start_worker(REGISTRY, slots=slots)
         if bootstrap is None:
             await local.start_delivery(SUBSCRIBER)
-        measured, before, after, owned = await _rounds(local, chosen, tasks, rounds)
-        figures = figures_of(name, measured)
+        measured = await _rounds(local, chosen, tasks, rounds)
+        figures = figures_of(name, measured.rounds)
         filesystem = local.filesystem() if bootstrap is None else None
         checked = await _check(local.cluster) if verify and bootstrap is None else None
-    done = sum(one.tasks for one in measured)
     figures["fsync"] = flush == "always" if bootstrap is None else None
     figures["filesystem"] = filesystem
-    figures["verified"] = all_completed(measured) and (checked is None or checked["ok"])
+    figures["verified"] = all_completed(measured.rounds) and (checked is None or checked["ok"])
     figures["checker"] = checked
-    figures["cpu_us_per_task"] = cpu_us_per_task(before, after, done)
+    figures["cpu_us_per_task"] = measured.cpu_us_per_task
+    figures["disk_bytes_per_task"] = measured.disk_bytes_per_task
     figures["slots"] = slots
     figures["bootstrap"] = bootstrap or "its own hub"
-    figures["partitions"] = owned
+    figures["partitions"] = measured.partitions
     return figures | about
 
 
-async def _rounds(
-    local: "LocalHub", chosen: "Benchmark", tasks: int, rounds: int
-) -> tuple[list["Round"], dict[str, float], dict[str, float], int]:
-    """Run the rounds after a warm-up round. Returns them, the CPU seconds by role before and after them, and the number of the
-    hub's partitions."""
+class _Measured(NamedTuple):
+    """The rounds after a warm-up round; CPU time by role and growth of the topics during them; the number of the hub's
+    partitions."""
+
+    rounds: list["Round"]
+    cpu_us_per_task: dict[str, float]
+    disk_bytes_per_task: dict[str, float]
+    partitions: int
+
+
+async def _rounds(local: "LocalHub", chosen: "Benchmark", tasks: int, rounds: int) -> _Measured:
+    """Run the rounds after a warm-up round."""
+    from ..bench import cpu_us_per_task, disk_bytes_per_task
     from ..client import Hub
+    from ..kafka import describe_storage
 
     async with Hub(local.cluster) as hub:
         await chosen.measure(hub, min(tasks, chosen.warm_up))
-        before = _cpu_seconds(local)
+        stored, cpu = await describe_storage(local.cluster), _cpu_seconds(local)
         measured = [await chosen.measure(hub, tasks) for _ in range(rounds)]
-        return measured, before, _cpu_seconds(local), hub.partitions
+        done = sum(one.tasks for one in measured)
+        used = cpu_us_per_task(cpu, _cpu_seconds(local), done)
+        grown = disk_bytes_per_task(stored, await describe_storage(local.cluster), done)
+        return _Measured(measured, used, grown, hub.partitions)
 
 
 def _cpu_seconds(local: "LocalHub") -> dict[str, float]:
@@ -178,7 +175,7 @@ def broker(
     Without --bootstrap it starts a new broker. Records are written to a separate topic, which is deleted at the end. Exit
     codes: 0 success; 3 no broker responds.
     """
-    _tell(run(_broker(tasks or 20_000, rounds or 3, flush, bootstrap), fast=True), as_json=as_json)
+    tell(run(_broker(tasks or 20_000, rounds or 3, flush, bootstrap), fast=True), as_json=as_json)
 
 
 async def _broker(records: int, rounds: int, flush: str, bootstrap: str | None) -> dict[str, Any]:
@@ -212,7 +209,7 @@ def engine(
     from ..bench import conditions, measure_engine
 
     about = conditions()
-    _tell(measure_engine(tasks or 20_000, rounds or 3, encoded=encode) | about, as_json=as_json)
+    tell(measure_engine(tasks or 20_000, rounds or 3, encoded=encode) | about, as_json=as_json)
 
 
 def delivery(
@@ -227,7 +224,7 @@ def delivery(
 
     It starts a new hub. Exit codes: 0 success.
     """
-    _tell(run(_delivery(tasks or 5_000, rounds or 3, slots, flush), fast=True), as_json=as_json)
+    tell(run(_delivery(tasks or 5_000, rounds or 3, slots, flush), fast=True), as_json=as_json)
 
 
 async def _delivery(tasks: int, rounds: int, slots: int, flush: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,15 +24,16 @@ ALONE_ROUNDS = 3
 """Rounds of the benchmarks of delivery, of the broker alone and of the engine alone."""
 RECORDS = 20_000
 ENGINE_TASKS = 20_000
+IDLE_SECONDS = 10.0
+IDLE_SECONDS_QUICK = 1.0
 DELIVERY_TASKS = 5_000
 DELIVERY_TASKS_MIN = 1_000
 """With fewer tasks the CPU time is near the resolution of the clock, 10 ms."""
 QUICK = 0.02
 """The share of the tasks with `--quick`, which runs one round."""
-LATER_SECONDS = 36_000
-"""The delay of the live tasks in the benchmark of restarts."""
 SLOTS = 500
-CHUNK_TASKS = 500
+HUB_GROUPS = "hub."
+"""How the names of the hub's consumer groups start."""
 
 
 def bench_all(
@@ -137,14 +138,18 @@ async def _refuse_a_hub_on(cluster: "Cluster") -> None:
 
 @asynccontextmanager
 async def _hub_on(cluster: "Cluster") -> AsyncIterator[None]:
-    """Create the topics of a hub on a cluster, and delete them at the end."""
-    from ..kafka import delete_hub, ensure_hub
+    """Create the topics of a hub on a cluster; at the end delete them, and the consumer groups that were created meanwhile."""
+    from ..kafka import delete_groups, delete_hub, ensure_hub, list_groups
 
+    groups = await list_groups(cluster, HUB_GROUPS)
     await ensure_hub(cluster)
     try:
         yield
     finally:
-        await delete_hub(cluster)
+        try:
+            await delete_groups(cluster, sorted({*await list_groups(cluster, HUB_GROUPS)} - {*groups}))
+        finally:
+            await delete_hub(cluster)
 
 
 class Suite:
@@ -164,8 +169,9 @@ class Suite:
         await self._local.start_worker(REGISTRY, slots=SLOTS)
         await self._local.start_delivery(SUBSCRIBER)
         await self._describe()
-        self._memory("Memory, idle")
+        self._memory("Memory, idle")  # before the first task
         steps: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+            ("idle", self._idle),
             ("throughput", self._throughput),
             ("latency", self._latency),
             ("fan-out", partial(self._workflow, "fanout", "Fan-out")),
@@ -242,6 +248,21 @@ class Suite:
             self._add("Disk", "bytes/task", [(after - before) / tasks], "hub bench all")
         self._memory("Memory, after the throughput")
 
+    async def _idle(self) -> None:
+        from ..bench import family, measure_idle, total
+
+        seconds = IDLE_SECONDS if self._rounds is None else IDLE_SECONDS_QUICK
+        await self._until_calm()
+        groups = {child.role: family(child.process.pid) for child in self._local.children}
+        use = total(await measure_idle(groups, seconds))
+        self._add("Wake-ups, idle", "1/s", [use.wakeups_per_second], "hub bench idle")
+        self._add("CPU, idle", "%", [use.cpu_percent], "hub bench idle")
+
+    async def _until_calm(self) -> None:
+        from ..bench import family, until_calm
+
+        await until_calm([pid for child in self._local.children for pid in family(child.process.pid)])
+
     async def _topic_bytes(self) -> int | None:
         """Size of the hub's topics in bytes; None if the broker does not report it."""
         from ..kafka import describe_storage
@@ -306,25 +327,18 @@ class Suite:
 
     async def _restart(self) -> None:
         """Runs last, because it leaves many waiting tasks in the hub."""
+        from ..bench import fill
+        from ..client import Hub
+
         live = int(LIVE_TASKS * self._share)
-        await self._fill(live)
+        before = self._local.memory_bytes()
+        async with Hub(self._local.cluster) as hub:
+            await fill(hub, live)
+        await self._until_calm()
+        self._add("Memory per live task", "bytes/task", [(self._local.memory_bytes() - before) / live], "hub bench memory")
         self._memory(f"Memory, with {live:,} live tasks")
         seconds = [await self._local.restart_killed(self._home) for _ in range(self._rounds or RESTARTS)]
         self._add(f"Restart with {live:,} live tasks", "s", seconds, "hub bench all")
-
-    async def _fill(self, tasks: int) -> None:
-        """Submit `tasks` delayed tasks and wait until all are admitted: a query to each partition follows its tasks."""
-        from ..bench import NOOP
-        from ..client import Hub
-        from ..kafka import partition_of
-
-        async with Hub(self._local.cluster) as hub:
-            for first in range(0, tasks, CHUNK_TASKS):
-                count = min(CHUNK_TASKS, tasks - first)
-                submissions: list[dict[str, Any]] = [{"name": NOOP, "start_after": LATER_SECONDS} for _ in range(count)]
-                handles = await hub.submit_many(submissions)
-                for handle in {partition_of(handle.root, hub.partitions): handle for handle in handles}.values():
-                    await hub.get(handle.id)
 
 
 def _values_of(spread: dict[str, float], rounds: int) -> list[float]:

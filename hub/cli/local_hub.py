@@ -6,9 +6,11 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -71,13 +73,14 @@ class HubProcess:
         return float(sum(one.user + one.system for one in times))
 
     def memory_bytes(self) -> int:
-        """Its memory in bytes: the PSS (its own pages and its part of shared ones) if the system provides it, else the RSS; 0 if
-        it has ended."""
+        """The memory of it and of the processes that it has started, in bytes: the PSS (own pages and a part of shared ones) if
+        the system provides it, else the RSS; 0 if it has ended."""
         try:
-            about = psutil.Process(self.process.pid).memory_full_info()
+            process = psutil.Process(self.process.pid)
+            all_of_it = [one.memory_full_info() for one in (process, *process.children(recursive=True))]
         except psutil.NoSuchProcess:
             return 0
-        return int(getattr(about, "pss", about.rss))
+        return int(sum(getattr(one, "pss", one.rss) for one in all_of_it))
 
     async def stop(self) -> None:
         """Request it to drain and end; kill it if it does not end within STOP_SECONDS."""
@@ -109,6 +112,11 @@ class LocalHub:
 
         return cluster_at(self.bootstrap)
 
+    @property
+    def data_dir(self) -> Path:
+        """The data directory of the embedded broker that it starts."""
+        return self._folder / "data"
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -119,7 +127,7 @@ class LocalHub:
 
     async def start_broker(self, *, engine: bool = True, flush: str = "always", partitions: int = 1) -> str:
         """Start the embedded broker on a free port, with an embedded engine; returns its address. Raises NotReady."""
-        where = ["--data", str(self._folder / "data"), "--host", "127.0.0.1", "--port", "0"]
+        where = ["--data", str(self.data_dir), "--host", "127.0.0.1", "--port", "0"]
         arguments = [*where, "--flush", flush, "--partitions", str(partitions), *(["--engine"] if engine else [])]
         facts = await self._start("broker", arguments, role="broker+engine" if engine else "broker")
         self.bootstrap = str(facts["address"])
@@ -137,20 +145,38 @@ class LocalHub:
         """Start a delivery process with one subscriber. Raises NotReady."""
         await self._start("delivery", ["--bootstrap", self.bootstrap, "--subscriber", subscriber])
 
+    async def start_up(self, registry: str, subscriber: str, options: Sequence[str] = ()) -> dict[str, int]:
+        """Start `hub up` with a worker for `registry`, a subscriber, health pages and more `options`; returns the process ids of
+        the supervisor (`up`) and of its processes by name. Raises NotReady."""
+        where = ["--data", str(self.data_dir), "--host", "127.0.0.1", "--port", "0", "--health-port", str(_free_port())]
+        facts = await self._start("up", [*where, *options, "--worker", registry, "--subscriber", subscriber])
+        self.bootstrap = str(facts["address"])
+        return {"up": self.children[-1].process.pid, **{one["name"]: one["pid"] for one in facts["processes"]}}
+
     async def restart_killed(self, role: str) -> float:
         """Kill the process of this role (SIGKILL) and restart it; returns the seconds from its start until it is ready.
 
         Raises NotReady."""
+        return await self.start_again(await self.kill(role))
+
+    async def kill(self, role: str) -> HubProcess:
+        """Kill the process of this role (SIGKILL), with the processes that it has started; returns when they have ended."""
         (child,) = (one for one in self.children if one.role == role)
+        started = psutil.Process(child.process.pid).children(recursive=True)
         child.process.kill()
         await child.process.wait()
+        await asyncio.to_thread(psutil.wait_procs, started, STOP_SECONDS)  # the kernel kills them when their parent is gone
+        return child
+
+    async def start_again(self, child: HubProcess) -> float:
+        """Start a process that was killed; returns the seconds from its start until it is ready. Raises NotReady."""
         place = self.children.index(child)
         self.children.remove(child)
         name, *arguments = child.command
         if "--port" in arguments:  # keep the port: the other processes have the address
             arguments[arguments.index("--port") + 1] = self.bootstrap.rpartition(":")[2]
         began = time.perf_counter()
-        await self._start(name, arguments, role=role)
+        await self._start(name, arguments, role=child.role)
         self.children.insert(place, self.children.pop())  # they are stopped in reverse order: the broker last
         return time.perf_counter() - began
 
@@ -184,3 +210,9 @@ class LocalHub:
         for child in self.children:
             used[child.role] = used.get(child.role, 0.0) + child.cpu_seconds()
         return used
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

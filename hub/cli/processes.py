@@ -174,7 +174,7 @@ def delivery(
     from ..runtime import serve_delivery
     from ..runtime.cluster import cluster_at
 
-    subscribers = parse_configs(checked_subscribers(subscriber))
+    subscribers = parse_configs(checked_subscribers(subscriber, is_checked=parent != 0))
     if isolate:
         subscribers = [one.model_copy(update={"isolation": "process"}) for one in subscribers]
     configured = _settings()
@@ -227,9 +227,12 @@ def ensure_configured_topics(bootstrap: str, partitions: int | None) -> "Ensured
     return asyncio.run(ensure())
 
 
-def checked_subscribers(chosen: list[str] | None) -> list[dict[str, Any]]:
+def checked_subscribers(chosen: list[str] | None, *, is_checked: bool = False) -> list[dict[str, Any]]:
     """The subscribers to run: the chosen ones, else the configured ones, else the console; those that export to the endpoint of
-    `[otlp]`, and the one of `[metrics]`. Raises ConfigurationError if one is invalid."""
+    `[otlp]`, and the one of `[metrics]`. Raises ConfigurationError if one is invalid.
+
+    `is_checked`: the supervisor has checked them, so that their plugins need not be imported for that again; a fault that was
+    made since is found when the subscriber is started."""
     configured = _settings()
     exports = configured is not None and (configured.otlp.endpoint is not None or configured.metrics.enabled)
     if not chosen and not exports and (configured is None or not configured.subscribers):
@@ -242,13 +245,15 @@ def checked_subscribers(chosen: list[str] | None) -> list[dict[str, Any]]:
         entries, source = [{"use": one} for one in chosen or ("console",)], "--subscriber"
     else:
         entries, source = configured.subscribers, origin_of("subscribers")
-    check_subscribers(entries, source)
+    if not is_checked:
+        check_subscribers(entries, source)
     if configured is None:
         return entries
     from ..runtime.export import exporting_subscribers
 
     added = exporting_subscribers(configured.otlp, configured.metrics, entries)
-    check_subscribers(added, origin_of("otlp.endpoint"))
+    if not is_checked:
+        check_subscribers(added, origin_of("otlp.endpoint"))
     return [*entries, *added]
 
 
@@ -311,6 +316,10 @@ def _serve(role: str, main: "Callable[[Process], Awaitable[None]]", ready_fd: in
     from ..runtime.tuning import health_limits
 
     settings = _settings()
+    if settings is not None and settings.otlp.endpoint is not None and settings.metrics.histograms == "exponential":
+        from ..metrics import Histogram
+
+        Histogram.with_exponential = True
     push = None if ready_fd >= 0 else _push_of(settings, f"{role}-{os.getpid()}")
     options = HealthOptions(health, health_limits(None if settings is None else settings.health))
     run_process(role, main, ready_fd=ready_fd if ready_fd >= 0 else None, health=options, push=push)

@@ -13,6 +13,7 @@ from .processes import (
     AdvertisedHost,
     HealthHost,
     LogFormat,
+    Parent,
     checked_subscribers,
     ensure_configured_topics,
     health_address,
@@ -79,13 +80,17 @@ def up(
         str, typer.Option(help="Minimum level of log records: debug, info, warning or error.", envvar="HUB_LOG_LEVEL")
     ] = "warning",
     log_format: LogFormat = "text",
+    parent: Parent = 0,
 ) -> None:
     """Run a complete hub: broker, engine, delivery and workers. Restarts processes that die. Ctrl-C drains and stops all of
     them."""
+    from ..child_process import die_with_parent
     from ..runtime import Fleet, HealthOptions, Process, Supervisor, check_registries, make_listener, run_process
     from ..service import ServiceTasks
     from ..telemetry import configure_logging
 
+    if parent:
+        die_with_parent(parent)
     configure_logging("up", log_level, log_format=log_format)
     check_registries(worker or [])
     if not no_subscribers:

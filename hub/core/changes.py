@@ -127,6 +127,9 @@ class Changes:
         move = MOVES[type(event)].get(task.row.state)
         assert move is not None, f"{type(event).__name__} on {task.id} in state {task.row.state!r}"
         before, after, leaving, entering = move
+        lease = task.row.lease
+        if lease is not None and lease.trace_period and hasattr(event, "trace_period"):
+            event.trace_period = lease.trace_period
         state, now_us = self.state, self.now_us
         for leave in leaving:
             leave(state, task, now_us)

@@ -29,11 +29,13 @@ class CoreSettings(Struct, frozen=True, kw_only=True):
 
     `retention_seconds`: how long the id of an ended task stays known. `waiting_max`: live tasks that a partition may hold; beyond
     it submissions are refused. `strict_namespaces`: those in which a submission must have a name that a worker has registered.
-    `trace_sample`: the share of new roots, of those without a trace context, whose trace is recorded. `inboxes`: partitions of
-    each commands topic."""
+    `trace_sample`: the share of new roots, of those without a trace context, whose trace is recorded.
+    `trace_max_age_seconds`: attempts of a run that is older are in a linked trace; 0: never. `inboxes`: partitions of each
+    commands topic."""
 
     retention_seconds: float = 3_600.0
     waiting_max: int = 1_000_000
     strict_namespaces: frozenset[str] = frozenset()
     trace_sample: float = 1.0
+    trace_max_age_seconds: float = 86_400.0
     inboxes: int

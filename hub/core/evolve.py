@@ -72,6 +72,8 @@ def _take_optional(row: TaskRow, data: e.TaskCreated) -> None:
         row.delivery = data.delivery
     if data.parent_id is not None:
         row.parent = data.parent_id
+    if data.trace_link is not None:
+        row.trace_link = data.trace_link
     if data.key is not None:
         row.key = data.key
     if data.depends_on:
@@ -131,7 +133,14 @@ def _dispatched(row: TaskRow, data: e.TaskDispatched, time: str, time_us: int) -
     row.dispatched_at = time
     row.attempt = data.attempt
     row.dispatch = data.dispatch
-    row.lease = Lease(worker=data.worker, token=data.token, pool=data.pool, inbox=data.inbox, seconds=data.lease_seconds)
+    row.lease = Lease(
+        worker=data.worker,
+        token=data.token,
+        pool=data.pool,
+        inbox=data.inbox,
+        seconds=data.lease_seconds,
+        trace_period=data.trace_period,
+    )
     row.policy = data.policy
     row.unresolved = False
     if data.version is not None:

@@ -16,7 +16,7 @@ from .rejection import Rejection, TaskRejection
 from .routing import misrouted
 from .state import Task
 from .tasks.replies import reply_of, reply_of_ended
-from .tasks.tracing import root_traceparent, step_traceparent
+from .tasks.tracing import linked_traceparent, root_traceparent, step_traceparent
 from .workflows.cancelling import request_cancel
 from .workflows.dependencies import place
 from .workflows.expansion import create_steps
@@ -49,6 +49,9 @@ def on_submission(changes: Changes, envelope: Envelope, submission: Submission) 
         total = admitted.root.row.steps.total + len(admitted.tasks)
         changes.apply(admitted.root, e.WorkflowExpanded(added=len(admitted.tasks), steps_total=total))
         trace = trace or step_traceparent(admitted.root, envelope.offset)
+    elif trace is not None and submission.parent_id is not None and envelope.reply is None:
+        admitted.tasks[0].data.trace_link = trace
+        trace = linked_traceparent(task_id, envelope.offset, trace)
     elif trace is None:
         trace = root_traceparent(task_id, envelope.offset, changes.settings.trace_sample)
     for new in admitted.tasks:

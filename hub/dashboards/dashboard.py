@@ -64,7 +64,7 @@ _GRAFANA: Json = {
 _ALERTS: Json = {
     "datasource": PROMETHEUS,
     "enable": True,
-    "expr": 'ALERTS{alertname=~"Hub.*", alertstate="firing"}',
+    "expr": 'ALERTS{alertname=~"Hub.*", alertstate="firing", severity!="none"}',
     "iconColor": "red",
     "name": "Alerts",
     "step": "60s",

@@ -25,13 +25,15 @@ class Row(NamedTuple):
 
 
 def small(*panels: Json) -> list[Sized]:
-    """Numbers, six in a line."""
-    return [Sized(panel, 4, 4) for panel in panels]
+    """Numbers, six in a line at most."""
+    return [Sized(panel, COLUMNS // min(len(panels), 6), 4) for panel in panels]
 
 
 def medium(*panels: Json) -> list[Sized]:
-    """Graphs, three in a line."""
-    return [Sized(panel, 8, 8) for panel in panels]
+    """Graphs, three in a line; the last lines have two if that leaves no gap."""
+    pairs = {0: 0, 1: 2, 2: 1}[len(panels) % 3] if len(panels) > 1 else 0
+    threes = len(panels) - 2 * pairs
+    return [Sized(panel, 8 if number < threes else 12, 8) for number, panel in enumerate(panels)]
 
 
 def large(*panels: Json) -> list[Sized]:
@@ -45,7 +47,7 @@ def wide(panel: Json, height: int = 10) -> list[Sized]:
 
 
 def placed(rows: Sequence[Row]) -> list[Json]:
-    """All panels with id and position. A line is as high as its highest panel."""
+    """All panels with id and position. The panels of a line have the same height."""
     found: list[Json] = []
     top = 0
     for row in rows:
@@ -59,12 +61,12 @@ def _flow(panels: Sequence[Sized], found: list[Json], top: int) -> int:
     """Add the panels from `top` on; return the first free line below."""
     left = height = 0
     for one in panels:
-        if left + one.width > COLUMNS:
+        if left + one.width > COLUMNS or (left > 0 and one.height != height):
             left, top, height = 0, top + height, 0
         panel = _with_place(one.panel, found, left, top)
         panel["gridPos"] |= {"w": one.width, "h": one.height}
         found.append(panel)
-        left, height = left + one.width, max(height, one.height)
+        left, height = left + one.width, one.height
     return top + height
 
 

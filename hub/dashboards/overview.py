@@ -2,8 +2,8 @@
 
 from .dashboard import Dashboard
 from .layout import Row, large, medium, small
-from .panels import Levels, Query, TableColumn, graph, stat, table, with_exemplars
-from .promql import increase, largest, or_zero, quantile, rate, series, total
+from .panels import PER_SECOND, Levels, Query, TableColumn, graph, stat, table, with_exemplars
+from .promql import RANGE, counted, increase, largest, or_zero, quantile, rate, series, total
 from .recording import BUDGET_LEFT, COUNTED, ERRORS, OVERALL_WINDOWS, RESULTS, overall_error_ratio
 from .variables import constant, data_source
 
@@ -13,7 +13,7 @@ TASK_LINK = {
     "title": "Open the task type",
     "url": "/d/hub-task-type?${__url_time_range}&var-task=${__value.text}",
 }
-FIRING = 'count(ALERTS{alertname=~"Hub.*", alertstate="firing"})'
+FIRING = 'count(ALERTS{alertname=~"Hub.*", alertstate="firing", severity!="none"})'
 
 
 def overview(objective: float) -> Dashboard:
@@ -38,6 +38,7 @@ def _service_level(objective: float) -> Row:
             "percentunit",
             "Share of the tasks that ended in the time range and succeeded; cancelled and skipped tasks do not count.",
             Levels(1 - budget, 1 - 10 * budget, rising=False),
+            decimals=2,
         ),
         stat(
             "Error budget left",
@@ -67,7 +68,13 @@ def _service_level(objective: float) -> Row:
             "Workers that send heartbeats and do not drain.",
             Levels(1, 0.5, rising=False),
         ),
-        stat("Firing alerts", or_zero(FIRING), "none", "Alerts of the rules for Prometheus that fire now.", Levels(1, 1)),
+        stat(
+            "Firing alerts",
+            or_zero(FIRING),
+            "none",
+            "Alerts of the rules for Prometheus that fire now, without the watchdog.",
+            Levels(1, 1),
+        ),
     )
     burn = [Query(f"{overall_error_ratio(window)} / (1 - $objective)", window) for window in OVERALL_WINDOWS]
     return Row(
@@ -92,18 +99,18 @@ def _throughput() -> Row:
     return Row(
         "Throughput",
         medium(
-            graph("Created tasks", [Query(total(rate("hub.task.created"), "queue"), "{{queue}}")], "ops", "Per second."),
+            graph("Created tasks", [Query(total(rate("hub.task.created"), "queue"), "{{queue}}")], PER_SECOND, "Per second."),
             graph(
                 "Ended tasks",
                 [Query(total(rate(RESULTS), "result"), "{{result}}")],
-                "ops",
+                PER_SECOND,
                 "Per second, by result.",
                 stacked=True,
             ),
             graph(
                 "Attempts",
                 [Query(total(rate("hub.attempts"), "outcome"), "{{outcome}}")],
-                "ops",
+                PER_SECOND,
                 "Ended attempts per second: success is goodput, the rest is waste.",
                 stacked=True,
             ),
@@ -113,13 +120,13 @@ def _throughput() -> Row:
                     Query(total(rate("hub.task.rejections"), "report", "code"), "{{report}}: {{code}}"),
                     Query(total(rate("hub.task.deduplications")), "duplicates"),
                 ],
-                "ops",
+                PER_SECOND,
                 "Rejected submissions and requests by reason, and duplicate submissions.",
             ),
             graph(
                 "Retries",
                 [Query(total(rate("hub.task.retries"), "reason"), "{{reason}}")],
-                "ops",
+                PER_SECOND,
                 "Scheduled retries per second, by cause.",
             ),
             graph(
@@ -128,7 +135,7 @@ def _throughput() -> Row:
                     Query(total(rate("hub.task.timeouts"), "reason"), "timeout: {{reason}}"),
                     Query(total(rate("hub.task.cancellations")), "cancelled"),
                 ],
-                "ops",
+                PER_SECOND,
                 "Exceeded timeouts by kind, and cancelled tasks and workflows.",
             ),
         ),
@@ -136,19 +143,17 @@ def _throughput() -> Row:
 
 
 def _tasks() -> Row:
-    ended = total(increase(RESULTS, result=COUNTED), "namespace", "task")
-    errors = total(increase(RESULTS, result=ERRORS), "namespace", "task")
-    p95 = quantile(0.95, RUN, "namespace", "task", window="$__range")
+    ended = counted(RESULTS, RANGE, "namespace", "task", result=COUNTED)
+    errors = counted(RESULTS, RANGE, "namespace", "task", result=ERRORS)
+    p95 = quantile(0.95, RUN, "namespace", "task", window=RANGE)
     return Row(
         "Task types",
         large(
             table(
                 "Most errors",
                 [
-                    TableColumn("Errors", f"topk(10, {errors} > 0)"),
-                    TableColumn(
-                        "Share", f"{errors} / ({ended} > 0) and topk(10, {errors} > 0)", "percentunit", Levels(0.01, 0.05)
-                    ),
+                    TableColumn("Errors", f"topk(10, {errors})"),
+                    TableColumn("Share", f"{errors} / {ended} and topk(10, {errors})", "percentunit", Levels(0.01, 0.05)),
                 ],
                 "Task types with the most errors in the time range.",
                 TASK_LINK,

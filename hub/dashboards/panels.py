@@ -6,6 +6,8 @@ Source: `@grafana/schema` 13.2, types `Panel`, `FieldConfig` and the options of 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from .promql import RANGE
+
 Json = dict[str, Any]
 
 PROMETHEUS: Json = {"type": "prometheus", "uid": "${prometheus}"}
@@ -13,6 +15,20 @@ LOKI: Json = {"type": "loki", "uid": "${loki}"}
 TEMPO: Json = {"type": "tempo", "uid": "${tempo}"}
 
 GREEN, YELLOW, RED = "green", "yellow", "red"
+PER_SECOND = "suffix:/s"
+"""The unit of rates of tasks, events and records."""
+_NAMES = {
+    GREEN: ("success", "ok"),
+    YELLOW: ("retry",),
+    RED: ("failure", "dlq"),
+    "dark-red": ("error", "lost"),
+    "orange": ("timeout",),
+    "blue": ("cancellation", "postponed"),
+    "purple": ("skip", "drop"),
+    "#8e8e8e": ("released", "superseded"),
+}
+COLORS = {name: color for color, names in _NAMES.items() for name in names}
+"""Colours of results of tasks, outcomes of attempts and of deliveries: the same on all dashboards."""
 
 
 class Query(NamedTuple):
@@ -47,16 +63,24 @@ class TableColumn(NamedTuple):
     levels: Levels | None = None
 
 
-def stat(title: str, expression: str, unit: str, about: str, levels: Levels | None = None) -> Json:
-    """One number, with its course behind it."""
+def stat(
+    title: str, expression: str, unit: str, about: str, levels: Levels | None = None, *, decimals: int | None = None
+) -> Json:
+    """One number, with its course behind it. A number that is about the time range has no course: it is asked for once.
+    `decimals`: their number; None: Grafana chooses it."""
+    whole_range = RANGE in expression
+    target = _target(0, Query(expression))
+    config = _fields(unit, levels)
+    if decimals is not None:
+        config["defaults"]["decimals"] = decimals
     return {
         **_panel("stat", title, about),
         "datasource": PROMETHEUS,
-        "targets": [_target(0, Query(expression))],
-        "fieldConfig": _fields(unit, levels),
+        "targets": [{**target, "instant": True, "range": False} if whole_range else target],
+        "fieldConfig": config,
         "options": {
             "colorMode": "background" if levels else "value",
-            "graphMode": "area",
+            "graphMode": "none" if whole_range else "area",
             "justifyMode": "auto",
             "orientation": "auto",
             "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
@@ -67,8 +91,10 @@ def stat(title: str, expression: str, unit: str, about: str, levels: Levels | No
 
 
 def graph(title: str, queries: Sequence[Query], unit: str, about: str, *, stacked: bool = False) -> Json:
-    """Lines over time, or stacked areas."""
+    """Lines over time, or stacked areas. The legend shows the largest series first."""
     config = _fields(unit, None)
+    if any(query.legend in ("{{result}}", "{{outcome}}") for query in queries):
+        config["overrides"] = [_colored(name, color) for name, color in COLORS.items()]
     config["defaults"]["custom"] = {
         "drawStyle": "line",
         "fillOpacity": 40 if stacked else 8,
@@ -85,8 +111,37 @@ def graph(title: str, queries: Sequence[Query], unit: str, about: str, *, stacke
         "targets": [_target(number, query) for number, query in enumerate(queries)],
         "fieldConfig": config,
         "options": {
-            "legend": {"calcs": ["lastNotNull", "max"], "displayMode": "table", "placement": "bottom", "showLegend": True},
+            "legend": {
+                "calcs": ["lastNotNull", "max"],
+                "displayMode": "table",
+                "placement": "bottom",
+                "showLegend": True,
+                "sortBy": "Last *",
+                "sortDesc": True,
+            },
             "tooltip": {"mode": "multi", "sort": "desc"},
+        },
+    }
+
+
+def timeline(title: str, query: Query, texts: Sequence[tuple[str, str]], about: str) -> Json:
+    """One bar per series over time, whose colour and text are that of the value: `texts` has text and colour of 0, 1, 2 ..."""
+    named = {str(number): {"index": number, "text": text, "color": color} for number, (text, color) in enumerate(texts)}
+    config = _fields("none", None)
+    config["defaults"]["mappings"] = [{"type": "value", "options": named}]
+    config["defaults"]["custom"] = {"fillOpacity": 70, "lineWidth": 0, "spanNulls": False}
+    return {
+        **_panel("state-timeline", title, about),
+        "datasource": PROMETHEUS,
+        "targets": [_target(0, query)],
+        "fieldConfig": config,
+        "options": {
+            "alignValue": "left",
+            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
+            "mergeValues": True,
+            "rowHeight": 0.8,
+            "showValue": "auto",
+            "tooltip": {"mode": "single", "sort": "none"},
         },
     }
 
@@ -221,6 +276,11 @@ def _fields(unit: str, levels: Levels | None) -> Json:
     steps = [{"color": GREEN, "value": None}] if levels is None else levels.steps()
     color = {"mode": "palette-classic"} if levels is None else {"mode": "thresholds"}
     return {"defaults": {"color": color, "thresholds": {"mode": "absolute", "steps": steps}, "unit": unit}, "overrides": []}
+
+
+def _colored(name: str, color: str) -> Json:
+    value = {"mode": "fixed", "fixedColor": color}
+    return {"matcher": {"id": "byName", "options": name}, "properties": [{"id": "color", "value": value}]}
 
 
 def _override(field: str, column: TableColumn) -> Json:

@@ -34,6 +34,12 @@ def increase(name: str, window: str = RANGE, **labels: str) -> str:
     return f"increase({_counter(name, labels)}[{window}])"
 
 
+def counted(name: str, window: str = RANGE, *by: str, **labels: str) -> str:
+    """How much a counter of rare things grew in a window, by the labels `by`, as a whole number. Nothing where it did not grow.
+    `increase` alone does not see the first of them, with which the series begins, and extrapolates to fractions."""
+    return f"round({total(new_in(name, window, **labels), *by)})"
+
+
 def new_in(name: str, window: str, **labels: str) -> str:
     """The series of a counter that grew in a window, also those whose first value is in it, which `increase` does not see."""
     counter = _counter(name, labels)

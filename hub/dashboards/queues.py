@@ -2,11 +2,12 @@
 
 from .dashboard import Dashboard
 from .layout import Row, large, medium, small
-from .panels import Levels, Query, graph, heatmap, stat
-from .promql import bucket_rate, increase, largest, or_zero, quantile, rate, series, total
+from .panels import PER_SECOND, Levels, Query, graph, heatmap, stat
+from .promql import bucket_rate, counted, largest, or_zero, quantile, rate, series, total
 from .variables import data_source, values
 
 SHARES = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
+DESTINATION = "messaging_destination_name"
 QUEUE, POOL = {"queue": "~$queue"}, {"pool": "~$pool"}
 
 
@@ -55,7 +56,7 @@ def _numbers() -> Row:
             ),
             stat(
                 "Lost attempts",
-                or_zero(total(increase("hub.attempts", outcome="lost", **QUEUE))),
+                or_zero(counted("hub.attempts", outcome="lost", **QUEUE)),
                 "none",
                 "Attempts whose worker was lost, in the time range.",
                 Levels(1, 10),
@@ -92,10 +93,10 @@ def _queues() -> Row:
                     "s",
                     "Estimated time until the waiting tasks have been run, at the present rate. None while nothing is completed.",
                 ),
-                graph("Arrivals and completions", flow, "ops", "Tasks per second that became ready, and that ended."),
+                graph("Arrivals and completions", flow, PER_SECOND, "Tasks per second that became ready, and that ended."),
                 graph("Wait for a worker", waits, "s", "Time from ready to the start of the body."),
                 graph(
-                    "p95 of the wait",
+                    "Wait for a worker, p95",
                     [Query(quantile(0.95, "hub.queue.wait.duration", "queue", **QUEUE), "{{queue}}")],
                     "s",
                     "By queue.",
@@ -103,17 +104,14 @@ def _queues() -> Row:
             ),
             *large(
                 heatmap(
-                    "Wait for a worker",
+                    "Distribution of the wait",
                     total(bucket_rate("hub.queue.wait.duration", **QUEUE), "le"),
                     "s",
-                    "Distribution over time.",
+                    "Waits for a worker, by length, over time.",
                 ),
                 graph(
-                    "Delay of timers",
-                    [
-                        Query(quantile(0.5, "hub.task.schedule.delay", "timer"), "p50 {{timer}}"),
-                        Query(quantile(0.99, "hub.task.schedule.delay", "timer"), "p99 {{timer}}"),
-                    ],
+                    "Delay of timers, p99",
+                    [Query(quantile(0.99, "hub.task.schedule.delay", "timer"), "{{timer}}")],
                     "s",
                     "How late start times, retries and timeouts take effect, by kind of timer.",
                 ),
@@ -143,12 +141,12 @@ def _workers() -> Row:
             graph(
                 "Losses",
                 [
-                    Query(total(increase("hub.worker.losses", "5m", **POOL), "pool"), "workers: {{pool}}"),
-                    Query(total(increase("hub.attempts", "5m", outcome="lost", **QUEUE), "queue"), "attempts: {{queue}}"),
-                    Query(total(increase("hub.worker.leases.lost", "5m", **POOL), "pool"), "leases: {{pool}}"),
+                    Query(counted("hub.worker.losses", "5m", "pool", **POOL), "workers: {{pool}}"),
+                    Query(counted("hub.attempts", "5m", "queue", outcome="lost", **QUEUE), "attempts: {{queue}}"),
+                    Query(counted("hub.worker.leases.lost", "5m", "pool", **POOL), "leases: {{pool}}"),
                 ],
                 "none",
-                "Lost workers and attempts in 5 minutes, and leases that running workers lost.",
+                "Lost workers and attempts in 5 minutes, and leases that running workers lost; no data if there were none.",
             ),
         ),
     )
@@ -162,10 +160,22 @@ def _handlers() -> Row:
             graph(
                 "Commands",
                 [Query(total(rate("hub.worker.commands", **POOL), "type"), "{{type}}")],
-                "ops",
+                PER_SECOND,
                 "Received commands per second.",
             ),
             graph("Bodies, p95", [Query(body, "{{task}}")], "s", "Run time of bodies as the worker measured it, by task."),
+            graph(
+                "Bodies by queue, p95",
+                [Query(quantile(0.95, "messaging.process.duration", DESTINATION), f"{{{{{DESTINATION}}}}}")],
+                "s",
+                "Run time of bodies, by queue; the last bucket ends at 10 s.",
+            ),
+            graph(
+                "Received records",
+                [Query(total(rate("messaging.client.consumed.messages"), DESTINATION), f"{{{{{DESTINATION}}}}}")],
+                PER_SECOND,
+                "Records that engines and workers have received per second, by topic.",
+            ),
             graph(
                 "Delay of the event loop",
                 [Query(largest(series("hub.worker.loop.delay", **POOL), "pool", "process"), "{{pool}} {{process}}")],
@@ -175,13 +185,13 @@ def _handlers() -> Row:
             graph(
                 "Heartbeats",
                 [Query(total(rate("hub.worker.heartbeats", **POOL), "pool"), "{{pool}}")],
-                "ops",
+                PER_SECOND,
                 "Sent heartbeats per second.",
             ),
             graph(
                 "Rejected reports",
                 [Query(total(rate("hub.attempt.rejections"), "report", "code"), "{{report}}: {{code}}")],
-                "ops",
+                PER_SECOND,
                 "Rejected reports of workers per second, for example of attempts that were superseded.",
             ),
         ),

@@ -2,8 +2,8 @@
 
 from .dashboard import Dashboard
 from .layout import Row, medium, small
-from .panels import Levels, Query, graph, stat
-from .promql import count_rate, increase, largest, mean, mean_since_start, or_zero, quantile, rate, series, sum_rate, total
+from .panels import PER_SECOND, Levels, Query, graph, stat
+from .promql import count_rate, counted, largest, mean, mean_since_start, or_zero, quantile, rate, series, sum_rate, total
 from .variables import data_source
 
 COMMIT, BATCH, RECORDS = "hub.engine.commit.duration", "hub.engine.batch.duration", "hub.engine.batch.records"
@@ -39,7 +39,7 @@ def _numbers() -> Row:
             stat("Live tasks", total(series("hub.engine.live_tasks")), "none", "Tasks in the memory of the engine."),
             stat(
                 "Dead letters",
-                or_zero(total(increase("hub.engine.dead_letters"))),
+                or_zero(counted("hub.engine.dead_letters")),
                 "none",
                 "Records and timers that the engine could not process, in the time range.",
                 Levels(1, 1),
@@ -82,7 +82,7 @@ def _engine() -> Row:
             graph(
                 "Processed records",
                 _by_partition(total(sum_rate(RECORDS), "partition")),
-                "ops",
+                PER_SECOND,
                 "Records of hub.intake per second, by partition.",
             ),
             graph("Commits", _two(COMMIT), "s", "Time to commit a transaction."),
@@ -108,9 +108,9 @@ def _engine() -> Row:
             ),
             graph(
                 "Dead letters",
-                [Query(total(increase("hub.engine.dead_letters", "5m"), "kind"), "{{kind}}")],
+                [Query(counted("hub.engine.dead_letters", "5m", "kind"), "{{kind}}")],
                 "none",
-                "Dead-lettered records and timers in 5 minutes.",
+                "Dead-lettered records and timers in 5 minutes; no data if there were none.",
             ),
         ),
     )
@@ -122,9 +122,9 @@ def _events() -> Row:
         medium(
             graph(
                 "Events by type",
-                [Query(f"topk(12, {total(rate('hub.events.published'), 'type')})", "{{type}}")],
-                "ops",
-                "Lifecycle events per second, the most frequent types.",
+                [Query(total(rate("hub.events.published"), "type"), "{{type}}")],
+                PER_SECOND,
+                "Lifecycle events per second.",
                 stacked=True,
             ),
             graph(
@@ -136,8 +136,8 @@ def _events() -> Row:
             graph(
                 "Series beyond the limit",
                 [Query(total(rate("hub.metrics.series.overflow"), "instrument"), "{{instrument}}")],
-                "ops",
-                "Requests for series of an instrument that has too many; they are counted under the value other.",
+                PER_SECOND,
+                "Requests for series of an instrument that has too many; they are counted under the value other. No data: none.",
             ),
         ),
     )
@@ -150,9 +150,9 @@ def _broker() -> Row:
             graph("Requests", [Query(total(rate("hub.broker.requests"), "api"), "{{api}}")], "reqps", "Per second, by API."),
             graph(
                 "Requests, p99",
-                [Query(quantile(0.99, "hub.broker.request.duration", "api"), "{{api}}")],
+                [Query(quantile(0.99, "hub.broker.request.duration", "api", api="!fetch"), "{{api}}")],
                 "s",
-                "Time to respond, with the waiting that the request asks for (Fetch).",
+                "Time to respond, without Fetch, which waits for records.",
             ),
             graph("Syncs of the journal", _two("hub.broker.fsync.duration"), "s", "Time to sync the journal to disk."),
             graph(
@@ -170,7 +170,7 @@ def _broker() -> Row:
                     Query(total(rate("hub.broker.produced.records")), "records"),
                     Query(total(count_rate("hub.broker.fsync.duration")), "syncs"),
                 ],
-                "ops",
+                PER_SECOND,
                 "Appended records per second, and syncs of the journal.",
             ),
             graph("Connections", [Query(total(series("hub.broker.connections")), "open")], "none", "Open connections."),
@@ -188,7 +188,7 @@ def _broker() -> Row:
 
 
 def _processes() -> Row:
-    by = ("role", "process", "instance")
+    by = ("role", "process", "instance")  # a process with a page of its own has no label process
     legend = "{{role}} {{process}} {{instance}}"
     return Row(
         "Processes",

@@ -2,12 +2,17 @@
 
 from .dashboard import Dashboard
 from .layout import Row, large, medium, small
-from .panels import Levels, Query, TableColumn, graph, heatmap, stat, table
-from .promql import RANGE, bucket_rate, increase, largest, new_in, or_zero, quantile, rate, series, total
+from .panels import PER_SECOND, Levels, Query, TableColumn, graph, heatmap, stat, table, timeline
+from .promql import RANGE, bucket_rate, counted, increase, largest, or_zero, quantile, rate, series, total
 from .variables import data_source, values
 
 CHOSEN = {"subscriber": "~$subscriber"}
 STATE = "hub.subscriber.state"
+#: The states of a subscriber, the one that matters most first: several processes may report different ones.
+STATES = (
+    *(("failed", "red"), ("blocked", "dark-orange"), ("unavailable", "orange"), ("reconnecting", "yellow")),
+    *(("paused", "purple"), ("starting", "light-blue"), ("waiting", "blue"), ("running", "green"), ("stopped", "#8e8e8e")),
+)
 SHARES = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
 
 
@@ -46,7 +51,7 @@ def _numbers() -> Row:
             ),
             stat(
                 "Dead letters",
-                or_zero(total(increase("hub.subscriber.dead_letters", **CHOSEN))),
+                or_zero(counted("hub.subscriber.dead_letters", **CHOSEN)),
                 "none",
                 "Dead-lettered events in the time range: `hub subscribers dlq list`.",
                 Levels(1, 10),
@@ -76,14 +81,14 @@ def _deliveries() -> Row:
             graph(
                 "Deliveries",
                 [Query(total(rate("hub.subscriber.deliveries", **CHOSEN), "outcome"), "{{outcome}}")],
-                "ops",
+                PER_SECOND,
                 "Per second, by outcome.",
                 stacked=True,
             ),
             graph(
                 "By subscriber",
                 [Query(total(rate("hub.subscriber.deliveries", **CHOSEN), "subscriber"), "{{subscriber}}")],
-                "ops",
+                PER_SECOND,
                 "Deliveries per second.",
             ),
             graph("Duration of a call", durations, "s", "Time that a handler took for one call."),
@@ -113,42 +118,45 @@ def _deliveries() -> Row:
                         "{{subscriber}}: {{outcome}}",
                     )
                 ],
-                "ops",
+                PER_SECOND,
                 "Deliveries per second that were repeated, postponed, dropped, skipped or dead-lettered.",
             ),
             graph(
-                "p95 of a call",
+                "Duration of a call, p95",
                 [Query(quantile(0.95, "hub.subscriber.delivery.duration", "subscriber", **CHOSEN), "{{subscriber}}")],
                 "s",
                 "Time that a handler took for one call, by subscriber.",
             ),
             heatmap(
-                "Duration of a call",
+                "Distribution of the duration",
                 total(bucket_rate("hub.subscriber.delivery.duration", **CHOSEN), "le"),
                 "s",
-                "Distribution over time.",
+                "Calls of handlers, by duration, over time.",
             ),
         ),
     )
 
 
+def _present(state: str) -> str:
+    return f"({largest(series(STATE, state=state, **CHOSEN), 'subscriber')} == 1)"
+
+
 def _states() -> Row:
-    states = Query(f"{largest(series(STATE, **CHOSEN), 'subscriber', 'state')} == 1", "{{subscriber}}: {{state}}")
+    numbered = [f"{_present(state)} * {number}" for number, (state, _) in enumerate(STATES)]
     letters, restarts = (
-        total(increase(name, RANGE, **CHOSEN), "subscriber")
-        for name in ("hub.subscriber.dead_letters", "hub.subscriber.restarts")
+        counted(name, RANGE, "subscriber", **CHOSEN) for name in ("hub.subscriber.dead_letters", "hub.subscriber.restarts")
     )
     return Row(
         "States",
         large(
-            graph("State", [states], "none", "The state of each subscriber over time.", stacked=True),
+            timeline("State", Query(" or ".join(numbered), "{{subscriber}}"), STATES, "The state of each subscriber over time."),
             table(
                 "Dead letters and restarts",
                 [
                     TableColumn("Dead letters", letters, "short", Levels(1, 10)),
                     TableColumn("Restarts", restarts, "short", Levels(1, 5)),
                 ],
-                "In the time range, by subscriber. `hub subscribers list` shows the latest error.",
+                "In the time range, by subscriber, if there were any. `hub subscribers list` shows the latest error.",
             ),
         ),
     )
@@ -156,32 +164,49 @@ def _states() -> Row:
 
 def _alerts() -> Row:
     transitions = "hub.alert.transitions"
-    prometheus = 'sum by (alertname, severity) (ALERTS{alertname=~"Hub.*", alertstate="firing"})'
+    prometheus = 'sum by (alertname, severity) (ALERTS{alertname=~"Hub.*", alertstate="firing", severity!="none"})'
     return Row(
         "Alerts",
         [
             *medium(
                 graph(
                     "Alerts of the hub",
-                    [Query(total(increase(transitions, "5m"), "rule", "state"), "{{rule}}: {{state}}")],
+                    [Query(counted(transitions, "5m", "rule", "state"), "{{rule}}: {{state}}")],
                     "none",
-                    "Alerts that rules of the hub fired, resolved or silenced, in 5 minutes.",
+                    "Alerts that rules of the hub fired, resolved or silenced, in 5 minutes; no data if there were none.",
+                ),
+                graph(
+                    "Active alerts of the hub",
+                    [Query(largest(series("hub.alert.active"), "rule", "severity"), "{{rule}} ({{severity}})")],
+                    "none",
+                    "Alerts of rules of the hub that fire, by rule.",
+                ),
+                graph(
+                    "Notifications",
+                    [
+                        Query(
+                            counted("hub.alert.notifications", "5m", "subscriber", "status", "outcome", **CHOSEN),
+                            "{{subscriber}}, {{status}}: {{outcome}}",
+                        )
+                    ],
+                    "none",
+                    "Notifications of alert targets by outcome, in 5 minutes; no data if there were none.",
                 ),
                 graph(
                     "Received alerts",
-                    [Query(total(increase("hub.receiver.alerts", "5m"), "outcome"), "{{outcome}}")],
+                    [Query(counted("hub.receiver.alerts", "5m", "outcome"), "{{outcome}}")],
                     "none",
-                    "Alerts that were received over HTTP and became tasks, by outcome, in 5 minutes.",
+                    "Alerts that were received over HTTP and became tasks, by outcome, in 5 minutes; no data if there were none.",
                 ),
                 table(
                     "Rules that fired",
-                    [TableColumn("Fired", total(new_in(transitions, RANGE, state="fired"), "rule", "severity"))],
+                    [TableColumn("Fired", counted(transitions, RANGE, "rule", "severity", state="fired"))],
                     "Rules of the hub that fired in the time range.",
                 ),
                 table(
                     "Firing in Prometheus",
                     [TableColumn("Alerts", prometheus)],
-                    "Alerts of the rules for Prometheus that fire now.",
+                    "Alerts of the rules for Prometheus that fire now, without the watchdog.",
                 ),
             )
         ],

@@ -2,7 +2,7 @@
 
 from .dashboard import Dashboard
 from .layout import Row, medium, small, wide
-from .panels import Query, graph, logs, stat, text, trace, traces, with_exemplars
+from .panels import PER_SECOND, Query, graph, logs, stat, text, trace, traces, with_exemplars
 from .promql import RANGE, increase, quantile, rate, total
 from .recording import RESULTS
 from .variables import data_source, entered, values
@@ -40,7 +40,7 @@ def _trace() -> Row:
     return Row(
         "Trace",
         [
-            *wide(text(GUIDE), 4),
+            *wide(text(GUIDE), 3),
             *wide(
                 traces("Traces of the task", query, "Traces that contain a span of the task, or of a step of the workflow."), 6
             ),
@@ -86,7 +86,7 @@ def _type() -> Row:
                 graph(
                     "Results",
                     [Query(total(rate(RESULTS, **CHOSEN), "result"), "{{result}}")],
-                    "ops",
+                    PER_SECOND,
                     "Ended tasks per second, by result.",
                     stacked=True,
                 ),

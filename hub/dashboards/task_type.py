@@ -2,7 +2,7 @@
 
 from .dashboard import Dashboard
 from .layout import Row, large, medium, small, wide
-from .panels import Levels, Query, graph, heatmap, logs, stat, with_exemplars
+from .panels import PER_SECOND, Levels, Query, graph, heatmap, logs, stat, with_exemplars
 from .promql import RANGE, RATE, bucket_rate, count_rate, increase, quantile, rate, series, total
 from .recording import COUNTED, ERRORS, RESULTS
 from .variables import data_source, values
@@ -44,6 +44,7 @@ def _numbers() -> Row:
                     "percentunit",
                     "Share of the ended tasks that succeeded; cancelled and skipped tasks do not count.",
                     Levels(0.999, 0.99, rising=False),
+                    decimals=2,
                 ),
                 stat(
                     "p95",
@@ -64,13 +65,13 @@ def _numbers() -> Row:
                 graph(
                     "Created tasks",
                     [Query(total(rate("hub.task.created", **CHOSEN), "task"), "{{task}}")],
-                    "ops",
+                    PER_SECOND,
                     "Per second, by task.",
                 ),
                 graph(
                     "Ended tasks",
                     [Query(total(rate(RESULTS, **CHOSEN), "result"), "{{result}}")],
-                    "ops",
+                    PER_SECOND,
                     "Per second, by result.",
                     stacked=True,
                 ),
@@ -99,12 +100,12 @@ def _durations() -> Row:
             ),
             *large(
                 heatmap(
-                    "From creation to end",
+                    "Distribution: from creation to end",
                     total(bucket_rate(RUN, **CHOSEN), "le"),
                     "s",
                     "Distribution over time. Points are exemplars: they link to the trace.",
                 ),
-                heatmap("Attempts", total(bucket_rate(ATTEMPT, **CHOSEN), "le"), "s", "Distribution over time."),
+                heatmap("Distribution: attempts", total(bucket_rate(ATTEMPT, **CHOSEN), "le"), "s", "Distribution over time."),
             ),
         ],
     )
@@ -124,14 +125,14 @@ def _attempts() -> Row:
             graph(
                 "Outcomes",
                 [Query(total(rate("hub.attempts", **CHOSEN), "outcome"), "{{outcome}}")],
-                "ops",
+                PER_SECOND,
                 "Ended attempts per second; released and superseded attempts were not started.",
                 stacked=True,
             ),
             graph(
                 "Retries",
                 [Query(total(rate("hub.task.retries", **CHOSEN), "task", "reason"), "{{task}}: {{reason}}")],
-                "ops",
+                PER_SECOND,
                 "Scheduled retries per second, by cause.",
             ),
             graph(
@@ -140,7 +141,7 @@ def _attempts() -> Row:
                     Query(total(rate("hub.task.timeouts", **CHOSEN), "reason"), "timeout: {{reason}}"),
                     Query(total(rate("hub.task.cancellations", **CHOSEN)), "cancelled"),
                 ],
-                "ops",
+                PER_SECOND,
                 "Exceeded timeouts by kind, and cancellations.",
             ),
         ),
@@ -149,7 +150,7 @@ def _attempts() -> Row:
 
 def _errors() -> Row:
     of_tasks = count_rate(RUN, RATE, result=ERRORS, **CHOSEN)
-    of_attempts = count_rate(ATTEMPT, RATE, result="!success", **CHOSEN)
+    of_attempts = count_rate(ATTEMPT, RATE, result="!~success|cancellation", **CHOSEN)
     failures = '{service_name="hub"} | hub_namespace=~"$namespace" | hub_task_name=~"$task" | severity_text=~"ERROR|WARN"'
     return Row(
         "Errors",
@@ -158,14 +159,14 @@ def _errors() -> Row:
                 graph(
                     "Tasks by error",
                     [Query(total(of_tasks, "task", "error_type"), "{{task}}: {{error_type}}")],
-                    "ops",
+                    PER_SECOND,
                     "Tasks that ended with an error, by the type of the error.",
                 ),
                 graph(
                     "Attempts by error",
                     [Query(total(of_attempts, "task", "error_type"), "{{task}}: {{error_type}}")],
-                    "ops",
-                    "Attempts that did not succeed, by the type of the error.",
+                    PER_SECOND,
+                    "Attempts that failed, by the type of the error; cancelled ones have none.",
                 ),
             ),
             *wide(logs("Last failures", failures, "Events of failures from the log, with links to their traces.")),

@@ -61,7 +61,7 @@ class Slot:
 
 
 class Calls:
-    """The handlers of one subscriber instance, by route. `seconds`: the duration of each call."""
+    """The handlers of one subscriber instance, by the name of their method. `seconds`: the duration of each call."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Calls:
         seconds: Histogram,
     ) -> None:
         self._seconds = seconds
-        self._methods = {one: getattr(instance, one.method) for one in plan.plugin.handlers}
+        self._methods = {one.method: getattr(instance, one.method) for one in plan.plugin.handlers}
         self._counters = counters
         self._loop = loop
 
@@ -81,7 +81,7 @@ class Calls:
         began = time.perf_counter()
         slot.begin(self._loop.time())
         try:
-            result = self._methods[route](*arguments)
+            result = self._methods[route.method](*arguments)
             if route.is_async:
                 await result
         except asyncio.CancelledError:

@@ -36,6 +36,9 @@ from .window import Item, Session, Window
 POLL_MS = 500
 RECORDS_MAX = 500
 COMMIT_SECONDS = 1.0
+COMMIT_FIRST_SECONDS = 0.05
+"""The first commit of an assignment; the following intervals are twice as long each, up to COMMIT_SECONDS. A process that ends
+again and again within a second would otherwise deliver the same events each time."""
 REQUEST_SECONDS = 5.0
 SILENT_SECONDS = 10.0
 JOIN_SECONDS = 45.0
@@ -50,7 +53,7 @@ class Disconnected(HubError):
 
 class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
     """One consumer of a subscriber, from its start to its end. `hand_over` is called with the events that `selection` accepts;
-    the others are not decoded."""
+    the others are not decoded. `on_commit` is called after offsets were committed."""
 
     def __init__(
         self,
@@ -64,6 +67,7 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         limits: tuple[int, int],
         start_from: Literal["latest", "earliest"],
         logger: logging.Logger,
+        on_commit: Callable[[], None] = lambda: None,
     ) -> None:
         self.topic_exists = False
         self.ending = False
@@ -74,7 +78,7 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         self._picker.attach(consumer)
         self._topic = topic
         self._counters = counters
-        self._hand_over, self._drain = hand_over, drain
+        self._hand_over, self._drain, self._on_commit = hand_over, drain, on_commit
         self._limits = limits
         self._start_from = start_from
         self._log = logger
@@ -221,9 +225,7 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
                 raise Disconnected(f"the assignment failed: {self._failure}") from self._failure
             session = self.session
             if session is None:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(1.0):
-                        await self.joined.wait()
+                await self._is_joined()
                 continue
             room = session.room()
             if room == 0:
@@ -296,26 +298,43 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
     # Commits, lag, detection of a stuck consumer
 
     async def _tend(self) -> None:
+        known, interval = self.session, COMMIT_SECONDS
         while not self.ending:
-            await asyncio.sleep(COMMIT_SECONDS)
-            now = time.monotonic()
-            session = self.session
-            if session is None:
-                if now - self._unjoined_since > JOIN_SECONDS:
+            if not await self._is_joined():
+                if time.monotonic() - self._unjoined_since > JOIN_SECONDS:
                     raise Disconnected(f"no assignment for {JOIN_SECONDS:g} s")
                 continue
-            try:
+            if self.session is not known:
+                known, interval = self.session, COMMIT_FIRST_SECONDS
+            await asyncio.sleep(interval)
+            if (session := self.session) is not None:
+                await self._tend_session(session, is_early=interval < COMMIT_SECONDS)
+            interval = min(COMMIT_SECONDS, 2 * interval)
+
+    async def _is_joined(self) -> bool:
+        """Whether partitions are assigned; waits up to 1 s for that."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await self.joined.wait()
+        return self.session is not None
+
+    async def _tend_session(self, session: Session, *, is_early: bool) -> None:
+        """Commit; `is_early`: only if an event was acknowledged, and without a look at the log."""
+        if is_early and not session.finished:
+            return
+        try:
+            if not is_early:
                 await self._look(session)
-                await self._commit(session)
-                self._silence.end()
-            except (CommitFailedError, IllegalStateError) as error:
-                self._log.info("commit deferred: the group is rebalancing: %s", error, extra={"action": "commit_deferred"})
-            except (KafkaError, TimeoutError, OSError) as error:
-                self._silence.note(error, partial(leaders_away, self._consumer._client, self._topic, session.windows))
-                if self._silence.seconds > SILENT_SECONDS:
-                    raise
-            if session is self.session:
-                self._suspect(session)
+            await self._commit(session)
+            self._silence.end()
+        except (CommitFailedError, IllegalStateError) as error:
+            self._log.info("commit deferred: the group is rebalancing: %s", error, extra={"action": "commit_deferred"})
+        except (KafkaError, TimeoutError, OSError) as error:
+            self._silence.note(error, partial(leaders_away, self._consumer._client, self._topic, session.windows))
+            if self._silence.seconds > SILENT_SECONDS:
+                raise
+        if session is self.session and not is_early:
+            self._suspect(session)
 
     async def _look(self, session: Session) -> None:
         """Query the end offsets of the log; advance positions past transaction markers."""
@@ -343,6 +362,7 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
             async with asyncio.timeout(REQUEST_SECONDS):
                 await self._consumer.commit({TopicPartition(self._topic, number): offset for number, offset in offsets.items()})
             self._progress.committed(offsets)
+            self._on_commit()
 
     def _suspect(self, session: Session) -> None:
         """Raise Disconnected if the position does not advance while the log grows (aiokafka #1154)."""

@@ -8,6 +8,7 @@ from typing import Any
 from subscribers import Subscriber, Unavailable
 
 from .config import SubscriberPlan
+from .current_events import CurrentEvents
 from .failures import Failures
 from .outages import Outages
 from .status import Counters
@@ -17,7 +18,8 @@ FLUSH_SECONDS = 1.0
 
 
 class Flushing:
-    """The events that were handled but not flushed yet."""
+    """The events that were handled but not flushed yet. `current`: where those of a flush are written, if that may end the
+    process."""
 
     def __init__(
         self,
@@ -27,7 +29,9 @@ class Flushing:
         outages: Outages,
         counters: Counters,
         logger: logging.Logger,
+        current: CurrentEvents | None = None,
     ) -> None:
+        self._current = current
         self._plan, self._instance = plan, instance
         self._failures, self._outages = failures, outages
         self._counters, self._log = counters, logger
@@ -59,11 +63,16 @@ class Flushing:
             handled, self._handled = self._handled, []
             if not handled:
                 return
+            if self._current is not None:
+                self._current.begin_flush(handled)
             try:
                 await self._patiently(self._instance.flush, once=once)
             except BaseException:
                 self._handled = handled + self._handled
                 raise
+            finally:
+                if self._current is not None:
+                    self._current.end_flush()
             for item in handled:
                 item.finish()
 

@@ -3,7 +3,7 @@
 import logging
 from functools import partial
 
-from schemas import Event, MalformedEvent, decode_event
+from schemas import Event, MalformedEvent
 from schemas.tracing import context_of_event
 from subscribers import Drop, Handler, Meta, Postpone, Unavailable, Undeliverable
 
@@ -11,6 +11,7 @@ from ..logs import LOG_SCOPE
 from .admission import Admission
 from .calls import Calls, Slot
 from .config import SubscriberPlan
+from .decoding import event_of
 from .failures import Failures
 from .flushing import Flushing
 from .lane import Lane
@@ -48,6 +49,27 @@ class Handling:
     async def step(self, slot: Slot, lane: Lane) -> float | None:
         """Handle the first event or batch of the lane. Returns the delay before it must be retried, in seconds (infinite: see
         `Outages.note`); None if it is finished."""
+        if lane.batch is not None or self._admission is not None:
+            return await self._step_with_policies(slot, lane)
+        item = lane.items[0]
+        if item.session.revoked:
+            lane.remove_part()
+            return None
+        try:
+            await self._handle_one(slot, item)
+        except Exception as error:
+            return await self._not_handled(lane, [item], error)
+        if lane.probes:
+            self._outages.end(lane)
+        self._counters.delivered += 1
+        if self._flushing is None:
+            item.finish()
+        else:
+            self._flushing.add([item])
+        lane.items.popleft()
+        return None
+
+    async def _step_with_policies(self, slot: Slot, lane: Lane) -> float | None:
         part = lane.next_part()
         if part[0].session.revoked or (self._admission is not None and not self._prepare(slot, lane)):
             lane.remove_part()
@@ -58,14 +80,8 @@ class Handling:
             else:
                 await self._handle_batch(slot, lane, lane.parts[0])
                 part = lane.parts[0]
-        except Postpone as wish:
-            self._counters.postponed += len(part)
-            return wish.after_seconds
-        except Drop as wish:
-            self._drop(lane, wish.reason)
-            return None
         except Exception as error:
-            return await self._failed(lane, lane.next_part(), error)
+            return await self._not_handled(lane, part, error)
         if lane.probes and part:
             self._outages.end(lane)
         self._counters.delivered += len(part)
@@ -76,6 +92,16 @@ class Handling:
             self._flushing.add(part)
         lane.remove_part()
         return None
+
+    async def _not_handled(self, lane: Lane, part: list[Item], error: Exception) -> float | None:
+        """What `step` returns after an exception."""
+        if isinstance(error, Postpone):
+            self._counters.postponed += len(part)
+            return error.after_seconds
+        if isinstance(error, Drop):
+            self._drop(lane, error.reason)
+            return None
+        return await self._failed(lane, lane.next_part(), error)
 
     def _drop(self, lane: Lane, reason: str) -> None:
         part = lane.next_part()
@@ -118,7 +144,7 @@ class Handling:
 
     def _decode(self, item: Item) -> Event:
         """Decode a record. Raises MalformedEvent, also if its type belongs to another handler than its header."""
-        event = decode_event(item.value, item.headers)
+        event = event_of(item.record)
         try:
             handler = self._handlers[event.type]
         except KeyError:

@@ -10,6 +10,8 @@ from subscribers import Batch
 from .rate_limit import RateLimit
 from .window import Item
 
+_NO_PARTS: deque[list[Item]] = deque(maxlen=0)
+
 
 class Probe(Protocol):
     """An outage whose end is determined by the next call of a handler (see `outages`)."""
@@ -31,7 +33,7 @@ class Lane:
         self.key = key
         self.batch = batch
         self.items: deque[Item] = deque()
-        self.parts: deque[list[Item]] = deque()
+        self.parts: deque[list[Item]] = _NO_PARTS if batch is None else deque()
         self.place = "new"
         self.timer: asyncio.TimerHandle | None = None
         self.urgent: Item | None = None

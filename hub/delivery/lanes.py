@@ -10,6 +10,7 @@ from collections.abc import Hashable
 
 from subscribers import Handler
 
+from .decoding import subject_of
 from .gate import Gate
 from .lane import Lane, Probe
 from .policies import Policies
@@ -50,14 +51,19 @@ class Lanes:
             elif by_root:
                 key = item.key
             else:
-                key = _subject(item)
+                key = subject_of(item.record)
             lane = lanes.get(key)
             if lane is None:
                 lane = lanes[key] = Lane(key, batch)
             lane.items.append(item)
             if item.policy is not None and item.policy.urgent:
                 self._hurry(lane, item)
-            if lane.place in ("new", "gathering"):
+            if lane.place == "new" and batch is None and lane.urgent is None:  # as in `queue`
+                lane.place = "queued"
+                self._queue.append(lane)
+                if self._idle:
+                    self._wake()
+            elif lane.place in ("new", "gathering"):
                 self._offer(lane)
 
     def _hurry(self, lane: Lane, item: Item) -> None:
@@ -207,10 +213,3 @@ class Lanes:
         self._urgent.clear()
         self._gate.clear()
         self._refresh()
-
-
-def _subject(item: Item) -> Hashable:
-    for name, value in item.headers:
-        if name == "ce_subject":
-            return value
-    return item.key

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from ..errors import ConfigurationError
 from ..metrics import Registry
 from .config import SubscriberConfig
+from .current_events import CurrentEvents
 from .isolation import ForkServer, Job, Reporter, is_isolated
 from .isolation.reports import METRICS_SECONDS, REPORT_SECONDS
 from .service import DeliveryService
@@ -29,13 +30,15 @@ def fork_server_for(subscribers: Sequence[SubscriberConfig]) -> ForkServer | Non
     return ForkServer(run_subscriber)
 
 
-def run_subscriber(job: bytes, reports: int) -> int:
-    """Run the subscriber of `job` until SIGTERM, which drains it. Returns the exit code."""
+def run_subscriber(data: bytes, reports: int, current: int) -> int:
+    """Run the subscriber of a job until SIGTERM, which drains it. Returns the exit code. `reports`, `current`: the descriptors
+    for its reports, and for the events that are being handled."""
+    job = Job.of_bytes(data)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(_deliver(Job.of_bytes(job), Reporter(reports)))
+        return runner.run(_deliver(job, Reporter(reports), CurrentEvents(current, job.suspects)))
 
 
-async def _deliver(job: Job, reporter: Reporter) -> int:
+async def _deliver(job: Job, reporter: Reporter, current: CurrentEvents) -> int:
     stopping, changed = asyncio.Event(), asyncio.Event()
     _listen(stopping, changed)
     registry = Registry()
@@ -47,6 +50,7 @@ async def _deliver(job: Job, reporter: Reporter) -> int:
         dead_letter_configs=job.dead_letter_configs,
         on_change=changed.set,
         registry=registry,
+        current=current,
     )
     clock = asyncio.get_running_loop().time
     metrics_at = clock() + METRICS_SECONDS

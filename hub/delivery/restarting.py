@@ -27,19 +27,29 @@ class Restarting:
         if not self.checked.done():
             self.checked.set_result(None)
 
-    async def run(self, live: Callable[[], Awaitable[None]], raised: tuple[type[Exception], ...] = ()) -> None:
+    async def run(
+        self,
+        live: Callable[[], Awaitable[None]],
+        raised: tuple[type[Exception], ...] = (),
+        has_progress: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Call `live` again whenever it returns or raises, until cancelled or stopped by its policy. Raises the exceptions of the
-        types `raised`; an invalid configuration is reported by `checked`."""
-        loop, delay = asyncio.get_running_loop(), BACKOFF_INITIAL_SECONDS
+        types `raised`; an invalid configuration is reported by `checked`. `has_progress`: whether the run that has just ended
+        delivered events; the backoff then begins at its initial value again."""
+        loop = asyncio.get_running_loop()
+        delay = 0.0
         try:
             while True:
                 began = loop.time()
-                if not await self._once(live, raised, delay):
+                failure = await self._failure_of(live, raised)
+                if isinstance(failure, StoppedByPolicy) or self._is_refused:
                     return
+                is_new = not delay or loop.time() - began > STEADY_SECONDS or has_progress()
+                delay = BACKOFF_INITIAL_SECONDS if is_new else min(BACKOFF_MAX_SECONDS, 2 * delay)
+                if failure is not None:
+                    self._lifecycle.fail(failure, delay)
                 self.is_valid()
-                delay = BACKOFF_INITIAL_SECONDS if loop.time() - began > STEADY_SECONDS else delay
                 await asyncio.sleep(delay)
-                delay = min(BACKOFF_MAX_SECONDS, delay * 2)
                 self.restarts += 1
         finally:
             if self._lifecycle.state != "stopped":
@@ -47,27 +57,30 @@ class Restarting:
             if not self.checked.done():
                 self.checked.cancel()
 
-    async def _once(self, live: Callable[[], Awaitable[None]], raised: tuple[type[Exception], ...], delay: float) -> bool:
-        """Whether it is to be run again."""
+    @property
+    def _is_refused(self) -> bool:
+        return self.checked.done() and not self.checked.cancelled() and self.checked.exception() is not None
+
+    async def _failure_of(self, live: Callable[[], Awaitable[None]], raised: tuple[type[Exception], ...]) -> Exception | None:
+        """Run it once. Returns its error; None if it has returned."""
         try:
             await live()
         except raised:
             raise
         except StoppedByPolicy as error:
             self._lifecycle.enter("stopped", error)
-            return False
+            return error
         except ConfigurationError as error:
             if not self.checked.done():
                 self.checked.set_exception(error)
-                return False
-            self._lifecycle.fail(error, delay)
+            return error
         except asyncio.CancelledError:
             if is_cancelled():
                 raise
-            self._lifecycle.fail(RuntimeError("it was cancelled by the subscriber's own code"), delay)
+            return RuntimeError("it was cancelled by the subscriber's own code")
         except Exception as error:
-            self._lifecycle.fail(error, delay)
-        return True
+            return error
+        return None
 
 
 def is_cancelled() -> bool:

@@ -19,6 +19,7 @@ from .admission import Admission, wall_ms
 from .arrivals import Arrivals
 from .calls import Calls, Slot
 from .config import SubscriberPlan
+from .current_events import CurrentEvents
 from .failures import DeadLetterSink, Failures
 from .flushing import Flushing
 from .handling import Handling
@@ -27,6 +28,7 @@ from .lanes import Lanes
 from .outages import Outages
 from .policies import policies_of
 from .status import Counters
+from .suspects import WatchedHandling
 from .window import Item, Session
 
 SLICE_SECONDS = 0.003
@@ -35,7 +37,7 @@ DURATION = "hub.subscriber.delivery.duration"
 
 class Runner:
     """One opened subscriber. `on_fatal` is called, in this loop, with the error that ends it. `handler_seconds`: the distribution
-    of the durations of its calls."""
+    of the durations of its calls. `current`: where the events that are being handled are written, in a process of its own."""
 
     def __init__(
         self,
@@ -47,6 +49,7 @@ class Runner:
         logger: logging.Logger,
         now_ms: Callable[[], int] = wall_ms,
         handler_seconds: Histogram | None = None,
+        current: CurrentEvents | None = None,
     ) -> None:
         self._name, self._instance = plan.config.id, instance
         self._on_fatal = on_fatal
@@ -60,9 +63,15 @@ class Runner:
         self._slots = [Slot(self._loop, plan.delivery.timeout_seconds) for _ in range(plan.delivery.concurrency)]
         self._failures = Failures(plan, sink, counters, self._outages.working_time, self._fatal, logger)
         flushes = plan.plugin.flush is not Subscriber.flush
-        self._flushing = Flushing(plan, instance, self._failures, self._outages, counters, logger) if flushes else None
+        flushing = Flushing(plan, instance, self._failures, self._outages, counters, logger, current) if flushes else None
+        self._flushing = flushing
         calls = Calls(plan, instance, counters, self._loop, handler_seconds or histogram_of(DURATION))
-        self._handling = Handling(plan, calls, self._failures, self._outages, self._flushing, admission, counters, logger)
+        handling = Handling(plan, calls, self._failures, self._outages, flushing, admission, counters, logger)
+        self._step: Callable[[Slot, Lane], Awaitable[float | None]] = handling.step
+        if current is not None:
+            current.open(*_sizes_of(plan))
+            numbers = {slot: number for number, slot in enumerate(self._slots)}
+            self._step = WatchedHandling(handling, self._failures, flushing, current, numbers).step
         self._rested = asyncio.Event()
         self._tasks = ServiceTasks(f"subscriber {self._name}", self._task_failed)
 
@@ -114,7 +123,7 @@ class Runner:
             slot.active, slot.called = True, False
             try:
                 while True:
-                    delay = await self._handling.step(slot, lane)
+                    delay = await self._step(slot, lane)
                     if lane.probes or lane.call is not None:
                         self._after_call(slot, lane)
                     if delay is not None:
@@ -183,3 +192,10 @@ class Runner:
                 slot.timer.cancel()
         async with asyncio.timeout(timeout_seconds):
             await self._instance.close()
+
+
+def _sizes_of(plan: SubscriberPlan) -> tuple[int, int, int]:
+    """The numbers of handlers, of events in one call, and of events in one flush, at most."""
+    batches = [handler.batch.max for handler in plan.plugin.handlers if handler.batch is not None]
+    in_flight_max = plan.delivery.in_flight_max
+    return plan.delivery.concurrency, min(max(batches, default=1), in_flight_max), in_flight_max

@@ -31,6 +31,8 @@ class Selection:
     `routes`: the route by type. Types that the catalogue does not have are added when they occur."""
 
     header = TYPE_HEADER.encode()
+    next_header = b"ce_id"
+    """The order of the headers is that of `hub/engine/encode.py`."""
 
     def __init__(self, plugin: type[Subscriber[Any]], settings: SubscriberSettings, filter: Filter | None) -> None:
         self._plugin = plugin

@@ -8,12 +8,14 @@ from ..kafka import Cluster
 from ..metrics import MetricsSnapshot, Registry
 from ..service import ServiceTasks
 from ..telemetry import masked
+from .administration.control_topic import ControlFollower
 from .clients import NO_CONFIGS, Clients
 from .config import SubscriberConfig, check_unique
+from .current_events import CurrentEvents
 from .dead_letters import DeadLetters
 from .isolation import ForkServer, IsolatedSubscriber, Job, is_isolated
 from .status import SubscriberStatus
-from .supervisor import SubscriberSupervisor
+from .supervisor import SubscriberSupervisor, Surroundings
 
 EVENTS_TOPIC = "hub.events"
 CHECK_SECONDS = 10.0
@@ -33,6 +35,7 @@ class DeliveryService:
     `on_failing` is called with the value of `failing` whenever it changes, `on_change` when the state of a subscriber changes.
     `registry`: where the metrics of subscribers are.
     `fork_server`: runs the subscribers that are isolated; without it all run in threads of this process. `stop` closes it.
+    `current`: in the process of an isolated subscriber, where the events that are being handled are written.
     Raises ConfigurationError if two subscribers have the same id.
     """
 
@@ -48,6 +51,7 @@ class DeliveryService:
         on_change: Callable[[], object] = lambda: None,
         fork_server: ForkServer | None = None,
         registry: Registry | None = None,
+        current: CurrentEvents | None = None,
     ) -> None:
         check_unique(list(subscribers))
         self._configs = list(subscribers)
@@ -56,7 +60,7 @@ class DeliveryService:
         self._dead_letter_configs = dead_letter_configs
         self._on_failing, self._on_change = on_failing, on_change
         self._fork_server = fork_server
-        self._registry = registry or Registry()
+        self._registry, self._current = registry or Registry(), current
         self._reported: dict[str, str] = {}
         self._supervisors: list[SubscriberSupervisor | IsolatedSubscriber] = []
         self._tasks = ServiceTasks("delivery")
@@ -70,12 +74,16 @@ class DeliveryService:
         """
         clients = Clients(self._cluster.named("delivery"), self._dead_letter_configs)
         self._dead_letters = DeadLetters(clients, self._topic)
+        follower = ControlFollower(clients.cluster)
+        shared = Surroundings(
+            clients, self._dead_letters, follower, self._registry, self._topic, self._drain_seconds, self._current
+        )
         for config in self._configs:
-            one = self._isolated(config) or SubscriberSupervisor(
-                config, clients, self._dead_letters, self._topic, self._drain_seconds, self._changed, self._registry
-            )
+            one = self._isolated(config) or SubscriberSupervisor(config, shared, self._changed)
             self._supervisors.append(one)
             self._tasks.start(one.run(), f"subscriber {config.id}")
+        if any(isinstance(one, SubscriberSupervisor) for one in self._supervisors):
+            self._tasks.start(follower.run(), "pauses and states of subscribers")
         checks = [one.checked for one in self._supervisors]
         if checks:
             await asyncio.wait(checks, timeout=CHECK_SECONDS)

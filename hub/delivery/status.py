@@ -5,9 +5,10 @@ from typing import Any, Literal, TypedDict
 
 State = Literal["starting", "waiting", "running", "unavailable", "blocked", "reconnecting", "paused", "failed", "stopped"]
 """starting: import, `open`, joining the group; waiting: the topic does not exist yet; running;
-unavailable: its handlers are not called because the destination is unavailable (see `outages`); blocked: its code has blocked its
-thread for seconds; reconnecting: the broker is unreachable; paused: by an operator, until it is resumed; failed: import or `open`
-raised and is retried later; stopped: by on_error = "stop", or the service has ended."""
+unavailable: the destination, or an endpoint of it, is unavailable, and the handlers for it wait (see `outages`); blocked: its
+code has blocked its thread for seconds; reconnecting: the broker is unreachable; paused: by an operator, until it is resumed;
+failed: import or `open` raised, or its process ended, and it is retried later; stopped: by on_error = "stop", or the service has
+ended."""
 
 
 class OutageStatus(TypedDict):
@@ -39,11 +40,6 @@ class Counters:
     replays_skipped: int = 0
     rate_limited: int = 0
     outages: tuple[OutageStatus, ...] = ()
-
-    @property
-    def unavailable(self) -> bool:
-        """Whether no handler is called because of an outage of the whole subscriber."""
-        return any(not one["endpoint"] for one in self.outages)
 
 
 @dataclass(frozen=True, slots=True)

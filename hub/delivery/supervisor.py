@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from subscribers import Subscriber, SubscriberContext
 
@@ -21,9 +21,11 @@ from ..kafka import SUBSCRIBERS, TopicMissing
 from ..metrics import PluginMetrics, Registry
 from ..service import ServiceTasks, no_log
 from .administration.control import Control, Paused
+from .administration.control_topic import ControlFollower
 from .admission import wall_ms
 from .clients import Clients
 from .config import SubscriberConfig, SubscriberPlan, plan
+from .current_events import CurrentEvents
 from .dead_letters import DeadLetters
 from .discovery import load
 from .feed import Disconnected, Feed
@@ -41,29 +43,32 @@ RECONNECT_MAX_SECONDS = 3.0
 CONTROL_SECONDS = 5.0
 
 
-class SubscriberSupervisor:
-    """One configured subscriber, run until `stop`. `registry`: where its metrics are; by default nowhere else."""
+class Surroundings(NamedTuple):
+    """What the subscribers of a process share. `follower`: of their pauses and states; `registry`: where their metrics are;
+    `current`: where the events that are being handled are written, in the process of an isolated subscriber."""
 
-    def __init__(
-        self,
-        config: SubscriberConfig,
-        clients: Clients,
-        dead_letters: DeadLetters,
-        topic: str,
-        drain_seconds: float,
-        on_change: Callable[[], None],
-        registry: Registry | None = None,
-    ) -> None:
+    clients: Clients
+    dead_letters: DeadLetters
+    follower: ControlFollower
+    registry: Registry
+    topic: str
+    drain_seconds: float
+    current: CurrentEvents | None = None
+
+
+class SubscriberSupervisor:
+    """One configured subscriber, run until `stop`."""
+
+    def __init__(self, config: SubscriberConfig, shared: Surroundings, on_change: Callable[[], None]) -> None:
         self.config = config
-        self._registry = registry or Registry()
-        self._clients, self._dead_letters, self._topic = clients, dead_letters, topic
-        self._drain_seconds = drain_seconds
+        self._shared = shared
+        self._clients, self._topic, self._drain_seconds = shared.clients, shared.topic, shared.drain_seconds
         self._log = logging.getLogger(f"hub.delivery.{config.id}")
         self._counters = Counters()
         self.lifecycle = Lifecycle(self._log, on_change)
         self._restarting = Restarting(self.lifecycle)
         self._reconnects = 0
-        self._control = Control(clients.cluster, config.id)
+        self._control = Control(shared.clients.cluster, config.id, shared.follower)
         self._thread: SubscriberThread | None = None
         self._runner: Runner | None = None
         self._feed: Feed | None = None
@@ -180,10 +185,19 @@ class SubscriberSupervisor:
 
         instance: Subscriber[Any] = prepared.plugin(prepared.settings)
         logger = logging.getLogger(f"subscribers.{self.config.id}")
-        context = SubscriberContext(self.config.id, logger, metrics=PluginMetrics(self._registry, self.config.id))
+        context = SubscriberContext(self.config.id, logger, metrics=PluginMetrics(self._shared.registry, self.config.id))
         await instance.open(context._replace(state=self._control.state) if prepared.plugin.uses_state else context)
-        seconds = self._registry.histogram(DURATION, subscriber=self.config.id)
-        runner = Runner(prepared, instance, self._dead_letters, self._counters, on_fatal, self._log, handler_seconds=seconds)
+        seconds = self._shared.registry.histogram(DURATION, subscriber=self.config.id)
+        runner = Runner(
+            prepared,
+            instance,
+            self._shared.dead_letters,
+            self._counters,
+            on_fatal,
+            self._log,
+            handler_seconds=seconds,
+            current=self._shared.current,
+        )
         runner.start()
         return runner
 
@@ -257,7 +271,12 @@ class SubscriberSupervisor:
             limits=(prepared.delivery.in_flight_max, prepared.delivery.in_flight_bytes_max),
             start_from=self.config.start_from,
             logger=self._log,
+            on_commit=self._note_commit,
         )
+
+    def _note_commit(self) -> None:
+        if self._shared.current is not None and self._counters.delivered:
+            self._shared.current.note_commit()
 
 
 def _settle(fatal: "asyncio.Future[None]", error: BaseException) -> None:

@@ -8,15 +8,21 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from ..kafka import FormedRecord
 from .policies import EventPolicy
 from .selection import Headers, Route
 
+SHARE_MIN = 0.25
+"""The share of `in_flight_max` that must be free before more events are read."""
+OVERHEAD_BYTES = 200
+"""What an event in flight takes in memory, without the bytes of its record."""
+
 
 class Item:
-    """One record in flight."""
+    """One record in flight. `record`: as fetched; None after `finish`."""
 
-    __slots__ = ("done", "error", "failures", "first_failure_at", "headers", "key", "offset", "partition", "policy", "route",
-                 "session", "size", "timestamp_ms", "value", "wall_first_failure")  # fmt: skip
+    __slots__ = ("done", "error", "failures", "first_failure_at", "offset", "partition", "policy", "record", "route", "session",
+                 "size", "timestamp_ms", "wall_first_failure")  # fmt: skip
 
     def __init__(self, session: "Session", route: Route, record: Any, partition: int | None = None) -> None:
         """`partition`: needed for a record without this attribute."""
@@ -24,11 +30,9 @@ class Item:
         self.route = route
         self.partition: int = record.partition if partition is None else partition
         self.offset: int = record.offset
-        self.key: bytes | None = record.key
-        self.value: bytes | None = record.value
-        self.headers: Headers = tuple(record.headers)
         self.timestamp_ms: int = record.timestamp
-        self.size: int = len(self.value or b"") + sum([len(value or b"") for _, value in self.headers]) + 200
+        self.size: int = (record.size if type(record) is FormedRecord else _size(record)) + OVERHEAD_BYTES
+        self.record = record
         self.done = False
         self.failures = 0
         self.first_failure_at = 0.0
@@ -36,17 +40,35 @@ class Item:
         self.error: BaseException | None = None
         self.policy: EventPolicy | None = None
 
+    @property
+    def key(self) -> bytes | None:
+        """The key of the record; None after `finish`."""
+        return None if self.record is None else self.record.key
+
+    @property
+    def value(self) -> bytes | None:
+        """The value of the record; None after `finish`."""
+        return None if self.record is None else self.record.value
+
+    @property
+    def headers(self) -> Headers:
+        """The headers of the record; empty after `finish`."""
+        return () if self.record is None else tuple(self.record.headers)
+
     def finish(self) -> None:
         """Acknowledge the record. Called once, in the subscriber's thread."""
         self.done = True
-        self.value = self.error = None
-        self.headers = ()
+        self.record = self.error = None
         session = self.session
         session.finished += 1
         session.finished_bytes += self.size
         if session.waiting and session.has_room(0.5):
             session.waiting = False
             session.wake()
+
+
+def _size(record: Any) -> int:
+    return len(record.value or b"") + sum([len(value or b"") for _, value in record.headers])
 
 
 class Window:
@@ -95,10 +117,12 @@ class Session:
         return min(first, default=None)
 
     def room(self) -> int:
-        """How many more events may be passed to the subscriber now."""
+        """How many more events may be passed to the subscriber now. 0 also if it is less than a quarter of the bound: the events
+        of a few large chunks cost less than those of many small ones."""
         if self.fed_bytes - self.finished_bytes >= self._in_flight_bytes_max:
             return 0
-        return max(0, self._in_flight_max - self.in_flight)
+        room = self._in_flight_max - self.in_flight
+        return room if room >= self._in_flight_max * SHARE_MIN else 0
 
     def has_room(self, share: float) -> bool:
         """Whether at most `share` of both bounds is in use."""

@@ -28,7 +28,8 @@ class EmbeddedEngine:
     ) -> None:
         partitions = local.topics()[INTAKE]
         loop_settings = loop_settings or LoopSettings(max_records=EMBEDDED_MAX_RECORDS)
-        self._owned = OwnedPartitions(InProcessBroker(local), partitions, settings, loop_settings, data_dir)
+        broker = InProcessBroker(local, compression=loop_settings.compression)
+        self._owned = OwnedPartitions(broker, partitions, settings, loop_settings, data_dir)
         self._wanted = set(range(partitions))
 
     @property

@@ -29,8 +29,10 @@ from ..kafka import (
 )
 from ..protocol import ErrorCode
 from .ports import DiskSpace, Intake, transactional_id
+from .settings import COMPRESSION
 
-FETCH_BYTES = 1024 * 1024
+#: Most bytes per read: compressed records may be ten times as large, and the broker's event loop waits while they are decoded.
+FETCH_BYTES = 256 * 1024
 
 #: Larger outputs for a partition are written as several batches in the same transaction.
 RUN_BYTES_MAX = 4 * 1024 * 1024
@@ -226,15 +228,19 @@ def _decode(data: bytes, aborted: Sequence[tuple[int, int]]) -> tuple[int, list[
 
 
 class InProcessBroker:
-    """Implements `EngineBroker` on `LocalBroker`. `cluster` is the prefix of the transactional ids."""
+    """Implements `EngineBroker` on `LocalBroker`. `cluster` is the prefix of the transactional ids; `compression`: see
+    `LoopSettings`."""
 
-    def __init__(self, local: LocalBroker, *, cluster: str = "hub") -> None:
+    def __init__(self, local: LocalBroker, *, cluster: str = "hub", compression: str = COMPRESSION) -> None:
         self._local = local
         self._cluster = cluster
+        self._compression = compression
 
     async def session(self, partition: int) -> TransactionalSession:
         """An open session; earlier owners are fenced."""
-        session = InProcessSession(self._local, transactional_id(self._cluster, partition), behind_input=True)
+        session = InProcessSession(
+            self._local, transactional_id(self._cluster, partition), compression=self._compression, behind_input=True
+        )
         await session.open()
         return session
 
@@ -248,7 +254,7 @@ class InProcessBroker:
             raise OffsetOutOfRange(STATE, partition, from_offset)
         position = max(from_offset, log_start)
         while position < end:
-            fetched = self._local.fetch(STATE, partition, position, max_bytes=4 * FETCH_BYTES)
+            fetched = self._local.fetch(STATE, partition, position, max_bytes=FETCH_BYTES)
             if not fetched.data:
                 return  # everything up to the end was removed by compaction
             last, records = _decode(fetched.data, fetched.aborted)

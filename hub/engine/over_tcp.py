@@ -20,6 +20,7 @@ from ..kafka import (
     read_all,
 )
 from .ports import DiskSpace, Intake, transactional_id
+from .settings import COMPRESSION
 
 #: A reader without records for this time is checked for whether it is really at the end (seconds).
 CHECK_SECONDS = 5.0
@@ -72,18 +73,19 @@ class TcpIntake:
 
 
 class TcpBroker:
-    """Implements `ports.EngineBroker`. `name` is the prefix of the transactional ids."""
+    """Implements `ports.EngineBroker`. `name` is the prefix of the transactional ids; `compression`: see `LoopSettings`."""
 
-    def __init__(self, cluster: Cluster, *, name: str = "hub") -> None:
+    def __init__(self, cluster: Cluster, *, name: str = "hub", compression: str = COMPRESSION) -> None:
         self._cluster = cluster
         self._name = name
+        self._compression = compression
         self._space: DiskSpace | None = None
         self._space_until = 0.0
         self._space_lock = asyncio.Lock()
 
     async def session(self, partition: int) -> TransactionalSession:
         """An open session of the best kind that the cluster supports."""
-        return await open_session(self._cluster, transactional_id(self._name, partition))
+        return await open_session(self._cluster, transactional_id(self._name, partition), compression=self._compression)
 
     async def changelog(self, partition: int, from_offset: int) -> AsyncIterator[StoredRecord]:
         """See EngineBroker."""
@@ -97,7 +99,7 @@ class TcpBroker:
 
     async def intake(self, partition: int, offset: int) -> Intake:
         """The intake, positioned at `offset`."""
-        reader = PartitionReader(self._cluster, fetch_max_wait_ms=FETCH_WAIT_MS)
+        reader = PartitionReader(self._cluster, max_wait_ms=FETCH_WAIT_MS)
         try:
             await reader.open(INTAKE, partition, offset)
             return TcpIntake(reader, await reader.start_offset())

@@ -192,7 +192,7 @@ class EngineService:
         """Join the group and follow its assignments. Raises HubError if the broker is unreachable or topics are missing."""
         partitions = await describe_partitions(self._cluster)
         await check_hub_format(self._cluster)
-        broker = TcpBroker(self._cluster)
+        broker = TcpBroker(self._cluster, compression=(self._loop_settings or LoopSettings()).compression)
         self._owned = OwnedPartitions(broker, partitions, self._settings, self._loop_settings, self._data_dir)
         self._membership = GroupMembership(self._cluster, ENGINE_GROUP, INTAKE)
         await self._membership.start()

@@ -8,6 +8,7 @@ from .errors import (
     BrokerUnreachable,
     ConnectionLost,
     CorruptBatch,
+    GroupRefused,
     OffsetOutOfRange,
     PartitionUnavailable,
     RecordTooLarge,
@@ -20,8 +21,9 @@ from .errors import (
 )
 from .fetched import UNREADABLE
 from .following import Begin, follow, next_records
-from .groups import GroupMember, GroupState, describe_groups, list_groups
-from .header_walk import RecordRule, Unwalkable, read_headers
+from .formed import FormedRecord, SharedHeaders
+from .groups import GroupMember, GroupState, delete_groups, describe_groups, list_groups
+from .header_walk import RecordRule, read_headers
 from .kip890 import Kip890Session
 from .membership import GroupMembership
 from .offsets import (
@@ -75,6 +77,7 @@ from .topics import (
 )
 from .transport import KafkaTransport, RecordReader, RecordSender, Transport
 from .unacknowledged import leaders_away
+from .varints import Unwalkable
 
 __all__ = [
     "BATCH_BYTES_MAX",
@@ -101,9 +104,11 @@ __all__ = [
     "ConnectionLost",
     "CorruptBatch",
     "Ensured",
+    "FormedRecord",
     "GroupInUse",
     "GroupMember",
     "GroupMembership",
+    "GroupRefused",
     "GroupState",
     "KafkaTransport",
     "Kip890Session",
@@ -121,6 +126,7 @@ __all__ = [
     "Sender",
     "SessionFailed",
     "SessionFenced",
+    "SharedHeaders",
     "StoredRecord",
     "TopicChange",
     "TopicMismatch",
@@ -135,6 +141,7 @@ __all__ = [
     "build_batches",
     "commands_topic",
     "commit_offsets",
+    "delete_groups",
     "delete_hub",
     "delete_records",
     "describe_features",

@@ -1,7 +1,9 @@
 """Encodes and decodes record batches (format v2, https://kafka.apache.org/documentation/#recordbatch) with aiokafka's compiled
 builder and reader.
 
-A batch is the unit that brokers store, check and return; they change only its base offset. A batch is compressed as a whole.
+A batch is the unit that brokers store, check and return; they change only its base offset. The records of a batch are compressed
+as a whole, if they have at least COMPRESSED_BYTES_MIN: a smaller batch has little to repeat, so that it saves few bytes and costs
+each reader several microseconds.
 """
 
 import struct
@@ -11,12 +13,16 @@ from typing import Any
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
+from crc32c import crc32c
 
+from ..decompression import compress
 from .errors import CorruptBatch
-from .fetched import FetchedBatches
+from .fetched import FetchedBatch, FetchedBatches
 from .records import Record, StoredRecord
 
 COMPRESSIONS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
+COMPRESSED_BYTES_MIN = 1024
+"""Records of fewer bytes (keys, values and headers) are not compressed."""
 BATCH_BYTES_MAX = 8 << 20
 """Largest batch that the hub's topics accept (`max.message.bytes`)."""
 _UNLIMITED = (1 << 31) - 1
@@ -26,6 +32,13 @@ _RECORD_OVERHEAD = 24
 _BATCH_START = struct.Struct(">qi")  # base offset, length of the rest
 _LAST_OFFSET_DELTA = struct.Struct(">i")
 _LAST_OFFSET_DELTA_AT = 23
+_HEADER_BYTES = 61
+_LENGTH = struct.Struct(">i")
+_LENGTH_AT, _LENGTH_COUNTS_FROM = 8, 12
+_CRC = struct.Struct(">I")
+_CRC_AT, _CHECKED_FROM = 17, 21
+_ATTRIBUTES = struct.Struct(">h")
+_CODEC_MASK = 0x07
 
 
 def build_batch(
@@ -39,10 +52,14 @@ def build_batch(
 ) -> bytes:
     """Encode at least one record as one v2 batch with base offset 0. The size is not limited here, see `size_of`.
 
-    `compression` is a key of `COMPRESSIONS`; a batch that would not become smaller stays uncompressed."""
-    builder = DefaultRecordBatchBuilder(
-        2, COMPRESSIONS[compression], int(transactional), producer_id, producer_epoch, base_sequence, _UNLIMITED
-    )
+    `compression` is a key of `COMPRESSIONS`; a batch that would not become smaller, or has fewer than COMPRESSED_BYTES_MIN,
+    stays uncompressed."""
+    raw = _build(records, producer_id, producer_epoch, base_sequence, transactional=transactional)
+    return _compressed(raw, COMPRESSIONS[compression])
+
+
+def _build(records: Iterable[Record], producer_id: int, producer_epoch: int, base_sequence: int, *, transactional: bool) -> bytes:
+    builder = DefaultRecordBatchBuilder(2, 0, int(transactional), producer_id, producer_epoch, base_sequence, _UNLIMITED)
     append = builder.append
     count = 0
     for key, value, headers, timestamp_ms in records:
@@ -51,6 +68,20 @@ def build_batch(
     if not count:
         raise ValueError("a batch needs at least one record")
     return bytes(builder.build())
+
+
+def _compressed(batch: bytes, codec: int) -> bytes:
+    """The uncompressed batch with compressed records. Not left to the builder, whose LZ4 compressor takes ten times as long for
+    a tenth less."""
+    if not codec or len(batch) < _HEADER_BYTES + COMPRESSED_BYTES_MIN:
+        return batch
+    body = compress(codec, batch[_HEADER_BYTES:])
+    if len(body) >= len(batch) - _HEADER_BYTES:
+        return batch
+    attributes = _ATTRIBUTES.unpack_from(batch, _CHECKED_FROM)[0] & ~_CODEC_MASK | codec
+    checked = b"".join((_ATTRIBUTES.pack(attributes), batch[_CHECKED_FROM + _ATTRIBUTES.size : _HEADER_BYTES], body))
+    length = _LENGTH.pack(_CHECKED_FROM - _LENGTH_COUNTS_FROM + len(checked))
+    return b"".join((batch[:_LENGTH_AT], length, batch[_LENGTH_COUNTS_FROM:_CRC_AT], _CRC.pack(crc32c(checked)), checked))
 
 
 def size_of(record: Record) -> int:
@@ -84,25 +115,15 @@ def build_batches(
     producer_epoch: int,
     compression: str = "none",
 ) -> list[bytes]:
-    """Transactional batches of about `bytes_max` at most, with sequence numbers from 0. A larger record forms a batch
-    alone."""
-
-    def build(run: Sequence[Record], sequence: int) -> bytes:
-        return build_batch(
-            run,
-            producer_id=producer_id,
-            producer_epoch=producer_epoch,
-            base_sequence=sequence,
-            transactional=True,
-            compression=compression,
-        )
-
-    whole = build(records, 0)
+    """Transactional batches of about `bytes_max` at most before they are compressed, with sequence numbers from 0. A larger
+    record forms a batch alone."""
+    codec = COMPRESSIONS[compression]
+    whole = _build(records, producer_id, producer_epoch, 0, transactional=True)
     if len(whole) <= bytes_max or len(records) == 1:
-        return [whole]
+        return [_compressed(whole, codec)]
     batches, sequence = [], 0
     for run in split(records, bytes_max):
-        batches.append(build(run, sequence))
+        batches.append(_compressed(_build(run, producer_id, producer_epoch, sequence, transactional=True), codec))
         sequence += len(run)
     return batches
 
@@ -117,9 +138,9 @@ def read_batches(data: bytes | memoryview, *, aborted: Iterable[tuple[int, int]]
     whole, ranges = bytes(data), sorted(aborted, key=lambda entry: entry[1])
     try:
         try:
-            return _read(MemoryRecords(whole), list(ranges))
-        except (_Compressed, CorruptRecordException, ValueError, IndexError):
-            return _read(FetchedBatches(whole), ranges)
+            return _read(MemoryRecords(whole), whole, list(ranges))
+        except (CorruptRecordException, ValueError, IndexError):
+            return _read(FetchedBatches(whole), whole, ranges)
     except (CorruptRecordException, ValueError, IndexError, struct.error) as broken:
         raise CorruptBatch(f"invalid record batch: {broken}") from broken
 
@@ -136,15 +157,13 @@ def end_of_batches(data: bytes) -> int:
     return after
 
 
-class _Compressed(Exception):
-    """Signals records that must be decompressed with a size limit."""
-
-
-def _read(batches: Any, pending: list[tuple[int, int]]) -> list[StoredRecord]:
+def _read(batches: Any, data: bytes, pending: list[tuple[int, int]]) -> list[StoredRecord]:
     records: list[StoredRecord] = []
     aborting: set[int] = set()
+    end = 0
     while batches.has_next():
         batch = batches.next_batch()
+        start, end = end, end + _LENGTH_COUNTS_FROM + _LENGTH.unpack_from(data, end + _LENGTH_AT)[0]
         if batch.magic != 2:
             raise CorruptBatch(f"batch at offset {batch.base_offset} has format {batch.magic}; only format 2 is supported")
         if not batch.validate_crc():
@@ -152,15 +171,16 @@ def _read(batches: Any, pending: list[tuple[int, int]]) -> list[StoredRecord]:
         while pending and pending[0][1] < batch.next_offset:
             aborting.add(pending.pop(0)[0])
         if batch.is_control_batch:
-            if _is_abort(batch):
+            if is_abort(batch):
                 aborting.discard(batch.producer_id)
         elif not (batch.is_transactional and batch.producer_id in aborting):
-            if type(batch) is DefaultRecordBatch and batch.compression_type:
-                raise _Compressed
+            if type(batch) is DefaultRecordBatch and batch.compression_type:  # decompressed with a limit
+                batch = FetchedBatch(batch, data, start, end).decode()
             records.extend([StoredRecord(r.offset, r.timestamp, r.key, r.value, r.headers) for r in batch])
     return records
 
 
-def _is_abort(batch: Any) -> bool:
+def is_abort(batch: Any) -> bool:
+    """Whether a control batch is the marker of an aborted transaction. Raises any exception if its record is invalid."""
     marker = next(iter(batch))
     return bool(_CONTROL_KEY.unpack(marker.key[:4])[1] == _ABORT)

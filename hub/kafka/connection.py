@@ -5,15 +5,27 @@ import asyncio
 import struct
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 from ..protocol import MalformedMessage, Message, RequestType, decode_response, encode_request, request_frame, response_body_at
 from .cluster import Cluster, name_of_address
 from .errors import BrokerUnreachable, ConnectionLost
 
 ANSWER_BYTES_MAX = 64 << 20
+_FRAME_MIN = 8
+"""The length, and the correlation id."""
 _LENGTH = struct.Struct(">i")
 _Answer = TypeVar("_Answer")
+
+
+class _Waiting(NamedTuple):
+    """A request without a response. `deadline` is a time of the event loop."""
+
+    kind: RequestType
+    on_answer: Callable[[bytes], object]
+    on_lost: Callable[[ConnectionLost], object]
+    deadline: float
+    timeout_seconds: float
 
 
 class Connection(asyncio.Protocol):
@@ -21,12 +33,14 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, address: str, cluster: Cluster) -> None:
         self.address = address
+        self._loop = asyncio.get_running_loop()
         self._request_seconds = cluster.request_seconds
         self._client_id = cluster.client_id_of("client").encode()
         self._transport: asyncio.WriteTransport | None = None
         self._buffer = bytearray()
         self._correlation_id = 0
-        self._waiting: dict[int, asyncio.Future[bytes]] = {}
+        self._waiting: dict[int, _Waiting] = {}
+        self._timer: asyncio.TimerHandle | None = None
 
     @classmethod
     async def open(
@@ -62,30 +76,61 @@ class Connection(asyncio.Protocol):
         is `request_seconds` of the cluster.
 
         Raises `ConnectionLost`. A timeout or a malformed response (`read` raises `MalformedMessage`) closes the connection."""
-        answer = await self._exchange(kind, body, timeout_seconds or self._request_seconds)
-        try:
-            return read(answer[response_body_at(kind, answer) :])
-        except MalformedMessage as malformed:
-            self.close()
-            reason = f"{self.address} sent a malformed response to {kind.name} ({malformed})."
-            raise ConnectionLost(reason, cause=f"leader {self.address}") from malformed
+        answer: asyncio.Future[_Answer] = self._loop.create_future()
 
-    async def _exchange(self, kind: RequestType, body: bytes, timeout_seconds: float) -> bytes:
+        def on_answer(response: bytes) -> None:
+            if not answer.done():
+                answer.set_result(read(response))
+
+        def on_lost(error: ConnectionLost) -> None:
+            if not answer.done():
+                answer.set_exception(error)
+
+        self.send(kind, body, on_answer, on_lost, timeout_seconds=timeout_seconds)
+        return await answer
+
+    def send(
+        self,
+        kind: RequestType,
+        body: bytes,
+        on_answer: Callable[[bytes], object],
+        on_lost: Callable[[ConnectionLost], object],
+        *,
+        timeout_seconds: float | None = None,
+    ) -> None:
+        """Send the body of a request. Later either `on_answer` is called with the body of the response, in the turn of the event
+        loop in which it arrives, or `on_lost`. The default of `timeout_seconds` is `request_seconds` of the cluster.
+
+        A timeout closes the connection, and so does a malformed response: if `on_answer` raises `MalformedMessage`, `on_lost` is
+        called, too. Raises `ConnectionLost` if the connection is closed."""
         if self._transport is None:
             raise ConnectionLost(f"The connection to {self.address} is closed.", cause=f"leader {self.address}")
         self._correlation_id = number = (self._correlation_id + 1) & 0x7FFFFFFF
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = answer
+        seconds = timeout_seconds or self._request_seconds
+        deadline = self._loop.time() + seconds
+        self._waiting[number] = _Waiting(kind, on_answer, on_lost, deadline, seconds)
+        if self._timer is None or deadline < self._timer.when():
+            self._set_timer(deadline)
         self._transport.write(request_frame(kind, number, self._client_id, body))
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                return await answer
-        except TimeoutError as late:
-            self.close()
-            reason = f"{self.address} did not respond to {kind.name} within {timeout_seconds:g} s."
-            raise ConnectionLost(reason, cause=f"leader {self.address}") from late
-        finally:
-            self._waiting.pop(number, None)
+
+    def _set_timer(self, deadline: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(deadline, self._check_deadlines)
+
+    def _check_deadlines(self) -> None:
+        """One timer serves all requests: responses do not cancel it, it is set again if requests are waiting."""
+        self._timer = None
+        now = self._loop.time()
+        for number, waiting in self._waiting.items():
+            if waiting.deadline <= now:
+                del self._waiting[number]
+                self.close()
+                reason = f"{self.address} did not respond to {waiting.kind.name} within {waiting.timeout_seconds:g} s."
+                waiting.on_lost(ConnectionLost(reason, cause=f"leader {self.address}"))
+                return
+        if self._waiting:
+            self._set_timer(min(waiting.deadline for waiting in self._waiting.values()))
 
     def close(self) -> None:
         """Close at once; pending requests raise `ConnectionLost`."""
@@ -99,35 +144,50 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's transports do not subclass asyncio's
 
     def data_received(self, data: bytes) -> None:
+        if not self._buffer and len(data) >= _FRAME_MIN and _LENGTH.unpack_from(data)[0] == len(data) - 4:
+            self._answer(data, 4, len(data))  # exactly one response, which is the usual case
+            return
         buffer = self._buffer
         buffer += data
         start = 0
-        while len(buffer) - start >= 4:
+        while len(buffer) - start >= 4 and self._transport is not None:
             (length,) = _LENGTH.unpack_from(buffer, start)
             if not 4 <= length <= ANSWER_BYTES_MAX:
                 self.close()
                 return
             if len(buffer) - start - 4 < length:
                 break
-            self._answer(bytes(buffer[start + 4 : start + 4 + length]))
+            self._answer(buffer, start + 4, start + 4 + length)
             start += 4 + length
         del buffer[:start]
 
-    def _answer(self, data: bytes) -> None:
-        waiter = self._waiting.pop(_LENGTH.unpack_from(data)[0], None)
-        if waiter is not None and not waiter.done():
-            waiter.set_result(data)
+    def _answer(self, data: bytes | bytearray, start: int, end: int) -> None:
+        """Process the response without its length at `start` of `data`."""
+        waiting = self._waiting.pop(_LENGTH.unpack_from(data, start)[0], None)
+        if waiting is None:
+            return
+        kind = waiting.kind
+        try:
+            with memoryview(data)[start:end] as frame:
+                body = bytes(frame[response_body_at(kind, frame) :])
+            waiting.on_answer(body)
+        except MalformedMessage as malformed:
+            self.close()
+            reason = f"{self.address} sent a malformed response to {kind.name} ({malformed})."
+            waiting.on_lost(ConnectionLost(reason, cause=f"leader {self.address}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost(str(exc) if exc else "closed by the broker")
 
     def _lost(self, reason: str) -> None:
         self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         waiting, self._waiting = self._waiting, {}
         message = f"The connection to {self.address} was closed before the response arrived ({reason})."
-        for waiter in waiting.values():
-            if not waiter.done():
-                waiter.set_exception(ConnectionLost(message, cause=f"leader {self.address}"))
+        for one in waiting.values():
+            one.on_lost(ConnectionLost(message, cause=f"leader {self.address}"))
 
 
 async def connect_any(cluster: Cluster, *, role: str, timeout_seconds: float | None = None) -> Connection:

@@ -1,5 +1,7 @@
 """The connections of one client to the brokers of a cluster, opened on demand and cached by address."""
 
+from collections.abc import Collection
+
 from .cluster import Address, Cluster
 from .connection import Connection, connect_any
 
@@ -36,6 +38,11 @@ class ConnectionPool:
         """Close the connection to the bootstrap address."""
         if first := self._connections.pop(BOOTSTRAP, None):
             first.close()
+
+    def keep_only(self, addresses: Collection[Address]) -> None:
+        """Close the connections to all other addresses."""
+        for address in self._connections.keys() - addresses:
+            self._connections.pop(address).close()
 
     def close(self) -> None:
         """Close all connections; they are reopened on demand."""

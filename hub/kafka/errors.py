@@ -3,6 +3,7 @@
 from aiokafka.errors import KafkaError
 
 from ..errors import ConfigurationError, HubError, Unreachable
+from ..protocol import ErrorCode, name_of
 
 
 def is_client_error(error: BaseException) -> bool:
@@ -119,4 +120,14 @@ class TopicRefused(ConfigurationError):
     def __init__(self, topic: str, verb: str, code: int, message: str | None) -> None:
         super().__init__(f"The broker refused to {verb} topic {topic}: {message or f'error {code}'}.")
         self.topic = topic
+        self.code = code
+
+
+class GroupRefused(HubError):
+    """The broker rejected a request about a consumer group."""
+
+    def __init__(self, group: str, verb: str, code: int) -> None:
+        reason = "it has members" if code == ErrorCode.NON_EMPTY_GROUP else name_of(code)
+        super().__init__(f"The broker refused to {verb} group {group}: {reason}.")
+        self.group = group
         self.code = code

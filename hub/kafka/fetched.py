@@ -20,7 +20,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from ..decompression import DECOMPRESSED_BYTES_MAX, TooLargeDecompressed, decompress
 from ..logs import Logger
 from ..throttle import LogThrottle
-from .header_walk import read_varint
+from .varints import read_varint
 
 log = Logger(__name__)
 

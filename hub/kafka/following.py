@@ -1,6 +1,7 @@
 """Follows a partition without an end, across restarts of the broker: no record is skipped, and none is returned twice."""
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Protocol
 
@@ -13,9 +14,8 @@ from .transport import RecordReader, Transport
 log = Logger(__name__)
 
 READ_RECORDS = 2_000
-READ_MS = 1_000
 CHECK_SECONDS = 5.0
-"""A reader that has received nothing for this time is checked: aiokafka does not report that a broker does not respond."""
+"""A reader that has received nothing for this time is checked."""
 RECONNECT_SECONDS = 0.2
 
 
@@ -62,8 +62,8 @@ async def next_records(reader: RecordReader, *, is_expecting: Callable[[], objec
     `is_expecting` records. Raises HubError (ConnectionLost if it hangs), TimeoutError, OSError."""
     loop = asyncio.get_running_loop()
     check_at = loop.time() + CHECK_SECONDS
-    while loop.time() < check_at:
-        if records := await reader.read(READ_RECORDS, READ_MS):
+    while (left := check_at - loop.time()) > 0:
+        if records := await reader.read(READ_RECORDS, math.ceil(left * 1000)):
             return records
     if is_expecting():
         await reader.ensure_moving()

@@ -1,15 +1,28 @@
-"""Describes consumer groups: members, assigned partitions, lag."""
+"""Describes consumer groups: members, assigned partitions, lag. Deletes groups, which aiokafka cannot."""
 
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+import asyncio
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, closing
 from typing import Any, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.structs import TopicPartition as ClientPartition
 
+from ..protocol import ApiKey, ErrorCode, Message
 from .clients import make_admin, make_consumer, started
 from .cluster import Cluster
+from .errors import ConnectionLost, GroupRefused
+from .leaders import BrokerConnections
+
+COORDINATOR_SECONDS = 10.0
+"""How long a group may be without a coordinator: Kafka elects one, which then loads the group."""
+BACKOFF_SECONDS = 0.1
+_GROUP = 0
+"""Key type of a coordinator: a consumer group."""
+_NO_COORDINATOR = frozenset(
+    {ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, ErrorCode.COORDINATOR_NOT_AVAILABLE, ErrorCode.NOT_COORDINATOR}
+)
 
 
 class GroupMember(NamedTuple):
@@ -91,3 +104,48 @@ async def _lag(
     finally:
         await consumer.stop()
     return {(one.topic, one.partition): max(0, ends[one] - committed[one]) if one in committed else None for one in partitions}
+
+
+async def delete_groups(cluster: Cluster, groups: Iterable[str]) -> list[str]:
+    """Delete groups without members, with their committed offsets. Returns the names of the deleted ones in the given order;
+    groups that do not exist are left out.
+
+    Raises `GroupRefused` for the first group that the broker did not delete (it has members, for example) after the others were
+    deleted, `BrokerUnreachable`, `ConnectionLost`."""
+    deleted: list[str] = []
+    refused: list[GroupRefused] = []
+    with closing(BrokerConnections(cluster, role="admin")) as brokers:
+        for group in dict.fromkeys(groups):
+            code = await _delete(brokers, cluster, group)
+            if code == ErrorCode.NONE:
+                deleted.append(group)
+            elif code != ErrorCode.GROUP_ID_NOT_FOUND:
+                refused.append(GroupRefused(group, "delete", code))
+    if refused:
+        raise refused[0]
+    return deleted
+
+
+async def _delete(brokers: BrokerConnections, cluster: Cluster, group: str) -> int:
+    """The error code for one group. Waits for its coordinator for up to COORDINATOR_SECONDS."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + COORDINATOR_SECONDS
+    while True:
+        code = await _delete_once(brokers, cluster, group)
+        if code not in _NO_COORDINATOR or loop.time() > deadline:
+            return code
+        await asyncio.sleep(BACKOFF_SECONDS)
+
+
+async def _delete_once(brokers: BrokerConnections, cluster: Cluster, group: str) -> int:
+    seconds = cluster.request_seconds
+    message: Message = {"key_type": _GROUP, "key": group, "coordinator_keys": [group]}
+    found = await (await brokers.any()).ask(ApiKey.FIND_COORDINATOR, message, timeout_seconds=seconds)
+    coordinator = next(iter(found["coordinators"]), found)  # a list from version 4 on
+    if coordinator["error_code"] != ErrorCode.NONE:
+        return int(coordinator["error_code"])
+    broker = await brokers.at((coordinator["host"], coordinator["port"]))
+    answer = await broker.ask(ApiKey.DELETE_GROUPS, {"groups_names": [group]}, timeout_seconds=seconds)
+    for result in answer["results"]:
+        return int(result["error_code"])
+    raise ConnectionLost(f"{broker.connection.address} responded to DeleteGroups without the group {group}.")

@@ -6,29 +6,34 @@ it. The rest of a record after that header is not examined unless the record is 
 Format: https://kafka.apache.org/documentation/#record (version 2).
 """
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-_VARINT_BITS_MAX = 63
+from .formed import FormedRecord, SharedHeaders, make_record
+from .varints import STEPS, VALUE_STEPS, Unwalkable, read_bytes, read_varint, skip_bytes
+
+if TYPE_CHECKING:
+    from .fetched import BatchView
+
+LEADS_MAX = 2_048
+TRAILS_MAX = 512
+"""How many leads and trails are remembered, each of at most SHARED_BYTES_MAX bytes."""
+SHARED_BYTES_MAX = 2_048
 _HEADER_NAME_MAX = 63
-STEPS = tuple(1 + (first >> 1) if first < 128 and not first & 1 else 0 for first in range(256))
-"""By the first byte of a length: the bytes of the length and of its content, if the length has one byte; otherwise 0."""
-VALUE_STEPS = (STEPS[0], 1, *STEPS[2:])
-"""The same for values, which can be null."""
-
-
-class Unwalkable(ValueError):
-    """The records do not have the expected structure."""
 
 
 class RecordRule(Protocol):
     """Which records are wanted, and the route of each. A route is any value but None, which means that it is not wanted.
 
-    `header`: the name, of at most 63 bytes, of the header that decides first. `routes`: the route by the value of the first
-    header of this name; None stands for a record without it and for a null value. `narrows`: whether `narrow` must be called."""
+    `header`: the name, of at most 63 bytes, of the header that decides first. `next_header`: likewise, of the header that usually
+    follows it, with a value that few records have. `routes`: the route by the value of the first header of this name; None
+    stands for a record without it and for a null value. `narrows`: whether `narrow` must be called."""
 
     @property
     def header(self) -> bytes: ...
+
+    @property
+    def next_header(self) -> bytes: ...
 
     @property
     def routes(self) -> Mapping[bytes | None, Any]: ...
@@ -48,98 +53,174 @@ class RecordRule(Protocol):
 
 
 class Found(NamedTuple):
-    """A wanted record. `ordinal`: its number, from 1, among those that were read; `at`: its position."""
+    """A wanted record. `ordinal`: its number, from 1, among those that were read; `at`: its position; `record`: None if its
+    headers are not the expected ones, so that it must be decoded."""
 
     ordinal: int
     at: int
     route: Any
+    record: FormedRecord | None
 
 
-def find_records(data: bytes, span: tuple[int, int], count: int, least: int, rule: RecordRule) -> tuple[int, list[Found]]:
-    """Returns how many of the `count` uncompressed records at `span` of `data` have an offset of at least `least`, relative to
-    that of their batch, and the wanted ones of them. Raises Unwalkable."""
-    try:
-        return _find(data, span, count, least, rule)
-    except IndexError:
-        raise Unwalkable("a record ends beyond its batch") from None
+_make_found: Callable[[type[Found], tuple[int, int, Any, FormedRecord | None]], Found] = tuple.__new__
 
 
-def _find(data: bytes, span: tuple[int, int], count: int, least: int, rule: RecordRule) -> tuple[int, list[Found]]:
-    """The decoding of short varints is written out, because calls would cost more than all the rest."""
-    routes, narrows, header = rule.routes, rule.narrows, _with_length(rule.header)
-    found: list[Found] = []
-    ordinal = 0
-    at, end = span
-    for _ in range(count):
-        begin = at
-        if (low := data[at]) > 127 > (high := data[at + 1]):
-            length, at = low & 127 | high << 7, at + 2
-            length = length >> 1 if not length & 1 else -1
-        else:
-            length, at = read_varint(data, at)
-        stop = at + length
-        if length < 0 or stop > end:
-            raise Unwalkable("the length of a record is invalid")
-        at += 1  # the unused attributes
-        while data[at] > 127:  # the timestamp
-            at += 1
-        at += 1
-        if (low := data[at]) < 128 and not low & 1:
-            delta, at = low >> 1, at + 1
-        else:
-            delta, at = read_varint(data, at)
-        if delta < least:
-            at = stop
-            continue
-        least, ordinal = delta + 1, ordinal + 1
-        at = at + step if (step := VALUE_STEPS[data[at]]) else _skip(data, at)  # the key
-        if (low := data[at]) > 127 > (high := data[at + 1]) and not low & 1:  # the value
-            at += 2 + ((low & 127 | high << 7) >> 1)
-        else:
-            at = _skip(data, at)
-        value = _first_value(data, at, stop, header)
+class HeaderWalk:
+    """Finds the records that `rule` wants. It remembers the leads of records. Used in one thread."""
+
+    def __init__(self, rule: RecordRule) -> None:
+        self._rule = rule
+        self._header = _with_length(rule.header)
+        self._next_header = _with_length(rule.next_header)
+        self._names = rule.header.decode(), rule.next_header.decode()
+        self._leads: dict[bytes, SharedHeaders] = {}
+        self._trails: dict[bytes, SharedHeaders] = {}
+
+    def find(self, view: "BatchView", from_offset: int) -> tuple[int, list[Found]]:
+        """Returns how many records of the batch have an offset of at least `from_offset`, and the wanted ones of them. Raises
+        Unwalkable."""
         try:
-            route = routes[value]
-        except KeyError:
-            route = rule.unknown(value or b"")
-        if route is not None and narrows:
-            route = rule.narrow(route, value, data, (at, stop))
-        if route is not None:
-            found.append(Found(ordinal, begin, route))
-        at = stop
-    if at != end:
-        raise Unwalkable("the records do not end at the end of their batch")
-    return ordinal, found
+            return self._find(view, from_offset - view.base_offset)
+        except IndexError:
+            raise Unwalkable("a record ends beyond its batch") from None
 
+    def _find(self, view: "BatchView", least: int) -> tuple[int, list[Found]]:
+        """The decoding of short varints is written out, because calls would cost more than all the rest."""
+        rule, data, header = self._rule, view.data, self._header
+        routes, narrows, leads, size = rule.routes, rule.narrows, self._leads, len(header)
+        next_header, trails = self._next_header, self._trails
+        base_offset, first_ms, append_time_ms = view.base_offset, view.first_ms, view.append_time_ms
+        names, timestamp_type = self._names, int(append_time_ms is not None)
+        found: list[Found] = []
+        ordinal = 0
+        at, end = view.span
+        for _ in range(view.size):
+            begin = at
+            if (low := data[at]) > 127 > (high := data[at + 1]):
+                length, at = low & 127 | high << 7, at + 2
+                length = length >> 1 if not length & 1 else -1
+            else:
+                length, at = read_varint(data, at)
+            stop = at + length
+            if length < 0 or stop > end:
+                raise Unwalkable("the length of a record is invalid")
+            at = time_at = at + 1  # after the unused attributes
+            while data[at] > 127:
+                at += 1
+            at += 1
+            if (low := data[at]) < 128 and not low & 1:
+                delta, at = low >> 1, at + 1
+            else:
+                delta, at = read_varint(data, at)
+            if delta < least:
+                at = stop
+                continue
+            least, ordinal = delta + 1, ordinal + 1
+            key_at = at
+            at = value_at = at + step if (step := VALUE_STEPS[data[at]]) else skip_bytes(data, at)
+            if (low := data[at]) > 127 > (high := data[at + 1]) and not low & 1:
+                at += 2 + ((low & 127 | high << 7) >> 1)
+            else:
+                at = skip_bytes(data, at)
+            headers_at = at
+            header_at = data.find(header, at, stop)
+            if header_at < 0 or (lead := leads.get(data[at:header_at])) is None:
+                lead, at = self._read_lead(data, at, stop)
+            else:
+                at = header_at + size
+            if lead is None:
+                value = None
+            elif not (low := data[at]) & 129:
+                low = (at := at + 1) + (low >> 1)
+                value, at = data[at:low], low
+                if at > stop:
+                    raise Unwalkable("a record is longer than its length")
+            else:
+                value, at = _value_within(data, at, stop)
+            try:
+                route = routes[value]
+            except KeyError:
+                route = rule.unknown(value or b"")
+            if route is not None and narrows:
+                route = rule.narrow(route, value, data, (headers_at, stop))
+            if route is not None:
+                record = None
+                if lead is not None and value is not None and data.startswith(next_header, at):
+                    low, at = data[begin_at := at + len(next_header)], begin_at + 1
+                    own = data[at : (at := at + (low >> 1))]
+                    trail = None if low & 129 or at > stop else trails.get(data[at:stop]) or self._read_trail(data, at, stop)
+                    if trail is not None and trail.count + 2 == lead.count:
+                        key = data[key_at + 1 : value_at] if STEPS[data[key_at]] else _read(data, key_at)
+                        short = data[value_at] > 127 > data[value_at + 1]
+                        content = data[value_at + 2 : headers_at] if short else _read(data, value_at)
+                        if (ms := append_time_ms) is None:
+                            ms = first_ms + (low >> 1 if not (low := data[time_at]) & 129 else read_varint(data, time_at)[0])
+                        place = base_offset + delta, ms, timestamp_type
+                        record = make_record(FormedRecord, (*place, key, content, lead, names, (value, own), trail, stop - begin))
+                found.append(_make_found(Found, (ordinal, begin, route, record)))
+            at = stop
+        if at != end:
+            raise Unwalkable("the records do not end at the end of their batch")
+        return ordinal, found
 
-def _first_value(data: bytes, at: int, stop: int, header: bytes) -> bytes | None:
-    """The value of the first header whose name is `header`, which begins with its length; None if there is none. The headers are
-    between `at` (their number) and `stop`."""
-    if (count := data[at]) < 128 and not count & 1:
-        count, at = count >> 1, at + 1
-    else:
-        count, at = read_varint(data, at)
-    if not 0 <= 2 * count <= stop - at:
-        raise Unwalkable("the number of headers of a record is invalid")
-    first, size = header[0], len(header)
-    for _ in range(count):
-        if (low := data[at]) == first and data.startswith(header, at):
-            return _value_within(data, at + size, stop)
-        if step := STEPS[low]:
-            at += step
+    def _read_lead(self, data: bytes, at: int, stop: int) -> tuple[SharedHeaders | None, int]:
+        """The lead of a record, and where the value of the first header with the name of the rule begins. None if the record has
+        no such header. The headers are between `at` (their number) and `stop`."""
+        begin, header = at, self._header
+        if (count := data[at]) < 128 and not count & 1:
+            count, at = count >> 1, at + 1
         else:
+            count, at = read_varint(data, at)
+        if not 0 <= 2 * count <= stop - at:
+            raise Unwalkable("the number of headers of a record is invalid")
+        first, headers_at = header[0], at
+        for left in range(count, 0, -1):
+            if (low := data[at]) == first and data.startswith(header, at):
+                lead = SharedHeaders(data[begin:at], headers_at - begin, left)
+                _remember(self._leads, LEADS_MAX, data[begin:at], lead)
+                return lead, at + len(header)
+            if step := STEPS[low]:
+                at += step
+            else:
+                name, after = read_bytes(data, at)
+                if name is None:
+                    raise Unwalkable("a header has no name")
+                if name == header[1:]:
+                    return SharedHeaders(data[begin:at], headers_at - begin, left), after
+                at = after
+            at = at + step if (step := VALUE_STEPS[data[at]]) else skip_bytes(data, at)
+        if at != stop:
+            raise Unwalkable("the fields of a record do not end at its end")
+        return None, at
+
+    def _read_trail(self, data: bytes, at: int, stop: int) -> SharedHeaders | None:
+        """The trail of a record at `at`; None if there are not headers up to `stop`. Raises IndexError."""
+        begin, count = at, 0
+        while at < stop:
             name, at = read_bytes(data, at)
+            at = skip_bytes(data, at)
             if name is None:
-                raise Unwalkable("a header has no name")
-            if name == header[1:]:
-                return _value_within(data, at, stop)
-        at = at + step if (step := VALUE_STEPS[data[at]]) else _skip(data, at)
-    if at != stop:
-        raise Unwalkable("the fields of a record do not end at its end")
-    return None
+                return None
+            count += 1
+        if at != stop:
+            return None
+        trail = SharedHeaders(data[begin:stop], 0, count)
+        _remember(self._trails, TRAILS_MAX, data[begin:stop], trail)
+        return trail
 
 
-def _value_within(data: bytes, at: int, stop: int) -> bytes | None:
+def _remember(known: dict[bytes, SharedHeaders], count_max: int, data: bytes, headers: SharedHeaders) -> None:
+    if len(data) <= SHARED_BYTES_MAX:
+        if len(known) >= count_max:
+            known.clear()
+        known[data] = headers
+
+
+def _read(data: bytes, at: int) -> bytes | None:
+    return read_bytes(data, at)[0]
+
+
+def _value_within(data: bytes, at: int, stop: int) -> tuple[bytes | None, int]:
     if (length := data[at]) < 128 and not length & 1:
         begin = at + 1
         at = begin + (length >> 1)
@@ -148,7 +229,7 @@ def _value_within(data: bytes, at: int, stop: int) -> bytes | None:
         value, at = read_bytes(data, at)
     if at > stop:
         raise Unwalkable("a record is longer than its length")
-    return value
+    return value, at
 
 
 def _with_length(name: bytes) -> bytes:
@@ -174,38 +255,9 @@ def read_headers(data: bytes, span: tuple[int, int], names: Mapping[bytes, str])
                 if value is not None:
                     values[names[name]] = value
             else:
-                at = at + step if (step := VALUE_STEPS[data[at]]) else _skip(data, at)
+                at = at + step if (step := VALUE_STEPS[data[at]]) else skip_bytes(data, at)
     except IndexError:
         raise Unwalkable("a record ends beyond its batch") from None
     if at != span[1]:
         raise Unwalkable("the fields of a record do not end at its end")
     return values
-
-
-def read_bytes(data: bytes, at: int) -> tuple[bytes | None, int]:
-    """The bytes at `at`, which begin with their length, and the position after them. Raises Unwalkable, IndexError."""
-    length, at = read_varint(data, at)
-    if length >= 0:
-        return data[at : at + length], at + length
-    if length != -1:
-        raise Unwalkable("a length is negative")
-    return None, at
-
-
-def _skip(data: bytes, at: int) -> int:
-    length, at = read_varint(data, at)
-    if length < -1:
-        raise Unwalkable("a length is negative")
-    return at + max(length, 0)
-
-
-def read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """The zigzag varint at `at`, and the position after it. Raises Unwalkable if it has more than ten bytes, IndexError."""
-    number = shift = 0
-    while (byte := data[at]) & 0x80:
-        number |= (byte & 0x7F) << shift
-        shift, at = shift + 7, at + 1
-        if shift > _VARINT_BITS_MAX:
-            raise Unwalkable("a varint has more than ten bytes")
-    number |= byte << shift
-    return (number >> 1) ^ -(number & 1), at + 1

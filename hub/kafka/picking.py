@@ -11,12 +11,15 @@ from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
 from aiokafka.errors import CorruptRecordException
 
 from .fetched import FetchedBatch, record_at
-from .header_walk import RecordRule, find_records
+from .header_walk import HeaderWalk, RecordRule
 
 CHUNK_RECORDS = 2_000
 """A chunk ends with the batch in which it reaches this number of records."""
 DENSE = 8
-"""If more than one of this many records is wanted, decoding all of them costs less than finding those that are."""
+"""If more than one of this many records is wanted and must be decoded, decoding all of them costs less than finding those that
+are."""
+DECODED_BATCHES = 16
+"""After such a batch, the number of batches that are decoded without an attempt."""
 
 
 class Chunk(NamedTuple):
@@ -34,7 +37,8 @@ class RecordPicker:
     def __init__(self, rule: RecordRule, limit: int = 500) -> None:
         self.rule = rule
         self.limit = limit
-        self._sparse = True
+        self._walker = HeaderWalk(rule)
+        self._dense = 0
 
     def attach(self, consumer: Any) -> None:
         """Let a consumer of `make_consumer` return chunks. To be called before it is started."""
@@ -43,20 +47,23 @@ class RecordPicker:
     def pick(self, batch: Any, from_offset: int) -> tuple[int, list[tuple[int, Any, Any]]]:
         """Returns how many records of the batch have an offset of at least `from_offset`, and those that are wanted: the ordinal
         number, from 1, the record, its route."""
-        found = self._walk(batch, from_offset) if self._sparse and isinstance(batch, FetchedBatch) else None
-        count, wanted = self._decode(batch, from_offset) if found is None else found
-        if count:
-            self._sparse = len(wanted) * DENSE <= count
-        return count, wanted
+        if isinstance(batch, FetchedBatch):
+            if not self._dense:
+                found = self._walk(batch, from_offset)
+                if found is not None:
+                    return found
+                self._dense = DECODED_BATCHES
+            self._dense -= 1
+        return self._decode(batch, from_offset)
 
     def _walk(self, batch: FetchedBatch, from_offset: int) -> tuple[int, list[tuple[int, Any, Any]]] | None:
-        """None if the batch must be decoded: it is not valid, or most of its records are wanted."""
+        """None if the batch must be decoded: it is not valid, or decoding costs less."""
         try:
             view = batch.view()
-            count, found = find_records(view.data, view.span, view.size, from_offset - view.base_offset, self.rule)
-            if len(found) * DENSE > count:
+            count, found = self._walker.find(view, from_offset)
+            if [one.record for one in found].count(None) * DENSE > count:
                 return None
-            return count, [(one.ordinal, record_at(view, one.at), one.route) for one in found]
+            return count, [(ordinal, record or record_at(view, at), route) for ordinal, at, route, record in found]
         except Exception:  # the general decoder determines what is wrong with the batch
             return None
 
@@ -94,6 +101,9 @@ class PickedRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka has no 
             if batch is None:
                 break
             read, passed = 0, picker.pick(batch, self.next_fetch_offset)
+            if len(wanted) + len(passed[1]) < picker.limit:  # no chunk ends within this batch
+                wanted += [(record, route) for _, record, route in passed[1]]
+                passed = passed[0], []
             for ordinal, record, route in passed[1]:
                 wanted.append((record, route))
                 count, read = count + ordinal - read, ordinal

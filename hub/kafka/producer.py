@@ -1,81 +1,134 @@
-"""An idempotent producer that is replaced after a fatal error."""
+"""An idempotent producer for partitions that the caller chooses: plain asyncio with callbacks, without a task or a future per
+record.
+
+The records of a partition are stored in the order in which they are posted, and once, even if requests or responses are lost
+(KIP-98: the broker recognises repeated batches by producer id and sequence number). Failed requests are repeated until they
+succeed. Only after a partition has forgotten the producer, or has rejected a batch finally, is a new producer id used; records
+whose outcome is unknown at that time may be stored twice.
+"""
 
 import asyncio
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
-
 from ..logs import Logger
-from .clients import make_producer
-from .cluster import Cluster
-from .errors import BrokerUnreachable
+from ..protocol import TopicPartition
+from ..service import ServiceTasks
+from .cluster import Address, Cluster, name_of_address
+from .connection import Connection
+from .errors import ConnectionLost
+from .leader_directory import LeaderDirectory
+from .leader_link import LeaderLink
+from .partition_queue import OnDone, PartitionQueue, QueuedRecord
+from .routing import Router
+from .unacknowledged import PartitionStanding
 
 log = Logger(__name__)
 
-STOP_SECONDS = 5.0
 
+class Producer:
+    """Create one per client, and use it on one event loop. Its background work runs in `tasks`, which fail if it makes a
+    mistake. `linger_ms`: time to wait for further records before a batch is sent."""
 
-class ReplaceableProducer:
-    """Holds the current producer. Use it on one event loop only."""
-
-    def __init__(self, cluster: Cluster, *, linger_ms: int) -> None:
-        self._cluster = cluster
-        self._linger_ms = linger_ms
-        self._current: AIOKafkaProducer | None = None
-        self._replacing = asyncio.Lock()
-
-    @property
-    def current(self) -> AIOKafkaProducer:
-        """The current producer; available after `start`."""
-        assert self._current is not None, "the sender has not been started"
-        return self._current
+    def __init__(self, cluster: Cluster, tasks: ServiceTasks, *, linger_ms: int = 0) -> None:
+        self._tasks = tasks
+        self._linger_seconds = linger_ms / 1000
+        self._request_seconds = cluster.request_seconds
+        self._directory = LeaderDirectory(cluster, role="producer")
+        self._router = Router(self._directory, tasks, self._attach)
+        self._queues: dict[tuple[str, int], PartitionQueue] = {}
+        self._links: dict[Address, LeaderLink] = {}
+        self._routes: dict[PartitionQueue, LeaderLink] = {}
+        self._flushing: asyncio.Handle | None = None
 
     async def start(self) -> None:
-        """Connect to the cluster. Raises BrokerUnreachable."""
-        self._current = await self._connect()
-
-    async def _connect(self) -> AIOKafkaProducer:
-        producer = make_producer(self._cluster, linger_ms=self._linger_ms)
+        """Connect. Raises BrokerUnreachable."""
         try:
-            await producer.start()
-        except asyncio.CancelledError:
-            await _stop(producer)
-            raise
-        except (KafkaError, OSError) as error:
-            await _stop(producer)
-            raise BrokerUnreachable(str(self._cluster), str(error) or type(error).__name__) from None
-        return producer
+            await self._router.start()
+        except ConnectionLost as refused:  # it is asked again for the first record
+            log.debug("no producer id yet", action="producer_waits", reason=str(refused))
 
-    async def replace(self, broken: AIOKafkaProducer, reason: BaseException) -> None:
-        """Replace a failed producer; concurrent calls replace it only once. Keeps it if the broker is unreachable."""
-        async with self._replacing:
-            if self._current is not broken:
-                return
-            log.info("producer replaced", action="producer_replaced", reason=repr(reason))
-            try:
-                replacement = await self._connect()
-            except BrokerUnreachable as error:
-                log.debug("broker unreachable", action="producer_waits", reason=str(error))
-                return
-            self._current = replacement
-            await _stop(broken)
+    def post(self, topic: str, partition: int, queued: QueuedRecord) -> None:
+        """Send a record with the other records of this turn of the event loop, or of the linger."""
+        queue = self._queues.get((topic, partition)) or self._add(TopicPartition(topic, partition))
+        queue.append(queued)
+        link = self._routes.get(queue)
+        if link is None:
+            self._router.request(queue)
+            return
+        link.offer(queue)
+        if self._flushing is None:
+            self._flush_soon()
 
-    async def stop(self) -> None:
-        """Stop; waits up to STOP_SECONDS for unacknowledged records."""
-        if self._current is not None:
-            await _stop(self._current)
+    def _add(self, partition: TopicPartition) -> PartitionQueue:
+        queue = self._queues[partition] = PartitionQueue(partition)
+        return queue
+
+    def _flush_soon(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._linger_seconds:
+            self._flushing = loop.call_later(self._linger_seconds, self._flush)
+        else:
+            self._flushing = loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = None
+        try:
+            for link in list(self._links.values()):
+                link.flush()
+        except Exception as error:
+            self._fail(error)
+
+    def _attach(self, queue: PartitionQueue, leader: Address, connection: Connection) -> None:
+        """Send the queue over this connection from now on."""
+        link = self._links.get(leader)
+        if link is None or not link.uses(connection):
+            link = self._links[leader] = LeaderLink(connection, self._request_seconds, self._detach, self._fail)
+        self._routes[queue] = link
+        queue.resume()
+        link.offer(queue)
+        if self._flushing is None:
+            self._flush_soon()
+
+    def _detach(self, queue: PartitionQueue) -> None:
+        self._routes.pop(queue, None)
+        self._router.request(queue)
+
+    def _fail(self, error: Exception) -> None:
+        """Report a mistake of this program, made in a callback, as the failure of a task."""
+        self._tasks.start(_raise(error), "producer")
+
+    def discard(self, topic: str, partition: int, on_done: OnDone) -> None:
+        """Do not send the records with this callback, unless they have been sent already: these will be sent again until they are
+        stored."""
+        if queue := self._queues.get((topic, partition)):
+            queue.discard(on_done)
+
+    def standing_of(self, topic: str, partition: int) -> PartitionStanding | None:
+        """What is known of a partition with records that are not acknowledged; None if there are none."""
+        queue = self._queues.get((topic, partition))
+        if queue is None or not queue.has_work:
+            return None
+        directory = self._directory
+        leader = directory.leader_of(queue.partition)
+        link = None if leader is None else self._links.get(leader)
+        return PartitionStanding(
+            leader=None if leader is None else name_of_address(*leader),
+            connected=link is not None and link.is_open,
+            brokers=directory.broker_count,
+            unreachable=directory.unreachable,
+            reason=queue.reason,
+        )
+
+    def close(self) -> None:
+        """Close all connections. The callbacks of all records that are not acknowledged get a ConnectionLost."""
+        if self._flushing is not None:
+            self._flushing.cancel()
+        self._routes.clear()
+        for link in self._links.values():
+            link.drop()
+        self._directory.close()
+        for queue in self._queues.values():
+            queue.abandon(ConnectionLost("The sender was stopped before the record was acknowledged."))
 
 
-async def _stop(producer: AIOKafkaProducer) -> None:
-    """Stop a producer; if it cannot send its records in time, cancel its task and close its connections anyway."""
-    try:
-        async with asyncio.timeout(STOP_SECONDS):
-            await producer.stop()
-        return
-    except (KafkaError, OSError, TimeoutError) as error:
-        log.debug("error while stopping a producer", action="producer_stop", reason=repr(error))
-    sending = producer._sender.sender_task if producer._sender is not None else None
-    if sending is not None and not sending.done():
-        sending.cancel()
-        await asyncio.wait([sending])
-    await producer.client.close()
+async def _raise(error: Exception) -> None:
+    raise error

@@ -4,163 +4,136 @@
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Self
 
-import aiokafka
-from aiokafka.errors import (
-    CorruptRecordException,
-    KafkaConnectionError,
-    KafkaError,
-    OffsetOutOfRangeError,
-)
-
-from ..logs import Logger
-from .clients import make_consumer
+from ..protocol import TopicPartition
 from .cluster import Cluster
-from .errors import BrokerUnreachable, ConnectionLost, CorruptBatch, OffsetOutOfRange, TopicMissing
+from .errors import ConnectionLost, CorruptBatch, OffsetOutOfRange
+from .fetch_buffer import Seen, TakenBatch
+from .fetched import FetchedBatch
+from .fetching import Fetcher, FetchSettings
+from .leaders import EARLIEST, LATEST
 from .records import StoredRecord
 
-log = Logger(__name__)
-
 OPEN_SECONDS = 10.0
-CLOSE_SECONDS = 5.0
 STALL_SECONDS = 30.0
 """`read_all` fails if it receives nothing for this time before the end."""
 READ_RECORDS = 2_000
-READ_ALL_WAIT_MS = 20
-"""Short, because the last offset is usually a commit marker, which yields no record."""
+READ_ALL_WAIT_MS = 1_000
+MAX_WAIT_MS = 5_000
 
 
 class PartitionReader:
     """Reads one partition in order. `async with PartitionReader(cluster) as reader: await reader.open(topic,
-    partition, offset)`."""
+    partition, offset)`.
 
-    def __init__(self, cluster: Cluster, **settings: Any) -> None:
-        """`settings` override `clients.CONSUMER`."""
+    Nothing is requested before the first `read`. Reading can be continued after `ConnectionLost`, when the leader is looked up
+    again, and after `OffsetOutOfRange` with `seek`."""
+
+    def __init__(self, cluster: Cluster, *, committed: bool = True, max_wait_ms: int = MAX_WAIT_MS) -> None:
+        """`committed`: without records of open and aborted transactions. `max_wait_ms`: the age that `seen_end` and
+        `seen_log_end` may have while a `read` waits; records are received without this delay."""
         self._cluster = cluster
-        self._settings = settings
-        self._consumer: aiokafka.AIOKafkaConsumer | None = None
-        self._partition = aiokafka.TopicPartition("", 0)
+        self._settings = FetchSettings(committed=committed, max_wait_ms=max_wait_ms)
+        self._fetcher: Fetcher | None = None
+        self._partition = TopicPartition("", 0)
+        self._batch: Sequence[Any] = ()
+        self._read = 0
+        """How many records of `_batch` were read."""
 
     async def open(self, topic: str, partition: int, offset: int) -> None:
-        """Start reading at `offset`. Raises `BrokerUnreachable`, `TopicMissing`."""
-        assert self._consumer is None, "the reader is already open"
-        self._consumer = consumer = make_consumer(self._cluster, **self._settings)
-        self._partition = aiokafka.TopicPartition(topic, partition)
-        try:
-            async with asyncio.timeout(OPEN_SECONDS):
-                await consumer.start()
-        except (KafkaConnectionError, OSError) as failure:
-            raise BrokerUnreachable(str(self._cluster), str(failure) or f"waited {OPEN_SECONDS:g} s") from None
-        try:
-            async with asyncio.timeout(OPEN_SECONDS):
-                await self._find(consumer)
-        except TimeoutError as late:
-            raise TopicMissing(f"{topic} (partition {partition})", str(self._cluster)) from late
-        consumer.assign([self._partition])
-        consumer.seek(self._partition, offset)
-
-    async def _find(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
-        """Wait for the metadata of the topic, which takes a moment if it is new."""
-        topic, partition = self._partition
-        consumer._client.add_topic(topic)
-        while partition not in (consumer.partitions_for_topic(topic) or ()):
-            await consumer._client.force_metadata_update()
-            await asyncio.sleep(0.02)
+        """Start reading at `offset`. Raises `BrokerUnreachable`, `TopicMissing`, `PartitionUnavailable`, `ConnectionLost`."""
+        assert self._fetcher is None, "the reader is already open"
+        self._partition = TopicPartition(topic, partition)
+        self._fetcher = Fetcher(self._cluster, self._settings)
+        await self._fetcher.open({self._partition: offset}, timeout_seconds=OPEN_SECONDS)
 
     @property
-    def _open(self) -> aiokafka.AIOKafkaConsumer:
-        assert self._consumer is not None, "the reader is not open"
-        return self._consumer
+    def _open(self) -> Fetcher:
+        assert self._fetcher is not None, "the reader is not open"
+        return self._fetcher
 
     async def read(self, max_records: int = 500, timeout_ms: int = 1_000) -> list[StoredRecord]:
         """The next records; waits up to `timeout_ms` for the first. May be empty even if the position moved, because control
-        records and aborted transactions are skipped. Raises `OffsetOutOfRange`, `CorruptBatch`, `ConnectionLost`."""
-        try:
-            found = await self._open.getmany(self._partition, timeout_ms=timeout_ms, max_records=max_records)
-        except OffsetOutOfRangeError as gone:
-            (offset,) = gone.args[0].values()
-            raise OffsetOutOfRange(self._partition.topic, self._partition.partition, offset) from gone
-        except CorruptRecordException as broken:
-            raise CorruptBatch(f"{self._name()}: {broken}") from broken
-        except KafkaError as failure:
-            raise ConnectionLost(f"Reading {self._name()} at {self._cluster} failed: {failure!r}.") from failure
-        return [StoredRecord(r.offset, r.timestamp, r.key, r.value, r.headers) for r in found.get(self._partition, ())]
+        records and aborted transactions are skipped.
+
+        Raises `OffsetOutOfRange`, `CorruptBatch`, `ConnectionLost`, `PartitionUnavailable`, `TopicMissing`."""
+        records = self._take(max_records)
+        if not records and await self._open.wait(timeout_ms / 1000):
+            return self._take(max_records)
+        return records
+
+    def _take(self, max_records: int) -> list[StoredRecord]:
+        records: list[StoredRecord] = []
+        fetcher = self._open
+        while len(records) < max_records:
+            if self._read == len(self._batch):
+                if records and not fetcher.has_batches:  # `take` may raise; what is before that is returned first
+                    break
+                if (taken := fetcher.take()) is None:
+                    break
+                self._batch, self._read = _decode(taken), 0
+            part = self._batch[self._read : self._read + max_records - len(records)]
+            self._read += len(part)
+            records += [StoredRecord(r.offset, r.timestamp, r.key, r.value, tuple(r.headers)) for r in part]
+        return records
 
     async def ensure_moving(self) -> None:
-        """Check a reader that has received nothing for a while: after a restart of the broker aiokafka may hang.
+        """Check a reader that has received nothing for a while: raises `ConnectionLost` if the broker reports records after the
+        position but does not return them. A broker that does not respond is detected by `read`."""
+        seen, position = self._seen, await self.position()
+        if seen is not None and position < seen.end and not self._open.has_batches:
+            raise ConnectionLost(f"{self._name()} has records up to offset {seen.end}, but none was received after {position}.")
 
-        Raises `OffsetOutOfRange`, `ConnectionLost` (then create a new reader)."""
-        try:
-            async with asyncio.timeout(OPEN_SECONDS):
-                end, start, position = await self.end_offset(), await self.start_offset(), await self.position()
-        except TimeoutError as late:
-            raise ConnectionLost(f"{self._cluster} did not return the end offset of {self._name()}.") from late
-        if position < start or position > end:
-            raise OffsetOutOfRange(self._partition.topic, self._partition.partition, position)
-        seen = self.seen_end
-        if position < end and (seen is None or seen < end):
-            raise ConnectionLost(f"{self._name()} has records up to offset {end}, but none was received after {position}.")
+    @property
+    def _seen(self) -> Seen | None:
+        return self._open.seen(self._partition)
 
     @property
     def seen_end(self) -> int | None:
         """The last stable offset in the latest response of the broker; None before the first."""
-        end: int | None = self._open.last_stable_offset(self._partition)
-        return end
+        return None if (seen := self._seen) is None else seen.last_stable_offset
 
     @property
     def seen_log_end(self) -> int | None:
         """The high watermark in the latest response of the broker; open transactions are before it. None before the first."""
-        end: int | None = self._open.highwater(self._partition)
-        return end
+        return None if (seen := self._seen) is None else seen.high_watermark
 
     @property
     def seen_ms(self) -> int | None:
         """Local time in ms at which `seen_end` and `seen_log_end` were received; it changes with every response."""
-        told_ms: int | None = self._open.last_poll_timestamp(self._partition)
-        return told_ms
+        return None if (seen := self._seen) is None else seen.at_ms
 
     def seek(self, offset: int) -> None:
         """Continue reading at `offset`."""
+        self._batch, self._read = (), 0
         self._open.seek(self._partition, offset)
 
     async def position(self) -> int:
         """The next offset to read."""
-        position: int = await self._open.position(self._partition)
-        return position
+        if self._read < len(self._batch):
+            offset: int = self._batch[self._read].offset
+            return offset
+        return self._open.position(self._partition)
 
     async def end_offset(self) -> int:
-        """The last stable offset: the first offset not yet visible to readers of committed records. Raises
-        `ConnectionLost`."""
-        return await self._limit(self._open.end_offsets)
+        """The last stable offset: the first offset not yet visible to readers of committed records; the high watermark if others
+        are read, too. Raises `ConnectionLost`, `PartitionUnavailable`."""
+        return (await self._open.offsets(LATEST, [self._partition]))[self._partition]
 
     async def start_offset(self) -> int:
-        """The log start offset. Raises `ConnectionLost`."""
-        return await self._limit(self._open.beginning_offsets)
-
-    async def _limit(self, ask: Any) -> int:
-        try:
-            offset: int = (await ask([self._partition]))[self._partition]
-        except KafkaError as failure:
-            raise ConnectionLost(f"{self._cluster} did not return the offsets of {self._name()}: {failure!r}.") from failure
-        return offset
+        """The log start offset. Raises `ConnectionLost`, `PartitionUnavailable`."""
+        return (await self._open.offsets(EARLIEST, [self._partition]))[self._partition]
 
     def _name(self) -> str:
         return f"{self._partition.topic}-{self._partition.partition}"
 
     async def close(self) -> None:
-        """Close the connections; an unreachable broker delays this only briefly."""
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            try:
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await consumer.stop()
-            except (KafkaError, TimeoutError, OSError, asyncio.CancelledError) as error:
-                task = asyncio.current_task()
-                if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-                    raise  # this task was cancelled, not one of the client's tasks
-                log.debug("error while closing a reader", action="reader_close", reason=repr(error))
+        """Close the connections at once."""
+        fetcher, self._fetcher = self._fetcher, None
+        if fetcher is not None:
+            await fetcher.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -169,14 +142,24 @@ class PartitionReader:
         await self.close()
 
 
-async def read_all(
-    cluster: Cluster, topic: str, partition: int, from_offset: int | None = None, **settings: Any
-) -> AsyncIterator[StoredRecord]:
+def _decode(taken: TakenBatch) -> Sequence[Any]:
+    """The records of a batch from `from_offset` on. Raises CorruptBatch."""
+    batch = taken.batch
+    try:
+        records: Sequence[Any] = batch.decode() if isinstance(batch, FetchedBatch) else list(batch)
+    except Exception as broken:  # formats before Kafka 0.11
+        raise CorruptBatch(f"{taken.partition.topic}-{taken.partition.partition} at {taken.from_offset}: {broken}") from broken
+    if records and records[0].offset < taken.from_offset:
+        return [record for record in records if record.offset >= taken.from_offset]
+    return records
+
+
+async def read_all(cluster: Cluster, topic: str, partition: int, from_offset: int | None = None) -> AsyncIterator[StoredRecord]:
     """All committed records, in order, from `from_offset` (default: the log start) up to the current last stable offset.
 
-    Raises `OffsetOutOfRange`, `CorruptBatch`, `ConnectionLost`, `BrokerUnreachable`, `TopicMissing`."""
+    Raises `OffsetOutOfRange`, `CorruptBatch`, `ConnectionLost`, `BrokerUnreachable`, `TopicMissing`, `PartitionUnavailable`."""
     loop = asyncio.get_running_loop()
-    async with PartitionReader(cluster, **settings) as reader:
+    async with PartitionReader(cluster) as reader:
         await reader.open(topic, partition, from_offset or 0)
         if from_offset is None:
             reader.seek(await reader.start_offset())

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ..protocol import ApiKey, ErrorCode, Message, RequestType, TopicPartition, decode_response, encode_request
 from ..protocol.primitives import take
-from ..protocol.produce import REQUEST_VERSION
+from ..protocol.produce import FLEXIBLE_FROM, REQUEST_VERSION
 from .connection import Connection
 
 PRODUCE = RequestType(ApiKey.PRODUCE, REQUEST_VERSION)
@@ -19,6 +19,10 @@ FIND_COORDINATOR = RequestType(ApiKey.FIND_COORDINATOR, 4)
 API_VERSIONS = RequestType(ApiKey.API_VERSIONS, 3)
 INIT_PRODUCER_ID = RequestType(ApiKey.INIT_PRODUCER_ID, 5)
 END_TXN = RequestType(ApiKey.END_TXN, 5)
+IDEMPOTENT_PRODUCE = RequestType(ApiKey.PRODUCE, FLEXIBLE_FROM)
+IDEMPOTENT_ID = RequestType(ApiKey.INIT_PRODUCER_ID, 4)
+LEADERS = RequestType(ApiKey.METADATA, 9)
+"""The requests of an idempotent producer, in versions that brokers from 2.8 on support; the contents are those of the newest."""
 INCREMENTAL_ALTER_CONFIGS = RequestType(ApiKey.INCREMENTAL_ALTER_CONFIGS, 1)
 DESCRIBE_LOG_DIRS = tuple(RequestType(ApiKey.DESCRIBE_LOG_DIRS, version) for version in (4, 3, 2))
 """Versions in order of preference: 4 includes disk sizes; version 1 (brokers before 2.6) is not supported."""
@@ -99,8 +103,9 @@ class IdentityAnswer(NamedTuple):
     producer_epoch: int
 
 
-def init_producer_id_request(transactional_id: str, transaction_timeout_ms: int) -> Message:
-    """Initialise a transactional id: fences its owner and aborts the owner's open transaction."""
+def init_producer_id_request(transactional_id: str | None, transaction_timeout_ms: int) -> Message:
+    """Initialise a transactional id: fences its owner and aborts the owner's open transaction. Without one, request a new
+    producer id for an idempotent producer (`transaction_timeout_ms` has then no meaning)."""
     return {"transactional_id": transactional_id, "transaction_timeout_ms": transaction_timeout_ms, "producer_epoch": -1}
 
 

@@ -87,7 +87,7 @@ def hub_topics(partitions: int, *, pools: Iterable[str] = (DEFAULT_POOL,), subsc
         _spec(INTAKE, partitions, "delete", retention_ms=-1, retention_bytes=-1),
         _spec(EVENTS, partitions, "delete", retention_ms=30 * _DAY_MS),
         _spec(
-            STATE, partitions, "compact", segment_bytes=64 << 20, max_compaction_lag_ms=600_000, delete_retention_ms=TOMBSTONES_MS
+            STATE, partitions, "compact", segment_bytes=8 << 20, max_compaction_lag_ms=600_000, delete_retention_ms=TOMBSTONES_MS
         ),
         _spec(REPLIES, REPLY_PARTITIONS, "delete", retention_ms=_HOUR_MS),
         *(pool_topic(pool) for pool in pools),

@@ -1,7 +1,7 @@
 """Explains why a record was not acknowledged or read: names the partition, its leader and the condition to wait for."""
 
-import asyncio
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from aiokafka.client import AIOKafkaClient
 from aiokafka.structs import TopicPartition as ClientPartition
@@ -11,23 +11,34 @@ from .cluster import Cluster
 from .errors import BrokerUnreachable, PartitionUnavailable
 
 
-def not_acknowledged(
-    client: AIOKafkaClient, cluster: Cluster, topic: str, partition: int, failure: BaseException | None, seconds: float
-) -> Unreachable:
-    """The error to raise if the producer of `client` got no acknowledgement of a record for `seconds`; `failure` is the reason
-    if known. Returns `BrokerUnreachable` if the only broker is unreachable, else `PartitionUnavailable`."""
-    reason = "" if isinstance(failure, asyncio.TimeoutError) or failure is None else str(failure) or type(failure).__name__
-    leader = client.cluster.leader_for_partition(ClientPartition(topic, partition))
-    broker = None if leader is None or leader < 0 else client.cluster.broker_metadata(leader)
-    if broker is None:
+class PartitionStanding(NamedTuple):
+    """What a producer knows of a partition."""
+
+    leader: str | None
+    """Address of the leader; None if there is none, or none is known."""
+    connected: bool
+    """Whether the connection to the leader is open."""
+    brokers: int
+    """Number of live brokers; 0 before it is known."""
+    unreachable: str
+    """Why no broker of the cluster answered the last request for metadata; empty if one did."""
+    reason: str
+    """The last failure of the partition; empty if there was none."""
+
+
+def not_acknowledged(standing: PartitionStanding, cluster: Cluster, topic: str, partition: int, seconds: float) -> Unreachable:
+    """The error to raise if the producer got no acknowledgement of a record for `seconds`. Returns `BrokerUnreachable` if no
+    broker responds, else `PartitionUnavailable`."""
+    leader, connected, brokers, unreachable, reason = standing
+    if not connected and (unreachable or (leader is not None and brokers == 1)):
+        return BrokerUnreachable(str(cluster), unreachable or reason or f"no acknowledgement within {seconds:g} s")
+    if leader is None:
         return PartitionUnavailable(topic, partition, None, f"{_nothing_for(seconds)}{_because(reason)}")
-    if is_connected(client, leader):
+    if connected:
         waited = f"is connected but did not acknowledge within {seconds:g} s (it waits for in-sync replicas, or is busy)"
-        return PartitionUnavailable(topic, partition, f"{broker.host}:{broker.port}", f"{waited}{_because(reason)}")
-    if len(client.cluster.brokers()) == 1:
-        return BrokerUnreachable(str(cluster), reason or f"no acknowledgement within {seconds:g} s")
+        return PartitionUnavailable(topic, partition, leader, f"{waited}{_because(reason)}")
     waited = f"does not respond; {_nothing_for(seconds)}; waiting for a new leader"
-    return PartitionUnavailable(topic, partition, f"{broker.host}:{broker.port}", f"{waited}{_because(reason)}")
+    return PartitionUnavailable(topic, partition, leader, f"{waited}{_because(reason)}")
 
 
 def leaders_away(client: AIOKafkaClient, topic: str, partitions: Iterable[int]) -> str:
@@ -38,7 +49,7 @@ def leaders_away(client: AIOKafkaClient, topic: str, partitions: Iterable[int]) 
         broker = None if leader is None or leader < 0 else client.cluster.broker_metadata(leader)
         if broker is None:
             away.setdefault("there is no leader", []).append(f"{topic}-{partition}")
-        elif not is_connected(client, leader):
+        elif not _is_connected(client, leader):
             away.setdefault(f"{broker.host}:{broker.port} does not respond, the leader", []).append(f"{topic}-{partition}")
     return "; ".join(f"{what} of {', '.join(names)}" for what, names in away.items()) or "the leaders respond slowly"
 
@@ -48,9 +59,8 @@ def _nothing_for(seconds: float) -> str:
 
 
 def _because(reason: str) -> str:
-    return f" ({reason})" if reason else ""
+    return f" ({reason.rstrip('.')})" if reason else ""
 
 
-def is_connected(client: AIOKafkaClient, node: int | None = None) -> bool:
-    """Whether `client` has a connection to broker `node`, or to any broker if it is None."""
-    return any(conn.connected() for (one, _), conn in client._conns.items() if node is None or one == node)
+def _is_connected(client: AIOKafkaClient, node: int) -> bool:
+    return any(conn.connected() for (one, _), conn in client._conns.items() if one == node)

@@ -7,12 +7,16 @@ from msgspec import structs
 
 from schemas.instruments import INSTRUMENTS, NAME, Instrument
 
+from .exponential import BUCKETS_MAX, SCALE_MAX, ExponentialPoint, merged_points
 from .plugins import OWN_INSTRUMENTS_MAX, SUBSCRIBER, check_name, check_unit
 from .series import SERIES_MAX
 from .snapshot import InstrumentSamples, MetricsSnapshot, Point
 
 #: Instruments of the catalogue that the process of a subscriber writes, besides those from events.
-OF_SUBSCRIBERS = ("hub.subscriber.delivery.duration",)
+OF_SUBSCRIBERS = (
+    "hub.subscriber.delivery.duration",
+    *(name for name, instrument in INSTRUMENTS.items() if instrument.origin == "subscriber"),
+)
 
 
 def merged(own: MetricsSnapshot, others: Iterable[MetricsSnapshot]) -> MetricsSnapshot:
@@ -66,6 +70,7 @@ def _sum(first: Point, second: Point) -> Point:
         min(lows, default=None),
         max(highs, default=None),
         tuple(exemplars[bucket] for bucket in sorted(exemplars)),
+        None if first.exponential is None or second.exponential is None else merged_points(first.exponential, second.exponential),
     )
 
 
@@ -77,7 +82,17 @@ def _is_sound(samples: InstrumentSamples) -> bool:
         and len(point.counts) == buckets
         and isfinite(point.value)
         and all(0 <= one.bucket < buckets for one in point.exemplars)
+        and _is_bounded(point.exponential)
         for point in samples.points
+    )
+
+
+def _is_bounded(point: ExponentialPoint | None) -> bool:
+    """Whether buckets, of which a process may have sent any, can be merged."""
+    return point is None or (
+        abs(point.scale) <= SCALE_MAX
+        and max(len(point.counts), len(point.negative_counts)) <= BUCKETS_MAX
+        and max(abs(point.offset), abs(point.negative_offset)) < 1 << 31
     )
 
 

@@ -14,6 +14,8 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationSc
 from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     AggregationTemporality,
     Exemplar,
+    ExponentialHistogram,
+    ExponentialHistogramDataPoint,
     Gauge,
     Histogram,
     HistogramDataPoint,
@@ -27,6 +29,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from schemas.instruments import attribute_name
 
+from .exponential import ExponentialPoint
 from .snapshot import InstrumentSamples, MetricsSnapshot, Point
 
 #: The path of the metrics service below an OTLP endpoint over HTTP.
@@ -78,7 +81,12 @@ def _metrics(snapshot: MetricsSnapshot) -> Iterator[Metric]:
         if not samples.points:
             continue
         metric = Metric(name=samples.name, unit=samples.unit, description=samples.description)
-        if samples.kind == "histogram":
+        if samples.kind == "histogram" and all(point.exponential is not None for point in samples.points):
+            exponential = [_exponential_point(snapshot, samples, point) for point in samples.points]
+            metric.exponential_histogram.CopyFrom(
+                ExponentialHistogram(data_points=exponential, aggregation_temporality=_CUMULATIVE)
+            )
+        elif samples.kind == "histogram":
             points = [_histogram_point(snapshot, samples, point) for point in samples.points]
             metric.histogram.CopyFrom(Histogram(data_points=points, aggregation_temporality=_CUMULATIVE))
         elif samples.kind == "gauge":
@@ -112,18 +120,48 @@ def _number_points(snapshot: MetricsSnapshot, samples: InstrumentSamples) -> lis
 
 
 def _histogram_point(snapshot: MetricsSnapshot, samples: InstrumentSamples, point: Point) -> HistogramDataPoint:
-    exemplars = [
-        Exemplar(as_double=one.value, time_unix_nano=one.at_ns, trace_id=bytes.fromhex(one.trace_id)) for one in point.exemplars
-    ]
     return HistogramDataPoint(
         attributes=_labels(snapshot, samples, point),
         start_time_unix_nano=snapshot.started_ns,
         time_unix_nano=snapshot.taken_ns,
         count=point.count,
-        sum=None if point.lowest is not None and point.lowest < 0 else point.value,  # a sum is of values that are not negative
+        sum=_sum(point),
         min=point.lowest,
         max=point.highest,
         bucket_counts=point.counts,
         explicit_bounds=samples.bounds,
-        exemplars=exemplars,
+        exemplars=_exemplars(point),
     )
+
+
+def _exponential_point(snapshot: MetricsSnapshot, samples: InstrumentSamples, point: Point) -> ExponentialHistogramDataPoint:
+    buckets = point.exponential or ExponentialPoint()
+    sides = ((buckets.offset, buckets.counts), (buckets.negative_offset, buckets.negative_counts))
+    positive, negative = (
+        ExponentialHistogramDataPoint.Buckets(offset=offset, bucket_counts=counts) if counts else None for offset, counts in sides
+    )
+    return ExponentialHistogramDataPoint(
+        attributes=_labels(snapshot, samples, point),
+        start_time_unix_nano=snapshot.started_ns,
+        time_unix_nano=snapshot.taken_ns,
+        count=buckets.count,
+        sum=_sum(point),
+        min=point.lowest,
+        max=point.highest,
+        scale=buckets.scale,
+        zero_count=buckets.zeros,
+        positive=positive,
+        negative=negative,
+        exemplars=_exemplars(point),
+    )
+
+
+def _sum(point: Point) -> float | None:
+    """A sum is of values that are not negative."""
+    return None if point.lowest is not None and point.lowest < 0 else point.value
+
+
+def _exemplars(point: Point) -> list[Exemplar]:
+    return [
+        Exemplar(as_double=one.value, time_unix_nano=one.at_ns, trace_id=bytes.fromhex(one.trace_id)) for one in point.exemplars
+    ]

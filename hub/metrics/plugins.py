@@ -1,4 +1,5 @@
-"""The metrics of a subscriber (`ctx.metrics`): its own instruments, and those of the catalogue that are written from events."""
+"""The metrics of a subscriber (`ctx.metrics`): its own instruments, and those of the catalogue that are written from events or by
+subscribers."""
 
 import re
 from collections.abc import Sequence
@@ -23,7 +24,8 @@ class PluginMetrics:
 
     Its own instruments have the label `subscriber` with its id, so that no other subscriber writes their series. An instrument of
     the catalogue whose origin is `events` belongs to the first subscriber that requests it: if two counted the same events, every
-    event would be counted twice. To be used from the subscriber's thread."""
+    event would be counted twice. One whose origin is `subscriber` has its id as a label, too. To be used from the subscriber's
+    thread."""
 
     def __init__(self, registry: Registry, subscriber_id: str) -> None:
         self._registry = registry
@@ -32,16 +34,16 @@ class PluginMetrics:
 
     def counter(self, name: str, /, *, unit: str = "", description: str = "", **labels: str | int) -> Counter:
         """A total that only grows. See `subscribers.api.metrics.Metrics`."""
-        if self._of_events(name):
-            return self._registry.counter(name, **labels)
+        if name in INSTRUMENTS:
+            return self._registry.counter(name, **self._labels(INSTRUMENTS[name], labels))
         value = self._series(Instrument(name, "counter", unit, (), description), labels)
         assert isinstance(value, Counter)
         return value
 
     def gauge(self, name: str, /, *, unit: str = "", description: str = "", **labels: str | int) -> Gauge:
         """A value that grows and shrinks. See `subscribers.api.metrics.Metrics`."""
-        if self._of_events(name):
-            return self._registry.gauge(name, **labels)
+        if name in INSTRUMENTS:
+            return self._registry.gauge(name, **self._labels(INSTRUMENTS[name], labels))
         value = self._series(Instrument(name, "gauge", unit, (), description), labels)
         assert isinstance(value, Gauge)
         return value
@@ -50,20 +52,20 @@ class PluginMetrics:
         self, name: str, /, *, unit: str = "", description: str = "", bounds: Sequence[float] = WAIT_BOUNDS, **labels: str | int
     ) -> Histogram:
         """A distribution. See `subscribers.api.metrics.Metrics`."""
-        if self._of_events(name):
-            return self._registry.histogram(name, **labels)
+        if name in INSTRUMENTS:
+            return self._registry.histogram(name, **self._labels(INSTRUMENTS[name], labels))
         value = self._series(Instrument(name, "histogram", unit, (), description, None, tuple(map(float, bounds))), labels)
         assert isinstance(value, Histogram)
         return value
 
-    def _of_events(self, name: str) -> bool:
-        instrument = INSTRUMENTS.get(name)
-        if instrument is None:
-            return False
+    def _labels(self, instrument: Instrument, labels: dict[str, str | int]) -> dict[str, str | int]:
+        """The labels of a series of an instrument of the catalogue."""
+        if instrument.origin == "subscriber":
+            return {**labels, SUBSCRIBER: self._id}
         if instrument.origin != "events":
-            raise ValueError(f"{name}: it is written by the hub ({instrument.origin}), not by subscribers")
-        self._registry.claim(name, self._id)
-        return True
+            raise ValueError(f"{instrument.name}: it is written by the hub ({instrument.origin}), not by subscribers")
+        self._registry.claim(instrument.name, self._id)
+        return labels
 
     def _series(self, unlabelled: Instrument, labels: dict[str, str | int]) -> Counter | Gauge | Histogram:
         instrument = unlabelled._replace(labels=(SUBSCRIBER, *sorted(labels)))

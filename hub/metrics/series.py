@@ -98,4 +98,5 @@ def _point(key: Key, value: Value) -> Point:
         ExemplarPoint(index, float(one.value), one.trace_id, one.at_ns) for index, one in sorted(value.exemplars.copy().items())
     )
     lowest, highest = (float(one) if isfinite(one) else None for one in (value.lowest, value.highest))
-    return Point(key, float(value.sum), tuple(value.counts), lowest, highest, exemplars)
+    exponential = None if value.exponential is None else value.exponential.point()
+    return Point(key, float(value.sum), tuple(value.counts), lowest, highest, exemplars, exponential)

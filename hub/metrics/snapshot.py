@@ -4,6 +4,8 @@ from msgspec import DecodeError, Struct, json
 
 from schemas.instruments import InstrumentKind
 
+from .exponential import ExponentialPoint
+
 
 class ExemplarPoint(Struct, frozen=True, array_like=True):
     """An exemplar in the bucket of this index: value, trace id (32 hexadecimal digits), nanoseconds since the epoch."""
@@ -18,7 +20,9 @@ class Point(Struct, frozen=True, omit_defaults=True):
     """One series. `labels`: the values of the instrument's labels, in their order; empty for an absent one.
 
     `value`: of a counter, updown or gauge; the sum of a histogram. `counts`: per bucket of a histogram, not cumulative; the last
-    is that above all bounds. `lowest`, `highest`: of a histogram since its start; None if it is empty."""
+    is that above all bounds.
+    `exponential`: the same values in exponential buckets, if the process counts them. `lowest`, `highest`: of a histogram since
+    its start; None if it is empty."""
 
     labels: tuple[str, ...]
     value: float
@@ -26,6 +30,7 @@ class Point(Struct, frozen=True, omit_defaults=True):
     lowest: float | None = None
     highest: float | None = None
     exemplars: tuple[ExemplarPoint, ...] = ()
+    exponential: ExponentialPoint | None = None
 
     @property
     def count(self) -> int:

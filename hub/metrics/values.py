@@ -9,7 +9,9 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from math import inf, isfinite
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
+
+from .exponential import ExponentialBuckets
 
 _TRACE_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -66,9 +68,13 @@ class Histogram:
     """A distribution: the number of values up to each of the ascending `bounds`, and above the last one.
 
     `counts` has one number per bound and one more. `exemplars` has the latest exemplar of each bucket by its index. `lowest` and
-    `highest` are infinite while `count` is 0. `wall_clock_ns` is the time of exemplars."""
+    `highest` are infinite while `count` is 0. `wall_clock_ns` is the time of exemplars.
 
-    __slots__ = ("_wall_clock_ns", "bounds", "count", "counts", "exemplars", "highest", "lowest", "sum")
+    `with_exponential`: histograms that are created later also count in exponential buckets (`exponential`, else None). The
+    process sets it at its start, before it creates any."""
+
+    __slots__ = ("_wall_clock_ns", "bounds", "count", "counts", "exemplars", "exponential", "highest", "lowest", "sum")
+    with_exponential: ClassVar[bool] = False
 
     def __init__(self, bounds: Iterable[float], wall_clock_ns: Callable[[], int] = time.time_ns) -> None:
         self.bounds = tuple(map(float, bounds))
@@ -79,6 +85,7 @@ class Histogram:
         self.sum = 0.0
         self.lowest, self.highest = inf, -inf
         self.exemplars: dict[int, Exemplar] = {}
+        self.exponential = ExponentialBuckets() if Histogram.with_exponential else None
         self._wall_clock_ns = wall_clock_ns
 
     def record(self, value: float, exemplar_trace_id: str | None = None) -> None:
@@ -91,6 +98,8 @@ class Histogram:
             if not _TRACE_ID.fullmatch(exemplar_trace_id):
                 raise ValueError(f"exemplar_trace_id: 32 hexadecimal digits are required, got {exemplar_trace_id[:64]!r}")
             self.exemplars[index] = Exemplar(value, exemplar_trace_id, self._wall_clock_ns())
+        if self.exponential is not None:
+            self.exponential.record(value)
         self.counts[index] += 1
         self.count += 1
         self.sum += value
@@ -104,6 +113,8 @@ class Histogram:
         if other.bounds != self.bounds:
             raise ValueError(f"bounds: {other.bounds} differ from {self.bounds}")
         self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
+        if self.exponential is not None and other.exponential is not None:
+            self.exponential.add(other.exponential)
         self.count += other.count
         self.sum += other.sum
         self.lowest, self.highest = min(self.lowest, other.lowest), max(self.highest, other.highest)

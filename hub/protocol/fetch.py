@@ -1,13 +1,15 @@
-"""Reading from logs: Fetch (versions 4 to 12) and ListOffsets. The fetch response has a hand-written encoder, because it
-carries every record; README.md has the measurements.
+"""Reading from logs: Fetch (versions 4 to 12) and ListOffsets. Fetch has hand-written codecs, except for the request as the
+broker reads it, because it carries every record; README.md has the measurements.
 
 Module `definition` describes the notation."""
 
 import struct
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from .errors import ErrorCode
-from .primitives import INT16, INT32, INT64, write_uvarint
+from .errors import ErrorCode, MalformedMessage
+from .primitives import INT16, INT32, INT64, read_uvarint, skip_tags, take, write_uvarint
+from .values import TopicPartition
 
 DEFINITIONS = """
 Fetch 1 4-12 flexible 12+
@@ -72,8 +74,18 @@ ListOffsets 2 1-7 flexible 6+
             leader_epoch int32 4+ =-1
 """
 FLEXIBLE_FROM = 12
+SESSIONS_FROM = 7
+"""The first version with fetch sessions (KIP-227)."""
 _PARTITION = struct.Struct(">ihqq")
 _ABORTED = struct.Struct(">qq")
+_LIMITS = struct.Struct(">iiib")
+_SESSION = struct.Struct(">ii")
+_ANSWER = struct.Struct(">hi")
+_REPLICA = b"\xff\xff\xff\xff"
+"""The replica id of a client; also no epoch, and no preferred replica."""
+_POSITION_4, _POSITION_5, _POSITION_9 = struct.Struct(">iqi"), struct.Struct(">iqqi"), struct.Struct(">iiqqi")
+_POSITION_12 = struct.Struct(">iiqiqib")
+"""The position of a partition in a request, by the first version; from version 12 on with an empty tag section."""
 
 
 class PartitionData(NamedTuple):
@@ -91,11 +103,14 @@ class PartitionData(NamedTuple):
 FetchResult = list[tuple[str, list[PartitionData]]]
 
 
+# --- broker
+
+
 def write_response(result: FetchResult, version: int, error: ErrorCode = ErrorCode.NONE) -> bytes:
     """Encode the body of a fetch response."""
     flexible = version >= FLEXIBLE_FROM
     out: list[bytes] = [b"\0\0\0\0"]
-    if version >= 7:
+    if version >= SESSIONS_FROM:
         out.append(INT16.pack(error) + b"\0\0\0\0")
     out.append(write_uvarint(len(result) + 1) if flexible else INT32.pack(len(result)))
     for topic, partitions in result:
@@ -123,8 +138,161 @@ def _write_partition(out: list[bytes], data: PartitionData, version: int, flexib
         out.append(write_uvarint(len(data.aborted) + 1) if flexible else INT32.pack(len(data.aborted)))
         out += [_ABORTED.pack(*entry) + (b"\0" if flexible else b"") for entry in data.aborted]
     if version >= 11:
-        out.append(b"\xff\xff\xff\xff")
+        out.append(_REPLICA)
     if flexible:
         out += (write_uvarint(len(data.records) + 1), data.records, b"\0")
     else:
         out += (INT32.pack(len(data.records)), data.records)
+
+
+# --- client
+
+
+class FetchPosition(NamedTuple):
+    """What is requested of one partition: records from `offset` on, about `max_bytes` at most. `leader_epoch`: the epoch of the
+    leader that the client knows, -1 if none."""
+
+    offset: int
+    leader_epoch: int
+    max_bytes: int
+
+
+class FetchLimits(NamedTuple):
+    """Limits of one request. The broker responds when it has `min_bytes`, or after `max_wait_ms`, with about `max_bytes` at most.
+    `committed`: without records of open transactions, and with a list of the aborted ones."""
+
+    max_wait_ms: int
+    min_bytes: int
+    max_bytes: int
+    committed: bool
+
+
+class FetchedPartition(NamedTuple):
+    """One partition of a fetch response, as a client reads it. Offsets are -1 if the broker does not know them. `aborted` lists
+    (producer id, first offset) of aborted transactions; an incomplete batch may end `records`."""
+
+    code: int
+    high_watermark: int
+    last_stable_offset: int
+    log_start: int
+    aborted: list[tuple[int, int]]
+    records: bytes
+
+
+class FetchAnswer(NamedTuple):
+    """A fetch response. `code`: the error of the whole request; `session_id`: 0 if the broker keeps no session."""
+
+    code: int
+    session_id: int
+    partitions: list[tuple[TopicPartition, FetchedPartition]]
+
+
+def write_request(
+    version: int,
+    limits: FetchLimits,
+    session: tuple[int, int],
+    positions: Mapping[TopicPartition, FetchPosition],
+    forgotten: Iterable[TopicPartition] = (),
+) -> bytes:
+    """Encode a request body. `session`: id and epoch of the fetch session; (0, -1) for none. `forgotten`: the partitions to
+    remove from it. Versions without sessions omit both."""
+    flexible, sessions = version >= FLEXIBLE_FROM, version >= SESSIONS_FROM
+    out = [_REPLICA, _LIMITS.pack(*limits)]
+    if sessions:
+        out.append(_SESSION.pack(*session))
+    _write_topics(out, [(one[0], _position(one[1], position, version)) for one, position in positions.items()], flexible)
+    if sessions:
+        _write_topics(out, [(topic, INT32.pack(partition)) for topic, partition in forgotten], flexible)
+    if version >= 11:
+        out.append(b"\1" if flexible else b"\0\0")  # no rack
+    if flexible:
+        out.append(b"\0")
+    return b"".join(out)
+
+
+def _position(partition: int, position: FetchPosition, version: int) -> bytes:
+    """Without last fetched epoch and log start, which only followers send."""
+    offset, leader_epoch, max_bytes = position
+    if version >= FLEXIBLE_FROM:
+        return _POSITION_12.pack(partition, leader_epoch, offset, -1, -1, max_bytes, 0)
+    if version >= 9:
+        return _POSITION_9.pack(partition, leader_epoch, offset, -1, max_bytes)
+    if version >= 5:
+        return _POSITION_5.pack(partition, offset, -1, max_bytes)
+    return _POSITION_4.pack(partition, offset, max_bytes)
+
+
+def _write_topics(out: list[bytes], entries: list[tuple[str, bytes]], flexible: bool) -> None:
+    """Write encoded partitions by topic."""
+    topics: dict[str, list[bytes]] = {}
+    for topic, encoded in entries:
+        topics.setdefault(topic, []).append(encoded)
+    out.append(_count(len(topics), flexible))
+    for topic, partitions in topics.items():
+        name = topic.encode()
+        out += (write_uvarint(len(name) + 1) if flexible else INT16.pack(len(name)), name, _count(len(partitions), flexible))
+        out += partitions
+        if flexible:
+            out.append(b"\0")
+
+
+def _count(number: int, flexible: bool) -> bytes:
+    return write_uvarint(number + 1) if flexible else INT32.pack(number)
+
+
+def read_response(body: bytes, version: int) -> FetchAnswer:
+    """Decode a response body. Raises `MalformedMessage`."""
+    try:
+        return _read_response(body, version)
+    except (struct.error, IndexError, UnicodeDecodeError) as error:
+        raise MalformedMessage(f"Fetch v{version} response: {error}") from error
+
+
+def _read_response(body: bytes, version: int) -> FetchAnswer:
+    flexible = version >= FLEXIBLE_FROM
+    at, code, session_id = INT32.size, 0, 0  # skip the throttle time
+    if version >= SESSIONS_FROM:
+        code, session_id = _ANSWER.unpack_from(body, at)
+        at += _ANSWER.size
+    partitions: list[tuple[TopicPartition, FetchedPartition]] = []
+    topic_count, at = _read_length(body, at, INT32, flexible)
+    for _ in range(topic_count):
+        size, at = _read_length(body, at, INT16, flexible)
+        size = max(size, 0)
+        topic, at = take(body, at, size).decode(), at + size
+        count, at = _read_length(body, at, INT32, flexible)
+        for _ in range(count):
+            partition, fetched, at = _read_partition(body, at, version, flexible)
+            partitions.append((TopicPartition(topic, partition), fetched))
+        if flexible:
+            at = skip_tags(body, at)
+    return FetchAnswer(code, session_id, partitions)
+
+
+def _read_partition(body: bytes, at: int, version: int, flexible: bool) -> tuple[int, FetchedPartition, int]:
+    partition, code, high_watermark, last_stable = _PARTITION.unpack_from(body, at)
+    at += _PARTITION.size
+    log_start = -1
+    if version >= 5:
+        log_start, at = INT64.unpack_from(body, at)[0], at + INT64.size
+    count, at = _read_length(body, at, INT32, flexible)
+    aborted: list[tuple[int, int]] = []
+    for _ in range(count):
+        aborted.append(_ABORTED.unpack_from(body, at))
+        at = skip_tags(body, at + _ABORTED.size) if flexible else at + _ABORTED.size
+    if version >= 11:
+        at += INT32.size  # the preferred replica
+    size, at = _read_length(body, at, INT32, flexible)
+    records = take(body, at, size) if size > 0 else b""
+    at += max(size, 0)
+    if flexible:
+        at = skip_tags(body, at)
+    return partition, FetchedPartition(code, high_watermark, last_stable, log_start, aborted, records), at
+
+
+def _read_length(body: bytes, at: int, form: struct.Struct, flexible: bool) -> tuple[int, int]:
+    """A length or count, -1 for null, and the position after it."""
+    if flexible:
+        value, at = read_uvarint(body, at)
+        return value - 1, at
+    return form.unpack_from(body, at)[0], at + form.size

@@ -25,7 +25,7 @@ def response_tags(key: int, flexible: bool) -> bytes:
     return _NO_TAGS if flexible and key != ApiKey.API_VERSIONS else b""
 
 
-def response_body_at(kind: RequestType, frame: bytes) -> int:
+def response_body_at(kind: RequestType, frame: bytes | memoryview) -> int:
     """Position of the body in a response frame without its length. Raises `MalformedMessage`."""
     if not response_tags(kind.key, kind.flexible):
         return _CORRELATION_ID_BYTES

@@ -8,7 +8,7 @@ INT8, INT16, INT32, INT64 = (struct.Struct(">" + letter) for letter in "bhiq")
 UINT16 = struct.Struct(">H")
 
 
-def read_uvarint(buffer: bytes, at: int) -> tuple[int, int]:
+def read_uvarint(buffer: bytes | memoryview, at: int) -> tuple[int, int]:
     """Decode an unsigned varint of at most five bytes. Returns (value, position after it). Raises `MalformedMessage`, or
     IndexError at the end of the buffer."""
     value = shift = 0
@@ -43,7 +43,7 @@ def take(buffer: bytes, at: int, size: int) -> bytes:
     return buffer[at:end]
 
 
-def skip_tags(buffer: bytes, at: int) -> int:
+def skip_tags(buffer: bytes | memoryview, at: int) -> int:
     """Skip a tag section. Returns the position after it."""
     count, at = read_uvarint(buffer, at)
     for _ in range(count):

@@ -39,7 +39,7 @@ Produce 0 3-12 flexible 9+
 """
 FLEXIBLE_FROM = 9
 REQUEST_VERSION = 12
-"""The version that `write_request` writes and `read_response` reads."""
+"""The version that `write_request` writes and `read_response` reads; from `FLEXIBLE_FROM` to this one the format is the same."""
 _ACKS_TIMEOUT = struct.Struct(">hi")
 _RESULT = struct.Struct(">ihqqq")
 _ANSWERED = struct.Struct(">ihq")
@@ -159,8 +159,9 @@ def write_response(results: Results, version: int) -> bytes:
 # --- client
 
 
-def write_request(transactional_id: str, timeout_ms: int, batches: Mapping[TopicPartition, bytes]) -> bytes:
-    """Encode a request body with one record batch per partition, all with the same leader; acks=all."""
+def write_request(transactional_id: str | None, timeout_ms: int, batches: Mapping[TopicPartition, bytes]) -> bytes:
+    """Encode a request body with one record batch per partition, all with the same leader; acks=all. `transactional_id` is None
+    outside of transactions."""
     topics: dict[str, list[tuple[int, bytes]]] = {}
     for (topic, partition), batch in batches.items():
         topics.setdefault(topic, []).append((partition, batch))
@@ -174,7 +175,9 @@ def write_request(transactional_id: str, timeout_ms: int, batches: Mapping[Topic
     return b"".join(parts)
 
 
-def _string(text: str) -> bytes:
+def _string(text: str | None) -> bytes:
+    if text is None:
+        return b"\0"
     encoded = text.encode()
     return write_uvarint(len(encoded) + 1) + encoded
 

@@ -271,6 +271,7 @@ async def serve_analytics(process: Process, cluster: "Cluster", settings: "Analy
     """Evaluate rules, and report alerts, with a lower priority than the processes that run tasks. Raises HubError."""
     from ..analytics.service import AnalyticsService
     from .checks import analytics_checks
+    from .instruments import observe_analytics
     from .waiting import wait_for_hub
 
     if not await process.until_stopped(wait_for_hub(cluster, wait_seconds)):
@@ -279,6 +280,7 @@ async def serve_analytics(process: Process, cluster: "Cluster", settings: "Analy
         os.nice(ANALYTICS_NICE)
     service = AnalyticsService(cluster, settings)
     process.health.checks |= analytics_checks(service)
+    observe_analytics(process.registry, lambda: service.view.book.alerts.values())
     about = {"bootstrap": str(cluster), "rules": [rule.name for rule in settings.shape.rules if rule.enabled]}
     await _serve(process, service, service.start(), lambda: about)
 

@@ -37,10 +37,21 @@ class EngineSection(BaseModel):
         description="Share of tasks whose trace is recorded, decided when the task or workflow is created. A submission with a"
         " trace context decides by its own sampled flag.",
     )
+    trace_max_age_seconds: float = Field(
+        default=86_400.0,
+        ge=0,
+        description="Seconds from the creation of a task or workflow after which its attempts are in a new trace, which is linked"
+        " with the first one; again after each such time. 0: never.",
+    )
     intake_retention_seconds: float = Field(
         default=7 * 86_400.0,
         ge=0,
         description="Seconds for which records of hub.intake are kept after they were processed.",
+    )
+    compression: Literal["lz4", "zstd", "none"] = Field(
+        default="lz4",
+        description="Compression of the records that the engine writes, in batches of at least 1 KiB: lz4, zstd (about half the"
+        " size, but two to four times the CPU time) or none.",
     )
     storage_warn_bytes: int | None = Field(
         default=None,
@@ -107,7 +118,7 @@ class TopicsSection(BaseModel):
         description="Bytes that the topics hub.dlq.<subscriber> keep per partition; -1: unlimited.",
     )
     state_segment_bytes: int = Field(
-        default=64 << 20, ge=1 << 20, description="Segment size of hub.state in bytes; only full segments are compacted."
+        default=8 << 20, ge=1 << 20, description="Segment size of hub.state in bytes; only full segments are compacted."
     )
     state_compaction_seconds: int = Field(
         default=600,
@@ -217,6 +228,11 @@ class MetricsSection(BaseModel):
         default=False,
         description="Run the subscriber metrics, which counts events and measures durations for the page /metrics. It always runs"
         " with otlp.endpoint; figures of processes need no subscriber.",
+    )
+    histograms: Literal["explicit", "exponential"] = Field(
+        default="explicit",
+        description="Buckets of histograms that are pushed to otlp.endpoint. explicit: with fixed bounds. exponential: with"
+        " bounds that follow from the values. The page /metrics always has fixed ones.",
     )
 
 

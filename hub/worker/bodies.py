@@ -138,7 +138,9 @@ class Bodies:
             timeout_seconds=command.timeout_seconds,
             on_thread=partial(self._in_thread, body),
         )
-        self._figures.ran(command.namespace, command.name, outcome, time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        self._figures.ran(command.namespace, command.name, outcome, seconds)
+        self._figures.processed(command.queue, outcome, seconds)
         return outcome
 
     async def _is_granted(self, body: Body, granted: asyncio.Event) -> bool:

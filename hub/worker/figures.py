@@ -2,7 +2,7 @@
 any time and published as metrics by `hub.runtime.instruments`."""
 
 from schemas import COMMANDS
-from schemas.instruments import RUN_BOUNDS
+from schemas.instruments import MESSAGING_BOUNDS, RUN_BOUNDS
 
 from ..metrics.values import Histogram
 from .effects import Command
@@ -21,12 +21,14 @@ class WorkerFigures:
     them.
 
     `commands`: received ones by type. `ran_seconds`: run times of bodies by namespace, name and outcome (success, failure,
-    timeout, cancellation). `leases_lost`: running attempts that were stopped because their lease could not be renewed in time.
+    timeout, cancellation). `processed_seconds`: the same by queue and type of the error (empty: none).
+    `leases_lost`: running attempts that were stopped because their lease could not be renewed in time.
     `loop_delay_seconds`: by how much a timer was late when it was last checked."""
 
     def __init__(self) -> None:
         self.commands: dict[str, int] = {}
         self.ran_seconds: dict[tuple[str, str, str], Histogram] = {}
+        self.processed_seconds: dict[tuple[str, str], Histogram] = {}
         self.heartbeats = 0
         self.leases_lost = 0
         self.loop_delay_seconds = 0.0
@@ -45,6 +47,23 @@ class WorkerFigures:
                 key = (OTHER, OTHER, OTHER)
             distribution = self.ran_seconds.setdefault(key, Histogram(RUN_BOUNDS))
         distribution.record(seconds)
+
+    def processed(self, queue: str, outcome: Outcome, seconds: float) -> None:
+        """A body of a task of this queue ran for `seconds` and has ended."""
+        key = (queue, _error_type(outcome))
+        distribution = self.processed_seconds.get(key)
+        if distribution is None:
+            if len(self.processed_seconds) >= SERIES_MAX:
+                key = (OTHER, OTHER)
+            distribution = self.processed_seconds.setdefault(key, Histogram(MESSAGING_BOUNDS))
+        distribution.record(seconds)
+
+
+def _error_type(outcome: Outcome) -> str:
+    """As in the events of the attempt."""
+    if not isinstance(outcome, Failed):
+        return ""
+    return "AttemptTimedOut" if outcome.timed_out else outcome.error.type
 
 
 def _word_for(outcome: Outcome) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from ..fields import TIME, WORKER, Attempt, Dispatch, Queue, RanSeconds, ReportNumber, Token, about
+from ..fields import TIME, WORKER, Attempt, Dispatch, Queue, RanSeconds, ReportNumber, Token, TracePeriod, about
 from ..tasks import TaskError
 from .base import EventData
 
@@ -14,6 +14,7 @@ class AttemptEvent(EventData, kw_only=True):
     dispatch: Dispatch = 0
     worker: Annotated[str | None, about("Incarnation of the worker of the attempt; absent: none.", WORKER)] = None
     number: ReportNumber = 0
+    trace_period: TracePeriod = 0
 
 
 class AttemptEnded(AttemptEvent, kw_only=True):

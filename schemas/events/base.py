@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Struct
 
-from ..fields import TIME, WORKER, ParentId, Queue, ReportNumber, StepKey, Tags, WaitedSince, about
+from ..fields import TIME, WORKER, ParentId, Queue, ReportNumber, StepKey, Tags, TraceLink, TracePeriod, WaitedSince, about
 
 
 class EventData(Struct, kw_only=True, omit_defaults=True):
@@ -29,3 +29,5 @@ class Ended(EventData, kw_only=True):
     tags: Tags = {}
     number: ReportNumber = 0
     waited_since: WaitedSince = None
+    trace_period: TracePeriod = 0
+    trace_link: TraceLink = None

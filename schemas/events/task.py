@@ -24,6 +24,8 @@ from ..fields import (
     StepKey,
     TaskId,
     Token,
+    TraceLink,
+    TracePeriod,
     WaitedSince,
     Worker,
     about,
@@ -101,6 +103,7 @@ class TaskCreated(AdmittedFields, EventData, kw_only=True):
         str | None,
         about("`<partition>/<offset>` of hub.intake from which the submission was forwarded; absent: not forwarded.", "3/17"),
     ] = None
+    trace_link: TraceLink = None
 
 
 class TaskRejected(EventData, kw_only=True):
@@ -191,6 +194,7 @@ class TaskDispatched(EventData, kw_only=True):
     version: Annotated[
         str | None, about("Version that is fixed now, at the first dispatch of an unresolved task; absent: as it was.", "1")
     ] = None
+    trace_period: TracePeriod = 0
 
 
 class TaskStarted(EventData, kw_only=True):
@@ -200,6 +204,7 @@ class TaskStarted(EventData, kw_only=True):
     worker: Worker
     token: Token
     number: ReportNumber = 0
+    trace_period: TracePeriod = 0
 
 
 class TaskProgressed(EventData, kw_only=True):
@@ -209,6 +214,7 @@ class TaskProgressed(EventData, kw_only=True):
     percent: Annotated[float | None, about("Progress in percent, 0 to 100; absent: unknown.", 50.0)] = None
     message: Annotated[str, about("Text about the current work, at most 4,096 characters; absent: none.", "half-way")] = ""
     number: ReportNumber = 0
+    trace_period: TracePeriod = 0
 
 
 class TaskCancelRequested(EventData, kw_only=True):

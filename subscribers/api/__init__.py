@@ -10,7 +10,19 @@ Rules: imports `schemas` and pydantic only; no IO, no clock.
 from .delivery import Batch, Delivery, Drop, Postpone, Redelivery, Unavailable, Undeliverable
 from .durations import Duration, parse_duration
 from .event_types import EventTypes
-from .facts import ErrorCategory, EventError, Timing, error_of, metric_name_of, tags_of, timing_of
+from .facts import (
+    TOTAL_TIMEOUT,
+    ErrorCategory,
+    EventError,
+    TaskResult,
+    Timing,
+    error_of,
+    exception_of,
+    metric_name_of,
+    result_of,
+    tags_of,
+    timing_of,
+)
 from .filters import FILTER_ATTRIBUTES, F, Filter, parse_filter
 from .handlers import Handler, on, type_matches
 from .meta import Meta
@@ -19,6 +31,7 @@ from .subscriber import Subscriber, SubscriberContext, SubscriberSettings, subsc
 
 __all__ = [
     "FILTER_ATTRIBUTES",
+    "TOTAL_TIMEOUT",
     "Batch",
     "Delivery",
     "Drop",
@@ -36,14 +49,17 @@ __all__ = [
     "Subscriber",
     "SubscriberContext",
     "SubscriberSettings",
+    "TaskResult",
     "Timing",
     "Unavailable",
     "Undeliverable",
     "error_of",
+    "exception_of",
     "metric_name_of",
     "on",
     "parse_duration",
     "parse_filter",
+    "result_of",
     "subscriber",
     "tags_of",
     "timing_of",

@@ -1,9 +1,10 @@
-"""Facts about an event in the same terms for every type: its times, its error, tags and the name of a metric for it.
+"""Facts about an event in the same terms for every type: its times, its error, the result of its task, tags and the name of a
+metric for it. The only place where errors and results are derived: spans, metrics, figures and texts use it.
 
 Pure functions of one event, so that handlers of all events need no table of types.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
@@ -12,6 +13,13 @@ from schemas import Event, TaskError
 ErrorCategory = Literal["failure", "timeout", "system", "dependency", "rejection"]
 """failure: the task's own code failed; timeout: it took too long, or started too late; system: a worker, the engine or a
 subscriber failed; dependency: a step that it depends on failed; rejection: a submission or report was rejected."""
+
+TaskResult = Literal["success", "failure", "error", "timeout", "cancellation", "skip"]
+"""The result of a task or workflow, in the terms of OpenTelemetry's CI/CD conventions: failure is the task's fault, error that of
+the system; skip: it did not run because of a step that it depends on, also if it is therefore `failed`."""
+
+TOTAL_TIMEOUT = "TimedOut"
+"""The type of the error of a task or workflow that exceeded its total timeout."""
 
 METRIC_PREFIX = "hub."
 _TIMES = ("created_at", "scheduled_at", "ready_at", "dispatched_at", "started_at", "finished_at")
@@ -85,6 +93,31 @@ def error_of(event: Event) -> EventError | None:
     return None if rule is None else rule(event.data)
 
 
+def exception_of(data: Any) -> TaskError | None:
+    """The exception that the data of an event has as its field `error`, or None."""
+    error = data.get("error") if isinstance(data, Mapping) else getattr(data, "error", None)
+    return error if isinstance(error, TaskError) else None
+
+
+def result_of(event: Event) -> TaskResult | None:
+    """The result of a terminal event; None for other events."""
+    if event.type == "task.failed":
+        return _FAILED.get(event.data.kind, "failure")
+    if event.type == "workflow.failed":
+        return "timeout" if event.data.error.type == TOTAL_TIMEOUT else "failure"
+    return _RESULTS.get(event.type)
+
+
+_FAILED: dict[str, TaskResult] = {"timed_out": "timeout", "lost": "error", "dependency_failed": "skip"}
+_RESULTS: dict[str, TaskResult] = {
+    "task.completed": "success",
+    "task.cancelled": "cancellation",
+    "task.expired": "timeout",
+    "task.skipped": "skip",
+    "workflow.completed": "success",
+    "workflow.cancelled": "cancellation",
+}
+
 _FAILURES: dict[str, ErrorCategory] = {"timed_out": "timeout", "lost": "system", "dependency_failed": "dependency"}
 _CAUSES: dict[str, ErrorCategory] = {"timeout": "timeout", "lost": "system"}
 
@@ -99,7 +132,7 @@ def _retry(data: Any) -> EventError:
 
 
 def _workflow_failed(data: Any) -> EventError:
-    return _with_error(data.error, "timeout" if data.error.type == "TimedOut" else "failure")
+    return _with_error(data.error, "timeout" if data.error.type == TOTAL_TIMEOUT else "failure")
 
 
 _ERRORS: dict[str, Callable[[Any], EventError]] = {
@@ -108,8 +141,10 @@ _ERRORS: dict[str, Callable[[Any], EventError]] = {
     "task.expired": lambda data: EventError("Expired", data.reason, "timeout"),
     "task.rejected": lambda data: EventError(data.code, data.reason, "rejection"),
     "attempt.failed": lambda data: _with_error(data.error, "failure"),
-    "attempt.timed_out": lambda data: EventError("AttemptTimedOut", f"longer than {data.timeout_seconds:g} s", "timeout"),
-    "attempt.lease_expired": lambda data: EventError("LeaseExpired", f"silent for {data.lease_seconds:g} s", "system"),
+    "attempt.timed_out": lambda data: EventError(
+        "AttemptTimedOut", f"the attempt exceeded its timeout of {data.timeout_seconds:g} s", "timeout"
+    ),
+    "attempt.lease_expired": lambda data: EventError("WorkerLost", f"no heartbeat for {data.lease_seconds:g} s", "system"),
     "attempt.lost": lambda data: EventError("WorkerLost", data.reason, "system"),
     "attempt.superseded": lambda data: EventError("NotStarted", f"not started for {data.start_seconds:g} s", "system"),
     "attempt.report_rejected": lambda data: EventError(data.code, data.reason, "rejection"),

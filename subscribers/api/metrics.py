@@ -41,7 +41,9 @@ class Metrics(Protocol):
     a word in braces ({order}). `labels`: the same names at each call; their values must be few, so ids are not labels: beyond
     1,000 combinations per instrument all others are counted as "other". The label `subscriber` is added. Unit, labels and bounds
     must be the same at each call. All methods raise ValueError for an invalid name, unit or label, and if the instrument was
-    declared differently."""
+    declared differently.
+
+    Of the instruments of the hub (`schemas/instruments.py`), `hub.alert.notifications` can be written by every subscriber."""
 
     def counter(self, name: str, /, *, unit: str = "", description: str = "", **labels: str | int) -> CountingMetric:
         """A total that only grows."""

@@ -5,19 +5,14 @@ durations are right however late the subscriber is, and each attempt is measured
 cut off by the total timeout of its task: by `task.failed`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from schemas import Event
 
-#: Results in the terms of OpenTelemetry's CI/CD conventions, by the kind of `task.failed`.
-RESULT_OF_FAILURE: Mapping[str, str] = MappingProxyType(
-    {"permanent": "failure", "exhausted": "failure", "timed_out": "timeout", "lost": "error", "dependency_failed": "skip"}
-)
-#: The type of the error of a task or workflow that exceeded its total timeout.
-TOTAL_TIMEOUT = "TimedOut"
+from ..api import TOTAL_TIMEOUT, error_of, result_of
+
 #: Results that every known task has from its creation on, with the value 0, so that rates can be computed before the first one.
 INITIAL_RESULTS = ("success", "failure", "error", "timeout")
 
@@ -70,9 +65,15 @@ def _created(event: Event, data: Any) -> Measurements:
     return () if data.steps_total else (Measurement("hub.task.created", (*_task(event), data.queue)),)
 
 
-def _end(event: Event, data: Any, result: str, error_type: str = "") -> Measurements:
+def _error_type(event: Event) -> str:
+    error = error_of(event)
+    return "" if error is None else error.type
+
+
+def _end(event: Event, data: Any) -> Measurements:
     """The end of a task."""
-    task = (*_task(event), data.queue, result)
+    task = (*_task(event), data.queue, result_of(event) or "")
+    error_type = _error_type(event)
     seconds = seconds_between(data.created_at, data.finished_at)
     results = Measurement("hub.task.results", task)
     return (results,) if seconds is None else (results, Measurement("hub.task.run.duration", (*task, error_type), seconds))
@@ -80,49 +81,42 @@ def _end(event: Event, data: Any, result: str, error_type: str = "") -> Measurem
 
 def _completed(event: Event, data: Any) -> Measurements:
     attempt = _attempt(event, data, "success", ended=data.finished_at, ran_seconds=data.ran_seconds)
-    return *_end(event, data, "success"), *attempt
+    return *_end(event, data), *attempt
 
 
 def _failed(event: Event, data: Any) -> Measurements:
-    end = _end(event, data, RESULT_OF_FAILURE[data.kind], data.error.type)
+    end = _end(event, data)
     if data.kind != "timed_out" or data.error.type != TOTAL_TIMEOUT:
         return end
     timeout = Measurement("hub.task.timeouts", (*_task(event), "total"))
     if event.from_state != "running":
         return *end, timeout
-    return *end, timeout, *_attempt(event, data, "timeout", ended=data.finished_at, error_type=TOTAL_TIMEOUT)
+    return *end, timeout, *_attempt(event, data, "timeout", ended=data.finished_at)
 
 
 def _cancelled(event: Event, data: Any) -> Measurements:
-    return *_end(event, data, "cancellation"), Measurement("hub.task.cancellations", _task(event))
+    return *_end(event, data), Measurement("hub.task.cancellations", _task(event))
 
 
 def _expired(event: Event, data: Any) -> Measurements:
-    return *_end(event, data, "timeout", "Expired"), Measurement("hub.task.timeouts", (*_task(event), "start"))
+    return *_end(event, data), Measurement("hub.task.timeouts", (*_task(event), "start"))
 
 
-def _skipped(event: Event, data: Any) -> Measurements:
-    return _end(event, data, "skip")
-
-
-def _workflow_end(event: Event, data: Any, result: str, error_type: str = "") -> Measurements:
+def _workflow_end(event: Event, data: Any) -> Measurements:
     seconds = seconds_between(data.created_at, data.finished_at)
-    return () if seconds is None else (Measurement("hub.workflow.run.duration", (*_task(event), result, error_type), seconds),)
-
-
-def _workflow_completed(event: Event, data: Any) -> Measurements:
-    return _workflow_end(event, data, "success")
+    labels = (*_task(event), result_of(event) or "", _error_type(event))
+    return () if seconds is None else (Measurement("hub.workflow.run.duration", labels, seconds),)
 
 
 def _workflow_failed(event: Event, data: Any) -> Measurements:
     if data.error.type != TOTAL_TIMEOUT:
-        return _workflow_end(event, data, "failure", data.error.type)
+        return _workflow_end(event, data)
     timeout = Measurement("hub.task.timeouts", (*_task(event), "total"))
-    return *_workflow_end(event, data, "timeout", TOTAL_TIMEOUT), timeout
+    return *_workflow_end(event, data), timeout
 
 
 def _workflow_cancelled(event: Event, data: Any) -> Measurements:
-    return *_workflow_end(event, data, "cancellation"), Measurement("hub.task.cancellations", _task(event))
+    return *_workflow_end(event, data), Measurement("hub.task.cancellations", _task(event))
 
 
 def _retry(event: Event, data: Any) -> Measurements:
@@ -132,16 +126,14 @@ def _retry(event: Event, data: Any) -> Measurements:
 # Attempts
 
 
-def _attempt(
-    event: Event, data: Any, outcome: str, *, ended: str, ran_seconds: float | None = None, error_type: str = ""
-) -> Measurements:
+def _attempt(event: Event, data: Any, outcome: str, *, ended: str, ran_seconds: float | None = None) -> Measurements:
     """The end of an attempt whose body ran: its outcome, run time, and wait before it."""
     task = (*_task(event), data.queue, outcome)
     found = [Measurement("hub.attempts", task)]
     between = seconds_between(data.started_at, ended)
     seconds = between if ran_seconds is None else max(0.0, ran_seconds)
     if seconds is not None and outcome != "lost":
-        found.append(Measurement("hub.task.attempt.duration", (*task, error_type), seconds))
+        found.append(Measurement("hub.task.attempt.duration", (*task, _error_type(event)), seconds))
     wait = seconds_between(data.ready_at, data.started_at)
     if wait is not None:
         if not between and ran_seconds is not None:  # the start was not reported before the end: it was earlier by the run time
@@ -151,12 +143,11 @@ def _attempt(
 
 
 def _attempt_failed(event: Event, data: Any) -> Measurements:
-    return _attempt(event, data, "failure", ended=event.time, ran_seconds=data.ran_seconds, error_type=data.error.type)
+    return _attempt(event, data, "failure", ended=event.time, ran_seconds=data.ran_seconds)
 
 
 def _attempt_timed_out(event: Event, data: Any) -> Measurements:
-    seconds, error_type = data.timeout_seconds, "AttemptTimedOut"
-    attempt = _attempt(event, data, "timeout", ended=event.time, ran_seconds=seconds, error_type=error_type)
+    attempt = _attempt(event, data, "timeout", ended=event.time, ran_seconds=data.timeout_seconds)
     return *attempt, Measurement("hub.task.timeouts", (*_task(event), "attempt"))
 
 
@@ -216,7 +207,7 @@ _RULES: dict[str, Callable[[Event, Any], Measurements]] = {
     "task.failed": _failed,
     "task.cancelled": _cancelled,
     "task.expired": _expired,
-    "task.skipped": _skipped,
+    "task.skipped": _end,
     "attempt.failed": _attempt_failed,
     "attempt.timed_out": _attempt_timed_out,
     "attempt.lease_expired": _attempt_lost,
@@ -225,7 +216,7 @@ _RULES: dict[str, Callable[[Event, Any], Measurements]] = {
     "attempt.released": _attempt_released,
     "attempt.superseded": _attempt_superseded,
     "attempt.report_rejected": _report_rejected,
-    "workflow.completed": _workflow_completed,
+    "workflow.completed": _workflow_end,
     "workflow.failed": _workflow_failed,
     "workflow.cancelled": _workflow_cancelled,
     "worker.lost": _worker_lost,

@@ -1,9 +1,11 @@
 """Notices: events in the form that readers and alerting services need, and what targets of alerts share.
 
-Rules: `notice`, `identity`, `links`, `cutting` and `alerting` are pure but for writes of the state; only `target` sends.
+Rules: `notice`, `identity`, `links`, `cutting` and `alerting` are pure but for writes of the state; only `target` sends, and
+`counting` counts.
 """
 
 from .alerting import DEFAULT_TYPES, AlertPolicy, Alerts, seconds_of, types_to_receive
+from .counting import Notifications
 from .cutting import EscapedText, FreeText, cut_bytes, cut_characters, fit_json, utf16_units
 from .links import LinkTemplate, link_of
 from .notice import Link, LinkTemplates, Notice, Severity, labels_of, notice_of, resolution_of
@@ -36,6 +38,7 @@ __all__ = [
     "LinkTemplates",
     "Notice",
     "NoticeSettings",
+    "Notifications",
     "Notifier",
     "Severity",
     "cut_bytes",

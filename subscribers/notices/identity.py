@@ -21,7 +21,8 @@ from typing import Any
 from urllib.parse import quote
 
 from schemas import Event
-from schemas.tasks import TaskError
+
+from ..api import exception_of
 
 KEY_BYTES_MAX = 255
 """The shortest limit of a destination that shows keys is 255 (PagerDuty)."""
@@ -51,18 +52,12 @@ def kind_of(event: Event) -> str:
     return event.type.partition(".")[0]
 
 
-def error_of(event: Event) -> TaskError | None:
-    """The error in the event's data, or None."""
-    error = field(event, "error")
-    return error if isinstance(error, TaskError) else None
-
-
 def key_of(event: Event) -> str:
     """The deduplication key, at most KEY_BYTES_MAX bytes of ASCII."""
     if kind_of(event) == "alert":
         return _joined("alert", field(event, "rule") or "", field(event, "key") or "")
     if event.taskname is not None:
-        error = error_of(event)
+        error = exception_of(event.data)
         return _joined(event.type, event.namespace or "", event.taskname, *([error.type] if error else []))
     if kind_of(event) == "worker":
         return _joined(event.type, field(event, "pool") or "")

@@ -11,11 +11,12 @@ from msgspec.structs import replace
 
 from schemas import Event, one_line
 from schemas.tasks import TaskError
-from schemas.tracing import SpanKind, context_of_event, span_id_of
+from schemas.tracing import SpanKind, attempt_trace_of, span_id_of
 
+from ..api import exception_of
 from ..text import summary_of
 from .cutting import cut_characters
-from .identity import error_of, field, group_of, is_only_a_recovery, key_of, kind_of
+from .identity import field, group_of, is_only_a_recovery, key_of, kind_of
 from .links import link_of
 
 Severity = Literal["critical", "error", "warning", "info"]
@@ -109,7 +110,7 @@ def notice_of(event: Event, templates: LinkTemplates = LinkTemplates()) -> Notic
         ended_at=event.time if resolved else None,
         event_type=event.type,
         event=EventId(event.source, event.id),
-        error=error_of(event),
+        error=exception_of(event.data),
         trace=trace,
     )
 
@@ -147,7 +148,7 @@ def title_of(event: Event) -> str:
         return _line(str(field(event, "summary") or rule) if event.type in _ALERT_TYPES else rule)
     words = verb.replace("_", " ")
     if event.taskname is not None:
-        error = error_of(event)
+        error = exception_of(event.data)
         subject = f"Attempt of {event.taskname}" if kind == "attempt" else f"{kind.capitalize()} {event.taskname}"
         return _line(f"{subject} {words}" + (f": {error.type}" if error else ""))
     if kind == "worker":
@@ -169,7 +170,7 @@ def text_of(event: Event) -> str:
 
 def labels_of(event: Event) -> dict[str, str]:
     """What is common to all repetitions, by name; absent values are omitted."""
-    error = error_of(event)
+    error = exception_of(event.data)
     values = {
         **(field(event, "labels") or {}),
         "namespace": event.namespace,
@@ -223,7 +224,7 @@ def trace_of(event: Event) -> TraceIds | None:
     attempt = field(event, "attempt")
     kind: SpanKind = "attempt" if isinstance(attempt, int) and attempt > 0 else "task"
     span = span_id_of(kind, event.subject, event.run, attempt if kind == "attempt" else 0)
-    return TraceIds(context_of_event(event).trace, span)
+    return TraceIds(attempt_trace_of(event), span)
 
 
 def _line(text: str) -> str:

@@ -31,6 +31,7 @@ from ..api import (
 )
 from ..sinks import Answer, HttpSink, SecretProxyUrl
 from .alerting import DEFAULT_TYPES, AlertPolicy, Alerts, types_to_receive
+from .counting import Notifications
 from .links import LinkTemplate
 from .notice import LinkTemplates, Notice
 
@@ -100,6 +101,7 @@ class Notifier(Subscriber[AlertSettingsT]):
         """Read the alerts that fire."""
         self.log = ctx.logger
         self._itself = f"subscriber/{ctx.id}"
+        self._notifications = Notifications(ctx.metrics, self.name)
         self.alerts = Alerts(self.settings.policy, ctx.state, self._forgotten)
         self._turn = asyncio.Lock()  # decisions about one alert must not overlap if the operator sets a higher concurrency
 
@@ -110,7 +112,8 @@ class Notifier(Subscriber[AlertSettingsT]):
             try:
                 notices = [notice for event in events if event.entity != self._itself for notice in self.alerts.take(event)]
                 if notices:
-                    await self.send(notices)
+                    with self._notifications.counting(notices):
+                        await self.send(notices)
                 await self.alerts.commit()
             finally:
                 self.alerts.discard()

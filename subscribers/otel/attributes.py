@@ -5,26 +5,15 @@ Sources: OpenTelemetry semantic conventions 1.44 for `messaging.*`, `cloudevents
 has the values of `cicd.pipeline.result`.
 """
 
-from typing import Any
+from schemas import Event
 
-from schemas import Event, TaskError
-from schemas import events as e
+from ..api import error_of
 
 Value = str | int | float | bool
 Attributes = tuple[tuple[str, Value], ...]
 
 MESSAGE_CHARACTERS_MAX = 1024
 """Length of error messages and reasons in characters; longer ones are cut."""
-
-_FAILED = {"timed_out": "timeout", "lost": "error"}
-_RESULTS: dict[type, str] = {
-    e.TaskCompleted: "success",
-    e.WorkflowCompleted: "success",
-    e.TaskCancelled: "cancellation",
-    e.WorkflowCancelled: "cancellation",
-    e.TaskExpired: "timeout",
-    e.TaskSkipped: "skip",
-}
 
 
 def sorted_attributes(values: dict[str, Value | None]) -> Attributes:
@@ -66,32 +55,10 @@ def process_attributes(event: Event, queue: str) -> dict[str, Value | None]:
     }
 
 
-def result_of(data: Any) -> str:
-    """The result of a task, from its terminal event: success, failure, error (of the system, not of the task), timeout,
-    cancellation or skip."""
-    found = _RESULTS.get(type(data))
-    if found is not None:
-        return found
-    if type(data) is e.WorkflowFailed:
-        return "timeout" if data.error.type == "TimedOut" else "failure"
-    return _FAILED.get(data.kind, "failure")
-
-
-def error_of(data: Any) -> tuple[str, str] | None:
-    """The type and the message of the error in an event; None if it is not a failure."""
-    error = getattr(data, "error", None)
-    if isinstance(error, TaskError):
-        return error.type, cut(error.message)
-    match data:
-        case e.AttemptTimedOut():
-            return "AttemptTimedOut", f"the attempt exceeded its timeout of {data.timeout_seconds:g} s"
-        case e.AttemptLeaseExpired():
-            return "WorkerLost", f"no heartbeat for {data.lease_seconds:g} s"
-        case e.AttemptLost():
-            return "WorkerLost", cut(data.reason)
-        case e.TaskExpired():
-            return "TaskExpired", cut(data.reason)
-    return None
+def error_attributes(event: Event) -> tuple[str | None, str | None]:
+    """The type of the event's error, and its message; None if it is about no error."""
+    found = error_of(event)
+    return (None, None) if found is None else (found.type, cut(found.message))
 
 
 def cut(text: str) -> str:

@@ -81,6 +81,9 @@ def _add_span(scoped: ScopeSpans, span: TaskSpan) -> None:
         message.parent_span_id = bytes.fromhex(span.parent)
     if span.link is not None:
         message.links.add(trace_id=trace, span_id=bytes.fromhex(span.link), flags=span.flags & _FLAGS_MAX)
+    if span.link_elsewhere is not None:
+        other, linked = map(bytes.fromhex, span.link_elsewhere)
+        message.links.add(trace_id=other, span_id=linked, flags=span.flags & _FLAGS_MAX)
     if span.error is not None:
         message.status.code, message.status.message = Status.STATUS_CODE_ERROR, span.error
     _set_attributes(message.attributes, span.attributes)

@@ -2,7 +2,7 @@
 
 from schemas import Event
 
-from ..api import Batch, Delivery, Subscriber, SubscriberContext, Undeliverable, on
+from ..api import Batch, Delivery, EventTypes, Subscriber, SubscriberContext, Undeliverable, on
 from .collector import Collector
 from .records import record_of
 from .settings import OtlpSettings
@@ -13,7 +13,7 @@ BATCH_EVENTS_MAX = 2000
 class LogsSettings(OtlpSettings):
     """`types`: event types to export, in which `*` matches any text."""
 
-    types: tuple[str, ...] = ("*",)
+    types: EventTypes = ("*",)
 
 
 class OtelLogs(Subscriber[LogsSettings]):

@@ -5,10 +5,10 @@ from typing import NamedTuple
 from schemas import CATALOGUE, Event
 from schemas.events.attempt import AttemptEvent, AttemptFailedEvent
 from schemas.events.task import TaskDispatched, TaskProgressed, TaskStarted
-from schemas.tracing import context_of_event, span_id_of
+from schemas.tracing import attempt_trace_of, context_of_event, span_id_of
 
 from ..text import summary_of
-from .attributes import Attributes, Value, error_of, event_attributes, sorted_attributes, task_attributes
+from .attributes import Attributes, Value, error_attributes, event_attributes, sorted_attributes, task_attributes
 from .times import ns_of
 
 _TEXTS = ((17, "ERROR"), (13, "WARN"), (9, "INFO"), (5, "DEBUG"), (1, "TRACE"))
@@ -41,7 +41,7 @@ def record_of(event: Event) -> OtlpRecord:
     owner = isinstance(event.data, _OF_AN_ATTEMPT)
     number = event.data.attempt if owner else 0
     span = span_id_of("attempt" if owner else "task", event.subject, event.run, number)
-    return record._replace(trace=context.trace, span=span, flags=int(context.flags, 16))
+    return record._replace(trace=attempt_trace_of(event) if owner else context.trace, span=span, flags=int(context.flags, 16))
 
 
 def _attributes(event: Event) -> Attributes:
@@ -54,8 +54,9 @@ def _attributes(event: Event) -> Attributes:
         "hub.worker.id": getattr(data, "worker", None) or None,
         "hub.state": event.to_state,
     }
-    if (found := error_of(data)) is not None:
-        values |= {"error.type": found[0], "exception.type": found[0], "exception.message": found[1]}
+    values["error.type"], message = error_attributes(event)
+    if message is not None and CATALOGUE[event.type].entity == "task":
+        values |= {"exception.type": values["error.type"], "exception.message": message}
     if isinstance(data, AttemptFailedEvent):
         values["exception.stacktrace"] = data.error.stacktrace
     return sorted_attributes(values)

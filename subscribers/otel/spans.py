@@ -7,6 +7,11 @@
     └ run {name}              INTERNAL  the whole run, from the creation to the end
 
 A step's first span is a child of that of its root, which exists from the beginning; the root's run span is exported at its end.
+
+Linked traces: attempts of a later period of a long run (`trace_period`) are first spans of the trace of that period, linked with
+the task's first span; the span of their queue, in the trace of the task, is linked with them. A task that was submitted without
+waiting for it (`trace_link`) has a trace of its own, whose first span is linked with `submit {name}` (PRODUCER), a child of the
+submitting attempt; that is linked with the first span.
 The ids are those of `schemas/tracing.py`. A span is made from the event that ends it.
 """
 
@@ -17,21 +22,21 @@ from schemas import events as e
 from schemas.events.attempt import AttemptEnded
 from schemas.events.base import Ended
 from schemas.events.workflow import WorkflowEnded
-from schemas.tracing import TraceContext, context_of_event, span_id_of
+from schemas.tracing import TraceContext, attempt_trace_of, context_of_event, parse_traceparent, span_id_of
 
+from ..api import TOTAL_TIMEOUT, result_of
 from .attributes import (
     Attributes,
     Value,
-    error_of,
+    error_attributes,
     event_attributes,
     process_attributes,
-    result_of,
     sorted_attributes,
     task_attributes,
 )
 from .times import ns_of, ns_of_seconds
 
-INTERNAL, SERVER, CONSUMER = 1, 2, 5
+INTERNAL, SERVER, PRODUCER, CONSUMER = 1, 2, 4, 5
 """Kinds of spans, with their numbers in OTLP."""
 
 _ACTIVE = ("dispatched", "running")
@@ -48,7 +53,8 @@ _NOT_STARTED: dict[type, str] = {e.AttemptReleasedEvent: "released", e.AttemptSu
 
 class TaskSpan(NamedTuple):
     """A finished span. Ids are hexadecimal digits, times nanoseconds since the epoch. `link`: the id of a related span of the
-    same trace. `error`: the message of a failure; None: the status is unset."""
+    same trace; `link_elsewhere`: trace and id of one of another trace. `error`: the message of a failure; None: the status is
+    unset."""
 
     trace: str
     id: str
@@ -61,6 +67,7 @@ class TaskSpan(NamedTuple):
     attributes: Attributes
     link: str | None = None
     error: str | None = None
+    link_elsewhere: tuple[str, str] | None = None
 
 
 class _Task:
@@ -125,7 +132,7 @@ def spans_of(event: Event) -> list[TaskSpan]:
         return []
     task, data = _Task(event, context), event.data
     if isinstance(data, e.TaskCreated):
-        return [_anchor(task, ns_of(event.time))]
+        return _anchors(task, ns_of(event.time))
     if isinstance(data, Ended):
         return [*_waits(task), *_last_attempt(task), _run(task)]
     if isinstance(data, AttemptEnded):
@@ -133,9 +140,26 @@ def spans_of(event: Event) -> list[TaskSpan]:
     return _waits(task)
 
 
-def anchor_of(event: Event) -> TaskSpan:
-    """The first span of a task, from its terminal event: equal to that of its `task.created`."""
-    return _anchor(_Task(event, context_of_event(event)), ns_of(event.data.created_at))
+def anchors_of(event: Event) -> list[TaskSpan]:
+    """The first span of a task, and that of its submission, from its terminal event: equal to those of its `task.created`."""
+    return _anchors(_Task(event, context_of_event(event)), ns_of(event.data.created_at))
+
+
+def _anchors(task: _Task, at: int) -> list[TaskSpan]:
+    anchor, submitter = _anchor(task, at), parse_traceparent(task.event.data.trace_link)
+    if submitter is None:
+        return [anchor]
+    submit, name = task.id_of("submit"), f"submit {task.event.taskname}"
+    submission = anchor._replace(
+        trace=submitter.trace,
+        id=submit,
+        parent=submitter.parent,
+        flags=int(submitter.flags, 16),
+        name=name,
+        kind=PRODUCER,
+        link_elsewhere=(anchor.trace, anchor.id),
+    )
+    return [submission, anchor._replace(link_elsewhere=(submitter.trace, submit))]
 
 
 def _anchor(task: _Task, at: int) -> TaskSpan:
@@ -178,31 +202,33 @@ def _last_attempt(task: _Task) -> list[TaskSpan]:
     if event.from_state == "ready" and data.ready_at is not None:
         number = data.attempt + 1
         return [_queue(task, task.id_of("queue", number), data, number, end, {})]
-    total_timeout = isinstance(data, e.TaskFailed) and data.kind == "timed_out" and data.error.type == "TimedOut"
+    total_timeout = isinstance(data, e.TaskFailed) and data.kind == "timed_out" and data.error.type == TOTAL_TIMEOUT
     if isinstance(data, e.TaskCompleted) or (total_timeout and event.from_state in _ACTIVE):
         started = event.from_state == "running"
-        return _attempt(task, _Attempt(data.attempt, data, result_of(data), end), started=started)
+        return _attempt(task, _Attempt(data.attempt, data, result_of(event) or "", end), started=started)
     return []
 
 
 def _attempt(task: _Task, attempt: _Attempt, *, started: bool) -> list[TaskSpan]:
     data, number, start = attempt.data, attempt.number, attempt.start(started=started)
-    found = error_of(data)
+    error_type, message = error_attributes(task.event)
     attributes: dict[str, Value | None] = {
         **process_attributes(task.event, data.queue),
         "hub.attempt": number,
         "hub.queue": data.queue,
         "hub.result": attempt.result,
         "hub.worker.id": data.worker,
-        "error.type": None if found is None else found[0],
+        "error.type": error_type,
     }
     name = f"attempt {task.event.taskname}"
     span = task.child(task.id_of("attempt", number), name, CONSUMER, (start, attempt.end), attributes)
-    link = task.id_of("attempt", number - 1) if number > 1 else None
-    spans = [span._replace(link=link, error=None if found is None else found[1])]
-    if data.ready_at is not None:
-        spans.insert(0, _queue(task, task.id_of("queue", number), data, number, start, {}))
-    return spans
+    span = span._replace(error=message)
+    queues = [] if data.ready_at is None else [_queue(task, task.id_of("queue", number), data, number, start, {})]
+    trace = attempt_trace_of(task.event)
+    if trace != span.trace:
+        queues = [one._replace(link_elsewhere=(trace, span.id)) for one in queues]
+        return [*queues, span._replace(trace=trace, parent=None, link_elsewhere=(span.trace, task.id_of("task")))]
+    return [*queues, span._replace(link=task.id_of("attempt", number - 1) if number > 1 else None)]
 
 
 def _queue(task: _Task, span: str, data: Any, number: int, end: int, more: dict[str, Value | None]) -> TaskSpan:
@@ -213,14 +239,14 @@ def _queue(task: _Task, span: str, data: Any, number: int, end: int, more: dict[
 
 def _run(task: _Task) -> TaskSpan:
     data = task.event.data
-    found = error_of(data)
+    error_type, message = error_attributes(task.event)
     attributes: dict[str, Value | None] = {
         "hub.attempt": data.attempt or None,
         "hub.max_attempts": data.max_attempts,
         "hub.queue": data.queue,
-        "hub.result": result_of(data),
+        "hub.result": result_of(task.event),
         "hub.step.name": data.key,
-        "error.type": None if found is None else found[0],
+        "error.type": error_type,
     }
     if isinstance(data, WorkflowEnded):
         attributes["hub.steps.total"] = data.steps_total
@@ -228,7 +254,7 @@ def _run(task: _Task) -> TaskSpan:
         attributes["hub.steps.failed"] = data.failed
     times = ns_of(data.created_at), ns_of(data.finished_at)
     span = task.child(task.id_of("run"), f"run {task.event.taskname}", INTERNAL, times, attributes)
-    return span._replace(error=None if found is None else found[1])
+    return span._replace(error=message)
 
 
 SPAN_TYPES = frozenset(

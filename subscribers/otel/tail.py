@@ -15,8 +15,8 @@ from schemas.events.attempt import AttemptEnded
 from schemas.events.base import Ended
 from schemas.tracing import context_of_event, is_in_sample
 
-from .attributes import result_of
-from .spans import TaskSpan, anchor_of, spans_of
+from ..api import error_of, result_of
+from .spans import TaskSpan, anchors_of, spans_of
 from .times import ns_of, ns_of_seconds
 
 
@@ -31,7 +31,7 @@ class Tail(NamedTuple):
         data = event.data
         if isinstance(data, Ended):
             spans = spans_of(event)
-            return [anchor_of(event), *spans] if spans and self.keeps(event) else []
+            return [*anchors_of(event), *spans] if spans and self.keeps(event) else []
         if isinstance(data, AttemptEnded):
             given_back = event.type in ("attempt.released", "attempt.superseded")
             return [] if given_back and data.attempt == 1 else spans_of(event)
@@ -40,8 +40,8 @@ class Tail(NamedTuple):
     def keeps(self, event: Event) -> bool:
         """Whether the task of this terminal event is exported."""
         data = event.data
-        result = result_of(data)
-        if result not in ("success", "skip") or data.attempt > 1:
+        result = result_of(event)
+        if result not in ("success", "skip") or error_of(event) is not None or data.attempt > 1:
             return True
         took = ns_of(data.finished_at) - ns_of(data.ready_at or data.created_at)
         slow = result == "success" and took >= ns_of_seconds(self.slow_seconds)

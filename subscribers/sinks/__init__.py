@@ -7,6 +7,7 @@ format of a destination.
 from .addresses import AddressGuard
 from .destination import Destination
 from .http import NO_STATUSES, Answer, HttpSink
+from .outcome import retry_after_seconds
 from .settings import AddressRanges, HttpHeaders, SecretProxyUrl, SecretUrl
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "HttpSink",
     "SecretProxyUrl",
     "SecretUrl",
+    "retry_after_seconds",
 ]

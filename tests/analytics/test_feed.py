@@ -35,6 +35,8 @@ def test_faust_uses_the_repaired_parts(repair: Any) -> None:
     repair.check_release(faust.__version__)
     assert driver.Transport.Consumer is repair.CommittedConsumer
     assert Recovery.on_recovery_completed is repair.on_recovery_completed
+    assert faust.App._create_directories is repair.create_no_directories
+    assert "self._create_directories()" in inspect.getsource(faust.App.on_first_start)
     original = inspect.signature(driver.AIOKafkaConsumerThread._fetch_records).parameters
     assert list(original)[:2] == ["self", "consumer"]
     assert "_create_worker_consumer" in vars(driver.AIOKafkaConsumerThread)

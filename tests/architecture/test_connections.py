@@ -1,6 +1,7 @@
 """All connections to a cluster use the same `Cluster` value; only a few files may create one."""
 
 import ast
+import functools
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2] / "hub"
@@ -8,14 +9,20 @@ CLIENTS = {"AIOKafkaAdminClient", "AIOKafkaConsumer", "AIOKafkaProducer"}
 SOCKETS = {"create_connection", "open_connection"}
 
 
+@functools.cache
+def calls() -> dict[str, set[str]]:
+    """The names of what each file of the hub calls."""
+    return {
+        str(path.relative_to(ROOT)): {
+            name_of(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)
+        }
+        for path in ROOT.rglob("*.py")
+    }
+
+
 def files_that_call(*names: str) -> set[str]:
     """The files of the hub in which a function or a method of one of these names is called."""
-    found = set()
-    for path in ROOT.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and name_of(node.func) in names:
-                found.add(str(path.relative_to(ROOT)))
-    return found
+    return {path for path, called in calls().items() if not called.isdisjoint(names)}
 
 
 def name_of(called: ast.expr) -> str:

@@ -48,6 +48,7 @@ LARGE_CLASSES = {
     "hub/verify/report.py:VerificationReport": "the report of `hub verify`: an attribute is a figure of it",
     "schemas/commands.py:ExecuteAttempt": _WIRE,
     "schemas/envelope.py:Event": _WIRE,
+    "schemas/events/base.py:Ended": _WIRE,
     "schemas/events/task.py:TaskCreated": _WIRE,
 }
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hub.broker import BrokerServer, BrokerSettings
-from hub.broker.batches import HEADER_BYTES, check_batch, is_intact, marker_batch, placed, read_header, sealed, whole_batches
+from hub.broker.batches import check_batch, is_intact, marker_batch, placed, read_header, sealed, whole_batches
 from hub.broker.compaction import (
     HASH_BYTES,
     KEY_OVERHEAD_BYTES,
@@ -212,11 +212,14 @@ def test_the_last_value_of_every_key_stays_at_its_offset(codec: int) -> None:
     assert kept[1:] == batches[1:]
 
 
-def test_lz4_frames_have_independent_blocks_as_javas_client_needs_them() -> None:
-    (raw,), _ = cleaned([keyed([(b"a", b"1" * 100), (b"a", b"2" * 100)], 0, codec=3)])
-    frame = raw[HEADER_BYTES:]
-    assert frame[:4] == b"\x04\x22\x4d\x18"
-    assert frame[4] & 0x20
+@pytest.mark.parametrize("codec", [1, 2, 3, 4])
+def test_what_remains_of_a_compressed_batch_is_compressed_if_that_is_smaller(codec: int) -> None:
+    batch = keyed([(b"a", b"1" * 5_000), (b"b", b"1" * 5_000), (b"c", bytes(range(20)))], 0, codec=codec)
+    for superseded, expected in (([b"a"], codec), ([b"a", b"b"], 0)):
+        raw, *_ = cleaned([batch, keyed([(key, b"2") for key in superseded], 3)])[0]
+        header = read_header(raw)
+        assert (header.attributes & 7, header.record_count) == (expected, 3 - len(superseded))
+        assert contents([raw])[2] == (b"c", bytes(range(20)))
 
 
 def test_what_was_cleaned_before_gives_way_to_newer_values() -> None:

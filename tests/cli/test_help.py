@@ -22,7 +22,7 @@ EVERY = dict(commands(typer.main.get_command(build())))
 def test_the_promised_commands_are_there() -> None:
     tasks = {f"hub task {name}" for name in ("create", "get", "list", "watch", "cancel")}
     events = {f"hub events {name}" for name in ("tail", "list", "show")}
-    benches = {f"hub bench {name}" for name in ("throughput", "latency", "fanout", "chain", "broker", "engine")}
+    benches = {f"hub bench {name}" for name in ("throughput", "latency", "fanout", "chain", "broker", "engine", "idle", "memory")}
     assert tasks | events | benches | {"hub verify", "hub demo"} <= EVERY.keys()
 
 

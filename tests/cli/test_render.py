@@ -14,6 +14,7 @@ from hub.cli.status import print_storage
 from hub.errors import HubError
 from schemas import CATALOGUE
 from schemas.contract import CONTRACT, example, json_schema
+from tests.cli.running import hub_alone
 from tests.engine.harness import World
 
 
@@ -71,8 +72,8 @@ def test_an_event_is_one_line() -> None:
 
 def printed(*arguments: str) -> str:
     """What a command without a hub prints."""
-    done = CliRunner().invoke(build(), list(arguments))
-    assert done.exit_code == 0, done.output
+    done = hub_alone(*arguments)
+    assert done.returncode == 0, done.stderr
     return done.stdout
 
 

@@ -70,16 +70,17 @@ def test_wide_characters_take_two_columns() -> None:
     assert shown[2].index("ready") == 15
 
 
-@pytest.mark.parametrize("columns", [80, 0])
 @pytest.mark.parametrize(
-    "command",
+    ("command", "columns"),
     [
-        ("events", "list"),
-        ("config",),
-        ("schema", "list"),
-        ("schema", "show", "reports/task.created"),
-        ("verify", "--explain"),
-        ("task", "create", "--help"),
+        (("events", "list"), 80),
+        (("events", "list"), 0),
+        (("config",), 80),
+        (("schema", "list"), 80),
+        (("schema", "show", "reports/task.created"), 80),
+        (("verify", "--explain"), 80),
+        (("task", "create", "--help"), 80),
+        (("task", "create", "--help"), 0),
     ],
 )
 def test_what_a_command_prints_fits_a_terminal_of_80_columns(command: tuple[str, ...], columns: int) -> None:

@@ -4,13 +4,15 @@ import json
 import re
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from hub.dashboards import COMPOSE, dashboards, files
 from hub.dashboards.recording import recordings
+from hub.dashboards.subscribers_alerts import STATES
 from hub.dashboards.variables import values
+from hub.delivery.status import State
 from schemas.instruments import INSTRUMENTS
 
 from .expressions import labels_of, named_in, names_of, objects
@@ -20,7 +22,7 @@ GENERATED = Path(__file__).parents[2] / "hub" / "dashboards" / "generated"
 BOARDS: dict[str, dict[str, Any]] = {one.uid: one.as_json() for one in dashboards(OBJECTIVE)}
 RECORDED = {one.name: {"namespace", "task"} if one.name.startswith("namespace_task:") else set() for one in recordings(OBJECTIVE)}
 OF_GRAFANA = {"__rate_interval", "__range", "__all", "__url_time_range", "__value"}
-UNITS = {"short", "none", "s", "ops", "reqps", "Bps", "bytes", "percentunit"}
+UNITS = {"short", "none", "s", "suffix:/s", "reqps", "Bps", "bytes", "percentunit"}
 
 boards = pytest.mark.parametrize("uid", BOARDS)
 
@@ -111,6 +113,49 @@ def test_panels_do_not_overlap_and_have_ids_of_their_own(uid: str) -> None:
         beside = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
         below = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
         assert beside or below, (one, other)
+
+
+@boards
+def test_lines_of_panels_have_no_gaps(uid: str) -> None:
+    lines: dict[int, list[dict[str, int]]] = {}
+    for panel in BOARDS[uid]["panels"]:
+        lines.setdefault(panel["gridPos"]["y"], []).append(panel["gridPos"])
+    for line in lines.values():
+        assert sum(place["w"] for place in line) == 24
+        assert len({place["h"] for place in line}) == 1
+
+
+@boards
+def test_panels_of_a_dashboard_have_different_titles(uid: str) -> None:
+    titles = [(panel["type"] == "stat", panel["title"]) for panel in panels(uid)]
+    assert len(set(titles)) == len(titles)
+
+
+@boards
+def test_alerts_that_fire_are_counted_without_the_watchdog_which_always_fires(uid: str) -> None:
+    every = [*expressions(uid), *(one["expr"] for one in BOARDS[uid]["annotations"]["list"] if "expr" in one)]
+    firing = [one for one in every if "ALERTS{" in one]
+    assert all('severity!="none"' in one for one in firing)
+    assert firing
+
+
+@boards
+def test_a_number_about_the_time_range_is_asked_for_once(uid: str) -> None:
+    for panel in panels(uid):
+        for target in panel.get("targets", []):
+            if panel["type"] == "stat":
+                assert target["instant"] == ("$__range" in target["expr"]), panel["title"]
+            elif panel["type"] != "table":
+                assert "$__range" not in target.get("expr", ""), panel["title"]
+
+
+def test_the_states_of_subscribers_are_those_of_delivery() -> None:
+    assert sorted(state for state, _ in STATES) == sorted(get_args(State))
+    (panel,) = [panel for panel in panels("hub-subscribers") if panel["type"] == "state-timeline"]
+    texts = panel["fieldConfig"]["defaults"]["mappings"][0]["options"]
+    (expression,) = [target["expr"] for target in panel["targets"]]
+    found = {texts[number]["text"] for number in re.findall(r"\* (\d)", expression)}
+    assert found == {state for state, _ in STATES}
 
 
 @boards

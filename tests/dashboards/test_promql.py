@@ -1,8 +1,10 @@
 """Expressions are built from the catalogue, and from nothing else."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import yaml
 
 from hub.dashboards import promql
 
@@ -26,6 +28,12 @@ def test_a_quantile_is_over_buckets_and_a_mean_over_sums_and_counts() -> None:
     assert promql.mean("hub.engine.batch.records") == (
         "sum(rate(hub_engine_batch_records_sum[$__rate_interval])) / sum(rate(hub_engine_batch_records_count[$__rate_interval]))"
     )
+
+
+def test_what_is_rare_is_counted_as_in_the_test_of_promtool() -> None:
+    rules = yaml.safe_load((Path(__file__).parent / "promtool" / "counting.yaml").read_text())
+    (test,) = rules["tests"]
+    assert test["promql_expr_test"][0]["expr"] == promql.counted("hub.worker.losses", "5m", "pool")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hub.delivery import DeliveryService, SubscriberConfig
 from hub.delivery.administration import StateInMemory, pause
 from hub.delivery.administration.control import Control
 from hub.delivery.administration.control_records import Mark, Pause, marks_in, pauses_in
-from hub.delivery.administration.control_topic import ControlWriter
+from hub.delivery.administration.control_topic import ControlFollower, ControlWriter
 from hub.delivery.administration.state import KEY_BYTES_MAX, KEYS_MAX, TOTAL_BYTES_MAX, VALUE_BYTES_MAX, DurableState
 from hub.kafka import Cluster
 from hub.testing import HubInMemory
@@ -94,6 +94,26 @@ async def test_processes_of_one_subscriber_see_each_others_writes_and_the_last_o
     finally:
         await first.stop()
         await second.stop()
+
+
+async def test_subscribers_of_a_process_share_a_follower_and_get_the_records_about_themselves(embedded_bootstrap: str) -> None:
+    cluster, follower = Cluster.of(embedded_bootstrap), ControlFollower(Cluster.of(embedded_bootstrap))
+    first, second = (Control(cluster, unique("sharing"), follower) for _ in range(2))
+    names = [one.state.prefix.decode().split("/")[1] for one in (first, second)]
+    writer = ControlWriter(cluster)
+    await pause(cluster, names[0])
+    async with asyncio.TaskGroup() as tasks:
+        following = tasks.create_task(follower.run())
+        await follower.caught_up.wait()
+        assert (first.paused is not None, second.paused) == (True, None)
+        await writer.put(b"state/" + names[1].encode() + b"/key", b"1")
+        await until(lambda: second.state.get("key") == 1, "the record about the second")
+        assert first.state.keys() == []
+        await first.stop()
+        await pause(cluster, names[1])
+        await until(lambda: second.paused, "its pause, after the other one has stopped")
+        following.cancel()
+    await writer.close()
 
 
 async def test_writes_wait_for_a_broker_that_restarts_and_other_processes_follow(tmp_path: Path) -> None:

@@ -1,17 +1,19 @@
 """What a subscriber does not want is not decoded: the same records are selected, and the counters and offsets are the same."""
 
+import asyncio
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.delivery import DeliveryService, SubscriberConfig
+from hub.delivery import DeliveryService, SubscriberConfig, feed
 from hub.delivery.config import plan
 from hub.delivery.selection import MALFORMED, Selection
+from hub.delivery.window import Session
 from hub.kafka import Cluster, Record, RecordPicker, build_batch
 from hub.kafka.fetched import FetchedBatch, FetchedBatches, record_at
-from hub.kafka.header_walk import find_records
+from hub.kafka.header_walk import HeaderWalk
 from subscribers import F, Filter, Subscriber, SubscriberSettings, on
 from tests.brokers import unique
 
@@ -63,8 +65,8 @@ def found_in(several: list[list[tuple[str, bytes | None]]], rule: Selection) -> 
     batch = FetchedBatches(build_batch([Record(b"k", b"v", each, 0) for each in several])).next_batch()
     assert isinstance(batch, FetchedBatch)
     view = batch.view()
-    _, found = find_records(view.data, view.span, view.size, 0, rule)
-    return [(record_at(view, one.at).offset, one.route) for one in found]
+    _, found = HeaderWalk(rule).find(view, 0)
+    return [((one.record or record_at(view, one.at)).offset, one.route) for one in found]
 
 
 def selected(plugin: type[Subscriber[Any]], only: Filter | None) -> Selection:
@@ -116,6 +118,34 @@ async def test_few_or_many_wanted_events_are_delivered_and_the_others_are_counte
         assert service.status()[0].delivered == len(wanted)
         assert sorted(task for task, _ in SEEN[tag].events) == sorted(wanted)
     assert await committed_offset(bootstrap, config.group, topic) in (1603, 1604), "1600 events, 3 markers and perhaps the last"
+
+
+async def test_events_are_committed_soon_after_the_assignment_because_a_process_may_end_within_a_second(
+    embedded_bootstrap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "COMMIT_SECONDS", 60.0)
+    name, tag = unique("events"), unique("soon")
+    await create_topic(embedded_bootstrap, name)
+    use = "tests.delivery.plugins:Recorder"
+    config = SubscriberConfig(use=use, id=tag, settings={"tag": tag}, start_from="earliest")
+    await write(embedded_bootstrap, name, [progress("t1", number) for number in range(1, 11)])
+    async with running(DeliveryService(Cluster.of(embedded_bootstrap), [config], topic=name)) as service:
+        await until(lambda: service.status()[0].delivered == 10, "all events")
+        async with asyncio.timeout(30):
+            while (await committed_offset(embedded_bootstrap, config.group, name) or 0) < 10:
+                await asyncio.sleep(0.05)
+
+
+def test_reading_pauses_until_a_quarter_of_the_events_in_flight_is_acknowledged() -> None:
+    session = Session(100, 1_000, wake=lambda: None)
+    session.fed = 76
+    assert (session.room(), session.in_flight) == (0, 76)
+    session.finished = 1
+    assert session.room() == 25
+    session.fed_bytes = 1_000
+    assert session.room() == 0
+    one = Session(1, 1_000, wake=lambda: None)
+    assert one.room() == 1
 
 
 def test_a_plan_selects_by_the_filter_of_the_plugin_and_by_the_configured_one() -> None:

@@ -59,7 +59,7 @@ async def test_a_cancellation_from_the_plugins_code_is_a_failure_that_is_tried_a
 class NoResources:
     """A fork server that cannot fork."""
 
-    async def fork(self, job: bytes) -> ForkedProcess:
+    async def fork(self, job: bytes, memory: int) -> ForkedProcess:
         read, write = os.pipe()
         os.close(write)
         process = ForkedProcess(1, read, lambda *_: None)

@@ -8,6 +8,7 @@ from typing import Any
 
 from hub.delivery import Counters, SubscriberConfig, SubscriberPlan
 from hub.delivery.config import plan
+from hub.delivery.current_events import CurrentEvents
 from hub.delivery.runner import Runner
 from hub.delivery.selection import Selection
 from hub.delivery.window import Item, Session
@@ -78,7 +79,9 @@ def name_of(meta: Meta) -> str:
 class Delivering:
     """The subscriber `plugin`, with these entries of its configuration; used within a loop with virtual time."""
 
-    def __init__(self, plugin: type[Destination] = Destination, *, replay: bool = False, **entry: Any) -> None:
+    def __init__(
+        self, plugin: type[Destination] = Destination, *, replay: bool = False, current: CurrentEvents | None = None, **entry: Any
+    ) -> None:
         config = SubscriberConfig(use="x:Y", id="s", **entry)
         self.plan = plan(config, plugin)._replace(replay=replay)
         self.selection = Selection(self.plan.plugin, self.plan.settings, self.plan.filter)
@@ -96,6 +99,7 @@ class Delivering:
             self.fatal.append,
             logging.getLogger("hub.policies"),
             now_ms=self.now_ms,
+            current=current,
         )
         self.runner.start()
 

@@ -15,7 +15,7 @@ CHUNK = 25
 
 #: The short form by default; HUB_KILLS=10 HUB_TASKS=5000 gives the long one.
 KILLS = int(os.environ.get("HUB_KILLS", "2"))
-TASKS = int(os.environ.get("HUB_TASKS", "600"))
+TASKS = int(os.environ.get("HUB_TASKS", "400"))
 SECONDS = 120 + TASKS / 20
 
 

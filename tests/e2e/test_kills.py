@@ -1,7 +1,7 @@
 """kill -9 of each role at random times under load: all tasks end, no acknowledged submission is lost, the checker has no
 findings.
 
-The default is short (some hundred tasks, a few kills); set HUB_KILLS=10 HUB_TASKS=5000 for the long form.
+The default is short (some hundred tasks, two kills); set HUB_KILLS=10 HUB_TASKS=5000 for the long form.
 """
 
 from pathlib import Path
@@ -13,11 +13,11 @@ from .processes import HubProcess, Installation
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(SECONDS + 120)]
 
-ROLES = ["broker+engine", "engine", "worker", "delivery", "broker"]
+CASES = [("broker+engine", 1), ("broker+engine", 4), ("engine", 4), ("worker", 4), ("delivery", 1), ("broker", 4)]
+"""The process that is killed, and the number of partitions: one and several where the process depends on it."""
 
 
-@pytest.mark.parametrize("partitions", [1, 4])
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(("role", "partitions"), CASES)
 async def test_on_the_embedded_broker_a_killed_process_costs_nothing(tmp_path: Path, role: str, partitions: int) -> None:
     async with Installation(tmp_path, partitions=partitions) as hub:
         inside = role == "broker+engine"

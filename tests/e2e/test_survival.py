@@ -31,14 +31,14 @@ async def events_of(bootstrap: str, partitions: int = 1) -> list[Event]:
 async def test_an_engine_that_was_stopped_while_another_took_over_changes_nothing_when_it_goes_on(tmp_path: Path) -> None:
     async with Installation(tmp_path, partitions=4) as hub:
         await hub.broker(engine=False)
-        await zombie_comes_back(hub, tasks=400)
+        await zombie_comes_back(hub, tasks=240)
 
 
 @pytest.mark.kafka
 async def test_on_apache_kafka_a_zombie_engine_changes_nothing(tmp_path: Path, private_kafka: str) -> None:
     await ensure_topics(Cluster.of(private_kafka), partitions=4)
     async with Installation(tmp_path, bootstrap=private_kafka, partitions=4) as hub:
-        await zombie_comes_back(hub, tasks=400)
+        await zombie_comes_back(hub, tasks=240)
 
 
 async def zombie_comes_back(hub: Installation, *, tasks: int) -> None:
@@ -72,7 +72,7 @@ async def test_two_engines_and_three_workers_share_the_work_and_go_on_when_one_o
                 else:
                     assert await process.stop() == 0
 
-        load = Load(hub.bootstrap, 600)
+        load = Load(hub.bootstrap, 400)
         await during(load, one_of_each_goes, times=1, timeout_seconds=150, seed=1)
         hub.owes_the_end_of(load.acknowledged)
         started = [event for event in await events_of(hub.bootstrap, 4) if event.type == "task.dispatched"]
@@ -244,13 +244,13 @@ async def test_what_was_acknowledged_by_plain_clients_survives_a_kill_of_broker_
                 sent.append(task)
 
             async with asyncio.TaskGroup() as group:
-                for index in range(300):
+                for index in range(100):
                     group.create_task(publish(index))
         finally:
             await producer.stop()
         await broker.restart()
         await hub.worker()
         async with asyncio.timeout(60):
-            while [event.type for event in await events_of(hub.bootstrap)].count("task.completed") < 300:
+            while [event.type for event in await events_of(hub.bootstrap)].count("task.completed") < 100:
                 await asyncio.sleep(0.1)
         hub.owes_the_end_of(sent)

@@ -1,7 +1,7 @@
 """Arbitrary records in `hub.intake`: none makes a partition raise, exceed the size of a record or cause a finding, and the
 next valid record is processed as usual.
 
-HUB_RECORDS: number of generated records (default 20,000).
+HUB_RECORDS: number of generated records (default 12,000).
 """
 
 import os
@@ -21,7 +21,7 @@ from tests.records import PATIENT, Example, WholeRecord, hostile_records
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 
-RECORDS = int(os.environ.get("HUB_RECORDS", "20000"))
+RECORDS = int(os.environ.get("HUB_RECORDS", "12000"))
 
 #: Records of one example of Hypothesis, and how many of them are decided together.
 RECORDS_MIN, RECORDS_MAX = 40, 60

@@ -19,7 +19,7 @@ from tests.engine.harness import World, check_fold
 
 from .schedule import STEPS, Schedule, healed
 
-SEEDS = [int(os.environ["HUB_SEED"])] if "HUB_SEED" in os.environ else range(int(os.environ.get("HUB_SEEDS", "200")))
+SEEDS = [int(os.environ["HUB_SEED"])] if "HUB_SEED" in os.environ else range(int(os.environ.get("HUB_SEEDS", "120")))
 
 
 def rows_of_tasks(world: World) -> dict[bytes, bytes]:

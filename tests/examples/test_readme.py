@@ -14,12 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from hub.cli import build
 from schemas import task_id_of_cloudevent
 from tests.apache_kafka import prepare, why_unavailable
 from tests.brokers import missing
+from tests.cli.running import hub_alone
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -230,7 +229,7 @@ def test_what_happens_is_seen_with_the_settings_of_hub_toml(tmp_path: Path) -> N
 
 def is_accepted(*arguments: str) -> bool:
     """Whether there is such a command with such options. With --help after them, only their names and values are read."""
-    return CliRunner().invoke(build(), [*arguments, "--help"]).exit_code == 0
+    return hub_alone(*arguments, "--help").returncode == 0
 
 
 @pytest.mark.parametrize("line", sorted(set(re.findall(r"^hub [^#\n]*[^#\s]", README, re.MULTILINE))))

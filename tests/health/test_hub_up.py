@@ -143,13 +143,6 @@ async def test_a_taken_port_is_a_sentence_and_the_hub_runs_without_pages(hub_up:
     assert (second.end(), first.end()) == (0, 0)
 
 
-def test_without_a_port_no_process_of_the_hub_listens_for_pages(hub_up: HubUps) -> None:
-    up = hub_up("--no-subscribers").ready()
-    assert up.about["health"] is None
-    assert all("health" not in child for child in up.about["processes"])
-    assert up.end() == 0
-
-
 def test_a_process_started_alone_serves_its_own_pages(tmp_path: Path) -> None:
     port, health_port = free_ports(2)
     command = [*HUB, "broker", "--engine", "--port", str(port), "--log-level", "warning"]

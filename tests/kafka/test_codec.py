@@ -2,8 +2,10 @@
 
 import struct
 from contextlib import suppress
+from random import Random
 
 import pytest
+from aiokafka.record.default_records import DefaultRecordBatch
 from hypothesis import given
 from hypothesis import strategies as st
 from kio.records.readers import read_batch
@@ -54,6 +56,32 @@ def test_runs_keep_every_record_in_order_and_stay_within_the_limit(records: list
     assert all(len(run) == 1 or sum(map(size_of, run)) <= bytes_max for run in runs)
 
 
+def codec_of(batch: bytes) -> int:
+    return batch[22] & 7
+
+
+@pytest.mark.parametrize("compression", sorted(set(COMPRESSIONS) - {"none"}))
+def test_a_batch_is_compressed_from_a_size_on_and_if_that_makes_it_smaller(compression: str) -> None:
+    small, repeated = [Record(None, b"a" * 900, (), 1)], [Record(None, b"a" * 1_100, (), 1)]
+    random = [Record(None, Random(1).randbytes(2_000), (), 1)]
+    assert build_batch(small, compression=compression) == build_batch(small)
+    assert build_batch(random, compression=compression) == build_batch(random)
+    batch = build_batch(repeated, compression=compression)
+    assert codec_of(batch) == COMPRESSIONS[compression]
+    assert len(batch) < 300
+
+
+def test_an_independent_reader_sees_the_same_records_in_a_compressed_batch() -> None:
+    records = [Record(b"k", b"v" * 2_000, [("h", b"1")], 1_700_000_000_000), Record(None, None, (), 1_700_000_000_005)]
+    about = {"producer_id": 7, "producer_epoch": 3, "base_sequence": 11, "transactional": True}
+    batch = build_batch(records, compression="lz4", **about)  # type: ignore[arg-type]
+    read = DefaultRecordBatch(batch)
+    assert read.validate_crc()
+    assert (codec_of(batch), read.producer_id, read.producer_epoch, read.base_sequence) == (3, 7, 3, 11)
+    assert (read.is_transactional, read.next_offset) == (True, 2)
+    assert [(r.key, r.value, r.timestamp) for r in read] == [(r.key, r.value, r.timestamp_ms) for r in records]
+
+
 def test_an_independent_reader_sees_the_same_batch() -> None:
     records = [Record(b"k", b"v", [("h", b"1")], 1_700_000_000_000), Record(None, None, (), 1_700_000_000_005)]
     batch = build_batch(records, producer_id=7, producer_epoch=3, base_sequence=11, transactional=True)
@@ -75,6 +103,40 @@ def test_sequences_go_on_over_the_batches_of_one_transaction() -> None:
     assert sequences == [sum(counts[:n]) for n in range(len(batches))]
     assert sum(counts) == 50
     assert max(map(len, batches)) <= 1_100
+
+
+def test_batches_are_split_by_their_size_before_compression() -> None:
+    records = [Record(None, bytes(1_000), (), n) for n in range(50)]
+    batches = build_batches(records, 10_000, producer_id=1, producer_epoch=0, compression="lz4")
+    assert {codec_of(batch) for batch in batches} == {3}
+    assert len(batches) == len(build_batches(records, 10_000, producer_id=1, producer_epoch=0))
+    assert [record.timestamp_ms for batch in batches for record in read_batches(batch)] == list(range(50))
+
+
+def test_compressed_and_other_batches_are_read_in_order() -> None:
+    def batch(offset: int, compression: str, producer: int = 1) -> bytes:
+        records = [Record(None, b"%d" % offset * 1_000, (), 1)]
+        return placed(
+            build_batch(records, compression=compression, producer_id=producer, producer_epoch=0, transactional=True), offset
+        )
+
+    log = b"".join(
+        [
+            batch(0, "none"),
+            batch(1, "lz4"),
+            batch(2, "zstd", producer=2),
+            control(1, 3, commit=True),
+            batch(4, "lz4", producer=2),
+            control(2, 5, commit=False),
+            batch(6, "none"),
+        ]
+    )
+    assert [r.offset for r in read_batches(log)] == [0, 1, 2, 4, 6]
+    assert [r.offset for r in read_batches(log, aborted=[(2, 2)])] == [0, 1, 6]
+    damaged = bytearray(log)
+    damaged[len(batch(0, "none")) + 80] ^= 1
+    with pytest.raises(CorruptBatch, match="offset 1 has a wrong checksum"):
+        read_batches(bytes(damaged))
 
 
 def test_several_batches_and_a_cut_off_last_one_are_read() -> None:

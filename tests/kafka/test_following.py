@@ -92,7 +92,6 @@ async def test_a_broker_that_stays_away_ends_it(broker: BrokerServer, monkeypatc
 
 async def test_a_reader_that_hangs_is_replaced(broker: BrokerServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "CHECK_SECONDS", 0.2)
-    monkeypatch.setattr(following, "READ_MS", 50)
     await append(broker, 1, 2)
     transport = HangsOnce(Cluster.of(broker.bootstrap))
     async with aclosing(following.follow(transport, EVENTS, 0, first, client_id="test")) as records:

@@ -28,7 +28,7 @@ from hub.kafka import (
 from hub.kafka import TopicPartition as Place
 from hub.kafka.codec import COMPRESSIONS
 from hub.kafka.fetched import UNREADABLE, FetchedBatch, FetchedBatches, record_at
-from hub.kafka.header_walk import find_records
+from hub.kafka.header_walk import HeaderWalk
 from hub.kafka.picking import PickedRecords, partition_records
 from tests.conformance.session.worlds import World
 from tests.kafka.test_codec import control, placed
@@ -43,6 +43,7 @@ class KindRule:
     """Wants the records whose first header `kind` is w..., and those that have none."""
 
     header = NAME.encode()
+    next_header = b"a"
     routes = {None: MALFORMED, b"x": None, b"y": None, b"w": WANTED}
     narrows = False
 
@@ -119,8 +120,8 @@ def decoded(batch: FetchedBatch, rule: KindRule) -> list[Picked]:
 def walked(batch: FetchedBatch, rule: KindRule, least: int = 0) -> list[Picked]:
     """The wanted records without decoding the others."""
     view = batch.view()
-    _, found = find_records(view.data, view.span, view.size, least - view.base_offset, rule)
-    return [picked(record_at(view, one.at), one.route) for one in found]
+    _, found = HeaderWalk(rule).find(view, least)
+    return [picked(one.record or record_at(view, one.at), one.route) for one in found]
 
 
 @given(batches_of_records, st.sampled_from(sorted(COMPRESSIONS)), rules, st.integers(0, 1 << 40))
@@ -186,7 +187,7 @@ def test_offsets_that_do_not_increase_are_read_once() -> None:
     unwanted = [Record(None, b"v", [(NAME, b"x")], 0)] * 20
     data = padded_batch([*unwanted, *[Record(None, b"%d" % n, [(NAME, b"w")], 0) for n in range(2)]], 0, [*range(20), 19, 25])
     plain = RecordPicker(KindRule())
-    plain._sparse = False
+    plain._dense = 1
     for picker in (RecordPicker(KindRule()), plain):
         count, found = picker.pick(only(data), 0)
         assert (count, [(ordinal, record.offset) for ordinal, record, _ in found]) == (21, [(21, 25)])
@@ -197,7 +198,7 @@ def test_a_batch_that_counts_fewer_records_than_it_has_is_for_the_decoder() -> N
     struct.pack_into(">i", data, 57, 2)
     view = only(with_body(bytes(data), bytes(data[61:]))).view()
     with pytest.raises(Unwalkable, match="end of their batch"):
-        find_records(view.data, view.span, view.size, 0, KindRule())
+        HeaderWalk(KindRule()).find(view, 0)
 
 
 spoilings = st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), min_size=1, max_size=4)
@@ -227,16 +228,16 @@ def test_the_walk_never_reads_beyond_the_records_of_its_batch(at: int) -> None:
     following = view._replace(data=view.data + build_batch([Record(None, b"v" * 300, [(NAME, b"w")], 0)]))
     if at:
         with pytest.raises(Unwalkable):
-            find_records(following.data, following.span, following.size, 0, KindRule())
+            HeaderWalk(KindRule()).find(following, 0)
     else:
-        assert find_records(following.data, following.span, following.size, 0, KindRule()) == (1, [])
+        assert HeaderWalk(KindRule()).find(following, 0) == (1, [])
 
 
 def test_a_record_that_claims_too_many_headers_costs_nothing() -> None:
     body = b"\0" + varint(0) + varint(0) + varint(-1) + varint(-1) + varint(1 << 40)
     view = only(with_body(build_batch([Record(None, None, (), 0)]), varint(len(body)) + body)).view()
     with pytest.raises(Unwalkable, match="number of headers"):
-        find_records(view.data, view.span, view.size, 0, KindRule())
+        HeaderWalk(KindRule()).find(view, 0)
 
 
 # A fetched partition

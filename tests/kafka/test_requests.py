@@ -13,8 +13,10 @@ import kio.schema.find_coordinator.v4.request as find_q
 import kio.schema.find_coordinator.v4.response as find_r
 import kio.schema.incremental_alter_configs.v1.request as alter_q
 import kio.schema.incremental_alter_configs.v1.response as alter_r
+import kio.schema.init_producer_id.v4.request as init_q4
 import kio.schema.init_producer_id.v5.request as init_q
 import kio.schema.init_producer_id.v5.response as init_r
+import kio.schema.metadata.v9.request as metadata_q9
 import kio.schema.metadata.v12.request as metadata_q
 import kio.schema.metadata.v12.response as metadata_r
 import pytest
@@ -110,6 +112,11 @@ def test_init_producer_id(transactional_id: str, timeout_ms: int) -> None:
     assert requests.read_identity(decoded(requests.INIT_PRODUCER_ID, answer)) == requests.IdentityAnswer(51, 1 << 40, 12)
 
 
+def test_a_producer_without_transactions_asks_for_an_id_as_kio_does() -> None:
+    request = init_q4.InitProducerIdRequest(transactional_id=None, transaction_timeout=milliseconds(0))
+    assert encoded(requests.IDEMPOTENT_ID, requests.init_producer_id_request(None, 0)) == written(request)
+
+
 @given(names, st.integers(0, 1 << 60), st.integers(0, 32_767), st.booleans())
 def test_end_txn(transactional_id: str, producer_id: int, epoch: int, committed: bool) -> None:
     request = end_txn_q.EndTxnRequest(
@@ -132,6 +139,13 @@ def test_metadata_request(topics: list[str]) -> None:
         include_topic_authorized_operations=False,
     )
     assert encoded(requests.METADATA, requests.metadata_request(topics)) == written(request)
+    older = metadata_q9.MetadataRequest(
+        topics=tuple(metadata_q9.MetadataRequestTopic(name=name) for name in topics),
+        allow_auto_topic_creation=False,
+        include_cluster_authorized_operations=False,
+        include_topic_authorized_operations=False,
+    )
+    assert encoded(requests.LEADERS, requests.metadata_request(topics)) == written(older)
 
 
 def test_metadata_answer() -> None:

@@ -1,166 +1,277 @@
-"""Posted records are stored or reported, whatever the producer does; tests script its behaviour."""
+"""Posted records are stored or reported; callers wait, but not for ever. The producer below is scripted; the real one has its
+tests in `conformance/producer`."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
-from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 
-from hub.kafka import Cluster, Outgoing, RecordTooLarge, Sender
+from hub.kafka import (
+    BATCH_BYTES_MAX,
+    BrokerUnreachable,
+    Cluster,
+    ConnectionLost,
+    Outgoing,
+    PartitionUnavailable,
+    RecordTooLarge,
+    Sender,
+)
+from hub.kafka.leader_link import REQUESTS_MAX, LeaderLink
+from hub.kafka.partition_queue import IdempotentIdentity, OnDone, PartitionQueue, QueuedRecord
+from hub.kafka.records import Record, TopicPartition
+from hub.kafka.unacknowledged import PartitionStanding
+from hub.protocol import RequestType
+from hub.protocol.produce import PartitionResult, read_request, write_response
+from hub.service import ServiceTasks
 from tests.components.running import until
 
-TOO_LARGE = b"too large"
-TOO_LARGE_FOR_THE_BROKER = b"too large for the broker"
+REJECTED = b"rejected"
 
 
-class Producer:
-    """As much of AIOKafkaProducer as a sender uses. `ends` says what becomes of the next records; then they are stored."""
+class ScriptedProducer:
+    """Stores what is posted at once while it is `open`, otherwise when `release` is called."""
 
-    def __init__(self, stored: list[bytes], ends: list[str], reachable: asyncio.Event) -> None:
-        self._stored, self._ends, self._reachable = stored, ends, reachable
+    def __init__(self, cluster: Cluster, tasks: ServiceTasks, *, linger_ms: int) -> None:
+        self.tasks = tasks
+        self.open = True
+        self.closed = False
+        self.waiting: list[tuple[Record, OnDone]] = []
+        self.stored: list[bytes | None] = []
+        self.standing: PartitionStanding | None = None
 
-    async def start(self) -> None:
-        await self._reachable.wait()
+    async def start(self) -> None: ...
 
-    async def stop(self) -> None: ...
+    def post(self, topic: str, partition: int, queued: QueuedRecord) -> None:
+        self.waiting.append((queued.record, queued.on_done))
+        if self.open:
+            asyncio.get_running_loop().call_soon(self.release)
 
-    async def send(self, topic: str, value: bytes, **_: Any) -> "asyncio.Future[None]":
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        end = self._ends.pop(0) if self._ends else "stored"
-        if end == "no room":
-            await asyncio.Event().wait()
-        if value == TOO_LARGE:
-            raise MessageSizeTooLargeError
-        if value == TOO_LARGE_FOR_THE_BROKER:
-            future.set_exception(MessageSizeTooLargeError())
-        elif end == "failed":
-            future.set_exception(KafkaConnectionError())
-        elif end == "cancelled":
-            future.cancel()
-        else:
-            self._stored.append(value)
-            future.set_result(None)
-        return future
+    def release(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for record, on_done in waiting:
+            if record.value == REJECTED:
+                on_done(PartitionUnavailable("t", 0, "x:1", "rejected the record (INVALID_RECORD)"))
+            else:
+                self.stored.append(record.value)
+                on_done(None)
+
+    def discard(self, topic: str, partition: int, on_done: OnDone) -> None:
+        self.waiting = [(record, done) for record, done in self.waiting if done != on_done]
+
+    def standing_of(self, topic: str, partition: int) -> PartitionStanding | None:
+        return self.standing
+
+    def close(self) -> None:
+        self.closed = True
 
 
 class Posts:
-    """A sender on such a producer, and what it stored and settled."""
+    """A sender on such a producer, and what it settled."""
 
     def __init__(self) -> None:
-        self.stored: list[bytes] = []
         self.settled: list[bytes] = []
-        self.ends: list[str] = []
-        self.reachable = asyncio.Event()
-        self.reachable.set()
         self.sender = Sender(Cluster.of("x:1"))
-
-    async def broken_with(self, value: bytes, *ends: str) -> None:
-        """Post it, and wait until it has failed; what is sent again waits until the broker is `reachable`."""
-        self.reachable.clear()
-        self.ends += ends
-        await self.post(value)
-        await until(lambda: bool(self.sender._failed))
+        producer = self.sender._producer
+        assert isinstance(producer, ScriptedProducer)
+        self.producer = producer
 
     async def post(self, value: bytes) -> None:
-        await self.sender.post(Outgoing("t", 0, b"", value, ()), lambda: self.settled.append(value))
+        await self.sender.post(outgoing(value), lambda: self.settled.append(value))
+
+
+def outgoing(value: bytes) -> Outgoing:
+    return Outgoing("t", 0, b"", value, ())
 
 
 @pytest.fixture
 async def posts(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Posts]:
+    monkeypatch.setattr("hub.kafka.sender.Producer", ScriptedProducer)
     posts = Posts()
-    monkeypatch.setattr("hub.kafka.producer.make_producer", lambda *_, **__: Producer(posts.stored, posts.ends, posts.reachable))
     await posts.sender.start()
     yield posts
     await posts.sender.stop()
+    assert posts.producer.closed
 
 
-async def test_what_only_the_broker_finds_too_large_is_given_up_and_nothing_waits_behind_it(posts: Posts) -> None:
-    await posts.post(TOO_LARGE_FOR_THE_BROKER)
-    await posts.post(b"after")
+async def test_a_posted_record_that_the_broker_rejects_is_logged_and_settled(
+    posts: Posts, caplog: pytest.LogCaptureFixture
+) -> None:
+    for value in (b"before", REJECTED, b"after"):
+        await posts.post(value)
     assert await posts.sender.flush(timeout_seconds=60)
-    assert (posts.stored, posts.settled) == ([b"after"], [TOO_LARGE_FOR_THE_BROKER, b"after"])
+    assert (posts.producer.stored, posts.settled) == ([b"before", b"after"], [b"before", REJECTED, b"after"])
+    (refused,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert "record rejected action=record_refused topic=t partition=0 bytes=8" in refused.getMessage()
 
 
-async def test_what_is_too_large_and_was_posted_while_the_broker_was_away_holds_up_nothing(posts: Posts) -> None:
-    await posts.broken_with(b"first", "failed")
-    await posts.post(TOO_LARGE)
-    await posts.post(b"after")
-    posts.reachable.set()
-    assert await posts.sender.flush(timeout_seconds=60)
-    assert (posts.stored, posts.settled) == ([b"first", b"after"], [b"first", TOO_LARGE, b"after"])
-
-
-async def test_a_producer_that_is_stopped_while_it_sends_again_is_followed_by_another(posts: Posts) -> None:
-    await posts.broken_with(b"first", "failed", "cancelled")
-    await posts.post(b"after")
-    posts.reachable.set()
-    assert await posts.sender.flush(timeout_seconds=60)
-    assert sorted(posts.settled) == [b"after", b"first"]
-
-
-async def test_only_what_failed_is_sent_again(posts: Posts) -> None:
-    await posts.broken_with(b"first", "failed", "failed", "stored", "failed")
-    await posts.post(b"second")
-    await posts.post(b"third")
-    posts.reachable.set()
-    assert await posts.sender.flush(timeout_seconds=60)
-    assert sorted(posts.stored) == [b"first", b"second", b"third"]
-
-
-async def test_a_post_that_is_cancelled_or_refused_takes_no_room(posts: Posts) -> None:
-    posts.ends += ["no room"]
-    waiting = asyncio.get_running_loop().create_task(posts.post(b"never"))
-    await until(lambda: not posts.ends)
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
+async def test_a_record_that_is_too_large_takes_no_room(posts: Posts) -> None:
     with pytest.raises(RecordTooLarge):
-        await posts.post(TOO_LARGE)
+        await posts.post(b"x" * BATCH_BYTES_MAX)
     assert posts.sender._in_flight == 0
-
-
-async def test_what_the_broker_finds_too_large_is_raised_at_once_and_the_others_are_stored(posts: Posts) -> None:
-    records = [Outgoing("t", 0, b"", value, ()) for value in (b"first", TOO_LARGE_FOR_THE_BROKER, b"last")]
-    with pytest.raises(RecordTooLarge):
-        await posts.sender.send_many(records, timeout_seconds=3_600)
-    assert posts.stored == [b"first", b"last"]
-
-
-async def test_of_many_only_those_that_failed_are_sent_again(posts: Posts) -> None:
-    posts.ends += ["stored", "failed", "cancelled", "stored"]
-    values = [b"a", b"b", b"c", b"d"]
-    await posts.sender.send_many([Outgoing("t", 0, b"", value, ()) for value in values], timeout_seconds=3_600)
-    assert posts.stored == [b"a", b"d", b"b", b"c"]
+    assert await posts.sender.flush(timeout_seconds=60)
 
 
 async def test_a_post_waits_for_room_and_a_flush_for_the_last_acknowledgement(
     posts: Posts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hub.kafka.sender.IN_FLIGHT_MAX", 3)
-    await posts.broken_with(b"0", "failed")
-    waiting = [asyncio.get_running_loop().create_task(posts.post(b"%d" % number)) for number in range(1, 10)]
+    posts.producer.open = False
+    waiting = [asyncio.create_task(posts.post(b"%d" % number)) for number in range(10)]
     await until(lambda: posts.sender._in_flight == 3)
     assert not await posts.sender.flush(timeout_seconds=0)
-    posts.reachable.set()
+    posts.producer.open = True
+    posts.producer.release()
     await asyncio.wait(waiting)
     assert await posts.sender.flush(timeout_seconds=60)
-    assert sorted(posts.settled) == [b"%d" % number for number in range(10)]
+    assert posts.settled == [b"%d" % number for number in range(10)]
 
 
-async def test_a_sender_that_cannot_send_again_for_a_mistake_of_its_own_says_so_to_everybody(
-    posts: Posts, monkeypatch: pytest.MonkeyPatch
+async def test_a_post_that_is_cancelled_while_it_waits_takes_no_room(posts: Posts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.kafka.sender.IN_FLIGHT_MAX", 1)
+    posts.producer.open = False
+    await posts.post(b"first")
+    waiting = asyncio.create_task(posts.post(b"never"))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    posts.producer.release()
+    assert await posts.sender.flush(timeout_seconds=60)
+    assert posts.settled == [b"first"]
+
+
+async def test_a_post_with_room_does_not_wait(posts: Posts) -> None:
+    posts.producer.open = False
+    with pytest.raises(StopIteration):
+        posts.sender.post(outgoing(b"value")).send(None)
+
+
+async def test_of_many_a_rejected_one_is_raised_when_the_others_are_stored(posts: Posts) -> None:
+    with pytest.raises(PartitionUnavailable, match="INVALID_RECORD"):
+        await posts.sender.send_many([outgoing(value) for value in (b"first", REJECTED, b"last")], timeout_seconds=3_600)
+    assert posts.producer.stored == [b"first", b"last"]
+    await posts.sender.send_many([])
+
+
+@pytest.mark.parametrize(
+    ("standing", "error", "says"),
+    [
+        (PartitionStanding(None, False, 1, "", "no such topic"), PartitionUnavailable, "t-0 has no leader now.*no such topic"),
+        (
+            PartitionStanding("a:1", True, 1, "", ""),
+            PartitionUnavailable,
+            "t-0, a:1, is connected but did not acknowledge within 0.01 s",
+        ),
+        (
+            PartitionStanding("a:1", False, 3, "", "Cut."),
+            PartitionUnavailable,
+            r"t-0, a:1, does not respond; .* a new leader \(Cut\)\.",
+        ),
+        (PartitionStanding("a:1", False, 1, "", ""), BrokerUnreachable, "responds at x:1 .no acknowledgement within 0.01 s"),
+        (PartitionStanding("a:1", False, 3, "refused", ""), BrokerUnreachable, r"responds at x:1 \(refused\)"),
+        (None, PartitionUnavailable, "t-0 has no leader now"),
+    ],
+)
+async def test_a_send_that_is_too_late_says_what_it_waited_for_and_is_not_sent_later(
+    posts: Posts, standing: PartitionStanding | None, error: type[Exception], says: str
 ) -> None:
-    async def fails(*_: object) -> None:
+    posts.producer.open = False
+    posts.producer.standing = standing
+    with pytest.raises(error, match=says):
+        await posts.sender.send(outgoing(b"late"), timeout_seconds=0.01)
+    posts.producer.release()
+    assert posts.producer.stored == []
+
+
+async def test_a_send_that_is_cancelled_is_not_sent_later(posts: Posts) -> None:
+    posts.producer.open = False
+    call = asyncio.create_task(posts.sender.send(outgoing(b"never")))
+    await until(lambda: bool(posts.producer.waiting))
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert not posts.producer.waiting
+
+
+async def test_a_mistake_of_the_producer_is_raised_to_everybody(posts: Posts) -> None:
+    async def fails() -> None:
         raise ZeroDivisionError("a mistake of ours")
 
-    monkeypatch.setattr(posts.sender._producer, "replace", fails)
-    await posts.broken_with(b"lost", "failed")
+    posts.producer.open = False
+    await posts.post(b"lost")
+    call = asyncio.create_task(posts.sender.send(outgoing(b"lost, too")))
+    await until(lambda: len(posts.producer.waiting) == 2)
+    posts.producer.tasks.start(fails(), "producer")
     async with asyncio.timeout(60):
         with pytest.raises(ZeroDivisionError, match="a mistake of ours") as raised:
             await posts.sender.watch()
         assert not await posts.sender.flush(timeout_seconds=120)
         with pytest.raises(ZeroDivisionError):
             await posts.post(b"after")
-    assert raised.value.__notes__ == ["In the background task 'sender-repair' of the sender."]
+        for waiting in (call, posts.sender.send(outgoing(b"after"))):
+            with pytest.raises(ConnectionLost, match="a mistake of ours"):
+                await waiting
+    assert raised.value.__notes__ == ["In the background task 'producer' of the sender."]
     assert posts.settled == []
+
+
+# --- the requests to one leader
+
+
+class Wire:
+    """A connection that keeps its requests."""
+
+    def __init__(self) -> None:
+        self.is_open = True
+        self.address = "x:1"
+        self.requests: list[tuple[dict[TopicPartition, bytes | None], object, object]] = []
+
+    def send(self, kind: RequestType, body: bytes, on_answer: object, on_lost: object) -> None:
+        topics = read_request(body, 0, kind.version).topics
+        batches = {TopicPartition(topic, number): batch for topic, some in topics for number, batch in some}
+        self.requests.append((batches, on_answer, on_lost))
+
+
+def answer_of(places: list[TopicPartition]) -> bytes:
+    return write_response([(place.topic, [PartitionResult(place.partition, 0, 0)]) for place in places], 9)  # type: ignore[arg-type]
+
+
+def queue_of(number: int) -> PartitionQueue:
+    queue = PartitionQueue(TopicPartition("t", number))
+    queue.renew(IdempotentIdentity(1, 0))
+    return queue
+
+
+def fill(queue: PartitionQueue, size: int) -> None:
+    queue.append(QueuedRecord(Record(b"k", b"v" * size, (), 1), size, lambda error: None))
+
+
+def test_at_most_five_requests_are_unanswered_and_none_grows_without_limit() -> None:
+    wire, mistakes = Wire(), list[Exception]()
+    link = LeaderLink(wire, 1.0, mistakes.append, mistakes.append)  # type: ignore[arg-type]
+    queues = [queue_of(number) for number in range(60)]
+    for queue in queues:
+        fill(queue, 1 << 20)
+        link.offer(queue)
+    link.flush()
+    assert len(wire.requests) == REQUESTS_MAX
+    assert all(len(batches) <= 8 for batches, _, _ in wire.requests)
+    while wire.requests:
+        batches, on_answer, _ = wire.requests.pop(0)
+        on_answer(answer_of(list(batches)))  # type: ignore[operator]
+        assert len(wire.requests) <= REQUESTS_MAX
+    assert not any(queue.has_work for queue in queues)
+    assert not mistakes
+
+
+def test_a_mistake_in_a_callback_is_reported_as_a_mistake() -> None:
+    wire, mistakes = Wire(), list[Exception]()
+    link = LeaderLink(wire, 1.0, mistakes.append, mistakes.append)  # type: ignore[arg-type]
+    queue = queue_of(0)
+    queue.append(QueuedRecord(Record(b"k", b"v", (), 1), 9, lambda error: [].pop()))
+    link.offer(queue)
+    link.flush()
+    ((batches, on_answer, _),) = wire.requests
+    on_answer(answer_of(list(batches)))  # type: ignore[operator]
+    assert [type(mistake) for mistake in mistakes] == [IndexError]

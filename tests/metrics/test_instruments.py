@@ -18,8 +18,9 @@ from schemas.instruments import (
 
 #: The labels that instruments may have: names and kinds, of which a hub has few.
 LABELS = {
-    *("namespace", "task", "queue", "pool", "subscriber", "instrument", "rule", "severity"),
+    *("namespace", "task", "queue", "pool", "subscriber", "instrument", "rule", "severity", "channel", "status"),
     *("result", "outcome", "error_type", "reason", "code", "report", "type", "kind", "state", "timer", "api", "partition"),
+    *("messaging_system", "messaging_operation_name", "messaging_destination_name"),
 }
 
 each = pytest.mark.parametrize("instrument", INSTRUMENTS.values(), ids=list(INSTRUMENTS))
@@ -27,7 +28,7 @@ each = pytest.mark.parametrize("instrument", INSTRUMENTS.values(), ids=list(INST
 
 @each
 def test_names_and_labels_are_those_of_opentelemetry_and_prometheus(instrument: Instrument) -> None:
-    assert instrument.name.startswith("hub.")
+    assert instrument.name.startswith(("hub.", "messaging."))
     assert NAME.fullmatch(instrument.name)
     assert all(NAME.fullmatch(label) and "." not in label for label in instrument.labels)
     assert len(set(instrument.labels)) == len(instrument.labels)
@@ -88,4 +89,6 @@ def test_names_in_prometheus(name: str, unit: str, kind: InstrumentKind, expecte
 
 def test_attributes_of_otlp_are_those_of_opentelemetry() -> None:
     assert attribute_name("error_type") == "error.type"
+    assert attribute_name("messaging_destination_name") == "messaging.destination.name"
     assert attribute_name("queue") == "queue"
+    assert attribute_name("subscriber_state") == "subscriber_state"

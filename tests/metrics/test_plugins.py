@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from hub.metrics import Registry
+from hub.metrics.merging import of_subscriber
 from hub.metrics.plugins import OWN_INSTRUMENTS_MAX, PluginMetrics
 from subscribers.api.metrics import Metrics, NoMetrics
 
@@ -26,6 +27,19 @@ def test_an_instrument_of_a_subscriber_has_its_id_as_a_label() -> None:
     samples = snapshot.instrument("orders.value")
     assert samples is not None
     assert (samples.bounds, samples.points[0].counts) == ((1.0, 10.0), (0, 1, 0))
+
+
+def test_an_instrument_that_any_subscriber_may_write_has_its_id_as_a_label() -> None:
+    registry = Registry()
+    labels = {"channel": "slack", "rule": "", "severity": "error", "status": "firing", "outcome": "sent"}
+    for subscriber in ("pager", "mailer"):
+        series = metrics(registry, subscriber).counter("hub.alert.notifications", **labels, subscriber="another")
+        series.add(len(subscriber))
+    snapshot = registry.collect()
+    sums = [snapshot.value("hub.alert.notifications", **labels, subscriber=one) for one in ("pager", "mailer", "another")]
+    assert sums == [5, 6, 0]
+    sent = of_subscriber(snapshot, "pager").instrument("hub.alert.notifications")
+    assert sent is None, "a process that sends series of another subscriber is not believed"
 
 
 @pytest.mark.parametrize(

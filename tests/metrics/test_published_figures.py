@@ -5,19 +5,20 @@ import os
 from dataclasses import replace
 
 import pytest
-from msgspec import json
+from msgspec import json, structs
 
 from hub import TaskRegistry
+from hub.analytics.book import AlertState
 from hub.delivery import SubscriberConfig, SubscriberStatus
 from hub.delivery.isolation import IsolatedSubscriber, Job, Reporter
 from hub.delivery.isolation.reports import METRICS_BYTES_MAX, ReportReader, metrics_in
 from hub.engine import PartitionFigures, PartitionProgress
 from hub.kafka import Cluster
 from hub.metrics import PluginMetrics, Registry, encode_snapshot, merged
-from hub.runtime.instruments import observe_delivery, observe_engine, observe_worker
+from hub.runtime.instruments import observe_analytics, observe_delivery, observe_engine, observe_worker
 from hub.runtime.instruments.drain import SAMPLE_SECONDS, WINDOW_SECONDS, DrainTimes
 from hub.runtime.instruments.tables import GaugeTable, TotalTable
-from hub.worker import Failed, Worker
+from hub.worker import Failed, Succeeded, Worker
 from schemas import TaskError
 
 
@@ -145,6 +146,35 @@ async def test_the_figures_of_a_worker_become_its_metrics() -> None:
     assert snapshot.value("hub.worker.loop.delay", pool="default") == 0.25
     assert snapshot.value("hub.worker.body.duration", namespace="shop", task="charge", outcome="timeout") == 3.0
     assert snapshot.value("hub.worker.slots", pool="default", state="free") == 64
+
+
+async def test_bodies_and_commands_are_published_in_the_terms_of_the_messaging_conventions() -> None:
+    tasks = TaskRegistry()
+    tasks.task("charge")(lambda: None)
+    worker, registry = Worker("127.0.0.1:1", tasks), Registry()
+    observe_worker(registry, worker)
+    worker.figures.commands = {"attempt.execute": 3, "attempt.cancel": 1}
+    error = TaskError(type="E", message="")
+    for outcome in (Succeeded(b"", 0.0), Failed(error, 0.0), Failed(error, 0.0, timed_out=True)):
+        worker.figures.processed("mail", outcome, 3.0)
+    snapshot = await asyncio.to_thread(registry.collect)
+    process = {"messaging_system": "hub", "messaging_operation_name": "process", "messaging_destination_name": "mail"}
+    for error_type in ("", "E", "AttemptTimedOut"):
+        assert snapshot.value("messaging.process.duration", **process, error_type=error_type) == 3.0
+    poll = {"messaging_system": "kafka", "messaging_operation_name": "poll", "messaging_destination_name": "hub.commands.default"}
+    assert snapshot.value("messaging.client.consumed.messages", **poll) == 4
+
+
+def test_alerts_that_fire_are_published_by_rule_and_severity() -> None:
+    registry = Registry()
+    alerts = [AlertState("late", key, 1, severity="page") for key in "ab"] + [AlertState("slow", "", 1, resolved=2)]
+    observe_analytics(registry, lambda: alerts)
+    assert registry.collect().value("hub.alert.active", rule="late", severity="page") == 2
+    alerts[0] = structs.replace(alerts[0], resolved=3)
+    assert registry.collect().value("hub.alert.active", rule="late", severity="page") == 1
+    del alerts[1]
+    found = registry.collect().instrument("hub.alert.active")
+    assert found is None or not found.points
 
 
 def test_a_process_of_a_subscriber_sends_its_metrics_when_they_have_changed() -> None:

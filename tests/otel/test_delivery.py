@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
+from pydantic import ValidationError
 
 from hub.testing import HubInMemory, make_event
 from schemas import Event
@@ -230,6 +231,13 @@ async def test_every_event_is_exported_as_a_log_record() -> None:
         names += [one.event_name for one in message.resource_logs[0].scope_logs[0].log_records]
     assert names == [f"hub.{event.type}" for event in recorded()]
     assert {request.target for request in endpoint.requests} == {"/v1/logs"}
+
+
+def test_an_unknown_type_in_the_settings_is_an_error_that_names_it() -> None:
+    given = {"endpoint": "http://127.0.0.1:4318", "types": ["task.failed", "workflow.*", "task.fialed"]}
+    with pytest.raises(ValidationError, match=r"types\n.*'task.fialed' is not an event type of this hub; see `hub events list`"):
+        LogsSettings.model_validate(given)
+    assert LogsSettings.model_validate({**given, "types": ["task.failed", "workflow.*"]}).types == ("task.failed", "workflow.*")
 
 
 @pytest.mark.parametrize(("plugin", "types"), [(OtelTraces, SPAN_TYPES), (OtelLogs, {"*"})])

@@ -103,7 +103,7 @@ def test_a_failed_attempt_is_an_error_and_a_task_that_recovered_is_not() -> None
         ("timed-out", "timeout", "AttemptTimedOut"),
         ("total", "timeout", "TimedOut"),
         ("cancelled", "cancellation", None),
-        ("expired", "timeout", "TaskExpired"),
+        ("expired", "timeout", "Expired"),
         ("order-1", "success", None),
         ("lost", "success", None),
     ],

@@ -59,8 +59,8 @@ def test_cut_requests_are_refused(version: int) -> None:
             read_request(raw[:size], 0, version)
 
 
-@given(names, st.dictionaries(st.tuples(names, st.integers(0, 100)), st.binary(min_size=1, max_size=300), max_size=6))
-def test_a_client_writes_what_kio_does(transactional_id: str, contents: dict[tuple[str, int], bytes]) -> None:
+@given(st.none() | names, st.dictionaries(st.tuples(names, st.integers(0, 100)), st.binary(min_size=1, max_size=300), max_size=6))
+def test_a_client_writes_what_kio_does(transactional_id: str | None, contents: dict[tuple[str, int], bytes]) -> None:
     topics: dict[str, list[Any]] = {}
     for (topic, partition), raw in contents.items():
         data = produce_q.PartitionProduceData(index=i32(partition), records=Records(raw))

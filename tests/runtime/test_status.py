@@ -16,8 +16,9 @@ from hub.errors import Unreachable
 from hub.kafka import EVENTS, Cluster, ensure_topics, make_admin, make_consumer, make_producer
 from hub.runtime.status import _one_of
 from tests.brokers import delete_topics
+from tests.cli.running import hub_inside
 
-from .conftest import DEADLINE_SECONDS, HUB, HubUps, environment, run_task, until
+from .conftest import DEADLINE_SECONDS, HUB, HubUps, environment, run_task
 
 IMPATIENT_HUB = [
     sys.executable,
@@ -28,26 +29,23 @@ IMPATIENT_HUB = [
 """The hub, which otherwise waits for ten seconds for a topic to appear."""
 
 
-def status(folder: Path, *arguments: str) -> dict[str, Any]:
+async def status(folder: Path, *arguments: str) -> dict[str, Any]:
     """What `hub status --json` says."""
-    done = run(
-        [*HUB, "status", "--json", *arguments], cwd=folder, env=environment(), capture_output=True, timeout=DEADLINE_SECONDS
-    )
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(await shown(folder, "--json", *arguments))
     return found
 
 
-def shown(folder: Path, *arguments: str) -> str:
-    """What `hub status` shows to people."""
-    command = [*HUB, "status", *arguments]
-    return run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=True).stdout
+async def shown(folder: Path, *arguments: str) -> str:
+    """What `hub status` shows."""
+    done = await asyncio.to_thread(hub_inside, "status", *arguments, folder=folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 async def test_every_process_is_told_with_role_pid_partitions_and_lag(hub_up: HubUps, tmp_path: Path) -> None:
     up = hub_up("--worker", "app:tasks", "--partitions", "2").ready()
     await run_task(up.address, "add", {"a": 1})
-    found = status(tmp_path, "--data", "data")
+    found = await status(tmp_path, "--data", "data")
     by_role = {process["role"]: process for process in found["processes"]}
     assert set(by_role) == {"supervisor", "broker+engine", "worker", "delivery"}
     assert by_role["supervisor"]["pid"] == up.process.pid
@@ -59,38 +57,35 @@ async def test_every_process_is_told_with_role_pid_partitions_and_lag(hub_up: Hu
     assert by_role["delivery"]["partitions"] == [0, 1]
     assert [(one["subscriber"], one["state"]) for one in found["subscribers"]] == [("console", "connected")]
 
-    def quiet() -> bool:
-        processes = status(tmp_path, "--data", "data")["processes"]
-        return [process["lag"] for process in processes if process["role"] in ("broker+engine", "delivery")] == [0, 0]
-
-    until(quiet)
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while [process["lag"] for process in found["processes"] if process["role"] in ("broker+engine", "delivery")] != [0, 0]:
+            found = await status(tmp_path, "--data", "data")
     assert up.end() == 0
 
 
 async def test_from_the_cluster_alone(hub_up: HubUps, tmp_path: Path) -> None:
     up = hub_up("--worker", "app:tasks", "--workers", "2", "--separate-engine").ready()
     pids = {name: child["pid"] for name, child in up.children().items()}
-    found = {(one["role"], one["pid"]) for one in status(tmp_path, "--bootstrap", up.address)["processes"]}
+    found = {(one["role"], one["pid"]) for one in (await status(tmp_path, "--bootstrap", up.address))["processes"]}
     assert ("supervisor", up.process.pid) in found, "its broker says where the data is"
     assert ("broker", pids["broker"]) in found
     (tmp_path / "data" / "run.json").unlink()
-    seen = status(tmp_path, "--bootstrap", up.address, "--data", "elsewhere")["processes"]
+    seen = (await status(tmp_path, "--bootstrap", up.address, "--data", "elsewhere"))["processes"]
     assert sorted((process["role"], process["pid"]) for process in seen) == sorted(
         [("engine", pids["engine"]), ("worker", pids["worker-1"]), ("worker", pids["worker-2"]), ("delivery", pids["delivery"])]
     )
     up.end(signal.SIGTERM)
 
 
-def test_people_get_a_table(hub_up: HubUps, tmp_path: Path) -> None:
+async def test_people_get_a_table(hub_up: HubUps, tmp_path: Path) -> None:
     up = hub_up("--no-subscribers").ready()
-    done = run(
-        [*HUB, "status"], cwd=tmp_path, env=environment() | {"HUB_DATA": "data"}, capture_output=True, text=True, check=True
-    )
+    settings = environment() | {"HUB_DATA": "data"}
+    done = await asyncio.to_thread(run, [*HUB, "status"], cwd=tmp_path, env=settings, capture_output=True, text=True, check=True)
     first, columns, *rows = done.stdout.partition("\n\n")[0].splitlines()
     assert first == f"hub at {up.address}, 1 partition"
     assert columns.split() == ["ROLE", "PID", "HOST", "STATE", "PARTITIONS", "LAG", "RESTARTS", "ABOUT"]
     assert [row.split()[0] for row in rows] == ["supervisor", "broker+engine"]
-    found = status(tmp_path, "--data", "data")
+    found = await status(tmp_path, "--data", "data")
     assert {one["topic"]: one["bytes"] > 0 for one in found["topics"]}["hub.events"], "the engine has started"
     assert 0 < found["disk"]["usable_bytes"] < found["disk"]["total_bytes"]
     assert up.end() == 0
@@ -106,14 +101,14 @@ async def test_each_topic_has_a_size_and_the_disk_its_free_space(private_kafka: 
         await producer.send_and_wait("hub.replies", bytes(500_000), partition=3)
     finally:
         await producer.stop()
-    found = status(tmp_path, "--bootstrap", private_kafka)
+    found = await status(tmp_path, "--bootstrap", private_kafka)
     sizes = {one["topic"]: one["bytes"] for one in found["topics"]}
     assert sizes.keys() == {"hub.intake", "hub.events", "hub.state", "hub.replies", "hub.commands.default"}
     assert 500_000 < sizes["hub.replies"] < 510_000
     assert sizes["hub.events"] == 0
     assert 0 < found["disk"]["usable_bytes"] < found["disk"]["total_bytes"]
     assert found["disk"]["unanswered"] == []
-    table = shown(tmp_path, "--bootstrap", private_kafka)
+    table = await shown(tmp_path, "--bootstrap", private_kafka)
     assert "hub.replies           488.4 KiB" in table
     assert "are free on the broker's disk" in table
 
@@ -132,11 +127,11 @@ async def test_a_subscriber_without_a_delivery_process_is_shown_with_its_lag(emp
     consumer.assign(list(committed))
     await consumer.commit(committed)
     await consumer.stop()
-    found = status(tmp_path, "--bootstrap", empty_bootstrap)
+    found = await status(tmp_path, "--bootstrap", empty_bootstrap)
     # Groups of other tests on the same cluster stay: Kafka's client cannot delete groups.
     ours = [one for one in found["subscribers"] if one["subscriber"] == "alerts"]
     assert ours == [{"subscriber": "alerts", "state": "disconnected", "lag": 3, "lag_seconds": None}]
-    words = [line.split() for line in shown(tmp_path, "--bootstrap", empty_bootstrap).splitlines()]
+    words = [line.split() for line in (await shown(tmp_path, "--bootstrap", empty_bootstrap)).splitlines()]
     assert ["alerts", "3", "no", "delivery", "process", "is", "connected"] in words
 
 

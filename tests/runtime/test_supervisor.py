@@ -1,11 +1,13 @@
 """`hub up` starts, drains, restarts processes that die, and leaves no process behind."""
 
 import asyncio
+import functools
 import os
 import signal
 from pathlib import Path
 
-import pytest
+from hub.broker.format import FORMAT as DIRECTORY_FORMAT
+from tests.brokers import broker_in_thread
 
 from .conftest import HubUps, lives, run_task, until
 
@@ -13,6 +15,8 @@ from .conftest import HubUps, lives, run_task, until
 async def test_it_comes_up_runs_a_task_and_drains_with_0(hub_up: HubUps) -> None:
     up = hub_up("--worker", "app:tasks").ready()
     assert [child["role"] for child in up.about["processes"]] == ["broker+engine", "worker", "delivery"]
+    assert up.about["health"] is None
+    assert all("health" not in child for child in up.about["processes"]), "without a port, none listens for pages"
     assert await run_task(up.address, "add", {"a": 3}) == 5
     pids = [child["pid"] for child in up.about["processes"]]
     assert up.end() == 0
@@ -23,20 +27,21 @@ async def test_it_comes_up_runs_a_task_and_drains_with_0(hub_up: HubUps) -> None
 
 async def test_a_hub_comes_back_on_the_data_that_it_left(hub_up: HubUps) -> None:
     assert hub_up("--no-subscribers", "--partitions", "2").ready().end() == 0
+    assert (hub_up.folder / "data" / "format").read_text() == f"{DIRECTORY_FORMAT}\n"
     up = hub_up("--no-subscribers", "--worker", "app:tasks").ready()
     assert up.about["processes"][0]["partitions"] == [0, 1]
     assert await run_task(up.address, "add", {"a": 1}) == 3
     assert up.end(signal.SIGINT) == 0
 
 
-@pytest.mark.parametrize("name", ["broker+engine", "worker", "delivery"])
-async def test_what_is_killed_is_started_again(hub_up: HubUps, name: str) -> None:
+async def test_what_is_killed_is_started_again(hub_up: HubUps) -> None:
     up = hub_up("--worker", "app:tasks").ready()
-    former = up.children()[name]["pid"]
-    os.kill(former, signal.SIGKILL)
-    child = until(lambda: up.restarted(name, former))
-    assert child["restarts"] == 1
-    assert await run_task(up.address, "add", {"a": 3}) == 5
+    for name in ("delivery", "worker", "broker+engine"):
+        former = up.children()[name]["pid"]
+        os.kill(former, signal.SIGKILL)
+        child = until(functools.partial(up.restarted, name, former))
+        assert child["restarts"] == 1
+        assert await run_task(up.address, "add", {"a": 3}) == 5
     assert up.end() == 0
 
 
@@ -81,9 +86,8 @@ def test_children_go_when_their_supervisor_is_killed(hub_up: HubUps) -> None:
 
 
 async def test_on_a_broker_that_is_there_already_it_brings_engines_workers_and_delivery(hub_up: HubUps) -> None:
-    below = hub_up("--no-subscribers", "--separate-engine", data="below").ready()  # any Kafka would do
-    up = hub_up("--bootstrap", below.address, "--worker", "app:tasks").ready()
-    assert [child["role"] for child in up.about["processes"]] == ["engine", "worker", "delivery"]
-    assert await run_task(up.address, "add", {"a": 3}) == 5
-    assert up.end() == 0
-    assert below.end() == 0
+    with broker_in_thread() as below:  # any Kafka would do
+        up = hub_up("--bootstrap", below.bootstrap, "--worker", "app:tasks").ready()
+        assert [child["role"] for child in up.about["processes"]] == ["engine", "worker", "delivery"]
+        assert await run_task(up.address, "add", {"a": 3}) == 5
+        assert up.end() == 0

@@ -30,16 +30,26 @@ def test_the_tests_of_a_new_package_pass_as_they_are_written(kind: str, tmp_path
     assert "skipped" not in done.stdout
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_test_of_a_new_package_fails_when_its_handler_does_nothing(kind: str, tmp_path: Path) -> None:
-    package = SubscriberPackage.of("idle", ["task.failed"], kind)
-    write_package(package, tmp_path)
-    module = tmp_path / package.module / "__init__.py"
+def test_a_test_of_a_new_package_fails_when_its_handler_does_nothing(tmp_path: Path) -> None:
+    tests = []
+    for kind in KINDS:
+        package = SubscriberPackage.of(f"idle-{kind}", ["task.failed"], kind)
+        write_package(package, tmp_path / kind)
+        make_idle(tmp_path / kind / package.module / "__init__.py")
+        tests.append(f"{kind}/tests/test_{package.module}.py")
+    path = " ".join(str(tmp_path / kind) for kind in KINDS)
+    settings = ("-c", f"{KINDS[0]}/pyproject.toml", "--rootdir", ".", "-o", f"pythonpath={path}")
+    done = python(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", *settings, *tests)
+    assert done.returncode == 1, done.stdout + done.stderr
+    failed = {line.split("::")[0] for line in done.stdout.splitlines() if line.startswith("FAILED ")}
+    assert failed == {f"FAILED {test}" for test in tests}, done.stdout
+
+
+def make_idle(module: Path) -> None:
+    """Let the handler of a new package do nothing."""
     head, _, rest = module.read_text().partition("    @on(")
     signature, _, _ = rest.partition('"""')
     module.write_text(f'{head}    @on({signature}"""Do nothing."""\n')
-    done = python(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/test_{package.module}.py")
-    assert done.returncode == 1, done.stdout + done.stderr
 
 
 def test_the_package_has_an_entry_point_and_a_table_of_its_events(tmp_path: Path) -> None:

@@ -202,6 +202,7 @@ def test_what_no_command_carries_is_for_readers_of_the_log_only() -> None:
     about_the_submission = {"payload_hash", "log_offset", "origin", "source", "idempotency_key", "idempotency_window"}
     for_readers = {
         "external_id", "account_id", "user_id", "category", "subject", "description", "annotations", "parent_id", "created_by",
+        "trace_link",
     }  # fmt: skip
     created = {field.name for field in structs.fields(TaskCreated)}
     assert created - carried == known_to_the_engine | about_the_submission | for_readers

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from schemas.tracing import (
     TraceContext,
+    continued_trace_id,
     is_in_sample,
     parse_traceparent,
     span_id_of,
@@ -43,12 +44,20 @@ def test_the_trace_id_of_any_other_id_depends_on_the_run(root: str) -> None:
 def test_derived_ids_do_not_change_between_releases() -> None:
     assert trace_id_of("order-7", 42) == "def3918425eacc6d1ca286d02dac9aa6"
     assert span_id_of("attempt", "order-7", 42, 1) == "55f3d4c85d5e9dce"
+    assert continued_trace_id(TRACE, "order-7", 1) == "ca67d5d90fff8acd9affe183a8f27318"
+
+
+def test_each_period_of_each_root_has_a_trace_of_its_own_and_the_first_one_is_that_of_the_task() -> None:
+    ids = [continued_trace_id(trace, root, period) for trace in (TRACE, TRACE[::-1]) for root in "ab" for period in (0, 1, 11)]
+    assert ids[:4:3] == [TRACE, TRACE]
+    assert len(set(ids)) == 10
+    assert all(len(one) == 32 and set(one) <= set(HEX) for one in ids)
 
 
 def test_every_span_has_an_id_of_its_own() -> None:
     ids = [
         span_id_of(kind, task, run, number)
-        for kind in ("task", "wait", "queue", "dispatch", "attempt", "run")
+        for kind in ("task", "submit", "wait", "queue", "dispatch", "attempt", "run")
         for task in ("order-7", "1/order-7", "7")
         for run in (1, 11)
         for number in (0, 1, 11)

@@ -187,8 +187,9 @@ def test_what_is_set_reaches_the_engine_and_the_topics() -> None:
     assert engine_settings(engine) == EngineSettings(
         retention_seconds=60, ended_entries_max=7, waiting_max=8, storage_warn_bytes=2, storage_low_bytes=1
     )
-    loop = loop_settings(EngineSection(intake_retention_seconds=5), max_records=128, tombstones_seconds=60)
-    assert loop == LoopSettings(max_records=128, intake_retention_seconds=5, tombstones_seconds=60)
+    section = EngineSection(intake_retention_seconds=5, compression="zstd")
+    loop = loop_settings(section, max_records=128, tombstones_seconds=60)
+    assert loop == LoopSettings(max_records=128, intake_retention_seconds=5, tombstones_seconds=60, compression="zstd")
     topics = TopicsSection(
         events_retention_bytes=40 << 20,
         commands_retention_seconds=60,

@@ -16,7 +16,7 @@ from hub.core.transitions import TRANSITIONS
 from .coverage import Coverage
 from .world import simulate
 
-SEEDS = [int(os.environ["HUB_SEED"])] if "HUB_SEED" in os.environ else range(int(os.environ.get("HUB_SEEDS", "200")))
+SEEDS = [int(os.environ["HUB_SEED"])] if "HUB_SEED" in os.environ else range(int(os.environ.get("HUB_SEEDS", "120")))
 
 DIGEST = "from tests.simulation.world import simulate; print(*(simulate(seed).digest() for seed in {}))"
 SOME_SEEDS = (3, 4, 6, 9, 18, 23)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from hub.metrics import PluginMetrics, Registry
 from hub.testing import make_event
 from subscribers import Unavailable, Undeliverable
 from subscribers.alertmanager import Alertmanager, AlertmanagerSettings
@@ -45,6 +46,25 @@ each = pytest.mark.parametrize("make", [slack, pagerduty, alertmanager, datadog]
 async def deliver(target: Target, *events: Any) -> None:
     for event in events:
         await target.receive(event, meta_of(event))
+
+
+@each
+async def test_notifications_are_counted_by_their_outcome(make: Any) -> None:
+    registry = Registry()
+    async with HttpEndpoint([Reply(503), Reply(202), Reply(422)], default=Reply(200)) as endpoint:
+        target = make(endpoint.url)
+        await target.open(context()._replace(metrics=PluginMetrics(registry, "alerts")))
+        with pytest.raises(Unavailable):
+            await deliver(target, failed("09:00:00"))
+        await deliver(target, failed("09:00:00"))
+        with pytest.raises(Undeliverable):
+            await deliver(target, failed("09:01:00", error="Other"))
+        await target.close()
+    points = registry.collect().instrument("hub.alert.notifications")
+    assert points is not None
+    counted = {point.labels: point.value for point in points.points}
+    common = ("alerts", target.name, "", "error", "firing")
+    assert counted == {(*common, outcome): 1 for outcome in ("unavailable", "sent", "rejected")}
 
 
 @each

@@ -325,7 +325,7 @@ async def test_a_refused_address_is_not_asked_of_a_proxy() -> None:
 )
 async def test_a_proxy_that_does_not_connect_is_an_outage(reply: Reply, reason: str) -> None:
     async with HttpEndpoint([reply]) as proxy:
-        sink = HttpSink(proxy=proxy.url, timeout_seconds=0.5)
+        sink = HttpSink(proxy=proxy.url, timeout_seconds=0.5 if reply.hang else 10.0)
         with pytest.raises(Unavailable, match=rf"^hooks\.example:? {reason}"):
             await sink.post("https://hooks.example/x", b"1")
     assert proxy.requests[0].method == "CONNECT"

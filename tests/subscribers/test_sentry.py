@@ -8,6 +8,7 @@ import pytest
 from msgspec import structs
 from pydantic import ValidationError
 
+from hub.metrics import PluginMetrics, Registry
 from hub.testing import make_event
 from subscribers import Unavailable
 from subscribers.notices import Notice, notice_of
@@ -79,12 +80,15 @@ async def test_each_failure_is_sent_but_no_resolution_and_nothing_about_itself()
 
 async def test_a_limit_of_the_rate_is_observed_after_an_accepted_event() -> None:
     async with HttpEndpoint([Reply(200, {"X-Sentry-Rate-Limits": "60:error;transaction:organization"})]) as endpoint:
-        sentry = Sentry(settings(dsn=f"http://0a1b@127.0.0.1:{endpoint.port}/2"))
-        await sentry.open(context())
+        sentry, registry = Sentry(settings(dsn=f"http://0a1b@127.0.0.1:{endpoint.port}/2")), Registry()
+        await sentry.open(context()._replace(metrics=PluginMetrics(registry, "alerts")))
         await sentry.receive(failed(), meta_of(failed()))
         with pytest.raises(Unavailable) as caught:
             await sentry.receive(failed(subject="order-9"), meta_of(failed()))
         await sentry.close()
+    counted = registry.collect().instrument("hub.alert.notifications")
+    assert counted is not None
+    assert {point.labels[-1]: point.value for point in counted.points} == {"sent": 1, "unavailable": 1}
     assert len(endpoint.requests) == 1
     assert caught.value.retry_after_seconds is not None
     assert 50 < caught.value.retry_after_seconds <= 60

@@ -14,9 +14,11 @@ from standardwebhooks.webhooks import WebhookVerificationError
 
 from hub.delivery.config import SubscriberConfig, plan
 from hub.errors import ConfigurationError
+from hub.metrics import PluginMetrics, Registry
 from hub.testing import make_event
 from schemas import CATALOGUE, Event
 from subscribers import SubscriberContext, Unavailable, Undeliverable
+from subscribers.api.metrics import Metrics, NoMetrics
 from subscribers.webhook import Webhook, WebhookSettings, body_of, message_id, signature_headers, signing_key
 
 from .http_endpoint import HttpEndpoint, Reply
@@ -38,10 +40,10 @@ async def opened() -> AsyncIterator[Open]:
     """A function that opens a webhook for an endpoint of this machine."""
     async with AsyncExitStack() as stack:
 
-        async def open_one(endpoint: HttpEndpoint, **settings: Any) -> Webhook:
+        async def open_one(endpoint: HttpEndpoint, metrics: Metrics = NoMetrics(), **settings: Any) -> Webhook:  # noqa: B008
             values = {"url": f"{endpoint.url}/in/hunter2", "secrets": [SECRET], "allow": ["127.0.0.1"], **settings}
             webhook = Webhook(WebhookSettings.model_validate(values))
-            await webhook.open(SubscriberContext("hooks", logging.getLogger("test.hooks")))
+            await webhook.open(SubscriberContext("hooks", logging.getLogger("test.hooks"), metrics=metrics))
             stack.push_async_callback(webhook.close)
             return webhook
 
@@ -86,6 +88,17 @@ def test_an_old_request_does_not_verify() -> None:
     headers = signature_headers("evt_1", b"{}", [signing_key(SECRET)], datetime.now(UTC) - timedelta(minutes=6))
     with pytest.raises(WebhookVerificationError, match="too old"):
         Receiver(SECRET).verify(b"{}", headers)
+
+
+async def test_alerts_are_counted_as_notifications_and_other_events_are_not(opened: Open) -> None:
+    registry, alert = Registry(), make_event("alert.fired", rule="late", severity="critical")
+    async with HttpEndpoint() as endpoint:
+        webhook = await opened(endpoint, metrics=PluginMetrics(registry, "hooks"))
+        for event in (failed(), alert):
+            await webhook.post(event)
+    counted = registry.collect().instrument("hub.alert.notifications")
+    assert counted is not None
+    assert [point.labels for point in counted.points] == [("hooks", "webhook", "late", "critical", "firing", "sent")]
 
 
 async def test_a_repeated_delivery_has_the_same_id_and_body(opened: Open) -> None:

@@ -199,7 +199,7 @@ async def test_a_worker_whose_start_fails_says_why_and_leaves_nothing_open() -> 
                 await worker.run(handle_signals=False)
             assert len(made) == 2
             for reports in made:
-                assert reports._producer.current._closed
+                assert not reports._producer._directory._pool._connections
             await until(lambda: threading.active_count() <= threads_before)
 
 

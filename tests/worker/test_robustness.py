@@ -198,7 +198,7 @@ async def test_a_worker_ends_when_its_reports_cannot_be_sent_for_a_mistake(world
 
     worker = world.workers[0]
     with capture_logs() as logs:
-        worker._reports._tasks.start(fails(), "sender-repair")  # type: ignore[attr-defined]
+        worker._reports._tasks.start(fails(), "producer")  # type: ignore[attr-defined]
         async with asyncio.timeout(60):
             with pytest.raises(WorkerFailedError, match="a mistake of ours") as raised:
                 await worker.watch()
@@ -206,7 +206,7 @@ async def test_a_worker_ends_when_its_reports_cannot_be_sent_for_a_mistake(world
     assert raised.value.exit_code == 1
     (line,) = [line for line in logs if line["log_level"] == "error"]
     assert (line["action"], line["exc_info"]) == ("worker_failed", raised.value.__cause__)
-    assert not [task for task in asyncio.all_tasks() if task.get_name() in ("inbox", "desk clock", "reports", "sender-repair")]
+    assert not [task for task in asyncio.all_tasks() if task.get_name() in ("inbox", "desk clock", "reports", "producer")]
 
 
 async def heartbeats(bootstrap: str, partition: int) -> int:

@@ -13,7 +13,7 @@ from ..rows import TaskRow
 from ..state import KnownDefinition, LiveWorker, Task
 from ..state.ready import Bucket
 from ..tasks.policy import policy_of
-from ..tasks.tracing import attempt_traceparent
+from ..tasks.tracing import attempt_traceparent, trace_period
 from ..times import SECOND_US
 
 #: Approximate limit of the bytes of commands in one batch, which must fit into `max.message.bytes`.
@@ -88,6 +88,8 @@ def _issue(changes: Changes, task: Task, worker: LiveWorker, known: KnownDefinit
     token = changes.next_src()
     attempt, dispatched = row.attempt + 1, row.dispatch + 1
     lease_seconds = worker.lease_us / SECOND_US
+    root = changes.state.tasks.get(task.root, task)
+    period = trace_period(root, changes.now_us, changes.settings.trace_max_age_seconds)
     policy = policy_of(row, known.definition)
     changes.apply(
         task,
@@ -103,14 +105,15 @@ def _issue(changes: Changes, task: Task, worker: LiveWorker, known: KnownDefinit
             lease_seconds=lease_seconds,
             policy=policy,
             version=known.definition.version if row.unresolved else None,
+            trace_period=period,
         ),
     )
-    command = _command(changes, task, token, lease_seconds)
+    command = _command(changes, task, token, lease_seconds, period)
     changes.command(worker, task.id, command)
     return 500 + len(bytes(task.args)) + sum(map(len, map(bytes, command.dependencies.values())))
 
 
-def _command(changes: Changes, task: Task, token: str, lease_seconds: float) -> ExecuteAttempt:
+def _command(changes: Changes, task: Task, token: str, lease_seconds: float, period: int) -> ExecuteAttempt:
     """The command for the attempt that was just dispatched. A call with more than 15 named arguments would collect them in a dict
     first, so some fields are set one by one."""
     row, root = task.row, task.root
@@ -129,7 +132,7 @@ def _command(changes: Changes, task: Task, token: str, lease_seconds: float) -> 
         priority=row.priority,
         lease_seconds=lease_seconds,
         start_seconds=lease_seconds,
-        traceparent=attempt_traceparent(task, row.attempt),
+        traceparent=attempt_traceparent(task, row.attempt, period),
     )
     policy = row.policy
     command.delivery, command.max_attempts = policy.delivery, policy.max_attempts

@@ -15,13 +15,14 @@ EMPTY = Raw(b"{}")
 
 class Lease(Struct, kw_only=True, omit_defaults=True, frozen=True):
     """The right of a worker to the current attempt, for `seconds` after each of its reports. `token` proves it; `inbox` is the
-    worker's partition of the commands topic of its pool."""
+    worker's partition of the commands topic of its pool. `trace_period`: see `schemas/tracing.py`."""
 
     worker: str
     token: str
     pool: str
     inbox: int
     seconds: float = 10.0
+    trace_period: int = 0
 
 
 class Timers(Struct, kw_only=True, omit_defaults=True, frozen=True):
@@ -81,6 +82,7 @@ class TaskRow(TaskFields, kw_only=True, omit_defaults=True):
     key: str | None = None
     correlation: str | None = None
     traceparent: str | None = None
+    trace_link: str | None = None
     args: Raw = ABSENT
     depends_on: list[Dependency] = []
     unmet: int = 0

@@ -42,6 +42,8 @@ def _described(data: Ended, row: TaskRow) -> Ended:
         data.scheduled_at = row.scheduled_at
     if row.parent is not None:
         data.parent_id = row.parent
+    if row.trace_link is not None:
+        data.trace_link = row.trace_link
     if row.key is not None:
         data.key = row.key
     if row.tags:

@@ -17,25 +17,29 @@ class Paused(HubError):
 
 
 class Control:
-    """Follows the records about one subscriber; use from one event loop, between `start` and `stop`.
+    """The records about one subscriber; use from one event loop, between `start` and `stop`. `follower`: one that is shared with
+    the other subscribers of the process, and that its owner runs; by default it has one of its own.
 
     `caught_up` is set when the records that existed at the start are known. `paused`: the reason while it is paused, else
     None."""
 
-    def __init__(self, cluster: Cluster, subscriber: str) -> None:
+    def __init__(self, cluster: Cluster, subscriber: str, follower: ControlFollower | None = None) -> None:
         self.paused: str | None = None
         self._writer = ControlWriter(cluster)
         self.state = DurableState(subscriber, self._writer)
         self._pause_key = pause_key(subscriber)
         self._changed = asyncio.Event()
-        self._follower = ControlFollower(cluster, self._is_wanted, self._apply)
-        self.caught_up = self._follower.caught_up
+        self._own: ControlFollower | None = None
+        if follower is None:
+            follower = self._own = ControlFollower(cluster)
+        follower.add(subscriber, self._apply)
+        self.caught_up = follower.caught_up
         self._tasks = ServiceTasks(f"control of subscriber {subscriber}", no_log)
 
     def start(self) -> None:
-        """Begin to follow, unless it follows already."""
-        if not self._tasks:
-            self._tasks.start(self._follower.run(), "control")
+        """Begin to follow, unless it follows already or its follower is shared."""
+        if self._own is not None and not self._tasks:
+            self._tasks.start(self._own.run(), "control")
 
     async def stop(self) -> None:
         """Stop following, and writing."""
@@ -55,12 +59,11 @@ class Control:
             self._changed.clear()
             await self._changed.wait()
 
-    def _is_wanted(self, key: bytes) -> bool:
-        return key == self._pause_key or key.startswith(self.state.prefix)
-
     def _apply(self, record: StoredRecord) -> None:
-        if record.key != self._pause_key:
-            self.state.apply(record.key or b"", record.value, record.offset)
+        key = record.key or b""
+        if key.startswith(self.state.prefix):
+            self.state.apply(key, record.value, record.offset)
+        if key != self._pause_key:
             return
         pause = None if record.value is None else read_pause(record.value)
         reason = "" if pause is None or not pause.reason else f": {pause.reason}"

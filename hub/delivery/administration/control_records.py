@@ -32,6 +32,11 @@ Place = tuple[int, int]
 """Partition and offset of a dead letter in its topic."""
 
 
+def subscriber_of(key: bytes) -> str:
+    """The subscriber that a record is about; "" if the key is not valid."""
+    return (key.split(b"/", 2) + [b""])[1].decode(errors="replace")
+
+
 def pause_key(subscriber: str) -> bytes:
     """The key of the pause of a subscriber."""
     return f"pause/{subscriber}".encode()

@@ -23,6 +23,7 @@ from ...kafka import (
 )
 from ...throttle import LogThrottle
 from ..lazy_producer import LazyProducer, stop_quietly
+from .control_records import subscriber_of
 
 LOOK_SECONDS = 2.0
 """Interval at which a topic that does not exist yet is looked for."""
@@ -79,15 +80,19 @@ class ControlWriter:
 
 
 class ControlFollower:
-    """Follows the topic from its beginning, across restarts of the broker: calls `apply` with each record whose key `wanted`
-    accepts. `caught_up` is set when all records that existed at the start were applied, or the topic does not exist."""
+    """Follows the topic from its beginning, across restarts of the broker, for all subscribers of a process. `caught_up` is set
+    when all records that existed at the start were applied, or the topic does not exist."""
 
-    def __init__(self, cluster: Cluster, wanted: Callable[[bytes], bool], apply: Callable[[StoredRecord], None]) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         self.caught_up = asyncio.Event()
         self._cluster = cluster
-        self._wanted, self._apply = wanted, apply
+        self._apply: dict[str, Callable[[StoredRecord], None]] = {}
         self._position: int | None = None
         self._throttle = LogThrottle()
+
+    def add(self, subscriber: str, apply: Callable[[StoredRecord], None]) -> None:
+        """Call `apply` with each record about this subscriber. Before `run`: earlier records are not read again."""
+        self._apply[subscriber] = apply
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -136,7 +141,8 @@ class ControlFollower:
 
     def _take(self, records: list[StoredRecord]) -> None:
         for record in records:
-            if record.key is not None and self._wanted(record.key):
-                self._apply(record)
+            apply = self._apply.get(subscriber_of(record.key or b""))
+            if apply is not None:
+                apply(record)
         if records:
             self._position = records[-1].offset + 1

@@ -3,7 +3,7 @@
 It is forked from the process of delivery before that has threads, an event loop or clients, and remains without them, so that
 its copies begin with the imported modules and nothing else. Messages on the socket between the two, in network byte order:
 
-    to the server    "f" number, size, a file descriptor, then the job (bytes)    fork a process for this job
+    to the server    "f" number, size, two descriptors, then the job (bytes)      fork a process for this job
                      "s" number, signal                                           send it a signal
     from the server  "f" number, process id                                       it was forked
                      "e" number, exit code (negative: the number of the signal)   it has ended
@@ -26,13 +26,15 @@ from typing import NoReturn
 from ...child_process import die_with_parent
 from ...errors import HubError
 
-Run = Callable[[bytes, int], int]
-"""What a forked process does: arguments are the job and a file descriptor for its reports, the result is its exit code."""
+Run = Callable[[bytes, int, int], int]
+"""What a forked process does: arguments are the job, a file descriptor for its reports, and one of the memory that it shares with
+the process of delivery; the result is its exit code."""
 
 _MESSAGE = Struct("!cIi")
 NOT_FORKED = -1
 log = logging.getLogger(__name__)
 _DESCRIPTORS_MAX = 4096
+_PER_JOB = 2
 NICE = 5
 """Processes of subscribers yield to the rest of the hub when the CPU is busy."""
 
@@ -83,15 +85,15 @@ class ForkServer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_over = self._is_closed = False
 
-    async def fork(self, job: bytes) -> ForkedProcess:
-        """Fork a process for `job`. Raises ForkServerEnded."""
+    async def fork(self, job: bytes, memory: int) -> ForkedProcess:
+        """Fork a process for `job`, which gets a copy of the descriptor `memory`. Raises ForkServerEnded."""
         self._listen()
         self._numbers += 1
         number = self._numbers
         reading, writing = os.pipe()
         process = self._processes[number] = ForkedProcess(number, reading, self._send)
         try:
-            socket.send_fds(self._socket, [_MESSAGE.pack(b"f", number, len(job))], [writing])
+            socket.send_fds(self._socket, [_MESSAGE.pack(b"f", number, len(job))], [writing, memory])
             self._socket.sendall(job)
             await asyncio.shield(process.forked)
         except OSError as error:
@@ -209,7 +211,7 @@ class _Server:
 
     def _take(self) -> bool:
         """Process one message. False if the other end is closed."""
-        message, descriptors, _, _ = socket.recv_fds(self._socket, _MESSAGE.size, 1)
+        message, descriptors, _, _ = socket.recv_fds(self._socket, _MESSAGE.size, _PER_JOB)
         message += self._rest(_MESSAGE.size - len(message)) if message else b""
         if len(message) < _MESSAGE.size:
             return False
@@ -228,23 +230,22 @@ class _Server:
 
     def _fork(self, number: int, job: bytes, descriptors: list[int]) -> None:
         """Fork a process. Without resources for it (processes, descriptors) it has ended at once, with the process id 0."""
-        server, pid, reports = os.getpid(), NOT_FORKED, descriptors[0] if descriptors else -1
+        server, pid = os.getpid(), NOT_FORKED
         try:
-            pid = os.fork() if descriptors else NOT_FORKED
+            pid = os.fork() if len(descriptors) == _PER_JOB else NOT_FORKED
         except OSError as error:
             log.error("could not fork", extra={"action": "fork_failed"}, exc_info=error)
+        if pid == 0:
+            self._become(job, descriptors, server)
+        for descriptor in descriptors:
+            os.close(descriptor)
         if pid == NOT_FORKED:
-            if descriptors:
-                os.close(reports)
             self._socket.sendall(_MESSAGE.pack(b"f", number, 0) + _MESSAGE.pack(b"e", number, 1))
             return
-        if pid == 0:
-            self._become(job, reports, server)
-        os.close(reports)
         self._numbers[pid], self._pids[number] = number, pid
         self._socket.sendall(_MESSAGE.pack(b"f", number, pid))
 
-    def _become(self, job: bytes, reports: int, server: int) -> NoReturn:
+    def _become(self, job: bytes, descriptors: list[int], server: int) -> NoReturn:
         """Run the job in the new process."""
         code = 1
         try:
@@ -256,7 +257,7 @@ class _Server:
                 os.close(end)
             self._socket.close()
             os.nice(NICE)
-            code = self._run(job, reports)
+            code = self._run(job, *descriptors)
             sys.stdout.flush()
             sys.stderr.flush()
         except BaseException:

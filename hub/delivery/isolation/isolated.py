@@ -10,33 +10,38 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from ...child_process import describe_exit
-from ...errors import ConfigurationError, HubError
+from ...errors import ConfigurationError
 from ...kafka import Cluster
 from ...metrics import MetricsSnapshot, merged
 from ...metrics.merging import totals
 from ..config import SubscriberConfig
+from ..current_events import ProcessEnded, ProcessKilled, Suspect, remains_of, shared_file
 from ..failures import StoppedByPolicy
 from ..lifecycle import Lifecycle
 from ..restarting import Restarting
 from ..status import SubscriberStatus
 from .fork_server import ForkedProcess, ForkServer, ForkServerEnded
 from .reports import ReportReader, metrics_in, status_in
+from .suspicion import Suspicion
 
 WATCH_SECONDS = 0.5
 SILENT_SECONDS = 5.0
 """Without a report for this time, the status is "blocked"."""
 KILL_AFTER_SILENT_SECONDS = 30.0
 STOP_SECONDS = 15.0
+OUTER_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL, signal.SIGTERM)
+"""Signals that come from another process."""
 
 
 class Job(NamedTuple):
-    """What the process of a subscriber needs to know."""
+    """What the process of a subscriber needs to know. `suspects`: events that must be handled alone, or not at all."""
 
     cluster: Cluster
     config: SubscriberConfig
     topic: str
     drain_seconds: float
     dead_letter_configs: Mapping[str, str]
+    suspects: tuple[Suspect, ...] = ()
 
     def to_bytes(self) -> bytes:
         """Encode the job for a process forked from this one."""
@@ -47,10 +52,6 @@ class Job(NamedTuple):
         """Decode a job."""
         job: Job = pickle.loads(data)
         return job
-
-
-class ProcessEnded(HubError):
-    """The process of a subscriber ended, or had to be ended."""
 
 
 class IsolatedSubscriber:
@@ -68,6 +69,8 @@ class IsolatedSubscriber:
         self._heard_at = 0.0
         self._metrics: MetricsSnapshot | None = None
         self._of_ended: MetricsSnapshot | None = None
+        self._suspicion = Suspicion()
+        self._has_progress = False
 
     def status(self) -> SubscriberStatus:
         """The latest reported status."""
@@ -86,11 +89,33 @@ class IsolatedSubscriber:
 
     async def run(self) -> None:
         """Run until cancelled or stopped by its policy. Raises ForkServerEnded."""
-        await self._restarting.run(self._one_process, raised=(ForkServerEnded,))
+        await self._restarting.run(self._one_process, raised=(ForkServerEnded,), has_progress=lambda: self._has_progress)
 
     async def _one_process(self) -> None:
+        self._has_progress, current = False, shared_file()
+        try:
+            await self._run_process(current)
+        except ProcessEnded as error:
+            raise self._note_end(current, error) from None
+        finally:
+            os.close(current)
+
+    def _note_end(self, current: int, error: ProcessEnded) -> ProcessEnded:
+        """Note which events were being handled, and whether others were delivered. Returns the error with this."""
+        remains = remains_of(current)
+        self._has_progress = remains.has_progress
+        self._suspicion.note_end(remains, error)
+        match remains.events:
+            case ():
+                return error
+            case (place,):
+                return ProcessEnded(f"{error} while it handled the event {place.partition}/{place.offset}")
+            case _:
+                return ProcessEnded(f"{error} while it handled {len(remains.events)} events")
+
+    async def _run_process(self, current: int) -> None:
         loop = asyncio.get_running_loop()
-        process = await self._server.fork(self._job.to_bytes())
+        process = await self._server.fork(self._job._replace(suspects=self._suspicion.suspects).to_bytes(), current)
         self._process, self._status, self._invalid, self._heard_at = process, None, None, loop.time()
         reports = ReportReader()
         os.set_blocking(process.reports, False)
@@ -135,7 +160,8 @@ class IsolatedSubscriber:
             raise StoppedByPolicy(self.lifecycle.error or "")
         if process.pid == 0:
             raise ProcessEnded("no process could be forked for it: the system has too few resources")
-        raise ProcessEnded(f"its process {process.pid} ended with {describe_exit(code)}")
+        ended = ProcessKilled if -code in OUTER_SIGNALS else ProcessEnded
+        raise ended(f"its process {process.pid} ended with {describe_exit(code)}")
 
     async def _end(self, process: ForkedProcess) -> None:
         """Request the process to drain, and kill it if that takes too long."""

@@ -58,6 +58,12 @@ class _Partitions:
         self._live = GaugeTable(registry, "hub.engine.live_tasks")
         self._active = GaugeTable(registry, "hub.task.active")
         self._workers = GaugeTable(registry, "hub.worker.count")
+        self._consumed = registry.counter(
+            "messaging.client.consumed.messages",
+            messaging_system="kafka",
+            messaging_operation_name="poll",
+            messaging_destination_name="hub.intake",
+        )
 
     def show(self, progress: "Sequence[PartitionProgress]", figures: "Mapping[int, PartitionFigures]") -> None:
         for partition in figures.keys() - self._published:
@@ -71,6 +77,7 @@ class _Partitions:
                 active.update({(*name, state): number for state, number in states.items()})
         self._active.show(active)
         self._workers.show(Counter(worker for one in figures.values() for worker in one.workers()))
+        self._consumed.follow(sum(one.batch_records.sum for one in figures.values()))
         self._show_delays(figures)
 
     def _publish(self, partition: int, figures: "PartitionFigures") -> None:

@@ -20,6 +20,12 @@ def observe_worker(registry: Registry, worker: "Worker") -> None:
     )
     commands = {kind: registry.counter("hub.worker.commands", pool=pool, type=kind) for kind in COMMANDS}
     delay = registry.gauge("hub.worker.loop.delay", pool=pool)
+    consumed = registry.counter(
+        "messaging.client.consumed.messages",
+        messaging_system="kafka",
+        messaging_operation_name="poll",
+        messaging_destination_name=f"hub.commands.{pool}",
+    )
 
     def read() -> None:
         running = worker.stats().get("running", 0)
@@ -32,5 +38,9 @@ def observe_worker(registry: Registry, worker: "Worker") -> None:
             commands[kind].follow(total)
         for (namespace, task, outcome), seconds in list(figures.ran_seconds.items()):
             registry.publish("hub.worker.body.duration", seconds, namespace=namespace, task=task, outcome=outcome)
+        consumed.follow(sum(figures.commands.values()))
+        for (queue, error_type), seconds in list(figures.processed_seconds.items()):
+            labels = {"messaging_system": "hub", "messaging_operation_name": "process", "messaging_destination_name": queue}
+            registry.publish("messaging.process.duration", seconds, **labels, error_type=error_type)
 
     registry.observe(read)

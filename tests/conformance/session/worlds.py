@@ -4,6 +4,8 @@ To add an implementation, append a `SessionFactory` to `SESSION_FACTORIES`; all 
 """
 
 import asyncio
+import contextlib
+import operator
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -28,6 +30,7 @@ from hub.kafka import (
 )
 from tests.brokers import broker_and_loop, unique
 
+MARKER_SECONDS = 0.3
 T = TypeVar("T")
 Outputs = Mapping[TopicPartition, Sequence[Record]]
 
@@ -63,7 +66,12 @@ class World:
             await admin.close()
 
     async def committed(self, topic: str, partition: int = 0) -> list[StoredRecord]:
-        """What a reader of committed records can see now."""
+        """What a reader of committed records can see. Apache Kafka acknowledges the end of a transaction before its markers are
+        in all partitions, so this waits a while for a log without open transactions."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(MARKER_SECONDS):
+                while operator.ne(*await self.ends(topic, partition)):
+                    await asyncio.sleep(0.005)
         return [record async for record in read_all(Cluster.of(self.bootstrap), topic, partition, 0)]
 
     async def values(self, topic: str, partition: int = 0) -> list[bytes | None]:
@@ -71,8 +79,7 @@ class World:
         return [record.value for record in await self.committed(topic, partition)]
 
     async def visible(self, topic: str, partition: int, count: int) -> list[bytes | None]:
-        """The values of `committed` as soon as there are `count`: Apache Kafka acknowledges the end of a transaction before its
-        markers are in all partitions."""
+        """The values of `committed` as soon as there are `count`."""
         async with asyncio.timeout(60):
             while len(values := await self.values(topic, partition)) < count:
                 await asyncio.sleep(0.01)
@@ -80,20 +87,23 @@ class World:
 
     async def ends(self, topic: str, partition: int = 0) -> tuple[int, int]:
         """(last stable offset, end of the log): different while a transaction is open."""
-        stable = await self._end(topic, partition, "read_committed")
-        return stable, await self._end(topic, partition, "read_uncommitted")
+        stable = await self._end(topic, partition, committed=True)
+        return stable, await self._end(topic, partition, committed=False)
 
-    async def _end(self, topic: str, partition: int, isolation: str) -> int:
-        async with PartitionReader(Cluster.of(self.bootstrap), isolation_level=isolation) as reader:
+    async def _end(self, topic: str, partition: int, *, committed: bool) -> int:
+        async with PartitionReader(Cluster.of(self.bootstrap), committed=committed) as reader:
             await reader.open(topic, partition, 0)
             return await reader.end_offset()
 
     async def abandon(self, transactional_id: str, outputs: Outputs, *, transaction_timeout_ms: int = 60_000) -> None:
-        """Take the id, produce, and vanish before the end of the transaction."""
+        """Take the id, produce, and vanish before the end of the transaction. What was produced is in the log: the embedded
+        broker acknowledges it before it is on disk."""
         session = Kip890Session(Cluster.of(self.bootstrap), transactional_id, transaction_timeout_ms=transaction_timeout_ms)
         await session.open()
         for batches in session._build_rounds(outputs):
-            await session._produce(batches)
+            for (topic, partition), first in (await session._produce(batches)).items():
+                while await self._end(topic, partition, committed=False) <= first:
+                    await asyncio.sleep(0.005)
         await session.close()
 
 

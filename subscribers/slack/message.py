@@ -1,40 +1,22 @@
-"""Slack: a message per alert to an incoming webhook.
+"""The messages of Slack, in the format Block Kit.
 
-    [[subscribers]]
-    use = "slack"
-    settings = { webhook_url = "https://hooks.slack.com/services/...", task_url = "https://hub.example/tasks/{task}" }
-
-Format: Block Kit. Limits: 50 blocks; header 150 characters, section 3,000, at most 10 fields of 2,000; about 13,000 characters in
-total; one message per second (429 with Retry-After beyond it). A webhook cannot change a message, so a resolution is a new one.
-Text is escaped as Slack requires ("&", "<", ">"), so that an error's text cannot mention a channel.
+Limits: 50 blocks; header 150 characters, section 3,000, at most 10 fields of 2,000; about 13,000 characters in total. Text is
+escaped as Slack requires ("&", "<", ">"), so that an error's text cannot mention a channel.
 """
 
-from .notices import AlertRequest, EscapedText, HttpAlertSettings, HttpTarget, Link, Notice, cut_characters, fit_json, utf16_units
-from .sinks import SecretUrl
+from typing import Any
+
+from ..notices import EscapedText, Link, Notice, cut_characters, fit_json, utf16_units
 
 HEADER_MAX, SECTION_MAX, FIELD_MAX, FIELDS_MAX = 150, 3000, 2000, 10
 TOTAL_MAX = 12_500
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
-class SlackSettings(HttpAlertSettings):
-    """`webhook_url`: the URL of the incoming webhook."""
-
-    webhook_url: SecretUrl
-
-
-class Slack(HttpTarget[SlackSettings]):
-    """Sends alerts to a channel of Slack."""
-
-    name = "slack"
-
-    def request(self, notice: Notice) -> AlertRequest:
-        """The message of a notice."""
-        return AlertRequest(self.settings.webhook_url.get_secret_value(), slack_message(notice))
-
-
-def slack_message(notice: Notice) -> bytes:
-    """The message for an incoming webhook, as JSON."""
+def slack_message(notice: Notice, **address: str) -> bytes:
+    """A message as JSON. `address`: none for an incoming webhook, otherwise `channel`, and `ts` of the message to change or
+    `thread_ts` of the message to reply to."""
+    fixed: dict[str, Any] = {**address, "unfurl_links": False} if address else {}
     state = "resolved" if notice.status == "resolved" else notice.severity
     headline = f"[{state}] {notice.title}"
     blocks: list[object] = [{"type": "header", "text": {"type": "plain_text", "text": cut_characters(headline, HEADER_MAX)}}]
@@ -47,7 +29,7 @@ def slack_message(notice: Notice) -> bytes:
     blocks.append({"type": "context", "elements": [_text(one, SECTION_MAX) for one in (notice.event_type, times)]})
     if links := [one for one in notice.links if len(_anchor(one)) <= SECTION_MAX // 2]:
         blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": "  ".join(map(_anchor, links))}})
-    return fit_json({"text": escaped(headline, SECTION_MAX), "blocks": blocks}, TOTAL_MAX, utf16_units)
+    return fit_json({**fixed, "text": escaped(headline, SECTION_MAX), "blocks": blocks}, TOTAL_MAX, utf16_units)
 
 
 def escaped(text: str, characters_max: int) -> EscapedText:

@@ -1,0 +1,44 @@
+"""Counts how often the process of a subscriber ended while it handled an event."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from ..current_events import EventPlace, ProcessEnded, ProcessKilled, Remains, Suspect
+
+SUSPECTS_MAX = 10_000
+"""The oldest ones are forgotten: an event that ends its process is soon a suspect again."""
+
+
+def utc_now() -> str:
+    """The present time (RFC 3339, UTC)."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Suspicion:
+    """The suspects of one subscriber, in the memory of the process of delivery: a restart of that counts from 0 again."""
+
+    def __init__(self, now: Callable[[], str] = utc_now) -> None:
+        self._now = now
+        self._suspects: dict[EventPlace, Suspect] = {}
+
+    @property
+    def suspects(self) -> tuple[Suspect, ...]:
+        """The events that were being handled when a process ended, and were not acknowledged since. The next process is given
+        them, in this order."""
+        return tuple(self._suspects.values())
+
+    def note_end(self, remains: Remains, error: ProcessEnded) -> None:
+        """A process ended with this error, and left this; it was given the present suspects.
+
+        An event is counted once with others, and from then on only if it was handled alone."""
+        given = tuple(self._suspects)
+        for number in remains.acknowledged:
+            if number < len(given):
+                self._suspects.pop(given[number], None)
+        for place in remains.events:
+            known = self._suspects.pop(place, None) or Suspect(place, 0, 0, self._now(), "")
+            counted = not known.ends or len(remains.events) == 1
+            kills = known.kills + (counted and isinstance(error, ProcessKilled))
+            self._suspects[place] = known._replace(ends=known.ends + counted, kills=kills, cause=str(error))
+        for place in list(self._suspects)[:-SUSPECTS_MAX]:
+            del self._suspects[place]

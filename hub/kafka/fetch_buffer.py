@@ -1,0 +1,163 @@
+"""The fetched batches of one partition that were not taken yet, its positions, and what the broker reported of it. Pure code: no
+I/O.
+
+Batches of aborted transactions and control batches are left out. Checksums are checked here; records are not decoded.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from ..errors import HubError
+from ..protocol import TopicPartition
+from ..protocol.fetch import FetchedPartition
+from .codec import is_abort
+from .errors import CorruptBatch
+from .fetched import FetchedBatches
+
+_LENGTH_AT, _LENGTH_END = 8, 12
+
+
+class TakenBatch(NamedTuple):
+    """A batch that readers of committed records can see. Its records at or after `from_offset` are the next ones of the
+    partition; `next_offset` is the position after it, and after what follows it and is not visible.
+
+    `batch` is a `FetchedBatch` (`decode()`, `view()`), or, in the formats before Kafka 0.11, an iterable of records. It can be
+    given to `RecordPicker.pick`."""
+
+    partition: TopicPartition
+    batch: Any
+    from_offset: int
+    next_offset: int
+
+
+class Seen(NamedTuple):
+    """What the latest response of a broker said about a partition; `at_ms` is the local time of that response."""
+
+    high_watermark: int
+    last_stable_offset: int
+    log_start: int
+    at_ms: int
+
+    @property
+    def end(self) -> int:
+        """The first offset that cannot be read yet."""
+        return self.high_watermark if self.last_stable_offset < 0 else self.last_stable_offset
+
+
+class PartitionBuffer:
+    """One partition. `position` is the offset of the next record to take, `fetch_offset` the one to request next; `size` is the
+    number of bytes that are buffered. `failure` is raised to the reader after the batches before it were taken."""
+
+    def __init__(self, partition: TopicPartition, offset: int, max_bytes: int) -> None:
+        self.partition = partition
+        self.position = self.fetch_offset = offset
+        self.max_bytes = max_bytes
+        self.size = 0
+        self.paused = False
+        self.seen: Seen | None = None
+        self.failure: HubError | None = None
+        self.generation = 0
+        """Increased by `seek`: responses to earlier requests are dropped."""
+        self.refused_since: float | None = None
+        """Time of the event loop since which the leader has refused to serve the partition."""
+        self._batches: deque[list[Any]] = deque()
+
+    @property
+    def has_batches(self) -> bool:
+        """Whether a batch can be taken."""
+        return bool(self._batches) and not self.paused
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether `take` returns a batch or raises."""
+        return not self.paused and (bool(self._batches) or self.failure is not None)
+
+    @property
+    def may_have_more(self) -> bool:
+        """Whether the partition has committed records that were not fetched yet, as far as known."""
+        return self.seen is not None and self.fetch_offset < self.seen.end
+
+    def seek(self, offset: int) -> None:
+        """Continue at `offset`."""
+        self._batches.clear()
+        self.position = self.fetch_offset = offset
+        self.size, self.failure = 0, None
+        self.generation += 1
+
+    def add(self, fetched: FetchedPartition | None, at_ms: int, *, bytes_max: int) -> None:
+        """Add what was fetched from `fetch_offset` on; None if there is nothing new. A batch larger than `max_bytes` that arrives
+        incomplete increases `max_bytes`, up to `bytes_max`."""
+        if fetched is None:
+            self.seen = self.seen and self.seen._replace(at_ms=at_ms)
+            return
+        self.seen = Seen(fetched.high_watermark, fetched.last_stable_offset, fetched.log_start, at_ms)
+        if not fetched.records:
+            return
+        before, count = self.fetch_offset, len(self._batches)
+        try:
+            self._append(fetched)
+        except Exception as broken:  # any, because these are bytes of others
+            topic, partition = self.partition
+            self.failure = CorruptBatch(f"{topic}-{partition} at offset {self.fetch_offset}: {broken}")
+        if len(self._batches) > count:
+            self._batches[-1][2] = len(fetched.records)  # the bytes are released with the last batch in them
+            self.size += len(fetched.records)
+        if self.fetch_offset == before and self.failure is None:
+            self._enlarge(fetched.records, bytes_max)
+
+    def _append(self, fetched: FetchedPartition) -> None:
+        least = self.fetch_offset
+        for batch, next_offset, visible in visible_batches(fetched.records, fetched.aborted):
+            if next_offset <= least:
+                continue  # the broker may return batches before the requested offset
+            self.fetch_offset = next_offset
+            if visible:
+                self._batches.append([batch, next_offset, 0])
+            elif self._batches:
+                self._batches[-1][1] = next_offset
+            else:
+                self.position = next_offset
+
+    def _enlarge(self, start: bytes, bytes_max: int) -> None:
+        size = int.from_bytes(start[_LENGTH_AT:_LENGTH_END], "big") + _LENGTH_END if len(start) >= _LENGTH_END else 0
+        self.max_bytes = max(size, 2 * self.max_bytes)
+        if self.max_bytes > bytes_max:
+            topic, partition = self.partition
+            self.failure = CorruptBatch(
+                f"{topic}-{partition} at offset {self.fetch_offset}: a batch of {self.max_bytes} bytes is larger than {bytes_max}"
+            )
+
+    def take(self) -> TakenBatch | None:
+        """The next batch, or None. Raises `failure` once, after the batches before it."""
+        if self.paused:
+            return None
+        if not self._batches:
+            failure, self.failure = self.failure, None
+            if failure is not None:
+                raise failure
+            return None
+        batch, next_offset, size = self._batches.popleft()
+        taken = TakenBatch(self.partition, batch, self.position, next_offset)
+        self.position = next_offset
+        self.size -= size
+        return taken
+
+
+def visible_batches(data: bytes, aborted: Iterable[tuple[int, int]]) -> Iterable[tuple[Any, int, bool]]:
+    """The complete batches in `data` with the offset after each, and whether readers of committed records can see it. `aborted`:
+    see `FetchedPartition`. Raises any exception at a batch with a wrong checksum or structure."""
+    pending, aborting = sorted(aborted, key=lambda entry: entry[1], reverse=True), set()
+    batches = FetchedBatches(data)
+    while batches.has_next():
+        batch = batches.next_batch()
+        if not batch.validate_crc():
+            raise ValueError("wrong checksum")
+        while pending and pending[-1][1] < batch.next_offset:
+            aborting.add(pending.pop()[0])
+        if batch.is_control_batch:
+            if batch.producer_id in aborting and is_abort(batch):
+                aborting.discard(batch.producer_id)
+            yield batch, batch.next_offset, False
+        else:
+            yield batch, batch.next_offset, not (aborting and batch.is_transactional and batch.producer_id in aborting)

@@ -1,0 +1,201 @@
+"""Reads partitions from known offsets, without a group: long-polling Fetch requests, at most one per leader at a time.
+
+A response is processed in the turn of the event loop in which it arrives: its batches are checked and buffered, and a waiting
+reader is woken once. The next request is sent in the same turn if there are more records or the reader is still waiting;
+otherwise when it waits again, so that in between offsets can be requested and positions changed without the delay of a long poll.
+
+No request is sent while a partition of the leader has its share of the buffer full: a long poll for the others would delay it.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ..errors import HubError
+from ..protocol import TopicPartition
+from ..protocol.fetch import FetchLimits
+from ..service import ServiceTasks, no_log
+from . import fetch_places
+from .cluster import Cluster
+from .errors import ConnectionLost
+from .fetch_buffer import PartitionBuffer, Seen, TakenBatch
+from .fetch_places import SourceSettings, SourceTable
+from .fetch_source import FetchSource
+
+RESPONSE_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class FetchSettings:
+    """How a `Fetcher` reads."""
+
+    max_wait_ms: int = 5_000
+    """How long a broker may wait for records before it responds without any. A response with records is not delayed."""
+    partition_bytes: int = 1 << 20
+    """Size requested of a partition at once; no more is requested while this much is buffered. A larger batch is received
+    nevertheless."""
+    buffer_bytes: int = 32 << 20
+    """The same for all partitions together, except those that are paused."""
+    committed: bool = True
+    """Without records of open and aborted transactions; otherwise with both."""
+
+
+class Fetcher:
+    """Reads several partitions, from one event loop. Usage: `open`, then `take` until it returns None, then `wait`.
+
+    After any failure that `take` raises, reading can be continued: the next `wait` looks up the leader of a partition that has
+    none; a partition whose offset is out of range must be positioned by `seek` first."""
+
+    def __init__(self, cluster: Cluster, settings: FetchSettings | None = None, *, role: str = "reader") -> None:
+        self._settings = settings or FetchSettings()
+        limits = FetchLimits(self._settings.max_wait_ms, 1, RESPONSE_BYTES, self._settings.committed)
+        self._buffers: dict[TopicPartition, PartitionBuffer] = {}
+        self._turns: deque[PartitionBuffer] = deque()
+        sources = SourceSettings(limits, self._settings.partition_bytes)
+        self._table = SourceTable(self, cluster, sources, self._buffers, role=role)
+        self._tasks = ServiceTasks("reading", no_log)
+        self._waiter: asyncio.Future[bool] | None = None
+
+    async def open(self, offsets: Mapping[TopicPartition, int], *, timeout_seconds: float = fetch_places.SEARCH_SECONDS) -> None:
+        """Connect to the leaders of these partitions, which are read from these offsets. A new topic may need a moment until it
+        is found. Raises `BrokerUnreachable`, `TopicMissing`, `PartitionUnavailable`, `ConnectionLost`."""
+        for partition, offset in offsets.items():
+            self._buffers[partition] = PartitionBuffer(partition, offset, self._settings.partition_bytes)
+        self._turns = deque(self._buffers.values())
+        await self._table.search(timeout_seconds)
+
+    # --- taking
+
+    def take(self) -> TakenBatch | None:
+        """The next batch of any partition, in turns, or None. Raises what keeps a partition from being read (`OffsetOutOfRange`,
+        `CorruptBatch`, `ConnectionLost`, `PartitionUnavailable`, `TopicMissing`) when the batches before it were taken."""
+        for _ in range(len(self._turns)):
+            buffer = self._turns[0]
+            self._turns.rotate(-1)
+            taken = buffer.take()
+            if taken is not None:
+                source = self._table.places.get(taken.partition)
+                if source is not None and buffer.may_have_more and not source.is_busy:
+                    source.send()
+                return taken
+        return None
+
+    @property
+    def has_batches(self) -> bool:
+        """Whether a batch is buffered that can be taken."""
+        return any(buffer.has_batches for buffer in self._turns)
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait until `take` has something to return or to raise, or a position has moved past records that are not visible. False
+        if nothing of this happened for `seconds`."""
+        if any(buffer.is_ready for buffer in self._turns):
+            return True
+        assert self._waiter is None, "the partitions have another reader"
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[bool] = loop.create_future()
+        self._waiter = waiter
+        timer = loop.call_later(seconds, _wake, waiter, False)
+        try:
+            self._fetch()
+            return await waiter
+        finally:
+            timer.cancel()
+            self._waiter = None
+
+    # --- positions
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Continue reading at `offset`. What was fetched or requested before is dropped."""
+        self._buffers[partition].seek(offset)
+
+    def position(self, partition: TopicPartition) -> int:
+        """The next offset to take; it moves past records that are not visible, too."""
+        return self._buffers[partition].position
+
+    def seen(self, partition: TopicPartition) -> Seen | None:
+        """What the latest response said about the partition; None before the first."""
+        return self._buffers[partition].seen
+
+    def pause(self, partition: TopicPartition) -> None:
+        """Take and request no more of the partition until `resume`; what is buffered is kept."""
+        self._buffers[partition].paused = True
+
+    def resume(self, partition: TopicPartition) -> None:
+        """End `pause`."""
+        self._buffers[partition].paused = False
+        if self._is_waiting:
+            self._fetch()
+            self._notify(self._buffers[partition].is_ready)
+
+    async def offsets(self, timestamp: int, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Offsets of these partitions by timestamp in ms, or `leaders.EARLIEST` or `LATEST`; -1 if there is no such record.
+
+        Raises `ConnectionLost`, `PartitionUnavailable`, `TopicMissing`, `BrokerUnreachable`."""
+        return await self._table.offsets(timestamp, list(partitions), committed=self._settings.committed)
+
+    # --- requests
+
+    async def _search_again(self) -> None:
+        try:
+            if any(buffer.refused_since is not None for buffer in self._turns):
+                await asyncio.sleep(fetch_places.BACKOFF_SECONDS)  # the brokers need a moment until they know a new leader
+            await self._table.search(fetch_places.SEARCH_SECONDS)
+        except (HubError, OSError) as error:
+            for partition in self._table.missing:
+                self._buffers[partition].failure = error if isinstance(error, HubError) else ConnectionLost(str(error))
+            self._notify(True)
+        else:
+            if self._is_waiting:
+                self._fetch(search=False)
+
+    def _fetch(self, *, search: bool = True) -> None:
+        """Request records of all partitions; look up the leaders of those without one."""
+        for source in self._table.all():
+            if source.is_outdated:  # brokers process the requests of a connection in order: the next one would be delayed
+                self._table.leave(source, list(source.parts))
+                source.broker.connection.close()
+            else:
+                source.send()
+        if search and not self._tasks and any(self._buffers[one].failure is None for one in self._table.missing):
+            self._tasks.start(self._search_again(), "leaders")
+
+    @property
+    def has_room(self) -> bool:
+        """See `SourceOwner`."""
+        return sum([one.size for one in self._turns if not one.paused]) < self._settings.buffer_bytes
+
+    def answered(self, source: FetchSource, moved: bool, refused: list[TopicPartition]) -> None:
+        """See `SourceOwner`."""
+        self._table.leave(source, refused)
+        self._notify(moved)
+        if self._is_waiting:
+            self._fetch()
+        elif source.has_more:
+            source.send()
+
+    def lost(self, source: FetchSource, error: ConnectionLost) -> None:
+        """See `SourceOwner`. The partitions fail, and are looked up again afterwards."""
+        partitions = list(source.parts)
+        for part in source.parts.values():
+            part.buffer.failure = part.buffer.failure or error
+        self._table.leave(source, partitions)
+        self._notify(bool(partitions))
+
+    @property
+    def _is_waiting(self) -> bool:
+        return self._waiter is not None and not self._waiter.done()
+
+    def _notify(self, moved: bool) -> None:
+        if moved and self._waiter is not None:
+            _wake(self._waiter, True)
+
+    async def close(self) -> None:
+        """Close the connections at once."""
+        self._table.close()
+        await self._tasks.cancel()
+
+
+def _wake(waiter: "asyncio.Future[bool]", moved: bool) -> None:
+    if not waiter.done():
+        waiter.set_result(moved)

@@ -1,0 +1,139 @@
+"""Produce requests over one connection to a leader."""
+
+from collections.abc import Callable
+from functools import partial
+
+from ..protocol import MalformedMessage
+from ..protocol.produce import read_response, write_request
+from .connection import Connection
+from .errors import ConnectionLost
+from .partition_queue import INVALID_RECORD, OutgoingBatch, PartitionQueue
+from .requests import IDEMPOTENT_PRODUCE
+
+BATCH_BYTES = 1 << 20
+"""Records of a partition are sent in batches of about this size at most."""
+REQUEST_BYTES = 8 << 20
+"""A request that has reached this size gets no further batch."""
+REQUESTS_MAX = 5
+"""Most requests without a response."""
+REPLICATION_SHARE = 0.8
+"""The part of the request timeout after which the leader answers that replicas are too slow; later, the connection is closed."""
+
+Taken = list[tuple[PartitionQueue, OutgoingBatch]]
+
+
+class LeaderLink:
+    """Sends the batches of the queues that are offered, until the connection is closed. `on_trouble` gets each queue that cannot
+    be sent here any longer, `on_error` an error of this program."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        request_seconds: float,
+        on_trouble: Callable[[PartitionQueue], object],
+        on_error: Callable[[Exception], object],
+    ) -> None:
+        self._connection = connection
+        self._timeout_ms = int(request_seconds * REPLICATION_SHARE * 1000)
+        self._on_trouble = on_trouble
+        self._on_error = on_error
+        self._ready: dict[PartitionQueue, None] = {}
+        self._unanswered = 0
+        self._dropped = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection is open, as far as this side knows."""
+        return self._connection.is_open
+
+    def uses(self, connection: Connection) -> bool:
+        """Whether this is its connection."""
+        return self._connection is connection
+
+    def drop(self) -> None:
+        """Send nothing more, and ignore the outcome of what was sent."""
+        self._dropped = True
+        self._ready.clear()
+
+    def offer(self, queue: PartitionQueue) -> None:
+        """Send the records of `queue` with the next `flush`."""
+        self._ready[queue] = None
+
+    def flush(self) -> None:
+        """Send what is ready, as far as the limit of unanswered requests allows."""
+        if not self._connection.is_open:
+            self._return_all()
+            return
+        while self._ready and self._unanswered < REQUESTS_MAX:
+            taken = self._take()
+            if not taken:
+                return
+            self._send(taken)
+
+    def _return_all(self) -> None:
+        ready, self._ready = self._ready, {}
+        for queue in ready:
+            self._on_trouble(queue)
+
+    def _take(self) -> Taken:
+        """At most one batch per partition; empty if nothing is to be sent."""
+        taken: Taken = []
+        size = 0
+        for queue in list(self._ready):
+            if size >= REQUEST_BYTES:
+                break
+            del self._ready[queue]
+            batch = self._next_of(queue)
+            if batch is not None:
+                taken.append((queue, batch))
+                size += len(batch.data)
+            if queue.sendable:
+                self._ready[queue] = None  # after the others
+        return taken
+
+    @staticmethod
+    def _next_of(queue: PartitionQueue) -> OutgoingBatch | None:
+        while queue.sendable:
+            try:
+                return queue.take(BATCH_BYTES)
+            except INVALID_RECORD:
+                queue.reject_invalid()
+        return None
+
+    def _send(self, taken: Taken) -> None:
+        body = write_request(None, self._timeout_ms, {queue.partition: batch.data for queue, batch in taken})
+        self._unanswered += 1
+        self._connection.send(IDEMPOTENT_PRODUCE, body, partial(self._answered, taken), partial(self._lost, taken))
+
+    def _answered(self, taken: Taken, body: bytes) -> None:
+        answers = read_response(body)
+        if any(queue.partition not in answers for queue, _ in taken):
+            raise MalformedMessage("a partition of the request is missing")
+        self._unanswered -= 1
+        try:
+            for queue, batch in taken:
+                code, _, message = answers[queue.partition]
+                queue.answered(batch, self._connection.address, code, message)
+                self._continue(queue)
+            self.flush()
+        except Exception as error:
+            self._on_error(error)
+
+    def _lost(self, taken: Taken, error: ConnectionLost) -> None:
+        self._unanswered -= 1
+        if self._dropped:
+            return
+        try:
+            for queue, _ in taken:
+                queue.lost(str(error))
+                self._continue(queue)
+            self._return_all()
+        except Exception as mistake:
+            self._on_error(mistake)
+
+    def _continue(self, queue: PartitionQueue) -> None:
+        if queue.failed:
+            if not queue.in_flight:
+                self._on_trouble(queue)
+        elif queue.sendable:
+            self._ready[queue] = None

@@ -1,0 +1,44 @@
+"""Zigzag varints, and bytes with their length, in records.
+
+Format: https://kafka.apache.org/documentation/#record (version 2).
+"""
+
+_VARINT_BITS_MAX = 63
+STEPS = tuple(1 + (first >> 1) if first < 128 and not first & 1 else 0 for first in range(256))
+"""By the first byte of a length: the bytes of the length and of its content, if the length has one byte; otherwise 0."""
+VALUE_STEPS = (STEPS[0], 1, *STEPS[2:])
+"""The same for values, which can be null."""
+
+
+class Unwalkable(ValueError):
+    """The records do not have the expected structure."""
+
+
+def read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """The zigzag varint at `at`, and the position after it. Raises Unwalkable if it has more than ten bytes, IndexError."""
+    number = shift = 0
+    while (byte := data[at]) & 0x80:
+        number |= (byte & 0x7F) << shift
+        shift, at = shift + 7, at + 1
+        if shift > _VARINT_BITS_MAX:
+            raise Unwalkable("a varint has more than ten bytes")
+    number |= byte << shift
+    return (number >> 1) ^ -(number & 1), at + 1
+
+
+def read_bytes(data: bytes, at: int) -> tuple[bytes | None, int]:
+    """The bytes at `at`, which begin with their length, and the position after them. Raises Unwalkable, IndexError."""
+    length, at = read_varint(data, at)
+    if length >= 0:
+        return data[at : at + length], at + length
+    if length != -1:
+        raise Unwalkable("a length is negative")
+    return None, at
+
+
+def skip_bytes(data: bytes, at: int) -> int:
+    """The position after the bytes at `at`, which begin with their length and can be null. Raises Unwalkable, IndexError."""
+    length, at = read_varint(data, at)
+    if length < -1:
+        raise Unwalkable("a length is negative")
+    return at + max(length, 0)

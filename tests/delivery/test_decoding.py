@@ -1,0 +1,133 @@
+"""Events are decoded from parts that several records have in common, with the same results as one by one."""
+
+from random import Random
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.core import EmittedEvent
+from hub.delivery.decoding import event_of, subject_of
+from hub.delivery.selection import Selection
+from hub.delivery.window import Item, Session
+from hub.engine.encode import encode_events
+from hub.kafka import FormedRecord, Record, build_batch
+from hub.kafka.fetched import FetchedBatch, FetchedBatches, record_at
+from hub.kafka.header_walk import HeaderWalk
+from schemas import Event, MalformedEvent, decode_event
+from schemas.events import TaskBlocked, TaskReady
+from subscribers import Subscriber, SubscriberSettings, on
+from tests.records import PATIENT, Damage, Example, WholeRecord, hostile_records
+from tests.schemas.test_envelope import ATTRIBUTES, event_example
+
+NOW_MS = 1_767_225_600_000
+
+
+class Everything(Subscriber[SubscriberSettings]):
+    """Takes all types."""
+
+    @on("*")
+    async def one(self, event: Any) -> None: ...
+
+
+def in_the_order_of_the_engine(kind: str) -> list[Example]:
+    """Examples of a type, also with ce_type between its other headers; `hostile_records` puts it first, too."""
+    plain = event_example(kind)
+    lead = {name: ATTRIBUTES[name] for name in ("ce_specversion", "ce_source", "ce_subject")}
+    trail = {name: ATTRIBUTES[name] for name in ("ce_time", "ce_severitynumber")}
+    return [plain, plain._replace(headers={**lead, "ce_type": kind.encode(), "ce_id": ATTRIBUTES["ce_id"], **trail})]
+
+
+EXAMPLES = {kind: in_the_order_of_the_engine(kind) for kind in ("task.ready", "task.completed", "task.started", "worker.lost")}
+
+
+def picked(records: list[WholeRecord]) -> list[Any]:
+    """The records as a subscriber that takes all types gets them."""
+    batch = FetchedBatches(build_batch([Record(one.key, one.value, one.headers, NOW_MS) for one in records])).next_batch()
+    assert isinstance(batch, FetchedBatch)
+    view = batch.view()
+    found = HeaderWalk(Selection(Everything, SubscriberSettings(), None)).find(view, 0)[1]
+    return [one.record or record_at(view, one.at) for one in found]
+
+
+def outcome(decode: Any, *arguments: Any) -> Any:
+    """The event, or the message of the error."""
+    try:
+        return decode(*arguments)
+    except MalformedEvent as error:
+        return str(error)
+
+
+def without_first(record: WholeRecord, leave_out: bool) -> WholeRecord:
+    """The record without its first header ce_type, if it has another one."""
+    kinds = [at for at, (name, _) in enumerate(record.headers) if name == "ce_type"]
+    if not leave_out or len(kinds) < 2:
+        return record
+    return record._replace(headers=[header for at, header in enumerate(record.headers) if at != kinds[0]])
+
+
+event_records = st.builds(without_first, hostile_records(EXAMPLES, huge_bytes_max=70_000), st.booleans())
+
+
+@PATIENT
+@given(st.lists(event_records, min_size=1, max_size=30))
+def test_any_record_is_decoded_as_without_its_neighbours(records: list[WholeRecord]) -> None:
+    found = picked(records)
+    assert [record.offset for record in found] == list(range(len(records)))
+    for record, written in zip(found, records, strict=True):
+        assert (record.key, record.value, list(record.headers)) == (written.key, written.value, list(written.headers))
+        assert outcome(event_of, record) == outcome(decode_event, written.value, written.headers)
+        subjects = [value for name, value in written.headers if name == "ce_subject"]
+        assert subject_of(record) == (subjects[0] if subjects else written.key)
+        assert record.timestamp == NOW_MS
+
+
+def test_about_half_of_these_records_are_decoded_from_common_parts() -> None:
+    source = Damage(EXAMPLES, structured_mode=False, huge_bytes_max=1_000)
+    found = picked([without_first(source.record(Random(seed)), True) for seed in range(600)])
+    formed = [record for record in found if type(record) is FormedRecord]
+    outcomes = [outcome(event_of, record) for record in formed]
+    assert 60 < len(formed) < 540
+    assert len({message for message in outcomes if isinstance(message, str)}) > 10
+    assert sum(isinstance(one, Event) for one in outcomes) > 10
+
+
+def emitted(subject: str, data: Any) -> EmittedEvent:
+    """An event of a task, as the engine emits it."""
+    return EmittedEvent(
+        data=data,
+        kind="task",
+        subject=subject,
+        sequence=2,
+        run=7,
+        src="0/9/2",
+        from_state="created",
+        to_state="ready",
+        cause=None,
+        namespace="shop",
+        taskname="charge",
+        root=None,
+        correlation=None,
+        traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    )
+
+
+def test_the_records_of_the_engine_are_decoded_from_common_parts() -> None:
+    written = [
+        record
+        for data in (TaskBlocked(unmet=1), TaskReady(queue="q"))
+        for record in encode_events([emitted(f"t{number}", data) for number in range(3)], 1, NOW_MS * 1000)
+    ]
+    found = picked([WholeRecord(one.key, one.value, list(one.headers)) for one in written])
+    assert all(type(record) is FormedRecord for record in found)
+    assert len({id(record.lead) for record in found}) == 3
+    assert [event_of(record) for record in found] == [decode_event(one.value, one.headers) for one in written]
+
+
+def test_an_acknowledged_record_is_released() -> None:
+    (record,) = picked([WholeRecord(b"k", b"v", [("ce_type", b"task.ready"), ("ce_id", b"1")])])
+    item = Item(Session(10, 1000, lambda: None), None, record, 3)
+    assert (item.partition, item.key, item.value, item.headers) == (3, b"k", b"v", (("ce_type", b"task.ready"), ("ce_id", b"1")))
+    assert item.size > record.size
+    item.finish()
+    assert (item.record, item.key, item.value, item.headers, item.offset, item.timestamp_ms) == (None, None, None, (), 0, NOW_MS)
