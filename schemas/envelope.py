@@ -245,8 +245,8 @@ def event_stamp(headers: Iterable[tuple[str, bytes | None]]) -> EventStamp:
 def assemble_event(
     constants: EventConstants, stamp: EventStamp, event_type: bytes, event_id: bytes, value: bytes | None
 ) -> Event | None:
-    """The event with these parts, the values of ce_type and ce_id, and the value of its record: the same as that of
-    `decode_event`, for less. None if `decode_event` must decide, because something is unusual or wrong."""
+    """The event with these parts, the values of ce_type and ce_id, and the value of its record: equal to that of
+    `decode_event`, at a lower cost. None if something is unusual or invalid, so that `decode_event` must decide."""
     try:
         if value is None or not value.isascii():
             (value or b"").decode()  # the decoder does not validate raw JSON within the data

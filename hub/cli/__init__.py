@@ -40,10 +40,13 @@ MODULES = (
     "bench",
     "demo",
 )
+OTHER_MODULES = dict.fromkeys(("broker", "engine", "worker", "delivery", "init"), "processes")
+"""The module of a command that has another name."""
 
 
-def build() -> typer.Typer:
-    """The typer application with all commands."""
+def build(command: str = "") -> typer.Typer:
+    """The typer application with all commands; with the name of a `command` only with those of its module, so that a process
+    does not load the others."""
     app = typer.Typer(
         name="hub",
         help="taskhub: runs tasks and workflows on an event log in Kafka topics.",
@@ -57,7 +60,8 @@ def build() -> typer.Typer:
         ),
     )
     app.callback()(_hub)
-    for name in MODULES:
+    module = OTHER_MODULES.get(command, command)
+    for name in (module,) if module in MODULES else MODULES:
         import_module(f".{name}", __name__).register(app)
     _join_lines_of_help(app)
     return app
@@ -93,7 +97,7 @@ def main() -> None:
     try:
         if (level := variables().get(LOG_LEVEL_VARIABLE)) is not None:
             check_log_level(level, f"The variable {LOG_LEVEL_VARIABLE}")
-        command = typer.main.get_command(build())
+        command = typer.main.get_command(build(*sys.argv[1:2]))
         if is_configured():
             from ..settings import Settings
             from .defaults import apply_settings

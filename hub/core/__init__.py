@@ -40,6 +40,7 @@ from .rows import (
     WorkerRow,
     intake_row_decoder,
     meta_row_decoder,
+    share_values,
 )
 from .rows.keys import INTAKE_KEY, Entry, decode_row, encode_row, key_of, kind_of
 from .rows.task import EMPTY
@@ -105,6 +106,7 @@ __all__ = [
     "problem_of_definition",
     "restore",
     "settle",
+    "share_values",
     "take_due",
     "text_of",
     "us_of",

@@ -15,7 +15,7 @@ from schemas import ABSENT
 from schemas import events as e
 
 from .rows import DefinitionRow, EngineRow, ObservedRow, TaskRow, WorkerRow
-from .rows.task import INLINE_ARGS_BYTES_MAX, NO_TIMERS, Cancel, Lease, Steps, Timers
+from .rows.task import INLINE_ARGS_BYTES_MAX, NO_TAGS, NO_TIMERS, Cancel, Lease, Steps, Timers
 from .times import us_of, us_of_seconds
 from .transitions import BY_EVENT
 
@@ -40,14 +40,14 @@ def created(
         run=run,
         sequence=1,
         state="created",
-        name=data.name,
-        version=data.version,
+        name=intern(data.name),
+        version=data.version if data.version is None else intern(data.version),
         namespace=intern(namespace),
         queue=intern(data.queue),
         priority=data.priority,
         root=root,
         args=data.args if 2 < len(bytes(data.args)) <= INLINE_ARGS_BYTES_MAX else ABSENT,
-        tags=data.tags,
+        tags=data.tags or NO_TAGS,
         policy=data.policy,
         payload_hash=data.payload_hash,
         log_offset=data.log_offset,

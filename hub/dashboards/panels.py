@@ -66,7 +66,7 @@ class TableColumn(NamedTuple):
 def stat(
     title: str, expression: str, unit: str, about: str, levels: Levels | None = None, *, decimals: int | None = None
 ) -> Json:
-    """One number, with its course behind it. A number that is about the time range has no course: it is asked for once.
+    """One number, with a sparkline behind it. A number about the time range has none: its query is an instant query.
     `decimals`: their number; None: Grafana chooses it."""
     whole_range = RANGE in expression
     target = _target(0, Query(expression))

@@ -24,8 +24,8 @@ from ..errors import HubError
 from .window import Item
 
 ENDS_MAX = 3
-"""After so many ends of its process an event is not handled again. One end may have any cause, and at the first one several
-events may be in question; from the second on, a suspect is handled alone."""
+"""After this many ends of its process an event is not handled again. A single end may have any cause, and at the first one
+several events may have been in progress; from the second on, a suspect is handled alone."""
 KILLS_MAX = 10
 """The same if the process was killed from outside: by an operator, which says nothing about the event, or by the kernel because
 memory ran out, which may have other causes."""
@@ -97,8 +97,8 @@ class CurrentEvents:
         return bool(self._suspects)
 
     def open(self, handlers: int, events_max: int, flushed_max: int) -> None:
-        """Lay out the memory: for so many handlers, each with at most `events_max` events at once; a flush has `flushed_max`. For
-        the restart of a subscriber within its process: no event is being handled, and the suspects remain."""
+        """Lay out the memory: `handlers`, each with at most `events_max` events at once, and a flush of at most `flushed_max`.
+        Called again when the subscriber is restarted within its process: no event is being handled, the suspects remain."""
         self._first, self._step = _HEAD + self._count, 1 + _EVENT_WORDS * events_max
         self._flush_at = self._first + handlers * self._step
         size = (self._flush_at + 1 + _EVENT_WORDS * flushed_max) * _WORD
@@ -134,7 +134,7 @@ class CurrentEvents:
         words[at] = len(events)
 
     def suspect(self, item: Item) -> Suspect | None:
-        """The suspect that this event is."""
+        """This event as a suspect; None if it is not one."""
         found = self._suspects.get(_place_of(item))
         return None if found is None else found[1]
 

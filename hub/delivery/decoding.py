@@ -1,7 +1,7 @@
 """Decodes events in flight. What several events have in common (`hub.kafka.SharedHeaders`) is decoded once.
 
-The parts of a record that is not as expected are not used: the general decoder (`schemas.decode_event`) decides what is wrong
-with it.
+If a record is not as expected, its parts are not used: the general decoder (`schemas.decode_event`) decides what is wrong with
+it.
 """
 
 import contextlib

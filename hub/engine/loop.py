@@ -26,7 +26,7 @@ from ..kafka import (
     TransactionalSession,
 )
 from ..logs import Logger, OutageLog
-from ..service import ServiceTasks
+from ..service import ServiceTasks, run_until
 from .clock import STOPPED_US, PartitionClock, SteadyClock, TimeWatermark
 from .encode import Outputs, check_fits, encode
 from .figures import PartitionFigures
@@ -38,14 +38,18 @@ from .pools import PoolWatch
 from .ports import EngineBroker, Intake
 from .progress import LoopProgress, PartitionProgress
 from .quarantine import Quarantine, UnwritableBatch
+from .rebuilding import no_collections
 from .restoring import Changelog
 from .settings import EngineSettings, LoopSettings
 from .snapshots import Snapshot
 
 log = Logger(__name__)
 
-#: Poll interval without records and due timers (seconds); also the longest delay of `stop`.
+#: Poll interval without records and due timers (seconds).
 IDLE_SECONDS = 0.2
+
+#: The interval after a turn with records (seconds). Only longer reads are interrupted by `stop`, which takes a task per read.
+PROMPT_SECONDS = 0.2
 
 #: Heartbeats cause no output. After this many records or microseconds the input offset is written anyway, so that a restart
 #: need not read them again.
@@ -247,7 +251,7 @@ class PartitionLoop:
             self._progress.turned(position=intake.position, end=intake.end, watermark_age_us=age_us)
             found = await self._look_for_pools()
             looked_us = self.clock.now_us()
-            timeout = 0.0 if found else self._idle_seconds(partition)
+            timeout = 0.0 if found else self._idle_seconds(partition, self._idle_max_seconds if idle else PROMPT_SECONDS)
             if timeout == 0.0 and idle and not found:
                 timeout = HIDDEN_SECONDS
         await self._write(session, partition, partition.leave(self.clock.now_us()))
@@ -255,9 +259,13 @@ class PartitionLoop:
     async def _read(
         self, session: TransactionalSession, partition: EnginePartition, intake: Intake, max_records: int, timeout: float
     ) -> list[StoredRecord]:
-        """The next records. If they were deleted, another owner may have processed them; then SessionFenced is raised."""
+        """The next records; none if `stop` is called during a long wait. If they were deleted, another owner may have processed
+        them; then SessionFenced is raised."""
         try:
-            return await intake.read(max_records, timeout)
+            if timeout <= PROMPT_SECONDS:
+                return await intake.read(max_records, timeout)
+            reading = await run_until(self._stopping, intake.read(max_records, timeout))
+            return [] if reading.cancelled() else reading.result()
         except OffsetOutOfRange:
             await self._write(session, partition, partition.checkpoint(self.clock.now_us()))
             raise
@@ -332,11 +340,11 @@ class PartitionLoop:
             last = offsets[TopicPartition(STATE, self.partition)] + len(batch.rows) - 1
             self.changelog.committed(batch.rows, sum(len(key) + len(value or b"") for key, value in batch.rows), last)
 
-    def _idle_seconds(self, partition: EnginePartition) -> float:
-        due_us = partition.next_due()
+    def _idle_seconds(self, partition: EnginePartition, longest: float) -> float:
+        due_us, longest = partition.next_due(), min(longest, self._idle_max_seconds)
         if due_us is None:
-            return self._idle_max_seconds
-        return min(max((due_us - self.clock.now_us()) / 1e6, 0.0), self._idle_max_seconds)
+            return longest
+        return min(max((due_us - self.clock.now_us()) / 1e6, 0.0), longest)
 
     # Restoring
 
@@ -344,7 +352,8 @@ class PartitionLoop:
         """Build the partition from these rows. Returns it and the number of rows. Raises MalformedRows, FormatMismatch."""
         check_format(folded.rows.get(META_KEY), f"{STATE}-{self.partition}")
         partition = EnginePartition(self.partition, self._partitions, self._settings)
-        count = partition.restore(folded.rows.items(), self.clock.now_us())
+        with no_collections():
+            count = partition.restore(folded.rows.items(), self.clock.now_us())
         try:
             self._marks.restore(folded.rows.get(INTAKE_KEY), partition.offset)
         except MsgspecError as error:

@@ -1,6 +1,8 @@
 """Builds the state of a partition from the rows of its changelog."""
 
-from collections.abc import Iterable, Mapping
+import gc
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from msgspec import Raw
 
@@ -21,6 +23,7 @@ from ..core import (
     check_plan,
     decode_row,
     restore,
+    share_values,
 )
 
 
@@ -50,7 +53,7 @@ class RestoredRows:
             return
         match entry.row:
             case TaskRow() as row:
-                self._tasks[entry.id] = Task(entry.id, row, EMPTY)
+                self._tasks[entry.id] = Task(entry.id, share_values(row), EMPTY)
             case EndedRow() as row:
                 self._ended.append((entry.id, row, value))
             case Raw() as row:
@@ -99,3 +102,15 @@ class RestoredRows:
                 state.retiring.setdefault(root, []).append(name)
         for root in state.retiring:
             state.agenda.add(now_us, "retire", root, epoch)
+
+
+@contextmanager
+def no_collections() -> Iterator[None]:
+    """Pause the garbage collector: restored tasks are no garbage, and their number makes it scan all of them repeatedly."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

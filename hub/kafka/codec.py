@@ -2,8 +2,8 @@
 builder and reader.
 
 A batch is the unit that brokers store, check and return; they change only its base offset. The records of a batch are compressed
-as a whole, if they have at least COMPRESSED_BYTES_MIN: a smaller batch has little to repeat, so that it saves few bytes and costs
-each reader several microseconds.
+as a whole if they have at least COMPRESSED_BYTES_MIN: compressing a smaller batch saves few bytes, and costs each reader several
+microseconds.
 """
 
 import struct

@@ -12,6 +12,7 @@ from .cluster import Cluster, name_of_address
 from .errors import BrokerUnreachable, ConnectionLost
 
 ANSWER_BYTES_MAX = 64 << 20
+"""Largest response that is accepted; a larger one closes the connection."""
 _FRAME_MIN = 8
 """The length, and the correlation id."""
 _LENGTH = struct.Struct(">i")
@@ -134,9 +135,12 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close at once; pending requests raise `ConnectionLost`."""
+        self._abort("closed by this client")
+
+    def _abort(self, reason: str) -> None:
         if self._transport is not None:
             self._transport.abort()
-            self._lost("closed by this client")
+            self._lost(reason)
 
     # --- asyncio.Protocol
 
@@ -153,7 +157,7 @@ class Connection(asyncio.Protocol):
         while len(buffer) - start >= 4 and self._transport is not None:
             (length,) = _LENGTH.unpack_from(buffer, start)
             if not 4 <= length <= ANSWER_BYTES_MAX:
-                self.close()
+                self._abort(f"a response of {length} bytes; from 4 to {ANSWER_BYTES_MAX} are accepted")
                 return
             if len(buffer) - start - 4 < length:
                 break

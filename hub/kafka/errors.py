@@ -15,9 +15,9 @@ class BrokerUnreachable(Unreachable):
     """No broker responded at any of the addresses in the message."""
 
     def __init__(self, bootstrap: str, reason: str) -> None:
-        told = "" if "Unable to bootstrap" in reason else f" ({reason})"  # the message says so already
+        detail = "" if "Unable to bootstrap" in reason else f" ({reason})"  # the message says so already
         super().__init__(
-            f"No Kafka broker responds at {bootstrap}{told}."
+            f"No Kafka broker responds at {bootstrap}{detail}."
             " Start one with `hub up`, or set another address (--bootstrap, HUB_BOOTSTRAP)."
         )
         self.bootstrap = bootstrap
@@ -75,6 +75,15 @@ class RecordTooLarge(HubError):
         self.topic = topic
         self.size = size
         self.limit = limit
+
+
+class RecordRejected(HubError):
+    """The broker rejected a record, and would reject it again. Other records of its batch are stored."""
+
+    def __init__(self, topic: str, partition: int, leader: str, reason: str) -> None:
+        super().__init__(f"The leader of {topic}-{partition}, {leader}, rejected a record ({reason}).")
+        self.topic = topic
+        self.partition = partition
 
 
 class SessionFailed(HubError):

@@ -60,7 +60,7 @@ class PartitionBuffer:
         self.generation = 0
         """Increased by `seek`: responses to earlier requests are dropped."""
         self.refused_since: float | None = None
-        """Time of the event loop since which the leader has refused to serve the partition."""
+        """Time (`time.monotonic`) since which the leaders of the partition have refused to serve it; None: they serve it."""
         self._batches: deque[list[Any]] = deque()
 
     @property

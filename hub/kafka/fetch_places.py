@@ -14,12 +14,12 @@ from .fetch_source import NOT_SERVED, FetchSource, SourceOwner
 from .leaders import BrokerConnections, Located, list_offsets
 
 SEARCH_SECONDS = 10.0
-"""How long a partition may have no leader."""
+"""How long the leaders of partitions are looked up before the search fails, as after a change of the leader."""
 BACKOFF_SECONDS = 0.05
 
 
 class SourceSettings(NamedTuple):
-    """How sources are made, see `FetchSource`."""
+    """What the sources of a `Fetcher` have in common, see `FetchSource`."""
 
     limits: FetchLimits
     partition_bytes: int
@@ -116,7 +116,8 @@ class SourceTable:
     async def _list(
         self, source: FetchSource, timestamp: int, asked: list[TopicPartition], committed: bool
     ) -> dict[TopicPartition, tuple[int, int]]:
-        """Brokers process the requests of a connection in order, so another one is used during a long poll."""
+        """Error code and offset by partition, from one broker. Brokers process the requests of a connection in order, so another
+        connection is used during a long poll."""
         seconds = self._cluster.request_seconds
         if not source.is_busy:
             try:

@@ -98,7 +98,7 @@ class FetchSource:
         self.parts[buffer.partition] = _Part(buffer, leader_epoch)
 
     def send(self) -> None:
-        """Send a request, unless one is under way, nothing is wanted, or a partition has its share of the buffer full."""
+        """Send a request, unless one is under way, no partition is to be read, or the buffer of a partition is full."""
         if self._sent is not None:
             return
         wanted: dict[TopicPartition, FetchPosition] = {}

@@ -4,7 +4,7 @@ A response is processed in the turn of the event loop in which it arrives: its b
 reader is woken once. The next request is sent in the same turn if there are more records or the reader is still waiting;
 otherwise when it waits again, so that in between offsets can be requested and positions changed without the delay of a long poll.
 
-No request is sent while a partition of the leader has its share of the buffer full: a long poll for the others would delay it.
+No request is sent to a leader while the buffer of one of its partitions is full: a long poll for the others would delay that one.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ class FetchSettings:
     """Size requested of a partition at once; no more is requested while this much is buffered. A larger batch is received
     nevertheless."""
     buffer_bytes: int = 32 << 20
-    """The same for all partitions together, except those that are paused."""
+    """Nothing is requested while the buffers of all partitions that are not paused hold this much together."""
     committed: bool = True
     """Without records of open and aborted transactions; otherwise with both."""
 
@@ -58,8 +58,10 @@ class Fetcher:
         self._waiter: asyncio.Future[bool] | None = None
 
     async def open(self, offsets: Mapping[TopicPartition, int], *, timeout_seconds: float = fetch_places.SEARCH_SECONDS) -> None:
-        """Connect to the leaders of these partitions, which are read from these offsets. A new topic may need a moment until it
-        is found. Raises `BrokerUnreachable`, `TopicMissing`, `PartitionUnavailable`, `ConnectionLost`."""
+        """Connect, within `timeout_seconds`, to the leaders of these partitions, which are read from these offsets. A new topic
+        may need a moment until it is found.
+
+        Raises `BrokerUnreachable`, `TopicMissing`, `PartitionUnavailable`, `ConnectionLost`."""
         for partition, offset in offsets.items():
             self._buffers[partition] = PartitionBuffer(partition, offset, self._settings.partition_bytes)
         self._turns = deque(self._buffers.values())
@@ -88,7 +90,7 @@ class Fetcher:
 
     async def wait(self, seconds: float) -> bool:
         """Wait until `take` has something to return or to raise, or a position has moved past records that are not visible. False
-        if nothing of this happened for `seconds`."""
+        if none of this happened within `seconds`."""
         if any(buffer.is_ready for buffer in self._turns):
             return True
         assert self._waiter is None, "the partitions have another reader"

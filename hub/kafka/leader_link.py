@@ -23,19 +23,19 @@ Taken = list[tuple[PartitionQueue, OutgoingBatch]]
 
 
 class LeaderLink:
-    """Sends the batches of the queues that are offered, until the connection is closed. `on_trouble` gets each queue that cannot
-    be sent here any longer, `on_error` an error of this program."""
+    """Sends the batches of the queues that are offered, until the connection is closed. `on_detach` gets each queue that can
+    no longer be sent over it, `on_error` an unexpected exception."""
 
     def __init__(
         self,
         connection: Connection,
         request_seconds: float,
-        on_trouble: Callable[[PartitionQueue], object],
+        on_detach: Callable[[PartitionQueue], object],
         on_error: Callable[[Exception], object],
     ) -> None:
         self._connection = connection
         self._timeout_ms = int(request_seconds * REPLICATION_SHARE * 1000)
-        self._on_trouble = on_trouble
+        self._on_detach = on_detach
         self._on_error = on_error
         self._ready: dict[PartitionQueue, None] = {}
         self._unanswered = 0
@@ -73,7 +73,7 @@ class LeaderLink:
     def _return_all(self) -> None:
         ready, self._ready = self._ready, {}
         for queue in ready:
-            self._on_trouble(queue)
+            self._on_detach(queue)
 
     def _take(self) -> Taken:
         """At most one batch per partition; empty if nothing is to be sent."""
@@ -128,12 +128,12 @@ class LeaderLink:
                 queue.lost(str(error))
                 self._continue(queue)
             self._return_all()
-        except Exception as mistake:
-            self._on_error(mistake)
+        except Exception as unexpected:
+            self._on_error(unexpected)
 
     def _continue(self, queue: PartitionQueue) -> None:
         if queue.failed:
             if not queue.in_flight:
-                self._on_trouble(queue)
+                self._on_detach(queue)
         elif queue.sendable:
             self._ready[queue] = None

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ..protocol import ErrorCode, TopicPartition, name_of
 from .codec import BATCH_BYTES_MAX, build_batch
-from .errors import PartitionUnavailable, RecordTooLarge
+from .errors import RecordRejected, RecordTooLarge
 from .records import Record
 
 IN_FLIGHT_BATCHES_MAX = 5
@@ -141,7 +141,7 @@ class PartitionQueue:
         self._waiting.append(queued)
 
     def discard(self, on_done: OnDone) -> None:
-        """Forget the records with this callback that were never sent; it may still be called for the others."""
+        """Remove the records with this callback that were never sent; it may still be called for those that were."""
         self._waiting = deque(queued for queued in self._waiting if queued.on_done != on_done)
 
     # --- sending
@@ -200,7 +200,7 @@ class PartitionQueue:
     def answered(self, batch: OutgoingBatch, leader: str, code: int, message: str) -> None:
         """The leader answered with an error code and, in case of an error, with a message.
 
-        Records that it rejects finally get a RecordTooLarge or PartitionUnavailable."""
+        Records that it rejects finally get a RecordTooLarge or RecordRejected."""
         self.in_flight -= 1
         if code in STORED:
             self._known = batch.stored = True
@@ -239,11 +239,11 @@ class PartitionQueue:
         if too_large:
             batch.done(RecordTooLarge(topic, len(record.value or b""), BATCH_BYTES_MAX))
         else:
-            batch.done(PartitionUnavailable(topic, partition, leader, f"rejected the record ({self.reason})"))
+            batch.done(RecordRejected(topic, partition, leader, self.reason))
         self._settle()
 
     def lost(self, reason: str) -> None:
-        """The outcome of a batch is unknown."""
+        """The outcome of a batch is unknown: there was no response, for this `reason`."""
         self.in_flight -= 1
         self._fail(reason)
 
@@ -255,7 +255,7 @@ class PartitionQueue:
     # --- after a failure
 
     def delay(self, reason: str) -> None:
-        """The caller could not find a leader or an identity."""
+        """Note that the caller found no leader or identity: the next attempt is made after a longer backoff."""
         self.failures += 1
         self.reason = reason
 

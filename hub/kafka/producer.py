@@ -25,8 +25,8 @@ log = Logger(__name__)
 
 
 class Producer:
-    """Create one per client, and use it on one event loop. Its background work runs in `tasks`, which fail if it makes a
-    mistake. `linger_ms`: time to wait for further records before a batch is sent."""
+    """Create one per client, and use it on one event loop. Its background work runs in `tasks`, which fail if it raises an
+    unexpected exception. `linger_ms`: time to wait for further records before a batch is sent."""
 
     def __init__(self, cluster: Cluster, tasks: ServiceTasks, *, linger_ms: int = 0) -> None:
         self._tasks = tasks
@@ -43,8 +43,10 @@ class Producer:
         """Connect. Raises BrokerUnreachable."""
         try:
             await self._router.start()
-        except ConnectionLost as refused:  # it is asked again for the first record
-            log.debug("no producer id yet", action="producer_waits", reason=str(refused))
+        except ConnectionLost as refused:
+            log.debug(
+                "no producer id yet: it is requested again with the first record", action="producer_waits", reason=str(refused)
+            )
 
     def post(self, topic: str, partition: int, queued: QueuedRecord) -> None:
         """Send a record with the other records of this turn of the event loop, or of the linger."""
@@ -93,7 +95,7 @@ class Producer:
         self._router.request(queue)
 
     def _fail(self, error: Exception) -> None:
-        """Report a mistake of this program, made in a callback, as the failure of a task."""
+        """Report an unexpected exception in a callback as the failure of a task."""
         self._tasks.start(_raise(error), "producer")
 
     def discard(self, topic: str, partition: int, on_done: OnDone) -> None:

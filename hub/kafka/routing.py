@@ -92,7 +92,12 @@ class Router:
             if queue.identity is not None:
                 topic, partition = queue.partition
                 place = {"topic": topic, "partition": partition}
-                log.info("new producer id", action="producer_replaced", reason=queue.reason, **place)
+                log.info(
+                    "new producer id: unacknowledged records may be stored twice",
+                    action="producer_replaced",
+                    reason=queue.reason,
+                    **place,
+                )
             queue.renew(self._identity)
 
     async def _find_leaders(self, queues: Collection[PartitionQueue]) -> None:
@@ -127,7 +132,9 @@ class Router:
         for queue in queues:
             if not queue.failures:
                 topic, partition = queue.partition
-                log.debug("records wait", action="producer_waits", topic=topic, partition=partition, reason=reason)
+                log.debug(
+                    "records wait for their leader", action="producer_waits", topic=topic, partition=partition, reason=reason
+                )
             queue.delay(reason)
             self.request(queue)
 

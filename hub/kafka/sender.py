@@ -88,8 +88,8 @@ class Sender:
     async def send_many(self, outgoing: Sequence[Outgoing], *, timeout_seconds: float = SEND_SECONDS) -> None:
         """Send records and wait until all are acknowledged. Those of a partition are stored in order.
 
-        Raises RecordTooLarge, BrokerUnreachable, PartitionUnavailable; records may have been stored nevertheless, or be stored
-        later. Raises ConnectionLost if the sender has failed or is stopped."""
+        Raises RecordTooLarge, RecordRejected, BrokerUnreachable, PartitionUnavailable; records may have been stored
+        nevertheless, or be stored later. Raises ConnectionLost if the sender has failed or is stopped."""
         if self._tasks.failure is not None:
             raise _failed(self._tasks.failure)
         if not outgoing:

@@ -31,7 +31,7 @@ def not_acknowledged(standing: PartitionStanding, cluster: Cluster, topic: str, 
     broker responds, else `PartitionUnavailable`."""
     leader, connected, brokers, unreachable, reason = standing
     if not connected and (unreachable or (leader is not None and brokers == 1)):
-        return BrokerUnreachable(str(cluster), unreachable or reason or f"no acknowledgement within {seconds:g} s")
+        return BrokerUnreachable(str(cluster), unreachable or reason or _nothing_for(seconds))
     if leader is None:
         return PartitionUnavailable(topic, partition, None, f"{_nothing_for(seconds)}{_because(reason)}")
     if connected:

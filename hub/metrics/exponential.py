@@ -1,7 +1,7 @@
 """Exponential histograms: buckets whose bounds follow from the values, with a relative error of a few percent for any range.
 
 Bucket `index` at `scale` holds the values above `base ** index` up to `base ** (index + 1)`, where `base` is `2 ** 2 ** -scale`.
-There are at most BUCKETS_MAX per sign: when a value does not fit, the scale is lowered, which joins neighbouring buckets.
+There are at most BUCKETS_MAX per sign: when a value does not fit, the scale is lowered, which merges neighbouring buckets.
 
 Source: OpenTelemetry, "Metrics Data Model", ExponentialHistogram (base 2, upper bounds inclusive); the size and the first scale
 are those of the "Base2 Exponential Bucket Histogram Aggregation" of its SDK specification.
@@ -67,7 +67,7 @@ class ExponentialBuckets:
         buckets = positive if value > 0 else negative
         index = index_of(abs(value), scale)
         if index not in buckets and (shift := _shift_for((*buckets, index))):
-            self._scaled = scale, positive, negative = scale - shift, _joined(positive, shift), _joined(negative, shift)
+            self._scaled = scale, positive, negative = scale - shift, _downscaled(positive, shift), _downscaled(negative, shift)
             buckets, index = positive if value > 0 else negative, index >> shift
         buckets[index] = buckets.get(index, 0) + 1
 
@@ -89,10 +89,10 @@ def merged_points(first: ExponentialPoint, second: ExponentialPoint) -> Exponent
     sums: tuple[Buckets, Buckets] = ({}, {})
     for point in (first, second):
         for total, buckets in zip(sums, _buckets_of(point), strict=True):
-            for index, count in _joined(buckets, point.scale - scale).items():
+            for index, count in _downscaled(buckets, point.scale - scale).items():
                 total[index] = total.get(index, 0) + count
     shift = max(_shift_for(total) for total in sums)
-    positive, negative = (_joined(total, shift) for total in sums)
+    positive, negative = (_downscaled(total, shift) for total in sums)
     return _point(scale - shift, first.zeros + second.zeros, positive, negative)
 
 
@@ -122,8 +122,8 @@ def _shift_for(indexes: Iterable[int]) -> int:
     return shift
 
 
-def _joined(buckets: Mapping[int, int], shift: int) -> Buckets:
-    joined: Buckets = {}
+def _downscaled(buckets: Mapping[int, int], shift: int) -> Buckets:
+    merged: Buckets = {}
     for index, count in buckets.items():
-        joined[index >> shift] = joined.get(index >> shift, 0) + count
-    return joined
+        merged[index >> shift] = merged.get(index >> shift, 0) + count
+    return merged

@@ -20,9 +20,8 @@ class Point(Struct, frozen=True, omit_defaults=True):
     """One series. `labels`: the values of the instrument's labels, in their order; empty for an absent one.
 
     `value`: of a counter, updown or gauge; the sum of a histogram. `counts`: per bucket of a histogram, not cumulative; the last
-    is that above all bounds.
-    `exponential`: the same values in exponential buckets, if the process counts them. `lowest`, `highest`: of a histogram since
-    its start; None if it is empty."""
+    is that above all bounds. `exponential`: the same values in exponential buckets, if the process counts them. `lowest`,
+    `highest`: of a histogram since its start; None if it is empty."""
 
     labels: tuple[str, ...]
     value: float

@@ -7,7 +7,7 @@ first message before it is posted to the thread.
 | answer of Slack                                    | meaning                                                                   |
 |----------------------------------------------------|---------------------------------------------------------------------------|
 | `ok: true`                                         | accepted                                                                  |
-| 429, 5xx, `ratelimited`, errors inside Slack       | `Unavailable`, with `Retry-After`                                         |
+| 429, 5xx, `ratelimited`, internal errors of Slack  | `Unavailable`, with `Retry-After`                                         |
 | `invalid_auth`, `channel_not_found` ...            | `Unavailable`: a fault of the setting that is named, which costs no alert |
 | `message_not_found`, `thread_not_found` ...        | the first message was deleted: a new one is posted                        |
 | other errors (`msg_too_long`, `invalid_blocks`)    | `Undeliverable`                                                           |
@@ -32,8 +32,8 @@ PREFIX = "thread/"
 THREADS_MAX = 1000
 """Alerts whose message is known; beyond it the oldest is forgotten, and continues with a new message."""
 
-_CUT = re.compile(rb'\{"ok":true,"channel":"(?P<channel>[A-Z0-9]{1,64})","ts":"(?P<ts>[0-9.]{1,64})",')
-"""The beginning of an answer that repeats a message so long that its end was not read."""
+_TRUNCATED = re.compile(rb'\{"ok":true,"channel":"(?P<channel>[A-Z0-9]{1,64})","ts":"(?P<ts>[0-9.]{1,64})",')
+"""The beginning of an answer that was not read to its end, because it repeats a long message."""
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _SETTING_OF: Mapping[str, str] = {
     **dict.fromkeys(
@@ -89,8 +89,8 @@ def _read(answer: Answer) -> dict[str, Any] | None:
     try:
         found = json.loads(answer.body)
     except ValueError:
-        cut = _CUT.match(answer.body)
-        return None if cut is None else {"ok": True, **{name: value.decode() for name, value in cut.groupdict().items()}}
+        start = _TRUNCATED.match(answer.body)
+        return None if start is None else {"ok": True, **{name: value.decode() for name, value in start.groupdict().items()}}
     return found if isinstance(found, dict) else None
 
 
@@ -145,5 +145,6 @@ def _thread(stored: Any) -> Thread | None:
 
 
 def _can_continue(notice: Notice) -> bool:
-    """Events that are no failures but were selected by the settings are announced each on its own."""
+    """Whether another notice of the alert can follow. An event that is not a failure, but was selected by the settings, is
+    announced on its own."""
     return notice.status == "firing" and (notice.severity != "info" or notice.event_type.startswith("alert."))

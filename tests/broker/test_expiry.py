@@ -174,3 +174,11 @@ def test_offsets_in_a_deleted_topic_are_forgotten_also_over_a_crash(disk: Disk) 
     assert disk.offsets("g") == {}
     disk.restart(orderly=False)
     assert disk.offsets("g") == {}
+
+
+def test_a_deleted_group_stays_deleted_over_a_crash(disk: Disk) -> None:
+    for group in ("g", "h"):
+        disk.broker.groups.offsets.commit(group, [("t", 0, 5, -1, None)])
+    assert disk.broker.groups.offsets.delete("g") is ErrorCode.NONE
+    disk.restart(orderly=False)
+    assert list(disk.broker.groups.groups) == ["h"]

@@ -26,6 +26,14 @@ def test_the_promised_commands_are_there() -> None:
     assert tasks | events | benches | {"hub verify", "hub demo"} <= EVERY.keys()
 
 
+@pytest.mark.parametrize("name", [path.removeprefix("hub ") for path in EVERY if path.count(" ") == 1])
+def test_a_command_is_complete_without_the_modules_of_the_others(name: str) -> None:
+    alone = dict(commands(typer.main.get_command(build(name))))
+    found = {path for path in alone if path == f"hub {name}" or path.startswith(f"hub {name} ")}
+    assert found == {path for path in EVERY if path == f"hub {name}" or path.startswith(f"hub {name} ")}
+    assert len(alone) < len(EVERY)
+
+
 @pytest.mark.parametrize("path", EVERY)
 def test_a_command_says_what_it_does(path: str) -> None:
     help_text = getattr(EVERY[path], "help", None)

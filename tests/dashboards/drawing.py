@@ -73,7 +73,7 @@ def color_of(value: float, steps: Sequence[Json]) -> str:
 
 
 def stat(panel: Json, courses: Sequence[Course], box: Box) -> str:
-    """One number for each series, with its course behind it."""
+    """The last value of the first series, with a sparkline behind it."""
     if not any(course.points for course in courses):
         return no_data(box)
     defaults = panel["fieldConfig"]["defaults"]

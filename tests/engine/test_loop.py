@@ -12,7 +12,8 @@ from msgspec import json
 
 from hub.broker import BrokerServer
 from hub.engine import EngineSettings, LoopSettings, MissingHistory, PartitionLoop
-from hub.engine.in_process import InProcessBroker, InProcessSession
+from hub.engine.in_process import InProcessBroker, InProcessIntake, InProcessSession
+from hub.engine.loop import IDLE_SECONDS
 from hub.engine.ports import EngineBroker
 from hub.kafka import (
     EVENTS,
@@ -59,6 +60,7 @@ class Owner:
         snapshots: Path | None = None,
         snapshot_bytes: int = 1 << 26,
         ports: EngineBroker | None = None,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self.ready = asyncio.Event()
         self.loop = PartitionLoop(
@@ -69,6 +71,7 @@ class Owner:
             loop_settings=LoopSettings(snapshot_bytes=snapshot_bytes),
             snapshots=snapshots,
             on_ready=lambda partition: self.ready.set(),
+            idle_seconds=idle_seconds,
         )
         self.task = asyncio.get_running_loop().create_task(self.loop.run())
 
@@ -131,6 +134,33 @@ async def test_an_owner_that_stops_says_so_and_the_next_goes_on_where_it_was(bro
     assert [event.epoch for event in seen if event.type == "engine.started"] == [1, 2]
     restored = [event.data for event in seen if event.type == "engine.restored"][-1]
     assert (restored.live_tasks, restored.snapshot) == (3, False)
+
+
+async def test_an_idle_loop_with_a_long_poll_takes_new_records_and_stops_at_once(
+    broker: BrokerServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, long = InProcessIntake.read, 3.5
+    waits = asyncio.Queue[float]()
+
+    async def counted(self: InProcessIntake, max_records: int, timeout_seconds: float) -> list[StoredRecord]:
+        waits.put_nowait(timeout_seconds)
+        return await read(self, max_records, timeout_seconds)
+
+    async def idle() -> None:
+        async with asyncio.timeout(60):
+            while await waits.get() != long or not waits.empty():
+                pass
+
+    monkeypatch.setattr(InProcessIntake, "read", counted)
+    owner = await Owner(broker, idle_seconds=long).started()
+    await idle()
+    began = asyncio.get_running_loop().time()
+    await submit(broker, range(1))
+    await until(broker, "task.created", 1)
+    await idle()
+    await owner.stop()
+    assert asyncio.get_running_loop().time() - began < long
+    assert (await events(broker))[-1].type == "engine.stopped"
 
 
 async def test_an_intake_whose_beginning_is_gone_without_state_is_refused(broker: CheckedBroker) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from hub.kafka import PartitionUnavailable, Record, RecordTooLarge, TopicPartition, read_batches
+from hub.kafka import Record, RecordRejected, RecordTooLarge, TopicPartition, read_batches
 from hub.kafka.partition_queue import IN_FLIGHT_BATCHES_MAX, IdempotentIdentity, OutgoingBatch, PartitionQueue, QueuedRecord
 from hub.protocol import ErrorCode
 
@@ -187,8 +187,8 @@ def test_a_rejected_record_names_leader_and_reason(known: Queued) -> None:
     known.add(b"a")
     known.answer(known.take(), ErrorCode.INVALID_RECORD)
     error = known.rejected[b"a"]
-    assert isinstance(error, PartitionUnavailable)
-    assert str(error) == "The leader of t-3, host:1, rejected the record (INVALID_RECORD)."
+    assert isinstance(error, RecordRejected)
+    assert str(error) == "The leader of t-3, host:1, rejected a record (INVALID_RECORD)."
 
 
 def test_records_that_cannot_be_encoded_are_rejected_alone(known: Queued) -> None:

@@ -3,6 +3,7 @@ tests in `conformance/producer`."""
 
 import asyncio
 import logging
+import random
 from collections.abc import AsyncIterator
 
 import pytest
@@ -14,6 +15,7 @@ from hub.kafka import (
     ConnectionLost,
     Outgoing,
     PartitionUnavailable,
+    RecordRejected,
     RecordTooLarge,
     Sender,
 )
@@ -51,7 +53,7 @@ class ScriptedProducer:
         waiting, self.waiting = self.waiting, []
         for record, on_done in waiting:
             if record.value == REJECTED:
-                on_done(PartitionUnavailable("t", 0, "x:1", "rejected the record (INVALID_RECORD)"))
+                on_done(RecordRejected("t", 0, "x:1", "INVALID_RECORD"))
             else:
                 self.stored.append(record.value)
                 on_done(None)
@@ -148,7 +150,7 @@ async def test_a_post_with_room_does_not_wait(posts: Posts) -> None:
 
 
 async def test_of_many_a_rejected_one_is_raised_when_the_others_are_stored(posts: Posts) -> None:
-    with pytest.raises(PartitionUnavailable, match="INVALID_RECORD"):
+    with pytest.raises(RecordRejected, match="INVALID_RECORD"):
         await posts.sender.send_many([outgoing(value) for value in (b"first", REJECTED, b"last")], timeout_seconds=3_600)
     assert posts.producer.stored == [b"first", b"last"]
     await posts.sender.send_many([])
@@ -244,7 +246,8 @@ def queue_of(number: int) -> PartitionQueue:
 
 
 def fill(queue: PartitionQueue, size: int) -> None:
-    queue.append(QueuedRecord(Record(b"k", b"v" * size, (), 1), size, lambda error: None))
+    value = random.Random(size).randbytes(size)  # not compressible
+    queue.append(QueuedRecord(Record(b"k", value, (), 1), size, lambda error: None))
 
 
 def test_at_most_five_requests_are_unanswered_and_none_grows_without_limit() -> None:

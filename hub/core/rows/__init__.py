@@ -10,7 +10,7 @@ from .engine import EngineRow, engine_row_decoder
 from .intake import IntakeRow, intake_row_decoder
 from .meta import FORMAT, META_KEY, MetaRow, meta_row_decoder
 from .observed import ObservedRow, observed_row_decoder
-from .task import TaskRow, task_row_decoder
+from .task import TaskRow, share_values, task_row_decoder
 from .worker import WorkerRow, worker_row_decoder
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "intake_row_decoder",
     "meta_row_decoder",
     "observed_row_decoder",
+    "share_values",
     "task_row_decoder",
     "worker_row_decoder",
 ]

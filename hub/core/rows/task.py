@@ -1,4 +1,10 @@
-"""The row of a task."""
+"""The row of a task.
+
+Its structs are not tracked by the garbage collector (`gc=False`): they are never part of a reference cycle, and a partition has
+many of them.
+"""
+
+from sys import intern
 
 from msgspec import Raw, Struct, json
 
@@ -13,7 +19,7 @@ INLINE_ARGS_BYTES_MAX = 512
 EMPTY = Raw(b"{}")
 
 
-class Lease(Struct, kw_only=True, omit_defaults=True, frozen=True):
+class Lease(Struct, kw_only=True, omit_defaults=True, frozen=True, gc=False):
     """The right of a worker to the current attempt, for `seconds` after each of its reports. `token` proves it; `inbox` is the
     worker's partition of the commands topic of its pool. `trace_period`: see `schemas/tracing.py`."""
 
@@ -25,7 +31,7 @@ class Lease(Struct, kw_only=True, omit_defaults=True, frozen=True):
     trace_period: int = 0
 
 
-class Timers(Struct, kw_only=True, omit_defaults=True, frozen=True):
+class Timers(Struct, kw_only=True, omit_defaults=True, frozen=True, gc=False):
     """Due times in microseconds since the Unix epoch: start of a scheduled task, next attempt, timeout of this attempt, latest
     start, total timeout."""
 
@@ -36,7 +42,7 @@ class Timers(Struct, kw_only=True, omit_defaults=True, frozen=True):
     total: int | None = None
 
 
-class Cancel(Struct, kw_only=True, omit_defaults=True, frozen=True):
+class Cancel(Struct, kw_only=True, omit_defaults=True, frozen=True, gc=False):
     """Reason and requester of a cancel. `timed_out`: the total timeout caused it."""
 
     reason: str = ""
@@ -44,7 +50,7 @@ class Cancel(Struct, kw_only=True, omit_defaults=True, frozen=True):
     timed_out: bool = False
 
 
-class Steps(Struct, kw_only=True, omit_defaults=True, frozen=True):
+class Steps(Struct, kw_only=True, omit_defaults=True, frozen=True, gc=False):
     """Counters of a workflow: all steps (`total`), created ones (`planned`), and ended ones by state."""
 
     total: int = 0
@@ -56,11 +62,14 @@ class Steps(Struct, kw_only=True, omit_defaults=True, frozen=True):
     expired: int = 0
 
 
+NO_TAGS: dict[str, str] = {}
+NO_DEPENDENCIES: list[Dependency] = []
+"""Shared by all rows without these, to save memory; values of rows are replaced, never changed."""
 NO_TIMERS = Timers()
 NO_STEPS = Steps()
 
 
-class TaskRow(TaskFields, kw_only=True, omit_defaults=True):
+class TaskRow(TaskFields, kw_only=True, omit_defaults=True, gc=False):
     """A live task, or an ended step of a live workflow. `root` and `parent` are None if the task is its own root.
 
     `name`, `version` and `tags` are declared in `TaskFields`. `delivery` and `retry` are the submission's; `version` and `policy`
@@ -116,6 +125,19 @@ class TaskRow(TaskFields, kw_only=True, omit_defaults=True):
     result: Raw = ABSENT
     cancel: Cancel | None = None
     steps: Steps = NO_STEPS
+
+
+def share_values(row: TaskRow) -> TaskRow:
+    """Replace values of a decoded row that are equal in many rows by shared objects, to save memory. Returns the row."""
+    row.name, row.state = intern(row.name), intern(row.state)
+    row.namespace, row.queue = intern(row.namespace), intern(row.queue)
+    if row.version is not None:
+        row.version = intern(row.version)
+    row.tags = row.tags or NO_TAGS
+    row.depends_on = row.depends_on or NO_DEPENDENCIES
+    if row.scheduled_at == row.created_at:
+        row.scheduled_at = row.created_at
+    return row
 
 
 task_row_decoder = json.Decoder(TaskRow)

@@ -109,7 +109,7 @@ class IsolatedSubscriber:
             case ():
                 return error
             case (place,):
-                return ProcessEnded(f"{error} while it handled the event {place.partition}/{place.offset}")
+                return ProcessEnded(f"{error} while it handled the event at offset {place.offset} of partition {place.partition}")
             case _:
                 return ProcessEnded(f"{error} while it handled {len(remains.events)} events")
 

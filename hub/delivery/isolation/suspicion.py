@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from ..current_events import EventPlace, ProcessEnded, ProcessKilled, Remains, Suspect
 
 SUSPECTS_MAX = 10_000
-"""The oldest ones are forgotten: an event that ends its process is soon a suspect again."""
+"""Most suspects; beyond it the oldest are forgotten: one that ends the process is soon a suspect again."""
 
 
 def utc_now() -> str:
@@ -15,7 +15,7 @@ def utc_now() -> str:
 
 
 class Suspicion:
-    """The suspects of one subscriber, in the memory of the process of delivery: a restart of that counts from 0 again."""
+    """The suspects of one subscriber, in the memory of the process of delivery, whose restart sets all counts to 0."""
 
     def __init__(self, now: Callable[[], str] = utc_now) -> None:
         self._now = now
@@ -28,9 +28,9 @@ class Suspicion:
         return tuple(self._suspects.values())
 
     def note_end(self, remains: Remains, error: ProcessEnded) -> None:
-        """A process ended with this error, and left this; it was given the present suspects.
+        """A process ended with this error; `remains` is what its memory says, and the present suspects are those it was given.
 
-        An event is counted once with others, and from then on only if it was handled alone."""
+        The first end counts for all events that were being handled, a further one only for an event that was handled alone."""
         given = tuple(self._suspects)
         for number in remains.acknowledged:
             if number < len(given):

@@ -9,7 +9,16 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from hub.kafka import BrokerUnreachable, Cluster, Outgoing, PartitionUnavailable, RecordTooLarge, Sender, TopicPartition
+from hub.kafka import (
+    BrokerUnreachable,
+    Cluster,
+    Outgoing,
+    PartitionUnavailable,
+    RecordRejected,
+    RecordTooLarge,
+    Sender,
+    TopicPartition,
+)
 from hub.protocol import ErrorCode
 from tests.components.running import until
 from tests.ports import free_port
@@ -221,7 +230,7 @@ async def test_a_record_that_the_broker_rejects_is_reported_and_the_others_are_s
     async with sending(one) as sender:
         await sender.send(outgoing(b"first"))
         one.script.append(refuse(ErrorCode.INVALID_RECORD, of=0))
-        with pytest.raises(PartitionUnavailable, match=rf"t-0, {one.brokers[0].address}, rejected the record \(INVALID_RECORD\)"):
+        with pytest.raises(RecordRejected, match=rf"t-0, {one.brokers[0].address}, rejected a record \(INVALID_RECORD\)"):
             await sender.send_many([outgoing(b"bad"), outgoing(b"good", 1)])
         one.logs[TopicPartition("t", 0)].refused.add(b"bad")
         await asyncio.gather(*(sender.post(outgoing(value)) for value in [*numbers(10), b"bad", *numbers(10, 10)]))
