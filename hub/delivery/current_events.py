@@ -27,8 +27,8 @@ ENDS_MAX = 3
 """After this many ends of its process an event is not handled again. A single end may have any cause, and at the first one
 several events may have been in progress; from the second on, a suspect is handled alone."""
 KILLS_MAX = 10
-"""The same if the process was killed from outside: by an operator, which says nothing about the event, or by the kernel because
-memory ran out, which may have other causes."""
+"""The same if the process was ended from outside: by an operator, which says nothing about the event, or by the kernel or the hub
+because of its memory, which other code of the plugin may use."""
 _WORD = 8
 _HEAD = 5
 _EVENT_WORDS = 3
@@ -41,7 +41,7 @@ class ProcessEnded(HubError):
 
 
 class ProcessKilled(ProcessEnded):
-    """The process of a subscriber was killed from outside."""
+    """The process of a subscriber was ended from outside, or because it used too much memory."""
 
 
 class EventPlace(NamedTuple):
@@ -139,9 +139,10 @@ class CurrentEvents:
         return None if found is None else found[1]
 
     def acknowledge(self, suspect: Suspect) -> None:
-        """The event was acknowledged: it is no longer a suspect."""
-        number, _ = self._suspects.pop(suspect.place)
-        self._words[_HEAD + number] = 1
+        """The event was acknowledged: it is no longer a suspect. No effect if that is known."""
+        found = self._suspects.pop(suspect.place, None)
+        if found is not None:
+            self._words[_HEAD + found[0]] = 1
 
     def note_commit(self) -> None:
         """Offsets were committed, after events were delivered."""

@@ -70,6 +70,8 @@ async def _deliver(job: Job, reporter: Reporter, current: CurrentEvents) -> int:
                     await changed.wait()
             except TimeoutError:
                 continue
+        if stopping.is_set():
+            reporter.draining()
     except ConfigurationError as error:
         reporter.invalid(str(error))
     except BrokenPipeError:  # the manager is gone

@@ -52,8 +52,8 @@ class WatchedHandling:
 
     async def _step_among_suspects(self, slot: Slot, lane: Lane) -> float | None:
         item = self._divide(lane)
-        suspect = self._current.suspect(item)
         async with self._one_by_one:
+            suspect = self._current.suspect(item)  # not before: it may have been acknowledged meanwhile
             if suspect is not None:
                 return await self._step_alone(slot, lane, item, suspect)
         return await self._step(slot, lane)

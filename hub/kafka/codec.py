@@ -182,5 +182,5 @@ def _read(batches: Any, data: bytes, pending: list[tuple[int, int]]) -> list[Sto
 
 def is_abort(batch: Any) -> bool:
     """Whether a control batch is the marker of an aborted transaction. Raises any exception if its record is invalid."""
-    marker = next(iter(batch))
-    return bool(_CONTROL_KEY.unpack(marker.key[:4])[1] == _ABORT)
+    marker = next(iter(batch), None)  # compaction leaves a batch without records
+    return marker is not None and bool(_CONTROL_KEY.unpack((marker.key or b"")[:4])[1] == _ABORT)

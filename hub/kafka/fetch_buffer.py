@@ -121,12 +121,13 @@ class PartitionBuffer:
 
     def _enlarge(self, start: bytes, bytes_max: int) -> None:
         size = int.from_bytes(start[_LENGTH_AT:_LENGTH_END], "big") + _LENGTH_END if len(start) >= _LENGTH_END else 0
-        self.max_bytes = max(size, 2 * self.max_bytes)
-        if self.max_bytes > bytes_max:
+        size = max(size, self.max_bytes + 1)
+        if size <= bytes_max:
+            self.max_bytes = min(max(size, 2 * self.max_bytes), bytes_max)
+        else:
             topic, partition = self.partition
-            self.failure = CorruptBatch(
-                f"{topic}-{partition} at offset {self.fetch_offset}: a batch of {self.max_bytes} bytes is larger than {bytes_max}"
-            )
+            where = f"{topic}-{partition} at offset {self.fetch_offset}"
+            self.failure = CorruptBatch(f"{where}: a batch of {size} bytes is larger than {bytes_max}")
 
     def take(self) -> TakenBatch | None:
         """The next batch, or None. Raises `failure` once, after the batches before it."""

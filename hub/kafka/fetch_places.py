@@ -44,6 +44,7 @@ class SourceTable:
         self._buffers = buffers
         self._brokers = BrokerConnections(cluster, role=role)
         self._sources: dict[Address, FetchSource] = {}
+        self._searches = 0
 
     @property
     def missing(self) -> Collection[TopicPartition]:
@@ -59,17 +60,21 @@ class SourceTable:
 
         Raises `BrokerUnreachable` and `ConnectionLost`, and after `seconds` also `TopicMissing` and `PartitionUnavailable`."""
         reason: HubError | None = None
+        self._searches += 1
         try:
             async with asyncio.timeout(seconds):
                 while missing := self.missing:
-                    found, reason = await self._brokers.locate(missing)
-                    for partition, located in found.items():
-                        self._place(partition, located)
+                    found, reason = await self._brokers.locate(missing, [one.broker.address for one in self.all() if one.is_busy])
+                    for partition in found.keys() & self.missing:  # another search may have found the others
+                        self._place(partition, found[partition])
                     if reason is not None:
                         await asyncio.sleep(BACKOFF_SECONDS)
         except TimeoutError:
             raise reason or BrokerUnreachable(str(self._cluster), f"waited {seconds:g} s") from None
-        self._brokers.keep_only(self._sources)
+        finally:
+            self._searches -= 1
+        if not self._searches:  # another search may have connected to a broker that has no source yet
+            self._brokers.keep_only(self._sources)
 
     def _place(self, partition: TopicPartition, located: Located) -> None:
         address = located.leader.address

@@ -35,14 +35,14 @@ class FetchSession:
         return (self._id, self._epoch), changed, [one for one in known if one not in wanted]
 
     def accept(self, code: int, session_id: int) -> bool:
-        """Process error and session id of a response. False: the broker refused the session, and the next request opens a new
-        one."""
-        if code in REFUSALS:
+        """Process error and session id of a response. False: the broker refused the session.
+
+        After any error the next request opens a new session, because the broker may not have processed the last one."""
+        if code:
             if code == ErrorCode.FETCH_SESSION_ID_NOT_FOUND:
                 self._id = 0
             self._epoch = 0  # with the old id, the broker closes the old session
-            return False
-        if self._possible and not code:
+        elif self._possible:
             self._id = session_id
             self._epoch = (1 if self._epoch == EPOCH_MAX else self._epoch + 1) if session_id else 0
-        return True
+        return code not in REFUSALS

@@ -111,9 +111,9 @@ class FetchSource:
                 more = more or buffer.may_have_more
         if not wanted or not self._owner.has_room:
             return
+        body = write_request(self._kind.version, self._limits, *self._session.request(wanted))
         self._sent = {one: self.parts[one].buffer.generation for one in wanted}
         self._is_polling = not more
-        body = write_request(self._kind.version, self._limits, *self._session.request(wanted))
         try:
             self.broker.connection.send(self._kind, body, self._answered, self._lost, timeout_seconds=self._timeout_seconds)
         except ConnectionLost as lost:

@@ -142,16 +142,23 @@ class Fetcher:
         try:
             if any(buffer.refused_since is not None for buffer in self._turns):
                 await asyncio.sleep(fetch_places.BACKOFF_SECONDS)  # the brokers need a moment until they know a new leader
-            await self._table.search(fetch_places.SEARCH_SECONDS)
+            while True:
+                await self._table.search(fetch_places.SEARCH_SECONDS)
+                if self._is_waiting:
+                    self._fetch()  # which leaves a leader that is polled without a partition that has moved to it
+                if not self._is_searchable:
+                    return
         except (HubError, OSError) as error:
             for partition in self._table.missing:
                 self._buffers[partition].failure = error if isinstance(error, HubError) else ConnectionLost(str(error))
-            self._notify(True)
-        else:
-            if self._is_waiting:
-                self._fetch(search=False)
+            asyncio.get_running_loop().call_soon(self._notify, True)  # after the end of this task: `wait` may start another one
 
-    def _fetch(self, *, search: bool = True) -> None:
+    @property
+    def _is_searchable(self) -> bool:
+        """Whether the leader of a partition is to be looked up."""
+        return any(self._buffers[one].failure is None for one in self._table.missing)
+
+    def _fetch(self) -> None:
         """Request records of all partitions; look up the leaders of those without one."""
         for source in self._table.all():
             if source.is_outdated:  # brokers process the requests of a connection in order: the next one would be delayed
@@ -159,7 +166,7 @@ class Fetcher:
                 source.broker.connection.close()
             else:
                 source.send()
-        if search and not self._tasks and any(self._buffers[one].failure is None for one in self._table.missing):
+        if not self._tasks and self._is_searchable:
             self._tasks.start(self._search_again(), "leaders")
 
     @property

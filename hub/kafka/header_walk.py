@@ -151,7 +151,7 @@ class HeaderWalk:
                     trail = None if low & 129 or at > stop else trails.get(data[at:stop]) or self._read_trail(data, at, stop)
                     if trail is not None and trail.count + 2 == lead.count:
                         key = data[key_at + 1 : value_at] if STEPS[data[key_at]] else _read(data, key_at)
-                        short = data[value_at] > 127 > data[value_at + 1]
+                        short = data[value_at] > 127 > data[value_at + 1] and not data[value_at] & 1
                         content = data[value_at + 2 : headers_at] if short else _read(data, value_at)
                         if (ms := append_time_ms) is None:
                             ms = first_ms + (low >> 1 if not (low := data[time_at]) & 129 else read_varint(data, time_at)[0])

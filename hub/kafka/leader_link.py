@@ -39,6 +39,8 @@ class LeaderLink:
         self._on_error = on_error
         self._ready: dict[PartitionQueue, None] = {}
         self._unanswered = 0
+        self._proven = False
+        """The broker has answered a request."""
         self._dropped = False
 
     @property
@@ -71,8 +73,14 @@ class LeaderLink:
             self._send(taken)
 
     def _return_all(self) -> None:
+        """Queues with a batch in flight are returned when its end is known. A broker that closes connections without a response
+        may not be the leader any longer: a pause and a request for metadata precede the next attempt."""
         ready, self._ready = self._ready, {}
         for queue in ready:
+            if queue.in_flight:
+                continue
+            if not (self._proven or queue.failed):
+                queue.delay(f"The connection to {self._connection.address} was closed.")
             self._on_detach(queue)
 
     def _take(self) -> Taken:
@@ -110,6 +118,7 @@ class LeaderLink:
         if any(queue.partition not in answers for queue, _ in taken):
             raise MalformedMessage("a partition of the request is missing")
         self._unanswered -= 1
+        self._proven = True
         try:
             for queue, batch in taken:
                 code, _, message = answers[queue.partition]
@@ -134,6 +143,7 @@ class LeaderLink:
     def _continue(self, queue: PartitionQueue) -> None:
         if queue.failed:
             if not queue.in_flight:
+                self._ready.pop(queue, None)  # more was posted after the failure
                 self._on_detach(queue)
         elif queue.sendable:
             self._ready[queue] = None

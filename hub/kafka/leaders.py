@@ -1,6 +1,7 @@
 """Connections to brokers with their supported API versions, and the leaders of partitions."""
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from ..errors import HubError, Unreachable
@@ -52,14 +53,16 @@ class BrokerConnections:
         self._cluster = cluster
         self._role = role
         self._open: dict[Address, ConnectedBroker] = {}
+        self._opening: dict[Address, asyncio.Lock] = {}
         self._known: set[Address] = set()
 
     async def at(self, address: Address) -> ConnectedBroker:
         """The broker at `address`. Raises `BrokerUnreachable`, `ConnectionLost`."""
-        broker = self._open.get(address)
-        if broker is None or not broker.connection.is_open:
-            broker = self._open[address] = await self.connect(address)
-        return broker
+        async with self._opening.setdefault(address, asyncio.Lock()):
+            broker = self._open.get(address)
+            if broker is None or not broker.connection.is_open:
+                broker = self._open[address] = await self.connect(address)
+            return broker
 
     async def connect(self, address: Address) -> ConnectedBroker:
         """A new connection, which the caller closes. Raises `BrokerUnreachable`, `ConnectionLost`."""
@@ -71,29 +74,38 @@ class BrokerConnections:
             raise
         return ConnectedBroker(address, connection, apis)
 
-    async def any(self) -> ConnectedBroker:
-        """The first broker that responds: a connected one, one of the bootstrap addresses, or another one of the cluster. Raises
-        `BrokerUnreachable` with the reason of the last one."""
+    async def any(self, busy: Collection[Address] = ()) -> ConnectedBroker:
+        """The first broker that responds: a connected one, one of the bootstrap addresses, or another one of the cluster. To one
+        that is `busy` a connection is opened, which the caller closes. Raises `BrokerUnreachable` with the reason of the last
+        one."""
         for broker in self._open.values():
-            if broker.connection.is_open:
+            if broker.connection.is_open and broker.address not in busy:
                 return broker
         reason = ""
         for address in dict.fromkeys((*self._cluster.addresses, *self._known)):
             try:
-                return await self.at(address)
+                return await (self.connect(address) if address in busy else self.at(address))
             except BrokerUnreachable as unreachable:
                 reason = unreachable.reason
             except ConnectionLost as lost:
                 reason = str(lost)
         raise BrokerUnreachable(str(self._cluster), reason)
 
-    async def locate(self, partitions: Iterable[TopicPartition]) -> tuple[dict[TopicPartition, "Located"], HubError | None]:
-        """The leaders of those partitions whose leader is known and connected, and the reason for the first other one.
+    async def locate(
+        self, partitions: Iterable[TopicPartition], busy: Collection[Address] = ()
+    ) -> tuple[dict[TopicPartition, "Located"], HubError | None]:
+        """The leaders of those partitions whose leader is known and connected, and the reason for the first other one. `busy`:
+        the brokers whose connection would respond only after a long poll.
 
         Raises `BrokerUnreachable`, `ConnectionLost`."""
         wanted = sorted(set(partitions))
         message = metadata_request(sorted({one.topic for one in wanted}))
-        answer = await (await self.any()).ask(ApiKey.METADATA, message, timeout_seconds=self._cluster.request_seconds)
+        asked = await self.any(busy)
+        try:
+            answer = await asked.ask(ApiKey.METADATA, message, timeout_seconds=self._cluster.request_seconds)
+        finally:
+            if self._open.get(asked.address) is not asked:
+                asked.connection.close()
         addresses = {entry["node_id"]: (entry["host"], entry["port"]) for entry in answer["brokers"]}
         self._known.update(addresses.values())
         leaders = _leaders(answer["topics"], addresses)

@@ -118,6 +118,8 @@ class PartitionQueue:
         """The partition has acknowledged a batch with this identity."""
         self._next_sequence = 0
         self._waiting: deque[QueuedRecord] = deque()
+        self._discarded: set[OnDone] = set()
+        """Callbacks of records in `_waiting` that must not be sent."""
         self._unacknowledged: deque[OutgoingBatch] = deque()
         self._again: deque[OutgoingBatch] = deque()
         """Those of `_unacknowledged` that must be sent again."""
@@ -125,7 +127,7 @@ class PartitionQueue:
     @property
     def has_work(self) -> bool:
         """Whether a record is neither stored nor rejected."""
-        return bool(self._unacknowledged or self._waiting)
+        return bool(self._unacknowledged) or self._has_waiting()
 
     @property
     def sendable(self) -> bool:
@@ -134,15 +136,30 @@ class PartitionQueue:
             return False
         if not self._known and self.in_flight:
             return False
-        return bool(self._again) or (len(self._unacknowledged) < IN_FLIGHT_BATCHES_MAX and bool(self._waiting))
+        return bool(self._again) or (len(self._unacknowledged) < IN_FLIGHT_BATCHES_MAX and self._has_waiting())
 
     def append(self, queued: QueuedRecord) -> None:
         """Add a record after all others."""
         self._waiting.append(queued)
 
     def discard(self, on_done: OnDone) -> None:
-        """Remove the records with this callback that were never sent; it may still be called for those that were."""
-        self._waiting = deque(queued for queued in self._waiting if queued.on_done != on_done)
+        """Do not send the records with this callback that were never sent; it may still be called for those that were. No other
+        record may be added with it."""
+        self._discarded.add(on_done)
+        if len(self._discarded) * 2 >= len(self._waiting):  # so that many calls do not take quadratic time
+            self._remove_discarded()
+
+    def _remove_discarded(self) -> None:
+        if self._discarded:
+            self._waiting = deque(queued for queued in self._waiting if queued.on_done not in self._discarded)
+            self._discarded.clear()
+
+    def _has_waiting(self) -> bool:
+        """Whether a record waits that is not discarded."""
+        waiting = self._waiting
+        while self._discarded and waiting and waiting[0].on_done in self._discarded:
+            waiting.popleft()
+        return bool(waiting)
 
     # --- sending
 
@@ -176,6 +193,7 @@ class PartitionQueue:
 
     def _cut(self, bytes_max: int) -> list[QueuedRecord]:
         """Remove the records of the next batch."""
+        self._remove_discarded()
         waiting, size = self._waiting, 0
         records = [waiting.popleft()]
         size = records[0].size
@@ -274,6 +292,7 @@ class PartitionQueue:
 
     def abandon(self, error: Exception) -> None:
         """Call the callbacks of all records: nothing more is sent."""
+        self._remove_discarded()
         queued, self._waiting = self._waiting, deque()
         batches, self._unacknowledged = self._unacknowledged, deque()
         self._again.clear()

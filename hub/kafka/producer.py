@@ -83,12 +83,19 @@ class Producer:
         """Send the queue over this connection from now on."""
         link = self._links.get(leader)
         if link is None or not link.uses(connection):
+            if link is not None:
+                self._detach_all(link)
             link = self._links[leader] = LeaderLink(connection, self._request_seconds, self._detach, self._fail)
         self._routes[queue] = link
         queue.resume()
         link.offer(queue)
         if self._flushing is None:
             self._flush_soon()
+
+    def _detach_all(self, link: LeaderLink) -> None:
+        """Send nothing more over a link whose connection was replaced, also what is posted to queues that were idle."""
+        for queue in [queue for queue, route in self._routes.items() if route is link]:
+            self._detach(queue)
 
     def _detach(self, queue: PartitionQueue) -> None:
         self._routes.pop(queue, None)
@@ -124,6 +131,7 @@ class Producer:
         """Close all connections. The callbacks of all records that are not acknowledged get a ConnectionLost."""
         if self._flushing is not None:
             self._flushing.cancel()
+            self._flushing = None
         self._routes.clear()
         for link in self._links.values():
             link.drop()

@@ -92,6 +92,7 @@ class Sender:
         nevertheless, or be stored later. Raises ConnectionLost if the sender has failed or is stopped."""
         if self._tasks.failure is not None:
             raise _failed(self._tasks.failure)
+        self._raise_if_stopped()
         if not outgoing:
             return
         sending = _Sending(len(outgoing))
@@ -132,15 +133,20 @@ class Sender:
         """Returns when it is handed over; it is sent again until it is stored (`on_settled` is then called). Waits while too much
         is on its way. What only the broker rejects is logged, and settled too.
 
-        Raises RecordTooLarge, and as `watch` does."""
-        while self._in_flight >= IN_FLIGHT_MAX and self._tasks.failure is None:
+        Raises RecordTooLarge, as `watch` does, and ConnectionLost if the sender is stopped."""
+        while self._in_flight >= IN_FLIGHT_MAX and self._tasks.failure is None and not self._stopped:
             self._has_room.clear()
             await self._has_room.wait()
         self._tasks.raise_failure()
+        self._raise_if_stopped()
         queued = _queued(outgoing, partial(self._settle, outgoing, on_settled))
         self._in_flight += 1
         self._idle.clear()
         self._producer.post(outgoing.topic, outgoing.partition, queued)
+
+    def _raise_if_stopped(self) -> None:
+        if self._stopped:
+            raise ConnectionLost(f"The sender to {self._cluster} was stopped.")
 
     def _settle(self, outgoing: Outgoing, on_settled: Callable[[], object], error: Exception | None) -> None:
         """The record is stored, or it was rejected finally: a retry would be rejected again and block the records after it."""
@@ -170,22 +176,24 @@ class Sender:
             sending.fail(_failed(failure))
 
     async def flush(self, *, timeout_seconds: float) -> bool:
-        """Wait until all posted records are acknowledged; False on timeout."""
+        """Wait until all posted records are acknowledged; False on timeout, or if the sender fails or is stopped before."""
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._idle.wait()
         except TimeoutError:
             return False
-        return self._tasks.failure is None
+        return self._tasks.failure is None and not (self._stopped and self._in_flight)
 
     async def watch(self) -> None:
         """Raises the unexpected error that keeps what was posted from being sent again; does not return."""
         await self._tasks.watch()
 
     async def stop(self) -> None:
-        """Stop without waiting for posted records; call `flush` before to wait for them. Pending calls of `send` raise
-        ConnectionLost."""
+        """Stop without waiting for posted records; call `flush` before to wait for them. Pending and later calls of
+        `send` and `post` raise ConnectionLost."""
         self._stopped = True
+        self._has_room.set()
+        self._idle.set()
         for sending in self._sending:
             sending.fail(ConnectionLost(f"The sender to {self._cluster} was stopped before records were acknowledged."))
         await self._tasks.cancel()

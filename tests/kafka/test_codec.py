@@ -6,12 +6,14 @@ from random import Random
 
 import pytest
 from aiokafka.record.default_records import DefaultRecordBatch
+from crc32c import crc32c
 from hypothesis import given
 from hypothesis import strategies as st
 from kio.records.readers import read_batch
 
 from hub.kafka import CorruptBatch, Record, build_batch, build_batches, read_batches
 from hub.kafka.codec import COMPRESSIONS, size_of, split
+from hub.kafka.fetch_buffer import visible_batches
 
 texts = st.binary(max_size=300)
 headers = st.lists(st.tuples(st.text(max_size=20), texts), max_size=4)
@@ -33,6 +35,29 @@ def control(producer_id: int, offset: int, commit: bool) -> bytes:
 
     struct.pack_into(">I", batch, 17, calc_crc32c(bytes(batch[21:])))
     return placed(bytes(batch), offset)
+
+
+def without_records(batch: bytes) -> bytes:
+    """What compaction leaves of a batch when all its records are removed."""
+    empty = bytearray(batch[:61])
+    struct.pack_into(">i", empty, 8, len(empty) - 12)
+    struct.pack_into(">i", empty, 57, 0)
+    struct.pack_into(">I", empty, 17, crc32c(bytes(empty[21:])))
+    return bytes(empty)
+
+
+def test_a_control_batch_without_records_is_skipped() -> None:
+    identity = {"producer_epoch": 0, "base_sequence": 0, "transactional": True}
+    lost, kept = (build_batch([Record(b"k", name, (), 1)], producer_id=1, **identity) for name in (b"lost", b"kept"))  # type: ignore[arg-type]
+    batches = [placed(lost, 0), without_records(control(1, 1, commit=False)), control(1, 2, commit=False), placed(kept, 3)]
+    stored = b"".join(batches)
+    assert [record.value for record in read_batches(stored, aborted=[(1, 0)])] == [b"kept"]
+    assert [(end, visible) for _, end, visible in visible_batches(stored, [(1, 0)])] == [
+        (1, False),
+        (2, False),
+        (3, False),
+        (4, True),
+    ]
 
 
 @given(record_lists, st.sampled_from(sorted(COMPRESSIONS)))

@@ -40,11 +40,11 @@ def test_a_version_without_sessions_sends_everything() -> None:
         assert session.accept(0, 0)
 
 
-def test_an_error_of_the_request_keeps_the_session() -> None:
-    session = opened(A)
-    session.request({A: at(0)})
-    assert session.accept(ErrorCode.UNKNOWN_SERVER_ERROR, 0)
-    assert session.request({A: at(0)})[0] == (ID, 1)
+def test_after_any_error_of_a_request_everything_is_sent_again_in_a_new_session() -> None:
+    session = opened(A, B)
+    session.request({A: at(5), B: at(0)})
+    assert session.accept(ErrorCode.UNKNOWN_SERVER_ERROR, 0), "an error of the partitions, not of the session"
+    assert session.request({A: at(5), B: at(0)}) == ((ID, 0), {A: at(5), B: at(0)}, [])
 
 
 def test_the_epoch_begins_again_with_one() -> None:
@@ -58,7 +58,7 @@ def test_the_epoch_begins_again_with_one() -> None:
 wanted = st.dictionaries(st.sampled_from([A, B, C]), st.integers(0, 3).map(at), min_size=1)
 
 
-@given(st.lists(st.tuples(wanted, st.sampled_from(["accept", "forget", "refuse", "decline"])), max_size=30))
+@given(st.lists(st.tuples(wanted, st.sampled_from(["accept", "forget", "refuse", "decline", "fail"])), max_size=30))
 def test_the_broker_always_knows_what_is_wanted(steps: list[tuple[dict[TopicPartition, FetchPosition], str]]) -> None:
     """A model of the broker: it rebuilds the partitions from the requests."""
     session, known, epoch = FetchSession(12), dict[TopicPartition, FetchPosition](), 0
@@ -78,6 +78,9 @@ def test_the_broker_always_knows_what_is_wanted(steps: list[tuple[dict[TopicPart
             assert session.accept(0, ID)
         elif outcome == "decline":
             assert session.accept(0, 0)
+        elif outcome == "fail":  # before or after the broker has processed the request
+            assert session.accept(ErrorCode.UNKNOWN_SERVER_ERROR, 0)
+            known.clear()
         else:
             code = "FETCH_SESSION_ID_NOT_FOUND" if outcome == "forget" else "INVALID_FETCH_SESSION_EPOCH"
             assert not session.accept(ErrorCode[code], 0)

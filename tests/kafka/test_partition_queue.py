@@ -227,6 +227,58 @@ def test_only_what_was_never_sent_can_be_discarded(known: Queued) -> None:
     assert values_of(known.take()) == [b"other"]
 
 
+def test_what_is_discarded_in_front_in_the_middle_and_at_the_end_is_not_sent(known: Queued) -> None:
+    done: list[Exception | None] = []
+    dropped = QueuedRecord(Record(b"k", b"dropped", (), 1), ANY_SIZE, done.append)
+    known.queue.append(dropped)
+    known.add(b"a", b"b", b"c")
+    known.queue.append(dropped)
+    known.add(b"d", b"e", b"f")
+    known.queue.append(dropped)
+    known.queue.discard(dropped.on_done)
+    known.add(b"g")
+    assert values_of(known.take()) == [b"a", b"b", b"c", b"d", b"e", b"f", b"g"]
+    assert not known.queue.sendable
+
+
+def test_a_queue_of_which_all_is_discarded_has_no_work(known: Queued) -> None:
+    done: list[Exception | None] = []
+    for value in (b"a", b"b", b"c"):
+        known.queue.append(QueuedRecord(Record(b"k", value, (), 1), ANY_SIZE, done.append))
+    assert known.queue.has_work
+    known.queue.discard(done.append)
+    assert not known.queue.has_work
+    assert not known.queue.sendable
+    known.queue.abandon(ValueError("over"))
+    assert not done
+
+
+def test_many_records_are_discarded_in_linear_time(known: Queued) -> None:
+    looked = 0
+
+    class Counting:
+        def __call__(self, error: Exception | None) -> None: ...
+
+        def __hash__(self) -> int:
+            nonlocal looked
+            looked += 1
+            return id(self)
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal looked
+            looked += 1
+            return self is other
+
+    callbacks = [Counting() for _ in range(500)]
+    for on_done in callbacks:
+        known.queue.append(QueuedRecord(Record(b"k", b"v", (), 1), ANY_SIZE, on_done))
+    for on_done in callbacks:
+        assert known.queue.has_work
+        known.queue.discard(on_done)
+    assert not known.queue.has_work
+    assert looked < 10 * len(callbacks)
+
+
 def test_an_abandoned_queue_reports_all_its_records(known: Queued) -> None:
     known.take_each([b"a"])
     known.add(b"b")

@@ -183,6 +183,17 @@ def test_numbers_may_be_longer_than_necessary(written: list[Record], padding: in
     assert walked(only(data), rule) == decoded(only(data), rule)
 
 
+def test_a_null_value_whose_length_is_longer_than_necessary_remains_null() -> None:
+    data = padded_batch([Record(b"k", None, [(NAME, b"w"), ("a", b"1"), ("b", b"2")], 0)], 0)
+    body = data[61:]
+    padded = body.replace(varint(1) + b"k" + varint(-1), varint(1) + b"k" + varint(-1, 1))
+    longer = with_body(data, varint((body[0] >> 1) + 1) + padded[1:])
+    [found] = HeaderWalk(KindRule()).find(only(longer).view(), 0)[1]
+    assert found.record is not None, "made without the decoder"
+    assert found.record.value is None
+    assert walked(only(longer), KindRule()) == decoded(only(longer), KindRule())
+
+
 def test_offsets_that_do_not_increase_are_read_once() -> None:
     unwanted = [Record(None, b"v", [(NAME, b"x")], 0)] * 20
     data = padded_batch([*unwanted, *[Record(None, b"%d" % n, [(NAME, b"w")], 0) for n in range(2)]], 0, [*range(20), 19, 25])

@@ -23,7 +23,7 @@ from hub.kafka.leader_link import REQUESTS_MAX, LeaderLink
 from hub.kafka.partition_queue import IdempotentIdentity, OnDone, PartitionQueue, QueuedRecord
 from hub.kafka.records import Record, TopicPartition
 from hub.kafka.unacknowledged import PartitionStanding
-from hub.protocol import RequestType
+from hub.protocol import ErrorCode, RequestType
 from hub.protocol.produce import PartitionResult, read_request, write_response
 from hub.service import ServiceTasks
 from tests.components.running import until
@@ -218,6 +218,35 @@ async def test_a_mistake_of_the_producer_is_raised_to_everybody(posts: Posts) ->
     assert posts.settled == []
 
 
+async def test_what_waits_for_room_or_an_acknowledgement_ends_when_the_sender_stops(
+    posts: Posts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.kafka.sender.IN_FLIGHT_MAX", 1)
+    posts.producer.open = False
+    await posts.post(b"first")
+    waiting = asyncio.create_task(posts.post(b"second"))
+    flushing = asyncio.create_task(posts.sender.flush(timeout_seconds=60))
+    await asyncio.sleep(0)
+    await posts.sender.stop()
+    async with asyncio.timeout(5):
+        with pytest.raises(ConnectionLost, match="was stopped"):
+            await waiting
+        assert not await flushing
+    assert [record.value for record, _ in posts.producer.waiting] == [b"first"]
+
+
+async def test_a_stopped_sender_sends_nothing(posts: Posts) -> None:
+    await posts.post(b"before")
+    assert await posts.sender.flush(timeout_seconds=60)
+    await posts.sender.stop()
+    with pytest.raises(ConnectionLost, match="The sender to x:1 was stopped"):
+        await posts.post(b"after")
+    with pytest.raises(ConnectionLost, match="The sender to x:1 was stopped"):
+        await posts.sender.send(outgoing(b"after"))
+    assert posts.producer.stored == [b"before"]
+    assert not posts.producer.waiting
+
+
 # --- the requests to one leader
 
 
@@ -235,8 +264,8 @@ class Wire:
         self.requests.append((batches, on_answer, on_lost))
 
 
-def answer_of(places: list[TopicPartition]) -> bytes:
-    return write_response([(place.topic, [PartitionResult(place.partition, 0, 0)]) for place in places], 9)  # type: ignore[arg-type]
+def answer_of(places: list[TopicPartition], code: int = 0) -> bytes:
+    return write_response([(place.topic, [PartitionResult(place.partition, code, 0)]) for place in places], 9)  # type: ignore[arg-type]
 
 
 def queue_of(number: int) -> PartitionQueue:
@@ -278,3 +307,75 @@ def test_a_mistake_in_a_callback_is_reported_as_a_mistake() -> None:
     ((batches, on_answer, _),) = wire.requests
     on_answer(answer_of(list(batches)))  # type: ignore[operator]
     assert [type(mistake) for mistake in mistakes] == [IndexError]
+
+
+class Returns:
+    """A link, and the queues that it returned."""
+
+    def __init__(self) -> None:
+        self.wire = Wire()
+        self.returned: list[PartitionQueue] = []
+        self.mistakes: list[Exception] = []
+        self.link = LeaderLink(self.wire, 1.0, self.returned.append, self.mistakes.append)  # type: ignore[arg-type]
+
+    def send(self, *queues: PartitionQueue) -> None:
+        for queue in queues:
+            fill(queue, 9)
+            self.link.offer(queue)
+        self.link.flush()
+
+    def answer(self, code: int = 0) -> None:
+        batches, on_answer, _ = self.wire.requests.pop(0)
+        on_answer(answer_of(list(batches), code))  # type: ignore[operator]
+
+    def close(self) -> None:
+        self.wire.is_open = False
+        requests, self.wire.requests = self.wire.requests, []
+        for _, _, on_lost in requests:
+            on_lost(ConnectionLost("cut"))  # type: ignore[operator]
+
+
+def test_a_failed_queue_is_returned_once_though_more_was_posted_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another leader may have got it when this connection is closed."""
+    monkeypatch.setattr("hub.kafka.leader_link.REQUEST_BYTES", 1)
+    case = Returns()
+    moved, *others = [queue_of(number) for number in range(8)]
+    for queue in (moved, *others):
+        case.send(queue)
+    case.send(moved)
+    case.answer(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+    assert case.returned == [moved]
+    moved.resume()
+    moved.take(9)
+    case.close()
+    assert (case.returned.count(moved), set(case.returned)) == (1, {moved, *others})
+    assert not case.mistakes
+
+
+def test_a_queue_with_a_batch_in_flight_is_returned_when_its_end_is_known() -> None:
+    case = Returns()
+    idle, busy = queue_of(0), queue_of(1)
+    case.send(idle, busy)
+    case.answer()
+    case.send(idle)
+    case.send(busy)
+    fill(busy, 9)
+    case.link.offer(busy)
+    in_flight: list[int] = []
+    case.link._on_detach = lambda queue: in_flight.append(queue.in_flight)
+    case.close()
+    assert in_flight == [0, 0]
+    assert (idle.failures, busy.failures) == (1, 1)
+
+
+@pytest.mark.parametrize(("answered", "failures"), [(True, 0), (False, 1)])
+def test_only_a_broker_that_never_answered_is_tried_again_after_a_pause(answered: bool, failures: int) -> None:
+    case = Returns()
+    queue = queue_of(0)
+    if answered:
+        case.send(queue)
+        case.answer()
+    case.close()
+    case.send(queue)
+    assert case.returned == [queue]
+    assert queue.failures == failures

@@ -97,9 +97,11 @@ class ForkServer:
             self._socket.sendall(job)
             await asyncio.shield(process.forked)
         except OSError as error:
+            os.close(reading)
             self._end()
             raise ForkServerEnded("The fork server of delivery ended.") from error
         except BaseException:
+            os.close(reading)
             process.signal(signal.SIGKILL)
             raise
         finally:

@@ -65,6 +65,7 @@ class IsolatedSubscriber:
         self.checked = self._restarting.checked
         self._status: SubscriberStatus | None = None
         self._invalid: str | None = None
+        self._is_draining = False
         self._process: ForkedProcess | None = None
         self._heard_at = 0.0
         self._metrics: MetricsSnapshot | None = None
@@ -117,6 +118,7 @@ class IsolatedSubscriber:
         loop = asyncio.get_running_loop()
         process = await self._server.fork(self._job._replace(suspects=self._suspicion.suspects).to_bytes(), current)
         self._process, self._status, self._invalid, self._heard_at = process, None, None, loop.time()
+        self._is_draining = False
         reports = ReportReader()
         os.set_blocking(process.reports, False)
         loop.add_reader(process.reports, self._read, process.reports, reports)
@@ -144,12 +146,13 @@ class IsolatedSubscriber:
             self._heard_at += max(0.0, loop.time() - before - WATCH_SECONDS - 1)  # this process was suspended, and perhaps all
             if self._silent_seconds() > KILL_AFTER_SILENT_SECONDS:
                 process.signal(signal.SIGKILL)
-                raise ProcessEnded(f"its process {process.pid} did not report for {KILL_AFTER_SILENT_SECONDS:g} s")
+                ended = ProcessKilled if self._is_draining else ProcessEnded
+                raise ended(f"its process {process.pid} did not report for {KILL_AFTER_SILENT_SECONDS:g} s")
             used = resident_bytes(process.pid)
             if used > self.config.memory_bytes_max:
                 process.signal(signal.SIGKILL)
                 limit = self.config.memory_bytes_max
-                raise ProcessEnded(f"its process {process.pid} used {used:,} bytes of memory; memory_bytes_max is {limit:,}")
+                raise ProcessKilled(f"its process {process.pid} used {used:,} bytes of memory; memory_bytes_max is {limit:,}")
 
     def _explain(self, process: ForkedProcess) -> None:
         """Raise why the process ended."""
@@ -160,7 +163,7 @@ class IsolatedSubscriber:
             raise StoppedByPolicy(self.lifecycle.error or "")
         if process.pid == 0:
             raise ProcessEnded("no process could be forked for it: the system has too few resources")
-        ended = ProcessKilled if -code in OUTER_SIGNALS else ProcessEnded
+        ended = ProcessKilled if -code in OUTER_SIGNALS or self._is_draining else ProcessEnded
         raise ended(f"its process {process.pid} ended with {describe_exit(code)}")
 
     async def _end(self, process: ForkedProcess) -> None:
@@ -203,6 +206,9 @@ class IsolatedSubscriber:
         self._heard_at = asyncio.get_running_loop().time()
         if isinstance(message.get("invalid"), str):
             self._invalid = str(message["invalid"])
+            return
+        if message.get("draining") is True:
+            self._is_draining = True
             return
         self._metrics = metrics_in(message, self.config.id) or self._metrics
         status = status_in(message)

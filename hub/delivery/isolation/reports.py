@@ -2,6 +2,7 @@
 
 {"invalid": "..."}            the configuration is invalid; the process ends
 {"status": {...}}             the fields of SubscriberStatus; at least every REPORT_SECONDS: without one the process is ended
+{"draining": true}            SIGTERM came: the process ends soon, and no event is the cause, not even one that is being handled
 {"metrics": {...}}            a snapshot of its metrics, after changes, at most every METRICS_SECONDS
 """
 
@@ -37,6 +38,10 @@ class Reporter:
     def invalid(self, error: str) -> None:
         """The configuration is invalid."""
         self._write({"invalid": masked(error)})
+
+    def draining(self) -> None:
+        """SIGTERM came."""
+        self._write({"draining": True})
 
     def status(self, status: SubscriberStatus) -> None:
         """The present status. Secrets are masked here: only this process knows those of the plugin."""

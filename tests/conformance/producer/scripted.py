@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from hub.broker.batches import BatchHeader, check_batch
-from hub.kafka import Cluster, TopicPartition, read_batches
+from hub.kafka import Cluster, Outgoing, Sender, TopicPartition, read_batches
 from hub.protocol import ApiKey, ErrorCode, Message, RequestType, decode_request, encode_response, response_tags, skip_tags
 from hub.protocol.produce import PartitionResult, read_request, write_response
 
@@ -328,3 +328,27 @@ async def scripted(*, brokers: int = 1, partitions: int = 1) -> AsyncIterator[Sc
     finally:
         for broker in cluster.brokers:
             await broker.end()
+
+
+# --- senders
+
+
+def numbers(count: int, first: int = 0) -> list[bytes]:
+    """Values."""
+    return [b"%d" % number for number in range(first, first + count)]
+
+
+def outgoing(value: bytes, partition: int = 0) -> Outgoing:
+    """A record of topic t."""
+    return Outgoing("t", partition, b"key", value, [("ce_type", b"x")])
+
+
+@asynccontextmanager
+async def sending(cluster: ScriptedCluster, *, linger_ms: int = 0, **settings: float) -> AsyncIterator[Sender]:
+    """A started sender, which is stopped in the end."""
+    sender = Sender(cluster.cluster(**settings), linger_ms=linger_ms)
+    await sender.start()
+    try:
+        yield sender
+    finally:
+        await sender.stop()

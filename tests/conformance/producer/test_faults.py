@@ -5,14 +5,12 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 
 import pytest
 
 from hub.kafka import (
     BrokerUnreachable,
     Cluster,
-    Outgoing,
     PartitionUnavailable,
     RecordRejected,
     RecordTooLarge,
@@ -31,32 +29,17 @@ from .scripted import (
     lose_answer,
     lose_request,
     move_leader,
+    numbers,
+    outgoing,
     refuse,
     scripted,
+    sending,
     stay_silent,
     store,
     store_but_answer,
 )
 
 SECONDS = 60.0
-
-
-def numbers(count: int, first: int = 0) -> list[bytes]:
-    return [b"%d" % number for number in range(first, first + count)]
-
-
-def outgoing(value: bytes, partition: int = 0) -> Outgoing:
-    return Outgoing("t", partition, b"key", value, [("ce_type", b"x")])
-
-
-@asynccontextmanager
-async def sending(cluster: ScriptedCluster, **settings: float) -> AsyncIterator[Sender]:
-    sender = Sender(cluster.cluster(**settings))
-    await sender.start()
-    try:
-        yield sender
-    finally:
-        await sender.stop()
 
 
 async def post_each(sender: Sender, values: Sequence[bytes], partition: int = 0) -> list[bytes]:
@@ -97,12 +80,10 @@ async def test_records_of_one_turn_are_one_request_and_metadata_is_asked_once(on
 
 
 async def test_records_that_linger_are_sent_together(one: ScriptedCluster) -> None:
-    sender = Sender(one.cluster(), linger_ms=20)
-    await sender.start()
-    await sender.send(outgoing(b"first"))
-    await post_each(sender, numbers(30))
-    assert await sender.flush(timeout_seconds=SECONDS)
-    await sender.stop()
+    async with sending(one, linger_ms=20) as sender:
+        await sender.send(outgoing(b"first"))
+        await post_each(sender, numbers(30))
+        assert await sender.flush(timeout_seconds=SECONDS)
     assert one.values() == [b"first", *numbers(30)]
     assert len(one.requests) < 10
 
@@ -158,16 +139,6 @@ async def test_a_connection_cut_in_the_middle_of_a_request_costs_nothing(one: Sc
         one.cut_request_after = after
         await asyncio.gather(*(sender.send(outgoing(value * 50, number)) for number, value in enumerate(numbers(3))))
     assert [one.values(number)[-1] for number in range(3)] == [value * 50 for value in numbers(3)]
-
-
-async def test_a_connection_that_was_closed_while_idle_is_reopened_at_once(one: ScriptedCluster) -> None:
-    async with sending(one) as sender:
-        await sender.send(outgoing(b"first"))
-        one.brokers[0].cut_all()
-        await until(lambda: not any(link.is_open for link in sender._producer._links.values()))
-        await sender.send(outgoing(b"second"))
-    assert one.values() == [b"first", b"second"]
-    assert one.asked == ["InitProducerId", "Metadata"]
 
 
 @pytest.mark.parametrize(

@@ -342,6 +342,20 @@ async def test_a_batch_that_is_larger_than_a_response_may_be_is_not_requested_fo
             await failing(opened)
 
 
+async def test_a_length_that_no_request_can_have_is_corrupt_and_the_partition_can_be_read_afterwards(
+    broker: ScriptedBroker,
+) -> None:
+    huge = bytearray(batch(b"x"))
+    huge[8:12] = ((1 << 31) - 1).to_bytes(4, "big")
+    broker.script.append(broker.reply(records=bytes(huge)))
+    broker.log.append(batch(b"a"))
+    async with reading(broker) as opened:
+        with pytest.raises(CorruptBatch, match=r"a batch of 2147483659 bytes is larger than 33554432"):
+            await failing(opened)
+        assert await values(opened, 1) == [b"a"]
+    assert [one["topics"][0]["partitions"][0]["partition_max_bytes"] for one in broker.fetches[:2]] == [1 << 20] * 2
+
+
 async def test_a_batch_before_the_requested_offset_is_returned_from_there_on(broker: ScriptedBroker) -> None:
     broker.log.append(batch(b"a", b"b", b"c"))
     async with reading(broker, 1) as opened:

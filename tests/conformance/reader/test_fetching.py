@@ -1,17 +1,17 @@
 """Reading several partitions at once: turns, limits of memory, pauses, and undecoded batches for a picker."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import asynccontextmanager, closing
 from typing import Any
 
 import pytest
 
-from hub.kafka import ConnectionLost, RecordPicker, TopicPartition
+from hub.kafka import ConnectionLost, RecordPicker, TopicMissing, TopicPartition, fetch_places
 from hub.kafka.fetch_buffer import TakenBatch
 from hub.kafka.fetching import Fetcher, FetchSettings
-from hub.kafka.leaders import EARLIEST, LATEST
-from hub.protocol import ApiKey, encode_response
+from hub.kafka.leaders import EARLIEST, LATEST, BrokerConnections
+from hub.protocol import ApiKey, ErrorCode, Message, encode_response
 from tests.kafka.test_picking import KindRule
 
 from .scripted_broker import TOPIC, Log, ScriptedBroker, batch, brokers
@@ -184,3 +184,73 @@ async def test_one_record_costs_two_turns_of_the_event_loop(broker: ScriptedBrok
         assert await waiting
         assert turns <= 2
         assert sent == [], "the next request is sent when the reader waits again"
+
+
+async def test_a_partition_that_moves_to_a_broker_with_a_long_poll_is_read_at_once() -> None:
+    async with asyncio.timeout(30), brokers(2) as (one, two):
+        one.logs = two.logs = {0: Log(), 1: Log()}
+        one.leaders[1] = two.number
+        one.logs[1].append(batch(b"moved"))
+
+        def move(message: Message) -> Message | bytes | None | Awaitable[None]:
+            one.leaders[1] = one.number
+            return two.reply(code=ErrorCode.NOT_LEADER_OR_FOLLOWER)(message)
+
+        two.script.append(move)
+        async with fetching(one, {P0: 0, P1: 0}, max_wait_ms=60_000) as fetcher:
+            assert await fetcher.wait(20), "not after the long poll, nor when the reader waits again"
+            assert values(await take(fetcher)) == [b"moved"]
+            await until(lambda: (len(one.connections), len(two.connections)) == (1, 0))
+
+
+async def test_a_failed_search_is_repeated_by_a_reader_that_waits_again_at_once(
+    broker: ScriptedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch_places, "SEARCH_SECONDS", 0.1)
+    async with asyncio.timeout(30), fetching(broker, {P0: 0}) as fetcher:
+        leaders = dict(broker.leaders)
+        broker.leaders.clear()
+        broker.script.append(broker.reply(code=ErrorCode.NOT_LEADER_OR_FOLLOWER))
+        assert await fetcher.wait(20)
+        with pytest.raises(TopicMissing):
+            fetcher.take()
+        broker.log.append(batch(b"a"))
+        broker.leaders.update(leaders)
+        assert await fetcher.wait(20)
+        assert values(await take(fetcher)) == [b"a"]
+
+
+async def test_searches_at_once_share_the_connections_of_their_brokers(broker: ScriptedBroker) -> None:
+    with closing(BrokerConnections(broker.cluster, role="test")) as connections:
+        for found, missing in await asyncio.gather(*(connections.locate([P0, P1]) for _ in range(3))):
+            assert (set(found), missing) == ({P0, P1}, None)
+        assert len(broker.connections) == 1
+    await until(lambda: not broker.connections)
+
+
+async def test_the_end_of_a_search_closes_no_connection_that_another_one_has_opened() -> None:
+    async with asyncio.timeout(30), brokers(2) as (one, two):
+        one.logs = two.logs = {0: Log(), 1: Log()}
+        one.leaders[1] = two.number
+        async with fetching(one, {P0: 0, P1: 0}, max_wait_ms=60_000) as fetcher:
+            table, hold = fetcher._table, asyncio.Event()
+            locate = table._brokers.locate
+
+            async def late(*arguments: Any) -> Any:
+                found = await locate(*arguments)
+                await hold.wait()
+                return found
+
+            table.leave(table.places[P1], [P1])
+            table._brokers.keep_only([one_source.broker.address for one_source in table.all()])
+            table._brokers.locate = late  # type: ignore[assignment,method-assign]
+            searching = asyncio.ensure_future(table.search(20))
+            await until(lambda: two.fetches or len(table._brokers._open) == 2)
+            table._brokers.locate = locate  # type: ignore[method-assign]
+            unrelated = table.places.pop(P0)
+            table.places[P0], table.places[P1] = unrelated, unrelated  # nothing is missing: the next search ends at once
+            await table.search(20)
+            del table.places[P1]
+            hold.set()
+            await searching
+            assert table.places[P1].broker.connection.is_open
