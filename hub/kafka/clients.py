@@ -21,14 +21,12 @@ from .codec import BATCH_BYTES_MAX
 from .connection import Connection
 from .errors import BrokerUnreachable, ConnectionLost, OffsetOutOfRange
 from .fetched import FetchedBatches
-from .picking import partition_records
 from .requests import ask_versions
 
 BACKOFF_SECONDS = 0.002
 """Replaces aiokafka's fixed backoff of 20 ms after CONCURRENT_TRANSACTIONS, which occurs in nearly every transaction."""
 aiokafka.producer.sender.BACKOFF_OVERRIDE = BACKOFF_SECONDS
 aiokafka.consumer.fetcher.MemoryRecords = FetchedBatches  # tolerates header names that are not UTF-8, see fetched.py
-aiokafka.consumer.fetcher.PartitionRecords = partition_records  # decodes less for some consumers, see picking.py
 
 REQUEST_BYTES_MAX = BATCH_BYTES_MAX
 PRODUCER: dict[str, Any] = {

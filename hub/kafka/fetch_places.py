@@ -44,6 +44,8 @@ class SourceTable:
         self._buffers = buffers
         self._brokers = BrokerConnections(cluster, role=role)
         self._sources: dict[Address, FetchSource] = {}
+        self._searching = asyncio.Lock()
+        self._closed = False
 
     @property
     def missing(self) -> Collection[TopicPartition]:
@@ -60,9 +62,12 @@ class SourceTable:
         Raises `BrokerUnreachable` and `ConnectionLost`, and after `seconds` also `TopicMissing` and `PartitionUnavailable`."""
         reason: HubError | None = None
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds), self._searching:
                 while missing := self.missing:
                     found, reason = await self._brokers.locate(missing)
+                    if self._closed:
+                        self._brokers.close()
+                        raise ConnectionLost("reading has ended")
                     for partition, located in found.items():
                         self._place(partition, located)
                     if reason is not None:
@@ -132,6 +137,7 @@ class SourceTable:
 
     def close(self) -> None:
         """Close all connections."""
+        self._closed = True
         for source in self.all():
             source.broker.connection.close()
         self._sources.clear()

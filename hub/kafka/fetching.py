@@ -117,6 +117,17 @@ class Fetcher:
         """What the latest response said about the partition; None before the first."""
         return self._buffers[partition].seen
 
+    def leader(self, partition: TopicPartition) -> str | None:
+        """The address of the broker that the partition is read from; None if there is no connection to one."""
+        source = self._table.places.get(partition)
+        return source.broker.connection.address if source is not None and source.broker.connection.is_open else None
+
+    def pending_seconds(self, partition: TopicPartition) -> float:
+        """How long the leader of the partition has not responded to the request for records that is under way; 0 without one. It
+        may take `max_wait_ms`."""
+        source = self._table.places.get(partition)
+        return 0.0 if source is None else source.pending_seconds
+
     def pause(self, partition: TopicPartition) -> None:
         """Take and request no more of the partition until `resume`; what is buffered is kept."""
         self._buffers[partition].paused = True
@@ -191,7 +202,9 @@ class Fetcher:
             _wake(self._waiter, True)
 
     async def close(self) -> None:
-        """Close the connections at once."""
+        """Close the connections at once; `wait` returns False."""
+        if self._waiter is not None:
+            _wake(self._waiter, False)
         self._table.close()
         await self._tasks.cancel()
 
