@@ -21,7 +21,7 @@ from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from ..errors import HubError, Unreachable
-from ..kafka import Chunk
+from ..kafka import Chunk, read_nothing
 from .progress import Progress, Silence
 from .reading import LogReader
 from .status import Counters
@@ -107,6 +107,7 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         try:
             async with asyncio.timeout(2 * SILENT_SECONDS):
                 await self._consumer.start()
+            read_nothing(self._consumer)
             await self._wait_for_topic()
             self._unjoined_since = time.monotonic()
             self._silence.restart()
@@ -263,7 +264,7 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
             read += size
             self._counters.filtered += size - len(wanted)
             if wanted:
-                found = [Item(session, route, record, number) for record, route in wanted]
+                found = [Item(session, route, record, number) for record, route, _, _ in wanted]
                 window.pending.extend(found)
                 items += found
                 if len(window.pending) > UNCOMMITTED_MAX:

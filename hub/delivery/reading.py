@@ -7,8 +7,7 @@ import time
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from ..kafka import EARLIEST, LATEST, Chunk, ChunkReader, Cluster, Fetcher, FetchSettings, TopicPartition
-from .selection import Selection
+from ..kafka import EARLIEST, LATEST, Chunk, ChunkReader, Cluster, Fetcher, FetchSettings, RecordRule, TopicPartition
 
 MAX_WAIT_MS = 5_000
 """How long a broker waits for records before it responds without any."""
@@ -29,7 +28,7 @@ class Bounds(NamedTuple):
 class LogReader:
     """Partitions of a topic. Usage: `open`, `start`; then `read` until it returns nothing, then `wait`."""
 
-    def __init__(self, cluster: Cluster, topic: str, selection: Selection) -> None:
+    def __init__(self, cluster: Cluster, topic: str, selection: RecordRule) -> None:
         self._fetcher = Fetcher(cluster, FetchSettings(max_wait_ms=MAX_WAIT_MS), role="delivery")
         self._topic = topic
         self._chunks = ChunkReader(self._fetcher.take, selection)
@@ -103,7 +102,7 @@ class LogReader:
     def _known(self, number: int) -> tuple[int, int]:
         """When and what was last known of the end of a partition."""
         seen, requested = self._fetcher.seen(self._partitions[number]), self._requested.get(number, (0, 0))
-        return requested if seen is None or seen.at_ms < requested[0] else (seen.at_ms, seen.end)
+        return requested if seen is None or seen.at_ms <= requested[0] else (seen.at_ms, seen.end)
 
     @property
     def overdue_seconds(self) -> float:

@@ -1,7 +1,7 @@
 """The Kafka client layer of the hub: records, topics, partitions, clients, sessions. See README.md."""
 
 from .classic import ClassicSession
-from .clients import make_admin, make_consumer, make_producer, poll, wait_until_reachable
+from .clients import make_admin, make_consumer, make_producer, poll, read_nothing, wait_until_reachable
 from .cluster import Cluster
 from .codec import BATCH_BYTES_MAX, build_batch, build_batches, end_of_batches, read_batches, size_of
 from .errors import (
@@ -188,6 +188,7 @@ __all__ = [
     "read_batches",
     "read_committed",
     "read_headers",
+    "read_nothing",
     "size_of",
     "supports_kip890",
     "timestamps_at",

@@ -58,6 +58,7 @@ CONSUMER: dict[str, Any] = {
     "heartbeat_interval_ms": 1_000,
     "max_poll_interval_ms": 300_000,
 }
+READ_NOTHING_SECONDS = 60.0
 ADMIN: dict[str, Any] = {"request_timeout_ms": 15_000, "retry_backoff_ms": 50}
 
 LOG_LEVELS = {
@@ -100,6 +101,12 @@ def make_consumer(cluster: Cluster, *, group: str | None = None, **settings: Any
     `auto_offset_reset` is "none"; set it to "earliest" for a new group, which has no offsets. `settings` override
     `CONSUMER`."""
     return AIOKafkaConsumer(group_id=group, **cluster.client_settings("consumer") | CONSUMER | settings)
+
+
+def read_nothing(consumer: AIOKafkaConsumer) -> None:
+    """Let a started consumer whose partitions are all paused wait only for changes. Otherwise it looks for something to request
+    every 200 ms."""
+    consumer._fetcher._fetcher_timeout = READ_NOTHING_SECONDS
 
 
 def make_admin(cluster: Cluster, **settings: Any) -> AIOKafkaAdminClient:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from ..protocol import TopicPartition
 from .fetch_buffer import TakenBatch
 from .fetched import FetchedBatch, record_at
-from .header_walk import HeaderWalk, RecordRule
+from .header_walk import Found, HeaderWalk, RecordRule
 
 CHUNK_RECORDS = 2_000
 """`ChunkReader.read` returns after the batch with which it has read this number of records."""
@@ -19,12 +19,12 @@ DECODED_BATCHES = 16
 
 class Chunk(NamedTuple):
     """Records that follow each other in a partition. `size`: how many were read; `next_offset`: the offset after them;
-    `wanted`: each wanted record, with its route."""
+    `wanted`: the wanted ones."""
 
     partition: TopicPartition
     size: int
     next_offset: int
-    wanted: list[tuple[Any, Any]]
+    wanted: list[Found]
 
 
 class RecordPicker:
@@ -35,9 +35,8 @@ class RecordPicker:
         self._walker = HeaderWalk(rule)
         self._dense = 0
 
-    def pick(self, batch: Any, from_offset: int) -> tuple[int, list[tuple[int, Any, Any]]]:
-        """Returns how many records of the batch have an offset of at least `from_offset`, and those that are wanted: the ordinal
-        number, from 1, the record, its route."""
+    def pick(self, batch: Any, from_offset: int) -> tuple[int, list[Found]]:
+        """Returns how many records of the batch have an offset of at least `from_offset`, and those that are wanted."""
         if isinstance(batch, FetchedBatch):
             if not self._dense:
                 found = self._walk(batch, from_offset)
@@ -47,33 +46,35 @@ class RecordPicker:
             self._dense -= 1
         return self._decode(batch, from_offset)
 
-    def _walk(self, batch: FetchedBatch, from_offset: int) -> tuple[int, list[tuple[int, Any, Any]]] | None:
+    def _walk(self, batch: FetchedBatch, from_offset: int) -> tuple[int, list[Found]] | None:
         """None if the batch must be decoded: it is not valid, or decoding costs less."""
         try:
             view = batch.view()
             count, found = self._walker.find(view, from_offset)
-            if [one.record for one in found].count(None) * DENSE > count:
-                return None
-            return count, [(ordinal, record or record_at(view, at), route) for ordinal, at, route, record in found]
+            if undecoded := [record for record, _, _, _ in found].count(None):
+                if undecoded * DENSE > count:
+                    return None
+                found = [one if one.record is not None else one._replace(record=record_at(view, one.at)) for one in found]
+            return count, found
         except Exception:  # the general decoder determines what is wrong with the batch
             return None
 
-    def _decode(self, batch: Any, from_offset: int) -> tuple[int, list[tuple[int, Any, Any]]]:
-        route_of, count, wanted = self.rule.route, 0, []
+    def _decode(self, batch: Any, from_offset: int) -> tuple[int, list[Found]]:
+        route_of, count, wanted = self.rule.route, 0, list[Found]()
         for record in batch.decode() if isinstance(batch, FetchedBatch) else batch:
             if record.offset < from_offset:
                 continue
             from_offset, count = record.offset + 1, count + 1
             route = route_of(record.headers)
             if route is not None:
-                wanted.append((count, record, route))
+                wanted.append(Found(record, route, count))
         return count, wanted
 
 
 class _HeldBatch:
     """A batch of which only a part was returned."""
 
-    def __init__(self, taken: TakenBatch, size: int, found: list[tuple[int, Any, Any]]) -> None:
+    def __init__(self, taken: TakenBatch, size: int, found: list[Found]) -> None:
         self._taken, self._size, self._found = taken, size, found
         self._returned = self._passed = 0
         """How many of the wanted records were returned; the ordinal number of the last of them."""
@@ -90,9 +91,9 @@ class _HeldBatch:
         if is_last := self._returned == len(self._found):
             ordinal, next_offset = self._size, self._taken.next_offset
         else:
-            ordinal, next_offset = found[-1][0], found[-1][1].offset + 1
+            ordinal, next_offset = found[-1].ordinal, found[-1].record.offset + 1
         self._passed = ordinal
-        return Chunk(self.partition, ordinal - passed, next_offset, [(record, route) for _, record, route in found]), is_last
+        return Chunk(self.partition, ordinal - passed, next_offset, found), is_last
 
 
 class ChunkReader:
@@ -140,7 +141,7 @@ class ChunkReader:
                 return None
             size, found = self._picker.pick(taken.batch, taken.from_offset)
             if len(found) <= limit:
-                return Chunk(taken.partition, size, taken.next_offset, [(record, route) for _, record, route in found])
+                return Chunk(taken.partition, size, taken.next_offset, found)
             held = _HeldBatch(taken, size, found)
         chunk, is_last = held.part(limit)
         self._held = None if is_last else held

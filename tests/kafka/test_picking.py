@@ -139,7 +139,7 @@ def test_records_before_the_offset_are_left_out(written: list[Record], rule: Kin
     expected = [one for one in decoded(only(data), rule) if one.offset >= 7 + least]
     assert walked(only(data), rule, 7 + least) == expected
     count, found = RecordPicker(rule).pick(only(data), 7 + least)
-    assert [picked(record, route) for _, record, route in found] == expected
+    assert [picked(record, route) for record, route, *_ in found] == expected
     assert count == max(0, len(written) - least)
 
 
@@ -191,7 +191,7 @@ def test_offsets_that_do_not_increase_are_read_once() -> None:
     plain._dense = 1
     for picker in (RecordPicker(KindRule()), plain):
         count, found = picker.pick(only(data), 0)
-        assert (count, [(ordinal, record.offset) for ordinal, record, _ in found]) == (21, [(21, 25)])
+        assert (count, [(one.ordinal, one.record.offset) for one in found]) == (21, [(21, 25)])
 
 
 def test_a_batch_that_counts_fewer_records_than_it_has_is_for_the_decoder() -> None:
@@ -217,9 +217,9 @@ def test_of_records_that_are_written_broken_the_picker_returns_those_of_the_deco
     data = with_body(whole, bytes(body))
     expected = decoded(only(data), rule)
     count, found = RecordPicker(rule).pick(only(data), 0)
-    assert len(found) <= count or [record.headers[0][0] for _, record, _ in found] == [UNREADABLE]
+    assert len(found) <= count or [record.headers[0][0] for record, *_ in found] == [UNREADABLE]
     if not any(name == UNREADABLE for one in expected for name, _ in one.headers):
-        assert [picked(record, route) for _, record, route in found] == expected
+        assert [picked(record, route) for record, route, *_ in found] == expected
 
 
 @pytest.mark.parametrize("at", range(26))
@@ -316,7 +316,7 @@ def test_chunks_have_the_wanted_records_of_committed_transactions(
 
 
 def found_in(chunks: Sequence[Chunk]) -> list[tuple[int, Any]]:
-    return [(record.offset, route) for chunk in chunks for record, route in chunk.wanted]
+    return [(record.offset, route) for chunk in chunks for record, route, *_ in chunk.wanted]
 
 
 def test_a_read_ends_when_many_records_were_passed_over() -> None:
@@ -331,7 +331,7 @@ def test_records_before_a_batch_with_a_wrong_checksum_are_returned_first() -> No
     broken[17] ^= 1
     reader = ChunkReader(in_buffer(sound + bytes(broken), [], 0).take, KindRule())
     (chunk,) = reader.read(10)
-    assert (chunk.size, chunk.next_offset, [record.value for record, _ in chunk.wanted]) == (2, 2, [b"1"])
+    assert (chunk.size, chunk.next_offset, [record.value for record, *_ in chunk.wanted]) == (2, 2, [b"1"])
     with pytest.raises(CorruptBatch):
         reader.read(10)
 
@@ -341,7 +341,7 @@ def test_a_batch_that_cannot_be_decompressed_is_one_record() -> None:
     struct.pack_into(">h", batch, 21, 4)
     data = with_body(bytes(batch), bytes(batch[61:]))
     (chunk,) = ChunkReader(in_buffer(data, [], 0).take, KindRule()).read(10)
-    [(record, route)] = chunk.wanted
+    [(record, route, *_)] = chunk.wanted
     assert (record.offset, route, record.headers[0][0], chunk.next_offset) == (2, MALFORMED, UNREADABLE, 3)
 
 
@@ -369,7 +369,7 @@ async def test_chunks_are_read_from_a_topic(bootstrap: str, topic: str) -> None:
     finally:
         await fetcher.close()
     assert sum(chunk.size for chunk in chunks) == 300
-    assert [int(record.value) for chunk in chunks for record, _ in chunk.wanted] == list(range(0, 300, 50))
+    assert [int(record.value) for chunk in chunks for record, *_ in chunk.wanted] == list(range(0, 300, 50))
 
 
 def some_record(number: int) -> Record:
