@@ -1,9 +1,9 @@
 """Reads the log for one subscriber, passes on the events it wants, and commits the acknowledged offsets.
 
 Runs in the service's loop. One `Feed` is one member of the subscriber's group: a consumer without records, for assignments and
-commits; the records come from a `LogReader` per assignment. After most errors, when its position does not advance although the
-log does, or without a response for several seconds, it ends with `Disconnected`, and the supervisor creates another. Committed
-offsets are always correct, so a new one repeats the events of at most one second.
+commits; the records come from an `AssignmentReader` per assignment. After most errors, when its position does not advance
+although the log does, or without a response for several seconds, it ends with `Disconnected`, and the supervisor creates another.
+Committed offsets are always correct, so a new one repeats the events of at most one second.
 
 At an assignment: 1. a partition without a committed offset begins at the end of the log (or at its start), and that offset is
 committed immediately, so that a crash before the first event loses none; 2. reading begins. At a revocation: 1. no more handlers
@@ -23,7 +23,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, No
 from ..errors import HubError, Unreachable
 from ..kafka import Chunk, read_nothing
 from .progress import Progress, Silence
-from .reading import LogReader
+from .reading import AssignmentReader
 from .status import Counters
 from .window import Item, Session, Window
 
@@ -56,7 +56,7 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         topic: str,
         counters: Counters,
         *,
-        new_reader: Callable[[], LogReader],
+        new_reader: Callable[[], AssignmentReader],
         hand_over: Callable[[list[Item]], None],
         drain: Callable[[Session], Awaitable[None]],
         limits: tuple[int, int],
@@ -70,7 +70,7 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         self.session: Session | None = None
         self._consumer = consumer
         self._new_reader = new_reader
-        self._reader: LogReader | None = None
+        self._reader: AssignmentReader | None = None
         self._topic = topic
         self._counters = counters
         self._hand_over, self._drain, self._on_commit = hand_over, drain, on_commit
@@ -254,7 +254,7 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
             elif self._take(session, reader, chunks) >= RECORDS_MAX:
                 await asyncio.sleep(0)
 
-    def _take(self, session: Session, reader: LogReader, chunks: list[Chunk]) -> int:
+    def _take(self, session: Session, reader: AssignmentReader, chunks: list[Chunk]) -> int:
         """Hand over the wanted records. Returns how many were read."""
         items, read = list[Item](), 0
         for (_, number), size, next_offset, wanted in chunks:
@@ -331,7 +331,7 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         if session is self.session and not is_early:
             self._suspect(session, reader)
 
-    async def _look(self, session: Session, reader: LogReader) -> None:
+    async def _look(self, session: Session, reader: AssignmentReader) -> None:
         """Update the end offsets of the log; advance positions past transaction markers."""
         async with asyncio.timeout(REQUEST_SECONDS):
             ends = await reader.ends(ask=self._silence.is_noted)
@@ -351,7 +351,7 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
             self._progress.committed(offsets)
             self._on_commit()
 
-    def _suspect(self, session: Session, reader: LogReader) -> None:
+    def _suspect(self, session: Session, reader: AssignmentReader) -> None:
         """Raise Disconnected if the position does not advance while the log grows."""
         stuck = self._progress.find_stuck(session, reader.paused, time.monotonic())
         if stuck is not None:

@@ -25,7 +25,7 @@ class Bounds(NamedTuple):
     high: int
 
 
-class LogReader:
+class AssignmentReader:
     """Partitions of a topic. Usage: `open`, `start`; then `read` until it returns nothing, then `wait`."""
 
     def __init__(self, cluster: Cluster, topic: str, selection: RecordRule) -> None:
@@ -110,14 +110,14 @@ class LogReader:
         return max((seconds for one in self._partitions.values() if (seconds := self._overdue(one))), default=0.0)
 
     def _overdue(self, partition: TopicPartition) -> float:
-        seconds = self._fetcher.pending_seconds(partition)
+        _, seconds = self._fetcher.standing(partition)
         return seconds if seconds > OVERDUE_SECONDS else 0.0
 
     def away(self) -> str:
         """Describe the leaders from which nothing is received."""
         away: dict[str, list[str]] = {}
         for number, partition in self._partitions.items():
-            leader = self._fetcher.leader(partition)
+            leader, _ = self._fetcher.standing(partition)
             if leader is None:
                 away.setdefault("there is no connection to the leader", []).append(f"{self._topic}-{number}")
             elif self._overdue(partition):

@@ -30,7 +30,7 @@ from .dead_letters import DeadLetters
 from .discovery import load
 from .feed import Disconnected, Feed
 from .lifecycle import Lifecycle
-from .reading import LogReader
+from .reading import AssignmentReader
 from .restarting import Restarting, is_cancelled
 from .runner import DURATION, Runner
 from .selection import Selection
@@ -266,7 +266,7 @@ class SubscriberSupervisor:
             self._clients.consumer(self.config.group),
             self._topic,
             self._counters,
-            new_reader=partial(LogReader, self._clients.cluster, self._topic, selection),
+            new_reader=partial(AssignmentReader, self._clients.cluster, self._topic, selection),
             hand_over=runner.feed,
             drain=drain,
             limits=(prepared.delivery.in_flight_max, prepared.delivery.in_flight_bytes_max),

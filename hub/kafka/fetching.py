@@ -117,16 +117,13 @@ class Fetcher:
         """What the latest response said about the partition; None before the first."""
         return self._buffers[partition].seen
 
-    def leader(self, partition: TopicPartition) -> str | None:
-        """The address of the broker that the partition is read from; None if there is no connection to one."""
+    def standing(self, partition: TopicPartition) -> tuple[str | None, float]:
+        """The address of the broker that the partition is read from, None if there is no connection to one; and for how many
+        seconds it has not responded to the request for records that is under way, which may take `max_wait_ms`."""
         source = self._table.places.get(partition)
-        return source.broker.connection.address if source is not None and source.broker.connection.is_open else None
-
-    def pending_seconds(self, partition: TopicPartition) -> float:
-        """How long the leader of the partition has not responded to the request for records that is under way; 0 without one. It
-        may take `max_wait_ms`."""
-        source = self._table.places.get(partition)
-        return 0.0 if source is None else source.pending_seconds
+        if source is None or not source.broker.connection.is_open:
+            return None, 0.0
+        return source.broker.connection.address, source.pending_seconds
 
     def pause(self, partition: TopicPartition) -> None:
         """Take and request no more of the partition until `resume`; what is buffered is kept."""

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from hub.delivery import reading
-from hub.delivery.reading import LogReader
+from hub.delivery.reading import AssignmentReader
 from hub.protocol import ApiKey
 from tests.conformance.reader.scripted_broker import TOPIC, Log, ScriptedBroker, batch, brokers
 from tests.conformance.reader.test_faults import never
@@ -26,9 +26,9 @@ async def broker() -> AsyncIterator[ScriptedBroker]:
 
 
 @asynccontextmanager
-async def opened(broker: ScriptedBroker, *numbers: int) -> AsyncIterator[LogReader]:
+async def opened(broker: ScriptedBroker, *numbers: int) -> AsyncIterator[AssignmentReader]:
     """A reader of these partitions from their beginnings."""
-    reader = LogReader(broker.cluster, TOPIC, KindRule())
+    reader = AssignmentReader(broker.cluster, TOPIC, KindRule())
     try:
         bounds = await reader.open(numbers)
         assert bounds == {number: (broker.logs[number].start, broker.logs[number].visible_end) for number in numbers}
@@ -38,7 +38,7 @@ async def opened(broker: ScriptedBroker, *numbers: int) -> AsyncIterator[LogRead
         await reader.close()
 
 
-async def some(reader: LogReader, limit: int) -> list[bytes]:
+async def some(reader: AssignmentReader, limit: int) -> list[bytes]:
     """The values of the next wanted records."""
     async with asyncio.timeout(30):
         while not (chunks := reader.read(limit)):
