@@ -97,8 +97,8 @@ class CurrentEvents:
         return bool(self._suspects)
 
     def open(self, handlers: int, events_max: int, flushed_max: int) -> None:
-        """Lay out the memory for this number of handlers, each with at most `events_max` events at once; a flush has `flushed_max`.
-        For the restart of a subscriber within its process: no event is being handled, and the suspects remain."""
+        """Lay out the memory for this number of handlers, each with at most `events_max` events at once, and a flush of
+        `flushed_max`. For the restart of a subscriber within its process: no event is being handled, and the suspects remain."""
         self._first, self._step = _HEAD + self._count, 1 + _EVENT_WORDS * events_max
         self._flush_at = self._first + handlers * self._step
         size = (self._flush_at + 1 + _EVENT_WORDS * flushed_max) * _WORD
