@@ -291,9 +291,10 @@ def _header(names: dict[str, bytes], name: str) -> str:
 
 
 def _optional(names: dict[str, bytes], name: str) -> str | None:
-    raw = names.get(name)
+    if (raw := names.get(name)) is None:
+        return None
     try:
-        return None if raw is None else raw.decode()
+        return raw.decode()
     except UnicodeDecodeError:
         raise MalformedEvent(f"header {name} is not valid UTF-8") from None
 

@@ -5,6 +5,7 @@ process is counted, too. `us_per_task` is measured with a delivery process while
 """
 
 import asyncio
+import gc
 import statistics
 import sys
 import time
@@ -51,6 +52,7 @@ async def measure_reading(cluster: Cluster, begin: Mapping[int, int], rounds: in
     Rates ending in `_elapsed` are per second of time, the others per second of CPU time of one core."""
     everything = SubscriberConfig(use=EVERYTHING, id="bench-everything", isolation="thread")
     events = (await _read(cluster, everything, begin, None)).events
+    gc.freeze()  # as in a delivery process that is ready
     read = [await _read(cluster, everything, begin, events) for _ in range(rounds)]
     async with _sink() as url:
         traces = SubscriberConfig(use=TRACES, id="bench-traces", settings={"endpoint": url}, isolation="thread")

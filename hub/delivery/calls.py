@@ -60,8 +60,14 @@ class Slot:
             self.task.uncancel()
 
 
+INTERRUPTIONS = (asyncio.CancelledError, SystemExit, KeyboardInterrupt)
+"""What a handler may raise besides an Exception, see `Calls.failure`."""
+
+
 class Calls:
-    """The handlers of one subscriber instance, by the name of their method. `seconds`: the duration of each call."""
+    """The handlers of one subscriber instance: `methods` by name. `seconds`: the duration of each call.
+
+    A caller that must be fast uses `begin`, `failure` and `end` itself, as `call` does."""
 
     def __init__(
         self,
@@ -72,29 +78,41 @@ class Calls:
         seconds: Histogram,
     ) -> None:
         self._seconds = seconds
-        self._methods = {one.method: getattr(instance, one.method) for one in plan.plugin.handlers}
+        self.methods = {one.method: getattr(instance, one.method) for one in plan.plugin.handlers}
         self._counters = counters
         self._loop = loop
 
     async def call(self, slot: Slot, route: Handler, *arguments: Any) -> None:
         """Call the handler. Raises what it raises, as an Exception; HandlerTimeout after its timeout."""
-        began = time.perf_counter()
-        slot.begin(self._loop.time())
+        began = self.begin(slot)
         try:
-            result = self._methods[route.method](*arguments)
+            result = self.methods[route.method](*arguments)
             if route.is_async:
                 await result
-        except asyncio.CancelledError:
-            if slot.abandoned or (slot.task is not None and slot.task.cancelling() and not slot.timed_out):
-                raise
-            if slot.timed_out:
-                self._counters.timed_out += 1
-                raise HandlerTimeout(f"{route.method} did not return within {slot.timeout_seconds:g} s") from None
-            raise RuntimeError(f"{route.method} was cancelled by its own code") from None
-        except (SystemExit, KeyboardInterrupt) as error:
-            raise RuntimeError(f"{route.method} raised {error!r}") from error
+        except INTERRUPTIONS as error:
+            raise self.failure(slot, route, error) from error.__cause__
         finally:
-            self._seconds.record(time.perf_counter() - began)
-            slot.busy = False
-            if slot.timed_out and not slot.abandoned:
-                slot.calm()
+            self.end(slot, began)
+
+    def begin(self, slot: Slot) -> float:
+        """Called before a call. Returns its beginning, for `end`."""
+        slot.begin(self._loop.time())
+        return time.perf_counter()
+
+    def failure(self, slot: Slot, route: Handler, error: BaseException) -> BaseException:
+        """The error of a call that was interrupted by this one: an Exception, or `error` if the worker itself was cancelled."""
+        if not isinstance(error, asyncio.CancelledError):
+            return RuntimeError(f"{route.method} raised {error!r}")
+        if slot.abandoned or (slot.task is not None and slot.task.cancelling() and not slot.timed_out):
+            return error
+        if slot.timed_out:
+            self._counters.timed_out += 1
+            return HandlerTimeout(f"{route.method} did not return within {slot.timeout_seconds:g} s")
+        return RuntimeError(f"{route.method} was cancelled by its own code")
+
+    def end(self, slot: Slot, began: float) -> None:
+        """Called after a call."""
+        self._seconds.record(time.perf_counter() - began)
+        slot.busy = False
+        if slot.timed_out and not slot.abandoned:
+            slot.calm()

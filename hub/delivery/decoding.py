@@ -25,6 +25,7 @@ SUBJECT = "ce_subject"
 _OF_LEADS = {"ce_source", "ce_subject", "ce_namespace", "ce_taskname", "ce_traceparent"}
 _OF_TRAILS = {"ce_time", "ce_severitynumber"}
 _OWN = {"ce_type", "ce_id"}
+_NOT_OF_LEADS, _NOT_OF_TRAILS = _OF_TRAILS | _OWN, _OF_LEADS | _OWN
 
 
 class LeadFacts(NamedTuple):
@@ -68,19 +69,21 @@ def subject_of(record: Any) -> Hashable:
 
 
 def _facts_of_lead(lead: SharedHeaders) -> LeadFacts:
-    names = [name for name, _ in lead.headers]
-    subject = lead.headers[names.index(SUBJECT)][1] if SUBJECT in names else None
-    constants = None
-    if not (_OF_TRAILS | _OWN).intersection(names):
-        with contextlib.suppress(MalformedEvent):  # the general decoder reports it
-            constants = event_constants(lead.headers)
+    headers, constants = lead.headers, None
+    values = dict(headers)
+    subject = values.get(SUBJECT) if len(values) == len(headers) else dict(headers[::-1]).get(SUBJECT)
+    if _NOT_OF_LEADS.isdisjoint(values):
+        try:
+            constants = event_constants(headers)
+        except MalformedEvent:
+            constants = None  # the general decoder reports it
     facts = lead.facts = LeadFacts(subject, constants)
     return facts
 
 
 def _facts_of_trail(trail: SharedHeaders) -> TrailFacts:
     stamp = None
-    if not (_OF_LEADS | _OWN).intersection([name for name, _ in trail.headers]):
+    if _NOT_OF_TRAILS.isdisjoint([name for name, _ in trail.headers]):
         with contextlib.suppress(MalformedEvent):  # the general decoder reports it
             stamp = event_stamp(trail.headers)
     facts = trail.facts = TrailFacts(stamp)

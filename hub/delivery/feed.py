@@ -1,8 +1,9 @@
 """Reads the log for one subscriber, passes on the events it wants, and commits the acknowledged offsets.
 
-Runs in the service's loop. One `Feed` is one consumer. After any error, when its position does not advance although the log does,
-or without a response for several seconds, it ends with `Disconnected`, and the supervisor creates another. Committed offsets are
-always correct, so a new consumer repeats the events of at most one second.
+Runs in the service's loop. One `Feed` is one member of the subscriber's group: a consumer without records, for assignments and
+commits; the records come from an `AssignmentReader` per assignment. After most errors, when its position does not advance
+although the log does, or without a response for several seconds, it ends with `Disconnected`, and the supervisor creates another.
+Committed offsets are always correct, so a new one repeats the events of at most one second.
 
 At an assignment: 1. a partition without a committed offset begins at the end of the log (or at its start), and that offset is
 committed immediately, so that a crash before the first event loses none; 2. reading begins. At a revocation: 1. no more handlers
@@ -14,26 +15,20 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from functools import partial
 from typing import Any, Literal
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import (
-    CommitFailedError,
-    IllegalStateError,
-    KafkaError,
-    NoOffsetForPartitionError,
-    OffsetOutOfRangeError,
-)
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
-from ..errors import HubError
-from ..kafka import Chunk, RecordPicker, leaders_away
+from ..errors import HubError, Unreachable
+from ..kafka import Chunk, read_nothing
 from .progress import Progress, Silence
-from .selection import Selection
+from .reading import AssignmentReader
 from .status import Counters
 from .window import Item, Session, Window
 
-POLL_MS = 500
+MEMBER_POLL_MS = 20_000
+"""Interval at which the consumer is polled, so that it remains in its group."""
 RECORDS_MAX = 500
 COMMIT_SECONDS = 1.0
 COMMIT_FIRST_SECONDS = 0.05
@@ -42,7 +37,7 @@ again and again within a second would otherwise deliver the same events each tim
 REQUEST_SECONDS = 5.0
 SILENT_SECONDS = 10.0
 JOIN_SECONDS = 45.0
-KEEP_ALIVE_SECONDS = 20.0
+RETRY_SECONDS = 0.2
 UNCOMMITTED_MAX = 50_000
 TOPIC_SECONDS = 1.0
 
@@ -52,16 +47,16 @@ class Disconnected(HubError):
 
 
 class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
-    """One consumer of a subscriber, from its start to its end. `hand_over` is called with the events that `selection` accepts;
-    the others are not decoded. `on_commit` is called after offsets were committed."""
+    """One consumer of a subscriber, from its start to its end. `new_reader` creates what reads the partitions of an assignment;
+    `hand_over` is called with the events that it selects. `on_commit` is called after offsets were committed."""
 
     def __init__(
         self,
         consumer: Any,
         topic: str,
-        selection: Selection,
         counters: Counters,
         *,
+        new_reader: Callable[[], AssignmentReader],
         hand_over: Callable[[list[Item]], None],
         drain: Callable[[Session], Awaitable[None]],
         limits: tuple[int, int],
@@ -74,8 +69,8 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         self.joined = asyncio.Event()
         self.session: Session | None = None
         self._consumer = consumer
-        self._picker = RecordPicker(selection)
-        self._picker.attach(consumer)
+        self._new_reader = new_reader
+        self._reader: AssignmentReader | None = None
         self._topic = topic
         self._counters = counters
         self._hand_over, self._drain, self._on_commit = hand_over, drain, on_commit
@@ -85,7 +80,6 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         self._resumed = asyncio.Event()
         self._progress = Progress()
         self._silence = Silence(topic, logger)
-        self._paused_windows: set[TopicPartition] = set()
         self._failure: Exception | None = None
         self._unjoined_since = time.monotonic()
 
@@ -113,6 +107,7 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         try:
             async with asyncio.timeout(2 * SILENT_SECONDS):
                 await self._consumer.start()
+            read_nothing(self._consumer)
             await self._wait_for_topic()
             self._unjoined_since = time.monotonic()
             self._silence.restart()
@@ -120,7 +115,8 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._until_the_end(self._pump()))
                 tasks.create_task(self._until_the_end(self._tend()))
-        except* (KafkaError, OSError, TimeoutError, IllegalStateError, Disconnected) as group:
+                tasks.create_task(self._until_the_end(self._remain_member()))
+        except* (KafkaError, OSError, TimeoutError, IllegalStateError, HubError) as group:
             error = _first(group)
             raise Disconnected(f"{type(error).__name__}: {error}") from error
         finally:
@@ -177,17 +173,16 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
             )
 
     async def _begin(self, assigned: set[TopicPartition]) -> None:
-        loop = asyncio.get_running_loop()
-
-        def wake() -> None:
-            loop.call_soon_threadsafe(self._resumed.set)
-
-        session = Session(*self._limits, wake=wake)
-        first_offsets = {}
-        lows = await self._consumer.beginning_offsets(assigned) if assigned else {}
-        highs = await self._consumer.end_offsets(assigned) if assigned else {}
+        for partition in assigned:  # the consumer itself reads nothing
+            self._consumer.pause(partition)
+            self._consumer.seek(partition, 0)
+        self.session = None
+        await self._end_reading()
+        reader = self._reader = self._new_reader()
+        bounds = await reader.open([partition.partition for partition in assigned])
+        session, first_offsets = self._new_session(), dict[TopicPartition, int]()
         for partition in sorted(assigned):
-            position, low, high = await self._consumer.committed(partition), lows[partition], highs[partition]
+            position, (low, high) = await self._consumer.committed(partition), bounds[partition.partition]
             if position is None:
                 position = first_offsets[partition] = low if self._start_from == "earliest" else high
             elif not low <= position <= high:
@@ -198,102 +193,96 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
             session.windows[partition.partition] = Window(position)
         if first_offsets:
             await self._consumer.commit(first_offsets)
-        # No await from here on: records that the client may have fetched before this are read again.
-        for partition in assigned:
-            self._consumer.seek(partition, session.windows[partition.partition].position)
-        self._paused_windows.clear()
         positions = {number: window.position for number, window in session.windows.items()}
-        self._progress.assign(positions, _by_number(highs), time.monotonic())
+        reader.start(positions)
+        self._progress.assign(positions, {number: bound.high for number, bound in bounds.items()}, time.monotonic())
         self.session = session
         self.joined.set()
         self._resumed.set()
 
+    def _new_session(self) -> Session:
+        loop = asyncio.get_running_loop()
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(self._resumed.set)
+
+        return Session(*self._limits, wake=wake)
+
     async def _give_back(self) -> None:
         session, self.session = self.session, None
         self.joined.clear()
+        self._resumed.set()
+        await self._end_reading()
         if session is None or session.revoked:
             return
         await self._drain(session)
         await self._commit(session)
 
+    async def _end_reading(self) -> None:
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            await reader.close()
+
+    async def _remain_member(self) -> None:
+        """Poll the consumer, whose partitions are all paused."""
+        while not self.ending:
+            with contextlib.suppress(NoOffsetForPartitionError, OffsetOutOfRangeError):  # before `_begin` has paused them
+                await self._consumer.getmany(timeout_ms=MEMBER_POLL_MS)
+
     # Reading
 
     async def _pump(self) -> None:
-        consumer, kept_alive_at = self._consumer, time.monotonic()
         while not self.ending:
             if self._failure is not None:
                 raise Disconnected(f"the assignment failed: {self._failure}") from self._failure
-            session = self.session
-            if session is None:
+            session, reader = self.session, self._reader
+            if session is None or reader is None:
                 await self._is_joined()
                 continue
             room = session.room()
             if room == 0:
-                kept_alive_at = await self._wait_for_room(session, kept_alive_at)
+                await self._wait_for_room(session)
                 continue
             try:
-                self._picker.limit = min(room, RECORDS_MAX)
-                fetched = await consumer.getmany(timeout_ms=POLL_MS, max_records=1)
-            except (NoOffsetForPartitionError, OffsetOutOfRangeError):
-                if session is self.session:
-                    raise
-                continue  # the client read before `_begin` had set the position
-            if fetched and session is self.session:
-                for partition, chunks in fetched.items():
-                    for chunk in chunks:
-                        self._take(session, partition, chunk)
+                chunks = reader.read(min(room, RECORDS_MAX))
+            except Unreachable as error:
+                self._silence.note(error, reader.away)
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            if not chunks:
+                await reader.wait()
+            elif self._take(session, reader, chunks) >= RECORDS_MAX:
                 await asyncio.sleep(0)
-            elif fetched:
-                self._rewind(fetched)
 
-    def _rewind(self, fetched: dict[TopicPartition, list[Chunk]]) -> None:
-        """Read records again that arrived while the assignment changed, if their partition is still assigned."""
-        session = self.session
-        if session is None:  # `_begin` is running and will set the positions
-            return
-        for partition in fetched:
-            window = session.windows.get(partition.partition)
-            if window is not None:
-                self._consumer.seek(partition, window.position)
+    def _take(self, session: Session, reader: AssignmentReader, chunks: list[Chunk]) -> int:
+        """Hand over the wanted records. Returns how many were read."""
+        items, read = list[Item](), 0
+        for (_, number), size, next_offset, wanted in chunks:
+            window = session.windows[number]
+            window.position = next_offset
+            window.forget_done()
+            read += size
+            self._counters.filtered += size - len(wanted)
+            if wanted:
+                found = [Item(session, route, record, number) for record, route, _, _ in wanted]
+                window.pending.extend(found)
+                items += found
+                if len(window.pending) > UNCOMMITTED_MAX:
+                    reader.pause(number)
+        if items:
+            session.fed += len(items)
+            session.fed_bytes += sum([item.size for item in items])
+            self._hand_over(items)
+        return read
 
-    def _take(self, session: Session, partition: TopicPartition, chunk: Chunk) -> None:
-        window = session.windows.get(partition.partition)
-        if window is None:
-            return
-        number = partition.partition
-        wanted = [Item(session, route, record, number) for record, route in chunk.wanted]
-        self._counters.filtered += chunk.size - len(wanted)
-        window.position = chunk.next_offset
-        window.forget_done()
-        if wanted:
-            window.pending.extend(wanted)
-            session.fed += len(wanted)
-            session.fed_bytes += sum([item.size for item in wanted])
-            self._hand_over(wanted)
-            if len(window.pending) > UNCOMMITTED_MAX:
-                self._consumer.pause(partition)
-                self._paused_windows.add(partition)
-
-    async def _wait_for_room(self, session: Session, kept_alive_at: float) -> float:
-        """Wait for at most 1 s until there is room for more events. From time to time the partitions are paused and the consumer
-        is polled, so that it remains in its group."""
+    async def _wait_for_room(self, session: Session) -> None:
+        """Wait until there is room for more events, or the session has ended."""
         self._resumed.clear()
         session.waiting = True
-        if session.has_room(0.5):
+        if session is not self.session or session.has_room(0.5):
             session.waiting = False
-            return kept_alive_at
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
-                await self._resumed.wait()
-            return kept_alive_at
-        if session is self.session and time.monotonic() - kept_alive_at > KEEP_ALIVE_SECONDS:
-            kept_alive_at = time.monotonic()
-            ours = self._consumer.assignment()
-            self._consumer.pause(*ours)
-            await self._consumer.getmany(timeout_ms=0)
-            if session is self.session:
-                self._consumer.resume(*(ours - self._paused_windows))
-        return kept_alive_at
+        else:
+            await self._resumed.wait()
 
     # Commits, lag, detection of a stuck consumer
 
@@ -322,39 +311,37 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         """Commit; `is_early`: only if an event was acknowledged, and without a look at the log."""
         if is_early and not session.finished:
             return
+        reader = self._reader
+        if reader is None:
+            return
         try:
             if not is_early:
-                await self._look(session)
+                await self._look(session, reader)
             await self._commit(session)
-            self._silence.end()
+            if not is_early:
+                self._silence.end()
         except (CommitFailedError, IllegalStateError) as error:
             self._log.info("commit deferred: the group is rebalancing: %s", error, extra={"action": "commit_deferred"})
-        except (KafkaError, TimeoutError, OSError) as error:
-            self._silence.note(error, partial(leaders_away, self._consumer._client, self._topic, session.windows))
+        except (KafkaError, TimeoutError, OSError, Unreachable) as error:
+            if session is not self.session:
+                return
+            self._silence.note(error, reader.away, reader.overdue_seconds)
             if self._silence.seconds > SILENT_SECONDS:
                 raise
         if session is self.session and not is_early:
-            self._suspect(session)
+            self._suspect(session, reader)
 
-    async def _look(self, session: Session) -> None:
-        """Query the end offsets of the log; advance positions past transaction markers."""
-        partitions = [TopicPartition(self._topic, number) for number in session.windows]
-        if not partitions:
-            return
+    async def _look(self, session: Session, reader: AssignmentReader) -> None:
+        """Update the end offsets of the log; advance positions past transaction markers."""
         async with asyncio.timeout(REQUEST_SECONDS):
-            self._progress.ends = _by_number(await self._consumer.end_offsets(partitions))
-        for partition in partitions:
-            if session is not self.session:
-                return
-            async with asyncio.timeout(REQUEST_SECONDS):
-                position = await self._consumer.position(partition)
-            if session is not self.session:
-                return
-            window = session.windows[partition.partition]
-            window.position = max(window.position, position)
-            if partition in self._paused_windows and len(window.pending) < UNCOMMITTED_MAX // 2:
-                self._paused_windows.discard(partition)
-                self._consumer.resume(partition)
+            ends = await reader.ends(ask=self._silence.is_noted)
+        if session is not self.session:
+            return
+        self._progress.ends = ends
+        for number, window in session.windows.items():
+            window.position = max(window.position, reader.position(number))
+            if number in reader.paused and len(window.pending) < UNCOMMITTED_MAX // 2:
+                reader.resume(number)
 
     async def _commit(self, session: Session) -> None:
         offsets = self._progress.committable(session)
@@ -364,17 +351,12 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
             self._progress.committed(offsets)
             self._on_commit()
 
-    def _suspect(self, session: Session) -> None:
-        """Raise Disconnected if the position does not advance while the log grows (aiokafka #1154)."""
-        paused = {partition.partition for partition in self._paused_windows}
-        stuck = self._progress.find_stuck(session, paused, time.monotonic())
+    def _suspect(self, session: Session, reader: AssignmentReader) -> None:
+        """Raise Disconnected if the position does not advance while the log grows."""
+        stuck = self._progress.find_stuck(session, reader.paused, time.monotonic())
         if stuck is not None:
             place = f"{self._topic}-{stuck.number} has not advanced beyond offset {stuck.position}"
             raise Disconnected(f"{place} for {stuck.seconds:.0f} s, although the log ends at {stuck.end}")
-
-
-def _by_number(offsets: dict[TopicPartition, int]) -> dict[int, int]:
-    return {partition.partition: offset for partition, offset in offsets.items()}
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:

@@ -9,7 +9,7 @@ from subscribers import Drop, Handler, Meta, Postpone, Unavailable, Undeliverabl
 
 from ..logs import LOG_SCOPE
 from .admission import Admission
-from .calls import Calls, Slot
+from .calls import INTERRUPTIONS, Calls, Slot
 from .config import SubscriberPlan
 from .decoding import event_of
 from .failures import Failures
@@ -40,7 +40,8 @@ class Handling:
     ) -> None:
         self._plan = plan
         self._own = f"subscriber/{plan.config.id}"
-        self._call = calls.call
+        self._calls = calls
+        self._methods = calls.methods
         self._failures, self._outages = failures, outages
         self._flushing, self._admission = flushing, admission
         self._counters, self._log = counters, logger
@@ -130,13 +131,17 @@ class Handling:
         if event.entity == self._own:
             raise Drop(ABOUT_ITSELF)
         given = event if route.whole else event.data
+        method, calls = self._methods[route.method], self._calls
         scope = LOG_SCOPE.set(partial(_log_fields, event))
-        try:
-            if route.takes_meta:
-                await self._call(slot, route, given, self._meta(event, item))
-            else:
-                await self._call(slot, route, given)
+        began = calls.begin(slot)
+        try:  # as in `Calls.call`, which would take a coroutine more
+            result = method(given, self._meta(event, item)) if route.takes_meta else method(given)
+            if route.is_async:
+                await result
+        except INTERRUPTIONS as error:
+            raise calls.failure(slot, route, error) from error.__cause__
         finally:
+            calls.end(slot, began)
             LOG_SCOPE.reset(scope)
 
     def _meta(self, event: Event, item: Item) -> Meta:
@@ -177,9 +182,9 @@ class Handling:
             return
         events = [event if route.whole else event.data for event, _ in decoded]
         if route.takes_meta:
-            await self._call(slot, route, events, [meta for _, meta in decoded])
+            await self._calls.call(slot, route, events, [meta for _, meta in decoded])
         else:
-            await self._call(slot, route, events)
+            await self._calls.call(slot, route, events)
 
     async def _failed(self, lane: Lane, part: list[Item], error: Exception) -> float | None:
         """Handle an error of a handler. Returns the delay before a retry, in seconds; None if `part` is finished."""

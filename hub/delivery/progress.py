@@ -74,12 +74,19 @@ class Silence:
         """Seconds since the last response."""
         return time.monotonic() - self._answered_at
 
+    @property
+    def is_noted(self) -> bool:
+        """Whether the latest request failed."""
+        return self._since is not None
+
     def restart(self) -> None:
         """Restart the measurement."""
         self._answered_at = time.monotonic()
 
-    def note(self, error: Exception, away: Callable[[], str]) -> None:
-        """Record a failed request. `away` returns a description of the unreachable leaders."""
+    def note(self, error: Exception, away: Callable[[], str], seconds: float = 0.0) -> None:
+        """Record a failed request. `away` returns a description of the unreachable leaders; `seconds`: how long there has been
+        no response at least."""
+        self._answered_at = min(self._answered_at, time.monotonic() - seconds)
         if self._since is None:
             self._since = time.monotonic()
             reason = str(error) or type(error).__name__

@@ -30,6 +30,7 @@ from .dead_letters import DeadLetters
 from .discovery import load
 from .feed import Disconnected, Feed
 from .lifecycle import Lifecycle
+from .reading import AssignmentReader
 from .restarting import Restarting, is_cancelled
 from .runner import DURATION, Runner
 from .selection import Selection
@@ -264,8 +265,8 @@ class SubscriberSupervisor:
         return Feed(
             self._clients.consumer(self.config.group),
             self._topic,
-            selection,
             self._counters,
+            new_reader=partial(AssignmentReader, self._clients.cluster, self._topic, selection),
             hand_over=runner.feed,
             drain=drain,
             limits=(prepared.delivery.in_flight_max, prepared.delivery.in_flight_bytes_max),

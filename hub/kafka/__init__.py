@@ -1,7 +1,7 @@
 """The Kafka client layer of the hub: records, topics, partitions, clients, sessions. See README.md."""
 
 from .classic import ClassicSession
-from .clients import make_admin, make_consumer, make_producer, poll, wait_until_reachable
+from .clients import make_admin, make_consumer, make_producer, poll, read_nothing, wait_until_reachable
 from .cluster import Cluster
 from .codec import BATCH_BYTES_MAX, build_batch, build_batches, end_of_batches, read_batches, size_of
 from .errors import (
@@ -20,12 +20,15 @@ from .errors import (
     TopicRefused,
     is_client_error,
 )
+from .fetch_buffer import Seen, TakenBatch
 from .fetched import UNREADABLE
+from .fetching import Fetcher, FetchSettings
 from .following import Begin, follow, next_records
 from .formed import FormedRecord, SharedHeaders
 from .groups import GroupMember, GroupState, delete_groups, describe_groups, list_groups
 from .header_walk import RecordRule, read_headers
 from .kip890 import Kip890Session
+from .leaders import EARLIEST, LATEST
 from .membership import GroupMembership
 from .offsets import (
     GroupInUse,
@@ -38,7 +41,7 @@ from .offsets import (
 )
 from .opening import describe_features, open_session, supports_kip890
 from .partition import INBOX_PARTITIONS, inbox_of, murmur2, partition_of
-from .picking import Chunk, RecordPicker
+from .picking import Chunk, ChunkReader, RecordPicker
 from .reader import PartitionReader, read_all
 from .records import Record, StoredRecord, TopicPartition
 from .sender import SEND_SECONDS, Outgoing, Sender
@@ -77,7 +80,6 @@ from .topics import (
     pool_topic,
 )
 from .transport import KafkaTransport, RecordReader, RecordSender, Transport
-from .unacknowledged import leaders_away
 from .varints import Unwalkable
 
 __all__ = [
@@ -86,9 +88,11 @@ __all__ = [
     "DEAD_LETTER_BYTES",
     "DEFAULT_POOL",
     "DLQ_PREFIX",
+    "EARLIEST",
     "EVENTS",
     "INBOX_PARTITIONS",
     "INTAKE",
+    "LATEST",
     "REPLIES",
     "REPLY_PARTITIONS",
     "SEND_SECONDS",
@@ -99,12 +103,15 @@ __all__ = [
     "Begin",
     "BrokerUnreachable",
     "Chunk",
+    "ChunkReader",
     "ClassicSession",
     "Cluster",
     "ClusterStorage",
     "ConnectionLost",
     "CorruptBatch",
     "Ensured",
+    "FetchSettings",
+    "Fetcher",
     "FormedRecord",
     "GroupInUse",
     "GroupMember",
@@ -125,11 +132,13 @@ __all__ = [
     "RecordRule",
     "RecordSender",
     "RecordTooLarge",
+    "Seen",
     "Sender",
     "SessionFailed",
     "SessionFenced",
     "SharedHeaders",
     "StoredRecord",
+    "TakenBatch",
     "TopicChange",
     "TopicMismatch",
     "TopicMissing",
@@ -165,7 +174,6 @@ __all__ = [
     "hub_topics",
     "inbox_of",
     "is_client_error",
-    "leaders_away",
     "list_groups",
     "list_pools",
     "list_topics",
@@ -182,6 +190,7 @@ __all__ = [
     "read_batches",
     "read_committed",
     "read_headers",
+    "read_nothing",
     "size_of",
     "supports_kip890",
     "timestamps_at",

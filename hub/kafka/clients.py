@@ -21,14 +21,12 @@ from .codec import BATCH_BYTES_MAX
 from .connection import Connection
 from .errors import BrokerUnreachable, ConnectionLost, OffsetOutOfRange
 from .fetched import FetchedBatches
-from .picking import partition_records
 from .requests import ask_versions
 
 BACKOFF_SECONDS = 0.002
 """Replaces aiokafka's fixed backoff of 20 ms after CONCURRENT_TRANSACTIONS, which occurs in nearly every transaction."""
 aiokafka.producer.sender.BACKOFF_OVERRIDE = BACKOFF_SECONDS
 aiokafka.consumer.fetcher.MemoryRecords = FetchedBatches  # tolerates header names that are not UTF-8, see fetched.py
-aiokafka.consumer.fetcher.PartitionRecords = partition_records  # decodes less for some consumers, see picking.py
 
 REQUEST_BYTES_MAX = BATCH_BYTES_MAX
 PRODUCER: dict[str, Any] = {
@@ -60,6 +58,7 @@ CONSUMER: dict[str, Any] = {
     "heartbeat_interval_ms": 1_000,
     "max_poll_interval_ms": 300_000,
 }
+READ_NOTHING_SECONDS = 60.0
 ADMIN: dict[str, Any] = {"request_timeout_ms": 15_000, "retry_backoff_ms": 50}
 
 LOG_LEVELS = {
@@ -102,6 +101,12 @@ def make_consumer(cluster: Cluster, *, group: str | None = None, **settings: Any
     `auto_offset_reset` is "none"; set it to "earliest" for a new group, which has no offsets. `settings` override
     `CONSUMER`."""
     return AIOKafkaConsumer(group_id=group, **cluster.client_settings("consumer") | CONSUMER | settings)
+
+
+def read_nothing(consumer: AIOKafkaConsumer) -> None:
+    """Let a started consumer whose partitions are all paused wait only for changes. Otherwise it looks for something to request
+    every 200 ms."""
+    consumer._fetcher._fetcher_timeout = READ_NOTHING_SECONDS
 
 
 def make_admin(cluster: Cluster, **settings: Any) -> AIOKafkaAdminClient:

@@ -44,12 +44,18 @@ class SourceTable:
         self._buffers = buffers
         self._brokers = BrokerConnections(cluster, role=role)
         self._sources: dict[Address, FetchSource] = {}
-        self._searches = 0
+        self._searching = asyncio.Lock()
+        self._closed = False
 
     @property
     def missing(self) -> Collection[TopicPartition]:
         """The partitions without a source."""
         return self._buffers.keys() - self.places.keys()
+
+    @property
+    def is_searchable(self) -> bool:
+        """Whether a partition without a source has not failed, so that its leader is to be looked up."""
+        return any(self._buffers[one].failure is None for one in self.missing)
 
     def all(self) -> list[FetchSource]:
         """All sources."""
@@ -59,22 +65,23 @@ class SourceTable:
         """Find and connect to the leaders of all partitions without a source.
 
         Raises `BrokerUnreachable` and `ConnectionLost`, and after `seconds` also `TopicMissing` and `PartitionUnavailable`."""
+        if not self.missing:
+            return
         reason: HubError | None = None
-        self._searches += 1
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds), self._searching:
                 while missing := self.missing:
                     found, reason = await self._brokers.locate(missing, [one.broker.address for one in self.all() if one.is_busy])
-                    for partition in found.keys() & self.missing:  # another search may have found the others
-                        self._place(partition, found[partition])
+                    if self._closed:
+                        self._brokers.close()
+                        raise ConnectionLost("reading has ended")
+                    for partition, located in found.items():
+                        self._place(partition, located)
                     if reason is not None:
                         await asyncio.sleep(BACKOFF_SECONDS)
         except TimeoutError:
             raise reason or BrokerUnreachable(str(self._cluster), f"waited {seconds:g} s") from None
-        finally:
-            self._searches -= 1
-        if not self._searches:  # another search may have connected to a broker that has no source yet
-            self._brokers.keep_only(self._sources)
+        self._brokers.keep_only(self._sources)  # searches take turns: no other one has connected to a broker without a source
 
     def _place(self, partition: TopicPartition, located: Located) -> None:
         address = located.leader.address
@@ -138,6 +145,7 @@ class SourceTable:
 
     def close(self) -> None:
         """Close all connections."""
+        self._closed = True
         for source in self.all():
             source.broker.connection.close()
         self._sources.clear()

@@ -72,11 +72,17 @@ class FetchSource:
         self._sent: dict[TopicPartition, int] | None = None
         """The generation of each partition in the request that is under way."""
         self._is_polling = False
+        self._sent_at = 0.0
 
     @property
     def is_busy(self) -> bool:
         """Whether a request is under way."""
         return self._sent is not None
+
+    @property
+    def pending_seconds(self) -> float:
+        """How long the request that is under way has had no response; 0 if there is none."""
+        return time.monotonic() - self._sent_at if self.is_busy else 0.0
 
     @property
     def has_more(self) -> bool:
@@ -113,7 +119,7 @@ class FetchSource:
             return
         body = write_request(self._kind.version, self._limits, *self._session.request(wanted))
         self._sent = {one: self.parts[one].buffer.generation for one in wanted}
-        self._is_polling = not more
+        self._is_polling, self._sent_at = not more, time.monotonic()
         try:
             self.broker.connection.send(self._kind, body, self._answered, self._lost, timeout_seconds=self._timeout_seconds)
         except ConnectionLost as lost:

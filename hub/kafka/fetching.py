@@ -119,6 +119,14 @@ class Fetcher:
         """What the latest response said about the partition; None before the first."""
         return self._buffers[partition].seen
 
+    def standing(self, partition: TopicPartition) -> tuple[str | None, float]:
+        """The address of the broker that the partition is read from, None if there is no connection to one; and for how many
+        seconds it has not responded to the request for records that is under way, which may take `max_wait_ms`."""
+        source = self._table.places.get(partition)
+        if source is None or not source.broker.connection.is_open:
+            return None, 0.0
+        return source.broker.connection.address, source.pending_seconds
+
     def pause(self, partition: TopicPartition) -> None:
         """Take and request no more of the partition until `resume`; what is buffered is kept."""
         self._buffers[partition].paused = True
@@ -146,17 +154,12 @@ class Fetcher:
                 await self._table.search(fetch_places.SEARCH_SECONDS)
                 if self._is_waiting:
                     self._fetch()  # which leaves a leader that is polled without a partition that has moved to it
-                if not self._is_searchable:
+                if not self._table.is_searchable:
                     return
         except (HubError, OSError) as error:
             for partition in self._table.missing:
                 self._buffers[partition].failure = error if isinstance(error, HubError) else ConnectionLost(str(error))
             asyncio.get_running_loop().call_soon(self._notify, True)  # after the end of this task: `wait` may start another one
-
-    @property
-    def _is_searchable(self) -> bool:
-        """Whether the leader of a partition is to be looked up."""
-        return any(self._buffers[one].failure is None for one in self._table.missing)
 
     def _fetch(self) -> None:
         """Request records of all partitions; look up the leaders of those without one."""
@@ -166,7 +169,7 @@ class Fetcher:
                 source.broker.connection.close()
             else:
                 source.send()
-        if not self._tasks and self._is_searchable:
+        if not self._tasks and self._table.is_searchable:
             self._tasks.start(self._search_again(), "leaders")
 
     @property
@@ -200,7 +203,9 @@ class Fetcher:
             _wake(self._waiter, True)
 
     async def close(self) -> None:
-        """Close the connections at once."""
+        """Close the connections at once; `wait` returns False."""
+        if self._waiter is not None:
+            _wake(self._waiter, False)
         self._table.close()
         await self._tasks.cancel()
 

@@ -53,16 +53,16 @@ class RecordRule(Protocol):
 
 
 class Found(NamedTuple):
-    """A wanted record. `ordinal`: its number, from 1, among those that were read; `at`: its position; `record`: None if its
-    headers are not the expected ones, so that it must be decoded."""
+    """A wanted record and its route. `ordinal`: its number, from 1, among those that were read; `at`: its position in the bytes;
+    `record`: None if its headers are not the expected ones, so that it must be decoded."""
 
-    ordinal: int
-    at: int
+    record: Any
     route: Any
-    record: FormedRecord | None
+    ordinal: int
+    at: int = 0
 
 
-_make_found: Callable[[type[Found], tuple[int, int, Any, FormedRecord | None]], Found] = tuple.__new__
+_make_found: Callable[[type[Found], tuple[FormedRecord | None, Any, int, int]], Found] = tuple.__new__
 
 
 class HeaderWalk:
@@ -157,7 +157,7 @@ class HeaderWalk:
                             ms = first_ms + (low >> 1 if not (low := data[time_at]) & 129 else read_varint(data, time_at)[0])
                         place = base_offset + delta, ms, timestamp_type
                         record = make_record(FormedRecord, (*place, key, content, lead, names, (value, own), trail, stop - begin))
-                found.append(_make_found(Found, (ordinal, begin, route, record)))
+                found.append(_make_found(Found, (record, route, ordinal, begin)))
             at = stop
         if at != end:
             raise Unwalkable("the records do not end at the end of their batch")

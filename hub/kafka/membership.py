@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition as ClientPartition
 
 from ..service import ServiceTasks
-from .clients import make_consumer
+from .clients import make_consumer, read_nothing
 from .cluster import Cluster
 
 POLL_MS = 1_000
@@ -34,6 +34,7 @@ class GroupMembership:
     async def start(self) -> None:
         """Join the group. Raises aiokafka's connection errors if no broker responds."""
         await self._consumer.start()
+        read_nothing(self._consumer)
         self._consumer.subscribe([self._topic], listener=_Listener(self))
         self._tasks.keep(self._poll(), f"membership-{self._topic}")
 

@@ -1,10 +1,6 @@
-"""Explains why a record was not acknowledged or read: names the partition, its leader and the condition to wait for."""
+"""Explains why a record was not acknowledged: names the partition, its leader and the condition to wait for."""
 
-from collections.abc import Iterable
 from typing import NamedTuple
-
-from aiokafka.client import AIOKafkaClient
-from aiokafka.structs import TopicPartition as ClientPartition
 
 from ..errors import Unreachable
 from .cluster import Cluster
@@ -41,26 +37,9 @@ def not_acknowledged(standing: PartitionStanding, cluster: Cluster, topic: str, 
     return PartitionUnavailable(topic, partition, leader, f"{waited}{_because(reason)}")
 
 
-def leaders_away(client: AIOKafkaClient, topic: str, partitions: Iterable[int]) -> str:
-    """Describe the leaders of these partitions to which `client` has no connection."""
-    away: dict[str, list[str]] = {}
-    for partition in sorted(partitions):
-        leader = client.cluster.leader_for_partition(ClientPartition(topic, partition))
-        broker = None if leader is None or leader < 0 else client.cluster.broker_metadata(leader)
-        if broker is None:
-            away.setdefault("there is no leader", []).append(f"{topic}-{partition}")
-        elif not _is_connected(client, leader):
-            away.setdefault(f"{broker.host}:{broker.port} does not respond, the leader", []).append(f"{topic}-{partition}")
-    return "; ".join(f"{what} of {', '.join(names)}" for what, names in away.items()) or "the leaders respond slowly"
-
-
 def _nothing_for(seconds: float) -> str:
     return f"no acknowledgement within {seconds:g} s"
 
 
 def _because(reason: str) -> str:
     return f" ({reason.rstrip('.')})" if reason else ""
-
-
-def _is_connected(client: AIOKafkaClient, node: int) -> bool:
-    return any(conn.connected() for (one, _), conn in client._conns.items() if one == node)

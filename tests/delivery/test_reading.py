@@ -162,4 +162,4 @@ def test_a_plan_selects_by_the_filter_of_the_plugin_and_by_the_configured_one() 
         ]
     )
     count, found = RecordPicker(rule).pick(FetchedBatches(batch).next_batch(), 0)
-    assert (count, [record.offset for _, record, _ in found]) == (6, [0])
+    assert (count, [record.offset for record, *_ in found]) == (6, [0])

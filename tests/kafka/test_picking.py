@@ -6,35 +6,36 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.consumer.fetcher import READ_COMMITTED
-from aiokafka.errors import CorruptRecordException
+from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
 from crc32c import crc32c
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hub.kafka import (
     Chunk,
+    ChunkReader,
     Cluster,
+    CorruptBatch,
+    Fetcher,
     Kip890Session,
     Record,
     RecordPicker,
     Unwalkable,
     build_batch,
     end_of_batches,
-    make_consumer,
     read_headers,
 )
 from hub.kafka import TopicPartition as Place
 from hub.kafka.codec import COMPRESSIONS
+from hub.kafka.fetch_buffer import PartitionBuffer
 from hub.kafka.fetched import UNREADABLE, FetchedBatch, FetchedBatches, record_at
 from hub.kafka.header_walk import HeaderWalk
-from hub.kafka.picking import PickedRecords, partition_records
+from hub.protocol.fetch import FetchedPartition
 from tests.conformance.session.worlds import World
 from tests.kafka.test_codec import control, placed
 from tests.kafka.test_fetched import NOW_MS
 
-PLACE = TopicPartition("events", 0)
+PLACE = Place("events", 0)
 NAME = "kind"
 WANTED, MALFORMED = "wanted", "malformed"
 
@@ -138,7 +139,7 @@ def test_records_before_the_offset_are_left_out(written: list[Record], rule: Kin
     expected = [one for one in decoded(only(data), rule) if one.offset >= 7 + least]
     assert walked(only(data), rule, 7 + least) == expected
     count, found = RecordPicker(rule).pick(only(data), 7 + least)
-    assert [picked(record, route) for _, record, route in found] == expected
+    assert [picked(record, route) for record, route, *_ in found] == expected
     assert count == max(0, len(written) - least)
 
 
@@ -201,7 +202,7 @@ def test_offsets_that_do_not_increase_are_read_once() -> None:
     plain._dense = 1
     for picker in (RecordPicker(KindRule()), plain):
         count, found = picker.pick(only(data), 0)
-        assert (count, [(ordinal, record.offset) for ordinal, record, _ in found]) == (21, [(21, 25)])
+        assert (count, [(one.ordinal, one.record.offset) for one in found]) == (21, [(21, 25)])
 
 
 def test_a_batch_that_counts_fewer_records_than_it_has_is_for_the_decoder() -> None:
@@ -227,9 +228,9 @@ def test_of_records_that_are_written_broken_the_picker_returns_those_of_the_deco
     data = with_body(whole, bytes(body))
     expected = decoded(only(data), rule)
     count, found = RecordPicker(rule).pick(only(data), 0)
-    assert len(found) <= count or [record.headers[0][0] for _, record, _ in found] == [UNREADABLE]
+    assert len(found) <= count or [record.headers[0][0] for record, *_ in found] == [UNREADABLE]
     if not any(name == UNREADABLE for one in expected for name, _ in one.headers):
-        assert [picked(record, route) for _, record, route in found] == expected
+        assert [picked(record, route) for record, route, *_ in found] == expected
 
 
 @pytest.mark.parametrize("at", range(26))
@@ -276,12 +277,19 @@ def stored(log: Sequence[tuple[list[Record], int | None, str, bool]]) -> tuple[b
     return data, aborted, offset
 
 
-def fetched(data: bytes, aborted: list[tuple[int, int, int]], offset: int, picker: RecordPicker | None) -> Any:
-    """What aiokafka creates for the partition in a fetch response: it begins with the batch that has the offset."""
+def answer(data: bytes, aborted: list[tuple[int, int, int]], offset: int) -> tuple[bytes, list[tuple[int, int]]]:
+    """What a broker returns: it begins with the batch that has the offset."""
     while data and end_of_batches(data[: length_of(data)]) <= offset:
         data = data[length_of(data) :]
-    overlapping = [(producer, first) for producer, first, marker in aborted if marker >= offset]
-    return partition_records(PLACE, FetchedBatches(data), overlapping, offset, picker, None, True, READ_COMMITTED)
+    return data, [(producer, first) for producer, first, marker in aborted if marker >= offset]
+
+
+def in_buffer(data: bytes, aborted: list[tuple[int, int, int]], offset: int) -> PartitionBuffer:
+    """A partition with this fetch answer."""
+    data, overlapping = answer(data, aborted, offset)
+    buffer = PartitionBuffer(PLACE, offset, 1 << 20)
+    buffer.add(FetchedPartition(0, 1 << 40, 1 << 40, 0, overlapping, data), 0, bytes_max=1 << 20)
+    return buffer
 
 
 def length_of(data: bytes) -> int:
@@ -298,46 +306,53 @@ def test_chunks_have_the_wanted_records_of_committed_transactions(
     log: list[tuple[list[Record], int | None, str, bool]], skipped: int, limit: int, rule: KindRule
 ) -> None:
     data, aborted, end = stored(log)
-    plain = fetched(data, aborted, 3 + skipped, None)
-    every = list(plain)
-    picked_records = fetched(data, aborted, 3 + skipped, RecordPicker(rule, limit))
+    left, overlapping = answer(data, aborted, 3 + skipped)
+    plain = PartitionRecords(PLACE, FetchedBatches(left), overlapping, 3 + skipped, None, None, True, READ_COMMITTED)
+    expected = [(one.offset, rule.route(one.headers)) for one in plain]
+    wanted = [one for one in expected if one[1] is not None]
+    buffer = in_buffer(data, aborted, 3 + skipped)
+    reader = ChunkReader(buffer.take, rule)
     chunks: list[Chunk] = []
-    for chunk in picked_records:
-        assert picked_records.next_fetch_offset == chunk.next_offset
-        chunks.append(chunk)
-    assert all(len(chunk.wanted) <= limit and chunk.size > 0 for chunk in chunks)
-    expected = [(one.offset, rule.route(one.headers)) for one in every]
-    assert [(record.offset, route) for chunk in chunks for record, route in chunk.wanted] == [
-        (offset, route) for offset, route in expected if route is not None
-    ]
-    assert sum(chunk.size for chunk in chunks) == len(every)
-    assert picked_records.next_fetch_offset == plain.next_fetch_offset
-    assert not isinstance(plain, PickedRecords)
+    while read := reader.read(limit):
+        assert sum(len(chunk.wanted) for chunk in read) <= limit
+        assert (reader.held is None) == (read[-1].next_offset == buffer.position)
+        chunks += read
+    assert found_in(chunks) == wanted
+    assert sum(chunk.size for chunk in chunks) == len(expected)
+    assert buffer.position == max(end, 3 + skipped)
     if chunks:  # a reader that begins in the middle gets the rest
         middle = chunks[len(chunks) // 2].next_offset
-        rest = list(fetched(data, aborted, middle, RecordPicker(rule, limit)))
-        assert [(record.offset, route) for one in rest for record, route in one.wanted] == [
-            (offset, route) for offset, route in expected if route is not None and offset >= middle
-        ]
+        rest = ChunkReader(in_buffer(data, aborted, middle).take, rule).read(1_000)
+        assert found_in(rest) == [(offset, route) for offset, route in wanted if offset >= middle]
+
+
+def found_in(chunks: Sequence[Chunk]) -> list[tuple[int, Any]]:
+    return [(record.offset, route) for chunk in chunks for record, route, *_ in chunk.wanted]
+
+
+def test_a_read_ends_when_many_records_were_passed_over() -> None:
+    unwanted = build_batch([Record(None, b"v", [(NAME, b"x")], 0)] * 900)
+    reader = ChunkReader(in_buffer(b"".join(placed(unwanted, 900 * n) for n in range(4)), [], 0).take, KindRule())
+    assert [[chunk.size for chunk in reader.read(10)] for _ in range(3)] == [[900, 900, 900], [900], []]
 
 
 def test_records_before_a_batch_with_a_wrong_checksum_are_returned_first() -> None:
     sound = build_batch([Record(None, b"1", [(NAME, b"w")], 0), Record(None, b"2", [(NAME, b"x")], 0)])
     broken = bytearray(placed(build_batch([Record(None, b"3", [(NAME, b"w")], 0)]), 2))
     broken[17] ^= 1
-    chunks = iter(fetched(sound + bytes(broken), [], 0, RecordPicker(KindRule())))
-    chunk = next(chunks)
-    assert (chunk.size, chunk.next_offset, [record.value for record, _ in chunk.wanted]) == (2, 2, [b"1"])
-    with pytest.raises(CorruptRecordException):
-        next(chunks)
+    reader = ChunkReader(in_buffer(sound + bytes(broken), [], 0).take, KindRule())
+    (chunk,) = reader.read(10)
+    assert (chunk.size, chunk.next_offset, [record.value for record, *_ in chunk.wanted]) == (2, 2, [b"1"])
+    with pytest.raises(CorruptBatch):
+        reader.read(10)
 
 
 def test_a_batch_that_cannot_be_decompressed_is_one_record() -> None:
     batch = bytearray(build_batch([Record(None, b"v", [(NAME, b"x")], 0)] * 3))
     struct.pack_into(">h", batch, 21, 4)
     data = with_body(bytes(batch), bytes(batch[61:]))
-    (chunk,) = fetched(data, [], 0, RecordPicker(KindRule()))
-    [(record, route)] = chunk.wanted
+    (chunk,) = ChunkReader(in_buffer(data, [], 0).take, KindRule()).read(10)
+    [(record, route, *_)] = chunk.wanted
     assert (record.offset, route, record.headers[0][0], chunk.next_offset) == (2, MALFORMED, UNREADABLE, 3)
 
 
@@ -347,32 +362,25 @@ async def topic(bootstrap: str) -> str:
     return await World(bootstrap, Kip890Session).topic()
 
 
-async def test_a_consumer_returns_chunks_of_the_wanted_records(bootstrap: str, topic: str) -> None:
+async def test_chunks_are_read_from_a_topic(bootstrap: str, topic: str) -> None:
     cluster = Cluster.of(bootstrap)
     async with open_session(cluster) as session:
         for first in range(0, 300, 100):
             await session.commit({Place(topic, 0): [some_record(number) for number in range(first, first + 100)]})
-    consumer = make_consumer(cluster)
-    picker = RecordPicker(KindRule(), limit=2)
-    picker.attach(consumer)
-    await consumer.start()
+    fetcher = Fetcher(cluster)
+    reader = ChunkReader(fetcher.take, KindRule())
+    chunks: list[Chunk] = []
     try:
-        place = TopicPartition(topic, 0)
-        consumer.assign([place])
-        consumer.seek(place, 0)
-        chunks: list[Chunk] = []
+        await fetcher.open({Place(topic, 0): 0})
         while not chunks or chunks[-1].next_offset < 302:
-            found = (await consumer.getmany(timeout_ms=500, max_records=1)).get(place, [])
-            assert len(found) <= 1
-            chunks += found
-            if found:
-                assert await consumer.position(place) == found[0].next_offset
+            while read := reader.read(2):
+                assert sum(len(chunk.wanted) for chunk in read) <= 2
+                chunks += read
+            await fetcher.wait(1)
     finally:
-        await consumer.stop()
+        await fetcher.close()
     assert sum(chunk.size for chunk in chunks) == 300
-    assert [[record.value for record, _ in chunk.wanted] for chunk in chunks if chunk.wanted] == [
-        [b"0", b"50"], [b"100", b"150"], [b"200", b"250"],
-    ]  # fmt: skip
+    assert [int(record.value) for chunk in chunks for record, *_ in chunk.wanted] == list(range(0, 300, 50))
 
 
 def some_record(number: int) -> Record:

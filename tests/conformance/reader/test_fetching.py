@@ -156,7 +156,7 @@ async def test_a_picker_takes_batches_that_were_not_decoded(broker: ScriptedBrok
         taken = await take(fetcher)
         count, wanted = RecordPicker(KindRule()).pick(taken.batch, taken.from_offset)
         assert count == 15
-        assert [record.value for _, record, _ in wanted] == [b"%d" % n for n in range(5, 20)]
+        assert [record.value for record, *_ in wanted] == [b"%d" % n for n in range(5, 20)]
 
 
 async def test_one_record_costs_two_turns_of_the_event_loop(broker: ScriptedBroker) -> None:
