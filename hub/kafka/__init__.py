@@ -48,6 +48,7 @@ from .sender import SEND_SECONDS, Outgoing, Sender
 from .session import TransactionalSession
 from .storage import ClusterStorage, describe_storage
 from .topic_config import TopicChange
+from .topic_wait import wait_for_topic
 from .topics import (
     COMMANDS_PREFIX,
     DEAD_LETTER_BYTES,
@@ -194,5 +195,6 @@ __all__ = [
     "size_of",
     "supports_kip890",
     "timestamps_at",
+    "wait_for_topic",
     "wait_until_reachable",
 ]

@@ -16,13 +16,13 @@ from ...kafka import (
     describe_partitions,
     ensure_subscribers,
     is_client_error,
-    make_consumer,
     make_producer,
     next_records,
     read_all,
+    wait_for_topic,
 )
 from ...throttle import LogThrottle
-from ..lazy_producer import LazyProducer, stop_quietly
+from ..lazy_producer import LazyProducer
 from .control_records import subscriber_of
 
 LOOK_SECONDS = 2.0
@@ -112,18 +112,7 @@ class ControlFollower:
     async def _wait_for_topic(self) -> None:
         if self._position is not None:
             return
-        consumer = make_consumer(self._cluster)
-        try:
-            async with asyncio.timeout(LOAD_SECONDS):
-                await consumer.start()
-            while True:
-                async with asyncio.timeout(LOAD_SECONDS):
-                    if SUBSCRIBERS in await consumer.topics():
-                        return
-                self.caught_up.set()
-                await asyncio.sleep(LOOK_SECONDS)
-        finally:
-            await stop_quietly(consumer)
+        await wait_for_topic(self._cluster, SUBSCRIBERS, self.caught_up.set, every_seconds=LOOK_SECONDS)
 
     async def _follow(self) -> None:
         async with PartitionReader(self._cluster) as reader:
