@@ -90,6 +90,7 @@ async def test_the_engine_ends_when_what_follows_its_partitions_fails(
     with capture_logs() as logs:
         await engine.start()
         monkeypatch.setattr(OwnedPartitions, "own", fails)
+        engine._owned._gone.set()  # as after the end of a loop
         async with asyncio.timeout(DEADLINE_SECONDS):
             with pytest.raises(EngineFailedError, match="a mistake of ours") as raised:
                 await engine.watch()
