@@ -11,7 +11,6 @@ crash in between may write it twice, but does not lose it.
 import asyncio
 import logging
 import traceback
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from ..errors import HubError
@@ -20,6 +19,7 @@ from ..throttle import LogThrottle
 from .clients import Clients, TooLarge
 from .config import SubscriberPlan
 from .lazy_producer import LazyProducer
+from .times import utc_now
 from .window import Item
 
 TRACEBACK_BYTES_MAX = 16 * 1024
@@ -93,7 +93,7 @@ class DeadLetters:
         error = item.error
         text = masked(f"{type(error).__name__}: {error}") if error is not None else ""
         trace = masked("".join(traceback.format_exception(error))) if error is not None else ""
-        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        now = utc_now()
         return [
             ("dlq_subscriber", plan.config.id.encode()),
             ("dlq_topic", self._topic.encode()),

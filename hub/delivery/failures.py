@@ -3,7 +3,6 @@
 import logging
 import random
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Protocol
 
 from schemas import MalformedEvent
@@ -12,6 +11,7 @@ from ..errors import HubError
 from ..throttle import LogThrottle
 from .config import SubscriberPlan
 from .status import Counters
+from .times import utc_now
 from .window import Item
 
 JITTER = 0.1
@@ -55,7 +55,7 @@ class Failures:
             item.error = error
             if item.failures == 1:
                 item.first_failure_at = now
-                item.wall_first_failure = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+                item.wall_first_failure = utc_now()
 
     def redelivery_delay(self, part: list[Item], error: Exception) -> float | None:
         """The delay before the next attempt, in seconds; None if the retry timeout has passed, or if a record is not an event."""

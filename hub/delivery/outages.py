@@ -13,7 +13,6 @@ import math
 import random
 from collections import deque
 from collections.abc import Iterable
-from datetime import UTC, datetime
 
 from subscribers import Unavailable
 
@@ -22,6 +21,7 @@ from ..telemetry import masked
 from .lane import Lane
 from .lanes import Lanes
 from .status import Counters, OutageStatus
+from .times import utc_now
 from .window import Item
 
 DELAY_INITIAL_SECONDS = 1.0
@@ -36,7 +36,7 @@ class Outage:
         self.endpoint = endpoint
         self.log = log
         self.reason = ""
-        self.since = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self.since = utc_now()
         self.began = now
         self.attempts = 0
         self.probe_at = now

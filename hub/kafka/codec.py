@@ -16,6 +16,16 @@ from aiokafka.record.memory_records import MemoryRecords
 from crc32c import crc32c
 
 from ..decompression import compress
+from .batch_layout import (
+    ATTRIBUTES,
+    ATTRIBUTES_AT,
+    CODEC_MASK,
+    HEADER,
+    LENGTH,
+    LENGTH_AT,
+    LENGTH_COUNTS_FROM,
+    end_of_batch,
+)
 from .errors import CorruptBatch
 from .fetched import FetchedBatch, FetchedBatches
 from .records import Record, StoredRecord
@@ -32,13 +42,9 @@ _RECORD_OVERHEAD = 24
 _BATCH_START = struct.Struct(">qi")  # base offset, length of the rest
 _LAST_OFFSET_DELTA = struct.Struct(">i")
 _LAST_OFFSET_DELTA_AT = 23
-_HEADER_BYTES = 61
-_LENGTH = struct.Struct(">i")
-_LENGTH_AT, _LENGTH_COUNTS_FROM = 8, 12
 _CRC = struct.Struct(">I")
-_CRC_AT, _CHECKED_FROM = 17, 21
-_ATTRIBUTES = struct.Struct(">h")
-_CODEC_MASK = 0x07
+_CRC_AT = 17
+_CHECKED_FROM = ATTRIBUTES_AT
 
 
 def build_batch(
@@ -73,15 +79,15 @@ def _build(records: Iterable[Record], producer_id: int, producer_epoch: int, bas
 def _compressed(batch: bytes, codec: int) -> bytes:
     """The uncompressed batch with compressed records. Not left to the builder, whose LZ4 compressor takes ten times as long for
     a tenth less."""
-    if not codec or len(batch) < _HEADER_BYTES + COMPRESSED_BYTES_MIN:
+    if not codec or len(batch) < HEADER.size + COMPRESSED_BYTES_MIN:
         return batch
-    body = compress(codec, batch[_HEADER_BYTES:])
-    if len(body) >= len(batch) - _HEADER_BYTES:
+    body = compress(codec, batch[HEADER.size :])
+    if len(body) >= len(batch) - HEADER.size:
         return batch
-    attributes = _ATTRIBUTES.unpack_from(batch, _CHECKED_FROM)[0] & ~_CODEC_MASK | codec
-    checked = b"".join((_ATTRIBUTES.pack(attributes), batch[_CHECKED_FROM + _ATTRIBUTES.size : _HEADER_BYTES], body))
-    length = _LENGTH.pack(_CHECKED_FROM - _LENGTH_COUNTS_FROM + len(checked))
-    return b"".join((batch[:_LENGTH_AT], length, batch[_LENGTH_COUNTS_FROM:_CRC_AT], _CRC.pack(crc32c(checked)), checked))
+    attributes = ATTRIBUTES.unpack_from(batch, _CHECKED_FROM)[0] & ~CODEC_MASK | codec
+    checked = b"".join((ATTRIBUTES.pack(attributes), batch[_CHECKED_FROM + ATTRIBUTES.size : HEADER.size], body))
+    length = LENGTH.pack(_CHECKED_FROM - LENGTH_COUNTS_FROM + len(checked))
+    return b"".join((batch[:LENGTH_AT], length, batch[LENGTH_COUNTS_FROM:_CRC_AT], _CRC.pack(crc32c(checked)), checked))
 
 
 def size_of(record: Record) -> int:
@@ -163,7 +169,7 @@ def _read(batches: Any, data: bytes, pending: list[tuple[int, int]]) -> list[Sto
     end = 0
     while batches.has_next():
         batch = batches.next_batch()
-        start, end = end, end + _LENGTH_COUNTS_FROM + _LENGTH.unpack_from(data, end + _LENGTH_AT)[0]
+        start, end = end, end_of_batch(data, end)
         if batch.magic != 2:
             raise CorruptBatch(f"batch at offset {batch.base_offset} has format {batch.magic}; only format 2 is supported")
         if not batch.validate_crc():

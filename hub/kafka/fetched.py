@@ -9,7 +9,6 @@ without a value; its header UNREADABLE has the reason.
 Format: https://kafka.apache.org/documentation/#record (version 2).
 """
 
-import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Self
 
@@ -20,6 +19,16 @@ from aiokafka.record.memory_records import MemoryRecords
 from ..decompression import DECOMPRESSED_BYTES_MAX, TooLargeDecompressed, decompress
 from ..logs import Logger
 from ..throttle import LogThrottle
+from .batch_layout import (
+    ATTRIBUTES,
+    ATTRIBUTES_AT,
+    CODEC_MASK,
+    HEADER,
+    LENGTH,
+    LENGTH_AT,
+    LENGTH_COUNTS_FROM,
+    end_of_batch,
+)
 from .varints import read_varint
 
 log = Logger(__name__)
@@ -27,12 +36,7 @@ log = Logger(__name__)
 UNREADABLE = "hub-unreadable"
 REASON_CHARACTERS_MAX = 300
 
-_LENGTH = struct.Struct(">i")
-_LENGTH_AT, _LENGTH_COUNTS_FROM = 8, 12
-_HEADER = struct.Struct(">qiibIhiqqqhii")
-_CODEC_MASK, _APPEND_TIME = 0x07, 0x08
-_ATTRIBUTES = struct.Struct(">h")
-_ATTRIBUTES_AT = 21
+_APPEND_TIME = 0x08
 _throttle = LogThrottle()
 
 
@@ -84,7 +88,7 @@ class FetchedBatches:
         if batch is None:
             return None
         start = self._next_at
-        self._next_at = end = start + _LENGTH_COUNTS_FROM + _LENGTH.unpack_from(self._data, start + _LENGTH_AT)[0]
+        self._next_at = end = end_of_batch(self._data, start)
         if getattr(batch, "magic", 1) != 2 or batch.is_control_batch:
             return batch
         return FetchedBatch(batch, self._data, start, end)
@@ -156,21 +160,19 @@ class FetchedBatch:
 
 def uncompressed(batch: bytes) -> bytes:
     """The batch of format 2 with decompressed records; its checksum is not updated. Raises TooLargeDecompressed."""
-    attributes = _ATTRIBUTES.unpack_from(batch, _ATTRIBUTES_AT)[0]
-    body = decompress(attributes & _CODEC_MASK, batch[_HEADER.size :])
-    length = _LENGTH.pack(_HEADER.size - _LENGTH_COUNTS_FROM + len(body))
-    after = _ATTRIBUTES_AT + _ATTRIBUTES.size
-    plain = _ATTRIBUTES.pack(attributes & ~_CODEC_MASK)
-    return b"".join(
-        (batch[:_LENGTH_AT], length, batch[_LENGTH_COUNTS_FROM:_ATTRIBUTES_AT], plain, batch[after : _HEADER.size], body)
-    )
+    attributes = ATTRIBUTES.unpack_from(batch, ATTRIBUTES_AT)[0]
+    body = decompress(attributes & CODEC_MASK, batch[HEADER.size :])
+    length = LENGTH.pack(HEADER.size - LENGTH_COUNTS_FROM + len(body))
+    after = ATTRIBUTES_AT + ATTRIBUTES.size
+    plain = ATTRIBUTES.pack(attributes & ~CODEC_MASK)
+    return b"".join((batch[:LENGTH_AT], length, batch[LENGTH_COUNTS_FROM:ATTRIBUTES_AT], plain, batch[after : HEADER.size], body))
 
 
 def view_of(data: bytes, start: int, end: int) -> BatchView:
     """The uncompressed batch of format 2 at `start` of `data`."""
-    base_offset, _, _, _, _, attributes, _, first_ms, max_ms, _, _, _, count = _HEADER.unpack_from(data, start)
+    base_offset, _, _, _, _, attributes, _, first_ms, max_ms, _, _, _, count = HEADER.unpack_from(data, start)
     append_time_ms = max_ms if attributes & _APPEND_TIME else None
-    return BatchView(data, (start + _HEADER.size, end), count, base_offset, first_ms, append_time_ms)
+    return BatchView(data, (start + HEADER.size, end), count, base_offset, first_ms, append_time_ms)
 
 
 def record_at(view: BatchView, at: int) -> FetchedRecord:
@@ -190,7 +192,7 @@ def _placed(view: BatchView, record: FetchedRecord) -> FetchedRecord:
 def read_leniently(batch: bytes) -> list[FetchedRecord]:
     """Decode an uncompressed batch of format 2 with any header names. Raises CorruptRecordException."""
     view = view_of(batch, 0, len(batch))
-    body = batch[_HEADER.size :]
+    body = batch[HEADER.size :]
     try:
         records, at = [], 0
         for _ in range(view.size):

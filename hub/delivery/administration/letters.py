@@ -7,7 +7,6 @@ records of a partition are all handled, they are deleted, and their marks with t
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
-from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
 from msgspec import json
@@ -26,6 +25,7 @@ from ...kafka import (
     dlq_topic,
 )
 from ..selection import Headers
+from ..times import utc_now
 from .control_records import Mark, Place, mark_key, marks_in
 from .control_topic import ControlWriter, read_latest
 from .instance import LoggedRecord
@@ -113,7 +113,7 @@ class LetterBox:
 
     async def mark(self, letters: Iterable[StoredLetter], outcome: Literal["retried", "dropped"]) -> None:
         """Mark dead letters as handled; returns when that is stored. Raises Unreachable, TopicRefused."""
-        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        now = utc_now()
         marks = {mark_key(self._subscriber, one.place): json.encode(Mark(outcome, now, one.timestamp_ms)) for one in letters}
         if marks:
             await self._writer.put_all(marks)

@@ -1,17 +1,12 @@
 """Counts how often the process of a subscriber ended while it handled an event."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from ..current_events import EventPlace, ProcessEnded, ProcessKilled, Remains, Suspect
+from ..times import utc_now
 
 SUSPECTS_MAX = 10_000
 """Most suspects; beyond it the oldest are forgotten: one that ends the process is soon a suspect again."""
-
-
-def utc_now() -> str:
-    """The present time (RFC 3339, UTC)."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Suspicion:

@@ -1,28 +1,13 @@
 """What a sender does with its other partitions when a connection is closed, and after it was stopped."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
 from hub.kafka import ConnectionLost
 from tests.components.running import until
 
-from .scripted import ScriptedCluster, lose_answer, outgoing, scripted, sending
-
-
-@pytest.fixture
-async def one() -> AsyncIterator[ScriptedCluster]:
-    """One broker with three partitions."""
-    async with scripted(partitions=3) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-async def two() -> AsyncIterator[ScriptedCluster]:
-    """Two brokers with three partitions."""
-    async with scripted(brokers=2, partitions=3) as cluster:
-        yield cluster
+from .scripted import ScriptedCluster, lose_answer, outgoing, sending
 
 
 async def test_a_connection_that_was_closed_while_idle_is_reopened_at_once(one: ScriptedCluster) -> None:

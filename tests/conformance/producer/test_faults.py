@@ -4,7 +4,7 @@ repeated batches as Apache Kafka's do."""
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 
@@ -49,20 +49,6 @@ async def post_each(sender: Sender, values: Sequence[bytes], partition: int = 0)
         await sender.post(outgoing(value, partition), lambda value=value: settled.append(value))  # type: ignore[misc]
         await asyncio.sleep(0)
     return settled
-
-
-@pytest.fixture
-async def one() -> AsyncIterator[ScriptedCluster]:
-    """One broker with three partitions."""
-    async with scripted(partitions=3) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-async def two() -> AsyncIterator[ScriptedCluster]:
-    """Two brokers with three partitions."""
-    async with scripted(brokers=2, partitions=3) as cluster:
-        yield cluster
 
 
 async def test_records_of_one_turn_are_one_request_and_metadata_is_asked_once(one: ScriptedCluster) -> None:
