@@ -99,6 +99,7 @@ def test_an_idle_hub_is_measured_by_process() -> None:
     for name, use in processes.items():
         assert 5 < use["uss_mib"] < use["pss_mib"] < 1_000, name
         assert use["threads"] >= use["processes"] >= 1, name
+    assert found["total"]["cpu_percent"] > 0, "counted finer than in ticks"
     assert 0 < found["total"]["wakeups_per_second"] == pytest.approx(sum(one["wakeups_per_second"] for one in processes.values()))
 
 
@@ -147,7 +148,7 @@ def test_all_measures_of_the_embedded_broker_are_one_document() -> None:
     assert done.returncode == 0, done.stderr
     rows = {cells[0]: cells for line in done.stdout.splitlines() if line.startswith("| ") for cells in [cells_of(line)]}
     assert rows.keys() >= MEASURES
-    assert all(float(rows[name][2].replace(",", "")) > 0 for name in MEASURES - NOISY)
+    assert {name for name in MEASURES - NOISY if not float(rows[name][2].replace(",", "")) > 0} == set()
     assert rows["Throughput"][4] == "`hub bench throughput --tasks 200 --rounds 1`"
     assert rows["Checked"][1].endswith(" tasks, 0 findings")
     assert "embedded broker: restart ... " in done.stderr
