@@ -38,22 +38,26 @@ class Flushing:
         self._loop = asyncio.get_running_loop()
         self._handled: list[Item] = []
         self._lock = asyncio.Lock()
-        self._wanted = asyncio.Event()
+        self._first, self._wanted = asyncio.Event(), asyncio.Event()
 
     def add(self, part: list[Item]) -> None:
         """Add events whose handler has returned."""
         self._handled.extend(part)
+        self._first.set()
         if len(self._handled) * 2 >= self._plan.delivery.in_flight_max:
             self._wanted.set()
 
     async def keep(self) -> None:
-        """Flush every second, and when half of `in_flight_max` events wait for a flush; until cancelled."""
+        """Flush one second after the first event that waits for it, and when half of `in_flight_max` events wait; until
+        cancelled."""
         while True:
+            await self._first.wait()
             try:
                 async with asyncio.timeout(FLUSH_SECONDS):
                     await self._wanted.wait()
             except TimeoutError:
                 pass
+            self._first.clear()
             self._wanted.clear()
             await self.flush()
 

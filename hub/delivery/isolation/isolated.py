@@ -24,7 +24,7 @@ from .fork_server import ForkedProcess, ForkServer, ForkServerEnded
 from .reports import ReportReader, metrics_in, status_in
 from .suspicion import Suspicion
 
-WATCH_SECONDS = 0.5
+WATCH_SECONDS = 1.0
 SILENT_SECONDS = 5.0
 """Without a report for this time, the status is "blocked"."""
 KILL_AFTER_SILENT_SECONDS = 30.0

@@ -18,7 +18,7 @@ from ...metrics.merging import of_subscriber
 from ...telemetry import masked
 from ..status import SubscriberStatus
 
-REPORT_SECONDS = 1.0
+REPORT_SECONDS = 2.0
 METRICS_SECONDS = 5.0
 LINE_BYTES_MAX = 1 << 20
 METRICS_BYTES_MAX = LINE_BYTES_MAX // 2
