@@ -67,9 +67,8 @@ def _partial_success(kind: Any, body: bytes) -> Any:
 
 def _add_span(scoped: ScopeSpans, span: TaskSpan) -> None:
     """Messages are created in place: a message that is assigned or appended is copied, which takes three times as long."""
-    trace = bytes.fromhex(span.trace)
     message = scoped.spans.add(
-        trace_id=trace,
+        trace_id=bytes.fromhex(span.trace),
         span_id=bytes.fromhex(span.id),
         flags=span.flags & _FLAGS_MAX,
         name=span.name,
@@ -79,11 +78,8 @@ def _add_span(scoped: ScopeSpans, span: TaskSpan) -> None:
     )
     if span.parent is not None:
         message.parent_span_id = bytes.fromhex(span.parent)
-    if span.link is not None:
-        message.links.add(trace_id=trace, span_id=bytes.fromhex(span.link), flags=span.flags & _FLAGS_MAX)
-    if span.link_elsewhere is not None:
-        other, linked = map(bytes.fromhex, span.link_elsewhere)
-        message.links.add(trace_id=other, span_id=linked, flags=span.flags & _FLAGS_MAX)
+    for other, linked in span.links:
+        message.links.add(trace_id=bytes.fromhex(other), span_id=bytes.fromhex(linked), flags=span.flags & _FLAGS_MAX)
     if span.error is not None:
         message.status.code, message.status.message = Status.STATUS_CODE_ERROR, span.error
     _set_attributes(message.attributes, span.attributes)

@@ -52,9 +52,8 @@ _NOT_STARTED: dict[type, str] = {e.AttemptReleasedEvent: "released", e.AttemptSu
 
 
 class TaskSpan(NamedTuple):
-    """A finished span. Ids are hexadecimal digits, times nanoseconds since the epoch. `link`: the id of a related span of the
-    same trace; `link_elsewhere`: trace and id of one of another trace. `error`: the message of a failure; None: the status is
-    unset."""
+    """A finished span. Ids are hexadecimal digits, times nanoseconds since the epoch. `links`: traces and ids of related
+    spans. `error`: the message of a failure; None: the status is unset."""
 
     trace: str
     id: str
@@ -65,9 +64,8 @@ class TaskSpan(NamedTuple):
     start: int
     end: int
     attributes: Attributes
-    link: str | None = None
+    links: tuple[tuple[str, str], ...] = ()
     error: str | None = None
-    link_elsewhere: tuple[str, str] | None = None
 
 
 class _Task:
@@ -157,9 +155,9 @@ def _anchors(task: _Task, at: int) -> list[TaskSpan]:
         flags=int(submitter.flags, 16),
         name=name,
         kind=PRODUCER,
-        link_elsewhere=(anchor.trace, anchor.id),
+        links=((anchor.trace, anchor.id),),
     )
-    return [submission, anchor._replace(link_elsewhere=(submitter.trace, submit))]
+    return [submission, anchor._replace(links=((submitter.trace, submit),))]
 
 
 def _anchor(task: _Task, at: int) -> TaskSpan:
@@ -226,9 +224,9 @@ def _attempt(task: _Task, attempt: _Attempt, *, started: bool) -> list[TaskSpan]
     queues = [] if data.ready_at is None else [_queue(task, task.id_of("queue", number), data, number, start, {})]
     trace = attempt_trace_of(task.event)
     if trace != span.trace:
-        queues = [one._replace(link_elsewhere=(trace, span.id)) for one in queues]
-        return [*queues, span._replace(trace=trace, parent=None, link_elsewhere=(span.trace, task.id_of("task")))]
-    return [*queues, span._replace(link=task.id_of("attempt", number - 1) if number > 1 else None)]
+        queues = [one._replace(links=((trace, span.id),)) for one in queues]
+        return [*queues, span._replace(trace=trace, parent=None, links=((span.trace, task.id_of("task")),))]
+    return [*queues, span._replace(links=((span.trace, task.id_of("attempt", number - 1)),) if number > 1 else ())]
 
 
 def _queue(task: _Task, span: str, data: Any, number: int, end: int, more: dict[str, Value | None]) -> TaskSpan:

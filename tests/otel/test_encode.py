@@ -23,7 +23,7 @@ SPAN = TaskSpan(
     start=1_767_259_800_000_001_000,
     end=1_767_259_800_250_000_000,
     attributes=(("a.bool", True), ("a.float", 0.5), ("a.int", 2), ("a.text", "ü")),
-    link="00f067aa0ba902b8",
+    links=(("0af7651916cd43dd8448eb211c80319c", "00f067aa0ba902b8"),),
     error="the bank is busy",
 )
 GOLDEN = (
@@ -47,7 +47,7 @@ def plain(attributes: Any) -> dict[str, Any]:
 
 def test_a_collector_reads_the_fields_of_a_span() -> None:
     request = ExportTraceServiceRequest.FromString(
-        encode_spans([SPAN, SPAN._replace(parent=None, link=None, error=None)], RESOURCE)
+        encode_spans([SPAN, SPAN._replace(parent=None, links=(), error=None)], RESOURCE)
     )
     (of_resource,) = request.resource_spans
     (scoped,) = of_resource.scope_spans
@@ -58,7 +58,7 @@ def test_a_collector_reads_the_fields_of_a_span() -> None:
     assert (first.start_time_unix_nano, first.end_time_unix_nano) == (SPAN.start, SPAN.end)
     assert plain(first.attributes) == dict(SPAN.attributes)
     assert (first.status.code, first.status.message) == (2, "the bank is busy")
-    assert [(link.trace_id.hex(), link.span_id.hex()) for link in first.links] == [(SPAN.trace, SPAN.link)]
+    assert tuple((link.trace_id.hex(), link.span_id.hex()) for link in first.links) == SPAN.links
     assert (second.parent_span_id, list(second.links), second.status.code) == (b"", [], 0)
 
 
