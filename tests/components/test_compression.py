@@ -4,6 +4,7 @@ import time
 
 from hub.engine.over_tcp import TcpBroker
 from hub.kafka import EVENTS, STATE, Cluster, Record, TopicPartition, delete_hub, describe_storage, ensure_topics, read_all
+from tests.visibility import until_visible
 
 COUNT = 500
 
@@ -19,7 +20,8 @@ async def test_what_the_engine_writes_is_stored_compressed_and_read_unchanged(em
             for n in range(COUNT)
         ]
         places = [TopicPartition(EVENTS, 0), TopicPartition(STATE, 0)]
-        await session.commit(dict.fromkeys(places, written))
+        first = await session.commit(dict.fromkeys(places, written))
+        await until_visible(cluster, first, COUNT)
         storage = await describe_storage(cluster)
         for place in places:
             read = [Record(r.key, r.value, list(r.headers), r.timestamp_ms) async for r in read_all(cluster, *place)]
