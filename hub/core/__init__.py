@@ -25,7 +25,7 @@ from .envelope import Envelope, InvalidReport
 from .fleet.definitions import problem_of_definition
 from .fleet.leases import expire_leases, expire_starts, extend_deadlines, next_lease_expiry
 from .graph import check_plan
-from .indexes import restore
+from .indexes import restore, restore_at_rest
 from .rejection import Rejection
 from .rows import (
     FORMAT,
@@ -42,9 +42,9 @@ from .rows import (
     meta_row_decoder,
     share_values,
 )
-from .rows.keys import INTAKE_KEY, Entry, decode_row, encode_row, key_of, kind_of
+from .rows.keys import INTAKE_KEY, Entry, decode_row, decode_task, encode_row, key_of, kind_of
 from .rows.task import EMPTY
-from .state import Definitions, PartitionState, Task
+from .state import RESTING, Definitions, PartitionState, Task
 from .time.due import PoisonTimer, take_due
 from .times import SECOND_US, text_of, us_of
 from .transitions import LIVE
@@ -60,6 +60,7 @@ __all__ = [
     "META_KEY",
     "REASON_MAX",
     "REQUESTS",
+    "RESTING",
     "SECOND_US",
     "SOURCE_BYTES",
     "Changes",
@@ -92,6 +93,7 @@ __all__ = [
     "cut",
     "decide_report",
     "decode_row",
+    "decode_task",
     "dispatch",
     "encode_row",
     "escaped_bytes",
@@ -105,6 +107,7 @@ __all__ = [
     "next_lease_expiry",
     "problem_of_definition",
     "restore",
+    "restore_at_rest",
     "settle",
     "share_values",
     "take_due",

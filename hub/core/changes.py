@@ -138,6 +138,7 @@ class Changes:
         for enter in entering:
             enter(state, task, now_us)
         if after in TERMINAL_STATES:
+            task.args = EMPTY
             self.ended.append(task)
 
     def apply_all(self, task: Task, events: Iterable[Struct]) -> None:

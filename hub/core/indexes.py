@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from schemas.tasks import TERMINAL_STATES
 
-from .rows.task import EMPTY
 from .state import PartitionState, Task
 from .times import us_of, us_of_seconds
 from .transitions import ACTIVE, BY_EVENT, LIVE, NEW
@@ -88,11 +87,6 @@ def _attempt_timer(state: PartitionState, task: Task, now_us: int) -> None:
         state.agenda.add(due_us, "attempt", task.id, task.row.dispatch)
 
 
-def _keep_result(state: PartitionState, task: Task, now_us: int) -> None:
-    task.result = task.row.result
-    task.args = EMPTY
-
-
 INDEXES = (
     Index("live tasks", frozenset(LIVE), _count, _discount),
     Index("ready order", frozenset({"ready"}), _queue, _dequeue),
@@ -102,7 +96,6 @@ INDEXES = (
     Index("start timers", frozenset({"scheduled"}), _start_timer),
     Index("retry timers", frozenset({"retrying"}), _retry_timer),
     Index("attempt timers", frozenset({"running"}), _attempt_timer),
-    Index("results", TERMINAL_STATES, _keep_result),
 )
 
 
@@ -132,23 +125,44 @@ MOVES: dict[type, dict[str, Move]] = {
     event: {before: _move(before, row.target) for before in row.sources} for event, row in BY_EVENT.items()
 }
 
+#: States in which a task waits only for a time.
+TIMED = frozenset({"scheduled", "retrying"})
+
 _RESTORED = {state: _move(NEW, state).enter for state in (*LIVE, *TERMINAL_STATES)}
 
 
 def add(state: PartitionState, task: Task) -> None:
     """Add a task to memory in any state, with its relations and the timers of its whole run."""
     row = task.row
-    state.tasks[task.id] = task
+    state.tasks.add(task)
     if row.root is not None and (root := state.tasks.get(row.root)) is not None and root.children is not None:
         root.children.append(task.id)
     for dependency in row.depends_on:
         before = state.tasks.get(dependency.task)
         if before is None or not before.ended:  # an ended dependency counts only when the task is placed
             state.dependents.setdefault(dependency.task, []).append(task.id)
-    if row.timers.expire is not None:
-        state.agenda.add(row.timers.expire, "expire", task.id)
-    if row.timers.total is not None:
-        state.agenda.add(row.timers.total, "total", task.id)
+    _add_timers_of_run(state, task)
+
+
+def _add_timers_of_run(state: PartitionState, task: Task) -> None:
+    timers = task.row.timers
+    if timers.expire is not None:
+        state.agenda.add(timers.expire, "expire", task.id)
+    if timers.total is not None:
+        state.agenda.add(timers.total, "total", task.id)
+
+
+def restore_at_rest(state: PartitionState, task: Task, encoded: bytes) -> bool:
+    """Add a task of a changelog to memory, at rest, if it waits only for a time: then its order among the others does not
+    matter. Returns whether it does. `encoded` is its row."""
+    row = task.row
+    if row.state not in TIMED or row.root is not None or row.steps.total:
+        return False
+    state.tasks.add_at_rest(task.id, encoded)
+    _add_timers_of_run(state, task)
+    for enter in _RESTORED[row.state]:
+        enter(state, task, 0)  # the indexes of these states do not use the time
+    return True
 
 
 def restore(state: PartitionState, tasks: Iterable[Task], now_us: int) -> None:

@@ -14,7 +14,6 @@ from .emitted import Reply
 from .envelope import Envelope, InvalidReport
 from .rejection import Rejection, TaskRejection
 from .routing import misrouted
-from .state import Task
 from .tasks.replies import reply_of, reply_of_ended
 from .tasks.tracing import linked_traceparent, root_traceparent, step_traceparent
 from .workflows.cancelling import request_cancel
@@ -60,8 +59,8 @@ def on_submission(changes: Changes, envelope: Envelope, submission: Submission) 
             create_steps(changes, task)
         else:
             place(changes, task)
-    if envelope.reply is not None and (waited := changes.state.tasks.get(task_id)) is not None:
-        _wait(waited, envelope.reply)
+    if envelope.reply is not None and task_id in changes.state.tasks:
+        _wait(changes, task_id, envelope.reply)
         if admitted.warning is not None:
             reply = TaskReply(kind="accepted", task=task_id, partition=changes.partition, warning=admitted.warning)
             changes.replies.append(Reply(*envelope.reply, reply))
@@ -106,7 +105,7 @@ def on_cancel(changes: Changes, envelope: Envelope, report: r.TaskCancel) -> Non
         _reject(changes, envelope, Rejection("already_cancelling", "id: the task is already being cancelled"), report.id)
     else:
         if envelope.reply is not None:
-            _wait(task, envelope.reply)
+            _wait(changes, task.id, envelope.reply)
         request_cancel(changes, task, report.reason, report.by)
 
 
@@ -125,7 +124,7 @@ def on_await(changes: Changes, envelope: Envelope, report: r.TaskAwait) -> None:
 def _answer(changes: Changes, task_id: str, reply: tuple[int, bytes], *, wait: bool) -> None:
     task = changes.state.tasks.get(task_id)
     if task is not None and wait and not task.ended:
-        _wait(task, reply)
+        _wait(changes, task_id, reply)
         return
     if task is not None:
         data = reply_of(changes, task)
@@ -136,9 +135,8 @@ def _answer(changes: Changes, task_id: str, reply: tuple[int, bytes], *, wait: b
     changes.replies.append(Reply(*reply, data))
 
 
-def _wait(task: Task, reply: tuple[int, bytes]) -> None:
-    if task.waiters is None:
-        task.waiters = [reply]
-    elif reply not in task.waiters:
-        del task.waiters[: -(WAITERS_MAX - 1)]
-        task.waiters.append(reply)
+def _wait(changes: Changes, task_id: str, reply: tuple[int, bytes]) -> None:
+    waiters = changes.state.waiters.setdefault(task_id, [])
+    if reply not in waiters:
+        del waiters[: -(WAITERS_MAX - 1)]
+        waiters.append(reply)

@@ -1,15 +1,19 @@
 """The changelog rows of a batch."""
 
-from ..core import EMPTY, Changes, Task, encode_row, key_of
+from ..core import EMPTY, RESTING, Changes, Task, encode_row, key_of
 
 
 def rows_of(changes: Changes) -> list[tuple[bytes, bytes | None]]:
-    """The changelog of a batch: one row per changed entity, and tombstones for removed ones."""
+    """The changelog of a batch: one row per changed entity, and tombstones for removed ones. Tasks that now wait for long are put
+    to rest with their rows."""
     rows: list[tuple[bytes, bytes | None]] = []
     state = changes.state
     for task_id, task in changes.touched.items():
         _side_rows(task, rows)
-        rows.append(encode_row(key_of("task", task_id), task.row))
+        key, encoded = encode_row(key_of("task", task_id), task.row)
+        rows.append((key, encoded))
+        if task.row.state in RESTING:
+            state.rest(task, encoded, changes.now_us)
     for task_id, (task, encoded) in changes.retired.items():
         _side_rows(task, rows)
         rows.append((key_of("task", task_id), encoded))

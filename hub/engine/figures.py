@@ -7,7 +7,7 @@ the figures does not visit every task. Times are in seconds, those with `_us` in
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from schemas import TERMINAL_STATES
@@ -15,6 +15,7 @@ from schemas.instruments import COUNT_BOUNDS, OPERATION_BOUNDS, WAIT_BOUNDS
 
 from ..core import LIVE, EmittedEvent, PartitionState, us_of
 from ..metrics.values import Histogram
+from .rebuilding import TaskGroup
 
 #: Queues whose arrivals and completions are counted separately; those of further ones are counted as OTHER.
 QUEUES_MAX = 1_000
@@ -67,16 +68,14 @@ class PartitionFigures:
 
     # Written by the loop
 
-    def begin(self, state: PartitionState) -> None:
-        """The partition was restored."""
+    def begin(self, state: PartitionState, restored: Mapping[TaskGroup, int]) -> None:
+        """The partition was restored, with these numbers of tasks."""
         self._state, self.active, self.waiting = state, {}, {}
-        for task in state.tasks.values():
-            row = task.row
-            if row.state in _LIVE:
-                states = self.active.setdefault((row.namespace, row.name), {})
-                states[row.state] = states.get(row.state, 0) + 1
-                if row.state == "ready":
-                    self.waiting[row.queue] = self.waiting.get(row.queue, 0) + 1
+        for (namespace, name, row_state, queue), number in restored.items():
+            if row_state in _LIVE:
+                _add(self.active.setdefault((namespace, name), {}), row_state, number)
+                if row_state == "ready":
+                    _add(self.waiting, queue, number)
 
     def end(self) -> None:
         """The partition was given up, or its state is discarded."""

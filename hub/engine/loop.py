@@ -377,7 +377,7 @@ class PartitionLoop:
             poison_timers=self._quarantine.timers,
         )
         self.offset = partition.offset
-        self.figures.begin(partition.state)
+        self.figures.begin(partition.state, partition.restored)
         self.figures.restore_seconds.record(self.figures.clock() - began)
         return partition, count, from_snapshot
 

@@ -4,7 +4,7 @@ The engine's loop, simulations and benchmarks use the same object. The state is 
 committed, discard the object and restore a new one.
 """
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from hashlib import sha256
 from typing import Literal, NamedTuple
 
@@ -40,7 +40,7 @@ from ..core import (
 from ..kafka import StoredRecord, partition_of
 from .changelog import rows_of
 from .reading import InvalidRequest, decode_report, envelope_of
-from .rebuilding import RestoredRows
+from .rebuilding import RestoredRows, TaskGroup
 from .settings import EngineSettings
 
 #: Most entries of the ended index that one batch removes, and how long expired ones may stay while nothing else is written.
@@ -106,6 +106,8 @@ class EnginePartition:
         self.epoch = 0
         self.now_us = 0
         self.created_us = 0
+        self.restored: Mapping[TaskGroup, int] = {}
+        """The tasks that were restored, by group."""
         self._leases_checked = False
 
     # Restoring and taking over
@@ -120,14 +122,15 @@ class EnginePartition:
             raise MalformedRows(_in_words(error)) from error
 
     def _restore(self, rows: Iterable[tuple[bytes, bytes]], now_us: int) -> int:
-        found = RestoredRows(rows)
+        found = RestoredRows(rows, self.state)
         if (meta := found.meta) is not None:
             assert meta.partitions == self.partitions, (
                 f"partition {self.partition} was written by a hub with {meta.partitions} partitions, not {self.partitions}"
             )
             self.offset, self.epoch, self.now_us, self.created_us = meta.offset, meta.epoch, meta.now_us, meta.created_us
         self.now_us = max(self.now_us + RESTORED_AFTER_US, now_us)
-        found.build(self.state, self.now_us, epoch=self.epoch + 1)
+        self.restored = found.tasks
+        found.build(self.now_us, epoch=self.epoch + 1)
         return found.count
 
     def take_over(
@@ -299,6 +302,7 @@ class EnginePartition:
         if changes.writes:
             rows = rows_of(changes)
             rows.append(self._meta())
+        self.state.tasks.rest_unchanged(changes.touched)
         return DecidedBatch(
             changes.events,
             changes.commands,

@@ -13,6 +13,7 @@ from ..core import (
     DefinitionRow,
     EndedRow,
     EngineRow,
+    Entry,
     MetaRow,
     ObservedRow,
     PartitionState,
@@ -22,20 +23,30 @@ from ..core import (
     WorkerRow,
     check_plan,
     decode_row,
+    decode_task,
     restore,
+    restore_at_rest,
     share_values,
 )
 
+TaskGroup = tuple[str, str, str, str]
+"""Namespace, name, state and queue of tasks."""
+
 
 class RestoredRows:
-    """The rows of a partition by kind. `count`: number of rows; `meta`: position of the previous owner, if any.
+    """The rows of a partition by kind, for the empty `state`. `count`: number of rows; `tasks`: number of tasks in memory by
+    group; `meta`: position of the previous owner, if any. Tasks that wait for a time are added to the state at once, at rest, so
+    that only the others are in memory as objects.
 
     Raises the errors of the decoders for a row that no engine can have written."""
 
-    def __init__(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
+    def __init__(self, rows: Iterable[tuple[bytes, bytes]], state: PartitionState) -> None:
+        self._state = state
         self.count = 0
+        self.tasks: dict[TaskGroup, int] = {}
         self.meta: MetaRow | None = None
         self._tasks: dict[str, Task] = {}
+        self._ready: list[tuple[Task, bytes]] = []
         self._ended: list[tuple[str, EndedRow, bytes]] = []
         self._args: dict[str, Raw] = {}
         self._plans: dict[str, Mapping[str, StepSpec]] = {}
@@ -48,12 +59,14 @@ class RestoredRows:
             self._take(key, value)
 
     def _take(self, key: bytes, value: bytes) -> None:
-        entry = decode_row(key, value)
-        if entry is None:
-            return
+        found = decode_task(key, value)
+        if found is not None:
+            self._take_task(*found, value)
+        elif (entry := decode_row(key, value)) is not None:
+            self._take_other(entry, value)
+
+    def _take_other(self, entry: Entry, value: bytes) -> None:
         match entry.row:
-            case TaskRow() as row:
-                self._tasks[entry.id] = Task(entry.id, share_values(row), EMPTY)
             case EndedRow() as row:
                 self._ended.append((entry.id, row, value))
             case Raw() as row:
@@ -71,8 +84,20 @@ class RestoredRows:
             case MetaRow() as row:
                 self.meta = row
 
-    def build(self, state: PartitionState, now_us: int, *, epoch: int) -> None:
-        """Fill the empty `state` at time `now_us`; `epoch` is that of the new owner."""
+    def _take_task(self, name: str, row: TaskRow, encoded: bytes) -> None:
+        group = (row.namespace, row.name, row.state, row.queue)
+        self.tasks[group] = self.tasks.get(group, 0) + 1
+        task = Task(name, row, row.args or EMPTY)
+        if restore_at_rest(self._state, task, encoded):
+            return
+        share_values(row)
+        self._tasks[name] = task
+        if row.state == "ready":
+            self._ready.append((task, encoded))
+
+    def build(self, now_us: int, *, epoch: int) -> None:
+        """Fill the state at time `now_us`; `epoch` is that of the new owner."""
+        state = self._state
         for one in sorted(self._ended, key=lambda one: one[1].until_us):
             state.ended.put(*one)
         state.worker_rows.update(self._workers)
@@ -80,25 +105,35 @@ class RestoredRows:
         for definition in self._definitions:
             state.definitions.put(definition)
         state.engine_row = self._engine or state.engine_row
-        for name, task in self._tasks.items():
-            self._complete(name, task)
+        self._complete_tasks()
         restore(state, self._tasks.values(), now_us)
+        for task, encoded in self._ready:
+            state.rest(task, encoded, now_us)
         self._retire_orphans(state, now_us, epoch)
 
-    def _complete(self, name: str, task: Task) -> None:
-        """Add the separate rows of a task: arguments and plan."""
-        task.args_row, task.plan_row = name in self._args, name in self._plans
-        task.args = self._args[name] if task.args_row else task.row.args or EMPTY
-        if task.plan_row:
-            plan = check_plan(self._plans[name])
-            assert not isinstance(plan, Rejection), "an admitted plan must be valid"
-            task.plan = plan
+    def _complete_tasks(self) -> None:
+        """Add the separate rows of tasks: arguments and plans."""
+        for name, args in self._args.items():
+            if (task := self._task(name)) is not None:
+                task.args, task.args_row = args, True
+        for name, steps in self._plans.items():
+            if (task := self._task(name)) is not None:
+                plan = check_plan(steps)
+                assert not isinstance(plan, Rejection), "an admitted plan must be valid"
+                task.plan, task.plan_row = plan, True
+
+    def _task(self, name: str) -> Task | None:
+        """The task that a separate row belongs to; it does not rest from now on."""
+        task = self._tasks.get(name)
+        if task is None and (task := self._state.tasks.get(name)) is not None:
+            self._state.tasks.add(task)
+        return task
 
     def _retire_orphans(self, state: PartitionState, now_us: int, epoch: int) -> None:
         """Schedule the removal of steps whose workflow has ended."""
         for name, task in self._tasks.items():
             root = task.row.root
-            if root is not None and root not in self._tasks:
+            if root is not None and root not in state.tasks:
                 state.retiring.setdefault(root, []).append(name)
         for root in state.retiring:
             state.agenda.add(now_us, "retire", root, epoch)

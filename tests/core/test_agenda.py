@@ -2,7 +2,7 @@
 
 import pytest
 
-from hub.core.state.agenda import TIMEOUTS, Agenda
+from hub.core.state.agenda import INTERVAL_US, LAST_INTERVAL, TIMEOUTS, Agenda
 
 
 def due(agenda: Agenda, now_us: int, watermark_us: int | None) -> list[str]:
@@ -57,3 +57,49 @@ def test_what_is_left_after_a_sweep_is_due_in_its_order() -> None:
         agenda.add(at, "start", f"t{at}")
     agenda.keep(lambda kind, task: task not in ("t0", "t1"))
     assert due(agenda, 9, None) == ["t2", "t3", "t5", "t6", "t7"]
+
+
+def test_timers_of_later_slots_are_due_in_their_order_whenever_they_were_added() -> None:
+    agenda = Agenda()
+    assert due(agenda, 0, 0) == []
+    for interval in (3, 1, 2, 1, 0):
+        for number, kind in enumerate(("start", "total", "retry")):
+            agenda.add(interval * INTERVAL_US + number, kind, f"{interval}.{number}", interval)
+    assert (len(agenda), agenda.added, agenda.next_due()) == (15, 15, 0)
+    assert due(agenda, INTERVAL_US - 1, INTERVAL_US) == ["0.0", "0.1", "0.2"]
+    assert agenda.next_due() == INTERVAL_US
+    agenda.add(INTERVAL_US, "start", "late")
+    assert due(agenda, INTERVAL_US, INTERVAL_US) == ["1.0", "1.0", "late"]
+    agenda.add(INTERVAL_US, "start", "later")
+    assert due(agenda, 9 * INTERVAL_US, 9 * INTERVAL_US) == [
+        "later",
+        "1.1",
+        "1.1",
+        "1.2",
+        "1.2",
+        "2.0",
+        "2.1",
+        "2.2",
+        "3.0",
+        "3.1",
+        "3.2",
+    ]
+    assert (len(agenda), agenda.next_due()) == (0, None)
+
+
+def test_timers_of_later_slots_are_swept_too() -> None:
+    agenda = Agenda()
+    for number in range(6):
+        agenda.add(number * INTERVAL_US, "start", f"t{number}", number)
+    agenda.keep(lambda kind, task: task in ("t2", "t5"))
+    assert (len(agenda), agenda.next_due()) == (2, 2 * INTERVAL_US)
+    assert sorted(agenda.entries()) == [(2 * INTERVAL_US, "start", "t2", 2), (5 * INTERVAL_US, "start", "t5", 5)]
+    assert due(agenda, 9 * INTERVAL_US, None) == ["t2", "t5"]
+
+
+@pytest.mark.parametrize("at", [-1, LAST_INTERVAL * INTERVAL_US, 2**63, 2**70])
+def test_a_timer_may_have_any_time(at: int) -> None:
+    agenda = Agenda()
+    agenda.add(at, "start", "t")
+    assert due(agenda, at - 1, None) == []
+    assert due(agenda, at, None) == ["t"]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from hub.core.state.tasks import TaskTable
 from hub.engine.encode import encode
 from hub.engine.partition import DecidedBatch, EnginePartition
 from tests.engine.harness import World
@@ -78,14 +79,37 @@ class RecordedWorld(World):
 def test_the_same_reports_are_decided_in_the_same_way_whatever_became_of_the_batches(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    owners = recorded(seed, monkeypatch)
+    assert sum(len(owner.batches) for owner in owners) > 10
+    for owner in owners:
+        assert owner.again() == owner.batches
+
+
+@pytest.mark.parametrize("seed", range(12, 20))
+def test_it_makes_no_difference_which_waiting_tasks_rest(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    owners = recorded(seed, monkeypatch)
+    rested: list[str] = []
+
+    class Counted(TaskTable):
+        def rest(self, task_id: str, encoded: bytes) -> None:
+            rested.append(task_id)
+            super().rest(task_id, encoded)
+
+    monkeypatch.setattr("hub.core.state.partition.REST_US", -(10**18))
+    monkeypatch.setattr("hub.core.state.partition.READY_ACTIVE_MAX", -1)
+    monkeypatch.setattr("hub.core.state.partition.TaskTable", Counted)
+    for owner in owners:
+        assert owner.again() == owner.batches
+    assert rested
+
+
+def recorded(seed: int, monkeypatch: pytest.MonkeyPatch) -> list[Recorded]:
+    """The owners of the partitions of a schedule."""
     monkeypatch.setattr("tests.engine.schedule.World", RecordedWorld)
     schedule = Schedule(seed)
     for _ in range(STEPS):
         schedule.one()
-    owners: list[Recorded] = [owner for world in schedule.worlds for owner in world.__dict__["owners"]]
-    assert sum(len(owner.batches) for owner in owners) > 10
-    for owner in owners:
-        assert owner.again() == owner.batches
+    return [owner for world in schedule.worlds for owner in world.__dict__["owners"]]
 
 
 def digest(seeds: range) -> str:

@@ -21,7 +21,7 @@ class FiguredWorld(World):
     def take_over(self) -> None:
         """Begin to count."""
         self.figures.end()
-        self.figures.begin(self.engine.state)
+        self.figures.begin(self.engine.state, self.engine.restored)
         super().take_over()
 
     def commit(self, batch: DecidedBatch) -> None:

@@ -110,7 +110,7 @@ def test_a_restored_partition_is_the_one_that_was_lost(seed: int) -> None:
 
 def derived(state: PartitionState) -> dict[str, object]:
     """All that a partition knows of its tasks, as values; of timers and start deadlines those that still mean something."""
-    tasks = state.tasks
+    tasks = {task.id: task for task in state.tasks.values()}
     blocked = {task.id for task in tasks.values() if task.row.state == "blocked"}
     dispatched = {(task.id, task.row.lease.token) for task in tasks.values() if task.row.state == "dispatched" and task.row.lease}
     return {

@@ -164,9 +164,9 @@ def definitions_forgotten_at_a_restart(patch: pytest.MonkeyPatch) -> None:
     """A new owner does not know what was registered with the former one."""
     build = RestoredRows.build
 
-    def forgetful(self: Any, state: Any, now_us: int, *, epoch: int) -> None:
+    def forgetful(self: Any, now_us: int, *, epoch: int) -> None:
         self._definitions.clear()
-        build(self, state, now_us, epoch=epoch)
+        build(self, now_us, epoch=epoch)
 
     patch.setattr(RestoredRows, "build", forgetful)
 

@@ -88,7 +88,7 @@ def _issue(changes: Changes, task: Task, worker: LiveWorker, known: KnownDefinit
     token = changes.next_src()
     attempt, dispatched = row.attempt + 1, row.dispatch + 1
     lease_seconds = worker.lease_us / SECOND_US
-    root = changes.state.tasks.get(task.root, task)
+    root = changes.state.tasks.get(task.root) or task
     period = trace_period(root, changes.now_us, changes.settings.trace_max_age_seconds)
     policy = policy_of(row, known.definition)
     changes.apply(

@@ -35,6 +35,7 @@ Row = (
 
 _plan_decoder = json.Decoder(dict[str, StepSpec])
 _encoder = json.Encoder()
+_TASK = b"task/"
 _ENDED = b'{"ended":'
 
 
@@ -77,6 +78,14 @@ def encode_row(key: bytes, row: Any) -> tuple[bytes, bytes]:
 def kind_of(key: bytes) -> str:
     """The kind in a key; may be unknown."""
     return key.partition(b"/")[0].decode(errors="replace")
+
+
+def decode_task(key: bytes, value: bytes) -> tuple[str, TaskRow] | None:
+    """Decode the row of a task in memory, of which a restart has most: its id and the row; None for another record, see
+    `decode_row`. Raises what that does."""
+    if not key.startswith(_TASK) or value.startswith(_ENDED):
+        return None
+    return key[len(_TASK) :].decode(), task_row_decoder.decode(value)
 
 
 def decode_row(key: bytes, value: bytes | None) -> Entry | None:

@@ -8,15 +8,27 @@ a restore: dependents, children, ready order, agenda, who holds what. Soft, neve
 from collections.abc import Set
 
 from ..rows import EngineRow, ObservedRow, WorkerRow
+from ..times import SECOND_US
 from .agenda import Agenda
 from .definitions import Definitions
 from .ended import EndedIndex
 from .ready import ReadyQueue
 from .task import Task
+from .tasks import TaskTable
 from .worker import LiveWorker
 
 #: Outdated entries of the agenda or the ready order that are tolerated before a sweep.
 TIDY_FROM = 10_000
+
+
+#: A task that waits for a time at least this far ahead is put to rest (microseconds): decoding its row again takes a few of them.
+REST_US = 10 * SECOND_US
+
+#: Further ready tasks are put to rest: they wait until those before them are dispatched.
+READY_ACTIVE_MAX = 10_000
+
+#: States in which a task may be put to rest. A blocked one is used whenever one of its dependencies ends.
+RESTING = frozenset({"scheduled", "retrying", "ready"})
 
 
 #: Kinds of timers that do not refer to a task in memory.
@@ -29,7 +41,9 @@ class PartitionState:
     `live`: number of tasks that have not ended; `planned`: number of steps of workflows not yet created."""
 
     def __init__(self, *, ended_entries_max: int) -> None:
-        self.tasks: dict[str, Task] = {}
+        self.tasks = TaskTable()
+        self.waiters: dict[str, list[tuple[int, bytes]]] = {}
+        """Clients that wait for the outcome of a task, by its id: partition of `hub.replies` and token of the request."""
         self.live = 0
         self.planned = 0
         self.ended = EndedIndex(ended_entries_max)
@@ -73,6 +87,17 @@ class PartitionState:
         if any(worker.pool in added for worker in self.workers.values()):
             self.wake_dispatch(now_us)
 
+    def rest(self, task: Task, encoded: bytes, now_us: int) -> None:
+        """Put a task in one of the states `RESTING` to rest if it waits for long, and if its row, `encoded`, is all of it."""
+        row = task.row
+        if row.state == "ready":
+            waits = len(self.ready) > READY_ACTIVE_MAX
+        else:
+            due_us = row.timers.start if row.state == "scheduled" else row.timers.retry
+            waits = due_us is not None and due_us - now_us > REST_US
+        if waits and task.children is None and not task.args_row:
+            self.tasks.rest(task.id, encoded)
+
     def tidy(self) -> None:
         """Sweep entries of removed tasks from the agenda and the ready order when they outnumber the live ones."""
         if len(self.agenda) > self._agenda_max:
@@ -83,5 +108,5 @@ class PartitionState:
 
     def forget(self, task: Task) -> None:
         """Remove an ended task from memory; its entry in the ended index stays."""
-        self.tasks.pop(task.id, None)
+        self.tasks.remove(task.id)
         self.dependents.pop(task.id, None)

@@ -57,7 +57,7 @@ def reply_of_ended(changes: Changes, task: str, row: EndedRow) -> TaskReply:
 
 def answer_waiters(changes: Changes, task: Task) -> None:
     """Send the outcome of an ended task to all clients that wait for it."""
-    if task.waiters:
+    waiters = changes.state.waiters.pop(task.id, None)
+    if waiters:
         reply = reply_of(changes, task)
-        changes.replies += [Reply(partition, token, reply) for partition, token in task.waiters]
-        task.waiters = None
+        changes.replies += [Reply(partition, token, reply) for partition, token in waiters]
