@@ -24,6 +24,12 @@ _CHECKED_FROM = 21
 """Position of the attributes: the checksum covers everything from here."""
 _OFFSET, _EPOCH = struct.Struct(">q"), b"\0\0\0\0"
 _ATTRIBUTES, _CRC = struct.Struct(">h"), struct.Struct(">I")
+_MARKER_HEAD, _MARKER = struct.Struct(">qiibI"), struct.Struct(">hiqqqhii17s")
+_MARKER_RECORDS = {
+    commit: b"\x20\0\0\0\x08" + struct.pack(">hh", 0, int(commit)) + b"\x0c" + struct.pack(">hi", 0, 0) + b"\0"
+    for commit in (False, True)
+}
+"""The record of an abort and a commit marker: its length, attributes, deltas, key and value with their lengths, no headers."""
 _LENGTH_AND_OFFSET = struct.Struct(">qi")
 
 
@@ -132,11 +138,10 @@ def stamped(batch: bytes, header: BatchHeader, now_ms: int) -> tuple[bytes, Batc
 
 def marker_batch(base_offset: int, producer_id: int, producer_epoch: int, *, commit: bool, timestamp_ms: int) -> bytes:
     """A control batch with one end-transaction marker (key: version, type; value: version, coordinator epoch)."""
-    key, value = struct.pack(">hh", 0, int(commit)), struct.pack(">hi", 0, 0)
-    record = b"\0\0\0" + bytes((len(key) * 2,)) + key + bytes((len(value) * 2,)) + value + b"\0"
-    body = struct.pack(">hiqqqhii", TRANSACTIONAL | CONTROL, 0, timestamp_ms, timestamp_ms, producer_id, producer_epoch, -1, 1)
-    body += bytes((len(record) * 2,)) + record
-    return struct.pack(">qiibI", base_offset, 9 + len(body), 0, MAGIC, crc32c(body)) + body
+    body = _MARKER.pack(
+        TRANSACTIONAL | CONTROL, 0, timestamp_ms, timestamp_ms, producer_id, producer_epoch, -1, 1, _MARKER_RECORDS[commit]
+    )
+    return _MARKER_HEAD.pack(base_offset, 9 + len(body), 0, MAGIC, crc32c(body)) + body
 
 
 def marker_commits(batch: bytes) -> bool:

@@ -170,8 +170,11 @@ class PartitionLog:
 
     def _end_transaction(self, marker: bytes, header: BatchHeader, offset: int, now_ms: int) -> None:
         state = self.producers.get(header.producer_id)
-        if state is None or state.epoch < header.producer_epoch:
+        if state is None:
             self.producers[header.producer_id] = ProducerState(header.producer_epoch, now_ms)
+        elif state.epoch < header.producer_epoch:
+            state.epoch, state.seen_ms = header.producer_epoch, now_ms
+            state.batches.clear()
         first = self.open.pop(header.producer_id, None)
         if first is not None:
             self._closing.append((first, offset))
