@@ -22,6 +22,7 @@ _RECORD_BYTES_MIN = 7
 """One byte each for length, attributes, timestamp delta, offset delta, key length, value length and number of headers."""
 _CHECKED_FROM = 21
 """Position of the attributes: the checksum covers everything from here."""
+_LAST_OFFSET_DELTA, _LAST_OFFSET_DELTA_AT = struct.Struct(">i"), 23
 _OFFSET, _EPOCH = struct.Struct(">q"), b"\0\0\0\0"
 _ATTRIBUTES, _CRC = struct.Struct(">h"), struct.Struct(">I")
 _MARKER_HEAD, _MARKER = struct.Struct(">qiibI"), struct.Struct(">hiqqqhii17s")
@@ -71,6 +72,12 @@ class BatchHeader(NamedTuple):
 def read_header(batch: bytes, at: int = 0) -> BatchHeader:
     """The header of the batch that starts at position `at`; `batch` must hold at least `HEADER_BYTES` from there."""
     return BatchHeader._make(HEADER.unpack_from(batch, at))
+
+
+def last_offset_delta(batch: bytes) -> int:
+    """The field of the header alone: the offset of the last record from the base offset."""
+    delta: int = _LAST_OFFSET_DELTA.unpack_from(batch, _LAST_OFFSET_DELTA_AT)[0]
+    return delta
 
 
 def check_batch(batch: bytes, max_bytes: int) -> tuple[ErrorCode, BatchHeader | None]:

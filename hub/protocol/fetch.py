@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from .errors import ErrorCode, MalformedMessage
-from .primitives import INT16, INT32, INT64, read_uvarint, skip_tags, take, write_uvarint
+from .primitives import INT16, INT32, INT64, read_uvarint, skip_tags, take, topic_name, write_count, write_uvarint
 from .values import TopicPartition
 
 DEFINITIONS = """
@@ -180,13 +180,9 @@ def write_response(result: FetchResult, version: int, error: ErrorCode = ErrorCo
     out: list[bytes] = [b"\0\0\0\0"]
     if version >= SESSIONS_FROM:
         out.append(INT16.pack(error) + b"\0\0\0\0")
-    out.append(write_uvarint(len(result) + 1) if flexible else INT32.pack(len(result)))
+    out.append(write_count(len(result), flexible))
     for topic, partitions in result:
-        name = topic.encode()
-        if flexible:
-            out += (write_uvarint(len(name) + 1), name, write_uvarint(len(partitions) + 1))
-        else:
-            out += (INT16.pack(len(name)), name, INT32.pack(len(partitions)))
+        out += (topic_name(topic, flexible), write_count(len(partitions), flexible))
         for data in partitions:
             _write_partition(out, data, version, flexible)
         if flexible:
@@ -203,7 +199,7 @@ def _write_partition(out: list[bytes], data: PartitionData, version: int, flexib
     if data.aborted is None:
         out.append(b"\0" if flexible else b"\xff\xff\xff\xff")
     else:
-        out.append(write_uvarint(len(data.aborted) + 1) if flexible else INT32.pack(len(data.aborted)))
+        out.append(write_count(len(data.aborted), flexible))
         out += [_ABORTED.pack(*entry) + (b"\0" if flexible else b"") for entry in data.aborted]
     if version >= 11:
         out.append(_REPLICA)
@@ -295,17 +291,12 @@ def _write_topics(out: list[bytes], entries: list[tuple[str, bytes]], flexible: 
     topics: dict[str, list[bytes]] = {}
     for topic, encoded in entries:
         topics.setdefault(topic, []).append(encoded)
-    out.append(_count(len(topics), flexible))
+    out.append(write_count(len(topics), flexible))
     for topic, partitions in topics.items():
-        name = topic.encode()
-        out += (write_uvarint(len(name) + 1) if flexible else INT16.pack(len(name)), name, _count(len(partitions), flexible))
+        out += (topic_name(topic, flexible), write_count(len(partitions), flexible))
         out += partitions
         if flexible:
             out.append(b"\0")
-
-
-def _count(number: int, flexible: bool) -> bytes:
-    return write_uvarint(number + 1) if flexible else INT32.pack(number)
 
 
 def read_response(body: bytes, version: int) -> FetchAnswer:
