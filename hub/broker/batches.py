@@ -22,8 +22,15 @@ _RECORD_BYTES_MIN = 7
 """One byte each for length, attributes, timestamp delta, offset delta, key length, value length and number of headers."""
 _CHECKED_FROM = 21
 """Position of the attributes: the checksum covers everything from here."""
+_LAST_OFFSET_DELTA, _LAST_OFFSET_DELTA_AT = struct.Struct(">i"), 23
 _OFFSET, _EPOCH = struct.Struct(">q"), b"\0\0\0\0"
 _ATTRIBUTES, _CRC = struct.Struct(">h"), struct.Struct(">I")
+_MARKER_HEAD, _MARKER = struct.Struct(">qiibI"), struct.Struct(">hiqqqhii17s")
+_MARKER_RECORDS = {
+    commit: b"\x20\0\0\0\x08" + struct.pack(">hh", 0, int(commit)) + b"\x0c" + struct.pack(">hi", 0, 0) + b"\0"
+    for commit in (False, True)
+}
+"""The record of an abort and a commit marker: its length, attributes, deltas, key and value with their lengths, no headers."""
 _LENGTH_AND_OFFSET = struct.Struct(">qi")
 
 
@@ -65,6 +72,12 @@ class BatchHeader(NamedTuple):
 def read_header(batch: bytes, at: int = 0) -> BatchHeader:
     """The header of the batch that starts at position `at`; `batch` must hold at least `HEADER_BYTES` from there."""
     return BatchHeader._make(HEADER.unpack_from(batch, at))
+
+
+def last_offset_delta(batch: bytes) -> int:
+    """The field of the header alone: the offset of the last record from the base offset."""
+    delta: int = _LAST_OFFSET_DELTA.unpack_from(batch, _LAST_OFFSET_DELTA_AT)[0]
+    return delta
 
 
 def check_batch(batch: bytes, max_bytes: int) -> tuple[ErrorCode, BatchHeader | None]:
@@ -132,11 +145,10 @@ def stamped(batch: bytes, header: BatchHeader, now_ms: int) -> tuple[bytes, Batc
 
 def marker_batch(base_offset: int, producer_id: int, producer_epoch: int, *, commit: bool, timestamp_ms: int) -> bytes:
     """A control batch with one end-transaction marker (key: version, type; value: version, coordinator epoch)."""
-    key, value = struct.pack(">hh", 0, int(commit)), struct.pack(">hi", 0, 0)
-    record = b"\0\0\0" + bytes((len(key) * 2,)) + key + bytes((len(value) * 2,)) + value + b"\0"
-    body = struct.pack(">hiqqqhii", TRANSACTIONAL | CONTROL, 0, timestamp_ms, timestamp_ms, producer_id, producer_epoch, -1, 1)
-    body += bytes((len(record) * 2,)) + record
-    return struct.pack(">qiibI", base_offset, 9 + len(body), 0, MAGIC, crc32c(body)) + body
+    body = _MARKER.pack(
+        TRANSACTIONAL | CONTROL, 0, timestamp_ms, timestamp_ms, producer_id, producer_epoch, -1, 1, _MARKER_RECORDS[commit]
+    )
+    return _MARKER_HEAD.pack(base_offset, 9 + len(body), 0, MAGIC, crc32c(body)) + body
 
 
 def marker_commits(batch: bytes) -> bool:

@@ -10,7 +10,7 @@ import logging
 import struct
 import time
 from collections import deque
-from collections.abc import Callable
+from functools import lru_cache
 from typing import cast
 
 from ..protocol import APIS, ApiKey, ErrorCode, MalformedMessage, encode_response, response_tags, skip_tags
@@ -26,15 +26,35 @@ _HEADER = struct.Struct(">hhih")
 _ANSWER = struct.Struct(">ii")
 
 
-class _Slot:
-    """A response that has not been sent yet, in the order of the requests."""
+class _Answer:
+    """The response to one request, until it is sent. `tags`: see `response_tags`; `began`: when the request arrived."""
 
-    __slots__ = ("deferred", "frame", "ready")
+    __slots__ = ("began", "connection", "correlation_id", "deferred", "frame", "key", "tags")
 
-    def __init__(self) -> None:
-        self.ready = False
-        self.frame = b""
+    def __init__(self, connection: "ClientConnection", key: int, correlation_id: int, tags: bytes, began: float) -> None:
+        self.connection = connection
+        self.key = key
+        self.correlation_id = correlation_id
+        self.tags = tags
+        self.began = began
         self.deferred: Deferred | None = None
+        self.frame: bytes | None = None
+
+    def ready(self, body: bytes) -> None:
+        """The body is known: send it as soon as the responses to earlier requests are sent."""
+        size = _ANSWER.size - _SIZE.size + len(self.tags) + len(body)
+        self.frame = b"".join((_ANSWER.pack(size, self.correlation_id), self.tags, body))
+        self.connection.answer_ready(self)
+
+
+@lru_cache(maxsize=512)
+def _form(key: int, version: int) -> tuple[bool, bytes] | None:
+    """Whether the request has a tag section, and the one of its response; None if the version is not served."""
+    api = APIS.get(key)
+    if api is None or not api.knows(version):
+        return None
+    flexible = api.flexible(version)
+    return flexible, response_tags(key, flexible)
 
 
 class ClientConnection(asyncio.Protocol):
@@ -48,7 +68,8 @@ class ClientConnection(asyncio.Protocol):
         self._connections = connections
         self._frame_bytes_max = frame_bytes_max
         self._buffer = bytearray()
-        self._slots: deque[_Slot] = deque()
+        self._answers: deque[_Answer] = deque()
+        """Those that are not sent, in the order of the requests."""
         self._transport: asyncio.Transport | None = None
         self._host = ""
         self._clients: dict[bytes, Client] = {}
@@ -71,10 +92,10 @@ class ClientConnection(asyncio.Protocol):
         self._connections.discard(self)
         if self._slow is not None:
             self._slow.cancel()
-        for slot in self._slots:
-            if slot.deferred is not None:
-                slot.deferred.abandon()
-        self._slots.clear()
+        for answer in self._answers:
+            if answer.deferred is not None:
+                answer.deferred.abandon()
+        self._answers.clear()
 
     def close(self) -> None:
         """Close the connection at once."""
@@ -97,7 +118,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _balance(self) -> None:
         """Read from the client only while it has few enough unanswered requests."""
-        pause = self._write_paused or len(self._slots) >= REQUESTS_MAX
+        pause = self._write_paused or len(self._answers) >= REQUESTS_MAX
         if self._transport is None or pause == self._read_paused:
             return
         self._read_paused = pause
@@ -110,7 +131,11 @@ class ClientConnection(asyncio.Protocol):
     # --- requests
 
     def data_received(self, data: bytes) -> None:
-        """Bytes arrived."""
+        """Bytes arrived: usually one request, which is not copied to the buffer."""
+        whole = not self._buffer and not self._read_paused and len(data) > _SIZE.size + _HEADER.size
+        if whole and _SIZE.unpack_from(data)[0] == len(data) - _SIZE.size <= self._frame_bytes_max:
+            self._serve(data[_SIZE.size :])
+            return
         self._buffer += data
         self._consume()
 
@@ -125,20 +150,22 @@ class ClientConnection(asyncio.Protocol):
                 return
             frame = bytes(memoryview(buffer)[4 : 4 + size])
             del buffer[: 4 + size]
-            try:
-                self._request(frame)
-            except (MalformedMessage, struct.error, IndexError, UnicodeDecodeError) as error:
-                self._refuse(str(error))
-                return
-            except Exception:
-                logger.exception(
-                    "unexpected error in a request from %s; closing its connection",
-                    self._host,
-                    extra={"action": "request_failed"},
-                )
-                self._buffer.clear()
-                self.close()
-                return
+            self._serve(frame)
+
+    def _serve(self, frame: bytes) -> None:
+        """Handle one request; a failure closes the connection."""
+        try:
+            self._request(frame)
+        except (MalformedMessage, struct.error, IndexError, UnicodeDecodeError) as error:
+            self._refuse(str(error))
+        except Exception:
+            logger.exception(
+                "unexpected error in a request from %s; closing its connection",
+                self._host,
+                extra={"action": "request_failed"},
+            )
+            self._buffer.clear()
+            self.close()
 
     def _refuse(self, reason: str) -> None:
         logger.warning(
@@ -149,28 +176,20 @@ class ClientConnection(asyncio.Protocol):
 
     def _request(self, frame: bytes) -> None:
         key, version, correlation_id, name_size = _HEADER.unpack_from(frame)
-        at = _HEADER.size + max(name_size, 0)
-        api = APIS.get(key)
-        if api is None or not api.knows(version):
-            if key != ApiKey.API_VERSIONS:
-                raise MalformedMessage(f"version {version} of API key {key} is not supported")
-            self._answer(correlation_id, b"", encode_response(key, 0, api_versions(ErrorCode.UNSUPPORTED_VERSION)))
-            return
-        began = time.perf_counter()
+        form = _form(key, version)
+        if form is None and key != ApiKey.API_VERSIONS:
+            raise MalformedMessage(f"version {version} of API key {key} is not supported")
+        flexible, tags = form or (False, b"")
+        answer = _Answer(self, key, correlation_id, tags, time.perf_counter())
         self._figures.begun(key)
-        flexible = api.flexible(version)
-        name = frame[_HEADER.size : at]
+        if form is None:
+            self._answer(answer, encode_response(key, 0, api_versions(ErrorCode.UNSUPPORTED_VERSION)))
+            return
+        at = _HEADER.size + max(name_size, 0)
+        client = self._client(frame[_HEADER.size : at])
         if flexible:
             at = skip_tags(frame, at)
-        body = self._broker.handle(key, version, frame, at, self._client(name))
-        if isinstance(body, Deferred):
-            self._answer_later(correlation_id, response_tags(key, flexible), body, lambda: self._responded(key, began))
-        elif body is not None:
-            self._answer(correlation_id, response_tags(key, flexible), body)
-            self._responded(key, began)
-
-    def _responded(self, key: int, began: float) -> None:
-        self._figures.responded(key, time.perf_counter() - began)
+        self._answer(answer, self._broker.handle(key, version, frame, at, client))
 
     def _client(self, name: bytes) -> Client:
         client = self._clients.get(name)
@@ -182,34 +201,26 @@ class ClientConnection(asyncio.Protocol):
 
     # --- answers
 
-    def _answer(self, correlation_id: int, tags: bytes, body: bytes) -> None:
-        frame = b"".join((_ANSWER.pack(4 + len(tags) + len(body), correlation_id), tags, body))
-        if not self._slots and self._transport is not None:
-            self._transport.write(frame)
+    def _answer(self, answer: _Answer, body: bytes | Deferred | None) -> None:
+        if body is None:
             return
-        slot = _Slot()
-        slot.ready, slot.frame = True, frame
-        self._slots.append(slot)
-        self._balance()
+        self._answers.append(answer)
+        if isinstance(body, Deferred):
+            answer.deferred = body
+            body.then(answer.ready)
+        else:
+            answer.ready(body)
+        if len(self._answers) >= REQUESTS_MAX:
+            self._balance()
 
-    def _answer_later(self, correlation_id: int, tags: bytes, body: Deferred, responded: Callable[[], None]) -> None:
-        slot = _Slot()
-        slot.deferred = body
-        self._slots.append(slot)
-
-        def late(content: bytes) -> None:
-            self._late(slot, correlation_id, tags, content)
-            responded()
-
-        body.then(late)
-        self._balance()
-
-    def _late(self, slot: _Slot, correlation_id: int, tags: bytes, body: bytes) -> None:
-        slot.ready = True
-        slot.frame = b"".join((_ANSWER.pack(4 + len(tags) + len(body), correlation_id), tags, body))
-        slots, frames = self._slots, []
-        while slots and slots[0].ready:
-            frames.append(slots.popleft().frame)
+    def answer_ready(self, answer: _Answer) -> None:
+        """An answer has its frame: send those that no earlier one precedes, in one write."""
+        self._figures.responded(answer.key, time.perf_counter() - answer.began)
+        answers, frames = self._answers, []
+        while answers and (frame := answers[0].frame) is not None:
+            answers.popleft()
+            frames.append(frame)
         if frames and self._transport is not None:
             self._transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
-        self._balance()
+        if self._read_paused:
+            self._balance()

@@ -4,50 +4,11 @@ A request that finds less than `min_bytes` waits until enough is visible to it o
 (KIP-227) are declined: the response carries session id 0, and the client continues with full requests.
 """
 
-from typing import NamedTuple
-
-from ..protocol import ApiKey, ErrorCode, decode_request
-from ..protocol.fetch import FetchResult, PartitionData, write_response
+from ..protocol import ErrorCode
+from ..protocol.fetch import FetchRequest, FetchResult, PartitionData, PartitionFetch, read_request, write_response
 from .log import PartitionLog
 from .state import BrokerState
 from .timing import Deferred
-
-_FETCH = int(ApiKey.FETCH)
-
-
-class PartitionFetch(NamedTuple):
-    """One partition of a fetch request."""
-
-    partition: int
-    offset: int
-    max_bytes: int
-
-
-class FetchRequest(NamedTuple):
-    """A decoded fetch request."""
-
-    max_wait_seconds: float
-    min_bytes: int
-    max_bytes: int
-    committed: bool
-    session_id: int
-    topics: list[tuple[str, list[PartitionFetch]]]
-
-
-def read_request(buffer: bytes, at: int, version: int) -> FetchRequest:
-    """Decode the request body that starts at position `at`. Raises `MalformedMessage`."""
-    message = decode_request(_FETCH, version, buffer, at)
-    topics = [
-        (
-            topic["topic"],
-            [PartitionFetch(p["partition"], p["fetch_offset"], p["partition_max_bytes"]) for p in topic["partitions"]],
-        )
-        for topic in message["topics"]
-    ]
-    wait = max(message["max_wait_ms"], 0) / 1000
-    return FetchRequest(
-        wait, message["min_bytes"], message["max_bytes"], message["isolation_level"] == 1, message["session_id"], topics
-    )
 
 
 class FetchApi:
@@ -57,15 +18,19 @@ class FetchApi:
         self._state = state
 
     def handle(self, version: int, buffer: bytes, at: int) -> bytes | Deferred:
-        """Handle one request. Returns the response, or a `Deferred` that is resolved when enough data is visible."""
+        """Handle one request. Returns the response, or a `Deferred` that is resolved when enough data is visible. Raises
+        `MalformedMessage`."""
         request = read_request(buffer, at, version)
         if request.session_id:
             return write_response([], version, ErrorCode.FETCH_SESSION_ID_NOT_FOUND)
+        may_wait = request.min_bytes > 0 and request.max_wait_seconds > 0 and bool(request.topics)
+        if may_wait and not self.available(request):
+            return _WaitingFetch(self._state, self, request, version).answer
         result, size, failed = self.collect(request)
-        if size >= request.min_bytes or failed or not request.max_wait_seconds or not request.topics:
-            self._state.figures.fetched_bytes += size
-            return write_response(result, version)
-        return _WaitingFetch(self._state, self, request, version).answer
+        if may_wait and size < request.min_bytes and not failed:
+            return _WaitingFetch(self._state, self, request, version).answer
+        self._state.figures.fetched_bytes += size
+        return write_response(result, version)
 
     def collect(self, request: FetchRequest) -> tuple[FetchResult, int, bool]:
         """Read the partitions. Returns (result, bytes of records, whether any partition has an error)."""
@@ -111,6 +76,8 @@ class FetchApi:
             for fetch in partitions:
                 log = self._state.log(topic, fetch.partition)
                 if log is None or log.visible_end(committed=request.committed) > fetch.offset:
+                    return True
+                if not log.start <= fetch.offset <= log.stable_end:
                     return True
         return False
 

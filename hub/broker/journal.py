@@ -52,14 +52,11 @@ class Block(NamedTuple):
     end: int
 
 
-def encode_block(generation: int, lsn: int, synced_lsn: int, parts: Sequence[bytes]) -> list[bytes]:
-    """The buffers of one block, to be written in order."""
+def block_header(generation: int, lsn: int, synced_lsn: int, payload: bytes) -> bytes:
+    """The header of the block with this payload."""
     head = _HEAD.pack(_MAGIC, generation)
-    rest = _REST.pack(sum(map(len, parts)), lsn, synced_lsn)
-    crc = crc32c(rest, crc32c(head))
-    for part in parts:
-        crc = crc32c(part, crc)
-    return [head + _CRC.pack(crc) + rest, *parts]
+    rest = _REST.pack(len(payload), lsn, synced_lsn)
+    return head + _CRC.pack(crc32c(payload, crc32c(rest, crc32c(head)))) + rest
 
 
 def decode_block(data: "bytes | mmap.mmap", at: int, generation: int) -> Block | None:
@@ -179,15 +176,14 @@ class Journal:
 
     def write(self, parts: Sequence[bytes]) -> None:
         """Append one block, without a sync. Raises OSError."""
-        buffers = encode_block(self._generation, self._lsn, self._synced_lsn, parts)
-        size = sum(map(len, buffers))
+        payload = b"".join(parts)
+        size = BLOCK_HEADER_BYTES + len(payload)
         if self._offset and self._offset + size > self._file_bytes:
             self._rotate()
-            buffers = encode_block(self._generation, self._lsn, self._synced_lsn, parts)
-        data = b"".join(buffers)
-        written = os.pwrite(self._file, data, self._offset)
+        header = block_header(self._generation, self._lsn, self._synced_lsn, payload)
+        written = os.pwritev(self._file, (header, payload), self._offset)
         while written < size:
-            written += os.pwrite(self._file, data[written:], self._offset + written)
+            written += os.pwrite(self._file, (header + payload)[written:], self._offset + written)
         with self._file_lock:
             self._offset += size
             self._lsn += 1

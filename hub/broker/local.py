@@ -7,7 +7,6 @@ only when both are on disk.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 from typing import NamedTuple
 
 from ..protocol import ErrorCode
@@ -138,48 +137,41 @@ class LocalBroker:
             raise BrokerError(ErrorCode.CONCURRENT_TRANSACTIONS, f"transactional id {transactional_id} has an open transaction")
         if not batches:
             raise BrokerError(ErrorCode.INVALID_TXN_STATE, "the transaction has no batches")
-        checked = [
-            self._check_all(partition, [given] if isinstance(given, bytes) else given, producer_id, producer_epoch)
-            for partition, given in batches.items()
-        ]
-        identity, offsets = self._broker.transactions.commit_whole(entry, [one for each in checked for one in each])
-        firsts = accumulate((len(each) for each in checked[:-1]), initial=0)
-        bases = {partition: offsets[first] for partition, first in zip(batches, firsts, strict=True)}
+        checked: list[tuple[PartitionLog, bytes, BatchHeader]] = []
+        firsts = {}
+        for partition, given in batches.items():
+            firsts[partition] = len(checked)
+            checked += self._check(partition, [given] if isinstance(given, bytes) else given, producer_id, producer_epoch)
+        identity, offsets = self._broker.transactions.commit_whole(entry, checked)
+        bases = {partition: offsets[first] for partition, first in firsts.items()}
         return Transacted(identity.producer_id, identity.epoch, bases)
 
-    def _check_all(
+    def _check(
         self, partition: Partition, batches: Sequence[bytes], producer_id: int, producer_epoch: int
-    ) -> list[tuple[str, PartitionLog, bytes, BatchHeader]]:
+    ) -> list[tuple[PartitionLog, bytes, BatchHeader]]:
         """Check the batches of one partition: their sequence numbers must continue those in the log, without gaps."""
-        checked = [self._check(partition, batches[0], producer_id, producer_epoch)]
-        for batch in batches[1:]:
-            name, log, _, before = checked[-1]
-            error, header = check_batch(batch, self._state.topics[name].settings.message_bytes_max)
+        log = self._log(*partition)
+        checked: list[tuple[PartitionLog, bytes, BatchHeader]] = []
+        for batch in batches:
+            error, header = check_batch(batch, log.settings.message_bytes_max)
             if header is None:
                 raise BrokerError(error, f"the batch for {partition[0]}-{partition[1]}")
-            if (header.transactional, header.producer_id, header.producer_epoch) != (True, producer_id, producer_epoch):
+            if not header.transactional or (header.producer_id, header.producer_epoch) != (producer_id, producer_epoch):
                 raise BrokerError(ErrorCode.INVALID_RECORD, "the batch is not a transactional batch of this producer")
-            if header.base_sequence != (before.last_sequence + 1) & 0x7FFFFFFF:
-                raise BrokerError(ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, f"the batch for {partition[0]}-{partition[1]}")
-            checked.append((name, log, batch, header))
+            error = self._check_sequence(log, checked[-1][2] if checked else None, header)
+            if error is not ErrorCode.NONE:
+                raise BrokerError(error, f"the batch for {partition[0]}-{partition[1]}")
+            checked.append((log, batch, header))
         return checked
 
-    def _check(
-        self, partition: Partition, batch: bytes, producer_id: int, producer_epoch: int
-    ) -> tuple[str, PartitionLog, bytes, BatchHeader]:
-        topic = self._state.topics.get(partition[0])
-        log = self._log(*partition)
-        error, header = check_batch(batch, topic.settings.message_bytes_max if topic else 0)
-        if header is None:
-            raise BrokerError(error, f"the batch for {partition[0]}-{partition[1]}")
-        if not header.transactional or (header.producer_id, header.producer_epoch) != (producer_id, producer_epoch):
-            raise BrokerError(ErrorCode.INVALID_RECORD, "the batch is not a transactional batch of this producer")
-        error, seen_at = log.check_producer(header)
-        if seen_at is not None:
-            error = ErrorCode.DUPLICATE_SEQUENCE_NUMBER
-        if error is not ErrorCode.NONE:
-            raise BrokerError(error, f"the batch for {partition[0]}-{partition[1]}")
-        return partition[0], log, batch, header
+    @staticmethod
+    def _check_sequence(log: PartitionLog, before: BatchHeader | None, header: BatchHeader) -> ErrorCode:
+        """Check the sequence number of a batch, which follows the batch with the header `before`, or else the log."""
+        if before is None:
+            error, seen_at = log.check_producer(header)
+            return error if seen_at is None else ErrorCode.DUPLICATE_SEQUENCE_NUMBER
+        continues = header.base_sequence == (before.last_sequence + 1) & 0x7FFFFFFF
+        return ErrorCode.NONE if continues else ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
 
     async def append(self, topic: str, partition: int, batch: bytes) -> int:
         """Append a batch without producer id; returns its base offset when it is on disk. Raises `BrokerError`."""
@@ -200,7 +192,7 @@ class LocalBroker:
 
     def hurry(self) -> None:
         """Request that all changes so far are written now, without waiting for them."""
-        self._state.when_stable(None)
+        self._state.pending.hurry()
 
     async def stable(self) -> None:
         """Wait until all changes so far are on disk."""

@@ -15,7 +15,7 @@ from itertools import zip_longest
 from typing import Any, NamedTuple, Protocol
 
 from ..protocol import ErrorCode
-from .batches import BatchHeader, marker_commits, read_header, whole_batches
+from .batches import BatchHeader, last_offset_delta, marker_commits, read_header, whole_batches
 from .topic_settings import TopicSettings
 
 REMEMBERED_BATCHES = 5
@@ -170,8 +170,11 @@ class PartitionLog:
 
     def _end_transaction(self, marker: bytes, header: BatchHeader, offset: int, now_ms: int) -> None:
         state = self.producers.get(header.producer_id)
-        if state is None or state.epoch < header.producer_epoch:
+        if state is None:
             self.producers[header.producer_id] = ProducerState(header.producer_epoch, now_ms)
+        elif state.epoch < header.producer_epoch:
+            state.epoch, state.seen_ms = header.producer_epoch, now_ms
+            state.batches.clear()
         first = self.open.pop(header.producer_id, None)
         if first is not None:
             self._closing.append((first, offset))
@@ -265,7 +268,7 @@ class PartitionLog:
     def _read_tail(self, offset: int, max_bytes: int, end: int) -> tuple[bytes, int]:
         bases, batches = self._bases, self._batches
         first = max(0, bisect_right(bases, offset) - 1)
-        if first + 1 < len(bases) and read_header(batches[first]).last_offset < offset:
+        if first + 1 < len(bases) and bases[first] + last_offset_delta(batches[first]) < offset:
             first += 1  # compaction left a gap
         stop, size, count = first + 1, len(batches[first]), len(bases)
         while stop < count and bases[stop] < end:

@@ -6,7 +6,7 @@ after the block is written. Replay calls the same functions with the entries rea
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ from .timing import Clock, Deferred
 
 _ENTRY = struct.Struct(">BI")
 _LOG = struct.Struct(">II")
+_APPENDED = struct.Struct(">BIII")
+"""The head of an entry for a batch: kind, length of the rest, and the key of its log."""
 _APPEND, _RECORD = 1, 2
 
 
@@ -64,20 +66,37 @@ class Pending:
 
     def append(self, log: PartitionLog, batch: bytes, header: BatchHeader) -> int:
         """Append a checked batch; returns its base offset."""
-        base, now_ms = log.end, self._clock.now_ms()
+        base = self._add(log, batch, header, self._clock.now_ms())
+        self.on_flush_needed(False)
+        return base
+
+    def append_all(self, batches: Iterable[tuple[PartitionLog, bytes, BatchHeader]]) -> list[int]:
+        """Append checked batches; returns their base offsets."""
+        now_ms = self._clock.now_ms()
+        bases = [self._add(log, batch, header, now_ms) for log, batch, header in batches]
+        self.on_flush_needed(False)
+        return bases
+
+    def _add(self, log: PartitionLog, batch: bytes, header: BatchHeader, now_ms: int) -> int:
+        base = log.end
         if log.settings.append_time:
             batch, header = stamped(batch, header, now_ms)
         batch = placed(batch, base)
-        self._parts += (_ENTRY.pack(_APPEND, len(batch) + _LOG.size), _LOG.pack(*log.key), batch)
-        self.bytes += len(batch)
-        self.appended_bytes += len(batch)
+        size = len(batch)
+        self._parts += (_APPENDED.pack(_APPEND, size + _LOG.size, *log.key), batch)
+        self.bytes += size
+        self.appended_bytes += size
         self.appended_records += header.record_count
         log.append(batch, header, now_ms)
         self._touched[log] = None
-        for wake in tuple(log.append_waiters):
-            wake()
-        self.on_flush_needed(False)
+        if log.append_waiters:
+            for wake in tuple(log.append_waiters):
+                wake()
         return base
+
+    def hurry(self) -> None:
+        """Request that all changes so far are written now, although no response waits for them."""
+        self.on_flush_needed(True)
 
     def when_stable(self, value: Any) -> Deferred:
         """A response that is resolved with `value` when all changes so far are on disk."""
@@ -105,7 +124,8 @@ class Pending:
         woken: dict[Callable[[], None], None] = {}
         for log, end in block.marks:
             log.advance(end)
-            woken.update(log.waiters)
+            if log.waiters:
+                woken.update(log.waiters)
         for deferred, value in block.waiting:
             deferred.resolve(value)
         for wake in woken:

@@ -9,7 +9,8 @@ from .topics import Topics
 
 
 class BrokerState:
-    """The shared state. `record`, `append` and `when_stable` are methods of the pending block, `log` of the topics."""
+    """The shared state. `record`, `append`, `append_all` and `when_stable` are methods of the pending block, `log` of the
+    topics."""
 
     def __init__(self, storage: Storage, clock: Clock, settings: BrokerSettings, figures: BrokerFigures) -> None:
         self.storage = storage
@@ -22,5 +23,6 @@ class BrokerState:
         self.host, self.port = "127.0.0.1", 0
         self.record = self.pending.record
         self.append = self.pending.append
+        self.append_all = self.pending.append_all
         self.when_stable = self.pending.when_stable
         self.log = self.topics.log

@@ -245,24 +245,25 @@ class TransactionCoordinator:
     def _end_and_bump(self, entry: Transactional, *, commit: bool) -> ProducerIdentity:
         if not entry.open and commit:
             return ProducerIdentity(ErrorCode.INVALID_TXN_STATE)
-        return self._end_and_bump_open(entry, commit=commit)
-
-    def _end_and_bump_open(self, entry: Transactional, *, commit: bool) -> ProducerIdentity:
-        ended = EndedTransaction(entry.producer_id, entry.epoch, commit)
         self._write_markers(entry, entry.epoch + 1, commit=commit)
         self._close(entry)
+        return self._store_next(entry, commit=commit)
+
+    def _store_next(self, entry: Transactional, *, commit: bool) -> ProducerIdentity:
+        """Store how the transaction ended, and the identity for the next one, which is returned."""
+        ended = EndedTransaction(entry.producer_id, entry.epoch, commit)
         self._store(entry.transactional_id, *self._next_identity(entry), entry.timeout_ms, ended)
         return ProducerIdentity(ErrorCode.NONE, entry.producer_id, entry.epoch)
 
     def commit_whole(
-        self, entry: Transactional, batches: list[tuple[str, PartitionLog, bytes, BatchHeader]]
+        self, entry: Transactional, batches: list[tuple[PartitionLog, bytes, BatchHeader]]
     ) -> tuple[ProducerIdentity, list[int]]:
-        """Append checked batches and commit them in the pending block. Returns the next identity and the base offsets."""
-        offsets = []
-        for topic, log, batch, header in batches:
-            entry.partitions[topic, log.key.partition] = log
-            offsets.append(self._state.append(log, batch, header))
-        return self._end_and_bump_open(entry, commit=True), offsets
+        """Append checked batches of a producer without an open transaction, and commit them in the same journal block. Returns
+        the next identity and the base offsets."""
+        marker = self._marker(entry.producer_id, entry.epoch + 1, commit=True)
+        logs = dict.fromkeys(log for log, _, _ in batches)
+        offsets = self._state.append_all([*batches, *[(log, *marker) for log in logs]])
+        return self._store_next(entry, commit=True), offsets[: len(batches)]
 
     def _write_markers(self, entry: Transactional, epoch: int, *, commit: bool) -> None:
         marker = self._marker(entry.producer_id, epoch, commit=commit)

@@ -6,7 +6,6 @@ the figures does not visit every task. Times are in seconds, those with `_us` in
 """
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -90,9 +89,10 @@ class PartitionFigures:
         """These events of a batch of the time `now_us` are committed; the commit was requested at `began`, a time of `clock`."""
         self.commit_seconds.record(self.clock() - began)
         moved = [event for event in events if event.to_state is not None and event.kind == "task"]
-        moves = Counter(
-            [(one.namespace, one.taskname, one.from_state, one.to_state, getattr(one.data, "queue", "")) for one in moved]
-        )
+        moves: dict[tuple[str | None, str | None, str | None, str | None, str], int] = {}
+        for one in moved:
+            move = one.namespace, one.taskname, one.from_state, one.to_state, getattr(one.data, "queue", "")
+            moves[move] = moves.get(move, 0) + 1
         for (namespace, name, before, after, queue), number in moves.items():
             self._move((namespace or "", name or ""), before, after or "", number)
             if after == "ready" or before == "ready":

@@ -174,13 +174,13 @@ class InProcessIntake:
         return self._end_at
 
     async def read(self, max_records: int, timeout_seconds: float) -> list[StoredRecord]:
-        """The next records; yields to other tasks of the broker's event loop first."""
-        await asyncio.sleep(0)
+        """The next records. Other tasks of the broker's event loop run first."""
+        if self._buffer or timeout_seconds <= 0 or self._local.end(INTAKE, self._partition, unsynced=True) > self._position:
+            await asyncio.sleep(0)
+        else:
+            await self._local.wait(INTAKE, self._partition, self._position, timeout_seconds=timeout_seconds, unsynced=True)
         if not self._buffer:
             self._fetch()
-            if not self._buffer and timeout_seconds > 0:
-                await self._local.wait(INTAKE, self._partition, self._position, timeout_seconds=timeout_seconds, unsynced=True)
-                self._fetch()
         return self._take(max_records)
 
     def _look(self, max_bytes: int) -> Fetched:
@@ -194,9 +194,11 @@ class InProcessIntake:
 
     def _fetch(self) -> None:
         while not self._buffer:
-            fetched = self._look(FETCH_BYTES)
             self._end = self._local.end(INTAKE, self._partition, committed=False, unsynced=True)
             self._end_at = asyncio.get_running_loop().time()
+            if self._position == self._end:
+                return
+            fetched = self._look(FETCH_BYTES)
             if self._position >= fetched.end or not fetched.data:
                 return
             last, records = _decode(fetched.data, fetched.aborted)

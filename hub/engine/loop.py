@@ -247,11 +247,12 @@ class PartitionLoop:
                 await self._write(session, partition, partition.checkpoint(now_us))
                 written_at, written_us = partition.offset, now_us
             await self._keep_house(session, partition, now_us)
-            age_us = None if watermark.time_us is None else self.clock.now_us() - watermark.time_us
-            self._progress.turned(position=intake.position, end=intake.end, watermark_age_us=age_us)
-            found = await self._look_for_pools()
+            found = self._pools.is_due and await self._look_for_pools()
             looked_us = self.clock.now_us()
-            timeout = 0.0 if found else self._idle_seconds(partition, self._idle_max_seconds if idle else PROMPT_SECONDS)
+            age_us = None if watermark.time_us is None else looked_us - watermark.time_us
+            self._progress.turned(position=intake.position, end=intake.end, watermark_age_us=age_us)
+            longest = self._idle_max_seconds if idle else min(PROMPT_SECONDS, self._idle_max_seconds)
+            timeout = 0.0 if found else _seconds_until(partition.next_due(), looked_us, longest)
             if timeout == 0.0 and idle and not found:
                 timeout = HIDDEN_SECONDS
         await self._write(session, partition, partition.leave(self.clock.now_us()))
@@ -320,8 +321,6 @@ class PartitionLoop:
 
     async def _look_for_pools(self) -> bool:
         """Whether a pool that a worker named, and that was not known, has got its topic."""
-        if not self._pools.is_due:
-            return False
         pools, found = await self._pools.look()
         self._known = structs.replace(self._known, pools=self._known.pools | pools)
         return found
@@ -339,12 +338,6 @@ class PartitionLoop:
         if batch.rows:
             last = offsets[TopicPartition(STATE, self.partition)] + len(batch.rows) - 1
             self.changelog.committed(batch.rows, sum(len(key) + len(value or b"") for key, value in batch.rows), last)
-
-    def _idle_seconds(self, partition: EnginePartition, longest: float) -> float:
-        due_us, longest = partition.next_due(), min(longest, self._idle_max_seconds)
-        if due_us is None:
-            return longest
-        return min(max((due_us - self.clock.now_us()) / 1e6, 0.0), longest)
 
     # Restoring
 
@@ -380,6 +373,11 @@ class PartitionLoop:
         self.figures.begin(partition.state, partition.restored)
         self.figures.restore_seconds.record(self.figures.clock() - began)
         return partition, count, from_snapshot
+
+
+def _seconds_until(due_us: int | None, now_us: int, longest: float) -> float:
+    """The seconds until `due_us`, at most `longest`, which is also the result if nothing is due."""
+    return longest if due_us is None else min(max((due_us - now_us) / 1e6, 0.0), longest)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

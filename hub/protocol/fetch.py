@@ -1,5 +1,5 @@
-"""Reading from logs: Fetch (versions 4 to 12) and ListOffsets. Fetch has hand-written codecs, except for the request as the
-broker reads it, because it carries every record; README.md has the measurements.
+"""Reading from logs: Fetch (versions 4 to 12) and ListOffsets. Fetch has hand-written codecs, because it carries every record;
+README.md has the measurements.
 
 Module `definition` describes the notation."""
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from .errors import ErrorCode, MalformedMessage
-from .primitives import INT16, INT32, INT64, read_uvarint, skip_tags, take, write_uvarint
+from .primitives import INT16, INT32, INT64, read_uvarint, skip_tags, take, topic_name, write_count, write_uvarint
 from .values import TopicPartition
 
 DEFINITIONS = """
@@ -88,6 +88,25 @@ _POSITION_12 = struct.Struct(">iiqiqib")
 """The position of a partition in a request, by the first version; from version 12 on with an empty tag section."""
 
 
+class PartitionFetch(NamedTuple):
+    """One partition of a fetch request, as the broker reads it."""
+
+    partition: int
+    offset: int
+    max_bytes: int
+
+
+class FetchRequest(NamedTuple):
+    """A fetch request, as the broker reads it."""
+
+    max_wait_seconds: float
+    min_bytes: int
+    max_bytes: int
+    committed: bool
+    session_id: int
+    topics: list[tuple[str, list[PartitionFetch]]]
+
+
 class PartitionData(NamedTuple):
     """One partition of a fetch response."""
 
@@ -106,19 +125,64 @@ FetchResult = list[tuple[str, list[PartitionData]]]
 # --- broker
 
 
+def read_request(buffer: bytes, at: int, version: int) -> FetchRequest:
+    """Decode the request body that starts at position `at`. What follows the partitions (those to remove from a session, and the
+    rack) is not read. Raises `MalformedMessage`."""
+    try:
+        return _read_request(buffer, at, version)
+    except (struct.error, IndexError, UnicodeDecodeError) as error:
+        raise MalformedMessage(f"Fetch v{version} request: {error}") from error
+
+
+def _read_request(buffer: bytes, at: int, version: int) -> FetchRequest:
+    flexible = version >= FLEXIBLE_FROM
+    max_wait_ms, min_bytes, max_bytes, isolation_level = _LIMITS.unpack_from(buffer, at + INT32.size)  # after the replica id
+    at += INT32.size + _LIMITS.size
+    session_id = 0
+    if version >= SESSIONS_FROM:
+        session_id, _ = _SESSION.unpack_from(buffer, at)
+        at += _SESSION.size
+    topics: list[tuple[str, list[PartitionFetch]]] = []
+    topic_count, at = _read_length(buffer, at, INT32, flexible)
+    for _ in range(topic_count):
+        size, at = _read_length(buffer, at, INT16, flexible)
+        if size < 0:
+            raise MalformedMessage("a topic has no name")
+        name, at = take(buffer, at, size).decode(), at + size
+        count, at = _read_length(buffer, at, INT32, flexible)
+        partitions: list[PartitionFetch] = []
+        for _ in range(count):
+            fetch, at = _read_position(buffer, at, version)
+            partitions.append(fetch)
+        topics.append((name, partitions))
+        if flexible:
+            at = skip_tags(buffer, at)
+    return FetchRequest(max(max_wait_ms, 0) / 1000, min_bytes, max_bytes, isolation_level == 1, session_id, topics)
+
+
+def _read_position(buffer: bytes, at: int, version: int) -> tuple[PartitionFetch, int]:
+    if version >= FLEXIBLE_FROM:
+        partition, _, offset, _, _, max_bytes, tags = _POSITION_12.unpack_from(buffer, at)
+        end = at + _POSITION_12.size
+        return PartitionFetch(partition, offset, max_bytes), end if not tags else skip_tags(buffer, end - 1)
+    if version >= 9:
+        partition, _, offset, _, max_bytes = _POSITION_9.unpack_from(buffer, at)
+        return PartitionFetch(partition, offset, max_bytes), at + _POSITION_9.size
+    if version >= 5:
+        partition, offset, _, max_bytes = _POSITION_5.unpack_from(buffer, at)
+        return PartitionFetch(partition, offset, max_bytes), at + _POSITION_5.size
+    return PartitionFetch(*_POSITION_4.unpack_from(buffer, at)), at + _POSITION_4.size
+
+
 def write_response(result: FetchResult, version: int, error: ErrorCode = ErrorCode.NONE) -> bytes:
     """Encode the body of a fetch response."""
     flexible = version >= FLEXIBLE_FROM
     out: list[bytes] = [b"\0\0\0\0"]
     if version >= SESSIONS_FROM:
         out.append(INT16.pack(error) + b"\0\0\0\0")
-    out.append(write_uvarint(len(result) + 1) if flexible else INT32.pack(len(result)))
+    out.append(write_count(len(result), flexible))
     for topic, partitions in result:
-        name = topic.encode()
-        if flexible:
-            out += (write_uvarint(len(name) + 1), name, write_uvarint(len(partitions) + 1))
-        else:
-            out += (INT16.pack(len(name)), name, INT32.pack(len(partitions)))
+        out += (topic_name(topic, flexible), write_count(len(partitions), flexible))
         for data in partitions:
             _write_partition(out, data, version, flexible)
         if flexible:
@@ -135,7 +199,7 @@ def _write_partition(out: list[bytes], data: PartitionData, version: int, flexib
     if data.aborted is None:
         out.append(b"\0" if flexible else b"\xff\xff\xff\xff")
     else:
-        out.append(write_uvarint(len(data.aborted) + 1) if flexible else INT32.pack(len(data.aborted)))
+        out.append(write_count(len(data.aborted), flexible))
         out += [_ABORTED.pack(*entry) + (b"\0" if flexible else b"") for entry in data.aborted]
     if version >= 11:
         out.append(_REPLICA)
@@ -227,17 +291,12 @@ def _write_topics(out: list[bytes], entries: list[tuple[str, bytes]], flexible: 
     topics: dict[str, list[bytes]] = {}
     for topic, encoded in entries:
         topics.setdefault(topic, []).append(encoded)
-    out.append(_count(len(topics), flexible))
+    out.append(write_count(len(topics), flexible))
     for topic, partitions in topics.items():
-        name = topic.encode()
-        out += (write_uvarint(len(name) + 1) if flexible else INT16.pack(len(name)), name, _count(len(partitions), flexible))
+        out += (topic_name(topic, flexible), write_count(len(partitions), flexible))
         out += partitions
         if flexible:
             out.append(b"\0")
-
-
-def _count(number: int, flexible: bool) -> bytes:
-    return write_uvarint(number + 1) if flexible else INT32.pack(number)
 
 
 def read_response(body: bytes, version: int) -> FetchAnswer:

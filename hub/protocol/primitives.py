@@ -35,6 +35,17 @@ def write_uvarint(value: int) -> bytes:
     return bytes(out)
 
 
+def write_count(number: int, flexible: bool) -> bytes:
+    """Encode the length of an array."""
+    return write_uvarint(number + 1) if flexible else INT32.pack(number)
+
+
+def topic_name(topic: str, flexible: bool) -> bytes:
+    """Encode the name of a topic with its length."""
+    name = topic.encode()
+    return (write_uvarint(len(name) + 1) if flexible else INT16.pack(len(name))) + name
+
+
 def take(buffer: bytes, at: int, size: int) -> bytes:
     """`size` bytes from position `at`. Raises `MalformedMessage` if the buffer is too short."""
     end = at + size

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from .errors import ErrorCode, MalformedMessage
-from .primitives import INT16, INT32, read_uvarint, skip_tags, take, write_uvarint
+from .primitives import INT16, INT32, read_uvarint, skip_tags, take, topic_name, write_count, write_uvarint
 from .values import TopicPartition
 
 DEFINITIONS = """
@@ -135,13 +135,9 @@ def _read_count(buffer: bytes, at: int, flexible: bool) -> tuple[int, int]:
 def write_response(results: Results, version: int) -> bytes:
     """Encode the body of a response."""
     flexible = version >= FLEXIBLE_FROM
-    out: list[bytes] = [write_uvarint(len(results) + 1) if flexible else INT32.pack(len(results))]
+    out: list[bytes] = [write_count(len(results), flexible)]
     for topic, partitions in results:
-        name = topic.encode()
-        if flexible:
-            out += (write_uvarint(len(name) + 1), name, write_uvarint(len(partitions) + 1))
-        else:
-            out += (INT16.pack(len(name)), name, INT32.pack(len(partitions)))
+        out += (topic_name(topic, flexible), write_count(len(partitions), flexible))
         for partition, error, base_offset, log_start, append_time_ms in partitions:
             result = _RESULT.pack(partition, error, base_offset, append_time_ms, log_start)
             if flexible:

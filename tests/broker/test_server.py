@@ -152,7 +152,7 @@ async def test_a_client_that_reads_nothing_is_not_read_from(broker: BrokerServer
         for number in range(200):
             greedy.send_frame(fetch_frame(number, 0, max_wait_ms=0))
         assert await is_alive(broker)
-        connection = next((c for c in broker.listener.connections if c._write_paused or c._slots or c._buffer), None)
+        connection = next((c for c in broker.listener.connections if c._write_paused or c._answers or c._buffer), None)
         assert connection is None or connection._transport is None or (connection._transport.get_write_buffer_size() < 10_000_000)
         for number in range(200):
             assert struct.unpack(">i", (await greedy.receive_frame())[:4])[0] == number

@@ -1,12 +1,12 @@
 """The hand-written codecs of Fetch, compared with the generic codec in every version."""
 
+import struct
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.broker.fetch import PartitionFetch, read_request
 from hub.protocol import (
     ApiKey,
     ErrorCode,
@@ -22,6 +22,8 @@ from hub.protocol.fetch import (
     FetchLimits,
     FetchPosition,
     PartitionData,
+    PartitionFetch,
+    read_request,
     read_response,
     write_request,
     write_response,
@@ -111,6 +113,28 @@ def test_a_client_reads_what_the_codec_writes(version: int) -> None:
         (TopicPartition("t", 3), FetchedPartition(1, -1, -1, -1, [], b"")),
         (TopicPartition("other", 3), FetchedPartition(4711, -1, -1, -1, [], b"")),
     ]
+
+
+def test_a_broker_skips_tags_of_a_request_and_refuses_a_topic_without_name() -> None:
+    limits = struct.pack(">iiiibii", -1, 500, 1, 99, 1, 7, 3)
+    position = struct.pack(">iiqiqi", 2, -1, 2**40, -1, -1, 77)
+    tag = b"\1\5\3abc"
+    body = b"head" + limits + b"\2\2t\2" + position + tag + tag + b"\1\1\0"
+    request = read_request(body, 4, 12)
+    assert (request.session_id, request.topics) == (7, [("t", [PartitionFetch(2, 2**40, 77)])])
+    with pytest.raises(MalformedMessage, match="no name"):
+        read_request(limits + b"\2\0\2" + position + b"\0\0", 0, 12)
+
+
+@given(st.sampled_from(VERSIONS), st.integers(0, 100), st.binary(max_size=8))
+def test_a_request_with_invalid_bytes_is_malformed_and_nothing_else(version: int, at: int, rubbish: bytes) -> None:
+    body = write_request(version, LIMITS, (0, -1), {TopicPartition("t", 2): FetchPosition(5, 7, 77)})
+    at %= len(body)
+    try:
+        read_request(body[:at] + rubbish, 0, version)
+    except MalformedMessage:
+        return
+    assert rubbish or at > body.index(b"t"), "what precedes the partitions is needed"
 
 
 @given(st.sampled_from(VERSIONS), st.integers(0, 400), st.binary(max_size=8))
