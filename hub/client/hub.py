@@ -35,7 +35,7 @@ from .errors import (
 )
 from .handle import TaskHandle
 from .lookup import Made, find_made
-from .replies import ReplyReader
+from .replies import ReplyReader, is_done
 from .submissions import checked, identity_of, submission_of
 from .tracing import current_traceparent
 from .watching import events_of
@@ -200,8 +200,8 @@ class Hub:
             handle._token, address, handle._future = replies.expect(handle.id, handle.root)
             await self._ask(handle.id, handle.root, True, address)
         future: asyncio.Future[TaskReply] = handle._future
-        if not future.done():
-            await self._until_done(future, handle, timeout_seconds)
+        if not future.done() and not await is_done(future, timeout_seconds):
+            raise WaitTimeoutError(handle.id, timeout_seconds or 0.0, await self._state_of(handle))
         try:
             reply = future.result()
         except UnreadableReplyError:
@@ -211,13 +211,6 @@ class Hub:
         if reply.result_omitted:
             await self._fill_in(reply, handle)
         return reply
-
-    async def _until_done(self, future: "asyncio.Future[TaskReply]", handle: TaskHandle, timeout_seconds: float | None) -> None:
-        """Raises WaitTimeoutError."""
-        done, _ = await asyncio.wait([future], timeout=timeout_seconds)
-        if not done:
-            assert timeout_seconds is not None
-            raise WaitTimeoutError(handle.id, timeout_seconds, await self._state_of(handle))
 
     async def _state_of(self, handle: TaskHandle) -> str | None:
         """The state of a task; None if the engine does not respond within STATE_SECONDS."""

@@ -14,6 +14,9 @@ def read_uvarint(buffer: bytes | bytearray | memoryview, at: int) -> tuple[int, 
     value = buffer[at]
     if value < 0x80:  # nearly always
         return value, at + 1
+    high = buffer[at + 1]
+    if high < 0x80:
+        return value & 0x7F | high << 7, at + 2
     value = shift = 0
     while True:
         byte = buffer[at]
@@ -30,6 +33,8 @@ def write_uvarint(value: int) -> bytes:
     """Encode an unsigned varint."""
     if value < 0x80:
         return bytes((value,))
+    if value < 0x4000:
+        return bytes((value & 0x7F | 0x80, value >> 7))
     out = bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)
