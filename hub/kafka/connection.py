@@ -150,10 +150,10 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's transports do not subclass asyncio's
 
     def data_received(self, data: bytes) -> None:
-        if not self._buffer and len(data) >= _FRAME_MIN and _LENGTH.unpack_from(data)[0] == len(data) - 4:
-            self._answer(data, 4, len(data))  # exactly one response, which is the usual case
+        buffer, size = self._buffer, len(data)
+        if not buffer and size >= _FRAME_MIN and _LENGTH.unpack_from(data)[0] == size - 4:
+            self._answer(data, 4, size)  # exactly one response, which is the usual case
             return
-        buffer = self._buffer
         buffer += data
         start = 0
         while len(buffer) - start >= 4 and self._transport is not None:

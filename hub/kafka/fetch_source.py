@@ -109,18 +109,19 @@ class FetchSource:
         if self._sent is not None:
             return
         wanted: dict[TopicPartition, FetchPosition] = {}
+        sent: dict[TopicPartition, int] = {}
         more = False
         for one, (buffer, epoch) in self.parts.items():
             if not buffer.paused and buffer.failure is None:
                 if buffer.size >= self._partition_bytes:
                     return
                 wanted[one] = FetchPosition(buffer.fetch_offset, epoch, buffer.max_bytes)
+                sent[one] = buffer.generation
                 more = more or buffer.may_have_more
         if not wanted or not self._owner.has_room:
             return
         body = self._codec.write(*self._session.request(wanted))
-        self._sent = {one: self.parts[one].buffer.generation for one in wanted}
-        self._is_polling, self._sent_at = not more, time.monotonic()
+        self._sent, self._is_polling, self._sent_at = sent, not more, time.monotonic()
         try:
             self.broker.connection.send(self._kind, body, self._answered, self._lost, timeout_seconds=self._timeout_seconds)
         except ConnectionLost as lost:
