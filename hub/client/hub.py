@@ -35,7 +35,7 @@ from .errors import (
 )
 from .handle import TaskHandle
 from .lookup import Made, find_made
-from .replies import ReplyReader
+from .replies import ReplyReader, is_done
 from .submissions import checked, identity_of, submission_of
 from .tracing import current_traceparent
 from .watching import events_of
@@ -79,6 +79,7 @@ class Hub:
         if escaped_bytes(self.source) > SOURCE_BYTES:
             raise ConfigurationError(f"source: it is longer than {SOURCE_BYTES} bytes; use a shorter one.")
         self._source_header = ("ce_source", self.source.encode())
+        self._created_headers = (*_BASE, ("ce_type", b"task.created"), self._source_header)
         self._sender = transport.sender(client_id=self._client_id, linger_ms=linger_ms)
         self._replies: ReplyReader | None = None
         self._replies_starting = asyncio.Lock()
@@ -128,15 +129,13 @@ class Hub:
         self, task: Any, args: dict[str, Any] | None = None, *, timeout_seconds: float | None = None, **fields: Any
     ) -> Any:
         """Submit a task, wait for its end, and return its result. Raises as `submit` and `TaskHandle.result` do."""
-        handle = await self.submit(task, args, **fields)
-        return await handle.result(timeout_seconds=timeout_seconds)
+        (handle,) = await self._submit([submission_of(task, args, fields)])
+        return await self.result_of(handle, timeout_seconds=timeout_seconds)
 
-    async def _submit(self, submissions: list[Submission], *, reply: bool) -> list[TaskHandle]:
-        replies = await self._reader() if reply else None
+    async def _submit(self, submissions: list[Submission], *, reply: bool = True) -> list[TaskHandle]:
+        replies = (self._replies or await self._reader()) if reply else None
         trace = current_traceparent()
-        common = [*_BASE, ("ce_type", b"task.created"), self._source_header]
-        if trace is not None:
-            common.append(("traceparent", trace))
+        common = self._created_headers if trace is None else (*self._created_headers, ("traceparent", trace))
         handles, outgoing = [], []
         for submission in submissions:
             task, root = identity_of(submission)
@@ -195,29 +194,21 @@ class Hub:
 
     async def outcome_of(self, handle: TaskHandle, *, timeout_seconds: float | None = None) -> TaskReply:
         """See TaskHandle.outcome."""
-        replies = await self._reader(timeout_seconds)
         if handle._future is None:
+            replies = await self._reader(timeout_seconds)
             handle._token, address, handle._future = replies.expect(handle.id, handle.root)
             await self._ask(handle.id, handle.root, True, address)
         future: asyncio.Future[TaskReply] = handle._future
-        if not future.done():
-            await self._until_done(future, handle, timeout_seconds)
+        if not future.done() and not await is_done(future, timeout_seconds):
+            raise WaitTimeoutError(handle.id, timeout_seconds or 0.0, await self._state_of(handle))
         try:
             reply = future.result()
         except UnreadableReplyError:
             handle._future = None  # another call queries the engine
             raise
-        self._forget(handle)
         if reply.result_omitted:
             await self._fill_in(reply, handle)
         return reply
-
-    async def _until_done(self, future: "asyncio.Future[TaskReply]", handle: TaskHandle, timeout_seconds: float | None) -> None:
-        """Raises WaitTimeoutError."""
-        done, _ = await asyncio.wait([future], timeout=timeout_seconds)
-        if not done:
-            assert timeout_seconds is not None
-            raise WaitTimeoutError(handle.id, timeout_seconds, await self._state_of(handle))
 
     async def _state_of(self, handle: TaskHandle) -> str | None:
         """The state of a task; None if the engine does not respond within STATE_SECONDS."""

@@ -7,7 +7,9 @@ Replies may be lost, except on a transport in this process. Therefore a waiting 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from functools import partial
 from math import inf
+from typing import Any
 
 from msgspec import json
 
@@ -38,6 +40,28 @@ def reply_of(value: bytes) -> TaskReply:
     if reply.kind == "ended" and reply.state not in TERMINAL_STATES:
         raise MalformedRecord(f"state: {quoted(str(reply.state))} is not a terminal state")
     return reply
+
+
+async def is_done(future: "asyncio.Future[Any]", timeout_seconds: float | None) -> bool:
+    """Wait for a future that others may wait for, too: a cancelled caller does not cancel it. False if it is not done within
+    `timeout_seconds`."""
+    loop = asyncio.get_running_loop()
+    waiter: asyncio.Future[None] = loop.create_future()
+    wake = partial(_wake, waiter)
+    timer = None if timeout_seconds is None else loop.call_later(timeout_seconds, wake, future)
+    future.add_done_callback(wake)
+    try:
+        await waiter
+    finally:
+        future.remove_done_callback(wake)
+        if timer is not None:
+            timer.cancel()
+    return future.done()
+
+
+def _wake(waiter: "asyncio.Future[None]", _: "asyncio.Future[Any]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 #: Queries the engine about a task: its id, its root, whether the reply is sent at its end, and the address of the reply.

@@ -2,6 +2,7 @@
 the request is unknown, and the caller must decide what to do."""
 
 import asyncio
+import math
 import struct
 from collections.abc import Callable
 from functools import partial
@@ -42,6 +43,7 @@ class Connection(asyncio.Protocol):
         self._correlation_id = 0
         self._waiting: dict[int, _Waiting] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
 
     @classmethod
     async def open(
@@ -110,18 +112,18 @@ class Connection(asyncio.Protocol):
         seconds = timeout_seconds or self._request_seconds
         deadline = self._loop.time() + seconds
         self._waiting[number] = _Waiting(kind, on_answer, on_lost, deadline, seconds)
-        if self._timer is None or deadline < self._timer.when():
+        if deadline < self._timer_at:
             self._set_timer(deadline)
         self._transport.write(request_frame(kind, number, self._client_id, body))
 
     def _set_timer(self, deadline: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(deadline, self._check_deadlines)
+        self._timer, self._timer_at = self._loop.call_at(deadline, self._check_deadlines), deadline
 
     def _check_deadlines(self) -> None:
         """One timer serves all requests: responses do not cancel it, it is set again if requests are waiting."""
-        self._timer = None
+        self._timer, self._timer_at = None, math.inf
         now = self._loop.time()
         for number, waiting in self._waiting.items():
             if waiting.deadline <= now:
@@ -148,10 +150,10 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's transports do not subclass asyncio's
 
     def data_received(self, data: bytes) -> None:
-        if not self._buffer and len(data) >= _FRAME_MIN and _LENGTH.unpack_from(data)[0] == len(data) - 4:
-            self._answer(data, 4, len(data))  # exactly one response, which is the usual case
+        buffer, size = self._buffer, len(data)
+        if not buffer and size >= _FRAME_MIN and _LENGTH.unpack_from(data)[0] == size - 4:
+            self._answer(data, 4, size)  # exactly one response, which is the usual case
             return
-        buffer = self._buffer
         buffer += data
         start = 0
         while len(buffer) - start >= 4 and self._transport is not None:
@@ -172,9 +174,10 @@ class Connection(asyncio.Protocol):
             return
         kind = waiting.kind
         try:
-            with memoryview(data)[start:end] as frame:
-                body = bytes(frame[response_body_at(kind, frame) :])
-            waiting.on_answer(body)
+            at = response_body_at(kind, data, start)
+            if at > end:
+                raise MalformedMessage("the response ends inside its header")
+            waiting.on_answer(data[at:end] if isinstance(data, bytes) else bytes(memoryview(data)[at:end]))
         except MalformedMessage as malformed:
             self.close()
             reason = f"{self.address} sent a malformed response to {kind.name} ({malformed})."
@@ -187,7 +190,7 @@ class Connection(asyncio.Protocol):
         self._transport = None
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+            self._timer, self._timer_at = None, math.inf
         waiting, self._waiting = self._waiting, {}
         message = f"The connection to {self.address} was closed before the response arrived ({reason})."
         for one in waiting.values():

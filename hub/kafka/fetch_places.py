@@ -55,7 +55,7 @@ class SourceTable:
     @property
     def is_searchable(self) -> bool:
         """Whether a partition without a source has not failed, so that its leader is to be looked up."""
-        return any(self._buffers[one].failure is None for one in self.missing)
+        return len(self.places) < len(self._buffers) and any(self._buffers[one].failure is None for one in self.missing)
 
     def all(self) -> list[FetchSource]:
         """All sources."""

@@ -4,7 +4,8 @@ import time
 from typing import NamedTuple, Protocol
 
 from ..protocol import ApiKey, ErrorCode, RequestType, TopicPartition, name_of
-from ..protocol.fetch import FetchedPartition, FetchLimits, FetchPosition, read_response, write_request
+from ..protocol.fetch import FetchedPartition, FetchLimits, FetchPosition
+from ..protocol.one_partition import FetchCodec
 from .errors import ConnectionLost, CorruptBatch, OffsetOutOfRange, PartitionUnavailable
 from .fetch_buffer import PartitionBuffer
 from .fetch_session import FetchSession
@@ -66,7 +67,7 @@ class FetchSource:
         self._owner = owner
         self._kind = RequestType(ApiKey.FETCH, broker.version(ApiKey.FETCH))
         self._session = FetchSession(self._kind.version)
-        self._limits = limits
+        self._codec = FetchCodec(self._kind.version, limits)
         self._partition_bytes = partition_bytes
         self._timeout_seconds = seconds + limits.max_wait_ms / 1000
         self._sent: dict[TopicPartition, int] | None = None
@@ -108,18 +109,19 @@ class FetchSource:
         if self._sent is not None:
             return
         wanted: dict[TopicPartition, FetchPosition] = {}
+        sent: dict[TopicPartition, int] = {}
         more = False
         for one, (buffer, epoch) in self.parts.items():
             if not buffer.paused and buffer.failure is None:
                 if buffer.size >= self._partition_bytes:
                     return
                 wanted[one] = FetchPosition(buffer.fetch_offset, epoch, buffer.max_bytes)
+                sent[one] = buffer.generation
                 more = more or buffer.may_have_more
         if not wanted or not self._owner.has_room:
             return
-        body = write_request(self._kind.version, self._limits, *self._session.request(wanted))
-        self._sent = {one: self.parts[one].buffer.generation for one in wanted}
-        self._is_polling, self._sent_at = not more, time.monotonic()
+        body = self._codec.write(*self._session.request(wanted))
+        self._sent, self._is_polling, self._sent_at = sent, not more, time.monotonic()
         try:
             self.broker.connection.send(self._kind, body, self._answered, self._lost, timeout_seconds=self._timeout_seconds)
         except ConnectionLost as lost:
@@ -131,7 +133,7 @@ class FetchSource:
 
     def _answered(self, body: bytes) -> None:
         """Process a response. Raises MalformedMessage."""
-        answer = read_response(body, self._kind.version)
+        answer = self._codec.read(body)
         sent, self._sent = self._sent or {}, None
         moved, refused = False, list[TopicPartition]()
         if self._session.accept(answer.code, answer.session_id):

@@ -91,8 +91,9 @@ class Fetcher:
     async def wait(self, seconds: float) -> bool:
         """Wait until `take` has something to return or to raise, or a position has moved past records that are not visible. False
         if none of this happened within `seconds`."""
-        if any(buffer.is_ready for buffer in self._turns):
-            return True
+        for buffer in self._turns:
+            if buffer.is_ready:
+                return True
         assert self._waiter is None, "the partitions have another reader"
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[bool] = loop.create_future()
@@ -164,23 +165,29 @@ class Fetcher:
     def _fetch(self) -> None:
         """Request records of all partitions; look up the leaders of those without one."""
         for source in self._table.all():
-            if source.is_outdated:  # brokers process the requests of a connection in order: the next one would be delayed
+            if not source.is_busy:
+                source.send()
+            elif source.is_outdated:  # brokers process the requests of a connection in order: the next one would be delayed
                 self._table.leave(source, list(source.parts))
                 source.broker.connection.close()
-            else:
-                source.send()
         if not self._tasks and self._table.is_searchable:
             self._tasks.start(self._search_again(), "leaders")
 
     @property
     def has_room(self) -> bool:
         """See `SourceOwner`."""
-        return sum([one.size for one in self._turns if not one.paused]) < self._settings.buffer_bytes
+        size, room = 0, self._settings.buffer_bytes
+        for buffer in self._turns:
+            if not buffer.paused:
+                size += buffer.size
+        return size < room
 
     def answered(self, source: FetchSource, moved: bool, refused: list[TopicPartition]) -> None:
         """See `SourceOwner`."""
-        self._table.leave(source, refused)
-        self._notify(moved)
+        if refused:
+            self._table.leave(source, refused)
+        if moved and self._waiter is not None:
+            _wake(self._waiter, True)
         if self._is_waiting:
             self._fetch()
         elif source.has_more:

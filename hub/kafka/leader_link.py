@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from functools import partial
 
-from ..protocol import MalformedMessage
-from ..protocol.produce import read_response, write_request
+from ..protocol import ErrorCode, MalformedMessage, TopicPartition
+from ..protocol.one_partition import ProduceOne
+from ..protocol.produce import Produced, read_response, write_request
 from .connection import Connection
 from .errors import ConnectionLost
 from .partition_queue import INVALID_RECORD, OutgoingBatch, PartitionQueue
@@ -18,6 +19,8 @@ REQUESTS_MAX = 5
 """Most requests without a response."""
 REPLICATION_SHARE = 0.8
 """The part of the request timeout after which the leader answers that replicas are too slow; later, the connection is closed."""
+
+_STORED = Produced(ErrorCode.NONE, -1, "")
 
 Taken = list[tuple[PartitionQueue, OutgoingBatch]]
 
@@ -38,6 +41,8 @@ class LeaderLink:
         self._on_detach = on_detach
         self._on_error = on_error
         self._ready: dict[PartitionQueue, None] = {}
+        self._alone: dict[TopicPartition, ProduceOne] = {}
+        """How a batch for a partition is sent without others."""
         self._unanswered = 0
         self._proven = False
         """The broker has answered a request."""
@@ -95,8 +100,8 @@ class LeaderLink:
             if batch is not None:
                 taken.append((queue, batch))
                 size += len(batch.data)
-            if queue.sendable:
-                self._ready[queue] = None  # after the others
+                if queue.sendable:
+                    self._ready[queue] = None  # after the others
         return taken
 
     @staticmethod
@@ -109,14 +114,22 @@ class LeaderLink:
         return None
 
     def _send(self, taken: Taken) -> None:
-        body = write_request(None, self._timeout_ms, {queue.partition: batch.data for queue, batch in taken})
+        if len(taken) == 1:
+            ((queue, batch),) = taken
+            body = self._alone_of(queue.partition).request(batch.data)
+        else:
+            body = write_request(None, self._timeout_ms, {queue.partition: batch.data for queue, batch in taken})
         self._unanswered += 1
         self._connection.send(IDEMPOTENT_PRODUCE, body, partial(self._answered, taken), partial(self._lost, taken))
 
+    def _alone_of(self, partition: TopicPartition) -> ProduceOne:
+        alone = self._alone.get(partition)
+        if alone is None:
+            alone = self._alone[partition] = ProduceOne(partition, self._timeout_ms)
+        return alone
+
     def _answered(self, taken: Taken, body: bytes) -> None:
-        answers = read_response(body)
-        if any(queue.partition not in answers for queue, _ in taken):
-            raise MalformedMessage("a partition of the request is missing")
+        answers = self._read(taken, body)
         self._unanswered -= 1
         self._proven = True
         try:
@@ -124,9 +137,20 @@ class LeaderLink:
                 code, _, message = answers[queue.partition]
                 queue.answered(batch, self._connection.address, code, message)
                 self._continue(queue)
-            self.flush()
+            if self._ready:
+                self.flush()
         except Exception as error:
             self._on_error(error)
+
+    def _read(self, taken: Taken, body: bytes) -> dict[TopicPartition, Produced]:
+        """Raises MalformedMessage."""
+        first = taken[0][0].partition
+        if len(taken) == 1 and self._alone_of(first).is_stored(body):
+            return {first: _STORED}
+        answers = read_response(body)
+        if any(queue.partition not in answers for queue, _ in taken):
+            raise MalformedMessage("a partition of the request is missing")
+        return answers
 
     def _lost(self, taken: Taken, error: ConnectionLost) -> None:
         self._unanswered -= 1

@@ -132,6 +132,8 @@ class PartitionQueue:
     @property
     def sendable(self) -> bool:
         """Whether `take` returns a batch."""
+        if not (self._waiting or self._again):
+            return False
         if self.failed or self.identity is None or self.identity_refused:
             return False
         if not self._known and self.in_flight:
@@ -150,15 +152,15 @@ class PartitionQueue:
             self._remove_discarded()
 
     def _remove_discarded(self) -> None:
-        if self._discarded:
-            self._waiting = deque(queued for queued in self._waiting if queued.on_done not in self._discarded)
-            self._discarded.clear()
+        self._waiting = deque(queued for queued in self._waiting if queued.on_done not in self._discarded)
+        self._discarded.clear()
 
     def _has_waiting(self) -> bool:
         """Whether a record waits that is not discarded."""
         waiting = self._waiting
-        while self._discarded and waiting and waiting[0].on_done in self._discarded:
-            waiting.popleft()
+        if self._discarded:
+            while waiting and waiting[0].on_done in self._discarded:
+                waiting.popleft()
         return bool(waiting)
 
     # --- sending
@@ -193,8 +195,9 @@ class PartitionQueue:
 
     def _cut(self, bytes_max: int) -> list[QueuedRecord]:
         """Remove the records of the next batch."""
-        self._remove_discarded()
-        waiting, size = self._waiting, 0
+        if self._discarded:
+            self._remove_discarded()
+        waiting = self._waiting
         records = [waiting.popleft()]
         size = records[0].size
         while waiting and (size := size + waiting[0].size) <= bytes_max:

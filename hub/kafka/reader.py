@@ -59,10 +59,9 @@ class PartitionReader:
         records and aborted transactions are skipped.
 
         Raises `OffsetOutOfRange`, `CorruptBatch`, `ConnectionLost`, `PartitionUnavailable`, `TopicMissing`."""
-        records = self._take(max_records)
-        if not records and await self._open.wait(timeout_ms / 1000):
-            return self._take(max_records)
-        return records
+        if self._read == len(self._batch) and not await self._open.wait(timeout_ms / 1000):
+            return []
+        return self._take(max_records)
 
     def _take(self, max_records: int) -> list[StoredRecord]:
         records: list[StoredRecord] = []

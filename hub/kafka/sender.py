@@ -3,6 +3,7 @@ the engine detects such duplicates (by task id, or by the number of an attempt's
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -45,22 +46,28 @@ def _nothing() -> None:
 
 
 class _Sending:
-    """The records of one call of `send_many`: `ended` is resolved when none is left."""
+    """The records of one call of `send_many`: `ended` is resolved when none is left, or fails at `deadline`, a time of the event
+    loop, with a TimeoutError."""
 
-    def __init__(self, count: int) -> None:
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    __slots__ = ("deadline", "ended", "error", "left")
+
+    def __init__(self, count: int, deadline: float, loop: asyncio.AbstractEventLoop) -> None:
+        self.ended: asyncio.Future[None] = loop.create_future()
+        self.deadline = deadline
         self.error: Exception | None = None
-        self._left = count
+        self.left = count
 
     def done(self, error: Exception | None) -> None:
-        self._left -= 1
-        self.error = self.error or error
-        if not self._left and not self.ended.done():
+        self.left -= 1
+        if error is not None and self.error is None:
+            self.error = error
+        if not self.left and not self.ended.done():
             self.ended.set_result(None)
 
     def fail(self, error: BaseException) -> None:
         if not self.ended.done():
             self.ended.set_exception(error)
+            self.ended.exception()  # if the caller is cancelled meanwhile, asyncio would log that nobody has retrieved it
 
 
 class Sender:
@@ -71,6 +78,8 @@ class Sender:
         self._tasks = ServiceTasks("the sender", self._release_all)
         self._producer = Producer(cluster, self._tasks, linger_ms=linger_ms)
         self._sending: set[_Sending] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
         self._stopped = False
         self._in_flight = 0
         self._has_room = asyncio.Event()
@@ -95,23 +104,41 @@ class Sender:
         self._raise_if_stopped()
         if not outgoing:
             return
-        sending = _Sending(len(outgoing))
+        loop = asyncio.get_running_loop()
+        sending = _Sending(len(outgoing), loop.time() + timeout_seconds, loop)
         on_done = sending.done
         queued = [_queued(one, on_done) for one in outgoing]
         for one, record in zip(outgoing, queued, strict=True):
             self._producer.post(one.topic, one.partition, record)
         self._sending.add(sending)
+        if sending.deadline < self._timer_at:
+            self._set_timer(sending.deadline)
         try:
-            async with asyncio.timeout(timeout_seconds):
-                await sending.ended
+            await sending.ended
         except TimeoutError:
             raise self._too_late(outgoing, sending, timeout_seconds) from None
         finally:
             self._sending.discard(sending)
-            if not sending.ended.done() or sending.ended.cancelled():
+            if sending.left:
                 self._discard(outgoing, on_done)
         if sending.error is not None:
             raise sending.error
+
+    def _set_timer(self, deadline: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._timer_at = asyncio.get_running_loop().call_at(deadline, self._check_deadlines), deadline
+
+    def _check_deadlines(self) -> None:
+        """One timer serves all calls of `send_many`: their ends do not cancel it, it is set again if others wait."""
+        self._timer, self._timer_at = None, math.inf
+        now = asyncio.get_running_loop().time()
+        waiting = [sending for sending in self._sending if not sending.ended.done()]
+        for sending in waiting:
+            if sending.deadline <= now:
+                sending.fail(TimeoutError())
+        if later := [sending.deadline for sending in waiting if sending.deadline > now]:
+            self._set_timer(min(later))
 
     def _too_late(self, outgoing: Sequence[Outgoing], sending: _Sending, seconds: float) -> Exception:
         """The error after a timeout: that of a rejected record, or one that names the first partition that has not acknowledged
@@ -141,7 +168,6 @@ class Sender:
         self._raise_if_stopped()
         queued = _queued(outgoing, partial(self._settle, outgoing, on_settled))
         self._in_flight += 1
-        self._idle.clear()
         self._producer.post(outgoing.topic, outgoing.partition, queued)
 
     def _raise_if_stopped(self) -> None:
@@ -161,10 +187,10 @@ class Sender:
                 bytes=len(outgoing.value),
                 reason=str(error),
             )
-        self._in_flight -= 1
-        if self._in_flight < IN_FLIGHT_MAX:
+        if self._in_flight == IN_FLIGHT_MAX:
             self._has_room.set()
-        if self._in_flight == 0:
+        self._in_flight -= 1
+        if self._in_flight == 0 and not self._idle.is_set():
             self._idle.set()
         on_settled()
 
@@ -177,6 +203,8 @@ class Sender:
 
     async def flush(self, *, timeout_seconds: float) -> bool:
         """Wait until all posted records are acknowledged; False on timeout, or if the sender fails or is stopped before."""
+        if self._in_flight and not self._stopped and self._tasks.failure is None:
+            self._idle.clear()
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._idle.wait()
@@ -196,6 +224,9 @@ class Sender:
         self._idle.set()
         for sending in self._sending:
             sending.fail(ConnectionLost(f"The sender to {self._cluster} was stopped before records were acknowledged."))
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         await self._tasks.cancel()
         self._producer.close()
 

@@ -1,6 +1,7 @@
 """Headers of requests and responses (https://kafka.apache.org/protocol#protocol_messages)."""
 
 import struct
+from functools import cache, lru_cache
 
 from .apis import ApiKey, RequestType
 from .errors import MalformedMessage
@@ -13,10 +14,13 @@ _NO_TAGS = b"\0"
 
 def request_frame(kind: RequestType, correlation_id: int, client_id: bytes, body: bytes) -> bytes:
     """A complete request: length, header (version 2 if the API version is flexible, else 1), body."""
-    tags = _NO_TAGS if kind.flexible else b""
-    length = 10 + len(client_id) + len(tags) + len(body)
-    head = _REQUEST.pack(length, kind.key, kind.version, correlation_id)
-    return b"".join((head, INT16.pack(len(client_id)), client_id, tags, body))
+    rest = _after_correlation_id(kind, client_id)
+    return b"".join((_REQUEST.pack(8 + len(rest) + len(body), *kind, correlation_id), rest, body))
+
+
+@lru_cache(maxsize=1_000)
+def _after_correlation_id(kind: RequestType, client_id: bytes) -> bytes:
+    return b"".join((INT16.pack(len(client_id)), client_id, _NO_TAGS if kind.flexible else b""))
 
 
 def response_tags(key: int, flexible: bool) -> bytes:
@@ -25,11 +29,17 @@ def response_tags(key: int, flexible: bool) -> bytes:
     return _NO_TAGS if flexible and key != ApiKey.API_VERSIONS else b""
 
 
-def response_body_at(kind: RequestType, frame: bytes | memoryview) -> int:
-    """Position of the body in a response frame without its length. Raises `MalformedMessage`."""
-    if not response_tags(kind.key, kind.flexible):
-        return _CORRELATION_ID_BYTES
+def response_body_at(kind: RequestType, frame: bytes | bytearray | memoryview, start: int = 0) -> int:
+    """Position of the body in a response frame that begins at `start`, without its length. Raises `MalformedMessage`."""
+    at = start + _CORRELATION_ID_BYTES
+    if not _is_tagged(kind):
+        return at
     try:
-        return skip_tags(frame, _CORRELATION_ID_BYTES)
+        return skip_tags(frame, at) if frame[at] else at + 1
     except IndexError as short:
         raise MalformedMessage("the response ends inside its header") from short
+
+
+@cache
+def _is_tagged(kind: RequestType) -> bool:
+    return bool(response_tags(kind.key, kind.flexible))

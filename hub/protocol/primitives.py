@@ -8,9 +8,15 @@ INT8, INT16, INT32, INT64 = (struct.Struct(">" + letter) for letter in "bhiq")
 UINT16 = struct.Struct(">H")
 
 
-def read_uvarint(buffer: bytes | memoryview, at: int) -> tuple[int, int]:
+def read_uvarint(buffer: bytes | bytearray | memoryview, at: int) -> tuple[int, int]:
     """Decode an unsigned varint of at most five bytes. Returns (value, position after it). Raises `MalformedMessage`, or
     IndexError at the end of the buffer."""
+    value = buffer[at]
+    if value < 0x80:  # nearly always
+        return value, at + 1
+    high = buffer[at + 1]
+    if high < 0x80:
+        return value & 0x7F | high << 7, at + 2
     value = shift = 0
     while True:
         byte = buffer[at]
@@ -27,6 +33,8 @@ def write_uvarint(value: int) -> bytes:
     """Encode an unsigned varint."""
     if value < 0x80:
         return bytes((value,))
+    if value < 0x4000:
+        return bytes((value & 0x7F | 0x80, value >> 7))
     out = bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)
@@ -54,7 +62,7 @@ def take(buffer: bytes, at: int, size: int) -> bytes:
     return buffer[at:end]
 
 
-def skip_tags(buffer: bytes | memoryview, at: int) -> int:
+def skip_tags(buffer: bytes | bytearray | memoryview, at: int) -> int:
     """Skip a tag section. Returns the position after it."""
     count, at = read_uvarint(buffer, at)
     for _ in range(count):

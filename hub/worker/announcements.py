@@ -8,12 +8,16 @@ class Announcements:
     """Running bodies whose start is not reported yet. Each start is claimed once. Pure: times, in seconds, are passed in."""
 
     def __init__(self) -> None:
-        self._pending: list[Attempt] = []
+        self._pending: dict[Attempt, None] = {}
 
     def add(self, attempt: Attempt, now: float) -> None:
         """Add an attempt whose body begins at `now`."""
         attempt.began_at = now
-        self._pending.append(attempt)
+        self._pending[attempt] = None
+
+    def drop(self, attempt: Attempt) -> None:
+        """Forget an attempt that has ended: its end implies its start."""
+        self._pending.pop(attempt, None)
 
     def claim(self, attempt: Attempt) -> bool:
         """Whether the caller has to report the start; False if it is already claimed or the attempt has ended."""
@@ -24,7 +28,7 @@ class Announcements:
 
     def claim_all(self) -> list[Attempt]:
         """Returns all pending attempts whose start the caller has to report."""
-        pending, self._pending = self._pending, []
+        pending, self._pending = self._pending, {}
         return [attempt for attempt in pending if self.claim(attempt)]
 
     def claim_older(self, began_before: float) -> list[Attempt]:

@@ -94,10 +94,11 @@ class Desk:
             self._figures,
         )
 
-    async def take(self, command: Command) -> None:
-        """Execute a command."""
+    async def take(self, *commands: Command) -> None:
+        """Execute commands."""
+        now = self._clock()
         with self.slots as slots:
-            effects = slots.take(command, self._clock())
+            effects = [effect for command in commands for effect in slots.take(command, now)]
         if effects:
             await self._carry_out(effects)
 
@@ -177,32 +178,37 @@ class Desk:
         return now | {"done": ends.done, "failed": ends.failed, "cancelled": ends.cancelled, "released": ends.released}
 
     async def _carry_out(self, effects: Iterable[Effect]) -> None:
-        for effect in effects:
-            match effect:
-                case BeginBody(attempt):  # nearly all of them
-                    self.bodies.begin(attempt)
+        """Reports, which may have to wait, are sent last: a body that is to begin must not be stopped before it has begun."""
+        reports = [effect for effect in effects if not self._carry_out_one(effect)]
+        for report in reports:
+            match report:
                 case ReportReleased(attempt, reason):
                     await self.reporting.release(attempt, reason)
                 case ReportCancelled(attempt):
                     await self.reporting.cancel(attempt)
                 case ReportStanding(partition, standing):
                     await self.reporting.heartbeat(partition, standing)
-                case _:
-                    self._carry_out_now((effect,))
 
     def _carry_out_now(self, effects: Iterable[ImmediateEffect]) -> None:
         for effect in effects:
-            match effect:
-                case BeginBody(attempt):
-                    self.bodies.begin(attempt)
-                case StopBody(attempt, reason):
-                    self.bodies.stop(attempt, reason)
-                case GrantBody(attempt):
-                    self.bodies.grant(attempt)
-                case BeatSoon(partitions):
-                    self._beat_soon(partitions)
-                case GiveUp():
-                    self._give_up()
+            self._carry_out_one(effect)
+
+    def _carry_out_one(self, effect: Effect) -> bool:
+        """False for a report."""
+        match effect:
+            case BeginBody(attempt):  # nearly all of them
+                self.bodies.begin(attempt)
+            case StopBody(attempt, reason):
+                self.bodies.stop(attempt, reason)
+            case GrantBody(attempt):
+                self.bodies.grant(attempt)
+            case BeatSoon(partitions):
+                self._beat_soon(partitions)
+            case GiveUp():
+                self._give_up()
+            case _:
+                return False
+        return True
 
     def _give_up(self) -> None:
         slots, grace = self._settings.slots, self._settings.grace_seconds

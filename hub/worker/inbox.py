@@ -1,7 +1,7 @@
 """The worker's inbox: one partition of `hub.commands.<pool>`, read in order and without a consumer group."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from ..errors import HubError
 from ..kafka import OffsetOutOfRange, RecordReader, StoredRecord, Transport, next_records
@@ -48,8 +48,8 @@ class Inbox:
         if reader is not None:
             await reader.close()
 
-    async def read(self, take: Callable[[StoredRecord], Awaitable[None]]) -> None:
-        """Call `take` with every record; does not return. Raises only what `take` raises."""
+    async def read(self, take: Callable[[Sequence[StoredRecord]], Awaitable[None]]) -> None:
+        """Call `take` with all records, those that arrive together at once; does not return. Raises only what `take` raises."""
         pause, away = RECONNECT_SECONDS[0], False
         while True:
             try:
@@ -68,9 +68,9 @@ class Inbox:
             if away:
                 log.info("inbox reader reconnected", action="worker_inbox_back", position=self.position)
                 pause, away = RECONNECT_SECONDS[0], False
-            for record in records:
-                self.position = record.offset + 1
-                await take(record)
+            if records:
+                self.position = records[-1].offset + 1
+                await take(records)
 
     async def _next(self) -> list[StoredRecord]:
         """The next records, or none. Raises as `hub.kafka.next_records` does."""

@@ -12,13 +12,15 @@ from typing import Any, TypeVar, get_type_hints
 from msgspec import MsgspecError, convert, json, to_builtins
 
 from schemas import FIRST_VERSION, Definition, RetryPolicy, decoding_problem
-from schemas.tasks import Delivery
+from schemas.tasks import EMPTY_ARGS, Delivery
 
 from ..core import DEFINITIONS_MAX, problem_of_definition
 from ..errors import ConfigurationError, HubError, code_location
 from ..validation import fault_of, place_of
 from .context import TaskContext
 from .registration import Registration
+
+NO_ARGS = bytes(EMPTY_ARGS)
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -38,7 +40,7 @@ class TaskDefinition:
         self.announced = _announced(name, submission_options)
         self.is_async = inspect.iscoroutinefunction(function)
         self._context_name, self._parameters = _parameters_of(function)
-        self._model: Any = None
+        self._validate: Callable[[bytes], dict[str, Any]] | None = None
 
     def bind(self, args: bytes, context: TaskContext) -> dict[str, Any]:
         """The keyword arguments of a call; `args` is a JSON object. Raises InvalidArgumentsError, which names the field."""
@@ -48,22 +50,17 @@ class TaskDefinition:
             except MsgspecError as error:
                 raise InvalidArgumentsError(f"args: {decoding_problem(error)}") from None
         else:
-            values = self._validated(args)
+            values = self._validated(args, self._parameters)
         if self._context_name is not None:
             values[self._context_name] = context
         return values  # type: ignore[no-any-return]  # admission has checked that args is an object
 
-    def _validated(self, args: bytes) -> dict[str, Any]:
-        from pydantic import ValidationError
-
-        if self._model is None:
-            self._model = _model_of(self.name, self._parameters or {})
-        try:
-            model = self._model.model_validate_json(args)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            raise InvalidArgumentsError(f"{place_of(first['loc'], 'args')}: {fault_of(first)}") from None
-        return {name: getattr(model, name) for name in self._parameters or {}}
+    def _validated(self, args: bytes, parameters: dict[str, Any]) -> dict[str, Any]:
+        if not parameters and args == NO_ARGS:
+            return {}
+        if self._validate is None:
+            self._validate = _validator_of(self.name, parameters)
+        return self._validate(args)
 
 
 def _announced(name: str, given: dict[str, Any]) -> Definition:
@@ -118,10 +115,22 @@ def _parameters_of(function: Callable[..., Any]) -> tuple[str | None, dict[str, 
     return context_name, parameters
 
 
-def _model_of(name: str, parameters: dict[str, Any]) -> Any:
-    from pydantic import ConfigDict, create_model
+def _validator_of(name: str, parameters: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]:
+    """A function that converts a JSON object to values of these parameters. It raises InvalidArgumentsError."""
+    from pydantic import ConfigDict, ValidationError, create_model
 
-    return create_model(f"{name} arguments", __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True), **parameters)
+    config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    model: Any = create_model(f"{name} arguments", __config__=config, **parameters)
+
+    def validate(args: bytes) -> dict[str, Any]:
+        try:
+            values = model.model_validate_json(args)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise InvalidArgumentsError(f"{place_of(first['loc'], 'args')}: {fault_of(first)}") from None
+        return {parameter: getattr(values, parameter) for parameter in parameters}
+
+    return validate
 
 
 class TaskRegistry:

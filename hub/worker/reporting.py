@@ -1,7 +1,6 @@
 """Reports of attempts: starts, after a short linger, progress, and ends."""
 
 import asyncio
-from collections.abc import Callable
 from functools import partial
 
 from msgspec import Raw
@@ -50,7 +49,9 @@ class Reporting:
         self._tasks = tasks
         self._calls = calls
         self._linger_seconds = linger_seconds
-        self._linger: asyncio.TimerHandle | None = None
+        self._linger: asyncio.Handle | None = None
+        self._begun: list[Attempt] = []
+        """The bodies that have begun since the linger was last considered."""
         self._starting: asyncio.Task[None] | None = None
         self.done = self.failed = self.cancelled = self.released = 0
 
@@ -60,12 +61,24 @@ class Reporting:
         """Report after the linger that a body began at `now`, unless it has ended by then."""
         with self._desk as desk:
             desk.starts.add(attempt, now)
+        self._begun.append(attempt)
         if self._linger is None:
+            self._linger = asyncio.get_running_loop().call_soon(self._begin_linger)
+
+    def _begin_linger(self) -> None:
+        """No timer for bodies that have ended in the turn of the event loop in which they began."""
+        begun, self._begun = self._begun, []
+        if all(attempt.over for attempt in begun):
+            self._linger = None
+        elif self._linger_seconds:
             self._linger = asyncio.get_running_loop().call_later(self._linger_seconds, self._linger_over)
+        else:
+            self._linger_over()
 
     def _linger_over(self) -> None:
         """One timer for all pending starts."""
         self._linger = None
+        self._begun.clear()
         with self._desk as desk:
             due = desk.starts.claim_all()
         if due:
@@ -112,10 +125,10 @@ class Reporting:
     async def conclude(self, attempt: Attempt, outcome: Outcome) -> None:
         """Report the outcome of a body; if it cannot be sent, a shortened one. If that fails too, the next heartbeats no longer
         name the attempt, and the engine treats it as lost."""
-        about = {"task": attempt.command.task, "name": attempt.command.name}
         try:
             await self._conclude(attempt, outcome)
         except Exception as error:
+            about = {"task": attempt.command.task, "name": attempt.command.name}
             log.exception("could not send the outcome of an attempt", action="worker_end_unsendable", **about)
             try:
                 await self._conclude(attempt, in_short(outcome, error))
@@ -126,31 +139,31 @@ class Reporting:
     async def _conclude(self, attempt: Attempt, outcome: Outcome) -> None:
         match outcome:
             case Succeeded(result, ran_seconds):
-                await self._end(attempt, partial(self._builder.completed, attempt, Raw(result), ran_seconds))
+                await self._end(attempt, self._builder.completed(attempt, Raw(result), ran_seconds))
                 self.done += 1
             case Failed(error, ran_seconds, retry_after, timed_out):
                 fields = {"error": error, "ran_seconds": ran_seconds, "retry_after": retry_after, "timed_out": timed_out}
-                await self._end(attempt, partial(self._builder.of_attempt, attempt, r.AttemptFailed, **fields))
+                await self._end(attempt, self._builder.of_attempt(attempt, r.AttemptFailed, **fields))
                 self.failed += 1
             case Cancelled():
                 await self.cancel(attempt)
 
     async def cancel(self, attempt: Attempt) -> None:
         """Report that an attempt was cancelled."""
-        await self._end(attempt, partial(self._builder.of_attempt, attempt, r.AttemptCancelled))
+        await self._end(attempt, self._builder.of_attempt(attempt, r.AttemptCancelled))
         self.cancelled += 1
 
     async def release(self, attempt: Attempt, reason: str) -> None:
         """Report that an attempt is released without a start."""
-        await self._end(attempt, partial(self._builder.of_attempt, attempt, r.AttemptReleased, reason=reason))
+        await self._end(attempt, self._builder.of_attempt(attempt, r.AttemptReleased, reason=reason))
         self.released += 1
 
-    async def _end(self, attempt: Attempt, make_report: Callable[[], Outgoing]) -> None:
+    async def _end(self, attempt: Attempt, report: Outgoing) -> None:
         """Report the end of an attempt. Its lease is held until the report is stored: the engine treats an attempt whose lease
         is no longer held as lost."""
         with self._desk as desk:
             desk.over(attempt)
-        await self._reports.post(make_report(), partial(self._settle, attempt))
+        await self._reports.post(report, partial(self._settle, attempt))
 
     def _settle(self, attempt: Attempt) -> None:
         with self._desk as desk:

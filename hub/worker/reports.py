@@ -19,6 +19,7 @@ from .settings import WorkerSettings
 
 _encoder = json.Encoder()
 _KINDS: dict[type[Struct], bytes] = {struct: kind.encode() for kind, struct in REPORTS.items()}
+_BASE = (("ce_specversion", b"1.0"), ("content-type", b"application/json"))
 
 
 class Reports(Protocol):
@@ -77,7 +78,8 @@ class ReportBuilder:
     def __init__(self, identity: WorkerIdentity, series: str = "") -> None:
         self._identity = identity
         self._key = identity.incarnation.encode()
-        self._source = f"/worker/{identity.incarnation}".encode()
+        source = f"/worker/{identity.incarnation}".encode()
+        self._headers = {struct: (*_BASE, ("ce_type", kind), ("ce_source", source)) for struct, kind in _KINDS.items()}
         self._series = series.encode()
         self._numbers = count(1)
 
@@ -134,11 +136,5 @@ class ReportBuilder:
         return self._outgoing(value, command.partition, command.root.encode())
 
     def _outgoing(self, value: Struct, partition: int, key: bytes) -> Outgoing:
-        headers = [
-            ("ce_specversion", b"1.0"),
-            ("ce_type", _KINDS[type(value)]),
-            ("ce_source", self._source),
-            ("ce_id", b"%b%d" % (self._series, next(self._numbers))),
-            ("content-type", b"application/json"),
-        ]
+        headers = [*self._headers[type(value)], ("ce_id", b"%b%d" % (self._series, next(self._numbers)))]
         return Outgoing(INTAKE, partition, key, _encoder.encode(value), headers)

@@ -124,6 +124,7 @@ class Slots:
     def over(self, attempt: Attempt) -> None:
         """Record that the end of an attempt is known; it keeps its slot and its lease. May be called repeatedly."""
         attempt.over = True
+        self.starts.drop(attempt)
         if self._attempts.pop(attempt.command.token, None) is not None:
             self._holdings.put_down(attempt.command.partition)
             self._recent.add(attempt.command.token)
@@ -134,7 +135,8 @@ class Slots:
 
     def ended(self, attempt: Attempt, now: float) -> Sequence[ImmediateEffect]:
         """Free the slot of an attempt that has ended."""
-        self.over(attempt)
+        if not attempt.over:
+            self.over(attempt)
         self.running -= 1
         return self._fill(now)
 

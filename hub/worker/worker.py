@@ -145,10 +145,9 @@ class Worker:
         if self._heartbeats is not None:
             self._heartbeats.soon(partitions)
 
-    async def _take(self, desk: Desk, record: StoredRecord) -> None:
-        command = self._commands.read(record)
-        if command is not None:
-            await desk.take(command)
+    async def _take(self, desk: Desk, records: Sequence[StoredRecord]) -> None:
+        read = self._commands.read
+        await desk.take(*[command for record in records if (command := read(record)) is not None])
 
     async def watch(self) -> None:
         """Wait until the end is requested. Raises WorkerFailedError if the worker cannot continue."""

@@ -1,7 +1,7 @@
 """The inbox: which record is read after an interruption, how soon it is tried again, and what is logged. In virtual time."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
@@ -76,8 +76,8 @@ def scene(topic: Topic, main: Callable[[list[bytes | None]], Coroutine[Any, Any,
     async def run() -> None:
         taken: list[bytes | None] = []
 
-        async def take(record: StoredRecord) -> None:
-            taken.append(record.value)
+        async def take(records: Sequence[StoredRecord]) -> None:
+            taken.extend(record.value for record in records)
 
         inbox = Inbox(topic, TOPIC, 3, client_id="w")  # type: ignore[arg-type]
         await inbox.open()
@@ -149,7 +149,7 @@ def test_records_that_are_gone_are_left_out_and_reading_goes_on_at_the_end(topic
 
 def test_what_the_taker_raises_ends_it(topic: Topic) -> None:
     async def run() -> None:
-        async def take(record: StoredRecord) -> None:
+        async def take(records: Sequence[StoredRecord]) -> None:
             raise ZeroDivisionError
 
         inbox = Inbox(topic, TOPIC, 3, client_id="w")  # type: ignore[arg-type]

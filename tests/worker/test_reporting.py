@@ -79,6 +79,31 @@ async def test_progress_of_an_attempt_that_is_over_is_not_sent() -> None:
     assert lone.reports.kinds == ["attempt.completed"]
 
 
+async def test_a_body_that_ends_in_the_turn_in_which_it_begins_causes_no_timer() -> None:
+    lone = LoneDesk(tasks, slots=3)
+    await lone.desk.take(*[command("good", token=f"{number}", task=f"t{number}") for number in range(3)])
+    while not lone.idle:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert lone.desk.reporting._linger is None
+    await lone.desk.take(command("long", token="l", task="l"))
+    await until(lambda: "attempt.started" in lone.reports.kinds)
+    assert lone.reports.kinds == ["attempt.completed"] * 3 + ["attempt.started"]
+    await lone.desk.drain()
+
+
+async def test_a_cancel_that_arrives_with_the_command_stops_the_body_before_it_begins() -> None:
+    lone = LoneDesk(tasks, slots=1)
+    stop = (
+        CancelAttempt(task="t0", attempt=1, token="0", reason="enough"),
+        CancelAttempt(task="t1", attempt=1, token="1", reason="no"),
+    )
+    await lone.desk.take(command("long", token="0", task="t0"), command("long", token="1", task="t1"), *stop)
+    await until(lambda: lone.idle)
+    assert sorted(report["token"] for kind, report in lone.reports.kept if kind == "attempt.cancelled") == ["0", "1"]
+    assert lone.reports.kinds == ["attempt.cancelled"] * 2
+
+
 class Refusing(KeptReports):
     """Reports of which the next `refusals` ends cannot be sent."""
 
@@ -111,6 +136,7 @@ async def test_progress_waits_for_a_report_of_starts_that_is_on_its_way() -> Non
 
     @registry.task("after-linger")
     async def after_linger(ctx: TaskContext) -> None:
+        await asyncio.sleep(0)  # after this the linger has begun
         time.sleep(2 * STARTED_LINGER_SECONDS)  # noqa: ASYNC251 - blocks the loop, so that the timer is due with the next call
         ctx.progress(10)
         await asyncio.sleep(0.01)

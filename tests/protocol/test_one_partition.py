@@ -1,0 +1,90 @@
+"""The codecs for one partition: what they write and read is what those of `produce` and `fetch` do."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.protocol import ErrorCode, MalformedMessage, TopicPartition, fetch, produce
+from hub.protocol.fetch import FetchLimits, FetchPosition, PartitionData
+from hub.protocol.one_partition import FetchCodec, ProduceOne
+from hub.protocol.produce import PartitionResult
+
+LIMITS = FetchLimits(5_000, 1, 16 << 20, True)
+places = st.builds(TopicPartition, st.text(min_size=1, max_size=200), st.integers(0, 2**31 - 1))
+offsets = st.integers(0, 2**62)
+
+
+@given(places, st.binary(min_size=1, max_size=300))
+def test_a_produce_request_is_the_same(place: TopicPartition, batch: bytes) -> None:
+    assert ProduceOne(place, 24_000).request(batch) == produce.write_request(None, 24_000, {place: batch})
+
+
+@given(places, places, st.sampled_from([ErrorCode.NONE, ErrorCode.NOT_LEADER_OR_FOLLOWER]), offsets)
+def test_only_the_response_that_a_batch_is_stored_is_recognised(
+    asked: TopicPartition, answered: TopicPartition, error: ErrorCode, offset: int
+) -> None:
+    def body(place: TopicPartition) -> bytes:
+        return produce.write_response([(place.topic, [PartitionResult(place.partition, error, offset)])], produce.FLEXIBLE_FROM)
+
+    one = ProduceOne(asked, 24_000)
+    assert one.is_stored(body(asked)) == (error == ErrorCode.NONE)
+    assert one.is_stored(body(answered)) == (error == ErrorCode.NONE and answered == asked)
+    assert not one.is_stored(body(asked)[:-1])
+    two = PartitionResult(asked.partition, ErrorCode.NONE, offset), PartitionResult(asked.partition, error, offset)
+    assert not one.is_stored(produce.write_response([(asked.topic, list(two))], produce.FLEXIBLE_FROM))
+
+
+positions = st.builds(FetchPosition, offsets, st.integers(-1, 7), st.integers(1, 99))
+
+
+@given(
+    st.sampled_from(range(4, 13)),
+    st.lists(st.tuples(st.dictionaries(places, positions, max_size=2), st.lists(places, max_size=1)), max_size=4),
+)
+def test_fetch_requests_are_the_same(
+    version: int, requests: list[tuple[dict[TopicPartition, FetchPosition], list[TopicPartition]]]
+) -> None:
+    codec = FetchCodec(version, LIMITS)
+    for epoch, (wanted, forgotten) in enumerate(requests):
+        written = codec.write((70, epoch), wanted, forgotten)
+        assert written == fetch.write_request(version, LIMITS, (70, epoch), wanted, forgotten)
+
+
+def reading(version: int, place: TopicPartition) -> FetchCodec:
+    """The codec after a request for this partition."""
+    codec = FetchCodec(version, LIMITS)
+    codec.write((0, 0), {place: FetchPosition(0, -1, 1 << 20)})
+    return codec
+
+
+partitions = st.builds(
+    PartitionData,
+    st.integers(0, 1),
+    st.sampled_from([ErrorCode.NONE, ErrorCode.OFFSET_OUT_OF_RANGE]),
+    offsets,
+    offsets,
+    offsets,
+    st.none() | st.lists(st.tuples(offsets, offsets), max_size=2),
+    st.binary(max_size=300),
+)
+
+
+@given(st.sampled_from(range(4, 13)), st.dictionaries(st.sampled_from("ab"), st.lists(partitions, max_size=2), max_size=2))
+def test_fetch_responses_are_read_the_same(version: int, topics: dict[str, list[PartitionData]]) -> None:
+    body = fetch.write_response(list(topics.items()), version, ErrorCode.NONE)
+    assert reading(version, TopicPartition("a", 1)).read(body) == fetch.read_response(body, version)
+
+
+@given(st.integers(0, 400), st.binary(max_size=8))
+def test_invalid_bytes_are_malformed_or_read_the_same(at: int, rubbish: bytes) -> None:
+    body = fetch.write_response([("a", [PartitionData(1, ErrorCode.NONE, 10, 8, 1, [], b"records" * 50)])], 12)
+    at %= len(body)
+    broken = body[:at] + rubbish + body[at + len(rubbish) :]
+    try:
+        expected = fetch.read_response(broken, 12)
+    except MalformedMessage:
+        expected = None
+    try:
+        found = reading(12, TopicPartition("a", 1)).read(broken)
+    except MalformedMessage:
+        found = None
+    assert found == expected
