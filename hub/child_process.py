@@ -5,10 +5,15 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from select import select
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
+_NAME_BYTES_MAX = 15
+_ARG_START, _ARG_END = 45, 46
+"""The last two: positions in /proc/self/stat after the name of the program, see proc_pid_stat(5)."""
 
 
 def die_with_parent(parent: int) -> None:
@@ -20,6 +25,20 @@ def die_with_parent(parent: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it ended before the call
         os._exit(1)
+
+
+def set_title(arguments: Sequence[str]) -> None:
+    """Show `arguments` as the command line of this process, as far as there is room in the present one, and the first two as its
+    name (Linux only; no effect elsewhere). The kernel reads command lines from the memory of processes, see
+    proc_pid_cmdline(5)."""
+    if not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, " ".join(arguments[:2]).encode()[:_NAME_BYTES_MAX], 0, 0, 0)
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    start, end = int(fields[_ARG_START]), int(fields[_ARG_END])
+    if start:  # 0 where the system hides it
+        line = "\0".join(arguments).encode()[: end - start - 1]
+        ctypes.memmove(start, line.ljust(end - start, b"\0"), end - start)
 
 
 def describe_exit(code: int) -> str:

@@ -81,6 +81,17 @@ def total(uses: Mapping[str, ProcessUse]) -> ProcessUse:
     )
 
 
+def families(processes: Mapping[str, int]) -> dict[str, list[int]]:
+    """The ids of these processes by name, each with those of the processes that it has started. A process that another one of
+    them has started is not counted with that one. Raises HubError if one has ended."""
+    found = {name: family(pid) for name, pid in processes.items()}
+    counted: set[int] = set()
+    for name in sorted(found, key=lambda name: len(found[name])):
+        found[name] = [pid for pid in found[name] if pid not in counted]
+        counted.update(found[name])
+    return found
+
+
 def family(pid: int) -> list[int]:
     """The id of a process and those of the processes that it has started, in this order. Raises HubError if it has ended."""
     try:

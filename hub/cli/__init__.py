@@ -5,6 +5,7 @@ Each module of commands has `register(app)`; the other rooms are imported only w
 
 import gc
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from inspect import cleandoc, getdoc
 from typing import Annotated
@@ -93,16 +94,33 @@ def _hub(
 
 def main() -> None:
     """Entry point of `hub`. A HubError is printed to stderr as one sentence, and its class determines the exit code."""
+    from .forked import ForkedCommand
+
     gc.set_threshold(*COLLECT_AFTER)
     try:
-        if (level := variables().get(LOG_LEVEL_VARIABLE)) is not None:
-            check_log_level(level, f"The variable {LOG_LEVEL_VARIABLE}")
-        command = typer.main.get_command(build(*sys.argv[1:2]))
-        if is_configured():
-            from ..settings import Settings
-            from .defaults import apply_settings
+        _run(_run_command_line)
+    except ForkedCommand as forked:
+        run = forked.run
+    else:
+        return
+    _run(run)
 
-            apply_settings(command, Settings.load())
+
+def _run_command_line() -> None:
+    if (level := variables().get(LOG_LEVEL_VARIABLE)) is not None:
+        check_log_level(level, f"The variable {LOG_LEVEL_VARIABLE}")
+    command = typer.main.get_command(build(*sys.argv[1:2]))
+    if is_configured():
+        from ..settings import Settings
+        from .defaults import apply_settings
+
+        apply_settings(command, Settings.load())
+    command()
+
+
+def _run(command: Callable[[], None]) -> None:
+    """Run a command; its errors end the process."""
+    try:
         command()
     except HubError as error:
         if not error.reported:

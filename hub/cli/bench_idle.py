@@ -42,7 +42,7 @@ def _print(figures: dict[str, Any]) -> None:
 
 async def measure_idle_hub(seconds: float) -> dict[str, Any]:
     """The figures of a new, idle hub by process, their sum, and the conditions. Raises NotReady, HubError."""
-    from ..bench import BENCHMARKS, REGISTRY, SUBSCRIBER, conditions, family, measure_idle, total, until_calm
+    from ..bench import BENCHMARKS, REGISTRY, SUBSCRIBER, conditions, families, measure_idle, total, until_calm
     from ..client import Hub
     from .local_hub import LocalHub
 
@@ -51,7 +51,7 @@ async def measure_idle_hub(seconds: float) -> dict[str, Any]:
         processes = await local.start_up(REGISTRY, SUBSCRIBER)
         async with Hub(local.cluster) as hub:
             await BENCHMARKS["throughput"].measure(hub, WARM_UP_TASKS)
-        groups = {name: [pid] if name == "up" else family(pid) for name, pid in processes.items()}
+        groups = families(processes)
         calm = await until_calm([pid for pids in groups.values() for pid in pids])
         uses: dict[str, ProcessUse] = await measure_idle(groups, seconds)
         filesystem = local.filesystem()

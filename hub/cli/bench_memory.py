@@ -77,10 +77,10 @@ class _Use(NamedTuple):
 
 
 async def _use_of(local: "LocalHub", processes: dict[str, int]) -> _Use:
-    from ..bench import family, pss_bytes, snapshot_bytes, stored_bytes, until_calm
+    from ..bench import families, pss_bytes, snapshot_bytes, stored_bytes, until_calm
     from ..kafka import describe_storage
 
-    groups = {name: [pid] if name == "up" else family(pid) for name, pid in processes.items()}
+    groups = families(processes)
     await until_calm([pid for pids in groups.values() for pid in pids])
     topics = await describe_storage(local.cluster)
     return _Use(pss_bytes(groups), await snapshot_bytes(local.data_dir), await stored_bytes(local.data_dir), topics)

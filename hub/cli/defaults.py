@@ -3,6 +3,7 @@
 Commands are accessed by attributes only: newer versions of typer include a copy of click, older ones use click itself.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,6 +30,15 @@ def _defaults(command: Any, settings: "Settings") -> dict[str, Any]:
         param.name: _plain(getattr(settings, param.name))
         for param in command.params
         if param.name in settings.model_fields_set and _is_setting(command.name, param)
+    }
+
+
+def configured_options(command: str, names: Iterable[str], settings: "Settings") -> dict[str, Any]:
+    """The configured settings among the options of a process, for a direct call of its function."""
+    return {
+        name: getattr(settings, name)
+        for name in names
+        if name in settings.model_fields_set and (command, name) not in FLAG_ONLY | TABLES
     }
 
 

@@ -3,12 +3,13 @@
 import contextlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .. import config
 from .analytics import configured_analytics
+from .forked import run_forked
 from .processes import (
     AdvertisedHost,
     HealthHost,
@@ -22,9 +23,9 @@ from .processes import (
 from .render import on_terminal
 
 if TYPE_CHECKING:
-    from ..runtime import ChildSpec, Listener, Process, Supervisor
+    from ..runtime import ChildSpec, CommandLine, Process, Supervisor
 
-CHILD_WAIT_SECONDS = "60"
+CHILD_WAIT_SECONDS = 60.0
 KILL_AFTER_SECONDS = 15.0
 """Time after the workers' grace time before processes are killed."""
 
@@ -85,53 +86,66 @@ def up(
     """Run a complete hub: broker, engine, delivery and workers. Restarts processes that die. Ctrl-C drains and stops all of
     them."""
     from ..child_process import die_with_parent
-    from ..runtime import Fleet, HealthOptions, Process, Supervisor, check_registries, make_listener, run_process
+    from ..runtime import (
+        CommandLine,
+        Fleet,
+        HealthOptions,
+        Process,
+        Supervisor,
+        check_registries,
+        make_launcher,
+        make_listener,
+        run_process,
+    )
     from ..service import ServiceTasks
     from ..telemetry import configure_logging
 
     if parent:
         die_with_parent(parent)
     configure_logging("up", log_level, log_format=log_format)
-    check_registries(worker or [])
-    if not no_subscribers:
-        checked_subscribers(subscriber)
     data_dir = data or (None if bootstrap else config.DEFAULT_DATA)
     children: list[ChildSpec] = []
     address = bootstrap
-    if bootstrap:
-        _prepare(bootstrap, partitions)
-    else:
+    if not bootstrap:
         listener = make_listener(host, advertised_host)
         address = listener.address(port) if port else None
     inside = not bootstrap and not separate_engine and engines == 1
     health = health_address(health_host, config.DEFAULT_HEALTH_PORT if health_port is None else health_port)
     push = pushed_metrics()
-    logs = ("--log-level", log_level, "--log-format", log_format)
-    common = (*logs, *(("--health-reported",) if health or push else ("--health-port", "0")))
+    common: dict[str, Any] = {"log_level": log_level, "log_format": log_format}
+    common |= {"health_reported": True} if health or push else {"health_port": 0}
     if not bootstrap:
-        children.append(_broker(data_dir, listener, port, partitions, flush, inside, common))
-    target = ("--bootstrap", address or _address(), "--wait", CHILD_WAIT_SECONDS, *common)
+        broker = {"data": data_dir, "port": port, "flush": flush, "partitions": partitions, "engine": inside}
+        role = "broker+engine" if inside else "broker"
+        children.append(_spec(role, 0, 1, CommandLine("broker", (), {**broker, **listener._asdict(), **common})))
+    common["wait"] = CHILD_WAIT_SECONDS
     if not inside:
-        folder = ("--data", str(data_dir)) if data_dir else ()
-        children += [_spec("engine", number, engines, ("engine", *target, *folder)) for number in range(engines)]
-    options = ("--slots", str(slots), "--lease-seconds", str(lease_seconds), "--grace-seconds", str(grace_seconds))
+        command = CommandLine("engine", (), {"data": data_dir, **common})
+        children += [_spec("engine", number, engines, command) for number in range(engines)]
+    options = {"slots": slots, "lease_seconds": lease_seconds, "grace_seconds": grace_seconds}
     places = [tasks for tasks in worker or [] for _ in range(workers)]
     for number, tasks in enumerate(places):
-        children.append(_spec("worker", number, len(places), ("worker", tasks, *target, *options)))
+        children.append(_spec("worker", number, len(places), CommandLine("worker", (tasks,), {**options, **common})))
     if not no_subscribers:
-        chosen = [part for one in subscriber or [] for part in ("--subscriber", one)]
-        children.append(_spec("delivery", 0, 1, ("delivery", *target, *chosen)))
+        children.append(_spec("delivery", 0, 1, CommandLine("delivery", (), {"subscriber": subscriber or [], **common})))
+    if analytics:
+        folder = data_dir / "analytics" if data_dir else None
+        children.append(_spec("analytics", 0, 1, CommandLine("analytics", (), {"data": folder, **common})))
+    fleet = Fleet(children, address, data_dir, drain_seconds=grace_seconds + KILL_AFTER_SECONDS)
+    launcher = make_launcher({spec.role for spec in children}, run_forked)  # before anything else is imported or started
+    check_registries(worker or [])
+    if not no_subscribers:
+        checked_subscribers(subscriber)
     if analytics:
         configured_analytics()
-        folder = ("--data", str(data_dir / "analytics")) if data_dir else ()
-        children.append(_spec("analytics", 0, 1, ("analytics", *target, *folder)))
-    fleet = Fleet(children, address, data_dir, drain_seconds=grace_seconds + KILL_AFTER_SECONDS)
+    if bootstrap:
+        _prepare(bootstrap, partitions)
 
     async def main(process: Process) -> None:
         tasks = ServiceTasks("hub up")
         tasks.start(_say_farewell(process, grace_seconds), "farewell")
         try:
-            await Supervisor(fleet, _tell).run(process)
+            await Supervisor(fleet, _tell, launcher).run(process)
         finally:
             await tasks.cancel()
 
@@ -145,40 +159,16 @@ async def _say_farewell(process: "Process", grace_seconds: float) -> None:
         typer.echo(line, err=True)
 
 
-def _address() -> str:
-    from ..runtime import ADDRESS
-
-    return ADDRESS
-
-
 def _prepare(bootstrap: str, partitions: int | None) -> None:
     """Create missing topics on a Kafka cluster, check existing ones, and report altered settings."""
     for change in ensure_configured_topics(bootstrap, partitions).altered:
         typer.echo(f"altered {change}", err=True)
 
 
-def _spec(role: str, number: int, among: int, arguments: tuple[str, ...]) -> "ChildSpec":
+def _spec(role: str, number: int, among: int, command: "CommandLine") -> "ChildSpec":
     from ..runtime import ChildSpec
 
-    return ChildSpec(role if among == 1 else f"{role}-{number + 1}", role, arguments)
-
-
-def _broker(
-    data_dir: Path | None,
-    listener: "Listener",
-    port: int,
-    partitions: int | None,
-    flush: str,
-    inside: bool,
-    common: tuple[str, ...],
-) -> "ChildSpec":
-    hosts = ("--host", listener.host, "--advertised-host", listener.advertised_host)
-    arguments = ("broker", "--data", str(data_dir), *hosts, "--port", str(port), "--flush", flush, *common)
-    if partitions is not None:
-        arguments = (*arguments, "--partitions", str(partitions))
-    if inside:
-        arguments = (*arguments, "--engine")
-    return _spec("broker+engine" if inside else "broker", 0, 1, arguments)
+    return ChildSpec(role if among == 1 else f"{role}-{number + 1}", role, command)
 
 
 def _tell(supervisor: "Supervisor") -> None:

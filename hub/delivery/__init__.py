@@ -3,7 +3,7 @@
 from .check import check_subscribers
 from .config import SubscriberConfig, SubscriberPlan, parse_configs
 from .discovery import ENTRY_POINT_GROUP, PluginBroken, available, load
-from .isolation import ForkServer, is_isolated
+from .isolation import is_isolated
 from .observing import IntakeObservations, Observation, SubscriberObserver
 from .own_process import fork_server_for
 from .secrets import masked_entry
@@ -15,7 +15,6 @@ __all__ = [
     "Counters",
     "DeliveryFailedError",
     "DeliveryService",
-    "ForkServer",
     "IntakeObservations",
     "Observation",
     "PluginBroken",

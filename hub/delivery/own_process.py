@@ -3,20 +3,29 @@
 import asyncio
 import contextlib
 import importlib
+import os
 import signal
+import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
+from ..child_process import set_title
 from ..errors import ConfigurationError
+from ..fork_server import ForkServer
+from ..logs import Logger
 from ..metrics import Registry
 from .config import SubscriberConfig
 from .current_events import CurrentEvents
-from .isolation import ForkServer, Job, Reporter, is_isolated
+from .isolation import Job, Reporter, is_isolated
 from .isolation.reports import METRICS_SECONDS, REPORT_SECONDS
 from .service import DeliveryService
 from .thread import new_event_loop
 
 SHARED_MODULES = ("uvloop", "concurrent.futures.thread", "hub.decompression")
 """Modules that every process of a subscriber imports sooner or later: imported before the fork, their pages are shared."""
+NICE = 5
+"""Processes of subscribers yield to the rest of the hub when the CPU is busy."""
+log = Logger(__name__)
 
 
 def fork_server_for(subscribers: Sequence[SubscriberConfig]) -> ForkServer | None:
@@ -27,15 +36,25 @@ def fork_server_for(subscribers: Sequence[SubscriberConfig]) -> ForkServer | Non
     for module in SHARED_MODULES:
         with contextlib.suppress(ImportError):  # uvloop is not available on every system
             importlib.import_module(module)
-    return ForkServer(run_subscriber)
+    return ForkServer(run_subscriber, "delivery")
 
 
-def run_subscriber(data: bytes, reports: int, current: int) -> int:
-    """Run the subscriber of a job until SIGTERM, which drains it. Returns the exit code. `reports`, `current`: the descriptors
-    for its reports, and for the events that are being handled."""
-    job = Job.of_bytes(data)
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(_deliver(job, Reporter(reports), CurrentEvents(current, job.suspects)))
+def run_subscriber(data: bytes, descriptors: Sequence[int]) -> NoReturn:
+    """Run the subscriber of a job until SIGTERM, which drains it; then end the process. `descriptors`: for its reports, and for
+    the events that are being handled."""
+    code = 1
+    try:
+        os.nice(NICE)
+        job, (reports, current) = Job.of_bytes(data), descriptors
+        set_title(("hub", "subscriber", job.config.id))
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            code = runner.run(_deliver(job, Reporter(reports), CurrentEvents(current, job.suspects)))
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BaseException:
+        log.exception("a process of a subscriber failed", action="subscriber_process_failed")
+    finally:
+        os._exit(code)
 
 
 async def _deliver(job: Job, reporter: Reporter, current: CurrentEvents) -> int:

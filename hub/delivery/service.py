@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from ..errors import ConfigurationError, HubError
+from ..fork_server import ForkServer
 from ..kafka import Cluster
 from ..metrics import MetricsSnapshot, Registry
 from ..service import ServiceTasks
@@ -13,7 +14,7 @@ from .clients import NO_CONFIGS, Clients
 from .config import SubscriberConfig, check_unique
 from .current_events import CurrentEvents
 from .dead_letters import DeadLetters
-from .isolation import ForkServer, IsolatedSubscriber, Job, is_isolated
+from .isolation import IsolatedSubscriber, Job, is_isolated
 from .status import SubscriberStatus
 from .supervisor import SubscriberSupervisor, Surroundings
 

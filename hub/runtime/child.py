@@ -1,40 +1,45 @@
 """One child process: start, wait until it reports `ready`, stop. The supervisor handles restarts.
 
-A child inherits stdout and stderr and runs in a new session (setsid), so that Ctrl-C in the terminal reaches only the
-supervisor. It reports `ready`, and later changed facts, on a separate pipe (`--ready-fd`), which output of subscribers cannot
-disturb.
+A child inherits stdout and stderr and runs in a session of its own. It reports `ready`, and later changed facts, on a separate
+pipe (`--ready-fd`), which output of subscribers cannot disturb.
 """
 
 import asyncio
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
+
+from .launching import CommandLine, LaunchedProcess, Launcher
 
 LINE_BYTES_MAX = 1 << 20
 
 
 class ChildSpec(NamedTuple):
-    """`name` is unique. `arguments` are those of the `hub` command line, the role's command first."""
+    """`name` is unique."""
 
     name: str
     role: str
-    arguments: tuple[str, ...]
+    command: CommandLine
+
+    def with_options(self, **options: Any) -> "ChildSpec":
+        """With other values of these options of the command."""
+        return self._replace(command=self.command.with_options(**options))
 
 
 class Child:
     """A child with one process at a time. `on_facts` is called when the process reports changed facts."""
 
-    def __init__(self, spec: ChildSpec, on_facts: Callable[[], None]) -> None:
+    def __init__(self, spec: ChildSpec, launcher: Launcher, on_facts: Callable[[], None]) -> None:
         self.spec = spec
+        self._launcher = launcher
         self._on_facts = on_facts
         self.facts: dict[str, Any] = {}
         self.serving = asyncio.Event()
         self.stopping = asyncio.Event()
         self.restarts = 0
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: LaunchedProcess | None = None
         self._pipe: int | None = None
         self._heard = bytearray()
 
@@ -48,23 +53,10 @@ class Child:
         self._close_pipe()
         self.facts = {}
         self.serving.clear()
-        reading, writing = os.pipe()
-        try:
-            self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "hub", *self.spec.arguments),
-                *("--parent", str(os.getpid()), "--ready-fd", str(writing)),
-                stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=(writing,),
-                start_new_session=True,
-            )
-        except BaseException:
-            os.close(reading)
-            raise
-        finally:
-            os.close(writing)
-        self._pipe = reading
-        os.set_blocking(reading, False)
-        asyncio.get_running_loop().add_reader(reading, self._hear)
+        self._process = await self._launcher.launch(self.spec.command)
+        self._pipe = self._process.reports
+        os.set_blocking(self._pipe, False)
+        asyncio.get_running_loop().add_reader(self._pipe, self._hear)
         if self.stopping.is_set():  # requested during the start
             self.signal(signal.SIGTERM)
 
@@ -97,7 +89,7 @@ class Child:
     async def ended(self) -> int:
         """Wait for the end of the process. Returns its exit code (negative: the number of the signal)."""
         assert self._process is not None
-        code = await self._process.wait()
+        code = await self._process.ended()
         if self._pipe is not None:
             self._hear_rest()
         return code
@@ -112,8 +104,8 @@ class Child:
 
     def signal(self, number: int) -> None:
         """Send a signal, if there is a process."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(number)
+        if self._process is not None:
+            self._process.signal(number)
 
     def stop(self) -> None:
         """Request the process to drain; it must not be restarted."""

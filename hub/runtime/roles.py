@@ -18,8 +18,9 @@ from .process import Process
 if TYPE_CHECKING:
     from ..analytics.service import AnalyticsSettings
     from ..broker import BrokerServer
-    from ..delivery import ForkServer, SubscriberConfig
+    from ..delivery import SubscriberConfig
     from ..engine import LoopSettings
+    from ..fork_server import ForkServer
     from ..kafka import Cluster
     from ..service import Service
     from ..settings import EngineSection, TopicsSection

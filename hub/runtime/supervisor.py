@@ -21,6 +21,7 @@ from ..service import ServiceTasks, no_log
 from .child import Child, ChildSpec
 from .errors import ChildFailed, ProcessFailed
 from .health import FleetMember, FleetPages
+from .launching import Launcher
 from .process import Process
 from .run_file import remove_run_file, write_run_file
 
@@ -32,15 +33,12 @@ SETTLED_SECONDS = 10.0
 """A process that ran for this time is restarted after the shortest backoff."""
 READY_SECONDS = 60.0
 DRAIN_ORDER = ("worker", "delivery", "analytics", "engine", "broker", "broker+engine")
-ISOLATE = "--isolate"
-"""Option of `hub delivery`, given to it from its second start on: each subscriber then runs in a process of its own."""
 BROKER_ROLES = ("broker", "broker+engine")
-ADDRESS = "{address}"
-"""Placeholder for the broker's address in the arguments of processes."""
 
 
 class Fleet(NamedTuple):
-    """What to run. `bootstrap` is None while only the broker's `ready` line can say it (`--port 0`).
+    """What to run. `bootstrap` is None while only the broker's `ready` line can say it (`--port 0`); the option of the same name
+    is added to the commands of the processes that connect to it.
 
     `drain_seconds`: per stage of the drain, after which its processes are killed."""
 
@@ -51,11 +49,12 @@ class Fleet(NamedTuple):
 
 
 class Supervisor:
-    """See the module. `on_up` is called once, when everything serves."""
+    """See the module. `on_up` is called once, when everything serves. `launcher`: starts the processes, by default new ones."""
 
-    def __init__(self, fleet: Fleet, on_up: Callable[["Supervisor"], None]) -> None:
+    def __init__(self, fleet: Fleet, on_up: Callable[["Supervisor"], None], launcher: Launcher | None = None) -> None:
         self.fleet = fleet
-        self.children = [Child(spec, self._write) for spec in fleet.children]
+        self._launcher = launcher or Launcher()
+        self.children = [Child(spec, self._launcher, self._write) for spec in fleet.children]
         self._on_up = on_up
         self._address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         if fleet.bootstrap is not None:
@@ -106,9 +105,8 @@ class Supervisor:
     async def _keep(self, child: Child) -> None:
         loop = asyncio.get_running_loop()
         pause = PAUSE_SECONDS[0]
-        if ADDRESS in child.spec.arguments:
-            address = await asyncio.shield(self._address)
-            child.spec = child.spec._replace(arguments=tuple(address if a == ADDRESS else a for a in child.spec.arguments))
+        if child.spec.role not in BROKER_ROLES:
+            child.spec = child.spec.with_options(bootstrap=await asyncio.shield(self._address))
         served = False
         while not child.stopping.is_set():
             since = loop.time()
@@ -142,11 +140,11 @@ class Supervisor:
         address = str(broker.facts["address"])
         if not self._address.done():
             self._address.set_result(address)
-            broker.spec = broker.spec._replace(arguments=(*broker.spec.arguments, "--port", address.rpartition(":")[2]))
+            broker.spec = broker.spec.with_options(port=int(address.rpartition(":")[2]))
 
     def _died(self, child: Child, code: int) -> None:
-        if child.spec.role == "delivery" and ISOLATE not in child.spec.arguments:  # perhaps one of its subscribers ended it
-            child.spec = child.spec._replace(arguments=(*child.spec.arguments, ISOLATE))
+        if child.spec.role == "delivery":  # perhaps one of its subscribers ended it: each gets a process of its own
+            child.spec = child.spec.with_options(isolate=True)
         log.warning("child died", action="child_died", child=child.spec.name, pid=child.pid, how=describe_exit(code))
         child.serving.clear()
         self._write()
@@ -209,6 +207,7 @@ class Supervisor:
                     if child.spec.role == role:
                         group.create_task(self._stop(child, keeper))
         await self._tasks.cancel()
+        self._launcher.close()
         if self.fleet.data_dir is not None and self._data_is_ours:
             remove_run_file(self.fleet.data_dir)
 

@@ -23,7 +23,7 @@ from hub.engine import EngineFailedError, EngineService, LoopSettings
 from hub.engine.embedded import EmbeddedEngine
 from hub.engine.service import OwnedPartitions
 from hub.kafka import Cluster, KafkaTransport
-from hub.runtime import ChildSpec, Fleet, Process, Supervisor
+from hub.runtime import ChildSpec, CommandLine, Fleet, Process, Supervisor
 from hub.runtime.errors import ProcessFailed
 from hub.runtime.roles import _serve
 from tests.components.running import until
@@ -243,15 +243,14 @@ async def test_the_broker_ends_when_its_housekeeping_ends(monkeypatch: pytest.Mo
 
 async def test_the_supervisor_ends_with_its_children_when_a_task_of_its_own_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Supervisor, "_keep_address", raises)
-    spec = ChildSpec("broker", "broker", ("broker", "--host", "127.0.0.1", "--port", "0"))
+    spec = ChildSpec("broker", "broker", CommandLine("broker", (), {"host": "127.0.0.1", "port": 0}))
     supervisor = Supervisor(Fleet([spec], None, None), lambda _: None)
     async with asyncio.timeout(DEADLINE_SECONDS):
         with pytest.raises(Mistake) as raised:
             await supervisor.run(Process("up"))
     assert raised.value.__notes__ == ["In the background task 'broker serves' of the supervisor."]
     (child,) = supervisor.children
-    assert child._process is not None
-    assert child._process.returncode == 0, "it was drained"
+    assert await child.ended() == 0, "it was drained"
     assert left_running("broker", "loss") == []
 
 

@@ -12,18 +12,11 @@ import pytest
 
 from hub.delivery import SubscriberConfig
 from hub.delivery.current_events import ENDS_MAX, KILLS_MAX, CurrentEvents, ProcessEnded, ProcessKilled
-from hub.delivery.isolation import (
-    ForkedProcess,
-    ForkServer,
-    ForkServerEnded,
-    IsolatedSubscriber,
-    Job,
-    Reporter,
-    isolated,
-)
+from hub.delivery.isolation import IsolatedSubscriber, Job, Reporter, isolated
 from hub.delivery.lifecycle import Lifecycle
 from hub.delivery.restarting import Restarting
 from hub.delivery.status import SubscriberStatus
+from hub.fork_server import ForkedProcess, ForkServer, ForkServerEnded
 from hub.kafka import Cluster
 from hub.telemetry import conceal
 
@@ -160,7 +153,7 @@ def server_without_a_process(monkeypatch: pytest.MonkeyPatch) -> tuple[ForkServe
     monkeypatch.setattr(socket, "socketpair", lambda: (ours, theirs.dup()))
     monkeypatch.setattr(os, "fork", lambda: 1)
     monkeypatch.setattr(os, "waitpid", lambda pid, _: (pid, 0))
-    return ForkServer(lambda *_: 0), theirs
+    return ForkServer(lambda *_: os._exit(0), "delivery"), theirs
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="lists the descriptors of this process")

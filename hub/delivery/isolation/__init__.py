@@ -1,14 +1,10 @@
 """Runs subscribers in processes of their own. See README.md."""
 
 from .choice import is_builtin, is_isolated
-from .fork_server import ForkedProcess, ForkServer, ForkServerEnded
 from .isolated import IsolatedSubscriber, Job
 from .reports import Reporter
 
 __all__ = [
-    "ForkServer",
-    "ForkServerEnded",
-    "ForkedProcess",
     "IsolatedSubscriber",
     "Job",
     "Reporter",

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from ...child_process import describe_exit
 from ...errors import ConfigurationError
+from ...fork_server import ForkedProcess, ForkServer, ForkServerEnded
 from ...kafka import Cluster
 from ...metrics import MetricsSnapshot, merged
 from ...metrics.merging import totals
@@ -20,7 +21,6 @@ from ..failures import StoppedByPolicy
 from ..lifecycle import Lifecycle
 from ..restarting import Restarting
 from ..status import SubscriberStatus
-from .fork_server import ForkedProcess, ForkServer, ForkServerEnded
 from .reports import ReportReader, metrics_in, status_in
 from .suspicion import Suspicion
 

@@ -1,9 +1,10 @@
 """A small process that forks others on request, and the handle to it.
 
-It is forked from the process of delivery before that has threads, an event loop or clients, and remains without them, so that
-its copies begin with the imported modules and nothing else. Messages on the socket between the two, in network byte order:
+It is forked from its owner before that has threads, an event loop or clients, and remains without them, so that its copies begin
+with the imported modules and nothing else, and share the pages of these until one of them writes to a page. Messages on the
+socket between the two, in network byte order:
 
-    to the server    "f" number, size, two descriptors, then the job (bytes)      fork a process for this job
+    to the server    "f" number, size, descriptors, then the job (bytes)          fork a process for this job
                      "s" number, signal                                           send it a signal
     from the server  "f" number, process id                                       it was forked
                      "e" number, exit code (negative: the number of the signal)   it has ended
@@ -19,24 +20,24 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from struct import Struct
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
-from ...child_process import die_with_parent
-from ...errors import HubError
+from .child_process import die_with_parent, set_title
+from .errors import HubError
 
-Run = Callable[[bytes, int, int], int]
-"""What a forked process does: arguments are the job, a file descriptor for its reports, and one of the memory that it shares with
-the process of delivery; the result is its exit code."""
+Run = Callable[[bytes, Sequence[int]], NoReturn]
+"""What a forked process does. Arguments: the job, and file descriptors, of which the first is for its reports. It does not
+return; what it raises passes through the caller of `ForkServer`, so that a process can leave all that its owner was doing."""
 
 _MESSAGE = Struct("!cIi")
 NOT_FORKED = -1
 log = logging.getLogger(__name__)
 _DESCRIPTORS_MAX = 4096
-_PER_JOB = 2
-NICE = 5
-"""Processes of subscribers yield to the rest of the hub when the CPU is busy."""
+_PER_JOB_MAX = 8
+_BLOCKED = {signal.SIGTERM}
+"""Blocked in the server, and not ignored: a process that gets it before it has left the server must not lose it."""
 
 
 class ForkServerEnded(HubError):
@@ -68,16 +69,18 @@ class ForkedProcess:
 
 class ForkServer:
     """The handle to the server; create it in the main thread, before there are other threads or event loops. Then use it from
-    one event loop."""
+    one event loop. `owner`: for messages."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, owner: str) -> None:
+        self._over = f"The fork server of {owner} ended."
+        gc.freeze()  # neither this process nor the others write to the pages of existing objects to collect garbage
         self._socket, theirs = socket.socketpair()
         sys.stdout.flush()
         sys.stderr.flush()
         parent = os.getpid()
         self.pid = os.fork()
         if self.pid == 0:
-            _serve(theirs, run, parent)
+            _serve(theirs, run, owner, parent)
         theirs.close()
         self._numbers = 0
         self._processes: dict[int, ForkedProcess] = {}
@@ -85,21 +88,21 @@ class ForkServer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_over = self._is_closed = False
 
-    async def fork(self, job: bytes, memory: int) -> ForkedProcess:
-        """Fork a process for `job`, which gets a copy of the descriptor `memory`. Raises ForkServerEnded."""
+    async def fork(self, job: bytes, *descriptors: int) -> ForkedProcess:
+        """Fork a process for `job`, which gets copies of these descriptors. Raises ForkServerEnded."""
         self._listen()
         self._numbers += 1
         number = self._numbers
         reading, writing = os.pipe()
         process = self._processes[number] = ForkedProcess(number, reading, self._send)
         try:
-            socket.send_fds(self._socket, [_MESSAGE.pack(b"f", number, len(job))], [writing, memory])
+            socket.send_fds(self._socket, [_MESSAGE.pack(b"f", number, len(job))], [writing, *descriptors])
             self._socket.sendall(job)
             await asyncio.shield(process.forked)
         except OSError as error:
             os.close(reading)
             self._end()
-            raise ForkServerEnded("The fork server of delivery ended.") from error
+            raise ForkServerEnded(self._over) from error
         except BaseException:
             os.close(reading)
             process.signal(signal.SIGKILL)
@@ -127,7 +130,7 @@ class ForkServer:
 
     def _listen(self) -> None:
         if self._is_over:
-            raise ForkServerEnded("The fork server of delivery ended.")
+            raise ForkServerEnded(self._over)
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             self._loop.add_reader(self._socket, self._receive)
@@ -157,7 +160,7 @@ class ForkServer:
         self._is_over = True
         if self._loop is not None:
             self._loop.remove_reader(self._socket)
-        error = ForkServerEnded("The fork server of delivery ended.")
+        error = ForkServerEnded(self._over)
         for process in self._processes.values():
             for future in (process.forked, process.ended):
                 if not future.done():
@@ -169,36 +172,47 @@ class ForkServer:
 # In the server
 
 
-def _serve(theirs: socket.socket, run: Run, parent: int) -> NoReturn:
+def _serve(theirs: socket.socket, run: Run, owner: str, parent: int) -> NoReturn:
     """Serve until the socket is closed. Does not return: its caller is the code of another process."""
-    code = 1
+    code, forked = 1, None
     try:
         die_with_parent(parent)
+        set_title(("hub", "fork-server", "of", owner))
         os.closerange(3, theirs.fileno())
         os.closerange(theirs.fileno() + 1, _DESCRIPTORS_MAX)
-        gc.freeze()  # the copies do not write to the pages of existing objects
-        _Server(theirs, run).serve()
+        forked = _Server(theirs).serve()
         code = 0
     except BaseException:
         log.exception("the fork server failed", extra={"action": "fork_server_failed"})
     finally:
-        os._exit(code)
+        if forked is None:
+            os._exit(code)
+    run(*forked)
+
+
+class _Forked(NamedTuple):
+    """What a forked process begins with."""
+
+    job: bytes
+    descriptors: Sequence[int]
 
 
 class _Server:
     """The loop of the server: messages on the socket, ends of processes."""
 
-    def __init__(self, theirs: socket.socket, run: Run) -> None:
-        self._socket, self._run = theirs, run
+    def __init__(self, theirs: socket.socket) -> None:
+        self._socket = theirs
         self._numbers: dict[int, int] = {}
         self._pids: dict[int, int] = {}
         self._woken, self._waking = os.pipe()
         for end in (self._woken, self._waking):
             os.set_blocking(end, False)
 
-    def serve(self) -> None:
-        for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(ignored, signal.SIG_IGN)  # the process of delivery decides when to end
+    def serve(self) -> _Forked | None:
+        """Returns None when the socket is closed, and in each process that it forks what this begins with."""
+        for ignored in (signal.SIGINT, signal.SIGHUP):  # the owner decides when to end
+            signal.signal(ignored, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
         signal.set_wakeup_fd(self._waking, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         while True:
@@ -206,23 +220,24 @@ class _Server:
             if self._woken in readable:
                 os.read(self._woken, 4096)
                 self._reap()
-            if self._socket.fileno() in readable and not self._take():
-                for pid in self._numbers:
-                    os.kill(pid, signal.SIGKILL)
-                return
+            if self._socket.fileno() not in readable:
+                continue
+            message, descriptors, flags, _ = socket.recv_fds(self._socket, _MESSAGE.size, _PER_JOB_MAX)
+            message += self._rest(_MESSAGE.size - len(message)) if message else b""
+            if len(message) < _MESSAGE.size:
+                self._kill_all()
+                return None
+            kind, number, value = _MESSAGE.unpack(message)
+            if kind == b"f":
+                job = _Forked(self._rest(value), descriptors)
+                if self._fork(number, job, is_complete=not flags & socket.MSG_CTRUNC):
+                    return job
+            elif number in self._pids:
+                os.kill(self._pids[number], value)
 
-    def _take(self) -> bool:
-        """Process one message. False if the other end is closed."""
-        message, descriptors, _, _ = socket.recv_fds(self._socket, _MESSAGE.size, _PER_JOB)
-        message += self._rest(_MESSAGE.size - len(message)) if message else b""
-        if len(message) < _MESSAGE.size:
-            return False
-        kind, number, value = _MESSAGE.unpack(message)
-        if kind == b"f":
-            self._fork(number, self._rest(value), descriptors)
-        elif number in self._pids:
-            os.kill(self._pids[number], value)
-        return True
+    def _kill_all(self) -> None:
+        for pid in self._numbers:
+            os.kill(pid, signal.SIGKILL)
 
     def _rest(self, size: int) -> bytes:
         pieces = bytearray()
@@ -230,42 +245,35 @@ class _Server:
             pieces += piece
         return bytes(pieces)
 
-    def _fork(self, number: int, job: bytes, descriptors: list[int]) -> None:
-        """Fork a process. Without resources for it (processes, descriptors) it has ended at once, with the process id 0."""
+    def _fork(self, number: int, job: _Forked, *, is_complete: bool) -> bool:
+        """Fork a process; True in that process. Without resources for it (processes, descriptors) it has ended at once, with the
+        process id 0."""
         server, pid = os.getpid(), NOT_FORKED
         try:
-            pid = os.fork() if len(descriptors) == _PER_JOB else NOT_FORKED
+            pid = os.fork() if is_complete else NOT_FORKED
         except OSError as error:
             log.error("could not fork", extra={"action": "fork_failed"}, exc_info=error)
         if pid == 0:
-            self._become(job, descriptors, server)
-        for descriptor in descriptors:
+            self._leave(server)
+            return True
+        for descriptor in job.descriptors:
             os.close(descriptor)
         if pid == NOT_FORKED:
             self._socket.sendall(_MESSAGE.pack(b"f", number, 0) + _MESSAGE.pack(b"e", number, 1))
-            return
+            return False
         self._numbers[pid], self._pids[number] = number, pid
         self._socket.sendall(_MESSAGE.pack(b"f", number, pid))
+        return False
 
-    def _become(self, job: bytes, descriptors: list[int], server: int) -> NoReturn:
-        """Run the job in the new process."""
-        code = 1
-        try:
-            die_with_parent(server)
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            for end in (self._woken, self._waking):
-                os.close(end)
-            self._socket.close()
-            os.nice(NICE)
-            code = self._run(job, *descriptors)
-            sys.stdout.flush()
-            sys.stderr.flush()
-        except BaseException:
-            log.exception("a process of a subscriber failed", extra={"action": "subscriber_process_failed"})
-        finally:
-            os._exit(code)
+    def _leave(self, server: int) -> None:
+        """In the new process: undo what belongs to the server."""
+        die_with_parent(server)
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _BLOCKED)
+        for end in (self._woken, self._waking):
+            os.close(end)
+        self._socket.close()
 
     def _reap(self) -> None:
         while self._numbers:
