@@ -122,7 +122,7 @@ class MalformedEvent(MalformedRecord):
     """A record that is not a valid event of the hub; the message has the reason."""
 
 
-class EventConstants(NamedTuple):
+class EventConstants(Struct, frozen=True, gc=False):
     """The attributes that are equal for all events of an entity: a part of what `Event` has."""
 
     source: str
@@ -132,7 +132,7 @@ class EventConstants(NamedTuple):
     traceparent: str | None
 
 
-class EventStamp(NamedTuple):
+class EventStamp(Struct, frozen=True, gc=False):
     """The attributes that several events of a transaction have in common. `severitynumber`: None for that of the type."""
 
     time: str
@@ -252,14 +252,13 @@ def assemble_event(
             (value or b"").decode()  # the decoder does not validate raw JSON within the data
         name, default, decode = _WHOLE.get(event_type) or _whole(event_type)
         body = decode(value or b"")
-        source, subject, namespace, taskname, traceparent = constants
-        time, severity = stamp
+        severity = default if stamp.severitynumber is None else stamp.severitynumber
         return _event(
             Event,
             (
-                name, event_id.decode(), source, subject, time, body.entity, body.sequence, body.run, body.src, body.epoch,
-                namespace, taskname, body.rootid, body.correlationid, body.causationid,
-                default if severity is None else severity, traceparent, body.from_, body.to, body.data, value,
+                name, event_id.decode(), constants.source, constants.subject, stamp.time, body.entity, body.sequence, body.run,
+                body.src, body.epoch, constants.namespace, constants.taskname, body.rootid, body.correlationid,
+                body.causationid, severity, constants.traceparent, body.from_, body.to, body.data, value,
             ),
         )  # fmt: skip
     except (ValueError, LookupError, RecursionError):
@@ -269,7 +268,8 @@ def assemble_event(
 def _whole(event_type: bytes) -> tuple[str, int, Callable[[bytes], Any]]:
     name = event_type.decode()
     row = CATALOGUE[name]
-    body = defstruct("WholeEventBody", [("data", row.data)], bases=(EventBody,), kw_only=True, rename={"from_": "from"})
+    fields = [("data", row.data)]
+    body = defstruct("WholeEventBody", fields, bases=(EventBody,), kw_only=True, rename={"from_": "from"}, gc=False)
     found = _WHOLE[event_type] = (name, row.severity, json.Decoder(body).decode)
     return found
 

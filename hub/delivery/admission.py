@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 
 from .config import SubscriberPlan
+from .decoding import type_of
 from .policies import HASH_VALUES, Policies
 from .selection import Malformed
 from .status import Counters
@@ -36,7 +37,7 @@ class Admission:
         return [item for item in items if self._admits(item)]
 
     def _admits(self, item: Item) -> bool:
-        policy = item.policy = self._policies.of(item.headers)
+        policy = item.policy = self._policies.of(type_of(item.record))
         if self._skips:
             self._counters.replays_skipped += 1
         elif isinstance(item.route, Malformed):

@@ -36,11 +36,12 @@ class Slot:
             self.timer = None
         self.timeout_seconds = timeout_seconds
 
-    def begin(self, now: float) -> None:
-        """Called before each call of a handler; `now` is the loop's time. The timer is set once and then follows the deadline,
-        so that it costs almost nothing per event."""
-        self.busy, self.called, self.timed_out = True, True, False
-        self.deadline = now + self.timeout_seconds
+    def begin(self) -> None:
+        """Called before each call of a handler. The timer is set once and then follows the deadline, so that it costs almost
+        nothing per event."""
+        self.busy = self.called = True
+        self.timed_out = False
+        self.deadline = self.loop.time() + self.timeout_seconds
         if self.timer is None:
             self.timer = self.loop.call_at(self.deadline, self._due)
 
@@ -69,18 +70,10 @@ class Calls:
 
     A caller that must be fast uses `begin`, `failure` and `end` itself, as `call` does."""
 
-    def __init__(
-        self,
-        plan: SubscriberPlan,
-        instance: Subscriber[Any],
-        counters: Counters,
-        loop: asyncio.AbstractEventLoop,
-        seconds: Histogram,
-    ) -> None:
+    def __init__(self, plan: SubscriberPlan, instance: Subscriber[Any], counters: Counters, seconds: Histogram) -> None:
         self._seconds = seconds
         self.methods = {one.method: getattr(instance, one.method) for one in plan.plugin.handlers}
         self._counters = counters
-        self._loop = loop
 
     async def call(self, slot: Slot, route: Handler, *arguments: Any) -> None:
         """Call the handler. Raises what it raises, as an Exception; HandlerTimeout after its timeout."""
@@ -96,7 +89,7 @@ class Calls:
 
     def begin(self, slot: Slot) -> float:
         """Called before a call. Returns its beginning, for `end`."""
-        slot.begin(self._loop.time())
+        slot.begin()
         return time.perf_counter()
 
     def failure(self, slot: Slot, route: Handler, error: BaseException) -> BaseException:

@@ -1,7 +1,9 @@
 """Processes the events of a lane: decodes them, calls the handler, and acknowledges or retries them."""
 
 import logging
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from schemas import Event, MalformedEvent
 from schemas.tracing import context_of_event
@@ -16,11 +18,13 @@ from .failures import Failures
 from .flushing import Flushing
 from .lane import Lane
 from .outages import Outages
-from .selection import Malformed
 from .status import Counters
 from .window import Item
 
 ABOUT_ITSELF = "it is about this subscriber itself: a failure to handle it would cause the next one"
+
+_BoundHandler = tuple[Handler, Callable[..., Any], bool, bool, bool]
+"""A handler, its method, and its fields `whole`, `takes_meta` and `is_async`."""
 
 
 class Handling:
@@ -41,23 +45,34 @@ class Handling:
         self._plan = plan
         self._own = f"subscriber/{plan.config.id}"
         self._calls = calls
-        self._methods = calls.methods
         self._failures, self._outages = failures, outages
         self._flushing, self._admission = flushing, admission
         self._counters, self._log = counters, logger
-        self._handlers: dict[str, Handler | None] = {}
+        self._bound: dict[str, _BoundHandler] = {}
 
     async def step(self, slot: Slot, lane: Lane) -> float | None:
         """Handle the first event or batch of the lane. Returns the delay before it must be retried, in seconds (infinite: see
         `Outages.note`); None if it is finished."""
-        if lane.batch is not None or self._admission is not None:
-            return await self._step_with_policies(slot, lane)
+        if lane.batch is not None:
+            return await self._step_with_batch(slot, lane)
         item = lane.items[0]
-        if item.session.revoked:
+        if item.session.revoked or (self._admission is not None and not self._prepare(slot, lane)):
             lane.remove_part()
             return None
         try:
-            await self._handle_one(slot, item)
+            event, (route, method, whole, takes_meta, is_async) = self._decode(item)
+            given = event if whole else event.data
+            calls, scope = self._calls, LOG_SCOPE.set(partial(_log_fields, event))
+            began = calls.begin(slot)
+            try:  # as in `Calls.call`, which would take a coroutine more
+                result = method(given, self._meta(event, item)) if takes_meta else method(given)
+                if is_async:
+                    await result
+            except INTERRUPTIONS as error:
+                raise calls.failure(slot, route, error) from error.__cause__
+            finally:
+                calls.end(slot, began)
+                LOG_SCOPE.reset(scope)
         except Exception as error:
             return await self._not_handled(lane, [item], error)
         if lane.probes:
@@ -67,20 +82,17 @@ class Handling:
             item.finish()
         else:
             self._flushing.add([item])
-        lane.items.popleft()
+        lane.remove_part()
         return None
 
-    async def _step_with_policies(self, slot: Slot, lane: Lane) -> float | None:
+    async def _step_with_batch(self, slot: Slot, lane: Lane) -> float | None:
         part = lane.next_part()
         if part[0].session.revoked or (self._admission is not None and not self._prepare(slot, lane)):
             lane.remove_part()
             return None
         try:
-            if lane.batch is None:
-                await self._handle_one(slot, part[0])
-            else:
-                await self._handle_batch(slot, lane, lane.parts[0])
-                part = lane.parts[0]
+            await self._handle_batch(slot, lane, lane.parts[0])
+            part = lane.parts[0]
         except Exception as error:
             return await self._not_handled(lane, part, error)
         if lane.probes and part:
@@ -123,40 +135,26 @@ class Handling:
         slot.set_timeout(max(item.policy.timeout_seconds for item in part if item.policy is not None))
         return True
 
-    async def _handle_one(self, slot: Slot, item: Item) -> None:
-        route = item.route
-        if not isinstance(route, Handler):
-            raise MalformedEvent("header ce_type is missing" if isinstance(route, Malformed) else "no route")
-        event = self._decode(item)
-        if event.entity == self._own:
-            raise Drop(ABOUT_ITSELF)
-        given = event if route.whole else event.data
-        method, calls = self._methods[route.method], self._calls
-        scope = LOG_SCOPE.set(partial(_log_fields, event))
-        began = calls.begin(slot)
-        try:  # as in `Calls.call`, which would take a coroutine more
-            result = method(given, self._meta(event, item)) if route.takes_meta else method(given)
-            if route.is_async:
-                await result
-        except INTERRUPTIONS as error:
-            raise calls.failure(slot, route, error) from error.__cause__
-        finally:
-            calls.end(slot, began)
-            LOG_SCOPE.reset(scope)
-
     def _meta(self, event: Event, item: Item) -> Meta:
         return Meta(event, item.partition, item.offset, item.failures + 1, replay=self._plan.replay)
 
-    def _decode(self, item: Item) -> Event:
-        """Decode a record. Raises MalformedEvent, also if its type belongs to another handler than its header."""
+    def _decode(self, item: Item) -> tuple[Event, _BoundHandler]:
+        """Decode a record. Raises MalformedEvent, also if its type belongs to another handler than its header, and Drop."""
         event = event_of(item.record)
-        try:
-            handler = self._handlers[event.type]
-        except KeyError:
-            handler = self._handlers[event.type] = self._plan.plugin.handler_of(event.type)
-        if handler is not item.route:
+        bound = self._bound.get(event.type) or self._bind(event.type)
+        if bound[0] is not item.route:
             raise MalformedEvent("header ce_type occurs more than once, with different types")
-        return event
+        if event.entity == self._own:
+            raise Drop(ABOUT_ITSELF)
+        return event, bound
+
+    def _bind(self, event_type: str) -> _BoundHandler:
+        route = self._plan.plugin.handler_of(event_type)
+        if route is None:
+            raise MalformedEvent(f"no handler for events of type {event_type}")
+        method = self._calls.methods[route.method]
+        bound = self._bound[event_type] = (route, method, route.whole, route.takes_meta, route.is_async)
+        return bound
 
     async def _handle_batch(self, slot: Slot, lane: Lane, part: list[Item]) -> None:
         """Decode all records, dead-letter those that are not events, call the handler with the others (the lane's first part)."""
@@ -167,11 +165,11 @@ class Handling:
             if item.done:  # dead-lettered before another one could not be
                 continue
             try:
-                event = self._decode(item)
+                event, _ = self._decode(item)
             except MalformedEvent as error:
                 await self._failures.set_aside(item, error)
                 continue
-            if event.entity == self._own:
+            except Drop:
                 self._counters.dropped += 1
                 item.finish()
                 continue

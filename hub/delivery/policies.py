@@ -7,7 +7,6 @@ from subscribers import Delivery, type_matches
 
 from .config import SubscriberPlan
 from .rate_limit import RateLimit
-from .selection import TYPE_HEADER, Headers
 from .type_rules import TypeRule, rule_for
 
 ERROR_SEVERITY = 17
@@ -44,12 +43,9 @@ class Policies:
         """The limits of some event types."""
         return list(self._limits.values())
 
-    def of(self, headers: Headers) -> EventPolicy:
-        """The policy for a record with these headers."""
-        for name, value in headers:
-            if name == TYPE_HEADER:
-                return self._by_type.get(value or b"", self._default)
-        return self._default
+    def of(self, event_type: bytes | None) -> EventPolicy:
+        """The policy for a record with this value of its header ce_type; None: without one."""
+        return self._by_type.get(event_type or b"", self._default)
 
     def _policy_of(self, delivery: Delivery, rules: tuple[TypeRule, ...], event_type: str) -> EventPolicy:
         def chosen(field: str) -> Delivery:

@@ -65,7 +65,7 @@ class Runner:
         flushes = plan.plugin.flush is not Subscriber.flush
         flushing = Flushing(plan, instance, self._failures, self._outages, counters, logger, current) if flushes else None
         self._flushing = flushing
-        calls = Calls(plan, instance, counters, self._loop, handler_seconds or histogram_of(DURATION))
+        calls = Calls(plan, instance, counters, handler_seconds or histogram_of(DURATION))
         handling = Handling(plan, calls, self._failures, self._outages, flushing, admission, counters, logger)
         self._step: Callable[[Slot, Lane], Awaitable[float | None]] = handling.step
         if current is not None:

@@ -3,7 +3,7 @@
 Applied to every record of the log by every subscriber. Records that it does not want are not decoded (`hub.kafka.RecordPicker`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from schemas import CATALOGUE, header_map
@@ -23,6 +23,11 @@ class Malformed:
 
 MALFORMED: Final = Malformed()
 Route = Handler | Malformed | None
+
+
+def type_in(headers: Iterable[tuple[str, bytes | None]]) -> bytes | None:
+    """The value of the first header ce_type; None also without one."""
+    return next((value for name, value in headers if name == TYPE_HEADER), None)
 
 
 class Selection:
@@ -47,11 +52,7 @@ class Selection:
 
     def route(self, headers: Headers) -> Route:
         """The handler for a record with these headers; None if the subscriber does not get it."""
-        event_type = None
-        for name, value in headers:
-            if name == TYPE_HEADER:
-                event_type = value
-                break
+        event_type = type_in(headers)
         try:
             route = self.routes[event_type]
         except KeyError:

@@ -24,7 +24,7 @@ from .fetch_buffer import Seen, TakenBatch
 from .fetched import UNREADABLE
 from .fetching import Fetcher, FetchSettings
 from .following import Begin, follow, next_records
-from .formed import FormedRecord, SharedHeaders
+from .formed import FormedRecord, SharedHeaders, decode_headers
 from .groups import GroupMember, GroupState, delete_groups, describe_groups, list_groups
 from .header_walk import RecordRule, read_headers
 from .kip890 import Kip890Session
@@ -81,7 +81,7 @@ from .topics import (
     pool_topic,
 )
 from .transport import KafkaTransport, RecordReader, RecordSender, Transport
-from .varints import Unwalkable
+from .varints import Unwalkable, read_bytes, with_length
 
 __all__ = [
     "BATCH_BYTES_MAX",
@@ -153,6 +153,7 @@ __all__ = [
     "build_batches",
     "commands_topic",
     "commit_offsets",
+    "decode_headers",
     "delete_groups",
     "delete_hub",
     "delete_records",
@@ -189,6 +190,7 @@ __all__ = [
     "pool_topic",
     "read_all",
     "read_batches",
+    "read_bytes",
     "read_committed",
     "read_headers",
     "read_nothing",
@@ -197,4 +199,5 @@ __all__ = [
     "timestamps_at",
     "wait_for_topic",
     "wait_until_reachable",
+    "with_length",
 ]

@@ -5,8 +5,9 @@ record, are often equal in several records (of an event: what is constant for it
 (time, severity). Each lead and trail is decoded once.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from .varints import STEPS, read_bytes, skip_bytes
 
@@ -16,27 +17,25 @@ _names: dict[bytes, str] = {}
 
 
 class SharedHeaders:
-    """Headers that several records have: a lead or a trail. `count`: the number of headers after the lead, or in the trail.
-    `facts`: what the reader of the records derives from the headers; None before."""
+    """Headers that several records have: a lead or a trail. `data`: the bytes; the headers begin at `start`, each with its name.
+    They are valid. `count`: the number of headers after the lead, or in the trail. `facts`: what the reader of the records
+    derives from the headers; None before."""
 
-    __slots__ = ("_data", "_headers", "_start", "count", "facts")
+    __slots__ = ("count", "data", "facts", "start")
 
     def __init__(self, data: bytes, start: int, count: int) -> None:
-        """`data`: the bytes; the headers begin at `start`, each with its name. They must be valid."""
-        self._data, self._start, self.count = data, start, count
+        self.data, self.start, self.count = data, start, count
         self.facts: Any = None
-        self._headers: Headers | None = None
 
     @property
     def headers(self) -> Headers:
-        """The decoded headers; invalid bytes in names become U+FFFD."""
-        if self._headers is None:
-            self._headers = _decode(self._data, self._start)
-        return self._headers
+        """The headers, decoded at each call."""
+        return decode_headers(self.data, self.start)
 
 
-def _decode(data: bytes, at: int) -> Headers:
-    """Short lengths are decoded without calls, which would cost more than all the rest."""
+def decode_headers(data: bytes, at: int = 0) -> Headers:
+    """The valid headers from `at` to the end of `data`; invalid bytes in names become U+FFFD. Short lengths are decoded without
+    calls, which would cost more than all the rest."""
     headers: list[tuple[str, bytes | None]] = []
     names, end = _names, len(data)
     while at < end:
@@ -62,9 +61,10 @@ def _name_of(data: bytes) -> str:
     return name
 
 
-class FormedRecord(NamedTuple):
+class FormedRecord(Struct, gc=False):
     """A record with the headers of `lead`, two own headers, and those of `trail`. It has the attributes of
-    `fetched.FetchedRecord`. `names`, `values`: of the own headers. `size`: length of the encoded record in bytes."""
+    `fetched.FetchedRecord`. `names`: those of the own headers; `first`, `second`: their values. `size`: length of the encoded
+    record in bytes."""
 
     offset: int
     timestamp: int
@@ -73,16 +73,13 @@ class FormedRecord(NamedTuple):
     value: bytes | None
     lead: SharedHeaders
     names: tuple[str, str]
-    values: tuple[bytes, bytes]
+    first: bytes
+    second: bytes
     trail: SharedHeaders
     size: int
 
     @property
     def headers(self) -> Headers:
         """All headers, in their order."""
-        (first, second), (one, other) = self.names, self.values
-        return (*self.lead.headers, (first, one), (second, other), *self.trail.headers)
-
-
-make_record: Callable[[type[FormedRecord], tuple[Any, ...]], FormedRecord] = tuple.__new__
-"""Creates a FormedRecord from a tuple of its fields, faster than its constructor."""
+        first, second = self.names
+        return (*self.lead.headers, (first, self.first), (second, self.second), *self.trail.headers)

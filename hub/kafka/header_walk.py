@@ -6,11 +6,11 @@ it. The rest of a record after that header is not examined unless the record is 
 Format: https://kafka.apache.org/documentation/#record (version 2).
 """
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
-from .formed import FormedRecord, SharedHeaders, make_record
-from .varints import STEPS, VALUE_STEPS, Unwalkable, read_bytes, read_varint, skip_bytes
+from .formed import FormedRecord, SharedHeaders
+from .varints import STEPS, VALUE_STEPS, Unwalkable, read_bytes, read_varint, skip_bytes, with_length
 
 if TYPE_CHECKING:
     from .fetched import BatchView
@@ -19,7 +19,6 @@ LEADS_MAX = 2_048
 TRAILS_MAX = 512
 """How many leads and trails are remembered, each of at most SHARED_BYTES_MAX bytes."""
 SHARED_BYTES_MAX = 2_048
-_HEADER_NAME_MAX = 63
 
 
 class RecordRule(Protocol):
@@ -52,17 +51,9 @@ class RecordRule(Protocol):
         """The route by all headers of a decoded record."""
 
 
-class Found(NamedTuple):
-    """A wanted record and its route. `ordinal`: its number, from 1, among those that were read; `at`: its position in the bytes;
-    `record`: None if its headers are not the expected ones, so that it must be decoded."""
-
-    record: Any
-    route: Any
-    ordinal: int
-    at: int = 0
-
-
-_make_found: Callable[[type[Found], tuple[FormedRecord | None, Any, int, int]], Found] = tuple.__new__
+Found = tuple[Any, Any, int, int]
+"""A wanted record; its route; its number, from 1, among those that were read; its position in the bytes. The record is None if
+its headers are not the expected ones, so that it must be decoded."""
 
 
 class HeaderWalk:
@@ -70,8 +61,8 @@ class HeaderWalk:
 
     def __init__(self, rule: RecordRule) -> None:
         self._rule = rule
-        self._header = _with_length(rule.header)
-        self._next_header = _with_length(rule.next_header)
+        self._header = with_length(rule.header)
+        self._next_header = with_length(rule.next_header)
         self._names = rule.header.decode(), rule.next_header.decode()
         self._leads: dict[bytes, SharedHeaders] = {}
         self._trails: dict[bytes, SharedHeaders] = {}
@@ -88,9 +79,9 @@ class HeaderWalk:
         """The decoding of short varints is written out, because calls would cost more than all the rest."""
         rule, data, header = self._rule, view.data, self._header
         routes, narrows, leads, size = rule.routes, rule.narrows, self._leads, len(header)
-        next_header, trails = self._next_header, self._trails
+        next_header, next_size, trails = self._next_header, len(self._next_header), self._trails
         base_offset, first_ms, append_time_ms = view.base_offset, view.first_ms, view.append_time_ms
-        names, timestamp_type = self._names, int(append_time_ms is not None)
+        names, timestamp_type, value_steps = self._names, int(append_time_ms is not None), VALUE_STEPS
         found: list[Found] = []
         ordinal = 0
         at, end = view.span
@@ -108,21 +99,27 @@ class HeaderWalk:
             while data[at] > 127:
                 at += 1
             at += 1
-            if (low := data[at]) < 128 and not low & 1:
+            if (low := data[at]) & 1:
+                raise Unwalkable("the offset of a record is before its batch")
+            if low < 128:
                 delta, at = low >> 1, at + 1
+            elif (high := data[at + 1]) < 128:
+                delta, at = (low & 127 | high << 7) >> 1, at + 2
             else:
                 delta, at = read_varint(data, at)
             if delta < least:
                 at = stop
                 continue
-            least, ordinal = delta + 1, ordinal + 1
+            least = delta + 1
+            ordinal += 1
             key_at = at
-            at = value_at = at + step if (step := VALUE_STEPS[data[at]]) else skip_bytes(data, at)
+            at = value_at = at + key_step if (key_step := value_steps[data[at]]) else skip_bytes(data, at)
             if (low := data[at]) > 127 > (high := data[at + 1]) and not low & 1:
-                at += 2 + ((low & 127 | high << 7) >> 1)
+                content_at = at + 2
+                headers_at = at = content_at + ((low & 127 | high << 7) >> 1)
             else:
-                at = skip_bytes(data, at)
-            headers_at = at
+                content_at = 0
+                headers_at = at = skip_bytes(data, at)
             header_at = data.find(header, at, stop)
             if header_at < 0 or (lead := leads.get(data[at:header_at])) is None:
                 lead, at = self._read_lead(data, at, stop)
@@ -131,8 +128,8 @@ class HeaderWalk:
             if lead is None:
                 value = None
             elif not (low := data[at]) & 129:
-                low = (at := at + 1) + (low >> 1)
-                value, at = data[at:low], low
+                at += 1
+                value = data[at : (at := at + (low >> 1))]
                 if at > stop:
                     raise Unwalkable("a record is longer than its length")
             else:
@@ -146,18 +143,20 @@ class HeaderWalk:
             if route is not None:
                 record = None
                 if lead is not None and value is not None and data.startswith(next_header, at):
-                    low, at = data[begin_at := at + len(next_header)], begin_at + 1
+                    low = data[at := at + next_size]
+                    at += 1
                     own = data[at : (at := at + (low >> 1))]
                     trail = None if low & 129 or at > stop else trails.get(data[at:stop]) or self._read_trail(data, at, stop)
                     if trail is not None and trail.count + 2 == lead.count:
-                        key = data[key_at + 1 : value_at] if STEPS[data[key_at]] else _read(data, key_at)
-                        short = data[value_at] > 127 > data[value_at + 1] and not data[value_at] & 1
-                        content = data[value_at + 2 : headers_at] if short else _read(data, value_at)
+                        key = data[key_at + 1 : value_at] if key_step > 1 else read_bytes(data, key_at)[0]
+                        content = data[content_at:headers_at] if content_at else read_bytes(data, value_at)[0]
                         if (ms := append_time_ms) is None:
-                            ms = first_ms + (low >> 1 if not (low := data[time_at]) & 129 else read_varint(data, time_at)[0])
-                        place = base_offset + delta, ms, timestamp_type
-                        record = make_record(FormedRecord, (*place, key, content, lead, names, (value, own), trail, stop - begin))
-                found.append(_make_found(Found, (record, route, ordinal, begin)))
+                            ms = first_ms + (read_varint(data, time_at)[0] if data[time_at] else 0)
+                        place = base_offset + delta
+                        record = FormedRecord(
+                            place, ms, timestamp_type, key, content, lead, names, value, own, trail, stop - begin
+                        )
+                found.append((record, route, ordinal, begin))
             at = stop
         if at != end:
             raise Unwalkable("the records do not end at the end of their batch")
@@ -177,7 +176,7 @@ class HeaderWalk:
         for left in range(count, 0, -1):
             if (low := data[at]) == first and data.startswith(header, at):
                 lead = SharedHeaders(data[begin:at], headers_at - begin, left)
-                _remember(self._leads, LEADS_MAX, data[begin:at], lead)
+                _remember(self._leads, LEADS_MAX, lead)
                 return lead, at + len(header)
             if step := STEPS[low]:
                 at += step
@@ -205,19 +204,15 @@ class HeaderWalk:
         if at != stop:
             return None
         trail = SharedHeaders(data[begin:stop], 0, count)
-        _remember(self._trails, TRAILS_MAX, data[begin:stop], trail)
+        _remember(self._trails, TRAILS_MAX, trail)
         return trail
 
 
-def _remember(known: dict[bytes, SharedHeaders], count_max: int, data: bytes, headers: SharedHeaders) -> None:
-    if len(data) <= SHARED_BYTES_MAX:
+def _remember(known: dict[bytes, SharedHeaders], count_max: int, headers: SharedHeaders) -> None:
+    if len(headers.data) <= SHARED_BYTES_MAX:
         if len(known) >= count_max:
             known.clear()
-        known[data] = headers
-
-
-def _read(data: bytes, at: int) -> bytes | None:
-    return read_bytes(data, at)[0]
+        known[headers.data] = headers
 
 
 def _value_within(data: bytes, at: int, stop: int) -> tuple[bytes | None, int]:
@@ -230,12 +225,6 @@ def _value_within(data: bytes, at: int, stop: int) -> tuple[bytes | None, int]:
     if at > stop:
         raise Unwalkable("a record is longer than its length")
     return value, at
-
-
-def _with_length(name: bytes) -> bytes:
-    if len(name) > _HEADER_NAME_MAX:
-        raise ValueError(f"the name of the header has {len(name)} bytes; at most {_HEADER_NAME_MAX} are supported")
-    return bytes([len(name) << 1]) + name
 
 
 def read_headers(data: bytes, span: tuple[int, int], names: Mapping[bytes, str]) -> dict[str, bytes]:

@@ -54,7 +54,7 @@ class RecordPicker:
             if undecoded := [record for record, _, _, _ in found].count(None):
                 if undecoded * DENSE > count:
                     return None
-                found = [one if one.record is not None else one._replace(record=record_at(view, one.at)) for one in found]
+                found = [(record or record_at(view, at), route, ordinal, at) for record, route, ordinal, at in found]
             return count, found
         except Exception:  # the general decoder determines what is wrong with the batch
             return None
@@ -67,7 +67,7 @@ class RecordPicker:
             from_offset, count = record.offset + 1, count + 1
             route = route_of(record.headers)
             if route is not None:
-                wanted.append(Found(record, route, count))
+                wanted.append((record, route, count, 0))
         return count, wanted
 
 
@@ -91,7 +91,8 @@ class _HeldBatch:
         if is_last := self._returned == len(self._found):
             ordinal, next_offset = self._size, self._taken.next_offset
         else:
-            ordinal, next_offset = found[-1].ordinal, found[-1].record.offset + 1
+            last, _, ordinal, _ = found[-1]
+            next_offset = last.offset + 1
         self._passed = ordinal
         return Chunk(self.partition, ordinal - passed, next_offset, found), is_last
 

@@ -4,6 +4,7 @@ Format: https://kafka.apache.org/documentation/#record (version 2).
 """
 
 _VARINT_BITS_MAX = 63
+_SHORT_MAX = 63
 STEPS = tuple(1 + (first >> 1) if first < 128 and not first & 1 else 0 for first in range(256))
 """By the first byte of a length: the bytes of the length and of its content, if the length has one byte; otherwise 0."""
 VALUE_STEPS = (STEPS[0], 1, *STEPS[2:])
@@ -28,12 +29,21 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
 
 def read_bytes(data: bytes, at: int) -> tuple[bytes | None, int]:
     """The bytes at `at`, which begin with their length, and the position after them. Raises Unwalkable, IndexError."""
+    if step := STEPS[data[at]]:
+        return data[at + 1 : at + step], at + step
     length, at = read_varint(data, at)
     if length >= 0:
         return data[at : at + length], at + length
     if length != -1:
         raise Unwalkable("a length is negative")
     return None, at
+
+
+def with_length(data: bytes) -> bytes:
+    """Less than 64 bytes, with their length before them. Raises ValueError."""
+    if len(data) > _SHORT_MAX:
+        raise ValueError(f"{len(data)} bytes; at most {_SHORT_MAX} are supported")
+    return bytes((len(data) << 1,)) + data
 
 
 def skip_bytes(data: bytes, at: int) -> int:

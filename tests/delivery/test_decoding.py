@@ -33,7 +33,13 @@ class Everything(Subscriber[SubscriberSettings]):
 def in_the_order_of_the_engine(kind: str) -> list[Example]:
     """Examples of a type, also with ce_type between its other headers; `hostile_records` puts it first, too."""
     plain = event_example(kind)
-    lead = {name: ATTRIBUTES[name] for name in ("ce_specversion", "ce_source", "ce_subject")}
+    lead = {
+        "ce_specversion": b"1.0",
+        "content-type": b"application/json",
+        **{name: ATTRIBUTES[name] for name in ("ce_source", "ce_subject")},
+        "ce_taskname": b"charge",
+        "ce_namespace": b"default",
+    }
     trail = {name: ATTRIBUTES[name] for name in ("ce_time", "ce_severitynumber")}
     return [plain, plain._replace(headers={**lead, "ce_type": kind.encode(), "ce_id": ATTRIBUTES["ce_id"], **trail})]
 
@@ -47,7 +53,7 @@ def picked(records: list[WholeRecord]) -> list[Any]:
     assert isinstance(batch, FetchedBatch)
     view = batch.view()
     found = HeaderWalk(Selection(Everything, SubscriberSettings(), None)).find(view, 0)[1]
-    return [one.record or record_at(view, one.at) for one in found]
+    return [record or record_at(view, at) for record, _, _, at in found]
 
 
 def outcome(decode: Any, *arguments: Any) -> Any:
@@ -122,6 +128,35 @@ def test_the_records_of_the_engine_are_decoded_from_common_parts() -> None:
     assert all(type(record) is FormedRecord for record in found)
     assert len({id(record.lead) for record in found}) == 3
     assert [event_of(record) for record in found] == [decode_event(one.value, one.headers) for one in written]
+
+
+START: list[tuple[str, bytes | None]] = [("ce_specversion", b"1.0"), ("content-type", b"application/json")]
+END: list[tuple[str, bytes | None]] = [
+    ("ce_type", b"task.ready"), ("ce_id", b"0/9/2"), ("ce_time", b"2026-01-01T00:00:00Z"), ("ce_severitynumber", b"9"),
+]  # fmt: skip
+LEADS: list[list[tuple[str, bytes | None]]] = [
+    [("ce_source", source), ("ce_subject", subject), *rest]
+    for source in (b"/hub/shop/task/a", b"/hub/" + b"s" * 300, b"\xff", b"", None)
+    for subject in (b"a", b"b" * 100, b"\xff", None)
+    for rest in (
+        [],
+        [("ce_taskname", b"charge"), ("ce_namespace", b"shop")],
+        [("ce_taskname", None), ("ce_namespace", b"\xff")],
+        [("ce_subject", b"another"), ("ce_taskname", b"charge")],
+        [("ce_taskname", b"charge"), ("ce_time", b"2025-01-01T00:00:00Z")],
+    )
+]
+
+
+def test_a_lead_with_a_known_rest_is_decoded_as_by_the_general_decoder() -> None:
+    value = encode_events([emitted("a", TaskReady(queue="q"))], 1, NOW_MS * 1000)[0].value
+    written = [WholeRecord(b"a", value, [*START, *lead, *END]) for lead in LEADS]
+    for _ in range(2):  # also when each rest is known
+        found = picked(written)
+        assert sum(type(record) is FormedRecord for record in found) == len(LEADS)
+        for record, one in zip(found, written, strict=True):
+            assert outcome(event_of, record) == outcome(decode_event, one.value, one.headers)
+            assert subject_of(record) == next(text for name, text in one.headers if name == "ce_subject")
 
 
 def test_an_acknowledged_record_is_released() -> None:

@@ -66,7 +66,7 @@ def found_in(several: list[list[tuple[str, bytes | None]]], rule: Selection) -> 
     assert isinstance(batch, FetchedBatch)
     view = batch.view()
     _, found = HeaderWalk(rule).find(view, 0)
-    return [((one.record or record_at(view, one.at)).offset, one.route) for one in found]
+    return [((record or record_at(view, at)).offset, route) for record, route, _, at in found]
 
 
 def selected(plugin: type[Subscriber[Any]], only: Filter | None) -> Selection:

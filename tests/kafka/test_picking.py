@@ -122,7 +122,7 @@ def walked(batch: FetchedBatch, rule: KindRule, least: int = 0) -> list[Picked]:
     """The wanted records without decoding the others."""
     view = batch.view()
     _, found = HeaderWalk(rule).find(view, least)
-    return [picked(one.record or record_at(view, one.at), one.route) for one in found]
+    return [picked(record or record_at(view, at), route) for record, route, _, at in found]
 
 
 @given(batches_of_records, st.sampled_from(sorted(COMPRESSIONS)), rules, st.integers(0, 1 << 40))
@@ -189,9 +189,9 @@ def test_a_null_value_whose_length_is_longer_than_necessary_remains_null() -> No
     body = data[61:]
     padded = body.replace(varint(1) + b"k" + varint(-1), varint(1) + b"k" + varint(-1, 1))
     longer = with_body(data, varint((body[0] >> 1) + 1) + padded[1:])
-    [found] = HeaderWalk(KindRule()).find(only(longer).view(), 0)[1]
-    assert found.record is not None, "made without the decoder"
-    assert found.record.value is None
+    [(record, _, _, _)] = HeaderWalk(KindRule()).find(only(longer).view(), 0)[1]
+    assert record is not None, "made without the decoder"
+    assert record.value is None
     assert walked(only(longer), KindRule()) == decoded(only(longer), KindRule())
 
 
@@ -202,7 +202,7 @@ def test_offsets_that_do_not_increase_are_read_once() -> None:
     plain._dense = 1
     for picker in (RecordPicker(KindRule()), plain):
         count, found = picker.pick(only(data), 0)
-        assert (count, [(one.ordinal, one.record.offset) for one in found]) == (21, [(21, 25)])
+        assert (count, [(ordinal, record.offset) for record, _, ordinal, _ in found]) == (21, [(21, 25)])
 
 
 def test_a_batch_that_counts_fewer_records_than_it_has_is_for_the_decoder() -> None:

@@ -12,7 +12,7 @@ from subscribers import Filter, Handler, type_matches
 from ..admission import sample_hash
 from ..config import SubscriberPlan
 from ..policies import HASH_VALUES, policies_of
-from ..selection import Headers, Malformed, Selection
+from ..selection import Headers, Malformed, Selection, type_in
 
 ATTRIBUTE = "ce_"
 
@@ -61,8 +61,8 @@ def _of_policies(plan: SubscriberPlan, headers: Headers, key: bytes | None) -> I
     policies = policies_of(plan)
     if policies is None:
         return
-    share = policies.of(headers).keep_below / HASH_VALUES
-    kept = sample_hash(key) < policies.of(headers).keep_below
+    keep_below = policies.of(type_in(headers)).keep_below
+    share, kept = keep_below / HASH_VALUES, sample_hash(key) < keep_below
     name = (key or b"").decode(errors="replace")
     yield AppliedRule("sample", kept, f"{name} {'is in' if kept else 'is not in'} the sample of {share:g}")
 
