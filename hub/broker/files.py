@@ -112,10 +112,8 @@ class FileStorage:
 
     def write(self, parts: Sequence[bytes]) -> None:
         """Append one block to the journal; sync it if the flush policy is `always`."""
-        self._journal.write(parts)
-        self._dirty = True
-        if self._sync_every_write:
-            self.sync()
+        self._journal.write(parts, sync=self._sync_every_write)
+        self._dirty = not self._sync_every_write
 
     def sync(self) -> None:
         """Sync everything that was written."""

@@ -174,8 +174,8 @@ class Journal:
         """The position of the next block."""
         return Position(self._generation, self._offset, self._lsn)
 
-    def write(self, parts: Sequence[bytes]) -> None:
-        """Append one block, without a sync. Raises OSError."""
+    def write(self, parts: Sequence[bytes], *, sync: bool = False) -> None:
+        """Append one block; with `sync` it and all earlier ones are on disk on return. Raises OSError."""
         payload = b"".join(parts)
         size = BLOCK_HEADER_BYTES + len(payload)
         if self._offset and self._offset + size > self._file_bytes:
@@ -188,6 +188,9 @@ class Journal:
             self._offset += size
             self._lsn += 1
         self.bytes_written += size
+        if sync:
+            os.fdatasync(self._file)
+            self._synced_lsn = self._lsn - 1
 
     def sync(self) -> None:
         """Sync all blocks written before the call. May run concurrently with `write`."""

@@ -34,6 +34,7 @@ _ABOUT = {
 }
 _COMMAND_TYPE = {struct: ("ce_type", name.encode()) for name, struct in COMMANDS.items()}
 _PLAIN = pattern(r"[A-Za-z0-9._~-]*\Z").match
+_PLAIN_PATH = pattern(r"[A-Za-z0-9._~/-]*\Z").match
 _encoder = json.Encoder()
 
 #: Size of the header of a record batch (https://kafka.apache.org/documentation/#recordbatch).
@@ -121,24 +122,25 @@ def encode_events(events: list[EmittedEvent], epoch: int, now_us: int) -> list[R
 
 def _constant(event: EmittedEvent) -> tuple[str, str, Headers]:
     """Kind, entity and the headers that are equal for all events of one entity."""
-    entity = f"{event.kind}/{event.subject}"
-    headers: Headers = (
-        _SPECVERSION,
-        _JSON,
-        ("ce_source", _source(event.namespace, entity)),
-        ("ce_subject", event.subject.encode()),
-    )
-    if event.taskname is not None:
-        headers += (("ce_taskname", event.taskname.encode()), ("ce_namespace", (event.namespace or "").encode()))
+    subject = event.subject
+    entity = f"{event.kind}/{subject}"
+    prefix, named = _named(event.namespace, event.taskname)
+    source = prefix + entity.encode() if prefix and _PLAIN_PATH(subject) else _quoted(event.namespace, entity)
+    headers: Headers = (_SPECVERSION, _JSON, ("ce_source", source), ("ce_subject", subject.encode()), *named)
     if event.traceparent is not None:
-        headers += (("ce_traceparent", event.traceparent.encode()), ("traceparent", event.traceparent.encode()))
+        traceparent = event.traceparent.encode()
+        headers += (("ce_traceparent", traceparent), ("traceparent", traceparent))
     return event.kind, entity, headers
 
 
-def _source(namespace: str | None, entity: str) -> bytes:
-    if _PLAIN(entity.replace("/", "")) and (namespace is None or _PLAIN(namespace)):
-        return f"/hub/{namespace or '-'}/{entity}".encode()
-    return _quoted(namespace, entity)
+@lru_cache(maxsize=1024)
+def _named(namespace: str | None, taskname: str | None) -> tuple[bytes, Headers]:
+    """What the events of all tasks of one name have in common: the beginning of `ce_source`, which is empty if the namespace
+    must be quoted, and headers."""
+    prefix = f"/hub/{namespace or '-'}/".encode() if _PLAIN(namespace or "") else b""
+    if taskname is None:
+        return prefix, ()
+    return prefix, (("ce_taskname", taskname.encode()), ("ce_namespace", (namespace or "").encode()))
 
 
 @lru_cache(maxsize=1024)

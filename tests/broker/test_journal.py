@@ -25,9 +25,7 @@ def written(directory: Path, payloads: list[bytes], *, sync: bool = True) -> Pat
     """A journal with these blocks, as a crash leaves it. Returns the file with the last block."""
     journal, _ = opened(directory)
     for payload in payloads:
-        journal.write([payload])
-        if sync:
-            journal.sync()
+        journal.write([payload], sync=sync)
     path = journal._path(journal.position.generation)
     journal.close()
     return path
@@ -75,13 +73,18 @@ class PowerLoss:
             path.write_bytes(self.kept.get(path.stat().st_ino, b""))
 
 
-def test_a_sync_keeps_all_blocks_before_it_in_a_power_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("with_the_write", [False, True])
+def test_a_sync_keeps_all_blocks_before_it_in_a_power_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_the_write: bool
+) -> None:
     power_loss = PowerLoss(monkeypatch)
     payloads = [b"%04d" % number * 50 for number in range(40)]
     journal, _ = opened(tmp_path)
-    for payload in payloads:
+    for payload in payloads[:-1]:
         journal.write([payload])
-    journal.sync()
+    journal.write([payloads[-1]], sync=with_the_write)
+    if not with_the_write:
+        journal.sync()
     journal.write([b"not synced"])
     journal.close()
     power_loss.happens(tmp_path)
