@@ -43,14 +43,16 @@ class Housekeeper:
         self._compactor = Compactor(broker, storage, flusher)
 
     def start(self) -> None:
-        """Start both tasks."""
+        """Start both tasks. Compaction waits for the first checkpoint or interval: after a start, its thread would compete with
+        the engine, which restores its rows."""
         self._flusher.on_checkpoint = self._state.topics.on_space_freed = self.look
-        self._begin("retention", self.retain)
-        self._begin("compaction", self.compact)
+        self._begin("retention", self.retain, at_once=True)
+        self._begin("compaction", self.compact, at_once=False)
 
-    def _begin(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+    def _begin(self, name: str, work: Callable[[], Awaitable[None]], *, at_once: bool) -> None:
         wake = asyncio.Event()
-        wake.set()
+        if at_once:
+            wake.set()
         self._wake.append(wake)
         self._tasks.keep(self._repeat(name, work, wake), f"broker-{name}")
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from schemas.tasks import TERMINAL_STATES
 
+from .rows.task import TaskRow, Timers
 from .state import PartitionState, Task
 from .times import us_of, us_of_seconds
 from .transitions import ACTIVE, BY_EVENT, LIVE, NEW
@@ -141,27 +142,32 @@ def add(state: PartitionState, task: Task) -> None:
         before = state.tasks.get(dependency.task)
         if before is None or not before.ended:  # an ended dependency counts only when the task is placed
             state.dependents.setdefault(dependency.task, []).append(task.id)
-    _add_timers_of_run(state, task)
+    _add_timers_of_run(state, task.id, row.timers)
 
 
-def _add_timers_of_run(state: PartitionState, task: Task) -> None:
-    timers = task.row.timers
+def _add_timers_of_run(state: PartitionState, task_id: str, timers: Timers) -> None:
     if timers.expire is not None:
-        state.agenda.add(timers.expire, "expire", task.id)
+        state.agenda.add(timers.expire, "expire", task_id)
     if timers.total is not None:
-        state.agenda.add(timers.total, "total", task.id)
+        state.agenda.add(timers.total, "total", task_id)
 
 
-def restore_at_rest(state: PartitionState, task: Task, encoded: bytes) -> bool:
+def restore_at_rest(state: PartitionState, task_id: str, row: TaskRow, encoded: bytes) -> bool:
     """Add a task of a changelog to memory, at rest, if it waits only for a time: then its order among the others does not
-    matter. Returns whether it does. `encoded` is its row."""
-    row = task.row
+    matter. Returns whether it does. `encoded` is its row.
+
+    Does what the table of indexes does for these states, without an object per task: most tasks of a large changelog are such.
+    """
     if row.state not in TIMED or row.root is not None or row.steps.total:
         return False
-    state.tasks.add_at_rest(task.id, encoded)
-    _add_timers_of_run(state, task)
-    for enter in _RESTORED[row.state]:
-        enter(state, task, 0)  # the indexes of these states do not use the time
+    state.tasks.add_at_rest(task_id, encoded)
+    state.live += 1
+    timers = row.timers
+    if timers.start is not None and row.state == "scheduled":
+        state.agenda.add(timers.start, "start", task_id)
+    elif timers.retry is not None and row.state == "retrying":
+        state.agenda.add(timers.retry, "retry", task_id, row.dispatch)
+    _add_timers_of_run(state, task_id, timers)
     return True
 
 

@@ -20,10 +20,6 @@ from .workflows.cancelling import request_cancel
 from .workflows.dependencies import place
 from .workflows.expansion import create_steps
 
-#: Most clients that wait for one task; beyond it the oldest are dropped, and repeat their request if they still wait.
-WAITERS_MAX = 1_000
-
-
 # Submissions
 
 
@@ -60,7 +56,7 @@ def on_submission(changes: Changes, envelope: Envelope, submission: Submission) 
         else:
             place(changes, task)
     if envelope.reply is not None and task_id in changes.state.tasks:
-        _wait(changes, task_id, envelope.reply)
+        changes.state.waiters.add(task_id, envelope.reply)
         if admitted.warning is not None:
             reply = TaskReply(kind="accepted", task=task_id, partition=changes.partition, warning=admitted.warning)
             changes.replies.append(Reply(*envelope.reply, reply))
@@ -105,7 +101,7 @@ def on_cancel(changes: Changes, envelope: Envelope, report: r.TaskCancel) -> Non
         _reject(changes, envelope, Rejection("already_cancelling", "id: the task is already being cancelled"), report.id)
     else:
         if envelope.reply is not None:
-            _wait(changes, task.id, envelope.reply)
+            changes.state.waiters.add(task.id, envelope.reply)
         request_cancel(changes, task, report.reason, report.by)
 
 
@@ -124,7 +120,7 @@ def on_await(changes: Changes, envelope: Envelope, report: r.TaskAwait) -> None:
 def _answer(changes: Changes, task_id: str, reply: tuple[int, bytes], *, wait: bool) -> None:
     task = changes.state.tasks.get(task_id)
     if task is not None and wait and not task.ended:
-        _wait(changes, task_id, reply)
+        changes.state.waiters.add(task_id, reply)
         return
     if task is not None:
         data = reply_of(changes, task)
@@ -133,10 +129,3 @@ def _answer(changes: Changes, task_id: str, reply: tuple[int, bytes], *, wait: b
     else:
         data = TaskReply(kind="unknown", task=task_id, partition=changes.partition)
     changes.replies.append(Reply(*reply, data))
-
-
-def _wait(changes: Changes, task_id: str, reply: tuple[int, bytes]) -> None:
-    waiters = changes.state.waiters.setdefault(task_id, [])
-    if reply not in waiters:
-        del waiters[: -(WAITERS_MAX - 1)]
-        waiters.append(reply)

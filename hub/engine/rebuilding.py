@@ -87,11 +87,9 @@ class RestoredRows:
     def _take_task(self, name: str, row: TaskRow, encoded: bytes) -> None:
         group = (row.namespace, row.name, row.state, row.queue)
         self.tasks[group] = self.tasks.get(group, 0) + 1
-        task = Task(name, row, row.args or EMPTY)
-        if restore_at_rest(self._state, task, encoded):
+        if restore_at_rest(self._state, name, row, encoded):
             return
-        share_values(row)
-        self._tasks[name] = task
+        task = self._tasks[name] = Task(name, share_values(row), row.args or EMPTY)
         if row.state == "ready":
             self._ready.append((task, encoded))
 

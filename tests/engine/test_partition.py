@@ -128,7 +128,7 @@ def test_a_late_waiter_is_told_the_error_of_a_task_that_failed_and_none_of_one_t
 
 
 def test_of_too_many_clients_that_wait_for_a_task_the_last_are_answered(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.core.requests.WAITERS_MAX", 3)
+    monkeypatch.setattr("hub.core.state.waiters.WAITERS_MAX", 3)
     command = run_one(world)
     for token in (b"a", b"b", b"c", b"d", b"e", b"e"):
         world.put("task.await", {"id": "t"}, replyto=b"2:" + token)

@@ -15,6 +15,7 @@ from .ended import EndedIndex
 from .ready import ReadyQueue
 from .task import Task
 from .tasks import TaskTable
+from .waiters import WaitingClients
 from .worker import LiveWorker
 
 #: Outdated entries of the agenda or the ready order that are tolerated before a sweep.
@@ -42,8 +43,7 @@ class PartitionState:
 
     def __init__(self, *, ended_entries_max: int) -> None:
         self.tasks = TaskTable()
-        self.waiters: dict[str, list[tuple[int, bytes]]] = {}
-        """Clients that wait for the outcome of a task, by its id: partition of `hub.replies` and token of the request."""
+        self.waiters = WaitingClients()
         self.live = 0
         self.planned = 0
         self.ended = EndedIndex(ended_entries_max)

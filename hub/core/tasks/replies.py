@@ -57,7 +57,7 @@ def reply_of_ended(changes: Changes, task: str, row: EndedRow) -> TaskReply:
 
 def answer_waiters(changes: Changes, task: Task) -> None:
     """Send the outcome of an ended task to all clients that wait for it."""
-    waiters = changes.state.waiters.pop(task.id, None)
+    waiters = changes.state.waiters.take(task.id)
     if waiters:
         reply = reply_of(changes, task)
         changes.replies += [Reply(partition, token, reply) for partition, token in waiters]
