@@ -8,6 +8,7 @@ No request is sent to a leader while the buffer of one of its partitions is full
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from ..protocol.fetch import FetchLimits
 from ..service import ServiceTasks, no_log
 from . import fetch_places
 from .cluster import Cluster
+from .deadlines import DeadlineTimer
 from .errors import ConnectionLost
 from .fetch_buffer import PartitionBuffer, Seen, TakenBatch
 from .fetch_places import SourceSettings, SourceTable
@@ -56,6 +58,8 @@ class Fetcher:
         self._table = SourceTable(self, cluster, sources, self._buffers, role=role)
         self._tasks = ServiceTasks("reading", no_log)
         self._waiter: asyncio.Future[bool] | None = None
+        self._wait_until = math.inf
+        self._deadlines = DeadlineTimer(self._end_wait)
 
     async def open(self, offsets: Mapping[TopicPartition, int], *, timeout_seconds: float = fetch_places.SEARCH_SECONDS) -> None:
         """Connect, within `timeout_seconds`, to the leaders of these partitions, which are read from these offsets. A new topic
@@ -97,14 +101,19 @@ class Fetcher:
         assert self._waiter is None, "the partitions have another reader"
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[bool] = loop.create_future()
-        self._waiter = waiter
-        timer = loop.call_later(seconds, _wake, waiter, False)
+        self._waiter, self._wait_until = waiter, loop.time() + seconds
+        self._deadlines.add(self._wait_until)
         try:
             self._fetch()
             return await waiter
         finally:
-            timer.cancel()
-            self._waiter = None
+            self._waiter, self._wait_until = None, math.inf
+
+    def _end_wait(self, now: float) -> float:
+        if self._waiter is None or self._wait_until > now:
+            return self._wait_until
+        _wake(self._waiter, False)
+        return math.inf
 
     # --- positions
 
@@ -213,6 +222,7 @@ class Fetcher:
         """Close the connections at once; `wait` returns False."""
         if self._waiter is not None:
             _wake(self._waiter, False)
+        self._deadlines.cancel()
         self._table.close()
         await self._tasks.cancel()
 

@@ -96,7 +96,6 @@ class CommandReader:
 
 def _has_usual_ids(command: ExecuteAttempt) -> bool:
     """Whether its ids are certainly valid, in one check of all."""
-    task, root, token, name = command.task, command.root, command.token, command.name
-    together = f"{task}{root}{token}{name}"
-    short = together.isascii() and len(together) <= ID_BYTES_MAX
-    return bool(task and root and token and name) and short and together.isprintable()
+    ids = command.task, command.root, command.token, command.name
+    together = "".join(ids)
+    return all(ids) and len(together) <= ID_BYTES_MAX and together.isascii() and together.isprintable()
