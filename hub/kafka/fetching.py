@@ -179,7 +179,7 @@ class Fetcher:
             elif source.is_outdated:  # brokers process the requests of a connection in order: the next one would be delayed
                 self._table.leave(source, list(source.parts))
                 source.broker.connection.close()
-        if not self._tasks and self._table.is_searchable:
+        if self._table.is_searchable and not self._tasks:
             self._tasks.start(self._search_again(), "leaders")
 
     @property
@@ -195,11 +195,13 @@ class Fetcher:
         """See `SourceOwner`."""
         if refused:
             self._table.leave(source, refused)
-        if moved and self._waiter is not None:
-            _wake(self._waiter, True)
-        if self._is_waiting:
-            self._fetch()
-        elif source.has_more:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            if not moved:
+                self._fetch()
+                return
+            waiter.set_result(True)
+        if source.has_more:
             source.send()
 
     def lost(self, source: FetchSource, error: ConnectionLost) -> None:
