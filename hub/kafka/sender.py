@@ -118,6 +118,8 @@ class Sender:
             raise self._too_late(outgoing, sending, timeout_seconds) from None
         finally:
             self._sending.discard(sending)
+            if not self._sending:
+                self._deadlines.cancel()  # an idle process does not wake up for it
             if sending.left:
                 self._discard(outgoing, on_done)
         if sending.error is not None:
