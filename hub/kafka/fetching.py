@@ -144,7 +144,7 @@ class Fetcher:
     def resume(self, partition: TopicPartition) -> None:
         """End `pause`."""
         self._buffers[partition].paused = False
-        if self._is_waiting:
+        if _is_open(self._waiter):
             self._fetch()
             self._notify(self._buffers[partition].is_ready)
 
@@ -162,7 +162,7 @@ class Fetcher:
                 await asyncio.sleep(fetch_places.BACKOFF_SECONDS)  # the brokers need a moment until they know a new leader
             while True:
                 await self._table.search(fetch_places.SEARCH_SECONDS)
-                if self._is_waiting:
+                if _is_open(self._waiter):
                     self._fetch()  # which leaves a leader that is polled without a partition that has moved to it
                 if not self._table.is_searchable:
                     return
@@ -195,12 +195,11 @@ class Fetcher:
         """See `SourceOwner`."""
         if refused:
             self._table.leave(source, refused)
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
+        if _is_open(self._waiter):
             if not moved:
                 self._fetch()
                 return
-            waiter.set_result(True)
+            self._notify(True)
         if source.has_more:
             source.send()
 
@@ -211,10 +210,6 @@ class Fetcher:
             part.buffer.failure = part.buffer.failure or error
         self._table.leave(source, partitions)
         self._notify(bool(partitions))
-
-    @property
-    def _is_waiting(self) -> bool:
-        return self._waiter is not None and not self._waiter.done()
 
     def _notify(self, moved: bool) -> None:
         if moved and self._waiter is not None:
@@ -232,3 +227,7 @@ class Fetcher:
 def _wake(waiter: "asyncio.Future[bool]", moved: bool) -> None:
     if not waiter.done():
         waiter.set_result(moved)
+
+
+def _is_open(waiter: "asyncio.Future[bool] | None") -> bool:
+    return waiter is not None and not waiter.done()
