@@ -92,11 +92,9 @@ def _compressed(batch: bytes, codec: int) -> bytes:
 
 def size_of(record: Record) -> int:
     """Upper bound of the size of a record in an uncompressed batch, in bytes."""
-    key, value, headers, _ = record
-    size = _RECORD_OVERHEAD + len(key or b"") + len(value or b"")
-    if headers:
-        names, values = zip(*headers, strict=True)
-        size += 8 * len(names) + 4 * sum(map(len, names)) + sum(map(len, filter(None, values)))
+    size = _RECORD_OVERHEAD + len(record.key or b"") + len(record.value or b"")
+    for name, value in record.headers:
+        size += 8 + 4 * len(name) + len(value or b"")
     return size
 
 

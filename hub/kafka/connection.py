@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeVar, cast
 
 from ..protocol import MalformedMessage, Message, RequestType, decode_response, encode_request, request_frame, response_body_at
 from .cluster import Cluster, name_of_address
+from .deadlines import DeadlineTimer
 from .errors import BrokerUnreachable, ConnectionLost
 
 ANSWER_BYTES_MAX = 64 << 20
@@ -42,8 +43,7 @@ class Connection(asyncio.Protocol):
         self._buffer = bytearray()
         self._correlation_id = 0
         self._waiting: dict[int, _Waiting] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = math.inf
+        self._deadlines = DeadlineTimer(self._check_deadlines)
 
     @classmethod
     async def open(
@@ -112,28 +112,18 @@ class Connection(asyncio.Protocol):
         seconds = timeout_seconds or self._request_seconds
         deadline = self._loop.time() + seconds
         self._waiting[number] = _Waiting(kind, on_answer, on_lost, deadline, seconds)
-        if deadline < self._timer_at:
-            self._set_timer(deadline)
+        self._deadlines.add(deadline)
         self._transport.write(request_frame(kind, number, self._client_id, body))
 
-    def _set_timer(self, deadline: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer, self._timer_at = self._loop.call_at(deadline, self._check_deadlines), deadline
-
-    def _check_deadlines(self) -> None:
-        """One timer serves all requests: responses do not cancel it, it is set again if requests are waiting."""
-        self._timer, self._timer_at = None, math.inf
-        now = self._loop.time()
+    def _check_deadlines(self, now: float) -> float:
         for number, waiting in self._waiting.items():
             if waiting.deadline <= now:
                 del self._waiting[number]
                 self.close()
                 reason = f"{self.address} did not respond to {waiting.kind.name} within {waiting.timeout_seconds:g} s."
                 waiting.on_lost(ConnectionLost(reason, cause=f"leader {self.address}"))
-                return
-        if self._waiting:
-            self._set_timer(min(waiting.deadline for waiting in self._waiting.values()))
+                return math.inf
+        return min([waiting.deadline for waiting in self._waiting.values()], default=math.inf)
 
     def close(self) -> None:
         """Close at once; pending requests raise `ConnectionLost`."""
@@ -188,9 +178,7 @@ class Connection(asyncio.Protocol):
 
     def _lost(self, reason: str) -> None:
         self._transport = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer, self._timer_at = None, math.inf
+        self._deadlines.cancel()
         waiting, self._waiting = self._waiting, {}
         message = f"The connection to {self.address} was closed before the response arrived ({reason})."
         for one in waiting.values():

@@ -8,12 +8,15 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from aiokafka.record.memory_records import MemoryRecords
+
 from ..errors import HubError
 from ..protocol import TopicPartition
 from ..protocol.fetch import FetchedPartition
+from .batch_layout import end_of_batch
 from .codec import is_abort
 from .errors import CorruptBatch
-from .fetched import FetchedBatches
+from .fetched import FetchedBatch
 
 _LENGTH_AT, _LENGTH_END = 8, 12
 
@@ -149,16 +152,18 @@ def visible_batches(data: bytes, aborted: Iterable[tuple[int, int]]) -> Iterable
     """The complete batches in `data` with the offset after each, and whether readers of committed records can see it. `aborted`:
     see `FetchedPartition`. Raises any exception at a batch with a wrong checksum or structure."""
     pending, aborting = sorted(aborted, key=lambda entry: entry[1], reverse=True), set()
-    batches = FetchedBatches(data)
-    while batches.has_next():
-        batch = batches.next_batch()
+    batches, end = MemoryRecords(data), 0
+    while (batch := batches.next_batch()) is not None:
+        start, end = end, end_of_batch(data, end)
         if not batch.validate_crc():
             raise ValueError("wrong checksum")
-        while pending and pending[-1][1] < batch.next_offset:
+        next_offset = batch.next_offset
+        while pending and pending[-1][1] < next_offset:
             aborting.add(pending.pop()[0])
         if batch.is_control_batch:
             if batch.producer_id in aborting and is_abort(batch):
                 aborting.discard(batch.producer_id)
-            yield batch, batch.next_offset, False
+            yield batch, next_offset, False
         else:
-            yield batch, batch.next_offset, not (aborting and batch.is_transactional and batch.producer_id in aborting)
+            visible = not (aborting and batch.is_transactional and batch.producer_id in aborting)
+            yield FetchedBatch(batch, data, start, end) if batch.magic == 2 else batch, next_offset, visible

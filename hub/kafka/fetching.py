@@ -8,6 +8,7 @@ No request is sent to a leader while the buffer of one of its partitions is full
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from ..protocol.fetch import FetchLimits
 from ..service import ServiceTasks, no_log
 from . import fetch_places
 from .cluster import Cluster
+from .deadlines import DeadlineTimer
 from .errors import ConnectionLost
 from .fetch_buffer import PartitionBuffer, Seen, TakenBatch
 from .fetch_places import SourceSettings, SourceTable
@@ -56,6 +58,8 @@ class Fetcher:
         self._table = SourceTable(self, cluster, sources, self._buffers, role=role)
         self._tasks = ServiceTasks("reading", no_log)
         self._waiter: asyncio.Future[bool] | None = None
+        self._wait_until = math.inf
+        self._deadlines = DeadlineTimer(self._end_wait)
 
     async def open(self, offsets: Mapping[TopicPartition, int], *, timeout_seconds: float = fetch_places.SEARCH_SECONDS) -> None:
         """Connect, within `timeout_seconds`, to the leaders of these partitions, which are read from these offsets. A new topic
@@ -97,14 +101,19 @@ class Fetcher:
         assert self._waiter is None, "the partitions have another reader"
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[bool] = loop.create_future()
-        self._waiter = waiter
-        timer = loop.call_later(seconds, _wake, waiter, False)
+        self._waiter, self._wait_until = waiter, loop.time() + seconds
+        self._deadlines.add(self._wait_until)
         try:
             self._fetch()
             return await waiter
         finally:
-            timer.cancel()
-            self._waiter = None
+            self._waiter, self._wait_until = None, math.inf
+
+    def _end_wait(self, now: float) -> float:
+        if self._waiter is None or self._wait_until > now:
+            return self._wait_until
+        _wake(self._waiter, False)
+        return math.inf
 
     # --- positions
 
@@ -135,7 +144,7 @@ class Fetcher:
     def resume(self, partition: TopicPartition) -> None:
         """End `pause`."""
         self._buffers[partition].paused = False
-        if self._is_waiting:
+        if _is_open(self._waiter):
             self._fetch()
             self._notify(self._buffers[partition].is_ready)
 
@@ -153,7 +162,7 @@ class Fetcher:
                 await asyncio.sleep(fetch_places.BACKOFF_SECONDS)  # the brokers need a moment until they know a new leader
             while True:
                 await self._table.search(fetch_places.SEARCH_SECONDS)
-                if self._is_waiting:
+                if _is_open(self._waiter):
                     self._fetch()  # which leaves a leader that is polled without a partition that has moved to it
                 if not self._table.is_searchable:
                     return
@@ -170,7 +179,7 @@ class Fetcher:
             elif source.is_outdated:  # brokers process the requests of a connection in order: the next one would be delayed
                 self._table.leave(source, list(source.parts))
                 source.broker.connection.close()
-        if not self._tasks and self._table.is_searchable:
+        if self._table.is_searchable and not self._tasks:
             self._tasks.start(self._search_again(), "leaders")
 
     @property
@@ -186,11 +195,12 @@ class Fetcher:
         """See `SourceOwner`."""
         if refused:
             self._table.leave(source, refused)
-        if moved and self._waiter is not None:
-            _wake(self._waiter, True)
-        if self._is_waiting:
-            self._fetch()
-        elif source.has_more:
+        if _is_open(self._waiter):
+            if not moved:
+                self._fetch()
+                return
+            self._notify(True)
+        if source.has_more:
             source.send()
 
     def lost(self, source: FetchSource, error: ConnectionLost) -> None:
@@ -201,10 +211,6 @@ class Fetcher:
         self._table.leave(source, partitions)
         self._notify(bool(partitions))
 
-    @property
-    def _is_waiting(self) -> bool:
-        return self._waiter is not None and not self._waiter.done()
-
     def _notify(self, moved: bool) -> None:
         if moved and self._waiter is not None:
             _wake(self._waiter, True)
@@ -213,6 +219,7 @@ class Fetcher:
         """Close the connections at once; `wait` returns False."""
         if self._waiter is not None:
             _wake(self._waiter, False)
+        self._deadlines.cancel()
         self._table.close()
         await self._tasks.cancel()
 
@@ -220,3 +227,7 @@ class Fetcher:
 def _wake(waiter: "asyncio.Future[bool]", moved: bool) -> None:
     if not waiter.done():
         waiter.set_result(moved)
+
+
+def _is_open(waiter: "asyncio.Future[bool] | None") -> bool:
+    return waiter is not None and not waiter.done()

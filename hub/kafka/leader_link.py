@@ -114,22 +114,21 @@ class LeaderLink:
         return None
 
     def _send(self, taken: Taken) -> None:
+        alone: ProduceOne | None = None
         if len(taken) == 1:
             ((queue, batch),) = taken
-            body = self._alone_of(queue.partition).request(batch.data)
+            alone = self._alone.get(queue.partition)
+            if alone is None:
+                alone = self._alone[queue.partition] = ProduceOne(queue.partition, self._timeout_ms)
+            body = alone.request(batch.data)
         else:
             body = write_request(None, self._timeout_ms, {queue.partition: batch.data for queue, batch in taken})
         self._unanswered += 1
-        self._connection.send(IDEMPOTENT_PRODUCE, body, partial(self._answered, taken), partial(self._lost, taken))
+        self._connection.send(IDEMPOTENT_PRODUCE, body, partial(self._answered, taken, alone), partial(self._lost, taken))
 
-    def _alone_of(self, partition: TopicPartition) -> ProduceOne:
-        alone = self._alone.get(partition)
-        if alone is None:
-            alone = self._alone[partition] = ProduceOne(partition, self._timeout_ms)
-        return alone
-
-    def _answered(self, taken: Taken, body: bytes) -> None:
-        answers = self._read(taken, body)
+    def _answered(self, taken: Taken, alone: ProduceOne | None, body: bytes) -> None:
+        stored = alone is not None and alone.is_stored(body)
+        answers = {taken[0][0].partition: _STORED} if stored else self._read(taken, body)
         self._unanswered -= 1
         self._proven = True
         try:
@@ -142,11 +141,9 @@ class LeaderLink:
         except Exception as error:
             self._on_error(error)
 
-    def _read(self, taken: Taken, body: bytes) -> dict[TopicPartition, Produced]:
+    @staticmethod
+    def _read(taken: Taken, body: bytes) -> dict[TopicPartition, Produced]:
         """Raises MalformedMessage."""
-        first = taken[0][0].partition
-        if len(taken) == 1 and self._alone_of(first).is_stored(body):
-            return {first: _STORED}
         answers = read_response(body)
         if any(queue.partition not in answers for queue, _ in taken):
             raise MalformedMessage("a partition of the request is missing")

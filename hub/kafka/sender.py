@@ -13,6 +13,7 @@ from ..logs import Logger
 from ..service import ServiceTasks
 from .cluster import Cluster
 from .codec import BATCH_BYTES_MAX, size_of
+from .deadlines import DeadlineTimer
 from .errors import ConnectionLost, RecordTooLarge
 from .partition_queue import OnDone, QueuedRecord
 from .producer import Producer
@@ -78,8 +79,7 @@ class Sender:
         self._tasks = ServiceTasks("the sender", self._release_all)
         self._producer = Producer(cluster, self._tasks, linger_ms=linger_ms)
         self._sending: set[_Sending] = set()
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = math.inf
+        self._deadlines = DeadlineTimer(self._check_deadlines)
         self._stopped = False
         self._in_flight = 0
         self._has_room = asyncio.Event()
@@ -111,34 +111,26 @@ class Sender:
         for one, record in zip(outgoing, queued, strict=True):
             self._producer.post(one.topic, one.partition, record)
         self._sending.add(sending)
-        if sending.deadline < self._timer_at:
-            self._set_timer(sending.deadline)
+        self._deadlines.add(sending.deadline)
         try:
             await sending.ended
         except TimeoutError:
             raise self._too_late(outgoing, sending, timeout_seconds) from None
         finally:
             self._sending.discard(sending)
+            if not self._sending:
+                self._deadlines.cancel()  # an idle process does not wake up for it
             if sending.left:
                 self._discard(outgoing, on_done)
         if sending.error is not None:
             raise sending.error
 
-    def _set_timer(self, deadline: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer, self._timer_at = asyncio.get_running_loop().call_at(deadline, self._check_deadlines), deadline
-
-    def _check_deadlines(self) -> None:
-        """One timer serves all calls of `send_many`: their ends do not cancel it, it is set again if others wait."""
-        self._timer, self._timer_at = None, math.inf
-        now = asyncio.get_running_loop().time()
+    def _check_deadlines(self, now: float) -> float:
         waiting = [sending for sending in self._sending if not sending.ended.done()]
         for sending in waiting:
             if sending.deadline <= now:
                 sending.fail(TimeoutError())
-        if later := [sending.deadline for sending in waiting if sending.deadline > now]:
-            self._set_timer(min(later))
+        return min([sending.deadline for sending in waiting if sending.deadline > now], default=math.inf)
 
     def _too_late(self, outgoing: Sequence[Outgoing], sending: _Sending, seconds: float) -> Exception:
         """The error after a timeout: that of a rejected record, or one that names the first partition that has not acknowledged
@@ -224,9 +216,7 @@ class Sender:
         self._idle.set()
         for sending in self._sending:
             sending.fail(ConnectionLost(f"The sender to {self._cluster} was stopped before records were acknowledged."))
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._deadlines.cancel()
         await self._tasks.cancel()
         self._producer.close()
 

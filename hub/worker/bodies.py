@@ -136,7 +136,7 @@ class Bodies:
             bytes(command.args),
             threads=self._threads,
             timeout_seconds=command.timeout_seconds,
-            on_thread=partial(self._in_thread, body),
+            on_thread=None if definition.is_async else partial(self._in_thread, body),
         )
         seconds = time.perf_counter() - began
         self._figures.ran(command.namespace, command.name, outcome, seconds)

@@ -16,7 +16,6 @@ from schemas import (
     printable,
     quoted,
 )
-from schemas.ids import ID_BYTES_MAX
 
 from ..kafka import StoredRecord
 from ..logs import Logger
@@ -79,7 +78,7 @@ class CommandReader:
     def _check(self, command: Command) -> None:
         if isinstance(command, _OF_A_PARTITION):
             self._check_partition(command.partition)
-        if isinstance(command, ExecuteAttempt) and not _has_usual_ids(command):
+        if isinstance(command, ExecuteAttempt):
             problem = (
                 check_id(command.task, "task")
                 or check_id(command.root, "root")
@@ -92,11 +91,3 @@ class CommandReader:
     def _check_partition(self, partition: int) -> None:
         if not 0 <= partition < self.partitions:
             raise MalformedRecord(f"partition: must be between 0 and {self.partitions - 1}, got {quoted(str(partition))}")
-
-
-def _has_usual_ids(command: ExecuteAttempt) -> bool:
-    """Whether its ids are certainly valid, in one check of all."""
-    task, root, token, name = command.task, command.root, command.token, command.name
-    together = f"{task}{root}{token}{name}"
-    short = together.isascii() and len(together) <= ID_BYTES_MAX
-    return bool(task and root and token and name) and short and together.isprintable()
