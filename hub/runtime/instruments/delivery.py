@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, get_args
 
-from ...delivery.status import State
 from ...metrics import Registry
 from .tables import GaugeTable
 
@@ -24,6 +23,8 @@ OUTCOMES = {
 
 def observe_delivery(registry: Registry, statuses: "Callable[[], Sequence[SubscriberStatus]]") -> None:
     """Publish the statuses of subscribers at each collection."""
+    from ...delivery.status import State  # here, because other processes import this module, too
+
     lag, age = GaugeTable(registry, "hub.subscriber.lag"), GaugeTable(registry, "hub.subscriber.lag.time")
     in_flight, states = GaugeTable(registry, "hub.subscriber.inflight"), GaugeTable(registry, "hub.subscriber.state")
 
