@@ -6,12 +6,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from select import select
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _NAME_BYTES_MAX = 15
+_STDOUT, _STDERR = 1, 2
 _ARG_START, _ARG_END = 45, 46
 """The last two: positions in /proc/self/stat after the name of the program, see proc_pid_stat(5)."""
 
@@ -39,6 +41,23 @@ def set_title(arguments: Sequence[str]) -> None:
     if start:  # 0 where the system hides it
         line = "\0".join(arguments).encode()[: end - start - 1]
         ctypes.memmove(start, line.ljust(end - start, b"\0"), end - start)
+
+
+def open_standard_streams() -> None:
+    """Open /dev/null in place of a stdin, stdout or stderr that was closed when the process started: otherwise a pipe or socket
+    gets its descriptor, and the interpreter has None in place of the stream."""
+    while (nowhere := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        pass
+    os.close(nowhere)
+    sys.stdout = sys.stdout or open(_STDOUT, "w", closefd=False)  # noqa: SIM115 - for the rest of the process
+    sys.stderr = sys.stderr or open(_STDERR, "w", closefd=False)  # noqa: SIM115
+
+
+def flush_standard_streams() -> None:
+    """Write what stdout and stderr buffer: a forked process would write it again. A closed pipe is not an error."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
 
 
 def describe_exit(code: int) -> str:

@@ -19,12 +19,12 @@ import os
 import select
 import signal
 import socket
-import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from struct import Struct
 from typing import NamedTuple, NoReturn
 
-from .child_process import die_with_parent, set_title
+from .child_process import die_with_parent, flush_standard_streams, open_standard_streams, set_title
 from .errors import HubError
 
 Run = Callable[[bytes, Sequence[int]], NoReturn]
@@ -74,12 +74,13 @@ class ForkServer:
     def __init__(self, run: Run, owner: str) -> None:
         self._over = f"The fork server of {owner} ended."
         gc.freeze()  # neither this process nor the others write to the pages of existing objects to collect garbage
+        open_standard_streams()
         self._socket, theirs = socket.socketpair()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush_standard_streams()
         parent = os.getpid()
         self.pid = os.fork()
         if self.pid == 0:
+            self._socket.close()
             _serve(theirs, run, owner, parent)
         theirs.close()
         self._numbers = 0
@@ -119,6 +120,8 @@ class ForkServer:
         if self._loop is not None and not self._is_over:
             self._loop.remove_reader(self._socket)
         self._is_over = True
+        with suppress(OSError):  # not closed only: a process that code of users forked may have a copy of the descriptor
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         os.waitpid(self.pid, 0)
 

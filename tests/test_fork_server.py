@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 SIGNALLED_EARLY = """
 import asyncio, os, signal, time
 from hub import fork_server
@@ -23,8 +25,39 @@ server = fork_server.ForkServer(lambda job, descriptors: signal.pause(), "a test
 asyncio.run(main())
 server.close()
 """
+CLOSES = """
+import os, signal
+from hub import fork_server
+
+server = fork_server.ForkServer(lambda job, descriptors: signal.pause(), "a test")
+server.close()
+os.write(2, b"closed")
+"""
+CLOSES_WITH_A_COPY = """
+import os, signal
+from hub import fork_server
+
+server = fork_server.ForkServer(lambda job, descriptors: signal.pause(), "a test")
+copy = os.fork() or (signal.alarm(60), signal.pause())
+server.close()
+os.write(2, b"closed")
+os.kill(copy, signal.SIGKILL)
+"""
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_a_signal_that_arrives_before_a_process_has_left_the_server_is_not_lost() -> None:
-    done = subprocess.run([sys.executable, "-c", SIGNALLED_EARLY], capture_output=True, text=True, timeout=60, check=False)
+    done = run(sys.executable, "-c", SIGNALLED_EARLY)
     assert (done.stdout, done.stderr) == ("-15\n", "")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&-"])
+def test_the_server_can_be_closed_where_stdin_or_stdout_was_never_open(closed: str) -> None:
+    assert run("sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, CLOSES).stderr == "closed"
+
+
+def test_the_server_can_be_closed_although_another_process_has_a_copy_of_its_socket() -> None:
+    assert run(sys.executable, "-c", CLOSES_WITH_A_COPY).stderr == "closed"

@@ -5,11 +5,10 @@ import contextlib
 import importlib
 import os
 import signal
-import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from ..child_process import set_title
+from ..child_process import flush_standard_streams, set_title
 from ..errors import ConfigurationError
 from ..fork_server import ForkServer
 from ..logs import Logger
@@ -49,8 +48,7 @@ def run_subscriber(data: bytes, descriptors: Sequence[int]) -> NoReturn:
         set_title(("hub", "subscriber", job.config.id))
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             code = runner.run(_deliver(job, Reporter(reports), CurrentEvents(current, job.suspects)))
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush_standard_streams()
     except BaseException:
         log.exception("a process of a subscriber failed", action="subscriber_process_failed")
     finally:

@@ -172,6 +172,11 @@ class Connection(asyncio.Protocol):
             self.close()
             reason = f"{self.address} sent a malformed response to {kind.name} ({malformed})."
             waiting.on_lost(ConnectionLost(reason, cause=f"leader {self.address}"))
+        except Exception as error:  # a defect: it must not leave a request without an end
+            self.close()
+            reason = f"A response of {self.address} to {kind.name} was not processed ({error!r})."
+            waiting.on_lost(ConnectionLost(reason, cause=f"leader {self.address}"))
+            raise
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost(str(exc) if exc else "closed by the broker")

@@ -354,4 +354,7 @@ def _read_length(body: bytes, at: int, form: struct.Struct, flexible: bool) -> t
     if flexible:
         value, at = read_uvarint(body, at)
         return value - 1, at
-    return form.unpack_from(body, at)[0], at + form.size
+    (length,) = form.unpack_from(body, at)
+    if length < -1:
+        raise MalformedMessage(f"a length of {length}")
+    return length, at + form.size

@@ -108,7 +108,10 @@ class _FetchOne:
         if place != self._place or aborted > _EMPTY_OR_NULL:
             return None
         at = self._response.size
-        size, at = (first, at + 1) if (first := body[at]) < 0x80 else read_uvarint(body, at)
+        try:
+            size, at = (first, at + 1) if (first := body[at]) < 0x80 else read_uvarint(body, at)
+        except IndexError:  # the body ends inside the size
+            return None
         end = at + size - 1 if size else at
         if body[end:] != _NO_TAGS * 3:
             return None

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+from ..child_process import flush_standard_streams
 from ..logs import Logger
 from ..service import ServiceTasks, run_until
 from .health import Health, HealthAddress, HealthAddressTaken, HealthLimits, HealthServer, Pages, ProcessPages
@@ -113,8 +114,7 @@ class Process:
     def end_at_once(self, why: str, code: int = 0) -> NoReturn:
         """End at once without waiting for threads."""
         log.warning("ending at once", action="process_ended_at_once", role=self.role, reason=why)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush_standard_streams()
         os._exit(code)
 
     async def until_stopped(self, work: Coroutine[Any, Any, Any]) -> bool:

@@ -126,6 +126,13 @@ def test_a_broker_skips_tags_of_a_request_and_refuses_a_topic_without_name() -> 
         read_request(limits + b"\2\0\2" + position + b"\0\0", 0, 12)
 
 
+def test_a_request_with_a_negative_number_of_topics_is_malformed() -> None:
+    body = write_request(11, LIMITS, (0, -1), {})
+    counted = body.index(b"\0\0\0\0", 25)
+    with pytest.raises(MalformedMessage, match="a length of -2"):
+        read_request(body[:counted] + b"\xff\xff\xff\xfe" + body[counted + 4 :], 0, 11)
+
+
 @given(st.sampled_from(VERSIONS), st.integers(0, 100), st.binary(max_size=8))
 def test_a_request_with_invalid_bytes_is_malformed_and_nothing_else(version: int, at: int, rubbish: bytes) -> None:
     body = write_request(version, LIMITS, (0, -1), {TopicPartition("t", 2): FetchPosition(5, 7, 77)})

@@ -1,10 +1,12 @@
 """The codecs for one partition: what they write and read is what those of `produce` and `fetch` do."""
 
+from collections.abc import Callable
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.protocol import ErrorCode, MalformedMessage, TopicPartition, fetch, produce
-from hub.protocol.fetch import FetchLimits, FetchPosition, PartitionData
+from hub.protocol.fetch import FetchAnswer, FetchLimits, FetchPosition, PartitionData
 from hub.protocol.one_partition import FetchCodec, ProduceOne
 from hub.protocol.produce import PartitionResult
 
@@ -74,17 +76,28 @@ def test_fetch_responses_are_read_the_same(version: int, topics: dict[str, list[
     assert reading(version, TopicPartition("a", 1)).read(body) == fetch.read_response(body, version)
 
 
+def read_or_malformed(read: Callable[[bytes], FetchAnswer], body: bytes) -> FetchAnswer | None:
+    try:
+        return read(body)
+    except MalformedMessage:
+        return None
+
+
+def assert_read_the_same(body: bytes) -> None:
+    read = reading(12, TopicPartition("a", 1)).read
+    assert read_or_malformed(read, body) == read_or_malformed(lambda one: fetch.read_response(one, 12), body)
+
+
+BODY = fetch.write_response([("a", [PartitionData(1, ErrorCode.NONE, 10, 8, 1, None, b"records" * 50)])], 12)
+
+
 @given(st.integers(0, 400), st.binary(max_size=8))
 def test_invalid_bytes_are_malformed_or_read_the_same(at: int, rubbish: bytes) -> None:
-    body = fetch.write_response([("a", [PartitionData(1, ErrorCode.NONE, 10, 8, 1, [], b"records" * 50)])], 12)
-    at %= len(body)
-    broken = body[:at] + rubbish + body[at + len(rubbish) :]
-    try:
-        expected = fetch.read_response(broken, 12)
-    except MalformedMessage:
-        expected = None
-    try:
-        found = reading(12, TopicPartition("a", 1)).read(broken)
-    except MalformedMessage:
-        found = None
-    assert found == expected
+    at %= len(BODY)
+    assert_read_the_same(BODY[:at] + rubbish + BODY[at + len(rubbish) :])
+
+
+def test_a_response_that_is_cut_off_is_malformed_or_read_the_same_also_within_the_size_of_the_records() -> None:
+    for at in range(len(BODY)):
+        for end in (b"", b"\x80"):
+            assert_read_the_same(BODY[:at] + end)
