@@ -19,6 +19,7 @@ import os
 import select
 import signal
 import socket
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from struct import Struct
@@ -33,6 +34,8 @@ return; what it raises passes through the caller of `ForkServer`, so that a proc
 
 _MESSAGE = Struct("!cIi")
 NOT_FORKED = -1
+END_SECONDS = 2.0
+"""How long the server may take to end; then it is killed."""
 log = logging.getLogger(__name__)
 _DESCRIPTORS_MAX = 4096
 _PER_JOB_MAX = 8
@@ -112,6 +115,11 @@ class ForkServer:
             os.close(writing)
         return process
 
+    def kill(self) -> None:
+        """Kill the server, which may not respond: what waits for it fails. Linux then kills its processes."""
+        if not self._is_closed:
+            os.kill(self.pid, signal.SIGKILL)
+
     def close(self) -> None:
         """End the server. Processes that are still running are killed."""
         if self._is_closed:
@@ -123,7 +131,12 @@ class ForkServer:
         with suppress(OSError):  # not closed only: a process that code of users forked may have a copy of the descriptor
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
-        os.waitpid(self.pid, 0)
+        deadline = time.monotonic() + END_SECONDS
+        with suppress(ChildProcessError):  # SIGCHLD is ignored, and nothing is left to wait for
+            while os.waitpid(self.pid, os.WNOHANG)[0] == 0:
+                if time.monotonic() > deadline:  # stopped, for example
+                    os.kill(self.pid, signal.SIGKILL)
+                time.sleep(0.002)
 
     def _send(self, kind: bytes, number: int, value: int) -> None:
         try:

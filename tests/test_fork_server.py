@@ -44,6 +44,28 @@ os.write(2, b"closed")
 os.kill(copy, signal.SIGKILL)
 """
 
+STOPPED = """
+import asyncio, os, signal
+from hub import fork_server
+
+async def main():
+    process = await server.fork(b"")
+    os.kill(server.pid, signal.SIGSTOP)
+    process.signal(signal.SIGKILL)
+    server.kill()
+    try:
+        await process.ended
+    except fork_server.ForkServerEnded as error:
+        print(error)
+
+fork_server.END_SECONDS = 0.05
+for work in (main, None):
+    server = fork_server.ForkServer(lambda job, descriptors: signal.pause(), "a test")
+    asyncio.run(work()) if work else os.kill(server.pid, signal.SIGSTOP)
+    server.close()
+    print("closed")
+"""
+
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -61,3 +83,8 @@ def test_the_server_can_be_closed_where_stdin_or_stdout_was_never_open(closed: s
 
 def test_the_server_can_be_closed_although_another_process_has_a_copy_of_its_socket() -> None:
     assert run(sys.executable, "-c", CLOSES_WITH_A_COPY).stderr == "closed"
+
+
+def test_a_server_that_is_stopped_can_be_killed_and_closed() -> None:
+    done = run(sys.executable, "-c", STOPPED)
+    assert (done.stdout, done.stderr) == ("The fork server of a test ended.\nclosed\nclosed\n", "")

@@ -97,6 +97,11 @@ class Launcher:
                 log.warning("the fork server ended; processes are new ones from now on", action="fork_server_ended")
         return await _NewProcess.start(command)
 
+    def kill(self) -> None:
+        """Kill the fork server, and with it its processes: it does not respond to requests to kill them."""
+        if self._server is not None:
+            self._server.kill()
+
     def close(self) -> None:
         """End the fork server, and with it its processes."""
         if self._server is not None:

@@ -32,6 +32,8 @@ PAUSE_SECONDS = (0.1, 5.0)
 SETTLED_SECONDS = 10.0
 """A process that ran for this time is restarted after the shortest backoff."""
 READY_SECONDS = 60.0
+KILL_SECONDS = 5.0
+"""For the end of a process after SIGKILL; then the fork server is killed, too."""
 DRAIN_ORDER = ("worker", "delivery", "analytics", "engine", "broker", "broker+engine")
 BROKER_ROLES = ("broker", "broker+engine")
 
@@ -217,6 +219,9 @@ class Supervisor:
         if not keeper.done():
             log.error("killed", action="child_killed", child=child.spec.name, after_seconds=self.fleet.drain_seconds)
             child.signal(signal.SIGKILL)
+            await asyncio.wait([keeper], timeout=KILL_SECONDS)
+            if not keeper.done():
+                self._launcher.kill()
             await asyncio.wait([keeper])
         if not keeper.cancelled() and (error := keeper.exception()) is not None:
             log.debug("had failed", action="child_had_failed", child=child.spec.name, reason=str(error))  # raised already
