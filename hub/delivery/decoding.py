@@ -135,9 +135,9 @@ def _facts_of_any_lead(lead: SharedHeaders) -> LeadFacts:
 
 
 def _facts_of_trail(trail: SharedHeaders) -> TrailFacts:
-    stamp = None
-    if _NOT_OF_TRAILS.isdisjoint([name for name, _ in trail.headers]):
+    headers, stamp = trail.headers, None
+    if _NOT_OF_TRAILS.isdisjoint([name for name, _ in headers]):
         with contextlib.suppress(MalformedEvent):  # the general decoder reports it
-            stamp = event_stamp(trail.headers)
+            stamp = event_stamp(headers)
     facts = trail.facts = TrailFacts(stamp)
     return facts

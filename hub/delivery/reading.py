@@ -3,6 +3,7 @@
 The end offsets come with the records. They are requested only while nothing is read, and after a failure.
 """
 
+import asyncio
 import time
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
@@ -16,6 +17,10 @@ OVERDUE_SECONDS = MAX_WAIT_MS / 1000 + 1.5
 END_AGE_MS = 2_000
 """The age that an end offset may have while nothing is read."""
 WAIT_SECONDS = 60.0
+PACE_SECONDS = 0.01
+"""The interval between a response and the next request, if all records of the response were read. While events follow each other
+quickly, those of this time come in one response, which costs little more than that for a single event. After a longer silence an
+event is not delayed: the request for it was sent before."""
 
 
 class Bounds(NamedTuple):
@@ -35,7 +40,8 @@ class AssignmentReader:
         self._partitions: dict[int, TopicPartition] = {}
         self._requested: dict[int, tuple[int, int]] = {}
         """Time in ms and value of the end offsets that were requested."""
-        self._is_waiting = False
+        self._is_waiting = self._is_closed = False
+        self._answered_at = -PACE_SECONDS
         self.paused: set[int] = set()
 
     async def open(self, numbers: Collection[int]) -> dict[int, Bounds]:
@@ -59,12 +65,17 @@ class AssignmentReader:
         return self._chunks.read(limit)
 
     async def wait(self) -> None:
-        """Wait until there may be more to read."""
+        """Wait until there may be more to read, or the reader is closed."""
+        loop = asyncio.get_running_loop()
         self._is_waiting = True
         try:
-            await self._fetcher.wait(WAIT_SECONDS)
+            if (delay := self._answered_at + PACE_SECONDS - loop.time()) > 0:
+                await asyncio.sleep(delay)
+            if not self._is_closed:
+                await self._fetcher.wait(WAIT_SECONDS)
         finally:
             self._is_waiting = False
+            self._answered_at = loop.time()
 
     def position(self, number: int) -> int:
         """The offset after the records that were read and those after them that are not visible; 0 if a part of their batch is
@@ -126,6 +137,7 @@ class AssignmentReader:
 
     async def close(self) -> None:
         """Close the connections; `wait` returns."""
+        self._is_closed = True
         await self._fetcher.close()
 
 

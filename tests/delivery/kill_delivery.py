@@ -148,7 +148,7 @@ class KilledDelivery:
         """The complete lines of a subscriber."""
         path = self.folder / id
         text = path.read_text() if path.exists() else ""
-        return [SeenLine(*json.loads(line)) for line in text[: text.rfind("\n") + 1].splitlines()]
+        return [SeenLine(*json.loads(line)) for line in text[: text.rfind("\n") + 1].splitlines() if line.endswith("]")]
 
     def _size(self, id: str) -> int:
         path = self.folder / id

@@ -28,7 +28,7 @@ class Witnesses(Subscriber[LineSettings]):
         place = f"{meta.partition}/{meta.offset}"
         line = [event.subject, event.sequence, meta.idempotency_key, place, meta.replay, os.getpid()]
         with self.settings.path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(f"\n{json.dumps(line)}\n")  # the last process may have been killed in the middle of a write
 
 
 class Rejects(Witnesses):

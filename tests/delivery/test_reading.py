@@ -7,14 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.delivery import DeliveryService, SubscriberConfig, feed
+from hub.delivery import DeliveryService, SubscriberConfig, feed, reading
 from hub.delivery.config import plan
+from hub.delivery.reading import AssignmentReader
 from hub.delivery.selection import MALFORMED, Selection
 from hub.delivery.window import Session
 from hub.kafka import Cluster, Record, RecordPicker, build_batch
 from hub.kafka.fetched import FetchedBatch, FetchedBatches, record_at
 from hub.kafka.header_walk import HeaderWalk
 from subscribers import F, Filter, Subscriber, SubscriberSettings, on
+from tests import virtual_time
 from tests.brokers import unique
 
 from .event_log import committed_offset, completed, create_topic, progress, running, write
@@ -163,3 +165,53 @@ def test_a_plan_selects_by_the_filter_of_the_plugin_and_by_the_configured_one() 
     )
     count, found = RecordPicker(rule).pick(FetchedBatches(batch).next_batch(), 0)
     assert (count, [record.offset for record, *_ in found]) == (6, [0])
+
+
+class Answers:
+    """In place of a fetcher: answers each request after the next of these `delays`. `requested_at`: the times of the requests."""
+
+    def __init__(self, delays: list[float]) -> None:
+        self._delays = iter(delays)
+        self.requested_at: list[float] = []
+
+    take = None
+
+    async def wait(self, seconds: float) -> bool:
+        self.requested_at.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(next(self._delays))
+        return True
+
+    async def close(self) -> None: ...
+
+
+def reader_of(answers: Answers) -> AssignmentReader:
+    reader = AssignmentReader(Cluster.of("127.0.0.1:1"), "t", Selection(Everything, SubscriberSettings(), None))
+    reader._fetcher = answers  # type: ignore[assignment]
+    return reader
+
+
+def test_events_that_follow_each_other_quickly_are_requested_together_and_the_next_after_a_silence_at_once() -> None:
+    async def read() -> list[float]:
+        answers = Answers([0.0, 0.001, 0.0, 1.0, 0.0])
+        reader = reader_of(answers)
+        for _ in range(5):
+            await reader.wait()
+        return answers.requested_at
+
+    pace = reading.PACE_SECONDS
+    expected = [0.0, pace, 2 * pace + 0.001, 3 * pace + 0.001, 4 * pace + 1.001]
+    assert virtual_time.run(read()) == pytest.approx(expected)
+
+
+def test_a_reader_that_is_closed_requests_no_more() -> None:
+    async def read() -> int:
+        answers = Answers([0.0, 0.0])
+        reader = reader_of(answers)
+        await reader.wait()
+        waiting = asyncio.create_task(reader.wait())
+        await asyncio.sleep(0)
+        await reader.close()
+        await waiting
+        return len(answers.requested_at)
+
+    assert virtual_time.run(read()) == 1
