@@ -231,8 +231,11 @@ class _Server:
         signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
         signal.set_wakeup_fd(self._waking, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        poll = select.poll()
+        for descriptor in (self._socket.fileno(), self._woken):
+            poll.register(descriptor, select.POLLIN)
         while True:
-            readable, _, _ = select.select([self._socket.fileno(), self._woken], [], [])
+            readable = {descriptor for descriptor, _ in poll.poll()}
             if self._woken in readable:
                 os.read(self._woken, 4096)
                 self._reap()

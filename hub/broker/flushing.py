@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from ..service import ServiceTasks
@@ -30,6 +31,8 @@ LAZY_FLUSH_SECONDS = 0.005
 """Longest time before data without a waiting client (inside transactions) is written."""
 PENDING_BYTES_MAX = 4 << 20
 MAINTENANCE_SECONDS = 1.0
+IDLE_MAINTENANCE_SECONDS = 5.0
+"""The second while nothing is written, unless the disk is full."""
 
 
 def end_process(error: BaseException) -> None:
@@ -66,6 +69,8 @@ class Flusher:
         self._tasks = ServiceTasks("the broker", on_fatal)
         self._write_seconds = 0.0
         self._wanted = False
+        self._written = asyncio.Event()
+        """Something was written since the last maintenance."""
         self._stopping = False
         self.on_checkpoint: Callable[[], None] = lambda: None
         """Called after each checkpoint."""
@@ -141,6 +146,7 @@ class Flusher:
                 self._request(True)
 
     def _after(self, block: PendingBlock, plan: CheckpointPlan | None) -> None:
+        self._written.set()
         if plan is not None:
             self._wanted = False
             position = self._storage.begin_checkpoint()
@@ -173,6 +179,11 @@ class Flusher:
             if not self._writing and not self._broker.state.pending.is_due:
                 self._storage.rest()
             await asyncio.sleep(self._sync_seconds or MAINTENANCE_SECONDS)
+            if self._storage.writable and not self._sync_seconds:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(IDLE_MAINTENANCE_SECONDS):
+                        await self._written.wait()
+            self._written.clear()
 
     async def _sync_in_thread(self) -> None:
         synced: asyncio.Future[None] = self._loop.create_future()

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hub.broker import BrokerServer
+import pytest
+
+from hub.broker import BrokerServer, flushing
 from hub.broker.files import FileStorage
 from hub.broker.flushing import INLINE_SYNC_SECONDS
 
@@ -22,6 +24,20 @@ class CountedDisk(FileStorage):
     def write(self, parts: Sequence[bytes]) -> None:
         self.writes += 1
         super().write(parts)
+
+
+class MaintainedDisk(FileStorage):
+    """Counts how often it is maintained; `is_full` makes it one without room."""
+
+    maintained, is_full = 0, False
+
+    def maintain(self) -> None:
+        self.maintained += 1
+        super().maintain()
+
+    @property
+    def writable(self) -> bool:
+        return not self.is_full and super().writable
 
 
 class SlowDisk(CountedDisk):
@@ -99,3 +115,22 @@ async def test_intervals_sync_beside_the_writes(tmp_path: Path) -> None:
     await again.start()
     assert again.local.end("t", 0) == 1500
     await again.stop()
+
+
+async def test_a_disk_is_maintained_soon_after_a_write_and_while_it_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flushing, "MAINTENANCE_SECONDS", 0.001)
+    monkeypatch.setattr(flushing, "IDLE_MAINTENANCE_SECONDS", 3_600.0)
+    storage = MaintainedDisk(tmp_path)
+    storage.is_full = True
+    server = BrokerServer(tmp_path, storage=storage)
+    await server.start()
+    await until(lambda: storage.maintained > 100)
+    storage.is_full = False
+    await server.local.create_topic("t", 1)
+    for _ in range(3):
+        before = storage.maintained
+        await server.local.append("t", 0, batch([b"1"]))
+        await until(lambda before=before: storage.maintained > before)
+    await server.stop()
