@@ -47,7 +47,7 @@ def open_standard_streams() -> None:
     """Open /dev/null in place of a stdin, stdout or stderr that was closed when the process started: otherwise a pipe or socket
     gets its descriptor, and the interpreter has None in place of the stream."""
     while (nowhere := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
-        pass
+        os.set_inheritable(nowhere, True)
     os.close(nowhere)
     sys.stdout = sys.stdout or open(_STDOUT, "w", closefd=False)  # noqa: SIM115 - for the rest of the process
     sys.stderr = sys.stderr or open(_STDERR, "w", closefd=False)  # noqa: SIM115

@@ -34,6 +34,8 @@ return; what it raises passes through the caller of `ForkServer`, so that a proc
 
 _MESSAGE = Struct("!cIi")
 NOT_FORKED = -1
+FORK_SECONDS = 30.0
+"""How long a fork may take; then the server is killed, since it would not report the ends of its processes either."""
 END_SECONDS = 2.0
 """How long the server may take to end; then it is killed."""
 log = logging.getLogger(__name__)
@@ -102,9 +104,11 @@ class ForkServer:
         try:
             socket.send_fds(self._socket, [_MESSAGE.pack(b"f", number, len(job))], [writing, *descriptors])
             self._socket.sendall(job)
-            await asyncio.shield(process.forked)
-        except OSError as error:
+            async with asyncio.timeout(FORK_SECONDS):
+                await asyncio.shield(process.forked)
+        except OSError as error:  # also TimeoutError
             os.close(reading)
+            self.kill()
             self._end()
             raise ForkServerEnded(self._over) from error
         except BaseException:

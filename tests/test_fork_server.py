@@ -66,6 +66,24 @@ for work in (main, None):
     print("closed")
 """
 
+STOPPED_BEFORE_A_FORK = """
+import asyncio, os, signal
+from hub import fork_server
+
+async def main():
+    os.kill(server.pid, signal.SIGSTOP)
+    for _ in range(2):
+        try:
+            await server.fork(b"")
+        except fork_server.ForkServerEnded as error:
+            print(error)
+
+fork_server.FORK_SECONDS = 0.05
+server = fork_server.ForkServer(lambda job, descriptors: signal.pause(), "a test")
+asyncio.run(main())
+server.close()
+"""
+
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -88,3 +106,8 @@ def test_the_server_can_be_closed_although_another_process_has_a_copy_of_its_soc
 def test_a_server_that_is_stopped_can_be_killed_and_closed() -> None:
     done = run(sys.executable, "-c", STOPPED)
     assert (done.stdout, done.stderr) == ("The fork server of a test ended.\nclosed\nclosed\n", "")
+
+
+def test_a_server_that_is_stopped_is_killed_when_a_process_is_wanted() -> None:
+    done = run(sys.executable, "-c", STOPPED_BEFORE_A_FORK)
+    assert (done.stdout, done.stderr) == (2 * "The fork server of a test ended.\n", "")

@@ -135,8 +135,8 @@ class LocalBroker:
             raise BrokerError(error, transactional_id)
         if entry.open:
             raise BrokerError(ErrorCode.CONCURRENT_TRANSACTIONS, f"transactional id {transactional_id} has an open transaction")
-        if not batches:
-            raise BrokerError(ErrorCode.INVALID_TXN_STATE, "the transaction has no batches")
+        if not batches or not all(batches.values()):
+            raise BrokerError(ErrorCode.INVALID_TXN_STATE, "the transaction has no batches, or none for one of its partitions")
         checked: list[tuple[PartitionLog, bytes, BatchHeader]] = []
         firsts = {}
         for partition, given in batches.items():

@@ -153,8 +153,8 @@ def _add_timers_of_run(state: PartitionState, task_id: str, timers: Timers) -> N
 
 
 def restore_at_rest(state: PartitionState, task_id: str, row: TaskRow, encoded: bytes) -> bool:
-    """Add a task of a changelog to memory, at rest, if it waits only for a time: then its order among the others does not
-    matter. Returns whether it does. `encoded` is its row.
+    """Add a task of a changelog to memory, at rest, if it waits only for a time: its order among the others then matters only
+    where timers are due in the same microsecond. Returns whether it does. `encoded` is its row.
 
     Does what the table of indexes does for these states, without an object per task: most tasks of a large changelog are such.
     """
@@ -163,11 +163,11 @@ def restore_at_rest(state: PartitionState, task_id: str, row: TaskRow, encoded: 
     state.tasks.add_at_rest(task_id, encoded)
     state.live += 1
     timers = row.timers
+    _add_timers_of_run(state, task_id, timers)  # first, as when it was created: in this order they are due at the same time
     if timers.start is not None and row.state == "scheduled":
         state.agenda.add(timers.start, "start", task_id)
     elif timers.retry is not None and row.state == "retrying":
         state.agenda.add(timers.retry, "retry", task_id, row.dispatch)
-    _add_timers_of_run(state, task_id, timers)
     return True
 
 

@@ -12,6 +12,7 @@ import os
 import pickle
 import signal
 import sys
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from types import MappingProxyType
@@ -111,7 +112,7 @@ class Launcher:
 def make_launcher(roles: Iterable[str], run: Run) -> Launcher:
     """The launcher for processes of these roles. `run`: what a forked process does, see `become_role`. Call it before
     this process has threads or event loops, and before it imports code of users."""
-    if sys.platform != "linux":
+    if sys.platform != "linux" or threading.active_count() > 1:  # threads of a debugger or an instrumentation, for example
         return Launcher()
     gc.disable()  # modules are no garbage, and a search for it takes a tenth of their import
     for name in dict.fromkeys((*_EVERY_ROLE, *(name for role in roles for name in MODULES[role]))):

@@ -90,3 +90,21 @@ def test_ready_tasks_behind_many_others_rest_and_are_dispatched_in_their_order(
     world.step()
     assert [command.task for command in world.dispatched()] == names
     assert resting(world) == 0
+
+
+def test_timers_that_are_due_at_the_same_time_have_the_same_order_after_a_crash() -> None:
+    decided = []
+    for crash in (False, True):
+        world = World()
+        world.worker()
+        world.submit(name="a", id="t", start_after=100, not_start_after=100)
+        world.step()
+        assert resting(world) == 1
+        if crash:
+            world.crash()
+            world.worker()
+        before = len(world.events)
+        world.step(seconds=101)
+        world.step()
+        decided.append([event.type for event in world.events[before:] if event.subject == "t"])
+    assert decided[0] == decided[1] == ["task.expired"]
