@@ -1,4 +1,4 @@
-"""Processes forked from this one: their end with their parent, their exit codes, a check that runs in one."""
+"""What forked processes need: their end with their parent, title, standard streams, exit codes, a check that runs in one."""
 
 import ctypes
 import os
@@ -15,7 +15,7 @@ _PR_SET_NAME = 15
 _NAME_BYTES_MAX = 15
 _STDOUT, _STDERR = 1, 2
 _ARG_START, _ARG_END = 45, 46
-"""The last two: positions in /proc/self/stat after the name of the program, see proc_pid_stat(5)."""
+"""Positions in /proc/self/stat, counted from the field after the name of the program; see proc_pid_stat(5)."""
 
 
 def die_with_parent(parent: int) -> None:

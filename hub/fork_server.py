@@ -33,14 +33,16 @@ Run = Callable[[bytes, Sequence[int]], NoReturn]
 return; what it raises passes through the caller of `ForkServer`, so that a process can leave all that its owner was doing."""
 
 _MESSAGE = Struct("!cIi")
-NOT_FORKED = -1
+_NOT_FORKED = -1
 FORK_SECONDS = 30.0
 """How long a fork may take; then the server is killed, since it would not report the ends of its processes either."""
 END_SECONDS = 2.0
 """How long the server may take to end; then it is killed."""
 log = logging.getLogger(__name__)
 _DESCRIPTORS_MAX = 4096
+"""Descriptors up to this one are closed in the server."""
 _PER_JOB_MAX = 8
+"""Most descriptors of one job, that for its reports included."""
 _BLOCKED = {signal.SIGTERM}
 """Blocked in the server, and not ignored: a process that gets it before it has left the server must not lose it."""
 
@@ -74,10 +76,10 @@ class ForkedProcess:
 
 class ForkServer:
     """The handle to the server; create it in the main thread, before there are other threads or event loops. Then use it from
-    one event loop. `owner`: for messages."""
+    one event loop. `run`: what a forked process does. `owner`: its name in messages and in the title of the server."""
 
     def __init__(self, run: Run, owner: str) -> None:
-        self._over = f"The fork server of {owner} ended."
+        self._ended_message = f"The fork server of {owner} ended."
         gc.freeze()  # neither this process nor the others write to the pages of existing objects to collect garbage
         open_standard_streams()
         self._socket, theirs = socket.socketpair()
@@ -110,7 +112,7 @@ class ForkServer:
             os.close(reading)
             self.kill()
             self._end()
-            raise ForkServerEnded(self._over) from error
+            raise ForkServerEnded(self._ended_message) from error
         except BaseException:
             os.close(reading)
             process.signal(signal.SIGKILL)
@@ -150,7 +152,7 @@ class ForkServer:
 
     def _listen(self) -> None:
         if self._is_over:
-            raise ForkServerEnded(self._over)
+            raise ForkServerEnded(self._ended_message)
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             self._loop.add_reader(self._socket, self._receive)
@@ -180,7 +182,7 @@ class ForkServer:
         self._is_over = True
         if self._loop is not None:
             self._loop.remove_reader(self._socket)
-        error = ForkServerEnded(self._over)
+        error = ForkServerEnded(self._ended_message)
         for process in self._processes.values():
             for future in (process.forked, process.ended):
                 if not future.done():
@@ -271,9 +273,9 @@ class _Server:
     def _fork(self, number: int, job: _Forked, *, is_complete: bool) -> bool:
         """Fork a process; True in that process. Without resources for it (processes, descriptors) it has ended at once, with the
         process id 0."""
-        server, pid = os.getpid(), NOT_FORKED
+        server, pid = os.getpid(), _NOT_FORKED
         try:
-            pid = os.fork() if is_complete else NOT_FORKED
+            pid = os.fork() if is_complete else _NOT_FORKED
         except OSError as error:
             log.error("could not fork", extra={"action": "fork_failed"}, exc_info=error)
         if pid == 0:
@@ -281,7 +283,7 @@ class _Server:
             return True
         for descriptor in job.descriptors:
             os.close(descriptor)
-        if pid == NOT_FORKED:
+        if pid == _NOT_FORKED:
             self._socket.sendall(_MESSAGE.pack(b"f", number, 0) + _MESSAGE.pack(b"e", number, 1))
             return False
         self._numbers[pid], self._pids[number] = number, pid

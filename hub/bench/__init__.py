@@ -4,7 +4,7 @@ from .broker import measure_broker
 from .delivery import FAILURES, measure_reading, until_settled
 from .engine import measure_engine
 from .figures import all_completed, conditions, cpu_us_per_task, disk_bytes_per_task, figures_of, percentile, spread
-from .idle import ProcessUse, families, family, measure_idle, total, until_calm
+from .idle import ProcessUse, cpu_seconds, families, family, measure_idle, total, until_calm
 from .measures import BENCHMARKS, NOOP, Benchmark, Round
 from .memory import fill, first_result, pss_bytes, snapshot_bytes, stored_bytes
 from .suite import Column, Figure, percentiles, rates, render_markdown
@@ -27,6 +27,7 @@ __all__ = [
     "Round",
     "all_completed",
     "conditions",
+    "cpu_seconds",
     "cpu_us_per_task",
     "disk_bytes_per_task",
     "families",

@@ -1,4 +1,5 @@
-"""What processes use while nothing happens: wake-ups, CPU time, memory, threads, connections. Linux only, from /proc.
+"""What processes use while nothing happens: wake-ups, CPU time, memory, threads, connections. Linux only, from /proc and
+from the CPU clocks of processes.
 
 A wake-up is a voluntary context switch of a thread: it had gone to sleep, and a timer, a socket or another thread woke it
 (`voluntary_ctxt_switches` in /proc/<pid>/task/<tid>/status, see proc(5)).
@@ -6,6 +7,7 @@ A wake-up is a voluntary context switch of a thread: it had gone to sleep, and a
 
 import asyncio
 import os
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -114,8 +116,11 @@ def _count(pids: list[int]) -> _Counts:
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time of all threads of a process since its start, ended threads included, to the nanosecond: /proc counts in ticks of
-    10 ms, more than a process uses in a second while nothing happens. Raises HubError if it has ended."""
+    """CPU time of all threads of a process since its start, ended threads included. On Linux to the nanosecond: /proc counts in
+    ticks of 10 ms, more than a process uses in a second while nothing happens. Raises HubError if it has ended."""
+    if sys.platform != "linux":
+        times = _ask(pid).cpu_times()
+        return float(times.user + times.system)
     try:
         return time.clock_gettime(~pid << 3 | _SCHEDULED)
     except OSError:

@@ -31,8 +31,9 @@ LAZY_FLUSH_SECONDS = 0.005
 """Longest time before data without a waiting client (inside transactions) is written."""
 PENDING_BYTES_MAX = 4 << 20
 MAINTENANCE_SECONDS = 1.0
-IDLE_MAINTENANCE_SECONDS = 5.0
-"""The second while nothing is written, unless the disk is full."""
+"""Between two maintenances (journal files, free space) while something is written or the disk is full."""
+IDLE_MAINTENANCE_SECONDS = 4.0
+"""Added to it while nothing is written; the next write ends this wait."""
 
 
 def end_process(error: BaseException) -> None:

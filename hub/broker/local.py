@@ -190,9 +190,9 @@ class LocalBroker:
             raise BrokerError(ErrorCode.INVALID_RECORD, "the batch has a producer id; use transact")
         return self._state.append(log, batch, header)
 
-    def hurry(self) -> None:
+    def request_flush(self) -> None:
         """Request that all changes so far are written now, without waiting for them."""
-        self._state.pending.hurry()
+        self._state.pending.request_flush()
 
     async def stable(self) -> None:
         """Wait until all changes so far are on disk."""

@@ -94,7 +94,7 @@ class Pending:
                 wake()
         return base
 
-    def hurry(self) -> None:
+    def request_flush(self) -> None:
         """Request that all changes so far are written now, although no response waits for them."""
         self.on_flush_needed(True)
 

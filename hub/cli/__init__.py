@@ -102,7 +102,7 @@ def main() -> None:
     try:
         _run(_run_command_line)
     except ForkedCommand as forked:
-        run = forked.run
+        run = forked.run  # called outside of this clause, so that the frames of the supervisor are released
     else:
         return
     _run(run)

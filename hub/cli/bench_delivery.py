@@ -48,17 +48,8 @@ async def _cost_per_task(local: "LocalHub", hub: "Hub", tasks: int, rounds: int)
     costs = []
     for _ in range(rounds):
         await until_settled(local.cluster, group)
-        before = _cpu_seconds(local.children[-1].process.pid)
+        before = local.children[-1].cpu_seconds()
         await run(hub, tasks)
         await until_settled(local.cluster, group)
-        costs.append((_cpu_seconds(local.children[-1].process.pid) - before) / tasks * 1e6)
+        costs.append((local.children[-1].cpu_seconds() - before) / tasks * 1e6)
     return costs
-
-
-def _cpu_seconds(pid: int) -> float:
-    """CPU time of a process and of the processes that it has started, in seconds."""
-    import psutil
-
-    process = psutil.Process(pid)
-    times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
-    return sum(one.user + one.system for one in times)

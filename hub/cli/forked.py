@@ -38,6 +38,7 @@ class ForkedCommand(BaseException):
 def run_forked(job: bytes, descriptors: Sequence[int]) -> NoReturn:
     """What a forked process does with its job. Raises ForkedCommand."""
     from ..runtime.launching import become_role
+    from . import OTHER_MODULES
 
     command = become_role(job, descriptors)
-    raise ForkedCommand(command, ".analytics" if command.name == "analytics" else ".processes")
+    raise ForkedCommand(command, f".{OTHER_MODULES.get(command.name, command.name)}")

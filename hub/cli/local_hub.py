@@ -65,12 +65,12 @@ class HubProcess:
 
     def cpu_seconds(self) -> float:
         """The CPU time that it and the processes that it has started have used, in seconds; 0 if it has ended."""
+        from ..bench import cpu_seconds, family
+
         try:
-            process = psutil.Process(self.process.pid)
-            times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
-        except psutil.NoSuchProcess:
+            return sum(map(cpu_seconds, family(self.process.pid)))
+        except HubError:
             return 0.0
-        return float(sum(one.user + one.system for one in times))
 
     def memory_bytes(self) -> int:
         """The memory of it and of the processes that it has started, in bytes: the PSS (own pages and a part of shared ones) if

@@ -35,7 +35,7 @@ from .errors import (
 )
 from .handle import TaskHandle
 from .lookup import Made, find_made
-from .replies import ReplyReader, is_done
+from .replies import ReplyReader, done_within
 from .submissions import checked, identity_of, submission_of
 from .tracing import current_traceparent
 from .watching import events_of
@@ -199,7 +199,7 @@ class Hub:
             handle._token, address, handle._future = replies.expect(handle.id, handle.root)
             await self._ask(handle.id, handle.root, True, address)
         future: asyncio.Future[TaskReply] = handle._future
-        if not future.done() and not await is_done(future, timeout_seconds):
+        if not future.done() and not await done_within(future, timeout_seconds):
             raise WaitTimeoutError(handle.id, timeout_seconds or 0.0, await self._state_of(handle))
         try:
             reply = future.result()

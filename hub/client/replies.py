@@ -42,7 +42,7 @@ def reply_of(value: bytes) -> TaskReply:
     return reply
 
 
-async def is_done(future: "asyncio.Future[Any]", timeout_seconds: float | None) -> bool:
+async def done_within(future: "asyncio.Future[Any]", timeout_seconds: float | None) -> bool:
     """Wait for a future that others may wait for, too: a cancelled caller does not cancel it. False if it is not done within
     `timeout_seconds`."""
     loop = asyncio.get_running_loop()

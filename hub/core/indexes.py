@@ -12,7 +12,7 @@ from typing import NamedTuple
 from schemas.tasks import TERMINAL_STATES
 
 from .rows.task import TaskRow, Timers
-from .state import PartitionState, Task
+from .state import TIMED, PartitionState, Task
 from .times import us_of, us_of_seconds
 from .transitions import ACTIVE, BY_EVENT, LIVE, NEW
 
@@ -126,9 +126,6 @@ MOVES: dict[type, dict[str, Move]] = {
     event: {before: _move(before, row.target) for before in row.sources} for event, row in BY_EVENT.items()
 }
 
-#: States in which a task waits only for a time.
-TIMED = frozenset({"scheduled", "retrying"})
-
 _RESTORED = {state: _move(NEW, state).enter for state in (*LIVE, *TERMINAL_STATES)}
 
 
@@ -160,7 +157,7 @@ def restore_at_rest(state: PartitionState, task_id: str, row: TaskRow, encoded: 
     """
     if row.state not in TIMED or row.root is not None or row.steps.total:
         return False
-    state.tasks.add_at_rest(task_id, encoded)
+    state.tasks.rest(task_id, encoded)
     state.live += 1
     timers = row.timers
     _add_timers_of_run(state, task_id, timers)  # first, as when it was created: in this order they are due at the same time

@@ -15,6 +15,7 @@ from .status import Counters
 from .window import Item, Session
 
 FLUSH_SECONDS = 1.0
+"""From the first event that waits for a flush to the flush."""
 
 
 class Flushing:
@@ -38,12 +39,12 @@ class Flushing:
         self._loop = asyncio.get_running_loop()
         self._handled: list[Item] = []
         self._lock = asyncio.Lock()
-        self._first, self._wanted = asyncio.Event(), asyncio.Event()
+        self._has_events, self._wanted = asyncio.Event(), asyncio.Event()
 
     def add(self, part: list[Item]) -> None:
         """Add events whose handler has returned."""
         self._handled.extend(part)
-        self._first.set()
+        self._has_events.set()
         if len(self._handled) * 2 >= self._plan.delivery.in_flight_max:
             self._wanted.set()
 
@@ -51,13 +52,13 @@ class Flushing:
         """Flush one second after the first event that waits for it, and when half of `in_flight_max` events wait; until
         cancelled."""
         while True:
-            await self._first.wait()
+            await self._has_events.wait()
             try:
                 async with asyncio.timeout(FLUSH_SECONDS):
                     await self._wanted.wait()
             except TimeoutError:
                 pass
-            self._first.clear()
+            self._has_events.clear()
             self._wanted.clear()
             await self.flush()
 

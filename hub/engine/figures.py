@@ -14,7 +14,7 @@ from schemas.instruments import COUNT_BOUNDS, OPERATION_BOUNDS, WAIT_BOUNDS
 
 from ..core import LIVE, EmittedEvent, PartitionState, us_of
 from ..metrics.values import Histogram
-from .rebuilding import TaskGroup
+from .rebuilding import TaskCategory
 
 #: Queues whose arrivals and completions are counted separately; those of further ones are counted as OTHER.
 QUEUES_MAX = 1_000
@@ -67,7 +67,7 @@ class PartitionFigures:
 
     # Written by the loop
 
-    def begin(self, state: PartitionState, restored: Mapping[TaskGroup, int]) -> None:
+    def begin(self, state: PartitionState, restored: Mapping[TaskCategory, int]) -> None:
         """The partition was restored, with these numbers of tasks."""
         self._state, self.active, self.waiting = state, {}, {}
         for (namespace, name, row_state, queue), number in restored.items():

@@ -97,7 +97,7 @@ class InProcessSession:
             raise self._end(error) from error
         self._producer = (done.producer_id, done.producer_epoch)
         if self._behind_input:
-            self._local.hurry()
+            self._local.request_flush()
         else:
             self._ended = "its last transaction was interrupted"
             await self._local.stable()

@@ -40,7 +40,7 @@ from ..core import (
 from ..kafka import StoredRecord, partition_of
 from .changelog import rows_of
 from .reading import InvalidRequest, decode_report, envelope_of
-from .rebuilding import RestoredRows, TaskGroup
+from .rebuilding import RestoredRows, TaskCategory
 from .settings import EngineSettings
 
 #: Most entries of the ended index that one batch removes, and how long expired ones may stay while nothing else is written.
@@ -106,8 +106,8 @@ class EnginePartition:
         self.epoch = 0
         self.now_us = 0
         self.created_us = 0
-        self.restored: Mapping[TaskGroup, int] = {}
-        """The tasks that were restored, by group."""
+        self.restored: Mapping[TaskCategory, int] = {}
+        """The number of restored tasks by category, for the figures."""
         self._leases_checked = False
 
     # Restoring and taking over

@@ -29,7 +29,7 @@ from ..core import (
     share_values,
 )
 
-TaskGroup = tuple[str, str, str, str]
+TaskCategory = tuple[str, str, str, str]
 """Namespace, name, state and queue of tasks."""
 
 
@@ -43,7 +43,7 @@ class RestoredRows:
     def __init__(self, rows: Iterable[tuple[bytes, bytes]], state: PartitionState) -> None:
         self._state = state
         self.count = 0
-        self.tasks: dict[TaskGroup, int] = {}
+        self.tasks: dict[TaskCategory, int] = {}
         self.meta: MetaRow | None = None
         self._tasks: dict[str, Task] = {}
         self._ready: list[tuple[Task, bytes]] = []
@@ -84,12 +84,12 @@ class RestoredRows:
             case MetaRow() as row:
                 self.meta = row
 
-    def _take_task(self, name: str, row: TaskRow, encoded: bytes) -> None:
-        group = (row.namespace, row.name, row.state, row.queue)
-        self.tasks[group] = self.tasks.get(group, 0) + 1
-        if restore_at_rest(self._state, name, row, encoded):
+    def _take_task(self, task_id: str, row: TaskRow, encoded: bytes) -> None:
+        category = (row.namespace, row.name, row.state, row.queue)
+        self.tasks[category] = self.tasks.get(category, 0) + 1
+        if restore_at_rest(self._state, task_id, row, encoded):
             return
-        task = self._tasks[name] = Task(name, share_values(row), row.args or EMPTY)
+        task = self._tasks[task_id] = Task(task_id, share_values(row), row.args or EMPTY)
         if row.state == "ready":
             self._ready.append((task, encoded))
 
@@ -111,28 +111,28 @@ class RestoredRows:
 
     def _complete_tasks(self) -> None:
         """Add the separate rows of tasks: arguments and plans."""
-        for name, args in self._args.items():
-            if (task := self._task(name)) is not None:
+        for task_id, args in self._args.items():
+            if (task := self._active_task(task_id)) is not None:
                 task.args, task.args_row = args, True
-        for name, steps in self._plans.items():
-            if (task := self._task(name)) is not None:
+        for task_id, steps in self._plans.items():
+            if (task := self._active_task(task_id)) is not None:
                 plan = check_plan(steps)
                 assert not isinstance(plan, Rejection), "an admitted plan must be valid"
                 task.plan, task.plan_row = plan, True
 
-    def _task(self, name: str) -> Task | None:
+    def _active_task(self, task_id: str) -> Task | None:
         """The task that a separate row belongs to; it does not rest from now on."""
-        task = self._tasks.get(name)
-        if task is None and (task := self._state.tasks.get(name)) is not None:
+        task = self._tasks.get(task_id)
+        if task is None and (task := self._state.tasks.get(task_id)) is not None:
             self._state.tasks.add(task)
         return task
 
     def _retire_orphans(self, state: PartitionState, now_us: int, epoch: int) -> None:
         """Schedule the removal of steps whose workflow has ended."""
-        for name, task in self._tasks.items():
+        for task_id, task in self._tasks.items():
             root = task.row.root
             if root is not None and root not in state.tasks:
-                state.retiring.setdefault(root, []).append(name)
+                state.retiring.setdefault(root, []).append(task_id)
         for root in state.retiring:
             state.agenda.add(now_us, "retire", root, epoch)
 

@@ -13,12 +13,10 @@ from aiokafka.record.memory_records import MemoryRecords
 from ..errors import HubError
 from ..protocol import TopicPartition
 from ..protocol.fetch import FetchedPartition
-from .batch_layout import end_of_batch
+from .batch_layout import LENGTH_AT, LENGTH_COUNTS_FROM, end_of_batch
 from .codec import is_abort
 from .errors import CorruptBatch
 from .fetched import FetchedBatch
-
-_LENGTH_AT, _LENGTH_END = 8, 12
 
 
 class TakenBatch(NamedTuple):
@@ -123,8 +121,9 @@ class PartitionBuffer:
                 self.position = next_offset
 
     def _enlarge(self, start: bytes, bytes_max: int) -> None:
-        size = int.from_bytes(start[_LENGTH_AT:_LENGTH_END], "big") + _LENGTH_END if len(start) >= _LENGTH_END else 0
-        size = max(size, self.max_bytes + 1)
+        size = self.max_bytes + 1
+        if len(start) >= LENGTH_COUNTS_FROM:
+            size = max(size, LENGTH_COUNTS_FROM + int.from_bytes(start[LENGTH_AT:LENGTH_COUNTS_FROM], "big"))
         if size <= bytes_max:
             self.max_bytes = min(max(size, 2 * self.max_bytes), bytes_max)
         else:

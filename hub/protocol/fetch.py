@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from .errors import ErrorCode, MalformedMessage
-from .primitives import INT16, INT32, INT64, read_uvarint, skip_tags, take, topic_name, write_count, write_uvarint
+from .primitives import INT16, INT32, INT64, read_uvarint, skip_tags, take, write_count, write_topic_name, write_uvarint
 from .values import TopicPartition
 
 DEFINITIONS = """
@@ -182,7 +182,7 @@ def write_response(result: FetchResult, version: int, error: ErrorCode = ErrorCo
         out.append(INT16.pack(error) + b"\0\0\0\0")
     out.append(write_count(len(result), flexible))
     for topic, partitions in result:
-        out += (topic_name(topic, flexible), write_count(len(partitions), flexible))
+        out += (write_topic_name(topic, flexible), write_count(len(partitions), flexible))
         for data in partitions:
             _write_partition(out, data, version, flexible)
         if flexible:
@@ -293,7 +293,7 @@ def _write_topics(out: list[bytes], entries: list[tuple[str, bytes]], flexible: 
         topics.setdefault(topic, []).append(encoded)
     out.append(write_count(len(topics), flexible))
     for topic, partitions in topics.items():
-        out += (topic_name(topic, flexible), write_count(len(partitions), flexible))
+        out += (write_topic_name(topic, flexible), write_count(len(partitions), flexible))
         out += partitions
         if flexible:
             out.append(b"\0")

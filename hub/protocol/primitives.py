@@ -48,7 +48,7 @@ def write_count(number: int, flexible: bool) -> bytes:
     return write_uvarint(number + 1) if flexible else INT32.pack(number)
 
 
-def topic_name(topic: str, flexible: bool) -> bytes:
+def write_topic_name(topic: str, flexible: bool) -> bytes:
     """Encode the name of a topic with its length."""
     name = topic.encode()
     return (write_uvarint(len(name) + 1) if flexible else INT16.pack(len(name))) + name

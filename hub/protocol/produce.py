@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from .errors import ErrorCode, MalformedMessage
-from .primitives import INT16, INT32, read_uvarint, skip_tags, take, topic_name, write_count, write_uvarint
+from .primitives import INT16, INT32, read_uvarint, skip_tags, take, write_count, write_topic_name, write_uvarint
 from .values import TopicPartition
 
 DEFINITIONS = """
@@ -137,7 +137,7 @@ def write_response(results: Results, version: int) -> bytes:
     flexible = version >= FLEXIBLE_FROM
     out: list[bytes] = [write_count(len(results), flexible)]
     for topic, partitions in results:
-        out += (topic_name(topic, flexible), write_count(len(partitions), flexible))
+        out += (write_topic_name(topic, flexible), write_count(len(partitions), flexible))
         for partition, error, base_offset, log_start, append_time_ms in partitions:
             result = _RESULT.pack(partition, error, base_offset, append_time_ms, log_start)
             if flexible:

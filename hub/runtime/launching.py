@@ -1,8 +1,8 @@
-"""How the supervisor starts processes: forked from one that has imported what they need, or as new ones.
+"""How the supervisor starts processes: forked from one that has imported their modules, or with an interpreter of their own.
 
-A forked process needs no time for imports, and shares their memory with the others until one of them writes to it. The fork
-server (`hub/fork_server.py`) imports only modules of the hub: tasks and subscribers of users are imported in the processes that
-run them. Where a fork is not safe (macOS), and after the end of the fork server, processes are new ones.
+A forked process needs no time for imports, and shares their memory with the others until one of them writes to it. No code of
+users is imported before the fork: only the processes that run tasks and subscribers import them. Where a fork is not safe
+(macOS), and after the end of the fork server, each process has an interpreter of its own.
 """
 
 import asyncio
@@ -95,8 +95,8 @@ class Launcher:
                 return _ForkedRole(await self._server.fork(pickle.dumps((*command[:2], dict(command.options)))))
             except ForkServerEnded:
                 self._forks = False
-                log.warning("the fork server ended; processes are new ones from now on", action="fork_server_ended")
-        return await _NewProcess.start(command)
+                log.warning("the fork server ended; new processes get interpreters of their own", action="fork_server_ended")
+        return await _SpawnedProcess.start(command)
 
     def kill(self) -> None:
         """Kill the fork server, and with it its processes: it does not respond to requests to kill them."""
@@ -169,7 +169,7 @@ async def _until_gone(pid: int) -> None:
         os.close(descriptor)
 
 
-class _NewProcess:
+class _SpawnedProcess:
     """A process with an interpreter of its own."""
 
     def __init__(self, process: asyncio.subprocess.Process, reports: int) -> None:
@@ -177,7 +177,7 @@ class _NewProcess:
         self.pid = process.pid
 
     @classmethod
-    async def start(cls, command: CommandLine) -> "_NewProcess":
+    async def start(cls, command: CommandLine) -> "_SpawnedProcess":
         reading, writing = os.pipe()
         arguments = command.with_options(parent=os.getpid(), ready_fd=writing).arguments()
         try:

@@ -20,7 +20,7 @@ from ..validation import fault_of, place_of
 from .context import TaskContext
 from .registration import Registration
 
-NO_ARGS = bytes(EMPTY_ARGS)
+_NO_ARGS = bytes(EMPTY_ARGS)
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -56,7 +56,7 @@ class TaskDefinition:
         return values  # type: ignore[no-any-return]  # admission has checked that args is an object
 
     def _validated(self, args: bytes, parameters: dict[str, Any]) -> dict[str, Any]:
-        if not parameters and args == NO_ARGS:
+        if not parameters and args == _NO_ARGS:
             return {}
         if self._validate is None:
             self._validate = _validator_of(self.name, parameters)

@@ -1,7 +1,7 @@
 """The desk: decides which attempts run, wait or are released, and how many more the worker requests.
 
 Pure and deterministic: takes commands and ends of attempts with the time in seconds, returns effects as values. It does no IO and
-has no clock, no event loop and no lock. The caller executes the effects in order; see `desk.py`.
+has no clock, no event loop and no lock. The caller executes the effects in order, reports after the others; see `desk.py`.
 """
 
 from collections.abc import Sequence

@@ -30,7 +30,7 @@ def durations_of(figures: BrokerFigures, api: ApiKey) -> list[float]:
 
 def append_one(server: BrokerServer) -> None:
     server.local.append_soon("t", 0, build_batch([Record(b"k", b"x" * 100, [], 0)]))
-    server.local.hurry()
+    server.local.request_flush()
 
 
 async def test_requests_are_counted_and_timed_with_the_time_that_they_wait(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ async def test_a_refused_transaction_appends_nothing(broker: BrokerServer) -> No
         ({("t", 0): good[:-1] + b"?"}, ErrorCode.CORRUPT_MESSAGE),
         ({("t", 0): batch([b"plain"])}, ErrorCode.INVALID_RECORD),
         ({}, ErrorCode.INVALID_TXN_STATE),
-        ({("t", 0): good, ("t", 1): []}, ErrorCode.INVALID_TXN_STATE),
+        ({("t", 0): [good], ("t", 1): []}, ErrorCode.INVALID_TXN_STATE),
     ):
         with pytest.raises(BrokerError) as refused:
             await local.transact("tx", *identity, batches)

@@ -338,7 +338,7 @@ async def test_the_changelog_gives_in_the_brokers_process_what_is_on_disk_only(t
         await server.local.append(STATE, 0, build_batch([Record(b"k", b"old", [], 0)]))
     storage.gate.clear()
     server.local.append_soon(STATE, 0, build_batch([Record(b"k", b"new", [], 0)]))
-    server.local.hurry()
+    server.local.request_flush()
 
     async def read() -> list[bytes | None]:
         return [record.value async for record in InProcessBroker(server.local).changelog(0, 0)]

@@ -1,4 +1,4 @@
-"""How `hub up` starts its processes: forked from its fork server, or as new ones."""
+"""How `hub up` starts its processes: forked from its fork server, or with interpreters of their own."""
 
 import os
 from functools import partial
@@ -46,7 +46,7 @@ async def test_processes_are_forked_and_code_of_users_is_imported_only_where_it_
 
 
 @linux
-async def test_without_its_fork_server_the_hub_continues_with_new_processes(hub_up: HubUps) -> None:
+async def test_without_its_fork_server_the_hub_continues_with_processes_that_have_their_own_interpreters(hub_up: HubUps) -> None:
     up = hub_up("--worker", "app:tasks").ready()
     before = {name: child["pid"] for name, child in up.children().items()}
     [server] = psutil.Process(up.process.pid).children()

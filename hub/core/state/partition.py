@@ -22,14 +22,17 @@ from .worker import LiveWorker
 TIDY_FROM = 10_000
 
 
-#: A task that waits for a time at least this far ahead is put to rest (microseconds): decoding its row again takes a few of them.
+#: A task that waits for a time at least this far ahead (microseconds) is put to rest; decoding its row again takes a few of them.
 REST_US = 10 * SECOND_US
 
-#: Further ready tasks are put to rest: they wait until those before them are dispatched.
+#: Ready tasks beyond this number are put to rest: they wait until those before them are dispatched.
 READY_ACTIVE_MAX = 10_000
 
+#: States in which a task waits only for a time.
+TIMED = frozenset({"scheduled", "retrying"})
+
 #: States in which a task may be put to rest. A blocked one is used whenever one of its dependencies ends.
-RESTING = frozenset({"scheduled", "retrying", "ready"})
+RESTING = TIMED | {"ready"}
 
 
 #: Kinds of timers that do not refer to a task in memory.

@@ -46,7 +46,7 @@ class TaskTable:
         """All tasks; those at rest are decoded for the caller alone."""
         yield from list(self._active.values())
         for task_id, encoded in list(self._resting.items()):
-            yield _decoded(task_id, encoded)
+            yield _task_of(task_id, encoded)
 
     def __len__(self) -> int:
         return len(self._active) + len(self._resting)
@@ -54,7 +54,7 @@ class TaskTable:
     def _decode(self, task_id: str, encoded: bytes) -> Task:
         del self._resting[task_id]
         self._decoded[task_id] = encoded
-        task = self._active[task_id] = _decoded(task_id, encoded)
+        task = self._active[task_id] = _task_of(task_id, encoded)
         return task
 
     # Tasks at rest
@@ -65,12 +65,8 @@ class TaskTable:
         return len(self._resting)
 
     def rest(self, task_id: str, encoded: bytes) -> None:
-        """Keep only the encoded row of a task; its other attributes must follow from it."""
+        """Keep only the encoded row of a task, which need not be in memory yet; its other attributes must follow from it."""
         self._active.pop(task_id, None)
-        self._resting[task_id] = encoded
-
-    def add_at_rest(self, task_id: str, encoded: bytes) -> None:
-        """Add a task that is not in memory, at rest."""
         self._resting[task_id] = encoded
 
     def rest_unchanged(self, changed: Container[str]) -> None:
@@ -83,6 +79,6 @@ class TaskTable:
         self._decoded = {}
 
 
-def _decoded(task_id: str, encoded: bytes) -> Task:
+def _task_of(task_id: str, encoded: bytes) -> Task:
     row = share_values(task_row_decoder.decode(encoded))
     return Task(task_id, row, row.args or EMPTY)
