@@ -118,13 +118,11 @@ def _count(pids: list[int]) -> _Counts:
 def cpu_seconds(pid: int) -> float:
     """CPU time of all threads of a process since its start, ended threads included. On Linux to the nanosecond: /proc counts in
     ticks of 10 ms, more than a process uses in a second while nothing happens. Raises HubError if it has ended."""
-    if sys.platform != "linux":
-        times = _ask(pid).cpu_times()
-        return float(times.user + times.system)
-    try:
-        return time.clock_gettime(~pid << 3 | _SCHEDULED)
-    except OSError:
-        raise _ended(pid) from None
+    if sys.platform == "linux":
+        with suppress(OSError):  # it has ended, or the system does not have this clock
+            return time.clock_gettime(~pid << 3 | _SCHEDULED)
+    times = _ask(pid).cpu_times()
+    return float(times.user + times.system)
 
 
 def _ask(pid: int) -> psutil.Process:
