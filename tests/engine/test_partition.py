@@ -1,7 +1,5 @@
 """The decisions of one engine partition: each test is one sentence about behaviour, without I/O."""
 
-from collections.abc import Iterator
-
 import msgspec
 import pytest
 
@@ -14,7 +12,7 @@ from schemas import events as e
 from schemas.tasks import ARGS_BYTES_MAX, INLINE_RESULTS_BYTES_MAX, RESULT_BYTES_MAX
 from schemas.tracing import span_id_of
 
-from .harness import SECOND, START_US, World, check_fold, check_log
+from .harness import SECOND, START_US, World, check_log
 
 DIAMOND = {
     "name": "order",
@@ -26,17 +24,6 @@ DIAMOND = {
         "ship": {"name": "b", "depends_on": ["charge", "pack"]},
     },
 }
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    """A partition with one worker; afterwards its log and its state are checked, whatever the test did."""
-    world = World()
-    world.worker()
-    world.step()
-    yield world
-    check_log(world)
-    check_fold(world)
 
 
 def run_one(world: World, **fields: object) -> ExecuteAttempt:

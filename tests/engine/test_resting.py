@@ -1,25 +1,12 @@
 """Tasks at rest: in memory only as their encoded rows, until they are used."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from hub.core.rows.task import INLINE_ARGS_BYTES_MAX
 
-from .harness import World, check_fold, check_log
+from .harness import World
 
 HOUR = 3600.0
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    """A partition with one worker; afterwards its log and its state are checked."""
-    world = World()
-    world.worker()
-    world.step()
-    yield world
-    check_log(world)
-    check_fold(world)
 
 
 def resting(world: World) -> int:
