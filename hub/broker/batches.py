@@ -11,27 +11,20 @@ from typing import NamedTuple
 from crc32c import crc32c
 
 from ..protocol import ErrorCode
+from ..protocol import batch_layout as layout
+from ..protocol.batch_layout import CONTROL, HEADER, HEADER_BYTES, TRANSACTIONAL
 
-HEADER = struct.Struct(">qiibIhiqqqhii")
-HEADER_BYTES = HEADER.size
-MAGIC = 2
-COMPRESSION_MASK, APPEND_TIME, TRANSACTIONAL, CONTROL = 0x07, 0x08, 0x10, 0x20
 RECORDS_MAX = 1 << 24
 """Most records in a batch, regardless of the count in its header."""
 _RECORD_BYTES_MIN = 7
 """One byte each for length, attributes, timestamp delta, offset delta, key length, value length and number of headers."""
-_CHECKED_FROM = 21
-"""Position of the attributes: the checksum covers everything from here."""
-_LAST_OFFSET_DELTA, _LAST_OFFSET_DELTA_AT = struct.Struct(">i"), 23
-_OFFSET, _EPOCH = struct.Struct(">q"), b"\0\0\0\0"
-_ATTRIBUTES, _CRC = struct.Struct(">h"), struct.Struct(">I")
+_EPOCH = b"\0\0\0\0"
 _MARKER_HEAD, _MARKER = struct.Struct(">qiibI"), struct.Struct(">hiqqqhii17s")
 _MARKER_RECORDS = {
     commit: b"\x20\0\0\0\x08" + struct.pack(">hh", 0, int(commit)) + b"\x0c" + struct.pack(">hi", 0, 0) + b"\0"
     for commit in (False, True)
 }
 """The record of an abort and a commit marker: its length, attributes, deltas, key and value with their lengths, no headers."""
-_LENGTH_AND_OFFSET = struct.Struct(">qi")
 
 
 class BatchHeader(NamedTuple):
@@ -74,33 +67,27 @@ def read_header(batch: bytes, at: int = 0) -> BatchHeader:
     return BatchHeader._make(HEADER.unpack_from(batch, at))
 
 
-def last_offset_delta(batch: bytes) -> int:
-    """The field of the header alone: the offset of the last record from the base offset."""
-    delta: int = _LAST_OFFSET_DELTA.unpack_from(batch, _LAST_OFFSET_DELTA_AT)[0]
-    return delta
-
-
 def check_batch(batch: bytes, max_bytes: int) -> tuple[ErrorCode, BatchHeader | None]:
     """Check that `batch` is exactly one valid batch of at most `max_bytes` that a client may append. Returns (NONE, header),
     or (the error, None)."""
     if len(batch) < HEADER_BYTES:
         return ErrorCode.CORRUPT_MESSAGE, None
     header = BatchHeader._make(HEADER.unpack_from(batch))
-    if header.magic != MAGIC:
+    if header.magic != layout.MAGIC:
         return (ErrorCode.UNSUPPORTED_FOR_MESSAGE_FORMAT if header.magic in (0, 1) else ErrorCode.CORRUPT_MESSAGE), None
-    if header.length + 12 > len(batch):
+    if header.length + layout.LENGTH_COUNTS_FROM > len(batch):
         return ErrorCode.CORRUPT_MESSAGE, None
-    if header.length + 12 < len(batch):
+    if header.length + layout.LENGTH_COUNTS_FROM < len(batch):
         return ErrorCode.INVALID_RECORD, None
     if len(batch) > max_bytes:
         return ErrorCode.MESSAGE_TOO_LARGE, None
-    if crc32c(memoryview(batch)[_CHECKED_FROM:]) != header.crc:
+    if crc32c(memoryview(batch)[layout.CHECKED_FROM :]) != header.crc:
         return ErrorCode.CORRUPT_MESSAGE, None
     if not 1 <= header.record_count <= _most_records(batch, header) or header.last_offset_delta != header.record_count - 1:
         return ErrorCode.INVALID_RECORD, None
-    if header.attributes & CONTROL or header.attributes & COMPRESSION_MASK > 4:
+    if header.attributes & CONTROL or header.attributes & layout.CODEC_MASK > 4:
         return ErrorCode.INVALID_RECORD, None
-    if header.attributes & APPEND_TIME:
+    if header.attributes & layout.APPEND_TIME:
         return ErrorCode.INVALID_TIMESTAMP, None
     if header.attributes & TRANSACTIONAL and header.producer_id < 0:
         return ErrorCode.INVALID_RECORD, None
@@ -112,35 +99,39 @@ def check_batch(batch: bytes, max_bytes: int) -> tuple[ErrorCode, BatchHeader | 
 def _most_records(batch: bytes, header: BatchHeader) -> int:
     """The number of records that fit into the bytes of the batch. A larger count in the header is rejected, because each
     record takes an offset and memory during compaction."""
-    compressed = header.attributes & COMPRESSION_MASK
+    compressed = header.attributes & layout.CODEC_MASK
     return RECORDS_MAX if compressed else min(RECORDS_MAX, (len(batch) - HEADER_BYTES) // _RECORD_BYTES_MIN)
 
 
 def placed(batch: bytes, base_offset: int) -> bytes:
     """The batch with another base offset and leader epoch 0."""
-    return b"".join((_OFFSET.pack(base_offset), batch[8:12], _EPOCH, batch[16:]))
+    base = layout.BASE_OFFSET.pack(base_offset)
+    return b"".join((base, batch[layout.LENGTH_AT : layout.LEADER_EPOCH_AT], _EPOCH, batch[layout.MAGIC_AT :]))
 
 
 def sealed(header: BatchHeader, records: bytes) -> bytes:
     """A batch with this header and records section; computes its length and checksum."""
-    length = HEADER_BYTES - 12 + len(records)
+    length = HEADER_BYTES - layout.LENGTH_COUNTS_FROM + len(records)
     raw = HEADER.pack(*header._replace(length=length))
-    return b"".join((raw[:17], _CRC.pack(crc32c(records, crc32c(raw[_CHECKED_FROM:]))), raw[_CHECKED_FROM:], records))
+    checked = raw[layout.CHECKED_FROM :]
+    return b"".join((raw[: layout.CRC_AT], layout.CRC.pack(crc32c(records, crc32c(checked))), checked, records))
 
 
 def is_intact(batch: bytes, header: BatchHeader) -> bool:
     """Whether the checksum is correct."""
-    return bool(crc32c(memoryview(batch)[_CHECKED_FROM:]) == header.crc)
+    return bool(crc32c(memoryview(batch)[layout.CHECKED_FROM :]) == header.crc)
 
 
 def stamped(batch: bytes, header: BatchHeader, now_ms: int) -> tuple[bytes, BatchHeader]:
     """The batch with the time of its arrival as timestamp (`message.timestamp.type=LogAppendTime`), and its header. Consumers
     use the largest timestamp for all its records, so the records do not change."""
-    attributes = header.attributes | APPEND_TIME
-    body = b"".join((_ATTRIBUTES.pack(attributes), batch[23:35], _OFFSET.pack(now_ms), batch[43:]))
+    attributes = header.attributes | layout.APPEND_TIME
+    before = batch[layout.ATTRIBUTES_AT + layout.ATTRIBUTES.size : layout.MAX_TIMESTAMP_AT]
+    after = batch[layout.MAX_TIMESTAMP_AT + layout.MAX_TIMESTAMP.size :]
+    body = b"".join((layout.ATTRIBUTES.pack(attributes), before, layout.MAX_TIMESTAMP.pack(now_ms), after))
     crc = crc32c(body)
     header = header._replace(attributes=attributes, max_timestamp_ms=now_ms, crc=crc)
-    return b"".join((batch[:17], _CRC.pack(crc), body)), header
+    return b"".join((batch[: layout.CRC_AT], layout.CRC.pack(crc), body)), header
 
 
 def marker_batch(base_offset: int, producer_id: int, producer_epoch: int, *, commit: bool, timestamp_ms: int) -> bytes:
@@ -148,7 +139,7 @@ def marker_batch(base_offset: int, producer_id: int, producer_epoch: int, *, com
     body = _MARKER.pack(
         TRANSACTIONAL | CONTROL, 0, timestamp_ms, timestamp_ms, producer_id, producer_epoch, -1, 1, _MARKER_RECORDS[commit]
     )
-    return _MARKER_HEAD.pack(base_offset, 9 + len(body), 0, MAGIC, crc32c(body)) + body
+    return _MARKER_HEAD.pack(base_offset, 9 + len(body), 0, layout.MAGIC, crc32c(body)) + body
 
 
 def marker_commits(batch: bytes) -> bool:
@@ -160,8 +151,8 @@ def whole_batches(data: bytes, at: int = 0) -> Iterator[tuple[int, int, int]]:
     """(base offset, start, end) of each complete batch in `data` from position `at`; an incomplete one at the end is skipped."""
     size = len(data)
     while at + HEADER_BYTES <= size:
-        base_offset, length = _LENGTH_AND_OFFSET.unpack_from(data, at)
-        end = at + 12 + length
+        base_offset, length = layout.START.unpack_from(data, at)
+        end = at + layout.START.size + length
         if end > size:
             return
         yield base_offset, at, end

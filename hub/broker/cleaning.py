@@ -11,7 +11,8 @@ from contextlib import suppress
 from typing import BinaryIO, NamedTuple
 
 from ..durable import sync_path
-from .batches import HEADER_BYTES, is_intact, read_header, whole_batches
+from ..protocol.batch_layout import HEADER_BYTES, LENGTH_COUNTS_FROM
+from .batches import is_intact, read_header, whole_batches
 from .compaction import CleaningFilter, Contents, KeyMap, Pause, Rules, map_keys
 from .errors import StorageDamaged
 from .segment import INDEX_INTERVAL_BYTES, Segment, SegmentIndex, segment_path, write_index
@@ -88,7 +89,7 @@ def read_batches(segment: Segment, pause: Pause) -> Iterator[BatchRead]:
             if not used and len(data) < min(want, segment.size - position):
                 raise StorageDamaged(f"segment {segment.path} ends inside a batch")
             if not used and len(data) >= HEADER_BYTES:
-                want = max(READ_BYTES, read_header(data).length + 12)
+                want = max(READ_BYTES, read_header(data).length + LENGTH_COUNTS_FROM)
                 if position + want > segment.size and len(data) == segment.size - position:
                     raise StorageDamaged(f"segment {segment.path} ends inside a batch")
             else:

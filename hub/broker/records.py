@@ -6,7 +6,8 @@ skipped, and retained records are copied unchanged.
 
 from collections.abc import Iterator, Sequence
 
-from .batches import APPEND_TIME, COMPRESSION_MASK, HEADER_BYTES, BatchHeader, read_header, sealed
+from ..protocol.batch_layout import APPEND_TIME, CODEC_MASK, HEADER_BYTES
+from .batches import BatchHeader, read_header, sealed
 from .errors import MalformedBatch
 
 NONE = 0
@@ -79,7 +80,7 @@ def bounds(data: bytes, count: int) -> Iterator[Bounds]:
 
 def records_of(batch: bytes, header: BatchHeader) -> bytes:
     """The records section, decompressed. Raises `MalformedBatch`, also if it exceeds DECOMPRESSED_BYTES_MAX."""
-    raw, codec = batch[HEADER_BYTES:], header.attributes & COMPRESSION_MASK
+    raw, codec = batch[HEADER_BYTES:], header.attributes & CODEC_MASK
     if codec == NONE:
         return raw
     from ..decompression import decompress  # imported here: most brokers never decompress a batch
@@ -113,8 +114,8 @@ def with_records(batch: bytes, header: BatchHeader, data: bytes, kept: Sequence[
         timestamp_ms = header.max_timestamp_ms
     else:
         timestamp_ms = header.first_timestamp_ms + max(_varint(data, _after_length(data, start))[0] for start, _ in kept)
-    codec, section = _compressed(section, header.attributes & COMPRESSION_MASK)
-    attributes = header.attributes & ~COMPRESSION_MASK | codec
+    codec, section = _compressed(section, header.attributes & CODEC_MASK)
+    attributes = header.attributes & ~CODEC_MASK | codec
     changed = header._replace(attributes=attributes, max_timestamp_ms=timestamp_ms, record_count=len(kept))
     return sealed(changed, section)
 

@@ -7,7 +7,8 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 
-from .batches import HEADER_BYTES, BatchHeader, read_header, whole_batches
+from ..protocol.batch_layout import HEADER_BYTES, LENGTH_COUNTS_FROM
+from .batches import BatchHeader, read_header, whole_batches
 from .errors import StorageDamaged
 from .segment import INDEX_ENTRY, INDEX_INTERVAL_BYTES, Segment, SegmentIndex, write_index
 
@@ -41,8 +42,8 @@ class SegmentReader:
                 if header.base_offset >= end:
                     return b""
                 if header.last_offset >= offset:
-                    return self._pread(segment, position, header.length + 12)
-                after = header.length + 12
+                    return self._pread(segment, position, header.length + LENGTH_COUNTS_FROM)
+                after = header.length + LENGTH_COUNTS_FROM
             elif after < 0:
                 return b""
             position += after
@@ -63,7 +64,7 @@ class SegmentReader:
                 return
             if header.last_offset >= start:
                 yield header
-            position += header.length + 12
+            position += header.length + LENGTH_COUNTS_FROM
 
     def _position(self, segment: Segment, offset: int) -> int:
         index = self.index(segment)
@@ -117,7 +118,7 @@ class SegmentReader:
             if position - indexed >= INDEX_INTERVAL_BYTES:
                 index.add(header.base_offset, position, timestamp_ms)
                 indexed = position
-            position += header.length + 12
+            position += header.length + LENGTH_COUNTS_FROM
         write_index(segment.index_path, index)
         return index
 

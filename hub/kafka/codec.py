@@ -16,16 +16,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from crc32c import crc32c
 
 from ..decompression import compress
-from .batch_layout import (
-    ATTRIBUTES,
-    ATTRIBUTES_AT,
-    CODEC_MASK,
-    HEADER,
-    LENGTH,
-    LENGTH_AT,
-    LENGTH_COUNTS_FROM,
-    end_of_batch,
-)
+from ..protocol import batch_layout as layout
 from .errors import CorruptBatch
 from .fetched import FetchedBatch, FetchedBatches
 from .records import Record, StoredRecord
@@ -39,12 +30,6 @@ _UNLIMITED = (1 << 31) - 1
 _CONTROL_KEY = struct.Struct(">hh")  # version, type
 _ABORT = 0
 _RECORD_OVERHEAD = 24
-_BATCH_START = struct.Struct(">qi")  # base offset, length of the rest
-_LAST_OFFSET_DELTA = struct.Struct(">i")
-_LAST_OFFSET_DELTA_AT = 23
-_CRC = struct.Struct(">I")
-_CRC_AT = 17
-_CHECKED_FROM = ATTRIBUTES_AT
 
 
 def build_batch(
@@ -79,15 +64,17 @@ def _build(records: Iterable[Record], producer_id: int, producer_epoch: int, bas
 def _compressed(batch: bytes, codec: int) -> bytes:
     """The uncompressed batch with compressed records. Not left to the builder, whose LZ4 compressor takes ten times as long for
     a tenth less."""
-    if not codec or len(batch) < HEADER.size + COMPRESSED_BYTES_MIN:
+    if not codec or len(batch) < layout.HEADER_BYTES + COMPRESSED_BYTES_MIN:
         return batch
-    body = compress(codec, batch[HEADER.size :])
-    if len(body) >= len(batch) - HEADER.size:
+    body = compress(codec, batch[layout.HEADER_BYTES :])
+    if len(body) >= len(batch) - layout.HEADER_BYTES:
         return batch
-    attributes = ATTRIBUTES.unpack_from(batch, _CHECKED_FROM)[0] & ~CODEC_MASK | codec
-    checked = b"".join((ATTRIBUTES.pack(attributes), batch[_CHECKED_FROM + ATTRIBUTES.size : HEADER.size], body))
-    length = LENGTH.pack(_CHECKED_FROM - LENGTH_COUNTS_FROM + len(checked))
-    return b"".join((batch[:LENGTH_AT], length, batch[LENGTH_COUNTS_FROM:_CRC_AT], _CRC.pack(crc32c(checked)), checked))
+    attributes = layout.ATTRIBUTES.unpack_from(batch, layout.ATTRIBUTES_AT)[0] & ~layout.CODEC_MASK | codec
+    unchanged = batch[layout.ATTRIBUTES_AT + layout.ATTRIBUTES.size : layout.HEADER_BYTES]
+    checked = b"".join((layout.ATTRIBUTES.pack(attributes), unchanged, body))
+    start = layout.START.pack(0, layout.CHECKED_FROM - layout.LENGTH_COUNTS_FROM + len(checked))
+    epoch_and_magic = batch[layout.LENGTH_COUNTS_FROM : layout.CRC_AT]
+    return b"".join((start, epoch_and_magic, layout.CRC.pack(crc32c(checked)), checked))
 
 
 def size_of(record: Record) -> int:
@@ -154,12 +141,12 @@ def read_batches(data: bytes | memoryview, *, aborted: Iterable[tuple[int, int]]
 def end_of_batches(data: bytes) -> int:
     """The offset after the last complete batch in `data`, control batches included; 0 if there is none."""
     position = after = 0
-    while position + _BATCH_START.size <= len(data):
-        base_offset, length = _BATCH_START.unpack_from(data, position)
-        if position + _BATCH_START.size + length > len(data):
+    while position + layout.START.size <= len(data):
+        base_offset, length = layout.START.unpack_from(data, position)
+        if position + layout.START.size + length > len(data):
             break
-        after = base_offset + _LAST_OFFSET_DELTA.unpack_from(data, position + _LAST_OFFSET_DELTA_AT)[0] + 1
-        position += _BATCH_START.size + length
+        after = base_offset + layout.last_offset_delta(data, position) + 1
+        position += layout.START.size + length
     return after
 
 
@@ -169,7 +156,7 @@ def _read(batches: Any, data: bytes, pending: list[tuple[int, int]]) -> list[Sto
     end = 0
     while batches.has_next():
         batch = batches.next_batch()
-        start, end = end, end_of_batch(data, end)
+        start, end = end, layout.end_of_batch(data, end)
         if batch.magic != 2:
             raise CorruptBatch(f"batch at offset {batch.base_offset} has format {batch.magic}; only format 2 is supported")
         if not batch.validate_crc():

@@ -12,8 +12,8 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from ..errors import HubError
 from ..protocol import TopicPartition
+from ..protocol.batch_layout import LENGTH_AT, LENGTH_COUNTS_FROM, end_of_batch
 from ..protocol.fetch import FetchedPartition
-from .batch_layout import LENGTH_AT, LENGTH_COUNTS_FROM, end_of_batch
 from .codec import is_abort
 from .errors import CorruptBatch
 from .fetched import FetchedBatch

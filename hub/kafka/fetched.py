@@ -18,17 +18,8 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from ..decompression import DECOMPRESSED_BYTES_MAX, TooLargeDecompressed, decompress
 from ..logs import Logger
+from ..protocol import batch_layout as layout
 from ..throttle import LogThrottle
-from .batch_layout import (
-    ATTRIBUTES,
-    ATTRIBUTES_AT,
-    CODEC_MASK,
-    HEADER,
-    LENGTH,
-    LENGTH_AT,
-    LENGTH_COUNTS_FROM,
-    end_of_batch,
-)
 from .varints import read_varint
 
 log = Logger(__name__)
@@ -36,7 +27,6 @@ log = Logger(__name__)
 UNREADABLE = "hub-unreadable"
 REASON_CHARACTERS_MAX = 300
 
-_APPEND_TIME = 0x08
 _throttle = LogThrottle()
 
 
@@ -88,7 +78,7 @@ class FetchedBatches:
         if batch is None:
             return None
         start = self._next_at
-        self._next_at = end = end_of_batch(self._data, start)
+        self._next_at = end = layout.end_of_batch(self._data, start)
         if getattr(batch, "magic", 1) != 2 or batch.is_control_batch:
             return batch
         return FetchedBatch(batch, self._data, start, end)
@@ -160,19 +150,20 @@ class FetchedBatch:
 
 def uncompressed(batch: bytes) -> bytes:
     """The batch of format 2 with decompressed records; its checksum is not updated. Raises TooLargeDecompressed."""
-    attributes = ATTRIBUTES.unpack_from(batch, ATTRIBUTES_AT)[0]
-    body = decompress(attributes & CODEC_MASK, batch[HEADER.size :])
-    length = LENGTH.pack(HEADER.size - LENGTH_COUNTS_FROM + len(body))
-    after = ATTRIBUTES_AT + ATTRIBUTES.size
-    plain = ATTRIBUTES.pack(attributes & ~CODEC_MASK)
-    return b"".join((batch[:LENGTH_AT], length, batch[LENGTH_COUNTS_FROM:ATTRIBUTES_AT], plain, batch[after : HEADER.size], body))
+    attributes = layout.ATTRIBUTES.unpack_from(batch, layout.ATTRIBUTES_AT)[0]
+    body = decompress(attributes & layout.CODEC_MASK, batch[layout.HEADER_BYTES :])
+    length = layout.LENGTH.pack(layout.HEADER_BYTES - layout.LENGTH_COUNTS_FROM + len(body))
+    before = batch[layout.LENGTH_COUNTS_FROM : layout.ATTRIBUTES_AT]
+    plain = layout.ATTRIBUTES.pack(attributes & ~layout.CODEC_MASK)
+    after = batch[layout.ATTRIBUTES_AT + layout.ATTRIBUTES.size : layout.HEADER_BYTES]
+    return b"".join((batch[: layout.LENGTH_AT], length, before, plain, after, body))
 
 
 def view_of(data: bytes, start: int, end: int) -> BatchView:
     """The uncompressed batch of format 2 at `start` of `data`."""
-    base_offset, _, _, _, _, attributes, _, first_ms, max_ms, _, _, _, count = HEADER.unpack_from(data, start)
-    append_time_ms = max_ms if attributes & _APPEND_TIME else None
-    return BatchView(data, (start + HEADER.size, end), count, base_offset, first_ms, append_time_ms)
+    base_offset, _, _, _, _, attributes, _, first_ms, max_ms, _, _, _, count = layout.HEADER.unpack_from(data, start)
+    append_time_ms = max_ms if attributes & layout.APPEND_TIME else None
+    return BatchView(data, (start + layout.HEADER_BYTES, end), count, base_offset, first_ms, append_time_ms)
 
 
 def record_at(view: BatchView, at: int) -> FetchedRecord:
@@ -192,7 +183,7 @@ def _placed(view: BatchView, record: FetchedRecord) -> FetchedRecord:
 def read_leniently(batch: bytes) -> list[FetchedRecord]:
     """Decode an uncompressed batch of format 2 with any header names. Raises CorruptRecordException."""
     view = view_of(batch, 0, len(batch))
-    body = batch[HEADER.size :]
+    body = batch[layout.HEADER_BYTES :]
     try:
         records, at = [], 0
         for _ in range(view.size):

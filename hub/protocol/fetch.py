@@ -76,6 +76,10 @@ ListOffsets 2 1-7 flexible 6+
 FLEXIBLE_FROM = 12
 SESSIONS_FROM = 7
 """The first version with fetch sessions (KIP-227)."""
+RACKS_FROM = 11
+"""The first version with the rack of the client (KIP-392)."""
+_NO_REST = b"\1\1\0"
+"""The usual end of a flexible request: no partitions to remove from a session, no rack, no tags."""
 _PARTITION = struct.Struct(">ihqq")
 _ABORTED = struct.Struct(">qq")
 _LIMITS = struct.Struct(">iiib")
@@ -127,7 +131,7 @@ FetchResult = list[tuple[str, list[PartitionData]]]
 
 def read_request(buffer: bytes, at: int, version: int) -> FetchRequest:
     """Decode the request body that starts at position `at`. What follows the partitions (those to remove from a session, and the
-    rack) is not read. Raises `MalformedMessage`."""
+    rack) is checked, but not returned. Raises `MalformedMessage`."""
     try:
         return _read_request(buffer, at, version)
     except (struct.error, IndexError, UnicodeDecodeError) as error:
@@ -145,10 +149,7 @@ def _read_request(buffer: bytes, at: int, version: int) -> FetchRequest:
     topics: list[tuple[str, list[PartitionFetch]]] = []
     topic_count, at = _read_length(buffer, at, INT32, flexible)
     for _ in range(topic_count):
-        size, at = _read_length(buffer, at, INT16, flexible)
-        if size < 0:
-            raise MalformedMessage("a topic has no name")
-        name, at = take(buffer, at, size).decode(), at + size
+        name, at = _read_name(buffer, at, flexible)
         count, at = _read_length(buffer, at, INT32, flexible)
         partitions: list[PartitionFetch] = []
         for _ in range(count):
@@ -157,7 +158,32 @@ def _read_request(buffer: bytes, at: int, version: int) -> FetchRequest:
         topics.append((name, partitions))
         if flexible:
             at = skip_tags(buffer, at)
+    if not (flexible and buffer.startswith(_NO_REST, at)):
+        _skip_rest(buffer, at, version)
     return FetchRequest(max(max_wait_ms, 0) / 1000, min_bytes, max_bytes, isolation_level == 1, session_id, topics)
+
+
+def _skip_rest(buffer: bytes, at: int, version: int) -> None:
+    """Check the fields after the partitions. Raises `MalformedMessage`, and the exceptions of readers for invalid bytes."""
+    flexible = version >= FLEXIBLE_FROM
+    topic_count, at = _read_length(buffer, at, INT32, flexible) if version >= SESSIONS_FROM else (0, at)
+    for _ in range(topic_count):
+        _, at = _read_name(buffer, at, flexible)
+        count, at = _read_length(buffer, at, INT32, flexible)
+        at += len(take(buffer, at, max(count, 0) * INT32.size))
+        if flexible:
+            at = skip_tags(buffer, at)
+    if version >= RACKS_FROM:
+        _, at = _read_name(buffer, at, flexible)
+    if flexible:
+        skip_tags(buffer, at)
+
+
+def _read_name(buffer: bytes, at: int, flexible: bool) -> tuple[str, int]:
+    size, at = _read_length(buffer, at, INT16, flexible)
+    if size < 0:
+        raise MalformedMessage("a topic or the rack has no name")
+    return take(buffer, at, size).decode(), at + size
 
 
 def _read_position(buffer: bytes, at: int, version: int) -> tuple[PartitionFetch, int]:
@@ -201,7 +227,7 @@ def _write_partition(out: list[bytes], data: PartitionData, version: int, flexib
     else:
         out.append(write_count(len(data.aborted), flexible))
         out += [_ABORTED.pack(*entry) + (b"\0" if flexible else b"") for entry in data.aborted]
-    if version >= 11:
+    if version >= RACKS_FROM:
         out.append(_REPLICA)
     if flexible:
         out += (write_uvarint(len(data.records) + 1), data.records, b"\0")
@@ -339,7 +365,7 @@ def _read_partition(body: bytes, at: int, version: int, flexible: bool) -> tuple
     for _ in range(count):
         aborted.append(_ABORTED.unpack_from(body, at))
         at = skip_tags(body, at + _ABORTED.size) if flexible else at + _ABORTED.size
-    if version >= 11:
+    if version >= RACKS_FROM:
         at += INT32.size  # the preferred replica
     size, at = _read_length(body, at, INT32, flexible)
     records = take(body, at, size) if size > 0 else b""

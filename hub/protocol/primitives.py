@@ -63,10 +63,12 @@ def take(buffer: bytes, at: int, size: int) -> bytes:
 
 
 def skip_tags(buffer: bytes | bytearray | memoryview, at: int) -> int:
-    """Skip a tag section. Returns the position after it."""
+    """Skip a tag section. Returns the position after it. Raises `MalformedMessage`, or IndexError at the end of the buffer."""
     count, at = read_uvarint(buffer, at)
     for _ in range(count):
         _, at = read_uvarint(buffer, at)
         size, at = read_uvarint(buffer, at)
         at += size
+        if at > len(buffer):
+            raise MalformedMessage("a tag exceeds the rest of the frame")
     return at

@@ -110,6 +110,8 @@ def _read_request(buffer: bytes, at: int, version: int) -> ProduceRequest:
         if name is None:
             raise MalformedMessage("a topic has no name")
         topics.append((name.decode(), partitions))
+    if flexible:
+        skip_tags(buffer, at)
     return ProduceRequest(None if raw_id is None else raw_id.decode(), acks, topics)
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from hub.broker import AddressInUse, BrokerServer
-from hub.broker.batches import HEADER_BYTES, read_header, sealed
+from hub.broker.batches import read_header, sealed
 from hub.protocol import APIS, MalformedMessage, decode_request, decode_response, encode_request
+from hub.protocol.batch_layout import HEADER_BYTES
 
 from .client import RawClient, batch, until
 

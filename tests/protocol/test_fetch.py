@@ -122,6 +122,8 @@ def test_a_broker_skips_tags_of_a_request_and_refuses_a_topic_without_name() -> 
     body = b"head" + limits + b"\2\2t\2" + position + tag + tag + b"\1\1\0"
     request = read_request(body, 4, 12)
     assert (request.session_id, request.topics) == (7, [("t", [PartitionFetch(2, 2**40, 77)])])
+    with pytest.raises(MalformedMessage, match="a tag"):
+        read_request(body[:-1] + b"\1\5\4abc", 4, 12)
     with pytest.raises(MalformedMessage, match="no name"):
         read_request(limits + b"\2\0\2" + position + b"\0\0", 0, 12)
 
@@ -135,13 +137,24 @@ def test_a_request_with_a_negative_number_of_topics_is_malformed() -> None:
 
 @given(st.sampled_from(VERSIONS), st.integers(0, 100), st.binary(max_size=8))
 def test_a_request_with_invalid_bytes_is_malformed_and_nothing_else(version: int, at: int, rubbish: bytes) -> None:
-    body = write_request(version, LIMITS, (0, -1), {TopicPartition("t", 2): FetchPosition(5, 7, 77)})
-    at %= len(body)
+    forgotten = [TopicPartition("gone", 1), TopicPartition("t", 1)]
+    body = write_request(version, LIMITS, (7, 1), {TopicPartition("t", 2): FetchPosition(5, 7, 77)}, forgotten)
+    damaged = body[: at % len(body)] + rubbish
     try:
-        read_request(body[:at] + rubbish, 0, version)
+        read_request(damaged, 0, version)
     except MalformedMessage:
         return
-    assert rubbish or at > body.index(b"t"), "what precedes the partitions is needed"
+    decode_request(ApiKey.FETCH, version, damaged)  # the generic codec accepts it, too
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_request_that_is_cut_anywhere_is_malformed(version: int) -> None:
+    topics = [{"topic": "t", "partitions": [{"partition": 2, "fetch_offset": 5, "partition_max_bytes": 77}]}]
+    forgotten = [{"topic": "gone", "partitions": [1, 2]}]
+    body = encode_request(ApiKey.FETCH, version, {"topics": topics, "forgotten_topics_data": forgotten, "rack_id": "r1"})
+    for size in range(len(body)):
+        with pytest.raises(MalformedMessage):
+            read_request(body[:size], 0, version)
 
 
 @given(st.sampled_from(VERSIONS), st.integers(0, 400), st.binary(max_size=8))

@@ -14,7 +14,6 @@ from kio.static.primitive import Records, i16, i32, i64
 
 from hub.protocol import ApiKey, ErrorCode, MalformedMessage, TopicPartition, decode_response, encode_request
 from hub.protocol.produce import (
-    FLEXIBLE_FROM,
     PartitionResult,
     Produced,
     read_request,
@@ -54,7 +53,7 @@ def test_a_broker_reads_and_writes_what_the_codec_does(version: int) -> None:
 def test_cut_requests_are_refused(version: int) -> None:
     message = {"transactional_id": "tx", "topic_data": [{"name": "t", "partition_data": [{"index": 1, "records": b"records"}]}]}
     raw = encode_request(ApiKey.PRODUCE, version, message)
-    for size in range(len(raw) - (1 if version >= FLEXIBLE_FROM else 0)):  # the last tag section is not looked at
+    for size in range(len(raw)):
         with pytest.raises(MalformedMessage):
             read_request(raw[:size], 0, version)
 

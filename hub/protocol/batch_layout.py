@@ -1,0 +1,39 @@
+"""Where the fields of a record batch of format 2 are.
+
+Format: https://kafka.apache.org/documentation/#recordbatch
+"""
+
+import struct
+
+HEADER = struct.Struct(">qiibIhiqqqhii")
+"""All fields before the records: base offset, length, leader epoch, magic, checksum, attributes, last offset delta, first and
+largest timestamp in ms, producer id and epoch, base sequence, number of records."""
+HEADER_BYTES = HEADER.size
+START = struct.Struct(">qi")
+"""The first two fields: base offset, and the number of bytes after both."""
+BASE_OFFSET = struct.Struct(">q")
+LENGTH, LENGTH_AT, LENGTH_COUNTS_FROM = struct.Struct(">i"), 8, START.size
+LEADER_EPOCH_AT, MAGIC_AT = 12, 16
+CRC, CRC_AT = struct.Struct(">I"), 17
+ATTRIBUTES, ATTRIBUTES_AT = struct.Struct(">h"), 21
+CHECKED_FROM = ATTRIBUTES_AT
+"""The checksum covers everything from here."""
+LAST_OFFSET_DELTA, LAST_OFFSET_DELTA_AT = struct.Struct(">i"), 23
+MAX_TIMESTAMP, MAX_TIMESTAMP_AT = struct.Struct(">q"), 35
+
+MAGIC = 2
+CODEC_MASK, APPEND_TIME, TRANSACTIONAL, CONTROL = 0x07, 0x08, 0x10, 0x20
+"""The bits of the attributes: compression, timestamps of the broker, part of a transaction, marker of a transaction."""
+
+
+def end_of_batch(data: bytes, start: int) -> int:
+    """The position after the batch at `start`. Raises `struct.error` if `data` ends before its length."""
+    length: int = LENGTH.unpack_from(data, start + LENGTH_AT)[0]
+    return start + LENGTH_COUNTS_FROM + length
+
+
+def last_offset_delta(data: bytes, start: int = 0) -> int:
+    """The offset of the last record of the batch at `start`, counted from its base offset. Raises `struct.error` if `data` ends
+    before it."""
+    delta: int = LAST_OFFSET_DELTA.unpack_from(data, start + LAST_OFFSET_DELTA_AT)[0]
+    return delta
