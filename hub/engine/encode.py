@@ -17,19 +17,30 @@ from ..kafka import (
     INTAKE,
     REPLIES,
     STATE,
+    VARINTS,
+    EncodedHeaders,
     Record,
     RecordTooLarge,
     TopicPartition,
     commands_topic,
+    encode_header,
+    encode_name,
     size_of,
 )
 from .partition import DecidedBatch
 
-_JSON = ("content-type", b"application/json")
-_SPECVERSION = ("ce_specversion", b"1.0")
-#: Headers for type and severity, and schema, by the struct of the event.
+#: The first headers of every event, and the name of the next one.
+_FIRST = encode_header("ce_specversion", b"1.0") + encode_header("content-type", b"application/json") + encode_name("ce_source")
+#: Number of headers of an event without a task name and a trace context.
+_HEADERS = 9
+_SUBJECT, _ID, _SEQUENCE = encode_name("ce_subject"), encode_name("ce_id"), encode_name("ce_sequence")
+#: Header for the type and the name of the next header, header for severity, and schema, by the struct of the event.
 _ABOUT = {
-    row.data: (("ce_type", row.type.encode()), ("ce_severitynumber", str(row.severity).encode()), schema_of(row.type))
+    row.data: (
+        encode_header("ce_type", row.type.encode()) + _ID,
+        encode_header("ce_severitynumber", b"%d" % row.severity),
+        schema_of(row.type),
+    )
     for row in TYPE_OF_DATA.values()
 }
 _COMMAND_TYPE = {struct: ("ce_type", name.encode()) for name, struct in COMMANDS.items()}
@@ -43,7 +54,6 @@ _BATCH_OVERHEAD = 61
 _CERTAINLY_FITS = BATCH_BYTES_MAX // 2
 
 Outputs = dict[TopicPartition, list[Record]]
-Headers = tuple[tuple[str, bytes], ...]
 
 
 def encode(batch: DecidedBatch, partition: int) -> Outputs:
@@ -83,22 +93,21 @@ def check_fits(outputs: Outputs) -> None:
 def encode_events(events: list[EmittedEvent], epoch: int, now_us: int) -> list[Record]:
     """The records of `events`, decided at time `now_us` by the owner with `epoch`."""
     timestamp_ms = now_us // 1000
-    time = ("ce_time", text_of(now_us).encode())
-    constant: dict[str, tuple[str, str, Headers]] = {}
+    time, lengths = encode_header("ce_time", text_of(now_us).encode()) + _SEQUENCE, VARINTS
+    constant: dict[str, tuple[str, str, bytes]] = {}
     records = []
     for event in events:
-        subject = event.subject
+        subject, src, data = event.subject, event.src, event.data
         known = constant.get(subject)
         if known is None or known[0] != event.kind:
             known = constant[subject] = _constant(event)
-        _, entity, headers = known
-        data = event.data
+        _, entity, first = known
         kind, severity, schema = _ABOUT[type(data)]
         body = EventBody(
             entity=entity,
             sequence=event.sequence,
             run=event.run,
-            src=event.src,
+            src=src,
             epoch=epoch,
             rootid=event.root,
             correlationid=event.correlation or event.root,
@@ -108,39 +117,34 @@ def encode_events(events: list[EmittedEvent], epoch: int, now_us: int) -> list[R
             to=event.to_state,
             data=data,
         )
-        varying = (
-            kind,
-            ("ce_id", event.src.encode()),
-            time,
-            ("ce_sequence", b"%010d" % event.sequence),
-            severity,
-        )
+        provenance, sequence = src.encode(), b"%010d" % event.sequence
+        headers = b"".join((first, kind, lengths[len(provenance)], provenance, time, lengths[len(sequence)], sequence, severity))
         key = (event.root or subject).encode()
-        records.append(Record(key, _encoder.encode(body), headers + varying, timestamp_ms))
+        records.append(Record(key, _encoder.encode(body), EncodedHeaders(headers), timestamp_ms))
     return records
 
 
-def _constant(event: EmittedEvent) -> tuple[str, str, Headers]:
-    """Kind, entity and the headers that are equal for all events of one entity."""
-    subject = event.subject
+def _constant(event: EmittedEvent) -> tuple[str, str, bytes]:
+    """Kind, entity, and the number of headers with those that are equal for all events of one entity."""
+    subject, traceparent = event.subject, event.traceparent
     entity = f"{event.kind}/{subject}"
-    prefix, named = _named(event.namespace, event.taskname)
+    prefix, number, named = _named(event.namespace, event.taskname, traceparent is not None)
     source = prefix + entity.encode() if prefix and _PLAIN_PATH(subject) else _quoted(event.namespace, entity)
-    headers: Headers = (_SPECVERSION, _JSON, ("ce_source", source), ("ce_subject", subject.encode()), *named)
-    if event.traceparent is not None:
-        traceparent = event.traceparent.encode()
-        headers += (("ce_traceparent", traceparent), ("traceparent", traceparent))
+    raw, lengths = subject.encode(), VARINTS
+    headers = b"".join((number, _FIRST, lengths[len(source)], source, _SUBJECT, lengths[len(raw)], raw, named))
+    if traceparent is not None:
+        headers += encode_header("ce_traceparent", traceparent.encode()) + encode_header("traceparent", traceparent.encode())
     return event.kind, entity, headers
 
 
 @lru_cache(maxsize=1024)
-def _named(namespace: str | None, taskname: str | None) -> tuple[bytes, Headers]:
+def _named(namespace: str | None, taskname: str | None, traced: bool) -> tuple[bytes, bytes, bytes]:
     """What the events of all tasks of one name have in common: the beginning of `ce_source`, which is empty if the namespace
-    must be quoted, and headers."""
+    must be quoted, the number of headers, and those of the name. `traced`: the events have a trace context."""
     prefix = f"/hub/{namespace or '-'}/".encode() if _PLAIN(namespace or "") else b""
-    if taskname is None:
-        return prefix, ()
-    return prefix, (("ce_taskname", taskname.encode()), ("ce_namespace", (namespace or "").encode()))
+    names = {} if taskname is None else {"ce_taskname": taskname, "ce_namespace": namespace or ""}
+    number = VARINTS[_HEADERS + len(names) + 2 * traced]
+    return prefix, number, b"".join(encode_header(name, text.encode()) for name, text in names.items())
 
 
 @lru_cache(maxsize=1024)

@@ -4,6 +4,7 @@ from .classic import ClassicSession
 from .clients import make_admin, make_consumer, make_producer, poll, read_nothing, wait_until_reachable
 from .cluster import Cluster
 from .codec import BATCH_BYTES_MAX, build_batch, build_batches, end_of_batches, read_batches, size_of
+from .encoding import encode_header, encode_name
 from .errors import (
     BrokerUnreachable,
     ConnectionLost,
@@ -43,7 +44,7 @@ from .opening import describe_features, open_session, supports_kip890
 from .partition import INBOX_PARTITIONS, inbox_of, murmur2, partition_of
 from .picking import Chunk, ChunkReader, RecordPicker
 from .reader import PartitionReader, read_all
-from .records import Record, StoredRecord, TopicPartition
+from .records import EncodedHeaders, Record, StoredRecord, TopicPartition
 from .sender import SEND_SECONDS, Outgoing, Sender
 from .session import TransactionalSession
 from .storage import ClusterStorage, describe_storage
@@ -81,7 +82,7 @@ from .topics import (
     pool_topic,
 )
 from .transport import KafkaTransport, RecordReader, RecordSender, Transport
-from .varints import Unwalkable, read_bytes, with_length
+from .varints import VARINTS, Unwalkable, read_bytes, with_length
 
 __all__ = [
     "BATCH_BYTES_MAX",
@@ -101,6 +102,7 @@ __all__ = [
     "SUBSCRIBERS",
     "TOMBSTONES_MS",
     "UNREADABLE",
+    "VARINTS",
     "Begin",
     "BrokerUnreachable",
     "Chunk",
@@ -110,6 +112,7 @@ __all__ = [
     "ClusterStorage",
     "ConnectionLost",
     "CorruptBatch",
+    "EncodedHeaders",
     "Ensured",
     "FetchSettings",
     "Fetcher",
@@ -165,6 +168,8 @@ __all__ = [
     "describe_setting",
     "describe_storage",
     "dlq_topic",
+    "encode_header",
+    "encode_name",
     "end_of_batches",
     "ensure_dlq",
     "ensure_hub",

@@ -1,5 +1,5 @@
-"""Encodes and decodes record batches (format v2, https://kafka.apache.org/documentation/#recordbatch) with aiokafka's compiled
-builder and reader.
+"""Builds and reads record batches (format v2, https://kafka.apache.org/documentation/#recordbatch). They are encoded by
+`encoding.py`, and decoded by aiokafka's compiled reader.
 
 A batch is the unit that brokers store, check and return; they change only its base offset. The records of a batch are compressed
 as a whole if they have at least COMPRESSED_BYTES_MIN: compressing a smaller batch saves few bytes, and costs each reader several
@@ -11,22 +11,17 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from aiokafka.errors import CorruptRecordException
-from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
+from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
-from crc32c import crc32c
 
-from ..decompression import compress
 from ..protocol import batch_layout as layout
+from .encoding import encode_batch, encode_records
 from .errors import CorruptBatch
 from .fetched import FetchedBatch, FetchedBatches
 from .records import Record, StoredRecord
 
-COMPRESSIONS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
-COMPRESSED_BYTES_MIN = 1024
-"""Records of fewer bytes (keys, values and headers) are not compressed."""
 BATCH_BYTES_MAX = 8 << 20
 """Largest batch that the hub's topics accept (`max.message.bytes`)."""
-_UNLIMITED = (1 << 31) - 1
 _CONTROL_KEY = struct.Struct(">hh")  # version, type
 _ABORT = 0
 _RECORD_OVERHEAD = 24
@@ -45,36 +40,8 @@ def build_batch(
 
     `compression` is a key of `COMPRESSIONS`; a batch that would not become smaller, or has fewer than COMPRESSED_BYTES_MIN,
     stays uncompressed."""
-    raw = _build(records, producer_id, producer_epoch, base_sequence, transactional=transactional)
-    return _compressed(raw, COMPRESSIONS[compression])
-
-
-def _build(records: Iterable[Record], producer_id: int, producer_epoch: int, base_sequence: int, *, transactional: bool) -> bytes:
-    builder = DefaultRecordBatchBuilder(2, 0, int(transactional), producer_id, producer_epoch, base_sequence, _UNLIMITED)
-    append = builder.append
-    count = 0
-    for key, value, headers, timestamp_ms in records:
-        append(count, timestamp_ms, key, value, headers if type(headers) is list else list(headers))
-        count += 1
-    if not count:
-        raise ValueError("a batch needs at least one record")
-    return bytes(builder.build())
-
-
-def _compressed(batch: bytes, codec: int) -> bytes:
-    """The uncompressed batch with compressed records. Not left to the builder, whose LZ4 compressor takes ten times as long for
-    a tenth less."""
-    if not codec or len(batch) < layout.HEADER_BYTES + COMPRESSED_BYTES_MIN:
-        return batch
-    body = compress(codec, batch[layout.HEADER_BYTES :])
-    if len(body) >= len(batch) - layout.HEADER_BYTES:
-        return batch
-    attributes = layout.ATTRIBUTES.unpack_from(batch, layout.ATTRIBUTES_AT)[0] & ~layout.CODEC_MASK | codec
-    unchanged = batch[layout.ATTRIBUTES_AT + layout.ATTRIBUTES.size : layout.HEADER_BYTES]
-    checked = b"".join((layout.ATTRIBUTES.pack(attributes), unchanged, body))
-    start = layout.START.pack(0, layout.CHECKED_FROM - layout.LENGTH_COUNTS_FROM + len(checked))
-    epoch_and_magic = batch[layout.LENGTH_COUNTS_FROM : layout.CRC_AT]
-    return b"".join((start, epoch_and_magic, layout.CRC.pack(crc32c(checked)), checked))
+    body = encode_records(records)
+    return encode_batch(body, producer_id, producer_epoch, base_sequence, transactional=transactional, compression=compression)
 
 
 def size_of(record: Record) -> int:
@@ -110,13 +77,13 @@ def build_batches(
 ) -> list[bytes]:
     """Transactional batches of about `bytes_max` at most before they are compressed, with sequence numbers from 0. A larger
     record forms a batch alone."""
-    codec = COMPRESSIONS[compression]
-    whole = _build(records, producer_id, producer_epoch, 0, transactional=True)
-    if len(whole) <= bytes_max or len(records) == 1:
-        return [_compressed(whole, codec)]
+    whole = encode_records(records)
+    if len(whole[0]) + layout.HEADER_BYTES <= bytes_max or len(records) == 1:
+        return [encode_batch(whole, producer_id, producer_epoch, 0, transactional=True, compression=compression)]
     batches, sequence = [], 0
     for run in split(records, bytes_max):
-        batches.append(_compressed(_build(run, producer_id, producer_epoch, sequence, transactional=True), codec))
+        part = encode_records(run)
+        batches.append(encode_batch(part, producer_id, producer_epoch, sequence, transactional=True, compression=compression))
         sequence += len(run)
     return batches
 

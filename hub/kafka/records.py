@@ -1,11 +1,25 @@
 """The values of this layer: destinations, records to write, records read."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ..protocol import TopicPartition
+from msgspec import Struct
 
-__all__ = ["Record", "StoredRecord", "TopicPartition"]
+from ..protocol import TopicPartition
+from .formed import decode_headers
+from .varints import read_varint
+
+__all__ = ["EncodedHeaders", "Record", "StoredRecord", "TopicPartition"]
+
+
+class EncodedHeaders(Struct, frozen=True, gc=False):
+    """Headers as they are in a record: their number, then names and values with their lengths
+    (https://kafka.apache.org/documentation/#recordheader). Each iteration decodes them."""
+
+    data: bytes
+
+    def __iter__(self) -> Iterator[tuple[str, bytes | None]]:
+        return iter(decode_headers(self.data, read_varint(self.data, 0)[1]))
 
 
 class Record(NamedTuple):
@@ -13,7 +27,7 @@ class Record(NamedTuple):
 
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]]
+    headers: Sequence[tuple[str, bytes | None]] | EncodedHeaders
     timestamp_ms: int
 
 

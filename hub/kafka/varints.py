@@ -5,10 +5,30 @@ Format: https://kafka.apache.org/documentation/#record (version 2).
 
 _VARINT_BITS_MAX = 63
 _SHORT_MAX = 63
+_KEPT = 4096
 STEPS = tuple(1 + (first >> 1) if first < 128 and not first & 1 else 0 for first in range(256))
 """By the first byte of a length: the bytes of the length and of its content, if the length has one byte; otherwise 0."""
 VALUE_STEPS = (STEPS[0], 1, *STEPS[2:])
 """The same for values, which can be null."""
+
+
+class _Varints(dict[int, bytes]):
+    """Zigzag varints by number; each is encoded when it is first needed, and small ones, which most lengths are, are kept."""
+
+    def __missing__(self, number: int) -> bytes:
+        encoded = bytearray()
+        rest = (number << 1) ^ (number >> _VARINT_BITS_MAX)
+        while rest > 0x7F:
+            encoded.append(rest & 0x7F | 0x80)
+            rest >>= 7
+        encoded.append(rest)
+        if -1 <= number < _KEPT:
+            self[number] = bytes(encoded)
+        return bytes(encoded)
+
+
+VARINTS = _Varints()
+"""The encoded form of a number of up to 64 bits: `VARINTS[number]`."""
 
 
 class Unwalkable(ValueError):

@@ -31,7 +31,7 @@ class Topics:
     def append(self, topic: str, partition: int, record: Record) -> StoredRecord:
         """A record of a producer that uses no transaction."""
         place = TopicPartition(topic, partition)
-        stored = StoredRecord(self._ends[place], record.timestamp_ms, record.key, record.value, record.headers)
+        stored = StoredRecord(self._ends[place], record.timestamp_ms, record.key, record.value, tuple(record.headers))
         self._records[place].append(stored)
         self._ends[place] += 1
         return stored

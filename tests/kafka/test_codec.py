@@ -5,14 +5,15 @@ from contextlib import suppress
 from random import Random
 
 import pytest
-from aiokafka.record.default_records import DefaultRecordBatch
+from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from crc32c import crc32c
 from hypothesis import given
 from hypothesis import strategies as st
 from kio.records.readers import read_batch
 
-from hub.kafka import CorruptBatch, Record, build_batch, build_batches, read_batches
-from hub.kafka.codec import COMPRESSIONS, size_of, split
+from hub.kafka import CorruptBatch, EncodedHeaders, Record, build_batch, build_batches, read_batches
+from hub.kafka.codec import size_of, split
+from hub.kafka.encoding import COMPRESSIONS, encode_headers
 from hub.kafka.fetch_buffer import visible_batches
 
 texts = st.binary(max_size=300)
@@ -79,6 +80,25 @@ def test_runs_keep_every_record_in_order_and_stay_within_the_limit(records: list
     runs = split(records, bytes_max)
     assert [record for run in runs for record in run] == records
     assert all(len(run) == 1 or sum(map(size_of, run)) <= bytes_max for run in runs)
+
+
+fields = st.none() | texts | st.sampled_from([bytes(size) for size in (63, 64, 8_191, 8_192)])
+any_headers = st.lists(st.tuples(st.text(max_size=20), fields), max_size=4) | st.just([("h", b"1")] * 70)
+any_records = st.lists(st.builds(Record, fields, fields, any_headers, st.integers(0, 1 << 45)), min_size=1, max_size=80)
+
+
+@given(any_records, st.integers(-1, 1 << 40), st.integers(-1, 32767), st.integers(-1, (1 << 31) - 1), st.booleans())
+def test_a_batch_has_the_bytes_that_the_builder_of_aiokafka_makes(
+    records: list[Record], producer_id: int, epoch: int, sequence: int, transactional: bool
+) -> None:
+    builder = DefaultRecordBatchBuilder(2, 0, int(transactional), producer_id, epoch, sequence, 1 << 30)
+    for offset, (key, value, given_headers, timestamp_ms) in enumerate(records):
+        builder.append(offset, timestamp_ms, key, value, given_headers)
+    about = {"producer_id": producer_id, "producer_epoch": epoch, "base_sequence": sequence, "transactional": transactional}
+    assert build_batch(records, **about) == bytes(builder.build())  # type: ignore[arg-type]
+    encoded = [record._replace(headers=EncodedHeaders(encode_headers(record.headers))) for record in records]
+    assert build_batch(encoded, **about) == build_batch(records, **about)  # type: ignore[arg-type]
+    assert [list(record.headers) for record in encoded] == [list(record.headers) for record in records]
 
 
 def codec_of(batch: bytes) -> int:

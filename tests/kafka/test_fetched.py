@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from kio.static.primitive import i16, i32
 
 from hub.kafka import Cluster, CorruptBatch, Kip890Session, PartitionReader, Record, build_batch, read_batches
-from hub.kafka.codec import COMPRESSIONS
+from hub.kafka.encoding import COMPRESSIONS
 from hub.kafka.fetched import UNREADABLE, FetchedBatches, read_leniently
 from tests.broker.client import RawClient, kio_class
 from tests.conformance.session.worlds import World

@@ -26,7 +26,7 @@ from hub.kafka import (
     read_headers,
 )
 from hub.kafka import TopicPartition as Place
-from hub.kafka.codec import COMPRESSIONS
+from hub.kafka.encoding import COMPRESSIONS
 from hub.kafka.fetch_buffer import PartitionBuffer
 from hub.kafka.fetched import UNREADABLE, FetchedBatch, FetchedBatches, record_at
 from hub.kafka.header_walk import HeaderWalk
@@ -163,7 +163,7 @@ def padded_batch(written: Sequence[Record], padding: int, deltas: Sequence[int] 
     body = b""
     for delta, record in zip(deltas, written, strict=False):
         fields = b"\0" + varint(0, padding) + varint(delta, padding) + sized(record.key, padding) + sized(record.value, padding)
-        fields += varint(len(record.headers), padding)
+        fields += varint(len(list(record.headers)), padding)
         for name, value in record.headers:
             fields += sized(name.encode(), padding) + sized(value, padding)
         body += varint(len(fields), padding) + fields

@@ -19,7 +19,7 @@ from hub.kafka import (
     fetch_places,
     make_admin,
 )
-from hub.kafka.codec import COMPRESSIONS
+from hub.kafka.encoding import COMPRESSIONS
 from hub.kafka.fetching import Fetcher, FetchSettings
 from hub.kafka.leaders import EARLIEST, LATEST
 from tests.brokers import unique

@@ -1,0 +1,102 @@
+"""Encodes records as a record batch (format v2, https://kafka.apache.org/documentation/#recordbatch).
+
+Lengths of up to 4,095 bytes and names of headers are encoded once per process.
+"""
+
+from collections.abc import Iterable
+from struct import Struct
+
+from crc32c import crc32c
+
+from ..decompression import compress
+from ..protocol import batch_layout as layout
+from .records import EncodedHeaders, Record
+from .varints import VARINTS
+
+COMPRESSIONS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
+COMPRESSED_BYTES_MIN = 1024
+"""Records of fewer bytes (keys, values and headers) are not compressed."""
+_NAMES_MAX = 1_000
+_NULL = VARINTS[-1]
+_NO_HEADERS = VARINTS[0]
+_START = Struct(">qiibI")
+"""Base offset, length of the rest, leader epoch, format, checksum of the rest."""
+_COUNTED_IN_START = _START.size - layout.LENGTH_COUNTS_FROM
+"""Bytes of `_START` that are included in the length."""
+_CHECKED = Struct(">hiqqqhii")
+"""Attributes, last offset delta, first and largest timestamp, producer id and epoch, base sequence, number of records."""
+_names: dict[str, bytes] = {}
+
+
+EncodedRecords = tuple[bytes, int, int, int]
+"""Records as they are in a batch; their number, and their first and largest timestamp in milliseconds."""
+
+
+def encode_records(records: Iterable[Record]) -> EncodedRecords:
+    """Encode at least one record; their offsets begin at 0. Raises ValueError without a record, or if the name of a header is not
+    Unicode; TypeError if a key or a value is not bytes."""
+    varints, join = VARINTS, b"".join
+    parts: list[bytes] = []
+    count = first_ms = largest_ms = 0
+    for key, value, headers, timestamp_ms in records:
+        if not count:
+            first_ms = largest_ms = timestamp_ms
+        elif timestamp_ms > largest_ms:
+            largest_ms = timestamp_ms
+        encoded = join(
+            (
+                b"\0",  # attributes
+                varints[timestamp_ms - first_ms],
+                varints[count],
+                _NULL if key is None else varints[len(key)],
+                key or b"",
+                _NULL if value is None else varints[len(value)],
+                value or b"",
+                headers.data if type(headers) is EncodedHeaders else encode_headers(headers) if headers else _NO_HEADERS,
+            )
+        )
+        parts += (varints[len(encoded)], encoded)
+        count += 1
+    if not count:
+        raise ValueError("a batch needs at least one record")
+    return join(parts), count, first_ms, largest_ms
+
+
+def encode_headers(headers: Iterable[tuple[str, bytes | None]]) -> bytes:
+    """Headers as in `EncodedHeaders.data`. Raises UnicodeEncodeError, TypeError if a value is not bytes."""
+    parts = [b""]
+    for name, value in headers:
+        parts.append(encode_header(name, value))
+    parts[0] = VARINTS[len(parts) - 1]
+    return b"".join(parts)
+
+
+def encode_header(name: str, value: bytes | None) -> bytes:
+    """A header: its name and its value with their lengths. Raises UnicodeEncodeError, TypeError."""
+    encoded = _names.get(name) or encode_name(name)
+    return encoded + _NULL if value is None else b"".join((encoded, VARINTS[len(value)], value))
+
+
+def encode_name(name: str) -> bytes:
+    """The name of a header with its length. Raises UnicodeEncodeError."""
+    text = name.encode()
+    encoded = VARINTS[len(text)] + text
+    if len(_names) < _NAMES_MAX:
+        _names[name] = encoded
+    return encoded
+
+
+def encode_batch(
+    records: EncodedRecords, producer_id: int, producer_epoch: int, base_sequence: int, *, transactional: bool, compression: str
+) -> bytes:
+    """A batch with base offset 0. It stays uncompressed with fewer than COMPRESSED_BYTES_MIN, or if it would not become
+    smaller; `compression` is a key of COMPRESSIONS."""
+    data, count, first_ms, largest_ms = records
+    attributes = layout.TRANSACTIONAL if transactional else 0
+    if len(data) >= COMPRESSED_BYTES_MIN and (codec := COMPRESSIONS[compression]):
+        compressed = compress(codec, data)
+        if len(compressed) < len(data):
+            data, attributes = compressed, attributes | codec
+    checked = _CHECKED.pack(attributes, count - 1, first_ms, largest_ms, producer_id, producer_epoch, base_sequence, count)
+    start = _START.pack(0, _COUNTED_IN_START + len(checked) + len(data), -1, layout.MAGIC, crc32c(data, crc32c(checked)))
+    return b"".join((start, checked, data))
