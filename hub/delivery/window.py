@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from ..kafka import FormedRecord
+from ..kafka import SharedHeadersRecord
 from .policies import EventPolicy
 from .selection import Headers, Route
 
@@ -31,7 +31,7 @@ class Item:
         self.partition: int = record.partition if partition is None else partition
         self.offset: int = record.offset
         self.timestamp_ms: int = record.timestamp
-        self.size: int = (record.size if type(record) is FormedRecord else _size(record)) + OVERHEAD_BYTES
+        self.size: int = (record.size if type(record) is SharedHeadersRecord else _size(record)) + OVERHEAD_BYTES
         self.record = record
         self.done = False
         self.failures = 0

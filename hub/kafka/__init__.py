@@ -25,7 +25,6 @@ from .fetch_buffer import Seen, TakenBatch
 from .fetched import UNREADABLE
 from .fetching import Fetcher, FetchSettings
 from .following import Begin, follow, next_records
-from .formed import FormedRecord, SharedHeaders, decode_headers
 from .groups import GroupMember, GroupState, delete_groups, describe_groups, list_groups
 from .header_walk import RecordRule, read_headers
 from .kip890 import Kip890Session
@@ -47,6 +46,7 @@ from .reader import PartitionReader, read_all
 from .records import EncodedHeaders, Record, StoredRecord, TopicPartition
 from .sender import SEND_SECONDS, Outgoing, Sender
 from .session import TransactionalSession
+from .shared_headers import SharedHeaders, SharedHeadersRecord, decode_headers
 from .storage import ClusterStorage, describe_storage
 from .topic_config import TopicChange
 from .topic_wait import wait_for_topic
@@ -82,7 +82,7 @@ from .topics import (
     pool_topic,
 )
 from .transport import KafkaTransport, RecordReader, RecordSender, Transport
-from .varints import VARINTS, Unwalkable, read_bytes, with_length
+from .varints import VARINTS, Unwalkable, length_prefixed, read_bytes
 
 __all__ = [
     "BATCH_BYTES_MAX",
@@ -116,7 +116,6 @@ __all__ = [
     "Ensured",
     "FetchSettings",
     "Fetcher",
-    "FormedRecord",
     "GroupInUse",
     "GroupMember",
     "GroupMembership",
@@ -141,6 +140,7 @@ __all__ = [
     "SessionFailed",
     "SessionFenced",
     "SharedHeaders",
+    "SharedHeadersRecord",
     "StoredRecord",
     "TakenBatch",
     "TopicChange",
@@ -181,6 +181,7 @@ __all__ = [
     "hub_topics",
     "inbox_of",
     "is_client_error",
+    "length_prefixed",
     "list_groups",
     "list_pools",
     "list_topics",
@@ -204,5 +205,4 @@ __all__ = [
     "timestamps_at",
     "wait_for_topic",
     "wait_until_reachable",
-    "with_length",
 ]

@@ -9,15 +9,15 @@ Format: https://kafka.apache.org/documentation/#record (version 2).
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .formed import FormedRecord, SharedHeaders
-from .varints import STEPS, VALUE_STEPS, Unwalkable, read_bytes, read_varint, skip_bytes, with_length
+from .shared_headers import SharedHeaders, SharedHeadersRecord
+from .varints import STEPS, VALUE_STEPS, Unwalkable, length_prefixed, read_bytes, read_varint, skip_bytes
 
 if TYPE_CHECKING:
     from .fetched import BatchView
 
-LEADS_MAX = 2_048
-TRAILS_MAX = 512
-"""How many leads and trails are remembered, each of at most SHARED_BYTES_MAX bytes."""
+PREFIXES_MAX = 2_048
+SUFFIXES_MAX = 512
+"""How many prefixes and suffixes are remembered, each of at most SHARED_BYTES_MAX bytes."""
 SHARED_BYTES_MAX = 2_048
 
 
@@ -57,15 +57,15 @@ its headers are not the expected ones, so that it must be decoded."""
 
 
 class HeaderWalk:
-    """Finds the records that `rule` wants. It remembers the leads of records. Used in one thread."""
+    """Finds the records that `rule` wants. It remembers the prefixes of records. Used in one thread."""
 
     def __init__(self, rule: RecordRule) -> None:
         self._rule = rule
-        self._header = with_length(rule.header)
-        self._next_header = with_length(rule.next_header)
+        self._header = length_prefixed(rule.header)
+        self._next_header = length_prefixed(rule.next_header)
         self._names = rule.header.decode(), rule.next_header.decode()
-        self._leads: dict[bytes, SharedHeaders] = {}
-        self._trails: dict[bytes, SharedHeaders] = {}
+        self._prefixes: dict[bytes, SharedHeaders] = {}
+        self._suffixes: dict[bytes, SharedHeaders] = {}
 
     def find(self, view: "BatchView", from_offset: int) -> tuple[int, list[Found]]:
         """Returns how many records of the batch have an offset of at least `from_offset`, and the wanted ones of them. Raises
@@ -78,8 +78,8 @@ class HeaderWalk:
     def _find(self, view: "BatchView", least: int) -> tuple[int, list[Found]]:
         """The decoding of short varints is written out, because calls would cost more than all the rest."""
         rule, data, header = self._rule, view.data, self._header
-        routes, narrows, leads, size = rule.routes, rule.narrows, self._leads, len(header)
-        next_header, next_size, trails = self._next_header, len(self._next_header), self._trails
+        routes, narrows, prefixes, size = rule.routes, rule.narrows, self._prefixes, len(header)
+        next_header, next_size, suffixes = self._next_header, len(self._next_header), self._suffixes
         base_offset, first_ms, append_time_ms = view.base_offset, view.first_ms, view.append_time_ms
         names, timestamp_type, value_steps = self._names, int(append_time_ms is not None), VALUE_STEPS
         found: list[Found] = []
@@ -121,11 +121,11 @@ class HeaderWalk:
                 content_at = 0
                 headers_at = at = skip_bytes(data, at)
             header_at = data.find(header, at, stop)
-            if header_at < 0 or (lead := leads.get(data[at:header_at])) is None:
-                lead, at = self._read_lead(data, at, stop)
+            if header_at < 0 or (prefix := prefixes.get(data[at:header_at])) is None:
+                prefix, at = self._read_prefix(data, at, stop)
             else:
                 at = header_at + size
-            if lead is None:
+            if prefix is None:
                 value = None
             elif not (low := data[at]) & 129:
                 at += 1
@@ -142,19 +142,19 @@ class HeaderWalk:
                 route = rule.narrow(route, value, data, (headers_at, stop))
             if route is not None:
                 record = None
-                if lead is not None and value is not None and data.startswith(next_header, at):
+                if prefix is not None and value is not None and data.startswith(next_header, at):
                     low = data[at := at + next_size]
                     at += 1
                     own = data[at : (at := at + (low >> 1))]
-                    trail = None if low & 129 or at > stop else trails.get(data[at:stop]) or self._read_trail(data, at, stop)
-                    if trail is not None and trail.count + 2 == lead.count:
+                    suffix = None if low & 129 or at > stop else suffixes.get(data[at:stop]) or self._read_suffix(data, at, stop)
+                    if suffix is not None and suffix.count + 2 == prefix.count:
                         key = data[key_at + 1 : value_at] if key_step > 1 else read_bytes(data, key_at)[0]
                         content = data[content_at:headers_at] if content_at else read_bytes(data, value_at)[0]
                         if (ms := append_time_ms) is None:
                             ms = first_ms + (read_varint(data, time_at)[0] if data[time_at] else 0)
                         place = base_offset + delta
-                        record = FormedRecord(
-                            place, ms, timestamp_type, key, content, lead, names, value, own, trail, stop - begin
+                        record = SharedHeadersRecord(
+                            place, ms, timestamp_type, key, content, prefix, names, value, own, suffix, stop - begin
                         )
                 found.append((record, route, ordinal, begin))
             at = stop
@@ -162,9 +162,9 @@ class HeaderWalk:
             raise Unwalkable("the records do not end at the end of their batch")
         return ordinal, found
 
-    def _read_lead(self, data: bytes, at: int, stop: int) -> tuple[SharedHeaders | None, int]:
-        """The lead of a record, and where the value of the first header with the name of the rule begins. None if the record has
-        no such header. The headers are between `at` (their number) and `stop`."""
+    def _read_prefix(self, data: bytes, at: int, stop: int) -> tuple[SharedHeaders | None, int]:
+        """The prefix of a record, and where the value of the first header with the name of the rule begins. None if the record
+        has no such header. The headers are between `at` (their number) and `stop`."""
         begin, header = at, self._header
         if (count := data[at]) < 128 and not count & 1:
             count, at = count >> 1, at + 1
@@ -175,9 +175,9 @@ class HeaderWalk:
         first, headers_at = header[0], at
         for left in range(count, 0, -1):
             if (low := data[at]) == first and data.startswith(header, at):
-                lead = SharedHeaders(data[begin:at], headers_at - begin, left)
-                _remember(self._leads, LEADS_MAX, lead)
-                return lead, at + len(header)
+                prefix = SharedHeaders(data[begin:at], headers_at - begin, left)
+                _remember(self._prefixes, PREFIXES_MAX, prefix)
+                return prefix, at + len(header)
             if step := STEPS[low]:
                 at += step
             else:
@@ -192,8 +192,8 @@ class HeaderWalk:
             raise Unwalkable("the fields of a record do not end at its end")
         return None, at
 
-    def _read_trail(self, data: bytes, at: int, stop: int) -> SharedHeaders | None:
-        """The trail of a record at `at`; None if there are not headers up to `stop`. Raises IndexError."""
+    def _read_suffix(self, data: bytes, at: int, stop: int) -> SharedHeaders | None:
+        """The suffix of a record at `at`; None if there are not headers up to `stop`. Raises IndexError."""
         begin, count = at, 0
         while at < stop:
             name, at = read_bytes(data, at)
@@ -203,9 +203,9 @@ class HeaderWalk:
             count += 1
         if at != stop:
             return None
-        trail = SharedHeaders(data[begin:stop], 0, count)
-        _remember(self._trails, TRAILS_MAX, trail)
-        return trail
+        suffix = SharedHeaders(data[begin:stop], 0, count)
+        _remember(self._suffixes, SUFFIXES_MAX, suffix)
+        return suffix
 
 
 def _remember(known: dict[bytes, SharedHeaders], count_max: int, headers: SharedHeaders) -> None:

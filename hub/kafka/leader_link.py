@@ -1,14 +1,15 @@
 """Produce requests over one connection to a leader."""
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 
-from ..protocol import ErrorCode, MalformedMessage, TopicPartition
-from ..protocol.one_partition import ProduceOne
+from ..protocol import MalformedMessage, TopicPartition
+from ..protocol.one_partition import ProduceOnePartition
 from ..protocol.produce import Produced, read_response, write_request
 from .connection import Connection
 from .errors import ConnectionLost
-from .partition_queue import INVALID_RECORD, OutgoingBatch, PartitionQueue
+from .partition_queue import OutgoingBatch, PartitionQueue
 from .requests import IDEMPOTENT_PRODUCE
 
 BATCH_BYTES = 1 << 20
@@ -20,28 +21,34 @@ REQUESTS_MAX = 5
 REPLICATION_SHARE = 0.8
 """The part of the request timeout after which the leader answers that replicas are too slow; later, the connection is closed."""
 
-_STORED = Produced(ErrorCode.NONE, -1, "")
-
 Taken = list[tuple[PartitionQueue, OutgoingBatch]]
 
 
+CallSoon = Callable[[Callable[[], object]], asyncio.Handle]
+"""Calls a function in another turn of the event loop."""
+
+
 class LeaderLink:
-    """Sends the batches of the queues that are offered, until the connection is closed. `on_detach` gets each queue that can
-    no longer be sent over it, `on_error` an unexpected exception."""
+    """Sends the batches of the queues that are offered, until the connection is closed. `call_soon` determines when those that
+    are offered leave together. `on_detach` gets each queue that can no longer be sent over the link, `on_error` an unexpected
+    exception."""
 
     def __init__(
         self,
         connection: Connection,
         request_seconds: float,
+        call_soon: CallSoon,
         on_detach: Callable[[PartitionQueue], object],
         on_error: Callable[[Exception], object],
     ) -> None:
         self._connection = connection
         self._timeout_ms = int(request_seconds * REPLICATION_SHARE * 1000)
+        self._call_soon = call_soon
         self._on_detach = on_detach
         self._on_error = on_error
+        self._flushing: asyncio.Handle | None = None
         self._ready: dict[PartitionQueue, None] = {}
-        self._alone: dict[TopicPartition, ProduceOne] = {}
+        self._alone: dict[TopicPartition, ProduceOnePartition] = {}
         """How a batch for a partition is sent without others."""
         self._unanswered = 0
         self._proven = False
@@ -61,12 +68,24 @@ class LeaderLink:
         """Send nothing more, and ignore the outcome of what was sent."""
         self._dropped = True
         self._ready.clear()
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
 
     def offer(self, queue: PartitionQueue) -> None:
-        """Send the records of `queue` with the next `flush`."""
+        """Send the records of `queue` soon."""
         self._ready[queue] = None
+        if self._flushing is None:
+            self._flushing = self._call_soon(self._flush)
 
-    def flush(self) -> None:
+    def _flush(self) -> None:
+        self._flushing = None
+        try:
+            self._send_ready()
+        except Exception as error:
+            self._on_error(error)
+
+    def _send_ready(self) -> None:
         """Send what is ready, as far as the limit of unanswered requests allows."""
         if not self._connection.is_open:
             self._return_all()
@@ -96,7 +115,7 @@ class LeaderLink:
             if size >= REQUEST_BYTES:
                 break
             del self._ready[queue]
-            batch = self._next_of(queue)
+            batch = queue.take(BATCH_BYTES)
             if batch is not None:
                 taken.append((queue, batch))
                 size += len(batch.data)
@@ -104,40 +123,34 @@ class LeaderLink:
                     self._ready[queue] = None  # after the others
         return taken
 
-    @staticmethod
-    def _next_of(queue: PartitionQueue) -> OutgoingBatch | None:
-        while queue.sendable:
-            try:
-                return queue.take(BATCH_BYTES)
-            except INVALID_RECORD:
-                queue.reject_invalid()
-        return None
-
     def _send(self, taken: Taken) -> None:
-        alone: ProduceOne | None = None
+        alone: ProduceOnePartition | None = None
         if len(taken) == 1:
             ((queue, batch),) = taken
             alone = self._alone.get(queue.partition)
             if alone is None:
-                alone = self._alone[queue.partition] = ProduceOne(queue.partition, self._timeout_ms)
+                alone = self._alone[queue.partition] = ProduceOnePartition(queue.partition, self._timeout_ms)
             body = alone.request(batch.data)
         else:
             body = write_request(None, self._timeout_ms, {queue.partition: batch.data for queue, batch in taken})
         self._unanswered += 1
         self._connection.send(IDEMPOTENT_PRODUCE, body, partial(self._answered, taken, alone), partial(self._lost, taken))
 
-    def _answered(self, taken: Taken, alone: ProduceOne | None, body: bytes) -> None:
+    def _answered(self, taken: Taken, alone: ProduceOnePartition | None, body: bytes) -> None:
         stored = alone is not None and alone.is_stored(body)
-        answers = {taken[0][0].partition: _STORED} if stored else self._read(taken, body)
+        answers = {} if stored else self._read(taken, body)
         self._unanswered -= 1
         self._proven = True
         try:
             for queue, batch in taken:
-                code, _, message = answers[queue.partition]
-                queue.answered(batch, self._connection.address, code, message)
+                if stored:
+                    queue.stored(batch)
+                else:
+                    code, _, message = answers[queue.partition]
+                    queue.answered(batch, self._connection.address, code, message)
                 self._continue(queue)
             if self._ready:
-                self.flush()
+                self._send_ready()
         except Exception as error:
             self._on_error(error)
 

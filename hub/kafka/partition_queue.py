@@ -91,6 +91,16 @@ class OutgoingBatch:
         self.data = b""
         self.stored = False
 
+    def encode(self, identity: IdempotentIdentity, base_sequence: int) -> None:
+        """Set `data`. Raises one of INVALID_RECORD."""
+        self.data = build_batch(
+            [queued.record for queued in self.records],
+            producer_id=identity.producer_id,
+            producer_epoch=identity.epoch,
+            base_sequence=base_sequence,
+            compression=COMPRESSION,
+        )
+
     def done(self, error: Exception | None) -> None:
         """Call the callbacks of all records."""
         for queued in self.records:
@@ -98,8 +108,8 @@ class OutgoingBatch:
 
 
 class PartitionQueue:
-    """The records for `partition`. The caller takes batches while it is `sendable`, and reports the end of each one: `answered`
-    or `lost`."""
+    """The records for `partition`. The caller takes batches, and reports the end of each one: `stored`, `answered` or
+    `lost`."""
 
     def __init__(self, partition: TopicPartition) -> None:
         self.partition = partition
@@ -165,33 +175,28 @@ class PartitionQueue:
 
     # --- sending
 
-    def take(self, bytes_max: int) -> OutgoingBatch:
-        """The next batch to send. New batches have about `bytes_max` at most; a larger record forms a batch alone.
-
-        Raises one of INVALID_RECORD if records cannot be encoded; they stay queued (`reject_invalid`)."""
-        if not self._again:
-            batch = OutgoingBatch(self._cut(bytes_max))
-            self._unacknowledged.append(batch)
-            self._again.append(batch)
-        batch = self._again[0]
-        if not batch.data:
-            self._encode(batch)
-        self._again.popleft()
-        self.in_flight += 1
-        return batch
-
-    def _encode(self, batch: OutgoingBatch) -> None:
-        assert self.identity is not None
-        producer_id, epoch = self.identity
-        records = [queued.record for queued in batch.records]
-        batch.data = build_batch(
-            records,
-            producer_id=producer_id,
-            producer_epoch=epoch,
-            base_sequence=self._next_sequence,
-            compression=COMPRESSION,
-        )
-        self._next_sequence = (self._next_sequence + len(records)) & SEQUENCE_MASK
+    def take(self, bytes_max: int) -> OutgoingBatch | None:
+        """The next batch to send; None if there is none, or if nothing may be sent at present. New batches have about `bytes_max`
+        at most; a larger record forms a batch alone. Records that cannot be encoded are rejected with one of INVALID_RECORD."""
+        while self.sendable:
+            assert self.identity is not None
+            again = self._again
+            if not again:
+                batch = OutgoingBatch(self._cut(bytes_max))
+                self._unacknowledged.append(batch)
+                again.append(batch)
+            batch = again[0]
+            try:
+                if not batch.data:
+                    batch.encode(self.identity, self._next_sequence)
+                    self._next_sequence = (self._next_sequence + len(batch.records)) & SEQUENCE_MASK
+            except INVALID_RECORD:
+                self._reject_invalid(batch)
+                continue
+            again.popleft()
+            self.in_flight += 1
+            return batch
+        return None
 
     def _cut(self, bytes_max: int) -> list[QueuedRecord]:
         """Remove the records of the next batch."""
@@ -204,9 +209,8 @@ class PartitionQueue:
             records.append(waiting.popleft())
         return records
 
-    def reject_invalid(self) -> None:
-        """After an error of `take`: reject the records of the batch that cannot be encoded, and keep the others."""
-        batch = self._again[0]
+    def _reject_invalid(self, batch: OutgoingBatch) -> None:
+        """Reject the records of the first batch that cannot be encoded, and keep the others."""
         invalid = [(queued, error) for queued in batch.records if (error := _why_invalid(queued.record))]
         rejected = {id(queued) for queued, _ in invalid}
         batch.records = [queued for queued in batch.records if id(queued) not in rejected]
@@ -218,17 +222,22 @@ class PartitionQueue:
 
     # --- ends
 
+    def stored(self, batch: OutgoingBatch) -> None:
+        """The leader has stored a batch."""
+        self.in_flight -= 1
+        self._known = batch.stored = True
+        if not self.failed:
+            self.failures = 0
+        self._settle()
+
     def answered(self, batch: OutgoingBatch, leader: str, code: int, message: str) -> None:
         """The leader answered with an error code and, in case of an error, with a message.
 
         Records that it rejects finally get a RecordTooLarge or RecordRejected."""
-        self.in_flight -= 1
         if code in STORED:
-            self._known = batch.stored = True
-            if not self.failed:
-                self.failures = 0
-            self._settle()
+            self.stored(batch)
             return
+        self.in_flight -= 1
         self._fail(f"{name_of(code)} {message}".strip())
         if code in PASSING:
             return

@@ -8,6 +8,7 @@ whose outcome is unknown at that time may be stored twice.
 """
 
 import asyncio
+from functools import partial
 
 from ..logs import Logger
 from ..protocol import TopicPartition
@@ -37,7 +38,6 @@ class Producer:
         self._queues: dict[tuple[str, int], PartitionQueue] = {}
         self._links: dict[Address, LeaderLink] = {}
         self._routes: dict[PartitionQueue, LeaderLink] = {}
-        self._flushing: asyncio.Handle | None = None
 
     async def start(self) -> None:
         """Connect. Raises BrokerUnreachable."""
@@ -55,29 +55,12 @@ class Producer:
         link = self._routes.get(queue)
         if link is None:
             self._router.request(queue)
-            return
-        link.offer(queue)
-        if self._flushing is None:
-            self._flush_soon()
+        else:
+            link.offer(queue)
 
     def _add(self, partition: TopicPartition) -> PartitionQueue:
         queue = self._queues[partition] = PartitionQueue(partition)
         return queue
-
-    def _flush_soon(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._linger_seconds:
-            self._flushing = loop.call_later(self._linger_seconds, self._flush)
-        else:
-            self._flushing = loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._flushing = None
-        try:
-            for link in list(self._links.values()):
-                link.flush()
-        except Exception as error:
-            self._fail(error)
 
     def _attach(self, queue: PartitionQueue, leader: Address, connection: Connection) -> None:
         """Send the queue over this connection from now on."""
@@ -85,15 +68,17 @@ class Producer:
         if link is None or not link.uses(connection):
             if link is not None:
                 self._detach_all(link)
-            link = self._links[leader] = LeaderLink(connection, self._request_seconds, self._detach, self._fail)
+            loop = asyncio.get_running_loop()
+            call_soon = partial(loop.call_later, self._linger_seconds) if self._linger_seconds else loop.call_soon
+            link = LeaderLink(connection, self._request_seconds, call_soon, self._detach, self._fail)
+            self._links[leader] = link
         self._routes[queue] = link
         queue.resume()
         link.offer(queue)
-        if self._flushing is None:
-            self._flush_soon()
 
     def _detach_all(self, link: LeaderLink) -> None:
         """Send nothing more over a link whose connection was replaced, also what is posted to queues that were idle."""
+        link.drop()
         for queue in [queue for queue, route in self._routes.items() if route is link]:
             self._detach(queue)
 
@@ -129,9 +114,6 @@ class Producer:
 
     def close(self) -> None:
         """Close all connections. The callbacks of all records that are not acknowledged get a ConnectionLost."""
-        if self._flushing is not None:
-            self._flushing.cancel()
-            self._flushing = None
         self._routes.clear()
         for link in self._links.values():
             link.drop()

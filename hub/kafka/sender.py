@@ -83,8 +83,8 @@ class Sender:
         self._stopped = False
         self._in_flight = 0
         self._has_room = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._flushed = asyncio.Event()
+        self._flushed.set()
 
     async def start(self) -> None:
         """Connect to the cluster. Raises BrokerUnreachable."""
@@ -118,8 +118,6 @@ class Sender:
             raise self._too_late(outgoing, sending, timeout_seconds) from None
         finally:
             self._sending.discard(sending)
-            if not self._sending:
-                self._deadlines.cancel()  # an idle process does not wake up for it
             if sending.left:
                 self._discard(outgoing, on_done)
         if sending.error is not None:
@@ -182,24 +180,24 @@ class Sender:
         if self._in_flight == IN_FLIGHT_MAX:
             self._has_room.set()
         self._in_flight -= 1
-        if self._in_flight == 0 and not self._idle.is_set():
-            self._idle.set()
+        if self._in_flight == 0 and not self._flushed.is_set():
+            self._flushed.set()
         on_settled()
 
     def _release_all(self, failure: BaseException) -> None:
         """Records will never be sent: release everything that waits for them."""
         self._has_room.set()
-        self._idle.set()
+        self._flushed.set()
         for sending in self._sending:
             sending.fail(_failed(failure))
 
     async def flush(self, *, timeout_seconds: float) -> bool:
         """Wait until all posted records are acknowledged; False on timeout, or if the sender fails or is stopped before."""
         if self._in_flight and not self._stopped and self._tasks.failure is None:
-            self._idle.clear()
+            self._flushed.clear()
         try:
             async with asyncio.timeout(timeout_seconds):
-                await self._idle.wait()
+                await self._flushed.wait()
         except TimeoutError:
             return False
         return self._tasks.failure is None and not (self._stopped and self._in_flight)
@@ -213,7 +211,7 @@ class Sender:
         `send` and `post` raise ConnectionLost."""
         self._stopped = True
         self._has_room.set()
-        self._idle.set()
+        self._flushed.set()
         for sending in self._sending:
             sending.fail(ConnectionLost(f"The sender to {self._cluster} was stopped before records were acknowledged."))
         self._deadlines.cancel()

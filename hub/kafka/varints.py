@@ -59,7 +59,7 @@ def read_bytes(data: bytes, at: int) -> tuple[bytes | None, int]:
     return None, at
 
 
-def with_length(data: bytes) -> bytes:
+def length_prefixed(data: bytes) -> bytes:
     """Less than 64 bytes, with their length before them. Raises ValueError."""
     if len(data) > _SHORT_MAX:
         raise ValueError(f"{len(data)} bytes; at most {_SHORT_MAX} are supported")

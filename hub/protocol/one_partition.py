@@ -29,7 +29,7 @@ def _place(partition: TopicPartition) -> bytes:
     return b"".join((_ONE_TOPIC, write_uvarint(len(name) + 1), name, _ONE_PARTITION, INT32.pack(partition.partition)))
 
 
-class ProduceOne:
+class ProduceOnePartition:
     """Produce requests of an idempotent producer with a batch for `partition`, in the format from `produce.FLEXIBLE_FROM` on.
     `timeout_ms`: how long the leader may wait for its replicas."""
 
@@ -54,7 +54,7 @@ class FetchCodec:
     def __init__(self, version: int, limits: FetchLimits) -> None:
         self._version = version
         self._limits = limits
-        self._one: _FetchOne | None = None
+        self._one: _FetchOnePartition | None = None
 
     def write(
         self,
@@ -68,7 +68,7 @@ class FetchCodec:
         ((partition, position),) = positions.items()
         one = self._one
         if one is None or one.partition != partition:
-            one = self._one = _FetchOne(partition, self._limits)
+            one = self._one = _FetchOnePartition(partition, self._limits)
         return one.request(session, position)
 
     def read(self, body: bytes) -> FetchAnswer:
@@ -78,7 +78,7 @@ class FetchCodec:
         return fetch.read_response(body, self._version)
 
 
-class _FetchOne:
+class _FetchOnePartition:
     """Fetch of `partition` in version 12."""
 
     def __init__(self, partition: TopicPartition, limits: FetchLimits) -> None:

@@ -11,7 +11,7 @@ from hub.delivery.decoding import event_of, subject_of
 from hub.delivery.selection import Selection
 from hub.delivery.window import Item, Session
 from hub.engine.encode import encode_events
-from hub.kafka import FormedRecord, Record, build_batch
+from hub.kafka import Record, SharedHeadersRecord, build_batch
 from hub.kafka.fetched import FetchedBatch, FetchedBatches, record_at
 from hub.kafka.header_walk import HeaderWalk
 from schemas import Event, MalformedEvent, decode_event
@@ -33,15 +33,15 @@ class Everything(Subscriber[SubscriberSettings]):
 def in_the_order_of_the_engine(kind: str) -> list[Example]:
     """Examples of a type, also with ce_type between its other headers; `hostile_records` puts it first, too."""
     plain = event_example(kind)
-    lead = {
+    prefix = {
         "ce_specversion": b"1.0",
         "content-type": b"application/json",
         **{name: ATTRIBUTES[name] for name in ("ce_source", "ce_subject")},
         "ce_taskname": b"charge",
         "ce_namespace": b"default",
     }
-    trail = {name: ATTRIBUTES[name] for name in ("ce_time", "ce_severitynumber")}
-    return [plain, plain._replace(headers={**lead, "ce_type": kind.encode(), "ce_id": ATTRIBUTES["ce_id"], **trail})]
+    suffix = {name: ATTRIBUTES[name] for name in ("ce_time", "ce_severitynumber")}
+    return [plain, plain._replace(headers={**prefix, "ce_type": kind.encode(), "ce_id": ATTRIBUTES["ce_id"], **suffix})]
 
 
 EXAMPLES = {kind: in_the_order_of_the_engine(kind) for kind in ("task.ready", "task.completed", "task.started", "worker.lost")}
@@ -91,9 +91,9 @@ def test_any_record_is_decoded_as_without_its_neighbours(records: list[WholeReco
 def test_about_half_of_these_records_are_decoded_from_common_parts() -> None:
     source = Damage(EXAMPLES, structured_mode=False, huge_bytes_max=1_000)
     found = picked([without_first(source.record(Random(seed)), True) for seed in range(600)])
-    formed = [record for record in found if type(record) is FormedRecord]
-    outcomes = [outcome(event_of, record) for record in formed]
-    assert 60 < len(formed) < 540
+    shared = [record for record in found if type(record) is SharedHeadersRecord]
+    outcomes = [outcome(event_of, record) for record in shared]
+    assert 60 < len(shared) < 540
     assert len({message for message in outcomes if isinstance(message, str)}) > 10
     assert sum(isinstance(one, Event) for one in outcomes) > 10
 
@@ -125,8 +125,8 @@ def test_the_records_of_the_engine_are_decoded_from_common_parts() -> None:
         for record in encode_events([emitted(f"t{number}", data) for number in range(3)], 1, NOW_MS * 1000)
     ]
     found = picked([WholeRecord(one.key, one.value, list(one.headers)) for one in written])
-    assert all(type(record) is FormedRecord for record in found)
-    assert len({id(record.lead) for record in found}) == 3
+    assert all(type(record) is SharedHeadersRecord for record in found)
+    assert len({id(record.prefix) for record in found}) == 3
     assert [event_of(record) for record in found] == [decode_event(one.value, one.headers) for one in written]
 
 
@@ -134,7 +134,7 @@ START: list[tuple[str, bytes | None]] = [("ce_specversion", b"1.0"), ("content-t
 END: list[tuple[str, bytes | None]] = [
     ("ce_type", b"task.ready"), ("ce_id", b"0/9/2"), ("ce_time", b"2026-01-01T00:00:00Z"), ("ce_severitynumber", b"9"),
 ]  # fmt: skip
-LEADS: list[list[tuple[str, bytes | None]]] = [
+PREFIXES: list[list[tuple[str, bytes | None]]] = [
     [("ce_source", source), ("ce_subject", subject), *rest]
     for source in (b"/hub/shop/task/a", b"/hub/" + b"s" * 300, b"\xff", b"", None)
     for subject in (b"a", b"b" * 100, b"\xff", None)
@@ -148,12 +148,12 @@ LEADS: list[list[tuple[str, bytes | None]]] = [
 ]
 
 
-def test_a_lead_with_a_known_rest_is_decoded_as_by_the_general_decoder() -> None:
+def test_a_prefix_with_a_known_rest_is_decoded_as_by_the_general_decoder() -> None:
     value = encode_events([emitted("a", TaskReady(queue="q"))], 1, NOW_MS * 1000)[0].value
-    written = [WholeRecord(b"a", value, [*START, *lead, *END]) for lead in LEADS]
+    written = [WholeRecord(b"a", value, [*START, *prefix, *END]) for prefix in PREFIXES]
     for _ in range(2):  # also when each rest is known
         found = picked(written)
-        assert sum(type(record) is FormedRecord for record in found) == len(LEADS)
+        assert sum(type(record) is SharedHeadersRecord for record in found) == len(PREFIXES)
         for record, one in zip(found, written, strict=True):
             assert outcome(event_of, record) == outcome(decode_event, one.value, one.headers)
             assert subject_of(record) == next(text for name, text in one.headers if name == "ce_subject")

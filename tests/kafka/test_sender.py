@@ -4,7 +4,7 @@ tests in `conformance/producer`."""
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -251,10 +251,11 @@ async def test_a_stopped_sender_sends_nothing(posts: Posts) -> None:
 
 
 class Wire:
-    """A connection that keeps its requests."""
+    """A connection that keeps its requests, in an event loop whose turns end when the test says so."""
 
     def __init__(self) -> None:
         self.is_open = True
+        self.due: list[Callable[[], object]] = []
         self.address = "x:1"
         self.requests: list[tuple[dict[TopicPartition, bytes | None], object, object]] = []
 
@@ -262,6 +263,14 @@ class Wire:
         topics = read_request(body, 0, kind.version).topics
         batches = {TopicPartition(topic, number): batch for topic, some in topics for number, batch in some}
         self.requests.append((batches, on_answer, on_lost))
+
+    def call_soon(self, function: Callable[[], object]) -> None:
+        self.due.append(function)
+
+    def end_turn(self) -> None:
+        due, self.due = self.due, []
+        for function in due:
+            function()
 
 
 def answer_of(places: list[TopicPartition], code: int = 0) -> bytes:
@@ -281,12 +290,12 @@ def fill(queue: PartitionQueue, size: int) -> None:
 
 def test_at_most_five_requests_are_unanswered_and_none_grows_without_limit() -> None:
     wire, mistakes = Wire(), list[Exception]()
-    link = LeaderLink(wire, 1.0, mistakes.append, mistakes.append)  # type: ignore[arg-type]
+    link = LeaderLink(wire, 1.0, wire.call_soon, mistakes.append, mistakes.append)  # type: ignore[arg-type]
     queues = [queue_of(number) for number in range(60)]
     for queue in queues:
         fill(queue, 1 << 20)
         link.offer(queue)
-    link.flush()
+    wire.end_turn()
     assert len(wire.requests) == REQUESTS_MAX
     assert all(len(batches) <= 8 for batches, _, _ in wire.requests)
     while wire.requests:
@@ -299,11 +308,11 @@ def test_at_most_five_requests_are_unanswered_and_none_grows_without_limit() -> 
 
 def test_a_mistake_in_a_callback_is_reported_as_a_mistake() -> None:
     wire, mistakes = Wire(), list[Exception]()
-    link = LeaderLink(wire, 1.0, mistakes.append, mistakes.append)  # type: ignore[arg-type]
+    link = LeaderLink(wire, 1.0, wire.call_soon, mistakes.append, mistakes.append)  # type: ignore[arg-type]
     queue = queue_of(0)
     queue.append(QueuedRecord(Record(b"k", b"v", (), 1), 9, lambda error: [].pop()))
     link.offer(queue)
-    link.flush()
+    wire.end_turn()
     ((batches, on_answer, _),) = wire.requests
     on_answer(answer_of(list(batches)))  # type: ignore[operator]
     assert [type(mistake) for mistake in mistakes] == [IndexError]
@@ -316,13 +325,13 @@ class Returns:
         self.wire = Wire()
         self.returned: list[PartitionQueue] = []
         self.mistakes: list[Exception] = []
-        self.link = LeaderLink(self.wire, 1.0, self.returned.append, self.mistakes.append)  # type: ignore[arg-type]
+        self.link = LeaderLink(self.wire, 1.0, self.wire.call_soon, self.returned.append, self.mistakes.append)  # type: ignore[arg-type]
 
     def send(self, *queues: PartitionQueue) -> None:
         for queue in queues:
             fill(queue, 9)
             self.link.offer(queue)
-        self.link.flush()
+        self.wire.end_turn()
 
     def answer(self, code: int = 0) -> None:
         batches, on_answer, _ = self.wire.requests.pop(0)
@@ -379,3 +388,15 @@ def test_only_a_broker_that_never_answered_is_tried_again_after_a_pause(answered
     case.send(queue)
     assert case.returned == [queue]
     assert queue.failures == failures
+
+
+def test_a_link_whose_connection_was_replaced_returns_no_queue() -> None:
+    """The queue is sent over the new link by then."""
+    case = Returns()
+    queue = queue_of(0)
+    fill(queue, 9)
+    case.link.offer(queue)
+    case.close()
+    case.link.drop()
+    case.wire.end_turn()
+    assert (case.returned, case.mistakes) == ([], [])

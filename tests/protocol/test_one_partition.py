@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hub.protocol import ErrorCode, MalformedMessage, TopicPartition, fetch, produce
 from hub.protocol.fetch import FetchAnswer, FetchLimits, FetchPosition, PartitionData
-from hub.protocol.one_partition import FetchCodec, ProduceOne
+from hub.protocol.one_partition import FetchCodec, ProduceOnePartition
 from hub.protocol.produce import PartitionResult
 
 LIMITS = FetchLimits(5_000, 1, 16 << 20, True)
@@ -17,7 +17,7 @@ offsets = st.integers(0, 2**62)
 
 @given(places, st.binary(min_size=1, max_size=300))
 def test_a_produce_request_is_the_same(place: TopicPartition, batch: bytes) -> None:
-    assert ProduceOne(place, 24_000).request(batch) == produce.write_request(None, 24_000, {place: batch})
+    assert ProduceOnePartition(place, 24_000).request(batch) == produce.write_request(None, 24_000, {place: batch})
 
 
 @given(places, places, st.sampled_from([ErrorCode.NONE, ErrorCode.NOT_LEADER_OR_FOLLOWER]), offsets)
@@ -27,7 +27,7 @@ def test_only_the_response_that_a_batch_is_stored_is_recognised(
     def body(place: TopicPartition) -> bytes:
         return produce.write_response([(place.topic, [PartitionResult(place.partition, error, offset)])], produce.FLEXIBLE_FROM)
 
-    one = ProduceOne(asked, 24_000)
+    one = ProduceOnePartition(asked, 24_000)
     assert one.is_stored(body(asked)) == (error == ErrorCode.NONE)
     assert one.is_stored(body(answered)) == (error == ErrorCode.NONE and answered == asked)
     assert not one.is_stored(body(asked)[:-1])

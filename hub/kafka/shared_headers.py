@@ -1,8 +1,8 @@
 """Records whose headers are found by comparison with those of other records, instead of being decoded one by one.
 
-Records of one producer have the same headers in the same order. Those before the header that a reader looks for, the lead of the
-record, are often equal in several records (of an event: what is constant for its entity), as are those at its end, the trail
-(time, severity). Each lead and trail is decoded once.
+Records of one producer have the same headers in the same order. Those before the header that a reader looks for, the prefix of
+the record, are often equal in several records (of an event: what is constant for its entity), as are those at its end, the suffix
+(time, severity). Each prefix and suffix is decoded once.
 """
 
 from typing import Any
@@ -17,9 +17,9 @@ _names: dict[bytes, str] = {}
 
 
 class SharedHeaders:
-    """Headers that several records have: a lead or a trail. `data`: the bytes; the headers begin at `start`, each with its name.
-    They are valid. `count`: the number of headers after the lead, or in the trail. `facts`: what the reader of the records
-    derives from the headers; None before."""
+    """Headers that several records have: a prefix or a suffix. `data`: the bytes; the headers begin at `start`, each with its
+    name. They are valid. `count`: the number of headers after the prefix, or in the suffix. `facts`: what the reader of the
+    records derives from the headers; None before."""
 
     __slots__ = ("count", "data", "facts", "start")
 
@@ -61,8 +61,8 @@ def _name_of(data: bytes) -> str:
     return name
 
 
-class FormedRecord(Struct, gc=False):
-    """A record with the headers of `lead`, two own headers, and those of `trail`. It has the attributes of
+class SharedHeadersRecord(Struct, gc=False):
+    """A record with the headers of `prefix`, two own headers, and those of `suffix`. It has the attributes of
     `fetched.FetchedRecord`. `names`: those of the own headers; `first`, `second`: their values. `size`: length of the encoded
     record in bytes."""
 
@@ -71,15 +71,15 @@ class FormedRecord(Struct, gc=False):
     timestamp_type: int
     key: bytes | None
     value: bytes | None
-    lead: SharedHeaders
+    prefix: SharedHeaders
     names: tuple[str, str]
     first: bytes
     second: bytes
-    trail: SharedHeaders
+    suffix: SharedHeaders
     size: int
 
     @property
     def headers(self) -> Headers:
         """All headers, in their order."""
         first, second = self.names
-        return (*self.lead.headers, (first, self.first), (second, self.second), *self.trail.headers)
+        return (*self.prefix.headers, (first, self.first), (second, self.second), *self.suffix.headers)
