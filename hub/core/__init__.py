@@ -41,8 +41,9 @@ from .rows import (
     intake_row_decoder,
     meta_row_decoder,
     share_values,
+    task_row_decoder,
 )
-from .rows.keys import INTAKE_KEY, Entry, decode_row, decode_task, encode_row, key_of, kind_of
+from .rows.keys import INTAKE_KEY, Entry, decode_row, encode_row, key_of, kind_of, task_in_memory
 from .rows.task import EMPTY
 from .state import RESTING, Definitions, PartitionState, Task
 from .time.due import PoisonTimer, take_due
@@ -93,7 +94,6 @@ __all__ = [
     "cut",
     "decide_report",
     "decode_row",
-    "decode_task",
     "dispatch",
     "encode_row",
     "escaped_bytes",
@@ -111,6 +111,8 @@ __all__ = [
     "settle",
     "share_values",
     "take_due",
+    "task_in_memory",
+    "task_row_decoder",
     "text_of",
     "us_of",
 ]

@@ -23,10 +23,11 @@ from ..core import (
     WorkerRow,
     check_plan,
     decode_row,
-    decode_task,
     restore,
     restore_at_rest,
     share_values,
+    task_in_memory,
+    task_row_decoder,
 )
 
 TaskCategory = tuple[str, str, str, str]
@@ -35,8 +36,8 @@ TaskCategory = tuple[str, str, str, str]
 
 class RestoredRows:
     """The rows of a partition by kind, for the empty `state`. `count`: number of rows; `tasks`: number of tasks in memory by
-    group; `meta`: position of the previous owner, if any. Tasks that wait for a time are added to the state at once, at rest, so
-    that only the others are in memory as objects.
+    category; `meta`: position of the previous owner, if any. Tasks that wait for a time are added to the state at once, at rest,
+    so that only the others are in memory as objects.
 
     Raises the errors of the decoders for a row that no engine can have written."""
 
@@ -54,16 +55,21 @@ class RestoredRows:
         self._observed: dict[str, ObservedRow] = {}
         self._definitions: list[DefinitionRow] = []
         self._engine: EngineRow | None = None
+        self._take(rows)
+
+    def _take(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        categories = self.tasks
         for key, value in rows:
             self.count += 1
-            self._take(key, value)
-
-    def _take(self, key: bytes, value: bytes) -> None:
-        found = decode_task(key, value)
-        if found is not None:
-            self._take_task(*found, value)
-        elif (entry := decode_row(key, value)) is not None:
-            self._take_other(entry, value)
+            if (task_id := task_in_memory(key, value)) is None:
+                if (entry := decode_row(key, value)) is not None:
+                    self._take_other(entry, value)
+                continue
+            row = task_row_decoder.decode(value)
+            category = (row.namespace, row.name, row.state, row.queue)
+            categories[category] = categories.get(category, 0) + 1
+            if not restore_at_rest(self._state, task_id, row, value):
+                self._take_task(task_id, row, value)
 
     def _take_other(self, entry: Entry, value: bytes) -> None:
         match entry.row:
@@ -85,10 +91,6 @@ class RestoredRows:
                 self.meta = row
 
     def _take_task(self, task_id: str, row: TaskRow, encoded: bytes) -> None:
-        category = (row.namespace, row.name, row.state, row.queue)
-        self.tasks[category] = self.tasks.get(category, 0) + 1
-        if restore_at_rest(self._state, task_id, row, encoded):
-            return
         task = self._tasks[task_id] = Task(task_id, share_values(row), row.args or EMPTY)
         if row.state == "ready":
             self._ready.append((task, encoded))
@@ -108,6 +110,7 @@ class RestoredRows:
         for task, encoded in self._ready:
             state.rest(task, encoded, now_us)
         self._retire_orphans(state, now_us, epoch)
+        state.mark_tidy()
 
     def _complete_tasks(self) -> None:
         """Add the separate rows of tasks: arguments and plans."""

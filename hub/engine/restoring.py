@@ -105,6 +105,8 @@ class Changelog:
         self._later = folded.later if continued and self._path is not None else None
         self._base, self._last, self._bytes = folded.place, folded.snapshot.last, folded.replayed
         self._written_us = folded.written_us
+        if folded.place is not None and self._path is not None:
+            self._file_bytes = (await asyncio.to_thread(self._path.stat)).st_size
         return folded.snapshot, folded.place is not None
 
     async def _fold_all(self) -> "_Folded":

@@ -33,6 +33,23 @@ def test_a_delayed_task_rests_until_it_is_due(world: World, crash: bool) -> None
     assert world.state_of("t") == "completed"
 
 
+def test_the_timers_of_a_restored_partition_are_swept_only_once_many_were_added(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sweep(*_: object) -> None:
+        raise AssertionError("all timers belong to known tasks")
+
+    monkeypatch.setattr("hub.core.state.partition.TIDY_FROM", 5)
+    for number in range(8):
+        world.submit(name="a", id=f"t{number}", start_after=HOUR)
+    world.step()
+    world.crash()
+    with monkeypatch.context() as patch:
+        patch.setattr("hub.core.state.agenda.Agenda.keep", sweep)
+        world.step()
+    assert resting(world) == 8
+
+
 def test_a_task_that_is_looked_at_rests_again_and_its_client_gets_the_outcome(world: World) -> None:
     world.submit(name="a", id="t", start_after=HOUR)
     world.step()

@@ -105,6 +105,16 @@ async def test_a_snapshot_is_written_once_enough_was_written_to_the_changelog(br
     assert await restored(broker, tmp_path) == (True, 50)
 
 
+async def test_a_restart_does_not_write_a_snapshot_again_that_little_was_added_to(broker: BrokerServer, tmp_path: Path) -> None:
+    written = await snapshot_of(broker, tmp_path, tasks=30)
+    owner = await Owner(broker, snapshots=tmp_path, snapshot_bytes=1).started()
+    await submit(broker, [30])
+    await until(broker, "task.created", 31)
+    await owner.loop.changelog.snapshot_written()
+    await owner.crash()
+    assert read_snapshot(snapshot_path(tmp_path, 0), partitions=1) == written
+
+
 def test_a_snapshot_comes_back_as_written_and_every_flipped_byte_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "s"
     snapshot = Snapshot({b"task/a": b"{}", b"!meta": b'{"offset":1}', b"empty": b""}, 42, b"0123456789abcdef", 1_700_000_000)

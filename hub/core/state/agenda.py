@@ -80,17 +80,18 @@ class Agenda:
         self._counter += 1
         number = due_us // INTERVAL_US
         if self._begun < number <= LAST_INTERVAL:
-            self._add_later(number, due_us, kind, task, mark)
+            timers = self._later.get(number)
+            if timers is None:
+                timers = self._later_interval(number)
+            timers.add(due_us, kind, task, mark)
+            self._later_length += 1
         else:
             heappush(self._timeouts if kind in TIMEOUTS else self._others, (due_us, self._counter, kind, task, mark))
 
-    def _add_later(self, number: int, due_us: int, kind: str, task: str, mark: int) -> None:
-        timers = self._later.get(number)
-        if timers is None:
-            timers = self._later[number] = _LaterTimers()
-            self._first = number if self._first is None else min(self._first, number)
-        timers.add(due_us, kind, task, mark)
-        self._later_length += 1
+    def _later_interval(self, number: int) -> _LaterTimers:
+        timers = self._later[number] = _LaterTimers()
+        self._first = number if self._first is None else min(self._first, number)
+        return timers
 
     def _begin_intervals(self, last: int) -> None:
         """Order the timers of all intervals up to `last`. Their counters are less than those of the timers that are added to an

@@ -105,9 +105,13 @@ class PartitionState:
         """Sweep entries of removed tasks from the agenda and the ready order when they outnumber the live ones."""
         if len(self.agenda) > self._agenda_max:
             self.agenda.keep(lambda kind, task: task in self.tasks or kind in TASKLESS)
-            self._agenda_max = TIDY_FROM + 2 * len(self.agenda)
+            self.mark_tidy()
         if self.ready.entries > TIDY_FROM + 2 * len(self.ready):
             self.ready.rebuild()
+
+    def mark_tidy(self) -> None:
+        """The agenda has no entries of removed tasks: after a sweep, or a restore."""
+        self._agenda_max = TIDY_FROM + 2 * len(self.agenda)
 
     def forget(self, task: Task) -> None:
         """Remove an ended task from memory; its entry in the ended index stays."""
