@@ -53,6 +53,12 @@ def open_standard_streams() -> None:
     sys.stderr = sys.stderr or open(_STDERR, "w", closefd=False)  # noqa: SIM115
 
 
+def notice_ends_of_children() -> None:
+    """Stop ignoring SIGCHLD, which a process inherits: the system would not tell how its children end."""
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
 def flush_standard_streams() -> None:
     """Write what stdout and stderr buffer: a forked process would write it again. A closed pipe is not an error."""
     for stream in (sys.stdout, sys.stderr):

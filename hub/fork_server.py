@@ -38,6 +38,8 @@ FORK_SECONDS = 30.0
 """How long a fork may take; then the server is killed, since it would not report the ends of its processes either."""
 END_SECONDS = 2.0
 """How long the server may take to end; then it is killed."""
+REAP_SECONDS = 0.05
+"""Interval of checks whether a server that has closed its socket has ended."""
 log = logging.getLogger(__name__)
 _DESCRIPTORS_MAX = 4096
 """Descriptors up to this one are closed in the server."""
@@ -94,7 +96,7 @@ class ForkServer:
         self._processes: dict[int, ForkedProcess] = {}
         self._received = bytearray()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._is_over = self._is_closed = False
+        self._is_over = self._is_closed = self._is_reaped = False
 
     async def fork(self, job: bytes, *descriptors: int) -> ForkedProcess:
         """Fork a process for `job`, which gets copies of these descriptors. Raises ForkServerEnded."""
@@ -123,7 +125,7 @@ class ForkServer:
 
     def kill(self) -> None:
         """Kill the server, which may not respond: what waits for it fails. Linux then kills its processes."""
-        if not self._is_closed:
+        if not self._is_reaped:
             os.kill(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
@@ -138,11 +140,24 @@ class ForkServer:
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         deadline = time.monotonic() + END_SECONDS
-        with suppress(ChildProcessError):  # SIGCHLD is ignored, and nothing is left to wait for
-            while os.waitpid(self.pid, os.WNOHANG)[0] == 0:
-                if time.monotonic() > deadline:  # stopped, for example
-                    os.kill(self.pid, signal.SIGKILL)
-                time.sleep(0.002)
+        while not self._reap():
+            if time.monotonic() > deadline:  # stopped, for example
+                os.kill(self.pid, signal.SIGKILL)
+            time.sleep(0.002)
+
+    def _reap(self) -> bool:
+        """Whether the server has ended; the system then forgets its process."""
+        if not self._is_reaped:
+            try:
+                self._is_reaped = os.waitpid(self.pid, os.WNOHANG)[0] != 0
+            except ChildProcessError:  # SIGCHLD is ignored, and nothing is left to wait for
+                self._is_reaped = True
+        return self._is_reaped
+
+    def _reap_soon(self) -> None:
+        """Reap the server, which has ended or is about to, unless this handle was closed meanwhile."""
+        if self._loop is not None and not self._loop.is_closed() and not self._reap():
+            self._loop.call_later(REAP_SECONDS, self._reap_soon)
 
     def _send(self, kind: bytes, number: int, value: int) -> None:
         try:
@@ -189,6 +204,7 @@ class ForkServer:
                     future.set_exception(error)
                     future.exception()  # it may be awaited by no caller
         self._processes.clear()
+        self._reap_soon()
 
 
 # In the server

@@ -84,6 +84,27 @@ asyncio.run(main())
 server.close()
 """
 
+KILLED = """
+import asyncio, os, psutil, signal
+from hub import fork_server
+
+async def main():
+    process = await server.fork(b"")
+    os.kill(server.pid, signal.SIGKILL)
+    try:
+        await process.ended
+    except fork_server.ForkServerEnded as error:
+        print(error)
+    async with asyncio.timeout(30):
+        while psutil.pid_exists(server.pid):
+            await asyncio.sleep(0.002)
+
+server = fork_server.ForkServer(lambda job, descriptors: signal.pause(), "a test")
+asyncio.run(main())
+server.kill()
+server.close()
+"""
+
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -111,3 +132,8 @@ def test_a_server_that_is_stopped_can_be_killed_and_closed() -> None:
 def test_a_server_that_is_stopped_is_killed_when_a_process_is_wanted() -> None:
     done = run(sys.executable, "-c", STOPPED_BEFORE_A_FORK)
     assert (done.stdout, done.stderr) == (2 * "The fork server of a test ended.\n", "")
+
+
+def test_a_server_that_was_killed_leaves_no_zombie_while_its_owner_goes_on() -> None:
+    done = run(sys.executable, "-c", KILLED)
+    assert (done.stdout, done.stderr) == ("The fork server of a test ended.\n", "")

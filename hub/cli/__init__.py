@@ -94,10 +94,11 @@ def _hub(
 
 def main() -> None:
     """Entry point of `hub`. A HubError is printed to stderr as one sentence, and its class determines the exit code."""
-    from ..child_process import open_standard_streams
+    from ..child_process import notice_ends_of_children, open_standard_streams
     from .forked import ForkedCommand
 
     open_standard_streams()
+    notice_ends_of_children()
     gc.set_threshold(*COLLECT_AFTER)
     try:
         _run(_run_command_line)

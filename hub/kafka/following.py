@@ -2,7 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from types import coroutine
 from typing import Protocol
 
 from ..errors import Unreachable
@@ -17,6 +18,9 @@ READ_RECORDS = 2_000
 CHECK_SECONDS = 5.0
 """A reader that has received nothing for this time is checked."""
 RECONNECT_SECONDS = 0.2
+REQUESTED_AFTER_TURNS = 3
+"""After this many turns of the event loop more records are requested: first, what the last ones cause is sent. In the first turn
+a waiting caller is woken, or an attempt begins; in the second the caller runs, or the report of the attempt leaves."""
 
 
 class Begin(Protocol):
@@ -60,6 +64,7 @@ async def follow(
 async def next_records(reader: RecordReader, *, is_expecting: Callable[[], object] = lambda: True) -> list[StoredRecord]:
     """The next records; none after CHECK_SECONDS without any. The reader is then checked to be at the end, if it
     `is_expecting` records. Raises HubError (ConnectionLost if it hangs), TimeoutError, OSError."""
+    await _turns(REQUESTED_AFTER_TURNS)
     loop = asyncio.get_running_loop()
     check_at = loop.time() + CHECK_SECONDS
     while (left := check_at - loop.time()) > 0:
@@ -68,3 +73,10 @@ async def next_records(reader: RecordReader, *, is_expecting: Callable[[], objec
     if is_expecting():
         await reader.ensure_moving()
     return []
+
+
+@coroutine
+def _turns(count: int) -> Generator[None, None, None]:
+    """Wait for `count` turns of the event loop; costs less than `asyncio.sleep(0)` for each."""
+    for _ in range(count):
+        yield

@@ -33,6 +33,14 @@ class DataOfOtherFormat(ConfigurationError):
         )
 
 
+class OutputFailed(HubError):
+    """stdout cannot be written, for a reason other than a closed pipe."""
+
+    def __init__(self, error: OSError) -> None:
+        reason = (error.strerror or str(error)).lower()
+        super().__init__(f"stdout cannot be written ({reason}). Redirect it to another file, or to /dev/null.")
+
+
 class ProcessFailed(HubError):
     """A service in this process failed, or a child process does not start."""
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from ..child_process import flush_standard_streams
 from ..logs import Logger
 from ..service import ServiceTasks, run_until
+from .errors import OutputFailed
 from .health import Health, HealthAddress, HealthAddressTaken, HealthLimits, HealthServer, Pages, ProcessPages
 
 log = Logger(__name__)
@@ -128,12 +129,14 @@ class Process:
 
 
 def print_line(line: str) -> None:
-    """Print a line to stdout and flush it. A closed pipe is not an error."""
+    """Print a line to stdout and flush it. A closed pipe is not an error. Raises OutputFailed."""
     try:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
+        if not isinstance(error, BrokenPipeError):
+            raise OutputFailed(error) from error
 
 
 def run_process(

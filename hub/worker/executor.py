@@ -1,7 +1,7 @@
 """Calls a handler and returns an Outcome, whatever the handler raises."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, Future
 from datetime import timedelta
 from functools import partial
@@ -56,12 +56,21 @@ async def execute_attempt(
     began, task = clock(), asyncio.current_task()
     limit = None if timeout_seconds is None else asyncio.timeout(timeout_seconds)
     try:
+        call: Awaitable[Any]
         arguments = definition.bind(args, context)
-        if limit is None:
-            value = await _call(definition, context.command, arguments, threads, on_thread)
+        if definition.is_async:
+            call = definition.function(**arguments)
         else:
-            async with limit:
-                value = await _call(definition, context.command, arguments, threads, on_thread)
+            function = threads.submit(_guarded, context.command, partial(definition.function, **arguments))
+            if on_thread is not None:
+                on_thread(function)
+            call = asyncio.wrap_future(function)
+        with AttemptScope(context.command):
+            if limit is None:
+                value = await call
+            else:
+                async with limit:
+                    value = await call
     except InvalidArgumentsError as error:
         return Failed(_error("InvalidArguments", text_of(error)), clock() - began)
     except asyncio.CancelledError as error:
@@ -78,22 +87,6 @@ async def execute_attempt(
     if isinstance(value, _Raised):
         return _failed(value.error, clock() - began, context, None)
     return _succeeded(value, clock() - began)
-
-
-async def _call(
-    definition: TaskDefinition,
-    command: ExecuteAttempt,
-    arguments: dict[str, Any],
-    threads: Executor,
-    on_thread: Callable[["Future[Any]"], None] | None,
-) -> Any:
-    if definition.is_async:
-        with AttemptScope(command):
-            return await definition.function(**arguments)
-    future = threads.submit(_guarded, command, partial(definition.function, **arguments))
-    if on_thread is not None:
-        on_thread(future)
-    return await asyncio.wrap_future(future)
 
 
 def _runs(task: "asyncio.Task[Any] | None") -> bool:

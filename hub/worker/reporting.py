@@ -3,8 +3,6 @@
 import asyncio
 from functools import partial
 
-from msgspec import Raw
-
 from schemas import reports as r
 
 from ..errors import HubError
@@ -126,27 +124,26 @@ class Reporting:
         """Report the outcome of a body; if it cannot be sent, a shortened one. If that fails too, the next heartbeats no longer
         name the attempt, and the engine treats it as lost."""
         try:
-            await self._conclude(attempt, outcome)
+            await self._end(attempt, self._builder.ended(attempt, outcome))
         except Exception as error:
             about = {"task": attempt.command.task, "name": attempt.command.name}
             log.exception("could not send the outcome of an attempt", action="worker_end_unsendable", **about)
             try:
-                await self._conclude(attempt, in_short(outcome, error))
+                await self._end(attempt, self._builder.ended(attempt, outcome := in_short(outcome, error)))
             except Exception:
                 log.exception("outcome not reported; the engine will treat it as lost", action="worker_end_unreported", **about)
                 self._settle(attempt)
+                return
+        self._count(outcome)
 
-    async def _conclude(self, attempt: Attempt, outcome: Outcome) -> None:
+    def _count(self, outcome: Outcome) -> None:
         match outcome:
-            case Succeeded(result, ran_seconds):
-                await self._end(attempt, self._builder.completed(attempt, Raw(result), ran_seconds))
+            case Succeeded():
                 self.done += 1
-            case Failed(error, ran_seconds, retry_after, timed_out):
-                fields = {"error": error, "ran_seconds": ran_seconds, "retry_after": retry_after, "timed_out": timed_out}
-                await self._end(attempt, self._builder.of_attempt(attempt, r.AttemptFailed, **fields))
+            case Failed():
                 self.failed += 1
             case Cancelled():
-                await self.cancel(attempt)
+                self.cancelled += 1
 
     async def cancel(self, attempt: Attempt) -> None:
         """Report that an attempt was cancelled."""

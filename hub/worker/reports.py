@@ -15,6 +15,7 @@ from schemas import reports as r
 from ..kafka import INTAKE, Outgoing
 from .attempts import STARTED_NUMBER, Attempt
 from .effects import Standing
+from .outcome import Cancelled, Failed, Outcome, Succeeded
 from .settings import WorkerSettings
 
 _encoder = json.Encoder()
@@ -100,7 +101,18 @@ class ReportBuilder:
         attempt.number += 1
         return self._of_attempt(attempt, report, attempt.number, fields)
 
-    def completed(self, attempt: Attempt, result: Raw, ran_seconds: float) -> Outgoing:
+    def ended(self, attempt: Attempt, outcome: Outcome) -> Outgoing:
+        """The report of the outcome of a body, with the attempt's next report number."""
+        match outcome:
+            case Succeeded(result, ran_seconds):
+                return self._completed(attempt, Raw(result), ran_seconds)
+            case Failed(error, ran_seconds, retry_after, timed_out):
+                fields = {"error": error, "ran_seconds": ran_seconds, "retry_after": retry_after, "timed_out": timed_out}
+                return self.of_attempt(attempt, r.AttemptFailed, **fields)
+            case Cancelled():
+                return self.of_attempt(attempt, r.AttemptCancelled)
+
+    def _completed(self, attempt: Attempt, result: Raw, ran_seconds: float) -> Outgoing:
         """As `of_attempt`, for the report that most attempts end with."""
         command = attempt.command
         attempt.number += 1

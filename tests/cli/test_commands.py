@@ -384,3 +384,12 @@ async def test_a_hub_keeps_its_number_of_partitions_and_without_an_engine_says_w
         assert "The submission is stored, but no engine has responded to it within 3 s" in created.stderr
         assert cancelled.returncode == 0
         assert "The request is stored, but no engine has responded to it within 3 s" in cancelled.stdout
+
+
+def test_a_command_learns_how_its_processes_end_although_its_parent_ignores_that_signal() -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert hub_inside("--version").returncode == 0
+        assert signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGCHLD, before)

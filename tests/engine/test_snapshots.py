@@ -108,7 +108,7 @@ async def test_a_snapshot_is_written_once_enough_was_written_to_the_changelog(br
 async def test_a_restart_does_not_write_a_snapshot_again_that_little_was_added_to(broker: BrokerServer, tmp_path: Path) -> None:
     written = await snapshot_of(broker, tmp_path, tasks=30)
     owner = await Owner(broker, snapshots=tmp_path, snapshot_bytes=1).started()
-    await submit(broker, [30])
+    await submit(broker, range(30, 31))
     await until(broker, "task.created", 31)
     await owner.loop.changelog.snapshot_written()
     await owner.crash()

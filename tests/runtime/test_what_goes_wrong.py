@@ -1,6 +1,10 @@
 """Errors at the start of a hub: a sentence with the remedy, an exit code, no traceback, no process left behind."""
 
+import errno
+import io
+import os
 import socket
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import run
@@ -9,6 +13,8 @@ import pytest
 
 from hub.kafka import Cluster
 from hub.runtime import read_run_file
+from hub.runtime.errors import OutputFailed
+from hub.runtime.process import print_line
 from hub.runtime.status import gather_status
 from tests.ports import free_port
 
@@ -43,6 +49,22 @@ def test_a_data_directory_in_use(hub_up: HubUps) -> None:
     assert "--data" in second.errors()
     assert first.children() == before, "the second one leaves the first one's file alone"
     assert first.end() == 0
+
+
+class FullDisk(io.StringIO):
+    """A stream into a file on a disk without space."""
+
+    def flush(self) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_an_output_on_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", FullDisk())
+        with pytest.raises(OutputFailed, match=r"stdout cannot be written \(no space left on device\)"):
+            print_line("ready")
+        assert sys.stdout.name == os.devnull, "what the stream still holds is not written again at exit"
+        sys.stdout.close()
 
 
 def test_two_hubs_on_two_data_directories_live_side_by_side(hub_up: HubUps) -> None:
