@@ -6,7 +6,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from ..protocol import TopicPartition
-from .formed import decode_headers
+from .shared_headers import decode_headers
 from .varints import read_varint
 
 __all__ = ["EncodedHeaders", "Record", "StoredRecord", "TopicPartition"]
