@@ -1,8 +1,7 @@
 """Makes the core's changes durable: writes pending blocks and checkpoints, and keeps journal files prepared.
 
-Group commit: changes that arrive while a block is written form the next block. If a sync takes less than `INLINE_SYNC_SECONDS`
-on average, it runs on the event loop, because handing it to a thread costs more than the sync (measured); otherwise it runs in
-a thread.
+Group commit: changes that arrive while a block is written form the next block. A block is written on the event loop or in a
+thread, see `WritePace`.
 
 After a failed write or sync of the journal it is unknown what is on disk, so the process exits. It also exits if a background
 task fails unexpectedly.
@@ -19,14 +18,13 @@ from typing import Any, TypeVar
 
 from ..service import ServiceTasks
 from .broker import Broker
-from .journal_thread import JournalThread
+from .journal_thread import JournalThread, WritePace
 from .pending import PendingBlock
 from .storage import CheckpointPlan, Storage
 
 logger = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
-INLINE_SYNC_SECONDS = 0.001
 LAZY_FLUSH_SECONDS = 0.005
 """Longest time before data without a waiting client (inside transactions) is written."""
 PENDING_BYTES_MAX = 4 << 20
@@ -68,7 +66,7 @@ class Flusher:
         self._checkpointing: asyncio.Task[None] | None = None
         self._maintenance: asyncio.Task[None] | None = None
         self._tasks = ServiceTasks("the broker", on_fatal)
-        self._write_seconds = 0.0
+        self._pace = WritePace()
         self._wanted = False
         self._written = asyncio.Event()
         """Something was written since the last maintenance."""
@@ -120,7 +118,7 @@ class Flusher:
         if not block.parts:
             self._after(block, plan)
             return
-        if self._write_seconds < INLINE_SYNC_SECONDS:
+        if self._pace.suits_event_loop:
             self._write(block)
             self._after(block, plan)
         else:
@@ -137,7 +135,7 @@ class Flusher:
         seconds = time.perf_counter() - started
         if self._sync_seconds is None:
             self._broker.state.figures.sync_seconds.record(seconds)
-        self._write_seconds += (seconds - self._write_seconds) * 0.05
+        self._pace.record(seconds)
 
     def _after_thread(self, block: PendingBlock, plan: CheckpointPlan | None, error: BaseException | None) -> None:
         self._writing = False

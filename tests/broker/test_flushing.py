@@ -11,7 +11,7 @@ import pytest
 
 from hub.broker import BrokerServer, flushing
 from hub.broker.files import FileStorage
-from hub.broker.flushing import INLINE_SYNC_SECONDS
+from hub.broker.journal_thread import QUICK_SECONDS, RECENT_WRITES, SLOW_SECONDS, WritePace
 
 from .client import batch, until, values_of
 
@@ -65,8 +65,7 @@ async def test_a_slow_disk_is_written_in_a_thread_and_shared_by_many(tmp_path: P
     await server.local.create_topic("t", 1)
     flusher = server._flusher
     assert flusher is not None
-    while flusher._write_seconds < INLINE_SYNC_SECONDS:
-        await server.local.append("t", 0, batch([b"warm"]))
+    assert not flusher._pace.suits_event_loop, "after one slow write"
     before, end_before = storage.writes, server.local.end("t", 0)
     storage.writing.clear()
     storage.gate.clear()
@@ -90,6 +89,32 @@ async def test_a_slow_disk_is_written_in_a_thread_and_shared_by_many(tmp_path: P
     fetched = again.local.fetch("t", 0, offsets[0], max_bytes=1)
     assert values_of(fetched.data) == [b"0"]
     await again.stop()
+
+
+def test_blocks_are_written_on_the_event_loop_while_most_writes_are_quick() -> None:
+    pace = WritePace()
+    assert pace.suits_event_loop
+    pace.record(QUICK_SECONDS)
+    assert not pace.suits_event_loop
+    for _ in range(RECENT_WRITES):
+        pace.record(QUICK_SECONDS / 2)
+    for _ in range(RECENT_WRITES // 2):
+        pace.record(QUICK_SECONDS * 2)
+        assert pace.suits_event_loop, "most of the last writes were quick"
+    pace.record(QUICK_SECONDS * 2)
+    assert not pace.suits_event_loop
+
+
+def test_after_a_slow_write_the_thread_is_used_until_the_last_ones_were_shorter() -> None:
+    pace = WritePace()
+    for _ in range(RECENT_WRITES):
+        pace.record(QUICK_SECONDS / 2)
+    pace.record(SLOW_SECONDS)
+    for _ in range(RECENT_WRITES - 1):
+        pace.record(QUICK_SECONDS / 2)
+        assert not pace.suits_event_loop
+    pace.record(QUICK_SECONDS / 2)
+    assert pace.suits_event_loop
 
 
 async def test_what_happens_in_one_moment_is_one_write(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from msgspec import json
 
 from hub.broker import BrokerServer
-from hub.broker.flushing import INLINE_SYNC_SECONDS
 from hub.engine import snapshots
 from hub.engine.in_process import InProcessBroker
 from hub.engine.over_tcp import TcpBroker
@@ -344,8 +343,7 @@ async def test_the_changelog_gives_in_the_brokers_process_what_is_on_disk_only(t
     server = BrokerServer(tmp_path, storage=storage)
     await server.start()
     await server.local.create_topic(STATE, 1)
-    while server._flusher is None or server._flusher._write_seconds < INLINE_SYNC_SECONDS:
-        await server.local.append(STATE, 0, build_batch([Record(b"k", b"old", [], 0)]))
+    await server.local.append(STATE, 0, build_batch([Record(b"k", b"old", [], 0)]))
     storage.gate.clear()
     server.local.append_soon(STATE, 0, build_batch([Record(b"k", b"new", [], 0)]))
     server.local.request_flush()
