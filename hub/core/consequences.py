@@ -7,7 +7,7 @@ from schemas import events as e
 from .changes import Changes
 from .state import Task
 from .tasks.replies import answer_waiters
-from .tasks.retirement import retire
+from .tasks.retirement import retire, retire_later
 from .workflows.dependencies import NAMED_MAX, SATISFIED_BY, can_never_run, dependencies_met
 from .workflows.progress import count_steps
 
@@ -34,11 +34,10 @@ def settle(changes: Changes) -> None:
 
 def _follow_end(changes: Changes, task: Task) -> None:
     answer_waiters(changes, task)
-    for dependent_id in changes.state.dependents.pop(task.id, ()):
+    for dependent_id, dependency in changes.state.dependents.pop(task.id, {}).items():
         dependent = changes.state.tasks.get(dependent_id)
         if dependent is None or dependent.row.state != "blocked":
             continue
-        dependency = next(entry for entry in dependent.row.depends_on if entry.task == task.id)
         if task.row.state in SATISFIED_BY[dependency.on]:
             changes.met.setdefault(dependent_id, []).append(task.id)
         else:
@@ -50,5 +49,4 @@ def _follow_end(changes: Changes, task: Task) -> None:
     else:
         retire(changes, task)
         if task.children:
-            changes.state.agenda.add(changes.now_us, "retire", task.id)
-            changes.state.retiring[task.id] = task.children
+            retire_later(changes, task.id, task.children)

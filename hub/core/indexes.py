@@ -138,7 +138,7 @@ def add(state: PartitionState, task: Task) -> None:
     for dependency in row.depends_on:
         before = state.tasks.get(dependency.task)
         if before is None or not before.ended:  # an ended dependency counts only when the task is placed
-            state.dependents.setdefault(dependency.task, []).append(task.id)
+            state.dependents.setdefault(dependency.task, {})[task.id] = dependency
     _add_timers_of_run(state, task.id, row.timers)
 
 

@@ -515,6 +515,41 @@ def test_a_large_fan_out_is_made_in_slices_and_joined(world: World) -> None:
     assert not world.engine.state.retiring
 
 
+def wide(world: World, steps: int) -> None:
+    """Run the workflow "root" of so many steps to the end of its last step."""
+    world.worker(kind="worker.heartbeat", credit=2000, slots=2000)
+    world.submit(name="w", id="root", tasks={f"n{number}": {"name": "a"} for number in range(steps)})
+    world.until_quiet(0.001)
+    for command in world.dispatched():
+        world.complete(command, 1)
+
+
+def test_the_steps_of_a_large_workflow_are_removed_in_the_batches_after_its_end(world: World) -> None:
+    wide(world, 1100)
+    ended, *later = (len(world.step(seconds=0.001).rows) for _ in range(4))
+    assert world.state_of("root") == "completed"
+    assert (ended, later) == (1 + 1100 + 1, [501, 501, 101])
+    assert not world.engine.state.tasks
+
+
+def test_a_step_whose_id_is_in_use_again_before_it_is_removed_is_kept() -> None:
+    world = World(settings=EngineSettings(retention_seconds=0))
+    world.worker()
+    wide(world, 60)
+    world.step()
+    world.submit(name="w", id="root", tasks={"n0": {"name": "a"}, "n1": {"name": "a"}})
+    world.step()
+    first, second = world.dispatched()
+    world.complete(first, 2)
+    world.until_quiet(0.001)
+    assert {task.id for task in world.engine.state.tasks.values()} == {"root", step_id("root", "n0"), step_id("root", "n1")}
+    world.complete(second, 2)
+    world.until_quiet(0.001)
+    assert world.types("root").count("workflow.completed") == 2
+    assert not world.engine.state.tasks
+    check_log(world)
+
+
 @pytest.mark.parametrize("end", ["completed", "failed"])
 def test_how_long_a_body_ran_is_kept_also_where_its_worker_does_not_say(world: World, end: str) -> None:
     command = run_one(world, retry={"max_attempts": 1})

@@ -7,6 +7,8 @@ a restore: dependents, children, ready order, agenda, who holds what. Soft, neve
 
 from collections.abc import Set
 
+from schemas import Dependency
+
 from ..rows import EngineRow, ObservedRow, WorkerRow
 from ..times import SECOND_US
 from .agenda import Agenda
@@ -50,7 +52,8 @@ class PartitionState:
         self.live = 0
         self.planned = 0
         self.ended = EndedIndex(ended_entries_max)
-        self.dependents: dict[str, list[str]] = {}
+        self.dependents: dict[str, dict[str, Dependency]] = {}
+        """By the id of a task that has not ended: the ids of the tasks that depend on it, and how."""
         self.worker_rows: dict[str, WorkerRow] = {}
         self.observed_rows: dict[str, ObservedRow] = {}
         """Of subscribers and alerts whose home is this partition, by entity."""

@@ -14,6 +14,9 @@ from ..times import us_of, us_of_seconds
 #: Steps of an ended workflow that are removed from memory in one batch.
 RETIRED_PER_BATCH = 500
 
+#: Workflows of more steps are removed in the batches after that in which they end, which has the reply to the client.
+RETIRED_AT_ONCE = 50
+
 
 _encoder = json.Encoder()
 
@@ -64,17 +67,19 @@ def _seconds(row: TaskRow) -> float | None:
     return round((us_of(row.finished_at) - us_of(row.started_at)) / 1e6, 6)
 
 
+def retire_later(changes: Changes, root_id: str, steps: list[str]) -> None:
+    """Have the steps of an ended workflow removed from memory: few of them in this batch, others in slices, one per batch."""
+    changes.state.retiring.setdefault(root_id, []).extend(steps)
+    changes.state.agenda.add(changes.now_us + (len(steps) > RETIRED_AT_ONCE), "retire", root_id)
+
+
 def retire_steps(changes: Changes, root_id: str) -> None:
-    """Remove the next slice of the steps of an ended workflow from memory."""
-    children = changes.state.retiring.get(root_id)
-    if not children:
-        return
-    for child in children[:RETIRED_PER_BATCH]:
-        task = changes.state.tasks.get(child)
-        if task is not None:
+    """Remove the next slice of the steps of an ended workflow from memory, but for those whose id is in use again."""
+    steps, tasks = changes.state.retiring.pop(root_id, []), changes.state.tasks
+    again = tasks.get(root_id)
+    for step in steps[:RETIRED_PER_BATCH]:
+        task = tasks.get(step)
+        if task is not None and task.ended and (again is None or task.row.run < again.row.run):
             retire(changes, task)
-    del children[:RETIRED_PER_BATCH]
-    if children:
-        changes.state.agenda.add(changes.now_us, "retire", root_id)
-    else:
-        changes.state.retiring.pop(root_id, None)
+    if len(steps) > RETIRED_PER_BATCH:
+        retire_later(changes, root_id, steps[RETIRED_PER_BATCH:])

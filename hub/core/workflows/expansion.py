@@ -1,6 +1,7 @@
 """Creates the steps of a workflow in slices."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from schemas import Dependency, TaskSpec, step_id
 from schemas import events as e
@@ -17,6 +18,9 @@ SLICE = 200
 
 
 SLICE_BYTES = 1024 * 1024
+
+#: `step_id`, which each step that depends on another one needs again.
+_id_of = lru_cache(maxsize=4096)(step_id)
 
 
 def create_steps(changes: Changes, root: Task) -> int:
@@ -38,7 +42,7 @@ def create_steps(changes: Changes, root: Task) -> int:
         step = plan.steps[key]
         known = changes.state.definitions.find(root.row.namespace, step.name, step.version)
         data = step_data(step, root, key, known, now_us=changes.now_us, log_offset=root.row.log_offset)
-        new = NewTask(step_id(root.id, key), root.id, root.row.namespace, correlation, data)
+        new = NewTask(_id_of(root.id, key), root.id, root.row.namespace, correlation, data)
         place(changes, changes.create(new, run=root.row.run, traceparent=trace))
     if planned < len(plan.order):
         changes.state.agenda.add(changes.now_us, "plan", root.id, planned)
@@ -71,7 +75,7 @@ def step_data(
     data.key = key
     data.parent_id = root.id
     data.depends_on = [
-        Dependency(task=step_id(root.id, long.task) if resolve is None else resolve(long.task), on=long.on)
+        Dependency(task=_id_of(root.id, long.task) if resolve is None else resolve(long.task), on=long.on)
         for long in map(dependency_of, step.depends_on)
     ]
     return data
