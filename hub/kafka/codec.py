@@ -8,11 +8,9 @@ microseconds.
 
 import struct
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from aiokafka.errors import CorruptRecordException
-from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
-from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from crc32c import crc32c
 
 from ..decompression import compress
@@ -24,10 +22,9 @@ from .batch_layout import (
     LENGTH,
     LENGTH_AT,
     LENGTH_COUNTS_FROM,
-    end_of_batch,
 )
 from .errors import CorruptBatch
-from .fetched import FetchedBatch, FetchedBatches
+from .fetched import FetchedBatch, visible_batches
 from .records import Record, StoredRecord
 
 COMPRESSIONS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
@@ -36,8 +33,6 @@ COMPRESSED_BYTES_MIN = 1024
 BATCH_BYTES_MAX = 8 << 20
 """Largest batch that the hub's topics accept (`max.message.bytes`)."""
 _UNLIMITED = (1 << 31) - 1
-_CONTROL_KEY = struct.Struct(">hh")  # version, type
-_ABORT = 0
 _RECORD_OVERHEAD = 24
 _BATCH_START = struct.Struct(">qi")  # base offset, length of the rest
 _LAST_OFFSET_DELTA = struct.Struct(">i")
@@ -141,14 +136,16 @@ def read_batches(data: bytes | memoryview, *, aborted: Iterable[tuple[int, int]]
     ignored. The first batch may begin before the requested offset; the caller must skip those records. A batch with a correct
     checksum but undecodable records becomes one record without a value (see `fetched.py`). Raises `CorruptBatch` for a wrong
     checksum or structure."""
-    whole, ranges = bytes(data), sorted(aborted, key=lambda entry: entry[1])
+    records: list[StoredRecord] = []
     try:
-        try:
-            return _read(MemoryRecords(whole), whole, list(ranges))
-        except (CorruptRecordException, ValueError, IndexError):
-            return _read(FetchedBatches(whole), whole, ranges)
+        for batch, _, is_visible in visible_batches(bytes(data), aborted):
+            if is_visible:
+                if not isinstance(batch, FetchedBatch):
+                    raise CorruptBatch(f"the batch at offset {batch.base_offset} has format {batch.magic} instead of 2")
+                records.extend([StoredRecord(r.offset, r.timestamp, r.key, r.value, r.headers) for r in batch.decode()])
     except (CorruptRecordException, ValueError, IndexError, struct.error) as broken:
         raise CorruptBatch(f"invalid record batch: {broken}") from broken
+    return records
 
 
 def end_of_batches(data: bytes) -> int:
@@ -161,32 +158,3 @@ def end_of_batches(data: bytes) -> int:
         after = base_offset + _LAST_OFFSET_DELTA.unpack_from(data, position + _LAST_OFFSET_DELTA_AT)[0] + 1
         position += _BATCH_START.size + length
     return after
-
-
-def _read(batches: Any, data: bytes, pending: list[tuple[int, int]]) -> list[StoredRecord]:
-    records: list[StoredRecord] = []
-    aborting: set[int] = set()
-    end = 0
-    while batches.has_next():
-        batch = batches.next_batch()
-        start, end = end, end_of_batch(data, end)
-        if batch.magic != 2:
-            raise CorruptBatch(f"batch at offset {batch.base_offset} has format {batch.magic}; only format 2 is supported")
-        if not batch.validate_crc():
-            raise CorruptBatch(f"batch at offset {batch.base_offset} has a wrong checksum")
-        while pending and pending[0][1] < batch.next_offset:
-            aborting.add(pending.pop(0)[0])
-        if batch.is_control_batch:
-            if is_abort(batch):
-                aborting.discard(batch.producer_id)
-        elif not (batch.is_transactional and batch.producer_id in aborting):
-            if type(batch) is DefaultRecordBatch and batch.compression_type:  # decompressed with a limit
-                batch = FetchedBatch(batch, data, start, end).decode()
-            records.extend([StoredRecord(r.offset, r.timestamp, r.key, r.value, r.headers) for r in batch])
-    return records
-
-
-def is_abort(batch: Any) -> bool:
-    """Whether a control batch is the marker of an aborted transaction. Raises any exception if its record is invalid."""
-    marker = next(iter(batch), None)  # compaction leaves a batch without records
-    return marker is not None and bool(_CONTROL_KEY.unpack((marker.key or b"")[:4])[1] == _ABORT)
