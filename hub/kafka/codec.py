@@ -8,22 +8,17 @@ microseconds.
 
 import struct
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from aiokafka.errors import CorruptRecordException
-from aiokafka.record.default_records import DefaultRecordBatch
-from aiokafka.record.memory_records import MemoryRecords
 
 from ..protocol import batch_layout as layout
 from .encoding import encode_batch, encode_records
 from .errors import CorruptBatch
-from .fetched import FetchedBatch, FetchedBatches
+from .fetched import FetchedBatch, visible_batches
 from .records import Record, StoredRecord
 
 BATCH_BYTES_MAX = 8 << 20
 """Largest batch that the hub's topics accept (`max.message.bytes`)."""
-_CONTROL_KEY = struct.Struct(">hh")  # version, type
-_ABORT = 0
 _RECORD_OVERHEAD = 24
 
 
@@ -95,14 +90,16 @@ def read_batches(data: bytes | memoryview, *, aborted: Iterable[tuple[int, int]]
     ignored. The first batch may begin before the requested offset; the caller must skip those records. A batch with a correct
     checksum but undecodable records becomes one record without a value (see `fetched.py`). Raises `CorruptBatch` for a wrong
     checksum or structure."""
-    whole, ranges = bytes(data), sorted(aborted, key=lambda entry: entry[1])
+    records: list[StoredRecord] = []
     try:
-        try:
-            return _read(MemoryRecords(whole), whole, list(ranges))
-        except (CorruptRecordException, ValueError, IndexError):
-            return _read(FetchedBatches(whole), whole, ranges)
+        for batch, _, is_visible in visible_batches(bytes(data), aborted):
+            if is_visible:
+                if not isinstance(batch, FetchedBatch):
+                    raise CorruptBatch(f"the batch at offset {batch.base_offset} has format {batch.magic} instead of 2")
+                records.extend([StoredRecord(r.offset, r.timestamp, r.key, r.value, r.headers) for r in batch.decode()])
     except (CorruptRecordException, ValueError, IndexError, struct.error) as broken:
         raise CorruptBatch(f"invalid record batch: {broken}") from broken
+    return records
 
 
 def end_of_batches(data: bytes) -> int:
@@ -115,32 +112,3 @@ def end_of_batches(data: bytes) -> int:
         after = base_offset + layout.last_offset_delta(data, position) + 1
         position += layout.START.size + length
     return after
-
-
-def _read(batches: Any, data: bytes, pending: list[tuple[int, int]]) -> list[StoredRecord]:
-    records: list[StoredRecord] = []
-    aborting: set[int] = set()
-    end = 0
-    while batches.has_next():
-        batch = batches.next_batch()
-        start, end = end, layout.end_of_batch(data, end)
-        if batch.magic != 2:
-            raise CorruptBatch(f"batch at offset {batch.base_offset} has format {batch.magic}; only format 2 is supported")
-        if not batch.validate_crc():
-            raise CorruptBatch(f"batch at offset {batch.base_offset} has a wrong checksum")
-        while pending and pending[0][1] < batch.next_offset:
-            aborting.add(pending.pop(0)[0])
-        if batch.is_control_batch:
-            if is_abort(batch):
-                aborting.discard(batch.producer_id)
-        elif not (batch.is_transactional and batch.producer_id in aborting):
-            if type(batch) is DefaultRecordBatch and batch.compression_type:  # decompressed with a limit
-                batch = FetchedBatch(batch, data, start, end).decode()
-            records.extend([StoredRecord(r.offset, r.timestamp, r.key, r.value, r.headers) for r in batch])
-    return records
-
-
-def is_abort(batch: Any) -> bool:
-    """Whether a control batch is the marker of an aborted transaction. Raises any exception if its record is invalid."""
-    marker = next(iter(batch), None)  # compaction leaves a batch without records
-    return marker is not None and bool(_CONTROL_KEY.unpack((marker.key or b"")[:4])[1] == _ABORT)

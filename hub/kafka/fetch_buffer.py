@@ -5,18 +5,14 @@ Batches of aborted transactions and control batches are left out. Checksums are 
 """
 
 from collections import deque
-from collections.abc import Iterable
 from typing import Any, NamedTuple
-
-from aiokafka.record.memory_records import MemoryRecords
 
 from ..errors import HubError
 from ..protocol import TopicPartition
-from ..protocol.batch_layout import LENGTH_AT, LENGTH_COUNTS_FROM, end_of_batch
+from ..protocol import batch_layout as layout
 from ..protocol.fetch import FetchedPartition
-from .codec import is_abort
 from .errors import CorruptBatch
-from .fetched import FetchedBatch
+from .fetched import visible_batches
 
 
 class TakenBatch(NamedTuple):
@@ -122,8 +118,10 @@ class PartitionBuffer:
 
     def _enlarge(self, start: bytes, bytes_max: int) -> None:
         size = self.max_bytes + 1
-        if len(start) >= LENGTH_COUNTS_FROM:
-            size = max(size, LENGTH_COUNTS_FROM + int.from_bytes(start[LENGTH_AT:LENGTH_COUNTS_FROM], "big"))
+        if len(start) >= layout.LENGTH_COUNTS_FROM:
+            size = max(
+                size, layout.LENGTH_COUNTS_FROM + int.from_bytes(start[layout.LENGTH_AT : layout.LENGTH_COUNTS_FROM], "big")
+            )
         if size <= bytes_max:
             self.max_bytes = min(max(size, 2 * self.max_bytes), bytes_max)
         else:
@@ -145,24 +143,3 @@ class PartitionBuffer:
         self.position = next_offset
         self.size -= size
         return taken
-
-
-def visible_batches(data: bytes, aborted: Iterable[tuple[int, int]]) -> Iterable[tuple[Any, int, bool]]:
-    """The complete batches in `data` with the offset after each, and whether readers of committed records can see it. `aborted`:
-    see `FetchedPartition`. Raises any exception at a batch with a wrong checksum or structure."""
-    pending, aborting = sorted(aborted, key=lambda entry: entry[1], reverse=True), set()
-    batches, end = MemoryRecords(data), 0
-    while (batch := batches.next_batch()) is not None:
-        start, end = end, end_of_batch(data, end)
-        if not batch.validate_crc():
-            raise ValueError("wrong checksum")
-        next_offset = batch.next_offset
-        while pending and pending[-1][1] < next_offset:
-            aborting.add(pending.pop()[0])
-        if batch.is_control_batch:
-            if batch.producer_id in aborting and is_abort(batch):
-                aborting.discard(batch.producer_id)
-            yield batch, next_offset, False
-        else:
-            visible = not (aborting and batch.is_transactional and batch.producer_id in aborting)
-            yield FetchedBatch(batch, data, start, end) if batch.magic == 2 else batch, next_offset, visible

@@ -9,7 +9,8 @@ without a value; its header UNREADABLE has the reason.
 Format: https://kafka.apache.org/documentation/#record (version 2).
 """
 
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, Self
 
 from aiokafka.errors import CorruptRecordException
@@ -27,6 +28,9 @@ log = Logger(__name__)
 UNREADABLE = "hub-unreadable"
 REASON_CHARACTERS_MAX = 300
 
+_CONTROL_KEY = struct.Struct(">hh")
+"""Version and type of a control record."""
+_ABORT = 0
 _throttle = LogThrottle()
 
 
@@ -85,21 +89,16 @@ class FetchedBatches:
 
 
 class FetchedBatch:
-    """One batch of format 2, with the attributes that aiokafka's fetcher uses. Iteration yields its records."""
+    """One batch of format 2, with the attributes of aiokafka's batches. Iteration yields its records."""
 
-    __slots__ = ("_at", "_batch", "_data", "_records", "base_offset", "is_control_batch", "is_transactional", "magic",
-                 "next_offset", "producer_id", "validate_crc")  # fmt: skip
+    __slots__ = ("_at", "_batch", "_data", "_records")
 
     def __init__(self, batch: Any, data: bytes, start: int, end: int) -> None:
         self._batch, self._data, self._at = batch, data, (start, end)
         self._records: Iterator[Any] | None = None
-        self.magic = batch.magic
-        self.base_offset = batch.base_offset
-        self.next_offset = batch.next_offset
-        self.producer_id = batch.producer_id
-        self.is_control_batch = batch.is_control_batch
-        self.is_transactional = batch.is_transactional
-        self.validate_crc = batch.validate_crc
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batch, name)
 
     def __iter__(self) -> Self:
         self._records = iter(self.decode())
@@ -146,6 +145,33 @@ class FetchedBatch:
             iter(self)
         assert self._records is not None
         return next(self._records)
+
+
+def visible_batches(data: bytes, aborted: Iterable[tuple[int, int]]) -> Iterable[tuple[Any, int, bool]]:
+    """The complete batches in `data` with the offset after each, and whether readers of committed records can see it. `aborted`:
+    see `FetchedPartition`. Raises any exception at a batch with a wrong checksum or structure."""
+    pending, aborting = sorted(aborted, key=lambda entry: entry[1], reverse=True), set()
+    batches, end = MemoryRecords(data), 0
+    while (batch := batches.next_batch()) is not None:
+        start, end = end, layout.end_of_batch(data, end)
+        if not batch.validate_crc():
+            raise ValueError(f"the batch at offset {batch.base_offset} has a wrong checksum")
+        next_offset = batch.next_offset
+        while pending and pending[-1][1] < next_offset:
+            aborting.add(pending.pop()[0])
+        if batch.is_control_batch:
+            if batch.producer_id in aborting and _is_abort(batch):
+                aborting.discard(batch.producer_id)
+            yield batch, next_offset, False
+        else:
+            visible = not (aborting and batch.is_transactional and batch.producer_id in aborting)
+            yield FetchedBatch(batch, data, start, end) if batch.magic == 2 else batch, next_offset, visible
+
+
+def _is_abort(batch: Any) -> bool:
+    """Whether a control batch is the marker of an aborted transaction. Raises any exception if its record is invalid."""
+    marker = next(iter(batch), None)  # compaction leaves a batch without records
+    return marker is not None and bool(_CONTROL_KEY.unpack((marker.key or b"")[:4])[1] == _ABORT)
 
 
 def uncompressed(batch: bytes) -> bytes:

@@ -14,7 +14,7 @@ from kio.records.readers import read_batch
 from hub.kafka import CorruptBatch, EncodedHeaders, Record, build_batch, build_batches, read_batches
 from hub.kafka.codec import size_of, split
 from hub.kafka.encoding import COMPRESSIONS, encode_headers
-from hub.kafka.fetch_buffer import visible_batches
+from hub.kafka.fetched import visible_batches
 
 texts = st.binary(max_size=300)
 headers = st.lists(st.tuples(st.text(max_size=20), texts), max_size=4)

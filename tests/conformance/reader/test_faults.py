@@ -297,7 +297,7 @@ async def test_a_batch_with_a_wrong_checksum_is_raised_after_the_valid_ones(brok
     async with reading(broker) as opened:
         assert await values(opened, 1) == [b"a"]
         for _ in range(2):
-            with pytest.raises(CorruptBatch, match="topic-0 at offset 1: wrong checksum"):
+            with pytest.raises(CorruptBatch, match="topic-0 at offset 1: the batch at offset 1 has a wrong checksum"):
                 await failing(opened)
         opened.seek(2)
         assert await values(opened, 1) == [b"c"]
