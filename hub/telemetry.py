@@ -7,17 +7,17 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 from urllib.parse import quote
-
-import structlog
-from structlog.typing import EventDict, Processor
 
 from .config import check_log_level
 from .errors import ConfigurationError
 from .logs import scope_fields
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor
 
 LOG_FORMATS = ("text", "json")
 MASK = "**********"
@@ -26,55 +26,25 @@ SECRET_CHARACTERS_MIN = 4
 """Shorter secrets are not masked in logs: they would match parts of timestamps."""
 
 
-def configure_logging(role: str, level: str = "info", stream: TextIO | None = None, log_format: str = "text") -> None:
+def configure_logging(
+    role: str, level: str = "info", stream: TextIO | None = None, log_format: str = "text", *, structlog: bool = True
+) -> None:
     """Log records of structlog and of the standard library to `stream` (default: stderr), with the `role` of this process and the
     fields of the current scope. If a program that is imported later configures structlog, that applies to the loggers that it
     gets from structlog.
 
     `level`: debug, info, warning or error; raises ConfigurationError for other values. `log_format`: "text" for people on a
-    terminal and key=value otherwise, "json" for one JSON object per line; raises
-    ConfigurationError for other values."""
+    terminal and key=value otherwise, "json" for one JSON object per line; raises ConfigurationError for other values.
+    `structlog`: false if no code of users runs in this process; structlog is then imported only for the first record."""
     if log_format not in LOG_FORMATS:
         raise ConfigurationError(f"--log-format: {log_format!r} is not one of {', '.join(LOG_FORMATS)}.")
     number = logging.getLevelNamesMapping()[check_log_level(level, "--log-level").upper()]
     stream = stream or sys.stderr
-
-    def add_role(_logger: object, _method: str, event: EventDict) -> EventDict:
-        event["role"] = role
-        return {**scope_fields(), **event}
-
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.stdlib.ExtraAdder(allow=["action"]),
-        add_role,
-    ]
-    rendering: list[Processor]
-    if log_format == "json":
-        rendering = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
-    elif stream.isatty():
-        rendering = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
-    else:
-        keys = ["timestamp", "level", "role", "action", "event"]
-        rendering = [
-            structlog.processors.format_exc_info,
-            structlog.processors.LogfmtRenderer(key_order=keys, drop_missing=True),
-        ]
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=True,
-    )
+    style = "json" if log_format == "json" else "terminal" if stream.isatty() else "logfmt"
+    if structlog:
+        _configure_structlog(role, number)
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(
-        _MaskingFormatter(
-            foreign_pre_chain=[_separate_fields, *shared],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
-        )
-    )
+    handler.setFormatter(_MaskingFormatter(lambda: _formatter(role, style)))
     sys.excepthook = _print_masked
     root = logging.getLogger()
     root.handlers = [handler]
@@ -82,6 +52,57 @@ def configure_logging(role: str, level: str = "info", stream: TextIO | None = No
     # The Kafka client logs each refused connection as an error, twenty times per second; relevant errors are raised.
     logging.getLogger("aiokafka").setLevel(logging.DEBUG if number == logging.DEBUG else logging.CRITICAL)
     logging.getLogger("httpx2").setLevel(max(number, logging.WARNING))  # it logs every request, with its URL, as info
+
+
+def _processors(role: str) -> "list[Processor]":
+    """What structlog does with each record before it is rendered."""
+    import structlog
+
+    def add_role(_logger: object, _method: str, event: "EventDict") -> "EventDict":
+        event["role"] = role
+        return {**scope_fields(), **event}
+
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.stdlib.ExtraAdder(allow=["action"]),
+        add_role,
+    ]
+
+
+def _configure_structlog(role: str, number: int) -> None:
+    """Let structlog write to the loggers of the standard library, from the level `number`."""
+    import structlog
+
+    structlog.configure(
+        processors=[*_processors(role), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _formatter(role: str, style: str) -> logging.Formatter:
+    """The formatter of all records: "json", "terminal" or "logfmt"."""
+    import structlog
+
+    rendering: list[Processor]
+    if style == "json":
+        rendering = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+    elif style == "terminal":
+        rendering = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    else:
+        keys = ["timestamp", "level", "role", "action", "event"]
+        rendering = [
+            structlog.processors.format_exc_info,
+            structlog.processors.LogfmtRenderer(key_order=keys, drop_missing=True),
+        ]
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[_separate_fields, *_processors(role)],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
+    )
 
 
 # --- secrets
@@ -108,15 +129,24 @@ def masked(text: str) -> str:
     return _URL_PASSWORD.sub(rf"\g<1>{MASK}@", text) if "://" in text else text
 
 
-def _separate_fields(_logger: object, _method: str, event: EventDict) -> EventDict:
+def _separate_fields(_logger: object, _method: str, event: "EventDict") -> "EventDict":
     """The fields of a record of `logs.Logger`, before what the event of any other record has."""
     fields = getattr(event["_record"], "fields", None)
     return event if fields is None else {**fields, **event, "event": event["_record"].event}
 
 
-class _MaskingFormatter(structlog.stdlib.ProcessorFormatter):
+class _MaskingFormatter(logging.Formatter):
+    """Masks what another formatter returns, which is made for the first record: most commands log nothing."""
+
+    def __init__(self, make: Callable[[], logging.Formatter]) -> None:
+        super().__init__()
+        self._make = make
+        self._formatter: logging.Formatter | None = None
+
     def format(self, record: logging.LogRecord) -> str:
-        return masked(super().format(record))
+        if self._formatter is None:
+            self._formatter = self._make()
+        return masked(self._formatter.format(record))
 
 
 def _print_masked(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

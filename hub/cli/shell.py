@@ -34,13 +34,14 @@ OptionalBootstrap = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
-def run(work: Coroutine[Any, Any, Result], *, fast: bool = False) -> Result:
+def run(work: Coroutine[Any, Any, Result], *, fast: bool = False, plugins: bool = False) -> Result:
     """Run `work` and return its result. `fast`: like the hub's processes, on uvloop if it is installed and with a frozen heap.
+    `plugins`: it runs subscribers, whose records are also logged if they use structlog.
 
     Ctrl-C ends the process with 130; a closed stdout ends it without an error. Warnings and errors are logged to stderr."""
     from ..telemetry import configure_logging
 
-    configure_logging("cli", "warning")
+    configure_logging("cli", "warning", structlog=plugins)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its errors are raised and reported by the command
     if fast:
         gc.freeze()

@@ -61,7 +61,7 @@ def try_event(
     if not _print_rules(plan, record):
         raise typer.Exit(EXIT_NOT_COMPLETED)
     if not dry_run:
-        run(_deliver(plan, record))
+        run(_deliver(plan, record), plugins=True)
 
 
 def _record_of(plan: "SubscriberPlan", event: str | None, file: str | None) -> "LoggedRecord":
@@ -158,7 +158,7 @@ def replay(
     wanted = _range(start, end, event_type, task)
     if not dry_run and plan.delivery.replay == "skip":
         raise ConfigurationError(f'Subscriber {subscriber} skips replayed events: its delivery has replay = "skip".')
-    summary = run(_replay(bootstrap, plan, wanted, dry_run))
+    summary = run(_replay(bootstrap, plan, wanted, dry_run), plugins=True)
     print_json(summary) if as_json else _print_summary(summary)
     if summary.get("failed"):
         raise typer.Exit(EXIT_NOT_COMPLETED)

@@ -3,6 +3,8 @@
 import io
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -66,6 +68,16 @@ def test_an_exception_is_one_json_object_on_one_line(stream: io.StringIO) -> Non
         logging.getLogger("app").exception("failed")
     [line] = stream.getvalue().splitlines()
     assert "ValueError: two\nlines" in json.loads(line)["exception"]
+
+
+def test_a_process_without_code_of_users_imports_structlog_for_its_first_record_only() -> None:
+    code = (
+        "import logging, sys; from hub.telemetry import configure_logging; configure_logging('cli', structlog=False)\n"
+        "assert 'structlog' not in sys.modules\n"
+        "logging.getLogger('hub.a').warning('late')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert "level=warning role=cli event=late logger=hub.a" in done.stderr
 
 
 def test_a_field_of_a_record_is_kept_where_the_scope_has_the_same_name(stream: io.StringIO) -> None:
