@@ -53,8 +53,9 @@ _FENCED = {ErrorCode.INVALID_PRODUCER_EPOCH, ErrorCode.PRODUCER_FENCED}
 class InProcessSession:
     """The implementation of `TransactionalSession` on `LocalBroker`.
 
-    With `behind_input`, `commit` returns when the transaction is appended, before it is on disk. Neither it nor its input is
-    visible to others before that, so the engine can continue. `close` waits for the disk.
+    With `behind_input`, `commit` does not wait until the transaction is on disk: it returns in the turn of the event loop after
+    that in which it was appended. Neither it nor its input is visible to others before it is on disk, so the engine can continue.
+    `close` waits for the disk.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class InProcessSession:
         self._producer = (done.producer_id, done.producer_epoch)
         if self._behind_input:
             self._local.request_flush()
+            await asyncio.sleep(0)  # so that the block is written before the caller continues
         else:
             self._ended = "its last transaction was interrupted"
             await self._local.stable()

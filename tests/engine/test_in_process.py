@@ -144,6 +144,15 @@ async def test_a_session_commits_batches_up_to_the_limit_and_none_beyond(
     await session.commit(outputs)
 
 
+async def test_a_transaction_is_given_to_the_disk_before_its_commit_returns(broker: CheckedBroker) -> None:
+    session = InProcessSession(broker.local, "test", behind_input=True)
+    await session.open()
+    await broker.local.create_topic("another", 1)
+    await session.commit({TopicPartition("another", 0): [Record(b"k", b"v", [], 0)]})
+    assert not broker.local._state.pending.is_due
+    await session.close()
+
+
 async def test_a_fenced_session_says_so_and_stays_ended(broker: CheckedBroker) -> None:
     first, second = (InProcessSession(broker.local, "test", behind_input=True) for _ in range(2))
     outputs = {TopicPartition(INTAKE, 0): [Record(b"k", b"v", [], 0)]}
