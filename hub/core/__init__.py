@@ -25,7 +25,7 @@ from .envelope import Envelope, InvalidReport
 from .fleet.definitions import problem_of_definition
 from .fleet.leases import expire_leases, expire_starts, extend_deadlines, next_lease_expiry
 from .graph import check_plan
-from .indexes import restore, restore_at_rest
+from .indexes import restore, restore_at_rest, root_of
 from .rejection import Rejection
 from .rows import (
     FORMAT,
@@ -108,6 +108,7 @@ __all__ = [
     "problem_of_definition",
     "restore",
     "restore_at_rest",
+    "root_of",
     "settle",
     "share_values",
     "take_due",

@@ -34,7 +34,7 @@ def settle(changes: Changes) -> None:
 
 def _follow_end(changes: Changes, task: Task) -> None:
     answer_waiters(changes, task)
-    for dependent_id, dependency in changes.state.dependents.pop(task.id, {}).items():
+    for dependent_id, dependency in changes.state.dependents.pop(task.id, ()):
         dependent = changes.state.tasks.get(dependent_id)
         if dependent is None or dependent.row.state != "blocked":
             continue

@@ -133,13 +133,19 @@ def add(state: PartitionState, task: Task) -> None:
     """Add a task to memory in any state, with its relations and the timers of its whole run."""
     row = task.row
     state.tasks.add(task)
-    if row.root is not None and (root := state.tasks.get(row.root)) is not None and root.children is not None:
+    if (root := root_of(state, row)) is not None and root.children is not None:
         root.children.append(task.id)
     for dependency in row.depends_on:
         before = state.tasks.get(dependency.task)
         if before is None or not before.ended:  # an ended dependency counts only when the task is placed
-            state.dependents.setdefault(dependency.task, {})[task.id] = dependency
+            state.dependents.setdefault(dependency.task, []).append((task.id, dependency))
     _add_timers_of_run(state, task.id, row.timers)
+
+
+def root_of(state: PartitionState, row: TaskRow) -> Task | None:
+    """The root of a step, which may have been removed. A later run with the id of the root is not that of the step."""
+    root = None if row.root is None else state.tasks.get(row.root)
+    return root if root is not None and root.row.run <= row.run else None
 
 
 def _add_timers_of_run(state: PartitionState, task_id: str, timers: Timers) -> None:

@@ -25,6 +25,7 @@ from ..core import (
     decode_row,
     restore,
     restore_at_rest,
+    root_of,
     share_values,
     task_in_memory,
     task_row_decoder,
@@ -131,10 +132,10 @@ class RestoredRows:
         return task
 
     def _retire_orphans(self, state: PartitionState, now_us: int, epoch: int) -> None:
-        """Schedule the removal of steps whose workflow has ended."""
+        """Schedule the removal of steps whose workflow has ended; its id can be in use again."""
         for task_id, task in self._tasks.items():
             root = task.row.root
-            if root is not None and root not in state.tasks:
+            if root is not None and root_of(state, task.row) is None:
                 state.retiring.setdefault(root, []).append(task_id)
         for root in state.retiring:
             state.agenda.add(now_us, "retire", root, epoch)

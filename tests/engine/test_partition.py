@@ -550,6 +550,39 @@ def test_a_step_whose_id_is_in_use_again_before_it_is_removed_is_kept() -> None:
     check_log(world)
 
 
+@pytest.mark.parametrize("steps", [60, 700])
+def test_a_restart_does_not_take_steps_of_an_earlier_workflow_for_those_of_a_new_one_with_its_id(steps: int) -> None:
+    world = World(settings=EngineSettings(retention_seconds=0))
+    world.worker()
+    wide(world, steps)
+    world.step()
+    world.submit(name="w", id="root", tasks={"m0": {"name": "a"}})
+    world.step()
+    world.crash()
+    world.worker()
+    world.until_quiet(0.001)
+    (command,) = world.dispatched()
+    assert world.engine.state.tasks["root"].children == [step_id("root", "m0")]
+    world.complete(command, 2)
+    world.until_quiet(0.001)
+    assert world.types("root").count("workflow.completed") == 2
+    assert not world.engine.state.tasks
+    check_log(world)
+
+
+def test_an_added_step_that_names_a_dependency_by_key_and_by_id_is_rejected(world: World) -> None:
+    world.submit(name="w", id="root", tasks={"a": {"name": "a"}})
+    world.step()
+    by_id = step_id("root", "a")
+    world.put("task.created", {"name": "b", "root_id": "root", "key": "b", "depends_on": ["a", by_id]})
+    world.step()
+    rejected = world.last("task.rejected").data
+    assert (rejected.code, rejected.reason) == (
+        "invalid_input",
+        f"tasks.b.depends_on: '{by_id}' is listed twice, by its key and by its id",
+    )
+
+
 @pytest.mark.parametrize("end", ["completed", "failed"])
 def test_how_long_a_body_ran_is_kept_also_where_its_worker_does_not_say(world: World, end: str) -> None:
     command = run_one(world, retry={"max_attempts": 1})

@@ -121,7 +121,7 @@ def derived(state: PartitionState) -> dict[str, object]:
         "counts": (state.live, state.planned),
         "ready": sorted(state.ready.waiting),
         "held": {worker: holding for worker, holding in state.held.items() if holding},
-        "dependents": {name for after in state.dependents.values() for name in after} & blocked,
+        "dependents": {name for after in state.dependents.values() for name, _ in after} & blocked,
         "timers": {timer[1:] for timer in state.agenda.entries() if means_something(state, *timer)},
         "starts": {(name, token) for _, name, token in state.start_deadlines} & dispatched,
     }

@@ -1,10 +1,11 @@
 """Adds steps to a live workflow."""
 
-from schemas import Submission, step_id
+from schemas import Submission, TaskSpec, step_id
+from schemas import events as e
 
 from ..changes import Changes, NewTask
 from ..envelope import Envelope
-from ..graph import check_plan
+from ..graph import check_plan, dependency_of
 from ..rejection import Rejection, TaskRejection
 from ..state import PartitionState, Task
 from ..workflows.expansion import step_data
@@ -55,12 +56,24 @@ def admit_into(
             log_offset=log_offset,
             resolve=lambda name: step_id(root.id, name) if name in steps else _resolve(state, root, name) or name,
         )
+        if (twice := _named_twice(step, data)) is not None:
+            return Rejection("invalid_input", f"tasks.{key}.depends_on: {twice!r} is listed twice, by its key and by its id")
         data.source, data.origin, data.created_by = envelope.source, envelope.forwarded_from, submission.created_by
         data.payload_hash = fingerprint
         if submission.idempotency_key is not None:
             data.idempotency_key, data.idempotency_window = submission.idempotency_key, submission.idempotency_window
         added.append(NewTask(child, root.id, root.row.namespace, root.row.correlation or root.id, data))
     return Admitted(added, root, warning_of(found))
+
+
+def _named_twice(step: TaskSpec, data: e.TaskCreated) -> str | None:
+    """The second name of a dependency of `step` with two names, or None. `data` has its dependencies as ids."""
+    seen: set[str] = set()
+    for entry, dependency in zip(step.depends_on, data.depends_on, strict=True):
+        if dependency.task in seen:
+            return dependency_of(entry).task
+        seen.add(dependency.task)
+    return None
 
 
 def _resolve(state: PartitionState, root: Task, name: str) -> str | None:

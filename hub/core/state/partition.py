@@ -52,8 +52,8 @@ class PartitionState:
         self.live = 0
         self.planned = 0
         self.ended = EndedIndex(ended_entries_max)
-        self.dependents: dict[str, dict[str, Dependency]] = {}
-        """By the id of a task that has not ended: the ids of the tasks that depend on it, and how."""
+        self.dependents: dict[str, list[tuple[str, Dependency]]] = {}
+        """By the id of a task that has not ended: the ids of the tasks that depend on it, and how. One may do so twice."""
         self.worker_rows: dict[str, WorkerRow] = {}
         self.observed_rows: dict[str, ObservedRow] = {}
         """Of subscribers and alerts whose home is this partition, by entity."""
