@@ -75,6 +75,10 @@ class Bodies:
         self._bodies: dict[str, Body] = {}
         self._functions: set[Future[Any]] = set()
 
+    def close(self) -> None:
+        """End the idle threads, and the others when their functions return."""
+        self._threads.shutdown(wait=False)
+
     @property
     def busy_threads(self) -> int:
         """The number of plain functions in threads, including those whose attempt has ended and those whose outcome is not

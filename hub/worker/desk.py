@@ -37,7 +37,7 @@ from .threads import DaemonThreads
 
 log = Logger(__name__)
 
-#: Interval of `tick` with one engine partition (seconds): only the check for hung slots depends on time then.
+#: Interval of `tick` while no attempt waits for a slot (seconds): only the check for hung slots depends on time then.
 IDLE_TICK_SECONDS = 1.0
 
 #: Delay before a registration that could not be reported is sent again (seconds).
@@ -74,12 +74,12 @@ class Desk:
         self._beat_soon = beat_soon
         self._on_failed = on_failed
         self._clock = clock
-        self._threads = DaemonThreads(settings.slots, name="task")
         self._tasks = ServiceTasks("the worker", on_failed)
         self._registry = registry
         registration = registry.registration
         self._announced = registration.revision
         self.slots = Locked(Slots(settings.slots, partitions, grace_seconds=settings.grace_seconds, registration=registration))
+        self._contended = asyncio.Event()
         self.calls = LoopCalls(asyncio.get_running_loop())
         self.reporting = Reporting(reports, ReportBuilder(identity), self.slots, self._tasks, self.calls, linger_seconds)
         self.bodies = Bodies(
@@ -87,7 +87,7 @@ class Desk:
             self.slots,
             self.reporting,
             self._tasks,
-            self._threads,
+            DaemonThreads(settings.slots, name="task"),
             self.calls,
             self._carry_out_now,
             clock,
@@ -99,17 +99,34 @@ class Desk:
         now = self._clock()
         with self.slots as slots:
             effects = [effect for command in commands for effect in slots.take(command, now)]
+            if slots.is_contended:
+                self._contended.set()
         if effects:
             await self._carry_out(effects)
 
     async def keep_time(self) -> None:
-        """Call `tick` at regular intervals; does not return."""
-        seconds = HOLD_SECONDS / 2 if self._partitions > 1 else IDLE_TICK_SECONDS
+        """Call `tick` at regular intervals, short ones while the slots are contended; does not return."""
         while True:
+            with self.slots as slots:
+                contended = slots.is_contended
+            seconds = HOLD_SECONDS / 2 if contended else IDLE_TICK_SECONDS
             due = time.perf_counter() + seconds
-            await asyncio.sleep(seconds)
+            if contended:
+                await asyncio.sleep(seconds)
+            elif await self._becomes_contended(seconds):
+                continue
             self._figures.loop_delay_seconds = max(0.0, time.perf_counter() - due)
             await self.tick()
+
+    async def _becomes_contended(self, seconds: float) -> bool:
+        """Wait until the slots are contended. False after `seconds`."""
+        self._contended.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._contended.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def tick(self) -> None:
         """Execute what is due by the current time."""
@@ -168,7 +185,7 @@ class Desk:
 
     def close(self) -> None:
         """End idle threads; busy ones end when their function returns."""
-        self._threads.shutdown(wait=False)
+        self.bodies.close()
 
     def stats(self) -> dict[str, int]:
         """Numbers of attempts by state (running, waiting) and by outcome (done, failed, cancelled, released)."""

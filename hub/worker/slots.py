@@ -91,7 +91,8 @@ class Slots:
         attempt = self._attempts[command.token] = Attempt(command, now)
         self._holdings.accept(command.partition, command.token)
         if self.draining:
-            return (self._release(attempt, "drain"),)
+            self.over(attempt)
+            return (ReportReleased(attempt, "drain"),)
         if self._may_begin(attempt, now):
             return (self._begin(attempt),)
         self._waiting[command.token] = attempt
@@ -112,6 +113,12 @@ class Slots:
     def waiting(self) -> int:
         """The number of attempts that wait for a slot."""
         return len(self._waiting)
+
+    @property
+    def is_contended(self) -> bool:
+        """Whether an attempt waits for a slot, or a refused partition for an offer, so that `tick` is urgent. With one engine
+        partition it never is."""
+        return len(self._partitions) > 1 and (bool(self._waiting) or self._fairness.any_refused)
 
     def _may_begin(self, attempt: Attempt, now: float) -> bool:
         return self._fairness.may_begin(attempt.command.partition, self._slots - self.running, now)
@@ -172,7 +179,7 @@ class Slots:
     # Time
 
     def tick(self, now: float) -> Sequence[Effect]:
-        """Returns the effects that are due at `now`; call it every HOLD_SECONDS / 2.
+        """Returns the effects that are due at `now`; call it every HOLD_SECONDS / 2 while `is_contended`.
 
         Partitions dispatch independently, so together they may send more attempts than there are slots. An attempt that waits
         too long is released, and its partition sends no more until a slot is free."""
@@ -193,10 +200,6 @@ class Slots:
         self._fairness.refuse(partition, now)
         self.over(attempt)
         return (ReportStanding(partition, self.standing(partition)), ReportReleased(attempt, "no free slot"))
-
-    def _release(self, attempt: Attempt, reason: str) -> ReportReleased:
-        self.over(attempt)
-        return ReportReleased(attempt, reason)
 
     # Leases and the end
 
@@ -222,7 +225,9 @@ class Slots:
         """Begin no more attempts, and release those that wait."""
         self.draining = True
         waiting, self._waiting = list(self._waiting.values()), {}
-        return [self._release(attempt, "drain") for attempt in waiting]
+        for attempt in waiting:
+            self.over(attempt)
+        return [ReportReleased(attempt, "drain") for attempt in waiting]
 
     def stop(self) -> Sequence[StopBody]:
         """Stop the attempts that still run."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from msgspec import json
@@ -358,14 +359,21 @@ async def test_a_partition_that_was_refused_gets_a_heartbeat_when_a_slot_is_free
 
 
 @pytest.mark.parametrize(("partitions", "interval"), [(1, IDLE_TICK_SECONDS), (2, HOLD_SECONDS / 2)])
-def test_a_desk_looks_at_the_clock_often_only_where_partitions_compete_for_slots(partitions: int, interval: float) -> None:
+def test_a_desk_looks_at_the_clock_often_only_while_partitions_compete_for_slots(partitions: int, interval: float) -> None:
     async def scene() -> None:
-        looks: list[float] = []
-        lone = LoneDesk(tasks, partitions=partitions, clock=lambda: looks.append(0.0) or 0.0)  # type: ignore[func-returns-value]
+        ticks: list[float] = []
+        gates.append(asyncio.Event())
+        lone = LoneDesk(tasks, slots=1, partitions=partitions, clock=lambda: 0.0)
+        lone.desk.tick = AsyncMock(side_effect=lambda: ticks.append(asyncio.get_running_loop().time()))  # type: ignore[method-assign]
         keeping = asyncio.create_task(lone.desk.keep_time())
-        await asyncio.sleep(10.5 * interval)
+        await asyncio.sleep(3.5 * IDLE_TICK_SECONDS)
+        assert len(ticks) == 3, "nothing waits for a slot"
+        await lone.desk.take(command("gated", token="a"), command("gated", token="b", partition=partitions - 1))
+        began, before = asyncio.get_running_loop().time(), len(ticks)
+        await asyncio.sleep(10.4 * interval)
         keeping.cancel()
-        assert len(looks) == 10
+        assert len(ticks) - before == 10
+        assert partitions == 1 or ticks[before] == pytest.approx(began + interval)
 
     virtual_time.run(scene())
 

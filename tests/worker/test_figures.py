@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+import pytest
 from msgspec import json
 
 from hub import Permanent, TaskRegistry
@@ -56,8 +57,9 @@ async def test_attempts_that_are_stopped_with_their_lease_are_counted() -> None:
     assert figures.ran_seconds["n", "waits", "cancellation"].count == 2
 
 
-async def test_a_loop_that_a_handler_blocked_was_late() -> None:
-    lone = LoneDesk(tasks, partitions=2)
+async def test_a_loop_that_a_handler_blocked_was_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.worker.desk.IDLE_TICK_SECONDS", 0.05)
+    lone = LoneDesk(tasks)
     keeping = asyncio.ensure_future(lone.desk.keep_time())
     await asyncio.sleep(0)
     time.sleep(0.2)  # noqa: ASYNC251 - as a handler that blocks the loop
