@@ -19,6 +19,7 @@ RECORDS_MAX = 1 << 24
 _RECORD_BYTES_MIN = 7
 """One byte each for length, attributes, timestamp delta, offset delta, key length, value length and number of headers."""
 _EPOCH = b"\0\0\0\0"
+_LENGTH, _AFTER_EPOCH = slice(layout.LENGTH_AT, layout.LEADER_EPOCH_AT), slice(layout.MAGIC_AT, None)
 _MARKER_HEAD, _MARKER = struct.Struct(">qiibI"), struct.Struct(">hiqqqhii17s")
 _MARKER_RECORDS = {
     commit: b"\x20\0\0\0\x08" + struct.pack(">hh", 0, int(commit)) + b"\x0c" + struct.pack(">hi", 0, 0) + b"\0"
@@ -105,8 +106,7 @@ def _most_records(batch: bytes, header: BatchHeader) -> int:
 
 def placed(batch: bytes, base_offset: int) -> bytes:
     """The batch with another base offset and leader epoch 0."""
-    base = layout.BASE_OFFSET.pack(base_offset)
-    return b"".join((base, batch[layout.LENGTH_AT : layout.LEADER_EPOCH_AT], _EPOCH, batch[layout.MAGIC_AT :]))
+    return b"".join((layout.BASE_OFFSET.pack(base_offset), batch[_LENGTH], _EPOCH, batch[_AFTER_EPOCH]))
 
 
 def sealed(header: BatchHeader, records: bytes) -> bytes:

@@ -98,21 +98,20 @@ class _WaitingFetch:
                 if log is not None:
                     log.waiters[self._look] = None
                     self._logs.append(log)
-        self._timer = state.timers.after(request.max_wait_seconds, self._finish)
+        self._timer = state.timers.after(request.max_wait_seconds, self._time_out)
         self.answer.on_abandoned = self._stop
 
     def _look(self) -> None:
-        if self._request.min_bytes <= 1:
-            if self._api.available(self._request):
-                self._finish()
-            return
-        _, size, failed = self._api.collect(self._request)
+        result, size, failed = self._api.collect(self._request)
         if size >= self._request.min_bytes or failed:
-            self._finish()
+            self._finish(result, size)
 
-    def _finish(self) -> None:
-        self._stop()
+    def _time_out(self) -> None:
         result, size, _ = self._api.collect(self._request)
+        self._finish(result, size)
+
+    def _finish(self, result: FetchResult, size: int) -> None:
+        self._stop()
         self._figures.fetched_bytes += size
         self.answer.resolve(write_response(result, self._version))
 

@@ -120,16 +120,21 @@ class Pending:
 
     @staticmethod
     def written(block: PendingBlock) -> None:
-        """Call when the block is on disk: makes it visible to readers and resolves the responses that waited."""
+        """Call when the block is on disk: makes it visible to readers and resolves the responses that waited.
+
+        Readers are woken first, those of a transaction in the order of its batches: the content of a block (a command, a result)
+        is usually more urgent than its acknowledgement, and each response that is sent delays the next one."""
         woken: dict[Callable[[], None], None] = {}
         for log, end in block.marks:
             log.advance(end)
             if log.waiters:
                 woken.update(log.waiters)
-        for deferred, value in block.waiting:
-            deferred.resolve(value)
-        for wake in woken:
-            wake()
+        try:
+            for wake in woken:
+                wake()
+        finally:
+            for deferred, value in block.waiting:
+                deferred.resolve(value)
 
     # --- replay
 

@@ -57,17 +57,13 @@ Outputs = dict[TopicPartition, list[Record]]
 
 
 def encode(batch: DecidedBatch, partition: int) -> Outputs:
-    """The records of `batch` of engine partition `partition`, in write order."""
+    """The records of `batch` of engine partition `partition`, in write order: first those for which workers and clients wait."""
     outputs: Outputs = {}
     timestamp_ms = batch.now_us // 1000
-    if batch.events:
-        outputs[TopicPartition(EVENTS, partition)] = encode_events(batch.events, batch.epoch, batch.now_us)
     for command in batch.commands:
         headers = (("worker", command.worker.encode()), _COMMAND_TYPE[type(command.data)])
         record = Record(command.key.encode(), _encoder.encode(command.data), headers, timestamp_ms)
         outputs.setdefault(TopicPartition(commands_topic(command.pool), command.inbox), []).append(record)
-    if batch.rows:
-        outputs[TopicPartition(STATE, partition)] = [Record(key, value, (), timestamp_ms) for key, value in batch.rows]
     for reply in batch.replies:
         kind = ("ce_type", f"reply.{reply.data.kind}".encode())
         record = Record(reply.token, _encoder.encode(reply.data), (kind,), timestamp_ms)
@@ -79,6 +75,10 @@ def encode(batch: DecidedBatch, partition: int) -> Outputs:
             original.key, original.value, (*given.items(), origin), timestamp_ms
         )  # the producer's timestamp may be too old
         outputs.setdefault(TopicPartition(INTAKE, home), []).append(record)
+    if batch.events:
+        outputs[TopicPartition(EVENTS, partition)] = encode_events(batch.events, batch.epoch, batch.now_us)
+    if batch.rows:
+        outputs[TopicPartition(STATE, partition)] = [Record(key, value, (), timestamp_ms) for key, value in batch.rows]
     return outputs
 
 

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from hub.broker import BrokerServer, flushing
+from hub.broker import Broker, BrokerServer, flushing
+from hub.broker.batches import read_header
 from hub.broker.files import FileStorage
 from hub.broker.journal_thread import QUICK_SECONDS, RECENT_WRITES, SLOW_SECONDS, WritePace
+from hub.broker.storage import MemoryStorage
 
 from .client import batch, until, values_of
 
@@ -115,6 +117,29 @@ def test_after_a_slow_write_the_thread_is_used_until_the_last_ones_were_shorter(
         assert not pace.suits_event_loop
     pace.record(QUICK_SECONDS / 2)
     assert pace.suits_event_loop
+
+
+def test_readers_get_a_block_before_its_producers_get_their_acknowledgement_also_if_one_fails() -> None:
+    broker = Broker(MemoryStorage())
+    order: list[object] = []
+    pending = broker.state.pending
+    broker.state.topics.create("t", 3, {})
+    pending.written(broker.cut())
+
+    def fail() -> None:
+        order.append("failing reader")
+        raise OSError("the disk failed")
+
+    logs = broker.state.topics["t"].logs
+    logs[2].waiters[lambda: order.append("reader of the first batch")] = None
+    logs[1].waiters[fail] = None
+    raw = batch([b"1"])
+    pending.append_all([(logs[2], raw, read_header(raw)), (logs[1], raw, read_header(raw))])
+    for number in range(2):
+        pending.when_stable(number).then(order.append)
+    with pytest.raises(OSError, match="the disk failed"):
+        pending.written(broker.cut())
+    assert order == ["reader of the first batch", "failing reader", 0, 1]
 
 
 async def test_what_happens_in_one_moment_is_one_write(tmp_path: Path) -> None:

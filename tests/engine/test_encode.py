@@ -3,13 +3,25 @@
 import msgspec
 import pytest
 
-from hub.core import EmittedEvent
+from hub.core import Command, EmittedEvent, Reply
 from hub.engine.encode import check_fits, encode, encode_events
 from hub.engine.partition import DecidedBatch
-from hub.kafka import BATCH_BYTES_MAX, INTAKE, Record, RecordTooLarge, StoredRecord, TopicPartition
+from hub.kafka import (
+    BATCH_BYTES_MAX,
+    EVENTS,
+    INTAKE,
+    REPLIES,
+    STATE,
+    Record,
+    RecordTooLarge,
+    StoredRecord,
+    TopicPartition,
+    commands_topic,
+)
 from hub.kafka.codec import size_of
 from schemas import events as e
 from schemas import header_map
+from schemas.commands import CancelAttempt, TaskReply
 
 NOW_US = 1_700_000_000_000_000
 BATCH_HEADER_BYTES = 61
@@ -67,6 +79,14 @@ def test_a_forwarded_record_keeps_its_headers_with_a_value_and_says_where_it_cam
     (record,) = encode(batch, 1)[TopicPartition(INTAKE, 2)]
     assert (record.key, record.value, record.timestamp_ms) == (b"k", b"v", NOW_US // 1000)
     assert list(record.headers) == [("a", b"1"), ("b", b"2"), ("hub-origin", b"1/7")]
+
+
+def test_records_for_which_workers_and_clients_wait_are_written_first() -> None:
+    command = Command("default", 0, "w", "t", CancelAttempt(task="t", attempt=1, token="1"))
+    reply = Reply(3, b"token", TaskReply(kind="ended", task="t", partition=1))
+    batch = DecidedBatch([event("task", "t")], [command], [(b"t", b"row")], [reply], [], 8, 1, NOW_US)
+    places = [TopicPartition(commands_topic("default"), 0), TopicPartition(REPLIES, 3)]
+    assert list(encode(batch, 1)) == [*places, TopicPartition(EVENTS, 1), TopicPartition(STATE, 1)]
 
 
 def test_a_record_that_fills_a_batch_fits_and_a_larger_one_is_refused_with_its_size() -> None:
