@@ -16,7 +16,7 @@ from msgspec import json
 from schemas import TERMINAL_STATES, MalformedRecord, TaskReply, printable, quoted
 
 from ..errors import HubError, Unreachable
-from ..kafka import REPLIES, REPLY_PARTITIONS, SEND_SECONDS, RecordReader, Transport, next_records
+from ..kafka import REPLIES, REPLY_PARTITIONS, SEND_SECONDS, RecordReader, Transport, next_records, send_effects
 from ..logs import Logger
 from ..service import ServiceTasks
 from .errors import RepliesFailedError, UnreadableReplyError
@@ -149,8 +149,10 @@ class ReplyReader:
             try:
                 if self._reader is None:
                     self._reader = await self._open(None)  # Replies missed meanwhile are requested again.
-                for record in await next_records(self._reader, is_expecting=lambda: self._waiting):
+                records = await next_records(self._reader, is_expecting=lambda: self._waiting)
+                for record in records:
                     self._take(record.key, record.value)
+                await send_effects(len(records))
             except (HubError, TimeoutError, OSError) as error:
                 log.debug("replies interrupted", action="replies_interrupted", reason=repr(error))
                 await self._drop_reader()

@@ -18,9 +18,10 @@ READ_RECORDS = 2_000
 CHECK_SECONDS = 5.0
 """A reader that has received nothing for this time is checked."""
 RECONNECT_SECONDS = 0.2
-REQUESTED_AFTER_TURNS = 3
-"""After this many turns of the event loop more records are requested: first, what the last ones cause is sent. In the first turn
-a waiting caller is woken, or an attempt begins; in the second the caller runs, or the report of the attempt leaves."""
+FEW_RECORDS = 8
+TURNS_OF_EFFECTS = 3
+"""In the first turn of the event loop after a record an attempt begins or a waiting caller is woken; in the second its report
+leaves or the caller runs."""
 
 
 class Begin(Protocol):
@@ -64,7 +65,6 @@ async def follow(
 async def next_records(reader: RecordReader, *, is_expecting: Callable[[], object] = lambda: True) -> list[StoredRecord]:
     """The next records; none after CHECK_SECONDS without any. The reader is then checked to be at the end, if it
     `is_expecting` records. Raises HubError (ConnectionLost if it hangs), TimeoutError, OSError."""
-    await _turns(REQUESTED_AFTER_TURNS)
     loop = asyncio.get_running_loop()
     check_at = loop.time() + CHECK_SECONDS
     while (left := check_at - loop.time()) > 0:
@@ -76,7 +76,9 @@ async def next_records(reader: RecordReader, *, is_expecting: Callable[[], objec
 
 
 @coroutine
-def _turns(count: int) -> Generator[None, None, None]:
-    """Wait for `count` turns of the event loop; costs less than `asyncio.sleep(0)` for each."""
-    for _ in range(count):
-        yield
+def send_effects(record_count: int) -> Generator[None, None, None]:
+    """Call it between processing records and requesting more: what a few records cause is sent before the next request. After
+    many, more are probably there, and are requested at once. Costs less than `asyncio.sleep(0)` for each turn."""
+    if record_count <= FEW_RECORDS:
+        for _ in range(TURNS_OF_EFFECTS):
+            yield

@@ -101,7 +101,7 @@ async def test_it_opens_no_socket_and_starts_no_thread(monkeypatch: pytest.Monke
     before = threading.active_count()
     async with HubInMemory(tasks) as hub:
         assert await hub.run("add", {"a": 1, "b": 2}) == 3
-        assert threading.active_count() == before
+        assert threading.active_count() <= before  # threads of earlier tests may end meanwhile
 
 
 async def test_an_event_of_a_type_is_waited_for() -> None:

@@ -139,7 +139,7 @@ async def test_progress_waits_for_a_report_of_starts_that_is_on_its_way() -> Non
         await asyncio.sleep(0)  # after this the linger has begun
         time.sleep(2 * STARTED_LINGER_SECONDS)  # noqa: ASYNC251 - blocks the loop, so that the timer is due with the next call
         ctx.progress(10)
-        await asyncio.sleep(0.01)
+        await until(lambda: "attempt.progressed" in lone.reports.kinds)  # what arrives after the end is not reported
 
     for _ in range(20):
         lone = LoneDesk(registry)
