@@ -16,6 +16,8 @@ POLL_MS_MIN, POLL_MS_MAX = 5, 1_000
 SILENT_MS_MAX = 15_000
 """Reading fails if a partition returns no records for this time before its end."""
 RECORDS_PER_POLL = 5_000
+RETRY_MS = 5
+"""Pause before a request is sent again. The first one for the offsets of a topic always is, after a request for its leaders."""
 
 
 class KafkaSource:
@@ -69,8 +71,8 @@ async def kafka_source(cluster: Cluster) -> AsyncIterator[KafkaSource]:
     """A source for the cluster. Raises BrokerUnreachable."""
     await wait_until_reachable(cluster, REACHABLE_SECONDS)
     topics = await _topics(cluster)
-    committed = make_consumer(cluster, fetch_max_wait_ms=FETCH_WAIT_MS)
-    uncommitted = make_consumer(cluster, isolation_level="read_uncommitted")
+    committed = make_consumer(cluster, fetch_max_wait_ms=FETCH_WAIT_MS, retry_backoff_ms=RETRY_MS)
+    uncommitted = make_consumer(cluster, isolation_level="read_uncommitted", retry_backoff_ms=RETRY_MS)
     try:
         await committed.start()
         await uncommitted.start()

@@ -117,14 +117,16 @@ async def test_a_broker_that_is_killed_and_comes_back_is_found_again(
             assert list(dict.fromkeys(SEEN[config.id].of("a"))) == list(range(1, 151))
         assert all(one.restarts == 0 for one in service.status())
     finally:
+        monkeypatch.setattr("hub.delivery.feed.REQUEST_SECONDS", 0.1)  # no broker answers any more
         await service.stop()
 
 
-async def test_a_dead_letter_waits_for_the_broker(tmp_path: Path) -> None:
+async def test_a_dead_letter_waits_for_the_broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.delivery.feed.SILENT_SECONDS", SILENT_SECONDS)
     data, topic, config = (
         str(tmp_path / "data"),
         unique("events"),
-        configured("Recorder", delivery={"retry": {"initial": 0.01, "max": 0.05, "timeout": 3}}),
+        configured("Recorder", delivery={"retry": {"initial": 0.01, "max": 0.05, "timeout": 1}}),
     )
     seen = SEEN[config.id]
     seen.poison = {("a", 2)}
@@ -140,3 +142,4 @@ async def test_a_dead_letter_waits_for_the_broker(tmp_path: Path) -> None:
             async with process("broker_process", data, port):
                 await until(lambda: 3 in seen.of("a"), "the event behind it", 60)
                 assert service.status()[0].dead_lettered >= 1
+            monkeypatch.setattr("hub.delivery.feed.REQUEST_SECONDS", 0.1)  # no broker answers any more

@@ -316,6 +316,7 @@ async def test_an_import_that_raises_is_logged_once_with_its_place_until_it_work
         "from tests.delivery.plugins import plain\n"
     )
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hub.delivery.restarting.BACKOFF_INITIAL_SECONDS", 0.2)
     config = SubscriberConfig(use=f"{module}:plain", id=module)
     changes: list[dict[str, str]] = []
     why = f"the import of '{module}:plain' raised RuntimeError: not yet ({module}.py, line 3)"

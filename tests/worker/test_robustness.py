@@ -98,9 +98,10 @@ def fresh() -> Iterator[None]:
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[Running]:
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[Running]:
+    """A hub with one worker, whose lease has the seconds of the test's parameter, by default 10."""
     with broker_and_loop() as (server, _):
-        async with running(server.bootstrap, tasks, slots=4, lease_seconds=10.0) as world:
+        async with running(server.bootstrap, tasks, slots=4, lease_seconds=getattr(request, "param", 10.0)) as world:
             yield world
 
 
@@ -171,7 +172,8 @@ async def test_what_waits_for_a_slot_when_its_lease_is_lost_never_begins() -> No
     ]
 
 
-async def test_an_inbox_that_was_made_anew_is_read_from_its_end(world: Running, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("world", [2.0], indirect=True)  # seconds after which commands that were not read are repeated
+async def test_an_inbox_that_was_made_anew_is_read_from_its_end(world: Running) -> None:
     worker = world.workers[0]
     assert await world.hub.run("quick", timeout_seconds=60) == "done"
     assert worker._inbox._reader is not None
@@ -187,6 +189,7 @@ async def test_a_service_that_fails_ends_the_worker(world: Running) -> None:
         raise ValueError("a mistake of ours")
 
     worker._inbox._next = fails  # type: ignore[method-assign]
+    await world.hub.submit("quick")  # its command ends the read that is waiting
     async with asyncio.timeout(60):
         with pytest.raises(WorkerFailedError, match="a mistake of ours"):
             await worker.watch()
