@@ -40,7 +40,7 @@ class _Answer:
         self.deferred: Deferred | None = None
         self.frame: bytes | None = None
 
-    def ready(self, body: bytes) -> None:
+    def resolve(self, body: bytes) -> None:
         """The body is known: send it as soon as the responses to earlier requests are sent."""
         size = _ANSWER.size - _SIZE.size + len(self.tags) + len(body)
         self.frame = b"".join((_ANSWER.pack(size, self.correlation_id), self.tags, body))
@@ -48,7 +48,7 @@ class _Answer:
 
 
 @lru_cache(maxsize=512)
-def _form(key: int, version: int) -> tuple[bool, bytes] | None:
+def _format_of(key: int, version: int) -> tuple[bool, bytes] | None:
     """Whether the request has a tag section, and the one of its response; None if the version is not served."""
     api = APIS.get(key)
     if api is None or not api.knows(version):
@@ -176,7 +176,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _request(self, frame: bytes) -> None:
         key, version, correlation_id, name_size = _HEADER.unpack_from(frame)
-        form = _form(key, version)
+        form = _format_of(key, version)
         if form is None and key != ApiKey.API_VERSIONS:
             raise MalformedMessage(f"version {version} of API key {key} is not supported")
         flexible, tags = form or (False, b"")
@@ -207,9 +207,9 @@ class ClientConnection(asyncio.Protocol):
         self._answers.append(answer)
         if isinstance(body, Deferred):
             answer.deferred = body
-            body.then(answer.ready)
+            body.then(answer.resolve)
         else:
-            answer.ready(body)
+            answer.resolve(body)
         if len(self._answers) >= REQUESTS_MAX:
             self._balance()
 

@@ -16,7 +16,7 @@ from msgspec import json
 from schemas import TERMINAL_STATES, MalformedRecord, TaskReply, printable, quoted
 
 from ..errors import HubError, Unreachable
-from ..kafka import REPLIES, REPLY_PARTITIONS, SEND_SECONDS, RecordReader, Transport, next_records, send_effects
+from ..kafka import REPLIES, REPLY_PARTITIONS, SEND_SECONDS, RecordReader, Transport, next_records, turns_for_effects
 from ..logs import Logger
 from ..service import ServiceTasks
 from .errors import RepliesFailedError, UnreadableReplyError
@@ -152,7 +152,7 @@ class ReplyReader:
                 records = await next_records(self._reader, is_expecting=lambda: self._waiting)
                 for record in records:
                     self._take(record.key, record.value)
-                await send_effects(len(records))
+                await turns_for_effects(len(records))
             except (HubError, TimeoutError, OSError) as error:
                 log.debug("replies interrupted", action="replies_interrupted", reason=repr(error))
                 await self._drop_reader()

@@ -7,7 +7,6 @@ output, and the next batch is decided meanwhile.
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from struct import Struct
 
 from ..broker import BrokerError, Fetched, LocalBroker, Transacted
 from ..kafka import (
@@ -25,6 +24,7 @@ from ..kafka import (
     TransactionalSession,
     build_batches,
     commands_topic,
+    end_of_batches,
     read_batches,
 )
 from ..protocol import ErrorCode
@@ -43,9 +43,6 @@ RETRY_PAUSE_SECONDS = 0.01
 
 #: Most bytes of input per batch, because the output must fit into one batch per partition.
 TURN_BYTES = 2 * 1024 * 1024
-
-#: Base offset, length, and last offset delta (after leader epoch, magic, CRC and attributes) of a v2 record batch.
-_BATCH_HEAD = Struct(">qi11xi")
 
 _FENCED = {ErrorCode.INVALID_PRODUCER_EPOCH, ErrorCode.PRODUCER_FENCED}
 
@@ -223,12 +220,7 @@ class InProcessIntake:
 
 def _decode(data: bytes, aborted: Sequence[tuple[int, int]]) -> tuple[int, list[StoredRecord]]:
     """Returns the offset after the last batch in `data` (base offset + last offset delta + 1), and the visible records."""
-    position = end = 0
-    while position + 27 <= len(data):
-        base_offset, length, last_delta = _BATCH_HEAD.unpack_from(data, position)
-        end = base_offset + last_delta + 1
-        position += 12 + length
-    return end, read_batches(data, aborted=aborted)
+    return end_of_batches(data), read_batches(data, aborted=aborted)
 
 
 class InProcessBroker:

@@ -24,7 +24,7 @@ from .errors import (
 from .fetch_buffer import Seen, TakenBatch
 from .fetched import UNREADABLE
 from .fetching import Fetcher, FetchSettings
-from .following import Begin, follow, next_records, send_effects
+from .following import Begin, follow, next_records, turns_for_effects
 from .groups import GroupMember, GroupState, delete_groups, describe_groups, list_groups
 from .header_walk import RecordRule, read_headers
 from .kip890 import Kip890Session
@@ -200,7 +200,7 @@ __all__ = [
     "read_committed",
     "read_headers",
     "read_nothing",
-    "send_effects",
+    "turns_for_effects",
     "size_of",
     "supports_kip890",
     "timestamps_at",

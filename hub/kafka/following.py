@@ -76,7 +76,7 @@ async def next_records(reader: RecordReader, *, is_expecting: Callable[[], objec
 
 
 @coroutine
-def send_effects(record_count: int) -> Generator[None, None, None]:
+def turns_for_effects(record_count: int) -> Generator[None, None, None]:
     """Call it between processing records and requesting more: what a few records cause is sent before the next request. After
     many, more are probably there, and are requested at once. Costs less than `asyncio.sleep(0)` for each turn."""
     if record_count <= FEW_RECORDS:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from ..errors import HubError
-from ..kafka import OffsetOutOfRange, RecordReader, StoredRecord, Transport, next_records, send_effects
+from ..kafka import OffsetOutOfRange, RecordReader, StoredRecord, Transport, next_records, turns_for_effects
 from ..logs import Logger
 
 log = Logger(__name__)
@@ -71,7 +71,7 @@ class Inbox:
             if records:
                 self.position = records[-1].offset + 1
                 await take(records)
-                await send_effects(len(records))
+                await turns_for_effects(len(records))
 
     async def _next(self) -> list[StoredRecord]:
         """The next records, or none. Raises as `hub.kafka.next_records` does."""
