@@ -8,7 +8,7 @@ from ..logs import Logger
 
 log = Logger(__name__)
 
-#: The loop looks around at least once a second. A much longer gap, in which it did not wait for a commit, means that this process
+#: The loop looks around several times a second. A much longer gap, in which it did not wait for a commit, means that this process
 #: did not run (it was stopped, or starved): then workers may have been stopped, too, and their silence means nothing.
 STOPPED_US = 4_000_000
 

@@ -14,7 +14,7 @@ from ..logs import Logger
 from ..service import ServiceTasks
 from .figures import PartitionFigures
 from .format import FormatMismatch, check_hub_format
-from .loop import PartitionLoop, outage_log
+from .loop import IDLE_SECONDS, PartitionLoop, outage_log
 from .over_tcp import TcpBroker
 from .ports import EngineBroker
 from .progress import PartitionProgress
@@ -33,7 +33,8 @@ class EngineFailedError(Exception):
 
 
 class OwnedPartitions:
-    """The loops of the partitions that this process owns now, and the task that follows which ones it should own."""
+    """The loops of the partitions that this process owns now, and the task that follows which ones it should own.
+    `idle_seconds`: see `PartitionLoop`."""
 
     def __init__(
         self,
@@ -42,8 +43,11 @@ class OwnedPartitions:
         settings: EngineSettings | None,
         loop_settings: LoopSettings | None,
         snapshots: Path | None,
+        *,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._broker = broker
+        self._idle_seconds = idle_seconds
         self.partitions = partitions
         self._settings = settings
         self._loop_settings = loop_settings
@@ -86,6 +90,7 @@ class OwnedPartitions:
             on_ready=self._is_ready,
             outages=self._outages,
             figures=self.figures.setdefault(partition, PartitionFigures()),
+            idle_seconds=self._idle_seconds,
         )
         self.loops[partition] = loop
         task = self._tasks.start(_or_engine_failed(loop.run), f"engine-{partition}")
