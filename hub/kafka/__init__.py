@@ -200,10 +200,10 @@ __all__ = [
     "read_committed",
     "read_headers",
     "read_nothing",
-    "turns_for_effects",
     "size_of",
     "supports_kip890",
     "timestamps_at",
+    "turns_for_effects",
     "wait_for_topic",
     "wait_until_reachable",
 ]
