@@ -58,7 +58,7 @@ def show(subscriber: Subscriber, as_json: Json = False, bootstrap: Bootstrap = D
 
     Exit codes: 0 success; 2 no such subscriber, or its configuration is invalid; 3 no broker responds.
     """
-    run(_check(bootstrap, subscriber))
+    run(_check(bootstrap, subscriber), plugins=True)
     found = _describe(bootstrap, subscriber)
     configured = _configured(subscriber) if found[0].use is not None else {}
     if as_json:

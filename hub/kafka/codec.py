@@ -14,7 +14,7 @@ from aiokafka.errors import CorruptRecordException
 from ..protocol import batch_layout as layout
 from .encoding import encode_batch, encode_records
 from .errors import CorruptBatch
-from .fetched import FetchedBatch, visible_batches
+from .fetched import visible_batches
 from .records import Record, StoredRecord
 
 BATCH_BYTES_MAX = 8 << 20
@@ -89,13 +89,11 @@ def read_batches(data: bytes | memoryview, *, aborted: Iterable[tuple[int, int]]
     `aborted` lists (producer id, first offset), as in a fetch response for read_committed. An incomplete last batch is
     ignored. The first batch may begin before the requested offset; the caller must skip those records. A batch with a correct
     checksum but undecodable records becomes one record without a value (see `fetched.py`). Raises `CorruptBatch` for a wrong
-    checksum or structure."""
+    checksum or structure, or another format."""
     records: list[StoredRecord] = []
     try:
         for batch, _, is_visible in visible_batches(bytes(data), aborted):
             if is_visible:
-                if not isinstance(batch, FetchedBatch):
-                    raise CorruptBatch(f"the batch at offset {batch.base_offset} has format {batch.magic} instead of 2")
                 records.extend([StoredRecord(r.offset, r.timestamp, r.key, r.value, r.headers) for r in batch.decode()])
     except (CorruptRecordException, ValueError, IndexError, struct.error) as broken:
         raise CorruptBatch(f"invalid record batch: {broken}") from broken

@@ -1,6 +1,6 @@
 """Encodes records as a record batch (format v2, https://kafka.apache.org/documentation/#recordbatch).
 
-Lengths of up to 4,095 bytes and names of headers are encoded once per process.
+Lengths of up to 4,095 bytes and short names of headers are encoded once per process.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from .varints import VARINTS
 COMPRESSIONS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 COMPRESSED_BYTES_MIN = 1024
 """Records of fewer bytes (keys, values and headers) are not compressed."""
-_NAMES_MAX = 1_000
+_NAMES_MAX, _NAME_BYTES_MAX = 1_000, 64
 _NULL = VARINTS[-1]
 _NO_HEADERS = VARINTS[0]
 _START = Struct(">qiibI")
@@ -34,7 +34,7 @@ EncodedRecords = tuple[bytes, int, int, int]
 
 def encode_records(records: Iterable[Record]) -> EncodedRecords:
     """Encode at least one record; their offsets begin at 0. Raises ValueError without a record, or if the name of a header is not
-    Unicode; TypeError if a key or a value is not bytes."""
+    Unicode; TypeError or AttributeError for values of a wrong type."""
     varints, join = VARINTS, b"".join
     parts: list[bytes] = []
     count = first_ms = largest_ms = 0
@@ -49,9 +49,9 @@ def encode_records(records: Iterable[Record]) -> EncodedRecords:
                 varints[timestamp_ms - first_ms],
                 varints[count],
                 _NULL if key is None else varints[len(key)],
-                key or b"",
+                b"" if key is None else key,
                 _NULL if value is None else varints[len(value)],
-                value or b"",
+                b"" if value is None else value,
                 headers.data if type(headers) is EncodedHeaders else encode_headers(headers) if headers else _NO_HEADERS,
             )
         )
@@ -81,7 +81,7 @@ def encode_name(name: str) -> bytes:
     """The name of a header with its length. Raises UnicodeEncodeError."""
     text = name.encode()
     encoded = VARINTS[len(text)] + text
-    if len(_names) < _NAMES_MAX:
+    if len(text) <= _NAME_BYTES_MAX and len(_names) < _NAMES_MAX:
         _names[name] = encoded
     return encoded
 

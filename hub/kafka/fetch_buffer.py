@@ -12,18 +12,16 @@ from ..protocol import TopicPartition
 from ..protocol import batch_layout as layout
 from ..protocol.fetch import FetchedPartition
 from .errors import CorruptBatch
-from .fetched import visible_batches
+from .fetched import FetchedBatch, visible_batches
 
 
 class TakenBatch(NamedTuple):
     """A batch that readers of committed records can see. Its records at or after `from_offset` are the next ones of the
-    partition; `next_offset` is the position after it, and after what follows it and is not visible.
-
-    `batch` is a `FetchedBatch` (`decode()`, `view()`), or, in the formats before Kafka 0.11, an iterable of records. It can be
-    given to `RecordPicker.pick`."""
+    partition; `next_offset` is the position after it, and after what follows it and is not visible. `batch` can be given to
+    `RecordPicker.pick`."""
 
     partition: TopicPartition
-    batch: Any
+    batch: FetchedBatch
     from_offset: int
     next_offset: int
 

@@ -147,13 +147,16 @@ class FetchedBatch:
         return next(self._records)
 
 
-def visible_batches(data: bytes, aborted: Iterable[tuple[int, int]]) -> Iterable[tuple[Any, int, bool]]:
+def visible_batches(data: bytes, aborted: Iterable[tuple[int, int]]) -> Iterator[tuple["FetchedBatch", int, bool]]:
     """The complete batches in `data` with the offset after each, and whether readers of committed records can see it. `aborted`:
-    see `FetchedPartition`. Raises any exception at a batch with a wrong checksum or structure."""
+    see `FetchedPartition`. Raises any exception at a batch with a wrong checksum or structure, or of a format before Kafka
+    0.11."""
     pending, aborting = sorted(aborted, key=lambda entry: entry[1], reverse=True), set()
     batches, end = MemoryRecords(data), 0
     while (batch := batches.next_batch()) is not None:
         start, end = end, layout.end_of_batch(data, end)
+        if (magic := data[start + layout.MAGIC_AT]) != layout.MAGIC:
+            raise ValueError(f"a batch has format {magic}; only format {layout.MAGIC} is supported")
         if not batch.validate_crc():
             raise ValueError(f"the batch at offset {batch.base_offset} has a wrong checksum")
         next_offset = batch.next_offset
@@ -162,10 +165,10 @@ def visible_batches(data: bytes, aborted: Iterable[tuple[int, int]]) -> Iterable
         if batch.is_control_batch:
             if batch.producer_id in aborting and _is_abort(batch):
                 aborting.discard(batch.producer_id)
-            yield batch, next_offset, False
+            visible = False
         else:
             visible = not (aborting and batch.is_transactional and batch.producer_id in aborting)
-            yield FetchedBatch(batch, data, start, end) if batch.magic == 2 else batch, next_offset, visible
+        yield FetchedBatch(batch, data, start, end), next_offset, visible
 
 
 def _is_abort(batch: Any) -> bool:

@@ -8,6 +8,7 @@ order. Only with a new producer id do they get other sequence numbers. Until a p
 an id, it gets no other one: it would store the second batch although it refused the first.
 """
 
+import struct
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from .records import Record
 IN_FLIGHT_BATCHES_MAX = 5
 COMPRESSION = "lz4"
 """Of batches from 1 KiB on, see `codec`."""
-INVALID_RECORD = (TypeError, ValueError, OverflowError)
+INVALID_RECORD = (TypeError, ValueError, OverflowError, AttributeError, struct.error)
 """What the encoder raises for values of a wrong type or range."""
 SEQUENCE_MASK = 0x7FFFFFFF
 STORED = {ErrorCode.NONE, ErrorCode.DUPLICATE_SEQUENCE_NUMBER}

@@ -1,7 +1,7 @@
 """Picks the wanted records of fetched batches; the others are not decoded."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..protocol import TopicPartition
 from .fetch_buffer import TakenBatch
@@ -35,15 +35,14 @@ class RecordPicker:
         self._walker = HeaderWalk(rule)
         self._dense = 0
 
-    def pick(self, batch: Any, from_offset: int) -> tuple[int, list[Found]]:
+    def pick(self, batch: FetchedBatch, from_offset: int) -> tuple[int, list[Found]]:
         """Returns how many records of the batch have an offset of at least `from_offset`, and those that are wanted."""
-        if isinstance(batch, FetchedBatch):
-            if not self._dense:
-                found = self._walk(batch, from_offset)
-                if found is not None:
-                    return found
-                self._dense = DECODED_BATCHES
-            self._dense -= 1
+        if not self._dense:
+            found = self._walk(batch, from_offset)
+            if found is not None:
+                return found
+            self._dense = DECODED_BATCHES
+        self._dense -= 1
         return self._decode(batch, from_offset)
 
     def _walk(self, batch: FetchedBatch, from_offset: int) -> tuple[int, list[Found]] | None:
@@ -59,9 +58,9 @@ class RecordPicker:
         except Exception:  # the general decoder determines what is wrong with the batch
             return None
 
-    def _decode(self, batch: Any, from_offset: int) -> tuple[int, list[Found]]:
+    def _decode(self, batch: FetchedBatch, from_offset: int) -> tuple[int, list[Found]]:
         route_of, count, wanted = self.rule.route, 0, list[Found]()
-        for record in batch.decode() if isinstance(batch, FetchedBatch) else batch:
+        for record in batch.decode():
             if record.offset < from_offset:
                 continue
             from_offset, count = record.offset + 1, count + 1

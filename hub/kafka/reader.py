@@ -10,9 +10,8 @@ from typing import Any, Self, cast
 
 from ..protocol import TopicPartition
 from .cluster import Cluster
-from .errors import ConnectionLost, CorruptBatch, OffsetOutOfRange
+from .errors import ConnectionLost, OffsetOutOfRange
 from .fetch_buffer import Seen, TakenBatch
-from .fetched import FetchedBatch
 from .fetching import Fetcher, FetchSettings
 from .leaders import EARLIEST, LATEST
 from .records import StoredRecord
@@ -145,12 +144,8 @@ class PartitionReader:
 
 
 def _decode(taken: TakenBatch) -> Sequence[Any]:
-    """The records of a batch from `from_offset` on. Raises CorruptBatch."""
-    batch = taken.batch
-    try:
-        records: Sequence[Any] = batch.decode() if isinstance(batch, FetchedBatch) else list(batch)
-    except Exception as broken:  # formats before Kafka 0.11
-        raise CorruptBatch(f"{taken.partition.topic}-{taken.partition.partition} at {taken.from_offset}: {broken}") from broken
+    """The records of a batch from `from_offset` on."""
+    records = taken.batch.decode()
     if records and records[0].offset < taken.from_offset:
         return [record for record in records if record.offset >= taken.from_offset]
     return records

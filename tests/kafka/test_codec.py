@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
+from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from crc32c import crc32c
 from hypothesis import given
 from hypothesis import strategies as st
@@ -232,6 +233,13 @@ def test_garbage_is_refused_or_taken_for_a_cut_off_batch(data: bytes) -> None:
 def test_eight_mebibytes_fit_in_one_batch() -> None:
     records = [Record(None, bytes(1 << 20), (), n) for n in range(8)]
     assert [r.value for r in read_batches(build_batch(records))] == [r.value for r in records]
+
+
+def test_a_batch_of_a_format_before_kafka_0_11_is_refused_by_name() -> None:
+    builder = LegacyRecordBatchBuilder(1, 0, 0)
+    builder.append(0, timestamp=5, key=b"k", value=b"v")
+    with pytest.raises(CorruptBatch, match="a batch has format 1; only format 2 is supported"):
+        read_batches(bytes(builder.build()))
 
 
 def test_a_batch_has_at_least_one_record() -> None:

@@ -193,12 +193,24 @@ def test_a_rejected_record_names_leader_and_reason(known: Queued) -> None:
     assert str(error) == "The leader of t-3, host:1, rejected a record (INVALID_RECORD)."
 
 
-def test_records_that_cannot_be_encoded_are_rejected_alone(known: Queued) -> None:
+@pytest.mark.parametrize(
+    "record",
+    [
+        Record(b"k", "text", (), 1),  # type: ignore[arg-type]
+        Record("", b"v", (), 1),  # type: ignore[arg-type]
+        Record(b"k", b"v", [(b"name", b"")], 1),  # type: ignore[list-item]
+        Record(b"k", b"v", [("name", "text")], 1),  # type: ignore[list-item]
+        Record(b"k", b"v", [("\ud800", b"")], 1),
+        Record(b"k", b"v", (), 1 << 70),
+        Record(b"k", b"v", (), 1.5),  # type: ignore[arg-type]
+    ],
+)
+def test_records_that_cannot_be_encoded_are_rejected_alone(known: Queued, record: Record) -> None:
     known.add(b"a")
-    known.queue.append(QueuedRecord(Record(b"k", "text", (), 1), ANY_SIZE, known._on_done(b"bad")))  # type: ignore[arg-type]
+    known.queue.append(QueuedRecord(record, ANY_SIZE, known._on_done(b"bad")))
     known.add(b"b")
     assert values_of(known.take()) == [b"a", b"b"]
-    assert isinstance(known.rejected[b"bad"], TypeError)
+    assert isinstance(known.rejected[b"bad"], Exception)
 
 
 def test_failures_count_once_until_the_queue_is_resumed(known: Queued) -> None:
