@@ -105,10 +105,10 @@ class Flusher:
             self._request(True)
 
     def _flush(self) -> None:
-        self._scheduled = None
-        if self._lazy is not None:
-            self._lazy.cancel()
-            self._lazy = None
+        for handle in (self._scheduled, self._lazy):
+            if handle is not None:
+                handle.cancel()
+        self._scheduled = self._lazy = None
         if self._checkpointing is not None and self._storage.checkpoint_overdue:
             return  # writes wait for the checkpoint: this bounds memory
         block = self._broker.cut()

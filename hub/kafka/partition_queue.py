@@ -211,8 +211,11 @@ class PartitionQueue:
         return records
 
     def _reject_invalid(self, batch: OutgoingBatch) -> None:
-        """Reject the records of the first batch that cannot be encoded, and keep the others."""
+        """Reject the records of the first batch that cannot be encoded, and keep the others. Call it in the handler of the
+        exception, which is raised again if each record alone can be encoded."""
         invalid = [(queued, error) for queued in batch.records if (error := _why_invalid(queued.record))]
+        if not invalid:
+            raise
         rejected = {id(queued) for queued, _ in invalid}
         batch.records = [queued for queued in batch.records if id(queued) not in rejected]
         if not batch.records:

@@ -126,7 +126,7 @@ async def test_a_dead_letter_waits_for_the_broker(tmp_path: Path, monkeypatch: p
     data, topic, config = (
         str(tmp_path / "data"),
         unique("events"),
-        configured("Recorder", delivery={"retry": {"initial": 0.01, "max": 0.05, "timeout": 1}}),
+        configured("Recorder", delivery={"retry": {"initial": 0.01, "max": 0.05, "timeout": 3}}),
     )
     seen = SEEN[config.id]
     seen.poison = {("a", 2)}

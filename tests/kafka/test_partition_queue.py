@@ -213,6 +213,19 @@ def test_records_that_cannot_be_encoded_are_rejected_alone(known: Queued, record
     assert isinstance(known.rejected[b"bad"], Exception)
 
 
+def test_an_error_of_the_encoder_that_no_record_causes_is_raised(known: Queued, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(codec: int, data: bytes) -> bytes:
+        raise ValueError("the compressor failed")
+
+    known.add(bytes(2_000))
+    monkeypatch.setattr("hub.kafka.encoding.compress", fails)
+    monkeypatch.setattr("hub.kafka.encoding.COMPRESSED_BYTES_MIN", 3_000)  # a record alone is smaller
+    known.add(bytes(2_000))
+    with pytest.raises(ValueError, match="the compressor failed"):
+        known.queue.take(BYTES)
+    assert not known.rejected
+
+
 def test_failures_count_once_until_the_queue_is_resumed(known: Queued) -> None:
     known.take_each([b"a", b"b"])
     known.queue.lost("cut")
