@@ -139,8 +139,11 @@ class Flusher:
 
     def _after_thread(self, block: PendingBlock, plan: CheckpointPlan | None, error: BaseException | None) -> None:
         self._writing = False
-        if error is None:
+        if error is not None:
+            return
+        try:
             self._after(block, plan)
+        finally:
             if self._broker.state.pending.is_due or self._wanted:
                 self._request(True)
 

@@ -123,18 +123,23 @@ class Pending:
         """Call when the block is on disk: makes it visible to readers and resolves the responses that waited.
 
         Readers are woken first, those of a transaction in the order of its batches: the content of a block (a command, a result)
-        is usually more urgent than its acknowledgement, and each response that is sent delays the next one."""
+        is usually more urgent than its acknowledgement, and each response that is sent delays the next one. If some cannot be
+        answered, all others are, and an ExceptionGroup is raised."""
         woken: dict[Callable[[], None], None] = {}
         for log, end in block.marks:
             log.advance(end)
             if log.waiters:
                 woken.update(log.waiters)
-        try:
-            for wake in woken:
+        failures: list[Exception] = []
+        for wake in woken:
+            try:
                 wake()
-        finally:
-            for deferred, value in block.waiting:
-                deferred.resolve(value)
+            except Exception as failure:  # a segment that cannot be read, for example
+                failures.append(failure)
+        for deferred, value in block.waiting:
+            deferred.resolve(value)
+        if failures:
+            raise ExceptionGroup("readers could not be answered", failures)
 
     # --- replay
 

@@ -42,6 +42,14 @@ class MaintainedDisk(FileStorage):
         return not self.is_full and super().writable
 
 
+class SlowMemory(MemoryStorage):
+    """Memory whose every write takes 30 ms."""
+
+    def write(self, parts: Sequence[bytes]) -> None:
+        time.sleep(0.03)
+        super().write(parts)
+
+
 class SlowDisk(CountedDisk):
     """A disk whose every write takes 10 ms, or as long as the gate is closed."""
 
@@ -133,13 +141,39 @@ def test_readers_get_a_block_before_its_producers_get_their_acknowledgement_also
     logs = broker.state.topics["t"].logs
     logs[2].waiters[lambda: order.append("reader of the first batch")] = None
     logs[1].waiters[fail] = None
+    logs[0].waiters[lambda: order.append("reader of the last batch")] = None
     raw = batch([b"1"])
-    pending.append_all([(logs[2], raw, read_header(raw)), (logs[1], raw, read_header(raw))])
+    pending.append_all([(log, raw, read_header(raw)) for log in reversed(logs)])
     for number in range(2):
         pending.when_stable(number).then(order.append)
-    with pytest.raises(OSError, match="the disk failed"):
+    with pytest.raises(ExceptionGroup) as raised:
         pending.written(broker.cut())
-    assert order == ["reader of the first batch", "failing reader", 0, 1]
+    assert [str(error) for error in raised.value.exceptions] == ["the disk failed"]
+    assert order == ["reader of the first batch", "failing reader", "reader of the last batch", 0, 1]
+
+
+async def test_what_is_appended_while_a_block_is_written_is_acknowledged_although_a_reader_of_that_block_fails() -> None:
+    server = BrokerServer(None, storage=SlowMemory())
+    await server.start()
+    try:
+        await server.local.create_topic("t", 2)
+        await server.local.append("t", 0, batch([b"1"]))
+        log = server.broker.state.topics["t"].logs[0]
+
+        def fail() -> None:
+            log.waiters.clear()
+            raise OSError("the disk failed")
+
+        log.waiters[fail] = None
+        appending = [asyncio.create_task(server.local.append("t", 0, batch([b"2"])))]
+        assert server._flusher is not None
+        while not server._flusher._writing:
+            await asyncio.sleep(0)
+        appending.append(asyncio.create_task(server.local.append("t", 1, batch([b"3"]))))
+        async with asyncio.timeout(10):
+            await asyncio.gather(*appending)
+    finally:
+        await server.stop()
 
 
 async def test_what_happens_in_one_moment_is_one_write(tmp_path: Path) -> None:
