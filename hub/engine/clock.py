@@ -1,5 +1,6 @@
-"""Time for the loop: a steady clock, and the time watermark."""
+"""Time for the loop: a steady clock, the time watermark, and times in which the process did not run."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from functools import partial
@@ -8,9 +9,12 @@ from ..logs import Logger
 
 log = Logger(__name__)
 
-#: The loop looks around several times a second. A much longer gap, in which it did not wait for a commit, means that this process
-#: did not run (it was stopped, or starved): then workers may have been stopped, too, and their silence means nothing.
+#: The loop looks around at least once a second, and has a `Pulse` while it waits for a commit. A much longer gap means that this
+#: process did not run (it was stopped, or starved): then workers may have been stopped, too, and their silence means nothing.
 STOPPED_US = 4_000_000
+
+#: Interval of the beats of a `Pulse` (seconds).
+BEAT_SECONDS = 1.0
 
 
 class TimeWatermark:
@@ -36,6 +40,40 @@ class TimeWatermark:
 
     def _advance(self, time_us: int) -> None:
         self.time_us = max(self.time_us or 0, time_us)
+
+
+class Pulse:
+    """Tells a long wait for others from a time in which this process did not run: in the latter no timer fires.
+
+    `now_us`: the clock of the partition."""
+
+    def __init__(self, now_us: Callable[[], int]) -> None:
+        self._now_us = now_us
+        self._timer: asyncio.TimerHandle | None = None
+        self._beat_us = self._stopped_us = 0
+
+    def begin(self, now_us: int) -> None:
+        """From now on, until `end`, count the time in which the process does not run."""
+        self._beat_us, self._stopped_us = now_us, 0
+        self._timer = asyncio.get_running_loop().call_later(BEAT_SECONDS, self._beat)
+
+    def end(self) -> int:
+        """Returns for how many microseconds the process did not run since `begin`. May be called again."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._count()
+        return self._stopped_us
+
+    def _beat(self) -> None:
+        self._count()
+        self._timer = asyncio.get_running_loop().call_later(BEAT_SECONDS, self._beat)
+
+    def _count(self) -> None:
+        now_us = self._now_us()
+        if now_us - self._beat_us > STOPPED_US:
+            self._stopped_us += now_us - self._beat_us
+        self._beat_us = now_us
 
 
 class SteadyClock:

@@ -27,7 +27,7 @@ from ..kafka import (
 )
 from ..logs import Logger, OutageLog
 from ..service import ServiceTasks, run_until
-from .clock import STOPPED_US, PartitionClock, SteadyClock, TimeWatermark
+from .clock import STOPPED_US, PartitionClock, Pulse, SteadyClock, TimeWatermark
 from .encode import Outputs, check_fits, encode
 from .figures import PartitionFigures
 from .format import check_format
@@ -105,6 +105,7 @@ class PartitionLoop:
         self._on_ready = on_ready
         self._outages = outages or outage_log()
         self.clock = PartitionClock(partition, now_us or SteadyClock().now_us)
+        self._pulse = Pulse(self.clock.now_us)
         self._idle_max_seconds = idle_seconds
         self._host, self._pid = owner or (socket.gethostname(), os.getpid())
         self._stopping = asyncio.Event()
@@ -195,6 +196,7 @@ class PartitionLoop:
             finally:
                 await intake.close()
         finally:
+            self._pulse.end()
             self.figures.end()
             await self._housekeeping.close()
             await self.changelog.close()
@@ -228,6 +230,7 @@ class PartitionLoop:
             phases = quarantine.phases(partition.offset)
             records = await self._read(session, partition, intake, max_records if phases == ("all",) else 1, timeout)
             now_us = self.clock.now_us()
+            self._pulse.begin(now_us)
             if now_us - looked_us > STOPPED_US:  # the known end of the log may be as old as the gap
                 self._extend_deadlines(partition, now_us - looked_us)
             else:
@@ -255,6 +258,7 @@ class PartitionLoop:
             timeout = 0.0 if found else _seconds_until(partition.next_due(), looked_us, longest)
             if timeout == 0.0 and idle and not found:
                 timeout = HIDDEN_SECONDS
+            looked_us -= self._pulse.end()
         await self._write(session, partition, partition.leave(self.clock.now_us()))
 
     async def _read(

@@ -282,22 +282,39 @@ async def test_a_pool_without_a_topic_is_not_looked_for_at_each_heartbeat(broker
 async def test_a_slow_commit_is_not_taken_for_a_stop_of_the_process(
     broker: BrokerServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert await stops_noticed(broker, monkeypatch, steps=30) == []
+
+
+async def test_a_stop_of_the_process_while_it_waits_for_a_commit_is_noticed(
+    broker: BrokerServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stops = await stops_noticed(broker, monkeypatch, steps=1)
+    assert stops
+    assert {round(seconds) % 30 for seconds in stops} == {0}, "one or more commits in a turn of the loop"
+
+
+async def stops_noticed(broker: BrokerServer, monkeypatch: pytest.MonkeyPatch, *, steps: int) -> list[float]:
+    """The seconds of the stops that an engine notices whose commits take 30 s, in which its event loop runs `steps` times."""
     clock = [time.time_ns() // 1000]
     owner = Owner(broker)
     owner.loop.clock.source = lambda: clock[0]
     real = InProcessSession.commit
 
     async def slow(session: Any, outputs: Any) -> Any:
-        clock[0] += 30_000_000
+        for _ in range(steps):
+            clock[0] += 30_000_000 // steps
+            await asyncio.sleep(0.005)
         return await real(session, outputs)
 
+    monkeypatch.setattr("hub.engine.clock.BEAT_SECONDS", 0.001)
     monkeypatch.setattr(InProcessSession, "commit", slow)
     with capture_logs() as logs:
         await owner.started()
-        await submit(broker, range(3))
-        await until(broker, "task.created", 3)
+        for number in range(3):
+            await submit(broker, range(number, number + 1))
+            await until(broker, "task.created", number + 1)
         await owner.stop()
-    assert "engine_was_stopped" not in [entry["action"] for entry in logs]
+    return [entry["seconds"] for entry in logs if entry["action"] == "engine_was_stopped"]
 
 
 async def test_a_batch_that_a_producer_wrote_broken_is_dead_lettered_and_the_next_is_decided(broker: BrokerServer) -> None:

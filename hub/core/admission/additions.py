@@ -6,6 +6,7 @@ from schemas import events as e
 from ..changes import Changes, NewTask
 from ..envelope import Envelope
 from ..graph import check_plan, dependency_of
+from ..indexes import root_of
 from ..rejection import Rejection, TaskRejection
 from ..state import PartitionState, Task
 from ..workflows.expansion import step_data
@@ -79,7 +80,12 @@ def _named_twice(step: TaskSpec, data: e.TaskCreated) -> str | None:
 def _resolve(state: PartitionState, root: Task, name: str) -> str | None:
     """The id of the task that `name` (a key or an id) refers to in a workflow, or None."""
     by_key = step_id(root.id, name)
-    if by_key in state.tasks or (root.plan is not None and name in root.plan.steps):
+    if _is_step(state, root, by_key) or (root.plan is not None and name in root.plan.steps):
         return by_key
-    by_id = state.tasks.get(name)
-    return name if by_id is not None and by_id.row.root == root.id else None
+    return name if _is_step(state, root, name) else None
+
+
+def _is_step(state: PartitionState, root: Task, task_id: str) -> bool:
+    """Whether it is a step of this run of the workflow, and not of an earlier one whose steps are still being removed."""
+    task = state.tasks.get(task_id)
+    return task is not None and root_of(state, task.row) is root
