@@ -20,7 +20,7 @@ _RECORD_BYTES_MIN = 7
 """One byte each for length, attributes, timestamp delta, offset delta, key length, value length and number of headers."""
 _EPOCH = b"\0\0\0\0"
 _LENGTH, _AFTER_EPOCH = slice(layout.LENGTH_AT, layout.LEADER_EPOCH_AT), slice(layout.MAGIC_AT, None)
-_MARKER_HEAD, _MARKER = struct.Struct(">qiibI"), struct.Struct(">hiqqqhii17s")
+_MARKER = struct.Struct(layout.CHECKED.format + "17s")
 _MARKER_RECORDS = {
     commit: b"\x20\0\0\0\x08" + struct.pack(">hh", 0, int(commit)) + b"\x0c" + struct.pack(">hi", 0, 0) + b"\0"
     for commit in (False, True)
@@ -139,7 +139,8 @@ def marker_batch(base_offset: int, producer_id: int, producer_epoch: int, *, com
     body = _MARKER.pack(
         TRANSACTIONAL | CONTROL, 0, timestamp_ms, timestamp_ms, producer_id, producer_epoch, -1, 1, _MARKER_RECORDS[commit]
     )
-    return _MARKER_HEAD.pack(base_offset, 9 + len(body), 0, layout.MAGIC, crc32c(body)) + body
+    length = layout.UNCHECKED_IN_LENGTH + len(body)
+    return layout.UNCHECKED.pack(base_offset, length, 0, layout.MAGIC, crc32c(body)) + body
 
 
 def marker_commits(batch: bytes) -> bool:

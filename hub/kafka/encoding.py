@@ -4,7 +4,6 @@ Lengths of up to 4,095 bytes and short names of headers are encoded once per pro
 """
 
 from collections.abc import Iterable
-from struct import Struct
 
 from crc32c import crc32c
 
@@ -19,12 +18,6 @@ COMPRESSED_BYTES_MIN = 1024
 _NAMES_MAX, _NAME_BYTES_MAX = 1_000, 64
 _NULL = VARINTS[-1]
 _NO_HEADERS = VARINTS[0]
-_START = Struct(">qiibI")
-"""Base offset, length of the rest, leader epoch, format, checksum of the rest."""
-_COUNTED_IN_START = _START.size - layout.LENGTH_COUNTS_FROM
-"""Bytes of `_START` that are included in the length."""
-_CHECKED = Struct(">hiqqqhii")
-"""Attributes, last offset delta, first and largest timestamp, producer id and epoch, base sequence, number of records."""
 _names: dict[str, bytes] = {}
 
 
@@ -97,6 +90,6 @@ def encode_batch(
         compressed = compress(codec, data)
         if len(compressed) < len(data):
             data, attributes = compressed, attributes | codec
-    checked = _CHECKED.pack(attributes, count - 1, first_ms, largest_ms, producer_id, producer_epoch, base_sequence, count)
-    start = _START.pack(0, _COUNTED_IN_START + len(checked) + len(data), -1, layout.MAGIC, crc32c(data, crc32c(checked)))
-    return b"".join((start, checked, data))
+    checked = layout.CHECKED.pack(attributes, count - 1, first_ms, largest_ms, producer_id, producer_epoch, base_sequence, count)
+    length = layout.UNCHECKED_IN_LENGTH + len(checked) + len(data)
+    return b"".join((layout.UNCHECKED.pack(0, length, -1, layout.MAGIC, crc32c(data, crc32c(checked))), checked, data))

@@ -147,7 +147,7 @@ class FetchedBatch:
         return next(self._records)
 
 
-def visible_batches(data: bytes, aborted: Iterable[tuple[int, int]]) -> Iterator[tuple["FetchedBatch", int, bool]]:
+def visible_batches(data: bytes, aborted: Iterable[tuple[int, int]]) -> Iterator[tuple[FetchedBatch, int, bool]]:
     """The complete batches in `data` with the offset after each, and whether readers of committed records can see it. `aborted`:
     see `FetchedPartition`. Raises any exception at a batch with a wrong checksum or structure, or of a format before Kafka
     0.11."""

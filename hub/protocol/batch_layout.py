@@ -16,8 +16,11 @@ LENGTH, LENGTH_AT, LENGTH_COUNTS_FROM = struct.Struct(">i"), 8, START.size
 LEADER_EPOCH_AT, MAGIC_AT = 12, 16
 CRC, CRC_AT = struct.Struct(">I"), 17
 ATTRIBUTES, ATTRIBUTES_AT = struct.Struct(">h"), 21
-CHECKED_FROM = ATTRIBUTES_AT
-"""The checksum covers everything from here."""
+UNCHECKED, CHECKED = struct.Struct(">qiibI"), struct.Struct(">hiqqqhii")
+"""The header in two parts: up to the checksum, and the rest, which the checksum covers with the records."""
+CHECKED_FROM = UNCHECKED.size
+UNCHECKED_IN_LENGTH = CHECKED_FROM - LENGTH_COUNTS_FROM
+"""Bytes before the attributes that are included in the length."""
 LAST_OFFSET_DELTA, LAST_OFFSET_DELTA_AT = struct.Struct(">i"), 23
 MAX_TIMESTAMP, MAX_TIMESTAMP_AT = struct.Struct(">q"), 35
 
