@@ -3,7 +3,7 @@
 from .broker import Broker
 from .errors import AddressInUse, BrokerError, DataDirectoryInUse, OtherFormat, StorageDamaged
 from .figures import BrokerFigures
-from .local import Fetched, LocalBroker, Transacted
+from .local import Fetched, LocalBroker, ProducerId
 from .server import BrokerServer
 from .settings import BrokerSettings
 from .storage import MemoryStorage, Storage
@@ -18,9 +18,9 @@ __all__ = [
     "DataDirectoryInUse",
     "Fetched",
     "LocalBroker",
+    "ProducerId",
     "MemoryStorage",
     "OtherFormat",
     "Storage",
     "StorageDamaged",
-    "Transacted",
 ]

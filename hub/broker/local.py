@@ -1,12 +1,12 @@
 """The in-process API of the broker: no sockets, no encoding.
 
-It offers what an engine partition needs: a producer identity, whole transactions, and reads. A reader may also read records
-that are appended but not yet on disk: records that it appends as a result come later in the same journal, and become visible
-only when both are on disk.
+It offers what an engine partition needs: a producer identity, atomic appends to several partitions, and reads. A reader may
+also read records that are appended but not yet on disk: records that it appends as a result come later in the same journal, and
+become visible only when both are on disk.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from ..protocol import ErrorCode
@@ -19,12 +19,12 @@ from .timing import Deferred
 Partition = tuple[str, int]
 
 
-class Transacted(NamedTuple):
-    """A committed transaction: the producer identity for the next one, and the base offset of each batch."""
+class ProducerId(NamedTuple):
+    """An initialised transactional producer. It owns its transactional id until another one is initialised with it."""
 
+    transactional_id: str
     producer_id: int
-    producer_epoch: int
-    base_offsets: dict[Partition, int]
+    epoch: int
 
 
 class Fetched(NamedTuple):
@@ -104,74 +104,59 @@ class LocalBroker:
         """(total, usable) bytes of the file system of the data directory. Raises OSError."""
         return self._state.storage.disk_space()
 
-    async def init_producer(self, transactional_id: str, *, timeout_ms: int) -> tuple[int, int]:
-        """Initialise a transactional producer: fences its predecessor and aborts an open transaction. Returns (producer id,
-        epoch). Raises `BrokerError`."""
+    async def init_producer(self, transactional_id: str, *, timeout_ms: int) -> ProducerId:
+        """Initialise a transactional producer: fences its predecessor and aborts an open transaction. Raises `BrokerError`."""
         self._require_writable()
         result = self._broker.transactions.init_producer(transactional_id, timeout_ms)
         if result.error is not ErrorCode.NONE:
             raise BrokerError(result.error, transactional_id)
         await _result(self._state.when_stable(None))
-        return result.producer_id, result.epoch
+        return ProducerId(transactional_id, result.producer_id, result.epoch)
 
-    async def transact(
-        self, transactional_id: str, producer_id: int, producer_epoch: int, batches: Mapping[Partition, bytes | Sequence[bytes]]
-    ) -> Transacted:
-        """Append transactional batches, one or several per partition, and commit them atomically with one journal write.
+    async def append_together(
+        self, owner: ProducerId, batches: Mapping[Partition, Sequence[bytes]], *, marked: Collection[Partition] = ()
+    ) -> dict[Partition, int]:
+        """Append batches to one or several partitions atomically, if `owner` still owns its transactional id. Returns the base
+        offset of the first batch of each partition when they and everything appended before are on disk.
 
-        Changes memory before the first await, so calls take effect in call order. Returns when the transaction and everything
-        appended before it is on disk. Raises `BrokerError`; then nothing was appended."""
-        transacted = self.transact_soon(transactional_id, producer_id, producer_epoch, batches)
+        All batches are in one block of the journal: after a crash all exist or none, and they become visible at the same time.
+        So they need no transaction, and have no producer id. After the batches of the partitions `marked` a commit marker
+        shows readers of the log which records were committed together.
+
+        Changes memory before the first await, so calls take effect in call order. Raises `BrokerError`; then nothing was
+        appended."""
+        offsets = self.append_together_soon(owner, batches, marked=marked)
         await _result(self._state.when_stable(None))
-        return transacted
+        return offsets
 
-    def transact_soon(
-        self, transactional_id: str, producer_id: int, producer_epoch: int, batches: Mapping[Partition, bytes | Sequence[bytes]]
-    ) -> Transacted:
-        """`transact` without waiting for the disk: do not acknowledge the transaction before `stable` has returned."""
+    def append_together_soon(
+        self, owner: ProducerId, batches: Mapping[Partition, Sequence[bytes]], *, marked: Collection[Partition] = ()
+    ) -> dict[Partition, int]:
+        """`append_together` without waiting for the disk: do not acknowledge the records before `stable` has returned."""
         self._require_writable()
-        error, entry = self._broker.transactions.check(transactional_id, producer_id, producer_epoch)
+        error, entry = self._broker.transactions.check(*owner)
         if entry is None:
-            raise BrokerError(error, transactional_id)
+            raise BrokerError(error, owner.transactional_id)
         if entry.open:
-            raise BrokerError(ErrorCode.CONCURRENT_TRANSACTIONS, f"transactional id {transactional_id} has an open transaction")
+            raise BrokerError(ErrorCode.CONCURRENT_TRANSACTIONS, f"{owner.transactional_id} has an open transaction")
         if not batches or not all(batches.values()):
-            raise BrokerError(ErrorCode.INVALID_TXN_STATE, "the transaction has no batches, or none for one of its partitions")
+            raise BrokerError(ErrorCode.INVALID_REQUEST, "there are no batches, or none for one of the partitions")
         checked: list[tuple[PartitionLog, bytes, BatchHeader]] = []
         firsts = {}
         for partition, given in batches.items():
             firsts[partition] = len(checked)
-            checked += self._check(partition, [given] if isinstance(given, bytes) else given, producer_id, producer_epoch)
-        identity, offsets = self._broker.transactions.commit_whole(entry, checked)
-        bases = {partition: offsets[first] for partition, first in firsts.items()}
-        return Transacted(identity.producer_id, identity.epoch, bases)
+            checked += [self._checked(partition, batch) for batch in given]
+        offsets = self._broker.transactions.append_owned(entry, checked, [self._log(*partition) for partition in marked])
+        return {partition: offsets[first] for partition, first in firsts.items()}
 
-    def _check(
-        self, partition: Partition, batches: Sequence[bytes], producer_id: int, producer_epoch: int
-    ) -> list[tuple[PartitionLog, bytes, BatchHeader]]:
-        """Check the batches of one partition: their sequence numbers must continue those in the log, without gaps."""
+    def _checked(self, partition: Partition, batch: bytes) -> tuple[PartitionLog, bytes, BatchHeader]:
         log = self._log(*partition)
-        checked: list[tuple[PartitionLog, bytes, BatchHeader]] = []
-        for batch in batches:
-            error, header = check_batch(batch, log.settings.message_bytes_max)
-            if header is None:
-                raise BrokerError(error, f"the batch for {partition[0]}-{partition[1]}")
-            if not header.transactional or (header.producer_id, header.producer_epoch) != (producer_id, producer_epoch):
-                raise BrokerError(ErrorCode.INVALID_RECORD, "the batch is not a transactional batch of this producer")
-            error = self._check_sequence(log, checked[-1][2] if checked else None, header)
-            if error is not ErrorCode.NONE:
-                raise BrokerError(error, f"the batch for {partition[0]}-{partition[1]}")
-            checked.append((log, batch, header))
-        return checked
-
-    @staticmethod
-    def _check_sequence(log: PartitionLog, before: BatchHeader | None, header: BatchHeader) -> ErrorCode:
-        """Check the sequence number of a batch, which follows the batch with the header `before`, or else the log."""
-        if before is None:
-            error, seen_at = log.check_producer(header)
-            return error if seen_at is None else ErrorCode.DUPLICATE_SEQUENCE_NUMBER
-        continues = header.base_sequence == (before.last_sequence + 1) & 0x7FFFFFFF
-        return ErrorCode.NONE if continues else ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+        error, header = check_batch(batch, log.settings.message_bytes_max)
+        if header is None:
+            raise BrokerError(error, f"a batch for {partition[0]}-{partition[1]}")
+        if header.producer_id >= 0:
+            raise BrokerError(ErrorCode.INVALID_RECORD, f"a batch for {partition[0]}-{partition[1]} has a producer id")
+        return log, batch, header
 
     async def append(self, topic: str, partition: int, batch: bytes) -> int:
         """Append a batch without producer id; returns its base offset when it is on disk. Raises `BrokerError`."""
@@ -182,13 +167,7 @@ class LocalBroker:
     def append_soon(self, topic: str, partition: int, batch: bytes) -> int:
         """`append` without waiting for the disk: do not acknowledge the batch before `stable` has returned."""
         self._require_writable()
-        log = self._log(topic, partition)
-        error, header = check_batch(batch, self._state.topics[topic].settings.message_bytes_max)
-        if header is None:
-            raise BrokerError(error, f"the batch for {topic}-{partition}")
-        if header.producer_id >= 0:
-            raise BrokerError(ErrorCode.INVALID_RECORD, "the batch has a producer id; use transact")
-        return self._state.append(log, batch, header)
+        return self._state.append(*self._checked((topic, partition), batch))
 
     def request_flush(self) -> None:
         """Request that all changes so far are written now, without waiting for them."""

@@ -247,23 +247,19 @@ class TransactionCoordinator:
             return ProducerIdentity(ErrorCode.INVALID_TXN_STATE)
         self._write_markers(entry, entry.epoch + 1, commit=commit)
         self._close(entry)
-        return self._store_next(entry, commit=commit)
-
-    def _store_next(self, entry: Transactional, *, commit: bool) -> ProducerIdentity:
-        """Store how the transaction ended, and the identity for the next one, which is returned."""
         ended = EndedTransaction(entry.producer_id, entry.epoch, commit)
         self._store(entry.transactional_id, *self._next_identity(entry), entry.timeout_ms, ended)
         return ProducerIdentity(ErrorCode.NONE, entry.producer_id, entry.epoch)
 
-    def commit_whole(
-        self, entry: Transactional, batches: list[tuple[PartitionLog, bytes, BatchHeader]]
-    ) -> tuple[ProducerIdentity, list[int]]:
-        """Append checked batches of a producer without an open transaction, and commit them in the same journal block. Returns
-        the next identity and the base offsets."""
-        marker = self._marker(entry.producer_id, entry.epoch + 1, commit=True)
-        logs = dict.fromkeys(log for log, _, _ in batches)
-        offsets = self._state.append_all([*batches, *[(log, *marker) for log in logs]])
-        return self._store_next(entry, commit=True), offsets[: len(batches)]
+    def append_owned(
+        self, entry: Transactional, batches: list[tuple[PartitionLog, bytes, BatchHeader]], marked: Iterable[PartitionLog]
+    ) -> list[int]:
+        """Append checked batches without producer ids in one journal block, for the owner of a transactional id that has no
+        open transaction, and commit markers to the logs `marked`. Returns the base offsets of the batches."""
+        marker = self._marker(entry.producer_id, entry.epoch, commit=True)
+        offsets = self._state.append_all([*batches, *[(log, *marker) for log in marked]])
+        entry.used_ms = self._state.clock.now_ms()
+        return offsets[: len(batches)]
 
     def _write_markers(self, entry: Transactional, epoch: int, *, commit: bool) -> None:
         marker = self._marker(entry.producer_id, epoch, commit=commit)

@@ -8,7 +8,7 @@ output, and the next batch is decided meanwhile.
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from ..broker import BrokerError, Fetched, LocalBroker, Transacted
+from ..broker import BrokerError, Fetched, LocalBroker, ProducerId
 from ..kafka import (
     BATCH_BYTES_MAX,
     EVENTS,
@@ -48,11 +48,12 @@ _FENCED = {ErrorCode.INVALID_PRODUCER_EPOCH, ErrorCode.PRODUCER_FENCED}
 
 
 class InProcessSession:
-    """The implementation of `TransactionalSession` on `LocalBroker`.
+    """The implementation of `TransactionalSession` on `LocalBroker`. A commit is in one block of the journal, so it needs no
+    transaction; a marker after its events shows which were committed together.
 
-    With `behind_input`, `commit` does not wait until the transaction is on disk: it returns in the turn of the event loop after
-    that in which it was appended. Neither it nor its input is visible to others before it is on disk, so the engine can continue.
-    `close` waits for the disk.
+    With `behind_input`, `commit` does not wait until the records are on disk: it returns in the turn of the event loop after
+    that in which they were appended. Neither they nor the input are visible to others before both are on disk, so the engine
+    can continue. `close` waits for the disk.
     """
 
     def __init__(
@@ -71,13 +72,13 @@ class InProcessSession:
         self._compression = compression
         self._retry_seconds = retry_seconds
         self._behind_input = behind_input
-        self._producer: tuple[int, int] = (-1, -1)
+        self._owner = ProducerId(transactional_id, -1, -1)
         self._ended: str | None = "it was not opened"
 
     async def open(self) -> None:
         """Fence the predecessor and abort its transaction."""
         try:
-            self._producer = await self._local.init_producer(self._id, timeout_ms=self._timeout_ms)
+            self._owner = await self._local.init_producer(self._id, timeout_ms=self._timeout_ms)
         except BrokerError as error:
             raise self._end(error) from error
         self._ended = None
@@ -90,40 +91,38 @@ class InProcessSession:
         if not batches:
             return {}
         try:
-            done = await self._transact(batches)
+            offsets = await self._append(batches)
         except BrokerError as error:
             raise self._end(error) from error
-        self._producer = (done.producer_id, done.producer_epoch)
         if self._behind_input:
             self._local.request_flush()
             await asyncio.sleep(0)  # so that the block is written before the caller continues
         else:
-            self._ended = "its last transaction was interrupted"
+            self._ended = "its last commit was interrupted"
             await self._local.stable()
             self._ended = None
-        return {TopicPartition(*place): offset for place, offset in done.base_offsets.items()}
+        return {TopicPartition(*place): offset for place, offset in offsets.items()}
 
     def _build(self, outputs: Mapping[TopicPartition, Sequence[Record]]) -> dict[tuple[str, int], Sequence[bytes]]:
-        producer_id, epoch = self._producer
         built: dict[tuple[str, int], Sequence[bytes]] = {}
         for place, records in outputs.items():
             if not records:
                 continue
-            batches = build_batches(
-                records, RUN_BYTES_MAX, producer_id=producer_id, producer_epoch=epoch, compression=self._compression
-            )
+            batches = build_batches(records, RUN_BYTES_MAX, compression=self._compression)
             if (largest := max(map(len, batches))) > BATCH_BYTES_MAX:
                 raise RecordTooLarge(place.topic, largest, BATCH_BYTES_MAX)
             built[place.topic, place.partition] = batches
         return built
 
-    async def _transact(self, batches: Mapping[tuple[str, int], Sequence[bytes]]) -> Transacted:
-        """Append the batches; waits for topics that do not exist yet."""
+    async def _append(self, batches: Mapping[tuple[str, int], Sequence[bytes]]) -> dict[tuple[str, int], int]:
+        """Append the batches atomically; waits for topics that do not exist yet. Returns the offset of the first record of each
+        partition."""
+        marked = [place for place in batches if place[0] == EVENTS]
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._retry_seconds
         while True:
             try:
-                return self._local.transact_soon(self._id, *self._producer, batches)
+                return self._local.append_together_soon(self._owner, batches, marked=marked)
             except BrokerError as error:
                 if error.code is not ErrorCode.UNKNOWN_TOPIC_OR_PARTITION or loop.time() > deadline:
                     raise

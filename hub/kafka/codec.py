@@ -9,7 +9,7 @@ microseconds.
 from collections.abc import Iterable, Sequence
 
 from ..protocol import batch_layout as layout
-from .encoding import encode_batch, encode_records
+from .encoding import EncodedRecords, encode_batch, encode_records
 from .errors import CorruptBatch
 from .fetched import visible_batches
 from .records import Record, StoredRecord
@@ -63,19 +63,24 @@ def build_batches(
     records: Sequence[Record],
     bytes_max: int,
     *,
-    producer_id: int,
-    producer_epoch: int,
+    producer_id: int = -1,
+    producer_epoch: int = -1,
     compression: str = "none",
 ) -> list[bytes]:
-    """Transactional batches of about `bytes_max` at most before they are compressed, with sequence numbers from 0. A larger
-    record forms a batch alone."""
+    """Batches of about `bytes_max` at most before they are compressed. A larger record forms a batch alone. With a producer id
+    they are transactional, with sequence numbers from 0."""
+    transactional = producer_id >= 0
+
+    def batch(part: EncodedRecords, sequence: int) -> bytes:
+        first = sequence if transactional else -1
+        return encode_batch(part, producer_id, producer_epoch, first, transactional=transactional, compression=compression)
+
     whole = encode_records(records)
     if len(whole[0]) + layout.HEADER_BYTES <= bytes_max or len(records) == 1:
-        return [encode_batch(whole, producer_id, producer_epoch, 0, transactional=True, compression=compression)]
+        return [batch(whole, 0)]
     batches, sequence = [], 0
     for run in split(records, bytes_max):
-        part = encode_records(run)
-        batches.append(encode_batch(part, producer_id, producer_epoch, sequence, transactional=True, compression=compression))
+        batches.append(batch(encode_records(run), sequence))
         sequence += len(run)
     return batches
 

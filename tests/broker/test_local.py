@@ -1,45 +1,56 @@
-"""The in-process API: whole transactions, and reads at the append position."""
+"""The in-process API: atomic appends, and reads at the append position."""
 
 import asyncio
 from pathlib import Path
 
 import pytest
 
-from hub.broker import BrokerError, BrokerServer
+from hub.broker import BrokerError, BrokerServer, ProducerId
 from hub.protocol import ErrorCode
 
 from .client import RawClient, batch, values_of
 from .test_flushing import CountedDisk
 from .test_repaired_transactions import Session
-
-
-def transactional(identity: tuple[int, int], *values: bytes, sequence: int = 0) -> bytes:
-    return batch(values, producer_id=identity[0], epoch=identity[1], sequence=sequence, transactional=True)
+from .test_restart import crash, running
 
 
 def seen(server: BrokerServer, topic: str, **options: bool) -> list[bytes]:
     return values_of(server.local.fetch(topic, 0, 0, max_bytes=1 << 30, **options).data)
 
 
-async def test_a_transaction_over_several_partitions_is_one_journal_write(tmp_path: Path) -> None:
+async def test_an_append_to_several_partitions_is_one_journal_write(tmp_path: Path) -> None:
     storage = CountedDisk(tmp_path)
     server = BrokerServer(tmp_path, storage=storage)
     await server.start()
     local = server.local
     for topic in ("a", "b", "c"):
         await local.create_topic(topic, 1)
-    identity = await local.init_producer("tx", timeout_ms=60_000)
+    owner = await local.init_producer("tx", timeout_ms=60_000)
     before = storage.writes
     for number in range(5):
-        batches = {(topic, 0): transactional(identity, b"%d" % number) for topic in ("a", "b", "c")}
-        done = await local.transact("tx", *identity, batches)
-        assert set(done.base_offsets.values()) == {number * 2}
-        assert done.producer_epoch == identity[1] + 1
-        identity = done.producer_id, done.producer_epoch
+        batches = {(topic, 0): [batch([b"%d" % number])] for topic in ("a", "b", "c")}
+        offsets = await local.append_together(owner, batches, marked=[("a", 0)])
+        assert offsets == {("a", 0): number * 2, ("b", 0): number, ("c", 0): number}
     assert storage.writes == before + 5
     for topic in ("a", "b", "c"):
         assert seen(server, topic) == [b"0", b"1", b"2", b"3", b"4"]
     await server.stop()
+
+
+async def test_after_a_crash_all_partitions_of_an_append_have_it_or_none(tmp_path: Path) -> None:
+    directory = tmp_path / "data"
+    async with running(directory) as server:
+        local = server.local
+        for topic in ("a", "b"):
+            await local.create_topic(topic, 1)
+        owner = await local.init_producer("tx", timeout_ms=60_000)
+        await local.append_together(owner, {(topic, 0): [batch([b"kept"])] for topic in ("a", "b")}, marked=[("a", 0)])
+        local.append_together_soon(owner, {(topic, 0): [batch([b"lost"])] for topic in ("a", "b")}, marked=[("a", 0)])
+        assert [seen(server, topic) for topic in ("a", "b")] == [[b"kept"]] * 2
+        crashed = crash(server, directory)
+    async with running(crashed) as server:
+        assert [seen(server, topic, unsynced=True) for topic in ("a", "b")] == [[b"kept"]] * 2
+        assert [server.local.end(topic, 0, committed=False) for topic in ("a", "b")] == [2, 1]
 
 
 async def test_unsynced_readers_see_what_others_do_not_yet(disk_broker: BrokerServer) -> None:
@@ -80,11 +91,11 @@ async def test_unsynced_readers_obey_open_and_aborted_transactions(disk_broker: 
     assert fetched.end == 3
 
 
-async def test_an_appended_commit_is_unstable_for_others_until_it_is_on_disk(disk_broker: BrokerServer) -> None:
+async def test_an_append_to_several_partitions_is_unstable_for_others_until_it_is_on_disk(disk_broker: BrokerServer) -> None:
     local = disk_broker.local
     await local.create_topic("t", 1)
-    identity = await local.init_producer("tx", timeout_ms=60_000)
-    local.transact_soon("tx", *identity, {("t", 0): transactional(identity, b"x")})
+    owner = await local.init_producer("tx", timeout_ms=60_000)
+    local.append_together_soon(owner, {("t", 0): [batch([b"x"])]}, marked=[("t", 0)])
     assert local.end("t", 0, unsynced=True) == 2
     assert local.end("t", 0) == 0
     await local.stable()
@@ -111,39 +122,44 @@ async def test_waiting_ends_with_the_append_or_with_the_sync(disk_broker: Broker
         await local.wait("t", 0, 0, timeout_seconds=1)
 
 
-async def test_a_refused_transaction_appends_nothing(broker: BrokerServer) -> None:
+async def test_a_refused_append_to_several_partitions_appends_nothing(broker: BrokerServer) -> None:
     local = broker.local
     await local.create_topic("t", 1)
-    identity = await local.init_producer("tx", timeout_ms=60_000)
-    good = transactional(identity, b"x")
+    owner = await local.init_producer("tx", timeout_ms=60_000)
+    good = batch([b"x"])
+    of_a_producer = batch([b"x"], producer_id=owner.producer_id, epoch=owner.epoch, sequence=0, transactional=True)
     for batches, code in (
-        ({("t", 0): good, ("missing", 0): good}, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION),
-        ({("t", 0): good, ("t", 1): good}, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION),
-        ({("t", 0): good[:-1] + b"?"}, ErrorCode.CORRUPT_MESSAGE),
-        ({("t", 0): batch([b"plain"])}, ErrorCode.INVALID_RECORD),
-        ({}, ErrorCode.INVALID_TXN_STATE),
-        ({("t", 0): [good], ("t", 1): []}, ErrorCode.INVALID_TXN_STATE),
+        ({("t", 0): [good], ("missing", 0): [good]}, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION),
+        ({("t", 0): [good], ("t", 1): [good]}, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION),
+        ({("t", 0): [good, good[:-1] + b"?"]}, ErrorCode.CORRUPT_MESSAGE),
+        ({("t", 0): [of_a_producer]}, ErrorCode.INVALID_RECORD),
+        ({}, ErrorCode.INVALID_REQUEST),
+        ({("t", 0): [good], ("t", 1): []}, ErrorCode.INVALID_REQUEST),
     ):
         with pytest.raises(BrokerError) as refused:
-            await local.transact("tx", *identity, batches)
+            await local.append_together(owner, batches)
         assert refused.value.code is code
         assert local.end("t", 0, unsynced=True, committed=False) == 0
-    assert (await local.transact("tx", *identity, {("t", 0): good})).base_offsets == {("t", 0): 0}
+    with pytest.raises(BrokerError) as refused:
+        await local.append_together(owner, {("t", 0): [good]}, marked=[("missing", 0)])
+    assert refused.value.code is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+    assert await local.append_together(owner, {("t", 0): [good, good]}) == {("t", 0): 0}
+    assert local.end("t", 0) == 2
 
 
 async def test_a_successor_fences_across_both_doors(broker: BrokerServer) -> None:
     local = broker.local
     await local.create_topic("t", 1)
-    identity = await local.init_producer("tx", timeout_ms=60_000)
+    owner = await local.init_producer("tx", timeout_ms=60_000)
     async with RawClient(broker.host, broker.port) as client:
         session = Session(client)
         await session.open()
         with pytest.raises(BrokerError) as refused:
-            await local.transact("tx", *identity, {("t", 0): transactional(identity, b"late")})
+            await local.append_together(owner, {("t", 0): [batch([b"late"])]})
         assert refused.value.code is ErrorCode.PRODUCER_FENCED
         await session.produce(b"open")
         with pytest.raises(BrokerError) as refused:
-            await local.transact("tx", *session.identity, {("t", 0): transactional(session.identity, b"x")})
+            await local.append_together(ProducerId("tx", *session.identity), {("t", 0): [batch([b"x"])]})
         assert refused.value.code is ErrorCode.CONCURRENT_TRANSACTIONS
         await local.init_producer("tx", timeout_ms=60_000)
         assert (await session.end()).error_code.value == ErrorCode.PRODUCER_FENCED

@@ -137,22 +137,20 @@ async def test_after_a_crash_no_transaction_goes_on_with_what_was_lost(tmp_path:
     directory = tmp_path / "data"
     async with running(directory) as server:
         await server.local.create_topic("t", 1)
-        identity = await server.local.init_producer("tx", timeout_ms=10_000)
+        owner = await server.local.init_producer("tx", timeout_ms=10_000)
         crashed = crash(server, directory)
     async with running(crashed) as server:
-        raw = batch([b"x"], producer_id=identity[0], epoch=identity[1], sequence=0, transactional=True)
         with pytest.raises(BrokerError) as refused:
-            await server.local.transact("tx", *identity, {("t", 0): raw})
+            await server.local.append_together(owner, {("t", 0): [batch([b"x"])]})
         assert refused.value.code is ErrorCode.PRODUCER_FENCED
 
 
 async def test_an_orderly_restart_fences_nobody(tmp_path: Path) -> None:
     async with running(tmp_path) as server:
         await server.local.create_topic("t", 1)
-        identity = await server.local.init_producer("tx", timeout_ms=10_000)
+        owner = await server.local.init_producer("tx", timeout_ms=10_000)
     async with running(tmp_path) as server:
-        raw = batch([b"x"], producer_id=identity[0], epoch=identity[1], sequence=0, transactional=True)
-        assert (await server.local.transact("tx", *identity, {("t", 0): raw})).base_offsets == {("t", 0): 0}
+        assert await server.local.append_together(owner, {("t", 0): [batch([b"x"])]}) == {("t", 0): 0}
 
 
 async def test_old_records_are_read_from_segment_files(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from itertools import groupby
 import pytest
 
 from hub.broker import BrokerServer, LocalBroker
+from hub.broker.batches import read_header
 from hub.errors import ConfigurationError
 from hub.kafka import Cluster, Record, build_batch
 from hub.kafka.clients import make_transactional_producer
@@ -16,28 +17,27 @@ from .scenarios import ENDING, good_log
 
 
 class Writer:
-    """One transactional producer, as the engine has one per partition."""
+    """Transactions of one producer, as an engine outside of the broker's process writes them."""
 
     def __init__(self, local: LocalBroker, name: str) -> None:
         self._local, self._name = local, name
-        self._sequences: dict[tuple[str, int], int] = {}
-        self._identity = (-1, -1)
+        self._producer: tuple[int, int] | None = None
 
     async def commit(self, batches: dict[tuple[str, int], list[Record]]) -> None:
-        if self._identity[0] < 0:
-            self._identity = await self._local.init_producer(self._name, timeout_ms=10_000)
-        done = await self._local.transact(
-            self._name, *self._identity, {place: self._batch(place, records) for place, records in batches.items()}
-        )
-        if done.producer_epoch != self._identity[1]:
-            self._sequences.clear()
-        self._identity = done.producer_id, done.producer_epoch
-
-    def _batch(self, place: tuple[str, int], records: list[Record]) -> bytes:
-        sequence = self._sequences.get(place, 0)
-        self._sequences[place] = sequence + len(records)
-        producer, epoch = self._identity
-        return build_batch(records, producer_id=producer, producer_epoch=epoch, base_sequence=sequence, transactional=True)
+        if self._producer is None:
+            _, *identity = await self._local.init_producer(self._name, timeout_ms=10_000)
+            self._producer = identity[0], identity[1]
+        producer, epoch = self._producer
+        state, transactions = self._local._state, self._local._broker.transactions
+        for place, records in batches.items():
+            log = state.log(*place)
+            assert log is not None
+            raw = build_batch(records, producer_id=producer, producer_epoch=epoch, base_sequence=0, transactional=True)
+            assert not transactions.check_produce(self._name, producer, epoch, place[0], log, implicit=True)
+            state.append(log, raw, read_header(raw))
+        ended = transactions.end(self._name, producer, epoch, commit=True, bump=True)
+        self._producer = ended.producer_id, ended.epoch
+        await self._local.stable()
 
 
 def record(entry: Entry) -> Record:
