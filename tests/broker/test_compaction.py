@@ -481,7 +481,7 @@ async def test_an_open_transaction_holds_compaction_back_and_an_aborted_one_leav
     await server.local.create_topic("t", 1, SMALL)
     log, state = log_of(server), server.broker.state
     await server.local.append("t", 0, keyed([(b"a", b"good")]))
-    producer_id, epoch = await server.local.init_producer("tx", timeout_ms=60_000)
+    _, producer_id, epoch = await server.local.init_producer("tx", timeout_ms=60_000)
     raw = keyed([(b"a", b"bad")], producer_id=producer_id, sequence=0, transactional=True)
     server.broker.transactions.check_produce("tx", producer_id, epoch, "t", log, implicit=True)
     state.append(log, raw, read_header(raw))

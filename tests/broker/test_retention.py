@@ -163,7 +163,7 @@ async def test_an_open_transaction_keeps_what_follows_it(tmp_path: Path) -> None
     state = server.broker.state
     log = state.topics["t"].logs[0]
     await server.local.append("t", 0, batch([b"a"], timestamp_ms=OLD_MS))
-    producer_id, epoch = await server.local.init_producer("tx", timeout_ms=60_000)
+    _, producer_id, epoch = await server.local.init_producer("tx", timeout_ms=60_000)
     raw = batch([b"open"], producer_id=producer_id, epoch=epoch, sequence=0, transactional=True, timestamp_ms=OLD_MS)
     from hub.broker.batches import read_header
 

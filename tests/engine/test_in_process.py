@@ -136,7 +136,7 @@ async def test_a_session_commits_batches_up_to_the_limit_and_none_beyond(
     (batches,) = session._build(outputs).values()
     monkeypatch.setattr(in_process, "BATCH_BYTES_MAX", len(batches[0]))
     offset = (await session.commit(outputs))[TopicPartition(INTAKE, 0)]
-    assert offset == broker.local.end(INTAKE, 0) - 2, "the record and its marker"
+    assert offset == broker.local.end(INTAKE, 0) - 1
     monkeypatch.setattr(in_process, "BATCH_BYTES_MAX", len(batches[0]) - 1)
     with pytest.raises(RecordTooLarge):
         await session.commit(outputs)
@@ -150,6 +150,20 @@ async def test_a_transaction_is_given_to_the_disk_before_its_commit_returns(brok
     await broker.local.create_topic("another", 1)
     await session.commit({TopicPartition("another", 0): [Record(b"k", b"v", [], 0)]})
     assert not broker.local._state.pending.is_due
+    await session.close()
+
+
+async def test_only_the_events_of_a_commit_have_a_marker(broker: CheckedBroker) -> None:
+    session = InProcessSession(broker.local, "test")
+    await session.open()
+    await broker.local.create_topic("another", 1)
+    events, others = TopicPartition(EVENTS, 0), TopicPartition("another", 0)
+    before = broker.local.end(EVENTS, 0)
+    outputs = {events: [Record(b"k", b"v", [], 0)] * 2, others: [Record(b"k", b"v", [], 0)] * 3}
+    assert [(await session.commit(outputs))[events] - before for _ in range(2)] == [0, 3]
+    assert await session.commit({others: outputs[others]}) == {others: 6}
+    assert (broker.local.end(EVENTS, 0) - before, broker.local.end("another", 0)) == (6, 9)
+    broker.lost = frozenset({"I7", "I32"})  # these records are no events, and there are no rows
     await session.close()
 
 
