@@ -17,7 +17,7 @@ OVERDUE_SECONDS = MAX_WAIT_MS / 1000 + 1.5
 END_AGE_MS = 2_000
 """The age that an end offset may have while nothing is read."""
 WAIT_SECONDS = 60.0
-PACE_SECONDS = 0.01
+PACE_SECONDS = 0.025
 """The interval between a response and the next request, if all records of the response were read. While events follow each other
 quickly, those of this time come in one response, which costs little more than that for a single event. After a longer silence an
 event is not delayed: the request for it was sent before."""
