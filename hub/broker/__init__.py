@@ -18,9 +18,9 @@ __all__ = [
     "DataDirectoryInUse",
     "Fetched",
     "LocalBroker",
-    "ProducerId",
     "MemoryStorage",
     "OtherFormat",
+    "ProducerId",
     "Storage",
     "StorageDamaged",
 ]
