@@ -16,12 +16,14 @@ class HandlerTimeout(TimeoutError):
 
 
 class Slot:
-    """The state of one worker of a subscriber: its task, whether a handler is running (`busy`) or was called since the lane was
-    taken (`called`), and the timer that cancels it."""
+    """The state of one worker of a subscriber: its number, its task, whether a handler is running (`busy`) or was called since
+    the lane was taken (`called`), and the timer that cancels it."""
 
-    __slots__ = ("abandoned", "active", "busy", "called", "deadline", "loop", "task", "timed_out", "timeout_seconds", "timer")
+    __slots__ = ("abandoned", "active", "busy", "called", "deadline", "loop", "number", "task", "timed_out", "timeout_seconds",
+                 "timer")  # fmt: skip
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, timeout_seconds: float) -> None:
+    def __init__(self, number: int, loop: asyncio.AbstractEventLoop, timeout_seconds: float) -> None:
+        self.number = number
         self.loop = loop
         self.timeout_seconds = timeout_seconds
         self.task: asyncio.Task[None] | None = None
@@ -36,14 +38,15 @@ class Slot:
             self.timer = None
         self.timeout_seconds = timeout_seconds
 
-    def begin(self) -> None:
-        """Called before each call of a handler. The timer is set once and then follows the deadline, so that it costs almost
-        nothing per event."""
+    def begin(self) -> float:
+        """Called before each call of a handler; returns its beginning, for `Calls.end`. The timer is set once and then follows
+        the deadline, so that it costs almost nothing per event."""
         self.busy = self.called = True
         self.timed_out = False
         self.deadline = self.loop.time() + self.timeout_seconds
         if self.timer is None:
             self.timer = self.loop.call_at(self.deadline, self._due)
+        return time.perf_counter()
 
     def _due(self) -> None:
         self.timer = None
@@ -68,16 +71,16 @@ INTERRUPTIONS = (asyncio.CancelledError, SystemExit, KeyboardInterrupt)
 class Calls:
     """The handlers of one subscriber instance: `methods` by name. `seconds`: the duration of each call.
 
-    A caller that must be fast uses `begin`, `failure` and `end` itself, as `call` does."""
+    A caller that must be fast uses `Slot.begin`, `failure` and `end` itself, as `call` does."""
 
     def __init__(self, plan: SubscriberPlan, instance: Subscriber[Any], counters: Counters, seconds: Histogram) -> None:
-        self._seconds = seconds
+        self._record_seconds = seconds.record
         self.methods = {one.method: getattr(instance, one.method) for one in plan.plugin.handlers}
         self._counters = counters
 
     async def call(self, slot: Slot, route: Handler, *arguments: Any) -> None:
         """Call the handler. Raises what it raises, as an Exception; HandlerTimeout after its timeout."""
-        began = self.begin(slot)
+        began = slot.begin()
         try:
             result = self.methods[route.method](*arguments)
             if route.is_async:
@@ -86,11 +89,6 @@ class Calls:
             raise self.failure(slot, route, error) from error.__cause__
         finally:
             self.end(slot, began)
-
-    def begin(self, slot: Slot) -> float:
-        """Called before a call. Returns its beginning, for `end`."""
-        slot.begin()
-        return time.perf_counter()
 
     def failure(self, slot: Slot, route: Handler, error: BaseException) -> BaseException:
         """The error of a call that was interrupted by this one: an Exception, or `error` if the worker itself was cancelled."""
@@ -105,7 +103,7 @@ class Calls:
 
     def end(self, slot: Slot, began: float) -> None:
         """Called after a call."""
-        self._seconds.record(time.perf_counter() - began)
+        self._record_seconds(time.perf_counter() - began)
         slot.busy = False
         if slot.timed_out and not slot.abandoned:
             slot.calm()

@@ -13,6 +13,7 @@ from ..logs import LOG_SCOPE
 from .admission import Admission
 from .calls import INTERRUPTIONS, Calls, Slot
 from .config import SubscriberPlan
+from .current_events import CurrentEvents
 from .decoding import event_of
 from .failures import Failures
 from .flushing import Flushing
@@ -29,7 +30,7 @@ _BoundHandler = tuple[Handler, Callable[..., Any], bool, bool, bool]
 
 class Handling:
     """See the module. Does not raise exceptions of handlers. `flushing` is None for a sink that does not buffer, `admission` if
-    all events are treated alike."""
+    all events are treated alike, `current` outside of a process of its own: there it has the events that are being handled."""
 
     def __init__(
         self,
@@ -39,6 +40,7 @@ class Handling:
         outages: Outages,
         flushing: Flushing | None,
         admission: Admission | None,
+        current: CurrentEvents | None,
         counters: Counters,
         logger: logging.Logger,
     ) -> None:
@@ -46,7 +48,7 @@ class Handling:
         self._own = f"subscriber/{plan.config.id}"
         self._calls = calls
         self._failures, self._outages = failures, outages
-        self._flushing, self._admission = flushing, admission
+        self._flushing, self._admission, self._current = flushing, admission, current
         self._counters, self._log = counters, logger
         self._bound: dict[str, _BoundHandler] = {}
 
@@ -59,11 +61,13 @@ class Handling:
         if item.session.revoked or (self._admission is not None and not self._prepare(slot, lane)):
             lane.remove_part()
             return None
+        if (current := self._current) is not None:
+            current.begin(slot.number, (item,))
         try:
             event, (route, method, whole, takes_meta, is_async) = self._decode(item)
             given = event if whole else event.data
             calls, scope = self._calls, LOG_SCOPE.set(partial(_log_fields, event))
-            began = calls.begin(slot)
+            began = slot.begin()
             try:  # as in `Calls.call`, which would take a coroutine more
                 result = method(given, self._meta(event, item)) if takes_meta else method(given)
                 if is_async:
@@ -75,6 +79,9 @@ class Handling:
                 LOG_SCOPE.reset(scope)
         except Exception as error:
             return await self._not_handled(lane, [item], error)
+        finally:
+            if current is not None:
+                current.end(slot.number)
         if lane.probes:
             self._outages.end(lane)
         self._counters.delivered += 1
@@ -90,11 +97,16 @@ class Handling:
         if part[0].session.revoked or (self._admission is not None and not self._prepare(slot, lane)):
             lane.remove_part()
             return None
+        if (current := self._current) is not None:
+            current.begin(slot.number, lane.parts[0])
         try:
             await self._handle_batch(slot, lane, lane.parts[0])
             part = lane.parts[0]
         except Exception as error:
             return await self._not_handled(lane, part, error)
+        finally:
+            if current is not None:
+                current.end(slot.number)
         if lane.probes and part:
             self._outages.end(lane)
         self._counters.delivered += len(part)

@@ -8,8 +8,6 @@ import math
 from collections import deque
 from collections.abc import Hashable
 
-from subscribers import Handler
-
 from .decoding import subject_of
 from .gate import Gate
 from .lane import Lane, Probe
@@ -41,11 +39,10 @@ class Lanes:
         """Add each item to its lane; wake workers."""
         lanes, by_partition, by_root = self._lanes, self._order == "partition", self._order == "root"
         for item in items:
-            route = item.route
-            batch = route.batch if isinstance(route, Handler) else None
+            batch = None if item.route is None else item.route.batch
             key: Hashable
             if batch is not None:
-                key = route
+                key = item.route
             elif by_partition:
                 key = item.partition
             elif by_root:

@@ -28,7 +28,7 @@ from .lanes import Lanes
 from .outages import Outages
 from .policies import policies_of
 from .status import Counters
-from .suspects import WatchedHandling
+from .suspects import CautiousHandling
 from .window import Item, Session
 
 SLICE_SECONDS = 0.003
@@ -60,18 +60,18 @@ class Runner:
         self._outages = Outages(self._lanes, counters, logger)
         self._arrivals = Arrivals(self._lanes, admission, self._loop)
         self._halted = False
-        self._slots = [Slot(self._loop, plan.delivery.timeout_seconds) for _ in range(plan.delivery.concurrency)]
+        self._slots = [Slot(number, self._loop, plan.delivery.timeout_seconds) for number in range(plan.delivery.concurrency)]
         self._failures = Failures(plan, sink, counters, self._outages.working_time, self._fatal, logger)
         flushes = plan.plugin.flush is not Subscriber.flush
         flushing = Flushing(plan, instance, self._failures, self._outages, counters, logger, current) if flushes else None
         self._flushing = flushing
         calls = Calls(plan, instance, counters, handler_seconds or histogram_of(DURATION))
-        handling = Handling(plan, calls, self._failures, self._outages, flushing, admission, counters, logger)
-        self._step: Callable[[Slot, Lane], Awaitable[float | None]] = handling.step
         if current is not None:
             current.open(*_sizes_of(plan))
-            numbers = {slot: number for number, slot in enumerate(self._slots)}
-            self._step = WatchedHandling(handling, self._failures, flushing, current, numbers).step
+        handling = Handling(plan, calls, self._failures, self._outages, flushing, admission, current, counters, logger)
+        self._step: Callable[[Slot, Lane], Awaitable[float | None]] = handling.step
+        if current is not None and current.has_suspects:
+            self._step = CautiousHandling(handling, self._failures, flushing, current).step
         self._rested = asyncio.Event()
         self._tasks = ServiceTasks(f"subscriber {self._name}", self._task_failed)
 

@@ -18,7 +18,9 @@ _UNKNOWN_TYPE_BYTES_MAX = 255
 
 
 class Malformed:
-    """The route of a record without a valid type: it cannot be filtered out."""
+    """The route of a record without a valid type: it cannot be filtered out, and is not part of a batch."""
+
+    batch = None
 
 
 MALFORMED: Final = Malformed()

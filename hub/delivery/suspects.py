@@ -1,4 +1,4 @@
-"""Handles the events of an isolated subscriber so that an event that ends the process can be found.
+"""Handles the suspects of an isolated subscriber, so that the event that ends the process can be found.
 
 Before a handler is called, its events are written to memory that outlives the process (see `current_events`). After an abnormal
 end several of them may be in question: with several handlers, with a batch, in a flush. The next process handles each of these
@@ -6,7 +6,7 @@ suspects alone: no other handler runs at the same time, a batch is divided, and 
 """
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 
 from .calls import Slot
 from .current_events import CurrentEvents, Suspect
@@ -17,19 +17,12 @@ from .lane import Lane
 from .window import Item
 
 
-class WatchedHandling:
-    """The steps of `Handling`, with their events in `current`. `numbers`: the number of each worker."""
+class CautiousHandling:
+    """The steps of `Handling` for a subscriber that has suspects (`current`)."""
 
-    def __init__(
-        self,
-        handling: Handling,
-        failures: Failures,
-        flushing: Flushing | None,
-        current: CurrentEvents,
-        numbers: Mapping[Slot, int],
-    ) -> None:
+    def __init__(self, handling: Handling, failures: Failures, flushing: Flushing | None, current: CurrentEvents) -> None:
         self._handling, self._failures, self._flushing = handling, failures, flushing
-        self._current, self._numbers = current, numbers
+        self._current = current
         self._running = 0
         self._one_by_one = asyncio.Lock()
         self._rested: asyncio.Future[None] | None = None
@@ -39,14 +32,11 @@ class WatchedHandling:
         return self._step_among_suspects(slot, lane) if self._current.has_suspects else self._step(slot, lane)
 
     async def _step(self, slot: Slot, lane: Lane) -> float | None:
-        current, number = self._current, self._numbers[slot]
-        current.begin(number, lane.next_part())
         self._running += 1
         try:
             return await self._handling.step(slot, lane)
         finally:
             self._running -= 1
-            current.end(number)
             if self._rested is not None and not self._running and not self._rested.done():
                 self._rested.set_result(None)
 

@@ -15,10 +15,11 @@ from .varints import STEPS, VALUE_STEPS, Unwalkable, length_prefixed, read_bytes
 if TYPE_CHECKING:
     from .fetched import BatchView
 
-PREFIXES_MAX = 2_048
+PREFIXES_MAX = 4_096
 SUFFIXES_MAX = 512
-"""How many prefixes and suffixes are remembered, each of at most SHARED_BYTES_MAX bytes."""
-SHARED_BYTES_MAX = 2_048
+"""How many prefixes and suffixes are remembered, each of at most SHARED_BYTES_MAX bytes; of prefixes also that many older ones,
+because the events of an entity come from several transactions."""
+SHARED_BYTES_MAX = 1_024
 
 
 class RecordRule(Protocol):
@@ -65,6 +66,7 @@ class HeaderWalk:
         self._next_header = length_prefixed(rule.next_header)
         self._names = rule.header.decode(), rule.next_header.decode()
         self._prefixes: dict[bytes, SharedHeaders] = {}
+        self._older_prefixes: dict[bytes, SharedHeaders] = {}
         self._suffixes: dict[bytes, SharedHeaders] = {}
 
     def find(self, view: "BatchView", from_offset: int) -> tuple[int, list[Found]]:
@@ -78,7 +80,7 @@ class HeaderWalk:
     def _find(self, view: "BatchView", least: int) -> tuple[int, list[Found]]:
         """The decoding of short varints is written out, because calls would cost more than all the rest."""
         rule, data, header = self._rule, view.data, self._header
-        routes, narrows, prefixes, size = rule.routes, rule.narrows, self._prefixes, len(header)
+        routes, narrows, prefixes, older, size = rule.routes, rule.narrows, self._prefixes, self._older_prefixes, len(header)
         next_header, next_size, suffixes = self._next_header, len(self._next_header), self._suffixes
         base_offset, first_ms, append_time_ms = view.base_offset, view.first_ms, view.append_time_ms
         names, timestamp_type, value_steps = self._names, int(append_time_ms is not None), VALUE_STEPS
@@ -121,7 +123,7 @@ class HeaderWalk:
                 content_at = 0
                 headers_at = at = skip_bytes(data, at)
             header_at = data.find(header, at, stop)
-            if header_at < 0 or (prefix := prefixes.get(data[at:header_at])) is None:
+            if header_at < 0 or (prefix := prefixes.get(known := data[at:header_at]) or older.get(known)) is None:
                 prefix, at = self._read_prefix(data, at, stop)
             else:
                 at = header_at + size
@@ -143,11 +145,14 @@ class HeaderWalk:
             if route is not None:
                 record = None
                 if prefix is not None and value is not None and data.startswith(next_header, at):
-                    low = data[at := at + next_size]
-                    at += 1
-                    own = data[at : (at := at + (low >> 1))]
-                    suffix = None if low & 129 or at > stop else suffixes.get(data[at:stop]) or self._read_suffix(data, at, stop)
-                    if suffix is not None and suffix.count + 2 == prefix.count:
+                    own: bytes | None
+                    if not (low := data[at := at + next_size]) & 129:
+                        at += 1
+                        own = data[at : (at := at + (low >> 1))]
+                    else:  # the id of an event that a timer caused is long
+                        own, at = _value_within(data, at, stop)
+                    suffix = None if at > stop else suffixes.get(data[at:stop]) or self._read_suffix(data, at, stop)
+                    if own is not None and suffix is not None and suffix.count + 2 == prefix.count:
                         key = data[key_at + 1 : value_at] if key_step > 1 else read_bytes(data, key_at)[0]
                         content = data[content_at:headers_at] if content_at else read_bytes(data, value_at)[0]
                         if (ms := append_time_ms) is None:
@@ -176,6 +181,9 @@ class HeaderWalk:
         for left in range(count, 0, -1):
             if (low := data[at]) == first and data.startswith(header, at):
                 prefix = SharedHeaders(data[begin:at], headers_at - begin, left)
+                if len(self._prefixes) >= PREFIXES_MAX:
+                    self._older_prefixes.clear()
+                    self._older_prefixes.update(self._prefixes)
                 _remember(self._prefixes, PREFIXES_MAX, prefix)
                 return prefix, at + len(header)
             if step := STEPS[low]:

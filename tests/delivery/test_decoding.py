@@ -3,6 +3,7 @@
 from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +12,7 @@ from hub.delivery.decoding import event_of, subject_of
 from hub.delivery.selection import Selection
 from hub.delivery.window import Item, Session
 from hub.engine.encode import encode_events
-from hub.kafka import Record, SharedHeadersRecord, build_batch
+from hub.kafka import Record, SharedHeadersRecord, build_batch, header_walk
 from hub.kafka.fetched import FetchedBatch, FetchedBatches, record_at
 from hub.kafka.header_walk import HeaderWalk
 from schemas import Event, MalformedEvent, decode_event
@@ -98,7 +99,7 @@ def test_about_half_of_these_records_are_decoded_from_common_parts() -> None:
     assert sum(isinstance(one, Event) for one in outcomes) > 10
 
 
-def emitted(subject: str, data: Any) -> EmittedEvent:
+def emitted(subject: str, data: Any, src: str = "0/9/2") -> EmittedEvent:
     """An event of a task, as the engine emits it."""
     return EmittedEvent(
         data=data,
@@ -106,7 +107,7 @@ def emitted(subject: str, data: Any) -> EmittedEvent:
         subject=subject,
         sequence=2,
         run=7,
-        src="0/9/2",
+        src=src,
         from_state="created",
         to_state="ready",
         cause=None,
@@ -118,15 +119,31 @@ def emitted(subject: str, data: Any) -> EmittedEvent:
     )
 
 
+SRC_OF_A_TIMER = "agenda/0/plan:019a0000-0000-7000-8000-000000000001.600/1767225600000/90"
+"""Longer than the 63 bytes whose length takes one byte."""
+
+
 def test_the_records_of_the_engine_are_decoded_from_common_parts() -> None:
     written = [
         record
-        for data in (TaskBlocked(unmet=1), TaskReady(queue="q"))
-        for record in encode_events([emitted(f"t{number}", data) for number in range(3)], 1, NOW_MS * 1000)
+        for data, src in ((TaskBlocked(unmet=1), "0/9/2"), (TaskReady(queue="q"), SRC_OF_A_TIMER))
+        for record in encode_events([emitted(f"t{number}", data, src) for number in range(3)], 1, NOW_MS * 1000)
     ]
     found = picked([WholeRecord(one.key, one.value, list(one.headers)) for one in written])
     assert all(type(record) is SharedHeadersRecord for record in found)
     assert len({id(record.prefix) for record in found}) == 3
+    assert [event_of(record) for record in found] == [decode_event(one.value, one.headers) for one in written]
+
+
+def test_prefixes_are_remembered_until_twice_as_many_others_have_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(header_walk, "PREFIXES_MAX", 4)
+    others = [f"o{number}" for number in range(9)]
+    subjects = ["a", *others[:4], "a", *others[4:7], "a", *others[7:], "a"]
+    written = encode_events([emitted(subject, TaskReady(queue="q")) for subject in subjects], 1, NOW_MS * 1000)
+    found = picked([WholeRecord(one.key, one.value, list(one.headers)) for one in written])
+    first, again, later, last = [record.prefix for record, subject in zip(found, subjects, strict=True) if subject == "a"]
+    assert first is again is later
+    assert last is not first
     assert [event_of(record) for record in found] == [decode_event(one.value, one.headers) for one in written]
 
 
