@@ -25,7 +25,7 @@ from .envelope import Envelope, InvalidReport
 from .fleet.definitions import problem_of_definition
 from .fleet.leases import expire_leases, expire_starts, extend_deadlines, next_lease_expiry
 from .graph import check_plan
-from .indexes import restore, restore_at_rest, root_of
+from .indexes import restore, restore_at_rest, restore_timed, root_of
 from .rejection import Rejection
 from .rows import (
     FORMAT,
@@ -36,11 +36,15 @@ from .rows import (
     IntakeRow,
     MetaRow,
     ObservedRow,
+    TaskCategory,
     TaskRow,
+    TimedRows,
     WorkerRow,
+    divide_rows,
     intake_row_decoder,
     meta_row_decoder,
     share_values,
+    task_ids,
     task_row_decoder,
 )
 from .rows.keys import INTAKE_KEY, Entry, decode_row, encode_row, key_of, kind_of, task_in_memory
@@ -84,7 +88,9 @@ __all__ = [
     "Rejection",
     "Reply",
     "Task",
+    "TaskCategory",
     "TaskRow",
+    "TimedRows",
     "TimerKey",
     "WorkerRow",
     "check_cancel",
@@ -95,6 +101,7 @@ __all__ = [
     "decide_report",
     "decode_row",
     "dispatch",
+    "divide_rows",
     "encode_row",
     "escaped_bytes",
     "expire_leases",
@@ -108,10 +115,12 @@ __all__ = [
     "problem_of_definition",
     "restore",
     "restore_at_rest",
+    "restore_timed",
     "root_of",
     "settle",
     "share_values",
     "take_due",
+    "task_ids",
     "task_in_memory",
     "task_row_decoder",
     "text_of",

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from schemas.tasks import TERMINAL_STATES
 
+from .rows import TimedRows
 from .rows.task import TaskRow, Timers
 from .state import TIMED, PartitionState, Task
 from .times import us_of, us_of_seconds
@@ -172,6 +173,13 @@ def restore_at_rest(state: PartitionState, task_id: str, row: TaskRow, encoded: 
     elif timers.retry is not None and row.state == "retrying":
         state.agenda.add(timers.retry, "retry", task_id, row.dispatch)
     return True
+
+
+def restore_timed(state: PartitionState, timed: TimedRows) -> None:
+    """Do what `restore_at_rest` does for all tasks of these rows."""
+    state.tasks.rest_all(timed.ids, timed.rows)
+    state.live += len(timed)
+    state.agenda.add_all(timed.due_us, timed.kinds(), timed.ids, timed.marks)
 
 
 def restore(state: PartitionState, tasks: Iterable[Task], now_us: int) -> None:

@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 from schemas import TERMINAL_STATES
 from schemas.instruments import COUNT_BOUNDS, OPERATION_BOUNDS, WAIT_BOUNDS
 
-from ..core import LIVE, EmittedEvent, PartitionState, us_of
+from ..core import LIVE, EmittedEvent, PartitionState, TaskCategory, us_of
 from ..metrics.values import Histogram
-from .rebuilding import TaskCategory
 
 #: Queues whose arrivals and completions are counted separately; those of further ones are counted as OTHER.
 QUEUES_MAX = 1_000

@@ -350,7 +350,7 @@ class PartitionLoop:
         check_format(folded.rows.get(META_KEY), f"{STATE}-{self.partition}")
         partition = EnginePartition(self.partition, self._partitions, self._settings)
         with no_collections():
-            count = partition.restore(folded.rows.items(), self.clock.now_us())
+            count = partition.restore(folded.rows.items(), self.clock.now_us(), folded.timed)
         try:
             self._marks.restore(folded.rows.get(INTAKE_KEY), partition.offset)
         except MsgspecError as error:

@@ -25,6 +25,8 @@ from ..core import (
     PartitionState,
     PoisonTimer,
     Reply,
+    TaskCategory,
+    TimedRows,
     TimerKey,
     cut,
     decide_report,
@@ -40,7 +42,7 @@ from ..core import (
 from ..kafka import StoredRecord, partition_of
 from .changelog import rows_of
 from .reading import InvalidRequest, decode_report, envelope_of
-from .rebuilding import RestoredRows, TaskCategory
+from .rebuilding import RestoredRows
 from .settings import EngineSettings
 
 #: Most entries of the ended index that one batch removes, and how long expired ones may stay while nothing else is written.
@@ -112,17 +114,18 @@ class EnginePartition:
 
     # Restoring and taking over
 
-    def restore(self, rows: Iterable[tuple[bytes, bytes]], now_us: int) -> int:
-        """Build the state from the last row of every key. Returns the number of rows. Call it once, on a new object.
+    def restore(self, rows: Iterable[tuple[bytes, bytes]], now_us: int, timed: Iterable[TimedRows] = ()) -> int:
+        """Build the state from the last row of every key, which is in `rows` or in `timed`. Returns the number of rows. Call it
+        once, on a new object.
 
         Raises MalformedRows: then restore a new object from checked rows."""
         try:
-            return self._restore(rows, now_us)
+            return self._restore(rows, timed, now_us)
         except Exception as error:
             raise MalformedRows(_in_words(error)) from error
 
-    def _restore(self, rows: Iterable[tuple[bytes, bytes]], now_us: int) -> int:
-        found = RestoredRows(rows, self.state)
+    def _restore(self, rows: Iterable[tuple[bytes, bytes]], timed: Iterable[TimedRows], now_us: int) -> int:
+        found = RestoredRows(rows, timed, self.state)
         if (meta := found.meta) is not None:
             assert meta.partitions == self.partitions, (
                 f"partition {self.partition} was written by a hub with {meta.partitions} partitions, not {self.partitions}"

@@ -1,8 +1,10 @@
 """Builds the state of a partition from the rows of its changelog."""
 
 import gc
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 
 from msgspec import Raw
 
@@ -19,33 +21,37 @@ from ..core import (
     PartitionState,
     Rejection,
     Task,
+    TaskCategory,
     TaskRow,
+    TimedRows,
     WorkerRow,
     check_plan,
     decode_row,
+    divide_rows,
     restore,
     restore_at_rest,
+    restore_timed,
     root_of,
     share_values,
     task_in_memory,
     task_row_decoder,
 )
 
-TaskCategory = tuple[str, str, str, str]
-"""Namespace, name, state and queue of tasks."""
+#: So many rows are divided at once, while they are in the caches of the processor.
+TAKEN_ROWS = 1_000
 
 
 class RestoredRows:
     """The rows of a partition by kind, for the empty `state`. `count`: number of rows; `tasks`: number of tasks in memory by
     category; `meta`: position of the previous owner, if any. Tasks that wait for a time are added to the state at once, at rest,
-    so that only the others are in memory as objects.
+    so that only the others are in memory as objects; those in `timed` without decoding their rows.
 
     Raises the errors of the decoders for a row that no engine can have written."""
 
-    def __init__(self, rows: Iterable[tuple[bytes, bytes]], state: PartitionState) -> None:
+    def __init__(self, rows: Iterable[tuple[bytes, bytes]], timed: Iterable[TimedRows], state: PartitionState) -> None:
         self._state = state
         self.count = 0
-        self.tasks: dict[TaskCategory, int] = {}
+        self.tasks: Counter[TaskCategory] = Counter()
         self.meta: MetaRow | None = None
         self._tasks: dict[str, Task] = {}
         self._ready: list[tuple[Task, bytes]] = []
@@ -56,7 +62,19 @@ class RestoredRows:
         self._observed: dict[str, ObservedRow] = {}
         self._definitions: list[DefinitionRow] = []
         self._engine: EngineRow | None = None
-        self._take(rows)
+        for block in timed:
+            self._take_timed(block)
+        left = iter(rows)
+        while some := list(islice(left, TAKEN_ROWS)):
+            block, others = divide_rows(some)
+            self._take_timed(block)
+            self._take(others.items())
+
+    def _take_timed(self, timed: TimedRows) -> None:
+        restore_timed(self._state, timed)
+        self.count += len(timed)
+        for place, tasks in Counter(timed.places).items():
+            self.tasks[timed.categories[place]] += tasks
 
     def _take(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
         categories = self.tasks

@@ -24,6 +24,7 @@ from .settings import LoopSettings
 from .snapshots import (
     Doubtful,
     Place,
+    Replaced,
     Rows,
     Snapshot,
     SnapshotMismatch,
@@ -149,7 +150,7 @@ class Changelog:
         """Read the changelog from the last record of `known`, or completely. Raises Doubtful, OffsetOutOfRange."""
         began_us, replayed = self._now_us(), 0
         later: _Later = {}
-        rows, begin = ({}, 0) if known is None else (known.rows, known.last)
+        rows, timed, begin = ({}, (), 0) if known is None else (known.rows, known.timed, known.last)
         origin = _origin_of(rows)
         last: StoredRecord | None = None
         async for record in self._broker.changelog(self._partition, begin):
@@ -169,8 +170,10 @@ class Changelog:
             raise Doubtful("the changelog ends before the snapshot")
         if known is not None and _origin_of(rows) != origin:
             raise Doubtful("the snapshot belongs to another changelog")
+        if timed:
+            timed = tuple(map(Replaced(later.keys()).left_of, timed))
         place, written_us = (None, began_us) if known is None else (Place(known.last, known.mark), known.written_us)
-        return _Folded(self._snapshot(rows, last, began_us), place, written_us, later, replayed)
+        return _Folded(self._snapshot(rows, last, began_us)._replace(timed=timed), place, written_us, later, replayed)
 
     def _snapshot(self, rows: Rows, last: StoredRecord | None, began_us: int) -> Snapshot:
         if last is None:

@@ -4,25 +4,25 @@ the rows after it. Losing a snapshot loses no data.
 File: the magic; the CRC-32 (4 bytes, big-endian as all that follows) of the origin; the origin: offset of the last changelog
 record in it (8 bytes), a hash of that record (16 bytes), the time of writing in microseconds (8 bytes), the partition count (4
 bytes), the time in seconds for which the changelog keeps tombstones (4 bytes), the number of blocks (4 bytes); then blocks,
-each of CRC-32 (4 bytes), length (8 bytes) and a MessagePack map of keys to values. A key is in one block. A file is written
-under a temporary name and renamed, so it is complete or missing. A file with a wrong checksum, or one that does not belong to
-the changelog, is ignored with a log message.
+each of CRC-32 (4 bytes), length (8 bytes) and either a MessagePack map of keys to values, or the columns of `TimedRows` as a
+MessagePack array. A key is in one block. A file is written under a temporary name and renamed, so it is complete or missing. A
+file with a wrong checksum, or one that does not belong to the changelog, is ignored with a log message.
 
 The next snapshot consists of the previous one and the rows committed since. Blocks without changed keys are copied.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence, Set
 from hashlib import blake2b
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from struct import Struct, error
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol, overload
 from zlib import crc32
 
 from msgspec import MsgspecError, msgpack
 
-from ..core import META_KEY, SECOND_US
+from ..core import META_KEY, SECOND_US, TimedRows, divide_rows, task_ids
 from ..durable import sync_path
 from ..kafka import TOMBSTONES_MS, StoredRecord
 from ..logs import Logger
@@ -35,26 +35,27 @@ _ORIGIN = Struct(">q16sqIII")
 _BLOCK = Struct(">IQ")
 _HEAD_BYTES = len(MAGIC) + _CRC.size + _ORIGIN.size
 
-#: Rows per block: decoding a block holds the interpreter for less than a millisecond.
+#: Rows per block: decoding or making one holds the interpreter for a millisecond or two.
 BLOCK_ROWS = 1000
 
 #: The file is synced in parts of this size, so that syncs of the journal do not wait for a long one.
 SYNC_BYTES = 4 << 20
 
 Rows = dict[bytes, bytes]
-_rows_decoder = msgpack.Decoder(Rows)
+_block_decoder = msgpack.Decoder(Rows | TimedRows)
 
 
 class Snapshot(NamedTuple):
-    """The fold of the changelog up to the record at offset `last`. `mark`: hash of that record. `written_us`: time of writing;
-    rows not in the snapshot were written later. `tombstones_seconds`: how long the changelog retained tombstones at that
-    time."""
+    """The fold of the changelog up to the record at offset `last`; a row is either in `rows` or in `timed`. `mark`: hash of that
+    record. `written_us`: time of writing; rows not in the snapshot were written later. `tombstones_seconds`: how long the
+    changelog retained tombstones at that time."""
 
     rows: Rows
     last: int
     mark: bytes
     written_us: int
     tombstones_seconds: int = TOMBSTONES_MS // 1000
+    timed: Sequence[TimedRows] = ()
 
 
 class Place(NamedTuple):
@@ -97,6 +98,26 @@ def check_goes_on(snapshot: Snapshot, first: StoredRecord, now_us: int, tombston
         raise Doubtful(f"the snapshot is {age_us / 3_600_000_000:.0f} hours old, and the changelog was compacted since")
 
 
+class Replaced:
+    """The keys of rows that replace or delete rows of a snapshot."""
+
+    def __init__(self, keys: Set[bytes]) -> None:
+        self._keys = keys
+        self._ids = task_ids(keys)
+
+    @overload
+    def left_of(self, block: Rows) -> Rows: ...
+    @overload
+    def left_of(self, block: TimedRows) -> TimedRows: ...
+    def left_of(self, block: Rows | TimedRows) -> Rows | TimedRows:
+        """The other rows of a block; the block itself if that is all of them."""
+        if isinstance(block, TimedRows):
+            return block.without(self._ids)
+        if block.keys().isdisjoint(self._keys):
+            return block
+        return {key: row for key, row in block.items() if key not in self._keys}
+
+
 class SnapshotMismatch(Exception):
     """The file is not the expected snapshot."""
 
@@ -116,7 +137,8 @@ class _Origin(Protocol):
 
 def write_snapshot(path: Path, snapshot: Snapshot, *, partitions: int) -> int:
     """Write and sync a snapshot file. Returns its size in bytes. Raises OSError."""
-    return _write(path, snapshot, _blocks_of(snapshot.rows.items()), partitions)
+    blocks = chain(map(msgpack.encode, snapshot.timed), _extended((), snapshot.rows, frozenset()))
+    return _write(path, snapshot, blocks, partitions)
 
 
 def extend_snapshot(path: Path, base: Place | None, later: Snapshot, gone: frozenset[bytes], *, partitions: int) -> int:
@@ -139,26 +161,47 @@ def extend_snapshot(path: Path, base: Place | None, later: Snapshot, gone: froze
 
 def _extended(blocks: Iterable[bytes], later: Rows, gone: frozenset[bytes]) -> Iterator[bytes]:
     """The blocks without replaced and deleted rows, then the new rows. Small blocks are merged."""
-    joined: Rows = {}
+    replaced = Replaced(later.keys() | gone)
+    joined = _Joined()
     for block in blocks:
-        rows = _rows_decoder.decode(block)
-        stays = rows.keys().isdisjoint(later.keys()) and gone.isdisjoint(rows)
-        if stays and len(rows) > BLOCK_ROWS // 2:
+        rows = _block_decoder.decode(block)
+        left = replaced.left_of(rows)
+        if left is rows and len(rows) > BLOCK_ROWS // 2:
             yield block
-            continue
-        joined.update(rows if stays else {key: row for key, row in rows.items() if key not in later and key not in gone})
-        if len(joined) >= BLOCK_ROWS:
-            yield msgpack.encode(joined)
-            joined = {}
-    if joined:
-        yield msgpack.encode(joined)
-    yield from _blocks_of(later.items())
+        else:
+            yield from joined.add(left)
+    rest = iter(later.items())
+    while chunk := list(islice(rest, BLOCK_ROWS)):
+        for part in divide_rows(chunk):
+            yield from joined.add(part)
+    yield from joined.rest()
 
 
-def _blocks_of(rows: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
-    left = iter(rows)
-    while block := dict(islice(left, BLOCK_ROWS)):
-        yield msgpack.encode(block)
+class _Joined:
+    """Collects rows to blocks of either kind."""
+
+    def __init__(self) -> None:
+        self._rows: Rows = {}
+        self._timed = TimedRows()
+
+    def add(self, part: Rows | TimedRows) -> Iterator[bytes]:
+        """Add rows; the block that they fill, if they do."""
+        if isinstance(part, TimedRows):
+            self._timed.extend(part)
+            if len(self._timed) >= BLOCK_ROWS:
+                yield msgpack.encode(self._timed)
+                self._timed = TimedRows()
+        else:
+            self._rows.update(part)
+            if len(self._rows) >= BLOCK_ROWS:
+                yield msgpack.encode(self._rows)
+                self._rows = {}
+
+    def rest(self) -> Iterator[bytes]:
+        """The blocks of the rows that filled none."""
+        for part in (self._rows, self._timed):
+            if part:
+                yield msgpack.encode(part)
 
 
 def _write(path: Path, origin: _Origin, blocks: Iterable[bytes], partitions: int) -> int:
@@ -208,9 +251,13 @@ def _read(file: BinaryIO, partitions: int) -> Snapshot:
     if origin.partitions != partitions:
         raise ValueError(f"it was written by a hub with {origin.partitions} partitions")
     rows: Rows = {}
-    for block in _read_blocks(file, origin.blocks):
-        rows.update(_rows_decoder.decode(block))
-    return Snapshot(rows, origin.last, origin.mark, origin.written_us, origin.tombstones_seconds)
+    timed: list[TimedRows] = []
+    for block in map(_block_decoder.decode, _read_blocks(file, origin.blocks)):
+        if isinstance(block, TimedRows):
+            timed.append(block)
+        else:
+            rows.update(block)
+    return Snapshot(rows, origin.last, origin.mark, origin.written_us, origin.tombstones_seconds, tuple(timed))
 
 
 class _Head(NamedTuple):

@@ -87,6 +87,22 @@ def test_timers_of_later_slots_are_due_in_their_order_whenever_they_were_added()
     assert (len(agenda), agenda.next_due()) == (0, None)
 
 
+@pytest.mark.parametrize("intervals", [(2, 2, 2, 2), (2, 0, 2, 3), ()])
+def test_timers_that_are_added_as_columns_are_those_added_one_by_one(intervals: tuple[int, ...]) -> None:
+    one, other = Agenda(), Agenda()
+    for agenda in (one, other):
+        agenda.add(2 * INTERVAL_US + 1, "start", "first")
+    due_us = [interval * INTERVAL_US + at for interval, at in zip(intervals, (3, 1, 1, 2), strict=False)]
+    kinds, tasks, marks = ["start", "retry", "start", "start"], ["a", "b", "c", "d"], [0, 7, 0, 0]
+    length = len(due_us)
+    one.add_all(due_us, kinds[:length], tasks[:length], marks[:length])
+    for timer in zip(due_us, kinds, tasks, marks, strict=False):
+        other.add(*timer)
+    assert (len(one), one.added, one.next_due()) == (len(other), other.added, other.next_due())
+    assert sorted(one.entries()) == sorted(other.entries())
+    assert due(one, 9 * INTERVAL_US, None) == due(other, 9 * INTERVAL_US, None)
+
+
 def test_timers_of_later_slots_are_swept_too() -> None:
     agenda = Agenda()
     for number in range(6):

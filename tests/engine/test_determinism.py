@@ -31,10 +31,10 @@ class Recorded(EnginePartition):
         self.calls: list[Call] = []
         self.batches: list[Any] = []
 
-    def restore(self, rows: Any, now_us: int) -> int:
+    def restore(self, rows: Any, now_us: int, timed: Any = ()) -> int:
         kept = list(rows)
-        self.calls.append(("restore", (kept, now_us), {}))
-        return super().restore(kept, now_us)
+        self.calls.append(("restore", (kept, now_us, timed), {}))
+        return super().restore(kept, now_us, timed)
 
     def extend_deadlines(self, gap_us: int) -> None:
         self.calls.append(("extend_deadlines", (gap_us,), {}))

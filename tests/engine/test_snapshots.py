@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from msgspec import json
 
 from hub.broker import BrokerServer
+from hub.core import TaskRow, TimedRows, encode_row, key_of
+from hub.core.rows.task import Timers
 from hub.engine import snapshots
 from hub.engine.in_process import InProcessBroker
 from hub.engine.over_tcp import TcpBroker
@@ -26,7 +28,7 @@ from hub.engine.snapshots import (
     snapshot_path,
     write_snapshot,
 )
-from hub.kafka import STATE, Cluster, Record, StoredRecord, build_batch
+from hub.kafka import INTAKE, STATE, Cluster, Record, StoredRecord, build_batch
 from schemas import Event
 from tests.broker.test_flushing import SlowDisk
 from tests.engine.test_loop import CheckedBroker, Owner, broker, events, submit, until
@@ -50,10 +52,10 @@ def ports_of(broker: BrokerServer, placement: str) -> EngineBroker:
     return InProcessBroker(broker.local) if placement == "in the broker's process" else TcpBroker(Cluster.of(broker.bootstrap))
 
 
-async def snapshot_of(broker: BrokerServer, folder: Path, *, tasks: int = 2) -> Snapshot:
+async def snapshot_of(broker: BrokerServer, folder: Path, *, tasks: int = 2, **fields: object) -> Snapshot:
     """What is written to a file while an owner has `tasks` tasks; it has stopped since, so the changelog goes on."""
     owner = await Owner(broker, snapshots=folder).started()
-    await submit(broker, range(tasks))
+    await submit(broker, range(tasks), **fields)
     await until(broker, "task.created", tasks)
     await broker.local.stable()
     await owner.loop.changelog.write_snapshot()
@@ -213,7 +215,25 @@ def blocks_of(path: Path) -> int:
         return _read_head(file.read(_HEAD_BYTES)).blocks
 
 
-@given(steps=st.lists(st.dictionaries(st.integers(0, 40), st.none() | st.binary(max_size=3)), min_size=1, max_size=8))
+def timed_row(due_us: int) -> bytes:
+    """The row of a task that waits only for a time."""
+    row = TaskRow(name=f"name-{due_us % 3}", run=1, state="scheduled", timers=Timers(start=due_us))
+    return encode_row(b"task/t", row)[1]
+
+
+def all_rows(snapshot: Snapshot) -> dict[bytes, bytes]:
+    """The rows of a snapshot by key, those kept as columns too."""
+    rows = list(snapshot.rows.items())
+    for block in snapshot.timed:
+        rows += [(key_of("task", task_id), row) for task_id, row in zip(block.ids, block.rows, strict=True)]
+    assert len(dict(rows)) == len(rows)
+    return dict(rows)
+
+
+VALUES = st.none() | st.binary(max_size=3) | st.integers(0, 9).map(timed_row)
+
+
+@given(steps=st.lists(st.dictionaries(st.integers(0, 40), VALUES), min_size=1, max_size=8))
 def test_a_snapshot_that_was_continued_is_the_fold_of_all_that_was_committed(
     tmp_path_factory: pytest.TempPathFactory, steps: list[dict[int, bytes | None]]
 ) -> None:
@@ -223,14 +243,51 @@ def test_a_snapshot_that_was_continued_is_the_fold_of_all_that_was_committed(
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(snapshots, "BLOCK_ROWS", 4)
         for last, step in enumerate(steps):
-            later = {b"%d" % key: value for key, value in step.items()}
+            later = {b"task/%d" % key: value for key, value in step.items()}
             rows = {key: value for key, value in later.items() if value is not None}
             expected = {key: value for key, value in expected.items() if key not in later} | rows
             snapshot = Snapshot(rows, last, b"%016d" % last, last)
             extend_snapshot(path, base, snapshot, frozenset(later.keys() - rows.keys()), partitions=1)
             base = Place(snapshot.last, snapshot.mark)
-            assert read_snapshot(path, partitions=1) == snapshot._replace(rows=expected)
-        assert blocks_of(path) <= 2 * len(expected) // 4 + 2  # small blocks do not pile up
+            written = read_snapshot(path, partitions=1)
+            assert written is not None
+            assert all_rows(written) == expected
+            assert written._replace(rows={}, timed=()) == snapshot._replace(rows={})
+            assert {id for block in written.timed for id in block.ids} == {
+                key[5:].decode() for key, row in expected.items() if row.startswith(b'{"name"')
+            }
+        assert blocks_of(path) <= 2 * len(expected) // 4 + 4  # small blocks do not pile up
+
+
+async def test_a_restart_reads_a_snapshot_without_columns_and_continues_it_with_them(
+    broker: BrokerServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it was written by an earlier version."""
+    with monkeypatch.context() as patch:
+        patch.setattr(snapshots, "divide_rows", lambda rows: (TimedRows(), dict(rows)))
+        written = await snapshot_of(broker, tmp_path, tasks=3, start_after=3600)
+    assert (written.timed, b"task/t-0" in written.rows) == ((), True)
+    assert await restored(broker, tmp_path) == (True, 3)
+    owner = await Owner(broker, snapshots=tmp_path).started()
+    await submit(broker, range(3, 5), start_after=3600)
+    await until(broker, "task.created", 5)
+    await owner.loop.changelog.write_snapshot()
+    await owner.crash()
+    continued = read_snapshot(snapshot_path(tmp_path, 0), partitions=1)
+    assert continued is not None
+    assert {id for block in continued.timed for id in block.ids} >= {"t-3", "t-4"}
+    assert await restored(broker, tmp_path) == (True, 5)
+
+
+async def test_a_task_that_changed_after_the_snapshot_is_restored_as_it_became(broker: BrokerServer, tmp_path: Path) -> None:
+    written = await snapshot_of(broker, tmp_path, tasks=3, start_after=3600)
+    assert [block.ids for block in written.timed] == [["t-0", "t-1", "t-2"]]
+    owner = await Owner(broker, snapshots=tmp_path).started()
+    headers = [("ce_type", b"task.cancel"), ("ce_source", b"/test"), ("ce_id", b"c")]
+    await broker.local.append(INTAKE, 0, build_batch([Record(b"k", json.encode({"id": "t-1"}), headers, 0)]))
+    await until(broker, "task.cancelled", 1)
+    await owner.crash()
+    assert await restored(broker, tmp_path) == (True, 2)
 
 
 def test_a_snapshot_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,26 +11,32 @@ from .intake import IntakeRow, intake_row_decoder
 from .meta import FORMAT, META_KEY, MetaRow, meta_row_decoder
 from .observed import ObservedRow, observed_row_decoder
 from .task import TaskRow, share_values, task_row_decoder
+from .timed import TIMER_OF, TaskCategory, TimedRows, divide_rows, task_ids
 from .worker import WorkerRow, worker_row_decoder
 
 __all__ = [
     "FORMAT",
     "META_KEY",
+    "TIMER_OF",
     "DefinitionRow",
     "EndedRow",
     "EngineRow",
     "IntakeRow",
     "MetaRow",
     "ObservedRow",
+    "TaskCategory",
     "TaskRow",
+    "TimedRows",
     "WorkerRow",
     "definition_row_decoder",
+    "divide_rows",
     "ended_row_decoder",
     "engine_row_decoder",
     "intake_row_decoder",
     "meta_row_decoder",
     "observed_row_decoder",
     "share_values",
+    "task_ids",
     "task_row_decoder",
     "worker_row_decoder",
 ]

@@ -35,7 +35,7 @@ Row = (
 
 _plan_decoder = json.Decoder(dict[str, StepSpec])
 _encoder = json.Encoder()
-_TASK = b"task/"
+TASK = b"task/"
 _ENDED = b'{"ended":'
 
 
@@ -83,7 +83,7 @@ def kind_of(key: bytes) -> str:
 def task_in_memory(key: bytes, value: bytes) -> str | None:
     """The id of the task of which this is the row, a `TaskRow`; None for another record. Quicker than `decode_row`: a restart has
     most of these."""
-    return key[len(_TASK) :].decode() if key.startswith(_TASK) and not value.startswith(_ENDED) else None
+    return key[len(TASK) :].decode() if key.startswith(TASK) and not value.startswith(_ENDED) else None
 
 
 def decode_row(key: bytes, value: bytes | None) -> Entry | None:

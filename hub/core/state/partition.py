@@ -9,7 +9,7 @@ from collections.abc import Set
 
 from schemas import Dependency
 
-from ..rows import EngineRow, ObservedRow, WorkerRow
+from ..rows import TIMER_OF, EngineRow, ObservedRow, WorkerRow
 from ..times import SECOND_US
 from .agenda import Agenda
 from .definitions import Definitions
@@ -31,7 +31,7 @@ REST_US = 10 * SECOND_US
 READY_ACTIVE_MAX = 10_000
 
 #: States in which a task waits only for a time.
-TIMED = frozenset({"scheduled", "retrying"})
+TIMED = frozenset(TIMER_OF)
 
 #: States in which a task may be put to rest. A blocked one is used whenever one of its dependencies ends.
 RESTING = TIMED | {"ready"}

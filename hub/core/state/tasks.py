@@ -1,6 +1,6 @@
 """The tasks of an engine partition, by id."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 
 from ..rows.task import EMPTY, share_values, task_row_decoder
 from .task import Task
@@ -68,6 +68,10 @@ class TaskTable:
         """Keep only the encoded row of a task, which need not be in memory yet; its other attributes must follow from it."""
         self._active.pop(task_id, None)
         self._resting[task_id] = encoded
+
+    def rest_all(self, task_ids: Iterable[str], encoded: Iterable[bytes]) -> None:
+        """Add tasks that are not in memory, at rest, by their encoded rows."""
+        self._resting.update(zip(task_ids, encoded, strict=True))
 
     def rest_unchanged(self, changed: Container[str]) -> None:
         """Put the tasks to rest again that were decoded since the last call and are not `changed`."""
