@@ -102,7 +102,7 @@ COMMANDS: dict[str, type[Struct]] = {
 }
 
 
-class TaskReply(Struct, kw_only=True, omit_defaults=True):
+class TaskReply(Struct, kw_only=True, omit_defaults=True, gc=False):
     """A reply to a request with `replyto`. Record key: the token of `replyto`; header ce_type: `reply.<kind>`."""
 
     kind: Annotated[

@@ -25,7 +25,7 @@ MESSAGE_CHARACTERS_MAX = 256
 SEVERITIES = range(1, 25)
 
 
-class EventBody(Struct, kw_only=True, omit_defaults=True, rename={"from_": "from"}):
+class EventBody(Struct, kw_only=True, omit_defaults=True, gc=False, rename={"from_": "from"}):
     """The JSON value of an event record: `data`, and the attributes of the envelope that are not in headers."""
 
     entity: Annotated[str, about("Entity of the event: `<kind>/<id>`.", "task/order-7")]

@@ -24,7 +24,7 @@ Name = Annotated[str, Meta(max_length=255)]
 HOLDING_MAX = 10_000
 
 
-class Report(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class Report(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """Base of all reports."""
 
 

@@ -28,7 +28,7 @@ EMPTY_ARGS = Raw(b"{}")
 ABSENT = Raw(b"")
 
 
-class Backoff(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class Backoff(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """Exponential backoff between attempts: `initial * multiplier ** (failures - 1)`, at most `max` (seconds)."""
 
     initial: Annotated[float, about("Seconds before the second attempt, 0 to 31,622,400; absent: 1 second.", 0.5)] = 1.0
@@ -36,7 +36,7 @@ class Backoff(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     max: Annotated[float, about("Longest delay in seconds, 0 to 31,622,400; absent: 60 seconds.", 30.0)] = 60.0
 
 
-class RetryPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class RetryPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """How often and after which delay an unsuccessful attempt is retried."""
 
     max_attempts: Annotated[
@@ -78,7 +78,7 @@ class TaskOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     delivery: Annotated[Delivery | None, about("How often the body may run; absent: not set.", "at_most_once")] = None
 
 
-class ExecutionPolicy(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ExecutionPolicy(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What holds for the attempts of a task: each part is the submission's, else the definition's, else the default.
 
     Fixed when the task is created; at its first dispatch where its name was not known before.
@@ -99,7 +99,7 @@ class ExecutionPolicy(Struct, frozen=True, kw_only=True, omit_defaults=True):
 DEFAULT_POLICY = ExecutionPolicy()
 
 
-class Timeouts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class Timeouts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """Timeouts for the parts of a task's run, each greater than 0 and at most 31,622,400 seconds."""
 
     start: Annotated[
@@ -111,7 +111,7 @@ class Timeouts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     total: Annotated[float | None, about("Seconds from creation to the end; absent: no limit.", 600.0)] = None
 
 
-class Dependency(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class Dependency(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """A dependency on another step of the same workflow, with a condition on its end.
 
     If the end does not satisfy the condition, the task never runs. It fails (`dependency_failed`) if `on` is "success" and the
@@ -129,7 +129,7 @@ class Dependency(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     ] = "success"
 
 
-class TaskError(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class TaskError(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The error of an attempt or task."""
 
     type: Annotated[str, about("Name of the exception's class, at most 255 characters.", "ConnectionError")]
@@ -144,7 +144,7 @@ class TaskError(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ] = None
 
 
-class TaskFields(Struct, kw_only=True, omit_defaults=True):
+class TaskFields(Struct, kw_only=True, omit_defaults=True, gc=False):
     """Fields of a submission that are copied to the task's first event and to the commands of its attempts."""
 
     name: TaskName

@@ -6,7 +6,7 @@ records the consequences (ended tasks, leases) for `settle`.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec import Struct
 
@@ -26,8 +26,10 @@ from .state import LiveWorker, PartitionState, Task
 from .times import text_of
 from .transitions import NEW
 
+_NO_CAUSE = "no cause was set: call `caused_by` before the first event of a batch"
 
-class NewTask(NamedTuple):
+
+class NewTask(Struct, frozen=True, gc=False):
     """A task to create. `root` is None if the task is its own root."""
 
     id: str
@@ -95,7 +97,7 @@ class Changes:
 
     def next_src(self) -> str:
         """The provenance of the next event. Raises AssertionError if no cause was set, which is a bug."""
-        assert self._prefix, "no cause was set: call `caused_by` before the first event of a batch"
+        assert self._prefix, _NO_CAUSE
         return f"{self._prefix}/{self._index}"
 
     # Events
@@ -124,16 +126,15 @@ class Changes:
 
     def apply(self, task: Task, event: Struct) -> None:
         """Apply `event` to `task`. Raises AssertionError if the table of transitions does not allow it."""
-        move = MOVES[type(event)].get(task.row.state)
-        assert move is not None, f"{type(event).__name__} on {task.id} in state {task.row.state!r}"
+        row, state, now_us = task.row, self.state, self.now_us
+        move = MOVES[type(event)].get(row.state)
+        assert move is not None, f"{type(event).__name__} on {task.id} in state {row.state!r}"
         before, after, leaving, entering = move
-        lease = task.row.lease
-        if lease is not None and lease.trace_period and hasattr(event, "trace_period"):
-            event.trace_period = lease.trace_period
-        state, now_us = self.state, self.now_us
+        if row.lease is not None and row.lease.trace_period and hasattr(event, "trace_period"):
+            event.trace_period = row.lease.trace_period
         for leave in leaving:
             leave(state, task, now_us)
-        evolve_task(task.row, event, self.now, now_us)
+        evolve_task(row, event, self.now, now_us)
         self._emit(task, event, before, after)
         for enter in entering:
             enter(state, task, now_us)
@@ -147,7 +148,8 @@ class Changes:
             self.apply(task, event)
 
     def _emit(self, task: Task, data: Struct, before: str | None, after: str | None) -> None:
-        row = task.row
+        row, prefix = task.row, self._prefix
+        assert prefix, _NO_CAUSE
         self.touched[task.id] = task
         self.events.append(
             EmittedEvent(
@@ -156,7 +158,7 @@ class Changes:
                 task.id,
                 row.sequence,
                 row.run,
-                self.next_src(),
+                f"{prefix}/{self._index}",
                 before,
                 after,
                 self._cause,

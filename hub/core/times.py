@@ -35,3 +35,10 @@ def us_of(text: str) -> int:
 def us_of_seconds(seconds: float) -> int:
     """A duration in microseconds."""
     return round(seconds * SECOND_US)
+
+
+def earliest(time_us: int | None, other_us: int | None) -> int | None:
+    """The earlier of two times; None is later than all times."""
+    if time_us is None:
+        return other_us
+    return time_us if other_us is None or time_us < other_us else other_us

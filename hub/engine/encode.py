@@ -1,6 +1,6 @@
 """Encodes a batch as records by topic and partition.
 
-Events are CloudEvents 1.0 in binary mode. Constant headers of a task are encoded once per batch.
+Events are CloudEvents 1.0 in binary mode. What the events of an entity have in common is encoded once, for several batches.
 """
 
 from functools import lru_cache
@@ -53,6 +53,9 @@ _BATCH_OVERHEAD = 61
 #: Values up to this size fit into a record without an exact check, since headers are bounded.
 _CERTAINLY_FITS = BATCH_BYTES_MAX // 2
 
+#: Entities whose common headers are kept: about as many as have events in ten batches under load, in 3 MiB.
+_KEPT = 4096
+
 Outputs = dict[TopicPartition, list[Record]]
 
 
@@ -94,14 +97,10 @@ def encode_events(events: list[EmittedEvent], epoch: int, now_us: int) -> list[R
     """The records of `events`, decided at time `now_us` by the owner with `epoch`."""
     timestamp_ms = now_us // 1000
     time, lengths = encode_header("ce_time", text_of(now_us).encode()) + _SEQUENCE, VARINTS
-    constant: dict[str, tuple[str, str, bytes]] = {}
     records = []
     for event in events:
-        subject, src, data = event.subject, event.src, event.data
-        known = constant.get(subject)
-        if known is None or known[0] != event.kind:
-            known = constant[subject] = _constant(event)
-        _, entity, first = known
+        src, data, root = event.src, event.data, event.root
+        entity, key, first = _common(event.kind, event.subject, event.namespace, event.taskname, root, event.traceparent)
         kind, severity, schema = _ABOUT[type(data)]
         body = EventBody(
             entity=entity,
@@ -109,8 +108,8 @@ def encode_events(events: list[EmittedEvent], epoch: int, now_us: int) -> list[R
             run=event.run,
             src=src,
             epoch=epoch,
-            rootid=event.root,
-            correlationid=event.correlation or event.root,
+            rootid=root,
+            correlationid=event.correlation or root,
             causationid=event.cause,
             dataschema=schema,
             from_=event.from_state,
@@ -119,22 +118,24 @@ def encode_events(events: list[EmittedEvent], epoch: int, now_us: int) -> list[R
         )
         provenance, sequence = src.encode(), b"%010d" % event.sequence
         headers = b"".join((first, kind, lengths[len(provenance)], provenance, time, lengths[len(sequence)], sequence, severity))
-        key = (event.root or subject).encode()
         records.append(Record(key, _encoder.encode(body), EncodedHeaders(headers), timestamp_ms))
     return records
 
 
-def _constant(event: EmittedEvent) -> tuple[str, str, bytes]:
-    """Kind, entity, and the number of headers with those that are equal for all events of one entity."""
-    subject, traceparent = event.subject, event.traceparent
-    entity = f"{event.kind}/{subject}"
-    prefix, number, named = _named(event.namespace, event.taskname, traceparent is not None)
-    source = prefix + entity.encode() if prefix and _PLAIN_PATH(subject) else _quoted(event.namespace, entity)
+@lru_cache(maxsize=_KEPT)
+def _common(
+    kind: str, subject: str, namespace: str | None, taskname: str | None, root: str | None, traceparent: str | None
+) -> tuple[str, bytes, bytes]:
+    """What all events of an entity have in common: its name, the key of their records, and the number of their headers with the
+    headers whose values are equal."""
+    entity = f"{kind}/{subject}"
+    prefix, number, named = _named(namespace, taskname, traceparent is not None)
+    source = prefix + entity.encode() if prefix and _PLAIN_PATH(subject) else source_of(namespace, entity).encode()
     raw, lengths = subject.encode(), VARINTS
     headers = b"".join((number, _FIRST, lengths[len(source)], source, _SUBJECT, lengths[len(raw)], raw, named))
     if traceparent is not None:
         headers += encode_header("ce_traceparent", traceparent.encode()) + encode_header("traceparent", traceparent.encode())
-    return event.kind, entity, headers
+    return entity, (root or subject).encode(), headers
 
 
 @lru_cache(maxsize=1024)
@@ -145,8 +146,3 @@ def _named(namespace: str | None, taskname: str | None, traced: bool) -> tuple[b
     names = {} if taskname is None else {"ce_taskname": taskname, "ce_namespace": namespace or ""}
     number = VARINTS[_HEADERS + len(names) + 2 * traced]
     return prefix, number, b"".join(encode_header(name, text.encode()) for name, text in names.items())
-
-
-@lru_cache(maxsize=1024)
-def _quoted(namespace: str | None, entity: str) -> bytes:
-    return source_of(namespace, entity).encode()

@@ -87,23 +87,24 @@ class PartitionFigures:
     def committed(self, events: Iterable[EmittedEvent], now_us: int, began: float) -> None:
         """These events of a batch of the time `now_us` are committed; the commit was requested at `began`, a time of `clock`."""
         self.commit_seconds.record(self.clock() - began)
-        moved = [event for event in events if event.to_state is not None and event.kind == "task"]
-        moves: dict[tuple[str | None, str | None, str | None, str | None, str], int] = {}
-        for one in moved:
-            move = one.namespace, one.taskname, one.from_state, one.to_state, getattr(one.data, "queue", "")
+        moves: dict[tuple[str | None, str | None, str | None, str, str], int] = {}
+        for event in events:
+            after = event.to_state
+            if after is None or event.kind != "task":
+                continue
+            data: Any = event.data
+            move = event.namespace, event.taskname, event.from_state, after, getattr(data, "queue", "")
             moves[move] = moves.get(move, 0) + 1
+            if after in TERMINAL_STATES and data.attempt:
+                _count(self.completions, data.queue)
+            if event.src[0] == "a":  # the others begin with a number
+                self._was_due(event.src, now_us)
         for (namespace, name, before, after, queue), number in moves.items():
-            self._move((namespace or "", name or ""), before, after or "", number)
+            self._move((namespace or "", name or ""), before, after, number)
             if after == "ready" or before == "ready":
                 self._pass_queue(queue, before, after, number)
-        for one in moved:
-            data: Any = one.data
-            if one.to_state in TERMINAL_STATES and data.attempt:
-                _count(self.completions, data.queue)
-            if one.src[0] == "a":  # the others begin with a number
-                self._was_due(one.src, now_us)
 
-    def _pass_queue(self, queue: str, before: str | None, after: str | None, number: int) -> None:
+    def _pass_queue(self, queue: str, before: str | None, after: str, number: int) -> None:
         if before == "ready":
             _add(self.waiting, queue, -number)
         if after == "ready":

@@ -245,17 +245,17 @@ class EnginePartition:
 
     def _take(self, changes: Changes, record: StoredRecord) -> None:
         """Decide one record. An invalid record causes an event and affects nothing else."""
-        prefix = f"{self.partition}/{record.offset}"
-        changes.caused_by(prefix, None)
-        mark = len(changes.events)
+        prefix, mark, cause = f"{self.partition}/{record.offset}", len(changes.events), None
         try:
             if record.offset in changes.known.poison_records:
                 raise InvalidReport(f"processing failed: {changes.known.poison_records[record.offset]}")
             envelope = envelope_of(record)
-            changes.caused_by(prefix, envelope.event_id)
+            cause = envelope.event_id
+            changes.caused_by(prefix, cause)
             decide_report(changes, envelope, decode_report(envelope))
         except InvalidReport as why:
             assert len(changes.events) == mark, "an invalid report must not change anything"
+            changes.caused_by(prefix, cause)
             if isinstance(why, InvalidRequest):
                 asked = why.envelope
                 changes.reject("malformed", str(why), report=asked.type, task=None, reply=asked.reply)

@@ -54,7 +54,8 @@ _Parts = tuple[str, bytes, Mapping[str, bytes]]
 def envelope_of(record: StoredRecord) -> Envelope:
     """The envelope of a record. Raises InvalidReport; InvalidRequest if `ce_id` or `ce_source` of a request is invalid."""
     kind, value, attributes = _parts_of(record)
-    reply = reply_address(attributes.get("replyto"))
+    replyto, context, origin = attributes.get("replyto"), attributes.get("ce_traceparent"), attributes.get("hub-origin")
+    reply = None if replyto is None else reply_address(replyto)
     try:
         source = _identity(attributes.get("ce_source"), "ce_source", SOURCE_BYTES)
         event_id = _identity(attributes.get("ce_id"), "ce_id", ID_BYTES)
@@ -65,8 +66,9 @@ def envelope_of(record: StoredRecord) -> Envelope:
     size = len(record.key or b"") + len("".join(attributes)) + len(b"".join(attributes.values()))
     if size > HEADERS_BYTES_MAX:
         raise InvalidReport(f"key and headers: must be at most {HEADERS_BYTES_MAX} bytes, got {size}")
-    traceparent = _traceparent(attributes.get("ce_traceparent") or attributes.get("traceparent"))
-    forwarded_from = _forwarded_from(attributes.get("hub-origin"))
+    context = context or attributes.get("traceparent")
+    traceparent = None if context is None else _traceparent(context)
+    forwarded_from = None if origin is None else _forwarded_from(origin)
     return Envelope(kind, record.offset, value, source, event_id, reply, traceparent, forwarded_from, record)
 
 
@@ -172,22 +174,20 @@ def _identity(raw: bytes | None, name: str, bytes_max: int) -> str | None:
     return text
 
 
-def reply_address(raw: bytes | None) -> tuple[int, bytes] | None:
-    """Parse the reply address "<partition>:<token>"; None if missing or malformed."""
-    found = _REPLY_TO(raw) if raw is not None else None
+def reply_address(raw: bytes) -> tuple[int, bytes] | None:
+    """Parse the reply address "<partition>:<token>"; None if malformed."""
+    found = _REPLY_TO(raw)
     if found is None:
         return None
     partition, token = found.groups()
     return None if int(partition) >= REPLY_PARTITIONS else (int(partition), token)
 
 
-def _traceparent(raw: bytes | None) -> str | None:
-    return raw.decode() if raw is not None and _TRACEPARENT(raw) else None
+def _traceparent(raw: bytes) -> str | None:
+    return raw.decode() if _TRACEPARENT(raw) else None
 
 
-def _forwarded_from(raw: bytes | None) -> str | None:
-    if raw is None:
-        return None
+def _forwarded_from(raw: bytes) -> str:
     if not _ORIGIN(raw):
         raise InvalidReport(f"hub-origin is not <partition>/<offset>: {quoted_with_hash(raw)}")
     return raw.decode()

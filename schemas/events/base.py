@@ -7,7 +7,7 @@ from msgspec import Struct
 from ..fields import TIME, WORKER, ParentId, Queue, ReportNumber, StepKey, Tags, TraceLink, TracePeriod, WaitedSince, about
 
 
-class EventData(Struct, kw_only=True, omit_defaults=True):
+class EventData(Struct, kw_only=True, omit_defaults=True, gc=False):
     """Base of the data of all events."""
 
 

@@ -1,6 +1,6 @@
 """Determines the task id of a submission."""
 
-from typing import NamedTuple
+from msgspec import Struct
 
 from schemas import Submission, check_id, step_id, task_id_of_cloudevent, task_id_of_key
 
@@ -8,7 +8,7 @@ from ..envelope import Envelope
 from ..rejection import Rejection, TaskRejection
 
 
-class Identity(NamedTuple):
+class Identity(Struct, frozen=True, gc=False):
     """The id of a task and of its root."""
 
     task: str

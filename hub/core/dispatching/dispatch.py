@@ -1,6 +1,6 @@
 """Dispatches ready tasks, in order of rank, to workers with credit. The engine chooses the worker."""
 
-from heapq import heappop, heappush
+from heapq import heappop, heapreplace
 
 from msgspec import Raw
 
@@ -38,21 +38,23 @@ def dispatch(changes: Changes) -> None:
         if size > BYTES_PER_BATCH:
             state.wake_dispatch(changes.now_us)  # the rest is dispatched in the next transaction
             return
-        _, _, task_id, bucket = heappop(heads)
+        _, _, task_id, bucket = heads[0]
         found = candidates.get(bucket)
         if found is None:
             found = candidates[bucket] = _workers_for(changes, bucket, free)
         definition, workers = found
-        worker = max(workers, key=lambda worker: free[worker.incarnation], default=None)
+        worker = workers[0] if len(workers) == 1 else max(workers, key=lambda worker: free[worker.incarnation], default=None)
         if definition is None or worker is None or free[worker.incarnation] <= 0:
+            heappop(heads)
             _want(changes, workers)
             continue
-        state.ready.pop(bucket)
+        head = state.ready.take(bucket)
+        if head is None:
+            heappop(heads)
+        else:
+            heapreplace(heads, (*head, bucket))
         free[worker.incarnation] -= 1
         size += _issue(changes, state.tasks[task_id], worker, definition)
-        head = state.ready.head(bucket)
-        if head is not None:
-            heappush(heads, (*head, bucket))
 
 
 def _workers_for(changes: Changes, bucket: Bucket, free: dict[str, int]) -> tuple[KnownDefinition | None, list[LiveWorker]]:
@@ -88,7 +90,7 @@ def _issue(changes: Changes, task: Task, worker: LiveWorker, known: KnownDefinit
     token = changes.next_src()
     attempt, dispatched = row.attempt + 1, row.dispatch + 1
     lease_seconds = worker.lease_us / SECOND_US
-    root = changes.state.tasks.get(task.root) or task
+    root = task if row.root is None else changes.state.tasks.get(row.root) or task
     period = trace_period(root, changes.now_us, changes.settings.trace_max_age_seconds)
     policy = policy_of(row, known.definition)
     changes.apply(
@@ -110,7 +112,7 @@ def _issue(changes: Changes, task: Task, worker: LiveWorker, known: KnownDefinit
     )
     command = _command(changes, task, token, lease_seconds, period)
     changes.command(worker, task.id, command)
-    return 500 + len(bytes(task.args)) + sum(map(len, map(bytes, command.dependencies.values())))
+    return 500 + len(bytes(task.args)) + sum(len(bytes(result)) for result in command.dependencies.values())
 
 
 def _command(changes: Changes, task: Task, token: str, lease_seconds: float, period: int) -> ExecuteAttempt:

@@ -8,7 +8,7 @@ from schemas import ABSENT, TaskError
 INLINE_RESULT_BYTES_MAX = 1024
 
 
-class EndedRow(Struct, kw_only=True, omit_defaults=True):
+class EndedRow(Struct, kw_only=True, omit_defaults=True, gc=False):
     """An entry of the ended index, until `until_us`. `seconds`: how long its last attempt ran, by the worker's clock where
     that says it. A result that is too large for it is on the terminal event."""
 

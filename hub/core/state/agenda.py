@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import chain
 
-from ..times import SECOND_US
+from ..times import SECOND_US, earliest
 
 #: Timeouts: a report that the attempt has ended may be still unread.
 TIMEOUTS = frozenset({"attempt", "total", "expire"})
@@ -132,9 +132,9 @@ class Agenda:
 
     def next_due(self) -> int | None:
         """Due time of the next entry, or None."""
-        first = min((heap[0][0] for heap in (self._timeouts, self._others) if heap), default=None)
+        timeouts, others = self._timeouts[0][0] if self._timeouts else None, self._others[0][0] if self._others else None
         later = None if self._first is None else self._later[self._first].first_us
-        return later if first is None else first if later is None else min(first, later)
+        return earliest(earliest(timeouts, others), later)
 
     def pop_due(self, now_us: int, time_watermark_us: int | None) -> Timer | None:
         """Take the next entry that is due at `now_us`. Timeouts must also be due at `time_watermark_us`, up to which all reports

@@ -4,6 +4,7 @@ from collections import deque
 from heapq import heappop, heappush
 
 from ..rows.ended import EndedRow, ended_row_decoder
+from ..times import earliest
 
 
 class EndedIndex:
@@ -59,8 +60,8 @@ class EndedIndex:
 
     def next_expiry(self) -> int | None:
         """Expiry time of the next entry in microseconds, or None."""
-        times = [queue[0][0] for queue in (self._plain, self._keyed) if queue]
-        return min(times) if times else None
+        plain, keyed = self._plain[0][0] if self._plain else None, self._keyed[0][0] if self._keyed else None
+        return earliest(plain, keyed)
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -53,12 +53,11 @@ class ReadyQueue:
         self.buckets.pop(bucket, None)
         return None
 
-    def pop(self, bucket: Bucket) -> str:
-        """Remove the head of a bucket and return its task id."""
-        task = heappop(self.buckets[bucket])[2]
+    def take(self, bucket: Bucket) -> Entry | None:
+        """Remove the head of a bucket. Returns the next one, as `head`."""
+        self.waiting.discard(heappop(self.buckets[bucket])[2])
         self.entries -= 1
-        self.waiting.discard(task)
-        return task
+        return self.head(bucket)
 
     def heads(self) -> list[tuple[int, int, str, Bucket]]:
         """A heap of the heads of all buckets: (rank, counter, task, bucket)."""

@@ -12,6 +12,7 @@ in the trace of their period.
 
 from schemas.tracing import (
     NOT_SAMPLED,
+    SAMPLED,
     continued_trace_id,
     is_in_sample,
     parse_traceparent,
@@ -61,7 +62,8 @@ def trace_period(root: Task, now_us: int, max_age_seconds: float) -> int:
 
 def attempt_traceparent(task: Task, attempt: int, period: int = 0) -> str:
     """The context of an attempt, for its command: the parent of spans that its body creates."""
-    row = task.row
-    context = trace_context(task.id, row.root, row.run, row.traceparent)
-    trace = continued_trace_id(context.trace, task.root, period)
-    return traceparent_text(trace, span_id_of("attempt", task.id, row.run, attempt), context.flags)
+    row, root = task.row, task.root
+    given = parse_traceparent(row.traceparent)
+    trace, flags = (trace_id_of(root, row.run), SAMPLED) if given is None else (given.trace, given.flags)
+    span = span_id_of("attempt", task.id, row.run, attempt)
+    return traceparent_text(continued_trace_id(trace, root, period), span, flags)
