@@ -5,6 +5,8 @@ from typing import Any, Protocol
 
 from schemas import Event, TaskReply
 
+from .pending import PendingReply
+
 
 class Owner(Protocol):
     """The methods of a hub that its handles use."""
@@ -20,15 +22,14 @@ class Owner(Protocol):
 class TaskHandle:
     """A submitted task. `id`: the task's id; `root`: that of its workflow, or its own."""
 
-    def __init__(self, hub: Owner, task: str, root: str, *, token: bytes | None = None, future: Any = None) -> None:
+    def __init__(self, hub: Owner, task: str, root: str) -> None:
         self.id = task
         self.root = root
         self._hub = hub
         #: The engine's warning about the accepted submission, for example that no worker has registered the task. None: there is
         #: no warning, or the engine has not responded yet.
         self.warning: str | None = None
-        self._token = token
-        self._future = future
+        self._pending: PendingReply | None = None
 
     def _warn(self, warning: str) -> None:
         self.warning = warning

@@ -23,7 +23,7 @@ from schemas.reports import DefinitionDeprecate, TaskAwait, TaskCancel, TaskRequ
 
 from ..core import SOURCE_BYTES, check_cancel, check_ids, escaped_bytes
 from ..errors import ConfigurationError, HubError
-from ..kafka import INTAKE, SEND_SECONDS, Cluster, KafkaTransport, Outgoing, Transport, partition_of
+from ..kafka import INTAKE, SEND_SECONDS, Cluster, HeaderTemplate, KafkaTransport, Outgoing, Transport, partition_of
 from .errors import (
     InvalidRequestError,
     NoAnswerError,
@@ -35,7 +35,8 @@ from .errors import (
 )
 from .handle import TaskHandle
 from .lookup import Made, find_made
-from .replies import ReplyReader, done_within
+from .pending import PendingReply
+from .replies import ReplyReader
 from .submissions import checked, identity_of, submission_of
 from .tracing import current_traceparent
 from .watching import events_of
@@ -78,8 +79,9 @@ class Hub:
         self.source = source or f"/client/{socket.gethostname()}/{os.getpid()}"
         if escaped_bytes(self.source) > SOURCE_BYTES:
             raise ConfigurationError(f"source: it is longer than {SOURCE_BYTES} bytes; use a shorter one.")
-        self._source_header = ("ce_source", self.source.encode())
-        self._created_headers = (*_BASE, ("ce_type", b"task.created"), self._source_header)
+        common = (*_BASE, ("ce_source", self.source.encode()))
+        self._submission_headers = HeaderTemplate((*common, ("ce_type", b"task.created")), ["ce_id", "replyto", "traceparent"])
+        self._request_headers = HeaderTemplate(common, ["ce_type", "ce_id", "replyto"])
         self._sender = transport.sender(client_id=self._client_id, linger_ms=linger_ms)
         self._replies: ReplyReader | None = None
         self._replies_starting = asyncio.Lock()
@@ -135,18 +137,19 @@ class Hub:
     async def _submit(self, submissions: list[Submission], *, reply: bool = True) -> list[TaskHandle]:
         replies = (self._replies or await self._reader()) if reply else None
         trace = current_traceparent()
-        common = self._created_headers if trace is None else (*self._created_headers, ("traceparent", trace))
         handles, outgoing = [], []
         for submission in submissions:
             task, root = identity_of(submission)
             several = submission.root_id is not None and submission.tasks is not None
-            headers = [*common, ("ce_id", (str(uuid_utils.uuid7()) if several else task).encode())]
-            handle = TaskHandle(self, task, root)
+            event_id = str(uuid_utils.uuid7()) if several else task
+            handle, address = TaskHandle(self, task, root), None
             if replies is not None:
-                handle._token, address, handle._future = replies.expect(task, root, on_warning=handle._warn)
-                headers.append(("replyto", address))
+                handle._pending = replies.expect(task, root, on_warning=handle._warn)
+                address = handle._pending.address
             handles.append(handle)
-            outgoing.append(self._outgoing(root, _encoder.encode(submission), headers))
+            headers = self._submission_headers.fill(event_id.encode(), address, trace)
+            partition = partition_of(root, self.partitions)
+            outgoing.append(Outgoing(INTAKE, partition, root.encode(), _encoder.encode(submission), headers))
         try:
             await self._sender.send_many(outgoing)
         except BaseException:
@@ -154,9 +157,6 @@ class Hub:
                 self._forget(handle)
             raise
         return handles
-
-    def _outgoing(self, root: str, value: bytes, headers: list[tuple[str, bytes]]) -> Outgoing:
-        return Outgoing(INTAKE, partition_of(root, self.partitions), root.encode(), value, headers)
 
     async def _request(self, kind: str, request: TaskRequest, replyto: bytes | None = None) -> None:
         root = request.root or request.id
@@ -166,9 +166,7 @@ class Hub:
         self, partition: int, kind: str, key: str, request: TaskRequest | DefinitionDeprecate, replyto: bytes | None
     ) -> None:
         """Send a request to one engine partition."""
-        headers = [*_BASE, ("ce_type", kind.encode()), self._source_header, ("ce_id", str(uuid_utils.uuid7()).encode())]
-        if replyto is not None:
-            headers.append(("replyto", replyto))
+        headers = self._request_headers.fill(kind.encode(), str(uuid_utils.uuid7()).encode(), replyto)
         await self._sender.send(Outgoing(INTAKE, partition, key.encode(), json.encode(request), headers))
 
     # Waiting
@@ -189,22 +187,21 @@ class Hub:
         await self._request("task.await", TaskAwait(id=task, root=root, wait=until_end), address)
 
     def _forget(self, handle: TaskHandle) -> None:
-        if self._replies is not None and handle._token is not None:
-            self._replies.forget(handle._token)
+        if self._replies is not None and handle._pending is not None:
+            self._replies.forget(handle._pending)
 
     async def outcome_of(self, handle: TaskHandle, *, timeout_seconds: float | None = None) -> TaskReply:
         """See TaskHandle.outcome."""
-        if handle._future is None:
-            replies = await self._reader(timeout_seconds)
-            handle._token, address, handle._future = replies.expect(handle.id, handle.root)
-            await self._ask(handle.id, handle.root, True, address)
-        future: asyncio.Future[TaskReply] = handle._future
-        if not future.done() and not await done_within(future, timeout_seconds):
+        pending = handle._pending
+        if pending is None:
+            pending = handle._pending = (await self._reader(timeout_seconds)).expect(handle.id, handle.root)
+            await self._ask(handle.id, handle.root, True, pending.address)
+        if not await pending.wait(timeout_seconds):
             raise WaitTimeoutError(handle.id, timeout_seconds or 0.0, await self._state_of(handle))
         try:
-            reply = future.result()
+            reply = pending.result()
         except UnreadableReplyError:
-            handle._future = None  # another call queries the engine
+            handle._pending = None  # another call queries the engine
             raise
         if reply.result_omitted:
             await self._fill_in(reply, handle)
@@ -219,21 +216,19 @@ class Hub:
 
     async def admission_of(self, handle: TaskHandle, *, timeout_seconds: float = ANSWER_SECONDS) -> TaskReply:
         """See TaskHandle.admitted."""
-        if handle._future is None:
+        if handle._pending is None:
             raise ValueError(f"{handle!r} was submitted with reply=False: a rejection of it is not reported")
         try:
-            return await self._answered(handle._future, handle.id, handle.root, timeout_seconds)
+            return await self._answered(handle._pending, handle.id, handle.root, timeout_seconds)
         except TaskRejectedError:
             self._forget(handle)
             raise
 
-    async def _answered(
-        self, rejection: "asyncio.Future[TaskReply]", task: str, root: str | None, timeout_seconds: float
-    ) -> TaskReply:
-        """Query the task after a stored request. The engine replies in the order of requests: if it rejected the first one,
-        `rejection` is done before the query returns. Raises TaskRejectedError, NoAnswerError."""
+    async def _answered(self, first: PendingReply, task: str, root: str | None, timeout_seconds: float) -> TaskReply:
+        """Query the task after a stored request. The engine replies in the order of requests: if it rejected the stored one,
+        `first`, the reply to it, is done before the query returns. Raises TaskRejectedError, NoAnswerError."""
         reply = await self.get(task, root=root, timeout_seconds=timeout_seconds)
-        error = error_of(rejection.result()) if rejection.done() else None
+        error = error_of(first.result()) if first.is_done else None
         if isinstance(error, TaskRejectedError):
             raise error
         return reply
@@ -264,15 +259,16 @@ class Hub:
         Raises InvalidRequestError, NoAnswerError (a TimeoutError)."""
         _checked(TaskAwait(id=task, root=root))
         replies = await self._reader(timeout_seconds)
-        token, address, future = replies.expect(task, root or task, until_end=False)
+        pending = replies.expect(task, root or task, until_end=False)
         try:
             async with asyncio.timeout(timeout_seconds):
-                await self._ask(task, root or task, False, address)
-                return await future
+                await self._ask(task, root or task, False, pending.address)
+                await pending.wait()
         except TimeoutError:
             raise NoAnswerError(task, self.bootstrap, timeout_seconds) from None
         finally:
-            replies.forget(token)
+            replies.forget(pending)
+        return pending.result()
 
     async def find(self, event_id: str, *, source: str | None = None) -> list[Made]:
         """The tasks that CloudEvents with this id (and source) on `hub.intake` created, or their rejections.
@@ -301,12 +297,12 @@ class Hub:
         Raises TaskRejectedError (`code`: unknown_task, already_ended, already_cancelling), InvalidRequestError, NoAnswerError."""
         request = self._cancel(task, root, reason, by)
         replies = await self._reader(timeout_seconds)
-        token, address, future = replies.expect(task, root or task)
+        pending = replies.expect(task, root or task)
         try:
-            await self._request("task.cancel", request, address)
-            return await self._answered(future, task, root, timeout_seconds)
+            await self._request("task.cancel", request, pending.address)
+            return await self._answered(pending, task, root, timeout_seconds)
         finally:
-            replies.forget(token)
+            replies.forget(pending)
 
     def _cancel(self, task: str, root: str | None, reason: str, by: str | None) -> TaskCancel:
         request = TaskCancel(id=task, root=root, reason=reason, by=by or self.source)
@@ -326,16 +322,17 @@ class Hub:
         replies = await self._reader()
         expected = [replies.expect("", "", until_end=False, ask_again=False) for _ in range(self.partitions)]
         try:
-            for partition, (_, address, _) in enumerate(expected):
-                await self._send_request(partition, "definition.deprecate", request.name, request, address)
+            for partition, pending in enumerate(expected):
+                await self._send_request(partition, "definition.deprecate", request.name, request, pending.address)
             async with asyncio.timeout(ANSWER_SECONDS):
-                answers = [await future for _, _, future in expected]
+                for pending in expected:
+                    await pending.wait()
         except TimeoutError:
             raise NoAnswerError(f"definition {definition_id(namespace, name, version)}", self.bootstrap, ANSWER_SECONDS) from None
         finally:
-            for token, _, _ in expected:
-                replies.forget(token)
-        for reply in answers:
+            for pending in expected:
+                replies.forget(pending)
+        for reply in [pending.result() for pending in expected]:
             if reply.kind == "rejected" and reply.code != "already_deprecated":
                 raise TaskRejectedError(f"Partition {reply.partition} rejected it ({reply.code}): {reply.reason}", reply)
 

@@ -1,4 +1,5 @@
-"""Delivers replies to waiting callers: reads one partition of `hub.replies` from its end, with a future per token.
+"""Delivers replies to waiting callers: reads one partition of `hub.replies` from its end; each record has the token of
+a request.
 
 Replies may be lost, except on a transport in this process. Therefore a waiting client repeats its request every two seconds
 (`task.await`), and the engine replies from its state.
@@ -7,9 +8,7 @@ Replies may be lost, except on a transport in this process. Therefore a waiting 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from functools import partial
 from math import inf
-from typing import Any
 
 from msgspec import json
 
@@ -20,6 +19,7 @@ from ..kafka import REPLIES, REPLY_PARTITIONS, SEND_SECONDS, RecordReader, Trans
 from ..logs import Logger
 from ..service import ServiceTasks
 from .errors import RepliesFailedError, UnreadableReplyError
+from .pending import PendingReply
 
 log = Logger(__name__)
 
@@ -42,49 +42,8 @@ def reply_of(value: bytes) -> TaskReply:
     return reply
 
 
-async def done_within(future: "asyncio.Future[Any]", timeout_seconds: float | None) -> bool:
-    """Wait for a future that others may wait for, too: a cancelled caller does not cancel it. False if it is not done within
-    `timeout_seconds`."""
-    loop = asyncio.get_running_loop()
-    waiter: asyncio.Future[None] = loop.create_future()
-    wake = partial(_wake, waiter)
-    timer = None if timeout_seconds is None else loop.call_later(timeout_seconds, wake, future)
-    future.add_done_callback(wake)
-    try:
-        await waiter
-    finally:
-        future.remove_done_callback(wake)
-        if timer is not None:
-            timer.cancel()
-    return future.done()
-
-
-def _wake(waiter: "asyncio.Future[None]", _: "asyncio.Future[Any]") -> None:
-    if not waiter.done():
-        waiter.set_result(None)
-
-
 #: Queries the engine about a task: its id, its root, whether the reply is sent at its end, and the address of the reply.
 Ask = Callable[[str, str, bool, bytes], Awaitable[None]]
-
-
-class Waiting:
-    """A waiting caller. `until_end`: it waits for the end of the task, not for its state. `ask_at`: time of the next query."""
-
-    __slots__ = ("address", "ask_at", "future", "on_warning", "root", "task", "until_end")
-
-    def __init__(
-        self,
-        task: str,
-        root: str,
-        until_end: bool,
-        address: bytes,
-        future: "asyncio.Future[TaskReply]",
-        ask_at: float,
-        on_warning: Callable[[str], object] | None,
-    ) -> None:
-        self.task, self.root, self.until_end, self.address = task, root, until_end, address
-        self.future, self.ask_at, self.on_warning = future, ask_at, on_warning
 
 
 class ReplyReader:
@@ -95,9 +54,9 @@ class ReplyReader:
         self._ask = ask
         self._client_id = client_id
         self.partition = random.randrange(REPLY_PARTITIONS)  # distributes clients; any partition works
-        self._waiting: dict[bytes, Waiting] = {}
+        self._waiting: dict[bytes, PendingReply] = {}
         self._count = 0
-        self._prefix = f"{random.getrandbits(48):x}"
+        self._prefix = b"%x" % random.getrandbits(48)
         self._reader: RecordReader | None = None
         self._tasks = ServiceTasks("the client", self._failed)
 
@@ -122,16 +81,8 @@ class ReplyReader:
         """Replies can no longer be read: current and later waits raise the error."""
         if error is self._tasks.failure:
             log.error("the client can no longer read replies", action="replies_failed", exc_info=error)
-            for waiting in self._waiting.values():
-                self._refuse(waiting.future, error)
-
-    @staticmethod
-    def _refuse(future: "asyncio.Future[TaskReply]", cause: BaseException) -> None:
-        if not future.done():
-            error = RepliesFailedError(cause)
-            error.__cause__ = cause
-            future.set_exception(error)
-            future.exception()  # waiting callers get it; it is also logged
+            for pending in self._waiting.values():
+                pending.resolve(_failed(error))
 
     async def _open(self, position: int | None) -> RecordReader:
         reader = self._transport.reader(client_id=self._client_id)
@@ -163,21 +114,17 @@ class ReplyReader:
         the engine's warning (`accepted`) before it. Records for unknown tokens are ignored."""
         if token not in self._waiting or value is None:
             return
-        waiting = self._waiting[token]
+        pending = self._waiting[token]
+        outcome: TaskReply | UnreadableReplyError
         try:
-            reply = reply_of(value)
-            if reply.kind == "accepted" and waiting.on_warning is not None:
-                waiting.on_warning(reply.warning or "")
+            outcome = reply_of(value)
+            if outcome.kind == "accepted" and pending.on_warning is not None:
+                pending.on_warning(outcome.warning or "")
                 return
-            del self._waiting[token]
-            if not waiting.future.done():
-                waiting.future.set_result(reply)
         except MalformedRecord as error:
-            del self._waiting[token]
-            if waiting.future.done():
-                return
-            waiting.future.set_exception(UnreadableReplyError(waiting.task, str(error)))
-            waiting.future.exception()  # waiting callers get it; otherwise asyncio would log a warning
+            outcome = UnreadableReplyError(pending.task, str(error))
+        del self._waiting[token]
+        pending.resolve(outcome)
 
     async def _drop_reader(self) -> None:
         reader, self._reader = self._reader, None
@@ -192,24 +139,23 @@ class ReplyReader:
         until_end: bool = True,
         ask_again: bool = True,
         on_warning: Callable[[str], object] | None = None,
-    ) -> tuple[bytes, bytes, "asyncio.Future[TaskReply]"]:
-        """A new token, its header `replyto`, and the future of its reply. The future fails with RepliesFailedError if replies can
-        no longer be read. With `ask_again` the engine is queried every ASK_AGAIN_SECONDS while there is no reply. `on_warning` is
-        called with the engine's warning when it accepts a submission. Release the token with `forget`."""
+    ) -> PendingReply:
+        """The reply to a request that is about to be sent. It fails with RepliesFailedError if replies can no longer be read.
+        With `ask_again` the engine is queried every ASK_AGAIN_SECONDS while there is no reply. `on_warning` is called with the
+        engine's warning when it accepts a submission. Release it with `forget`."""
         self._count += 1
-        token = f"{self._prefix}.{self._count:x}".encode()
-        loop = self._loop
-        future: asyncio.Future[TaskReply] = loop.create_future()
-        address = b"%d:%s" % (self.partition, token)
-        ask_at = loop.time() + ASK_AGAIN_SECONDS if ask_again else inf
-        self._waiting[token] = Waiting(task, root, until_end, address, future, ask_at, on_warning)
+        token = b"%b.%x" % (self._prefix, self._count)
+        address = b"%d:%b" % (self.partition, token)
+        ask_at = self._loop.time() + ASK_AGAIN_SECONDS if ask_again else inf
+        pending = PendingReply(task, root, token, address, until_end=until_end, ask_at=ask_at, on_warning=on_warning)
+        self._waiting[token] = pending
         if self._tasks.failure is not None:
-            self._refuse(future, self._tasks.failure)
-        return token, address, future
+            pending.resolve(_failed(self._tasks.failure))
+        return pending
 
-    def forget(self, token: bytes) -> None:
-        """Stop waiting for this token."""
-        self._waiting.pop(token, None)
+    def forget(self, pending: PendingReply) -> None:
+        """Stop waiting for this reply."""
+        self._waiting.pop(pending.token, None)
 
     async def _ask_again(self) -> None:
         """Repeat overdue queries; one loop for all waiting callers instead of a timer each."""
@@ -217,18 +163,24 @@ class ReplyReader:
         while True:
             await asyncio.sleep(ASK_AGAIN_SECONDS / 4)
             now = loop.time()
-            late = [waiting for waiting in self._waiting.values() if waiting.ask_at <= now and not waiting.future.done()]
-            for waiting in late[:ASKED_AT_ONCE]:
-                waiting.ask_at = now + ASK_AGAIN_SECONDS
+            late = [pending for pending in self._waiting.values() if pending.ask_at <= now and not pending.is_done]
+            for pending in late[:ASKED_AT_ONCE]:
+                pending.ask_at = now + ASK_AGAIN_SECONDS
                 try:
-                    await self._ask(waiting.task, waiting.root, waiting.until_end, waiting.address)
+                    await self._ask(pending.task, pending.root, pending.until_end, pending.address)
                 except HubError as error:
                     log.debug("could not resend task.await", action="replies_ask_failed", reason=repr(error))
 
     async def stop(self) -> None:
-        """Stop reading; pending futures are cancelled."""
+        """Stop reading; callers that wait are cancelled."""
         await self._tasks.cancel()
         await self._drop_reader()
-        for waiting in self._waiting.values():
-            waiting.future.cancel()
+        for pending in self._waiting.values():
+            pending.resolve(asyncio.CancelledError())
         self._waiting.clear()
+
+
+def _failed(cause: BaseException) -> RepliesFailedError:
+    error = RepliesFailedError(cause)
+    error.__cause__ = cause
+    return error

@@ -12,7 +12,7 @@ from ..protocol import batch_layout as layout
 from .encoding import EncodedRecords, encode_batch, encode_records
 from .errors import CorruptBatch
 from .fetched import visible_batches
-from .records import Record, StoredRecord
+from .records import EncodedHeaders, Record, StoredRecord
 
 BATCH_BYTES_MAX = 8 << 20
 """Largest batch that the hub's topics accept (`max.message.bytes`)."""
@@ -38,8 +38,11 @@ def build_batch(
 
 def size_of(record: Record) -> int:
     """Upper bound of the size of a record in an uncompressed batch, in bytes."""
-    size = _RECORD_OVERHEAD + len(record.key or b"") + len(record.value or b"")
-    for name, value in record.headers:
+    key, value, headers, _ = record
+    size = _RECORD_OVERHEAD + len(key or b"") + len(value or b"")
+    if type(headers) is EncodedHeaders:
+        return size + len(headers.data)
+    for name, value in headers:
         size += 8 + 4 * len(name) + len(value or b"")
     return size
 

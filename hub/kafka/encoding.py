@@ -3,7 +3,7 @@
 Lengths of up to 4,095 bytes and short names of headers are encoded once per process.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from crc32c import crc32c
 
@@ -62,6 +62,27 @@ def encode_headers(headers: Iterable[tuple[str, bytes | None]]) -> bytes:
         parts.append(encode_header(name, value))
     parts[0] = VARINTS[len(parts) - 1]
     return b"".join(parts)
+
+
+class HeaderTemplate:
+    """Headers of similar records: `constant` ones, which are encoded once, and further ones by name, whose values differ."""
+
+    __slots__ = ("_constant", "_count", "_names")
+
+    def __init__(self, constant: Sequence[tuple[str, bytes]], names: Iterable[str]) -> None:
+        """Raises UnicodeEncodeError."""
+        self._count = len(constant)
+        self._constant = b"".join([encode_header(name, value) for name, value in constant])
+        self._names = tuple(map(encode_name, names))
+
+    def fill(self, *values: bytes | None) -> EncodedHeaders:
+        """The headers of a record: the constant ones, and the further ones with these values; one with None is omitted."""
+        count, data = self._count, self._constant
+        for name, value in zip(self._names, values, strict=True):
+            if value is not None:
+                count += 1
+                data += b"%b%b%b" % (name, VARINTS[len(value)], value)
+        return EncodedHeaders(VARINTS[count] + data)
 
 
 def encode_header(name: str, value: bytes | None) -> bytes:

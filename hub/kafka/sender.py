@@ -17,7 +17,7 @@ from .deadlines import DeadlineTimer
 from .errors import ConnectionLost, RecordTooLarge
 from .partition_queue import OnDone, QueuedRecord
 from .producer import Producer
-from .records import Record
+from .records import EncodedHeaders, Record
 from .unacknowledged import PartitionStanding, not_acknowledged
 
 log = Logger(__name__)
@@ -29,7 +29,7 @@ IN_FLIGHT_MAX = 10_000
 RECORD_BYTES_MAX = BATCH_BYTES_MAX - 61
 """A batch of one record fits into the hub's topics: 61 bytes are the header of a batch."""
 
-Headers = Sequence[tuple[str, bytes]]
+Headers = Sequence[tuple[str, bytes]] | EncodedHeaders
 
 
 class Outgoing(NamedTuple):

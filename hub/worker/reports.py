@@ -12,7 +12,7 @@ from msgspec import Raw, Struct, json
 from schemas import REPORTS
 from schemas import reports as r
 
-from ..kafka import INTAKE, Outgoing
+from ..kafka import INTAKE, HeaderTemplate, Outgoing
 from .attempts import STARTED_NUMBER, Attempt
 from .effects import Standing
 from .outcome import Cancelled, Failed, Outcome, Succeeded
@@ -80,7 +80,8 @@ class ReportBuilder:
         self._identity = identity
         self._key = identity.incarnation.encode()
         source = f"/worker/{identity.incarnation}".encode()
-        self._headers = {struct: (*_BASE, ("ce_type", kind), ("ce_source", source)) for struct, kind in _KINDS.items()}
+        common = (*_BASE, ("ce_source", source))
+        self._headers = {struct: HeaderTemplate((*common, ("ce_type", kind)), ["ce_id"]) for struct, kind in _KINDS.items()}
         self._series = series.encode()
         self._numbers = count(1)
 
@@ -148,5 +149,5 @@ class ReportBuilder:
         return self._outgoing(value, command.partition, command.root.encode())
 
     def _outgoing(self, value: Struct, partition: int, key: bytes) -> Outgoing:
-        headers = [*self._headers[type(value)], ("ce_id", b"%b%d" % (self._series, next(self._numbers)))]
+        headers = self._headers[type(value)].fill(b"%b%d" % (self._series, next(self._numbers)))
         return Outgoing(INTAKE, partition, key, _encoder.encode(value), headers)

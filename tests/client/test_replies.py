@@ -59,32 +59,32 @@ def test_any_value_is_a_reply_or_malformed(records: list[WholeRecord]) -> None:
 def test_whatever_comes_before_it_a_reply_reaches_who_waits_for_it(records: list[WholeRecord]) -> None:
     async def take() -> TaskReply:
         replies = reader()
-        token, _, future = replies.expect("t", "t")
+        pending = replies.expect("t", "t")
         for record in records:
             replies._take(record.key, record.value)
-        replies._take(token, binary("reply.ended", EXAMPLES["reply.ended"][0]).value)
-        return await future
+        replies._take(pending.token, binary("reply.ended", EXAMPLES["reply.ended"][0]).value)
+        return pending.result()
 
     assert asyncio.run(take()).state == "completed"
 
 
 async def test_the_first_reply_to_a_token_counts_and_a_null_value_is_none() -> None:
     replies = reader()
-    token, _, future = replies.expect("t", "t")
-    replies._take(token, None)
-    assert not future.done()
+    pending = replies.expect("t", "t")
+    replies._take(pending.token, None)
+    assert not pending.is_done
     for state in ("failed", "completed"):
-        replies._take(token, json.encode(reply(state=state).payload))
-    assert (await future).state == "failed"
+        replies._take(pending.token, json.encode(reply(state=state).payload))
+    assert pending.result().state == "failed"
 
 
 @pytest.mark.parametrize("value", [b'{"kind":"paused","task":"t","partition":0}', b"", b"[" * 100_000, b"\xff"])
 async def test_a_reply_that_cannot_be_read_is_said_to_who_waits(value: bytes) -> None:
     replies = reader()
-    token, _, future = replies.expect("order-7", "order-7")
-    replies._take(token, value)
+    pending = replies.expect("order-7", "order-7")
+    replies._take(pending.token, value)
     with pytest.raises(UnreadableReplyError, match="order-7"):
-        await future
+        pending.result()
 
 
 async def test_a_client_survives_its_replies_and_its_next_question_is_answered() -> None:
@@ -102,8 +102,8 @@ async def test_a_client_survives_its_replies_and_its_next_question_is_answered()
                         REPLIES, record.value, key=record.key, partition=world.hub._replies.partition, headers=record.headers
                     )
                 handle = await world.hub.submit("quick")
-                assert handle._token is not None
-                await producer.send_and_wait(REPLIES, b"{", key=handle._token, partition=world.hub._replies.partition)
+                assert handle._pending is not None
+                await producer.send_and_wait(REPLIES, b"{", key=handle._pending.token, partition=world.hub._replies.partition)
             finally:
                 await producer.stop()
             try:

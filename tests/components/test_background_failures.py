@@ -143,13 +143,13 @@ async def test_who_waits_for_a_reply_gets_the_error_that_ended_the_reading(
     replies = ReplyReader(KafkaTransport(Cluster.of(broker.bootstrap)), "test", fails)
     with capture_logs() as logs:
         await replies.start()
-        _, _, early = replies.expect("t", "t")
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            with pytest.raises(RepliesFailedError, match=r"can no longer read replies \(Mistake: a mistake of ours\)") as raised:
-                await early
-        _, _, late = replies.expect("u", "u")
+        early = replies.expect("t", "t")
+        assert await early.wait(DEADLINE_SECONDS)
+        with pytest.raises(RepliesFailedError, match=r"can no longer read replies \(Mistake: a mistake of ours\)") as raised:
+            early.result()
+        late = replies.expect("u", "u")
         with pytest.raises(RepliesFailedError):
-            await late
+            late.result()
         await replies.stop()
     assert isinstance(raised.value.__cause__, Mistake)
     assert raised.value.exit_code == 1

@@ -14,8 +14,9 @@ from kio.records.readers import read_batch
 
 from hub.kafka import CorruptBatch, EncodedHeaders, Record, build_batch, build_batches, read_batches
 from hub.kafka.codec import size_of, split
-from hub.kafka.encoding import COMPRESSIONS, encode_headers
+from hub.kafka.encoding import COMPRESSIONS, HeaderTemplate, encode_headers
 from hub.kafka.fetched import visible_batches
+from hub.protocol.batch_layout import HEADER_BYTES
 
 texts = st.binary(max_size=300)
 headers = st.lists(st.tuples(st.text(max_size=20), texts), max_size=4)
@@ -100,6 +101,27 @@ def test_a_batch_has_the_bytes_that_the_builder_of_aiokafka_makes(
     encoded = [record._replace(headers=EncodedHeaders(encode_headers(record.headers))) for record in records]
     assert build_batch(encoded, **about) == build_batch(records, **about)  # type: ignore[arg-type]
     assert [list(record.headers) for record in encoded] == [list(record.headers) for record in records]
+
+
+@given(headers, st.lists(st.tuples(st.text(max_size=20), st.none() | texts), max_size=4))
+def test_a_template_encodes_the_constant_headers_and_those_that_have_a_value(
+    constant: list[tuple[str, bytes]], further: list[tuple[str, bytes | None]]
+) -> None:
+    template = HeaderTemplate(constant, [name for name, _ in further])
+    values = [value for _, value in further]
+    for _ in range(2):
+        filled = template.fill(*values)
+        assert list(filled) == [*constant, *((name, value) for name, value in further if value is not None)]
+        assert filled == EncodedHeaders(encode_headers(list(filled)))
+
+
+@given(any_records)
+def test_the_bound_of_a_size_holds_for_records_with_plain_and_with_encoded_headers(records: list[Record]) -> None:
+    for record in records:
+        encoded = record._replace(headers=EncodedHeaders(encode_headers(record.headers)))
+        size = len(build_batch([record])) - HEADER_BYTES
+        assert size <= size_of(encoded)
+        assert size <= size_of(record)
 
 
 def codec_of(batch: bytes) -> int:

@@ -14,7 +14,7 @@ from hub.worker.commands import EVERYBODY
 from hub.worker.desk import Desk
 from hub.worker.effects import Command
 from hub.worker.reports import WorkerIdentity
-from schemas import COMMANDS, ExecuteAttempt
+from schemas import COMMANDS, ExecuteAttempt, header_map
 
 
 class KeptReports:
@@ -35,7 +35,7 @@ class KeptReports:
         await asyncio.Event().wait()
 
     async def send(self, outgoing: Outgoing, *, timeout_seconds: float = 0.0) -> None:
-        self.kept.append((dict(outgoing.headers)["ce_type"].decode(), json.decode(outgoing.value)))
+        self.kept.append((header_map(outgoing.headers)["ce_type"].decode(), json.decode(outgoing.value)))
 
     async def post(self, outgoing: Outgoing, on_settled: Callable[[], object] = lambda: None) -> None:
         kind = dict(outgoing.headers)["ce_type"]
