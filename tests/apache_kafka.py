@@ -3,16 +3,20 @@
 The jars and a formatted, empty data directory are stored once in a cache outside the checkout. A broker is a copy of that
 directory in a temporary directory and a JVM on two free loopback ports. Processes that fill the cache concurrently wait for
 each other with a lock file.
+
+`python -m tests.apache_kafka` runs a broker for benchmarks until it is interrupted, and prints its address.
 """
 
 import fcntl
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.ports import free_ports
@@ -22,7 +26,7 @@ POM = Path(__file__).parent / "kafka-dist" / "pom.xml"
 COPY_JARS = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
 CLUSTER_ID = "dGFza2h1Yi10ZXN0cy0wMQ"
 START_SECONDS = 60
-JVM_OPTIONS = [
+QUICK_START = [
     "-Xms128m",
     "-Xmx384m",
     "-XX:+UseSerialGC",
@@ -31,6 +35,18 @@ JVM_OPTIONS = [
     "-Djava.awt.headless=true",
     "-Xshare:auto",
 ]
+"""Options of the JVM for tests: it starts in a few seconds, with code that is only compiled lightly."""
+KAFKAS_OWN = [
+    "-server",
+    "-Xms1G",
+    "-Xmx1G",
+    "-XX:+UseG1GC",
+    "-XX:MaxGCPauseMillis=20",
+    "-XX:InitiatingHeapOccupancyPercent=35",
+    "-XX:+ExplicitGCInvokesConcurrent",
+    "-Djava.awt.headless=true",
+]
+"""Options of the JVM for benchmarks: those of Kafka's `kafka-server-start.sh`, with which brokers run in production."""
 LOGGING = """
 status = error
 name = taskhub-tests
@@ -116,8 +132,8 @@ def _run(command: list[str], doing: str, seconds: float) -> None:
         raise KafkaUnavailable(f"{doing} failed: {(done.stdout + done.stderr).strip()[-400:]}")
 
 
-def _java(libs: Path, log4j: Path) -> list[str]:
-    return ["java", *JVM_OPTIONS, f"-Dlog4j2.configurationFile={log4j}", "-cp", f"{libs}/*"]
+def _java(libs: Path, log4j: Path, options: Sequence[str] = QUICK_START) -> list[str]:
+    return ["java", *options, f"-Dlog4j2.configurationFile={log4j}", "-cp", f"{libs}/*"]
 
 
 def _write_settings(path: Path, data: Path, port: int, controller_port: int) -> None:
@@ -171,10 +187,12 @@ def prepare() -> Path:
 
 
 class ApacheKafka:
-    """One broker in a directory of its own. `start` and `kill` may be repeated: the ports and the data stay."""
+    """One broker in a directory of its own. `start` and `kill` may be repeated: the ports and the data stay. `jvm_options`:
+    QUICK_START or KAFKAS_OWN."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, jvm_options: Sequence[str] = QUICK_START) -> None:
         self.directory = directory
+        self._jvm_options = jvm_options
         self.port, self.controller_port = free_ports(2)
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -191,7 +209,8 @@ class ApacheKafka:
         settings = self.directory / "server.properties"
         self.write_settings(settings)
         with (self.directory / "kafka.log").open("ab") as log:
-            command = [*_java(cache / "libs", cache / "log4j2.properties"), "kafka.Kafka", str(settings)]
+            java = _java(cache / "libs", cache / "log4j2.properties", self._jvm_options)
+            command = [*java, "kafka.Kafka", str(settings)]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
         deadline = time.monotonic() + START_SECONDS
         while not self._listening():
@@ -230,3 +249,19 @@ class ApacheKafka:
         self.kill()
         if code is not None:
             raise RuntimeError(f"Apache Kafka ended by itself with {code}: {(self.directory / 'kafka.log').read_text()[-2000:]}")
+
+
+def main() -> None:
+    """Run a broker with KAFKAS_OWN in a temporary directory until SIGINT or SIGTERM; prints host:port when it is ready."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with tempfile.TemporaryDirectory(prefix="taskhub-kafka-") as directory:
+        broker = ApacheKafka(Path(directory), KAFKAS_OWN)
+        with suppress(KeyboardInterrupt):
+            broker.start()
+            print(broker.bootstrap, flush=True)
+            signal.pause()
+        broker.close()
+
+
+if __name__ == "__main__":
+    main()
