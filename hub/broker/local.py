@@ -7,7 +7,7 @@ become visible only when both are on disk.
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ..protocol import ErrorCode
 from .batches import BatchHeader, check_batch
@@ -17,6 +17,7 @@ from .log import PartitionLog
 from .timing import Deferred
 
 Partition = tuple[str, int]
+_Place = TypeVar("_Place", bound=Partition)
 
 
 class ProducerId(NamedTuple):
@@ -114,8 +115,8 @@ class LocalBroker:
         return ProducerId(transactional_id, result.producer_id, result.epoch)
 
     async def append_together(
-        self, owner: ProducerId, batches: Mapping[Partition, Sequence[bytes]], *, marked: Collection[Partition] = ()
-    ) -> dict[Partition, int]:
+        self, owner: ProducerId, batches: Mapping[_Place, Sequence[bytes]], *, marked: Collection[_Place] = ()
+    ) -> dict[_Place, int]:
         """Append batches to one or several partitions atomically, if `owner` still owns its transactional id. Returns the base
         offset of the first batch of each partition when they and everything appended before are on disk.
 
@@ -130,8 +131,8 @@ class LocalBroker:
         return offsets
 
     def append_together_soon(
-        self, owner: ProducerId, batches: Mapping[Partition, Sequence[bytes]], *, marked: Collection[Partition] = ()
-    ) -> dict[Partition, int]:
+        self, owner: ProducerId, batches: Mapping[_Place, Sequence[bytes]], *, marked: Collection[_Place] = ()
+    ) -> dict[_Place, int]:
         """`append_together` without waiting for the disk: do not acknowledge the records before `stable` has returned."""
         self._require_writable()
         error, entry = self._broker.transactions.check(*owner)

@@ -101,23 +101,23 @@ class InProcessSession:
             self._ended = "its last commit was interrupted"
             await self._local.stable()
             self._ended = None
-        return {TopicPartition(*place): offset for place, offset in offsets.items()}
+        return offsets
 
-    def _build(self, outputs: Mapping[TopicPartition, Sequence[Record]]) -> dict[tuple[str, int], Sequence[bytes]]:
-        built: dict[tuple[str, int], Sequence[bytes]] = {}
+    def _build(self, outputs: Mapping[TopicPartition, Sequence[Record]]) -> dict[TopicPartition, Sequence[bytes]]:
+        built: dict[TopicPartition, Sequence[bytes]] = {}
         for place, records in outputs.items():
             if not records:
                 continue
             batches = build_batches(records, RUN_BYTES_MAX, compression=self._compression)
             if (largest := max(map(len, batches))) > BATCH_BYTES_MAX:
                 raise RecordTooLarge(place.topic, largest, BATCH_BYTES_MAX)
-            built[place.topic, place.partition] = batches
+            built[place] = batches
         return built
 
-    async def _append(self, batches: Mapping[tuple[str, int], Sequence[bytes]]) -> dict[tuple[str, int], int]:
+    async def _append(self, batches: Mapping[TopicPartition, Sequence[bytes]]) -> dict[TopicPartition, int]:
         """Append the batches atomically; waits for topics that do not exist yet. Returns the offset of the first record of each
         partition."""
-        marked = [place for place in batches if place[0] == EVENTS]
+        marked = [place for place in batches if place.topic == EVENTS]
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._retry_seconds
         while True:
