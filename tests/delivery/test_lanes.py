@@ -19,19 +19,20 @@ outcomes = st.sampled_from(["returns", "returns", "returns", "waits", "yields", 
 feeds = st.lists(st.lists(st.tuples(st.sampled_from(TASKS), outcomes), min_size=1, max_size=12), min_size=1, max_size=6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(feeds, st.integers(1, 3), st.sampled_from(["task", "partition"]))
 def test_every_event_is_accepted_once_in_the_order_of_its_lane(
     feeds: list[list[tuple[str, str]]], concurrency: int, order: str
 ) -> None:
     async def main() -> None:
         one = Delivering(delivery={"concurrency": concurrency, "order": order, "retry": {"initial": 0.5, "max": 1}})
-        behaviour, running, log = dict[str, str](), set[str](), list[str]()
+        behaviour, running, log, overtaken = dict[str, str](), set[str](), list[str](), list[str]()
 
         async def behave(metas: list[Meta]) -> None:
             (name,) = map(name_of, metas)
             lane = name[0] if order == "task" else "0"
-            assert lane not in running
+            if lane in running:
+                overtaken.append(name)  # an exception would only be a reason for a retry
             running.add(lane)
             try:
                 await _outcome(behaviour.pop(name, "returns"))
@@ -49,6 +50,7 @@ def test_every_event_is_accepted_once_in_the_order_of_its_lane(
             await one.advance(0.15)
         await one.advance(600)
         assert one.unfinished == 0
+        assert not overtaken
         assert sorted(one.accepted) == sorted(log)
         for task in TASKS:
             assert of_task(one.accepted, task) == sorted(of_task(log, task))
