@@ -55,8 +55,9 @@ class Handling:
         self._bound: dict[str, _BoundHandler] = {}
 
     async def step(self, slot: Slot, lane: Lane) -> float | None:
-        """Handle the first event or batch of the lane, and if that does not take long the events that follow a single one.
-        Returns the delay before it must be retried, in seconds (infinite: see `Outages.note`); None if it is finished."""
+        """Handle the first event or batch of the lane; after a single event (see `lanes`) also those that follow it, until the
+        slice of the worker ends. Returns the delay before the last one must be retried, in seconds (infinite: see
+        `Outages.note`); None if it is finished."""
         if lane.batch is not None:
             return await self._step_with_batch(slot, lane)
         current, calls, decode = self._current, self._calls, self._decode
