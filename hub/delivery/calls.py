@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Coroutine, Generator
+from types import CoroutineType, coroutine
 from typing import Any
 
 from subscribers import Handler, Subscriber
@@ -17,10 +19,10 @@ class HandlerTimeout(TimeoutError):
 
 class Slot:
     """The state of one worker of a subscriber: its number, its task, whether a handler is running (`busy`) or was called since
-    the lane was taken (`called`), and the timer that cancels it."""
+    the lane was taken (`called`), and the timer that cancels it. `slice_ends`: when it lets others run, by the loop's time."""
 
-    __slots__ = ("abandoned", "active", "busy", "called", "deadline", "loop", "number", "task", "timed_out", "timeout_seconds",
-                 "timer")  # fmt: skip
+    __slots__ = ("abandoned", "active", "began_at", "busy", "called", "loop", "number", "slice_ends", "task", "timed_out",
+                 "timeout_seconds", "timer")  # fmt: skip
 
     def __init__(self, number: int, loop: asyncio.AbstractEventLoop, timeout_seconds: float) -> None:
         self.number = number
@@ -28,7 +30,7 @@ class Slot:
         self.timeout_seconds = timeout_seconds
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
-        self.deadline = 0.0
+        self.began_at = self.slice_ends = 0.0
         self.busy = self.active = self.called = self.timed_out = self.abandoned = False
 
     def set_timeout(self, timeout_seconds: float) -> None:
@@ -38,30 +40,65 @@ class Slot:
             self.timer = None
         self.timeout_seconds = timeout_seconds
 
+    @property
+    def is_slice_over(self) -> bool:
+        """Whether the last call began after the end of the slice."""
+        return self.began_at > self.slice_ends
+
     def begin(self) -> float:
         """Called before each call of a handler; returns its beginning, for `Calls.end`. The timer is set once and then follows
-        the deadline, so that it costs almost nothing per event."""
+        the beginnings, so that it costs almost nothing per event."""
         self.busy = self.called = True
         self.timed_out = False
-        self.deadline = self.loop.time() + self.timeout_seconds
+        self.began_at = self.loop.time()
         if self.timer is None:
-            self.timer = self.loop.call_at(self.deadline, self._due)
+            self.timer = self.loop.call_at(self.began_at + self.timeout_seconds, self._due)
         return time.perf_counter()
 
     def _due(self) -> None:
         self.timer = None
         if not self.busy or self.task is None:
             return
-        if self.loop.time() >= self.deadline:
+        if self.loop.time() >= self.began_at + self.timeout_seconds:
             self.timed_out = True
-            self.deadline = self.loop.time() + self.timeout_seconds  # a handler that ignores the cancel is cancelled again
+            self.began_at = self.loop.time()  # a handler that ignores the cancel is cancelled again
             self.task.cancel()
-        self.timer = self.loop.call_at(self.deadline, self._due)
+        self.timer = self.loop.call_at(self.began_at + self.timeout_seconds, self._due)
 
     def calm(self) -> None:
         """Withdraw the cancellations that were meant for the handler."""
         while self.task is not None and self.task.cancelling():
             self.task.uncancel()
+
+
+def start(call: Coroutine[Any, Any, None]) -> Awaitable[None] | None:
+    """Run a call of a handler until it returns or must wait. Returns what is left of it, which the same task awaits; None if it
+    has returned. Raises what the handler raises."""
+    if type(call) is not CoroutineType:
+        return call
+    try:
+        waits_for = call.send(None)
+    except StopIteration:
+        return None
+    return _continue(call, waits_for)
+
+
+@coroutine
+def _continue(call: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any, None]:
+    """What `await` does (PEP 380, `yield from`), from the first thing on that the call waits for."""
+    while True:
+        thrown: BaseException | None = None
+        try:
+            sent = yield waits_for
+        except GeneratorExit:
+            call.close()
+            raise
+        except BaseException as error:
+            thrown = error
+        try:
+            waits_for = call.send(sent) if thrown is None else call.throw(thrown)
+        except StopIteration:
+            return
 
 
 INTERRUPTIONS = (asyncio.CancelledError, SystemExit, KeyboardInterrupt)

@@ -11,13 +11,14 @@ from subscribers import Drop, Handler, Meta, Postpone, Unavailable, Undeliverabl
 
 from ..logs import LOG_SCOPE
 from .admission import Admission
-from .calls import INTERRUPTIONS, Calls, Slot
+from .calls import INTERRUPTIONS, Calls, Slot, start
 from .config import SubscriberPlan
 from .current_events import CurrentEvents
 from .decoding import event_of
 from .failures import Failures
 from .flushing import Flushing
 from .lane import Lane
+from .lanes import Lanes
 from .outages import Outages
 from .status import Counters
 from .window import Item
@@ -35,6 +36,7 @@ class Handling:
     def __init__(
         self,
         plan: SubscriberPlan,
+        lanes: Lanes,
         calls: Calls,
         failures: Failures,
         outages: Outages,
@@ -46,51 +48,55 @@ class Handling:
     ) -> None:
         self._plan = plan
         self._own = f"subscriber/{plan.config.id}"
-        self._calls = calls
+        self._lanes, self._calls = lanes, calls
         self._failures, self._outages = failures, outages
         self._flushing, self._admission, self._current = flushing, admission, current
         self._counters, self._log = counters, logger
         self._bound: dict[str, _BoundHandler] = {}
 
     async def step(self, slot: Slot, lane: Lane) -> float | None:
-        """Handle the first event or batch of the lane. Returns the delay before it must be retried, in seconds (infinite: see
+        """Handle the first event or batch of the lane; after a single event (see `lanes`) also those that follow it, until the
+        slice of the worker ends. Returns the delay before the last one must be retried, in seconds (infinite: see
         `Outages.note`); None if it is finished."""
         if lane.batch is not None:
             return await self._step_with_batch(slot, lane)
-        item = lane.items[0]
-        if item.session.revoked or (self._admission is not None and not self._prepare(slot, lane)):
-            lane.remove_part()
-            return None
-        if (current := self._current) is not None:
-            current.begin(slot.number, (item,))
-        try:
-            event, (route, method, whole, takes_meta, is_async) = self._decode(item)
-            given = event if whole else event.data
-            calls, scope = self._calls, LOG_SCOPE.set(partial(_log_fields, event))
-            began = slot.begin()
-            try:  # as in `Calls.call`, which would take a coroutine more
-                result = method(given, self._meta(event, item)) if takes_meta else method(given)
-                if is_async:
-                    await result
-            except INTERRUPTIONS as error:
-                raise calls.failure(slot, route, error) from error.__cause__
-            finally:
-                calls.end(slot, began)
-                LOG_SCOPE.reset(scope)
-        except Exception as error:
-            return await self._not_handled(lane, [item], error)
-        finally:
+        current, calls, decode = self._current, self._calls, self._decode
+        while True:
+            item = lane.items[0]
+            if item.session.revoked or (self._admission is not None and not self._prepare(slot, lane)):
+                lane.remove_part()
+                return None
             if current is not None:
-                current.end(slot.number)
-        if lane.probes:
-            self._outages.end(lane)
-        self._counters.delivered += 1
-        if self._flushing is None:
-            item.finish()
-        else:
-            self._flushing.add([item])
-        lane.remove_part()
-        return None
+                current.begin(slot.number, (item,))
+            try:
+                event, (route, method, whole, takes_meta, is_async) = decode(item)
+                given = event if whole else event.data
+                scope, began = LOG_SCOPE.set(partial(_log_fields, event)), slot.begin()
+                try:  # as in `Calls.call`, which would take a coroutine more
+                    result = method(given, self._meta(event, item)) if takes_meta else method(given)
+                    if is_async and (rest := start(result)) is not None:
+                        self._lanes.keep(lane)
+                        await rest
+                except INTERRUPTIONS as error:
+                    raise calls.failure(slot, route, error) from error.__cause__
+                finally:
+                    calls.end(slot, began)
+                    LOG_SCOPE.reset(scope)
+            except Exception as error:
+                return await self._not_handled(lane, [item], error)
+            finally:
+                if current is not None:
+                    current.end(slot.number)
+            if lane.probes:
+                self._outages.end(lane)
+            self._counters.delivered += 1
+            if self._flushing is None:
+                item.finish()
+            else:
+                self._flushing.add([item])
+            lane.remove_part()
+            if lane.place != "single" or slot.is_slice_over or not self._lanes.refill(lane):
+                return None
 
     async def _step_with_batch(self, slot: Slot, lane: Lane) -> float | None:
         part = lane.next_part()
@@ -120,6 +126,7 @@ class Handling:
 
     async def _not_handled(self, lane: Lane, part: list[Item], error: Exception) -> float | None:
         """What `step` returns after an exception."""
+        self._lanes.keep(lane)
         if isinstance(error, Postpone):
             self._counters.postponed += len(part)
             return error.after_seconds

@@ -23,8 +23,9 @@ class Lane:
     """Events that must be handled one after the other; with a batch handler, several at once.
 
     It is in exactly one state (`place`): queued, held by a worker, waiting for a retry or for the end of an outage, limited by
-    the rate of an event type, or gathering a batch. `urgent`: the last of its events with priority. `probes`: outages that end if
-    its handler returns. `call`: when its call was admitted, and by which limits.
+    the rate of an event type, or gathering a batch; or it has a single event and is not known to others (see `lanes`). `urgent`:
+    the last of its events with priority. `probes`: outages that end if its handler returns. `call`: when its call was admitted,
+    and by which limits.
     """
 
     __slots__ = ("batch", "call", "items", "key", "parts", "place", "probes", "timer", "urgent")

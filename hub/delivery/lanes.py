@@ -1,15 +1,21 @@
 """Order within one subscriber: a lane per task (or root, partition, batch handler), processed by one worker at a time.
 
+Most handlers return at once, and then no other event of their task can come in between. So an event has a lane of its own, which
+is forgotten when the event is finished; only if the handler is suspended, or the event must be retried, the lane becomes known
+under its key, and collects the events of its task. Where the next event is not simply the next one of the log (`sorts`: priority,
+rates, batches), all events are sorted into known lanes when they arrive.
+
 Used in the subscriber's loop.
 """
 
 import asyncio
 import math
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 
 from .decoding import subject_of
 from .gate import Gate
+from .idle import IdleWorkers
 from .lane import Lane, Probe
 from .policies import Policies
 from .status import Counters
@@ -17,38 +23,40 @@ from .window import Item
 
 
 class Lanes:
-    """All lanes of a subscriber, and the queues of those that are due.
+    """All known lanes of a subscriber, the queues of those that are due, and the events that have arrived after these.
 
     `yielding`: a worker must release its lane after each event, because the next call may belong to another lane, or to none.
     """
 
-    def __init__(self, order: str, policies: Policies | None, counters: Counters, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, order: str, policies: Policies | None, counters: Counters, loop: asyncio.AbstractEventLoop, *, sorts: bool = False
+    ) -> None:
+        """`sorts`: see the module; always with `policies`."""
         self._order = order
+        self._sorts = sorts or policies is not None
         self._loop = loop
         self._counters = counters
         self._lanes: dict[Hashable, Lane] = {}
         self._queue: deque[Lane] = deque()
+        self._arrived: deque[Item] = deque()
+        self._spare: Lane | None = None
         self._urgent: deque[Lane] = deque()
-        self._idle: deque[asyncio.Future[None]] = deque()
-        self._gate = Gate(loop, policies, self._wake, self._put_first)
+        self.idle = IdleWorkers(loop)
+        self._gate = Gate(loop, policies, self.idle.wake, self._put_first)
         self._shut = False
         self._probe: Probe | None = None
         self.yielding = self._gate.is_strict
 
-    def add(self, items: list[Item]) -> None:
-        """Add each item to its lane; wake workers."""
-        lanes, by_partition, by_root = self._lanes, self._order == "partition", self._order == "root"
+    def add(self, items: Iterable[Item]) -> None:
+        """Add events, in the order of their partition; wake workers."""
+        if not (self._sorts or self._shut):
+            self._arrived.extend(items)
+            self.idle.wake()
+            return
+        lanes = self._lanes
         for item in items:
+            key = _key_of(item, self._order)
             batch = None if item.route is None else item.route.batch
-            key: Hashable
-            if batch is not None:
-                key = item.route
-            elif by_partition:
-                key = item.partition
-            elif by_root:
-                key = item.key
-            else:
-                key = subject_of(item.record)
             lane = lanes.get(key)
             if lane is None:
                 lane = lanes[key] = Lane(key, batch)
@@ -58,8 +66,7 @@ class Lanes:
             if lane.place == "new" and batch is None and lane.urgent is None:  # as in `queue`
                 lane.place = "queued"
                 self._queue.append(lane)
-                if self._idle:
-                    self._wake()
+                self.idle.wake()
             elif lane.place in ("new", "gathering"):
                 self._offer(lane)
 
@@ -89,13 +96,13 @@ class Lanes:
             self.yielding = True
         else:
             self._queue.append(lane)
-        self._wake()
+        self.idle.wake()
 
     def _put_first(self, lane: Lane) -> None:
         lane.place = "queued"
         (self._urgent if lane.is_urgent else self._queue).appendleft(lane)
         self._refresh()
-        self._wake()
+        self.idle.wake()
 
     def _refresh(self) -> None:
         self.yielding = self._shut or self._gate.is_strict or bool(self._urgent)
@@ -108,12 +115,23 @@ class Lanes:
         if seconds != math.inf:
             lane.timer = self._loop.call_later(seconds, self.queue, lane)
 
+    def keep(self, lane: Lane) -> None:
+        """The first event of a lane that a worker holds is not finished at once: the lane gets those that follow it."""
+        if lane.place == "single":
+            lane.key, lane.place = _key_of(lane.items[0], self._order), "held"
+            self._lanes[lane.key] = lane
+            if self._arrived:
+                self.idle.wake()
+
     def holds(self, lane: Lane) -> bool:
         """Whether the lane belongs to the present session."""
         return self._lanes.get(lane.key) is lane
 
     def release(self, lane: Lane) -> None:
         """Release a lane whose events were processed."""
+        if lane.place == "single":
+            self._spare = lane
+            return
         if self._lanes.get(lane.key) is not lane:
             return
         if not lane.items and not lane.parts:
@@ -131,7 +149,25 @@ class Lanes:
             if lane.place == "queued":
                 lane.place = "held"
                 return lane
+        if self._arrived:
+            lane, self._spare = self._spare or Lane(None, None), None
+            lane.place = "single"
+            if self.refill(lane):
+                return lane
+            self._spare = lane
         return None
+
+    def refill(self, lane: Lane) -> bool:
+        """Give the next event that has arrived to this lane, which has none and is not known. False if there is none."""
+        lanes, arrived = self._lanes, self._arrived
+        while arrived:
+            item = arrived.popleft()
+            if lanes and (known := lanes.get(_key_of(item, self._order))) is not None:
+                known.items.append(item)
+                continue
+            lane.items.append(item)
+            return True
+        return False
 
     def _take_if_admitted(self) -> Lane | None:
         lane, limited = None, False
@@ -141,7 +177,7 @@ class Lanes:
         self._counters.rate_limited = self._gate.waiting + (len(self._urgent) + len(self._queue) if limited else 0)
         self._refresh()
         if lane is not None and (self._urgent or self._queue):
-            self._wake()
+            self.idle.wake()
         return lane
 
     def _first_admitted(self) -> Lane | None:
@@ -159,46 +195,28 @@ class Lanes:
     def withdraw_call(self, lane: Lane) -> None:
         """The lane was taken, and no handler was called."""
         self._gate.withdraw(lane)
-        self._wake()
+        self.idle.wake()
 
     # Outages of the whole subscriber
 
     def shut(self) -> bool:
         """No lane can be taken until `admit_probe` or `reopen`. Returns whether this has withdrawn an admitted probe."""
         self._shut = self.yielding = True
+        arrived, self._arrived = self._arrived, deque()
+        self.add(arrived)
         withdrawn, self._probe = self._probe is not None, None
         return withdrawn
 
     def admit_probe(self, probe: Probe) -> None:
         """One lane can be taken, which is then a probe of this outage."""
         self._probe = probe
-        self._wake()
+        self.idle.wake()
 
     def reopen(self) -> None:
         """All lanes can be taken again."""
         self._shut, self._probe = False, None
         self._refresh()
-        while self._idle:
-            self._wake()
-
-    # Workers
-
-    async def wait(self) -> None:
-        """Wait until a lane may be taken. To be called when `take` has returned None."""
-        waiter = self._loop.create_future()
-        self._idle.append(waiter)
-        try:
-            await waiter
-        finally:
-            if waiter in self._idle:
-                self._idle.remove(waiter)
-
-    def _wake(self) -> None:
-        while self._idle:
-            waiter = self._idle.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
+        self.idle.wake_all()
 
     def clear(self) -> None:
         """Remove all lanes: the session has ended."""
@@ -206,7 +224,17 @@ class Lanes:
             if lane.timer is not None:
                 lane.timer.cancel()
         self._lanes.clear()
+        self._arrived.clear()
         self._queue.clear()
         self._urgent.clear()
         self._gate.clear()
         self._refresh()
+
+
+def _key_of(item: Item, order: str) -> Hashable:
+    """What the events of a lane have in common."""
+    if item.route is not None and item.route.batch is not None:
+        return item.route
+    if order == "partition":
+        return item.partition
+    return item.key if order == "root" else subject_of(item.record)

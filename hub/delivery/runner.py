@@ -56,7 +56,9 @@ class Runner:
         self._loop = asyncio.get_running_loop()
         policies = policies_of(plan)
         admission = None if policies is None else Admission(plan, policies, counters, now_ms)
-        self._lanes = Lanes(plan.delivery.order, policies, counters, self._loop)
+        batches = any(handler.batch is not None for handler in plan.plugin.handlers)
+        has_suspects = current is not None and current.has_suspects
+        self._lanes = Lanes(plan.delivery.order, policies, counters, self._loop, sorts=batches or has_suspects)
         self._outages = Outages(self._lanes, counters, logger)
         self._arrivals = Arrivals(self._lanes, admission, self._loop)
         self._halted = False
@@ -68,7 +70,9 @@ class Runner:
         calls = Calls(plan, instance, counters, handler_seconds or histogram_of(DURATION))
         if current is not None:
             current.open(*_sizes_of(plan))
-        handling = Handling(plan, calls, self._failures, self._outages, flushing, admission, current, counters, logger)
+        handling = Handling(
+            plan, self._lanes, calls, self._failures, self._outages, flushing, admission, current, counters, logger
+        )
         self._step: Callable[[Slot, Lane], Awaitable[float | None]] = handling.step
         if current is not None and current.has_suspects:
             self._step = CautiousHandling(handling, self._failures, flushing, current).step
@@ -113,12 +117,12 @@ class Runner:
 
     async def _work(self, slot: Slot) -> None:
         loop, lanes = self._loop, self._lanes
-        slice_ends = loop.time() + SLICE_SECONDS
+        slot.slice_ends = loop.time() + SLICE_SECONDS
         while True:
             lane = None if self._halted else lanes.take()
             if lane is None:
-                await lanes.wait() if not self._halted else await loop.create_future()
-                slice_ends = loop.time() + SLICE_SECONDS
+                await lanes.idle.wait() if not self._halted else await loop.create_future()
+                slot.slice_ends = loop.time() + SLICE_SECONDS
                 continue
             slot.active, slot.called = True, False
             try:
@@ -129,9 +133,9 @@ class Runner:
                     if delay is not None:
                         lanes.later(lane, delay)
                         break
-                    if loop.time() > slice_ends:
+                    if loop.time() > slot.slice_ends:
                         await asyncio.sleep(0)
-                        slice_ends = loop.time() + SLICE_SECONDS
+                        slot.slice_ends = loop.time() + SLICE_SECONDS
                     if self._halted or not lane.items or lane.batch is not None or lanes.yielding:
                         lanes.release(lane)
                         break
