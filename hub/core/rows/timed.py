@@ -1,4 +1,8 @@
-"""Rows of tasks that wait only for a time, as columns: a restart takes them over without decoding each."""
+"""Rows of tasks that wait only for a time, as columns: a restart takes them over without decoding each.
+
+Snapshot files keep these columns. If their meaning changes, change the magic in `engine/snapshots.py`, so that older files are
+ignored.
+"""
 
 from collections.abc import Iterable, Iterator, Set
 from itertools import compress
@@ -88,7 +92,7 @@ def divide_rows(rows: Iterable[tuple[bytes, bytes]]) -> tuple[TimedRows, dict[by
 
 def _timed_row(key: bytes, value: bytes) -> TaskRow | None:
     """The row of a task in one of the states of `TIMER_OF`; None, or some other row, for other records, of which few are
-    decoded."""
+    decoded. None also for keys that are not ASCII, which may not be UTF-8, and for values that no engine can have written."""
     if not (key.startswith(TASK) and (_SCHEDULED in value or _RETRYING in value) and key.isascii()):
         return None
     try:
