@@ -44,7 +44,6 @@ from .rows import (
     intake_row_decoder,
     meta_row_decoder,
     share_values,
-    task_ids,
     task_row_decoder,
 )
 from .rows.keys import INTAKE_KEY, Entry, decode_row, encode_row, key_of, kind_of, task_in_memory
@@ -120,7 +119,6 @@ __all__ = [
     "settle",
     "share_values",
     "take_due",
-    "task_ids",
     "task_in_memory",
     "task_row_decoder",
     "text_of",

@@ -177,9 +177,10 @@ def restore_at_rest(state: PartitionState, task_id: str, row: TaskRow, encoded: 
 
 def restore_timed(state: PartitionState, timed: TimedRows) -> None:
     """Do what `restore_at_rest` does for all tasks of these rows."""
-    state.tasks.rest_all(timed.ids, timed.rows)
+    ids = timed.ids()
+    state.tasks.rest_all(ids, timed.rows)
     state.live += len(timed)
-    state.agenda.add_all(timed.due_us, timed.kinds(), timed.ids, timed.marks)
+    state.agenda.add_all(timed.due_us, timed.kinds(), ids, timed.marks)
 
 
 def restore(state: PartitionState, tasks: Iterable[Task], now_us: int) -> None:

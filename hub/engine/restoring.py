@@ -24,7 +24,6 @@ from .settings import LoopSettings
 from .snapshots import (
     Doubtful,
     Place,
-    Replaced,
     Rows,
     Snapshot,
     SnapshotMismatch,
@@ -170,8 +169,7 @@ class Changelog:
             raise Doubtful("the changelog ends before the snapshot")
         if known is not None and _origin_of(rows) != origin:
             raise Doubtful("the snapshot belongs to another changelog")
-        if timed:
-            timed = tuple(map(Replaced(later.keys()).left_of, timed))
+        timed = tuple(block.without(later.keys()) for block in timed)
         place, written_us = (None, began_us) if known is None else (Place(known.last, known.mark), known.written_us)
         return _Folded(self._snapshot(rows, last, began_us)._replace(timed=timed), place, written_us, later, replayed)
 

@@ -17,12 +17,12 @@ from hashlib import blake2b
 from itertools import chain, islice
 from pathlib import Path
 from struct import Struct, error
-from typing import BinaryIO, NamedTuple, Protocol, overload
+from typing import BinaryIO, NamedTuple, Protocol
 from zlib import crc32
 
 from msgspec import MsgspecError, msgpack
 
-from ..core import META_KEY, SECOND_US, TimedRows, divide_rows, task_ids
+from ..core import META_KEY, SECOND_US, TimedRows, divide_rows
 from ..durable import sync_path
 from ..kafka import TOMBSTONES_MS, StoredRecord
 from ..logs import Logger
@@ -98,26 +98,6 @@ def check_goes_on(snapshot: Snapshot, first: StoredRecord, now_us: int, tombston
         raise Doubtful(f"the snapshot is {age_us / 3_600_000_000:.0f} hours old, and the changelog was compacted since")
 
 
-class Replaced:
-    """The keys of rows that replace or delete rows of a snapshot."""
-
-    def __init__(self, keys: Set[bytes]) -> None:
-        self._keys = keys
-        self._ids = task_ids(keys)
-
-    @overload
-    def left_of(self, block: Rows) -> Rows: ...
-    @overload
-    def left_of(self, block: TimedRows) -> TimedRows: ...
-    def left_of(self, block: Rows | TimedRows) -> Rows | TimedRows:
-        """The other rows of a block; the block itself if that is all of them."""
-        if isinstance(block, TimedRows):
-            return block.without(self._ids)
-        if block.keys().isdisjoint(self._keys):
-            return block
-        return {key: row for key, row in block.items() if key not in self._keys}
-
-
 class SnapshotMismatch(Exception):
     """The file is not the expected snapshot."""
 
@@ -161,11 +141,10 @@ def extend_snapshot(path: Path, base: Place | None, later: Snapshot, gone: froze
 
 def _extended(blocks: Iterable[bytes], later: Rows, gone: frozenset[bytes]) -> Iterator[bytes]:
     """The blocks without replaced and deleted rows, then the new rows. Small blocks are merged."""
-    replaced = Replaced(later.keys() | gone)
     joined = _Joined()
     for block in blocks:
         rows = _block_decoder.decode(block)
-        left = replaced.left_of(rows)
+        left = _without(_without(rows, later.keys()), gone)
         if left is rows and len(rows) > BLOCK_ROWS // 2:
             yield block
         else:
@@ -175,6 +154,15 @@ def _extended(blocks: Iterable[bytes], later: Rows, gone: frozenset[bytes]) -> I
         for part in divide_rows(chunk):
             yield from joined.add(part)
     yield from joined.rest()
+
+
+def _without(rows: Rows | TimedRows, keys: Set[bytes]) -> Rows | TimedRows:
+    """The rows of a block without these keys; the block itself if it has none of them."""
+    if isinstance(rows, TimedRows):
+        return rows.without(keys)
+    if rows.keys().isdisjoint(keys):
+        return rows
+    return {key: row for key, row in rows.items() if key not in keys}
 
 
 class _Joined:

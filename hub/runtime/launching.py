@@ -118,6 +118,7 @@ def make_launcher(roles: Iterable[str], run: Run) -> Launcher:
     for name in dict.fromkeys((*_EVERY_ROLE, *(name for role in roles for name in MODULES[role]))):
         with contextlib.suppress(ImportError):  # uvloop is not available on every system
             import_module(name)
+    gc.freeze()  # otherwise the first search looks at all of them
     gc.enable()
     return Launcher(ForkServer(run, "hub up"))
 

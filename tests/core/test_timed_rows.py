@@ -4,7 +4,7 @@ from typing import Any
 
 from hub.core import EMPTY, DefinitionRow, EndedRow, MetaRow, PartitionState, Task, TaskRow, encode_row, restore, restore_timed
 from hub.core.rows.task import Steps, Timers
-from hub.core.rows.timed import DUE_US_MAX, TimedRows, divide_rows, task_ids
+from hub.core.rows.timed import DUE_US_MAX, TimedRows, divide_rows
 from schemas import Definition
 
 DAY_US = 86_400_000_000
@@ -27,7 +27,7 @@ def test_tasks_that_wait_for_one_timer_are_kept_as_columns() -> None:
     rows = encoded({"task/a": scheduled(5), "task/b": retrying(9, dispatch=3), "task/c": scheduled(6)})
     timed, others = divide_rows(rows)
     assert others == {}
-    assert timed.ids == ["a", "b", "c"]
+    assert timed.ids() == ["a", "b", "c"]
     assert timed.rows == [row for _, row in rows]
     assert [timed.categories[place] for place in timed.places] == [
         ("default", "mail", "scheduled", "default"),
@@ -63,13 +63,13 @@ def test_all_other_rows_stay_as_they_are() -> None:
 def test_replaced_rows_are_left_out_and_columns_of_different_tasks_are_joined() -> None:
     first, _ = divide_rows(encoded({"task/a": scheduled(1), "task/b": retrying(2, dispatch=1), "task/c": scheduled(3)}))
     second, _ = divide_rows(encoded({"task/d": retrying(4, dispatch=2), "task/e": scheduled(5, name="new")}))
-    assert first.without(task_ids({b"task/x", b"args/a", b"task/\xff", b"!meta"})) is first
-    left = first.without(task_ids({b"task/a", b"task/x"}))
-    assert left.ids == ["b", "c"]
+    assert first.without({b"task/x", b"args/a", b"task/\xff", b"!meta"}) is first
+    left = first.without({b"task/a", b"task/x"})
+    assert left.ids() == ["b", "c"]
     joined = TimedRows()
     for part in (left, second):
         joined.extend(part)
-    assert list(zip(joined.ids, joined.due_us, joined.kinds(), joined.marks, strict=True)) == [
+    assert list(zip(joined.ids(), joined.due_us, joined.kinds(), joined.marks, strict=True)) == [
         ("b", 2, "retry", 1),
         ("c", 3, "start", 0),
         ("d", 4, "retry", 2),

@@ -11,7 +11,7 @@ from .intake import IntakeRow, intake_row_decoder
 from .meta import FORMAT, META_KEY, MetaRow, meta_row_decoder
 from .observed import ObservedRow, observed_row_decoder
 from .task import TaskRow, share_values, task_row_decoder
-from .timed import TIMER_OF, TaskCategory, TimedRows, divide_rows, task_ids
+from .timed import TIMER_OF, TaskCategory, TimedRows, divide_rows
 from .worker import WorkerRow, worker_row_decoder
 
 __all__ = [
@@ -36,7 +36,6 @@ __all__ = [
     "meta_row_decoder",
     "observed_row_decoder",
     "share_values",
-    "task_ids",
     "task_row_decoder",
     "worker_row_decoder",
 ]

@@ -1,4 +1,8 @@
-"""Rows of tasks that wait only for a time, as columns: a restart takes them over without decoding each."""
+"""Rows of tasks that wait only for a time, as columns: a restart takes them over without decoding each.
+
+Snapshot files keep these columns. If their meaning changes, change the magic in `engine/snapshots.py`, so that older files are
+ignored.
+"""
 
 from collections.abc import Iterable, Iterator, Set
 from itertools import compress
@@ -22,47 +26,46 @@ _SCHEDULED, _RETRYING = b'"state":"scheduled"', b'"state":"retrying"'
 
 
 class TimedRows(Struct, array_like=True):
-    """Rows of tasks that are their own roots and wait for one timer, as columns of equal length: ids, encoded rows, the places of
-    their categories in `categories`, due times in microseconds, marks of the timers. An id is in it once."""
+    """Rows of tasks that are their own roots and wait for one timer, as columns of equal length: keys, encoded rows, places of
+    categories in `categories`, due times in microseconds, marks of the timers. A key is in it once."""
 
     categories: list[TaskCategory] = []
-    ids: list[str] = []
+    keys: list[bytes] = []
     rows: list[bytes] = []
     places: list[int] = []
     due_us: list[int] = []
     marks: list[int] = []
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.keys)
 
     def extend(self, other: "TimedRows") -> None:
-        """Add the rows of `other`, which has none of these ids."""
+        """Add the rows of `other`, which has none of these keys."""
         known = {category: place for place, category in enumerate(self.categories)}
         places = [known.setdefault(category, len(known)) for category in other.categories]
         self.categories = list(known)
         self.places += map(places.__getitem__, other.places)
-        self.ids += other.ids
+        self.keys += other.keys
         self.rows += other.rows
         self.due_us += other.due_us
         self.marks += other.marks
 
-    def without(self, ids: Set[str]) -> "TimedRows":
-        """The rows of other tasks than these; this object if that is all of them."""
-        if ids.isdisjoint(self.ids):
+    def without(self, keys: Set[bytes]) -> "TimedRows":
+        """The rows of other keys than these; this object if that is all of them."""
+        if keys.isdisjoint(self.keys):
             return self
-        stays = [task_id not in ids for task_id in self.ids]
-        columns: tuple[list[Any], ...] = (self.ids, self.rows, self.places, self.due_us, self.marks)
+        stays = [key not in keys for key in self.keys]
+        columns: tuple[list[Any], ...] = (self.keys, self.rows, self.places, self.due_us, self.marks)
         return TimedRows(self.categories, *(list(compress(column, stays)) for column in columns))
+
+    def ids(self) -> list[str]:
+        """The ids of the tasks, a column."""
+        return [key[len(TASK) :].decode() for key in self.keys]
 
     def kinds(self) -> Iterator[str]:
         """The kinds of the timers, a column."""
         kinds = [TIMER_OF[state] for _, _, state, _ in self.categories]
         return map(kinds.__getitem__, self.places)
-
-
-def task_ids(keys: Iterable[bytes]) -> set[str]:
-    """The ids of the tasks to which keys of `hub.state` belong. Other keys are left out."""
-    return {key[len(TASK) :].decode(errors="replace") for key in keys if key.startswith(TASK)}
 
 
 def divide_rows(rows: Iterable[tuple[bytes, bytes]]) -> tuple[TimedRows, dict[bytes, bytes]]:
@@ -78,7 +81,7 @@ def divide_rows(rows: Iterable[tuple[bytes, bytes]]) -> tuple[TimedRows, dict[by
             continue
         category = (row.namespace, row.name, row.state, row.queue)
         timed.places.append(places.setdefault(category, len(places)))
-        timed.ids.append(key[len(TASK) :].decode())
+        timed.keys.append(key)
         timed.rows.append(value)
         timed.due_us.append(due_us)
         timed.marks.append(row.dispatch if row.state == "retrying" else 0)
@@ -88,7 +91,7 @@ def divide_rows(rows: Iterable[tuple[bytes, bytes]]) -> tuple[TimedRows, dict[by
 
 def _timed_row(key: bytes, value: bytes) -> TaskRow | None:
     """The row of a task in one of the states of `TIMER_OF`; None, or some other row, for other records, of which few are
-    decoded."""
+    decoded. None also for keys that are not ASCII, which may not be UTF-8, and for values that no engine can have written."""
     if not (key.startswith(TASK) and (_SCHEDULED in value or _RETRYING in value) and key.isascii()):
         return None
     try:
