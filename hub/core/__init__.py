@@ -50,7 +50,7 @@ from .rows.keys import INTAKE_KEY, Entry, decode_row, encode_row, key_of, kind_o
 from .rows.task import EMPTY
 from .state import RESTING, Definitions, PartitionState, Task
 from .time.due import PoisonTimer, take_due
-from .times import SECOND_US, text_of, us_of
+from .times import SECOND_US, earliest, text_of, us_of
 from .transitions import LIVE
 
 __all__ = [
@@ -101,6 +101,7 @@ __all__ = [
     "decode_row",
     "dispatch",
     "divide_rows",
+    "earliest",
     "encode_row",
     "escaped_bytes",
     "expire_leases",

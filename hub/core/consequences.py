@@ -15,6 +15,8 @@ from .workflows.progress import count_steps
 def settle(changes: Changes) -> None:
     """Process the consequences of tasks that ended in this batch: 1. dependents, 2. readiness, 3. workflows; repeated while
     tasks end."""
+    if not (changes.ended or changes.met or changes.counted or changes.steps_ready):
+        return
     while changes.ended or changes.met or changes.counted:
         while changes.ended:
             _follow_end(changes, changes.ended.pop(0))

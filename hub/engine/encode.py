@@ -66,11 +66,11 @@ def encode(batch: DecidedBatch, partition: int) -> Outputs:
     for command in batch.commands:
         headers = (("worker", command.worker.encode()), _COMMAND_TYPE[type(command.data)])
         record = Record(command.key.encode(), _encoder.encode(command.data), headers, timestamp_ms)
-        outputs.setdefault(TopicPartition(commands_topic(command.pool), command.inbox), []).append(record)
+        outputs.setdefault(_inbox(command.pool, command.inbox), []).append(record)
     for reply in batch.replies:
         kind = ("ce_type", f"reply.{reply.data.kind}".encode())
         record = Record(reply.token, _encoder.encode(reply.data), (kind,), timestamp_ms)
-        outputs.setdefault(TopicPartition(REPLIES, reply.partition), []).append(record)
+        outputs.setdefault(_place(REPLIES, reply.partition), []).append(record)
     for home, original in batch.forwards:
         given = {name: header for name, header in original.headers if header is not None}
         origin = ("hub-origin", f"{partition}/{original.offset}".encode())
@@ -79,10 +79,20 @@ def encode(batch: DecidedBatch, partition: int) -> Outputs:
         )  # the producer's timestamp may be too old
         outputs.setdefault(TopicPartition(INTAKE, home), []).append(record)
     if batch.events:
-        outputs[TopicPartition(EVENTS, partition)] = encode_events(batch.events, batch.epoch, batch.now_us)
+        outputs[_place(EVENTS, partition)] = encode_events(batch.events, batch.epoch, batch.now_us)
     if batch.rows:
-        outputs[TopicPartition(STATE, partition)] = [Record(key, value, (), timestamp_ms) for key, value in batch.rows]
+        outputs[_place(STATE, partition)] = [Record(key, value, (), timestamp_ms) for key, value in batch.rows]
     return outputs
+
+
+@lru_cache(maxsize=1024)
+def _place(topic: str, partition: int) -> TopicPartition:
+    return TopicPartition(topic, partition)
+
+
+@lru_cache(maxsize=1024)
+def _inbox(pool: str, inbox: int) -> TopicPartition:
+    return TopicPartition(commands_topic(pool), inbox)
 
 
 def check_fits(outputs: Outputs) -> None:

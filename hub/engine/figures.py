@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from schemas import TERMINAL_STATES
 from schemas.instruments import COUNT_BOUNDS, OPERATION_BOUNDS, WAIT_BOUNDS
 
 from ..core import LIVE, EmittedEvent, PartitionState, TaskCategory, us_of
@@ -87,39 +86,40 @@ class PartitionFigures:
     def committed(self, events: Iterable[EmittedEvent], now_us: int, began: float) -> None:
         """These events of a batch of the time `now_us` are committed; the commit was requested at `began`, a time of `clock`."""
         self.commit_seconds.record(self.clock() - began)
-        moves: dict[tuple[str | None, str | None, str | None, str, str], int] = {}
+        active, live = self.active, _LIVE
         for event in events:
-            after = event.to_state
+            before, after = event.from_state, event.to_state
             if after is None or event.kind != "task":
                 continue
-            data: Any = event.data
-            move = event.namespace, event.taskname, event.from_state, after, getattr(data, "queue", "")
-            moves[move] = moves.get(move, 0) + 1
-            if after in TERMINAL_STATES and data.attempt:
-                _count(self.completions, data.queue)
+            name = event.namespace or "", event.taskname or ""
+            states = active.get(name) or active.setdefault(name, {})
+            if before is not None:
+                if left := states.get(before, 0) - 1:
+                    states[before] = left
+                else:
+                    del states[before]
+            if after in live:
+                states[after] = states.get(after, 0) + 1
+            else:
+                self._count_end(name, event.data)
+            if after == "ready" or before == "ready":
+                self._pass_queue(getattr(event.data, "queue", ""), before, after)
             if event.src[0] == "a":  # the others begin with a number
                 self._was_due(event.src, now_us)
-        for (namespace, name, before, after, queue), number in moves.items():
-            self._move((namespace or "", name or ""), before, after, number)
-            if after == "ready" or before == "ready":
-                self._pass_queue(queue, before, after, number)
 
-    def _pass_queue(self, queue: str, before: str | None, after: str, number: int) -> None:
-        if before == "ready":
-            _add(self.waiting, queue, -number)
-        if after == "ready":
-            _add(self.waiting, queue, number)
-            if before not in _BEFORE_AGAIN:
-                _count(self.arrivals, queue, number)
-
-    def _move(self, name: NameOfTask, before: str | None, after: str, number: int) -> None:
-        states = self.active.setdefault(name, {})
-        if after in _LIVE:
-            _add(states, after, number)
-        if before is not None:
-            _add(states, before, -number)
-        if not states:
+    def _count_end(self, name: NameOfTask, data: Any) -> None:
+        if not self.active[name]:
             del self.active[name]
+        if data.attempt:
+            _count(self.completions, data.queue)
+
+    def _pass_queue(self, queue: str, before: str | None, after: str) -> None:
+        if before == "ready":
+            _add(self.waiting, queue, -1)
+        else:
+            _add(self.waiting, queue, 1)
+            if before not in _BEFORE_AGAIN:
+                _count(self.arrivals, queue)
 
     def _was_due(self, src: str, now_us: int) -> None:
         """`src` is the provenance of an event that a timer caused: `agenda/<partition>/<kind>:<task>.<mark>/<due ms>/<n>`."""
@@ -161,9 +161,9 @@ class PartitionFigures:
                 yield row.pool, row.state
 
 
-def _count(totals: dict[str, int], queue: str, number: int = 1) -> None:
+def _count(totals: dict[str, int], queue: str) -> None:
     queue = queue if queue in totals or len(totals) < QUEUES_MAX else OTHER
-    totals[queue] = totals.get(queue, 0) + number
+    totals[queue] = totals.get(queue, 0) + 1
 
 
 def _add(numbers: dict[str, int], key: str, number: int) -> None:

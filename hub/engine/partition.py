@@ -31,6 +31,7 @@ from ..core import (
     cut,
     decide_report,
     dispatch,
+    earliest,
     encode_row,
     expire_leases,
     expire_starts,
@@ -206,15 +207,14 @@ class EnginePartition:
     def next_due(self) -> int | None:
         """When `process` has work to do without records, in microseconds since the Unix epoch, or None."""
         state = self.state
-        times = [state.agenda.next_due(), next_lease_expiry(state.workers)]
+        due_us = earliest(state.agenda.next_due(), next_lease_expiry(state.workers))
         if state.start_deadlines:
-            times.append(state.start_deadlines[0][0])
-        expiry = state.ended.next_expiry()
-        if expiry is not None:
-            times.append(expiry + EXPIRY_SLACK_US)
+            due_us = earliest(due_us, state.start_deadlines[0][0])
+        if (expiry_us := state.ended.next_expiry()) is not None:
+            due_us = earliest(due_us, expiry_us + EXPIRY_SLACK_US)
         if not self._leases_checked and (state.held or state.worker_rows):
-            times.append(self.now_us)
-        return min((time for time in times if time is not None), default=None)
+            due_us = earliest(due_us, self.now_us)
+        return due_us
 
     def extend_deadlines(self, gap_us: int) -> None:
         """Extend leases and start deadlines by `gap_us`, for which this process was suspended."""
@@ -236,10 +236,11 @@ class EnginePartition:
         return 0 if self.partitions == 1 else partition_of(name, self.partitions)
 
     def _forget_expired(self, changes: Changes) -> None:
-        expiry = self.state.ended.next_expiry()
-        over = len(self.state.ended) > self.settings.ended_entries_max
-        if over or (expiry is not None and (changes.writes or expiry + EXPIRY_SLACK_US <= changes.now_us)):
-            changes.gone += self.state.ended.take_expired(changes.now_us, EXPIRED_PER_BATCH)
+        ended = self.state.ended
+        expiry_us = ended.next_expiry()
+        expired = expiry_us is not None and expiry_us + (0 if changes.writes else EXPIRY_SLACK_US) <= changes.now_us
+        if expired or len(ended) > self.settings.ended_entries_max:
+            changes.gone += ended.take_expired(changes.now_us, EXPIRED_PER_BATCH)
 
     # One record
 

@@ -130,11 +130,12 @@ class ClassicSession:
     ) -> list["asyncio.Future[Any]"]:
         futures = []
         batch = producer.create_batch()
-        for key, value, headers, timestamp_ms in records:
-            if batch.append(timestamp=timestamp_ms, key=key, value=value, headers=list(headers)) is None:
+        for record in records:
+            fields = {"timestamp": record.timestamp_ms, "key": record.key, "value": record.value, "headers": list(record.headers)}
+            if batch.append(**fields) is None:
                 futures.append(await producer.send_batch(batch, partition.topic, partition=partition.partition))
                 batch = producer.create_batch()
-                batch.append(timestamp=timestamp_ms, key=key, value=value, headers=list(headers))
+                batch.append(**fields)
         futures.append(await producer.send_batch(batch, partition.topic, partition=partition.partition))
         return futures
 

@@ -31,7 +31,8 @@ def encode_records(records: Iterable[Record]) -> EncodedRecords:
     varints, join = VARINTS, b"".join
     parts: list[bytes] = []
     count = first_ms = largest_ms = 0
-    for key, value, headers, timestamp_ms in records:
+    for record in records:
+        key, value, headers, timestamp_ms = record.key, record.value, record.headers, record.timestamp_ms
         if not count:
             first_ms = largest_ms = timestamp_ms
         elif timestamp_ms > largest_ms:

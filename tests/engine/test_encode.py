@@ -59,6 +59,13 @@ def test_entities_of_different_kinds_with_one_name_are_distinguished() -> None:
     assert sources(event("task", "x"), event("worker", "x")) == [b"/hub/-/task/x", b"/hub/-/worker/x"]
 
 
+def test_a_later_run_of_an_id_has_headers_and_a_key_of_its_own() -> None:
+    before, after = event("task", "x", namespace="n"), event("task", "x", namespace="m", root="r")
+    for one, source, key in ((before, b"/hub/n/task/x", b"x"), (after, b"/hub/m/task/x", b"r"), (before, b"/hub/n/task/x", b"x")):
+        (record,) = encode_events([one], 1, NOW_US)
+        assert (header_map(record.headers)["ce_source"], record.key) == (source, key)
+
+
 @pytest.mark.parametrize(
     ("subject", "namespace", "source"),
     [

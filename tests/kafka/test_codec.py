@@ -11,6 +11,7 @@ from crc32c import crc32c
 from hypothesis import given
 from hypothesis import strategies as st
 from kio.records.readers import read_batch
+from msgspec.structs import replace
 
 from hub.kafka import CorruptBatch, EncodedHeaders, Record, build_batch, build_batches, read_batches
 from hub.kafka.codec import size_of, split
@@ -94,11 +95,11 @@ def test_a_batch_has_the_bytes_that_the_builder_of_aiokafka_makes(
     records: list[Record], producer_id: int, epoch: int, sequence: int, transactional: bool
 ) -> None:
     builder = DefaultRecordBatchBuilder(2, 0, int(transactional), producer_id, epoch, sequence, 1 << 30)
-    for offset, (key, value, given_headers, timestamp_ms) in enumerate(records):
-        builder.append(offset, timestamp_ms, key, value, given_headers)
+    for offset, record in enumerate(records):
+        builder.append(offset, record.timestamp_ms, record.key, record.value, record.headers)
     about = {"producer_id": producer_id, "producer_epoch": epoch, "base_sequence": sequence, "transactional": transactional}
     assert build_batch(records, **about) == bytes(builder.build())  # type: ignore[arg-type]
-    encoded = [record._replace(headers=EncodedHeaders(encode_headers(record.headers))) for record in records]
+    encoded = [replace(record, headers=EncodedHeaders(encode_headers(record.headers))) for record in records]
     assert build_batch(encoded, **about) == build_batch(records, **about)  # type: ignore[arg-type]
     assert [list(record.headers) for record in encoded] == [list(record.headers) for record in records]
 

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from hub.kafka import (
     BrokerUnreachable,
@@ -34,7 +35,7 @@ async def write(world: World, topic: str, *values: str) -> int:
     session = world.session(unique("writer"))
     await session.open()
     offsets = await session.commit(
-        {TopicPartition(topic, 0): [record(value)._replace(headers=[("ce_type", b"t")]) for value in values]}
+        {TopicPartition(topic, 0): [replace(record(value), headers=[("ce_type", b"t")]) for value in values]}
     )
     await session.close()
     first = offsets[TopicPartition(topic, 0)]

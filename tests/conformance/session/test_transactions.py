@@ -4,6 +4,7 @@ import asyncio
 import time
 
 import pytest
+from msgspec.structs import replace
 
 from hub.kafka import RecordTooLarge, SessionFailed, TopicPartition
 from tests.brokers import unique
@@ -41,8 +42,8 @@ async def test_keys_tombstones_headers_and_times_come_back_as_written(world: Wor
     session = world.session(owner)
     await session.open()
     written_ms = time.time_ns() // 1_000_000 - 123  # Apache Kafka deletes much older records after some seconds
-    written = record("v")._replace(headers=[("ce_type", b"task.created"), ("empty", b"")], timestamp_ms=written_ms)
-    await session.commit({TopicPartition(topic, 0): [written, record("x", None), record("x")._replace(value=None, headers=())]})
+    written = replace(record("v"), headers=[("ce_type", b"task.created"), ("empty", b"")], timestamp_ms=written_ms)
+    await session.commit({TopicPartition(topic, 0): [written, record("x", None), replace(record("x"), value=None, headers=())]})
     one, two, three = await world.committed(topic)
     assert (one.key, one.value, list(one.headers), one.timestamp_ms) == (
         b"key",
