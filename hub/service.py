@@ -32,6 +32,16 @@ def no_log(_: BaseException) -> None:
     """An `on_failed` for tasks whose error is raised to a waiting caller and must not be logged as well."""
 
 
+async def set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait until `event` is set, for at most `seconds`. Returns whether it was set in that time."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
 async def run_until(event: asyncio.Event, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     """Run `work` until it ends, or until `event` is set, which cancels it. Returns its task, which has ended."""
     loop = asyncio.get_running_loop()

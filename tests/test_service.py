@@ -5,8 +5,9 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from hub.service import ServiceTasks, no_log, run_until
+from hub.service import ServiceTasks, no_log, run_until, set_within
 from tests.components.running import until
+from tests.virtual_time import run
 
 
 class Mistake(Exception):
@@ -152,3 +153,20 @@ async def test_work_ends_when_an_event_is_set() -> None:
     assert (await run_until(event, asyncio.sleep(0, "done"))).result() == "done"
     event.set()
     assert (await run_until(event, asyncio.Event().wait())).cancelled()
+
+
+def test_a_wait_for_an_event_says_whether_it_was_set_in_time() -> None:
+    async def main() -> None:
+        event, loop = asyncio.Event(), asyncio.get_running_loop()
+        assert not await set_within(event, 3.0)
+        assert loop.time() == 3.0
+        loop.call_later(1, event.set)
+        assert await set_within(event, 3.0)
+        assert await set_within(event, -1.0)
+        assert loop.time() == 4.0
+        waiting = asyncio.ensure_future(set_within(asyncio.Event(), 3.0))
+        loop.call_later(1, waiting.cancel)
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    run(main())

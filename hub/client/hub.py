@@ -80,8 +80,8 @@ class Hub:
         if escaped_bytes(self.source) > SOURCE_BYTES:
             raise ConfigurationError(f"source: it is longer than {SOURCE_BYTES} bytes; use a shorter one.")
         common = (*_BASE, ("ce_source", self.source.encode()))
-        self._submission_headers = HeaderTemplate((*common, ("ce_type", b"task.created")), ["ce_id", "replyto", "traceparent"])
-        self._request_headers = HeaderTemplate(common, ["ce_type", "ce_id", "replyto"])
+        self._submission_headers = HeaderTemplate((*common, ("ce_type", b"task.created")), "ce_id")
+        self._request_headers = HeaderTemplate(common, "ce_type")
         self._sender = transport.sender(client_id=self._client_id, linger_ms=linger_ms)
         self._replies: ReplyReader | None = None
         self._replies_starting = asyncio.Lock()
@@ -137,17 +137,18 @@ class Hub:
     async def _submit(self, submissions: list[Submission], *, reply: bool = True) -> list[TaskHandle]:
         replies = (self._replies or await self._reader()) if reply else None
         trace = current_traceparent()
+        tracing = () if trace is None else (("traceparent", trace),)
         handles, outgoing = [], []
         for submission in submissions:
             task, root = identity_of(submission)
             several = submission.root_id is not None and submission.tasks is not None
             event_id = str(uuid_utils.uuid7()) if several else task
-            handle, address = TaskHandle(self, task, root), None
+            handle, further = TaskHandle(self, task, root), tracing
             if replies is not None:
                 handle._pending = replies.expect(task, root, on_warning=handle._warn)
-                address = handle._pending.address
+                further = (*tracing, ("replyto", handle._pending.address))
             handles.append(handle)
-            headers = self._submission_headers.fill(event_id.encode(), address, trace)
+            headers = self._submission_headers.fill(event_id.encode(), *further)
             partition = partition_of(root, self.partitions)
             outgoing.append(Outgoing(INTAKE, partition, root.encode(), _encoder.encode(submission), headers))
         try:
@@ -166,7 +167,8 @@ class Hub:
         self, partition: int, kind: str, key: str, request: TaskRequest | DefinitionDeprecate, replyto: bytes | None
     ) -> None:
         """Send a request to one engine partition."""
-        headers = self._request_headers.fill(kind.encode(), str(uuid_utils.uuid7()).encode(), replyto)
+        event_id = ("ce_id", str(uuid_utils.uuid7()).encode())
+        headers = self._request_headers.fill(kind.encode(), event_id, *(() if replyto is None else [("replyto", replyto)]))
         await self._sender.send(Outgoing(INTAKE, partition, key.encode(), json.encode(request), headers))
 
     # Waiting
@@ -196,7 +198,7 @@ class Hub:
         if pending is None:
             pending = handle._pending = (await self._reader(timeout_seconds)).expect(handle.id, handle.root)
             await self._ask(handle.id, handle.root, True, pending.address)
-        if not await pending.wait(timeout_seconds):
+        if not (pending.is_done or await pending.wait(timeout_seconds)):
             raise WaitTimeoutError(handle.id, timeout_seconds or 0.0, await self._state_of(handle))
         try:
             reply = pending.result()

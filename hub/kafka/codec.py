@@ -107,12 +107,7 @@ def read_batches(data: bytes | memoryview, *, aborted: Iterable[tuple[int, int]]
 
 def end_of_batches(data: bytes) -> int:
     """The offset after the last complete batch in `data`, control batches included; 0 if there is none."""
-    position = after = 0
-    while position + layout.START.size <= len(data):
-        base_offset, length = layout.START.unpack_from(data, position)
-        end = position + layout.START.size + length
-        if not position < end <= len(data):
-            break
-        after = base_offset + layout.last_offset_delta(data, position) + 1
-        position = end
+    after = 0
+    for base_offset, start, _ in layout.whole_batches(data):
+        after = base_offset + layout.last_offset_delta(data, start) + 1
     return after

@@ -66,24 +66,21 @@ def encode_headers(headers: Iterable[tuple[str, bytes | None]]) -> bytes:
 
 
 class HeaderTemplate:
-    """Headers of similar records: `constant` ones, which are encoded once, and further ones by name, whose values differ."""
+    """Headers of similar records: `constant` ones, which are encoded once, then one of `name`, whose values differ."""
 
-    __slots__ = ("_constant", "_count", "_names")
+    __slots__ = ("_count", "_data")
 
-    def __init__(self, constant: Sequence[tuple[str, bytes]], names: Iterable[str]) -> None:
+    def __init__(self, constant: Sequence[tuple[str, bytes]], name: str) -> None:
         """Raises UnicodeEncodeError."""
-        self._count = len(constant)
-        self._constant = b"".join([encode_header(name, value) for name, value in constant])
-        self._names = tuple(map(encode_name, names))
+        self._count = len(constant) + 1
+        self._data = b"".join([encode_header(*header) for header in constant]) + encode_name(name)
 
-    def fill(self, *values: bytes | None) -> EncodedHeaders:
-        """The headers of a record: the constant ones, and the further ones with these values; one with None is omitted."""
-        count, data = self._count, self._constant
-        for name, value in zip(self._names, values, strict=True):
-            if value is not None:
-                count += 1
-                data += b"%b%b%b" % (name, VARINTS[len(value)], value)
-        return EncodedHeaders(VARINTS[count] + data)
+    def fill(self, value: bytes, *further: tuple[str, bytes]) -> EncodedHeaders:
+        """The headers of a record with this value, and `further` ones after it. Raises as `encode_header` does."""
+        data = self._data + VARINTS[len(value)] + value
+        for header in further:
+            data += encode_header(*header)
+        return EncodedHeaders(VARINTS[self._count + len(further)] + data)
 
 
 def encode_header(name: str, value: bytes | None) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 
 from ..errors import Unreachable
 from ..logs import Logger
-from ..service import ServiceTasks
+from ..service import ServiceTasks, set_within
 from .cluster import Address
 from .connection import Connection
 from .errors import BrokerUnreachable
@@ -55,15 +55,8 @@ class Router:
             if due:
                 await self._route(due)
             else:
-                await self._wait(min(self._due.values()) - now)
-
-    async def _wait(self, seconds: float) -> None:
-        self._changed.clear()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
-        except TimeoutError:
-            pass
+                self._changed.clear()
+                await set_within(self._changed, min(self._due.values()) - now)
 
     async def _route(self, due: Collection[PartitionQueue]) -> None:
         for queue in due:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import NamedTuple
 
 from ..logs import Logger
-from ..service import ServiceTasks
+from ..service import ServiceTasks, set_within
 from .cluster import Cluster
 from .codec import BATCH_BYTES_MAX, size_of
 from .deadlines import DeadlineTimer
@@ -154,8 +154,9 @@ class Sender:
         while self._in_flight >= IN_FLIGHT_MAX and self._tasks.failure is None and not self._stopped:
             self._has_room.clear()
             await self._has_room.wait()
-        self._tasks.raise_failure()
-        self._raise_if_stopped()
+        if self._stopped or self._tasks.failure is not None:
+            self._tasks.raise_failure()
+            self._raise_if_stopped()
         queued = _queued(outgoing, partial(self._settle, outgoing, on_settled))
         self._in_flight += 1
         self._producer.post(outgoing.topic, outgoing.partition, queued)
@@ -195,12 +196,8 @@ class Sender:
         """Wait until all posted records are acknowledged; False on timeout, or if the sender fails or is stopped before."""
         if self._in_flight and not self._stopped and self._tasks.failure is None:
             self._flushed.clear()
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                await self._flushed.wait()
-        except TimeoutError:
-            return False
-        return self._tasks.failure is None and not (self._stopped and self._in_flight)
+        in_time = await set_within(self._flushed, timeout_seconds)
+        return in_time and self._tasks.failure is None and not (self._stopped and self._in_flight)
 
     async def watch(self) -> None:
         """Raises the unexpected error that keeps what was posted from being sent again; does not return."""

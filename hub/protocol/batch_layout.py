@@ -4,6 +4,7 @@ Format: https://kafka.apache.org/documentation/#recordbatch
 """
 
 import struct
+from collections.abc import Iterator
 
 HEADER = struct.Struct(">qiibIhiqqqhii")
 """All fields before the records: base offset, length, leader epoch, magic, checksum, attributes, last offset delta, first and
@@ -33,6 +34,19 @@ def end_of_batch(data: bytes, start: int) -> int:
     """The position after the batch at `start`. Raises `struct.error` if `data` ends before its length."""
     length: int = LENGTH.unpack_from(data, start + LENGTH_AT)[0]
     return start + LENGTH_COUNTS_FROM + length
+
+
+def whole_batches(data: bytes, at: int = 0) -> Iterator[tuple[int, int, int]]:
+    """(base offset, start, end) of each complete batch in `data` from position `at`, up to the first one that is incomplete or
+    shorter than its header."""
+    size = len(data)
+    while at + HEADER_BYTES <= size:
+        base_offset, length = START.unpack_from(data, at)
+        end = at + START.size + length
+        if not at + HEADER_BYTES <= end <= size:
+            return
+        yield base_offset, at, end
+        at = end
 
 
 def last_offset_delta(data: bytes, start: int = 0) -> int:

@@ -10,6 +10,11 @@ class Announcements:
     def __init__(self) -> None:
         self._pending: dict[Attempt, None] = {}
 
+    @property
+    def any_pending(self) -> bool:
+        """Whether the start of a running body is not reported yet."""
+        return bool(self._pending)
+
     def add(self, attempt: Attempt, now: float) -> None:
         """Add an attempt whose body begins at `now`."""
         attempt.began_at = now

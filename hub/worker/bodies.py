@@ -10,7 +10,7 @@ from typing import Any
 from schemas import FIRST_VERSION, ExecuteAttempt, TaskError, definition_id, quoted
 
 from ..logs import Logger
-from ..service import ServiceTasks
+from ..service import ServiceTasks, set_within
 from .attempts import Attempt
 from .context import TaskContext
 from .effects import ImmediateEffect
@@ -141,22 +141,19 @@ class Bodies:
             threads=self._threads,
             timeout_seconds=command.timeout_seconds,
             on_thread=None if definition.is_async else partial(self._in_thread, body),
+            task=body.task,
         )
         seconds = time.perf_counter() - began
-        self._figures.ran(command.namespace, command.name, outcome, seconds)
-        self._figures.processed(command.queue, outcome, seconds)
+        self._figures.ran(command.namespace, command.name, command.queue, outcome, seconds)
         return outcome
 
     async def _is_granted(self, body: Body, granted: asyncio.Event) -> bool:
         command = body.attempt.command
         await self._reporting.start(body.attempt)
-        try:
-            async with asyncio.timeout(command.start_seconds):
-                await granted.wait()
-        except TimeoutError:
+        in_time = await set_within(granted, command.start_seconds)
+        if not in_time:
             log.warning("no grant received in time; attempt cancelled", action="worker_not_granted", task=command.task)
-            return False
-        return True
+        return in_time
 
     def _unknown(self, command: ExecuteAttempt) -> Failed:
         wanted = quoted(definition_id(command.namespace, command.name, command.version or FIRST_VERSION))

@@ -76,8 +76,9 @@ class CommandReader:
         return command
 
     def _check(self, command: Command) -> None:
-        if isinstance(command, _OF_A_PARTITION):
-            self._check_partition(command.partition)
+        if isinstance(command, _OF_A_PARTITION) and not 0 <= command.partition < self.partitions:
+            number = quoted(str(command.partition))
+            raise MalformedRecord(f"partition: must be between 0 and {self.partitions - 1}, got {number}")
         if isinstance(command, ExecuteAttempt):
             problem = (
                 check_id(command.task, "task")
@@ -87,7 +88,3 @@ class CommandReader:
             )
             if problem is not None:
                 raise MalformedRecord(problem)
-
-    def _check_partition(self, partition: int) -> None:
-        if not 0 <= partition < self.partitions:
-            raise MalformedRecord(f"partition: must be between 0 and {self.partitions - 1}, got {quoted(str(partition))}")

@@ -11,7 +11,7 @@ from schemas import reports as r
 
 from ..errors import HubError
 from ..logs import Logger
-from ..service import ServiceTasks
+from ..service import ServiceTasks, set_within
 from .bodies import Bodies
 from .effects import (
     BeatSoon,
@@ -113,20 +113,12 @@ class Desk:
             due = time.perf_counter() + seconds
             if contended:
                 await asyncio.sleep(seconds)
-            elif await self._becomes_contended(seconds):
-                continue
+            else:
+                self._contended.clear()
+                if await set_within(self._contended, seconds):
+                    continue
             self._figures.loop_delay_seconds = max(0.0, time.perf_counter() - due)
             await self.tick()
-
-    async def _becomes_contended(self, seconds: float) -> bool:
-        """Wait until the slots are contended. False after `seconds`."""
-        self._contended.clear()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._contended.wait()
-        except TimeoutError:
-            return False
-        return True
 
     async def tick(self) -> None:
         """Execute what is due by the current time."""

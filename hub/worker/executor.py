@@ -47,13 +47,17 @@ async def execute_attempt(
     threads: Executor,
     timeout_seconds: float | None,
     on_thread: Callable[["Future[Any]"], None] | None = None,
+    task: "asyncio.Task[Any] | None" = None,
 ) -> Outcome:
     """Call the handler, async functions on the event loop, plain ones in a thread. Raises only if the caller itself is cancelled.
 
     `args`: a JSON object. A timeout cancels an async handler. A plain function continues in its thread, with `ctx.cancelled`
-    set, but its attempt has ended. `on_thread` is called with the future of the function in its thread."""
-    clock = asyncio.get_running_loop().time
-    began, task = clock(), asyncio.current_task()
+    set, but its attempt has ended. `on_thread` is called with the future of the function in its thread. `task`: the current
+    task, if the caller knows it."""
+    task = task or asyncio.current_task()
+    assert task is not None, "a coroutine is run by a task"
+    clock = task.get_loop().time
+    began = clock()
     limit = None if timeout_seconds is None else asyncio.timeout(timeout_seconds)
     try:
         call: Awaitable[Any]
@@ -77,7 +81,7 @@ async def execute_attempt(
         ran = clock() - began
         if context.cancelled:
             return Cancelled(ran)
-        if task is not None and task.cancelling():
+        if task.cancelling():
             raise
         return Failed(error_of(error), ran)  # Raised by the handler: something that it awaited was cancelled.
     except BaseException as error:  # A handler may raise anything; none of it may end the worker.
@@ -89,7 +93,7 @@ async def execute_attempt(
     return _succeeded(value, clock() - began)
 
 
-def _runs(task: "asyncio.Task[Any] | None") -> bool:
+def _runs(task: "asyncio.Task[Any]") -> bool:
     """Whether this is a step of the task and not the closing of its coroutine."""
     try:
         return asyncio.current_task() is task

@@ -1,6 +1,8 @@
 """Figures of a worker, as plain data: commands, run times of bodies, lost leases, the delay of its event loop. They are read at
 any time and published as metrics by `hub.runtime.instruments`."""
 
+from typing import TypeVar
+
 from schemas import COMMANDS
 from schemas.instruments import MESSAGING_BOUNDS, RUN_BOUNDS
 
@@ -29,6 +31,7 @@ class WorkerFigures:
         self.commands: dict[str, int] = {}
         self.ran_seconds: dict[tuple[str, str, str], Histogram] = {}
         self.processed_seconds: dict[tuple[str, str], Histogram] = {}
+        self._known: dict[_Key, _Distributions] = {}
         self.heartbeats = 0
         self.leases_lost = 0
         self.loop_delay_seconds = 0.0
@@ -38,38 +41,43 @@ class WorkerFigures:
         kind = _COMMAND_TYPES[type(command)]
         self.commands[kind] = self.commands.get(kind, 0) + 1
 
-    def ran(self, namespace: str, name: str, outcome: Outcome, seconds: float) -> None:
-        """A body ran for `seconds` and has ended."""
-        key = (namespace, name, _word_for(outcome))
-        distribution = self.ran_seconds.get(key)
-        if distribution is None:
-            if len(self.ran_seconds) >= SERIES_MAX:
-                key = (OTHER, OTHER, OTHER)
-            distribution = self.ran_seconds.setdefault(key, Histogram(RUN_BOUNDS))
-        distribution.record(seconds)
-
-    def processed(self, queue: str, outcome: Outcome, seconds: float) -> None:
+    def ran(self, namespace: str, name: str, queue: str, outcome: Outcome, seconds: float) -> None:
         """A body of a task of this queue ran for `seconds` and has ended."""
-        key = (queue, _error_type(outcome))
-        distribution = self.processed_seconds.get(key)
-        if distribution is None:
-            if len(self.processed_seconds) >= SERIES_MAX:
-                key = (OTHER, OTHER)
-            distribution = self.processed_seconds.setdefault(key, Histogram(MESSAGING_BOUNDS))
-        distribution.record(seconds)
+        key = (namespace, name, queue, _SUCCESS if type(outcome) is Succeeded else _end_of(outcome))
+        for distribution in self._known.get(key) or self._distributions(key):
+            distribution.record(seconds)
+
+    def _distributions(self, key: "_Key") -> "_Distributions":
+        namespace, name, queue, (word, error_type) = key
+        found = (
+            _one_of(self.ran_seconds, (namespace, name, word), (OTHER, OTHER, OTHER), RUN_BOUNDS),
+            _one_of(self.processed_seconds, (queue, error_type), (OTHER, OTHER), MESSAGING_BOUNDS),
+        )
+        if len(self._known) < SERIES_MAX:
+            self._known[key] = found
+        return found
 
 
-def _error_type(outcome: Outcome) -> str:
-    """As in the events of the attempt."""
-    if not isinstance(outcome, Failed):
-        return ""
-    return "AttemptTimedOut" if outcome.timed_out else outcome.error.type
+_SUCCESS = ("success", "")
+_Key = tuple[str, str, str, tuple[str, str]]
+_Distributions = tuple[Histogram, Histogram]
+_Labels = TypeVar("_Labels", bound=tuple[str, ...])
 
 
-def _word_for(outcome: Outcome) -> str:
+def _one_of(series: dict[_Labels, Histogram], labels: _Labels, other: _Labels, bounds: tuple[float, ...]) -> Histogram:
+    """The distribution of these labels; that of OTHER if it would be one too many."""
+    if labels not in series and len(series) >= SERIES_MAX:
+        labels = other
+    return series.setdefault(labels, Histogram(bounds))
+
+
+def _end_of(outcome: Outcome) -> tuple[str, str]:
+    """How a body ended, and the type of its error as in the events of the attempt (empty: none)."""
     match outcome:
         case Succeeded():
-            return "success"
-        case Failed():
-            return "timeout" if outcome.timed_out else "failure"
-    return "cancellation"
+            return _SUCCESS
+        case Failed(timed_out=True):
+            return "timeout", "AttemptTimedOut"
+        case Failed(error):
+            return "failure", error.type
+    return "cancellation", ""

@@ -6,14 +6,13 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Protocol
 
 from ..errors import HubError, cause_of
 from ..kafka import Outgoing
 from ..logs import Logger, OutageLog
-from ..service import ServiceTasks
+from ..service import ServiceTasks, set_within
 from .figures import WorkerFigures
 from .reports import ReportBuilder, Reports
 from .shared import Locked
@@ -137,9 +136,7 @@ class LeaseKeeper:
         interval = self._lease_seconds / BEATS_PER_LEASE
         next_beat = loop.time() + interval
         while not self._stopping:
-            with suppress(TimeoutError):
-                async with asyncio.timeout_at(next_beat):
-                    await wake.wait()
+            await set_within(wake, next_beat - loop.time())
             wake.clear()
             if self._stopping:
                 return

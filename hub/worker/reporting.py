@@ -48,8 +48,6 @@ class Reporting:
         self._calls = calls
         self._linger_seconds = linger_seconds
         self._linger: asyncio.Handle | None = None
-        self._begun: list[Attempt] = []
-        """The bodies that have begun since the linger was last considered."""
         self._starting: asyncio.Task[None] | None = None
         self.done = self.failed = self.cancelled = self.released = 0
 
@@ -59,14 +57,14 @@ class Reporting:
         """Report after the linger that a body began at `now`, unless it has ended by then."""
         with self._desk as desk:
             desk.starts.add(attempt, now)
-        self._begun.append(attempt)
         if self._linger is None:
             self._linger = asyncio.get_running_loop().call_soon(self._begin_linger)
 
     def _begin_linger(self) -> None:
         """No timer for bodies that have ended in the turn of the event loop in which they began."""
-        begun, self._begun = self._begun, []
-        if all(attempt.over for attempt in begun):
+        with self._desk as desk:
+            pending = desk.starts.any_pending
+        if not pending:
             self._linger = None
         elif self._linger_seconds:
             self._linger = asyncio.get_running_loop().call_later(self._linger_seconds, self._linger_over)
@@ -76,7 +74,6 @@ class Reporting:
     def _linger_over(self) -> None:
         """One timer for all pending starts."""
         self._linger = None
-        self._begun.clear()
         with self._desk as desk:
             due = desk.starts.claim_all()
         if due:

@@ -81,7 +81,7 @@ class ReportBuilder:
         self._key = identity.incarnation.encode()
         source = f"/worker/{identity.incarnation}".encode()
         common = (*_BASE, ("ce_source", source))
-        self._headers = {struct: HeaderTemplate((*common, ("ce_type", kind)), ["ce_id"]) for struct, kind in _KINDS.items()}
+        self._headers = {struct: HeaderTemplate((*common, ("ce_type", kind)), "ce_id") for struct, kind in _KINDS.items()}
         self._series = series.encode()
         self._numbers = count(1)
 

@@ -14,10 +14,10 @@ from kio.records.readers import read_batch
 from msgspec.structs import replace
 
 from hub.kafka import CorruptBatch, EncodedHeaders, Record, build_batch, build_batches, read_batches
-from hub.kafka.codec import size_of, split
+from hub.kafka.codec import end_of_batches, size_of, split
 from hub.kafka.encoding import COMPRESSIONS, HeaderTemplate, encode_headers
 from hub.kafka.fetched import visible_batches
-from hub.protocol.batch_layout import HEADER_BYTES
+from hub.protocol.batch_layout import HEADER_BYTES, whole_batches
 
 texts = st.binary(max_size=300)
 headers = st.lists(st.tuples(st.text(max_size=20), texts), max_size=4)
@@ -104,15 +104,14 @@ def test_a_batch_has_the_bytes_that_the_builder_of_aiokafka_makes(
     assert [list(record.headers) for record in encoded] == [list(record.headers) for record in records]
 
 
-@given(headers, st.lists(st.tuples(st.text(max_size=20), st.none() | texts), max_size=4))
-def test_a_template_encodes_the_constant_headers_and_those_that_have_a_value(
-    constant: list[tuple[str, bytes]], further: list[tuple[str, bytes | None]]
+@given(headers, st.text(max_size=20), texts, headers)
+def test_a_template_encodes_the_constant_headers_a_value_and_further_headers(
+    constant: list[tuple[str, bytes]], name: str, value: bytes, further: list[tuple[str, bytes]]
 ) -> None:
-    template = HeaderTemplate(constant, [name for name, _ in further])
-    values = [value for _, value in further]
+    template = HeaderTemplate(constant, name)
     for _ in range(2):
-        filled = template.fill(*values)
-        assert list(filled) == [*constant, *((name, value) for name, value in further if value is not None)]
+        filled = template.fill(value, *further)
+        assert list(filled) == [*constant, (name, value), *further]
         assert filled == EncodedHeaders(encode_headers(list(filled)))
 
 
@@ -123,6 +122,21 @@ def test_the_bound_of_a_size_holds_for_records_with_plain_and_with_encoded_heade
         size = len(build_batch([record])) - HEADER_BYTES
         assert size <= size_of(encoded)
         assert size <= size_of(record)
+
+
+@given(record_lists, record_lists, st.integers(-70, 60))
+def test_batches_are_walked_up_to_one_that_is_incomplete_or_has_no_valid_length(
+    first: list[Record], second: list[Record], length: int
+) -> None:
+    one, two = placed(build_batch(first), 10), placed(build_batch(second), 10 + len(first))
+    both = [(10, 0, len(one)), (10 + len(first), len(one), len(one) + len(two))]
+    assert list(whole_batches(one + two)) == both
+    assert list(whole_batches(one + two, len(one))) == both[1:]
+    assert end_of_batches(one + two) == 10 + len(first) + len(second)
+    broken = two[:8] + struct.pack(">i", min(length, HEADER_BYTES - 13)) + two[12:]
+    for rest in (two[:-1], two[:HEADER_BYTES], two[:5], broken):
+        assert list(whole_batches(one + rest)) == both[:1]
+        assert end_of_batches(one + rest) == 10 + len(first)
 
 
 def codec_of(batch: bytes) -> int:

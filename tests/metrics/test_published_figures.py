@@ -140,7 +140,7 @@ async def test_the_figures_of_a_worker_become_its_metrics() -> None:
     observe_worker(registry, worker)
     worker.figures.leases_lost = 2
     worker.figures.loop_delay_seconds = 0.25
-    worker.figures.ran("shop", "charge", Failed(TaskError(type="E", message=""), 0.0, timed_out=True), 3.0)
+    worker.figures.ran("shop", "charge", "mail", Failed(TaskError(type="E", message=""), 0.0, timed_out=True), 3.0)
     snapshot = await asyncio.to_thread(registry.collect)
     assert snapshot.value("hub.worker.leases.lost", pool="default") == 2
     assert snapshot.value("hub.worker.loop.delay", pool="default") == 0.25
@@ -156,7 +156,7 @@ async def test_bodies_and_commands_are_published_in_the_terms_of_the_messaging_c
     worker.figures.commands = {"attempt.execute": 3, "attempt.cancel": 1}
     error = TaskError(type="E", message="")
     for outcome in (Succeeded(b"", 0.0), Failed(error, 0.0), Failed(error, 0.0, timed_out=True)):
-        worker.figures.processed("mail", outcome, 3.0)
+        worker.figures.ran("shop", "charge", "mail", outcome, 3.0)
     snapshot = await asyncio.to_thread(registry.collect)
     process = {"messaging_system": "hub", "messaging_operation_name": "process", "messaging_destination_name": "mail"}
     for error_type in ("", "E", "AttemptTimedOut"):

@@ -80,5 +80,8 @@ def test_commands_are_counted_by_type() -> None:
 def test_the_number_of_distributions_is_limited() -> None:
     figures = WorkerFigures()
     for number in range(SERIES_MAX + 3):
-        figures.ran("default", f"t{number}", Succeeded(b"", 0.0), 0.5)
+        figures.ran("default", f"t{number}", f"q{number}", Succeeded(b"", 0.0), 0.5)
     assert (len(figures.ran_seconds), figures.ran_seconds[OTHER, OTHER, OTHER].count) == (SERIES_MAX + 1, 3)
+    assert (len(figures.processed_seconds), figures.processed_seconds[OTHER, OTHER].count) == (SERIES_MAX + 1, 3)
+    figures.ran("default", "t0", "q0", Succeeded(b"", 0.0), 0.5)
+    assert figures.ran_seconds["default", "t0", "success"].count == figures.processed_seconds["q0", ""].count == 2
