@@ -38,8 +38,8 @@ def build_batch(
 
 def size_of(record: Record) -> int:
     """Upper bound of the size of a record in an uncompressed batch, in bytes."""
-    key, value, headers, _ = record
-    size = _RECORD_OVERHEAD + len(key or b"") + len(value or b"")
+    headers = record.headers
+    size = _RECORD_OVERHEAD + len(record.key or b"") + len(record.value or b"")
     if type(headers) is EncodedHeaders:
         return size + len(headers.data)
     for name, value in headers:

@@ -118,7 +118,7 @@ def test_a_template_encodes_the_constant_headers_a_value_and_further_headers(
 @given(any_records)
 def test_the_bound_of_a_size_holds_for_records_with_plain_and_with_encoded_headers(records: list[Record]) -> None:
     for record in records:
-        encoded = record._replace(headers=EncodedHeaders(encode_headers(record.headers)))
+        encoded = replace(record, headers=EncodedHeaders(encode_headers(record.headers)))
         size = len(build_batch([record])) - HEADER_BYTES
         assert size <= size_of(encoded)
         assert size <= size_of(record)
