@@ -5,7 +5,6 @@ overwritten; the checksum covers neither. Format: https://kafka.apache.org/docum
 """
 
 import struct
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from crc32c import crc32c
@@ -146,15 +145,3 @@ def marker_batch(base_offset: int, producer_id: int, producer_epoch: int, *, com
 def marker_commits(batch: bytes) -> bool:
     """Whether a control batch is a commit marker (otherwise an abort)."""
     return batch[HEADER_BYTES + 8] == 1
-
-
-def whole_batches(data: bytes, at: int = 0) -> Iterator[tuple[int, int, int]]:
-    """(base offset, start, end) of each complete batch in `data` from position `at`; an incomplete one at the end is skipped."""
-    size = len(data)
-    while at + HEADER_BYTES <= size:
-        base_offset, length = layout.START.unpack_from(data, at)
-        end = at + layout.START.size + length
-        if end > size:
-            return
-        yield base_offset, at, end
-        at = end

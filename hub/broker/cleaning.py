@@ -11,8 +11,8 @@ from contextlib import suppress
 from typing import BinaryIO, NamedTuple
 
 from ..durable import sync_path
-from ..protocol.batch_layout import HEADER_BYTES, LENGTH_COUNTS_FROM
-from .batches import is_intact, read_header, whole_batches
+from ..protocol.batch_layout import HEADER_BYTES, LENGTH_COUNTS_FROM, whole_batches
+from .batches import is_intact, read_header
 from .compaction import CleaningFilter, Contents, KeyMap, Pause, Rules, map_keys
 from .errors import StorageDamaged
 from .segment import INDEX_INTERVAL_BYTES, Segment, SegmentIndex, segment_path, write_index

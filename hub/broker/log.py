@@ -15,8 +15,8 @@ from itertools import zip_longest
 from typing import Any, NamedTuple, Protocol
 
 from ..protocol import ErrorCode
-from ..protocol.batch_layout import last_offset_delta
-from .batches import BatchHeader, marker_commits, read_header, whole_batches
+from ..protocol.batch_layout import last_offset_delta, whole_batches
+from .batches import BatchHeader, marker_commits, read_header
 from .topic_settings import TopicSettings
 
 REMEMBERED_BATCHES = 5

@@ -7,8 +7,8 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..protocol.batch_layout import HEADER_BYTES, LENGTH_COUNTS_FROM
-from .batches import BatchHeader, read_header, whole_batches
+from ..protocol.batch_layout import HEADER_BYTES, LENGTH_COUNTS_FROM, whole_batches
+from .batches import BatchHeader, read_header
 from .errors import StorageDamaged
 from .segment import INDEX_ENTRY, INDEX_INTERVAL_BYTES, Segment, SegmentIndex, write_index
 

@@ -13,7 +13,8 @@ from aiokafka.errors import KafkaError
 from aiokafka.record.default_records import DefaultRecordBatch
 
 from hub.broker import BrokerServer
-from hub.broker.batches import is_intact, read_header, whole_batches
+from hub.broker.batches import is_intact, read_header
+from hub.protocol.batch_layout import whole_batches
 
 from .process import broker_process
 

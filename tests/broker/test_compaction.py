@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hub.broker import BrokerServer, BrokerSettings
-from hub.broker.batches import check_batch, is_intact, marker_batch, placed, read_header, sealed, whole_batches
+from hub.broker.batches import check_batch, is_intact, marker_batch, placed, read_header, sealed
 from hub.broker.compaction import (
     HASH_BYTES,
     KEY_OVERHEAD_BYTES,
@@ -34,6 +34,7 @@ from hub.broker.segment import LogTail
 from hub.broker.segments import SegmentStore
 from hub.broker.topic_settings import typed
 from hub.protocol import ErrorCode
+from hub.protocol.batch_layout import whole_batches
 
 from .client import STARTED_MS, until
 from .test_restart import crash

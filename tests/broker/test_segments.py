@@ -6,10 +6,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hub.broker.batches import placed, read_header, whole_batches
+from hub.broker.batches import placed, read_header
 from hub.broker.log import LogKey
 from hub.broker.segment import LogEntry, LogTail, SegmentEntry
 from hub.broker.segments import SegmentStore
+from hub.protocol.batch_layout import whole_batches
 
 from .client import batch
 

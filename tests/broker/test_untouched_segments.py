@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hub.broker import cleaning
-from hub.broker.batches import marker_batch, placed, read_header, whole_batches
+from hub.broker.batches import marker_batch, placed, read_header
 from hub.broker.compaction import CleaningFilter, Pause, Rules, Spans, add_span
 from hub.broker.log import LogKey
 from hub.broker.segment import LogTail, Segment
 from hub.broker.segments import SegmentStore
+from hub.protocol.batch_layout import whole_batches
 
 from .test_compaction import Pair, contents, keyed
 

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from hub.broker import Broker, BrokerSettings
-from hub.broker.batches import check_batch, marker_commits, read_header, whole_batches
+from hub.broker.batches import check_batch, marker_commits, read_header
 from hub.broker.files import FileStorage
 from hub.broker.local import LocalBroker
 from hub.protocol import ErrorCode
+from hub.protocol.batch_layout import whole_batches
 
 from .client import batch, values_of
 

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from hub.broker import Broker, LocalBroker
-from hub.broker.batches import read_header, whole_batches
+from hub.broker.batches import read_header
 from hub.broker.pending import PendingBlock
 from hub.broker.storage import CheckpointPlan
 from hub.kafka import REPLIES
 from hub.kafka.topics import COMMANDS_PREFIX, TopicSpec, hub_topics
+from hub.protocol.batch_layout import whole_batches
 
 from .disk import Disk
 from .loop import Process
