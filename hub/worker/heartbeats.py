@@ -117,16 +117,18 @@ class LeaseKeeper:
         self.soon(self._partitions)
 
     async def run(self, on_ready: Callable[[], object] = lambda: None) -> None:
-        """Connect (`on_ready`), then send heartbeats until `stop`. Raises HubError when it cannot connect."""
+        """Connect (`on_ready`), then send heartbeats until `stop`. Raises HubError when it cannot connect, and an ExceptionGroup
+        with the unexpected error after which no heartbeat can be sent any more."""
         try:
             await self._reports.start()
             self._renewed_at = dict.fromkeys(self._partitions, asyncio.get_running_loop().time())
             on_ready()
             async with asyncio.TaskGroup() as group:
                 keepers = [group.create_task(self._keep(partition)) for partition in self._partitions]
-                watch = group.create_task(self._watch())
+                others = [group.create_task(work) for work in (self._watch(), self._reports.watch())]
                 await asyncio.wait(keepers)
-                watch.cancel()
+                for other in others:
+                    other.cancel()
         finally:
             await self._reports.stop()
 

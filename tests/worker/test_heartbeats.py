@@ -242,6 +242,28 @@ def test_heartbeats_on_the_callers_loop_are_sent_until_they_are_stopped(cluster:
     virtual_time.run(main())
 
 
+def test_a_sender_that_can_send_nothing_more_ends_the_heartbeats_with_its_error(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken() -> None:
+        await asyncio.sleep(LEASE_SECONDS)
+        raise ValueError("a mistake of ours")
+
+    async def main() -> None:
+        failures: list[BaseException] = []
+        heartbeats = LoopHeartbeats(cluster.keeper(2), failures.append)
+        await heartbeats.start()
+        await asyncio.sleep(LEASE_SECONDS + 1)
+        assert ["a mistake of ours" in str(getattr(failure, "exceptions", "")) for failure in failures] == [True]
+        before = len(cluster.arrived)
+        await asyncio.sleep(LEASE_SECONDS)
+        assert len(cluster.arrived) == before
+        await heartbeats.stop()
+
+    monkeypatch.setattr(cluster, "watch", broken)
+    virtual_time.run(main())
+
+
 def test_heartbeats_on_the_callers_loop_that_cannot_connect_fail_at_once(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
