@@ -89,9 +89,10 @@ def read_batches(segment: Segment, pause: Pause) -> Iterator[BatchRead]:
             if not used and len(data) < min(want, segment.size - position):
                 raise StorageDamaged(f"segment {segment.path} ends inside a batch")
             if not used and len(data) >= HEADER_BYTES:
-                want = max(READ_BYTES, read_header(data).length + LENGTH_COUNTS_FROM)
-                if position + want > segment.size and len(data) == segment.size - position:
-                    raise StorageDamaged(f"segment {segment.path} ends inside a batch")
+                needed = read_header(data).length + LENGTH_COUNTS_FROM
+                if needed <= len(data) or position + needed > segment.size:
+                    raise StorageDamaged(f"segment {segment.path} is damaged at byte {position}")
+                want = max(READ_BYTES, needed)
             else:
                 want = READ_BYTES
             position += used

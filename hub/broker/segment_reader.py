@@ -39,6 +39,8 @@ class SegmentReader:
                 return data[first:stop]
             if after == 0:  # a single batch exceeds the window
                 header = read_header(data)
+                if header.length + LENGTH_COUNTS_FROM < HEADER_BYTES:
+                    raise StorageDamaged(f"segment {segment.path} is damaged at byte {position}")
                 if header.base_offset >= end:
                     return b""
                 if header.last_offset >= offset:

@@ -196,8 +196,11 @@ class Hub:
         """See TaskHandle.outcome."""
         pending = handle._pending
         if pending is None:
-            pending = handle._pending = (await self._reader(timeout_seconds)).expect(handle.id, handle.root)
-            await self._ask(handle.id, handle.root, True, pending.address)
+            replies = await self._reader(timeout_seconds)
+            pending = handle._pending  # another call may have begun to wait meanwhile
+            if pending is None:
+                pending = handle._pending = replies.expect(handle.id, handle.root)
+                await self._ask(handle.id, handle.root, True, pending.address)
         if not (pending.is_done or await pending.wait(timeout_seconds)):
             raise WaitTimeoutError(handle.id, timeout_seconds or 0.0, await self._state_of(handle))
         try:

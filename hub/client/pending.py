@@ -49,7 +49,7 @@ class PendingReply:
         outcome = self._outcome
         assert outcome is not None, "there is no reply yet"
         if isinstance(outcome, BaseException):
-            raise outcome
+            raise outcome.with_traceback(None)  # otherwise each caller would extend it
         return outcome
 
     async def wait(self, timeout_seconds: float | None = None) -> bool:

@@ -14,7 +14,8 @@ import aiokafka.consumer.fetcher
 import aiokafka.producer.sender
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.conn import AIOKafkaConnection, CloseReason
+from aiokafka.errors import KafkaConnectionError, KafkaError, OffsetOutOfRangeError
 
 from .cluster import Cluster
 from .codec import BATCH_BYTES_MAX
@@ -27,6 +28,21 @@ BACKOFF_SECONDS = 0.002
 """Replaces aiokafka's fixed backoff of 20 ms after CONCURRENT_TRANSACTIONS, which occurs in nearly every transaction."""
 aiokafka.producer.sender.BACKOFF_OVERRIDE = BACKOFF_SECONDS
 aiokafka.consumer.fetcher.MemoryRecords = FetchedBatches  # tolerates header names that are not UTF-8, see fetched.py
+
+_send = AIOKafkaConnection.send
+
+
+def _send_or_close(connection: AIOKafkaConnection, request: Any, expect_response: bool = True) -> Any:
+    """`AIOKafkaConnection.send`. A transport of uvloop that has closed in this turn of the event loop raises a RuntimeError where
+    one of asyncio raises an OSError, the only one that aiokafka treats as a lost connection."""
+    try:
+        return _send(connection, request, expect_response)
+    except RuntimeError as closed:
+        connection.close(reason=CloseReason.CONNECTION_BROKEN)
+        raise KafkaConnectionError(f"Connection at {connection.host}:{connection.port} broken: {closed}") from closed
+
+
+AIOKafkaConnection.send = _send_or_close
 
 REQUEST_BYTES_MAX = BATCH_BYTES_MAX
 PRODUCER: dict[str, Any] = {

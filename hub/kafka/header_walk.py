@@ -181,7 +181,7 @@ class HeaderWalk:
         for left in range(count, 0, -1):
             if (low := data[at]) == first and data.startswith(header, at):
                 prefix = SharedHeaders(data[begin:at], headers_at - begin, left)
-                if len(self._prefixes) >= PREFIXES_MAX:
+                if len(self._prefixes) >= PREFIXES_MAX and len(prefix.data) <= SHARED_BYTES_MAX:
                     self._older_prefixes.clear()
                     self._older_prefixes.update(self._prefixes)
                 _remember(self._prefixes, PREFIXES_MAX, prefix)

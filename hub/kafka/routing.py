@@ -61,6 +61,8 @@ class Router:
     async def _route(self, due: Collection[PartitionQueue]) -> None:
         for queue in due:
             del self._due[queue]
+            if not queue.has_work:  # its records were given up during the pause: the next one must not wait for another pause
+                queue.failures = 0
         queues = [queue for queue in due if queue.has_work]
         self._busy.update(queues)
         try:

@@ -1,16 +1,19 @@
 """Segment files: reading over gaps in offsets, and tables that earlier releases wrote."""
 
 import random
+import struct
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from hub.broker.batches import placed, read_header
+from hub.broker.cleaning import read_batches
+from hub.broker.errors import StorageDamaged
 from hub.broker.log import LogKey
 from hub.broker.segment import LogEntry, LogTail, SegmentEntry
 from hub.broker.segments import SegmentStore
-from hub.protocol.batch_layout import whole_batches
+from hub.protocol.batch_layout import BASE_OFFSET, whole_batches
 
 from .client import batch
 
@@ -50,6 +53,23 @@ def test_every_offset_leads_to_the_batch_that_holds_it_or_the_next_one(tmp_path:
         assert all(base < end for base in bases)
         assert bool(bases) == any(last >= wanted and base < end for base, last, _ in places)
     assert store.read(KEY, offset, 1000, offset + 1) == b""
+    store.close()
+
+
+@pytest.mark.parametrize("length", [10, -40], ids=["shorter than a header", "negative"])
+def test_a_batch_with_a_damaged_length_is_an_error_for_readers_and_for_compaction(tmp_path: Path, length: int) -> None:
+    store = SegmentStore(tmp_path, segment_bytes=1 << 31)
+    batches = [placed(batch([bytes(4000)]), number) for number in range(600)]
+    store.append(tail_of(batches, 600, segment_bytes=1 << 30))
+    (segment,) = store.segments(KEY)
+    with segment.path.open("r+b") as file:
+        file.seek(len(batches[0]) * 5 + BASE_OFFSET.size)
+        file.write(struct.pack(">i", length))
+    assert store.read(KEY, 4, 1, 600) == batches[4]
+    with pytest.raises(StorageDamaged, match="is damaged at byte"):
+        store.read(KEY, 5, 1, 600)
+    with pytest.raises(StorageDamaged, match="is damaged at byte"):
+        list(read_batches(segment, lambda: None))
     store.close()
 
 

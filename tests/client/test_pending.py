@@ -51,3 +51,14 @@ def test_an_error_instead_of_a_reply_is_raised_to_each_caller() -> None:
     for _ in range(2):
         with pytest.raises(LookupError, match="gone"):
             reply.result()
+
+
+def test_the_traceback_of_an_error_does_not_grow_with_each_caller() -> None:
+    reply = pending()
+    reply.resolve(LookupError("gone"))
+    lengths = set()
+    for _ in range(3):
+        with pytest.raises(LookupError) as raised:
+            reply.result()
+        lengths.add(len(raised.traceback))
+    assert len(lengths) == 1

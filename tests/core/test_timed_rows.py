@@ -4,7 +4,7 @@ from typing import Any
 
 from hub.core import EMPTY, DefinitionRow, EndedRow, MetaRow, PartitionState, Task, TaskRow, encode_row, restore, restore_timed
 from hub.core.rows.task import Steps, Timers
-from hub.core.rows.timed import DUE_US_MAX, TimedRows, divide_rows
+from hub.core.rows.timed import NUMBER_MAX, TimedRows, divide_rows
 from schemas import Definition
 
 DAY_US = 86_400_000_000
@@ -46,7 +46,8 @@ def test_all_other_rows_stay_as_they_are() -> None:
             "task/expires": scheduled(timers=Timers(start=1, expire=2)),
             "task/limited": scheduled(timers=Timers(start=1, total=0)),
             "task/untimed": scheduled(timers=Timers()),
-            "task/far": scheduled(DUE_US_MAX + 1),
+            "task/far": scheduled(NUMBER_MAX + 1),
+            "task/often": retrying(5, dispatch=NUMBER_MAX + 1),
             "task/ended": EndedRow(
                 ended="completed", run=1, sequence=3, name="mail", until_us=1, finished_at="", reason="scheduled"
             ),

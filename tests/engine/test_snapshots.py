@@ -394,6 +394,21 @@ async def test_a_snapshot_is_written_before_the_one_before_gets_too_old(broker: 
     assert read_snapshot(snapshot_path(tmp_path, 0), partitions=1) is not None
 
 
+def test_a_snapshot_has_the_categories_of_its_rows_only(tmp_path: Path) -> None:
+    path, place, gone = snapshot_path(tmp_path, 0), None, frozenset[bytes]()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for last in range(6):
+        rows = dict(
+            encode_row(b"task/%d" % n, TaskRow(name="m", run=1, state="scheduled", queue=f"q{n}", timers=Timers(start=5)))
+            for n in range(last * 100, last * 100 + 100)
+        )
+        extend_snapshot(path, place, Snapshot(rows, last, bytes(16), 1), gone, partitions=1)
+        place, gone = Place(last, bytes(16)), frozenset(rows)
+    found = read_snapshot(path, partitions=1)
+    assert found is not None
+    assert sum(len(block.categories) for block in found.timed) == sum(map(len, found.timed)) == 100
+
+
 async def test_the_changelog_gives_in_the_brokers_process_what_is_on_disk_only(tmp_path: Path) -> None:
     """A snapshot that holds what the log loses with the process would be continued by another history."""
     storage = SlowDisk(tmp_path)

@@ -10,6 +10,9 @@ from dataclasses import replace
 
 import aiokafka.producer.sender as sender
 import pytest
+from aiokafka.conn import AIOKafkaConnection
+from aiokafka.errors import KafkaConnectionError
+from aiokafka.protocol.admin import ApiVersionRequest
 
 from hub.errors import Unreachable
 from hub.kafka import BrokerUnreachable, Cluster, clients, make_admin, make_consumer, make_producer, wait_until_reachable
@@ -113,3 +116,17 @@ async def test_waiting_ends_when_the_broker_comes_up() -> None:
 def test_importing_the_layer_imports_no_schema_library() -> None:
     code = "import sys, hub.kafka; print(sorted({m.split('.')[0] for m in sys.modules} & {'kio', 'pydantic', 'faust'}))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+async def test_a_transport_that_has_closed_in_the_same_turn_is_a_lost_connection_for_aiokafka() -> None:
+    class Closed:
+        def write(self, data: bytes) -> None:
+            raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+
+        def close(self) -> None: ...
+
+    connection = AIOKafkaConnection("127.0.0.1", 1)
+    connection._writer, connection._versions = Closed(), {18: (0, 0)}
+    with pytest.raises(KafkaConnectionError, match=r"127\.0\.0\.1:1 broken: .*handler is closed"):
+        connection.send(ApiVersionRequest())
+    assert not connection.connected()

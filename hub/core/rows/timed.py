@@ -16,8 +16,8 @@ from .task import TaskRow, task_row_decoder
 TIMER_OF = {"scheduled": "start", "retrying": "retry"}
 """The states in which a task waits only for a time, and the timer that ends them."""
 
-DUE_US_MAX = 2**62
-"""A row with a later due time is not kept in columns: MessagePack has no larger integers."""
+NUMBER_MAX = 2**62
+"""A row with a larger due time or mark is not kept in columns: MessagePack has no such integers."""
 
 TaskCategory = tuple[str, str, str, str]
 """Namespace, name, state and queue of tasks."""
@@ -40,9 +40,9 @@ class TimedRows(Struct, array_like=True):
         return len(self.keys)
 
     def extend(self, other: "TimedRows") -> None:
-        """Add the rows of `other`, which has none of these keys."""
+        """Add the rows of `other`, which has none of these keys, with those of its categories that have rows."""
         known = {category: place for place, category in enumerate(self.categories)}
-        places = [known.setdefault(category, len(known)) for category in other.categories]
+        places = {used: known.setdefault(other.categories[used], len(known)) for used in dict.fromkeys(other.places)}
         self.categories = list(known)
         self.places += map(places.__getitem__, other.places)
         self.keys += other.keys
@@ -108,4 +108,6 @@ def _due_us(row: TaskRow) -> int | None:
     if timers.expire is not None or timers.total is not None:
         return None
     due_us = timers.start if row.state == "scheduled" else timers.retry
-    return due_us if due_us is not None and 0 <= due_us <= DUE_US_MAX else None
+    if due_us is None or not (0 <= due_us <= NUMBER_MAX and 0 <= row.dispatch <= NUMBER_MAX):
+        return None
+    return due_us
