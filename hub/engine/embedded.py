@@ -14,9 +14,6 @@ from .settings import EngineSettings, LoopSettings
 #: Most reports per batch in the broker's process: clients of the broker wait while a batch is decided (about 40 µs per report).
 EMBEDDED_MAX_RECORDS = 128
 
-#: Poll interval without records and due timers (seconds): new records wake the loop, so it may be long.
-IDLE_SECONDS = 1.0
-
 #: Delay of the restart of a fenced loop (seconds).
 RESTART_SECONDS = 1.0
 
@@ -35,7 +32,7 @@ class EmbeddedEngine:
         partitions = local.topics()[INTAKE]
         loop_settings = loop_settings or LoopSettings(max_records=EMBEDDED_MAX_RECORDS)
         broker = InProcessBroker(local, compression=loop_settings.compression)
-        self._owned = OwnedPartitions(broker, partitions, settings, loop_settings, data_dir, idle_seconds=IDLE_SECONDS)
+        self._owned = OwnedPartitions(broker, partitions, settings, loop_settings, data_dir)
         self._wanted = set(range(partitions))
 
     @property

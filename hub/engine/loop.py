@@ -45,8 +45,8 @@ from .snapshots import Snapshot
 
 log = Logger(__name__)
 
-#: Poll interval without records and due timers (seconds).
-IDLE_SECONDS = 0.2
+#: Poll interval without records and due timers (seconds). New records wake the loop.
+IDLE_SECONDS = 1.0
 
 #: The interval after a turn with records (seconds). Only longer reads are interrupted by `stop`, which takes a task per read.
 PROMPT_SECONDS = 0.2

@@ -25,8 +25,8 @@ from .settings import COMPRESSION
 #: A reader without records for this time is checked for whether it is really at the end (seconds).
 CHECK_SECONDS = 5.0
 
-#: `fetch.max.wait.ms` (milliseconds): the known end of the log may be this old.
-FETCH_WAIT_MS = 200
+#: `fetch.max.wait.ms` (milliseconds): the known end of the log may be this old, unless a timer is due earlier.
+FETCH_WAIT_MS = 1_000
 
 #: How long disk usage of the brokers is cached (seconds).
 SPACE_SECONDS = 8.0
@@ -99,7 +99,7 @@ class TcpBroker:
 
     async def intake(self, partition: int, offset: int) -> Intake:
         """The intake, positioned at `offset`."""
-        reader = PartitionReader(self._cluster, max_wait_ms=FETCH_WAIT_MS)
+        reader = PartitionReader(self._cluster, max_wait_ms=FETCH_WAIT_MS, within_read=True)
         try:
             await reader.open(INTAKE, partition, offset)
             return TcpIntake(reader, await reader.start_offset())

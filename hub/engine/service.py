@@ -14,7 +14,7 @@ from ..logs import Logger
 from ..service import ServiceTasks
 from .figures import PartitionFigures
 from .format import FormatMismatch, check_hub_format
-from .loop import IDLE_SECONDS, PartitionLoop, outage_log
+from .loop import PartitionLoop, outage_log
 from .over_tcp import TcpBroker
 from .ports import EngineBroker
 from .progress import PartitionProgress
@@ -33,8 +33,7 @@ class EngineFailedError(Exception):
 
 
 class OwnedPartitions:
-    """The loops of the partitions that this process owns now, and the task that follows which ones it should own.
-    `idle_seconds`: see `PartitionLoop`."""
+    """The loops of the partitions that this process owns now, and the task that follows which ones it should own."""
 
     def __init__(
         self,
@@ -43,11 +42,8 @@ class OwnedPartitions:
         settings: EngineSettings | None,
         loop_settings: LoopSettings | None,
         snapshots: Path | None,
-        *,
-        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._broker = broker
-        self._idle_seconds = idle_seconds
         self.partitions = partitions
         self._settings = settings
         self._loop_settings = loop_settings
@@ -90,7 +86,6 @@ class OwnedPartitions:
             on_ready=self._is_ready,
             outages=self._outages,
             figures=self.figures.setdefault(partition, PartitionFigures()),
-            idle_seconds=self._idle_seconds,
         )
         self.loops[partition] = loop
         task = self._tasks.start(_or_engine_failed(loop.run), f"engine-{partition}")

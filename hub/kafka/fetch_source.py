@@ -39,6 +39,11 @@ class SourceOwner(Protocol):
     def has_room(self) -> bool:
         """Whether more may be requested."""
 
+    @property
+    def wait_ms(self) -> int:
+        """How long the broker may wait for records before it responds to a request that is sent now; at most `max_wait_ms` of the
+        limits."""
+
     def answered(self, source: "FetchSource", moved: bool, refused: list[TopicPartition]) -> None:
         """A response was processed. `moved`: a partition has batches or a failure, or its position has moved; `refused`: the
         partitions that the broker does not serve, which are removed from the source."""
@@ -120,7 +125,7 @@ class FetchSource:
                 more = more or buffer.may_have_more
         if not wanted or not self._owner.has_room:
             return
-        body = self._codec.write(*self._session.request(wanted))
+        body = self._codec.write(*self._session.request(wanted), max_wait_ms=self._owner.wait_ms)
         self._sent, self._is_polling, self._sent_at = sent, not more, time.monotonic()
         try:
             self.broker.connection.send(self._kind, body, self._answered, self._lost, timeout_seconds=self._timeout_seconds)

@@ -26,6 +26,8 @@ from .fetch_places import SourceSettings, SourceTable
 from .fetch_source import FetchSource
 
 RESPONSE_BYTES = 16 << 20
+LEAST_WAIT_MS = 50
+"""See `FetchSettings.within_wait`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,9 @@ class FetchSettings:
 
     max_wait_ms: int = 5_000
     """How long a broker may wait for records before it responds without any. A response with records is not delayed."""
+    within_wait: bool = False
+    """A broker waits no longer than the reader does (but LEAST_WAIT_MS): after a wait without records follows a response, which
+    says where the partition ended then."""
     partition_bytes: int = 1 << 20
     """Size requested of a partition at once; no more is requested while this much is buffered. A larger batch is received
     nevertheless."""
@@ -190,6 +195,15 @@ class Fetcher:
             if not buffer.paused:
                 size += buffer.size
         return size < room
+
+    @property
+    def wait_ms(self) -> int:
+        """See `SourceOwner`."""
+        longest = self._settings.max_wait_ms
+        if not self._settings.within_wait or not _is_open(self._waiter):
+            return longest
+        remaining_ms = round((self._wait_until - asyncio.get_running_loop().time()) * 1000)
+        return min(max(remaining_ms, LEAST_WAIT_MS), longest)
 
     def answered(self, source: FetchSource, moved: bool, refused: list[TopicPartition]) -> None:
         """See `SourceOwner`."""

@@ -33,11 +33,14 @@ class PartitionReader:
     Nothing is requested before the first `read`. Reading can be continued after `ConnectionLost`, when the leader is looked up
     again, and after `OffsetOutOfRange` with `seek`."""
 
-    def __init__(self, cluster: Cluster, *, committed: bool = True, max_wait_ms: int = MAX_WAIT_MS) -> None:
+    def __init__(
+        self, cluster: Cluster, *, committed: bool = True, max_wait_ms: int = MAX_WAIT_MS, within_read: bool = False
+    ) -> None:
         """`committed`: without records of open and aborted transactions. `max_wait_ms`: the age that `seen_end` and
-        `seen_log_end` may have while a `read` waits; records are received without this delay."""
+        `seen_log_end` may have while a `read` waits; records are received without this delay. `within_read`: they are also
+        updated when a `read` without records ends (`FetchSettings.within_wait`)."""
         self._cluster = cluster
-        self._settings = FetchSettings(committed=committed, max_wait_ms=max_wait_ms)
+        self._settings = FetchSettings(committed=committed, max_wait_ms=max_wait_ms, within_wait=within_read)
         self._fetcher: Fetcher | None = None
         self._partition = TopicPartition("", 0)
         self._batch: Sequence[Any] = ()

@@ -61,15 +61,19 @@ class FetchCodec:
         session: tuple[int, int],
         positions: Mapping[TopicPartition, FetchPosition],
         forgotten: Iterable[TopicPartition] = (),
+        *,
+        max_wait_ms: int | None = None,
     ) -> bytes:
-        """Encode a request body; see `fetch.write_request`."""
+        """Encode a request body; see `fetch.write_request`. `max_wait_ms`: instead of that in the limits."""
+        wait_ms = self._limits.max_wait_ms if max_wait_ms is None else max_wait_ms
         if len(positions) != 1 or forgotten or self._version < fetch.FLEXIBLE_FROM:
-            return fetch.write_request(self._version, self._limits, session, positions, forgotten)
+            limits = self._limits._replace(max_wait_ms=wait_ms)
+            return fetch.write_request(self._version, limits, session, positions, forgotten)
         ((partition, position),) = positions.items()
         one = self._one
         if one is None or one.partition != partition:
             one = self._one = _FetchOnePartition(partition, self._limits)
-        return one.request(session, position)
+        return one.request(session, position, wait_ms)
 
     def read(self, body: bytes) -> FetchAnswer:
         """Decode a response body. Raises `MalformedMessage`."""
@@ -85,19 +89,31 @@ class _FetchOnePartition:
         self.partition = partition
         place = _place(partition)
         head = fetch.write_request(fetch.FLEXIBLE_FROM, limits, (0, -1), {})
-        self._start = head[: -len(_NO_TOPICS * 2 + _NO_RACK + _NO_TAGS) - 8]  # without the session
+        self._replica = head[: INT32.size]
+        self._limits = head[2 * INT32.size : -len(_NO_TOPICS * 2 + _NO_RACK + _NO_TAGS) - 8]  # without wait and session
         self._place = place
         self._end = b"".join((_NO_TAGS * 2, _NO_TOPICS, _NO_RACK, _NO_TAGS))
         size = len(place)
-        self._request = struct.Struct(f">{len(self._start)}sii{size}siqiqi{len(self._end)}s")
+        self._request = struct.Struct(f">4si{len(self._limits)}sii{size}siqiqi{len(self._end)}s")
         self._response = struct.Struct(f">4xhi{size}shqqqB4x")
 
-    def request(self, session: tuple[int, int], position: FetchPosition) -> bytes:
+    def request(self, session: tuple[int, int], position: FetchPosition, max_wait_ms: int) -> bytes:
         """Encode a request body."""
         session_id, session_epoch = session
         offset, leader_epoch, max_bytes = position
         return self._request.pack(
-            self._start, session_id, session_epoch, self._place, leader_epoch, offset, -1, -1, max_bytes, self._end
+            self._replica,
+            max_wait_ms,
+            self._limits,
+            session_id,
+            session_epoch,
+            self._place,
+            leader_epoch,
+            offset,
+            -1,
+            -1,
+            max_bytes,
+            self._end,
         )
 
     def read(self, body: bytes) -> FetchAnswer | None:

@@ -40,15 +40,21 @@ positions = st.builds(FetchPosition, offsets, st.integers(-1, 7), st.integers(1,
 
 @given(
     st.sampled_from(range(4, 13)),
-    st.lists(st.tuples(st.dictionaries(places, positions, max_size=2), st.lists(places, max_size=1)), max_size=4),
+    st.lists(
+        st.tuples(
+            st.dictionaries(places, positions, max_size=2), st.lists(places, max_size=1), st.none() | st.integers(0, 2**31 - 1)
+        ),
+        max_size=4,
+    ),
 )
 def test_fetch_requests_are_the_same(
-    version: int, requests: list[tuple[dict[TopicPartition, FetchPosition], list[TopicPartition]]]
+    version: int, requests: list[tuple[dict[TopicPartition, FetchPosition], list[TopicPartition], int | None]]
 ) -> None:
     codec = FetchCodec(version, LIMITS)
-    for epoch, (wanted, forgotten) in enumerate(requests):
-        written = codec.write((70, epoch), wanted, forgotten)
-        assert written == fetch.write_request(version, LIMITS, (70, epoch), wanted, forgotten)
+    for epoch, (wanted, forgotten, wait_ms) in enumerate(requests):
+        written = codec.write((70, epoch), wanted, forgotten, max_wait_ms=wait_ms)
+        limits = LIMITS if wait_ms is None else LIMITS._replace(max_wait_ms=wait_ms)
+        assert written == fetch.write_request(version, limits, (70, epoch), wanted, forgotten)
 
 
 def reading(version: int, place: TopicPartition) -> FetchCodec:

@@ -93,6 +93,25 @@ async def test_a_record_is_received_when_it_is_written_and_not_at_the_end_of_the
             assert await read(reader, 1) == [b"%d" % number]
 
 
+async def test_a_read_without_records_is_followed_by_a_response_if_this_is_requested(world: World) -> None:
+    topic = await world.topic()
+    async with (
+        asyncio.timeout(30),
+        PartitionReader(Cluster.of(world.bootstrap), max_wait_ms=FOREVER_MS, within_read=True) as reader,
+    ):
+        await reader.open(topic, 0, 0)
+        for number in range(2):
+            before = reader.seen_ms
+            assert await reader.read(10, 100) == []
+            while reader.seen_ms == before:
+                assert await reader.read(10, 20) == []
+            assert (reader.seen_end, await reader.position()) == (2 * number, 2 * number)
+            await write(world, topic, {0: [f"{number}"]})
+            assert await read(reader, 1) == [b"%d" % number]
+            while await reader.position() < 2 * number + 2:
+                await reader.read(10, 20)
+
+
 async def test_a_position_is_changed_and_offsets_are_requested_during_a_long_poll(world: World) -> None:
     topic = await world.topic()
     await write(world, topic, {0: ["a", "b"]})
