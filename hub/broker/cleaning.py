@@ -88,8 +88,8 @@ def read_batches(segment: Segment, pause: Pause) -> Iterator[BatchRead]:
                 pause()
             if not used and len(data) < min(want, segment.size - position):
                 raise StorageDamaged(f"segment {segment.path} ends inside a batch")
-            if not used and len(data) >= HEADER_BYTES:
-                needed = read_header(data).length + LENGTH_COUNTS_FROM
+            if not used:
+                needed = HEADER_BYTES if len(data) < HEADER_BYTES else read_header(data).length + LENGTH_COUNTS_FROM
                 if needed <= len(data) or position + needed > segment.size:
                     raise StorageDamaged(f"segment {segment.path} is damaged at byte {position}")
                 want = max(READ_BYTES, needed)

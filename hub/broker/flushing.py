@@ -13,10 +13,9 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any, TypeVar
 
-from ..service import ServiceTasks
+from ..service import ServiceTasks, set_within
 from .broker import Broker
 from .journal_thread import JournalThread, WritePace
 from .pending import PendingBlock
@@ -182,9 +181,7 @@ class Flusher:
                 self._storage.rest()
             await asyncio.sleep(self._sync_seconds or MAINTENANCE_SECONDS)
             if self._storage.writable and not self._sync_seconds:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(IDLE_MAINTENANCE_SECONDS):
-                        await self._written.wait()
+                await set_within(self._written, IDLE_MAINTENANCE_SECONDS)
             self._written.clear()
 
     async def _sync_in_thread(self) -> None:

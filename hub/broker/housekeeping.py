@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from itertools import chain
 
-from ..service import ServiceTasks
+from ..service import ServiceTasks, set_within
 from .broker import Broker
 from .compactor import Compactor
 from .flushing import Flusher
@@ -63,11 +63,7 @@ class Housekeeper:
 
     async def _repeat(self, name: str, work: Callable[[], Awaitable[None]], wake: asyncio.Event) -> None:
         while True:
-            try:
-                async with asyncio.timeout(self._state.settings.retention_check_seconds):
-                    await wake.wait()
-            except TimeoutError:
-                pass
+            await set_within(wake, self._state.settings.retention_check_seconds)
             wake.clear()
             try:
                 await work()

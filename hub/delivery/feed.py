@@ -22,6 +22,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, No
 
 from ..errors import HubError, Unreachable
 from ..kafka import Chunk, read_nothing
+from ..service import set_within
 from .progress import Progress, Silence
 from .reading import AssignmentReader
 from .status import Counters
@@ -302,9 +303,7 @@ class Feed(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
 
     async def _is_joined(self) -> bool:
         """Whether partitions are assigned; waits up to 1 s for that."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
-                await self.joined.wait()
+        await set_within(self.joined, 1.0)
         return self.session is not None
 
     async def _tend_session(self, session: Session, *, is_early: bool) -> None:

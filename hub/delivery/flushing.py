@@ -7,6 +7,7 @@ from typing import Any
 
 from subscribers import Subscriber, Unavailable
 
+from ..service import set_within
 from .config import SubscriberPlan
 from .current_events import CurrentEvents
 from .failures import Failures
@@ -53,11 +54,7 @@ class Flushing:
         cancelled."""
         while True:
             await self._has_events.wait()
-            try:
-                async with asyncio.timeout(FLUSH_SECONDS):
-                    await self._wanted.wait()
-            except TimeoutError:
-                pass
+            await set_within(self._wanted, FLUSH_SECONDS)
             self._has_events.clear()
             self._wanted.clear()
             await self.flush()

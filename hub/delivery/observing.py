@@ -20,7 +20,7 @@ from schemas import reports as r
 
 from ..kafka import INTAKE, Cluster, Outgoing, Sender, describe_partitions, partition_of
 from ..logs import Logger
-from ..service import ServiceTasks
+from ..service import ServiceTasks, set_within
 from ..telemetry import masked
 from .status import SubscriberStatus
 
@@ -150,9 +150,7 @@ class SubscriberObserver:
 
     async def _keep(self) -> None:
         while not self._stopping:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(DEAD_LETTERS_SECONDS):
-                    await self._changed.wait()
+            await set_within(self._changed, DEAD_LETTERS_SECONDS)
             self._changed.clear()
             self._note()
             await self._send()

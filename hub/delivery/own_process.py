@@ -13,6 +13,7 @@ from ..errors import ConfigurationError
 from ..fork_server import ForkServer
 from ..logs import Logger
 from ..metrics import Registry
+from ..service import set_within
 from .config import SubscriberConfig
 from .current_events import CurrentEvents
 from .isolation import Job, Reporter, is_isolated
@@ -82,11 +83,7 @@ async def _deliver(job: Job, reporter: Reporter, current: CurrentEvents) -> int:
                 metrics_at = clock() + METRICS_SECONDS
             if status.state == "stopped":
                 break
-            try:
-                async with asyncio.timeout(REPORT_SECONDS):
-                    await changed.wait()
-            except TimeoutError:
-                continue
+            await set_within(changed, REPORT_SECONDS)
         if stopping.is_set():
             reporter.draining()
     except ConfigurationError as error:

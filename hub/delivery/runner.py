@@ -5,7 +5,6 @@ does not end a worker: it leads to a retry, a dead letter, a skip or a stop.
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -14,7 +13,7 @@ from typing import Any
 from subscribers import Subscriber
 
 from ..metrics import Histogram, histogram_of
-from ..service import ServiceTasks
+from ..service import ServiceTasks, set_within
 from .admission import Admission, wall_ms
 from .arrivals import Arrivals
 from .calls import Calls, Slot
@@ -168,9 +167,7 @@ class Runner:
         deadline = self._loop.time() + timeout_seconds
         while self.active and (left := deadline - self._loop.time()) > 0:
             self._rested.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(left):
-                    await self._rested.wait()
+            await set_within(self._rested, left)
         for slot in self._slots:
             if slot.active and slot.task is not None:
                 slot.abandoned = True

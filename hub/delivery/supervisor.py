@@ -7,7 +7,6 @@ Exceptions of a plugin are handled here and not raised.
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import asdict
@@ -19,7 +18,7 @@ from subscribers import Subscriber, SubscriberContext
 from ..errors import ConfigurationError
 from ..kafka import SUBSCRIBERS, TopicMissing
 from ..metrics import PluginMetrics, Registry
-from ..service import ServiceTasks, no_log
+from ..service import ServiceTasks, no_log, set_within
 from .administration.control import Control, Paused
 from .administration.control_topic import ControlFollower
 from .admission import wall_ms
@@ -166,10 +165,7 @@ class SubscriberSupervisor:
         """Wait until the records about this subscriber are known and it is not paused."""
         self._control.start()
         while not self._control.caught_up.is_set():
-            try:
-                async with asyncio.timeout(CONTROL_SECONDS):
-                    await self._control.caught_up.wait()
-            except TimeoutError:
+            if not await set_within(self._control.caught_up, CONTROL_SECONDS):
                 self.lifecycle.enter("reconnecting", Disconnected(f"no response to reading {SUBSCRIBERS}"))
         if self._control.paused is not None:
             self.lifecycle.enter("paused", Paused(self._control.paused))
@@ -244,9 +240,7 @@ class SubscriberSupervisor:
     async def _watch(self, feed: Feed) -> None:
         while not feed.joined.is_set():
             self.lifecycle.join(topic_exists=feed.topic_exists)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1.0):
-                    await feed.joined.wait()
+            await set_within(feed.joined, 1.0)
         self.lifecycle.run()
 
     def _new_feed(self, prepared: SubscriberPlan, runner: Runner, selection: Selection) -> Feed:

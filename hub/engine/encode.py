@@ -78,7 +78,7 @@ def encode(batch: DecidedBatch, partition: int) -> Outputs:
         record = Record(
             original.key, original.value, (*given.items(), origin), timestamp_ms
         )  # the producer's timestamp may be too old
-        outputs.setdefault(TopicPartition(INTAKE, home), []).append(record)
+        outputs.setdefault(_place(INTAKE, home), []).append(record)
     if batch.events:
         outputs[_place(EVENTS, partition)] = encode_events(batch.events, batch.epoch, batch.now_us)
     if batch.rows:

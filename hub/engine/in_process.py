@@ -67,7 +67,6 @@ class InProcessSession:
         behind_input: bool = False,
     ) -> None:
         self._local = local
-        self._id = transactional_id
         self._timeout_ms = transaction_timeout_ms
         self._compression = compression
         self._retry_seconds = retry_seconds
@@ -78,7 +77,7 @@ class InProcessSession:
     async def open(self) -> None:
         """Fence the predecessor and abort its transaction."""
         try:
-            self._owner = await self._local.init_producer(self._id, timeout_ms=self._timeout_ms)
+            self._owner = await self._local.init_producer(self._owner.transactional_id, timeout_ms=self._timeout_ms)
         except BrokerError as error:
             raise self._end(error) from error
         self._ended = None
@@ -86,7 +85,7 @@ class InProcessSession:
     async def commit(self, outputs: Mapping[TopicPartition, Sequence[Record]]) -> Mapping[TopicPartition, int]:
         """See `TransactionalSession.commit`."""
         if self._ended is not None:
-            raise SessionFailed(f"The session of transactional id {self._id!r} has ended: {self._ended}.")
+            raise SessionFailed(f"The session of transactional id {self._owner.transactional_id!r} has ended: {self._ended}.")
         batches = self._build(outputs)
         if not batches:
             return {}

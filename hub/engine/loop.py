@@ -26,7 +26,7 @@ from ..kafka import (
     TransactionalSession,
 )
 from ..logs import Logger, OutageLog
-from ..service import ServiceTasks, run_until
+from ..service import ServiceTasks, run_until, set_within
 from .clock import STOPPED_US, PartitionClock, Pulse, SteadyClock, TimeWatermark
 from .encode import Outputs, check_fits, encode
 from .figures import PartitionFigures
@@ -171,7 +171,7 @@ class PartitionLoop:
                 self._quarantine.learn(failure, self.offset)
             if asyncio.get_running_loop().time() - began > 10:
                 delay = RETRY_SECONDS[0]
-            await _wait(self._stopping, delay)
+            await set_within(self._stopping, delay)
             delay = min(delay * 2, RETRY_SECONDS[1])
 
     async def _own(self) -> None:
@@ -382,14 +382,6 @@ class PartitionLoop:
 def _seconds_until(due_us: int | None, now_us: int, longest: float) -> float:
     """The seconds until `due_us`, at most `longest`, which is also the result if nothing is due."""
     return longest if due_us is None else min(max((due_us - now_us) / 1e6, 0.0), longest)
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return
 
 
 __all__ = ["LoopSettings", "MissingHistory", "PartitionLoop"]

@@ -12,7 +12,7 @@ from aiokafka import ConsumerRebalanceListener
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition as ClientPartition
 
-from ..service import ServiceTasks
+from ..service import ServiceTasks, set_within
 from .clients import make_consumer, read_nothing
 from .cluster import Cluster
 
@@ -61,10 +61,7 @@ class GroupMembership:
 
     async def changed(self, *, timeout_seconds: float) -> bool:
         """Wait for a rebalance; False when none came in time. Raises the unexpected error that ended the membership."""
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                await self._changed.wait()
-        except TimeoutError:
+        if not await set_within(self._changed, timeout_seconds):
             return False
         self._tasks.raise_failure()
         self._changed.clear()

@@ -7,7 +7,6 @@
 """
 
 import asyncio
-import contextlib
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 
 from ..child_process import describe_exit
 from ..logs import Logger
-from ..service import ServiceTasks, no_log
+from ..service import ServiceTasks, no_log, set_within
 from .child import Child, ChildSpec
 from .errors import ChildFailed, ProcessFailed
 from .health import FleetMember, FleetPages
@@ -123,9 +122,7 @@ class Supervisor:
                 raise ChildFailed(child.spec.name, code, describe_exit(code))
             self._died(child, code)
             pause = PAUSE_SECONDS[0] if loop.time() - since > SETTLED_SECONDS else pause
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await child.stopping.wait()
+            await set_within(child.stopping, pause)
             pause = min(2 * pause, PAUSE_SECONDS[1])
             child.restarts += 1
 

@@ -22,7 +22,7 @@ from ..kafka import (
     read_batches,
     size_of,
 )
-from ..service import ServiceTasks, no_log
+from ..service import ServiceTasks, no_log, set_within
 
 ADDRESS = "memory"
 FETCH_BYTES = 1024 * 1024
@@ -121,11 +121,8 @@ class MemorySender:
 
     async def send_many(self, outgoing: Sequence[Outgoing], *, timeout_seconds: float = SEND_SECONDS) -> None:
         """See RecordSender. Raises RecordTooLarge, and BrokerUnreachable if the transport remains cut until the timeout."""
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                await self._transport.connected.wait()
-        except TimeoutError:
-            raise BrokerUnreachable(ADDRESS, "the connection is cut") from None
+        if not await set_within(self._transport.connected, timeout_seconds):
+            raise BrokerUnreachable(ADDRESS, "the connection is cut")
         for one in outgoing:
             self._transport.append(one)
         await self._transport.broker.stable()

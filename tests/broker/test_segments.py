@@ -2,6 +2,7 @@
 
 import random
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,7 @@ from hub.broker.errors import StorageDamaged
 from hub.broker.log import LogKey
 from hub.broker.segment import LogEntry, LogTail, SegmentEntry
 from hub.broker.segments import SegmentStore
-from hub.protocol.batch_layout import BASE_OFFSET, whole_batches
+from hub.protocol.batch_layout import BASE_OFFSET, HEADER_BYTES, whole_batches
 
 from .client import batch
 
@@ -88,3 +89,14 @@ def test_a_table_of_an_earlier_release_is_taken_over(tmp_path: Path) -> None:
     assert again.cleaned(KEY) == []
     assert again.table() == [LogEntry(1, 0, [SegmentEntry(0, len(raw), 1, 5, 0, view.created_ms)])]
     again.close()
+
+
+def test_a_segment_that_ends_with_less_than_a_header_is_an_error_for_compaction(tmp_path: Path) -> None:
+    store = SegmentStore(tmp_path, segment_bytes=1 << 31)
+    store.append(tail_of([placed(batch([b"value"]), 0)], 1, segment_bytes=1 << 30))
+    (segment,) = store.segments(KEY)
+    with segment.path.open("ab") as file:
+        file.write(bytes(HEADER_BYTES - 1))
+    with pytest.raises(StorageDamaged, match=f"is damaged at byte {segment.size}"):
+        list(read_batches(replace(segment, size=segment.size + HEADER_BYTES - 1), lambda: None))
+    store.close()

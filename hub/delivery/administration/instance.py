@@ -2,7 +2,6 @@
 retries and policies of delivery. Used by replays, retries of dead letters, and trials."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,6 +11,7 @@ from subscribers import State, Subscriber, SubscriberContext
 
 from ...errors import HubError
 from ...kafka import Cluster, wait_until_reachable
+from ...service import set_within
 from ..config import SubscriberPlan
 from ..failures import DeadLetterSink
 from ..runner import Runner
@@ -114,9 +114,7 @@ class Instance:
                 break
             self._raise_failure()
             self._on_wait(self.counters)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await self._room.wait()
+            await set_within(self._room, LOOK_SECONDS)
         self._raise_failure()
         item = Item(self._session, route, record)
         self._session.fed += 1
