@@ -16,7 +16,7 @@ from .current_events import CurrentEvents
 from .dead_letters import DeadLetters
 from .isolation import IsolatedSubscriber, Job, is_isolated
 from .status import SubscriberStatus
-from .supervisor import SubscriberSupervisor, Surroundings
+from .supervisor import SharedResources, SubscriberSupervisor
 
 EVENTS_TOPIC = "hub.events"
 CHECK_SECONDS = 10.0
@@ -76,7 +76,7 @@ class DeliveryService:
         clients = Clients(self._cluster.named("delivery"), self._dead_letter_configs)
         self._dead_letters = DeadLetters(clients, self._topic)
         follower = ControlFollower(clients.cluster)
-        shared = Surroundings(
+        shared = SharedResources(
             clients, self._dead_letters, follower, self._registry, self._topic, self._drain_seconds, self._current
         )
         for config in self._configs:

@@ -43,7 +43,7 @@ RECONNECT_MAX_SECONDS = 3.0
 CONTROL_SECONDS = 5.0
 
 
-class Surroundings(NamedTuple):
+class SharedResources(NamedTuple):
     """What the subscribers of a process share. `follower`: of their pauses and states; `registry`: where their metrics are;
     `current`: where the events that are being handled are written, in the process of an isolated subscriber."""
 
@@ -59,7 +59,7 @@ class Surroundings(NamedTuple):
 class SubscriberSupervisor:
     """One configured subscriber, run until `stop`."""
 
-    def __init__(self, config: SubscriberConfig, shared: Surroundings, on_change: Callable[[], None]) -> None:
+    def __init__(self, config: SubscriberConfig, shared: SharedResources, on_change: Callable[[], None]) -> None:
         self.config = config
         self._shared = shared
         self._clients, self._topic, self._drain_seconds = shared.clients, shared.topic, shared.drain_seconds

@@ -91,8 +91,7 @@ class Slots:
         attempt = self._attempts[command.token] = Attempt(command, now)
         self._holdings.accept(command.partition, command.token)
         if self.draining:
-            self.over(attempt)
-            return (ReportReleased(attempt, "drain"),)
+            return (self._release(attempt),)
         if self._may_begin(attempt, now):
             return (self._begin(attempt),)
         self._waiting[command.token] = attempt
@@ -225,9 +224,11 @@ class Slots:
         """Begin no more attempts, and release those that wait."""
         self.draining = True
         waiting, self._waiting = list(self._waiting.values()), {}
-        for attempt in waiting:
-            self.over(attempt)
-        return [ReportReleased(attempt, "drain") for attempt in waiting]
+        return [self._release(attempt) for attempt in waiting]
+
+    def _release(self, attempt: Attempt) -> ReportReleased:
+        self.over(attempt)
+        return ReportReleased(attempt, "drain")
 
     def stop(self) -> Sequence[StopBody]:
         """Stop the attempts that still run."""
