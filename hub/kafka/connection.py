@@ -79,6 +79,13 @@ class Connection(asyncio.Protocol):
         is `request_seconds` of the cluster.
 
         Raises `ConnectionLost`. A timeout or a malformed response (`read` raises `MalformedMessage`) closes the connection."""
+        return await self.post(kind, body, read, timeout_seconds=timeout_seconds)
+
+    def post(
+        self, kind: RequestType, body: bytes, read: Callable[[bytes], _Answer], *, timeout_seconds: float | None = None
+    ) -> "asyncio.Future[_Answer]":
+        """Send a request as `request` does, now, and return its result as a future. `read` is called in the turn of the event
+        loop in which the response arrives, unless the future was cancelled. Raises `ConnectionLost` if the connection is closed."""
         answer: asyncio.Future[_Answer] = self._loop.create_future()
 
         def on_answer(response: bytes) -> None:
@@ -90,7 +97,7 @@ class Connection(asyncio.Protocol):
                 answer.set_exception(error)
 
         self.send(kind, body, on_answer, on_lost, timeout_seconds=timeout_seconds)
-        return await answer
+        return answer
 
     def send(
         self,

@@ -22,6 +22,7 @@ from hub.kafka import (
 )
 from hub.kafka.connection import Connection
 from hub.protocol import RequestType
+from hub.protocol.transactions import read_end_txn, write_end_txn
 from tests.brokers import broker_in_thread, unique
 from tests.conformance.session.worlds import World, record
 
@@ -47,13 +48,16 @@ def fault(monkeypatch: pytest.MonkeyPatch) -> Fault:
     armed = Fault()
 
     class Unreliable(Connection):
-        async def request(self, kind: RequestType, body: bytes, read: Any, **options: Any) -> Any:
+        def post(self, kind: RequestType, body: bytes, read: Any, **options: Any) -> "asyncio.Future[Any]":
             armed.seen.append(kind.name)
             if kind is not armed.api or armed.times == 0:
-                return await super().request(kind, body, read, **options)
+                return super().post(kind, body, read, **options)
             armed.times -= 1
-            if armed.after:
-                await super().request(kind, body, read, **options)
+            return asyncio.ensure_future(self.cut(super().post(kind, body, bytes, **options) if armed.after else None))
+
+        async def cut(self, answer: "asyncio.Future[bytes] | None") -> None:
+            if answer is not None:
+                await answer
             self.close()
             raise ConnectionLost("cut by the test")
 
@@ -183,8 +187,8 @@ async def test_requests_of_an_earlier_transaction_come_too_late(world: World, ow
     await session._produce(session._build_rounds({TopicPartition(topic, 0): [record("open")]})[0])
     coordinator = await session._connect_coordinator(asyncio.get_running_loop().time() + 60)
     for committed in (True, False):
-        answer = await coordinator.ask(requests.END_TXN, requests.end_txn_request(owner, *earlier, committed))
-        assert requests.read_identity(answer).code in kip890.FENCED
+        body = write_end_txn(owner, *earlier, committed=committed)
+        assert (await coordinator.request(requests.END_TXN, body, read_end_txn)).code in kip890.FENCED
     with pytest.raises((SessionFenced, SessionFailed)):
         await session._produce(late)
     await session.close()
