@@ -84,8 +84,8 @@ class Connection(asyncio.Protocol):
     def post(
         self, kind: RequestType, body: bytes, read: Callable[[bytes], _Answer], *, timeout_seconds: float | None = None
     ) -> "asyncio.Future[_Answer]":
-        """Send a request as `request` does, now, and return its result as a future. `read` is called in the turn of the event
-        loop in which the response arrives, unless the future was cancelled. Raises `ConnectionLost` if the connection is closed."""
+        """Send a request as `request` does and return its result as a future. `read` is called in the turn of the event loop in
+        which the response arrives, unless the future was cancelled. Raises `ConnectionLost` if the connection is closed."""
         answer: asyncio.Future[_Answer] = self._loop.create_future()
 
         def on_answer(response: bytes) -> None:

@@ -227,11 +227,10 @@ class Kip890Session:
         by_leader: dict[Address, dict[TopicPartition, bytes]] = {}
         for partition, batch in batches.items():
             by_leader.setdefault(leaders[partition], {})[partition] = batch
-        requests = [
-            (self._connections.get_open(address) or await self._connect_leader(address, whole), part)
-            for address, whole in by_leader.items()
-            for part in _cut(whole)
-        ]
+        requests: list[tuple[Connection, Mapping[TopicPartition, bytes]]] = []
+        for address, whole in by_leader.items():
+            connection = self._connections.get_open(address) or await self._connect_leader(address, whole)
+            requests += [(connection, part) for part in _cut(whole)]
         if len(requests) == 1:
             return await self._send_one(*requests[0], is_last)
         answers: dict[TopicPartition, Produced] = {}
