@@ -243,15 +243,15 @@ class Kip890Session:
     async def _send_one(
         self, connection: Connection, batches: Mapping[TopicPartition, bytes], is_last: bool = False
     ) -> dict[TopicPartition, Produced]:
-        def read(body: bytes) -> dict[TopicPartition, Produced]:
-            answers = read_response(body)
-            if is_last and answers.keys() == batches.keys() and not any(answer.code for answer in answers.values()):
-                self._end_early()
-            return answers
+        def then(answers: Mapping[TopicPartition, Produced]) -> "asyncio.Future[EndTxnAnswer] | None":
+            stored = answers.keys() == batches.keys() and not any(answer.code for answer in answers.values())
+            return self._end_early() if is_last and stored else None
 
         body = write_request(self.transactional_id, int(self._request_seconds * 1000), batches)
         try:
-            answers = await connection.post(requests.PRODUCE, body, read, timeout_seconds=self._request_seconds)
+            answers = await connection.post(
+                requests.PRODUCE, body, read_response, then=then, timeout_seconds=self._request_seconds
+            )
         except ConnectionLost as lost:
             raise ConnectionLost(f"{lost} This broker is the leader of {_names(batches)}.", cause=lost.cause) from lost
         if answers.keys() != batches.keys():
@@ -295,11 +295,12 @@ class Kip890Session:
             )
         self.producer_id, self.producer_epoch = identity.producer_id, identity.producer_epoch
 
-    def _end_early(self) -> None:
-        """Send the first EndTxn, if the connection for it is open. `_end_transaction` awaits the response."""
+    def _end_early(self) -> "asyncio.Future[EndTxnAnswer] | None":
+        """Send the first EndTxn, if the connection for it is open. What is learned from the response, `_end_transaction` does."""
         coordinator = None if self._coordinator is None else self._connections.get_open(self._coordinator)
         if coordinator is not None:
             self._ending = self._post_end(coordinator)
+        return self._ending
 
     def _post_end(self, coordinator: Connection) -> "asyncio.Future[EndTxnAnswer]":
         body = write_end_txn(self.transactional_id, self.producer_id, self.producer_epoch, committed=True)

@@ -53,6 +53,7 @@ def fault(monkeypatch: pytest.MonkeyPatch) -> Fault:
             if kind is not armed.api or armed.times == 0:
                 return super().post(kind, body, read, **options)
             armed.times -= 1
+            options.pop("then", None)
             return asyncio.ensure_future(self.cut(super().post(kind, body, bytes, **options) if armed.after else None))
 
         async def cut(self, answer: "asyncio.Future[bytes] | None") -> None:

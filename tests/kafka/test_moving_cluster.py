@@ -141,15 +141,21 @@ class Wire:
         self._brokers.asked.append((self.address, kind.name))
         return self._brokers.message(kind, self._brokers.reply(kind), message)
 
-    def post(self, kind: RequestType, body: bytes, read: Any, *, timeout_seconds: float) -> "asyncio.Future[Any]":
+    def post(
+        self, kind: RequestType, body: bytes, read: Any, *, then: Any = None, timeout_seconds: float
+    ) -> "asyncio.Future[Any]":
         self._brokers.asked.append((self.address, kind.name))
-        return asyncio.ensure_future(self._answer(kind, body, read))
+        return asyncio.ensure_future(self._answer(kind, body, read, then))
 
-    async def _answer(self, kind: RequestType, body: bytes, read: Any) -> Any:
+    async def _answer(self, kind: RequestType, body: bytes, read: Any, then: Any) -> Any:
         await asyncio.sleep(0)
         if kind == requests.PRODUCE:
-            return read(self._brokers.store(body))
-        return read(encode_response(*kind, self._brokers.message(kind, self._brokers.reply(kind), {})))
+            answer = read(self._brokers.store(body))
+        else:
+            answer = read(encode_response(*kind, self._brokers.message(kind, self._brokers.reply(kind), {})))
+        if then is not None and (further := then(answer)) is not None:
+            await asyncio.wait([further])
+        return answer
 
 
 def record(value: bytes = b"x") -> Record:
