@@ -124,6 +124,25 @@ async def test_a_lost_answer_to_the_end_is_asked_for_again(world: World, owner: 
     await session.close()
 
 
+async def test_a_commit_that_is_cancelled_before_its_produce_is_acknowledged_is_not_ended(
+    world: World, owner: str, fault: Fault
+) -> None:
+    topic, session = await world.topic(), await opened(world, owner)
+    await session.commit({TopicPartition(topic, 0): [record("a")]})
+    fault.seen.clear()
+    commit = asyncio.create_task(session.commit({TopicPartition(topic, 0): [record("cancelled")]}))
+    while not fault.seen:
+        await asyncio.sleep(0)
+    commit.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await commit
+    assert fault.seen == ["Produce"]
+    successor = await opened(world, owner)
+    await successor.commit({TopicPartition(topic, 0): [record("b")]})
+    assert await world.values(topic) == [b"a", b"b"]
+    await successor.close()
+
+
 async def test_an_end_that_was_never_sent_is_sent_again(world: World, owner: str, fault: Fault) -> None:
     topic, session = await world.topic(), await opened(world, owner)
     fault.cut(requests.END_TXN, after=False)
