@@ -45,29 +45,33 @@ class TimeWatermark:
 class Pulse:
     """Tells a long wait for others from a time in which this process did not run: in the latter no timer fires.
 
-    `now_us`: the clock of the partition."""
+    `now_us`: the clock of the partition. A timer runs out after `end`, because to cancel and start one for each short wait costs
+    more."""
 
     def __init__(self, now_us: Callable[[], int]) -> None:
         self._now_us = now_us
         self._timer: asyncio.TimerHandle | None = None
+        self._is_counting = False
         self._beat_us = self._stopped_us = 0
 
     def begin(self, now_us: int) -> None:
         """From now on, until `end`, count the time in which the process does not run."""
-        self._beat_us, self._stopped_us = now_us, 0
-        self._timer = asyncio.get_running_loop().call_later(BEAT_SECONDS, self._beat)
+        self._beat_us, self._stopped_us, self._is_counting = now_us, 0, True
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(BEAT_SECONDS, self._beat)
 
     def end(self) -> int:
         """Returns for how many microseconds the process did not run since `begin`. May be called again."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._is_counting:
             self._count()
+            self._is_counting = False
         return self._stopped_us
 
     def _beat(self) -> None:
-        self._count()
-        self._timer = asyncio.get_running_loop().call_later(BEAT_SECONDS, self._beat)
+        self._timer = None
+        if self._is_counting:
+            self._count()
+            self._timer = asyncio.get_running_loop().call_later(BEAT_SECONDS, self._beat)
 
     def _count(self) -> None:
         now_us = self._now_us()

@@ -24,6 +24,7 @@ from ..kafka import (
     TopicPartition,
     commands_topic,
     encode_header,
+    encode_headers,
     encode_name,
     size_of,
 )
@@ -43,7 +44,7 @@ _ABOUT = {
     )
     for row in TYPE_OF_DATA.values()
 }
-_COMMAND_TYPE = {struct: ("ce_type", name.encode()) for name, struct in COMMANDS.items()}
+_COMMAND_TYPES = {struct: ("ce_type", name.encode()) for name, struct in COMMANDS.items()}
 _PLAIN = pattern(r"[A-Za-z0-9._~-]*\Z").match
 _PLAIN_PATH = pattern(r"[A-Za-z0-9._~/-]*\Z").match
 _encoder = json.Encoder()
@@ -65,12 +66,11 @@ def encode(batch: DecidedBatch, partition: int) -> Outputs:
     outputs: Outputs = {}
     timestamp_ms = batch.now_us // 1000
     for command in batch.commands:
-        headers = (("worker", command.worker.encode()), _COMMAND_TYPE[type(command.data)])
+        headers = _headers_of_command(type(command.data), command.worker)
         record = Record(command.key.encode(), _encoder.encode(command.data), headers, timestamp_ms)
         outputs.setdefault(_inbox(command.pool, command.inbox), []).append(record)
     for reply in batch.replies:
-        kind = ("ce_type", f"reply.{reply.data.kind}".encode())
-        record = Record(reply.token, _encoder.encode(reply.data), (kind,), timestamp_ms)
+        record = Record(reply.token, _encoder.encode(reply.data), _headers_of_reply(reply.data.kind), timestamp_ms)
         outputs.setdefault(_place(REPLIES, reply.partition), []).append(record)
     for home, original in batch.forwards:
         given = {name: header for name, header in original.headers if header is not None}
@@ -84,6 +84,16 @@ def encode(batch: DecidedBatch, partition: int) -> Outputs:
     if batch.rows:
         outputs[_place(STATE, partition)] = [Record(key, value, (), timestamp_ms) for key, value in batch.rows]
     return outputs
+
+
+@lru_cache(maxsize=1024)
+def _headers_of_command(kind: type, worker: str) -> EncodedHeaders:
+    return EncodedHeaders(encode_headers((("worker", worker.encode()), _COMMAND_TYPES[kind])))
+
+
+@lru_cache(maxsize=64)
+def _headers_of_reply(kind: str) -> EncodedHeaders:
+    return EncodedHeaders(encode_headers((("ce_type", f"reply.{kind}".encode()),)))
 
 
 @lru_cache(maxsize=1024)

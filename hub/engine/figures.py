@@ -78,9 +78,9 @@ class PartitionFigures:
         """The partition was given up, or its state is discarded."""
         self._state, self.active, self.waiting = None, {}, {}
 
-    def decided(self, began: float, records: int) -> None:
-        """A batch with this number of records was processed since `began`, a time of `clock`."""
-        self.batch_seconds.record(self.clock() - began)
+    def decided(self, seconds: float, records: int) -> None:
+        """A batch with this number of records took this time until it could be committed."""
+        self.batch_seconds.record(seconds)
         self.batch_records.record(records)
 
     def committed(self, events: Iterable[EmittedEvent], now_us: int, began: float) -> None:

@@ -239,10 +239,14 @@ class PartitionLoop:
             self._known = structs.replace(self._known, time_watermark_us=watermark.time_us)
             idle = not records
             for phase in phases:
-                batch = self._decide(partition, records, now_us, phase)
+                taken, began = (records if phase in ("all", "records") else ()), self.figures.clock()
+                batch = self._decide(partition, taken, now_us, phase)
+                seconds = self.figures.clock() - began
                 if batch is not None:
                     await self._commit(session, partition, *batch)
                     written_at, written_us, idle = partition.offset, now_us, False
+                if batch is not None or taken:
+                    self.figures.decided(seconds, len(taken))
                 self.offset = partition.offset
             if partition.offset - written_at > CHECKPOINT_RECORDS or (
                 partition.offset > written_at and now_us - written_us > CHECKPOINT_US
@@ -276,10 +280,9 @@ class PartitionLoop:
             raise
 
     def _decide(
-        self, partition: EnginePartition, records: Sequence[StoredRecord], now_us: int, phase: Phase
+        self, partition: EnginePartition, taken: Sequence[StoredRecord], now_us: int, phase: Phase
     ) -> tuple[DecidedBatch, Outputs] | None:
         """Decide a batch. Returns it with its records, or None if there is nothing to write. Raises UnwritableBatch."""
-        taken, began = (records if phase in ("all", "records") else ()), self.figures.clock()
         batch = partition.process(taken, now_us, self._known, phase=phase)
         self._pools.want(batch.unknown_pools)
         if phase == "timers":
@@ -291,8 +294,6 @@ class PartitionLoop:
                 check_fits(outputs)
             except Exception as error:
                 raise UnwritableBatch(taken, batch.timer, phase, error) from error
-        if taken or outputs:
-            self.figures.decided(began, len(taken))
         return None if batch.empty else (batch, outputs)
 
     def _extend_deadlines(self, partition: EnginePartition, gap_us: int) -> None:

@@ -4,7 +4,7 @@ from .classic import ClassicSession
 from .clients import make_admin, make_consumer, make_producer, poll, read_nothing, wait_until_reachable
 from .cluster import Cluster
 from .codec import BATCH_BYTES_MAX, build_batch, build_batches, end_of_batches, read_batches, size_of
-from .encoding import HeaderTemplate, encode_header, encode_name
+from .encoding import HeaderTemplate, encode_header, encode_headers, encode_name
 from .errors import (
     BrokerUnreachable,
     ConnectionLost,
@@ -170,6 +170,7 @@ __all__ = [
     "describe_storage",
     "dlq_topic",
     "encode_header",
+    "encode_headers",
     "encode_name",
     "end_of_batches",
     "ensure_dlq",

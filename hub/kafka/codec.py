@@ -9,7 +9,7 @@ microseconds.
 from collections.abc import Iterable, Sequence
 
 from ..protocol import batch_layout as layout
-from .encoding import EncodedRecords, encode_batch, encode_records
+from .encoding import encode_batch, encode_records
 from .errors import CorruptBatch
 from .fetched import visible_batches
 from .records import EncodedHeaders, Record, StoredRecord
@@ -73,18 +73,17 @@ def build_batches(
     """Batches of about `bytes_max` at most before they are compressed. A larger record forms a batch alone. With a producer id
     they are transactional, with sequence numbers from 0."""
     transactional = producer_id >= 0
-
-    def batch(part: EncodedRecords, sequence: int) -> bytes:
-        first = sequence if transactional else -1
-        return encode_batch(part, producer_id, producer_epoch, first, transactional=transactional, compression=compression)
-
+    sequence = 0 if transactional else -1
     whole = encode_records(records)
     if len(whole[0]) + layout.HEADER_BYTES <= bytes_max or len(records) == 1:
-        return [batch(whole, 0)]
-    batches, sequence = [], 0
+        return [encode_batch(whole, producer_id, producer_epoch, sequence, transactional=transactional, compression=compression)]
+    batches = []
     for run in split(records, bytes_max):
-        batches.append(batch(encode_records(run), sequence))
-        sequence += len(run)
+        part = encode_records(run)
+        batches.append(
+            encode_batch(part, producer_id, producer_epoch, sequence, transactional=transactional, compression=compression)
+        )
+        sequence += len(run) if transactional else 0
     return batches
 
 

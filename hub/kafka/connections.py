@@ -19,11 +19,16 @@ class ConnectionPool:
 
     async def connect(self, address: Address) -> Connection:
         """An open connection to the broker at `address`. Raises BrokerUnreachable."""
-        connection = self._connections.get(address)
-        if connection is None or not connection.is_open:
+        connection = self.get_open(address)
+        if connection is None:
             connection = await Connection.open(self._cluster, *address, role=self._role)
             self._connections[address] = connection
         return connection
+
+    def get_open(self, address: Address) -> Connection | None:
+        """The connection to the broker at `address`, if it is open."""
+        connection = self._connections.get(address)
+        return connection if connection is not None and connection.is_open else None
 
     async def connect_any(self) -> Connection:
         """An open connection to any broker. Raises BrokerUnreachable."""

@@ -1,17 +1,18 @@
 """The transactional session on version 2 of Kafka's transaction protocol (KIP-890). Every EndTxn changes the producer epoch,
 so brokers reject delayed and repeated requests of earlier transactions, and AddPartitionsToTxn is not needed.
 
-A transaction takes two round trips: Produce to all leaders concurrently, then EndTxn. After 32,766 transactions the epoch is
+A transaction takes two round trips: Produce to all leaders concurrently, then EndTxn. If one leader gets all of it, EndTxn is
+sent in the turn of the event loop in which the response to Produce arrives. After 32,766 transactions the epoch is
 exhausted, and EndTxn returns a new producer id.
 """
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import zip_longest
 
 from ..errors import Unreachable
-from ..protocol import ErrorCode, Message, RequestType, name_of
+from ..protocol import ErrorCode, name_of
 from ..protocol.produce import Produced, read_response, write_request
+from ..protocol.transactions import EndTxnAnswer, read_end_txn, write_end_txn
 from . import requests
 from .cluster import Address, Cluster
 from .codec import BATCH_BYTES_MAX, build_batches
@@ -67,6 +68,8 @@ class Kip890Session:
         self._coordinator: Address | None = None
         self._ended: str | None = "it was not opened"
         self._committing = False
+        self._ending: asyncio.Future[EndTxnAnswer] | None = None
+        """The first EndTxn of the present transaction, if it was sent before its time in `_end_transaction`."""
 
     # --- open
 
@@ -91,7 +94,7 @@ class Kip890Session:
         message = requests.init_producer_id_request(self.transactional_id, self._transaction_timeout_ms)
         while True:
             coordinator = await self._connect_coordinator(deadline)
-            identity = requests.read_identity(await self._ask(coordinator, requests.INIT_PRODUCER_ID, message))
+            identity = requests.read_identity(await coordinator.ask(requests.INIT_PRODUCER_ID, message))
             if identity.code == ErrorCode.NONE:
                 return identity
             await self._pause_at_coordinator(identity.code, "InitProducerId", deadline)
@@ -110,7 +113,7 @@ class Kip890Session:
         while self._coordinator is None:
             message = requests.find_coordinator_request(self.transactional_id)
             connection = await self._connections.connect_any()
-            found = requests.read_find_coordinator(await self._ask(connection, requests.FIND_COORDINATOR, message))
+            found = requests.read_find_coordinator(await connection.ask(requests.FIND_COORDINATOR, message))
             if found.code == ErrorCode.NONE:
                 self._coordinator = (found.host, found.port)
             else:
@@ -152,7 +155,7 @@ class Kip890Session:
     def _build_rounds(self, outputs: Mapping[TopicPartition, Sequence[Record]]) -> list[dict[TopicPartition, bytes]]:
         """The batches of a transaction in rounds, with at most one batch per partition; a round is sent when the previous one
         is acknowledged."""
-        partitions, columns = [], []
+        rounds: list[dict[TopicPartition, bytes]] = []
         for partition, records in outputs.items():
             if not records:
                 continue
@@ -163,31 +166,29 @@ class Kip890Session:
                 producer_epoch=self.producer_epoch,
                 compression=self._compression,
             )
-            largest = max(map(len, batches))
-            if largest > BATCH_BYTES_MAX:
-                raise RecordTooLarge(partition[0], largest, BATCH_BYTES_MAX)
-            partitions.append(TopicPartition(*partition))
-            columns.append(batches)
-        return [
-            {partition: batch for partition, batch in zip(partitions, row, strict=True) if batch is not None}
-            for row in zip_longest(*columns)
-        ]
+            for number, batch in enumerate(batches):
+                if len(batch) > BATCH_BYTES_MAX:
+                    raise RecordTooLarge(partition[0], len(batch), BATCH_BYTES_MAX)
+                if number == len(rounds):
+                    rounds.append({})
+                rounds[number][partition] = batch
+        return rounds
 
     async def _transact(self, rounds: list[dict[TopicPartition, bytes]]) -> dict[TopicPartition, int]:
         offsets: dict[TopicPartition, int] = {}
-        for batches in rounds:
-            offsets = await self._produce(batches) | offsets
+        for number, batches in enumerate(rounds, start=1):
+            offsets = await self._produce(batches, is_last=number == len(rounds)) | offsets
         await self._end_transaction()
         return offsets
 
-    async def _produce(self, batches: Mapping[TopicPartition, bytes]) -> dict[TopicPartition, int]:
+    async def _produce(self, batches: Mapping[TopicPartition, bytes], *, is_last: bool = False) -> dict[TopicPartition, int]:
         """Send batches until all are acknowledged, and return their base offsets. Batches with retriable errors are sent again
-        unchanged."""
+        unchanged. `is_last`: the transaction may be ended when all are acknowledged."""
         offsets: dict[TopicPartition, int] = {}
         deadline = _now() + self._retry_seconds
         refused: Mapping[TopicPartition, bytes] = batches
         while True:
-            answers = await self._send(refused, deadline)
+            answers = await self._send(refused, deadline, is_last)
             offsets.update((partition, answer.base_offset) for partition, answer in answers.items() if not answer.code)
             failures = {partition: answer for partition, answer in answers.items() if answer.code}
             if not failures:
@@ -216,17 +217,22 @@ class Kip890Session:
                 seconds = BACKOFF_SECONDS
         return seconds
 
-    async def _send(self, batches: Mapping[TopicPartition, bytes], deadline: float) -> dict[TopicPartition, Produced]:
+    async def _send(
+        self, batches: Mapping[TopicPartition, bytes], deadline: float, is_last: bool
+    ) -> dict[TopicPartition, Produced]:
         """Send one or more produce requests to each leader concurrently."""
-        await self._find_leaders(batches, deadline)
+        leaders = self._leaders
+        if not leaders.keys() >= batches.keys():
+            await self._find_leaders(batches, deadline)
         by_leader: dict[Address, dict[TopicPartition, bytes]] = {}
         for partition, batch in batches.items():
-            by_leader.setdefault(self._leaders[partition], {})[partition] = batch
-        requests = [
-            (await self._connect_leader(address, whole), part) for address, whole in by_leader.items() for part in _cut(whole)
-        ]
+            by_leader.setdefault(leaders[partition], {})[partition] = batch
+        requests: list[tuple[Connection, Mapping[TopicPartition, bytes]]] = []
+        for address, whole in by_leader.items():
+            connection = self._connections.get_open(address) or await self._connect_leader(address, whole)
+            requests += [(connection, part) for part in _cut(whole)]
         if len(requests) == 1:
-            return await self._send_one(*requests[0])
+            return await self._send_one(*requests[0], is_last)
         answers: dict[TopicPartition, Produced] = {}
         for result in await asyncio.gather(*(self._send_one(*request) for request in requests), return_exceptions=True):
             if isinstance(result, BaseException):
@@ -234,10 +240,18 @@ class Kip890Session:
             answers.update(result)
         return answers
 
-    async def _send_one(self, connection: Connection, batches: Mapping[TopicPartition, bytes]) -> dict[TopicPartition, Produced]:
+    async def _send_one(
+        self, connection: Connection, batches: Mapping[TopicPartition, bytes], is_last: bool = False
+    ) -> dict[TopicPartition, Produced]:
+        def then(answers: Mapping[TopicPartition, Produced]) -> "asyncio.Future[EndTxnAnswer] | None":
+            stored = answers.keys() == batches.keys() and not any(answer.code for answer in answers.values())
+            return self._end_early() if is_last and stored else None
+
         body = write_request(self.transactional_id, int(self._request_seconds * 1000), batches)
         try:
-            answers = await connection.request(requests.PRODUCE, body, read_response, timeout_seconds=self._request_seconds)
+            answers = await connection.post(
+                requests.PRODUCE, body, read_response, then=then, timeout_seconds=self._request_seconds
+            )
         except ConnectionLost as lost:
             raise ConnectionLost(f"{lost} This broker is the leader of {_names(batches)}.", cause=lost.cause) from lost
         if answers.keys() != batches.keys():
@@ -248,7 +262,7 @@ class Kip890Session:
         while missing := {partition for partition in partitions if partition not in self._leaders}:
             connection = await self._connections.connect_any()
             message = requests.metadata_request(sorted({topic for topic, _ in missing}))
-            self._leaders.update(requests.read_metadata(await self._ask(connection, requests.METADATA, message)).addresses)
+            self._leaders.update(requests.read_metadata(await connection.ask(requests.METADATA, message)).addresses)
             if missing := missing - self._leaders.keys():
                 if _now() > deadline:
                     raise SessionFailed(
@@ -261,13 +275,11 @@ class Kip890Session:
     async def _end_transaction(self) -> None:
         """Commit. After a lost response the same EndTxn is retried: the broker recognises it by its epoch and returns the same
         result."""
-        message = requests.end_txn_request(self.transactional_id, self.producer_id, self.producer_epoch, committed=True)
         deadline = _now() + self._request_seconds
         while True:
+            ending, self._ending = self._ending, None
             try:
-                coordinator = await self._connect_coordinator(deadline)
-                answer = await coordinator.ask(requests.END_TXN, message, timeout_seconds=self._request_seconds / 2)
-                identity = requests.read_identity(answer)
+                identity = await (ending or self._post_end(await self._connect_coordinator(deadline)))
             except (ConnectionLost, BrokerUnreachable):
                 if _now() > deadline:
                     raise
@@ -283,10 +295,18 @@ class Kip890Session:
             )
         self.producer_id, self.producer_epoch = identity.producer_id, identity.producer_epoch
 
-    # --- connections
+    def _end_early(self) -> "asyncio.Future[EndTxnAnswer] | None":
+        """Send the first EndTxn, if the connection for it is open. What is learned from the response, `_end_transaction` does."""
+        coordinator = None if self._coordinator is None else self._connections.get_open(self._coordinator)
+        if coordinator is not None:
+            self._ending = self._post_end(coordinator)
+        return self._ending
 
-    async def _ask(self, connection: Connection, kind: RequestType, message: Message) -> Message:
-        return await connection.ask(kind, message, timeout_seconds=self._request_seconds)
+    def _post_end(self, coordinator: Connection) -> "asyncio.Future[EndTxnAnswer]":
+        body = write_end_txn(self.transactional_id, self.producer_id, self.producer_epoch, committed=True)
+        return coordinator.post(requests.END_TXN, body, read_end_txn, timeout_seconds=self._request_seconds / 2)
+
+    # --- connections
 
     async def _connect_leader(self, address: Address, partitions: Iterable[TopicPartition]) -> Connection:
         try:
@@ -300,6 +320,9 @@ class Kip890Session:
 
     def _end(self, reason: str) -> None:
         self._ended = reason.rstrip(".")
+        if self._ending is not None:
+            self._ending.cancel()  # nothing awaits it any more
+            self._ending = None
         self._connections.close()
 
     async def close(self) -> None:
@@ -315,8 +338,10 @@ def _names(partitions: Iterable[TopicPartition]) -> str:
     return ", ".join(f"{topic}-{partition}" for topic, partition in sorted(partitions))
 
 
-def _cut(batches: Mapping[TopicPartition, bytes]) -> list[dict[TopicPartition, bytes]]:
+def _cut(batches: Mapping[TopicPartition, bytes]) -> Sequence[Mapping[TopicPartition, bytes]]:
     """Split the batches for one leader into requests of about `REQUEST_BYTES_MAX` at most."""
+    if sum(map(len, batches.values())) <= REQUEST_BYTES_MAX:
+        return [batches]
     parts: list[dict[TopicPartition, bytes]] = [{}]
     size = 0
     for partition, batch in batches.items():

@@ -2,7 +2,7 @@
 (DescribeLogDirs, IncrementalAlterConfigs).
 
 Functions named `*_request` build a message for `Connection.ask`; functions named `read_*` interpret its response. Produce is
-in `protocol.produce`.
+in `protocol.produce`, EndTxn in `protocol.transactions`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,6 +11,7 @@ from typing import NamedTuple
 from ..protocol import ApiKey, ErrorCode, Message, RequestType, TopicPartition, decode_response, encode_request
 from ..protocol.primitives import take
 from ..protocol.produce import FLEXIBLE_FROM, REQUEST_VERSION
+from ..protocol.transactions import END_TXN_VERSION
 from .connection import Connection
 
 PRODUCE = RequestType(ApiKey.PRODUCE, REQUEST_VERSION)
@@ -18,7 +19,7 @@ METADATA = RequestType(ApiKey.METADATA, 12)
 FIND_COORDINATOR = RequestType(ApiKey.FIND_COORDINATOR, 4)
 API_VERSIONS = RequestType(ApiKey.API_VERSIONS, 3)
 INIT_PRODUCER_ID = RequestType(ApiKey.INIT_PRODUCER_ID, 5)
-END_TXN = RequestType(ApiKey.END_TXN, 5)
+END_TXN = RequestType(ApiKey.END_TXN, END_TXN_VERSION)
 IDEMPOTENT_PRODUCE = RequestType(ApiKey.PRODUCE, FLEXIBLE_FROM)
 IDEMPOTENT_ID = RequestType(ApiKey.INIT_PRODUCER_ID, 4)
 LEADERS = RequestType(ApiKey.METADATA, 9)
@@ -92,7 +93,7 @@ def read_find_coordinator(answer: Message) -> Coordinator:
     return Coordinator(ErrorCode.UNKNOWN_SERVER_ERROR, "", 0)
 
 
-# --- InitProducerId and EndTxn
+# --- InitProducerId
 
 
 class IdentityAnswer(NamedTuple):
@@ -109,18 +110,8 @@ def init_producer_id_request(transactional_id: str | None, transaction_timeout_m
     return {"transactional_id": transactional_id, "transaction_timeout_ms": transaction_timeout_ms, "producer_epoch": -1}
 
 
-def end_txn_request(transactional_id: str, producer_id: int, producer_epoch: int, committed: bool) -> Message:
-    """Commit or abort the open transaction."""
-    return {
-        "transactional_id": transactional_id,
-        "producer_id": producer_id,
-        "producer_epoch": producer_epoch,
-        "committed": committed,
-    }
-
-
 def read_identity(answer: Message) -> IdentityAnswer:
-    """The result of InitProducerId or EndTxn: the identity to use from now on."""
+    """The result of InitProducerId: the identity to use from now on."""
     return IdentityAnswer(answer["error_code"], answer["producer_id"], answer["producer_epoch"])
 
 

@@ -5,6 +5,7 @@ Versions 3 to 12; compact lengths and tag sections from version 9.
 
 import struct
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from .errors import ErrorCode, MalformedMessage
@@ -44,6 +45,11 @@ _ACKS_TIMEOUT = struct.Struct(">hi")
 _RESULT = struct.Struct(">ihqqq")
 _ANSWERED = struct.Struct(">ihq")
 _SKIPPED_TIMES_AND_START = 16
+_ONLY = struct.Struct(">ihqqq4s")
+_NOTHING_MORE = b"\1\0\0\0"
+"""No record errors, no message, no tags of the partition and of its topic."""
+_ONE, _LONG = 2, 0x80
+"""The compact length of an array with one element; the least first byte of a compact length of several bytes."""
 
 
 class ProduceRequest(NamedTuple):
@@ -173,6 +179,7 @@ def write_request(transactional_id: str | None, timeout_ms: int, batches: Mappin
     return b"".join(parts)
 
 
+@lru_cache(maxsize=1_000)
 def _string(text: str | None) -> bytes:
     if text is None:
         return b"\0"
@@ -183,9 +190,25 @@ def _string(text: str | None) -> bytes:
 def read_response(body: bytes) -> dict[TopicPartition, Produced]:
     """Decode a response body. Returns the result by partition. Raises `MalformedMessage`."""
     try:
-        return _read_response(body)
+        return _read_usual_response(body) or _read_response(body)
     except (struct.error, IndexError, UnicodeDecodeError) as error:
         raise MalformedMessage(f"Produce v{REQUEST_VERSION} response: {error}") from error
+
+
+def _read_usual_response(body: bytes) -> dict[TopicPartition, Produced] | None:
+    """Decode a response that has one partition of each topic and no messages; None if it has another form."""
+    answers: dict[TopicPartition, Produced] = {}
+    at = 1
+    for _ in range(body[0] - 1):
+        end = at + body[at]
+        if body[0] >= _LONG or body[at] >= _LONG or body[end] != _ONE:
+            return None
+        partition, code, base_offset, _, _, rest = _ONLY.unpack_from(body, end + 1)
+        if rest != _NOTHING_MORE:
+            return None
+        answers[TopicPartition(body[at + 1 : end].decode(), partition)] = Produced(code, base_offset, "")
+        at = end + 1 + _ONLY.size
+    return answers
 
 
 def _read_response(body: bytes) -> dict[TopicPartition, Produced]:

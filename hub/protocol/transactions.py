@@ -1,4 +1,11 @@
-"""Messages for idempotent producers and transactions, in the notation of `definition`."""
+"""Messages for idempotent producers and transactions, in the notation of `definition`; EndTxn also with a hand-written
+encoder and decoder for clients, because every transaction waits for them."""
+
+import struct
+from typing import NamedTuple
+
+from .errors import MalformedMessage
+from .primitives import write_uvarint
 
 DEFINITIONS = """
 InitProducerId 22 0-5 flexible 2+
@@ -75,3 +82,31 @@ EndTxn 26 0-5 flexible 3+
     producer_id int64 5+ =-1
     producer_epoch int16 5+ =-1
 """
+
+END_TXN_VERSION = 5
+"""The version that `write_end_txn` writes and `read_end_txn` reads."""
+_IDENTITY = struct.Struct(">qh?")
+_ENDED = struct.Struct(">ihqh")
+
+
+class EndTxnAnswer(NamedTuple):
+    """The response to EndTxn: the identity to use from now on, valid if `code` is NONE."""
+
+    code: int
+    producer_id: int
+    producer_epoch: int
+
+
+def write_end_txn(transactional_id: str, producer_id: int, producer_epoch: int, *, committed: bool) -> bytes:
+    """Encode a request body."""
+    name = transactional_id.encode()
+    return b"".join((write_uvarint(len(name) + 1), name, _IDENTITY.pack(producer_id, producer_epoch, committed), b"\0"))
+
+
+def read_end_txn(body: bytes) -> EndTxnAnswer:
+    """Decode a response body. Raises `MalformedMessage`."""
+    try:
+        _, code, producer_id, producer_epoch = _ENDED.unpack_from(body)
+    except struct.error as error:
+        raise MalformedMessage(f"EndTxn v{END_TXN_VERSION} response: {error}") from error
+    return EndTxnAnswer(code, producer_id, producer_epoch)

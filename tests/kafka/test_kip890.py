@@ -22,6 +22,7 @@ from hub.kafka import (
 )
 from hub.kafka.connection import Connection
 from hub.protocol import RequestType
+from hub.protocol.transactions import read_end_txn, write_end_txn
 from tests.brokers import broker_in_thread, unique
 from tests.conformance.session.worlds import World, record
 
@@ -47,13 +48,17 @@ def fault(monkeypatch: pytest.MonkeyPatch) -> Fault:
     armed = Fault()
 
     class Unreliable(Connection):
-        async def request(self, kind: RequestType, body: bytes, read: Any, **options: Any) -> Any:
+        def post(self, kind: RequestType, body: bytes, read: Any, **options: Any) -> "asyncio.Future[Any]":
             armed.seen.append(kind.name)
             if kind is not armed.api or armed.times == 0:
-                return await super().request(kind, body, read, **options)
+                return super().post(kind, body, read, **options)
             armed.times -= 1
-            if armed.after:
-                await super().request(kind, body, read, **options)
+            options.pop("then", None)
+            return asyncio.ensure_future(self.cut(super().post(kind, body, bytes, **options) if armed.after else None))
+
+        async def cut(self, answer: "asyncio.Future[bytes] | None") -> None:
+            if answer is not None:
+                await answer
             self.close()
             raise ConnectionLost("cut by the test")
 
@@ -117,6 +122,25 @@ async def test_a_lost_answer_to_the_end_is_asked_for_again(world: World, owner: 
     await session.commit({TopicPartition(topic, 0): [record("next")]})
     assert await world.values(topic) == [b"once", b"next"]
     await session.close()
+
+
+async def test_a_commit_that_is_cancelled_before_its_produce_is_acknowledged_is_not_ended(
+    world: World, owner: str, fault: Fault
+) -> None:
+    topic, session = await world.topic(), await opened(world, owner)
+    await session.commit({TopicPartition(topic, 0): [record("a")]})
+    fault.seen.clear()
+    commit = asyncio.create_task(session.commit({TopicPartition(topic, 0): [record("cancelled")]}))
+    while not fault.seen:
+        await asyncio.sleep(0)
+    commit.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await commit
+    assert fault.seen == ["Produce"]
+    successor = await opened(world, owner)
+    await successor.commit({TopicPartition(topic, 0): [record("b")]})
+    assert await world.values(topic) == [b"a", b"b"]
+    await successor.close()
 
 
 async def test_an_end_that_was_never_sent_is_sent_again(world: World, owner: str, fault: Fault) -> None:
@@ -183,8 +207,8 @@ async def test_requests_of_an_earlier_transaction_come_too_late(world: World, ow
     await session._produce(session._build_rounds({TopicPartition(topic, 0): [record("open")]})[0])
     coordinator = await session._connect_coordinator(asyncio.get_running_loop().time() + 60)
     for committed in (True, False):
-        answer = await coordinator.ask(requests.END_TXN, requests.end_txn_request(owner, *earlier, committed))
-        assert requests.read_identity(answer).code in kip890.FENCED
+        body = write_end_txn(owner, *earlier, committed=committed)
+        assert (await coordinator.request(requests.END_TXN, body, read_end_txn)).code in kip890.FENCED
     with pytest.raises((SessionFenced, SessionFailed)):
         await session._produce(late)
     await session.close()

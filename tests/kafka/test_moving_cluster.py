@@ -22,8 +22,8 @@ from hub.kafka import (
     requests,
 )
 from hub.kafka.cluster import Address
-from hub.protocol import ErrorCode, Message, RequestType
-from hub.protocol.produce import Produced, read_request
+from hub.protocol import ErrorCode, Message, RequestType, encode_response
+from hub.protocol.produce import read_request
 from tests import virtual_time
 
 ONE, TWO = ("one", 9092), ("two", 9092)
@@ -58,6 +58,9 @@ class Brokers:
         if address in self.away:
             raise BrokerUnreachable(address[0], "refused")
         return Wire(self, address)
+
+    def get_open(self, address: Address) -> "Wire | None":
+        return None if address in self.away else Wire(self, address)
 
     async def connect_any(self) -> "Wire":
         self.first_is_open = True
@@ -108,7 +111,7 @@ class Brokers:
             self.epoch += 1
         return {"error_code": code, "producer_id": 7, "producer_epoch": self.epoch}
 
-    def store(self, body: bytes) -> dict[TopicPartition, Produced]:
+    def store(self, body: bytes) -> bytes:
         code = self.reply(requests.PRODUCE)
         batches = {
             TopicPartition(topic, number): batch or b""
@@ -116,9 +119,15 @@ class Brokers:
             for number, batch in partitions
         }
         self.produced.append(batches)
+        base_offset = 100 * len(self.produced)
         codes = {tp: code or (self.refused.get(tp) or [ErrorCode.NONE]).pop(0) for tp in batches}
-        answers = {tp: Produced(codes[tp], -1 if codes[tp] else 100 * len(self.produced), "why") for tp in batches}
-        return {P2: Produced(0, 0, "")} if self.answers_others else answers
+        if self.answers_others:
+            codes = {P2: ErrorCode.NONE}
+        entries = [
+            {"index": tp.partition, "error_code": code, "base_offset": -1 if code else base_offset, "error_message": "why"}
+            for tp, code in codes.items()
+        ]
+        return encode_response(*requests.PRODUCE, {"responses": [{"name": P0.topic, "partition_responses": entries}]})
 
 
 class Wire:
@@ -128,14 +137,25 @@ class Wire:
         self._brokers = brokers
         self.address = address[0]
 
-    async def ask(self, kind: RequestType, message: Message, *, timeout_seconds: float) -> Message:
+    async def ask(self, kind: RequestType, message: Message) -> Message:
         self._brokers.asked.append((self.address, kind.name))
         return self._brokers.message(kind, self._brokers.reply(kind), message)
 
-    async def request(self, kind: RequestType, body: bytes, read: Any, *, timeout_seconds: float) -> Any:
+    def post(
+        self, kind: RequestType, body: bytes, read: Any, *, then: Any = None, timeout_seconds: float
+    ) -> "asyncio.Future[Any]":
         self._brokers.asked.append((self.address, kind.name))
+        return asyncio.ensure_future(self._answer(kind, body, read, then))
+
+    async def _answer(self, kind: RequestType, body: bytes, read: Any, then: Any) -> Any:
         await asyncio.sleep(0)
-        return self._brokers.store(body)
+        if kind == requests.PRODUCE:
+            answer = read(self._brokers.store(body))
+        else:
+            answer = read(encode_response(*kind, self._brokers.message(kind, self._brokers.reply(kind), {})))
+        if then is not None and (further := then(answer)) is not None:
+            await asyncio.wait([further])
+        return answer
 
 
 def record(value: bytes = b"x") -> Record:

@@ -27,6 +27,7 @@ from kio.static.primitive import i8, i16, i32, i64
 
 from hub.kafka import requests
 from hub.protocol import MalformedMessage, Message, RequestType, TopicPartition, decode_response, encode_request
+from hub.protocol.transactions import EndTxnAnswer, read_end_txn, write_end_txn
 from tests.protocol.kio_values import ZERO, milliseconds, names, written
 
 
@@ -122,13 +123,16 @@ def test_end_txn(transactional_id: str, producer_id: int, epoch: int, committed:
     request = end_txn_q.EndTxnRequest(
         transactional_id=transactional_id, producer_id=i64(producer_id), producer_epoch=i16(epoch), committed=committed
     )
-    assert encoded(requests.END_TXN, requests.end_txn_request(transactional_id, producer_id, epoch, committed)) == written(
-        request
-    )
+    assert write_end_txn(transactional_id, producer_id, epoch, committed=committed) == written(request)
     answer = end_txn_r.EndTxnResponse(
         throttle_time=ZERO, error_code=ErrorCode.none, producer_id=i64(producer_id), producer_epoch=i16(epoch)
     )
-    assert requests.read_identity(decoded(requests.END_TXN, answer)) == requests.IdentityAnswer(0, producer_id, epoch)
+    assert read_end_txn(written(answer)) == EndTxnAnswer(0, producer_id, epoch)
+
+
+def test_a_cut_answer_to_end_txn_is_refused() -> None:
+    with pytest.raises(MalformedMessage):
+        read_end_txn(b"\0" * 15)
 
 
 @given(st.lists(names, max_size=5))

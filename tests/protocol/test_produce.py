@@ -121,3 +121,26 @@ def test_a_client_reads_what_kio_wrote() -> None:
     for size in range(len(whole) - 6):  # what follows is not looked at: a tag section, the throttle time, another one
         with pytest.raises(MalformedMessage):
             read_response(whole[:size])
+
+
+@given(
+    st.lists(st.tuples(names, st.integers(0, 100), st.sampled_from([KioErrorCode.none, KioErrorCode.concurrent_transactions])))
+)
+def test_a_client_reads_what_kio_wrote_for_one_partition_of_each_topic(results: list[tuple[str, int, KioErrorCode]]) -> None:
+    answer = produce_r.ProduceResponse(
+        responses=tuple(
+            produce_r.TopicProduceResponse(
+                name=name,
+                partition_responses=(
+                    produce_r.PartitionProduceResponse(
+                        index=i32(index), error_code=code, base_offset=i64(number), record_errors=()
+                    ),
+                ),
+            )
+            for number, (name, index, code) in enumerate(results)
+        ),
+        throttle_time=ZERO,
+    )
+    assert read_response(written(answer)) == {
+        TopicPartition(name, index): Produced(code.value, number, "") for number, (name, index, code) in enumerate(results)
+    }
