@@ -69,7 +69,7 @@ class Kip890Session:
         self._ended: str | None = "it was not opened"
         self._committing = False
         self._ending: asyncio.Future[EndTxnAnswer] | None = None
-        """The first EndTxn of the present transaction, if it was sent before its time in `_end_transaction`."""
+        """The response to the EndTxn that was sent when Produce was answered; `_end_transaction` awaits it."""
 
     # --- open
 
@@ -296,7 +296,7 @@ class Kip890Session:
         self.producer_id, self.producer_epoch = identity.producer_id, identity.producer_epoch
 
     def _end_early(self) -> "asyncio.Future[EndTxnAnswer] | None":
-        """Send the first EndTxn, if the connection for it is open. What is learned from the response, `_end_transaction` does."""
+        """Send EndTxn, if the connection to the coordinator is open. `_end_transaction` processes the response."""
         coordinator = None if self._coordinator is None else self._connections.get_open(self._coordinator)
         if coordinator is not None:
             self._ending = self._post_end(coordinator)
