@@ -151,7 +151,8 @@ class Fetcher:
         self._buffers[partition].paused = False
         if _is_open(self._waiter):
             self._fetch()
-            self._notify(self._buffers[partition].is_ready)
+            if self._buffers[partition].is_ready:
+                _wake(self._waiter, True)
 
     async def offsets(self, timestamp: int, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Offsets of these partitions by timestamp in ms, or `leaders.EARLIEST` or `LATEST`; -1 if there is no such record.
@@ -174,7 +175,8 @@ class Fetcher:
         except (HubError, OSError) as error:
             for partition in self._table.missing:
                 self._buffers[partition].failure = error if isinstance(error, HubError) else ConnectionLost(str(error))
-            asyncio.get_running_loop().call_soon(self._notify, True)  # after the end of this task: `wait` may start another one
+            # after the end of this task: `wait` may start another one
+            asyncio.get_running_loop().call_soon(lambda: _wake(self._waiter, True))
 
     def _fetch(self) -> None:
         """Request records of all partitions; look up the leaders of those without one."""
@@ -213,7 +215,7 @@ class Fetcher:
             if not moved:
                 self._fetch()
                 return
-            self._notify(True)
+            _wake(self._waiter, True)
         if source.has_more:
             source.send()
 
@@ -223,23 +225,19 @@ class Fetcher:
         for part in source.parts.values():
             part.buffer.failure = part.buffer.failure or error
         self._table.leave(source, partitions)
-        self._notify(bool(partitions))
-
-    def _notify(self, moved: bool) -> None:
-        if moved and self._waiter is not None:
+        if partitions:
             _wake(self._waiter, True)
 
     async def close(self) -> None:
         """Close the connections at once; `wait` returns False."""
-        if self._waiter is not None:
-            _wake(self._waiter, False)
+        _wake(self._waiter, False)
         self._deadlines.cancel()
         self._table.close()
         await self._tasks.cancel()
 
 
-def _wake(waiter: "asyncio.Future[bool]", moved: bool) -> None:
-    if not waiter.done():
+def _wake(waiter: "asyncio.Future[bool] | None", moved: bool) -> None:
+    if waiter is not None and not waiter.done():
         waiter.set_result(moved)
 
 

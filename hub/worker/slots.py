@@ -91,7 +91,8 @@ class Slots:
         attempt = self._attempts[command.token] = Attempt(command, now)
         self._holdings.accept(command.partition, command.token)
         if self.draining:
-            return (self._release(attempt),)
+            self.over(attempt)
+            return (ReportReleased(attempt, "drain"),)
         if self._may_begin(attempt, now):
             return (self._begin(attempt),)
         self._waiting[command.token] = attempt
@@ -224,11 +225,9 @@ class Slots:
         """Begin no more attempts, and release those that wait."""
         self.draining = True
         waiting, self._waiting = list(self._waiting.values()), {}
-        return [self._release(attempt) for attempt in waiting]
-
-    def _release(self, attempt: Attempt) -> ReportReleased:
-        self.over(attempt)
-        return ReportReleased(attempt, "drain")
+        for attempt in waiting:
+            self.over(attempt)
+        return [ReportReleased(attempt, "drain") for attempt in waiting]
 
     def stop(self) -> Sequence[StopBody]:
         """Stop the attempts that still run."""
