@@ -259,8 +259,9 @@ class PartitionLoop:
             age_us = None if watermark.time_us is None else looked_us - watermark.time_us
             self._progress.turned(position=intake.position, end=intake.end, watermark_age_us=age_us)
             longest = self._idle_max_seconds if idle else min(PROMPT_SECONDS, self._idle_max_seconds)
-            timeout = 0.0 if found else _seconds_until(partition.next_due(), looked_us, longest)
-            if timeout == 0.0 and idle and not found:
+            due_us = partition.next_due()
+            timeout = 0.0 if found else _seconds_until(due_us, looked_us, longest)
+            if idle and not found and due_us is not None and due_us <= partition.now_us:  # it was due in this turn, too
                 timeout = HIDDEN_SECONDS
             looked_us -= self._pulse.end()
         await self._write(session, partition, partition.leave(self.clock.now_us()))

@@ -1,6 +1,8 @@
 """Implements the interfaces of `ports.py` over TCP, for Apache Kafka or an embedded broker in another process."""
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncIterator
 
 from ..kafka import (
@@ -38,15 +40,15 @@ class TcpIntake:
     def __init__(self, reader: PartitionReader, log_start: int) -> None:
         self._reader = reader
         self.log_start = log_start
-        self._heard_at = self._looked_at = asyncio.get_running_loop().time()
-        self._answer_ms: int | None = None
+        self._heard_at = asyncio.get_running_loop().time()
+        self._asked_at: float | None = None
         self.position = 0
         self.end = 1  # unknown until the broker has reported it
-        self.end_at = self._looked_at
+        self.end_at = self._heard_at
 
     async def read(self, max_records: int, timeout_seconds: float) -> list[StoredRecord]:
         """The next records. Raises OffsetOutOfRange, ConnectionLost (also if the client hangs)."""
-        records = await self._reader.read(max_records, round(timeout_seconds * 1000))
+        records = await self._reader.read(max_records, math.ceil(timeout_seconds * 1000))
         now = asyncio.get_running_loop().time()
         if records:
             self._heard_at = now
@@ -58,14 +60,13 @@ class TcpIntake:
         return records
 
     def _look(self, now: float) -> None:
-        """Update the end of the log if a response arrived since the last call; its exact time is unknown, so the last call's
-        is used."""
-        end, answer_ms = self._reader.seen_log_end, self._reader.seen_ms
-        if end is None:
+        """Update the end of the log if a response arrived since the last call. However late it is, the broker looked after the
+        request was sent."""
+        end, asked_at = self._reader.seen_log_end, self._reader.seen_asked_at
+        if end is None or asked_at is None:
             self.end = self.position + 1
-        elif answer_ms != self._answer_ms:
-            self.end, self.end_at, self._answer_ms = end, self._looked_at, answer_ms
-        self._looked_at = now
+        elif asked_at != self._asked_at:
+            self.end, self.end_at, self._asked_at = end, now - (time.monotonic() - asked_at), asked_at
 
     async def close(self) -> None:
         """Close the connections."""

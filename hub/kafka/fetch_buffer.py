@@ -27,12 +27,14 @@ class TakenBatch(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What the latest response of a broker said about a partition; `at_ms` is the local time of that response."""
+    """What the latest response of a broker said about a partition. `at_ms`: the local time of that response; `asked_at`: when its
+    request was sent (`time.monotonic`), so that the log ended at or before `high_watermark` then."""
 
     high_watermark: int
     last_stable_offset: int
     log_start: int
     at_ms: int
+    asked_at: float
 
     @property
     def end(self) -> int:
@@ -80,13 +82,13 @@ class PartitionBuffer:
         self.size, self.failure = 0, None
         self.generation += 1
 
-    def add(self, fetched: FetchedPartition | None, at_ms: int, *, bytes_max: int) -> None:
-        """Add what was fetched from `fetch_offset` on; None if there is nothing new. A batch larger than `max_bytes` that arrives
-        incomplete increases `max_bytes`, up to `bytes_max`."""
+    def add(self, fetched: FetchedPartition | None, at_ms: int, asked_at: float, *, bytes_max: int) -> None:
+        """Add what was fetched from `fetch_offset` on; None if there is nothing new. For the times see `Seen`. A batch that is
+        larger than `max_bytes` and arrives incomplete increases `max_bytes`, up to `bytes_max`."""
         if fetched is None:
-            self.seen = self.seen and self.seen._replace(at_ms=at_ms)
+            self.seen = self.seen and self.seen._replace(at_ms=at_ms, asked_at=asked_at)
             return
-        self.seen = Seen(fetched.high_watermark, fetched.last_stable_offset, fetched.log_start, at_ms)
+        self.seen = Seen(fetched.high_watermark, fetched.last_stable_offset, fetched.log_start, at_ms, asked_at)
         if not fetched.records:
             return
         before, count = self.fetch_offset, len(self._batches)

@@ -160,7 +160,7 @@ class FetchSource:
         code = code if fetched is None else fetched.code
         if not code:
             buffer.refused_since = None
-            buffer.add(fetched, at_ms, bytes_max=BATCH_BYTES_LIMIT)
+            buffer.add(fetched, at_ms, self._sent_at, bytes_max=BATCH_BYTES_LIMIT)
         elif code in NOT_SERVED:
             self._refuse(buffer, code)
             return False

@@ -70,6 +70,8 @@ class Kip890Session:
         self._committing = False
         self._ending: asyncio.Future[EndTxnAnswer] | None = None
         """The response to the EndTxn that was sent when Produce was answered; `_end_transaction` awaits it."""
+        self._ending_since = 0.0
+        """When it was sent (time of the event loop)."""
 
     # --- open
 
@@ -275,7 +277,7 @@ class Kip890Session:
     async def _end_transaction(self) -> None:
         """Commit. After a lost response the same EndTxn is retried: the broker recognises it by its epoch and returns the same
         result."""
-        deadline = _now() + self._request_seconds
+        deadline = (_now() if self._ending is None else self._ending_since) + self._request_seconds
         while True:
             ending, self._ending = self._ending, None
             try:
@@ -299,7 +301,7 @@ class Kip890Session:
         """Send EndTxn, if the connection to the coordinator is open. `_end_transaction` processes the response."""
         coordinator = None if self._coordinator is None else self._connections.get_open(self._coordinator)
         if coordinator is not None:
-            self._ending = self._post_end(coordinator)
+            self._ending, self._ending_since = self._post_end(coordinator), _now()
         return self._ending
 
     def _post_end(self, coordinator: Connection) -> "asyncio.Future[EndTxnAnswer]":

@@ -109,6 +109,11 @@ class PartitionReader:
         """Local time in ms at which `seen_end` and `seen_log_end` were received; it changes with every response."""
         return None if (seen := self._seen) is None else seen.at_ms
 
+    @property
+    def seen_asked_at(self) -> float | None:
+        """When the request of that response was sent (`time.monotonic`): the log ended at or before `seen_log_end` then."""
+        return None if (seen := self._seen) is None else seen.asked_at
+
     def seek(self, offset: int) -> None:
         """Continue reading at `offset`."""
         self._batch, self._read = (), 0

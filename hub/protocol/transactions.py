@@ -86,7 +86,7 @@ EndTxn 26 0-5 flexible 3+
 END_TXN_VERSION = 5
 """The version that `write_end_txn` writes and `read_end_txn` reads."""
 _IDENTITY = struct.Struct(">qh?")
-_ENDED = struct.Struct(">ihqh")
+_ENDED = struct.Struct(">ihqhx")
 
 
 class EndTxnAnswer(NamedTuple):

@@ -288,7 +288,7 @@ def in_buffer(data: bytes, aborted: list[tuple[int, int, int]], offset: int) -> 
     """A partition with this fetch answer."""
     data, overlapping = answer(data, aborted, offset)
     buffer = PartitionBuffer(PLACE, offset, 1 << 20)
-    buffer.add(FetchedPartition(0, 1 << 40, 1 << 40, 0, overlapping, data), 0, bytes_max=1 << 20)
+    buffer.add(FetchedPartition(0, 1 << 40, 1 << 40, 0, overlapping, data), 0, 0.0, bytes_max=1 << 20)
     return buffer
 
 
