@@ -86,15 +86,15 @@ def read_batches(segment: Segment, pause: Pause) -> Iterator[BatchRead]:
                     raise StorageDamaged(f"segment {segment.path} is damaged at byte {position + begin}")
                 yield BatchRead(batch, position + end == segment.size)
                 pause()
-            if not used and len(data) < min(want, segment.size - position):
+            if used:
+                want = READ_BYTES
+            elif len(data) < min(want, segment.size - position):
                 raise StorageDamaged(f"segment {segment.path} ends inside a batch")
-            if not used:
+            else:
                 needed = HEADER_BYTES if len(data) < HEADER_BYTES else read_header(data).length + LENGTH_COUNTS_FROM
                 if needed <= len(data) or position + needed > segment.size:
                     raise StorageDamaged(f"segment {segment.path} is damaged at byte {position}")
                 want = max(READ_BYTES, needed)
-            else:
-                want = READ_BYTES
             position += used
     finally:
         os.close(handle)

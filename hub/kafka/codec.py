@@ -75,15 +75,13 @@ def build_batches(
     transactional = producer_id >= 0
     sequence = 0 if transactional else -1
     whole = encode_records(records)
-    if len(whole[0]) + layout.HEADER_BYTES <= bytes_max or len(records) == 1:
-        return [encode_batch(whole, producer_id, producer_epoch, sequence, transactional=transactional, compression=compression)]
+    fits = len(whole[0]) + layout.HEADER_BYTES <= bytes_max or len(records) == 1
     batches = []
-    for run in split(records, bytes_max):
-        part = encode_records(run)
+    for part in [whole] if fits else map(encode_records, split(records, bytes_max)):
         batches.append(
             encode_batch(part, producer_id, producer_epoch, sequence, transactional=transactional, compression=compression)
         )
-        sequence += len(run) if transactional else 0
+        sequence += part[1] if transactional else 0
     return batches
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ..errors import Unreachable
 from ..protocol import ErrorCode, name_of
 from ..protocol.produce import Produced, read_response, write_request
-from ..protocol.transactions import EndTxnAnswer, read_end_txn, write_end_txn
+from ..protocol.transactions import IdentityAnswer, read_end_txn, write_end_txn
 from . import requests
 from .cluster import Address, Cluster
 from .codec import BATCH_BYTES_MAX, build_batches
@@ -68,7 +68,7 @@ class Kip890Session:
         self._coordinator: Address | None = None
         self._ended: str | None = "it was not opened"
         self._committing = False
-        self._ending: asyncio.Future[EndTxnAnswer] | None = None
+        self._ending: asyncio.Future[IdentityAnswer] | None = None
         """The response to the EndTxn that was sent when Produce was answered; `_end_transaction` awaits it."""
         self._ending_since = 0.0
         """When it was sent (time of the event loop)."""
@@ -92,7 +92,7 @@ class Kip890Session:
         self._ended = None
         self._connections.close_first()
 
-    async def _init_producer_id(self, deadline: float) -> requests.IdentityAnswer:
+    async def _init_producer_id(self, deadline: float) -> IdentityAnswer:
         message = requests.init_producer_id_request(self.transactional_id, self._transaction_timeout_ms)
         while True:
             coordinator = await self._connect_coordinator(deadline)
@@ -223,16 +223,13 @@ class Kip890Session:
         self, batches: Mapping[TopicPartition, bytes], deadline: float, is_last: bool
     ) -> dict[TopicPartition, Produced]:
         """Send one or more produce requests to each leader concurrently."""
-        leaders = self._leaders
-        if not leaders.keys() >= batches.keys():
-            await self._find_leaders(batches, deadline)
+        await self._find_leaders(batches, deadline)
         by_leader: dict[Address, dict[TopicPartition, bytes]] = {}
         for partition, batch in batches.items():
-            by_leader.setdefault(leaders[partition], {})[partition] = batch
-        requests: list[tuple[Connection, Mapping[TopicPartition, bytes]]] = []
-        for address, whole in by_leader.items():
-            connection = self._connections.get_open(address) or await self._connect_leader(address, whole)
-            requests += [(connection, part) for part in _cut(whole)]
+            by_leader.setdefault(self._leaders[partition], {})[partition] = batch
+        requests = [
+            (await self._connect_leader(address, whole), part) for address, whole in by_leader.items() for part in _cut(whole)
+        ]
         if len(requests) == 1:
             return await self._send_one(*requests[0], is_last)
         answers: dict[TopicPartition, Produced] = {}
@@ -245,7 +242,7 @@ class Kip890Session:
     async def _send_one(
         self, connection: Connection, batches: Mapping[TopicPartition, bytes], is_last: bool = False
     ) -> dict[TopicPartition, Produced]:
-        def then(answers: Mapping[TopicPartition, Produced]) -> "asyncio.Future[EndTxnAnswer] | None":
+        def then(answers: Mapping[TopicPartition, Produced]) -> "asyncio.Future[IdentityAnswer] | None":
             stored = answers.keys() == batches.keys() and not any(answer.code for answer in answers.values())
             return self._end_early() if is_last and stored else None
 
@@ -297,14 +294,14 @@ class Kip890Session:
             )
         self.producer_id, self.producer_epoch = identity.producer_id, identity.producer_epoch
 
-    def _end_early(self) -> "asyncio.Future[EndTxnAnswer] | None":
+    def _end_early(self) -> "asyncio.Future[IdentityAnswer] | None":
         """Send EndTxn, if the connection to the coordinator is open. `_end_transaction` processes the response."""
         coordinator = None if self._coordinator is None else self._connections.get_open(self._coordinator)
         if coordinator is not None:
             self._ending, self._ending_since = self._post_end(coordinator), _now()
         return self._ending
 
-    def _post_end(self, coordinator: Connection) -> "asyncio.Future[EndTxnAnswer]":
+    def _post_end(self, coordinator: Connection) -> "asyncio.Future[IdentityAnswer]":
         body = write_end_txn(self.transactional_id, self.producer_id, self.producer_epoch, committed=True)
         return coordinator.post(requests.END_TXN, body, read_end_txn, timeout_seconds=self._request_seconds / 2)
 
@@ -340,10 +337,8 @@ def _names(partitions: Iterable[TopicPartition]) -> str:
     return ", ".join(f"{topic}-{partition}" for topic, partition in sorted(partitions))
 
 
-def _cut(batches: Mapping[TopicPartition, bytes]) -> Sequence[Mapping[TopicPartition, bytes]]:
+def _cut(batches: Mapping[TopicPartition, bytes]) -> list[dict[TopicPartition, bytes]]:
     """Split the batches for one leader into requests of about `REQUEST_BYTES_MAX` at most."""
-    if sum(map(len, batches.values())) <= REQUEST_BYTES_MAX:
-        return [batches]
     parts: list[dict[TopicPartition, bytes]] = [{}]
     size = 0
     for partition, batch in batches.items():

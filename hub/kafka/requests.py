@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ..protocol import ApiKey, ErrorCode, Message, RequestType, TopicPartition, decode_response, encode_request
 from ..protocol.primitives import take
 from ..protocol.produce import FLEXIBLE_FROM, REQUEST_VERSION
-from ..protocol.transactions import END_TXN_VERSION
+from ..protocol.transactions import END_TXN_VERSION, IdentityAnswer
 from .connection import Connection
 
 PRODUCE = RequestType(ApiKey.PRODUCE, REQUEST_VERSION)
@@ -94,14 +94,6 @@ def read_find_coordinator(answer: Message) -> Coordinator:
 
 
 # --- InitProducerId
-
-
-class IdentityAnswer(NamedTuple):
-    """A producer identity; valid if `code` is NONE."""
-
-    code: int
-    producer_id: int
-    producer_epoch: int
 
 
 def init_producer_id_request(transactional_id: str | None, transaction_timeout_ms: int) -> Message:

@@ -197,11 +197,13 @@ def read_response(body: bytes) -> dict[TopicPartition, Produced]:
 
 def _read_usual_response(body: bytes) -> dict[TopicPartition, Produced] | None:
     """Decode a response that has one partition of each topic and no messages; None if it has another form."""
+    if body[0] >= _LONG:
+        return None
     answers: dict[TopicPartition, Produced] = {}
     at = 1
     for _ in range(body[0] - 1):
         end = at + body[at]
-        if body[0] >= _LONG or body[at] >= _LONG or body[end] != _ONE:
+        if body[at] >= _LONG or body[end] != _ONE:
             return None
         partition, code, base_offset, _, _, rest = _ONLY.unpack_from(body, end + 1)
         if rest != _NOTHING_MORE:

@@ -89,8 +89,8 @@ _IDENTITY = struct.Struct(">qh?")
 _ENDED = struct.Struct(">ihqhx")
 
 
-class EndTxnAnswer(NamedTuple):
-    """The response to EndTxn: the identity to use from now on, valid if `code` is NONE."""
+class IdentityAnswer(NamedTuple):
+    """The response to InitProducerId or EndTxn: the identity to use from now on, valid if `code` is NONE."""
 
     code: int
     producer_id: int
@@ -103,10 +103,10 @@ def write_end_txn(transactional_id: str, producer_id: int, producer_epoch: int, 
     return b"".join((write_uvarint(len(name) + 1), name, _IDENTITY.pack(producer_id, producer_epoch, committed), b"\0"))
 
 
-def read_end_txn(body: bytes) -> EndTxnAnswer:
+def read_end_txn(body: bytes) -> IdentityAnswer:
     """Decode a response body. Raises `MalformedMessage`."""
     try:
         _, code, producer_id, producer_epoch = _ENDED.unpack_from(body)
     except struct.error as error:
         raise MalformedMessage(f"EndTxn v{END_TXN_VERSION} response: {error}") from error
-    return EndTxnAnswer(code, producer_id, producer_epoch)
+    return IdentityAnswer(code, producer_id, producer_epoch)

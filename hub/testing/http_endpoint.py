@@ -11,10 +11,11 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from ssl import SSLContext
 from typing import Any, NamedTuple, Self, cast
+
+from ..service import set_within
 
 
 @dataclass(frozen=True)
@@ -126,5 +127,4 @@ class HttpEndpoint:
 
     async def _paused(self, seconds: float) -> None:
         """Wait, at most until the endpoint stops."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
+        await set_within(self._stopping, seconds)

@@ -27,7 +27,7 @@ from kio.static.primitive import i8, i16, i32, i64
 
 from hub.kafka import requests
 from hub.protocol import MalformedMessage, Message, RequestType, TopicPartition, decode_response, encode_request
-from hub.protocol.transactions import EndTxnAnswer, read_end_txn, write_end_txn
+from hub.protocol.transactions import IdentityAnswer, read_end_txn, write_end_txn
 from tests.protocol.kio_values import ZERO, milliseconds, names, written
 
 
@@ -110,7 +110,7 @@ def test_init_producer_id(transactional_id: str, timeout_ms: int) -> None:
         producer_id=i64(1 << 40),
         producer_epoch=i16(12),
     )
-    assert requests.read_identity(decoded(requests.INIT_PRODUCER_ID, answer)) == requests.IdentityAnswer(51, 1 << 40, 12)
+    assert requests.read_identity(decoded(requests.INIT_PRODUCER_ID, answer)) == IdentityAnswer(51, 1 << 40, 12)
 
 
 def test_a_producer_without_transactions_asks_for_an_id_as_kio_does() -> None:
@@ -127,7 +127,7 @@ def test_end_txn(transactional_id: str, producer_id: int, epoch: int, committed:
     answer = end_txn_r.EndTxnResponse(
         throttle_time=ZERO, error_code=ErrorCode.none, producer_id=i64(producer_id), producer_epoch=i16(epoch)
     )
-    assert read_end_txn(written(answer)) == EndTxnAnswer(0, producer_id, epoch)
+    assert read_end_txn(written(answer)) == IdentityAnswer(0, producer_id, epoch)
 
 
 def test_a_cut_answer_to_end_txn_is_refused() -> None:
