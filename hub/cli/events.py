@@ -291,7 +291,7 @@ async def _between(reader: "PartitionReader", lower: int, upper: int, place: str
     from schemas import MalformedEvent, decode_event
 
     reader.seek(lower)
-    while await reader.position() < upper:
+    while reader.position < upper:
         for record in await reader.read(1000, 20):
             if record.offset >= upper:
                 return

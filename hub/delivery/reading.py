@@ -81,7 +81,7 @@ class AssignmentReader:
         """The offset after the records that were read and those after them that are not visible; 0 if a part of their batch is
         still to be read."""
         partition = self._partitions[number]
-        return 0 if partition == self._chunks.held else self._fetcher.position(partition)
+        return 0 if partition == self._chunks.held else self._fetcher.buffer(partition).position
 
     def pause(self, number: int) -> None:
         """Read no more of this partition, except the rest of a batch."""
@@ -112,7 +112,7 @@ class AssignmentReader:
 
     def _known(self, number: int) -> tuple[int, int]:
         """When and what was last known of the end of a partition."""
-        seen, requested = self._fetcher.seen(self._partitions[number]), self._requested.get(number, (0, 0))
+        seen, requested = self._fetcher.buffer(self._partitions[number]).seen, self._requested.get(number, (0, 0))
         return requested if seen is None or seen.at_ms <= requested[0] else (seen.at_ms, seen.end)
 
     @property

@@ -77,7 +77,7 @@ async def _last_meta(reader: PartitionReader) -> bytes | None:
     for begin in dict.fromkeys((max(start, end - TAIL_RECORDS), start)):
         found: bytes | None = None
         reader.seek(begin)
-        while await reader.position() < end:
+        while reader.position < end:
             for record in await reader.read(READ_RECORDS, READ_MS):
                 found = record.value if record.key == META_KEY else found
         if found is not None:

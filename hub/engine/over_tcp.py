@@ -13,6 +13,7 @@ from ..kafka import (
     ConnectionLost,
     OffsetOutOfRange,
     PartitionReader,
+    Seen,
     StoredRecord,
     TransactionalSession,
     delete_records,
@@ -41,7 +42,7 @@ class TcpIntake:
         self._reader = reader
         self.log_start = log_start
         self._heard_at = asyncio.get_running_loop().time()
-        self._asked_at: float | None = None
+        self._seen: Seen | None = None
         self.position = 0
         self.end = 1  # unknown until the broker has reported it
         self.end_at = self._heard_at
@@ -55,18 +56,18 @@ class TcpIntake:
         elif now - self._heard_at > CHECK_SECONDS:
             await self._reader.ensure_moving()
             self._heard_at = now
-        self.position = await self._reader.position()
+        self.position = self._reader.position
         self._look(now)
         return records
 
     def _look(self, now: float) -> None:
         """Update the end of the log if a response arrived since the last call. However late it is, the broker looked after the
         request was sent."""
-        end, asked_at = self._reader.seen_log_end, self._reader.seen_asked_at
-        if end is None or asked_at is None:
+        seen = self._reader.seen
+        if seen is None:
             self.end = self.position + 1
-        elif asked_at != self._asked_at:
-            self.end, self.end_at, self._asked_at = end, now - (time.monotonic() - asked_at), asked_at
+        elif seen is not self._seen:
+            self.end, self.end_at, self._seen = seen.high_watermark, now - (time.monotonic() - seen.asked_at), seen
 
     async def close(self) -> None:
         """Close the connections."""

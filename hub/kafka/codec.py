@@ -6,7 +6,7 @@ as a whole if they have at least COMPRESSED_BYTES_MIN: compressing a smaller bat
 microseconds.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from ..protocol import batch_layout as layout
 from .encoding import encode_batch, encode_records
@@ -85,7 +85,7 @@ def build_batches(
     return batches
 
 
-def read_batches(data: bytes | memoryview, *, aborted: Iterable[tuple[int, int]] = ()) -> list[StoredRecord]:
+def read_batches(data: bytes | memoryview, *, aborted: Collection[tuple[int, int]] = ()) -> list[StoredRecord]:
     """Decode the complete batches in `data`, without control records and records of aborted transactions.
 
     `aborted` lists (producer id, first offset), as in a fetch response for read_committed. An incomplete last batch is

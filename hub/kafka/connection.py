@@ -6,7 +6,9 @@ import math
 import struct
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
+
+from msgspec import Struct
 
 from ..protocol import MalformedMessage, Message, RequestType, decode_response, encode_request, request_frame, response_body_at
 from .cluster import Cluster, name_of_address
@@ -21,7 +23,7 @@ _LENGTH = struct.Struct(">i")
 _Answer = TypeVar("_Answer")
 
 
-class _Waiting(NamedTuple):
+class _Waiting(Struct, frozen=True):
     """A request without a response. `deadline` is a time of the event loop."""
 
     kind: RequestType

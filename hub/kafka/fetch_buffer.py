@@ -5,7 +5,10 @@ Batches of aborted transactions and control batches are left out. Checksums are 
 """
 
 from collections import deque
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..errors import HubError
 from ..protocol import TopicPartition
@@ -15,7 +18,7 @@ from .errors import CorruptBatch
 from .fetched import FetchedBatch, visible_batches
 
 
-class TakenBatch(NamedTuple):
+class TakenBatch(Struct):
     """A batch that readers of committed records can see. Its records at or after `from_offset` are the next ones of the
     partition; `next_offset` is the position after it, and after what follows it and is not visible. `batch` can be given to
     `RecordPicker.pick`."""
@@ -26,7 +29,7 @@ class TakenBatch(NamedTuple):
     next_offset: int
 
 
-class Seen(NamedTuple):
+class Seen(Struct, frozen=True, gc=False):
     """What the latest response of a broker said about a partition. `at_ms`: the local time of that response; `asked_at`: when its
     request was sent (`time.monotonic`), so that the log ended at or before `high_watermark` then."""
 
@@ -43,8 +46,9 @@ class Seen(NamedTuple):
 
 
 class PartitionBuffer:
-    """One partition. `position` is the offset of the next record to take, `fetch_offset` the one to request next; `size` is the
-    number of bytes that are buffered. `failure` is raised to the reader after the batches before it were taken."""
+    """One partition. `position` is the offset of the next record to take, which moves past records that are not visible, too;
+    `fetch_offset` the one to request next; `size` is the number of bytes that are buffered. `seen` is None before the first
+    response. `failure` is raised to the reader after the batches before it were taken."""
 
     def __init__(self, partition: TopicPartition, offset: int, max_bytes: int) -> None:
         self.partition = partition
@@ -86,7 +90,7 @@ class PartitionBuffer:
         """Add what was fetched from `fetch_offset` on; None if there is nothing new. For the times see `Seen`. A batch that is
         larger than `max_bytes` and arrives incomplete increases `max_bytes`, up to `bytes_max`."""
         if fetched is None:
-            self.seen = self.seen and self.seen._replace(at_ms=at_ms, asked_at=asked_at)
+            self.seen = self.seen and replace(self.seen, at_ms=at_ms, asked_at=asked_at)
             return
         self.seen = Seen(fetched.high_watermark, fetched.last_stable_offset, fetched.log_start, at_ms, asked_at)
         if not fetched.records:

@@ -1,11 +1,12 @@
 """The Fetch requests to one broker, one at a time, and what their responses say about its partitions."""
 
 import time
+from operator import attrgetter
 from typing import NamedTuple, Protocol
 
 from ..protocol import ApiKey, ErrorCode, RequestType, TopicPartition, name_of
 from ..protocol.fetch import FetchedPartition, FetchLimits, FetchPosition
-from ..protocol.one_partition import FetchCodec
+from ..protocol.one_partition import FETCH_VERSION, FetchCodec
 from .errors import ConnectionLost, CorruptBatch, OffsetOutOfRange, PartitionUnavailable
 from .fetch_buffer import PartitionBuffer
 from .fetch_session import FetchSession
@@ -59,6 +60,9 @@ class _Part(NamedTuple):
     leader_epoch: int
 
 
+_MAY_HAVE_MORE = attrgetter("buffer.may_have_more")
+
+
 class FetchSource:
     """What is read from one broker. `partition_bytes`: nothing is requested while a partition has this much in its buffer."""
 
@@ -70,7 +74,7 @@ class FetchSource:
         self.broker = broker
         self.parts: dict[TopicPartition, _Part] = {}
         self._owner = owner
-        self._kind = RequestType(ApiKey.FETCH, broker.version(ApiKey.FETCH))
+        self._kind = RequestType(ApiKey.FETCH, broker.version(ApiKey.FETCH, FETCH_VERSION))
         self._session = FetchSession(self._kind.version)
         self._codec = FetchCodec(self._kind.version, limits)
         self._partition_bytes = partition_bytes
@@ -93,7 +97,7 @@ class FetchSource:
     @property
     def has_more(self) -> bool:
         """Whether the broker has records that were not fetched yet, as far as known."""
-        return any(part.buffer.may_have_more for part in self.parts.values())
+        return any(map(_MAY_HAVE_MORE, self.parts.values()))
 
     @property
     def is_outdated(self) -> bool:

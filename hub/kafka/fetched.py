@@ -10,7 +10,7 @@ Format: https://kafka.apache.org/documentation/#record (version 2).
 """
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple, Self
 
 from aiokafka.errors import CorruptRecordException
@@ -147,11 +147,12 @@ class FetchedBatch:
         return next(self._records)
 
 
-def visible_batches(data: bytes, aborted: Iterable[tuple[int, int]]) -> Iterator[tuple[FetchedBatch, int, bool]]:
+def visible_batches(data: bytes, aborted: Collection[tuple[int, int]]) -> Iterator[tuple[FetchedBatch, int, bool]]:
     """The complete batches in `data` with the offset after each, and whether readers of committed records can see it. `aborted`:
     see `FetchedPartition`. Raises any exception at a batch with a wrong checksum or structure, or of a format before Kafka
     0.11."""
-    pending, aborting = sorted(aborted, key=lambda entry: entry[1], reverse=True), set()
+    pending = sorted(aborted, key=lambda entry: entry[1], reverse=True) if aborted else []
+    aborting = set()
     batches, end = MemoryRecords(data), 0
     while (batch := batches.next_batch()) is not None:
         start, end = end, layout.end_of_batch(data, end)

@@ -21,7 +21,7 @@ from . import fetch_places
 from .cluster import Cluster
 from .deadlines import DeadlineTimer
 from .errors import ConnectionLost
-from .fetch_buffer import PartitionBuffer, Seen, TakenBatch
+from .fetch_buffer import PartitionBuffer, TakenBatch
 from .fetch_places import SourceSettings, SourceTable
 from .fetch_source import FetchSource
 
@@ -84,18 +84,19 @@ class Fetcher:
         for _ in range(len(self._turns)):
             buffer = self._turns[0]
             self._turns.rotate(-1)
-            taken = buffer.take()
+            taken = self.take_from(buffer)
             if taken is not None:
-                source = self._table.places.get(taken.partition)
-                if source is not None and buffer.may_have_more and not source.is_busy:
-                    source.send()
                 return taken
         return None
 
-    @property
-    def has_batches(self) -> bool:
-        """Whether a batch is buffered that can be taken."""
-        return any(buffer.has_batches for buffer in self._turns)
+    def take_from(self, buffer: PartitionBuffer) -> TakenBatch | None:
+        """The next batch of one partition, or None. Raises as `take` does."""
+        taken = buffer.take()
+        if taken is not None and buffer.may_have_more:
+            source = self._table.places.get(buffer.partition)
+            if source is not None and not source.is_busy:
+                source.send()
+        return taken
 
     async def wait(self, seconds: float) -> bool:
         """Wait until `take` has something to return or to raise, or a position has moved past records that are not visible. False
@@ -122,17 +123,13 @@ class Fetcher:
 
     # --- positions
 
+    def buffer(self, partition: TopicPartition) -> PartitionBuffer:
+        """What was fetched and is known of the partition, to look at and for `take_from`."""
+        return self._buffers[partition]
+
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Continue reading at `offset`. What was fetched or requested before is dropped."""
         self._buffers[partition].seek(offset)
-
-    def position(self, partition: TopicPartition) -> int:
-        """The next offset to take; it moves past records that are not visible, too."""
-        return self._buffers[partition].position
-
-    def seen(self, partition: TopicPartition) -> Seen | None:
-        """What the latest response said about the partition; None before the first."""
-        return self._buffers[partition].seen
 
     def standing(self, partition: TopicPartition) -> tuple[str | None, float]:
         """The address of the broker that the partition is read from, None if there is no connection to one; and for how many
@@ -211,11 +208,12 @@ class Fetcher:
         """See `SourceOwner`."""
         if refused:
             self._table.leave(source, refused)
-        if _is_open(self._waiter):
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
             if not moved:
                 self._fetch()
                 return
-            _wake(self._waiter, True)
+            waiter.set_result(True)
         if source.has_more:
             source.send()
 

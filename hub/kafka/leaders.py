@@ -25,14 +25,16 @@ class ConnectedBroker(NamedTuple):
     connection: Connection
     apis: ApiVersions
 
-    def version(self, key: ApiKey) -> int:
-        """The highest version of an API that both sides support. Raises `ConnectionLost` if there is none."""
+    def version(self, key: ApiKey, preferred: int | None = None) -> int:
+        """The highest version of an API that both sides support, or the one closest to `preferred`. Raises `ConnectionLost` if
+        there is none."""
         if not self.apis.ranges:
             return OLDEST[key]
         api, (low, high) = APIS[key], self.apis.ranges.get(key, (1, 0))
         if high < max(low, api.lowest) or low > api.highest:
             raise ConnectionLost(f"{self.connection.address} does not support {api.name} in any version that the hub supports.")
-        return min(high, api.highest)
+        highest = min(high, api.highest)
+        return highest if preferred is None else max(low, api.lowest, min(highest, preferred))
 
     async def ask(self, key: ApiKey, message: Message, *, timeout_seconds: float | None = None) -> Message:
         """The response to a request in the highest common version. Raises `ConnectionLost`."""

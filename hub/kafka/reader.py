@@ -11,7 +11,7 @@ from typing import Any, Self, cast
 from ..protocol import TopicPartition
 from .cluster import Cluster
 from .errors import ConnectionLost, OffsetOutOfRange
-from .fetch_buffer import Seen, TakenBatch
+from .fetch_buffer import PartitionBuffer, Seen, TakenBatch
 from .fetching import Fetcher, FetchSettings
 from .leaders import EARLIEST, LATEST
 from .records import StoredRecord
@@ -36,12 +36,11 @@ class PartitionReader:
     def __init__(
         self, cluster: Cluster, *, committed: bool = True, max_wait_ms: int = MAX_WAIT_MS, within_read: bool = False
     ) -> None:
-        """`committed`: without records of open and aborted transactions. `max_wait_ms`: the age that `seen_end` and
-        `seen_log_end` may have while a `read` waits; records are received without this delay. `within_read`: they are also
-        updated when a `read` without records ends (`FetchSettings.within_wait`)."""
-        self._cluster = cluster
-        self._settings = FetchSettings(committed=committed, max_wait_ms=max_wait_ms, within_wait=within_read)
-        self._fetcher: Fetcher | None = None
+        """`committed`: without records of open and aborted transactions. `max_wait_ms`: the age that `seen` may have while a
+        `read` waits; records are received without this delay. `within_read`: it is also updated when a `read` without records
+        ends (`FetchSettings.within_wait`)."""
+        self._fetcher = Fetcher(cluster, FetchSettings(committed=committed, max_wait_ms=max_wait_ms, within_wait=within_read))
+        self._buffer: PartitionBuffer | None = None
         self._partition = TopicPartition("", 0)
         self._batch: Sequence[Any] = ()
         self._read = 0
@@ -49,33 +48,25 @@ class PartitionReader:
 
     async def open(self, topic: str, partition: int, offset: int) -> None:
         """Start reading at `offset`. Raises `BrokerUnreachable`, `TopicMissing`, `PartitionUnavailable`, `ConnectionLost`."""
-        assert self._fetcher is None, "the reader is already open"
+        assert self._buffer is None, "the reader is already open"
         self._partition = TopicPartition(topic, partition)
-        self._fetcher = Fetcher(self._cluster, self._settings)
         await self._fetcher.open({self._partition: offset}, timeout_seconds=OPEN_SECONDS)
-
-    @property
-    def _open(self) -> Fetcher:
-        assert self._fetcher is not None, "the reader is not open"
-        return self._fetcher
+        self._buffer = self._fetcher.buffer(self._partition)
 
     async def read(self, max_records: int = 500, timeout_ms: int = 1_000) -> list[StoredRecord]:
         """The next records; waits up to `timeout_ms` for the first. May be empty even if the position moved, because control
         records and aborted transactions are skipped.
 
         Raises `OffsetOutOfRange`, `CorruptBatch`, `ConnectionLost`, `PartitionUnavailable`, `TopicMissing`."""
-        if self._read == len(self._batch) and not await self._open.wait(timeout_ms / 1000):
+        fetcher, buffer = self._fetcher, self._opened
+        if self._read == len(self._batch) and not await fetcher.wait(timeout_ms / 1000):
             return []
-        return self._take(max_records)
-
-    def _take(self, max_records: int) -> list[StoredRecord]:
         records: list[StoredRecord] = []
-        fetcher = self._open
         while len(records) < max_records:
             if self._read == len(self._batch):
-                if records and not fetcher.has_batches:  # `take` may raise; what is before that is returned first
+                if records and not buffer.has_batches:  # `take_from` may raise; what is before that is returned first
                     break
-                if (taken := fetcher.take()) is None:
+                if (taken := fetcher.take_from(buffer)) is None:
                     break
                 self._batch, self._read = _decode(taken), 0
             part = self._batch[self._read : self._read + max_records - len(records)]
@@ -86,63 +77,47 @@ class PartitionReader:
     async def ensure_moving(self) -> None:
         """Check a reader that has received nothing for a while: raises `ConnectionLost` if the broker reports records after the
         position but does not return them. A broker that does not respond is detected by `read`."""
-        seen, position = self._seen, await self.position()
-        if seen is not None and position < seen.end and not self._open.has_batches:
-            raise ConnectionLost(f"{self._name()} has records up to offset {seen.end}, but none was received after {position}.")
+        buffer, position = self._opened, self.position
+        if buffer.seen is not None and position < buffer.seen.end and not buffer.has_batches:
+            name, end = f"{self._partition.topic}-{self._partition.partition}", buffer.seen.end
+            raise ConnectionLost(f"{name} has records up to offset {end}, but none was received after {position}.")
 
     @property
-    def _seen(self) -> Seen | None:
-        return self._open.seen(self._partition)
+    def _opened(self) -> PartitionBuffer:
+        assert self._buffer is not None, "the reader is not open"
+        return self._buffer
 
     @property
-    def seen_end(self) -> int | None:
-        """The last stable offset in the latest response of the broker; None before the first."""
-        return None if (seen := self._seen) is None else seen.last_stable_offset
+    def seen(self) -> Seen | None:
+        """What the latest response of the broker said, a new object after each response; None before the first."""
+        return self._opened.seen
 
     @property
-    def seen_log_end(self) -> int | None:
-        """The high watermark in the latest response of the broker; open transactions are before it. None before the first."""
-        return None if (seen := self._seen) is None else seen.high_watermark
-
-    @property
-    def seen_ms(self) -> int | None:
-        """Local time in ms at which `seen_end` and `seen_log_end` were received; it changes with every response."""
-        return None if (seen := self._seen) is None else seen.at_ms
-
-    @property
-    def seen_asked_at(self) -> float | None:
-        """When the request of that response was sent (`time.monotonic`): the log ended at or before `seen_log_end` then."""
-        return None if (seen := self._seen) is None else seen.asked_at
-
-    def seek(self, offset: int) -> None:
-        """Continue reading at `offset`."""
-        self._batch, self._read = (), 0
-        self._open.seek(self._partition, offset)
-
-    async def position(self) -> int:
+    def position(self) -> int:
         """The next offset to read."""
         if self._read < len(self._batch):
             offset: int = self._batch[self._read].offset
             return offset
-        return self._open.position(self._partition)
+        return self._opened.position
+
+    def seek(self, offset: int) -> None:
+        """Continue reading at `offset`."""
+        self._batch, self._read = (), 0
+        self._opened.seek(offset)
 
     async def end_offset(self) -> int:
         """The last stable offset: the first offset not yet visible to readers of committed records; the high watermark if others
         are read, too. Raises `ConnectionLost`, `PartitionUnavailable`."""
-        return (await self._open.offsets(LATEST, [self._partition]))[self._partition]
+        return (await self._fetcher.offsets(LATEST, [self._partition]))[self._partition]
 
     async def start_offset(self) -> int:
         """The log start offset. Raises `ConnectionLost`, `PartitionUnavailable`."""
-        return (await self._open.offsets(EARLIEST, [self._partition]))[self._partition]
-
-    def _name(self) -> str:
-        return f"{self._partition.topic}-{self._partition.partition}"
+        return (await self._fetcher.offsets(EARLIEST, [self._partition]))[self._partition]
 
     async def close(self) -> None:
         """Close the connections at once."""
-        fetcher, self._fetcher = self._fetcher, None
-        if fetcher is not None:
-            await fetcher.close()
+        self._buffer = None
+        await self._fetcher.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -171,12 +146,12 @@ async def read_all(cluster: Cluster, topic: str, partition: int, from_offset: in
         end = await reader.end_offset()
         if from_offset is not None and from_offset > end:
             raise OffsetOutOfRange(topic, partition, from_offset)
-        progress_at, position = loop.time(), await reader.position()
+        progress_at, position = loop.time(), reader.position
         while position < end:
             for record in await reader.read(READ_RECORDS, READ_ALL_WAIT_MS):
                 if record.offset < end:
                     yield record
-            before, position = position, await reader.position()
+            before, position = position, reader.position
             if position > before:
                 progress_at = loop.time()
             elif loop.time() - progress_at > STALL_SECONDS:

@@ -7,6 +7,8 @@ import struct
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from .errors import ErrorCode, MalformedMessage
 from .primitives import INT16, INT32, INT64, read_uvarint, skip_tags, take, write_count, write_topic_name, write_uvarint
 from .values import TopicPartition
@@ -257,7 +259,7 @@ class FetchLimits(NamedTuple):
     committed: bool
 
 
-class FetchedPartition(NamedTuple):
+class FetchedPartition(Struct, frozen=True):
     """One partition of a fetch response, as a client reads it. Offsets are -1 if the broker does not know them. `aborted` lists
     (producer id, first offset) of aborted transactions; an incomplete batch may end `records`."""
 
@@ -269,7 +271,7 @@ class FetchedPartition(NamedTuple):
     records: bytes
 
 
-class FetchAnswer(NamedTuple):
+class FetchAnswer(Struct, frozen=True):
     """A fetch response. `code`: the error of the whole request; `session_id`: 0 if the broker keeps no session."""
 
     code: int

@@ -9,15 +9,20 @@ from collections.abc import Iterable, Mapping
 
 from . import fetch, produce
 from .fetch import FetchAnswer, FetchedPartition, FetchLimits, FetchPosition
-from .primitives import INT32, read_uvarint, write_uvarint
+from .primitives import INT16, INT32, write_uvarint
 from .values import TopicPartition
 
 _NO_TAGS = b"\0"
 _ONE_TOPIC = _ONE_PARTITION = b"\2"
 _NO_TOPICS = b"\1"
-_NO_RACK = b"\1"
-_EMPTY_OR_NULL = 1
-"""The largest compact length of an array without elements."""
+FETCH_VERSION = 11
+"""The version in which clients read. Later ones end with empty tags after the records, which Apache Kafka sends on their own: a
+client would be woken once more for each response."""
+_ONE = INT32.pack(1)
+_NO_ENTRIES = INT32.pack(0)
+_NO_RACK = INT16.pack(0)
+_NONE = (0, -1)
+"""Length of an array without elements, and of null."""
 _AFTER_CODE = 33
 """Size of the rest of a produce response after the error code of its only partition: three numbers of 8 bytes, no record errors,
 no message, throttle time, and no tags."""
@@ -66,7 +71,7 @@ class FetchCodec:
     ) -> bytes:
         """Encode a request body; see `fetch.write_request`. `max_wait_ms`: instead of that in the limits."""
         wait_ms = self._limits.max_wait_ms if max_wait_ms is None else max_wait_ms
-        if len(positions) != 1 or forgotten or self._version < fetch.FLEXIBLE_FROM:
+        if len(positions) != 1 or forgotten or self._version != FETCH_VERSION:
             limits = self._limits._replace(max_wait_ms=wait_ms)
             return fetch.write_request(self._version, limits, session, positions, forgotten)
         ((partition, position),) = positions.items()
@@ -83,19 +88,21 @@ class FetchCodec:
 
 
 class _FetchOnePartition:
-    """Fetch of `partition` in version 12."""
+    """Fetch of `partition` in version `FETCH_VERSION`."""
 
     def __init__(self, partition: TopicPartition, limits: FetchLimits) -> None:
         self.partition = partition
-        place = _place(partition)
-        head = fetch.write_request(fetch.FLEXIBLE_FROM, limits, (0, -1), {})
+        name = partition.topic.encode()
+        topic = INT16.pack(len(name)) + name
+        place = b"".join((_ONE, topic, _ONE, INT32.pack(partition.partition)))
+        head = fetch.write_request(FETCH_VERSION, limits, (0, -1), {})
         self._replica = head[: INT32.size]
-        self._limits = head[2 * INT32.size : -len(_NO_TOPICS * 2 + _NO_RACK + _NO_TAGS) - 8]  # without wait and session
+        self._limits = head[2 * INT32.size : -len(_NO_ENTRIES * 2 + _NO_RACK) - 8]  # without wait and session
         self._place = place
-        self._end = b"".join((_NO_TAGS * 2, _NO_TOPICS, _NO_RACK, _NO_TAGS))
+        self._end = _NO_ENTRIES + _NO_RACK
         size = len(place)
-        self._request = struct.Struct(f">4si{len(self._limits)}sii{size}siqiqi{len(self._end)}s")
-        self._response = struct.Struct(f">4xhi{size}shqqqB4x")
+        self._request = struct.Struct(f">4si{len(self._limits)}sii{size}siqqi{len(self._end)}s")
+        self._response = struct.Struct(f">4xhi{size}shqqqi4xi")
 
     def request(self, session: tuple[int, int], position: FetchPosition, max_wait_ms: int) -> bytes:
         """Encode a request body."""
@@ -111,25 +118,17 @@ class _FetchOnePartition:
             leader_epoch,
             offset,
             -1,
-            -1,
             max_bytes,
             self._end,
         )
 
     def read(self, body: bytes) -> FetchAnswer | None:
-        """Decode the body of a response. None if it has other partitions, aborted transactions or tags, or is not valid."""
-        if len(body) <= self._response.size:
+        """Decode the body of a response. None if it has other partitions or aborted transactions, or is not valid."""
+        start = self._response.size
+        if len(body) < start:
             return None
-        code, session_id, place, error, high_watermark, last_stable, log_start, aborted = self._response.unpack_from(body)
-        if place != self._place or aborted > _EMPTY_OR_NULL:
+        code, session_id, place, error, high_watermark, last_stable, log_start, aborted, size = self._response.unpack_from(body)
+        if place != self._place or aborted not in _NONE or len(body) != start + size:
             return None
-        at = self._response.size
-        try:
-            size, at = (first, at + 1) if (first := body[at]) < 0x80 else read_uvarint(body, at)
-        except IndexError:  # the body ends inside the size
-            return None
-        end = at + size - 1 if size else at
-        if body[end:] != _NO_TAGS * 3:
-            return None
-        fetched = FetchedPartition(error, high_watermark, last_stable, log_start, [], body[at:end])
+        fetched = FetchedPartition(error, high_watermark, last_stable, log_start, [], body[start:])
         return FetchAnswer(code, session_id, [(self.partition, fetched)])

@@ -236,7 +236,7 @@ async def _undecided(cluster: Cluster, partition: int, offset: int) -> int:
         await reader.open(INTAKE, partition, 0)
         start, end = await reader.start_offset(), await reader.end_offset()
         reader.seek(min(max(offset, start), end))
-        while await reader.position() < end:
+        while reader.position < end:
             for record in await _read_kept(reader, end):
                 if not any(name == CE_TYPE and (value or b"").startswith(OF_WORKERS) for name, value in record.headers):
                     return max(0, end - record.offset)

@@ -83,7 +83,7 @@ class Hanging(PartitionReader):
         return []
 
     async def ensure_moving(self) -> None:
-        if await self.position() < await self.end_offset():
+        if self.position < await self.end_offset():
             raise ConnectionLost("nothing was received")
 
 

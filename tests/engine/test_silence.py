@@ -12,7 +12,7 @@ from hub.engine import PartitionLoop
 from hub.engine.in_process import InProcessBroker
 from hub.engine.over_tcp import TcpBroker, TcpIntake
 from hub.engine.ports import EngineBroker
-from hub.kafka import EVENTS, INTAKE, Cluster, PartitionReader, StoredRecord, ensure_topics, make_producer, read_all
+from hub.kafka import EVENTS, INTAKE, Cluster, PartitionReader, Seen, StoredRecord, ensure_topics, make_producer, read_all
 from hub.kafka.clients import make_transactional_producer
 from schemas import decode_event
 from tests.brokers import unique
@@ -132,15 +132,12 @@ async def test_in_the_brokers_process_hidden_heartbeats_count_and_real_silence_i
 class Told:
     """A reader that has read all it was told of."""
 
-    seen_log_end: int | None = None
-    seen_asked_at: float | None = None
+    seen: Seen | None = None
+    position = 5
 
     async def read(self, max_records: int, timeout_ms: int) -> list[StoredRecord]:
         await asyncio.sleep(0)
         return []
-
-    async def position(self) -> int:
-        return 5
 
 
 async def test_a_broker_that_does_not_answer_makes_nobody_silent() -> None:
@@ -149,13 +146,13 @@ async def test_a_broker_that_does_not_answer_makes_nobody_silent() -> None:
     await intake.read(1, 0)
     assert intake.position < intake.end, "before the first answer nothing is known"
     asked_at = asyncio.get_running_loop().time() - 3
-    told.seen_log_end, told.seen_asked_at = 5, time.monotonic() - 3
+    told.seen = Seen(5, 5, 0, 0, time.monotonic() - 3)
     await intake.read(1, 0)
     assert intake.position == intake.end
     known_at = intake.end_at
     assert known_at == pytest.approx(asked_at, abs=1), "a response says what was when it was asked for, however late it is"
     await intake.read(1, 0)
     assert intake.end_at == known_at, "no answer has come since"
-    told.seen_asked_at += 2
+    told.seen = Seen(5, 5, 0, 0, time.monotonic() - 1)
     await intake.read(1, 0)
     assert known_at < intake.end_at < asyncio.get_running_loop().time()

@@ -89,21 +89,22 @@ async def test_the_end_of_the_log_is_known_too_with_what_an_open_transaction_hid
     await write(world, topic, "hidden")
     async with PartitionReader(Cluster.of(world.bootstrap), max_wait_ms=100) as partition:
         await partition.open(topic, 0, 0)
-        assert (partition.seen_log_end, partition.seen_ms) == (None, None)
+        assert partition.seen is None
         async with asyncio.timeout(60):
-            while partition.seen_log_end is None:
+            while (seen := partition.seen) is None:
                 assert await partition.read(10, 20) == []
-        assert (await partition.position(), partition.seen_end, partition.seen_log_end) == (0, 0, 3)
+        assert (partition.position, seen.last_stable_offset, seen.high_watermark) == (0, 0, 3)
         session = world.session(owner)
         await session.open()  # aborts what its predecessor left: a marker is the last entry
         assert [r.value for r in await read(partition, 1)] == [b"hidden"]
         async with asyncio.timeout(60):
-            while await partition.position() < 4:
+            while partition.position < 4:
                 assert await partition.read(10, 20) == []
-        assert (await partition.position(), partition.seen_log_end) == (4, 4)
-        told_ms = partition.seen_ms
+        told = partition.seen
+        assert told is not None
+        assert (partition.position, told.high_watermark) == (4, 4)
         async with asyncio.timeout(60):
-            while partition.seen_ms == told_ms:
+            while partition.seen is told:
                 assert await partition.read(10, 20) == []
         await session.close()
 

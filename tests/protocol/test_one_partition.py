@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hub.protocol import ErrorCode, MalformedMessage, TopicPartition, fetch, produce
 from hub.protocol.fetch import FetchAnswer, FetchLimits, FetchPosition, PartitionData
-from hub.protocol.one_partition import FetchCodec, ProduceOnePartition
+from hub.protocol.one_partition import FETCH_VERSION, FetchCodec, ProduceOnePartition
 from hub.protocol.produce import PartitionResult
 
 LIMITS = FetchLimits(5_000, 1, 16 << 20, True)
@@ -90,11 +90,11 @@ def read_or_malformed(read: Callable[[bytes], FetchAnswer], body: bytes) -> Fetc
 
 
 def assert_read_the_same(body: bytes) -> None:
-    read = reading(12, TopicPartition("a", 1)).read
-    assert read_or_malformed(read, body) == read_or_malformed(lambda one: fetch.read_response(one, 12), body)
+    read = reading(FETCH_VERSION, TopicPartition("a", 1)).read
+    assert read_or_malformed(read, body) == read_or_malformed(lambda one: fetch.read_response(one, FETCH_VERSION), body)
 
 
-BODY = fetch.write_response([("a", [PartitionData(1, ErrorCode.NONE, 10, 8, 1, None, b"records" * 50)])], 12)
+BODY = fetch.write_response([("a", [PartitionData(1, ErrorCode.NONE, 10, 8, 1, None, b"records" * 50)])], FETCH_VERSION)
 
 
 @given(st.integers(0, 400), st.binary(max_size=8))
@@ -105,5 +105,5 @@ def test_invalid_bytes_are_malformed_or_read_the_same(at: int, rubbish: bytes) -
 
 def test_a_response_that_is_cut_off_is_malformed_or_read_the_same_also_within_the_size_of_the_records() -> None:
     for at in range(len(BODY)):
-        for end in (b"", b"\x80"):
+        for end in (b"", b"\x80", b"\xff" * 4):
             assert_read_the_same(BODY[:at] + end)

@@ -121,9 +121,9 @@ class ControlFollower:
                 if self._position is None:
                     reader.seek(await reader.start_offset())
                 end = await reader.end_offset()
-                while await reader.position() < end:
+                while reader.position < end:
                     self._take(await reader.read(READ_RECORDS, READ_MS))
-                self._position = await reader.position()
+                self._position = reader.position
             self.caught_up.set()
             while True:
                 self._take(await next_records(reader))

@@ -23,7 +23,7 @@ async def read_range(cluster: Cluster, topic: str, partition: int, offsets: Offs
             for record in await reader.read(READ_RECORDS, READ_MS):
                 if record.offset < offsets.end:
                     yield record
-            before, position = position, await reader.position()
+            before, position = position, reader.position
             if position > before:
                 moved_at = loop.time()
             elif loop.time() - moved_at > CHECK_SECONDS:

@@ -21,8 +21,9 @@ from hub.kafka import (
     reader,
 )
 from hub.protocol import ApiKey, ErrorCode, Message
+from hub.protocol.one_partition import FETCH_VERSION
 
-from .scripted_broker import TOPIC, ScriptedBroker, batch, brokers
+from .scripted_broker import SPOKEN, TOPIC, ScriptedBroker, batch, brokers
 
 WAIT_MS = 50
 REQUEST_SECONDS = 0.3
@@ -244,7 +245,7 @@ async def test_the_response_to_a_request_before_a_seek_is_dropped(broker: Script
         assert await opened.read(10, 1) == []
         opened.seek(1)
         assert await values(opened, 1) == [b"b"]
-        assert await opened.position() == 2
+        assert opened.position == 2
         hold.set()
 
 
@@ -278,7 +279,7 @@ async def test_records_that_are_reported_and_not_returned_are_noticed(broker: Sc
             await failing(opened)
         broker.log.append(batch(b"a"))
         async with asyncio.timeout(30):
-            while opened.seen_end != 1:
+            while opened.seen is None or opened.seen.last_stable_offset != 1:
                 assert await opened.read(10, 10) == []
         with pytest.raises(ConnectionLost, match="topic-0 has records up to offset 1, but none was received after 0"):
             await opened.ensure_moving()
@@ -360,10 +361,10 @@ async def test_a_batch_before_the_requested_offset_is_returned_from_there_on(bro
     broker.log.append(batch(b"a", b"b", b"c"))
     async with reading(broker, 1) as opened:
         assert await values(opened, 1) == [b"b"]
-        assert await opened.position() == 2
+        assert opened.position == 2
         opened.seek(2)
         assert await values(opened, 1) == [b"c"]
-        assert await opened.position() == 3
+        assert opened.position == 3
 
 
 @pytest.mark.parametrize("committed", [True, False])
@@ -381,7 +382,7 @@ async def test_aborted_transactions_are_skipped_unless_they_are_wanted(broker: S
         log.aborted.clear()  # which is what a broker then responds
     async with reading(broker, committed=committed) as opened:
         assert await values(opened, len(expected)) == expected
-        assert await opened.position() == log.end == 8
+        assert opened.position == log.end == 8
 
 
 async def test_a_transaction_that_began_before_the_requested_offset_is_skipped_too(broker: ScriptedBroker) -> None:
@@ -389,7 +390,7 @@ async def test_a_transaction_that_began_before_the_requested_offset_is_skipped_t
     broker.log.abort(1, first)
     async with reading(broker, 1) as opened:
         assert await values(opened, 1) == [b"kept"]
-        assert await opened.position() == 5
+        assert opened.position == 5
 
 
 # --- sessions and versions
@@ -400,9 +401,9 @@ async def test_a_session_contains_only_what_has_changed(broker: ScriptedBroker) 
     broker.log.append(batch(b"a"))
     async with reading(broker) as opened:
         assert await values(opened, 1) == [b"a"]
-        seen_ms = opened.seen_ms
+        seen = opened.seen
         assert await opened.read(10, 4 * WAIT_MS) == []
-        assert opened.seen_ms != seen_ms, "a response without the partition says that nothing has changed"
+        assert opened.seen is not seen, "a response without the partition says that nothing has changed"
         broker.log.append(batch(b"b"))
         assert await values(opened, 1) == [b"b"]
     sessions = [(one["session_id"], one["session_epoch"], len(one["topics"])) for one in broker.fetches]
@@ -432,12 +433,19 @@ async def test_without_a_session_every_request_is_complete(broker: ScriptedBroke
 
 
 @pytest.mark.parametrize("highest", [4, 6, 7, 11, 12])
-async def test_the_highest_version_of_the_broker_is_used(highest: int) -> None:
+async def test_the_highest_version_of_the_broker_up_to_the_preferred_one_is_used(highest: int) -> None:
     async with brokers(spoken={ApiKey.FETCH: (4, highest), ApiKey.LIST_OFFSETS: (1, 3), ApiKey.METADATA: (0, 5)}) as (one,):
         first = one.log.append(batch(b"a"), batch(b"lost", producer_id=1), batch(b"b", b"c", compression="gzip"))
         one.log.abort(1, first + 1)
         assert [record.value async for record in read_all(one.cluster, TOPIC, 0)] == [b"a", b"b", b"c"]
-        assert {kind.version for kind in one.requests if kind.key == ApiKey.FETCH} == {highest}
+        assert {kind.version for kind in one.requests if kind.key == ApiKey.FETCH} == {min(highest, FETCH_VERSION)}
+
+
+async def test_a_later_version_is_used_if_the_broker_supports_no_earlier_one() -> None:
+    async with brokers(spoken={**SPOKEN, ApiKey.FETCH: (FETCH_VERSION + 1, 17)}) as (one,):
+        one.log.append(batch(b"a"))
+        assert [record.value async for record in read_all(one.cluster, TOPIC, 0)] == [b"a"]
+        assert {kind.version for kind in one.requests if kind.key == ApiKey.FETCH} == {FETCH_VERSION + 1}
 
 
 async def test_a_broker_that_does_not_report_its_versions_gets_old_ones(broker: ScriptedBroker) -> None:

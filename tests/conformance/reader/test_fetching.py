@@ -12,6 +12,7 @@ from hub.kafka.fetch_buffer import TakenBatch
 from hub.kafka.fetching import Fetcher, FetchSettings
 from hub.kafka.leaders import EARLIEST, LATEST, BrokerConnections
 from hub.protocol import ApiKey, ErrorCode, Message, encode_response
+from hub.protocol.one_partition import FETCH_VERSION
 from tests.kafka.test_picking import KindRule
 
 from .scripted_broker import TOPIC, Log, ScriptedBroker, batch, brokers
@@ -58,7 +59,7 @@ async def test_partitions_of_a_broker_share_requests_and_take_turns(broker: Scri
         taken = [await take(fetcher) for _ in range(6)]
         assert [one.partition for one in taken] == [P0, P1, P2, P0, P1, P0]
         assert sorted(value for one in taken for value in values(one)) == [b"0.0", b"0.1", b"0.2", b"1.1", b"1.2", b"2.2"]
-        assert [fetcher.position(one) for one in (P0, P1, P2)] == [3, 3, 3]
+        assert [fetcher.buffer(one).position for one in (P0, P1, P2)] == [3, 3, 3]
         assert len(broker.fetches) == 1
         assert len(broker.connections) == 1
         assert await fetcher.offsets(LATEST, [P0, P2]) == {P0: 3, P2: 3}
@@ -121,7 +122,7 @@ async def test_a_full_partition_is_not_overtaken_by_a_long_poll_for_an_idle_one(
     async with asyncio.timeout(30), fetching(broker, {P0: 0, P1: 0}, max_wait_ms=60_000, partition_bytes=5_000) as fetcher:
         for _ in range(30):
             await take(fetcher)
-        assert fetcher.position(P0) == 30
+        assert fetcher.buffer(P0).position == 30
 
 
 async def test_all_partitions_together_have_a_limit(broker: ScriptedBroker) -> None:
@@ -133,7 +134,7 @@ async def test_all_partitions_together_have_a_limit(broker: ScriptedBroker) -> N
         assert len(broker.fetches) == 1, "three times about 5 kB are buffered"
         for _ in range(60):
             await take(fetcher)
-        assert [fetcher.position(one) for one in (P0, P1, P2)] == [20, 20, 20]
+        assert [fetcher.buffer(one).position for one in (P0, P1, P2)] == [20, 20, 20]
 
 
 async def test_what_the_broker_reported_is_known_by_partition(broker: ScriptedBroker) -> None:
@@ -141,9 +142,9 @@ async def test_what_the_broker_reported_is_known_by_partition(broker: ScriptedBr
     first = broker.log.append(batch(b"open", producer_id=1))
     broker.log.stable = first
     async with fetching(broker, {P0: 0, P1: 0}) as fetcher:
-        assert fetcher.seen(P0) is None
+        assert fetcher.buffer(P0).seen is None
         await take(fetcher)
-        seen, other = fetcher.seen(P0), fetcher.seen(P1)
+        seen, other = fetcher.buffer(P0).seen, fetcher.buffer(P1).seen
         assert seen is not None
         assert other is not None
         assert (seen.high_watermark, seen.last_stable_offset, seen.log_start, other.high_watermark) == (2, 1, 0, 0)
@@ -178,7 +179,7 @@ async def test_one_record_costs_two_turns_of_the_event_loop(broker: ScriptedBrok
 
         broker.log.append(batch(b"a"))
         entry = {"partition": 0, "fetch_offset": 0, "partition_max_bytes": 1 << 20}
-        body = encode_response(ApiKey.FETCH, 12, broker.response(broker.partition(entry)))
+        body = encode_response(ApiKey.FETCH, FETCH_VERSION, broker.response(broker.partition(entry)))
         sent.pop()[2](body)
         loop.call_soon(count)
         assert await waiting

@@ -77,7 +77,7 @@ async def test_several_partitions_over_many_requests_without_gaps(world: World) 
                 found[taken.partition] += values(taken)
         ends = await fetcher.offsets(LATEST, places)
         async with asyncio.timeout(30):
-            while {one: fetcher.position(one) for one in places} != ends:
+            while {one: fetcher.buffer(one).position for one in places} != ends:
                 await fetcher.wait(1)
         assert await fetcher.offsets(EARLIEST, places) == dict.fromkeys(places, 0)
     assert found == {one: [b"%d.%d" % (turn, one.partition) for turn in range(6) if turn % 3 != one.partition] for one in places}
@@ -101,14 +101,14 @@ async def test_a_read_without_records_is_followed_by_a_response_if_this_is_reque
     ):
         await reader.open(topic, 0, 0)
         for number in range(2):
-            before = reader.seen_ms
+            before = reader.seen
             assert await reader.read(10, 100) == []
-            while reader.seen_ms == before:
+            while (seen := reader.seen) is before or seen is None:
                 assert await reader.read(10, 20) == []
-            assert (reader.seen_end, await reader.position()) == (2 * number, 2 * number)
+            assert (seen.last_stable_offset, reader.position) == (2 * number, 2 * number)
             await write(world, topic, {0: [f"{number}"]})
             assert await read(reader, 1) == [b"%d" % number]
-            while await reader.position() < 2 * number + 2:
+            while reader.position < 2 * number + 2:
                 await reader.read(10, 20)
 
 
@@ -209,7 +209,7 @@ async def test_the_times_of_responses_are_those_of_this_machine(world: World) ->
     async with PartitionReader(Cluster.of(world.bootstrap), max_wait_ms=10) as reader:
         await reader.open(topic, 0, 0)
         async with asyncio.timeout(30):
-            while reader.seen_ms is None:
+            while (seen := reader.seen) is None:
                 await reader.read(10, 20)
-        assert before_ms <= reader.seen_ms <= time.time_ns() // 1_000_000
-        assert (reader.seen_end, reader.seen_log_end) == (0, 0)
+        assert before_ms <= seen.at_ms <= time.time_ns() // 1_000_000
+        assert (seen.last_stable_offset, seen.high_watermark) == (0, 0)
