@@ -8,6 +8,7 @@ exhausted, and EndTxn returns a new producer id.
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 
 from ..errors import Unreachable
 from ..protocol import ErrorCode, name_of
@@ -40,6 +41,7 @@ REQUEST_BYTES_MAX = 16 << 20
 MARKERS_PENDING_SECONDS = 0.001
 """Backoff after CONCURRENT_TRANSACTIONS: the markers of the previous transaction are written within a millisecond or two."""
 BACKOFF_SECONDS = 0.02
+_CODE = attrgetter("code")
 
 
 class Kip890Session:
@@ -243,7 +245,7 @@ class Kip890Session:
         self, connection: Connection, batches: Mapping[TopicPartition, bytes], is_last: bool = False
     ) -> dict[TopicPartition, Produced]:
         def then(answers: Mapping[TopicPartition, Produced]) -> "asyncio.Future[IdentityAnswer] | None":
-            stored = answers.keys() == batches.keys() and not any(answer.code for answer in answers.values())
+            stored = answers.keys() == batches.keys() and not any(map(_CODE, answers.values()))
             return self._end_early() if is_last and stored else None
 
         body = write_request(self.transactional_id, int(self._request_seconds * 1000), batches)

@@ -146,8 +146,8 @@ class LeaderLink:
                 if stored:
                     queue.stored(batch)
                 else:
-                    code, _, message = answers[queue.partition]
-                    queue.answered(batch, self._connection.address, code, message)
+                    answer = answers[queue.partition]
+                    queue.answered(batch, self._connection.address, answer.code, answer.message)
                 self._continue(queue)
             if self._ready:
                 self._send_ready()

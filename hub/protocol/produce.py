@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from .errors import ErrorCode, MalformedMessage
 from .primitives import INT16, INT32, read_uvarint, skip_tags, take, write_count, write_topic_name, write_uvarint
 from .values import TopicPartition
@@ -74,7 +76,7 @@ class PartitionResult(NamedTuple):
 Results = list[tuple[str, list[PartitionResult]]]
 
 
-class Produced(NamedTuple):
+class Produced(Struct, frozen=True, gc=False):
     """The result for one partition, as a client reads it. `base_offset` is valid if `code` is NONE; `message` is the broker's
     error message or empty."""
 
@@ -169,9 +171,9 @@ def write_request(transactional_id: str | None, timeout_ms: int, batches: Mappin
     topics: dict[str, list[tuple[int, bytes]]] = {}
     for (topic, partition), batch in batches.items():
         topics.setdefault(topic, []).append((partition, batch))
-    parts = [_string(transactional_id), _ACKS_TIMEOUT.pack(-1, timeout_ms), write_uvarint(len(topics) + 1)]
+    parts = [_head(transactional_id, timeout_ms, len(topics))]
     for topic, partitions in topics.items():
-        parts += (_string(topic), write_uvarint(len(partitions) + 1))
+        parts.append(_topic_head(topic, len(partitions)))
         for partition, batch in partitions:
             parts += (INT32.pack(partition), write_uvarint(len(batch) + 1), batch, b"\0")
         parts.append(b"\0")
@@ -180,6 +182,17 @@ def write_request(transactional_id: str | None, timeout_ms: int, batches: Mappin
 
 
 @lru_cache(maxsize=1_000)
+def _head(transactional_id: str | None, timeout_ms: int, topics: int) -> bytes:
+    """What is before the topics; `topics` is their number."""
+    return _string(transactional_id) + _ACKS_TIMEOUT.pack(-1, timeout_ms) + write_uvarint(topics + 1)
+
+
+@lru_cache(maxsize=1_000)
+def _topic_head(topic: str, partitions: int) -> bytes:
+    """What is before the partitions of a topic; `partitions` is their number."""
+    return _string(topic) + write_uvarint(partitions + 1)
+
+
 def _string(text: str | None) -> bytes:
     if text is None:
         return b"\0"
