@@ -2,11 +2,12 @@
 published as metrics by `hub.runtime.instruments`.
 
 Tasks are counted from the events of committed batches, and once from the rows when a partition is taken over, so that reading
-the figures does not visit every task. Times are in seconds, those with `_us` in microseconds since the Unix epoch.
+the figures does not visit every task. Batches of few events are counted together, later: right after a commit the loop competes
+with the broker and the worker for the processor. Times are in seconds, those with `_us` in microseconds since the Unix epoch.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from schemas.instruments import COUNT_BOUNDS, OPERATION_BOUNDS, WAIT_BOUNDS
@@ -20,6 +21,10 @@ OTHER = "other"
 
 #: Waiting tasks of a partition up to which each of them is looked at for the ages of queues; about 1 ms.
 LOOKED_AT_MAX = 2_000
+
+#: So many events, or batches, are counted at the latest.
+UNCOUNTED_EVENTS_MAX = 50
+UNCOUNTED_BATCHES_MAX = 50
 
 #: Timers whose delay is recorded: those that move a task to another state.
 TIMERS = ("start", "retry", "attempt", "expire", "total")
@@ -40,7 +45,8 @@ class QueueBacklog(NamedTuple):
 
 
 class PartitionFigures:
-    """The figures of one partition in this process, also over several take-overs. Written by its loop only.
+    """The figures of one partition in this process, also over several take-overs. Written by its loop only. They are complete
+    after `count`.
 
     `active`: tasks that have not ended, by name and state. `waiting`: those that wait for a worker, by queue. `arrivals`: tasks
     that became ready for the first time, by queue; `completions`: those that ended after they were dispatched."""
@@ -57,6 +63,10 @@ class PartitionFigures:
         self.arrivals: dict[str, int] = {}
         self.completions: dict[str, int] = {}
         self._state: PartitionState | None = None
+        self._decided: list[tuple[float, int]] = []
+        self._committed: list[tuple[Sequence[EmittedEvent], int, float]] = []
+        self._uncounted = 0
+        """The number of events in `_committed`."""
 
     @property
     def owned(self) -> bool:
@@ -76,16 +86,34 @@ class PartitionFigures:
 
     def end(self) -> None:
         """The partition was given up, or its state is discarded."""
+        self.count()
         self._state, self.active, self.waiting = None, {}, {}
 
     def decided(self, seconds: float, records: int) -> None:
         """A batch with this number of records took this time until it could be committed."""
-        self.batch_seconds.record(seconds)
-        self.batch_records.record(records)
+        self._decided.append((seconds, records))
+        if len(self._decided) >= UNCOUNTED_BATCHES_MAX:
+            self.count()
 
-    def committed(self, events: Iterable[EmittedEvent], now_us: int, began: float) -> None:
+    def committed(self, events: Sequence[EmittedEvent], now_us: int, began: float) -> None:
         """These events of a batch of the time `now_us` are committed; the commit was requested at `began`, a time of `clock`."""
-        self.commit_seconds.record(self.clock() - began)
+        self._committed.append((events, now_us, self.clock() - began))
+        self._uncounted += len(events)
+        if self._uncounted >= UNCOUNTED_EVENTS_MAX:
+            self.count()
+
+    def count(self) -> None:
+        """Count all batches so far."""
+        decided, self._decided = self._decided, []
+        for seconds, records in decided:
+            self.batch_seconds.record(seconds)
+            self.batch_records.record(records)
+        committed, self._committed, self._uncounted = self._committed, [], 0
+        for events, now_us, seconds in committed:
+            self.commit_seconds.record(seconds)
+            self._count_events(events, now_us)
+
+    def _count_events(self, events: Sequence[EmittedEvent], now_us: int) -> None:
         active, live = self.active, _LIVE
         for event in events:
             before, after = event.from_state, event.to_state
@@ -128,7 +156,7 @@ class PartitionFigures:
         if delays is not None and index == "0":
             delays.record(max(0.0, now_us / 1e6 - int(due_ms) / 1e3))
 
-    # Read by any caller, in the thread of the loop
+    # Read by any caller, in the thread of the loop, after `count`
 
     @property
     def live_tasks(self) -> int:

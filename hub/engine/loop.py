@@ -120,6 +120,7 @@ class PartitionLoop:
             tasks=self._tasks,
         )
         self._known = Known()
+        self._events, self._state = TopicPartition(EVENTS, partition), TopicPartition(STATE, partition)
         self._pools = PoolWatch(broker)
         self._quarantine = Quarantine(partition)
         self._marks = IntakeMarks(self._loop_settings.intake_retention_seconds)
@@ -258,6 +259,8 @@ class PartitionLoop:
             looked_us = self.clock.now_us()
             age_us = None if watermark.time_us is None else looked_us - watermark.time_us
             self._progress.turned(position=intake.position, end=intake.end, watermark_age_us=age_us)
+            if idle:
+                self.figures.count()
             longest = self._idle_max_seconds if idle else min(PROMPT_SECONDS, self._idle_max_seconds)
             due_us = partition.next_due()
             timeout = 0.0 if found else _seconds_until(due_us, looked_us, longest)
@@ -338,11 +341,10 @@ class PartitionLoop:
         offsets = await session.commit(outputs)
         self.figures.committed(batch.events, batch.now_us, began)
         self.transactions += 1
-        events = TopicPartition(EVENTS, self.partition)
-        if events in offsets:
-            self._known = structs.replace(self._known, events_offset=offsets[events] + len(batch.events))
+        if (first := offsets.get(self._events)) is not None:
+            self._known = structs.replace(self._known, events_offset=first + len(batch.events))
         if batch.rows:
-            last = offsets[TopicPartition(STATE, self.partition)] + len(batch.rows) - 1
+            last = offsets[self._state] + len(batch.rows) - 1
             self.changelog.committed(batch.rows, sum(len(key) + len(value or b"") for key, value in batch.rows), last)
 
     # Restoring

@@ -6,7 +6,7 @@ import math
 import struct
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from msgspec import Struct
 
@@ -81,40 +81,18 @@ class Connection(asyncio.Protocol):
         is `request_seconds` of the cluster.
 
         Raises `ConnectionLost`. A timeout or a malformed response (`read` raises `MalformedMessage`) closes the connection."""
-        return await self.post(kind, body, read, timeout_seconds=timeout_seconds)
-
-    def post(
-        self,
-        kind: RequestType,
-        body: bytes,
-        read: Callable[[bytes], _Answer],
-        *,
-        then: "Callable[[_Answer], asyncio.Future[Any] | None] | None" = None,
-        timeout_seconds: float | None = None,
-    ) -> "asyncio.Future[_Answer]":
-        """Send a request as `request` does and return its result as a future. Raises `ConnectionLost` if the connection is
-        closed.
-
-        `then` gets the result in the turn of the event loop in which the response arrives, unless the future was cancelled. If it
-        returns another future, the result is set when that is done."""
         answer: asyncio.Future[_Answer] = self._loop.create_future()
 
         def on_answer(response: bytes) -> None:
-            if answer.done():
-                return
-            result = read(response)
-            further = None if then is None else then(result)
-            if further is None:
-                answer.set_result(result)
-            else:
-                further.add_done_callback(partial(_give, answer, result))
+            if not answer.done():
+                answer.set_result(read(response))
 
         def on_lost(error: ConnectionLost) -> None:
             if not answer.done():
                 answer.set_exception(error)
 
         self.send(kind, body, on_answer, on_lost, timeout_seconds=timeout_seconds)
-        return answer
+        return await answer
 
     def send(
         self,
@@ -213,11 +191,6 @@ class Connection(asyncio.Protocol):
         message = f"The connection to {self.address} was closed before the response arrived ({reason})."
         for one in waiting.values():
             one.on_lost(ConnectionLost(message, cause=f"leader {self.address}"))
-
-
-def _give(answer: "asyncio.Future[_Answer]", result: _Answer, _: object) -> None:
-    if not answer.done():
-        answer.set_result(result)
 
 
 async def connect_any(cluster: Cluster, *, role: str, timeout_seconds: float | None = None) -> Connection:

@@ -7,8 +7,9 @@ exhausted, and EndTxn returns a new producer id.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
+from typing import TypeVar
 
 from ..errors import Unreachable
 from ..protocol import ErrorCode, name_of
@@ -42,6 +43,7 @@ MARKERS_PENDING_SECONDS = 0.001
 """Backoff after CONCURRENT_TRANSACTIONS: the markers of the previous transaction are written within a millisecond or two."""
 BACKOFF_SECONDS = 0.02
 _CODE = attrgetter("code")
+_Result = TypeVar("_Result")
 
 
 class Kip890Session:
@@ -70,9 +72,9 @@ class Kip890Session:
         self._coordinator: Address | None = None
         self._ended: str | None = "it was not opened"
         self._committing = False
-        self._ending: asyncio.Future[IdentityAnswer] | None = None
-        """The response to the EndTxn that was sent when Produce was answered; `_end_transaction` awaits it."""
-        self._ending_since = 0.0
+        self._early_end: IdentityAnswer | ConnectionLost | None = None
+        """How the EndTxn ended that was sent when Produce was answered; `_end_transaction` processes it."""
+        self._early_end_at = 0.0
         """When it was sent (time of the event loop)."""
 
     # --- open
@@ -192,9 +194,12 @@ class Kip890Session:
         deadline = _now() + self._retry_seconds
         refused: Mapping[TopicPartition, bytes] = batches
         while True:
-            answers = await self._send(refused, deadline, is_last)
-            offsets.update((partition, answer.base_offset) for partition, answer in answers.items() if not answer.code)
-            failures = {partition: answer for partition, answer in answers.items() if answer.code}
+            failures: dict[TopicPartition, Produced] = {}
+            for partition, answer in (await self._send(refused, deadline, is_last)).items():
+                if answer.code:
+                    failures[partition] = answer
+                else:
+                    offsets[partition] = answer.base_offset
             if not failures:
                 return offsets
             self._judge(failures, deadline)
@@ -244,15 +249,26 @@ class Kip890Session:
     async def _send_one(
         self, connection: Connection, batches: Mapping[TopicPartition, bytes], is_last: bool = False
     ) -> dict[TopicPartition, Produced]:
-        def then(answers: Mapping[TopicPartition, Produced]) -> "asyncio.Future[IdentityAnswer] | None":
+        """`is_last`: send EndTxn in the turn of the event loop in which all batches are acknowledged, and return when that is
+        answered, too."""
+        result: asyncio.Future[dict[TopicPartition, Produced]] = asyncio.get_running_loop().create_future()
+
+        def on_answer(response: bytes) -> None:
+            if result.done():
+                return
+            answers = read_response(response)
             stored = answers.keys() == batches.keys() and not any(map(_CODE, answers.values()))
-            return self._end_early() if is_last and stored else None
+            if not (is_last and stored and self._end_early(lambda: _settle(result, answers))):
+                result.set_result(answers)
+
+        def on_lost(error: ConnectionLost) -> None:
+            if not result.done():
+                result.set_exception(error)
 
         body = write_request(self.transactional_id, int(self._request_seconds * 1000), batches)
         try:
-            answers = await connection.post(
-                requests.PRODUCE, body, read_response, then=then, timeout_seconds=self._request_seconds
-            )
+            connection.send(requests.PRODUCE, body, on_answer, on_lost, timeout_seconds=self._request_seconds)
+            answers = await result
         except ConnectionLost as lost:
             raise ConnectionLost(f"{lost} This broker is the leader of {_names(batches)}.", cause=lost.cause) from lost
         if answers.keys() != batches.keys():
@@ -276,11 +292,13 @@ class Kip890Session:
     async def _end_transaction(self) -> None:
         """Commit. After a lost response the same EndTxn is retried: the broker recognises it by its epoch and returns the same
         result."""
-        deadline = (_now() if self._ending is None else self._ending_since) + self._request_seconds
+        deadline = (_now() if self._early_end is None else self._early_end_at) + self._request_seconds
         while True:
-            ending, self._ending = self._ending, None
+            end, self._early_end = self._early_end, None
             try:
-                identity = await (ending or self._post_end(await self._connect_coordinator(deadline)))
+                if isinstance(end, ConnectionLost):
+                    raise end
+                identity = end or await self._request_end(await self._connect_coordinator(deadline))
             except (ConnectionLost, BrokerUnreachable):
                 if _now() > deadline:
                     raise
@@ -296,16 +314,32 @@ class Kip890Session:
             )
         self.producer_id, self.producer_epoch = identity.producer_id, identity.producer_epoch
 
-    def _end_early(self) -> "asyncio.Future[IdentityAnswer] | None":
-        """Send EndTxn, if the connection to the coordinator is open. `_end_transaction` processes the response."""
+    def _end_early(self, then: Callable[[], None]) -> bool:
+        """Send EndTxn, if the connection to the coordinator is open, and call `then` when `_early_end` is known. Returns whether
+        it was sent."""
         coordinator = None if self._coordinator is None else self._connections.get_open(self._coordinator)
-        if coordinator is not None:
-            self._ending, self._ending_since = self._post_end(coordinator), _now()
-        return self._ending
+        if coordinator is None:
+            return False
 
-    def _post_end(self, coordinator: Connection) -> "asyncio.Future[IdentityAnswer]":
-        body = write_end_txn(self.transactional_id, self.producer_id, self.producer_epoch, committed=True)
-        return coordinator.post(requests.END_TXN, body, read_end_txn, timeout_seconds=self._request_seconds / 2)
+        def on_answer(response: bytes) -> None:
+            self._early_end = read_end_txn(response)
+            then()
+
+        def on_lost(error: ConnectionLost) -> None:
+            self._early_end = error
+            then()
+
+        self._early_end_at = _now()
+        coordinator.send(requests.END_TXN, self._end_body(), on_answer, on_lost, timeout_seconds=self._request_seconds / 2)
+        return True
+
+    async def _request_end(self, coordinator: Connection) -> IdentityAnswer:
+        return await coordinator.request(
+            requests.END_TXN, self._end_body(), read_end_txn, timeout_seconds=self._request_seconds / 2
+        )
+
+    def _end_body(self) -> bytes:
+        return write_end_txn(self.transactional_id, self.producer_id, self.producer_epoch, committed=True)
 
     # --- connections
 
@@ -321,14 +355,16 @@ class Kip890Session:
 
     def _end(self, reason: str) -> None:
         self._ended = reason.rstrip(".")
-        if self._ending is not None:
-            self._ending.cancel()  # nothing awaits it any more
-            self._ending = None
         self._connections.close()
 
     async def close(self) -> None:
         """See `TransactionalSession.close`."""
         self._end("closed by its owner")
+
+
+def _settle(result: "asyncio.Future[_Result]", value: _Result) -> None:
+    if not result.done():
+        result.set_result(value)
 
 
 def _now() -> float:

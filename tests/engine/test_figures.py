@@ -5,7 +5,15 @@ from collections import Counter
 import pytest
 
 from hub.core import LIVE
-from hub.engine.figures import LOOKED_AT_MAX, OTHER, QUEUES_MAX, PartitionFigures, QueueBacklog
+from hub.engine.figures import (
+    LOOKED_AT_MAX,
+    OTHER,
+    QUEUES_MAX,
+    UNCOUNTED_BATCHES_MAX,
+    UNCOUNTED_EVENTS_MAX,
+    PartitionFigures,
+    QueueBacklog,
+)
 from hub.engine.partition import DecidedBatch
 from tests.engine.harness import SECOND, World
 from tests.engine.schedule import healed
@@ -28,6 +36,7 @@ class FiguredWorld(World):
         """Count, and compare with the state."""
         super().commit(batch)
         self.figures.committed(batch.events, batch.now_us, self.figures.clock())
+        self.figures.count()
         self.check()
 
     def check(self) -> None:
@@ -118,3 +127,30 @@ def test_workers_are_counted_by_pool_and_state_on_their_home_partition() -> None
     world.figures.end()
     assert list(world.figures.workers()) == []
     assert (world.figures.owned, world.figures.live_tasks, world.figures.queues(0)) == (False, 0, {})
+
+
+def test_batches_are_counted_together_after_some_of_them_or_when_the_partition_is_given_up() -> None:
+    figures, batches = PartitionFigures(clock=lambda: 1.5), []
+
+    class Kept(World):
+        def commit(self, batch: DecidedBatch) -> None:
+            super().commit(batch)
+            batches.append(batch)
+
+    world = Kept()
+    figures.begin(world.engine.state, world.engine.restored)
+    world.submit(name="nobody", id="t")
+    world.step()
+    (created,) = [batch for batch in batches if any(event.to_state == "ready" for event in batch.events)]
+    for number in range(UNCOUNTED_BATCHES_MAX):
+        assert figures.batch_seconds.count == 0
+        figures.decided(0.25, number)
+    assert (figures.batch_seconds.count, figures.batch_records.count) == (UNCOUNTED_BATCHES_MAX, UNCOUNTED_BATCHES_MAX)
+    needed = -(-UNCOUNTED_EVENTS_MAX // len(created.events))
+    for _ in range(needed):
+        assert (figures.commit_seconds.count, figures.waiting) == (0, {})
+        figures.committed(created.events, created.now_us, 1.0)
+    assert (figures.commit_seconds.count, figures.commit_seconds.highest, figures.waiting) == (needed, 0.5, {"default": needed})
+    figures.committed(created.events, created.now_us, 1.0)
+    figures.end()
+    assert (figures.commit_seconds.count, figures.arrivals, figures.waiting) == (needed + 1, {"default": needed + 1}, {})

@@ -1,7 +1,7 @@
 """Failures of the KIP-890 session: lost responses, delayed requests, an exhausted producer id."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -48,19 +48,27 @@ def fault(monkeypatch: pytest.MonkeyPatch) -> Fault:
     armed = Fault()
 
     class Unreliable(Connection):
-        def post(self, kind: RequestType, body: bytes, read: Any, **options: Any) -> "asyncio.Future[Any]":
+        def send(
+            self,
+            kind: RequestType,
+            body: bytes,
+            on_answer: Callable[[bytes], object],
+            on_lost: Callable[[ConnectionLost], object],
+            **options: Any,
+        ) -> None:
+            def cut(_: bytes = b"") -> None:
+                self.close()
+                on_lost(ConnectionLost("cut by the test"))
+
             armed.seen.append(kind.name)
             if kind is not armed.api or armed.times == 0:
-                return super().post(kind, body, read, **options)
+                super().send(kind, body, on_answer, on_lost, **options)
+                return
             armed.times -= 1
-            options.pop("then", None)
-            return asyncio.ensure_future(self.cut(super().post(kind, body, bytes, **options) if armed.after else None))
-
-        async def cut(self, answer: "asyncio.Future[bytes] | None") -> None:
-            if answer is not None:
-                await answer
-            self.close()
-            raise ConnectionLost("cut by the test")
+            if armed.after:
+                super().send(kind, body, cut, on_lost, **options)
+            else:
+                asyncio.get_running_loop().call_soon(cut)
 
     monkeypatch.setattr(connections, "Connection", Unreliable)
     return armed

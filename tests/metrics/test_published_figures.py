@@ -98,6 +98,8 @@ def test_tasks_and_totals_of_the_partitions_of_a_process_are_added_and_gauges_of
     assert snapshot.value("hub.queue.arrivals", queue="mail") == 21
     assert snapshot.value("hub.task.schedule.delay", timer="retry") == 1.0
     assert [snapshot.value("hub.engine.lag", partition=one) for one in ("0", "1")] == [7, 7]
+    figures[0].decided(2.0, 1)
+    assert registry.collect().value("hub.engine.batch.duration", partition="0") == 2.0, "also what was not counted yet"
     figures[1].end()
     figures[1].batch_seconds.record(3.0)
     snapshot = registry.collect()

@@ -42,6 +42,8 @@ def observe_engine(
 
     def read() -> None:
         figures = engine.figures()
+        for one in figures.values():
+            one.count()
         partitions.show(engine.progress(), figures)
         queues.show(list(figures.values()), clock(), now_us())
 
