@@ -298,21 +298,23 @@ class Kip890Session:
             try:
                 if isinstance(end, ConnectionLost):
                     raise end
-                identity = end or await self._request_end(await self._connect_coordinator(deadline))
+                if end is None:
+                    coordinator, seconds = await self._connect_coordinator(deadline), self._request_seconds / 2
+                    end = await coordinator.request(requests.END_TXN, self._end_body(), read_end_txn, timeout_seconds=seconds)
             except (ConnectionLost, BrokerUnreachable):
                 if _now() > deadline:
                     raise
                 self._coordinator = None
                 await asyncio.sleep(BACKOFF_SECONDS)
                 continue
-            if identity.code == ErrorCode.NONE:
+            if end.code == ErrorCode.NONE:
                 break
-            await self._pause_at_coordinator(identity.code, "EndTxn", deadline)
-        if (identity.producer_id, identity.producer_epoch) == (self.producer_id, self.producer_epoch):
+            await self._pause_at_coordinator(end.code, "EndTxn", deadline)
+        if (end.producer_id, end.producer_epoch) == (self.producer_id, self.producer_epoch):
             raise SessionFailed(
                 f"EndTxn for transactional id {self.transactional_id!r} returned no new epoch: the broker lacks KIP-890."
             )
-        self.producer_id, self.producer_epoch = identity.producer_id, identity.producer_epoch
+        self.producer_id, self.producer_epoch = end.producer_id, end.producer_epoch
 
     def _end_early(self, then: Callable[[], None]) -> bool:
         """Send EndTxn, if the connection to the coordinator is open, and call `then` when `_early_end` is known. Returns whether
@@ -332,11 +334,6 @@ class Kip890Session:
         self._early_end_at = _now()
         coordinator.send(requests.END_TXN, self._end_body(), on_answer, on_lost, timeout_seconds=self._request_seconds / 2)
         return True
-
-    async def _request_end(self, coordinator: Connection) -> IdentityAnswer:
-        return await coordinator.request(
-            requests.END_TXN, self._end_body(), read_end_txn, timeout_seconds=self._request_seconds / 2
-        )
 
     def _end_body(self) -> bytes:
         return write_end_txn(self.transactional_id, self.producer_id, self.producer_epoch, committed=True)
