@@ -63,6 +63,8 @@ class PartitionBuffer:
         self.refused_since: float | None = None
         """Time (`time.monotonic`) since which the leaders of the partition have refused to serve it; None: they serve it."""
         self._batches: deque[list[Any]] = deque()
+        self._end = 0
+        """`seen.end`; 0 before the first response."""
 
     @property
     def has_batches(self) -> bool:
@@ -77,7 +79,7 @@ class PartitionBuffer:
     @property
     def may_have_more(self) -> bool:
         """Whether the partition has committed records that were not fetched yet, as far as known."""
-        return self.seen is not None and self.fetch_offset < self.seen.end
+        return self.fetch_offset < self._end
 
     def seek(self, offset: int) -> None:
         """Continue at `offset`."""
@@ -93,6 +95,7 @@ class PartitionBuffer:
             self.seen = self.seen and replace(self.seen, at_ms=at_ms, asked_at=asked_at)
             return
         self.seen = Seen(fetched.high_watermark, fetched.last_stable_offset, fetched.log_start, at_ms, asked_at)
+        self._end = self.seen.end
         if not fetched.records:
             return
         before, count = self.fetch_offset, len(self._batches)

@@ -32,7 +32,7 @@ class FetchSession:
         if not self._epoch:
             return (self._id, 0), wanted, []
         changed = {one: position for one, position in wanted.items() if known.get(one) != position}
-        return (self._id, self._epoch), changed, [one for one in known if one not in wanted]
+        return (self._id, self._epoch), changed, list(known.keys() - wanted.keys())
 
     def accept(self, code: int, session_id: int) -> bool:
         """Process error and session id of a response. False: the broker refused the session.

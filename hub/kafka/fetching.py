@@ -198,8 +198,8 @@ class Fetcher:
     @property
     def wait_ms(self) -> int:
         """See `SourceOwner`."""
-        longest = self._settings.max_wait_ms
-        if not self._settings.within_wait or not _is_open(self._waiter):
+        longest, waiter = self._settings.max_wait_ms, self._waiter
+        if not self._settings.within_wait or waiter is None or waiter.done():
             return longest
         remaining_ms = round((self._wait_until - asyncio.get_running_loop().time()) * 1000)
         return min(max(remaining_ms, LEAST_WAIT_MS), longest)
