@@ -141,21 +141,35 @@ class Wire:
         self._brokers.asked.append((self.address, kind.name))
         return self._brokers.message(kind, self._brokers.reply(kind), message)
 
-    def post(
-        self, kind: RequestType, body: bytes, read: Any, *, then: Any = None, timeout_seconds: float
-    ) -> "asyncio.Future[Any]":
-        self._brokers.asked.append((self.address, kind.name))
-        return asyncio.ensure_future(self._answer(kind, body, read, then))
+    async def request(self, kind: RequestType, body: bytes, read: Callable[[bytes], Any], *, timeout_seconds: float) -> Any:
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.send(kind, body, answer.set_result, answer.set_exception, timeout_seconds=timeout_seconds)
+        return read(await answer)
 
-    async def _answer(self, kind: RequestType, body: bytes, read: Any, then: Any) -> Any:
-        await asyncio.sleep(0)
-        if kind == requests.PRODUCE:
-            answer = read(self._brokers.store(body))
+    def send(
+        self,
+        kind: RequestType,
+        body: bytes,
+        on_answer: Callable[[bytes], object],
+        on_lost: Callable[[Any], object],
+        *,
+        timeout_seconds: float,
+    ) -> None:
+        self._brokers.asked.append((self.address, kind.name))
+        asyncio.get_running_loop().call_soon(self._answer, kind, body, on_answer, on_lost)
+
+    def _answer(
+        self, kind: RequestType, body: bytes, on_answer: Callable[[bytes], object], on_lost: Callable[[Any], object]
+    ) -> None:
+        try:
+            if kind == requests.PRODUCE:
+                answer = self._brokers.store(body)
+            else:
+                answer = encode_response(*kind, self._brokers.message(kind, self._brokers.reply(kind), {}))
+        except Exception as error:
+            on_lost(error)
         else:
-            answer = read(encode_response(*kind, self._brokers.message(kind, self._brokers.reply(kind), {})))
-        if then is not None and (further := then(answer)) is not None:
-            await asyncio.wait([further])
-        return answer
+            on_answer(answer)
 
 
 def record(value: bytes = b"x") -> Record:
