@@ -22,9 +22,10 @@ OTHER = "other"
 #: Waiting tasks of a partition up to which each of them is looked at for the ages of queues; about 1 ms.
 LOOKED_AT_MAX = 2_000
 
-#: So many events, or batches, are counted at the latest.
-UNCOUNTED_EVENTS_MAX = 50
+#: Batches are counted when this many of them, of their events, or of the bytes of these are uncounted.
 UNCOUNTED_BATCHES_MAX = 50
+UNCOUNTED_EVENTS_MAX = 50
+UNCOUNTED_BYTES_MAX = 64 << 10
 
 #: Timers whose delay is recorded: those that move a task to another state.
 TIMERS = ("start", "retry", "attempt", "expire", "total")
@@ -65,8 +66,8 @@ class PartitionFigures:
         self._state: PartitionState | None = None
         self._decided: list[tuple[float, int]] = []
         self._committed: list[tuple[Sequence[EmittedEvent], int, float]] = []
-        self._uncounted = 0
-        """The number of events in `_committed`."""
+        self._uncounted_events = self._uncounted_bytes = 0
+        """What is in `_committed`."""
 
     @property
     def owned(self) -> bool:
@@ -95,11 +96,17 @@ class PartitionFigures:
         if len(self._decided) >= UNCOUNTED_BATCHES_MAX:
             self.count()
 
-    def committed(self, events: Sequence[EmittedEvent], now_us: int, began: float) -> None:
-        """These events of a batch of the time `now_us` are committed; the commit was requested at `began`, a time of `clock`."""
+    def committed(self, events: Sequence[EmittedEvent], size: int, now_us: int, began: float) -> None:
+        """These events, of `size` bytes, of a batch of the time `now_us` are committed; the commit was requested at `began`, a
+        time of `clock`."""
         self._committed.append((events, now_us, self.clock() - began))
-        self._uncounted += len(events)
-        if self._uncounted >= UNCOUNTED_EVENTS_MAX:
+        self._uncounted_events += len(events)
+        self._uncounted_bytes += size
+        if (
+            self._uncounted_events >= UNCOUNTED_EVENTS_MAX
+            or self._uncounted_bytes >= UNCOUNTED_BYTES_MAX
+            or len(self._committed) >= UNCOUNTED_BATCHES_MAX
+        ):
             self.count()
 
     def count(self) -> None:
@@ -108,7 +115,8 @@ class PartitionFigures:
         for seconds, records in decided:
             self.batch_seconds.record(seconds)
             self.batch_records.record(records)
-        committed, self._committed, self._uncounted = self._committed, [], 0
+        committed, self._committed = self._committed, []
+        self._uncounted_events = self._uncounted_bytes = 0
         for events, now_us, seconds in committed:
             self.commit_seconds.record(seconds)
             self._count_events(events, now_us)

@@ -120,7 +120,7 @@ class PartitionLoop:
             tasks=self._tasks,
         )
         self._known = Known()
-        self._events, self._state = TopicPartition(EVENTS, partition), TopicPartition(STATE, partition)
+        self._events_log, self._state_log = TopicPartition(EVENTS, partition), TopicPartition(STATE, partition)
         self._pools = PoolWatch(broker)
         self._quarantine = Quarantine(partition)
         self._marks = IntakeMarks(self._loop_settings.intake_retention_seconds)
@@ -339,12 +339,13 @@ class PartitionLoop:
     ) -> None:
         began = self.figures.clock()
         offsets = await session.commit(outputs)
-        self.figures.committed(batch.events, batch.now_us, began)
+        size = sum([len(record.value or b"") for record in outputs.get(self._events_log, ())])
+        self.figures.committed(batch.events, size, batch.now_us, began)
         self.transactions += 1
-        if (first := offsets.get(self._events)) is not None:
+        if (first := offsets.get(self._events_log)) is not None:
             self._known = structs.replace(self._known, events_offset=first + len(batch.events))
         if batch.rows:
-            last = offsets[self._state] + len(batch.rows) - 1
+            last = offsets[self._state_log] + len(batch.rows) - 1
             self.changelog.committed(batch.rows, sum(len(key) + len(value or b"") for key, value in batch.rows), last)
 
     # Restoring

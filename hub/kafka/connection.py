@@ -140,7 +140,6 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's transports do not subclass asyncio's
-        self._transport.set_write_buffer_limits(0)  # uvloop writes at once then, instead of at the end of the turn
 
     def data_received(self, data: bytes) -> None:
         buffer, size = self._buffer, len(data)

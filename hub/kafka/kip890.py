@@ -42,6 +42,7 @@ REQUEST_BYTES_MAX = 16 << 20
 MARKERS_PENDING_SECONDS = 0.001
 """Backoff after CONCURRENT_TRANSACTIONS: the markers of the previous transaction are written within a millisecond or two."""
 BACKOFF_SECONDS = 0.02
+_INTERRUPTED = "its last transaction was interrupted"
 _CODE = attrgetter("code")
 _Result = TypeVar("_Result")
 
@@ -73,7 +74,7 @@ class Kip890Session:
         self._ended: str | None = "it was not opened"
         self._committing = False
         self._early_end: IdentityAnswer | ConnectionLost | None = None
-        """How the EndTxn ended that was sent when Produce was answered; `_end_transaction` processes it."""
+        """The outcome of the EndTxn that was sent when Produce was answered, until `_end_transaction` processes it."""
         self._early_end_at = 0.0
         """When it was sent (time of the event loop)."""
 
@@ -142,7 +143,7 @@ class Kip890Session:
         rounds = self._build_rounds(outputs)
         if not rounds:
             return {}
-        self._committing, self._ended = True, "its last transaction was interrupted"
+        self._committing, self._ended, self._early_end = True, _INTERRUPTED, None
         try:
             offsets = await self._transact(rounds)
         except Unreachable as lost:
@@ -155,7 +156,10 @@ class Kip890Session:
             raise
         finally:
             self._committing = False
-        self._ended = None
+        if self._ended == _INTERRUPTED:
+            self._ended = None
+        else:  # `close` was called meanwhile
+            self._connections.close()
         return offsets
 
     def _build_rounds(self, outputs: Mapping[TopicPartition, Sequence[Record]]) -> list[dict[TopicPartition, bytes]]:

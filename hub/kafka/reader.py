@@ -31,7 +31,7 @@ class PartitionReader:
     partition, offset)`.
 
     Nothing is requested before the first `read`. Reading can be continued after `ConnectionLost`, when the leader is looked up
-    again, and after `OffsetOutOfRange` with `seek`."""
+    again, and after `OffsetOutOfRange` with `seek`. A closed reader cannot be opened again."""
 
     def __init__(
         self, cluster: Cluster, *, committed: bool = True, max_wait_ms: int = MAX_WAIT_MS, within_read: bool = False
@@ -41,7 +41,6 @@ class PartitionReader:
         ends (`FetchSettings.within_wait`)."""
         self._fetcher = Fetcher(cluster, FetchSettings(committed=committed, max_wait_ms=max_wait_ms, within_wait=within_read))
         self._buffer: PartitionBuffer | None = None
-        self._partition = TopicPartition("", 0)
         self._batch: Sequence[Any] = ()
         self._read = 0
         """How many records of `_batch` were read."""
@@ -49,9 +48,9 @@ class PartitionReader:
     async def open(self, topic: str, partition: int, offset: int) -> None:
         """Start reading at `offset`. Raises `BrokerUnreachable`, `TopicMissing`, `PartitionUnavailable`, `ConnectionLost`."""
         assert self._buffer is None, "the reader is already open"
-        self._partition = TopicPartition(topic, partition)
-        await self._fetcher.open({self._partition: offset}, timeout_seconds=OPEN_SECONDS)
-        self._buffer = self._fetcher.buffer(self._partition)
+        place = TopicPartition(topic, partition)
+        await self._fetcher.open({place: offset}, timeout_seconds=OPEN_SECONDS)
+        self._buffer = self._fetcher.buffer(place)
 
     async def read(self, max_records: int = 500, timeout_ms: int = 1_000) -> list[StoredRecord]:
         """The next records; waits up to `timeout_ms` for the first. May be empty even if the position moved, because control
@@ -79,8 +78,8 @@ class PartitionReader:
         position but does not return them. A broker that does not respond is detected by `read`."""
         buffer, position = self._opened, self.position
         if buffer.seen is not None and position < buffer.seen.end and not buffer.has_batches:
-            name, end = f"{self._partition.topic}-{self._partition.partition}", buffer.seen.end
-            raise ConnectionLost(f"{name} has records up to offset {end}, but none was received after {position}.")
+            (topic, number), end = buffer.partition, buffer.seen.end
+            raise ConnectionLost(f"{topic}-{number} has records up to offset {end}, but none was received after {position}.")
 
     @property
     def _opened(self) -> PartitionBuffer:
@@ -108,11 +107,15 @@ class PartitionReader:
     async def end_offset(self) -> int:
         """The last stable offset: the first offset not yet visible to readers of committed records; the high watermark if others
         are read, too. Raises `ConnectionLost`, `PartitionUnavailable`."""
-        return (await self._fetcher.offsets(LATEST, [self._partition]))[self._partition]
+        return await self._offset(LATEST)
 
     async def start_offset(self) -> int:
         """The log start offset. Raises `ConnectionLost`, `PartitionUnavailable`."""
-        return (await self._fetcher.offsets(EARLIEST, [self._partition]))[self._partition]
+        return await self._offset(EARLIEST)
+
+    async def _offset(self, timestamp: int) -> int:
+        partition = self._opened.partition
+        return (await self._fetcher.offsets(timestamp, [partition]))[partition]
 
     async def close(self) -> None:
         """Close the connections at once."""

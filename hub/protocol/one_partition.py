@@ -16,13 +16,13 @@ _NO_TAGS = b"\0"
 _ONE_TOPIC = _ONE_PARTITION = b"\2"
 _NO_TOPICS = b"\1"
 FETCH_VERSION = 11
-"""The version in which clients read. Later ones end with empty tags after the records, which Apache Kafka sends on their own: a
-client would be woken once more for each response."""
+"""The version in which clients read. Later ones end with empty tags after the records, which Apache Kafka writes separately: a
+client would often be woken once more for a response."""
 _ONE = INT32.pack(1)
 _NO_ENTRIES = INT32.pack(0)
 _NO_RACK = INT16.pack(0)
-_NONE = (0, -1)
-"""Length of an array without elements, and of null."""
+_EMPTY_OR_NULL = (0, -1)
+"""The lengths of an array without elements, and of null."""
 _AFTER_CODE = 33
 """Size of the rest of a produce response after the error code of its only partition: three numbers of 8 bytes, no record errors,
 no message, throttle time, and no tags."""
@@ -128,7 +128,7 @@ class _FetchOnePartition:
         if len(body) < start:
             return None
         code, session_id, place, error, high_watermark, last_stable, log_start, aborted, size = self._response.unpack_from(body)
-        if place != self._place or aborted not in _NONE or len(body) != start + size:
+        if place != self._place or aborted not in _EMPTY_OR_NULL or len(body) != start + size:
             return None
         fetched = FetchedPartition(error, high_watermark, last_stable, log_start, [], body[start:])
         return FetchAnswer(code, session_id, [(self.partition, fetched)])

@@ -10,6 +10,7 @@ from hub.engine.figures import (
     OTHER,
     QUEUES_MAX,
     UNCOUNTED_BATCHES_MAX,
+    UNCOUNTED_BYTES_MAX,
     UNCOUNTED_EVENTS_MAX,
     PartitionFigures,
     QueueBacklog,
@@ -35,7 +36,7 @@ class FiguredWorld(World):
     def commit(self, batch: DecidedBatch) -> None:
         """Count, and compare with the state."""
         super().commit(batch)
-        self.figures.committed(batch.events, batch.now_us, self.figures.clock())
+        self.figures.committed(batch.events, 0, batch.now_us, self.figures.clock())
         self.figures.count()
         self.check()
 
@@ -149,8 +150,14 @@ def test_batches_are_counted_together_after_some_of_them_or_when_the_partition_i
     needed = -(-UNCOUNTED_EVENTS_MAX // len(created.events))
     for _ in range(needed):
         assert (figures.commit_seconds.count, figures.waiting) == (0, {})
-        figures.committed(created.events, created.now_us, 1.0)
+        figures.committed(created.events, 0, created.now_us, 1.0)
     assert (figures.commit_seconds.count, figures.commit_seconds.highest, figures.waiting) == (needed, 0.5, {"default": needed})
-    figures.committed(created.events, created.now_us, 1.0)
+    figures.committed(created.events, UNCOUNTED_BYTES_MAX, created.now_us, 1.0)
+    assert figures.commit_seconds.count == needed + 1, "large events are not kept"
+    figures.committed(created.events, 0, created.now_us, 1.0)
     figures.end()
-    assert (figures.commit_seconds.count, figures.arrivals, figures.waiting) == (needed + 1, {"default": needed + 1}, {})
+    assert (figures.commit_seconds.count, figures.arrivals, figures.waiting) == (needed + 2, {"default": needed + 2}, {})
+    for _ in range(UNCOUNTED_BATCHES_MAX):
+        assert figures.commit_seconds.count == needed + 2
+        figures.committed([], 0, created.now_us, 1.0)
+    assert figures.commit_seconds.count == needed + 2 + UNCOUNTED_BATCHES_MAX

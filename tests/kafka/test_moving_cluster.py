@@ -24,6 +24,7 @@ from hub.kafka import (
 from hub.kafka.cluster import Address
 from hub.protocol import ErrorCode, Message, RequestType, encode_response
 from hub.protocol.produce import read_request
+from hub.protocol.transactions import IdentityAnswer
 from tests import virtual_time
 
 ONE, TWO = ("one", 9092), ("two", 9092)
@@ -619,5 +620,34 @@ def test_a_cancelled_commit_ends_the_session_and_says_why(brokers: Brokers) -> N
         with pytest.raises(asyncio.CancelledError):
             await committing
         await failed(session.commit({P0: [record()]}), SessionFailed, r"'owner' has ended: CancelledError\.")
+
+    virtual_time.run(main())
+
+
+def test_a_session_that_is_closed_while_its_transaction_ends_stays_closed(brokers: Brokers) -> None:
+    async def main() -> None:
+        session = await opened(brokers)
+        closing: list[asyncio.Task[None]] = []
+
+        def close(kind: RequestType) -> None:
+            if kind == requests.END_TXN:
+                closing.append(asyncio.create_task(session.close()))
+
+        brokers.before = close
+        assert await session.commit({P0: [record()]}) == {P0: 100}
+        await closing.pop()
+        with pytest.raises(SessionFailed, match="closed by its owner"):
+            await session.commit({P0: [record()]})
+
+    virtual_time.run(main())
+
+
+def test_each_transaction_is_ended_by_a_request_of_its_own(brokers: Brokers) -> None:
+    async def main() -> None:
+        session = await opened(brokers)
+        session._early_end = IdentityAnswer(ErrorCode.NONE, 7, 99)
+        brokers.leaders[P1] = TWO
+        await session.commit({P0: [record()], P1: [record()]})
+        assert brokers.names() == ["Metadata", "Produce", "Produce", "EndTxn"]
 
     virtual_time.run(main())
