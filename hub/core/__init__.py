@@ -23,7 +23,7 @@ from .dispatching.dispatch import dispatch
 from .emitted import Command, EmittedEvent, Reply
 from .envelope import Envelope, InvalidReport
 from .fleet.definitions import problem_of_definition
-from .fleet.leases import expire_leases, expire_starts, extend_deadlines, next_lease_expiry
+from .fleet.leases import expire_leases, expire_starts, extend_deadlines, next_lease_expiry, next_start_deadline
 from .graph import check_plan
 from .indexes import restore, restore_at_rest, restore_timed, root_of
 from .rejection import Rejection
@@ -112,6 +112,7 @@ __all__ = [
     "kind_of",
     "meta_row_decoder",
     "next_lease_expiry",
+    "next_start_deadline",
     "problem_of_definition",
     "restore",
     "restore_at_rest",

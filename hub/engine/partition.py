@@ -37,6 +37,7 @@ from ..core import (
     expire_starts,
     extend_deadlines,
     next_lease_expiry,
+    next_start_deadline,
     settle,
     take_due,
 )
@@ -207,9 +208,7 @@ class EnginePartition:
     def next_due(self) -> int | None:
         """When `process` has work to do without records, in microseconds since the Unix epoch, or None."""
         state = self.state
-        due_us = earliest(state.agenda.next_due(), next_lease_expiry(state.workers))
-        if state.start_deadlines:
-            due_us = earliest(due_us, state.start_deadlines[0][0])
+        due_us = earliest(earliest(state.next_timer(), next_start_deadline(state)), next_lease_expiry(state.workers))
         if (expiry_us := state.ended.next_expiry()) is not None:
             due_us = earliest(due_us, expiry_us + EXPIRY_SLACK_US)
         if not self._leases_checked and (state.held or state.worker_rows):

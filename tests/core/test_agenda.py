@@ -51,6 +51,19 @@ def test_entries_that_nobody_wants_are_swept_out_and_the_order_stays() -> None:
     assert due(agenda, 6, 6) == ["t1", "t2", "t3", "t4", "t6"]
 
 
+def test_entries_that_nobody_wants_are_dropped_when_they_are_the_first() -> None:
+    agenda = Agenda()
+    for at in range(1, 7):
+        agenda.add(at, "total" if at % 2 else "start", f"t{at}")
+    agenda.add(INTERVAL_US, "start", "later")
+    assert due(agenda, 0, 0) == []
+    agenda.drop_first(lambda kind, task: task in ("t3", "t6"))
+    assert [entry[2] for entry in sorted(agenda.entries())] == ["t3", "t5", "t6", "later"]
+    assert agenda.next_due() == 3
+    agenda.drop_first(lambda kind, task: False)
+    assert (len(agenda), agenda.next_due()) == (1, INTERVAL_US)
+
+
 def test_what_is_left_after_a_sweep_is_due_in_its_order() -> None:
     agenda = Agenda()
     for at in (0, 5, 1, 6, 7, 2, 3):

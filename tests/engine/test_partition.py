@@ -1353,6 +1353,39 @@ def test_the_start_deadline_of_an_attempt_is_when_the_engine_has_work(world: Wor
     assert world.engine.next_due() == deadline_us
 
 
+@pytest.mark.parametrize("over", ["started", "ended"])
+def test_the_start_deadline_of_an_attempt_that_has_started_is_no_time_with_work(world: World, over: str) -> None:
+    command = run_one(world)
+    first_us = world.now_us + 10 * SECOND
+    world.report(command, "attempt.started", number=1)
+    world.step()
+    if over == "ended":
+        world.complete(command)
+    world.step(seconds=8)
+    world.worker(kind="worker.heartbeat")
+    world.step()
+    due_us = world.engine.next_due()
+    assert due_us is not None
+    assert due_us > first_us
+    world.submit(name="a", id="next")
+    world.step()
+    world.step(seconds=8)
+    world.worker(kind="worker.heartbeat")
+    world.step()
+    assert world.engine.next_due() == world.now_us + 2 * SECOND
+
+
+def test_timeouts_of_ended_tasks_are_no_times_with_work(world: World) -> None:
+    world.complete(run_one(world, timeouts={"attempt": 2, "total": 3}))
+    world.step(seconds=1)
+    due_us = world.engine.next_due()
+    assert due_us is not None
+    assert due_us > world.now_us + 4 * SECOND
+    world.submit(name="nobody", id="waiting", timeouts={"total": 5})
+    world.step()
+    assert world.engine.next_due() == world.now_us + 5 * SECOND
+
+
 def test_a_partition_knows_when_it_was_first_taken_over(world: World) -> None:
     created_us = world.engine.created_us
     assert created_us == START_US

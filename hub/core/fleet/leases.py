@@ -6,7 +6,7 @@ from typing import Any
 from schemas import events as e
 
 from ..changes import Changes
-from ..state import LiveWorker, PartitionState
+from ..state import LiveWorker, PartitionState, Task
 from ..tasks.attempts import on_lost, on_not_started
 from ..times import SECOND_US, us_of_seconds
 
@@ -68,6 +68,18 @@ def next_lease_expiry(workers: dict[str, LiveWorker]) -> int | None:
     return min(times) if times else None
 
 
+def next_start_deadline(state: PartitionState) -> int | None:
+    """The earliest start deadline of an attempt that has not started, in microseconds, or None. Deadlines before it, of attempts
+    that have started, are removed: otherwise each of them would be a time at which there seems to be something to do."""
+    deadlines = state.start_deadlines
+    while deadlines:
+        due_us, task_id, token = deadlines[0]
+        if _to_be_started(state, task_id, token) is not None:
+            return due_us
+        heappop(deadlines)
+    return None
+
+
 def lose_worker(changes: Changes, incarnation: str, *, reason: str, lease_seconds: float | None) -> None:
     """End a worker and its attempts as lost. `lease_seconds`: its lease, if the lease expired."""
     row = changes.state.worker_rows.get(incarnation)
@@ -88,13 +100,19 @@ def _lose_attempts(changes: Changes, incarnation: str, *, reason: str, lease_sec
 
 def expire_starts(changes: Changes) -> None:
     """Supersede attempts that were not started before their start deadline; they are dispatched again with a new number."""
-    deadlines, watermark_us = changes.state.start_deadlines, changes.known.time_watermark_us
-    while watermark_us is not None and deadlines and deadlines[0][0] <= watermark_us:
-        due_us, task_id, token = heappop(deadlines)
-        task = changes.state.tasks.get(task_id)
-        lease = None if task is None else task.row.lease
-        if task is None or lease is None or task.row.state != "dispatched" or lease.token != token:
+    state, watermark_us = changes.state, changes.known.time_watermark_us
+    while watermark_us is not None and state.start_deadlines and state.start_deadlines[0][0] <= watermark_us:
+        due_us, task_id, token = heappop(state.start_deadlines)
+        task = _to_be_started(state, task_id, token)
+        if task is None or task.row.lease is None:
             continue
         changes.caused_by(f"agenda/{changes.partition}/start:{task_id}.{task.row.dispatch}/{due_us // 1000}", "agenda:start")
         changes.cancel_command(task, "not started in time")
-        changes.apply_all(task, on_not_started(task.row, changes.now, start_seconds=lease.seconds))
+        changes.apply_all(task, on_not_started(task.row, changes.now, start_seconds=task.row.lease.seconds))
+
+
+def _to_be_started(state: PartitionState, task_id: str, token: str) -> Task | None:
+    """The task whose attempt with this token was dispatched and has not started, or None."""
+    task = state.tasks.get(task_id)
+    lease = None if task is None else task.row.lease
+    return task if task is not None and lease is not None and task.row.state == "dispatched" and lease.token == token else None

@@ -1,8 +1,8 @@
 """The timers of an engine partition, ordered by due time.
 
 The agenda is derived from rows, which have their due times, so it needs no changelog. Entries are not removed when the row
-changes; an entry is compared with the row when it is due, and dropped if it is outdated. Entries of removed tasks are swept
-when there are many.
+changes; an entry is compared with the row when it is due, and dropped if it is outdated. Entries of removed tasks are dropped
+when they are the first, and swept when there are many.
 """
 
 from array import array
@@ -149,6 +149,12 @@ class Agenda:
             return None
         due_us, _, kind, task, mark = heappop(min(due, key=lambda heap: heap[0]))
         return due_us, kind, task, mark
+
+    def drop_first(self, wanted: Callable[[str, str], bool]) -> None:
+        """Remove the first entries for which `wanted(kind, task)` is false, up to one that is wanted or in a later interval."""
+        for heap in (self._timeouts, self._others):
+            while heap and not wanted(heap[0][2], heap[0][3]):
+                heappop(heap)
 
     def keep(self, wanted: Callable[[str, str], bool]) -> None:
         """Remove all entries for which `wanted(kind, task)` is false."""

@@ -104,10 +104,19 @@ class PartitionState:
         if waits and task.children is None and not task.args_row:
             self.tasks.rest(task.id, encoded)
 
+    def next_timer(self) -> int | None:
+        """When the next timer is due, in microseconds, or None. Timers of removed tasks before it are dropped: otherwise each of
+        them would be a time at which there seems to be something to do."""
+        self.agenda.drop_first(self._has_timer)
+        return self.agenda.next_due()
+
+    def _has_timer(self, kind: str, task_id: str) -> bool:
+        return task_id in self.tasks or kind in TASKLESS
+
     def tidy(self) -> None:
         """Sweep entries of removed tasks from the agenda and the ready order when they outnumber the live ones."""
         if len(self.agenda) > self._agenda_max:
-            self.agenda.keep(lambda kind, task: task in self.tasks or kind in TASKLESS)
+            self.agenda.keep(self._has_timer)
             self.mark_tidy()
         if self.ready.entries > TIDY_FROM + 2 * len(self.ready):
             self.ready.rebuild()
