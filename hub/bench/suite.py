@@ -107,7 +107,10 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
     return [f"| {' | '.join(header)} |", "|" + "---|" * len(header), *(f"| {' | '.join(row)} |" for row in rows)]
 
 
-ON_KAFKA = ("On Kafka the command also takes `--bootstrap HOST:PORT` and, for measures of a hub, `--with-engine`.", "")
+ON_KAFKA = (
+    "On Kafka the command also takes `--bootstrap HOST:PORT` and, for measures of a hub, `--with-engine --with-delivery`.",
+    "",
+)
 MEANINGS = (
     "- **Throughput**: no-op tasks, submitted in concurrent chunks, until the last outcome reaches the client.",
     "- **Latency**: no-op tasks one at a time, from before the submission until the result reaches the client.",

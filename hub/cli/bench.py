@@ -1,6 +1,7 @@
 """`hub bench`: benchmarks, with the conditions of the measurement."""
 
 import time
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -23,6 +24,9 @@ Rounds = Annotated[int | None, typer.Option(min=1, help="Number of rounds, after
 Slots = Annotated[int, typer.Option(min=1, help="Maximum number of concurrent tasks of the worker.")]
 Verify = Annotated[bool, typer.Option("--verify/--no-verify", help="Run the checker on all records at the end.")]
 WithEngine = Annotated[bool, typer.Option("--with-engine", help="With --bootstrap: also start an engine.")]
+WithDelivery = Annotated[
+    bool, typer.Option("--with-delivery", help="With --bootstrap: also start delivery to a subscriber that takes every event.")
+]
 Flush = Annotated[
     str,
     typer.Option(
@@ -33,8 +37,8 @@ Partitions = Annotated[int, typer.Option(min=1, help="Engine partitions of the h
 
 _EXITS = "Exit codes: 0 success; 1 a task did not complete, or the checker has findings; 3 no broker responds."
 _OWN = (
-    "Without --bootstrap it starts a new hub (broker with engine, worker, delivery); with it, only a worker. "
-    "CPU time per task is reported for the processes that it started."
+    "Without --bootstrap it starts a new hub (broker with engine, worker, delivery); with it, only a worker, unless "
+    "--with-engine and --with-delivery are given. CPU time per task is reported for the processes that it started."
 )
 
 
@@ -64,6 +68,7 @@ def _command(name: str) -> Any:
         slots: Slots = 500,
         verify: Verify = True,
         with_engine: WithEngine = False,
+        with_delivery: WithDelivery = False,
         flush: Flush = "always",
         partitions: Partitions = 1,
         as_json: Json = False,
@@ -73,7 +78,8 @@ def _command(name: str) -> Any:
 
         chosen = BENCHMARKS[name]
         amount, count = tasks or chosen.tasks, rounds or chosen.rounds
-        work = _bench(name, chosen, amount, count, slots, verify, with_engine, flush, partitions, bootstrap)
+        roles = {"engine": with_engine, "delivery": with_delivery}
+        work = _bench(name, chosen, amount, count, slots, verify, roles, flush, partitions, bootstrap)
         tell(run(work, fast=True), as_json=as_json)
 
     return bench
@@ -86,22 +92,30 @@ async def _bench(
     rounds: int,
     slots: int,
     verify: bool,
-    with_engine: bool,
+    roles: Mapping[str, bool],
     flush: str,
     partitions: int,
     bootstrap: str | None,
 ) -> dict[str, Any]:
+    """`roles`: whether to start an engine, and delivery, with `bootstrap`."""
     from ..bench import REGISTRY, SUBSCRIBER, all_completed, conditions, figures_of
+    from ..delivery import SubscriberConfig
+    from ..kafka import delete_groups
+    from ..runtime.cluster import cluster_at
     from .local_hub import LocalHub
 
     about = conditions()
-    async with LocalHub(bootstrap) as local:
+    async with AsyncExitStack() as stack:
+        if bootstrap is not None and roles["delivery"]:
+            group = SubscriberConfig(use=SUBSCRIBER).group
+            stack.push_async_callback(delete_groups, cluster_at(bootstrap), [group])  # otherwise it would fall behind for ever
+        local = await stack.enter_async_context(LocalHub(bootstrap))
         if bootstrap is None:
             await local.start_broker(flush=flush, partitions=partitions)
-        elif with_engine:
+        elif roles["engine"]:
             await local.start_engine()
         await local.start_worker(REGISTRY, slots=slots)
-        if bootstrap is None:
+        if bootstrap is None or roles["delivery"]:
             await local.start_delivery(SUBSCRIBER)
         measured = await _rounds(local, chosen, tasks, rounds)
         figures = figures_of(name, measured.rounds)

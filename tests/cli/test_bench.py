@@ -62,6 +62,12 @@ def test_a_running_hub_is_measured_with_a_worker_for_the_bench(address: str, nam
     assert ("p50_ms" in found) == ("p99_ms" in found) == (name == "latency")
 
 
+def test_a_running_hub_is_measured_with_delivery_whose_group_is_deleted_afterwards(address: str) -> None:
+    found = figures("latency", "--tasks", "10", "--bootstrap", address, "--with-delivery")
+    assert found["cpu_us_per_task"].keys() == {"client", "worker", "delivery"}
+    assert asyncio.run(list_groups(Cluster.of(address), "hub.sub.")) == []
+
+
 def test_the_broker_alone_is_measured_and_leaves_nothing_behind(address: str) -> None:
     found = figures("broker", "--tasks", "200", "--bootstrap", address)
     assert found.keys() >= {
