@@ -1,6 +1,7 @@
 """Benchmarks: of a hub, of its delivery, of the engine alone, and of the broker alone. They report figures and assert nothing."""
 
 from .broker import measure_broker
+from .cleanup import subscriber_of_benchmark
 from .delivery import FAILURES, measure_reading, until_settled
 from .engine import measure_engine
 from .figures import all_completed, conditions, cpu_us_per_task, disk_bytes_per_task, figures_of, percentile, spread
@@ -47,6 +48,7 @@ __all__ = [
     "snapshot_bytes",
     "spread",
     "stored_bytes",
+    "subscriber_of_benchmark",
     "total",
     "until_calm",
     "until_settled",

@@ -7,7 +7,7 @@ import asyncio
 import time
 from typing import Any
 
-from ..kafka import Cluster, Outgoing, Record, Sender, TopicPartition, dlq_topic, ensure_dlq, make_admin, open_session, read_all
+from ..kafka import Cluster, Outgoing, Record, Sender, TopicPartition, delete_topic, dlq_topic, ensure_dlq, open_session, read_all
 from .figures import percentile, spread
 from .measures import CHUNK_TASKS
 
@@ -26,16 +26,7 @@ async def measure_broker(cluster: Cluster, records: int, rounds: int) -> dict[st
     try:
         return await _measure(cluster, records, rounds)
     finally:
-        await _delete_topic(cluster)
-
-
-async def _delete_topic(cluster: Cluster) -> None:
-    admin = make_admin(cluster)
-    await admin.start()
-    try:
-        await admin.delete_topics([TOPIC])
-    finally:
-        await admin.close()
+        await delete_topic(cluster, TOPIC)
 
 
 async def _measure(cluster: Cluster, records: int, rounds: int) -> dict[str, Any]:

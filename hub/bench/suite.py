@@ -108,7 +108,8 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
 
 
 ON_KAFKA = (
-    "On Kafka the command also takes `--bootstrap HOST:PORT` and, for measures of a hub, `--with-engine --with-delivery`.",
+    "On Kafka `throughput`, `latency`, `fanout` and `chain` also take `--bootstrap HOST:PORT --with-engine --with-delivery`, and",
+    "`broker` takes `--bootstrap HOST:PORT`; only `hub bench all` measures the others there.",
     "",
 )
 MEANINGS = (

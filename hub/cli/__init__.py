@@ -57,7 +57,8 @@ def build(command: str = "") -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
         epilog=(
             "Exit codes: 0 success, 1 failure, 2 invalid usage or configuration, 3 no response at the address, "
-            "4 a port or a data directory is in use, 5 --timeout expired, 130 interrupted with Ctrl-C."
+            "4 a port or a data directory is in use, 5 --timeout expired, 130 interrupted with Ctrl-C, "
+            "143 terminated (benchmarks)."
         ),
     )
     app.callback()(_hub)

@@ -19,23 +19,44 @@ if TYPE_CHECKING:
     from ..kafka import Cluster
     from .local_hub import LocalHub
 
+FLUSH = "always"
+PARTITIONS = 1
+
 Tasks = Annotated[int | None, typer.Option(min=1, help="Number of tasks per round (or steps of a workflow, or records).")]
 Rounds = Annotated[int | None, typer.Option(min=1, help="Number of rounds, after a warm-up round.")]
 Slots = Annotated[int, typer.Option(min=1, help="Maximum number of concurrent tasks of the worker.")]
-Verify = Annotated[bool, typer.Option("--verify/--no-verify", help="Run the checker on all records at the end.")]
-WithEngine = Annotated[bool, typer.Option("--with-engine", help="With --bootstrap: also start an engine.")]
-WithDelivery = Annotated[
-    bool, typer.Option("--with-delivery", help="With --bootstrap: also start delivery to a subscriber that takes every event.")
+Verify = Annotated[
+    bool, typer.Option("--verify/--no-verify", help="Run the checker on all records of a hub of its own at the end.")
 ]
-Flush = Annotated[
-    str,
+WithEngine = Annotated[
+    bool,
     typer.Option(
-        help="Flush policy of the broker that the benchmark starts: always (fsync before each response), interval:<ms>, or os."
+        "--with-engine", help="With --bootstrap: also start an engine. It takes partitions from an engine that is running there."
     ),
 ]
-Partitions = Annotated[int, typer.Option(min=1, help="Engine partitions of the hub that the benchmark starts.")]
+WithDelivery = Annotated[
+    bool,
+    typer.Option(
+        "--with-delivery",
+        help="With --bootstrap: also start delivery to a subscriber that takes every event. Its consumer group and its topic of "
+        "dead letters are deleted at the end.",
+    ),
+]
+Flush = Annotated[
+    str | None,
+    typer.Option(
+        help="Flush policy of the broker that the benchmark starts: always (fsync before each response), interval:<ms>, or os.",
+        show_default=FLUSH,
+    ),
+]
+Partitions = Annotated[
+    int | None,
+    typer.Option(min=1, help="Engine partitions of the hub that the benchmark starts.", show_default=str(PARTITIONS)),
+]
 
-_EXITS = "Exit codes: 0 success; 1 a task did not complete, or the checker has findings; 3 no broker responds."
+_EXITS = (
+    "Exit codes: 0 success; 1 a task did not complete, or the checker has findings; 2 an option is invalid; 3 no broker responds."
+)
 _OWN = (
     "Without --bootstrap it starts a new hub (broker with engine, worker, delivery); with it, only a worker, unless "
     "--with-engine and --with-delivery are given. CPU time per task is reported for the processes that it started."
@@ -69,20 +90,29 @@ def _command(name: str) -> Any:
         verify: Verify = True,
         with_engine: WithEngine = False,
         with_delivery: WithDelivery = False,
-        flush: Flush = "always",
-        partitions: Partitions = 1,
+        flush: Flush = None,
+        partitions: Partitions = None,
         as_json: Json = False,
         bootstrap: OptionalBootstrap = None,
     ) -> None:
         from ..bench import BENCHMARKS
 
+        _refuse(bootstrap is None, "without --bootstrap", {"--with-engine": with_engine, "--with-delivery": with_delivery})
+        _refuse(bootstrap is not None, "with --bootstrap", {"--flush": flush, "--partitions": partitions})
         chosen = BENCHMARKS[name]
         amount, count = tasks or chosen.tasks, rounds or chosen.rounds
         roles = {"engine": with_engine, "delivery": with_delivery}
-        work = _bench(name, chosen, amount, count, slots, verify, roles, flush, partitions, bootstrap)
+        work = _bench(name, chosen, amount, count, slots, verify, roles, flush or FLUSH, partitions or PARTITIONS, bootstrap)
         tell(run(work, fast=True), as_json=as_json)
 
     return bench
+
+
+def _refuse(condition: bool, when: str, options: Mapping[str, object]) -> None:
+    """Reject options that would have no effect."""
+    for option, value in options.items():
+        if condition and value:
+            raise typer.BadParameter(f"has no effect {when}", param_hint=option)
 
 
 async def _bench(
@@ -98,17 +128,14 @@ async def _bench(
     bootstrap: str | None,
 ) -> dict[str, Any]:
     """`roles`: whether to start an engine, and delivery, with `bootstrap`."""
-    from ..bench import REGISTRY, SUBSCRIBER, all_completed, conditions, figures_of
-    from ..delivery import SubscriberConfig
-    from ..kafka import delete_groups
+    from ..bench import REGISTRY, SUBSCRIBER, all_completed, conditions, figures_of, subscriber_of_benchmark
     from ..runtime.cluster import cluster_at
     from .local_hub import LocalHub
 
     about = conditions()
     async with AsyncExitStack() as stack:
         if bootstrap is not None and roles["delivery"]:
-            group = SubscriberConfig(use=SUBSCRIBER).group
-            stack.push_async_callback(delete_groups, cluster_at(bootstrap), [group])  # otherwise it would fall behind for ever
+            await stack.enter_async_context(subscriber_of_benchmark(cluster_at(bootstrap), SUBSCRIBER))
         local = await stack.enter_async_context(LocalHub(bootstrap))
         if bootstrap is None:
             await local.start_broker(flush=flush, partitions=partitions)
@@ -180,7 +207,7 @@ async def _check(cluster: "Cluster") -> dict[str, Any]:
 def broker(
     tasks: Tasks = None,
     rounds: Rounds = None,
-    flush: Flush = "always",
+    flush: Flush = None,
     as_json: Json = False,
     bootstrap: OptionalBootstrap = None,
 ) -> None:
@@ -189,7 +216,8 @@ def broker(
     Without --bootstrap it starts a new broker. Records are written to a separate topic, which is deleted at the end. Exit
     codes: 0 success; 3 no broker responds.
     """
-    tell(run(_broker(tasks or 20_000, rounds or 3, flush, bootstrap), fast=True), as_json=as_json)
+    _refuse(bootstrap is not None, "with --bootstrap", {"--flush": flush})
+    tell(run(_broker(tasks or 20_000, rounds or 3, flush or FLUSH, bootstrap), fast=True), as_json=as_json)
 
 
 async def _broker(records: int, rounds: int, flush: str, bootstrap: str | None) -> dict[str, Any]:
@@ -230,7 +258,7 @@ def delivery(
     tasks: Tasks = None,
     rounds: Rounds = None,
     slots: Slots = 500,
-    flush: Flush = "always",
+    flush: Flush = None,
     as_json: Json = False,
 ) -> None:
     """Measure delivery: events per second to a subscriber that takes every type, spans per second to a local OTLP collector, both
@@ -238,7 +266,7 @@ def delivery(
 
     It starts a new hub. Exit codes: 0 success.
     """
-    tell(run(_delivery(tasks or 5_000, rounds or 3, slots, flush), fast=True), as_json=as_json)
+    tell(run(_delivery(tasks or 5_000, rounds or 3, slots, flush or FLUSH), fast=True), as_json=as_json)
 
 
 async def _delivery(tasks: int, rounds: int, slots: int, flush: str) -> dict[str, Any]:

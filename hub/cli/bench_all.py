@@ -335,7 +335,7 @@ class Suite:
         async with Hub(self._local.cluster) as hub:
             await fill(hub, live)
         await self._until_calm()
-        self._add("Memory per live task", "bytes/task", [(self._local.memory_bytes() - before) / live], "hub bench memory")
+        self._add("Memory per live task", "bytes/task", [(self._local.memory_bytes() - before) / live], "hub bench all")
         self._memory(f"Memory, with {live:,} live tasks")
         seconds = [await self._local.restart_killed(self._home) for _ in range(self._rounds or RESTARTS)]
         self._add(f"Restart with {live:,} live tasks", "s", seconds, "hub bench all")

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import os
+import signal
 import sys
 from collections.abc import Coroutine
 from typing import Annotated, Any, TypeVar
@@ -19,6 +20,7 @@ EXIT_NOT_COMPLETED = 1
 #: The command line or a file is invalid.
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 
 Bootstrap = Annotated[
     str, typer.Option("--bootstrap", envvar="HUB_BOOTSTRAP", metavar="HOST:PORT", help="The address of the hub's Kafka broker.")
@@ -38,18 +40,26 @@ def run(work: Coroutine[Any, Any, Result], *, fast: bool = False, plugins: bool 
     """Run `work` and return its result. `fast`: like the hub's processes, on uvloop if it is installed and with a frozen heap.
     `plugins`: it runs subscribers, whose records are also logged if they use structlog.
 
-    Ctrl-C ends the process with 130; a closed stdout ends it without an error. Warnings and errors are logged to stderr."""
+    Ctrl-C ends the process with 130, and SIGTERM with 143, after `work` has cleaned up (SIGTERM only if `fast`: such work starts
+    processes); a closed stdout ends it without an error. Warnings and errors are logged to stderr."""
     from ..telemetry import configure_logging
 
     configure_logging("cli", "warning", structlog=plugins)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its errors are raised and reported by the command
+    terminated: list[int] = []
+
+    def interrupt(number: int, _: object) -> None:
+        terminated.append(number)
+        signal.raise_signal(signal.SIGINT)
+
     if fast:
         gc.freeze()
+        signal.signal(signal.SIGTERM, interrupt)
     try:
         with asyncio.Runner(loop_factory=_fast_loop if fast else None) as runner:
             return runner.run(work)
     except KeyboardInterrupt:
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+        raise typer.Exit(EXIT_TERMINATED if terminated else EXIT_INTERRUPTED) from None
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes stdout at exit
         raise typer.Exit(0) from None

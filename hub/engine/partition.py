@@ -206,7 +206,8 @@ class EnginePartition:
         return timer
 
     def next_due(self) -> int | None:
-        """When `process` has work to do without records, in microseconds since the Unix epoch, or None."""
+        """When `process` may have work to do without records, in microseconds since the Unix epoch, or None. Drops times that no
+        longer matter."""
         state = self.state
         due_us = earliest(earliest(state.next_timer(), next_start_deadline(state)), next_lease_expiry(state.workers))
         if (expiry_us := state.ended.next_expiry()) is not None:

@@ -44,10 +44,12 @@ class PartitionReader:
         self._batch: Sequence[Any] = ()
         self._read = 0
         """How many records of `_batch` were read."""
+        self._closed = False
 
     async def open(self, topic: str, partition: int, offset: int) -> None:
         """Start reading at `offset`. Raises `BrokerUnreachable`, `TopicMissing`, `PartitionUnavailable`, `ConnectionLost`."""
         assert self._buffer is None, "the reader is already open"
+        assert not self._closed, "the reader is closed"
         place = TopicPartition(topic, partition)
         await self._fetcher.open({place: offset}, timeout_seconds=OPEN_SECONDS)
         self._buffer = self._fetcher.buffer(place)
@@ -119,7 +121,7 @@ class PartitionReader:
 
     async def close(self) -> None:
         """Close the connections at once."""
-        self._buffer = None
+        self._buffer, self._closed = None, True
         await self._fetcher.close()
 
     async def __aenter__(self) -> Self:

@@ -4,7 +4,7 @@ Only this module creates topics; clients do not auto-create them.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -197,14 +197,24 @@ async def delete_hub(cluster: Cluster) -> None:
         names = {name for name in await admin.list_topics() if name.startswith(PREFIX)}
         if not names:
             return
-        for name, code, *message in (await admin.delete_topics(sorted(names))).topic_error_codes:
-            if code and code != ErrorCode.UNKNOWN_TOPIC_OR_PARTITION:
-                raise TopicRefused(name, "delete", code, message[0] if message else None)
+        await _delete(admin, sorted(names))
         deadline = asyncio.get_running_loop().time() + VISIBLE_SECONDS
         while left := names.intersection(await admin.list_topics()):
             if asyncio.get_running_loop().time() > deadline:
                 raise ConnectionLost(f"Topics {', '.join(sorted(left))} still exist {VISIBLE_SECONDS:g} s after their deletion.")
             await asyncio.sleep(0.02)
+
+
+async def delete_topic(cluster: Cluster, topic: str) -> None:
+    """Delete a topic with its data, if it exists. Raises `TopicRefused`, `ConnectionLost`, `BrokerUnreachable`."""
+    async with _admin(cluster) as admin:
+        await _delete(admin, [topic])
+
+
+async def _delete(admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
+    for name, code, *message in (await admin.delete_topics(list(names))).topic_error_codes:
+        if code and code != ErrorCode.UNKNOWN_TOPIC_OR_PARTITION:
+            raise TopicRefused(name, "delete", code, message[0] if message else None)
 
 
 async def delete_records(cluster: Cluster, topic: str, partition: int, before: int) -> None:

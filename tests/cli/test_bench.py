@@ -3,15 +3,21 @@
 import asyncio
 import json
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from hub.bench import Column, Figure, render_markdown
-from hub.kafka import Cluster, list_groups
+from hub.bench import SUBSCRIBER, Column, Figure, render_markdown
+from hub.bench.cleanup import subscriber_of_benchmark
+from hub.cli.local_hub import LocalHub
+from hub.kafka import Cluster, delete_groups, list_groups, make_admin
+from hub.kafka.groups import GroupState
 from hub.verify import verify
 from tests.cli.running import hub, served
+from tests.ports import free_port
 
 AGAINST_A_HUB = {"bench", "tasks", "tasks_per_second", "seconds", "rounds", "spread", "fsync", "verified", "cpu_us_per_task"}
 CONDITIONS = {"cores", "load_before", "platform", "versions"}
@@ -62,10 +68,73 @@ def test_a_running_hub_is_measured_with_a_worker_for_the_bench(address: str, nam
     assert ("p50_ms" in found) == ("p99_ms" in found) == (name == "latency")
 
 
-def test_a_running_hub_is_measured_with_delivery_whose_group_is_deleted_afterwards(address: str) -> None:
+async def topics_of(address: str) -> set[str]:
+    admin = make_admin(Cluster.of(address))
+    await admin.start()
+    try:
+        return set(await admin.list_topics())
+    finally:
+        await admin.close()
+
+
+def test_a_running_hub_is_measured_with_delivery_of_which_nothing_is_left(address: str) -> None:
+    before = asyncio.run(topics_of(address))
     found = figures("latency", "--tasks", "10", "--bootstrap", address, "--with-delivery")
     assert found["cpu_us_per_task"].keys() == {"client", "worker", "delivery"}
     assert asyncio.run(list_groups(Cluster.of(address), "hub.sub.")) == []
+    assert asyncio.run(topics_of(address)) <= before | {"hub.commands.default", "hub.subscribers"}
+
+
+def test_a_benchmark_that_is_terminated_cleans_up(address: str) -> None:
+    async def terminated() -> int:
+        arguments = ("bench", "latency", "--tasks", "100000", "--bootstrap", address, "--with-delivery")
+        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "hub", *arguments)
+        async with asyncio.timeout(60):
+            while not await list_groups(Cluster.of(address), "hub.sub."):
+                await asyncio.sleep(0.1)
+            process.terminate()
+            return await process.wait()
+
+    assert asyncio.run(terminated()) == 143
+    assert asyncio.run(list_groups(Cluster.of(address), "hub.sub.")) == []
+
+
+def test_two_benchmarks_do_not_share_a_subscriber(address: str) -> None:
+    async def both() -> subprocess.CompletedProcess[str]:
+        async with LocalHub(address) as local:
+            await local.start_delivery(SUBSCRIBER)
+            return await asyncio.to_thread(hub, "bench", "latency", "--tasks", "10", "--bootstrap", address, "--with-delivery")
+
+    done = asyncio.run(both())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "another benchmark" in done.stderr
+    asyncio.run(delete_groups(Cluster.of(address), asyncio.run(list_groups(Cluster.of(address), "hub.sub."))))
+
+
+async def test_a_subscriber_that_cannot_be_deleted_does_not_cost_the_figures(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def no_groups(*_: object) -> list[GroupState]:
+        return []
+
+    monkeypatch.setattr("hub.bench.cleanup.describe_groups", no_groups)
+    async with subscriber_of_benchmark(Cluster.of(f"127.0.0.1:{free_port()}"), SUBSCRIBER):
+        pass
+    assert "Consumer group hub.sub." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--with-engine", "--with-delivery"])
+def test_an_option_that_would_have_no_effect_is_rejected(option: str) -> None:
+    done = hub("bench", "latency", option)
+    assert done.returncode == 2
+    assert "has no effect without --bootstrap" in done.stderr
+
+
+@pytest.mark.parametrize(("option", "value"), [("--flush", "os"), ("--partitions", "3")])
+def test_an_option_of_a_hub_of_its_own_is_rejected_for_another_one(address: str, option: str, value: str) -> None:
+    done = hub("bench", "latency", option, value, "--bootstrap", address)
+    assert done.returncode == 2
+    assert f"{option}: has no effect with --bootstrap" in " ".join(done.stderr.replace("│", " ").split())
 
 
 def test_the_broker_alone_is_measured_and_leaves_nothing_behind(address: str) -> None:

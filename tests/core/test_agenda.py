@@ -132,3 +132,17 @@ def test_a_timer_may_have_any_time(at: int) -> None:
     agenda.add(at, "start", "t")
     assert due(agenda, at - 1, None) == []
     assert due(agenda, at, None) == ["t"]
+
+
+def test_only_some_of_many_unwanted_timers_are_dropped_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.core.state.agenda.DROPPED_AT_ONCE", 3)
+    agenda = Agenda()
+    for number in range(1, 9):
+        agenda.add(number, "total" if number % 2 else "start", f"t{number}")
+    assert due(agenda, 0, 0) == []
+    left = []
+    for _ in range(4):
+        agenda.drop_first(lambda kind, task: task == "t8")
+        left.append(len(agenda))
+    assert left == [5, 2, 1, 1]
+    assert agenda.next_due() == 8

@@ -1375,6 +1375,24 @@ def test_the_start_deadline_of_an_attempt_that_has_started_is_no_time_with_work(
     assert world.engine.next_due() == world.now_us + 2 * SECOND
 
 
+def test_only_some_of_many_outdated_start_deadlines_are_dropped_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.core.fleet.leases.DROPPED_AT_ONCE", 3)
+    world.worker()
+    for number in range(5):
+        world.submit(name="a", id=f"t{number}", retry={"max_attempts": 2, "backoff": [3600]})
+        world.step(seconds=0.1)
+    for command in world.dispatched():
+        world.report(command, "attempt.started", number=1)
+        world.fail(command)
+    world.step()
+    deadlines, resting = world.engine.state.start_deadlines, world.engine.state.tasks.resting
+    assert (len(deadlines), resting) == (5, 5)
+    world.engine.next_due()
+    assert len(deadlines) == 2
+    world.engine.next_due()
+    assert (len(deadlines), world.engine.state.tasks.resting) == (0, 5), "none was decoded for it"
+
+
 def test_timeouts_of_ended_tasks_are_no_times_with_work(world: World) -> None:
     world.complete(run_one(world, timeouts={"attempt": 2, "total": 3}))
     world.step(seconds=1)

@@ -186,3 +186,10 @@ async def test_a_broker_that_is_not_there_is_named() -> None:
     async with PartitionReader(Cluster.of(f"127.0.0.1:{port}")) as partition:
         with pytest.raises(BrokerUnreachable, match=f"127.0.0.1:{port}"):
             await partition.open("topic", 0, 0)
+
+
+async def test_a_closed_reader_cannot_be_opened_again() -> None:
+    reader = PartitionReader(Cluster.of("127.0.0.1:1"))
+    await reader.close()
+    with pytest.raises(AssertionError, match="closed"):
+        await reader.open("t", 0, 0)

@@ -7,6 +7,7 @@ from schemas import events as e
 
 from ..changes import Changes
 from ..state import LiveWorker, PartitionState, Task
+from ..state.agenda import DROPPED_AT_ONCE
 from ..tasks.attempts import on_lost, on_not_started
 from ..times import SECOND_US, us_of_seconds
 
@@ -70,13 +71,15 @@ def next_lease_expiry(workers: dict[str, LiveWorker]) -> int | None:
 
 def next_start_deadline(state: PartitionState) -> int | None:
     """The earliest start deadline of an attempt that has not started, in microseconds, or None. Deadlines before it, of attempts
-    that have started, are removed: otherwise each of them would be a time at which there seems to be something to do."""
-    deadlines = state.start_deadlines
+    that have started, are removed: otherwise each of them would be a time at which there seems to be something to do. A call
+    removes at most DROPPED_AT_ONCE, then it returns the next one, whatever it is."""
+    deadlines, left = state.start_deadlines, DROPPED_AT_ONCE
     while deadlines:
         due_us, task_id, token = deadlines[0]
-        if _to_be_started(state, task_id, token) is not None:
+        if not left or _to_be_started(state, task_id, token) is not None:
             return due_us
         heappop(deadlines)
+        left -= 1
     return None
 
 
@@ -112,7 +115,7 @@ def expire_starts(changes: Changes) -> None:
 
 
 def _to_be_started(state: PartitionState, task_id: str, token: str) -> Task | None:
-    """The task whose attempt with this token was dispatched and has not started, or None."""
-    task = state.tasks.get(task_id)
+    """The task whose attempt with this token was dispatched and has not started, or None. Such a task is not at rest."""
+    task = state.tasks.get_active(task_id)
     lease = None if task is None else task.row.lease
     return task if task is not None and lease is not None and task.row.state == "dispatched" and lease.token == token else None

@@ -2,7 +2,7 @@
 
 The agenda is derived from rows, which have their due times, so it needs no changelog. Entries are not removed when the row
 changes; an entry is compared with the row when it is due, and dropped if it is outdated. Entries of removed tasks are dropped
-when they are the first, and swept when there are many.
+when they are the first of an interval that has begun, and swept when there are many.
 """
 
 from array import array
@@ -18,6 +18,9 @@ TIMEOUTS = frozenset({"attempt", "total", "expire"})
 #: Timers that are due in a later interval of this length are kept unordered, in a fifth of the memory of ordered ones. The timers
 #: of an interval are ordered when it begins: 100,000 in about 0.1 s.
 INTERVAL_US = 600 * SECOND_US
+
+#: Number of outdated entries that are dropped at once when the next due time is asked for, about 2 ms.
+DROPPED_AT_ONCE = 1_000
 
 #: The last interval that may be kept so: its times fit into 64 bits.
 LAST_INTERVAL = 2**62 // INTERVAL_US
@@ -151,10 +154,13 @@ class Agenda:
         return due_us, kind, task, mark
 
     def drop_first(self, wanted: Callable[[str, str], bool]) -> None:
-        """Remove the first entries for which `wanted(kind, task)` is false, up to one that is wanted or in a later interval."""
+        """Remove the first entries for which `wanted(kind, task)` is false, up to one that is wanted or in a later interval; at
+        most DROPPED_AT_ONCE, so that the event loop is not blocked."""
+        left = DROPPED_AT_ONCE
         for heap in (self._timeouts, self._others):
-            while heap and not wanted(heap[0][2], heap[0][3]):
+            while heap and left and not wanted(heap[0][2], heap[0][3]):
                 heappop(heap)
+                left -= 1
 
     def keep(self, wanted: Callable[[str, str], bool]) -> None:
         """Remove all entries for which `wanted(kind, task)` is false."""

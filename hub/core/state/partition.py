@@ -106,7 +106,8 @@ class PartitionState:
 
     def next_timer(self) -> int | None:
         """When the next timer is due, in microseconds, or None. Timers of removed tasks before it are dropped: otherwise each of
-        them would be a time at which there seems to be something to do."""
+        them would be a time at which there seems to be something to do. Those of tasks in memory count, even if their row has
+        changed since; and so do those of later intervals, see `Agenda`."""
         self.agenda.drop_first(self._has_timer)
         return self.agenda.next_due()
 

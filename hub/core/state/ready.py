@@ -20,42 +20,44 @@ Entry = tuple[int, int, str]
 
 
 class ReadyQueue:
-    """Heaps by bucket. Entries of tasks that are no longer ready are removed lazily, when they reach the head."""
+    """Heaps by bucket, and the counter of the current entry of each waiting task. Other entries (the task is no longer ready, or
+    became ready again, perhaps as a new run of its id in another bucket) are removed lazily, when they reach the head."""
 
     __slots__ = ("_counter", "buckets", "entries", "waiting")
 
     def __init__(self) -> None:
         self.buckets: dict[Bucket, list[Entry]] = {}
-        self.waiting: set[str] = set()
+        self.waiting: dict[str, int] = {}
         self._counter = 0
         self.entries = 0
 
     def push(self, task: str, bucket: Bucket, priority: int, created_us: int) -> None:
-        """Add a task that became ready."""
+        """Add a task that became ready, instead of its earlier entry if it has one."""
         self._counter += 1
         rank = created_us - priority * AGING_SECONDS * SECOND_US
-        self.waiting.add(task)
+        self.waiting[task] = self._counter
         self.entries += 1
         heappush(self.buckets.setdefault(bucket, []), (rank, self._counter, task))
 
     def remove(self, task: str) -> None:
         """Remove a task that is no longer ready (dispatched, cancelled, expired)."""
-        self.waiting.discard(task)
+        self.waiting.pop(task, None)
 
     def head(self, bucket: Bucket) -> Entry | None:
-        """The first entry of a bucket whose task is still ready; None if there is none, and the bucket is removed."""
-        heap = self.buckets.get(bucket)
+        """The first current entry of a bucket; None if there is none, and the bucket is removed."""
+        heap, waiting = self.buckets.get(bucket), self.waiting
         while heap:
-            if heap[0][2] in self.waiting:
-                return heap[0]
+            entry = heap[0]
+            if waiting.get(entry[2]) == entry[1]:
+                return entry
             heappop(heap)
             self.entries -= 1
         self.buckets.pop(bucket, None)
         return None
 
     def take(self, bucket: Bucket) -> Entry | None:
-        """Remove the head of a bucket. Returns the next one, as `head`."""
-        self.waiting.discard(heappop(self.buckets[bucket])[2])
+        """Remove the entry that `head` returned. Returns the next one, as `head`."""
+        del self.waiting[heappop(self.buckets[bucket])[2]]
         self.entries -= 1
         return self.head(bucket)
 
@@ -66,9 +68,9 @@ class ReadyQueue:
         return heads
 
     def rebuild(self) -> None:
-        """Remove the entries of tasks that are no longer ready."""
+        """Remove the entries that are not current."""
         for bucket, heap in list(self.buckets.items()):
-            left = [entry for entry in heap if entry[2] in self.waiting]
+            left = [entry for entry in heap if self.waiting.get(entry[2]) == entry[1]]
             heapify(left)
             self.buckets[bucket] = left
         self.entries = sum(map(len, self.buckets.values()))

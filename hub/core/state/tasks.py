@@ -35,6 +35,10 @@ class TaskTable:
             return self._decode(task_id, encoded)
         return task
 
+    def get_active(self, task_id: str) -> Task | None:
+        """The task with this id unless it is at rest, or None."""
+        return self._active.get(task_id)
+
     def __getitem__(self, task_id: str) -> Task:
         task = self._active.get(task_id)
         return self._decode(task_id, self._resting[task_id]) if task is None else task

@@ -44,7 +44,7 @@ def _take_one(changes: Changes, entry: tuple[int, str, str, int]) -> TimerKey:
     due_us, kind, task_id, mark = entry
     task = changes.state.tasks.get(task_id)
     key = (kind, task_id, -1 if task is None else task.row.run, mark)
-    before, count = changes.provenance, len(changes.events)
+    before, done = changes.provenance, (len(changes.events), len(changes.counted))
     changes.caused_by(f"agenda/{changes.partition}/{kind}:{task_id}.{mark}/{due_us // 1000}", f"agenda:{kind}")
     if kind == "dispatch":
         return key  # only triggers the batch, and is the cause of its dispatches
@@ -57,8 +57,8 @@ def _take_one(changes: Changes, entry: tuple[int, str, str, int]) -> TimerKey:
         raise
     except Exception as error:
         raise PoisonTimer(key, cut(f"{type(error).__name__}: {error}", REASON_MAX)) from error
-    if len(changes.events) == count and not changes.counted:
-        changes.caused_by(*before)  # it emitted no event: restore the previous cause
+    if (len(changes.events), len(changes.counted)) == done:
+        changes.caused_by(*before)  # it caused nothing, now or at the end of the batch: restore the previous cause
     return key
 
 

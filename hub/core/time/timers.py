@@ -35,7 +35,7 @@ def _retry(changes: Changes, task: Task, due_us: int, mark: int) -> None:
 
 def _expire(changes: Changes, task: Task, due_us: int, mark: int) -> None:
     row = task.row
-    if row.state in WAITING and row.timers.expire is not None and row.timers.expire <= changes.now_us:
+    if row.state in WAITING and row.timers.expire == due_us:
         changes.apply(task, expired(row, changes.now, "not started before its deadline"))
 
 
@@ -56,10 +56,13 @@ def _total(changes: Changes, task: Task, due_us: int, mark: int) -> None:
 
 def _attempt(changes: Changes, task: Task, due_us: int, mark: int) -> None:
     row = task.row
-    if row.state != "running" or row.dispatch != mark or row.timers.attempt is None:
+    timeout_us = row.timers.attempt
+    if row.state != "running" or row.dispatch != mark or timeout_us is None:
         return
-    if changes.now_us < row.timers.attempt + TIMEOUT_SLACK_US:
-        changes.state.agenda.add(row.timers.attempt + TIMEOUT_SLACK_US, "attempt", task.id, mark)
+    if due_us not in (timeout_us, timeout_us + TIMEOUT_SLACK_US):  # of an earlier run of the id
+        return
+    if changes.now_us < timeout_us + TIMEOUT_SLACK_US:
+        changes.state.agenda.add(timeout_us + TIMEOUT_SLACK_US, "attempt", task.id, mark)
         return
     changes.cancel_command(task, "the attempt exceeded its timeout")
     changes.apply_all(task, on_timeout(task.id, row, changes.now, changes.now_us))
