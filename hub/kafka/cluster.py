@@ -4,9 +4,10 @@ import os
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .errors import BrokerUnreachable
+from ..errors import ConfigurationError
 
 DEFAULT_PORT = 9092
+PORT_MAX = 65535
 
 Address = tuple[str, int]
 """Host and port; an IPv6 address without brackets."""
@@ -29,13 +30,13 @@ class Cluster:
     @classmethod
     def of(cls, cluster: "str | Cluster") -> "Cluster":
         """Parse a comma-separated list of `host`, `host:port` or `[ipv6]:port`; returns a `Cluster` unchanged. Raises
-        `BrokerUnreachable` for an invalid list."""
+        `ConfigurationError` for an invalid list."""
         if isinstance(cluster, Cluster):
             return cluster
         entries = [entry for entry in (part.strip() for part in cluster.split(",")) if entry]
         if not entries:
-            raise BrokerUnreachable(cluster, "no address was given")
-        return cls(tuple(_address(cluster, entry) for entry in entries))
+            raise ConfigurationError(f"bootstrap: {cluster!r} has no address; for example 127.0.0.1:{DEFAULT_PORT}")
+        return cls(tuple(_address(entry) for entry in entries))
 
     def client_id_of(self, role: str) -> str:
         """The client id for a role: the configured one, or hub-<role>-<process id>."""
@@ -63,10 +64,10 @@ def name_of_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _address(cluster: str, entry: str) -> Address:
+def _address(entry: str) -> Address:
     host, colon, port = entry.rpartition(":")
     if not colon or entry.endswith("]"):
         host, port = entry, str(DEFAULT_PORT)
-    if not port.isdecimal():
-        raise BrokerUnreachable(cluster, f"{entry!r} is not of the form host:port")
+    if not (port.isascii() and port.isdecimal() and 0 < int(port) <= PORT_MAX):
+        raise ConfigurationError(f"bootstrap: {entry!r} is not of the form host:port with a port from 1 to {PORT_MAX}")
     return host.strip("[]"), int(port)

@@ -4,6 +4,6 @@ from ..kafka import Cluster
 
 
 def cluster_at(bootstrap: str) -> Cluster:
-    """The cluster at the addresses from an option, a setting or a broker's `ready` line. Raises `BrokerUnreachable` for an
-    invalid address."""
+    """The cluster at the addresses from an option, a setting or a broker's `ready` line. Raises `ConfigurationError` for
+    an invalid address."""
     return Cluster.of(bootstrap)

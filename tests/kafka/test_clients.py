@@ -14,7 +14,7 @@ from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.admin import ApiVersionRequest
 
-from hub.errors import Unreachable
+from hub.errors import ConfigurationError, Unreachable
 from hub.kafka import BrokerUnreachable, Cluster, clients, make_admin, make_consumer, make_producer, wait_until_reachable
 from tests.brokers import broker_in_thread
 from tests.ports import free_port
@@ -67,10 +67,19 @@ def test_bootstrap_addresses() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "wrong"), [("a:x", "'a:x' is not of the form host:port"), ("b:1,:x", "':x' is not"), (" , ", "no address")]
+    ("text", "wrong"),
+    [
+        ("a:x", "bootstrap: 'a:x' is not of the form host:port"),
+        ("b:1,:x", "':x' is not"),
+        ("a:0", "a port from 1 to 65535"),
+        ("a:65536", "a port from 1 to 65535"),
+        ("a:²", "a port from 1 to 65535"),
+        (" , ", "bootstrap: ' , ' has no address"),
+        ("", "bootstrap: '' has no address"),
+    ],
 )
 def test_what_is_not_an_address_is_refused(text: str, wrong: str) -> None:
-    with pytest.raises(BrokerUnreachable, match=wrong):
+    with pytest.raises(ConfigurationError, match=wrong):
         Cluster.of(text)
 
 
