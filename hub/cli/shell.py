@@ -46,23 +46,42 @@ def run(work: Coroutine[Any, Any, Result], *, fast: bool = False, plugins: bool 
 
     configure_logging("cli", "warning", structlog=plugins)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its errors are raised and reported by the command
-    terminated: list[int] = []
-
-    def interrupt(number: int, _: object) -> None:
-        terminated.append(number)
-        signal.raise_signal(signal.SIGINT)
-
     if fast:
         gc.freeze()
-        signal.signal(signal.SIGTERM, interrupt)
+        work = _until_terminated(work)
     try:
         with asyncio.Runner(loop_factory=_fast_loop if fast else None) as runner:
             return runner.run(work)
     except KeyboardInterrupt:
-        raise typer.Exit(EXIT_TERMINATED if terminated else EXIT_INTERRUPTED) from None
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    except _Terminated:
+        raise typer.Exit(EXIT_TERMINATED) from None
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes stdout at exit
         raise typer.Exit(0) from None
+
+
+class _Terminated(Exception):
+    """SIGTERM was received, and the work has been cancelled."""
+
+
+async def _until_terminated(work: Coroutine[Any, Any, Result]) -> Result:
+    """Cancel `work` at the first SIGTERM, and raise _Terminated when it has ended; the second one ends the process at once."""
+    loop, task, received = asyncio.get_running_loop(), asyncio.current_task(), asyncio.Event()
+    assert task is not None
+
+    def terminate() -> None:
+        received.set()
+        loop.remove_signal_handler(signal.SIGTERM)
+        task.cancel()
+
+    loop.add_signal_handler(signal.SIGTERM, terminate)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if received.is_set():
+            raise _Terminated from None
+        raise
 
 
 def _fast_loop() -> asyncio.AbstractEventLoop:

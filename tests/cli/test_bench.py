@@ -88,12 +88,18 @@ def test_a_running_hub_is_measured_with_delivery_of_which_nothing_is_left(addres
 def test_a_benchmark_that_is_terminated_cleans_up(address: str) -> None:
     async def terminated() -> int:
         arguments = ("bench", "latency", "--tasks", "100000", "--bootstrap", address, "--with-delivery")
-        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "hub", *arguments)
-        async with asyncio.timeout(60):
-            while not await list_groups(Cluster.of(address), "hub.sub."):
-                await asyncio.sleep(0.1)
-            process.terminate()
-            return await process.wait()
+        in_background = ("sh", "-c", "trap '' INT; exec \"$@\"", "-")  # as `command &` in a script: SIGINT is ignored
+        process = await asyncio.create_subprocess_exec(*in_background, sys.executable, "-m", "hub", *arguments)
+        try:
+            async with asyncio.timeout(60):
+                while not await list_groups(Cluster.of(address), "hub.sub."):
+                    await asyncio.sleep(0.1)
+                process.terminate()
+                return await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
 
     assert asyncio.run(terminated()) == 143
     assert asyncio.run(list_groups(Cluster.of(address), "hub.sub.")) == []
