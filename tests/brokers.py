@@ -152,14 +152,19 @@ def refuse_foreign_hub(topics: set[str], environment: Mapping[str, str]) -> None
         )
 
 
-async def hub_topics_of(bootstrap: str) -> set[str]:
-    """The names of a cluster's topics that are a hub's."""
+async def topics_of(bootstrap: str) -> set[str]:
+    """The names of a cluster's topics."""
     admin = make_admin(Cluster.of(bootstrap))
     try:
         await admin.start()
-        return {name for name in await admin.list_topics() if name.startswith(HUB_TOPICS)}
+        return set(await admin.list_topics())
     finally:
         await admin.close()
+
+
+async def hub_topics_of(bootstrap: str) -> set[str]:
+    """The names of a cluster's topics that are a hub's."""
+    return {name for name in await topics_of(bootstrap) if name.startswith(HUB_TOPICS)}
 
 
 async def delete_topics(bootstrap: str) -> None:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from ..delivery import SubscriberConfig
 from ..errors import ConfigurationError, HubError
-from ..kafka import Cluster, delete_groups, delete_topic, describe_groups
+from ..kafka import Cluster, delete_groups, delete_topic, describe_group
 
 CLEANUP_SECONDS = 10.0
 
@@ -19,7 +19,8 @@ async def subscriber_of_benchmark(cluster: Cluster, use: str) -> AsyncIterator[N
 
     Raises ConfigurationError if delivery to this subscriber is running; BrokerUnreachable, ConnectionLost."""
     subscriber = SubscriberConfig(use=use)
-    if any(group.members for group in await describe_groups(cluster, subscriber.group) if group.group == subscriber.group):
+    group = await describe_group(cluster, subscriber.group)
+    if group is not None and group.members:
         raise ConfigurationError(f"{cluster} has another benchmark that delivers to {subscriber.id}; run one after the other.")
     try:
         yield

@@ -18,7 +18,7 @@ from schemas import Event
 from subscribers import subscriber
 
 from ..delivery import DeliveryService, SubscriberConfig
-from ..kafka import EVENTS, Cluster, commit_offsets, describe_groups
+from ..kafka import EVENTS, Cluster, commit_offsets, describe_group
 from .figures import spread
 
 EVERYTHING = "hub.bench.tasks:nothing"
@@ -111,9 +111,9 @@ async def until_settled(cluster: Cluster, group: str) -> None:
     """Wait until the group has committed the end of the log. Raises TimeoutError after SETTLE_SECONDS."""
     async with asyncio.timeout(SETTLE_SECONDS):
         while True:
-            for state in await describe_groups(cluster, group):
-                if state.group == group and state.lag and not any(lag is None or lag > 0 for lag in state.lag.values()):
-                    return
+            state = await describe_group(cluster, group)
+            if state is not None and state.lag and not any(lag is None or lag > 0 for lag in state.lag.values()):
+                return
             await asyncio.sleep(0.2)
 
 

@@ -188,7 +188,7 @@ def _tell(supervisor: "Supervisor") -> None:
     if about["health"]:
         lines.append(f"health and metrics: http://{about['health']}/status, /readyz, /metrics")
     if tasks:
-        lines.append(f"submit a task: hub task create {tasks[0]}{option} (its arguments: --args '{{...}}')")
+        lines.append(f"submit a task (with arguments: --args '{{...}}'): hub task create {tasks[0]}{option}")
     else:
         lines.append(f"start a worker: hub worker app:tasks{option}")
     lines.append("Ctrl-C drains and stops")

@@ -25,7 +25,7 @@ from .fetch_buffer import Seen, TakenBatch
 from .fetched import UNREADABLE
 from .fetching import Fetcher, FetchSettings
 from .following import Begin, follow, next_records, turns_for_effects
-from .groups import GroupMember, GroupState, delete_groups, describe_groups, list_groups
+from .groups import GroupMember, GroupState, delete_groups, describe_group, describe_groups, list_groups
 from .header_walk import RecordRule, read_headers
 from .kip890 import Kip890Session
 from .leaders import EARLIEST, LATEST
@@ -164,6 +164,7 @@ __all__ = [
     "delete_records",
     "delete_topic",
     "describe_features",
+    "describe_group",
     "describe_groups",
     "describe_offsets",
     "describe_partitions",

@@ -50,6 +50,12 @@ async def describe_groups(cluster: Cluster, prefix: str) -> list[GroupState]:
         return [await _describe(admin, cluster, name) for name in await _names(admin, prefix)]
 
 
+async def describe_group(cluster: Cluster, group: str) -> GroupState | None:
+    """The group with this name; None if there is none. Raises as `describe_groups` does."""
+    async with _admin(cluster, group) as admin:
+        return await _describe(admin, cluster, group) if group in await _names(admin, group) else None
+
+
 async def list_groups(cluster: Cluster, prefix: str) -> list[str]:
     """The names of the groups that start with `prefix`, sorted. Raises as `describe_groups` does."""
     async with _admin(cluster, prefix) as admin:

@@ -13,10 +13,11 @@ import pytest
 from hub.bench import SUBSCRIBER, Column, Figure, render_markdown
 from hub.bench.cleanup import subscriber_of_benchmark
 from hub.cli.local_hub import LocalHub
-from hub.kafka import Cluster, delete_groups, list_groups, make_admin
-from hub.kafka.groups import GroupState
+from hub.kafka import Cluster, delete_groups, list_groups
 from hub.verify import verify
+from tests.brokers import topics_of
 from tests.cli.running import hub, served
+from tests.components.running import until
 from tests.ports import free_port
 
 AGAINST_A_HUB = {"bench", "tasks", "tasks_per_second", "seconds", "rounds", "spread", "fsync", "verified", "cpu_us_per_task"}
@@ -68,15 +69,6 @@ def test_a_running_hub_is_measured_with_a_worker_for_the_bench(address: str, nam
     assert ("p50_ms" in found) == ("p99_ms" in found) == (name == "latency")
 
 
-async def topics_of(address: str) -> set[str]:
-    admin = make_admin(Cluster.of(address))
-    await admin.start()
-    try:
-        return set(await admin.list_topics())
-    finally:
-        await admin.close()
-
-
 def test_a_running_hub_is_measured_with_delivery_of_which_nothing_is_left(address: str) -> None:
     before = asyncio.run(topics_of(address))
     found = figures("latency", "--tasks", "10", "--bootstrap", address, "--with-delivery")
@@ -86,16 +78,17 @@ def test_a_running_hub_is_measured_with_delivery_of_which_nothing_is_left(addres
 
 
 def test_a_benchmark_that_is_terminated_cleans_up(address: str) -> None:
+    async def delivers() -> bool:
+        return bool(await list_groups(Cluster.of(address), "hub.sub."))
+
     async def terminated() -> int:
         arguments = ("bench", "latency", "--tasks", "100000", "--bootstrap", address, "--with-delivery")
         in_background = ("sh", "-c", "trap '' INT; exec \"$@\"", "-")  # as `command &` in a script: SIGINT is ignored
         process = await asyncio.create_subprocess_exec(*in_background, sys.executable, "-m", "hub", *arguments)
         try:
-            async with asyncio.timeout(60):
-                while not await list_groups(Cluster.of(address), "hub.sub."):
-                    await asyncio.sleep(0.1)
-                process.terminate()
-                return await process.wait()
+            await until(delivers)
+            process.terminate()
+            return await asyncio.wait_for(process.wait(), 60)
         finally:
             if process.returncode is None:
                 process.kill()
@@ -120,10 +113,10 @@ def test_two_benchmarks_do_not_share_a_subscriber(address: str) -> None:
 async def test_a_subscriber_that_cannot_be_deleted_does_not_cost_the_figures(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def no_groups(*_: object) -> list[GroupState]:
-        return []
+    async def no_group(*_: object) -> None:
+        return None
 
-    monkeypatch.setattr("hub.bench.cleanup.describe_groups", no_groups)
+    monkeypatch.setattr("hub.bench.cleanup.describe_group", no_group)
     async with subscriber_of_benchmark(Cluster.of(f"127.0.0.1:{free_port()}"), SUBSCRIBER):
         pass
     assert "Consumer group hub.sub." in capsys.readouterr().err

@@ -13,18 +13,18 @@ from .harness import SECOND, START_US, World
 SHORT = EngineSettings(retention_seconds=1.0)
 
 
-def use_again(world: World, first: dict[str, Any], second: dict[str, Any]) -> str:
-    """Submit a task, cancel it while it is ready, and submit another one with its id; returns the id."""
+def use_again(world: World, first: dict[str, Any], second: dict[str, Any], *, seconds: float = 200.0) -> str:
+    """Submit a task, cancel it before it starts, and after `seconds` submit another one with its id; returns the id."""
     world.submit(**first)
     world.step()
     task = world.events[-1].subject
     assert task is not None
     world.put("task.cancel", {"id": task})
     world.step()
-    world.step(seconds=200)
+    world.step(seconds=seconds)
     world.submit(**second)
     world.step()
-    assert world.types(task)[-2:] == ["task.created", "task.ready"]
+    assert world.types(task).count("task.created") == 2
     return task
 
 
@@ -34,7 +34,8 @@ AGAIN = [{"id": "t"}, {"idempotency_key": "nightly", "idempotency_window": 60}]
 @pytest.mark.parametrize("again", AGAIN)
 def test_a_worker_of_the_earlier_queue_does_not_get_the_later_task(again: dict[str, Any]) -> None:
     world = World(settings=SHORT)
-    use_again(world, {**again, "name": "a", "queue": "q1"}, {**again, "name": "b", "queue": "q2"})
+    task = use_again(world, {**again, "name": "a", "queue": "q1"}, {**again, "name": "b", "queue": "q2"})
+    assert world.types(task)[-2:] == ["task.created", "task.ready"]
     world.worker("earlier", names=["a"], queues=["q1"])
     world.step()
     assert world.dispatched() == []
@@ -48,21 +49,27 @@ def test_a_worker_of_the_earlier_queue_does_not_get_the_later_task(again: dict[s
 def test_a_worker_of_both_queues_gets_the_later_task_once(again: dict[str, Any]) -> None:
     world = World(settings=SHORT)
     task = use_again(world, {**again, "name": "a", "queue": "q1"}, {**again, "name": "a", "queue": "q2"})
+    assert world.types(task)[-2:] == ["task.created", "task.ready"]
     world.worker("both", names=["a"], queues=["q1", "q2"])
     world.step()
     (command,) = world.dispatched()
     assert (command.task, command.queue) == (task, "q2")
 
 
+def test_a_start_time_of_an_earlier_run_of_an_id_starts_nothing() -> None:
+    world = World(settings=EngineSettings(retention_seconds=10))
+    first = {"name": "nobody", "id": "t"}
+    use_again(world, {**first, "start_after": 200}, {**first, "start_after": 1_000}, seconds=80)
+    world.step(seconds=999)
+    assert world.types("t")[-1] == "task.scheduled"
+    world.step(seconds=1)
+    assert world.types("t")[-1] == "task.ready"
+
+
 def test_a_deadline_of_the_earlier_task_is_not_the_cause_of_the_later_one_expiring() -> None:
     world = World(settings=SHORT)
-    world.submit(name="a", id="t", not_start_after=250)
-    world.step()
-    world.put("task.cancel", {"id": "t"})
-    world.step()
-    world.step(seconds=120)
-    world.submit(name="a", id="t", not_start_after=140)
-    world.step()
+    first = {"name": "a", "id": "t"}
+    use_again(world, {**first, "not_start_after": 250}, {**first, "not_start_after": 140}, seconds=120)
     world.step(seconds=150)  # both deadlines are over
     assert world.events[-1].type == "task.expired"
     assert world.events[-1].src.startswith(f"agenda/0/expire:t.0/{(START_US + 260 * SECOND) // 1000}/")

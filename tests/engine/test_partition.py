@@ -181,21 +181,6 @@ def test_an_ended_id_begins_a_new_run_after_its_retention(world: World) -> None:
     assert len(runs) == 2
 
 
-def test_a_start_time_of_an_earlier_run_of_an_id_starts_nothing() -> None:
-    world = World(settings=EngineSettings(retention_seconds=10))
-    world.submit(name="nobody", id="t", start_after=200)
-    world.step()
-    world.put("task.cancel", {"id": "t"})
-    world.step()
-    world.step(seconds=80)
-    world.submit(name="nobody", id="t", start_after=1_000)
-    world.step()
-    world.step(seconds=999)
-    assert world.types("t")[-1] == "task.scheduled"
-    world.step(seconds=1)
-    assert world.types("t")[-1] == "task.ready"
-
-
 def after_a_run_that_would_retry_in(seconds: int) -> World:
     """A world in which the run of the id "t" that was to be retried was cancelled 80 s ago, and is forgotten."""
     world = World(settings=EngineSettings(retention_seconds=10))

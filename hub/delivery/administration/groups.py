@@ -15,6 +15,7 @@ from ...kafka import (
     GroupInUse,
     GroupState,
     commit_offsets,
+    describe_group,
     describe_groups,
     describe_offsets,
     find_offsets,
@@ -191,6 +192,5 @@ async def _wait_until_left(cluster: Cluster, subscriber: str) -> None:
 
 
 async def _members(cluster: Cluster, subscriber: str) -> list[str]:
-    group = GROUP_PREFIX + subscriber
-    found = [one for one in await describe_groups(cluster, group) if one.group == group]
-    return [f"{member.client_id} at {member.host.lstrip('/')}" for one in found for member in one.members]
+    group = await describe_group(cluster, GROUP_PREFIX + subscriber)
+    return [] if group is None else [f"{member.client_id} at {member.host.lstrip('/')}" for member in group.members]
