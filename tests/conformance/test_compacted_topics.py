@@ -38,15 +38,19 @@ async def create(bootstrap: str, topic: str) -> None:
         await admin.close()
 
 
-async def read_all(bootstrap: str, topic: str) -> list[tuple[int, bytes, bytes | None]]:
-    """(offset, key, value) of all committed records from the start."""
+async def read_all(bootstrap: str, topic: str, committed: int) -> list[tuple[int, bytes, bytes | None]]:
+    """(offset, key, value) of all committed records from the start, once the one at offset `committed` is visible: Apache Kafka
+    acknowledges the end of a transaction before its marker is written."""
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, isolation_level="read_committed")
     await consumer.start()
     try:
         place = TopicPartition(topic, 0)
         consumer.assign([place])
         await consumer.seek_to_beginning(place)
-        end, found = (await consumer.end_offsets([place]))[place], []
+        async with asyncio.timeout(60):
+            while (end := (await consumer.end_offsets([place]))[place]) <= committed:
+                await asyncio.sleep(0.01)
+        found: list[tuple[int, bytes, bytes | None]] = []
         while await consumer.position(place) < end:
             for records in (await consumer.getmany(timeout_ms=200)).values():
                 found += [(record.offset, record.key, record.value) for record in records]
@@ -73,12 +77,12 @@ async def test_the_last_value_of_every_key_stays_at_its_offset(compacting_bootst
             else:
                 await producer.commit_transaction()
                 last |= sent
-        found = await read_all(bootstrap, topic)
+        found = await read_all(bootstrap, topic, max(offset for offset, _ in last.values()))
         async with asyncio.timeout(120):
             while len(found) > 3 * KEYS:  # a segment is closed by a later append only
                 async with producer.transaction():
                     last[b"tick"] = (await producer.send_and_wait(topic, b"tock", key=b"tick")).offset, b"tock"
-                found = await read_all(bootstrap, topic)
+                found = await read_all(bootstrap, topic, last[b"tick"][0])
     finally:
         await producer.stop()
     offsets = [offset for offset, *_ in found]
